@@ -1,0 +1,97 @@
+"""What kind of model a file is, told from its container alone: nothing in it is loaded, unpickled or run."""
+
+import mmap
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from contract import protobuf
+from contract.refusal import Code, Refusal
+
+Format = Literal["onnx", "torchscript"]
+
+FIELD = "model"
+EXPECTED = "an ONNX model (.onnx) or a TorchScript archive (torch.jit.save)"
+
+_EXPORT_INSTEAD = (
+    "it is a Python pickle (a state_dict or a whole nn.Module saved by torch.save), which carries no network that "
+    "can be opened safely; export it with torch.jit.trace(model, example).save(...) or torch.onnx.export instead"
+)
+_ZIP_MAGIC, _PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
+_IR_VERSION, _GRAPH = 1, 7
+# ir_version, producer_name, producer_version, domain, model_version, doc_string, graph, opset_import,
+# metadata_props, training_info, functions, configuration
+_MODEL_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
+
+
+def identify(path: Path) -> Format:
+    """Return the format of the model at `path`.
+
+    Raises:
+        Refusal: `model_empty`, `model_truncated`, `model_pickled` or `model_unrecognised`, with what was found.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise Refusal(Code.MODEL_EMPTY, "the file is empty", field=FIELD, expected=EXPECTED, got="0 bytes")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[:4] == _ZIP_MAGIC:
+            return _identify_archive(path, size)
+        if content[:1] == _PICKLE_MAGIC:
+            raise Refusal(Code.MODEL_PICKLED, _EXPORT_INSTEAD, field=FIELD, expected=EXPECTED, got="a pickle")
+        with memoryview(content) as view:
+            return _identify_message(view, size)
+
+
+def _identify_archive(path: Path, size: int) -> Format:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise Refusal(
+            Code.MODEL_TRUNCATED,
+            f"the zip archive has no readable directory at its end ({error}); was the upload cut short?",
+            field=FIELD,
+            expected=EXPECTED,
+            got=f"{size} bytes that begin as a zip archive",
+        ) from error
+    members = {name.partition("/")[2] for name in names}
+    has_code = any(member.startswith("code/") for member in members)
+    if "constants.pkl" in members and "data.pkl" in members and has_code:
+        return "torchscript"
+    if "data.pkl" in members:
+        raise Refusal(Code.MODEL_PICKLED, _EXPORT_INSTEAD, field=FIELD, expected=EXPECTED, got="a pickle archive")
+    raise Refusal(
+        Code.MODEL_UNRECOGNISED,
+        "the zip archive is not a TorchScript archive: it has no code/, data.pkl and constants.pkl",
+        field=FIELD,
+        expected=EXPECTED,
+        got="a zip archive with " + (", ".join(sorted(names)[:3]) or "no members"),
+    )
+
+
+def _identify_message(content: memoryview, size: int) -> Format:
+    """An ONNX file is a ModelProto: its known top-level fields, and nothing beyond the file's end."""
+    seen: set[int] = set()
+    problem = None
+    try:
+        for field in protobuf.fields(content, 0, size):
+            seen.add(field.number)
+    except protobuf.MalformedMessage as error:
+        problem = str(error)
+    if problem is None and _GRAPH in seen and seen <= _MODEL_FIELDS:
+        return "onnx"
+    if problem and _IR_VERSION in seen and seen <= _MODEL_FIELDS and bytes(content[:1]) == b"\x08":
+        raise Refusal(
+            Code.MODEL_TRUNCATED,
+            f"the ONNX file is cut short or damaged: {problem}",
+            field=FIELD,
+            expected=EXPECTED,
+            got=f"{size} bytes that begin as an ONNX model",
+        )
+    raise Refusal(
+        Code.MODEL_UNRECOGNISED,
+        "the file is neither an ONNX model nor a TorchScript archive",
+        field=FIELD,
+        expected=EXPECTED,
+        got=f"{size} bytes that begin with {bytes(content[:8]).hex()}",
+    )

@@ -1,0 +1,166 @@
+"""Model formats: what the engine asks of a model, whatever file it came in; one adapter a format.
+
+A new format is a module here with a class that satisfies `Model`, and a line in `open_model` and in
+`contract.container`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.container import Format
+from contract.shapes import InputShapes
+from worker.engine.convolution import Array, Convolution, Layer, chain_macs
+
+Inputs = Mapping[str, NDArray[np.generic]]
+"""Arrays by input name, in the model's order."""
+
+Runner = Callable[[Inputs], dict[str, NDArray[np.generic]]]
+"""Runs a model that was loaded from its file: inputs by name to outputs by name."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A model's input or output: a size is a number, a symbol that the model gives it, or None where unknown."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a site: the batch and the spatial size that come in, and how often (a loop's static trip count)."""
+
+    batch: int
+    input_size: tuple[int, ...]
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Site:
+    """One convolution (or other operator with multiply-accumulates) of a model, with every call of its weights.
+
+    `convolution` is None for an operator that is no convolution (a product of two activations, say). `reason` says
+    why the format cannot replace this site; None where it can.
+    """
+
+    name: str
+    op: str
+    weight_shape: tuple[int, ...]
+    macs: int
+    convolution: Convolution | None = None
+    calls: tuple[Call, ...] = ()
+    reason: str | None = None
+
+    def macs_of(self, convolutions: Sequence[Convolution]) -> int:
+        """Return what these convolutions would cost in this site's place, over all its calls."""
+        return sum(call.times * chain_macs(convolutions, call.input_size, call.batch) for call in self.calls)
+
+
+@dataclass(frozen=True)
+class Count:
+    """The multiply-accumulates of a model, site by site, and the operators that were not counted, with their number."""
+
+    sites: tuple[Site, ...]
+    uncounted: Mapping[str, int]
+
+    @property
+    def macs(self) -> int:
+        """The total: the sum over the sites."""
+        return sum(site.macs for site in self.sites)
+
+
+class Model(Protocol):
+    """A model that was opened for surgery; it is never run (a runner loads the file anew)."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that a caller passes, in order."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that come out, in order."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """The number of stored weights (elements of floating-point initializers, parameters and buffers)."""
+        ...
+
+    def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
+        """Return a full shape for every input: what the user gave, else what the model carries, batch 1 if free.
+
+        Raises:
+            Refusal: `input_shape_required` where neither tells, `input_shape_mismatch` where they contradict.
+        """
+        ...
+
+    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> Count:
+        """Return the sites and what they cost on inputs of these shapes.
+
+        Raises:
+            Refusal: `input_shape_mismatch` where the model cannot take these shapes.
+        """
+        ...
+
+    def layer(self, site: Site) -> Layer:
+        """Return a replaceable site's weights, as float32 or float64 arrays."""
+        ...
+
+    def replace(self, site: Site, layers: Sequence[Layer]) -> None:
+        """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the model in its own format; weights that nothing uses any more are left out."""
+        ...
+
+
+def open_model(format: Format, path: Path) -> Model:  # noqa: A002 - the product's word
+    """Open the model at `path` for surgery.
+
+    Raises:
+        Refusal: `model_invalid` where the file cannot be parsed, `model_unsupported` where its version is not known.
+    """
+    if format == "onnx":
+        from worker.engine.formats.onnx import OnnxModel
+
+        return OnnxModel.open(path)
+    from worker.engine.formats.torchscript import TorchScriptModel
+
+    return TorchScriptModel.open(path)
+
+
+def load_runner(format: Format, path: Path) -> Runner:  # noqa: A002 - the product's word
+    """Load the model at `path` to be run on one thread; the runner keeps it in memory for as long as it lives.
+
+    Raises:
+        Refusal: `model_invalid` where the runtime refuses the file.
+    """
+    if format == "onnx":
+        from worker.engine.formats.onnx_runtime import load
+
+        return load(path)
+    from worker.engine.formats.torchscript_runtime import load as load_torchscript
+
+    return load_torchscript(path)
+
+
+__all__ = [
+    "Array",
+    "Call",
+    "Count",
+    "Inputs",
+    "Model",
+    "Runner",
+    "Site",
+    "TensorSpec",
+    "load_runner",
+    "open_model",
+]
