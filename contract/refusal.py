@@ -28,7 +28,7 @@ class Code(StrEnum):
 class Refusal(ValueError):
     """An input that cannot be served, and why, in terms its sender can act on.
 
-    >>> r = Refusal(Code.BUDGET_INVALID, "a budget is positive", field="flops_budget", expected="0 < keep <= 1", got="0")
+    >>> r = Refusal(Code.BUDGET_INVALID, "not above zero", field="flops_budget", expected="0 < keep <= 1", got="0")
     >>> r.as_dict()["code"]
     'budget_invalid'
     """

@@ -1,0 +1,37 @@
+"""Connections to the database: one engine a process, one session a transaction."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import Session
+
+from app.settings import get_settings
+
+
+@cache
+def get_engine(url: str) -> Engine:
+    """Return the process's engine for a database."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": 30})
+    event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own signature
+    """Let readers and one writer work at once (WAL), and lose no commit to a power cut (synchronous FULL)."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """Open a session that commits when the block ends, and rolls back when it raises."""
+    with Session(get_engine(get_settings().sql_url), expire_on_commit=False) as session, session.begin():
+        yield session

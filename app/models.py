@@ -1,0 +1,101 @@
+"""The tables: what was uploaded, and what was asked of it. SQL is the truth; broker and files follow it."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, Dialect, ForeignKey, Index, MetaData, String, Uuid
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+State = Literal[
+    "queued",  # accepted, held by nobody
+    "running",  # held by a worker under a lease
+    "succeeded",  # the artifact is stored
+    "failed",  # ended with a problem
+    "cancelled",  # stopped by its owner
+]
+TERMINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time, also on databases that forget the zone (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Store UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Load UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables, with names for their constraints so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, int: BigInteger, dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012
+
+
+class Model(Base):
+    """An uploaded model, known by the SHA-256 of its bytes; stored once however often it is uploaded."""
+
+    __tablename__ = "models"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    format: Mapped[str] = mapped_column(String(16))
+    bytes: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class Job(Base):
+    """One compression of one model to one budget.
+
+    `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt` counts claims.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(f"state IN ({', '.join(repr(state) for state in get_args(State))})", name="state"),
+        Index(None, "created_at", "id"),
+        Index(None, "state", "created_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    state: Mapped[State] = mapped_column(String(16), default="queued")
+    phase: Mapped[str | None] = mapped_column(String(16))
+    progress: Mapped[float] = mapped_column(default=0.0)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"), index=True)
+    filename: Mapped[str] = mapped_column(String(255))
+    flops_budget: Mapped[str] = mapped_column(String(40))
+    input_shape: Mapped[str | None] = mapped_column(String(2000))
+
+    lease_owner: Mapped[str | None] = mapped_column(String(255))
+    lease_expires_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+
+    macs_before: Mapped[int | None]
+    macs_after: Mapped[int | None]
+    artifact_sha256: Mapped[str | None] = mapped_column(String(64))
+    artifact_bytes: Mapped[int | None]
+    report_sha256: Mapped[str | None] = mapped_column(String(64))
+    error: Mapped[dict[str, Any] | None]
+
+    model: Mapped[Model] = relationship(lazy="joined")
