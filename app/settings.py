@@ -17,7 +17,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CONVPRESS_", frozen=True)
 
     data_dir: Path = Field(
-        Path("var"), description="Folder for artifacts and, embedded, for the database and the broker"
+        default=Path("var"), description="Folder for artifacts and, embedded, for the database and the broker"
     )
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL; a SQLite file in the data folder if unset"
