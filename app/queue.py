@@ -1,4 +1,7 @@
-"""The doorbell: tell a worker by Celery that a job waits. SQL is the truth, so a lost ring costs seconds, never a job."""
+"""The doorbell: tell the workers by Celery that a job waits.
+
+SQL is the truth: a ring that is lost costs seconds, never a job.
+"""
 
 import uuid
 from functools import cache
@@ -13,7 +16,8 @@ from app.settings import Settings, get_settings
 TASK = "convpress.compress"
 """The task's name; its one argument is the job's id as text."""
 
-_SOCKET_SECONDS = 2.0
+_CONNECT_SECONDS = 2.0
+_REPLY_SECONDS = 3.0  # workers wait for a message a second at a time
 
 log = structlog.get_logger(__name__)
 
@@ -21,9 +25,8 @@ log = structlog.get_logger(__name__)
 def celery_options(settings: Settings) -> dict[str, Any]:
     """Return what both ends of the queue are configured with; makes the embedded broker's folders."""
     return {
-        "broker_url": settings.broker_url or "filesystem://",
-        "broker_transport_options": _folder_options(settings) if settings.embedded_broker else _redis_options(settings),
-        "broker_connection_timeout": _SOCKET_SECONDS,
+        **(_folder_options(settings) if settings.broker_url is None else _redis_options(settings, settings.broker_url)),
+        "broker_connection_timeout": _CONNECT_SECONDS,
         "result_backend": None,
         "task_ignore_result": True,
         "task_default_queue": "convpress",
@@ -38,28 +41,36 @@ def celery_options(settings: Settings) -> dict[str, Any]:
 
 def _folder_options(settings: Settings) -> dict[str, Any]:
     root = settings.data_dir.absolute() / "broker"
-    options = {
+    folders = {
         "data_folder_in": root / "queue",
         "data_folder_out": root / "queue",
-        "processed_folder": root / "processed",
+        "processed_folder": root / "passing",
         "control_folder": root / "control",
     }
-    for folder in options.values():
+    for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
-    return {name: str(folder) for name, folder in options.items()} | {"store_processed": True, "polling_interval": 0.05}
-
-
-def _redis_options(settings: Settings) -> dict[str, Any]:
     return {
-        # A message that outlives it runs twice at once; the lease in SQL would sort that out, but not for free.
-        "visibility_timeout": int(2 * settings.job_timeout_seconds + settings.lease_seconds),
-        # Look for lost messages as often as this, and not every hundred seconds.
-        "unacked_restore_interval": 2,
-        "unacked_restore_throttle": 1,
-        "socket_connect_timeout": _SOCKET_SECONDS,
-        "socket_timeout": 5.0,
-        "max_retries": 1,
-        "interval_start": 0,
+        "broker_url": "filesystem://",
+        "broker_transport": "app.folder_broker:Transport",
+        "broker_transport_options": {name: str(folder) for name, folder in folders.items()}
+        | {"polling_interval": 0.05},
+    }
+
+
+def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
+    return {
+        "broker_url": url,
+        "broker_transport_options": {
+            # A message that outlives it runs twice at once; the lease in SQL would sort that out, but not for free.
+            "visibility_timeout": int(2 * settings.job_timeout_seconds + settings.lease_seconds),
+            # Look for lost messages as often as this, and not every hundred seconds.
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": _CONNECT_SECONDS,
+            "socket_timeout": _REPLY_SECONDS,
+            "max_retries": 1,
+            "interval_start": 0,
+        },
     }
 
 
