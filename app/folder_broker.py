@@ -18,10 +18,10 @@ from kombu.transport import filesystem
 class Channel(filesystem.Channel):
     """A queue is the files `<time>_<id>.<queue>.msg` of one folder, oldest first."""
 
-    def _put(self, queue: str, message: Any, **_options: Any) -> None:  # noqa: ANN401 - kombu's own signature
+    def _put(self, queue: str, payload: Any, **_options: Any) -> None:  # type: ignore[override]  # noqa: ANN401 - kombu's signature, on which its bases disagree
         name = f"{time.time_ns()}_{uuid.uuid4()}.{queue}.msg"
         unfinished = Path(self.processed_folder, name)
-        unfinished.write_text(json.dumps(message))
+        unfinished.write_text(json.dumps(payload))
         unfinished.replace(Path(self.data_folder_out, name))
 
     def _get(self, queue: str, timeout: Any = None) -> Any:  # noqa: ANN401, ARG002 - kombu's own signature

@@ -1,0 +1,36 @@
+"""Runs migrations on the database that the caller or the settings name."""
+
+from pathlib import Path
+
+from alembic import context
+from sqlalchemy import NullPool, create_engine, make_url
+
+from app.models import Base, UtcDateTime
+from app.settings import get_settings
+
+
+def render_item(kind, item, _autogenerate_context):
+    """Keep migrations free of the application's own types, which will change after them."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+def run() -> None:
+    """Configure the context and migrate, in SQLite by copying tables, which is all it can do."""
+    url = context.config.attributes.get("url") or get_settings().sql_url
+    options = {"target_metadata": Base.metadata, "render_as_batch": True, "render_item": render_item}
+    if context.is_offline_mode():
+        context.configure(url=url, literal_binds=True, **options)
+        with context.begin_transaction():
+            context.run_migrations()
+        return
+    if (file := make_url(url)).get_backend_name() == "sqlite" and file.database:
+        Path(file.database).parent.mkdir(parents=True, exist_ok=True)
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        context.configure(connection=connection, **options)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+run()
