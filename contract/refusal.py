@@ -5,7 +5,7 @@ from typing import Any
 
 
 class Code(StrEnum):
-    """Every reason for which an input can be refused; stable, documented in docs/api.md."""
+    """Every reason for which an input is refused or its job fails; stable, documented in docs/api.md."""
 
     BUDGET_MISSING = "budget_missing"
     BUDGET_INVALID = "budget_invalid"
@@ -23,6 +23,10 @@ class Code(StrEnum):
     MODEL_UNSUPPORTED = "model_unsupported"
     NOTHING_TO_COMPRESS = "nothing_to_compress"
     VERIFICATION_FAILED = "verification_failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    ENGINE_ERROR = "engine_error"
+    JOB_TIMEOUT = "job_timeout"
+    WORKER_LOST = "worker_lost"
 
 
 class Refusal(ValueError):

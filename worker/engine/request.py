@@ -14,7 +14,7 @@ PHASES: tuple[Phase, ...] = ("loading", "measuring", "factoring", "allocating", 
 class Request:
     """One compression. Paths are the child's; `flops_budget` and `input_shape` stand as the user wrote them.
 
-    `form` and `rank` ask for one form at one rank everywhere (the paper's mode), in the budget's place.
+    `form` admits that form alone; `rank` asks for one rank everywhere (the paper's mode), in the budget's place.
     """
 
     model: str

@@ -1,0 +1,56 @@
+"""The child process: one request on the command line, JSON lines on standard output, one job and out."""
+
+import json
+import os
+import sys
+import traceback
+import warnings
+from typing import TextIO
+
+from contract.refusal import Code, Refusal
+from worker.engine.request import Phase, Request
+
+
+def main(arguments: list[str]) -> None:
+    """Serve `[REQUEST]` or `["inspect", REQUEST]`, a `Request` as JSON; end with one succeeded or failed message."""
+    messages = _take_standard_output()
+    # torch 2.13 announces the end of TorchScript on every call; the format stays in use
+    warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+    *command, text = arguments
+
+    def emit(phase: Phase, fraction: float) -> None:
+        _say(messages, {"event": "progress", "phase": phase, "fraction": fraction})
+
+    try:
+        from worker.engine import pipeline
+
+        serve = pipeline.inspect if command == ["inspect"] else pipeline.compress
+        serve(Request.from_json(text), emit)
+    except Refusal as refusal:
+        _say(messages, {"event": "failed", "error": refusal.as_dict()})
+    except MemoryError:
+        traceback.print_exc()
+        error = {"code": Code.OUT_OF_MEMORY, "detail": "the model needs more memory than a job may use"}
+        _say(messages, {"event": "failed", "error": error})
+    except Exception as unexpected:  # a fault of ours, which trying again would only repeat: said, logged, coded
+        traceback.print_exc()
+        detail = f"the engine failed on this model: {type(unexpected).__name__}: {unexpected}"[:1000]
+        _say(messages, {"event": "failed", "error": {"code": Code.ENGINE_ERROR, "detail": detail}})
+    else:
+        _say(messages, {"event": "succeeded"})
+
+
+def _take_standard_output() -> TextIO:
+    """Keep standard output for messages: whatever else a library prints goes to standard error."""
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return messages
+
+
+def _say(messages: TextIO, message: dict[str, object]) -> None:
+    messages.write(json.dumps(message) + "\n")
+    messages.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,101 @@
+"""The account of a compression, as JSON; its fields are stable."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from contract.container import Format
+from contract.shapes import format_shape
+from worker.engine.candidates import ORIGINAL, Candidate, Offer
+from worker.engine.flops import FLOPS_PER_MAC
+from worker.engine.formats import Count, TensorSpec
+from worker.engine.verify import Comparison
+
+CONVENTION = (
+    "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input position if transposed), "
+    "padding included; a matrix product one per output element and summed element. Bias, normalisation and "
+    "activations are not counted; uncounted operators are listed with their number. Weights that are used several "
+    "times count for every call. A free batch counts as 1."
+)
+
+_RUNTIMES: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "onnx-ir", "onnxruntime"), "torchscript": ("torch",)}
+
+
+def describe_inputs(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
+    """Return the inputs with the shapes that everything was counted for."""
+    return [{"name": spec.name, "dtype": spec.dtype, "shape": format_shape(shapes[spec.name])} for spec in specs]
+
+
+def describe_tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+    """Return tensors as the model declares them; the shape is None where it declares none."""
+    return [
+        {"name": spec.name, "dtype": spec.dtype, "shape": None if spec.shape is None else format_shape(spec.shape)}
+        for spec in specs
+    ]
+
+
+def describe_count(count: Count) -> dict[str, Any]:
+    """Return a model's sites and their costs before anything was done to them."""
+    return {
+        "macs": count.macs,
+        "flops": FLOPS_PER_MAC * count.macs,
+        "sites": [
+            {
+                "name": site.name,
+                "op": site.op,
+                "weight_shape": list(site.weight_shape),
+                "macs": site.macs,
+                "calls": sum(call.times for call in site.calls),
+                "reason": site.reason,
+            }
+            for site in count.sites
+        ],
+        "uncounted": dict(sorted(count.uncounted.items())),
+    }
+
+
+def describe_cost(macs: int, parameters: int, size: int, latency_ms: float) -> dict[str, Any]:
+    """Return one side of before and after."""
+    return {
+        "macs": macs,
+        "flops": FLOPS_PER_MAC * macs,
+        "parameters": parameters,
+        "bytes": size,
+        "latency_ms": round(latency_ms, 4),
+    }
+
+
+def describe_site(offer: Offer, chosen: Candidate) -> dict[str, Any]:
+    """Return what became of a site; `error` is `||W - W'||^2 / ||W||^2`."""
+    reason = offer.reason or ("the budget is met without factoring it" if chosen.form == ORIGINAL else None)
+    return {
+        "name": offer.site.name,
+        "op": offer.site.op,
+        "weight_shape": list(offer.site.weight_shape),
+        "form": chosen.form,
+        "rank": chosen.rank,
+        "macs_before": offer.site.macs,
+        "macs_after": chosen.macs,
+        "error": chosen.error,
+        "reason": reason,
+    }
+
+
+def describe_engine(model_format: Format, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return the versions that did the work, and the seconds that each phase took."""
+    packages = ("convpress", "numpy", *_RUNTIMES[model_format])
+    return {
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
+        "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
+    }
+
+
+def describe_comparison(comparison: Comparison) -> dict[str, Any]:
+    """Return how the artifact, loaded from its file, compared with the original on the same inputs."""
+    return {
+        "inputs": "standard normal, seed 0",
+        "outputs": list(comparison.outputs),
+        "relative_error": comparison.relative_error,
+        "finite": comparison.finite,
+    }

@@ -1,0 +1,104 @@
+"""The compressed model against the original, both loaded from their files and run on the same inputs."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.container import Format
+from contract.refusal import Code, Refusal
+from worker.engine.formats import Inputs, load_runner
+
+Outputs = Mapping[str, NDArray[np.generic]]
+
+_ENOUGH_RUNS, _ENOUGH_SECONDS = 15, 1.0
+_FEWEST_RUNS, _MOST_SECONDS = 3, 20.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a model gave on the inputs, and the median time of one run on one thread, in milliseconds."""
+
+    outputs: Outputs
+    latency_ms: float
+
+
+def measure(model_format: Format, path: Path, inputs: Inputs) -> Measurement:
+    """Load a model from its file, run it on the inputs and time it; the model is dropped again.
+
+    Timed are 3 to 15 runs after the first, fewer where one takes long.
+    """
+    run = load_runner(model_format, path)
+    outputs = run(inputs)
+    seconds: list[float] = []
+    while not _enough(seconds):
+        start = time.perf_counter()
+        run(inputs)
+        seconds.append(time.perf_counter() - start)
+    return Measurement(outputs, 1000 * median(seconds))
+
+
+def _enough(seconds: list[float]) -> bool:
+    spent = sum(seconds)
+    if len(seconds) >= _FEWEST_RUNS:
+        return spent >= _ENOUGH_SECONDS or len(seconds) >= _ENOUGH_RUNS
+    return spent >= _MOST_SECONDS
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far the compressed model's outputs are from the original's.
+
+    `relative_error` is `||y - y'|| / ||y||` over all floating-point outputs together; None where the original gives
+    nothing finite to compare with.
+    """
+
+    outputs: tuple[str, ...]
+    relative_error: float | None
+    finite: bool
+
+
+def compare(original: Outputs, compressed: Outputs) -> Comparison:
+    """Compare outputs, which must agree in names, shapes and dtypes, and be finite where the original's are.
+
+    Raises:
+        Refusal: `verification_failed`, with the first output that differs.
+
+    >>> compare({"y": np.array([3.0, 4.0])}, {"y": np.array([3.0, 4.5])}).relative_error
+    0.1
+    """
+    if list(original) != list(compressed):
+        raise _differs("names", list(original), list(compressed))
+    difference = energy = 0.0
+    finite = True
+    for name, expected in original.items():
+        got = compressed[name]
+        if (expected.shape, expected.dtype) != (got.shape, got.dtype):
+            raise _differs(f"shape and dtype of {name}", _describe(expected), _describe(got))
+        if not np.issubdtype(expected.dtype, np.inexact):
+            continue
+        expected64, got64 = expected.astype(np.float64), got.astype(np.float64)
+        usable = np.isfinite(expected64)
+        finite &= bool(usable.all())
+        if not np.isfinite(got64[usable]).all():
+            raise _differs(f"values of {name}", "finite", "NaN or infinity")
+        difference += float(((expected64 - got64)[usable] ** 2).sum())
+        energy += float((expected64[usable] ** 2).sum())
+    return Comparison(tuple(original), float(np.sqrt(difference / energy)) if energy > 0 else None, finite)
+
+
+def _describe(array: NDArray[np.generic]) -> str:
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def _differs(what: str, expected: object, got: object) -> Refusal:
+    return Refusal(
+        Code.VERIFICATION_FAILED,
+        f"the compressed model differs from the original in the {what} of its outputs",
+        expected=str(expected),
+        got=str(got),
+    )
