@@ -1,0 +1,69 @@
+"""A child that speaks like the engine without its work; a request's `input_shape` tells it how to behave."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+COST = {"macs": 100, "flops": 200, "parameters": 10, "bytes": 50, "latency_ms": 1.5}
+REPORT = {
+    "format": "onnx",
+    "inputs": [{"name": "x", "dtype": "float32", "shape": "1x3x8x8"}],
+    "convention": "FLOPs = 2 x MACs",
+    "budget": {"text": "0.5"},
+    "before": COST,
+    "after": {**COST, "macs": 40, "flops": 80, "parameters": 4},
+    "keep": 0.4,
+    "sites": [
+        {
+            "name": "conv1",
+            "op": "Conv",
+            "weight_shape": [8, 3, 3, 3],
+            "form": "dac",
+            "rank": 2,
+            "macs_before": 100,
+            "macs_after": 40,
+            "error": 0.1,
+            "reason": None,
+        }
+    ],
+    "uncounted": {"Relu": 3},
+    "verification": {"relative_error": 0.01},
+    "engine": {"versions": {}, "seconds": {}},
+}
+
+
+def say(**message):
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def main(request):
+    behaviour, _, detail = (request["input_shape"] or "succeed").partition(" ")
+    say(event="progress", phase="loading", fraction=0.1)
+    match behaviour:
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die-once":
+            mark = Path(detail)
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        case "sleep":
+            say(event="progress", phase="factoring", fraction=0.3)
+            time.sleep(float(detail))
+        case "refuse":
+            say(event="failed", error={"code": "budget_unreachable", "detail": "no", "got": "0.1"})
+            return
+        case "lie":
+            say(event="succeeded")
+            return
+    Path(request["output"]).write_bytes(Path(request["model"]).read_bytes())
+    Path(request["report"]).write_text(json.dumps(REPORT))
+    say(event="succeeded")
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

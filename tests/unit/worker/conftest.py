@@ -1,0 +1,84 @@
+"""A service of one test's own: its settings, its tables, and jobs to put into them."""
+
+import hashlib
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.db import get_engine, transaction
+from app.models import Base, Job, Model
+from app.settings import get_settings
+from app.storage import get_storage
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVPRESS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("CONVPRESS_DATABASE_URL", raising=False)
+    monkeypatch.delenv("CONVPRESS_BROKER_URL", raising=False)
+    get_settings.cache_clear()
+    settings = get_settings()
+    settings.data_dir.mkdir()
+    engine = get_engine(settings.sql_url)
+    Base.metadata.create_all(engine)
+    yield settings
+    engine.dispose()
+    get_settings.cache_clear()
+
+
+ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
+"""The least that passes for an ONNX file: an IR version and an empty graph."""
+
+
+@pytest.fixture
+def make_job(settings):
+    def make(age_seconds=0.0, content=ONNX, **columns):
+        sha256 = hashlib.sha256(content).hexdigest()
+        with get_storage().stage() as staged:
+            staged.write(content)
+        get_storage().keep(Path(staged.name), f"models/{sha256}")
+        created = datetime.now(UTC) - timedelta(seconds=age_seconds)
+        job = Job(
+            id=uuid.uuid4(),
+            created_at=created,
+            model_sha256=sha256,
+            filename="net.onnx",
+            flops_budget="0.5",
+            **{"state": "queued", **columns},
+        )
+        with transaction() as session:
+            session.merge(Model(sha256=sha256, format="onnx", bytes=len(content), created_at=created))
+            session.add(job)
+        return job.id
+
+    return make
+
+
+@pytest.fixture
+def wait_gone():
+    def wait(pid, seconds=5.0):
+        """Whether a process dies in time; one that nobody has reaped yet is dead."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except FileNotFoundError:
+                return True
+            if state == "Z":
+                return True
+            time.sleep(0.02)
+        return False
+
+    return wait
+
+
+@pytest.fixture
+def load_job(settings):
+    def load(job_id):
+        with transaction() as session:
+            return session.get_one(Job, job_id)
+
+    return load

@@ -1,0 +1,105 @@
+"""The sweep takes jobs from dead workers and rings for those whose message was lost, and touches no other."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.db import transaction
+from worker import sweeper
+
+PAST = datetime.now(UTC) - timedelta(seconds=1)
+FUTURE = datetime.now(UTC) + timedelta(hours=1)
+
+
+def sweep(max_attempts=3):
+    with transaction() as session:
+        return sweeper.sweep(session, max_attempts)
+
+
+@pytest.fixture
+def rings(monkeypatch):
+    rung = []
+    monkeypatch.setattr(sweeper, "ring", lambda job_id: rung.append(job_id) or True)
+    return rung
+
+
+def test_a_lease_that_ran_out_is_returned(make_job, load_job):
+    job_id = make_job(state="running", phase="factoring", lease_owner="dead", lease_expires_at=PAST, attempt=2)
+    assert sweep() == [job_id]
+    job = load_job(job_id)
+    assert (job.state, job.phase, job.lease_owner, job.lease_expires_at) == ("queued", None, None, None)
+    assert job.attempt == 2
+
+
+def test_after_the_last_attempt_the_job_fails(make_job, load_job):
+    job_id = make_job(state="running", lease_owner="dead", lease_expires_at=PAST, attempt=3)
+    assert sweep() == []
+    job = load_job(job_id)
+    assert (job.state, job.error["code"], job.lease_owner) == ("failed", "worker_lost", None)
+    assert "3 attempts" in job.error["detail"]
+    assert job.finished_at
+
+
+def test_a_lease_that_holds_and_ended_jobs_are_left_alone(make_job, load_job):
+    held = make_job(state="running", lease_owner="alive", lease_expires_at=FUTURE, attempt=3)
+    others = {make_job(state=state): state for state in ("queued", "succeeded", "failed", "cancelled")}
+    assert sweep() == []
+    assert load_job(held).lease_owner == "alive"
+    assert {job_id: load_job(job_id).state for job_id in others} == others
+
+
+def test_only_jobs_that_waited_longer_than_a_message_travels_are_unheard(make_job):
+    oldest, old = make_job(age_seconds=20), make_job(age_seconds=10)
+    make_job()
+    make_job(age_seconds=20, state="running")
+    with transaction() as session:
+        assert sweeper.unheard(session) == [oldest, old]
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_an_idle_worker_rings_for_the_unheard_and_a_busy_one_does_not(make_job, settings, rings, idle):
+    job_id = make_job(age_seconds=60)
+    sweeper.sweep_and_ring(settings, lambda: idle)
+    assert rings == ([job_id] if idle else [])
+
+
+def test_a_busy_worker_rings_for_the_job_it_returned(make_job, settings, rings):
+    make_job(age_seconds=60)
+    job_id = make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
+    sweeper.sweep_and_ring(settings, lambda: False)
+    assert rings == [job_id]
+
+
+def test_it_rings_once_for_each_job(make_job, settings, rings):
+    make_job(age_seconds=60)
+    make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
+    sweeper.sweep_and_ring(settings, lambda: True)
+    assert len(rings) == len(set(rings)) == 2
+
+
+def test_a_broker_that_is_down_ends_the_round(make_job, settings, monkeypatch):
+    tried = []
+    monkeypatch.setattr(sweeper, "ring", lambda job_id: tried.append(job_id))
+    for _ in range(3):
+        make_job(age_seconds=60)
+    sweeper.sweep_and_ring(settings, lambda: True)
+    assert len(tried) == 1
+
+
+def test_the_loop_outlives_a_database_that_is_away_and_stops_when_told(settings, monkeypatch):
+    rounds = []
+    stopping = threading.Event()
+
+    def fail(settings, idle):
+        rounds.append(1)
+        if len(rounds) == 3:
+            stopping.set()
+        raise OperationalError("SELECT", {}, ConnectionError("away"))
+
+    monkeypatch.setattr(sweeper, "sweep_and_ring", fail)
+    monkeypatch.setenv("CONVPRESS_SWEEP_SECONDS", "0.01")
+    sweeper.get_settings.cache_clear()
+    sweeper.run(stopping, lambda: True)
+    assert len(rounds) == 3

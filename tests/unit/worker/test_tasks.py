@@ -1,0 +1,176 @@
+"""A task brings its job to exactly one end, whatever its child does, and leaves the scratch folder empty."""
+
+import json
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+import fake_engine
+import pytest
+
+from app.db import transaction
+from app.storage import get_storage
+from worker import heartbeat as heartbeats
+from worker import lease as leases
+from worker import sandbox, tasks
+from worker.celery_app import stopping
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch):
+    monkeypatch.setattr(sandbox, "ENGINE", (sys.executable, fake_engine.__file__))
+
+
+@pytest.fixture
+def rings(monkeypatch):
+    rung = []
+    monkeypatch.setattr(tasks, "ring", lambda job_id: rung.append(job_id) or True)
+    return rung
+
+
+@pytest.fixture
+def work(settings, load_job, rings):
+    def work(job_id):
+        tasks.compress(str(job_id))
+        assert list((settings.data_dir / "scratch").glob("*")) == []
+        return load_job(job_id)
+
+    return work
+
+
+def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, rings):
+    job = work(make_job())
+    assert (job.state, job.attempt, job.macs_before, job.macs_after) == ("succeeded", 1, 100, 40)
+    assert get_storage().path(f"artifacts/{job.artifact_sha256}").stat().st_size == job.artifact_bytes
+    assert json.loads(get_storage().path(f"artifacts/{job.report_sha256}").read_text()) == fake_engine.REPORT
+    assert get_storage().path(f"models/{job.model_sha256}").exists()
+    assert rings == []
+
+
+def test_a_refusal_fails_the_job_at_once(make_job, work, rings):
+    job = work(make_job(input_shape="refuse"))
+    assert (job.state, job.attempt) == ("failed", 1)
+    assert job.error == {"code": "budget_unreachable", "detail": "no", "got": "0.1"}
+    assert rings == []
+
+
+@pytest.mark.parametrize("behaviour", ["die", "lie"])
+def test_a_lost_child_is_tried_again_until_the_last_attempt(make_job, work, rings, behaviour):
+    job_id = make_job(input_shape=behaviour)
+    for attempt in (1, 2):
+        job = work(job_id)
+        assert (job.state, job.attempt, job.lease_owner) == ("queued", attempt, None)
+        assert rings == [job_id] * attempt
+    job = work(job_id)
+    assert (job.state, job.attempt, job.error["code"]) == ("failed", 3, "worker_lost")
+    assert rings == [job_id] * 2
+
+
+def test_a_job_whose_child_died_once_succeeds(make_job, work, tmp_path):
+    job_id = make_job(input_shape=f"die-once {tmp_path}/mark")
+    work(job_id)
+    job = work(job_id)
+    assert (job.state, job.attempt) == ("succeeded", 2)
+
+
+def test_a_job_over_its_time_fails(make_job, work, monkeypatch, rings):
+    monkeypatch.setenv("CONVPRESS_JOB_TIMEOUT_SECONDS", "1")
+    tasks.get_settings.cache_clear()
+    job = work(make_job(input_shape="sleep 60"))
+    assert (job.state, job.error["code"]) == ("failed", "job_timeout")
+    assert "1 seconds" in job.error["detail"]
+    assert rings == []
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded", "failed", "cancelled"])
+def test_a_ring_for_a_job_that_is_not_queued_does_nothing(make_job, work, state, monkeypatch):
+    monkeypatch.setattr(sandbox, "ENGINE", ("/nonexistent",))
+    job = work(make_job(state=state))
+    assert (job.state, job.attempt) == (state, 0)
+
+
+def test_a_ring_for_an_unknown_job_does_nothing(settings):
+    tasks.compress(str(uuid.uuid4()))
+
+
+def test_a_worker_that_has_to_go_gives_its_job_back_uncounted(make_job, work, rings, load_job):
+    job_id = make_job(input_shape="sleep 60")
+    threading.Timer(1.0, stopping.set).start()
+    try:
+        job = work(job_id)
+    finally:
+        stopping.clear()
+    assert (job.state, job.attempt, job.started_at) == ("queued", 0, None)
+    assert rings == [job_id]
+
+
+def test_a_worker_that_has_to_go_takes_no_new_job(make_job, work):
+    stopping.set()
+    try:
+        job = work(make_job())
+    finally:
+        stopping.clear()
+    assert (job.state, job.attempt) == ("queued", 0)
+
+
+def test_a_lost_lease_stops_the_child_and_commits_nothing(make_job, work, monkeypatch, rings, load_job):
+    monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "0.5")
+    tasks.get_settings.cache_clear()
+    job_id = make_job(input_shape="sleep 60")
+    renew = leases.renew
+
+    def renew_after_another_took_it(session, lease, seconds, phase=None, progress=0.0):
+        leases.give_back(session, lease, blameless=False)
+        leases.claim(session, job_id, "heir", 60)
+        return renew(session, lease, seconds, phase, progress)
+
+    monkeypatch.setattr(heartbeats.leases, "renew", renew_after_another_took_it)
+    job = work(job_id)
+    assert (job.state, job.lease_owner, job.attempt) == ("running", "heir", 2)
+    assert rings == []
+
+
+def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work, monkeypatch):
+    store = tasks.results.store
+
+    def store_slowly(*args, **kwargs):
+        with transaction() as session:
+            job = session.get_one(tasks.Job, job_id)
+            leases.give_back(session, leases.Lease(job_id, job.lease_owner, 1), blameless=False)
+            leases.claim(session, job_id, "heir", 60)
+        return store(*args, **kwargs)
+
+    monkeypatch.setattr(tasks.results, "store", store_slowly)
+    job_id = make_job()
+    job = work(job_id)
+    assert (job.state, job.lease_owner, job.artifact_sha256) == ("running", "heir", None)
+
+
+def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, rings):
+    job_id = make_job(input_shape="sleep 1")
+    seen = set()
+    thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
+    thread.start()
+    while thread.is_alive():
+        job = load_job(job_id)
+        seen.add((job.state, job.phase, job.progress))
+        thread.join(0.05)
+    assert ("running", "factoring", 0.3) in seen
+    assert load_job(job_id).state == "succeeded"
+
+
+@pytest.mark.parametrize("module", ["worker.tasks", "worker.cli", "worker.supervisor"])
+def test_the_worker_imports_no_model_library(module, tmp_path):
+    code = (
+        f"import sys, {module}\n"
+        "heavy = {'torch', 'onnx', 'onnx_ir', 'onnxruntime', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_importing_the_task_touches_no_file(tmp_path):
+    subprocess.run([sys.executable, "-c", "import worker.tasks"], check=True, cwd=tmp_path)
+    assert list(Path(tmp_path).iterdir()) == []

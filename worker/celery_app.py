@@ -1,0 +1,57 @@
+"""The Celery side of the worker: one process, with a thread for each job that it runs at a time.
+
+A job's work happens in a child process of its own, so a pool of processes would only cost memory. Nothing here imports
+a model library: a process that has run ONNX Runtime cannot safely have children.
+"""
+
+import threading
+from typing import Any
+
+from celery import Celery, signals
+from celery.worker import state
+
+from app.logging import configure_logging
+from app.queue import celery_options
+from app.settings import get_settings
+from worker import sweeper
+
+celery = Celery("convpress", include=["worker.tasks"])
+celery.add_defaults(lambda: celery_options(get_settings()))
+
+stopping = threading.Event()
+"""Set when this worker has been told to end: its jobs go back into the queue."""
+
+
+def run_worker() -> int:
+    """Work until told to stop (SIGTERM, SIGINT) and return the exit status."""
+    settings = get_settings()
+    worker = celery.Worker(
+        pool="threads",
+        concurrency=settings.worker_concurrency,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
+    configure_logging()
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def _start_sweeper(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
+    threading.Thread(target=sweeper.run, args=(stopping, _idle), name="sweeper", daemon=True).start()
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def _stop(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
+    stopping.set()
+
+
+def _idle() -> bool:
+    """Whether this worker would take another message, so that none can be waiting at the broker."""
+    return len(state.reserved_requests) < get_settings().worker_concurrency

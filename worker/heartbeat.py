@@ -1,0 +1,54 @@
+"""Keep a lease while its job runs, and tell SQL how far the job is, no more often than anybody looks."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import transaction
+from worker import lease as leases
+from worker.lease import Lease
+from worker.messages import Progress
+
+_REPORT_SECONDS = 0.3
+
+log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """Beats for one lease from the thread that runs the job; `held` says whether the job is still ours."""
+
+    def __init__(self, lease: Lease, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lease = lease
+        self._seconds = seconds
+        self._clock = clock
+        self._renewed = self._tried = clock()
+        self._news: Progress | None = None
+        self.held = True
+
+    def report(self, progress: Progress) -> None:
+        """Note how far the job is, for the next beat."""
+        self._news = progress
+
+    def beat(self) -> bool:
+        """Renew the lease when that is due or there is news; cheap enough to be called at every turn.
+
+        A database that cannot be reached is no reason to stop before the lease would have run out.
+        """
+        now = self._clock()
+        due = _REPORT_SECONDS if self._news else self._seconds / 3
+        if not self.held or now - self._tried < min(due, self._seconds / 3):
+            return self.held
+        self._tried = now
+        try:
+            with transaction() as session:
+                phase, fraction = (self._news.phase, self._news.fraction) if self._news else (None, 0.0)
+                self.held = leases.renew(session, self._lease, self._seconds, phase, fraction)
+        except SQLAlchemyError as error:
+            log.warning("lease not renewed", job_id=str(self._lease.job_id), error=str(error))
+            self.held = now - self._renewed < self._seconds
+            return self.held
+        self._renewed = now
+        self._news = None
+        return self.held
