@@ -50,7 +50,7 @@ def _folder_options(settings: Settings) -> dict[str, Any]:
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     return {
-        "broker_url": "filesystem://",
+        "broker_url": "filesystem://localhost",
         "broker_transport": "app.folder_broker:Transport",
         "broker_transport_options": {name: str(folder) for name, folder in folders.items()}
         | {"polling_interval": 0.05},
@@ -85,6 +85,16 @@ def ring(job_id: uuid.UUID) -> bool:
         log.warning("the broker took no message; the sweeper will ring again", job_id=str(job_id), error=str(error))
         return False
     return True
+
+
+def check_broker() -> None:
+    """Connect to the broker.
+
+    Raises:
+        OperationalError: it does not answer.
+    """
+    with _client(get_settings()).connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=_REPLY_SECONDS)
 
 
 @cache

@@ -1,0 +1,78 @@
+"""Conditional and partial answers: entity tags by content, 304 for what the client has, ranges that make sense."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from app.errors import Problem
+
+_RANGE = re.compile(r"(\d{1,18})-(\d{1,18})?|-(\d{1,18})")
+
+
+def tagged(request: Request, content: bytes, headers: Mapping[str, str]) -> Response:
+    """Answer with JSON under a tag of its bytes, or with 304 if the client has just that."""
+    tag = hashlib.sha256(content).hexdigest()[:32]
+    if _has(request, tag):
+        return _not_modified(tag, headers)
+    return Response(content, 200, {**headers, "ETag": f'"{tag}"'}, "application/json")
+
+
+def stored_file(request: Request, path: Path, sha256: str, media_type: str, filename: str | None) -> Response:
+    """Answer with a stored file or a range of it; its tag is its SHA-256, so a resumed download cannot mix two files.
+
+    Raises:
+        Problem: `file_gone` if the store has it no longer, `range_not_satisfiable`.
+    """
+    if not path.is_file():
+        raise Problem("file_gone", "the store no longer has this file", got=f"SHA-256 {sha256}")
+    if _has(request, sha256):
+        return _not_modified(sha256, {})
+    stat = path.stat()
+    _check_range(request, stat.st_size, sha256)
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
+    return FileResponse(path, 200, headers, media_type, filename=filename, stat_result=stat)
+
+
+def _has(request: Request, tag: str) -> bool:
+    """Whether If-None-Match names this tag; compared weakly, as RFC 9110 wants it."""
+    given = [entry.strip().removeprefix("W/") for entry in request.headers.get("if-none-match", "").split(",")]
+    return f'"{tag}"' in given or "*" in given
+
+
+def _not_modified(tag: str, headers: Mapping[str, str]) -> Response:
+    return Response(status_code=304, headers={**headers, "ETag": f'"{tag}"'})
+
+
+def _check_range(request: Request, size: int, tag: str) -> None:
+    """Leave to the file response only ranges that it will serve.
+
+    A range that is malformed or in another unit is ignored, as RFC 9110 allows and demands; one beyond the file is
+    refused, unless it was meant for another file (If-Range).
+    """
+    header = request.headers.get("range", "")
+    unit, _, specs = header.partition("=")
+    ranges = [_RANGE.fullmatch(spec.strip()) for spec in specs.split(",")]
+    if unit.lower() != "bytes" or not all(ranges):
+        request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
+        return
+    if request.headers.get("if-range", f'"{tag}"') != f'"{tag}"':
+        return
+    for first, last, length in (found.groups() for found in ranges if found):
+        empty = int(length) == 0 if length else int(first) >= size or (last and int(last) < int(first))
+        if empty:
+            raise _beyond(header, size)
+
+
+def _beyond(header: str, size: int) -> Problem:
+    return Problem(
+        "range_not_satisfiable",
+        "the range is not part of the file",
+        field="Range",
+        expected=f"bytes=FIRST-LAST within 0 and {size - 1}",
+        got=header[:80],
+        headers={"Content-Range": f"bytes */{size}"},
+    )

@@ -1,0 +1,187 @@
+"""Errors as RFC 9457 problem documents: one table of codes, one exception that names a code, one translation."""
+
+import errno
+import sqlite3
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from contract.refusal import Code, Refusal
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+class Kind(NamedTuple):
+    """What every problem of one code has in common."""
+
+    status: int
+    title: str
+
+
+KINDS: Mapping[str, Kind] = {
+    # The input itself, told at once or, after a look inside, as the error of a failed job.
+    Code.BUDGET_MISSING: Kind(422, "The FLOPs budget is missing"),
+    Code.BUDGET_INVALID: Kind(422, "The FLOPs budget cannot be read"),
+    Code.BUDGET_UNREACHABLE: Kind(422, "No factorisation reaches the FLOPs budget"),
+    Code.FORM_INVALID: Kind(422, "The form of factorisation is unknown or does not apply"),
+    Code.INPUT_SHAPE_REQUIRED: Kind(422, "The model does not say its input shape"),
+    Code.INPUT_SHAPE_INVALID: Kind(422, "The input shape cannot be read"),
+    Code.INPUT_SHAPE_MISMATCH: Kind(422, "The input shape does not fit the model"),
+    Code.MODEL_MISSING: Kind(422, "The model is missing"),
+    Code.MODEL_EMPTY: Kind(422, "The model is an empty file"),
+    Code.MODEL_UNRECOGNISED: Kind(422, "The file is not a model"),
+    Code.MODEL_TRUNCATED: Kind(422, "The model is cut short"),
+    Code.MODEL_PICKLED: Kind(422, "The file is a Python pickle, not an exported model"),
+    Code.MODEL_INVALID: Kind(422, "The model cannot be loaded or run"),
+    Code.MODEL_UNSUPPORTED: Kind(422, "The model uses what is not supported"),
+    Code.NOTHING_TO_COMPRESS: Kind(422, "The model has nothing to compress"),
+    Code.VERIFICATION_FAILED: Kind(422, "The compressed model does not do what the original does"),
+    Code.JOB_TIMEOUT: Kind(422, "The job took longer than it may"),
+    Code.WORKER_LOST: Kind(500, "The workers that ran the job died"),
+    # The request.
+    "request_invalid": Kind(422, "The request cannot be understood"),
+    "multipart_invalid": Kind(400, "The multipart body is malformed"),
+    "media_type_unsupported": Kind(415, "The body is not a multipart form"),
+    "field_unknown": Kind(422, "The form has a field that does not exist"),
+    "field_repeated": Kind(422, "The form has a field twice"),
+    "field_invalid": Kind(422, "The field is no short text"),
+    "upload_too_large": Kind(413, "The model is larger than this service takes"),
+    "cursor_invalid": Kind(400, "The cursor is not one that this service gave"),
+    "range_not_satisfiable": Kind(416, "The range is not part of the file"),
+    # What was asked for.
+    "not_found": Kind(404, "There is nothing here"),
+    "method_not_allowed": Kind(405, "The method does not apply here"),
+    "job_not_found": Kind(404, "There is no such job"),
+    "job_unfinished": Kind(409, "The job has not finished"),
+    "job_failed": Kind(409, "The job has ended without a result"),
+    "file_gone": Kind(410, "The file is no longer stored"),
+    # The service.
+    "internal_error": Kind(500, "The service failed"),
+    "database_unavailable": Kind(503, "The database does not answer"),
+    "not_ready": Kind(503, "The service is not ready"),
+    "storage_full": Kind(507, "The disk is full"),
+}
+"""Every code with its HTTP status and title; docs/api.md lists the same."""
+
+_NEWER = Kind(422, "The model was not compressed")  # a job's problem may come from a worker newer than this process
+
+
+class Problem(Exception):
+    """What the API refuses or cannot do; `code` is a key of KINDS and carries the status."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.headers = headers
+        self.members = {"code": code, "detail": detail, "field": field, "expected": expected, "got": got}
+
+
+def document(members: Mapping[str, Any], instance: str, status: int | None = None) -> dict[str, Any]:
+    """Complete `code`, `detail` and what else is known to a problem document about `instance`.
+
+    >>> document({"code": "job_not_found", "detail": "no job 7"}, "/jobs/7")["status"]
+    404
+    """
+    code = members["code"]
+    kind = KINDS.get(code, _NEWER)
+    complete = {
+        "type": f"urn:convpress:problem:{code}",
+        "title": kind.title,
+        "status": status or kind.status,
+        "detail": members["detail"],
+        "instance": instance,
+        "code": code,
+        **{name: members.get(name) for name in ("field", "expected", "got")},
+    }
+    return {name: value for name, value in complete.items() if value is not None}
+
+
+def respond(
+    request: Request, members: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Answer a request with a problem."""
+    content = document(members, request.url.path, status)
+    return JSONResponse(content, content["status"], headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Let the application answer every known error as a problem; `app.requests` answers the unknown ones."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _system)
+    for error in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(error, _database)
+
+
+def _problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return respond(request, error.members, headers=error.headers)
+
+
+def _refusal(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    return respond(request, error.as_dict())
+
+
+def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    return respond(
+        request,
+        {
+            "code": "request_invalid",
+            "detail": f"{field}: {first['msg']}",
+            "field": field,
+            "got": str(first.get("input"))[:100],
+        },
+    )
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own refusals: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "request_invalid")
+    members = {"code": code, "detail": f"{request.method} {request.url.path}: {error.detail}"}
+    return respond(request, members, error.status_code, error.headers)
+
+
+def _system(request: Request, error: Exception) -> JSONResponse:
+    """A full disk is told as such; any other failure of the system is unexpected."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return _full(request, error)
+
+
+def _database(request: Request, error: Exception) -> JSONResponse:
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return _full(request, error)
+    log.error("the database does not answer", error=str(cause or error))
+    members = {"code": "database_unavailable", "detail": "the database does not answer; try again in a moment"}
+    return respond(request, members, headers={"Retry-After": "5"})
+
+
+def _full(request: Request, error: Exception) -> JSONResponse:
+    log.error("the disk is full", error=str(error))
+    return respond(request, {"code": "storage_full", "detail": "the service's disk is full; nothing was kept"})

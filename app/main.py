@@ -1,0 +1,37 @@
+"""The application: `uvicorn --factory app.main:create_app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app import errors, openapi
+from app.logging import configure_logging
+from app.requests import RequestContext
+from app.routes import health, jobs
+
+
+def create_app() -> FastAPI:
+    """Build the application; its settings are read from the environment."""
+    app = FastAPIOffline(
+        title=openapi.TITLE,
+        version=openapi.VERSION,
+        summary=openapi.SUMMARY,
+        description=openapi.DESCRIPTION,
+        responses={"default": openapi.ANY_PROBLEM},
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=_lifespan,
+    )
+    errors.install(app)
+    app.add_middleware(RequestContext)
+    app.include_router(jobs.router)
+    app.include_router(health.router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    configure_logging()
+    yield

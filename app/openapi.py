@@ -1,0 +1,76 @@
+"""What the API's description says beyond the code: the form of a new job, and the problems of each call."""
+
+from importlib.metadata import version
+from typing import Any
+
+from app.errors import KINDS, MEDIA_TYPE, document
+from contract import budget, container, shapes
+
+TITLE = "convpress"
+VERSION = version("convpress")
+SUMMARY = "Makes trained convolutional networks cheaper, without any data"
+DESCRIPTION = """
+Post an ONNX or TorchScript model with a FLOPs budget; get the same model back with its convolutions factored to fit.
+
+```sh
+curl -F model=@model.onnx -F flops_budget=0.5 http://127.0.0.1:8000/jobs
+```
+
+answers with the job and its `Location`. Follow it until its `state` is `succeeded`, then fetch what it made:
+
+```sh
+curl http://127.0.0.1:8000/jobs/$ID
+curl -OJ http://127.0.0.1:8000/jobs/$ID/artifact
+curl http://127.0.0.1:8000/jobs/$ID/report
+```
+
+Every error is a problem document (RFC 9457) with a stable `code`; a failed job carries the same object as its `error`.
+"""
+
+JOB_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [container.FIELD, budget.FIELD],
+                    "additionalProperties": False,
+                    "properties": {
+                        budget.FIELD: {
+                            "type": "string",
+                            "description": f"What to keep of the model's FLOPs: {budget.EXPECTED}",
+                            "example": "0.5",
+                        },
+                        shapes.FIELD: {
+                            "type": "string",
+                            "description": f"Only for a model that does not carry its input's sizes: {shapes.EXPECTED}",
+                        },
+                        container.FIELD: {
+                            "type": "string",
+                            "format": "binary",
+                            "description": f"The file: {container.EXPECTED}",
+                        },
+                    },
+                },
+            }
+        },
+    }
+}
+"""The fields stand in the order in which they are best sent: what is wrong with a field is told when it has come."""
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+ANY_PROBLEM: dict[str, Any] = {"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+
+
+def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Describe the problems that a call may answer with, by status."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        kind = KINDS[code]
+        examples = described.setdefault(kind.status, {"content": {MEDIA_TYPE: {"schema": _PROBLEM, "examples": {}}}})[
+            "content"
+        ][MEDIA_TYPE]["examples"]
+        examples[code] = {"value": document({"code": code, "detail": kind.title}, "/jobs")}
+        described[kind.status]["description"] = " or ".join(f"`{name}`" for name in examples)
+    return described

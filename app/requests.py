@@ -1,0 +1,63 @@
+"""What surrounds every request: an id in its log and its response, a line in the log, an answer come what may."""
+
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import respond
+
+HEADER = "X-Request-ID"
+_SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+log = structlog.get_logger(__name__)
+
+
+class RequestContext:
+    """ASGI middleware, outermost of the application's own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get(HEADER))
+        status = 0
+        started = time.perf_counter()
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_marked)
+            except ClientDisconnect:
+                log.info("the client went away")
+            except Exception:
+                log.exception("unexpected error")
+                if status:
+                    raise  # too late for an answer; the server breaks the connection off
+                members = {
+                    "code": "internal_error",
+                    "detail": f"the service failed; its log says more under {request_id}",
+                }
+                await respond(Request(scope), members)(scope, receive, send_marked)
+            finally:
+                seconds = round(time.perf_counter() - started, 4)
+                log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+
+
+def _request_id(given: str | None) -> str:
+    """Take over the caller's id where it is harmless in logs and headers."""
+    return given if given and _SANE.fullmatch(given) else uuid.uuid4().hex

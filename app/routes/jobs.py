@@ -1,0 +1,135 @@
+"""Jobs over HTTP: post one, follow it, fetch what it made."""
+
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+from app import jobs, schemas
+from app.conditional import stored_file, tagged
+from app.db import transaction
+from app.models import TERMINAL, Job
+from app.openapi import JOB_FORM, problems
+from app.queue import ring
+from app.storage import get_storage
+from app.uploads import Upload, receive_upload
+
+_EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
+_POLL_SECONDS = "1"
+
+router = APIRouter(tags=["jobs"])
+
+JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})]
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    response_model=schemas.Job,
+    openapi_extra=JOB_FORM,
+    responses=problems(
+        "multipart_invalid",
+        "media_type_unsupported",
+        "upload_too_large",
+        "budget_missing",
+        "budget_invalid",
+        "input_shape_invalid",
+        "model_missing",
+        "model_empty",
+        "model_unrecognised",
+        "model_truncated",
+        "model_pickled",
+        "field_unknown",
+        "field_repeated",
+        "field_invalid",
+        "storage_full",
+    ),
+)
+async def create_job(request: Request) -> Response:
+    """Post a model and a FLOPs budget; the answer comes at once, the compression follows.
+
+    The body is stored as it arrives, and what is wrong with it is told as soon as it is known.
+    """
+    async with receive_upload(request) as upload:
+        job = await run_in_threadpool(_accept, upload)
+    headers = {"Location": schemas.href(job), "Retry-After": _POLL_SECONDS}
+    return Response(_json(job), 202, headers, "application/json")
+
+
+def _accept(upload: Upload) -> Job:
+    """Keep the model, commit the job, and only then ring."""
+    get_storage().keep(upload.staged, upload.key)
+    with transaction() as session:
+        job = jobs.create(session, upload)
+    ring(job.id)
+    return job
+
+
+@router.get("/jobs", responses=problems("cursor_invalid", "request_invalid"))
+def list_jobs(
+    limit: Annotated[int, Query(ge=1, le=200, description="How many at most")] = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+) -> schemas.JobPage:
+    """List jobs, newest first."""
+    with transaction() as session:
+        found, next_cursor = jobs.page(session, limit, cursor)
+    return schemas.JobPage(jobs=[schemas.Job.of(job) for job in found], next_cursor=next_cursor)
+
+
+@router.get(
+    "/jobs/{job_id}",
+    response_model=schemas.Job,
+    responses={304: {"description": "Nothing has changed since the ETag"}, **problems("job_not_found")},
+)
+def get_job(request: Request, job_id: JobId) -> Response:
+    """Tell how a job stands. `Retry-After` says when to ask again; it is missing when the job has ended."""
+    with transaction() as session:
+        job = jobs.get(session, job_id)
+    return tagged(request, _json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS})
+
+
+@router.head("/jobs/{job_id}/artifact", include_in_schema=False)
+@router.get(
+    "/jobs/{job_id}/artifact",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        206: {"description": "The range that was asked for"},
+        304: {"description": "The client has this artifact"},
+        **problems("job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"),
+    },
+)
+def get_artifact(request: Request, job_id: JobId) -> Response:
+    """Download the compressed model, whole or in ranges. The `ETag` is its SHA-256."""
+    with transaction() as session:
+        job = jobs.get_succeeded(session, job_id)
+    name = f"{PurePosixPath(job.filename).stem}.convpress{_EXTENSION[job.model.format]}"
+    return _stored(request, job.artifact_sha256, "application/octet-stream", name)
+
+
+@router.head("/jobs/{job_id}/report", include_in_schema=False)
+@router.get(
+    "/jobs/{job_id}/report",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/json": {"schema": {"type": "object"}}}},
+        304: {"description": "The client has this report"},
+        **problems("job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"),
+    },
+)
+def get_report(request: Request, job_id: JobId) -> Response:
+    """Account for every FLOP: each convolution, what was done to it, and what it costs before and after."""
+    with transaction() as session:
+        job = jobs.get_succeeded(session, job_id)
+    return _stored(request, job.report_sha256, "application/json", None)
+
+
+def _stored(request: Request, sha256: str | None, media_type: str, filename: str | None) -> Response:
+    assert sha256 is not None  # a job that has succeeded has both files
+    return stored_file(request, get_storage().path(f"artifacts/{sha256}"), sha256, media_type, filename)
+
+
+def _json(job: Job) -> bytes:
+    return schemas.Job.of(job).model_dump_json().encode()
