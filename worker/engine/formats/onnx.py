@@ -1,0 +1,172 @@
+"""ONNX models, opened for surgery on their skeleton: the weights stay in the file until they are asked for."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from onnx import IR_VERSION, ModelProto, TensorProto, TensorShapeProto, ValueInfoProto, defs, helper
+
+from contract.container import FIELD
+from contract.refusal import Code, Refusal
+from contract.shapes import FIELD as SHAPE_FIELD
+from contract.shapes import InputShapes, format_shape
+from worker.engine.convolution import Array, Layer
+from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_file
+from worker.engine.formats.onnx_count import count
+from worker.engine.formats.onnx_graph import OWN_DOMAINS, constants, nested_tensors
+from worker.engine.formats.onnx_replace import replace_convolutions
+from worker.engine.formats.onnx_shapes import Unfit
+
+_LEAST_IR, _LEAST_OPSET = 3, 7
+_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+
+
+class OnnxModel:
+    """An ONNX model of one file; satisfies `worker.engine.formats.Model`."""
+
+    def __init__(self, model: ModelProto, source: Path) -> None:
+        self._model = model
+        self._source = source
+        initializers = {tensor.name for tensor in model.graph.initializer}
+        initializers.update(sparse.values.name for sparse in model.graph.sparse_initializer)
+        self._inputs = tuple(_spec(value) for value in model.graph.input if value.name not in initializers)
+        self._outputs = tuple(_spec(value) for value in model.graph.output)
+        self._nodes: Mapping[str, tuple[str, ...]] = {}
+
+    @classmethod
+    def open(cls, path: Path) -> "OnnxModel":
+        """Open the model at `path`, which must stay there as long as this object is used.
+
+        Raises:
+            Refusal: `model_invalid` where the file cannot be parsed; `model_unsupported` for versions of ONNX that are
+                too old or too new, weights in other files, and inputs or outputs that are no tensors.
+        """
+        model = onnx_file.read(path)
+        _check_versions(model)
+        return cls(model, path)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that a caller passes, in order; weights that are listed as inputs are none."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that come out, in order."""
+        return self._outputs
+
+    @property
+    def parameters(self) -> int:
+        """The number of elements of all floating-point tensors that the model stores."""
+        stored = (*self._model.graph.initializer, *nested_tensors(self._model))
+        return sum(prod(tensor.dims) for tensor in stored if tensor.data_type in _FLOATS)
+
+    def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
+        """Return a full shape for every input: what the user gave, else what the model carries, batch 1 if free.
+
+        Raises:
+            Refusal: `input_shape_required` where neither tells, `input_shape_mismatch` where they contradict.
+        """
+        return binding.bind(self._inputs, shapes)
+
+    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> Count:
+        """Return the sites and what they cost on inputs of these shapes.
+
+        Raises:
+            Refusal: `input_shape_mismatch` where the model cannot take these shapes, `model_invalid` where these are
+                the only ones that it takes.
+        """
+        try:
+            counted = count(self._model, shapes, self._source)
+        except Unfit as error:
+            raise self._unfit(shapes, str(error)) from error
+        self._nodes = counted.nodes
+        return counted.count
+
+    def layer(self, site: Site) -> Layer:
+        """Return a replaceable site's weights, as float32 or float64 arrays; `site` stems from the last `count`."""
+        assert site.convolution is not None  # a site that can be replaced is a convolution
+        weight, bias = self._operands(site)
+        return Layer(site.convolution, self._array(weight), None if bias is None else self._array(bias))
+
+    def replace(self, site: Site, layers: Sequence[Layer]) -> None:
+        """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
+        weight, _ = self._operands(site)
+        replace_convolutions(self._model, self._nodes[site.name], layers, weight.data_type)
+
+    def save(self, path: Path) -> None:
+        """Write the model as one file; weights that nothing uses any more are left out.
+
+        Raises:
+            ValueError: `path` is the file that the model was opened from, which still holds its weights.
+        """
+        onnx_file.write(self._model, self._source, path)
+
+    def _operands(self, site: Site) -> tuple[TensorProto, TensorProto | None]:
+        """Return the weight and the bias of a site's nodes."""
+        output = self._nodes[site.name][0]
+        node = next(node for node in self._model.graph.node if output in node.output)
+        fixed = constants(self._model.graph)
+        return fixed[node.input[1]], fixed.get(node.input[2]) if len(node.input) > 2 else None
+
+    def _array(self, tensor: TensorProto) -> Array:
+        values = onnx_file.array(tensor, self._source)
+        return values.astype(np.float64 if values.dtype == np.float64 else np.float32)
+
+    def _unfit(self, shapes: Mapping[str, tuple[int, ...]], detail: str) -> Refusal:
+        got = ",".join(f"{name}={format_shape(shape)}" for name, shape in shapes.items())
+        if all(spec.shape == shapes[spec.name] for spec in self._inputs):
+            return Refusal(Code.MODEL_INVALID, detail, field=FIELD, expected="a model that fits its inputs", got=got)
+        return Refusal(Code.INPUT_SHAPE_MISMATCH, detail, field=SHAPE_FIELD, expected="a shape it can take", got=got)
+
+
+def _check_versions(model: ModelProto) -> None:
+    opset = max((entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS), default=0)
+    newest = defs.onnx_opset_version()
+    if _LEAST_IR <= model.ir_version <= IR_VERSION and _LEAST_OPSET <= opset <= newest:
+        return
+    raise Refusal(
+        Code.MODEL_UNSUPPORTED,
+        "the model is written in a version of ONNX that is not supported; export it anew, or convert it with "
+        "onnx.version_converter",
+        field=FIELD,
+        expected=f"IR version {_LEAST_IR} to {IR_VERSION}, opset {_LEAST_OPSET} to {newest}",
+        got=f"IR version {model.ir_version}, opset {opset or 'missing'}",
+    )
+
+
+def _spec(value: ValueInfoProto) -> TensorSpec:
+    """Return what a graph's input or output is; sizes that are written as 0, -1 or ? are not known.
+
+    Raises:
+        Refusal: `model_unsupported` where it is no tensor, `model_invalid` where its elements have no type.
+    """
+    kind = value.type.WhichOneof("value")
+    if kind not in ("tensor_type", None):
+        raise Refusal(
+            Code.MODEL_UNSUPPORTED,
+            f"{value.name!r} is no tensor",
+            field=FIELD,
+            expected="inputs and outputs that are tensors",
+            got=kind,
+        )
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in helper.get_all_tensor_dtypes():
+        raise Refusal(
+            Code.MODEL_INVALID,
+            f"the model does not say what type {value.name!r} has",
+            field=FIELD,
+            expected="inputs and outputs with an element type",
+            got=f"element type {tensor.elem_type}",
+        )
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    if not tensor.HasField("shape"):
+        return TensorSpec(value.name, dtype, None)
+    return TensorSpec(value.name, dtype, tuple(_size(dim) for dim in tensor.shape.dim))
+
+
+def _size(dim: TensorShapeProto.Dimension) -> int | str | None:
+    if dim.dim_value > 0:
+        return dim.dim_value
+    return dim.dim_param if any(character.isalpha() for character in dim.dim_param) else None

@@ -1,0 +1,191 @@
+"""What an ONNX graph costs: its operators with multiply-accumulates, as sites, and the number of all others.
+
+Counted: Conv, ConvTranspose, Gemm and MatMul, in the main graph, in local functions (once a call) and in subgraphs:
+each branch of an If as if it were taken, the body of a Loop as often as it runs where the graph fixes that.
+Not counted, but listed with their number: all else, and what lies in a Loop, Scan or branch of which that is not known.
+"""
+
+from collections import ChainMap, Counter
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+from worker.engine.convolution import Convolution
+from worker.engine.flops import gemm_macs, matmul_macs
+from worker.engine.formats import Call, Count, Site
+from worker.engine.formats.onnx_convolution import geometry
+from worker.engine.formats.onnx_graph import all_nodes, constants, fresh_name, integer, integers, operator, subgraphs
+from worker.engine.formats.onnx_loop import trips
+from worker.engine.formats.onnx_shapes import Shape, Shapes, Unfit, inferred, known, measured
+
+_COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+RUN_TIME_WEIGHT = "its weight is computed at run time"
+RUN_TIME_BIAS = "its bias is computed at run time"
+NO_WEIGHT = "it is a product of two activations and has no weight"
+LINEAR = "linear layers are left as they are"
+TRANSPOSED = "transposed convolutions are left as they are"
+IN_SUBGRAPH = "it lies inside the body of an If, Loop or Scan"
+IN_FUNCTION = "it lies inside a local function"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A model's count, and for each site that can be replaced the first outputs of the nodes that call it."""
+
+    count: Count
+    nodes: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A node where it stands: what is known there, how often it runs (None: not known), and why it must stay."""
+
+    node: NodeProto
+    shapes: Shapes
+    constants: Mapping[str, TensorProto]
+    times: int | None
+    reason: str | None
+
+
+def count(model: ModelProto, shapes: Mapping[str, Shape], source: Path) -> Counted:
+    """Count a skeleton that was read from `source`, with its inputs of these shapes.
+
+    Where inference does not tell the shapes that a counted operator of the main graph takes, the model is run once.
+
+    Raises:
+        Unfit: the model cannot take these shapes.
+        Refusal: `model_invalid` for a convolution that contradicts itself.
+    """
+    bound = inferred(model, shapes)
+    told = known(bound.graph)
+    needed = [name for node in bound.graph.node if operator(node) in _COUNTED for name in node.input[:2]]
+    unknown = sorted({name for name in needed if told.get(name) is None})
+    own = {node.output[0]: operator(node) for node in model.graph.node if node.output}
+    if unknown:
+        # What contradicts itself is better said in our words than in the runtime's, which stops at it too.
+        for use in _main_uses(bound.graph, told, own):
+            _priced(use)
+        told.update(measured(bound, unknown, source))
+    return _gathered(bound.graph, _main_uses(bound.graph, told, own))
+
+
+def _main_uses(graph: GraphProto, shapes: dict[str, Shape | None], own: Mapping[str, str]) -> Iterator[_Use]:
+    """Yield every node of a graph whose local functions were inlined; `own` are the operators that it had before."""
+    for use in _uses(graph, ChainMap(shapes), ChainMap(constants(graph)), 1, None):
+        inlined = use.reason is None and bool(use.node.output) and own.get(use.node.output[0]) != operator(use.node)
+        yield replace(use, reason=IN_FUNCTION) if inlined else use
+
+
+def _uses(
+    graph: GraphProto,
+    shapes: ChainMap[str, Shape | None],
+    fixed: ChainMap[str, TensorProto],
+    times: int | None,
+    reason: str | None,
+) -> Iterator[_Use]:
+    for node in graph.node:
+        yield _Use(node, shapes, fixed, times, reason)
+        for body in subgraphs(node):
+            runs = trips(node, fixed)
+            yield from _uses(
+                body,
+                shapes.new_child(known(body)),
+                fixed.new_child(constants(body)),
+                None if times is None or runs is None else times * runs,
+                IN_SUBGRAPH,
+            )
+
+
+def _gathered(graph: GraphProto, uses: Iterator[_Use]) -> Counted:
+    """Join the calls of one weight to one site, name the sites, and count what is no site."""
+    sites: dict[Hashable, Site] = {}
+    nodes: dict[Hashable, tuple[str, ...]] = {}
+    uncounted: Counter[str] = Counter()
+    given = Counter(node.name for node in all_nodes(graph.node))
+    taken: set[str] = set()
+    for use in uses:
+        site = _priced(use)
+        if site is None:
+            uncounted[operator(use.node)] += 1
+            continue
+        key = _identity(use, site)
+        if key in sites:
+            first = sites[key]
+            sites[key] = replace(first, macs=first.macs + site.macs, calls=first.calls + site.calls)
+        else:
+            own_name = use.node.name if given[use.node.name] == 1 else ""
+            sites[key] = replace(site, name=fresh_name(own_name or site.name, taken))
+        nodes[key] = (*nodes.get(key, ()), use.node.output[0])
+    replaceable = {site.name: nodes[key] for key, site in sites.items() if site.reason is None}
+    return Counted(Count(tuple(sites.values()), dict(uncounted)), replaceable)
+
+
+def _identity(use: _Use, site: Site) -> Hashable:
+    """Return what two calls of one site have in common: the same weight, the same bias, the same geometry."""
+    if site.reason is not None:
+        return object()
+    return (*(id(use.constants.get(name)) for name in use.node.input[1:3]), site.convolution)
+
+
+def _priced(use: _Use) -> Site | None:
+    """Return a node's own site, named after its weight; None where it is not counted."""
+    kind = operator(use.node)
+    if kind not in _COUNTED or use.times is None or len(use.node.input) < 2 or not use.node.output:
+        return None
+    first, second = (use.shapes.get(name) for name in use.node.input[:2])
+    if first is None or second is None:
+        return None
+    try:
+        if kind in ("Conv", "ConvTranspose"):
+            return _convolution(use, first, second, use.times)
+        return _product(use, first, second, use.times)
+    except Unfit:
+        if use.reason == IN_SUBGRAPH:
+            return None  # a branch that is not taken on these shapes need not fit them
+        raise
+
+
+def _convolution(use: _Use, size: Shape, weight_shape: Shape, times: int) -> Site:
+    node = use.node
+    convolution = geometry(node, weight_shape)
+    if len(size) != len(weight_shape) or size[1] != convolution.in_channels:
+        raise Unfit(f"{_called(node)} takes {convolution.in_channels} channels, its input has the shape {size}")
+    call = Call(size[0], size[2:], times)
+    if not convolution.transposed and min(convolution.output_size(call.input_size)) < 1:
+        raise Unfit(f"{_called(node)} has the kernel {convolution.kernel}, larger than its input's {call.input_size}")
+    reason = use.reason
+    if reason is None and convolution.transposed:
+        reason = TRANSPOSED
+    if reason is None and node.input[1] not in use.constants:
+        reason = RUN_TIME_WEIGHT
+    if reason is None and len(node.input) > 2 and node.input[2] and node.input[2] not in use.constants:
+        reason = RUN_TIME_BIAS
+    macs = times * convolution.macs(call.input_size, call.batch)
+    # output_shape decides the padding, which then depends on the input's size; the count does not depend on it.
+    told = None if integers(node, "output_shape") else convolution
+    return Site(node.input[1], node.op_type, weight_shape, macs, told, (call,), reason)
+
+
+def _product(use: _Use, a: Shape, b: Shape, times: int) -> Site:
+    node = use.node
+    transposed = bool(integer(node, "transA", 0)), bool(integer(node, "transB", 0))
+    try:
+        once = gemm_macs(a, b, *transposed) if node.op_type == "Gemm" else matmul_macs(a, b)
+    except ValueError as error:
+        raise Unfit(f"{_called(node)}: {error}") from error
+    if node.input[1] in use.constants and len(b) == 2:
+        layer = Convolution(b if transposed[1] and node.op_type == "Gemm" else (b[1], b[0]), (), (), ())
+        call = Call(once // prod(b), (), times)
+        return Site(node.input[1], node.op_type, layer.weight_shape, times * once, layer, (call,), use.reason or LINEAR)
+    for name, shape in zip(node.input[:2], (a, b), strict=True):
+        if name in use.constants:
+            return Site(name, node.op_type, shape, times * once, reason=use.reason or LINEAR)
+    return Site(node.output[0], node.op_type, (), times * once, reason=use.reason or NO_WEIGHT)
+
+
+def _called(node: NodeProto) -> str:
+    return f"{node.op_type} {node.name or node.output[0]!r}"

@@ -1,0 +1,230 @@
+"""ONNX files without their weights: a small skeleton whose weights point into the file, and the way back to a file.
+
+Parsing a whole ModelProto copies every weight, several times over; so the wire format is rewritten instead. Each large
+initializer of the main graph becomes external data whose file is the model itself, which every ONNX library maps into
+memory lazily. All else is copied byte for byte.
+
+Source: onnx.proto and ONNX's ExternalData.md.
+"""
+
+import mmap
+from collections.abc import Callable, Sequence
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from contract import protobuf
+from contract.container import FIELD
+from contract.refusal import Code, Refusal
+from worker.engine.formats.onnx_graph import nested_tensors
+
+LIFTED_BYTES = 1024
+"""The least weight that is worth a reference instead of its bytes."""
+
+_MAIN_INITIALIZERS = (7, 5)  # ModelProto.graph, GraphProto.initializer
+_DATA_TYPE, _FLOAT_DATA, _RAW_DATA, _DOUBLE_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 2, 4, 9, 10, 13, 14
+# A packed array of fixed-size numbers lies in the file as raw data does: little-endian, one behind the other.
+_SAME_AS_RAW = {_FLOAT_DATA: TensorProto.FLOAT, _DOUBLE_DATA: TensorProto.DOUBLE}
+_COPIED_AT_ONCE = 1 << 20
+
+
+class Extent(NamedTuple):
+    """Bytes of the source file that stand for themselves in a file being written."""
+
+    offset: int
+    length: int
+
+
+Segment = bytes | Extent
+
+
+def skeleton(path: Path) -> bytes:
+    """Return the model at `path`, serialised, with its large weights as external data in the file itself.
+
+    The file is `path.resolve()`: its name is the location, its directory is what the location is relative to.
+
+    Raises:
+        Refusal: `model_invalid` for what is no protocol-buffers message, `model_unsupported` for a main graph's
+            initializer that is external data already.
+    """
+    source = path.resolve()
+    if source.stat().st_size == 0:
+        raise _invalid("the file is empty", "0 bytes")
+
+    def lift(view: memoryview, start: int, end: int) -> list[Segment]:
+        return [_lifted(view, start, end, source.name)]
+
+    with (
+        source.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as view,
+    ):
+        try:
+            segments = _rewritten(view, 0, len(view), _MAIN_INITIALIZERS, lift)
+        except protobuf.MalformedMessage as error:
+            raise _invalid(f"the file is damaged: {error}", "bytes that are no ONNX model") from error
+        return b"".join(segment for segment in segments if isinstance(segment, bytes))
+
+
+def read(path: Path) -> ModelProto:
+    """Parse the skeleton of the model at `path`.
+
+    Raises:
+        Refusal: `model_invalid` where it cannot be parsed, `model_unsupported` where weights lie in other files.
+    """
+    try:
+        model = ModelProto.FromString(skeleton(path))
+    except DecodeError as error:
+        raise _invalid(f"the file cannot be parsed: {error}", "bytes that are no ONNX model") from error
+    if any(_is_external(tensor) for tensor in nested_tensors(model)):
+        raise _weights_elsewhere()
+    return model
+
+
+def write(model: ModelProto, source: Path, target: Path) -> None:
+    """Write a skeleton that was read from `source` as one whole file, with the weights copied from there.
+
+    Raises:
+        ValueError: `target` is `source`.
+    """
+    if target.exists() and target.samefile(source):
+        raise ValueError(f"a model cannot be written over the file that holds its weights: {target}")
+    with memoryview(model.SerializeToString()) as view:
+        segments = _rewritten(view, 0, len(view), _MAIN_INITIALIZERS, _lowered)
+    with source.open("rb") as weights, target.open("wb") as out:
+        for segment in segments:
+            if isinstance(segment, bytes):
+                out.write(segment)
+                continue
+            weights.seek(segment.offset)
+            left = segment.length
+            while left:
+                chunk = weights.read(min(left, _COPIED_AT_ONCE))
+                if not chunk:
+                    raise OSError(f"{source} became shorter while its weights were copied")
+                out.write(chunk)
+                left -= len(chunk)
+
+
+def array(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
+    """Return a tensor of a skeleton that was read from `source`, as an array of its own.
+
+    Raises:
+        Refusal: `model_invalid` where its data does not fill its shape.
+    """
+    try:
+        if not _is_external(tensor):
+            return numpy_helper.to_array(tensor)
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        extent = _extent(tensor)
+        if extent.length != prod(tensor.dims) * dtype.itemsize:
+            raise ValueError(f"{extent.length} bytes")
+        elements = np.fromfile(source, dtype, count=prod(tensor.dims), offset=extent.offset)
+        return elements.reshape(tuple(tensor.dims))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _invalid(
+            f"the data of {tensor.name!r} does not fill its shape {tuple(tensor.dims)}: {error}",
+            f"a tensor of type {tensor.data_type}",
+        ) from error
+
+
+def _rewritten(
+    view: memoryview,
+    start: int,
+    end: int,
+    path: Sequence[int],
+    rewrite: Callable[[memoryview, int, int], list[Segment]],
+) -> list[Segment]:
+    """Copy the message in `view[start:end]`, with every message below it at this path of field numbers rewritten."""
+    if not path:
+        return rewrite(view, start, end)
+    segments: list[Segment] = []
+    for field in protobuf.fields(view, start, end):
+        if field.number != path[0] or field.wire_type != protobuf.DELIMITED:
+            segments.append(bytes(view[field.start : field.end]))
+            continue
+        inner = _rewritten(view, field.value, field.end, path[1:], rewrite)
+        segments.append(_tag(field.number, protobuf.DELIMITED) + protobuf.write_varint(_size(inner)))
+        segments += inner
+    return segments
+
+
+def _lifted(view: memoryview, start: int, end: int, location: str) -> bytes:
+    """Return a serialised TensorProto with a large payload replaced by where it lies."""
+    fields = list(protobuf.fields(view, start, end))
+    for field in fields:
+        is_location = field.number == _DATA_LOCATION and field.wire_type == protobuf.VARINT
+        if field.number == _EXTERNAL_DATA or (is_location and view[field.value] == TensorProto.EXTERNAL):
+            raise _weights_elsewhere()
+    payload = _payload(view, fields)
+    if payload is None or payload.end - payload.value < LIFTED_BYTES:
+        return bytes(view[start:end])
+    kept = b"".join(bytes(view[field.start : field.end]) for field in fields if field is not payload)
+    reference = TensorProto(data_location=TensorProto.EXTERNAL)
+    extent = {"location": location, "offset": str(payload.value), "length": str(payload.end - payload.value)}
+    for key, value in extent.items():
+        reference.external_data.add(key=key, value=value)
+    return kept + reference.SerializeToString()
+
+
+def _payload(view: memoryview, fields: Sequence[protobuf.Field]) -> protobuf.Field | None:
+    """Return the one field that holds a tensor's elements as they lie in memory, if there is just one such."""
+    held = [field for field in fields if field.number in (_RAW_DATA, _FLOAT_DATA, _DOUBLE_DATA)]
+    if len(held) != 1 or held[0].wire_type != protobuf.DELIMITED:
+        return None
+    if held[0].number == _RAW_DATA:
+        return held[0]
+    types = [protobuf.read_varint(view, field.value, field.end)[0] for field in fields if field.number == _DATA_TYPE]
+    return held[0] if types == [_SAME_AS_RAW[held[0].number]] else None
+
+
+def _lowered(view: memoryview, start: int, end: int) -> list[Segment]:
+    """Return a serialised TensorProto with its raw data in the place of where it lies."""
+    tensor = TensorProto.FromString(bytes(view[start:end]))
+    if not _is_external(tensor):
+        return [bytes(view[start:end])]
+    extent = _extent(tensor)
+    before: list[Segment] = []
+    behind: list[Segment] = []
+    for field in protobuf.fields(view, start, end):
+        if field.number not in (_EXTERNAL_DATA, _DATA_LOCATION):
+            (before if field.number < _RAW_DATA else behind).append(bytes(view[field.start : field.end]))
+    tag = _tag(_RAW_DATA, protobuf.DELIMITED) + protobuf.write_varint(extent.length)
+    return [*before, tag, extent, *behind]
+
+
+def _extent(tensor: TensorProto) -> Extent:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    return Extent(int(entries["offset"]), int(entries["length"]))
+
+
+def _is_external(tensor: TensorProto) -> bool:
+    return tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
+
+
+def _tag(number: int, wire_type: int) -> bytes:
+    return protobuf.write_varint(number << 3 | wire_type)
+
+
+def _size(segments: Sequence[Segment]) -> int:
+    return sum(segment.length if isinstance(segment, Extent) else len(segment) for segment in segments)
+
+
+def _invalid(detail: str, got: str) -> Refusal:
+    return Refusal(Code.MODEL_INVALID, detail, field=FIELD, expected="an ONNX model that can be parsed", got=got)
+
+
+def _weights_elsewhere() -> Refusal:
+    return Refusal(
+        Code.MODEL_UNSUPPORTED,
+        "the model's weights lie in other files (external data); bundles of several files are not accepted yet, "
+        "save the model as one file (onnx.save with save_as_external_data=False)",
+        field=FIELD,
+        expected="one ONNX file that holds its weights",
+        got="a model with external data",
+    )

@@ -1,0 +1,140 @@
+"""Questions to an ONNX graph: its operators and their attributes, what is constant, and which names are in use.
+
+Graphs are the protocol-buffers messages themselves, so that whatever else a model carries stays as it is.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+OWN_DOMAINS = ("", "ai.onnx")
+
+
+def operator(node: NodeProto) -> str:
+    """Return an operator's name: the bare type for ONNX's own, with its domain for all others.
+
+    >>> operator(NodeProto(op_type="Conv")), operator(NodeProto(op_type="Conv", domain="acme"))
+    ('Conv', 'acme::Conv')
+    """
+    return node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}::{node.op_type}"
+
+
+def integers(node: NodeProto, attribute: str) -> tuple[int, ...] | None:
+    """Return an attribute that is a list of integers; None where the node leaves it out."""
+    return next((tuple(found.ints) for found in node.attribute if found.name == attribute), None)
+
+
+def integer(node: NodeProto, attribute: str, default: int) -> int:
+    """Return an attribute that is an integer."""
+    return next((found.i for found in node.attribute if found.name == attribute), default)
+
+
+def text(node: NodeProto, attribute: str, default: str) -> str:
+    """Return an attribute that is a string."""
+    return next((found.s.decode(errors="replace") for found in node.attribute if found.name == attribute), default)
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """Yield the graphs in a node's attributes: the branches of an If, the body of a Loop."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yield nodes, and behind each those of its subgraphs, to any depth."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from all_nodes(graph.node)
+
+
+def nested_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield every tensor that a model stores elsewhere than in its main graph's initializers."""
+    yield from _sparse_parts(model.graph)
+    yield from _node_tensors(model.graph.node)
+    for info in model.training_info:
+        yield from _graph_tensors(info.initialization)
+        yield from _graph_tensors(info.algorithm)
+    for function in model.functions:
+        yield from _node_tensors(function.node)
+
+
+def constants(graph: GraphProto) -> dict[str, TensorProto]:
+    """Return the tensors of a graph that are known before it runs, by value name.
+
+    1. Initializers that are no inputs too are what they are; from IR version 4 on, an input only defaults to its
+       initializer, yet no one may be expected to pass weights, so those count as constant as well.
+    2. Constant nodes with a dense tensor.
+    3. Identities of either.
+    """
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if operator(node) == "Constant" and node.output:
+            found.update((node.output[0], part.t) for part in node.attribute if part.name == "value")
+        elif operator(node) == "Identity" and len(node.input) == len(node.output) == 1 and node.input[0] in found:
+            found[node.output[0]] = found[node.input[0]]
+    return found
+
+
+def uses(graph: GraphProto) -> Counter[str]:
+    """Return how often each value is used: by nodes, their subgraphs, and as an output."""
+    used = Counter(name for node in all_nodes(graph.node) for name in node.input)
+    used.update(output.name for output in graph.output)
+    for node in all_nodes(graph.node):
+        used.update(output.name for inner in subgraphs(node) for output in inner.output)
+    return used
+
+
+def names(graph: GraphProto) -> set[str]:
+    """Return every name that a value or a node of a graph has, to any depth."""
+    taken = {value.name for values in (graph.input, graph.output) for value in values}
+    taken.update(tensor.name for tensor in graph.initializer)
+    taken.update(sparse.values.name for sparse in graph.sparse_initializer)
+    for node in graph.node:
+        taken.update((node.name, *node.input, *node.output))
+        for inner in subgraphs(node):
+            taken |= names(inner)
+    return taken
+
+
+def fresh_name(wanted: str, taken: set[str]) -> str:
+    """Return a name that is not taken, and take it.
+
+    >>> taken = {"conv", "conv_2"}
+    >>> fresh_name("conv", taken), fresh_name("conv", taken), fresh_name("other", taken)
+    ('conv_3', 'conv_4', 'other')
+    """
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    taken.add(name)
+    return name
+
+
+def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    yield from _sparse_parts(graph)
+    yield from _node_tensors(graph.node)
+
+
+def _sparse_parts(graph: GraphProto) -> Iterator[TensorProto]:
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+
+
+def _node_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for sparse in attribute.sparse_tensors:
+                yield from (sparse.values, sparse.indices)
+            if attribute.HasField("sparse_tensor"):
+                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        for graph in subgraphs(node):
+            yield from _graph_tensors(graph)

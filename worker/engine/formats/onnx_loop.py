@@ -1,0 +1,47 @@
+"""How often a subgraph of an ONNX node runs, where the graph itself fixes it."""
+
+from collections.abc import Mapping
+from math import prod
+
+from onnx import GraphProto, NodeProto, TensorProto
+
+from worker.engine.formats.onnx_graph import constants, operator, subgraphs
+
+
+def trips(node: NodeProto, fixed: Mapping[str, TensorProto]) -> int | None:
+    """Return how often the subgraphs of a node run when the node runs once; None where that is not fixed.
+
+    1. A branch of an If counts as taken.
+    2. The body of a Loop runs as often as its trip count says, where that is a constant and nothing ends it sooner:
+       its condition is left out or constantly true, and the body passes it on or says true again.
+    3. How often other bodies run (Scan, SequenceMap) is not told.
+    """
+    if operator(node) == "If":
+        return 1
+    if operator(node) != "Loop" or len(node.input) < 2:
+        return None
+    if node.input[1] and not _scalar(node.input[1], fixed):
+        return None
+    body = next(subgraphs(node), None)
+    if body is None or len(body.input) < 2 or not body.output or not _goes_on(body):
+        return None
+    return _scalar(node.input[0], fixed)
+
+
+def _goes_on(body: GraphProto) -> bool:
+    condition = body.output[0].name
+    same = {body.input[1].name}
+    for node in body.node:
+        if operator(node) == "Identity" and len(node.input) == len(node.output) == 1 and node.input[0] in same:
+            same.add(node.output[0])
+    return condition in same or bool(_scalar(condition, constants(body)))
+
+
+def _scalar(name: str, fixed: Mapping[str, TensorProto]) -> int | None:
+    """Return a constant that is one integer or truth value."""
+    tensor = fixed.get(name)
+    if tensor is None or prod(tensor.dims) != 1:
+        return None
+    if tensor.raw_data:
+        return int.from_bytes(tensor.raw_data, "little", signed=True)
+    return next(iter((*tensor.int64_data, *tensor.int32_data)), None)
