@@ -4,6 +4,7 @@ A job's work happens in a child process of its own, so a pool of processes would
 a model library: a process that has run ONNX Runtime cannot safely have children.
 """
 
+import logging
 import threading
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.settings import get_settings
 from worker import sweeper
 
 celery = Celery("convpress", include=["worker.tasks"])
-celery.add_defaults(lambda: celery_options(get_settings()))
+celery.add_defaults(lambda: {**celery_options(get_settings()), "worker_enable_remote_control": False})
 
 stopping = threading.Event()
 """Set when this worker has been told to end: its jobs go back into the queue."""
@@ -40,6 +41,8 @@ def run_worker() -> int:
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
     configure_logging()
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # worker.tasks says the same, and how the job ended
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types

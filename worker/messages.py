@@ -25,9 +25,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failed:
-    """The input was refused; `error` has the members of a `Refusal`."""
+    """The input was refused; `error` has the members of a `Refusal`, and `log` is what the child wrote beside."""
 
     error: dict[str, str]
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def parse(line: bytes) -> Progress | Failed | Succeeded:
     >>> parse(b'{"event": "progress", "phase": "loading", "fraction": 0.5}')
     Progress(phase='loading', fraction=0.5)
     >>> parse(b'{"event": "failed", "error": {"code": "model_invalid", "detail": "no graph"}}')
-    Failed(error={'code': 'model_invalid', 'detail': 'no graph'})
+    Failed(error={'code': 'model_invalid', 'detail': 'no graph'}, log='')
     """
     try:
         message = json.loads(line)

@@ -1,7 +1,7 @@
-"""The engine's report as the worker reads it: a schema with caps, as a hostile model's child may have written it."""
+"""What the engine writes of a model, as the worker reads it: a schema with caps, for a hostile child may write it."""
 
 import json
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
+class Tensor(_Part):
+    """An input or output of a model; the shape is as `contract.shapes` writes it, None where the model has none."""
+
+    name: str
+    dtype: str
+    shape: str | None
+
+
 class Cost(_Part):
     """What a model costs; one MAC is two FLOPs."""
 
@@ -27,7 +35,7 @@ class Cost(_Part):
 
 
 class Site(_Part):
-    """One convolution: what became of it, or the `reason` why it was left as it is."""
+    """What became of one convolution or matrix product, and the `reason` where it was left as it is."""
 
     name: str
     op: str
@@ -44,28 +52,56 @@ class Report(_Part):
     """The account of one compression."""
 
     format: str
-    inputs: Any
-    convention: Any
-    budget: Any
+    inputs: list[Tensor]
+    convention: str
+    budget: dict[str, Any]
     before: Cost
     after: Cost
     keep: float
     sites: list[Site]
-    uncounted: Any
+    uncounted: dict[str, Count]
     verification: dict[str, Any]
     engine: dict[str, Any]
 
 
-def read_report(content: bytes) -> Report:
-    """Check the bytes of a report.
+class InspectedSite(_Part):
+    """One convolution or matrix product, and why it would be left as it is, if it would."""
+
+    name: str
+    op: str
+    weight_shape: list[Count]
+    macs: Count
+    calls: Count
+    reason: str | None
+
+
+class Inspection(_Part):
+    """What a model is; `missing` says what has to be given to learn its costs, which are None until then."""
+
+    format: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    parameters: Count
+    bytes: Count
+    macs: Count | None
+    sites: list[InspectedSite]
+    uncounted: dict[str, Count]
+    missing: str | None
+
+
+Account = TypeVar("Account", Report, Inspection)
+
+
+def read(kind: type[Account], content: bytes) -> Account:
+    """Check the bytes of a report or an inspection.
 
     Raises:
-        MalformedOutput: they are not JSON, or not a report.
+        MalformedOutput: they are not JSON, or not one.
     """
     try:
-        return Report.model_validate(json.loads(content.decode(), parse_constant=_no_constant))
+        return kind.model_validate(json.loads(content.decode(), parse_constant=_no_constant))
     except (ValidationError, ValueError, RecursionError) as error:
-        raise MalformedOutput(f"not a report: {str(error)[:500]}") from error
+        raise MalformedOutput(f"not a {kind.__name__}: {str(error)[:500]}") from error
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -12,20 +12,20 @@ from contract.container import Format, identify
 from contract.refusal import Refusal
 from worker.lease import Result
 from worker.messages import MalformedOutput
-from worker.report import LARGEST_BYTES, Report, read_report
+from worker.report import LARGEST_BYTES, Account, Report, read
 
 _CHUNK = 1024**2
 
 
-def take_report(path: Path) -> tuple[bytes, Report]:
-    """Read the report that a child wrote: its bytes, and what they say.
+def take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
+    """Read the report or inspection that a child wrote: its bytes, and what they say.
 
     Raises:
         MalformedOutput: it is no plain file, is too large or says something else.
     """
     with open_plain(path, LARGEST_BYTES) as file:
         content = file.read()
-    return content, read_report(content)
+    return content, read(kind, content)
 
 
 def store(
@@ -36,7 +36,7 @@ def store(
     Raises:
         MalformedOutput: a file is missing, no plain file, larger than `largest` bytes or not what it should be.
     """
-    content, account = take_report(report)
+    content, account = take(Report, report)
     with open_plain(artifact, largest) as file:
         sha256, size = _keep(storage, file, beat, model_format)
     report_sha256 = hashlib.sha256(content).hexdigest()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded, parse
@@ -106,14 +106,25 @@ def _listen(
                     del log[:-_KEPT_LOG]
                 else:
                     for message in map(parse, lines.feed(chunk)):
-                        if not isinstance(message, Progress):
+                        if isinstance(message, Progress):
+                            on_progress(message)
+                        elif isinstance(message, Failed):
+                            return replace(message, log=_tail(child, log))
+                        else:
                             return message
-                        on_progress(message)
             if ended and not heard:
                 return Lost(_last_sign(child), log.decode(errors="replace"))
             if not selector.get_map():
                 time.sleep(_TICK_SECONDS)
     return TimedOut(seconds)
+
+
+def _tail(child: subprocess.Popen[bytes], log: bytearray) -> str:
+    """Return the log with what the child had written to it before it spoke; waits for nothing more."""
+    assert child.stderr
+    os.set_blocking(child.stderr.fileno(), False)
+    rest = child.stderr.read(_KEPT_LOG) or b""
+    return (bytes(log) + rest)[-_KEPT_LOG:].decode(errors="replace")
 
 
 class _Lines:

@@ -67,11 +67,12 @@ def unheard(session: Session) -> list[uuid.UUID]:
 def run(stopping: threading.Event, idle: Callable[[], bool]) -> None:
     """Sweep every few seconds until told to stop; a database that cannot be reached now is swept the next time."""
     settings = get_settings()
-    while not stopping.wait(settings.sweep_seconds):
+    while not stopping.is_set():
         try:
             sweep_and_ring(settings, idle)
         except (SQLAlchemyError, OSError) as error:
             log.warning("sweep put off", error=str(error))
+        stopping.wait(settings.sweep_seconds)
 
 
 def sweep_and_ring(settings: Settings, idle: Callable[[], bool]) -> None:

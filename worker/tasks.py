@@ -113,7 +113,7 @@ def _end(lease: Lease, outcome: Outcome | Result, settings: Settings) -> None:
                 held = leases.fail(session, lease, worker_lost(lease.attempt))
     told = log.info if isinstance(outcome, Result) else log.warning
     told("ended" if held else "lease lost at the end", job_id=str(lease.job_id), outcome=outcome)
-    if held and waits:
+    if held and waits and not stopping.is_set():  # a worker that has to go would hear its own ring
         ring(lease.job_id)
 
 

@@ -10,7 +10,7 @@ from fake_engine import COST, REPORT
 from app.storage import Storage
 from worker import results
 from worker.messages import MalformedOutput
-from worker.report import read_report
+from worker.report import Report, read
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 
@@ -123,17 +123,17 @@ BAD_REPORTS = {
 @pytest.mark.parametrize("report", BAD_REPORTS.values(), ids=BAD_REPORTS)
 def test_a_report_with_another_schema_is_refused(report):
     with pytest.raises(MalformedOutput):
-        read_report(json.dumps(report).encode())
+        read(Report, json.dumps(report).encode())
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"1" * 10_000, json.dumps(REPORT).encode("utf-16")])
 def test_a_report_that_is_no_json_in_utf8_is_refused(content):
     with pytest.raises(MalformedOutput):
-        read_report(content)
+        read(Report, content)
 
 
 def test_a_rank_may_have_two_numbers_and_a_site_none():
     site = {**REPORT["sites"][0], "rank": [2, 3]}
     left = {**site, "form": None, "rank": None, "error": None, "reason": "grouped"}
-    report = read_report(json.dumps({**REPORT, "sites": [site, left]}).encode())
+    report = read(Report, json.dumps({**REPORT, "sites": [site, left]}).encode())
     assert [each.rank for each in report.sites] == [[2, 3], None]

@@ -103,7 +103,7 @@ def test_a_worker_that_has_to_go_gives_its_job_back_uncounted(make_job, work, ri
     finally:
         stopping.clear()
     assert (job.state, job.attempt, job.started_at) == ("queued", 0, None)
-    assert rings == [job_id]
+    assert rings == []  # it would hear the ring itself
 
 
 def test_a_worker_that_has_to_go_takes_no_new_job(make_job, work):

@@ -1,0 +1,143 @@
+"""The command line: `convpress serve`, `worker`, `compress`, `inspect` and `demo`.
+
+Exit codes: 0 done, 1 refused (standard error names the field, what was expected and what came), 2 wrong usage, 3 the
+engine died or ran out of time.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    help="Make trained convolutional networks cheaper, without any data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_REFUSED, _LOST = 1, 3
+
+ModelFile = Annotated[Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)]
+Budget = Annotated[str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")]
+InputShape = Annotated[str | None, typer.Option(help="Such as 1x3x224x224, where the model does not carry it")]
+
+
+@app.command()
+def serve() -> None:
+    """Run the whole service here: database, API and a worker; Ctrl-C stops everything."""
+    from app.settings import get_settings
+    from worker.supervisor import CannotListen
+    from worker.supervisor import serve as serve_until_stopped
+
+    try:
+        serve_until_stopped(get_settings())
+    except CannotListen as error:
+        _exit(str(error), _REFUSED)
+
+
+@app.command()
+def worker() -> None:
+    """Work on jobs until told to stop."""
+    from worker.celery_app import run_worker
+
+    raise typer.Exit(run_worker())
+
+
+@app.command()
+def compress(
+    model: ModelFile,
+    flops_budget: Budget = None,
+    input_shape: InputShape = None,
+    output: Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the account here, as JSON")] = None,
+    form: Annotated[str | None, typer.Option(help="Admit this form alone (dac)")] = None,
+    rank: Annotated[int | None, typer.Option(help="One rank everywhere, in the budget's place")] = None,
+) -> None:
+    """Compress a model offline, as the service does it."""
+    from worker import offline, tables
+
+    if (flops_budget is None) == (rank is None):
+        raise typer.BadParameter("give --flops-budget or --rank")
+    target = output or model.with_name(f"{model.stem}.convpress{model.suffix}")
+    if target.exists() and target.samefile(model):
+        raise typer.BadParameter("the output would overwrite the model", param_hint="--output")
+    try:
+        account = offline.compress(model, target, report, flops_budget, input_shape, form, rank)
+    except offline.RefusedError as error:
+        _refuse(error)
+    except offline.LostError as error:
+        _exit(str(error), _LOST)
+    console = tables.console()
+    console.print(tables.sites(account))
+    console.print(tables.summary(account))
+    if note := account.budget.get("note"):
+        console.print(note)
+    console.print(f"written to {target}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def inspect(
+    model: ModelFile,
+    input_shape: InputShape = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
+    """Tell a model's format, inputs, outputs, convolutions and multiply-accumulates."""
+    from worker import offline, tables
+
+    try:
+        content, found = offline.inspect(model, input_shape)
+    except offline.RefusedError as error:
+        _refuse(error)
+    except offline.LostError as error:
+        _exit(str(error), _LOST)
+    if json:
+        typer.echo(content)
+        return
+    console = tables.console()
+    console.print(tables.overview(found))
+    if found.missing is None:
+        console.print(tables.inspection(found))
+    else:
+        console.print(f"The cost depends on the input shape: {found.missing}. Give --input-shape.", markup=False)
+
+
+@app.command()
+def demo(
+    model: Annotated[Path, typer.Argument(help="The model to post", exists=True, dir_okay=False)] = Path(
+        "tests/models/residual.onnx"
+    ),
+) -> None:
+    """Start the service, compress a sample model through it, show the result, and serve on until Ctrl-C."""
+    from app.settings import get_settings
+    from worker import demonstration
+    from worker.supervisor import CannotListen
+
+    try:
+        demonstration.run(model, get_settings())
+    except (CannotListen, demonstration.DemonstrationError) as error:
+        _exit(str(error), _REFUSED)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _refuse(error: Exception) -> NoReturn:
+    from worker.offline import RefusedError
+
+    assert isinstance(error, RefusedError)
+    lines = [f"{error.members['code']}: {error.members['detail']}"]
+    lines += [f"  {name}: {error.members[name]}" for name in ("field", "expected", "got") if name in error.members]
+    _exit("\n".join(lines), _REFUSED)
+
+
+def _exit(message: str, status: int) -> NoReturn:
+    typer.echo("".join(char if char.isprintable() or char == "\n" else "?" for char in message), err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

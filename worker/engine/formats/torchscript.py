@@ -1,0 +1,121 @@
+"""TorchScript modules, opened for surgery: inlined, so that every convolution is a node, and grafted."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.jit._script import RecursiveScriptModule
+
+from contract.shapes import InputShapes
+from worker.engine.convolution import Array, Layer
+from worker.engine.formats import Count, Site, TensorSpec, binding
+from worker.engine.formats import torchscript_file as archive
+from worker.engine.formats import torchscript_graft as graft
+from worker.engine.formats import torchscript_signature as signature
+from worker.engine.formats.torchscript_count import count
+from worker.engine.formats.torchscript_graph import Scope, attribute, scopes
+from worker.engine.formats.torchscript_nodes import Use
+from worker.engine.formats.torchscript_sites import gather, group, unused_name
+
+
+class TorchScriptModel:
+    """A TorchScript module without its Python classes; satisfies `worker.engine.formats.Model`.
+
+    It is never run: the executor would keep the graphs as they were before the surgery.
+    """
+
+    def __init__(self, module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes]) -> None:
+        self._module = module
+        self._path = path
+        self._extra_files = extra_files
+        self._scopes = scopes(module, "", set())
+        self._uses = group(self._scopes)
+        self._sites = gather(self._scopes)
+        forward = self._scopes[[*module._c._method_names()].index("forward")]
+        self._inputs = signature.inputs(forward, [use for uses in self._uses.values() for use in uses])
+
+    @classmethod
+    def open(cls, path: Path) -> "TorchScriptModel":
+        """Open the archive at `path`.
+
+        Raises:
+            Refusal: `model_truncated`, `model_invalid` or `model_unsupported` where torch cannot load it, or where its
+                forward method takes something else than tensors.
+        """
+        extra_files: dict[str, bytes] = {}
+        module = archive.load(path, extra_files=extra_files)
+        signature.require_forward(module)
+        return cls(module, path, extra_files)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that `forward` takes, in order."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that `forward` gives, as far as its type tells."""
+        return signature.outputs(self._module)
+
+    @property
+    def parameters(self) -> int:
+        """The number of elements of all floating-point parameters, buffers and constants, each counted once."""
+        stored = [*self._module.parameters(), *self._module.buffers(), *_constants(self._scopes)]
+        return sum({tensor.data_ptr(): tensor.numel() for tensor in stored if tensor.is_floating_point()}.values())
+
+    def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
+        """Return a full shape for every input; the file carries none, so the user has to give them.
+
+        Raises:
+            Refusal: `input_shape_required` where the user gave none, `input_shape_mismatch` for what cannot be.
+        """
+        return binding.bind(self._inputs, shapes)
+
+    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> Count:
+        """Return the sites and what they cost on inputs of these shapes.
+
+        Raises:
+            Refusal: `input_shape_mismatch` where the module cannot take these shapes.
+        """
+        return count(self._path, self._inputs, shapes)
+
+    def layer(self, site: Site) -> Layer:
+        """Return a replaceable site's weights, as float32 or float64 arrays."""
+        found = self._sites[site.name]
+        assert found.convolution is not None  # a site that can be replaced is a convolution
+        return Layer(found.convolution, _array(found.weight), None if found.bias is None else _array(found.bias))
+
+    def replace(self, site: Site, layers: Sequence[Layer]) -> None:
+        """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
+        found = self._sites[site.name]
+        name = unused_name(site.name.replace(".", "_") + "_factored", lambda wanted: hasattr(self._module, wanted))
+        hung = graft.hang(self._module, name, graft.chain(layers, found.weight))
+        uses = self._uses.pop(found.identity)
+        stale = {path for use in uses for path in self._operands(use)}
+        for use in uses:
+            graft.call_instead(use, name, hung)
+        for scope in self._scopes:
+            graft.tidy(scope.graph)
+        for path in stale.difference(*map(graft.read_paths, self._scopes)):
+            graft.empty(self._module, path)
+
+    def save(self, path: Path) -> None:
+        """Write the archive, with the extra files of the one it came from."""
+        archive.save(self._module, path, self._extra_files)
+
+    def _operands(self, use: Use) -> set[str]:
+        """Return the paths of the weight and the bias that a node takes from the module."""
+        paths = (use.scope.path_of(use.node.inputsAt(place)) for place in (1, 2))
+        return {path for path in paths if path and isinstance(attribute(self._module, path), Tensor)}
+
+
+def _array(tensor: Tensor) -> Array:
+    detached = tensor.detach()
+    return (detached if detached.dtype in (torch.float32, torch.float64) else detached.float()).cpu().numpy()
+
+
+def _constants(found: Sequence[Scope]) -> list[Tensor]:
+    """Return the tensors that the methods' graphs themselves hold, as those of a frozen module do."""
+    values = (value for scope in found for value in scope.constants())
+    return [value for value in values if isinstance(value, Tensor)]

@@ -1,0 +1,105 @@
+"""The graft: a chain of convolutions, as a module of its own, in the place of the nodes that called a convolution."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._C import Graph
+from torch.jit._script import RecursiveScriptModule
+
+from worker.engine.convolution import Array, Layer
+from worker.engine.formats.torchscript_graph import Scope, attribute, nodes, parent
+from worker.engine.formats.torchscript_nodes import Use
+
+# torch types each axis count apart; here they are one family
+_CONV: Any = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_PAD: Any = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
+
+
+def chain(layers: Sequence[Layer], like: Tensor) -> nn.Sequential:
+    """Return the layers as torch modules, of the dtype of the weight that they stand for, trainable if it is.
+
+    Padding that differs before and behind an axis becomes a module of zeros in front of its convolution.
+    """
+    steps: list[nn.Module] = []
+    for layer in layers:
+        padding = layer.convolution.padding
+        if isinstance(padding, str):
+            raise ValueError(f"TorchScript pads by numbers, not by the rule {padding!r}")
+        if any(before != behind for before, behind in padding):
+            ends = tuple(size for pair in reversed(padding) for size in pair)  # torch counts the axes from the last
+            steps.append(_PAD[len(padding)](ends, 0.0))
+            padding = ((0, 0),) * len(padding)
+        steps.append(_conv(layer, tuple(before for before, _ in padding), like))
+    return nn.Sequential(*steps)
+
+
+def hang(root: RecursiveScriptModule, name: str, module: nn.Module) -> RecursiveScriptModule:
+    """Make `module` a submodule of the root, whose Python class nobody has, and return it as it hangs there.
+
+    Only the root can be the host: modules of one type share their code and their slots, and the root is one of a kind.
+    """
+    scripted = torch.jit.script(module.train(root.training))
+    root._c._register_attribute(name, scripted._c._type(), scripted._c)
+    return scripted
+
+
+def call_instead(use: Use, name: str, graft: RecursiveScriptModule) -> None:
+    """Call the graft that hangs on the root under `name` in the place of a node."""
+    graph, node = use.scope.graph, use.node
+    read = graph.create("prim::GetAttr", [use.scope.self_value], 1).insertBefore(node)
+    read.s_("name", name)
+    module = read.output()
+    module.setType(graft._c._type())
+    call = graph.create("prim::CallMethod", [module, node.inputsAt(0)], 1).insertBefore(node)
+    call.s_("name", "forward")
+    call.output().setType(node.output().type())
+    node.output().replaceAllUsesWith(call.output())
+    node.destroy()
+
+
+def tidy(graph: Graph) -> None:
+    """Inline the grafts, drop what nothing uses any more and check the graph."""
+    torch._C._jit_pass_inline(graph)
+    torch._C._jit_pass_dce(graph)
+    torch._C._jit_pass_lint(graph)
+
+
+def read_paths(scope: Scope) -> set[str]:
+    """Return the paths of all attributes that a method reads."""
+    reads = (node.output() for node in nodes(scope.graph) if node.kind() == "prim::GetAttr")
+    return {path for path in map(scope.path_of, reads) if path is not None}
+
+
+def empty(root: RecursiveScriptModule, path: str) -> None:
+    """Give a weight that nothing reads no elements; its name cannot be taken out of the module's type."""
+    owner = attribute(root, parent(path))
+    old = getattr(owner, path.rpartition(".")[2])
+    with torch.no_grad():
+        owner._c.setattr(path.rpartition(".")[2], old.new_empty(0))
+
+
+def _conv(layer: Layer, padding: tuple[int, ...], like: Tensor) -> nn.Module:
+    geometry = layer.convolution
+    conv: nn.Module = _CONV[len(geometry.kernel)](
+        geometry.in_channels,
+        geometry.out_channels,
+        geometry.kernel,
+        geometry.stride,
+        padding,
+        geometry.dilation,
+        geometry.groups,
+        bias=layer.bias is not None,
+        device="meta",  # the weights come in the next lines; nothing is drawn at random
+    )
+    conv.weight = _parameter(layer.weight, like)
+    if layer.bias is not None:
+        conv.bias = _parameter(layer.bias, like)
+    return conv
+
+
+def _parameter(values: Array, like: Tensor) -> nn.Parameter:
+    tensor = torch.from_numpy(np.ascontiguousarray(values)).to(like.dtype)
+    return nn.Parameter(tensor, requires_grad=like.requires_grad)

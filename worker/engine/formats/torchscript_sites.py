@@ -1,0 +1,99 @@
+"""The sites of a TorchScript module: its convolutions and linear layers, gathered by the weight that they share."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from worker.engine.convolution import Convolution
+from worker.engine.formats.torchscript_graph import Scope, parent
+from worker.engine.formats.torchscript_nodes import Use, uses
+
+HIDDEN = "it is also called where the graph cannot be edited (a fork, or an interface)"
+
+
+@dataclass(frozen=True)
+class GraphSite:
+    """One weight used with one geometry and one bias, by one node or by several.
+
+    `owner` is the path of the innermost module that holds the weight by all the names that its nodes use.
+    """
+
+    name: str
+    op: str
+    weight: Tensor
+    bias: Tensor | None
+    convolution: Convolution | None
+    reason: str | None
+    owner: str
+    identity: tuple[object, ...]
+
+
+def group(scopes: Iterable[Scope]) -> dict[tuple[object, ...], list[Use]]:
+    """Return the nodes of these methods that use a stored weight, gathered by what makes them calls of one site."""
+    groups: dict[tuple[object, ...], list[Use]] = {}
+    for scope in scopes:
+        for use in uses(scope):
+            if use.weight is not None:
+                groups.setdefault(use.identity, []).append(use)
+    return groups
+
+
+def gather(scopes: Sequence[Scope]) -> dict[str, GraphSite]:
+    """Return the sites of these methods by name, in the order of their nodes.
+
+    Nodes whose weight is computed at run time are not among them.
+    """
+    hidden = {path for scope in scopes for path in scope.hidden()}
+    sites: dict[str, GraphSite] = {}
+    for identity, members in group(scopes).items():
+        first = members[0]
+        assert first.weight is not None
+        owners = [parent(use.path or "") for use in members]
+        unreachable = any(_lies_in(owner, path) for owner in owners for path in hidden)
+        name = unused_name(_readable(first), sites.__contains__)
+        sites[name] = GraphSite(
+            name,
+            first.op,
+            first.weight,
+            first.bias,
+            first.convolution,
+            first.reason or (HIDDEN if unreachable else None),
+            common_owner(owners),
+            identity,
+        )
+    return sites
+
+
+def common_owner(paths: Iterable[str]) -> str:
+    """Return the innermost module that all these modules lie in.
+
+    >>> common_owner(["body.layer1.conv", "body.layer1.down.0"])
+    'body.layer1'
+    """
+    common, *others = [path.split(".") for path in paths]
+    for other in others:
+        shared = [a == b for a, b in zip(common, other, strict=False)]
+        common = common[: shared.index(False) if False in shared else len(shared)]
+    return ".".join(common)
+
+
+def unused_name(wanted: str, is_taken: Callable[[str], bool]) -> str:
+    """Return the name, numbered where it is taken.
+
+    >>> unused_name("conv", {"conv", "conv_2"}.__contains__)
+    'conv_3'
+    """
+    name, number = wanted, 1
+    while is_taken(name):
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
+
+
+def _readable(use: Use) -> str:
+    return use.op if use.path is None else use.path.removesuffix(".weight")
+
+
+def _lies_in(path: str, module: str) -> bool:
+    return not module or path == module or path.startswith(module + ".")

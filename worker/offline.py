@@ -1,0 +1,138 @@
+"""Compression and inspection without the service: the same engine in the same kind of child process."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from contract.container import Format, identify
+from contract.refusal import Refusal
+from worker import results, sandbox
+from worker.engine.request import Request
+from worker.messages import Failed, MalformedOutput, Progress, Succeeded
+from worker.report import Account, Inspection, Report
+from worker.sandbox import ENGINE, Lost
+from worker.scratch import scratch
+
+_SECONDS = 24 * 3600.0
+_LARGEST_ARTIFACT = 64 * 1024**3
+
+
+class RefusedError(Exception):
+    """The model, the budget or the shape cannot be served; `members` are those of a `Refusal`."""
+
+    def __init__(self, members: dict[str, str]) -> None:
+        super().__init__(members["detail"])
+        self.members = members
+
+
+class LostError(Exception):
+    """The engine died, or said what no engine would."""
+
+
+def compress(
+    model: Path,
+    output: Path,
+    report: Path | None,
+    flops_budget: str | None,
+    input_shape: str | None,
+    form: str | None,
+    rank: int | None,
+) -> Report:
+    """Compress `model` into `output`, which appears whole or not at all, and return the account.
+
+    Raises:
+        RefusedError: what is wrong with the input.
+        LostError: the engine did not come to an end.
+    """
+    model_format = _identify(model)
+    with scratch(Path(tempfile.gettempdir())) as folder:
+        request = Request(
+            model=str(model.absolute()),
+            format=model_format,
+            output=str(folder / "output" / f"model{model.suffix}"),
+            report=str(folder / "output" / "report.json"),
+            flops_budget=flops_budget,
+            input_shape=input_shape,
+            form=form,
+            rank=rank,
+        )
+        console = Console(stderr=True)
+        with Bar(TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
+            task = bar.add_task("starting", total=1.0)
+            _run([], request, folder, lambda said: bar.update(task, description=said.phase, completed=said.fraction))
+            bar.update(task, description="done", completed=1.0)
+        content, account = _take(Report, Path(request.report))
+        with results.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
+            _write(output, lambda part: shutil.copyfileobj(artifact, part))
+        if report is not None:
+            _write(report, lambda part: part.write(content))
+        return account
+
+
+def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
+    """Return what a model is: the JSON that the engine wrote, and what it says.
+
+    Raises:
+        RefusedError: what is wrong with the input.
+        LostError: the engine did not come to an end.
+    """
+    model_format = _identify(model)
+    with scratch(Path(tempfile.gettempdir())) as folder:
+        request = Request(
+            model=str(model.absolute()),
+            format=model_format,
+            output="",
+            report=str(folder / "output" / "inspection.json"),
+            input_shape=input_shape,
+        )
+        _run(["inspect"], request, folder, lambda _: None)
+        content, found = _take(Inspection, Path(request.report))
+        return content.decode(), found
+
+
+def _identify(model: Path) -> Format:
+    try:
+        return identify(model)
+    except Refusal as refusal:
+        raise RefusedError(refusal.as_dict()) from refusal
+
+
+def _run(command: list[str], request: Request, folder: Path, on_progress: Callable[[Progress], None]) -> None:
+    outcome = sandbox.run(
+        ENGINE, [*command, request.to_json()], folder, seconds=_SECONDS, on_progress=on_progress, wanted=lambda: True
+    )
+    match outcome:
+        case Succeeded():
+            return
+        case Failed():
+            raise RefusedError(outcome.error)
+        case Lost():
+            raise LostError(f"the engine did not come to an end: {outcome.reason}\n{outcome.log}".rstrip())
+        case _:
+            raise LostError(f"the engine was not done after {_SECONDS:g} seconds")
+
+
+def _take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
+    try:
+        return results.take(kind, path)
+    except MalformedOutput as error:
+        raise LostError(str(error)) from error
+
+
+def _write(target: Path, fill: Callable[..., object]) -> None:
+    """Fill a file beside the target and rename it, so that no half a file ever has the target's name."""
+    with tempfile.NamedTemporaryFile(dir=target.absolute().parent, prefix=f".{target.name}.", delete=False) as part:
+        try:
+            fill(part)
+            part.flush()
+            os.fchmod(part.fileno(), 0o644)
+            Path(part.name).replace(target)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise
