@@ -1,0 +1,42 @@
+# Needs Python 3.11 and make; everything else is installed into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+# Another pip index for torch alone, such as the one of its small CPU builds; empty: the same as for all else.
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
+
+.PHONY: demo run test test-all lint
+
+demo: .venv/.engine
+	$(BIN)/convpress demo
+
+run: .venv/.engine
+	$(BIN)/convpress serve
+
+test: .venv/.dev
+	$(BIN)/pytest -m 'not slow'
+
+test-all: .venv/.dev
+	$(BIN)/pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Two threads that spin on two cores slow each other down manyfold.
+test test-all: export OMP_NUM_THREADS = 1
+
+.venv/.engine: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),$(BIN)/pip install --index-url $(TORCH_INDEX) $(TORCH))
+	$(BIN)/pip install -e '.[engine]'
+	touch $@
+
+.venv/.dev: .venv/.engine
+	$(BIN)/pip install -e '.[engine,dev]'
+	touch $@

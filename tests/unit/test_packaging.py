@@ -1,0 +1,120 @@
+"""What is packaged agrees with the code: compose names real settings, images hold what they run."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILES = {name: (ROOT / "docker" / f"{name}.Dockerfile").read_text() for name in ("api", "worker")}
+
+
+def read_compose(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Read the compose file as docker compose itself does, with only these variables set."""
+    command = [Path(sys.executable).with_name("docker-compose"), "--env-file", os.devnull, "config", "--format", "json"]
+    return subprocess.run(
+        command, cwd=ROOT, env={"PATH": os.defpath, **environment}, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def services():
+    process = read_compose(POSTGRES_PASSWORD="correct-horse")
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)["services"]
+
+
+def test_compose_has_every_part_of_the_service(services):
+    assert set(services) == {"api", "worker", "migrate", "redis", "postgres"}
+
+
+def test_compose_refuses_to_start_without_a_password():
+    process = read_compose()
+    assert process.returncode != 0
+    assert "POSTGRES_PASSWORD" in process.stderr
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "migrate"])
+def test_compose_sets_only_what_the_settings_know(services, name):
+    names = {f"CONVPRESS_{field.upper()}" for field in Settings.model_fields}
+    assert {"CONVPRESS_DATABASE_URL", "CONVPRESS_BROKER_URL"} <= set(services[name]["environment"]) <= names
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_images_set_only_what_the_settings_know(name):
+    names = {f"CONVPRESS_{field.upper()}" for field in Settings.model_fields}
+    assert {"CONVPRESS_DATA_DIR"} <= set(re.findall(r"CONVPRESS_\w+", DOCKERFILES[name])) <= names
+
+
+def test_api_and_worker_share_the_artifacts_where_the_images_keep_them(services):
+    for name in ("api", "worker"):
+        assert [(volume["source"], volume["target"]) for volume in services[name]["volumes"]] == [
+            ("artifacts", "/data")
+        ]
+        assert "CONVPRESS_DATA_DIR=/data" in DOCKERFILES[name]
+
+
+def test_api_and_worker_wait_for_the_migrations(services):
+    for name in ("api", "worker"):
+        assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+def test_every_container_is_locked_down(services):
+    for service in services.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["init"] is True
+
+
+def test_only_the_api_is_reachable_and_only_from_this_machine(services):
+    assert [name for name, service in services.items() if "ports" in service] == ["api"]
+    assert [port["host_ip"] for port in services["api"]["ports"]] == ["127.0.0.1"]
+    assert [name for name, service in services.items() if "outside" in service["networks"]] == ["api"]
+
+
+def test_every_service_that_stays_is_watched(services):
+    in_image = {name for name, text in DOCKERFILES.items() if "\nHEALTHCHECK " in text}
+    in_compose = {name for name, service in services.items() if service.get("healthcheck", {}).get("test")}
+    assert in_image | in_compose == set(services) - {"migrate"}
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_images_do_not_run_as_root(name):
+    final_stage = DOCKERFILES[name].rpartition("\nFROM ")[2]
+    assert re.search(r"^USER [1-9]\d*$", final_stage, re.MULTILINE)
+
+
+def test_api_image_installs_no_extra():
+    installs = re.findall(r"pip install .*", DOCKERFILES["api"])
+    assert installs == ["pip install --no-cache-dir -e ."]
+
+
+def test_torch_is_named_once_so_that_makefile_and_image_install_the_projects_own():
+    pins = re.findall(r"torch==[0-9.]*", (ROOT / "pyproject.toml").read_text())
+    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["engine"]
+    assert [pin for pin in engine if pin.startswith("torch")] == pins
+
+
+def test_images_hold_the_whole_project_and_no_more():
+    ignored, *rules = (line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#"))
+    allowed = {rule[1:] for rule in rules if rule.startswith("!")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = {name.removesuffix("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert ignored == "*"
+    assert allowed == {"pyproject.toml", "README.md", "alembic.ini", "alembic"} | packages
+    assert all((ROOT / path).exists() for path in allowed)
+
+
+def test_readme_names_targets_that_the_makefile_has():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^ *|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert {"demo", "test"} <= named & targets
+    assert named <= targets
