@@ -19,7 +19,7 @@ from worker.engine.formats import Call, Count, Site
 from worker.engine.formats.onnx_convolution import geometry
 from worker.engine.formats.onnx_graph import all_nodes, constants, fresh_name, integer, integers, operator, subgraphs
 from worker.engine.formats.onnx_loop import trips
-from worker.engine.formats.onnx_shapes import Shape, Shapes, Unfit, inferred, known, measured
+from worker.engine.formats.onnx_shapes import Shape, Shapes, Unfit, inferred, known, measured, prepared
 
 _COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -60,24 +60,30 @@ def count(model: ModelProto, shapes: Mapping[str, Shape], source: Path) -> Count
         Unfit: the model cannot take these shapes.
         Refusal: `model_invalid` for a convolution that contradicts itself.
     """
-    bound = inferred(model, shapes)
+    copy = prepared(model)
+    bound = inferred(copy, shapes)
     told = known(bound.graph)
-    needed = [name for node in bound.graph.node if operator(node) in _COUNTED for name in node.input[:2]]
-    unknown = sorted({name for name in needed if told.get(name) is None})
-    own = {node.output[0]: operator(node) for node in model.graph.node if node.output}
+    needed = {name for node in bound.graph.node if operator(node) in _COUNTED for name in node.input[:2]}
+    unknown = sorted(name for name in needed if told.get(name) is None)
     if unknown:
         # What contradicts itself is better said in our words than in the runtime's, which stops at it too.
-        for use in _main_uses(bound.graph, told, own):
+        for use in _main_uses(model.graph, bound.graph, told):
             _priced(use)
-        told.update(measured(bound, unknown, source))
-    return _gathered(bound.graph, _main_uses(bound.graph, told, own))
+        told.update(measured(copy, unknown, shapes, source))
+    return _gathered(bound.graph, _main_uses(model.graph, bound.graph, told))
 
 
-def _main_uses(graph: GraphProto, shapes: dict[str, Shape | None], own: Mapping[str, str]) -> Iterator[_Use]:
-    """Yield every node of a graph whose local functions were inlined; `own` are the operators that it had before."""
+def _main_uses(original: GraphProto, graph: GraphProto, shapes: dict[str, Shape | None]) -> Iterator[_Use]:
+    """Yield every node of a graph whose local functions were inlined, with what `original` can be edited by."""
+    own = {node.output[0]: operator(node) for node in original.node if node.output}
+    fixed = constants(original)
     for use in _uses(graph, ChainMap(shapes), ChainMap(constants(graph)), 1, None):
-        inlined = use.reason is None and bool(use.node.output) and own.get(use.node.output[0]) != operator(use.node)
-        yield replace(use, reason=IN_FUNCTION) if inlined else use
+        if use.reason is not None:
+            yield use
+        elif use.node.output and own.get(use.node.output[0]) == operator(use.node):
+            yield replace(use, constants=fixed)
+        else:
+            yield replace(use, reason=IN_FUNCTION)
 
 
 def _uses(
@@ -156,7 +162,9 @@ def _convolution(use: _Use, size: Shape, weight_shape: Shape, times: int) -> Sit
         raise Unfit(f"{_called(node)} takes {convolution.in_channels} channels, its input has the shape {size}")
     call = Call(size[0], size[2:], times)
     if not convolution.transposed and min(convolution.output_size(call.input_size)) < 1:
-        raise Unfit(f"{_called(node)} has the kernel {convolution.kernel}, larger than its input's {call.input_size}")
+        raise Unfit(
+            f"{_called(node)}: a kernel of {convolution.kernel} does not fit into an input of {call.input_size}"
+        )
     reason = use.reason
     if reason is None and convolution.transposed:
         reason = TRANSPOSED

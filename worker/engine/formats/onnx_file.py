@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
@@ -81,6 +81,8 @@ def read(path: Path) -> ModelProto:
         model = ModelProto.FromString(skeleton(path))
     except DecodeError as error:
         raise _invalid(f"the file cannot be parsed: {error}", "bytes that are no ONNX model") from error
+    if not _is_text(model):
+        raise _invalid("a name in the model is not UTF-8", "bytes that are no text")
     if any(_is_external(tensor) for tensor in nested_tensors(model)):
         raise _weights_elsewhere()
     return model
@@ -196,6 +198,17 @@ def _lowered(view: memoryview, start: int, end: int) -> list[Segment]:
             (before if field.number < _RAW_DATA else behind).append(bytes(view[field.start : field.end]))
     tag = _tag(_RAW_DATA, protobuf.DELIMITED) + protobuf.write_varint(extent.length)
     return [*before, tag, extent, *behind]
+
+
+def _is_text(message: Message) -> bool:
+    """Return whether all strings below are text. Parsing lets other bytes pass, the libraries stumble over them."""
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else (value,)
+        if field.type == field.TYPE_STRING and any(isinstance(string, bytes) for string in values):
+            return False
+        if field.type == field.TYPE_MESSAGE and not all(_is_text(inner) for inner in values):
+            return False
+    return True
 
 
 def _extent(tensor: TensorProto) -> Extent:

@@ -62,9 +62,9 @@ def session(model: bytes, path: Path) -> Any:  # noqa: ANN401 - the runtime ship
 
 
 def message(error: Exception) -> str:
-    """Return what the runtime says, without its own code's places and in bounded length."""
-    said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
-    said = re.sub(r"\S*onnxruntime_src\S* ", "", said)
+    """Return what the runtime says, without the places in its own code and in bounded length."""
+    said = str(error).rpartition("[ONNXRuntimeError]")[2]
+    said = re.sub(r"^ : \d+ : \w+ : |\S*onnxruntime_src\S* ", "", said)
     return " ".join(said.split())[:_SHOWN]
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, inliner, shape_inference
+from onnx import GraphProto, ModelProto, TensorProto, TypeProto, checker, helper, inliner, shape_inference
 
-from contract.refusal import Refusal
+from contract.container import FIELD
+from contract.refusal import Code, Refusal
 from worker.engine.formats.onnx_graph import all_nodes, fresh_name, names, subgraphs
 from worker.engine.formats.onnx_runtime import RUNTIME_ERRORS, message, session
 
@@ -20,25 +20,44 @@ class Unfit(ValueError):
     """The model cannot take inputs of these shapes."""
 
 
-def inferred(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
-    """Return a copy with the inputs fixed to these shapes, local functions inlined and all that follows inferred.
+def prepared(model: ModelProto) -> ModelProto:
+    """Return a copy with local functions inlined, and without what the model says of shapes behind its inputs.
 
-    What the model itself says of shapes behind its inputs is forgotten first: it may stem from other inputs.
+    That may stem from other inputs than those to come.
+
+    Raises:
+        Refusal: `model_invalid` for local functions that cannot be inlined: they call themselves.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
     if copy.functions:
-        copy = inliner.inline_local_functions(copy)
-    for value in copy.graph.input:
-        if value.name in shapes:
-            sizes = [TypeProto.Tensor().shape.Dimension(dim_value=size) for size in shapes[value.name]]
-            value.type.tensor_type.shape.ClearField("dim")
-            value.type.tensor_type.shape.dim.extend(sizes)
+        try:
+            copy = inliner.inline_local_functions(copy)
+        except (checker.ValidationError, RuntimeError) as error:
+            raise _invalid(f"the model's local functions cannot be inlined: {error}") from error
     for graph in (copy.graph, *(graph for node in all_nodes(copy.graph.node) for graph in subgraphs(node))):
         graph.ClearField("value_info")
         for value in graph.output:
             value.type.tensor_type.ClearField("shape")
-    return shape_inference.infer_shapes(copy, data_prop=True)
+    return copy
+
+
+def inferred(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
+    """Return a copy of a prepared model with its inputs fixed to these shapes and all that follows inferred.
+
+    Raises:
+        Refusal: `model_invalid` for nodes that no shapes fit.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.input:
+        if value.name in shapes:
+            fixed = helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shapes[value.name])
+            value.type.CopyFrom(fixed)
+    try:
+        return shape_inference.infer_shapes(copy, data_prop=True)
+    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise _invalid(f"the model contradicts itself: {error}") from error
 
 
 def known(graph: GraphProto) -> dict[str, Shape | None]:
@@ -51,13 +70,16 @@ def known(graph: GraphProto) -> dict[str, Shape | None]:
     return shapes
 
 
-def measured(model: ModelProto, values: Sequence[str], source: Path) -> dict[str, Shape | None]:
-    """Return the shapes that values of the main graph have when the model is run once, on ones.
+def measured(
+    model: ModelProto, values: Sequence[str], shapes: Mapping[str, Shape], source: Path
+) -> dict[str, Shape | None]:
+    """Return the shapes that values of the main graph have when a prepared model is run once, on ones.
 
-    The model's inputs must be fixed, as `inferred` leaves them. Only shapes come out, so nothing large does.
+    Only shapes come out of the run, so nothing large does.
 
     Raises:
-        Unfit: the runtime refuses to run the model on them.
+        Refusal: `model_invalid` where the runtime refuses the model whatever its inputs.
+        Unfit: the runtime refuses to run the model on inputs of these shapes.
     """
     probe = ModelProto()
     probe.CopyFrom(model)
@@ -68,12 +90,11 @@ def measured(model: ModelProto, values: Sequence[str], source: Path) -> dict[str
     )
     probe.graph.ClearField("output")
     probe.graph.output.extend(helper.make_tensor_value_info(output, TensorProto.INT64, None) for output in outputs)
-    initialized = {tensor.name for tensor in model.graph.initializer}
-    inputs = {value.name: _ones(value.type) for value in model.graph.input if value.name not in initialized}
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    ones = {name: np.ones(shape, helper.tensor_dtype_to_np_dtype(types[name])) for name, shape in shapes.items()}
+    opened = session(probe.SerializeToString(), source)
     try:
-        found = session(probe.SerializeToString(), source).run(outputs, inputs)
-    except Refusal as error:
-        raise Unfit(error.detail) from error
+        found = opened.run(outputs, ones)
     except RUNTIME_ERRORS as error:
         raise Unfit(message(error)) from error
     return {value: _positive(shape.tolist()) for value, shape in zip(values, found, strict=True)}
@@ -85,10 +106,15 @@ def _shape(kind: TypeProto) -> Shape | None:
     return _positive([size.dim_value for size in kind.tensor_type.shape.dim])
 
 
-def _ones(kind: TypeProto) -> NDArray[np.generic]:
-    dtype = helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
-    return np.ones([size.dim_value for size in kind.tensor_type.shape.dim], dtype)
-
-
 def _positive(sizes: Sequence[int]) -> Shape | None:
     return tuple(sizes) if all(size > 0 for size in sizes) else None
+
+
+def _invalid(detail: str) -> Refusal:
+    return Refusal(
+        Code.MODEL_INVALID,
+        detail,
+        field=FIELD,
+        expected="a graph that keeps to ONNX's rules",
+        got="a graph that does not",
+    )
