@@ -1,0 +1,159 @@
+"""Whole compressions, from file to file: budgets kept, accuracy kept, known answers met, bad input refused."""
+
+import json
+
+import numpy as np
+import pytest
+from digits import MODELS, accuracy, scores, split
+
+from contract.container import identify
+from contract.refusal import Code, Refusal
+from worker.engine.convolution import Convolution, Layer, chain_macs
+from worker.engine.decompose.dac import dac
+from worker.engine.pipeline import compress, inspect
+from worker.engine.progress import Progress
+from worker.engine.request import PHASES, Request
+
+FILES = sorted(path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt"))
+TOP_FIELDS = {
+    "format",
+    "inputs",
+    "convention",
+    "budget",
+    "before",
+    "after",
+    "keep",
+    "sites",
+    "uncounted",
+    "verification",
+    "engine",
+}
+
+
+def run(tmp_path, name, **asked):
+    source = MODELS / name
+    output, report = tmp_path / f"out{source.suffix}", tmp_path / "report.json"
+    asked = {"input_shape": "1x1x16x16"} | asked
+    steps = []
+    request = Request(str(source), identify(source), str(output), str(report), **asked)
+    compress(request, lambda phase, fraction: steps.append((phase, fraction)))
+    return output, json.loads(report.read_text()), steps
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_half_the_flops_cost_a_point_and_a_half_at_most(tmp_path, name):
+    output, report, _ = run(tmp_path, name, flops_budget="0.5")
+    assert report["keep"] <= 0.5
+    assert accuracy(output) >= accuracy(MODELS / name) - 0.015
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_at_full_rank_the_outputs_are_the_originals(tmp_path, name):
+    output, report, _ = run(tmp_path, name, form="dac", rank=25)
+    images = split()[1][0][:64]
+    expected, found = scores(MODELS / name, images), scores(output, images)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert {site["form"] for site in report["sites"]} == {"dac", "original"}
+
+
+@pytest.mark.parametrize("name", ["residual.onnx", "residual.scripted.pt"])
+@pytest.mark.parametrize("budget", ["0.9", "62.5%", "0.31", "5M", "1.2 MMACs"])
+def test_the_report_adds_up_and_keeps_the_budget(tmp_path, name, budget):
+    output, report, steps = run(tmp_path, name, flops_budget=budget)
+    assert report.keys() == TOP_FIELDS
+    before, after = report["before"], report["after"]
+    assert sum(site["macs_before"] for site in report["sites"]) == before["macs"] == 7102944
+    assert sum(site["macs_after"] for site in report["sites"]) == after["macs"] <= report["budget"]["macs"]
+    assert (before["flops"], after["flops"]) == (2 * before["macs"], 2 * after["macs"])
+    assert (before["bytes"], after["bytes"]) == ((MODELS / name).stat().st_size, output.stat().st_size)
+    assert after["parameters"] < before["parameters"]
+    assert all(site["reason"] for site in report["sites"] if site["form"] == "original")
+    assert all(0 < site["error"] < 1 for site in report["sites"] if site["form"] == "dac")
+    assert report["verification"]["relative_error"] > 0
+    phases = [phase for phase, _ in steps]
+    assert sorted(set(phases), key=phases.index) == [phase for phase in PHASES if phase != "measuring"]
+    fractions = [fraction for _, fraction in steps]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] <= 1
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
+def test_the_same_request_gives_the_same_bytes(tmp_path, name):
+    first = run(tmp_path, name, flops_budget="0.5")[0].read_bytes()
+    assert run(tmp_path, name, flops_budget="0.5")[0].read_bytes() == first
+
+
+@pytest.mark.parametrize("budget", ["1", "100%", "1G"])
+def test_a_budget_that_allows_the_original_returns_it(tmp_path, budget):
+    output, report, _ = run(tmp_path, "plain.onnx", flops_budget=budget)
+    assert output.read_bytes() == (MODELS / "plain.onnx").read_bytes()
+    assert "unchanged" in report["budget"]["note"]
+    assert {site["reason"] for site in report["sites"]} == {"the budget allows the model as it is"}
+
+
+def test_what_cannot_be_reached_is_refused_with_the_least_that_can_and_that_is_reached(tmp_path):
+    with pytest.raises(Refusal) as refused:
+        run(tmp_path, "residual.onnx", flops_budget="0.01")
+    assert (refused.value.code, refused.value.field) == (Code.BUDGET_UNREACHABLE, "flops_budget")
+    least = refused.value.expected.rpartition(" or ")[2]
+    _, report, _ = run(tmp_path, "residual.onnx", flops_budget=least)
+    assert report["after"]["flops"] == int(least.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({}, Code.BUDGET_MISSING),
+        ({"flops_budget": "abc"}, Code.BUDGET_INVALID),
+        ({"rank": 0}, Code.FORM_INVALID),
+        ({"form": "svd", "flops_budget": "0.5"}, Code.FORM_INVALID),
+        ({"flops_budget": "0.5", "input_shape": "1x3x16x16"}, Code.INPUT_SHAPE_MISMATCH),
+        ({"flops_budget": "0.5", "input_shape": "1x1x16"}, Code.INPUT_SHAPE_MISMATCH),
+    ],
+)
+@pytest.mark.parametrize("name", ["residual.onnx", "residual.traced.pt"])
+def test_what_cannot_be_served_is_refused(tmp_path, name, asked, code):
+    with pytest.raises(Refusal) as refused:
+        run(tmp_path, name, **asked)
+    assert refused.value.code == code
+
+
+def test_a_torchscript_file_needs_a_shape_and_inspection_says_so(tmp_path):
+    with pytest.raises(Refusal) as refused:
+        run(tmp_path, "plain.scripted.pt", flops_budget="0.5", input_shape=None)
+    assert refused.value.code == Code.INPUT_SHAPE_REQUIRED
+    request = Request(str(MODELS / "plain.scripted.pt"), "torchscript", "", str(tmp_path / "inspection.json"))
+    inspect(request, lambda *_: None)
+    told = json.loads((tmp_path / "inspection.json").read_text())
+    assert told["macs"] is None
+    assert "size" in told["missing"]
+
+
+def test_progress_counts_the_seconds_of_every_phase():
+    told = []
+    progress = Progress(lambda *step: told.append(step))
+    progress.enter("loading")
+    progress.enter("factoring")
+    progress.within(1, 2)
+    progress.close()
+    assert told == [("loading", 0.0), ("factoring", 0.1), ("factoring", 0.3)]
+    assert progress.seconds.keys() == {"loading", "factoring"}
+
+
+VGG16 = [
+    (64, 3, 224), (64, 64, 224), (128, 64, 112), (128, 128, 112), (256, 128, 56), (256, 256, 56), (256, 256, 56),
+    (512, 256, 28), (512, 512, 28), (512, 512, 28), (512, 512, 14), (512, 512, 14), (512, 512, 14),
+]  # fmt: skip
+VGG16_LINEAR = 25088 * 4096 + 4096 * 4096 + 4096 * 1000
+
+
+@pytest.mark.parametrize(("rank", "saved"), [(1, 87.7), (2, 76.1), (3, 64.5), (4, 53.0), (5, 41.4)])
+def test_the_papers_savings_on_vgg16(rank, saved):
+    convolutions = [(Convolution((n, c, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (size, size)) for n, c, size in VGG16]
+    before = sum(convolution.macs(size) for convolution, size in convolutions) + VGG16_LINEAR
+    after = VGG16_LINEAR
+    for convolution, size in convolutions:
+        factorisation = dac(Layer(convolution, np.zeros(convolution.weight_shape, np.float32), None))
+        after += chain_macs(factorisation.convolutions(rank), size)
+    assert before == 15_470_264_320
+    assert 100 * (1 - after / before) == pytest.approx(saved, abs=0.05)

@@ -1,0 +1,52 @@
+"""The comparison of outputs: what counts as the same model, and how far two are apart."""
+
+import numpy as np
+import pytest
+from digits import MODELS, split
+
+from contract.refusal import Code, Refusal
+from worker.engine.verify import compare, measure
+
+
+def test_the_error_is_relative_to_all_outputs_together():
+    original = {"a": np.array([3.0, 0.0], np.float32), "b": np.array([[4.0]])}
+    compressed = {"a": np.array([3.0, 0.3], np.float32), "b": np.array([[4.4]])}
+    assert compare(original, compressed).relative_error == pytest.approx(0.1)
+
+
+def test_what_is_no_number_in_the_original_is_left_out_and_said():
+    original = {"a": np.array([np.nan, 2.0])}
+    comparison = compare(original, {"a": np.array([7.0, 2.0])})
+    assert (comparison.relative_error, comparison.finite) == (0, False)
+
+
+def test_nothing_to_compare_with_is_no_error_of_zero():
+    assert compare({"a": np.zeros(3)}, {"a": np.ones(3)}).relative_error is None
+
+
+@pytest.mark.parametrize(
+    "compressed",
+    [
+        {},
+        {"b": np.ones(2, np.float32)},
+        {"a": np.ones(3, np.float32)},
+        {"a": np.ones(2, np.float64)},
+        {"a": np.array([1, np.inf], np.float32)},
+    ],
+    ids=["none", "name", "shape", "dtype", "infinity"],
+)
+def test_another_interface_or_no_numbers_fail(compressed):
+    with pytest.raises(Refusal) as refused:
+        compare({"a": np.ones(2, np.float32)}, compressed)
+    assert refused.value.code == Code.VERIFICATION_FAILED
+
+
+@pytest.mark.parametrize(
+    ("model_format", "name", "name_of_input"),
+    [("onnx", "plain.onnx", "image"), ("torchscript", "plain.traced.pt", "input")],
+)
+def test_a_measurement_is_a_run_and_its_time(model_format, name, name_of_input):
+    images = split()[1][0][:4]
+    measured = measure(model_format, MODELS / name, {name_of_input: images})
+    assert next(iter(measured.outputs.values())).shape == (4, 10)
+    assert measured.latency_ms > 0
