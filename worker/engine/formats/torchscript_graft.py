@@ -41,7 +41,8 @@ def hang(root: RecursiveScriptModule, name: str, module: nn.Module) -> Recursive
 
     Only the root can be the host: modules of one type share their code and their slots, and the root is one of a kind.
     """
-    scripted = torch.jit.script(module.train(root.training))
+    in_training = getattr(root, "training", False)  # a frozen module has no such mode
+    scripted = torch.jit.script(module.train(in_training))
     root._c._register_attribute(name, scripted._c._type(), scripted._c)
     return scripted
 

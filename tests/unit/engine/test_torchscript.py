@@ -1,0 +1,392 @@
+"""Surgery on TorchScript: what is replaced computes the same, and everything else stays as it was."""
+
+import io
+import zipfile
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from contract.refusal import Code, Refusal
+from worker.engine.convolution import Convolution, Layer
+from worker.engine.formats.torchscript import TorchScriptModel
+
+TOLERANCE = 1e-5
+
+# What torch says of padding that differs at the two ends, in a network that asks for it.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+
+
+class Block(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.scale = 1.5
+        self.register_buffer("shift", torch.ones(channels, 1, 1))
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x)))
+        if self.training:
+            y = y * 1.25
+        return torch.relu(x + self.conv2(y) * self.shift * self.scale)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, stride=2)
+        self.blocks = nn.Sequential(Block(6), Block(6))
+        self.head = nn.Linear(6, 5)
+
+    def features(self, x):
+        return self.blocks(torch.relu(self.stem(x)))
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+
+
+class Exported(Net):
+    @torch.jit.export
+    def embed(self, x):
+        return self.features(x).mean((2, 3))
+
+    @torch.jit.export
+    def repeat(self, x, times: int):
+        y = self.forward(x)
+        for _ in range(times):
+            if bool(y.sum() > 0):
+                y = y - self.forward(x)
+        return y
+
+
+class Shared(nn.Module):
+    """One convolution by two names and from two places, and one whose weight alone is shared."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(4, 4, 3, padding=1)
+        self.b = self.a
+        self.wider = nn.Conv2d(4, 4, 3, padding=2, dilation=2, bias=False)
+        self.wider.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x))) + self.wider(x)
+
+
+class Looped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        for _ in range(3):
+            x = torch.relu(self.conv(x))
+        return x
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    second: Tensor
+
+
+class Several(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.image = nn.Conv2d(3, 4, (3, 5), padding="same")
+        self.sound = nn.Conv1d(2, 4, 4, padding="same")
+
+    def forward(self, image, sound):
+        return Pair(self.image(image).mean((2, 3)), self.sound(sound).mean(2))
+
+
+def scripted(module):
+    return torch.jit.script(module.eval())
+
+
+def write(tmp_path, module, **extra):
+    path = tmp_path / "model.pt"
+    torch.jit.save(module, path, _extra_files=extra)
+    return path
+
+
+def split_exactly(layer):
+    """Depthwise filters that copy every kernel offset, and a pointwise layer with the weights: any group count."""
+    geometry = layer.convolution
+    n, inner, *kernel = layer.weight.shape
+    c, k2, ones = geometry.in_channels, geometry.k2, (1,) * len(kernel)
+    copies = np.tile(np.eye(k2).reshape(k2, 1, *kernel), (c, *ones, 1)).astype(layer.weight.dtype)
+    first = Convolution(
+        (c * k2, 1, *kernel), geometry.stride, geometry.padding, geometry.dilation, groups=geometry.in_channels
+    )
+    second = Convolution((n, inner * k2, *ones), ones, ((0, 0),) * len(kernel), ones, geometry.groups)
+    return [Layer(first, copies, None), Layer(second, layer.weight.reshape(n, inner * k2, *ones), layer.bias)]
+
+
+def rewrite(tmp_path, module, *inputs, make=split_exactly, only=None, **shapes):
+    """Replace all sites that can be, save, reload; return (sites, original, rewritten)."""
+    path = write(tmp_path, module)
+    opened = TorchScriptModel.open(path)
+    count = opened.count(shapes or {opened.inputs[0].name: tuple(inputs[0].shape)})
+    for site in count.sites:
+        if site.reason is None and (only is None or only in site.name):
+            opened.replace(site, make(opened.layer(site)))
+    opened.save(tmp_path / "out.pt")
+    return count, torch.jit.load(path), torch.jit.load(tmp_path / "out.pt")
+
+
+def assert_same(found, expected):
+    assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
+    assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("how", ["traced", "scripted", "frozen"])
+def test_a_residual_network_computes_the_same(tmp_path, how):
+    x = torch.randn(2, 3, 17, 17, generator=torch.Generator().manual_seed(0))
+    module = Net().eval()
+    made = {
+        "traced": lambda: torch.jit.trace(module, x),
+        "scripted": lambda: scripted(module),
+        "frozen": lambda: torch.jit.freeze(scripted(module)),
+    }[how]()
+    count, original, rewritten = rewrite(tmp_path, made, x)
+    assert sum(site.reason is None for site in count.sites) == 5
+    assert_same(rewritten(x), original(x))
+
+
+def test_every_exported_method_is_rewritten(tmp_path):
+    x = torch.randn(1, 3, 9, 9)
+    _, original, rewritten = rewrite(tmp_path, scripted(Exported()), x)
+    assert_same(rewritten.embed(x), original.embed(x))
+    assert_same(rewritten.repeat(x, 3), original.repeat(x, 3))
+    assert "factored" in rewritten.embed.code or "factored" in str(rewritten.embed.graph)
+
+
+def test_what_was_not_touched_keeps_its_names_values_and_modes(tmp_path):
+    x = torch.randn(2, 3, 9, 9)
+    _, original, rewritten = rewrite(tmp_path, scripted(Net()), x, only="blocks.0.conv1")
+    before, after = original.state_dict(), rewritten.state_dict()
+    for name, tensor in before.items():
+        if name != "blocks.0.conv1.weight":
+            assert torch.equal(after[name], tensor)
+    assert after["blocks.0.conv1.weight"].numel() == 0
+    assert {name for name in after if name not in before} == {
+        "blocks_0_conv1_factored.0.weight",
+        "blocks_0_conv1_factored.1.weight",
+    }
+    assert not rewritten.training
+    assert_same(rewritten.double()(x.double()), original.double()(x.double()))
+    torch.manual_seed(0)
+    trained = original.train()(x.double())
+    assert_same(rewritten.train()(x.double()), trained)
+    assert getattr(rewritten.blocks, "1").scale == 1.5
+
+
+def test_a_shared_convolution_is_one_site_and_stays_shared(tmp_path):
+    x = torch.randn(1, 4, 8, 8)
+    count, original, rewritten = rewrite(tmp_path, scripted(Shared()), x)
+    assert [(len(site.calls), sum(call.times for call in site.calls)) for site in count.sites] == [(1, 2), (1, 1)]
+    assert_same(rewritten(x), original(x))
+    assert sum("factored" in name for name in rewritten.state_dict()) == 5
+
+
+def test_a_weight_that_another_site_still_reads_stays(tmp_path):
+    x = torch.randn(1, 4, 8, 8)
+    _, original, rewritten = rewrite(tmp_path, scripted(Shared()), x, only="wider")
+    assert_same(rewritten(x), original(x))
+    assert rewritten.state_dict()["a.weight"].numel() == 4 * 4 * 9
+
+
+def test_a_loop_counts_every_turn(tmp_path):
+    x = torch.randn(1, 4, 8, 8)
+    count, original, rewritten = rewrite(tmp_path, scripted(Looped()), x)
+    assert count.macs == 3 * 8 * 8 * 4 * 4 * 9
+    assert_same(rewritten(x), original(x))
+
+
+def test_several_inputs_and_outputs_and_padding_that_differs_at_the_ends(tmp_path):
+    image, sound = torch.randn(1, 3, 7, 9), torch.randn(1, 2, 12)
+    module = torch.jit.script(Several().eval())
+    count, original, rewritten = rewrite(tmp_path, module, image=(1, 3, 7, 9), sound=(1, 2, 12))
+    assert count.macs == 7 * 9 * 4 * 3 * 15 + 12 * 4 * 2 * 4
+    for found, expected in zip(rewritten(image, sound), original(image, sound), strict=True):
+        assert_same(found, expected)
+
+
+def test_what_cannot_be_replaced_is_left_with_its_reason(tmp_path):
+    class Left(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.ConvTranspose2d(3, 4, 2, stride=2)
+            self.pad = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
+
+        def forward(self, x):
+            y = self.pad(self.up(x))
+            return functional.conv2d(y, y.mean((2, 3))[0].reshape(1, 4, 1, 1))
+
+    x = torch.randn(1, 3, 5, 5)
+    count, original, rewritten = rewrite(tmp_path, scripted(Left()), x)
+    reasons = {site.name: site.reason for site in count.sites}
+    assert reasons["up"] == "transposed convolutions are left as they are"
+    assert reasons["pad"] is None
+    assert "its weight is computed at run time" in reasons.values()
+    assert_same(rewritten(x), original(x))
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_any_geometry_computes_the_same_and_counts_as_torch_does(tmp_path_factory, data):
+    axes = data.draw(st.integers(1, 3))
+    sizes = st.integers(1, 3)
+    per_axis = lambda strategy: tuple(data.draw(strategy) for _ in range(axes))  # noqa: E731
+    groups = data.draw(sizes)
+    kernel, stride, dilation = per_axis(sizes), per_axis(sizes), per_axis(st.integers(1, 2))
+    padding = data.draw(st.sampled_from(["valid", "same", "numbers"]))
+    if padding == "same":
+        stride = (1,) * axes
+    conv = [nn.Conv1d, nn.Conv2d, nn.Conv3d][axes - 1](
+        groups * data.draw(sizes),
+        groups * data.draw(sizes),
+        kernel,
+        stride,
+        per_axis(st.integers(0, 2)) if padding == "numbers" else padding,
+        dilation,
+        groups,
+        bias=data.draw(st.booleans()),
+    )
+    x = torch.randn(data.draw(sizes), conv.in_channels, *per_axis(st.integers(5, 7)))
+    module = torch.jit.trace(conv, x) if data.draw(st.booleans()) else torch.jit.script(conv)
+    count, original, rewritten = rewrite(tmp_path_factory.mktemp("geometry"), module.eval(), x)
+    with FlopCounterMode(display=False) as counter:
+        conv(x)
+    assert 2 * count.macs == counter.get_total_flops()
+    site = count.sites[0]
+    assert site.macs_of([site.convolution]) == count.macs
+    with torch.no_grad():
+        assert_same(rewritten(x), original(x))
+
+
+def test_the_count_of_a_network_is_flop_counter_modes(tmp_path):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = Net()
+            self.up = nn.ConvTranspose2d(3, 3, 3, stride=2, output_padding=1)
+            self.queries = nn.Linear(6, 6)
+
+        def forward(self, x):
+            tokens = self.net.features(self.up(x)).flatten(2).mT
+            attended = functional.scaled_dot_product_attention(self.queries(tokens), tokens, tokens)
+            return attended @ tokens.mT
+
+    module = Mixed().eval()
+    opened = TorchScriptModel.open(write(tmp_path, scripted(module)))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.randn(2, 3, 8, 8))
+    assert 2 * opened.count({"x": (2, 3, 8, 8)}).macs == counter.get_total_flops()
+
+
+def test_a_recurrent_layer_counts_its_products(tmp_path):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(6, 7)
+
+        def forward(self, x):
+            return self.lstm(x)[0]
+
+    steps, batch, inputs, hidden = 5, 2, 6, 7
+    opened = TorchScriptModel.open(write(tmp_path, scripted(Recurrent())))
+    count = opened.count({"x": (steps, batch, inputs)})
+    assert count.macs == steps * batch * 4 * hidden * (inputs + hidden)
+
+
+def test_extra_files_are_passed_on(tmp_path):
+    path = write(tmp_path, scripted(Looped()), **{"labels.txt": "cat\ndog", "nested/a": "b"})
+    opened = TorchScriptModel.open(path)
+    opened.save(tmp_path / "out.pt")
+    extra = {"labels.txt": "", "nested/a": ""}
+    torch.jit.load(tmp_path / "out.pt", _extra_files=extra)
+    assert extra == {"labels.txt": b"cat\ndog", "nested/a": b"b"}
+
+
+def test_half_precision_stays_half_precision(tmp_path):
+    x = torch.randn(1, 3, 9, 9)
+    _, _, rewritten = rewrite(tmp_path, scripted(Net()).half(), x.half(), make=lambda layer: [layer])
+    assert {tensor.dtype for tensor in rewritten.state_dict().values() if tensor.is_floating_point()} == {torch.half}
+
+
+@pytest.mark.parametrize("shapes", [{"x": (1, 4, 9, 9)}, {"x": (1, 3, 1, 1)}])
+def test_a_shape_that_the_model_cannot_take_is_refused(tmp_path, shapes):
+    opened = TorchScriptModel.open(write(tmp_path, scripted(Net())))
+    with pytest.raises(Refusal) as refused:
+        opened.count(opened.bind({"": shapes["x"]}))
+    assert refused.value.code == Code.INPUT_SHAPE_MISMATCH
+    assert "Traceback" not in refused.value.detail
+
+
+def test_the_shape_is_required_and_the_channels_are_told(tmp_path):
+    opened = TorchScriptModel.open(write(tmp_path, scripted(Net())))
+    with pytest.raises(Refusal) as refused:
+        opened.bind(None)
+    assert (refused.value.code, refused.value.expected) == (Code.INPUT_SHAPE_REQUIRED, "1x3x?x?")
+
+
+def test_a_forward_that_takes_no_tensor_is_refused(tmp_path):
+    class Words(nn.Module):
+        def forward(self, text: str):
+            return torch.ones(len(text))
+
+    with pytest.raises(Refusal) as refused:
+        TorchScriptModel.open(write(tmp_path, scripted(Words())))
+    assert refused.value.code == Code.MODEL_UNSUPPORTED
+
+
+def damaged(tmp_path, change):
+    whole = write(tmp_path, scripted(Net())).read_bytes()
+    path = tmp_path / "damaged.pt"
+    path.write_bytes(change(whole))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda b: b[: len(b) // 2], lambda b: b[:-30], lambda b: b"PK\3\4" + bytes(400)],
+    ids=["half", "end", "zeros"],
+)
+def test_a_truncated_archive_is_refused(tmp_path, change):
+    with pytest.raises(Refusal) as refused:
+        TorchScriptModel.open(damaged(tmp_path, change))
+    assert refused.value.code in (Code.MODEL_TRUNCATED, Code.MODEL_INVALID)
+
+
+@settings(deadline=None, max_examples=60)
+@given(place=st.floats(0, 1), value=st.integers(0, 255))
+def test_a_damaged_archive_opens_or_is_refused_but_nothing_else(tmp_path_factory, place, value):
+    def flip(content):
+        at = int(place * (len(content) - 1))
+        return content[:at] + bytes([value]) + content[at + 1 :]
+
+    path = damaged(tmp_path_factory.mktemp("damaged"), flip)
+    with suppress(Refusal):
+        opened = TorchScriptModel.open(path)
+        opened.count(opened.bind({"": (1, 3, 9, 9)}))
+
+
+def test_an_archive_of_something_else_than_a_module_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02}q\x00.")
+        archive.writestr("model/constants.pkl", b"\x80\x02).")
+        archive.writestr("model/version", "6\n")
+    (tmp_path / "odd.pt").write_bytes(buffer.getvalue())
+    with pytest.raises(Refusal):
+        TorchScriptModel.open(tmp_path / "odd.pt")
