@@ -198,6 +198,19 @@ def test_both_branches_count_as_if_taken(tmp_path):
     assert count.uncounted == {"If": 1, "Neg": 1}
 
 
+def test_a_branch_need_not_fit_the_shapes_on_which_it_is_not_taken(tmp_path):
+    count = counted(
+        tmp_path,
+        """g (float[n, c, 8, 8] x, bool grey) => (float y) <float[4, 3, 3, 3] w, float[4, 1, 3, 3] v> {
+            y = If (grey) <
+                then_branch = yes () => (float t) { t = Conv(x, v) },
+                else_branch = no () => (float e) { e = Conv(x, w) } > }""",
+        {"x": (1, 3, 8, 8)},
+    )
+    assert macs_of(count) == [36 * 108]
+    assert count.uncounted == {"If": 1, "Conv": 1}
+
+
 LOOP = """g (float[1, 3, 8, 8] x, bool c) => (float[1, 3, 8, 8] y) <float[3, 3, 1, 1] w> {{
     n = Constant <value = int64 {{5}}> ()  t = Constant <value = bool {{1}}> ()
     y = Loop ({inputs}, x) <body = b (int64 i, bool go, float[1, 3, 8, 8] v) => (bool on, float[1, 3, 8, 8] o) {{
@@ -278,7 +291,7 @@ def test_inputs_that_the_model_cannot_take_are_refused(tmp_path, body, shape, sa
     [
         "y = Conv(x, w)",
         "y = Conv <strides = [1]> (x, v)",
-        "y = Conv <group = 3> (x, v)",
+        "y = Conv <group = 3> (x, t)",
         "y = Conv <kernel_shape = [5, 5]> (x, v)",
         "y = Conv <pads = [1, 1]> (x, v)",
         'y = Conv <auto_pad = "MOST"> (x, v)',
@@ -288,7 +301,7 @@ def test_inputs_that_the_model_cannot_take_are_refused(tmp_path, body, shape, sa
     ids=["channels", "strides", "groups", "kernel", "pads", "auto_pad", "output_padding", "operator"],
 )
 def test_a_model_that_contradicts_itself_is_invalid(tmp_path, body):
-    weights = "<float[4, 3, 3, 3] v, float[4, 5, 3, 3] w, float[3, 4, 3, 3] u>"
+    weights = "<float[4, 3, 3, 3] v, float[4, 5, 3, 3] w, float[3, 4, 3, 3] u, float[4, 1, 3, 3] t>"
     with pytest.raises(Refusal) as caught:
         counted(tmp_path, f"g (float[1, 3, 8, 8] x) => (float y) {weights} {{ {body} }}")
     assert caught.value.code == "model_invalid"

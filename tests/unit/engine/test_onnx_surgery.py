@@ -156,7 +156,7 @@ def test_what_a_model_carries_besides_stays(tmp_path):
 
 def test_new_values_take_no_name_that_is_in_use(tmp_path):
     proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w, float[1] w_factor1> {
-        t = Conv(x, w)  t_factor1 = Relu(t)  y = Mul(t_factor1, w_factor1) }""")
+        t = Conv(x, w)  t_factor1 = Relu(t)  t_factor1_2 = Neg(t_factor1)  y = Mul(t_factor1_2, w_factor1) }""")
     _, after = replaced(tmp_path, proto, X)
     taken = [*names(after.graph.initializer), *(name for node in after.graph.node for name in node.output)]
     assert len(taken) == len(set(taken))
@@ -172,6 +172,14 @@ def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(t
     _, after = replaced(tmp_path, proto, X)
     assert len(after.graph.initializer) == 3
     assert [node.op_type for node in after.graph.node] == ["Conv", "Conv", "Relu", "Conv", "Conv"]
+
+
+def test_a_weight_shared_under_other_biases_is_a_site_each(tmp_path):
+    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 3, 4, 4] y) <float[3, 3, 3, 3] w, float[3] b, float[3] c> {
+        s = Conv(x, w, b)  y = Conv(s, w, c) }""")
+    opened = open_model("onnx", written(tmp_path, proto))
+    assert len(opened.count(opened.bind(None)).sites) == 2
+    replaced(tmp_path, proto, X)
 
 
 def test_a_weight_that_others_use_stays(tmp_path):

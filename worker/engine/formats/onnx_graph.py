@@ -80,11 +80,9 @@ def constants(graph: GraphProto) -> dict[str, TensorProto]:
 
 
 def uses(graph: GraphProto) -> Counter[str]:
-    """Return how often each value is used: by nodes, their subgraphs, and as an output."""
+    """Return how often each value is used: by nodes, to any depth, and as an output."""
     used = Counter(name for node in all_nodes(graph.node) for name in node.input)
     used.update(output.name for output in graph.output)
-    for node in all_nodes(graph.node):
-        used.update(output.name for inner in subgraphs(node) for output in inner.output)
     return used
 
 
