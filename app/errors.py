@@ -46,6 +46,8 @@ KINDS: Mapping[str, Kind] = {
     Code.MODEL_UNSUPPORTED: Kind(422, "The model uses what is not supported"),
     Code.NOTHING_TO_COMPRESS: Kind(422, "The model has nothing to compress"),
     Code.VERIFICATION_FAILED: Kind(422, "The compressed model does not do what the original does"),
+    Code.OUT_OF_MEMORY: Kind(422, "The model needs more memory than a job may use"),
+    Code.ENGINE_ERROR: Kind(500, "The engine failed on this model"),
     Code.JOB_TIMEOUT: Kind(422, "The job took longer than it may"),
     Code.WORKER_LOST: Kind(500, "The workers that ran the job died"),
     # The request.

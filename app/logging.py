@@ -7,7 +7,7 @@ import structlog
 from structlog.typing import Processor
 
 
-def configure_logging() -> None:
+def configure_logging(level: str) -> None:
     """Send everything that is logged in this process through one format; call it once, at the start."""
     readable = sys.stderr.isatty()
     shared: list[Processor] = [
@@ -38,8 +38,9 @@ def configure_logging() -> None:
         )
     )
     logging.root.handlers = [handler]
-    logging.root.setLevel(logging.INFO)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it has something to say at every look at the schema
+    logging.root.setLevel(level)
+    for talkative in ("alembic", "httpx"):  # one line for every look at the schema, one for every request
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"  # app.requests writes that line

@@ -10,6 +10,7 @@ from app import errors, openapi
 from app.logging import configure_logging
 from app.requests import RequestContext
 from app.routes import health, jobs
+from app.settings import get_settings
 
 
 def create_app() -> FastAPI:
@@ -33,5 +34,5 @@ def create_app() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    configure_logging()
+    configure_logging(get_settings().log_level)
     yield

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +26,9 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(default=None, description="Celery broker URL; files in the data folder if unset")
     host: str = Field(default="127.0.0.1", description="Address that `convpress serve` listens on")
     port: int = Field(default=8000, ge=1, le=65535, description="Port that `convpress serve` listens on")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe level that is logged"
+    )
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes")
     job_timeout_seconds: float = Field(default=3600, gt=0, description="Wall-clock limit of one job")
     lease_seconds: float = Field(

@@ -63,15 +63,15 @@ async def receive_upload(request: Request) -> AsyncIterator[Upload]:
 
 
 async def _batches(request: Request) -> AsyncIterator[list[bytes]]:
-    """Gather what the socket yields, so that a large upload costs few changes of thread."""
+    """Gather what the socket yields, so that a large upload costs few changes of thread; its beginning goes at once."""
     batch: list[bytes] = []
-    size = 0
+    size, enough = 0, 1
     async for chunk in request.stream():
         batch.append(chunk)
         size += len(chunk)
-        if size >= _BATCH_BYTES:
+        if size >= enough:
             yield batch
-            batch, size = [], 0
+            batch, size, enough = [], 0, _BATCH_BYTES
     yield batch
 
 

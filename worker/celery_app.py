@@ -6,9 +6,11 @@ a model library: a process that has run ONNX Runtime cannot safely have children
 
 import logging
 import threading
+import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.platforms import SecurityWarning
 from celery.worker import state
 
 from app.logging import configure_logging
@@ -26,6 +28,8 @@ stopping = threading.Event()
 def run_worker() -> int:
     """Work until told to stop (SIGTERM, SIGINT) and return the exit status."""
     settings = get_settings()
+    # Celery warns root of pickled messages; this worker takes JSON alone
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = celery.Worker(
         pool="threads",
         concurrency=settings.worker_concurrency,
@@ -40,7 +44,7 @@ def run_worker() -> int:
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
-    configure_logging()
+    configure_logging(get_settings().log_level)
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # worker.tasks says the same, and how the job ended
 

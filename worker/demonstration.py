@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.settings import Settings
+from app.settings import Settings, get_settings
 from worker import tables
 from worker.report import Report, read
 from worker.supervisor import CannotListen, listen, serve
@@ -31,9 +31,11 @@ def run(model: Path, settings: Settings) -> None:
     Raises:
         CannotListen: no port is free.
     """
-    chosen = settings.model_copy(update={"port": _free_port(settings)})
-    os.environ["CONVPRESS_PORT"] = str(chosen.port)
-    console = Console()
+    # only what went wrong is worth a line between those of the demonstration
+    chosen = settings.model_copy(update={"port": _free_port(settings), "log_level": "WARNING"})
+    os.environ["CONVPRESS_LOG_LEVEL"] = chosen.log_level  # for the worker
+    get_settings.cache_clear()  # and for the API, which reads the environment as well
+    console = tables.console()
     threading.Thread(target=_show, args=(model, chosen, console), name="demo", daemon=True).start()
     serve(chosen)
 

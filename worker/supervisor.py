@@ -39,10 +39,11 @@ def serve(settings: Settings) -> None:
         CannotListen: before anything was started.
     """
     signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it again when it is done, and what is open is to be closed
-    configure_logging()
+    configure_logging(settings.log_level)
     with listen(settings.host, settings.port) as address:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(settings.sql_url)
+        log.info("serving", url=f"http://{settings.host}:{settings.port}", data=str(settings.data_dir.absolute()))
         with supervised(_WORKER):
             config = uvicorn.Config(
                 "app.main:create_app", factory=True, log_config=None, access_log=False, timeout_graceful_shutdown=5

@@ -1,0 +1,231 @@
+"""Every input that the API itself can tell is bad: status, code, field, and nothing left on the disk."""
+
+import http.client
+import io
+import json
+import pickle
+import socket
+import time
+import zipfile
+
+import pytest
+
+ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
+
+
+def archive(*names):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as writer:
+        for name in names:
+            writer.writestr(name, b"x" * 50)
+    return file.getvalue()
+
+
+STATE_DICT = archive("net/data.pkl", "net/version", "net/data/0")
+
+BAD_MODELS = {
+    "empty": (b"", "model_empty"),
+    "text": (b"this is not a model at all", "model_unrecognised"),
+    "html": (b"<!doctype html><html></html>", "model_unrecognised"),
+    "other zip": (archive("word/document.xml"), "model_unrecognised"),
+    "onnx cut short": (bytes([0x08, 0x0A, 0x3A, 0x7F]) + b"graph", "model_truncated"),
+    "archive cut short": (archive("net/data.pkl", "net/constants.pkl", "net/code/net.py")[:80], "model_truncated"),
+    "state_dict": (STATE_DICT, "model_pickled"),
+    "old state_dict": (pickle.dumps({"weight": [1.0]}, protocol=2), "model_pickled"),
+}
+
+
+def assert_problem(response, status, code, field=None):
+    body = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, body["status"], body["code"]) == (status, status, code)
+    assert body["type"] == f"urn:convpress:problem:{code}"
+    assert body["title"]
+    assert body["detail"]
+    assert body["instance"] == response.request.url.path
+    assert body.get("field") == field
+    return body
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(api):
+    before = api.stored()
+    jobs = len(api.http.get("/jobs").json()["jobs"])
+    yield
+    assert api.left_over() == []
+    assert api.stored() == before
+    assert len(api.http.get("/jobs").json()["jobs"]) == jobs
+
+
+@pytest.mark.parametrize(("model", "code"), BAD_MODELS.values(), ids=BAD_MODELS)
+def test_bad_model(api, model, code):
+    body = assert_problem(api.post(model), 422, code, "model")
+    assert body["expected"]
+    assert body["got"]
+
+
+def test_pickled_model_is_told_what_to_export(api):
+    assert "torch.jit.trace" in api.post(STATE_DICT).json()["detail"]
+    assert "torch.onnx.export" in api.post(STATE_DICT).json()["detail"]
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "NaN", "abc", "101%", "1.01", "inf", "1e-3", "5 apples", "9" * 3000])
+def test_bad_budget(api, budget):
+    body = assert_problem(api.post(flops_budget=budget), 422, "budget_invalid", "flops_budget")
+    assert "47%" in body["expected"]
+    assert body["got"].startswith(budget[:20])
+
+
+@pytest.mark.parametrize("budget", ["", "   "])
+def test_empty_budget(api, budget):
+    assert_problem(api.post(flops_budget=budget), 422, "budget_missing", "flops_budget")
+
+
+def test_missing_budget(api):
+    response = api.http.post("/jobs", files={"model": ("net.onnx", ONNX)})
+    assert_problem(response, 422, "budget_missing", "flops_budget")
+
+
+@pytest.mark.parametrize("shape", ["1x3x0x4", "3,224,224", "1x3x-2", "image=", "a=1x2,a=1x2", "1x" * 500])
+def test_bad_input_shape(api, shape):
+    assert_problem(api.post(input_shape=shape), 422, "input_shape_invalid", "input_shape")
+
+
+def test_missing_model(api):
+    response = api.http.post("/jobs", files={"flops_budget": (None, "0.5")})
+    assert_problem(response, 422, "model_missing", "model")
+
+
+def test_unknown_field_is_named(api):
+    assert_problem(api.post(budget="0.5"), 422, "field_unknown", "budget")
+
+
+@pytest.mark.parametrize("name", ["flops_budget", "model", "input_shape"])
+def test_repeated_field_is_named(api, name):
+    twice = [("flops_budget", (None, "0.5")), ("model", ("n.onnx", ONNX)), ("input_shape", (None, "1x3")), (name, "1")]
+    assert_problem(api.http.post("/jobs", files=twice), 422, "field_repeated", name)
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"a\0=1x3", b"1x" * 4000])
+def test_field_that_is_no_short_text(api, value):
+    response = api.http.post("/jobs", files={"input_shape": (None, value), "model": ("net.onnx", ONNX)})
+    assert_problem(response, 422, "field_invalid", "input_shape")
+
+
+def test_body_that_is_no_form(api):
+    assert_problem(api.http.post("/jobs", json={"flops_budget": "0.5"}), 415, "media_type_unsupported")
+    assert_problem(api.http.post("/jobs", data={"flops_budget": "0.5"}), 415, "media_type_unsupported")
+    assert_problem(api.http.post("/jobs"), 415, "media_type_unsupported")
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="model"; filename="n.onnx"\r\n\r\n'
+
+MALFORMED = {
+    "nothing": b"",
+    "no boundary": b"hello",
+    "no end": PART + ONNX,
+    "no name": b"--b\r\n\r\nvalue\r\n--b--\r\n",
+    "attachment": PART.replace(b"form-data", b"attachment") + ONNX + b"\r\n--b--\r\n",
+    "name not UTF-8": PART.replace(b"model", b"\xff") + ONNX + b"\r\n--b--\r\n",
+    "endless header": b"--b\r\nX: " + b"y" * 100_000,
+    "bad header name": b"--b\r\n\0: y\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_multipart(api, body):
+    response = api.http.post("/jobs", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert_problem(response, 400, "multipart_invalid")
+
+
+@pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=" + "b" * 300])
+def test_bad_boundary(api, boundary):
+    response = api.http.post("/jobs", content=PART, headers={"Content-Type": "multipart/form-data" + boundary})
+    assert_problem(response, 400, "multipart_invalid")
+
+
+def send_and_hang(api, body, length):
+    """Announce a body, send its beginning alone, and return the answer that comes all the same."""
+    address = api.http.base_url
+    with socket.create_connection((address.host, address.port), timeout=10) as connection:
+        connection.sendall(
+            f"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n".encode()
+            + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            + body
+        )
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status, json.loads(response.read())["code"]
+
+
+def test_announced_upload_over_the_limit_is_refused_before_it_is_sent(api):
+    assert send_and_hang(api, b"", 2_000_000) == (413, "upload_too_large")
+
+
+def test_announced_upload_over_the_limit(api):
+    assert_problem(api.post(b"x" * 2_000_000), 413, "upload_too_large", "model")
+
+
+@pytest.mark.parametrize("size", [1_000_001, 5_000_000])
+def test_unannounced_upload_over_the_limit(api, size):
+    def body():
+        yield PART
+        yield from [b"x" * 50_000] * (size // 50_000)
+        yield b"x" * (size % 50_000)
+        yield b"\r\n--b--\r\n"
+
+    response = api.http.post("/jobs", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert_problem(response, 413, "upload_too_large", "model")
+
+
+def test_endless_preamble_is_an_upload_over_the_limit(api):
+    body = (b"\r\n" * 25_000 for _ in range(40))
+    response = api.http.post("/jobs", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert_problem(response, 413, "upload_too_large", "model")
+
+
+def test_bad_budget_before_the_model_is_refused_before_the_model_is_sent(api):
+    budget = b'--b\r\nContent-Disposition: form-data; name="flops_budget"\r\n\r\nabc\r\n'
+    assert send_and_hang(api, budget + PART, 900_000) == (422, "budget_invalid")
+
+
+def test_client_that_goes_away_leaves_nothing(api):
+    address = api.http.base_url
+    with socket.create_connection((address.host, address.port)) as connection:
+        connection.sendall(
+            b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + PART + b"x" * 300_000
+        )
+        wait_for(lambda: api.left_over() != [])
+    wait_for(lambda: api.left_over() == [])
+    assert "the client went away" in api.log.read_text()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("job_id", ["6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f", "7", "x" * 500, "%00"])
+@pytest.mark.parametrize("part", ["", "/artifact", "/report"])
+def test_unknown_job(api, job_id, part):
+    response = api.http.get(f"/jobs/{job_id}{part}")
+    assert response.status_code == 404
+    assert response.json()["code"] == "job_not_found"
+
+
+@pytest.mark.parametrize("cursor", ["x", "AAAA", "é", "MjAyNi0wMS0wMSA3", "%00", "9" * 5000])
+def test_bad_cursor(api, cursor):
+    assert_problem(api.http.get("/jobs", params={"cursor": cursor}), 400, "cursor_invalid", "cursor")
+
+
+@pytest.mark.parametrize("limit", ["0", "201", "-1", "x", "9" * 5000])
+def test_bad_limit(api, limit):
+    assert_problem(api.http.get("/jobs", params={"limit": limit}), 422, "request_invalid", "limit")
+
+
+def test_unknown_path_and_method(api):
+    assert_problem(api.http.get("/nothing"), 404, "not_found")
+    assert_problem(api.http.put("/jobs"), 405, "method_not_allowed")
