@@ -114,6 +114,21 @@ def test_shapes_that_inference_does_not_tell_are_measured(tmp_path):
     assert site.macs == 2 * 4 * 5 * 108
 
 
+def test_values_without_a_type_are_measured_past(tmp_path):
+    proto = model(
+        "g (float[1, 3, a, b] x, bool c) => (float[1, 4, d, e] y) <float[4, 3, 3, 3] w> {"
+        + HIDDEN.format("x")
+        + """ i = If (c) <
+            then_branch = yes () => (float t) { t = Relu(h) },
+            else_branch = no () => (float e) { e = Neg(h) } >
+        y = Conv(i, w) }"""
+    )
+    for branch in proto.graph.node[-2].attribute:
+        branch.g.output[0].ClearField("type")
+    opened = open_model("onnx", written(tmp_path, proto))
+    assert macs_of(opened.count({"x": (1, 3, 9, 9), "c": ()})) == [49 * 108]
+
+
 def test_stale_shapes_in_the_file_are_not_believed(tmp_path):
     proto = model(
         "g (float[1, 3, a, b] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> { t = Relu(x) y = Conv(t, w) }"

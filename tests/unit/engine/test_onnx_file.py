@@ -19,15 +19,26 @@ CONVOLUTION = "g (float[1, 3, 8, 8] x) => (float[1, 16, 6, 6] y) <float[16, 3, 3
 
 
 def weights_in(path, kind):
-    """A model whose large weight is stored as `kind`, a field of TensorProto."""
-    proto = model(f"g (float[1, {LARGE}] x) => (float[1, {LARGE}] y) {{ a = Add(x, large) y = Add(a, small) }}")
-    large, small = np.random.default_rng(0).standard_normal((2, LARGE)).astype(np.float32)
-    proto.graph.initializer.append(helper.make_tensor("large", TensorProto.FLOAT, [LARGE], large, raw=False))
-    proto.graph.initializer.append(numpy_helper.from_array(small, "small"))
-    if kind == "raw_data":
-        proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(large, "large"))
+    """A model whose two large weights are stored as `kind`: a field of TensorProto, or Constant nodes."""
+    proto = model(f"g (float[1, {LARGE}] x) => (float[1, {LARGE}] y) {{ a = Add(x, one) y = Add(a, two) }}")
+    for name in ("two", "one"):
+        values = np.random.default_rng(len(name)).standard_normal(LARGE).astype(np.float32)
+        if kind == "float_data":
+            tensor = helper.make_tensor(name, TensorProto.FLOAT, [LARGE], values, raw=False)
+        else:
+            tensor = numpy_helper.from_array(values, name)
+        if kind == "constants":
+            proto.graph.node.insert(0, helper.make_node("Constant", [], [name], value=tensor))
+        else:
+            proto.graph.initializer.append(tensor)
     onnx.save(proto, path)
     return proto
+
+
+def weights_of(proto):
+    """The tensors of such a model, wherever they are."""
+    constants = [node.attribute[0].t for node in proto.graph.node if node.op_type == "Constant"]
+    return constants or list(proto.graph.initializer)
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in MODELS.glob("*.onnx")))
@@ -36,11 +47,12 @@ def test_an_unedited_model_comes_back_byte_for_byte(tmp_path, file):
     assert (tmp_path / "again.onnx").read_bytes() == (MODELS / file).read_bytes()
 
 
-def test_all_that_a_model_carries_comes_back(tmp_path):
-    proto = weights_in(tmp_path / "model.onnx", "raw_data")
+@pytest.mark.parametrize("kind", ["raw_data", "constants"])
+def test_all_that_a_model_carries_comes_back(tmp_path, kind):
+    proto = weights_in(tmp_path / "model.onnx", kind)
     proto.doc_string, proto.producer_name, proto.model_version, proto.domain = "about", "someone", 7, "acme"
     helper.set_model_props(proto, {"key": "value"})
-    proto.graph.initializer[0].doc_string = "the large one"
+    weights_of(proto)[0].doc_string = "the large one"
     proto.graph.sparse_initializer.append(
         helper.make_sparse_tensor(
             helper.make_tensor("sparse", TensorProto.FLOAT, [1], [1.0]),
@@ -55,20 +67,19 @@ def test_all_that_a_model_carries_comes_back(tmp_path):
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["raw_data", "float_data"])
+@pytest.mark.parametrize("kind", ["raw_data", "float_data", "constants"])
 def test_large_weights_are_left_in_the_file_and_read_from_there(tmp_path, kind):
     path = tmp_path / "model.onnx"
     proto = weights_in(path, kind)
     skeleton = onnx_file.read(path)
     assert len(skeleton.SerializeToString()) < 1000
-    for tensor, original in zip(skeleton.graph.initializer, proto.graph.initializer, strict=True):
+    for tensor, original in zip(weights_of(skeleton), weights_of(proto), strict=True):
         assert tensor.data_location == TensorProto.EXTERNAL
         np.testing.assert_array_equal(onnx_file.array(tensor, path), numpy_helper.to_array(original))
     # any other ONNX library finds them there as well
     onnx.external_data_helper.load_external_data_for_model(skeleton, str(tmp_path))
-    np.testing.assert_array_equal(
-        numpy_helper.to_array(skeleton.graph.initializer[0]), numpy_helper.to_array(proto.graph.initializer[0])
-    )
+    for tensor, original in zip(weights_of(skeleton), weights_of(proto), strict=True):
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor), numpy_helper.to_array(original))
 
 
 def test_weights_stored_as_typed_floats_come_back_as_raw_ones(tmp_path):
@@ -135,6 +146,14 @@ def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path_factory, cu
         assert refusal.code in ("model_invalid", "model_unsupported")  # noqa: PT017 - reading it is right, too
     else:
         assert isinstance(skeleton, onnx.ModelProto)
+
+
+def test_other_operators_keep_their_tensors_at_hand(tmp_path):
+    table = numpy_helper.from_array(np.ones(LARGE, np.float32), "table")
+    proto = model("g (float[2] x) => (float[2] y) { y = Relu(x) }")
+    for domain, kind in (("acme", "Constant"), ("", "Lookup")):
+        proto.graph.node.append(helper.make_node(kind, ["x"], [domain + kind], domain=domain, value=table))
+    assert onnx_file.read(written(tmp_path, proto)) == proto
 
 
 def test_an_empty_file_is_refused(tmp_path):

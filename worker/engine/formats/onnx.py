@@ -14,7 +14,7 @@ from contract.shapes import InputShapes, format_shape
 from worker.engine.convolution import Array, Layer
 from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_file
 from worker.engine.formats.onnx_count import count
-from worker.engine.formats.onnx_graph import OWN_DOMAINS, constants, nested_tensors
+from worker.engine.formats.onnx_graph import OWN_DOMAINS, constants, main_tensors, nested_tensors
 from worker.engine.formats.onnx_replace import replace_convolutions
 from worker.engine.formats.onnx_shapes import Unfit
 
@@ -59,7 +59,7 @@ class OnnxModel:
     @property
     def parameters(self) -> int:
         """The number of elements of all floating-point tensors that the model stores."""
-        stored = (*self._model.graph.initializer, *nested_tensors(self._model))
+        stored = (*main_tensors(self._model), *nested_tensors(self._model))
         return sum(prod(tensor.dims) for tensor in stored if tensor.data_type in _FLOATS)
 
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:

@@ -1,14 +1,14 @@
 """ONNX files without their weights: a small skeleton whose weights point into the file, and the way back to a file.
 
-Parsing a whole ModelProto copies every weight, several times over; so the wire format is rewritten instead. Each large
-initializer of the main graph becomes external data whose file is the model itself, which every ONNX library maps into
-memory lazily. All else is copied byte for byte.
+Parsing a whole ModelProto copies every weight, several times over; so the wire format is rewritten instead. In the main
+graph, each large initializer and Constant becomes external data whose file is the model itself, which every ONNX
+library maps into memory lazily. All else is copied byte for byte.
 
 Source: onnx.proto and ONNX's ExternalData.md.
 """
 
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -21,12 +21,16 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from contract import protobuf
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
-from worker.engine.formats.onnx_graph import nested_tensors
+from worker.engine.formats.onnx_graph import OWN_DOMAINS, nested_tensors
 
 LIFTED_BYTES = 1024
 """The least weight that is worth a reference instead of its bytes."""
 
-_MAIN_INITIALIZERS = (7, 5)  # ModelProto.graph, GraphProto.initializer
+# Field numbers of ModelProto, GraphProto, NodeProto, AttributeProto and TensorProto, in this order.
+_GRAPH = 7
+_NODE, _INITIALIZER = 1, 5
+_OPERATOR, _ATTRIBUTE, _DOMAIN = 4, 5, 7
+_TENSOR = 5
 _DATA_TYPE, _FLOAT_DATA, _RAW_DATA, _DOUBLE_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 2, 4, 9, 10, 13, 14
 # A packed array of fixed-size numbers lies in the file as raw data does: little-endian, one behind the other.
 _SAME_AS_RAW = {_FLOAT_DATA: TensorProto.FLOAT, _DOUBLE_DATA: TensorProto.DOUBLE}
@@ -41,6 +45,8 @@ class Extent(NamedTuple):
 
 
 Segment = bytes | Extent
+Rewrite = Callable[[memoryview, int, int], list[Segment]]
+"""Turns the message that lies between two offsets into what is written in its place."""
 
 
 def skeleton(path: Path) -> bytes:
@@ -49,8 +55,8 @@ def skeleton(path: Path) -> bytes:
     The file is `path.resolve()`: its name is the location, its directory is what the location is relative to.
 
     Raises:
-        Refusal: `model_invalid` for what is no protocol-buffers message, `model_unsupported` for a main graph's
-            initializer that is external data already.
+        Refusal: `model_invalid` for what is no protocol-buffers message, `model_unsupported` for a weight of the main
+            graph that is external data already.
     """
     source = path.resolve()
     if source.stat().st_size == 0:
@@ -65,7 +71,7 @@ def skeleton(path: Path) -> bytes:
         memoryview(content) as view,
     ):
         try:
-            segments = _rewritten(view, 0, len(view), _MAIN_INITIALIZERS, lift)
+            segments = _rewritten_model(view, lift)
         except protobuf.MalformedMessage as error:
             raise _invalid(f"the file is damaged: {error}", "bytes that are no ONNX model") from error
         return b"".join(segment for segment in segments if isinstance(segment, bytes))
@@ -97,7 +103,7 @@ def write(model: ModelProto, source: Path, target: Path) -> None:
     if target.exists() and target.samefile(source):
         raise ValueError(f"a model cannot be written over the file that holds its weights: {target}")
     with memoryview(model.SerializeToString()) as view:
-        segments = _rewritten(view, 0, len(view), _MAIN_INITIALIZERS, _lowered)
+        segments = _rewritten_model(view, _lowered)
     with source.open("rb") as weights, target.open("wb") as out:
         for segment in segments:
             if isinstance(segment, bytes):
@@ -135,25 +141,44 @@ def array(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
         ) from error
 
 
-def _rewritten(
-    view: memoryview,
-    start: int,
-    end: int,
-    path: Sequence[int],
-    rewrite: Callable[[memoryview, int, int], list[Segment]],
-) -> list[Segment]:
-    """Copy the message in `view[start:end]`, with every message below it at this path of field numbers rewritten."""
-    if not path:
-        return rewrite(view, start, end)
+def _rewritten_model(view: memoryview, weight: Rewrite) -> list[Segment]:
+    """Copy a ModelProto with `weight` applied to the TensorProtos of its main graph's initializers and Constants."""
+
+    def attribute(view: memoryview, start: int, end: int) -> list[Segment]:
+        return _rewritten(view, start, end, {_TENSOR: weight})
+
+    def node(view: memoryview, start: int, end: int) -> list[Segment]:
+        if not _is_constant(view, start, end):
+            return [bytes(view[start:end])]
+        return _rewritten(view, start, end, {_ATTRIBUTE: attribute})
+
+    def graph(view: memoryview, start: int, end: int) -> list[Segment]:
+        return _rewritten(view, start, end, {_NODE: node, _INITIALIZER: weight})
+
+    return _rewritten(view, 0, len(view), {_GRAPH: graph})
+
+
+def _rewritten(view: memoryview, start: int, end: int, rewrites: Mapping[int, Rewrite]) -> list[Segment]:
+    """Copy the message in `view[start:end]`, with the messages in its fields of these numbers rewritten."""
     segments: list[Segment] = []
     for field in protobuf.fields(view, start, end):
-        if field.number != path[0] or field.wire_type != protobuf.DELIMITED:
+        if field.number not in rewrites or field.wire_type != protobuf.DELIMITED:
             segments.append(bytes(view[field.start : field.end]))
             continue
-        inner = _rewritten(view, field.value, field.end, path[1:], rewrite)
+        inner = rewrites[field.number](view, field.value, field.end)
         segments.append(_tag(field.number, protobuf.DELIMITED) + protobuf.write_varint(_size(inner)))
         segments += inner
     return segments
+
+
+def _is_constant(view: memoryview, start: int, end: int) -> bool:
+    """Return whether a serialised NodeProto is ONNX's Constant: other operators may need their tensors at hand."""
+    said = {
+        field.number: bytes(view[field.value : field.end])
+        for field in protobuf.fields(view, start, end)
+        if field.number in (_OPERATOR, _DOMAIN)
+    }
+    return said.get(_OPERATOR) == b"Constant" and said.get(_DOMAIN, b"").decode(errors="replace") in OWN_DOMAINS
 
 
 def _lifted(view: memoryview, start: int, end: int, location: str) -> bytes:

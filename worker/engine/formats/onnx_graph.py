@@ -51,15 +51,25 @@ def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
             yield from all_nodes(graph.node)
 
 
+def main_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield the tensors of a model's main graph: its initializers and those of its Constant nodes."""
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        if operator(node) == "Constant":
+            yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
+
+
 def nested_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Yield every tensor that a model stores elsewhere than in its main graph's initializers."""
+    """Yield every other tensor that a model stores: sparse, in subgraphs, in functions, in other operators."""
     yield from _sparse_parts(model.graph)
-    yield from _node_tensors(model.graph.node)
+    for node in model.graph.node:
+        yield from _node_tensors(node, dense=operator(node) != "Constant")
     for info in model.training_info:
         yield from _graph_tensors(info.initialization)
         yield from _graph_tensors(info.algorithm)
     for function in model.functions:
-        yield from _node_tensors(function.node)
+        for node in function.node:
+            yield from _node_tensors(node)
 
 
 def constants(graph: GraphProto) -> dict[str, TensorProto]:
@@ -116,7 +126,8 @@ def fresh_name(wanted: str, taken: set[str]) -> str:
 def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     yield from _sparse_parts(graph)
-    yield from _node_tensors(graph.node)
+    for node in graph.node:
+        yield from _node_tensors(node)
 
 
 def _sparse_parts(graph: GraphProto) -> Iterator[TensorProto]:
@@ -124,15 +135,14 @@ def _sparse_parts(graph: GraphProto) -> Iterator[TensorProto]:
         yield from (sparse.values, sparse.indices)
 
 
-def _node_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for sparse in attribute.sparse_tensors:
-                yield from (sparse.values, sparse.indices)
-            if attribute.HasField("sparse_tensor"):
-                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-        for graph in subgraphs(node):
-            yield from _graph_tensors(graph)
+def _node_tensors(node: NodeProto, *, dense: bool = True) -> Iterator[TensorProto]:
+    for attribute in node.attribute:
+        if dense and attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in attribute.sparse_tensors:
+            yield from (sparse.values, sparse.indices)
+        if attribute.HasField("sparse_tensor"):
+            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+    for graph in subgraphs(node):
+        yield from _graph_tensors(graph)

@@ -38,7 +38,8 @@ def prepared(model: ModelProto) -> ModelProto:
     for graph in (copy.graph, *(graph for node in all_nodes(copy.graph.node) for graph in subgraphs(node))):
         graph.ClearField("value_info")
         for value in graph.output:
-            value.type.tensor_type.ClearField("shape")
+            if value.type.tensor_type.HasField("shape"):  # merely clearing it would make a type where there is none
+                value.type.tensor_type.ClearField("shape")
     return copy
 
 
