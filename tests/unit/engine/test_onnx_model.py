@@ -87,6 +87,11 @@ def test_inputs_without_a_type_are_refused(tmp_path):
     assert refused(written(tmp_path, proto)).code == "model_invalid"
 
 
+def test_a_value_that_two_nodes_give_is_refused(tmp_path):
+    twice = "g (float[2] x) => (float[2] y) { y = Relu(x) y = Neg(x) }"
+    assert refused(written(tmp_path, twice)).code == "model_invalid"
+
+
 def test_names_that_are_no_text_are_refused(tmp_path):
     path = written(tmp_path, CONVOLUTION)
     path.write_bytes(path.read_bytes().replace(b"height", b"h\xffight"))

@@ -1,5 +1,6 @@
 """The runner gives what the whole file gives, and says in our terms what ONNX Runtime refuses."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 from digits import MODELS
@@ -50,3 +51,10 @@ def test_what_the_runtime_refuses_to_run_is_an_invalid_model(tmp_path, capfd):
     assert caught.value.code == "model_invalid"
     assert len(caught.value.detail) < 400
     assert capfd.readouterr().err == ""
+
+
+def test_inputs_of_a_type_that_the_runtime_cannot_take_are_an_invalid_model(tmp_path):
+    text = "g (bfloat16[2] x) => (bfloat16[2] y) { y = Identity(x) }"
+    with pytest.raises(Refusal) as caught:
+        load_runner("onnx", written(tmp_path, text))({"x": np.ones(2, ml_dtypes.bfloat16)})
+    assert caught.value.code == "model_invalid"

@@ -1,5 +1,6 @@
 """ONNX models, opened for surgery on their skeleton: the weights stay in the file until they are asked for."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -39,11 +40,13 @@ class OnnxModel:
         """Open the model at `path`, which must stay there as long as this object is used.
 
         Raises:
-            Refusal: `model_invalid` where the file cannot be parsed; `model_unsupported` for versions of ONNX that are
-                too old or too new, weights in other files, and inputs or outputs that are no tensors.
+            Refusal: `model_invalid` where the file cannot be parsed or two nodes give one value; `model_unsupported`
+                for versions of ONNX that are too old or too new, weights in other files, inputs or outputs that are
+                no tensors.
         """
         model = onnx_file.read(path)
         _check_versions(model)
+        _check_names(model)
         return cls(model, path)
 
     @property
@@ -134,6 +137,20 @@ def _check_versions(model: ModelProto) -> None:
         expected=f"IR version {_LEAST_IR} to {IR_VERSION}, opset {_LEAST_OPSET} to {newest}",
         got=f"IR version {model.ir_version}, opset {opset or 'missing'}",
     )
+
+
+def _check_names(model: ModelProto) -> None:
+    """Refuse a main graph in which two nodes give one value: values are how nodes are told apart."""
+    given = Counter(name for node in model.graph.node for name in node.output if name)
+    twice = [name for name, times in given.items() if times > 1]
+    if twice:
+        raise Refusal(
+            Code.MODEL_INVALID,
+            f"several nodes of the model give the value {twice[0]!r}",
+            field=FIELD,
+            expected="values that one node gives",
+            got=f"{len(twice)} values that several nodes give",
+        )
 
 
 def _spec(value: ValueInfoProto) -> TensorSpec:

@@ -14,9 +14,10 @@ from contract.refusal import Code, Refusal
 from worker.engine.formats import Inputs, Runner
 from worker.engine.formats.onnx_file import skeleton
 
-# The runtime's exceptions have no common base.
-RUNTIME_ERRORS: tuple[type[Exception], ...] = tuple(
-    found for found in vars(state).values() if isinstance(found, type) and issubclass(found, Exception)
+# The runtime's exceptions have no common base; RuntimeError is for arrays of a type that it cannot take.
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    *(found for found in vars(state).values() if isinstance(found, type) and issubclass(found, Exception)),
 )
 
 _FATAL_ONLY = 4
