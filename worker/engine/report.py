@@ -19,7 +19,7 @@ CONVENTION = (
     "times count for every call. A free batch counts as 1."
 )
 
-_RUNTIMES: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "onnx-ir", "onnxruntime"), "torchscript": ("torch",)}
+_RUNTIMES: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime"), "torchscript": ("torch",)}
 
 
 def describe_inputs(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
