@@ -16,7 +16,7 @@ from app.settings import get_settings
 def get_engine(url: str) -> Engine:
     """Return the process's engine for a database."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
     engine = create_engine(url, connect_args={"timeout": 30})
     event.listen(engine, "connect", _prepare_sqlite)
     return engine

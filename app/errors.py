@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from contract.refusal import Code, Refusal
 
@@ -165,7 +166,17 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "request_invalid")
     members = {"code": code, "detail": f"{request.method} {request.url.path}: {error.detail}"}
-    return respond(request, members, error.status_code, error.headers)
+    headers = {**(error.headers or {}), **({"Allow": _allowed(request)} if error.status_code == 405 else {})}
+    return respond(request, members, error.status_code, headers)
+
+
+def _allowed(request: Request) -> str:
+    """List the methods of the path; Starlette knows those of the first route that it tried alone."""
+
+    def applies(method: str) -> bool:
+        return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(filter(applies, ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")))
 
 
 def _system(request: Request, error: Exception) -> JSONResponse:

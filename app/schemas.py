@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Any, Self, cast
+from typing import Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -132,10 +132,6 @@ class Readiness(BaseModel):
     database: str
     storage: str
     broker: str
-
-
-Report = dict[str, Any]
-"""The account of a compression, written by the engine; docs/api.md explains its fields."""
 
 
 def href(job: models.Job, part: str = "") -> str:

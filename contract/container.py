@@ -1,6 +1,8 @@
 """What kind of model a file is, told from its container alone: nothing in it is loaded, unpickled or run."""
 
+import io
 import mmap
+import struct
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -17,8 +19,10 @@ _EXPORT_INSTEAD = (
     "it is a Python pickle (a state_dict or a whole nn.Module saved by torch.save), which carries no network that "
     "can be opened safely; export it with torch.jit.trace(model, example).save(...) or torch.onnx.export instead"
 )
+_MOST_FIELDS = 100_000  # of a ModelProto itself: opsets, metadata, local functions
+_LARGEST_DIRECTORY = 4 * 1024**2  # of a zip archive, in bytes: some 40,000 members
 _ZIP_MAGIC, _PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
-_IR_VERSION, _GRAPH = 1, 7
+_NO_FIELD, _IR_VERSION, _GRAPH = 0, 1, 7
 # ir_version, producer_name, producer_version, domain, model_version, doc_string, graph, opset_import,
 # metadata_props, training_info, functions, configuration
 _MODEL_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
@@ -42,11 +46,20 @@ def identify(path: Path) -> Format:
             return _identify_message(view, size)
 
 
+class _SmallReads(io.FileIO):
+    """A file that gives no more than a directory's worth at once: zipfile would keep an object for every member."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGEST_DIRECTORY:
+            raise zipfile.BadZipFile(f"a directory of {size} bytes, where {_LARGEST_DIRECTORY} are plenty")
+        return super().read(_LARGEST_DIRECTORY if size is None or size < 0 else size)
+
+
 def _identify_archive(path: Path, size: int) -> Format:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise Refusal(
             Code.MODEL_TRUNCATED,
             f"the zip archive has no readable directory at its end ({error}); was the upload cut short?",
@@ -65,7 +78,7 @@ def _identify_archive(path: Path, size: int) -> Format:
         "the zip archive is not a TorchScript archive: it has no code/, data.pkl and constants.pkl",
         field=FIELD,
         expected=EXPECTED,
-        got="a zip archive with " + (", ".join(sorted(names)[:3]) or "no members"),
+        got="a zip archive with " + (", ".join(sorted(names)[:3])[:200] or "no members"),
     )
 
 
@@ -74,8 +87,10 @@ def _identify_message(content: memoryview, size: int) -> Format:
     seen: set[int] = set()
     problem = None
     try:
-        for field in protobuf.fields(content, 0, size):
-            seen.add(field.number)
+        for count, field in enumerate(protobuf.fields(content, 0, size)):
+            seen.add(field.number if count < _MOST_FIELDS else _NO_FIELD)
+            if not seen <= _MODEL_FIELDS:
+                break
     except protobuf.MalformedMessage as error:
         problem = str(error)
     if problem is None and _GRAPH in seen and seen <= _MODEL_FIELDS:

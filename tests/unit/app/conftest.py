@@ -1,0 +1,80 @@
+"""The application in this process, with settings and a migrated database of one test's own."""
+
+import anyio
+import httpx
+import pytest
+from sqlalchemy.orm import Session
+
+from app.db import get_engine
+from app.main import create_app
+from app.migrations import migrate
+from app.settings import get_settings
+
+
+@pytest.fixture
+def configure(tmp_path, monkeypatch):
+    """Set the process's settings, and migrate the database that they name."""
+
+    def set_up(**values):
+        for name, value in {"data_dir": str(tmp_path / "data"), **values}.items():
+            monkeypatch.setenv(f"CONVPRESS_{name.upper()}", value)
+        get_settings.cache_clear()
+        migrate(get_settings().sql_url)
+        return get_settings()
+
+    for name in ("DATABASE_URL", "BROKER_URL"):
+        monkeypatch.delenv(f"CONVPRESS_{name}", raising=False)
+    yield set_up
+    get_engine(get_settings().sql_url).dispose()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def settings(configure):
+    return configure()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_database(request, configure):
+    """The settings, once with SQLite and once with PostgreSQL."""
+    if request.param == "sqlite":
+        return configure()
+    return configure(database_url=request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def session(each_database):
+    with Session(get_engine(each_database.sql_url), expire_on_commit=False) as session:
+        yield session
+
+
+class Client:
+    """Requests to an application without a socket."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def request(self, method, path, **options):
+        async def send():
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+                return await http.request(method, path, **options)
+
+        return anyio.run(send)
+
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
+
+    def post(self, path, **options):
+        return self.request("POST", path, **options)
+
+
+@pytest.fixture
+def client(settings):
+    return Client(create_app())
+
+
+@pytest.fixture
+def client_of():
+    """Requests to an application of the test's own."""
+    return Client
