@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.errors import Problem
@@ -43,8 +43,8 @@ contents = st.lists(
 
 @given(contents, st.lists(st.integers(0, 5000), max_size=8), st.sampled_from([b"", b"the epilogue\r\n--limit\r\n"]))
 def test_content_arrives_whole_however_the_body_is_cut(content, places, epilogue):
+    assume(b"\r\n--limit" not in content)  # a sender takes another boundary then
     body = part("budget", b" 0.5\n") + part("model", content, "net.onnx") + part("shape", b"1x3") + END + epilogue
-    assert b"\r\n--limit" not in content
     assert read(cut(body, places)) == (content, {"budget": "0.5", "shape": "1x3"}, "net.onnx")
 
 

@@ -1,10 +1,10 @@
 """The doorbell: both ends agree, messages come whole and once, and a dead broker holds nobody up."""
 
-import multiprocessing
 import socket
+import subprocess
+import sys
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -65,37 +65,41 @@ def test_a_message_is_not_given_to_a_second_worker_while_a_job_may_still_run():
     assert options["visibility_timeout"] >= 2 * settings.job_timeout_seconds
 
 
-MESSAGES, SENDERS = 300, 2
+MESSAGES = 300
 
+SEND = """
+import sys; from pathlib import Path; from celery import Celery
+from app.queue import celery_options; from app.settings import Settings
+client = Celery(set_as_current=False)
+client.conf.update(celery_options(Settings(data_dir=Path(sys.argv[1]))))
+for number in range(int(sys.argv[2])):
+    client.send_task("any", [number])
+"""
 
-def send(folder):
-    client = Celery(set_as_current=False)
-    client.conf.update(queue.celery_options(Settings(data_dir=folder)))
-    for number in range(MESSAGES):
-        client.send_task("any", [number])
-
-
-def receive(folder, counted):
-    with connect(Settings(data_dir=folder)) as connection:
-        waiting = connection.SimpleQueue("convpress")
-        while True:
-            try:
-                waiting.get(timeout=1).ack()
-            except waiting.Empty:
-                return
-            with counted.get_lock():
-                counted.value += 1
+RECEIVE = """
+import sys; from pathlib import Path; from celery import Celery
+from app.queue import celery_options; from app.settings import Settings
+client = Celery(set_as_current=False)
+client.conf.update(celery_options(Settings(data_dir=Path(sys.argv[1]))))
+with client.connection_for_read() as connection:
+    waiting, taken = connection.SimpleQueue("convpress"), 0
+    while True:
+        try:
+            waiting.get(timeout=2).ack()
+            taken += 1
+        except waiting.Empty:
+            break
+print(taken)
+"""
 
 
 def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    counted = context.Value("i", 0)
-    processes = [context.Process(target=send, args=(tmp_path,)) for _ in range(SENDERS)]
-    processes += [context.Process(target=receive, args=(tmp_path, counted)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    assert counted.value == MESSAGES * SENDERS
-    assert not list(Path(tmp_path).rglob("*.msg"))
+    def start(code):
+        command = [sys.executable, "-c", code, str(tmp_path), str(MESSAGES)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    senders, receivers = [start(SEND), start(SEND)], [start(RECEIVE), start(RECEIVE)]
+    taken = [process.communicate(timeout=60)[0] for process in senders + receivers][2:]
+    assert [process.returncode for process in senders + receivers] == [0, 0, 0, 0]
+    assert sum(map(int, taken)) == MESSAGES * len(senders)
+    assert not list(tmp_path.rglob("*.msg"))
