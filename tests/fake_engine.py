@@ -42,15 +42,14 @@ def say(**message):
 
 def main(request):
     behaviour, _, detail = (request["input_shape"] or "succeed").partition(" ")
+    if behaviour == "once":  # once MARK BEHAVIOUR: the first time, and succeed from then on
+        mark, _, wanted = detail.partition(" ")
+        behaviour, _, detail = ("succeed" if Path(mark).exists() else wanted).partition(" ")
+        Path(mark).touch()
     say(event="progress", phase="loading", fraction=0.1)
     match behaviour:
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "die-once":
-            mark = Path(detail)
-            if not mark.exists():
-                mark.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
         case "sleep":
             say(event="progress", phase="factoring", fraction=0.3)
             time.sleep(float(detail))

@@ -51,6 +51,17 @@ def test_a_refusal_comes_through(run):
     assert outcome == Failed({"code": "budget_unreachable", "detail": "no", "got": "0.1"})
 
 
+def test_a_refusal_comes_with_the_log_written_before_it(run):
+    error = '{"code": "model_invalid", "detail": "no"}'
+    outcome = run(f"""
+        sys.stderr.write('x' * 50_000 + 'Traceback')
+        sys.stderr.flush()
+        print('{{"event": "failed", "error": {error}}}')
+    """)
+    assert isinstance(outcome, Failed)
+    assert outcome.log.endswith("Traceback")
+
+
 def test_arguments_arrive_as_they_are(run):
     wild = '{"a": "b c\\n$HOME; \'"}'
     assert run(f"assert sys.argv[1:] == {[wild]!r}\n{SUCCEEDED}", [wild]) == Succeeded()

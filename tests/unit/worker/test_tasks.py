@@ -69,7 +69,7 @@ def test_a_lost_child_is_tried_again_until_the_last_attempt(make_job, work, ring
 
 
 def test_a_job_whose_child_died_once_succeeds(make_job, work, tmp_path):
-    job_id = make_job(input_shape=f"die-once {tmp_path}/mark")
+    job_id = make_job(input_shape=f"once {tmp_path}/mark die")
     work(job_id)
     job = work(job_id)
     assert (job.state, job.attempt) == ("succeeded", 2)

@@ -14,8 +14,8 @@ from worker.engine.formats import torchscript_file as archive
 from worker.engine.formats import torchscript_graft as graft
 from worker.engine.formats import torchscript_signature as signature
 from worker.engine.formats.torchscript_count import count
-from worker.engine.formats.torchscript_graph import Scope, attribute, scopes
-from worker.engine.formats.torchscript_nodes import Use
+from worker.engine.formats.torchscript_graph import Scope, scopes
+from worker.engine.formats.torchscript_nodes import Key, key_of
 from worker.engine.formats.torchscript_sites import gather, group, unused_name
 
 
@@ -32,6 +32,11 @@ class TorchScriptModel:
         self._scopes = scopes(module, "", set())
         self._uses = group(self._scopes)
         self._sites = gather(self._scopes)
+        stored = dict(module.state_dict(keep_vars=True))
+        for scope in self._scopes:
+            stored |= scope.tensors()
+        self._keys = {path: key_of(tensor) for path, tensor in stored.items()}
+        self._replaced: set[Key] = set()
         forward = self._scopes[[*module._c._method_names()].index("forward")]
         self._inputs = signature.inputs(forward, [use for uses in self._uses.values() for use in uses])
 
@@ -88,26 +93,27 @@ class TorchScriptModel:
 
     def replace(self, site: Site, layers: Sequence[Layer]) -> None:
         """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
-        found = self._sites[site.name]
+        found = self._sites.pop(site.name)
         name = unused_name(site.name.replace(".", "_") + "_factored", lambda wanted: hasattr(self._module, wanted))
         hung = graft.hang(self._module, name, graft.chain(layers, found.weight))
-        uses = self._uses.pop(found.identity)
-        stale = {path for use in uses for path in self._operands(use)}
-        for use in uses:
+        for use in self._uses.pop(found.identity):
             graft.call_instead(use, name, hung)
+        self._replaced.update(key for key in (found.identity.weight, found.identity.bias) if key is not None)
+
+    def save(self, target: Path) -> None:
+        """Write the archive, with the extra files of the one it came from.
+
+        The weights of replaced sites that nothing reads any more are left out, by whatever names; the names remain, of
+        tensors without elements, because nothing can be taken out of the type of a module.
+        """
         for scope in self._scopes:
             graft.tidy(scope.graph)
-        for path in stale.difference(*map(graft.read_paths, self._scopes)):
-            graft.empty(self._module, path)
-
-    def save(self, path: Path) -> None:
-        """Write the archive, with the extra files of the one it came from."""
-        archive.save(self._module, path, self._extra_files)
-
-    def _operands(self, use: Use) -> set[str]:
-        """Return the paths of the weight and the bias that a node takes from the module."""
-        paths = (use.scope.path_of(use.node.inputsAt(place)) for place in (1, 2))
-        return {path for path in paths if path and isinstance(attribute(self._module, path), Tensor)}
+        read = {key_of(tensor) for scope in self._scopes for tensor in scope.tensors().values()}
+        unused = self._replaced - read
+        for path, key in self._keys.items():
+            if key in unused:
+                graft.empty(self._module, path)
+        archive.save(self._module, target, self._extra_files)
 
 
 def _array(tensor: Tensor) -> Array:

@@ -5,13 +5,15 @@ in the branches that are taken and as often as loops run. Not counted, but liste
 operators, except those that only look at a tensor in another way.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.jit._fuser import optimized_execution
 from torch.jit._script import RecursiveScriptModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -21,13 +23,18 @@ from worker.engine.convolution import Convolution
 from worker.engine.formats import Call, Count, Site, TensorSpec
 from worker.engine.formats.torchscript_file import TORCH_ERRORS, load, message_of
 from worker.engine.formats.torchscript_graph import scopes
-from worker.engine.formats.torchscript_nodes import WEIGHT, Key, key_of
+from worker.engine.formats.torchscript_nodes import LINEAR, WEIGHT, Identity, Key, key_of
+from worker.engine.formats.torchscript_signature import converted, own_dtype
 from worker.engine.formats.torchscript_sites import HIDDEN, GraphSite, gather, unused_name
 from worker.engine.formats.torchscript_trace import Operation, Trace
 from worker.engine.samples import random_inputs
 
 NOT_CALLED = "it is not called for this input shape"
 NO_WEIGHT = "it is a product of two activations and has no weight"
+
+
+class _DoesNotRunError(RuntimeError):
+    """The module fails on these tensors; the message is torch's own."""
 
 
 def count(path: Path, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> Count:
@@ -39,17 +46,19 @@ def count(path: Path, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[i
     Raises:
         Refusal: `input_shape_mismatch` where the module cannot take these shapes.
     """
-    tensors = {name: torch.from_numpy(array) for name, array in random_inputs(inputs, shapes).items()}
+    bare = {
+        spec.name: torch.empty(shapes[spec.name], dtype=getattr(torch, spec.dtype), device="meta") for spec in inputs
+    }
     try:
-        return _count(load(path, "meta"), {name: tensor.to("meta") for name, tensor in tensors.items()})
+        return _count(load(path, "meta"), bare)
     except TORCH_ERRORS:
         pass  # what needs data is tried with data; what fails there too is told
     try:
-        return _count(load(path), tensors)
-    except TORCH_ERRORS as error:
+        return _count(load(path), {k: torch.from_numpy(array) for k, array in random_inputs(inputs, shapes).items()})
+    except _DoesNotRunError as error:
         raise Refusal(
             Code.INPUT_SHAPE_MISMATCH,
-            f"the model cannot be run on this input shape: {message_of(error)}",
+            f"the model cannot be run on this input shape: {error}",
             field=FIELD,
             expected="a shape it can take",
             got=",".join(f"{name}={format_shape(shape)}" for name, shape in shapes.items()),
@@ -58,67 +67,100 @@ def count(path: Path, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[i
 
 def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> Count:
     sites = gather(scopes(module, "", set()))
-    names = {key_of(tensor): name for name, tensor in module.state_dict(keep_vars=True).items()}
-    stored = [*module.state_dict(keep_vars=True).values(), *(site.weight for site in sites.values())]
-    stored += [site.bias for site in sites.values() if site.bias is not None]
-    dtype = next((tensor.dtype for tensor in stored if tensor.is_floating_point()), torch.float32)
-    given = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    # attention is counted by the products it consists of, which only this way of computing it shows
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), Trace(stored) as trace:
-        module.eval()(**given)
-    called: dict[str, list[tuple[Operation, int]]] = defaultdict(list)
-    others: list[tuple[Operation, int]] = []
+    paths = {key_of(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
+    own = {key for site in sites.values() for key in (site.identity.weight, site.identity.bias) if key is not None}
+    trace = _run(module, tensors, own.union(paths))
+    called: dict[str, Counter[Operation]] = defaultdict(Counter)
+    others: dict[Operation, Counter[Operation]] = defaultdict(Counter)
     for operation, times in trace.operations.items():
         name = _site_of(operation, sites)
-        (others if name is None else called[name]).append((operation, times))
+        group = others[replace(operation, call=None, macs=0)] if name is None else called[name]
+        group[operation] += times
     rows = {name: _site(site, called[name]) for name, site in sites.items()}
-    for operation, times in others:
-        name = unused_name(_readable(operation, names), rows.__contains__)
-        reason = WEIGHT if operation.convolution else NO_WEIGHT
-        rows[name] = Site(
-            name,
-            operation.op,
-            operation.weight_shape,
-            operation.macs * times,
-            None,
-            (),
-            HIDDEN if operation.weight else reason,
-        )
+    for operations in others.values():
+        first = next(iter(operations))
+        path = None if first.weight is None else paths.get(first.weight)
+        name = unused_name((path or first.op).removesuffix(".weight"), rows.__contains__)
+        rows[name] = _site_outside(name, first, operations)
     return Count(tuple(rows.values()), dict(trace.others))
 
 
-def _readable(operation: Operation, names: Mapping[Key, str]) -> str:
-    return names.get(operation.weight, operation.op).removesuffix(".weight") if operation.weight else operation.op
+def _run(module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: Set[Key]) -> Trace:
+    """Run the module under a trace."""
+    trace, inputs = Trace(stored), converted(tensors, own_dtype(module))
+    with _plainly(), trace:
+        try:
+            module.eval()(**inputs)
+        except TORCH_ERRORS as error:
+            raise _DoesNotRunError(message_of(trace.failure or error)) from error
+    return trace
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Compute attention and recurrent layers by the products that they consist of, and call what the module calls.
+
+    Kernels of their own would hide the products, and the executor calls operators itself while it optimises.
+    """
+    has_kernels = torch._C._get_mkldnn_enabled()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), optimized_execution(False):
+        torch._C._set_mkldnn_enabled(False)  # torch.backends.mkldnn.flags sets more than this, and warns of that
+        try:
+            yield
+        finally:
+            torch._C._set_mkldnn_enabled(has_kernels)
 
 
 def _site_of(operation: Operation, sites: Mapping[str, GraphSite]) -> str | None:
-    """Return the site that an operation is a call of: by its weight and bias, and by its geometry if need be."""
-    alike = [
-        name
-        for name, site in sites.items()
-        if operation.weight == key_of(site.weight)
-        and operation.bias in (None, None if site.bias is None else key_of(site.bias))
-    ]
-    exact = [name for name in alike if sites[name].convolution == operation.convolution]
-    return next(iter(exact or alike), None)
+    """Return the site that an operation is a call of, by its weight, its bias and its geometry."""
+    fitting = [name for name, site in sites.items() if _is_call_of(operation, site.identity)]
+    exact = [name for name in fitting if sites[name].convolution == operation.convolution]
+    return next(iter(exact or fitting), None)
 
 
-def _site(site: GraphSite, operations: Iterable[tuple[Operation, int]]) -> Site:
-    calls, macs = [], 0
-    for operation, times in operations:
-        macs += operation.macs * times
-        if operation.call is not None:
-            calls.append(replace(_call(operation.call, operation.convolution, site.convolution), times=times))
+def _is_call_of(operation: Operation, site: Identity) -> bool:
+    """Whether an operation may stem from a site's nodes.
+
+    1. A site of which something is computed at run time shares only the weight.
+    2. torch pads an input itself where 'same' needs more zeros at one end, and then convolves with the rest.
+    """
+    own, seen = site.convolution, operation.convolution
+    if operation.weight != site.weight or own is None:
+        return operation.weight == site.weight
+    if operation.bias != site.bias or seen is None or own == seen:
+        return operation.bias == site.bias and own == seen
+    uneven = not isinstance(own.padding, str) and any(before != behind for before, behind in own.padding)
+    return uneven and replace(own, padding=seen.padding) == seen
+
+
+def _site(site: GraphSite, operations: Counter[Operation]) -> Site:
+    calls = tuple(
+        replace(_call(operation.call, operation.convolution, site.convolution), times=times)
+        for operation, times in operations.items()
+        if operation.call is not None
+    )
     shape = site.convolution.weight_shape if site.convolution else tuple(site.weight.shape)
-    reason = site.reason if calls or site.reason else NOT_CALLED
-    return Site(site.name, site.op, shape, macs, site.convolution, tuple(calls), reason)
+    reason = site.reason if operations else NOT_CALLED
+    return Site(site.name, site.op, shape, _macs(operations), site.convolution, calls, reason)
+
+
+def _site_outside(name: str, first: Operation, operations: Counter[Operation]) -> Site:
+    """Return a site for what no graph names: arithmetic inside other operators, and on what is computed at run time."""
+    calls = tuple(replace(called.call, times=times) for called, times in operations.items() if called.call is not None)
+    if first.weight is None:
+        reason = WEIGHT if first.convolution else NO_WEIGHT
+    else:
+        reason = HIDDEN if first.convolution and first.convolution.kernel else LINEAR
+    return Site(name, first.op, first.weight_shape, _macs(operations), first.convolution, calls, reason)
+
+
+def _macs(operations: Counter[Operation]) -> int:
+    return sum(operation.macs * times for operation, times in operations.items())
 
 
 def _call(call: Call, seen: Convolution | None, written: Convolution | None) -> Call:
-    """Return a call as the graph writes it: torch pads an input itself where 'same' needs more zeros at one end."""
-    if seen is None or written is None or seen.padding == written.padding:
-        return call
-    if isinstance(seen.padding, str) or isinstance(written.padding, str):
+    """Return a call as the graph writes it, with the input's size before torch pads it."""
+    if seen is None or written is None or isinstance(seen.padding, str) or isinstance(written.padding, str):
         return call
     padded = zip(call.input_size, seen.padding, written.padding, strict=True)
     return replace(call, input_size=tuple(size + sum(own) - sum(asked) for size, own, asked in padded))

@@ -10,7 +10,7 @@ from torch._C import Graph
 from torch.jit._script import RecursiveScriptModule
 
 from worker.engine.convolution import Array, Layer
-from worker.engine.formats.torchscript_graph import Scope, attribute, nodes, parent
+from worker.engine.formats.torchscript_graph import attribute, parent
 from worker.engine.formats.torchscript_nodes import Use
 
 # torch types each axis count apart; here they are one family
@@ -66,12 +66,6 @@ def tidy(graph: Graph) -> None:
     torch._C._jit_pass_inline(graph)
     torch._C._jit_pass_dce(graph)
     torch._C._jit_pass_lint(graph)
-
-
-def read_paths(scope: Scope) -> set[str]:
-    """Return the paths of all attributes that a method reads."""
-    reads = (node.output() for node in nodes(scope.graph) if node.kind() == "prim::GetAttr")
-    return {path for path in map(scope.path_of, reads) if path is not None}
 
 
 def empty(root: RecursiveScriptModule, path: str) -> None:

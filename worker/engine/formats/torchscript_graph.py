@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch._C import Block, Graph, Node, Value
 from torch.jit._script import RecursiveScriptModule
 
@@ -39,13 +40,6 @@ def attribute(module: RecursiveScriptModule, path: str) -> Any:  # noqa: ANN401 
     for name in path.split(".") if path else ():
         found = getattr(found, name)
     return found
-
-
-def submodules(module: RecursiveScriptModule, path: str = "") -> Iterator[tuple[str, RecursiveScriptModule]]:
-    """Yield every module with its path, parents first; one that has two paths comes twice."""
-    yield path, module
-    for name, child in module._modules.items():  # named_children leaves out the second path
-        yield from submodules(child, join(path, name))
 
 
 def nodes(block: Graph | Block) -> Iterator[Node]:
@@ -106,6 +100,13 @@ class Scope:
             return UNKNOWN
         return attribute(self.module, path)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that this method reads from the module, by their paths from the root."""
+        reads = (node.output() for node in nodes(self.graph) if node.kind() == "prim::GetAttr")
+        found = {self.path_within(value) for value in reads} - {None}
+        values = {join(self.path, path): attribute(self.module, path) for path in found if path is not None}
+        return {path: value for path, value in values.items() if isinstance(value, Tensor)}
+
     def constants(self) -> Iterator[Any]:
         """Yield what the constants of this method hold."""
         for node in nodes(self.graph):
@@ -113,10 +114,9 @@ class Scope:
                 yield node.output().toIValue()
 
     def hidden(self) -> list[str]:
-        """Return the paths of the modules that reach code which is not inlined here."""
+        """Return the paths of the modules and tensors that are passed to code which is not inlined here."""
         passed = (value for node in nodes(self.graph) if node.kind() in _HIDDEN for value in node.inputs())
-        paths = (self.path_of(value) for value in passed if value.type().kind() in ("ClassType", "InterfaceType"))
-        return [path for path in paths if path is not None]
+        return [path for path in map(self.path_of, passed) if path is not None]
 
 
 def scopes(module: RecursiveScriptModule, path: str, written: set[str]) -> list[Scope]:

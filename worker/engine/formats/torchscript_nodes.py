@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -31,11 +31,9 @@ _CONVOLUTIONS: dict[str, Sequence[str]] = {
 _PRODUCTS = {"aten::linear": (0, 1), "aten::matmul": (0, 1), "aten::mm": (0, 1), "aten::addmm": (1, 2)}
 _TRANSPOSITIONS = frozenset({"aten::t", "aten::transpose", "aten::numpy_T"})
 
-
 WEIGHT = "its weight is computed at run time"
 TRANSPOSED = "transposed convolutions are left as they are"
 LINEAR = "linear layers are left as they are"
-
 
 Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 """What makes two tensors the same: storage, offset, shape and strides."""
@@ -44,6 +42,15 @@ Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 def key_of(tensor: Tensor) -> Key:
     """Return what identifies a tensor, by whatever name it is reached, for as long as it lives."""
     return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape), tuple(tensor.stride())
+
+
+class Identity(NamedTuple):
+    """What makes nodes calls of one site: the same weight, bias and geometry; `reason` says why it must stay."""
+
+    weight: Key | None
+    bias: Key | None
+    convolution: Convolution | None
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,10 @@ class Use:
     reason: str | None
 
     @property
-    def identity(self) -> tuple[object, ...]:
-        """Nodes that agree in this are calls of one site: the same weight, geometry and bias."""
+    def identity(self) -> Identity:
+        """What this node has in common with the other calls of its site."""
         weight, bias = (None if tensor is None else key_of(tensor) for tensor in (self.weight, self.bias))
-        return weight, bias, self.convolution, self.reason
+        return Identity(weight, bias, self.convolution, self.reason)
 
 
 def uses(scope: Scope) -> Iterator[Use]:

@@ -13,7 +13,7 @@ from contract.refusal import Code, Refusal
 from worker.engine.formats import Inputs, Runner
 from worker.engine.formats.torchscript_file import TORCH_ERRORS, message_of
 from worker.engine.formats.torchscript_file import load as load_module
-from worker.engine.formats.torchscript_signature import floating_dtype
+from worker.engine.formats.torchscript_signature import converted, own_dtype
 
 
 def load(path: Path) -> Runner:
@@ -27,14 +27,10 @@ def load(path: Path) -> Runner:
     """
     torch.set_num_threads(1)
     module = load_module(path).eval()
-    dtype = floating_dtype(module)
+    dtype = own_dtype(module)
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
-        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-        if dtype is torch.bfloat16:
-            tensors = {
-                name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-            }
+        tensors = converted({name: torch.from_numpy(array) for name, array in inputs.items()}, dtype)
         try:
             with torch.inference_mode():
                 return dict(_flat(module(**tensors), "output"))

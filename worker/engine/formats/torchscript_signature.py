@@ -4,10 +4,12 @@ The file says which arguments are tensors, but not their sizes and types; what c
 operators that take them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch._C import Value
 from torch.jit._script import RecursiveScriptModule
 
@@ -71,16 +73,26 @@ def outputs(module: RecursiveScriptModule) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, dtype, None) for name in _names(returns[0].type, "output"))
 
 
-def floating_dtype(module: RecursiveScriptModule) -> torch.dtype:
-    """Return the type that the module computes in: that of its first floating-point parameter or buffer."""
-    tensors = (*module.parameters(), *module.buffers())
-    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+def own_dtype(module: RecursiveScriptModule) -> torch.dtype:
+    """Return the type that the module computes in: that of its first parameter, buffer or constant with fractions."""
+    forward = Scope(module, "", module._c._get_method("forward").graph, set())
+    tensors = chain(module.parameters(), module.buffers(), forward.constants())
+    return next((tensor.dtype for tensor in tensors if _has_fractions(tensor)), torch.float32)
+
+
+def converted(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return inputs in the type that the module computes in; whole numbers stay what they are."""
+    return {name: tensor.to(dtype) if _has_fractions(tensor) else tensor for name, tensor in tensors.items()}
 
 
 def array_dtype(module: RecursiveScriptModule) -> str:
     """Return the type of the arrays that a caller passes and gets; numpy has no bfloat16."""
-    dtype = floating_dtype(module)
+    dtype = own_dtype(module)
     return "float32" if dtype is torch.bfloat16 else str(dtype).removeprefix("torch.")
+
+
+def _has_fractions(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _dtype(value: Value, module: RecursiveScriptModule) -> str:

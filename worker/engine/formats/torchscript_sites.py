@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from worker.engine.convolution import Convolution
-from worker.engine.formats.torchscript_graph import Scope, parent
-from worker.engine.formats.torchscript_nodes import Use, uses
+from worker.engine.formats.torchscript_graph import Scope
+from worker.engine.formats.torchscript_nodes import Identity, Use, uses
 
 HIDDEN = "it is also called where the graph cannot be edited (a fork, or an interface)"
 
 
 @dataclass(frozen=True)
 class GraphSite:
-    """One weight used with one geometry and one bias, by one node or by several.
-
-    `owner` is the path of the innermost module that holds the weight by all the names that its nodes use.
-    """
+    """One weight used with one geometry and one bias, by one node or by several."""
 
     name: str
     op: str
@@ -25,13 +22,12 @@ class GraphSite:
     bias: Tensor | None
     convolution: Convolution | None
     reason: str | None
-    owner: str
-    identity: tuple[object, ...]
+    identity: Identity
 
 
-def group(scopes: Iterable[Scope]) -> dict[tuple[object, ...], list[Use]]:
+def group(scopes: Iterable[Scope]) -> dict[Identity, list[Use]]:
     """Return the nodes of these methods that use a stored weight, gathered by what makes them calls of one site."""
-    groups: dict[tuple[object, ...], list[Use]] = {}
+    groups: dict[Identity, list[Use]] = {}
     for scope in scopes:
         for use in uses(scope):
             if use.weight is not None:
@@ -44,13 +40,12 @@ def gather(scopes: Sequence[Scope]) -> dict[str, GraphSite]:
 
     Nodes whose weight is computed at run time are not among them.
     """
-    hidden = {path for scope in scopes for path in scope.hidden()}
+    hidden = {path for scope in scopes for path in scope.hidden()}  # whole modules, or single tensors
     sites: dict[str, GraphSite] = {}
     for identity, members in group(scopes).items():
         first = members[0]
         assert first.weight is not None
-        owners = [parent(use.path or "") for use in members]
-        unreachable = any(_lies_in(owner, path) for owner in owners for path in hidden)
+        unreachable = any(_lies_in(use.path or "", path) for use in members for path in hidden)
         name = unused_name(_readable(first), sites.__contains__)
         sites[name] = GraphSite(
             name,
@@ -59,23 +54,9 @@ def gather(scopes: Sequence[Scope]) -> dict[str, GraphSite]:
             first.bias,
             first.convolution,
             first.reason or (HIDDEN if unreachable else None),
-            common_owner(owners),
             identity,
         )
     return sites
-
-
-def common_owner(paths: Iterable[str]) -> str:
-    """Return the innermost module that all these modules lie in.
-
-    >>> common_owner(["body.layer1.conv", "body.layer1.down.0"])
-    'body.layer1'
-    """
-    common, *others = [path.split(".") for path in paths]
-    for other in others:
-        shared = [a == b for a, b in zip(common, other, strict=False)]
-        common = common[: shared.index(False) if False in shared else len(shared)]
-    return ".".join(common)
 
 
 def unused_name(wanted: str, is_taken: Callable[[str], bool]) -> str:

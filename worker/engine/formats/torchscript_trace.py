@@ -1,7 +1,7 @@
 """Seeing what a TorchScript module does: every operator that a run calls, on tensors with data or without."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from worker.engine.convolution import Convolution
 from worker.engine.flops import matmul_macs
 from worker.engine.formats import Call
+from worker.engine.formats.torchscript_file import TORCH_ERRORS
 from worker.engine.formats.torchscript_nodes import Key, convolution_name, geometry, key_of, linear_geometry
 
 _aten = torch.ops.aten
@@ -48,12 +49,14 @@ class Operation:
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hooks untyped
     """Notes the operations of a run, in the order of their first calls, and how often each other operator is called.
 
-    `stored` are the tensors that may be a weight.
+    `stored` identifies the tensors that may be a weight. `failure` is what an operator raised: the interpreter that
+    passes it on loses its message.
     """
 
-    def __init__(self, stored: Iterable[Tensor]) -> None:
+    def __init__(self, stored: Set[Key]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
-        self._stored = {key_of(tensor) for tensor in stored}
+        self._stored = stored
+        self.failure: Exception | None = None
         self.operations: Counter[Operation] = Counter()
         self.others: Counter[str] = Counter()
 
@@ -65,14 +68,18 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Call the operator and note it."""
-        result = func(*args, **(kwargs or {}))
+        try:
+            result = func(*args, **(kwargs or {}))
+        except TORCH_ERRORS as error:
+            self.failure = error
+            raise
         packet = func.overloadpacket
         if packet in _CONVOLUTIONS:
             self.operations[self._convolution(*args[:9])] += 1
         elif packet in _PRODUCTS:
             left, right = _PRODUCTS[packet]
             self.operations[self._product(packet.__name__, args[left], args[right])] += 1
-        elif not func.is_view:
+        elif not func.is_view and packet is not _aten.empty:  # memory alone, asked for by other operators
             self.others[func._schema.name.removeprefix("aten::")] += 1
         return result
 
@@ -94,15 +101,17 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
 
     def _product(self, op: str, left: Tensor, right: Tensor) -> Operation:
         macs = matmul_macs(left.shape, right.shape)
-        for factor, outputs in ((right, -1), (left, 0)):
+        for factor, other, summed in ((right, left, 0), (left, right, -1)):
             key = self._key(factor) or (self._key(factor.t()) if factor.dim() == 2 else None)
             if key is None:
                 continue
             if factor.dim() != 2:
                 return Operation(op, key, None, tuple(factor.shape), macs)
-            layer = linear_geometry(factor.numel() // factor.shape[outputs], factor.shape[outputs])
-            rows = macs // factor.numel()
-            return Operation("linear", key, None, layer.weight_shape, macs, layer, Call(rows, ()))
+            inputs, outputs = factor.shape[summed], factor.shape[-1 - summed]
+            layer = linear_geometry(inputs, outputs)
+            return Operation(
+                "linear", key, None, layer.weight_shape, macs, layer, Call(other.numel() // max(inputs, 1), ())
+            )
         return Operation(op, None, None, (), macs)
 
     def _key(self, tensor: Tensor) -> Key | None:

@@ -1,0 +1,178 @@
+"""The main job, end to end: real models through the running service, and real processes that get killed."""
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from digits import MODELS, accuracy
+from running_service import serving, wait_for
+
+FILES = [
+    ("residual.onnx", {}),
+    ("batchnorm_bn.onnx", {}),
+    ("plain.traced.pt", {"input_shape": "1x1x16x16"}),
+    ("residual.scripted.pt", {"input_shape": "1x1x16x16"}),
+]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """The service with its embedded defaults, shared by this module's tests."""
+    with serving(tmp_path_factory.mktemp("service") / "data") as running:
+        yield running
+
+
+@pytest.mark.parametrize(("name", "fields"), FILES, ids=[name for name, _ in FILES])
+def test_a_model_comes_back_smaller_and_as_good(service, tmp_path, name, fields):
+    job = service.wait(service.post(name, **fields)["id"])
+    assert (job["state"], job["progress"], job["error"]) == ("succeeded", 1, None)
+    result = job["result"]
+    assert result["keep"] == result["macs_after"] / result["macs_before"] <= 0.5
+    content = service.http.get(result["artifact"]["href"]).content
+    assert (hashlib.sha256(content).hexdigest(), len(content)) == (
+        result["artifact"]["sha256"],
+        result["artifact"]["bytes"],
+    )
+    path = tmp_path / f"artifact{Path(name).suffix}"
+    path.write_bytes(content)
+    assert accuracy(path) >= accuracy(MODELS / name) - 0.015
+    report = service.http.get(f"/jobs/{job['id']}/report").json()
+    assert report["after"]["macs"] == result["macs_after"] == sum(site["macs_after"] for site in report["sites"])
+    assert report["after"]["bytes"] == len(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "code"),
+    [
+        ("residual.onnx", {"flops_budget": "0.001"}, "budget_unreachable"),
+        ("residual.onnx", {"input_shape": "1x3x16x16"}, "input_shape_mismatch"),
+        ("plain.traced.pt", {}, "input_shape_required"),
+        ("plain.traced.pt", {"input_shape": "1x16"}, "input_shape_mismatch"),
+    ],
+)
+def test_what_the_engine_refuses_fails_its_job_with_the_reason(service, name, fields, code):
+    job = service.wait(service.post(name, **fields)["id"])
+    assert (job["state"], job["error"]["code"], job["result"]) == ("failed", code, None)
+    assert job["error"]["detail"]
+    assert job["error"]["field"] in ("flops_budget", "input_shape")
+    assert job["error"]["got"]
+
+
+def test_nothing_is_left_of_a_job_but_its_files(service):
+    service.wait(service.post()["id"])
+    wait_for(lambda: not service.children("worker.engine"), "the child to end")
+    assert list((service.data_dir / "scratch").iterdir()) == []
+    assert list((service.data_dir / "storage" / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["app.main", "worker.tasks", "worker.cli", "worker.supervisor", "worker.offline"])
+def test_neither_the_api_nor_the_worker_imports_a_model_library(module):
+    program = f"import sys, {module}; print([n for n in ('torch', 'onnx', 'onnxruntime', 'numpy') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def slow_model(tmp_path):
+    """A model whose job takes long enough to be interrupted: the sample network, on an image of 640 pixels a side."""
+    return {"name": "residual.scripted.pt", "input_shape": "1x1x640x640"}
+
+
+def kill_engine(service):
+    [child] = wait_for(lambda: service.children("worker.engine"), "an engine child")
+    child.send_signal(signal.SIGKILL)
+
+
+def test_a_killed_child_fails_nothing_and_the_job_is_done_by_the_next(service, slow_model):
+    job = service.post(**slow_model)
+    kill_engine(service)
+    assert service.wait(job["id"])["state"] == "succeeded"
+
+
+def test_a_child_killed_three_times_fails_its_own_job_alone(service, slow_model):
+    job, other = service.post(**slow_model), service.post()
+    killed: set[int] = set()
+    while len(killed) < 3:
+        [child] = wait_for(lambda: [c for c in service.children("worker.engine") if c.pid not in killed], "a child")
+        if service.job(other["id"])["state"] != "running":
+            child.send_signal(signal.SIGKILL)
+            killed.add(child.pid)
+    lost = service.wait(job["id"])
+    assert (lost["state"], lost["error"]["code"]) == ("failed", "worker_lost")
+    assert service.wait(other["id"])["state"] == "succeeded"
+
+
+def test_a_killed_worker_is_replaced_and_its_job_is_done_once(tmp_path, slow_model):
+    with serving(tmp_path / "data", lease_seconds="2", sweep_seconds="0.5") as service:
+        job = service.post(**slow_model)
+        [engine] = wait_for(lambda: service.children("worker.engine"), "an engine child")
+        [worker] = [child for child in service.children("worker.cli") if child.pid != service.process.pid]
+        worker.send_signal(signal.SIGKILL)
+        wait_for(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, "the engine to die too")
+        assert service.wait(job["id"])["state"] == "succeeded"
+
+
+def test_a_killed_service_leaves_no_orphan_and_goes_on_where_it_was(tmp_path, slow_model):
+    data_dir = tmp_path / "data"
+    with serving(data_dir, lease_seconds="2", sweep_seconds="0.5") as service:
+        job = service.post(**slow_model)
+        wait_for(lambda: service.children("worker.engine"), "an engine child")
+        family = psutil.Process(service.process.pid).children(recursive=True)
+        service.process.send_signal(signal.SIGKILL)
+        wait_for(lambda: not any(child.is_running() for child in family), "all its processes to die")
+    with serving(data_dir, lease_seconds="2", sweep_seconds="0.5") as service:
+        assert service.wait(job["id"])["state"] == "succeeded"
+
+
+def test_postgresql_and_redis_by_settings_alone(tmp_path, postgres_url, redis_url):
+    with serving(tmp_path / "data", database_url=postgres_url, broker_url=redis_url) as service:
+        jobs = [service.post(name, **fields) for name, fields in FILES]
+        assert {service.wait(job["id"])["state"] for job in jobs} == {"succeeded"}
+    assert not (tmp_path / "data" / "convpress.db").exists()
+
+
+def test_the_demonstration_shows_the_result_and_serves_on(tmp_path):
+    with serving(tmp_path / "data", "demo") as service:
+        log = tmp_path / "data" / "service.log"
+        shown = wait_for(lambda: "Serving on" in (text := log.read_text()) and text, "the demonstration's end")
+        assert service.http.get("/healthz").status_code == 200
+        [artifact] = (tmp_path / "data").glob("*.convpress.onnx")
+        assert accuracy(artifact) >= accuracy(MODELS / "residual.onnx") - 0.015
+    for text in ("/2/body/body.0/body.0.0/Conv", "dac", "MACs", "curl -s -F model=@tests/models/residual.onnx"):
+        assert text in shown
+
+
+def test_a_port_in_use_is_said_and_nothing_is_started(service, tmp_path):
+    environment = {"CONVPRESS_PORT": str(service.http.base_url.port), "CONVPRESS_DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "serve"], env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert "CONVPRESS_PORT" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_command_line_compresses_and_explains(tmp_path):
+    model = tmp_path / "net.onnx"
+    shutil.copy(MODELS / "residual.onnx", model)
+    run = lambda *arguments: subprocess.run(  # noqa: E731
+        [sys.executable, "-m", "worker.cli", *arguments], capture_output=True, text=True, timeout=60
+    )
+    done = run("compress", str(model), "--flops-budget", "0.5", "--report", str(tmp_path / "report.json"))
+    assert done.returncode == 0, done.stderr
+    assert accuracy(tmp_path / "net.convpress.onnx") >= accuracy(model) - 0.015
+    assert (tmp_path / "report.json").exists()
+    assert "dac" in done.stdout
+    refused = run("compress", str(model), "--flops-budget", "0.001", "--output", str(tmp_path / "no.onnx"))
+    assert refused.returncode == 1
+    assert "budget_unreachable" in refused.stderr
+    assert not (tmp_path / "no.onnx").exists()
+    assert run("compress", str(model)).returncode == 2
+    assert run("compress", str(model), "--rank", "2", "--output", str(model)).returncode == 2
+    inspected = run("inspect", str(model), "--json")
+    assert '"macs": 7102944' in inspected.stdout
