@@ -1,0 +1,216 @@
+"""Real Celery workers, on files and on servers: whatever is killed, stopped or lost, every job ends, and ends once.
+
+The children speak like the engine without its work, so that what is tested is the service around them.
+"""
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import fake_engine
+import psutil
+import pytest
+from running_service import wait_for
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from app import queue
+from app.migrations import migrate
+from app.models import Job, Model
+from app.settings import Settings
+from app.storage import Storage
+
+ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
+WORKER = f"""
+import sys
+from worker import sandbox
+sandbox.ENGINE = (sys.executable, {fake_engine.__file__!r})
+from worker.celery_app import run_worker
+sys.exit(run_worker())
+"""
+
+
+@dataclass
+class Workplace:
+    """A database, a broker and a store, and the workers that have been started on them."""
+
+    settings: Settings
+    environment: dict[str, str]
+    log: Path
+    workers: list[subprocess.Popen] = field(default_factory=list)
+
+    def __post_init__(self):
+        migrate(self.settings.sql_url)
+        self.engine = create_engine(self.settings.sql_url)
+        self.storage = Storage(self.settings.data_dir / "storage")
+        self.sha256 = hashlib.sha256(ONNX).hexdigest()
+        with self.storage.stage() as staged:
+            staged.write(ONNX)
+        self.storage.keep(Path(staged.name), f"models/{self.sha256}")
+        with Session(self.engine) as session, session.begin():
+            session.add(Model(sha256=self.sha256, format="onnx", bytes=4, created_at=datetime.now(UTC)))
+
+    def start(self):
+        """Start a worker and wait until it takes messages."""
+        ready = self.log.read_text().count("ready.") if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            worker = subprocess.Popen([sys.executable, "-c", WORKER], env=self.environment, stdout=log, stderr=log)
+        self.workers.append(worker)
+        wait_for(lambda: worker.poll() is not None or self.log.read_text().count("ready.") > ready, "a worker")
+        assert worker.poll() is None, self.log.read_text()
+        return worker
+
+    def post(self, behaviour=None, ring=True):
+        job = Job(
+            id=uuid.uuid4(),
+            created_at=datetime.now(UTC),
+            model_sha256=self.sha256,
+            filename="net.onnx",
+            flops_budget="0.5",
+            input_shape=behaviour,
+        )
+        with Session(self.engine) as session, session.begin():
+            session.add(job)
+            job_id = job.id
+        if ring:
+            queue._client(self.settings).send_task(queue.TASK, [str(job_id)])
+        return job_id
+
+    def job(self, job_id):
+        with Session(self.engine) as session:
+            return session.get_one(Job, job_id)
+
+    def wait(self, job_id, state="succeeded"):
+        job = wait_for(lambda: (job := self.job(job_id)).state == state and job, f"a job to be {state}", 30)
+        self.job(job_id)
+        return job
+
+    def wait_for_child(self, worker, job_id):
+        """Wait until the child that a worker runs for a job has begun to sleep."""
+
+        def sleeps():
+            job = self.job(job_id)
+            return job.phase == "factoring" and f":{worker.pid}:" in job.lease_owner
+
+        wait_for(sleeps, "a child")
+        [child] = psutil.Process(worker.pid).children()
+        return child
+
+    def claims(self, job_id):
+        return sum(f'"{job_id}"' in line and '"claimed"' in line for line in self.log.read_text().splitlines())
+
+
+@pytest.fixture(params=["files", "servers"])
+def workplace(request, tmp_path):
+    """SQLite and a folder of messages, then PostgreSQL and Redis."""
+    settings = {"data_dir": str(tmp_path / "data"), "lease_seconds": "2", "sweep_seconds": "0.3"}
+    if request.param == "servers":
+        settings |= {
+            "database_url": request.getfixturevalue("postgres_url"),
+            "broker_url": request.getfixturevalue("redis_url"),
+        }
+    environment = {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
+    place = Workplace(Settings(**settings), environment, tmp_path / "log")
+    yield place
+    for worker in place.workers:
+        worker.kill()
+        worker.wait()
+    place.engine.dispose()
+
+
+def is_dead(process):
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_jobs_go_to_whoever_is_free_and_each_is_claimed_once(workplace):
+    workplace.start()
+    workplace.start()
+    jobs = [workplace.post() for _ in range(15)]
+    assert [workplace.wait(job).attempt for job in jobs] == [1] * 15
+    assert sum(workplace.claims(job) for job in jobs) == 15
+
+
+def test_a_job_runs_within_a_second_of_its_ring(workplace):
+    workplace.start()
+    workplace.wait(workplace.post())
+    began = time.monotonic()
+    workplace.wait(workplace.post("sleep 30"), "running")
+    assert time.monotonic() - began < 1
+
+
+def test_a_job_whose_message_was_lost_is_done_all_the_same(workplace):
+    workplace.start()
+    assert workplace.wait(workplace.post(ring=False)).attempt == 1
+
+
+def test_a_killed_child_is_replaced(workplace, tmp_path):
+    worker = workplace.start()
+    job_id = workplace.post(f"once {tmp_path}/mark sleep 60")
+    workplace.wait_for_child(worker, job_id).kill()
+    assert workplace.wait(job_id).attempt == 2
+    assert worker.poll() is None
+
+
+def test_a_child_that_always_dies_fails_its_job_and_no_worker(workplace):
+    worker = workplace.start()
+    poison, good = workplace.post("die"), workplace.post()
+    assert workplace.wait(poison, "failed").error["code"] == "worker_lost"
+    workplace.wait(good)
+    assert worker.poll() is None
+
+
+def test_a_killed_worker_takes_its_child_along_and_another_does_the_job(workplace, tmp_path):
+    worker = workplace.start()
+    job_id = workplace.post(f"once {tmp_path}/mark sleep 60")
+    child = workplace.wait_for_child(worker, job_id)
+    worker.kill()
+    wait_for(lambda: is_dead(child), "the child to die with its worker")
+    workplace.start()
+    assert workplace.wait(job_id).attempt == 2
+    wait_for(lambda: not list((workplace.settings.data_dir / "scratch").iterdir()), "the scratch folder to go")
+
+
+def test_workers_that_always_die_fail_the_job_in_the_end(workplace):
+    job_id = workplace.post("sleep 60")
+    for _ in range(3):
+        worker = workplace.start()
+        workplace.wait_for_child(worker, job_id)
+        worker.kill()
+    workplace.start()
+    job = workplace.wait(job_id, "failed")
+    assert (job.error["code"], job.attempt) == ("worker_lost", 3)
+
+
+def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):
+    worker = workplace.start()
+    job_id, next_id = workplace.post(f"once {tmp_path}/mark sleep 60"), workplace.post()
+    child = workplace.wait_for_child(worker, job_id)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(10) == 0
+    assert is_dead(child)
+    job = workplace.job(job_id)
+    assert (job.state, job.attempt) == ("queued", 0)
+    workplace.start()
+    assert workplace.wait(job_id).attempt == 1
+    assert workplace.wait(next_id).attempt == 1
+
+
+def test_a_worker_frozen_past_its_lease_commits_nothing_when_it_goes_on(workplace, tmp_path):
+    frozen = workplace.start()
+    job_id = workplace.post(f"once {tmp_path}/mark sleep 60")
+    child = workplace.wait_for_child(frozen, job_id)
+    frozen.send_signal(signal.SIGSTOP)
+    workplace.start()
+    ended = workplace.wait(job_id)
+    frozen.send_signal(signal.SIGCONT)
+    wait_for(lambda: is_dead(child), "the child of the lost lease to be stopped")
+    wait_for(lambda: '"lease lost"' in workplace.log.read_text(), "the worker to see that its lease is lost")
+    job = workplace.job(job_id)
+    assert (job.state, job.attempt, job.finished_at) == ("succeeded", 2, ended.finished_at)
+    assert frozen.poll() is None
