@@ -80,6 +80,20 @@ def test_an_archive_whose_parts_are_damaged_is_invalid(tmp_path, part):
     assert refusal_of(path).code == Code.MODEL_INVALID
 
 
+def test_a_tensor_that_claims_more_bytes_than_there_are_is_refused(tmp_path):
+    """Torch itself would load it, and read on in the memory behind."""
+    path = rewritten(tmp_path, lambda name, content: content[:-1] if name.endswith("/data/0") else content)
+    assert torch.jit.load(path).state_dict()["0.weight"].shape == (4, 3, 3, 3)
+    assert "a tensor of 432 bytes lies in data/0, which holds 431" in refusal_of(path).detail
+
+
+def test_an_account_of_tensors_is_read_without_importing_what_it_names(tmp_path):
+    mark = tmp_path / "mark"
+    shell = b"cposix\nsystem\n(Vtouch " + str(mark).encode() + b"\ntR."
+    refusal_of(rewritten(tmp_path, lambda name, content: shell if name.endswith("/constants.pkl") else content))
+    assert not mark.exists()
+
+
 def test_an_archive_of_something_else_than_a_module_is_invalid(tmp_path):
     path = rewritten(tmp_path, lambda name, content: b"\x80\x02}q\x00." if name.endswith("/data.pkl") else content)
     assert refusal_of(path).code == Code.MODEL_INVALID

@@ -13,6 +13,7 @@ from worker.engine.formats import Count, Site, TensorSpec, binding
 from worker.engine.formats import torchscript_file as archive
 from worker.engine.formats import torchscript_graft as graft
 from worker.engine.formats import torchscript_signature as signature
+from worker.engine.formats import torchscript_storages as storages
 from worker.engine.formats.torchscript_count import count
 from worker.engine.formats.torchscript_graph import Scope, scopes
 from worker.engine.formats.torchscript_nodes import Key, key_of
@@ -48,6 +49,7 @@ class TorchScriptModel:
             Refusal: `model_truncated`, `model_invalid` or `model_unsupported` where torch cannot load it, or where its
                 forward method takes something else than tensors.
         """
+        storages.check(path)
         extra_files: dict[str, bytes] = {}
         module = archive.load(path, extra_files=extra_files)
         signature.require_forward(module)

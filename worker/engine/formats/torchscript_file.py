@@ -1,6 +1,7 @@
 """The TorchScript archive: open it from its file, with a refusal that says what is wrong, and write it again."""
 
 import re
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -61,20 +62,29 @@ def message_of(error: BaseException) -> str:
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 3] + "..."
 
 
-def _extra_names(path: Path) -> list[str]:
-    """The archive's extra files: the members below `<archive>/extra/`."""
+def members(path: Path) -> list[zipfile.ZipInfo]:
+    """Return the archive's directory.
+
+    Raises:
+        Refusal: `model_truncated`.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [name.partition("/")[2] for name in archive.namelist()]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError) as error:
+            return archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError, struct.error) as error:
         raise _refusal(error) from error
-    return [member.removeprefix("extra/") for member in members if member.startswith("extra/")]
+
+
+def _extra_names(path: Path) -> list[str]:
+    """The archive's extra files: the members below `<archive>/extra/`."""
+    names = [member.filename.partition("/")[2] for member in members(path)]
+    return [name.removeprefix("extra/") for name in names if name.startswith("extra/")]
 
 
 def _refusal(error: BaseException) -> Refusal:
     text = str(error)
     detail = message_of(error)
-    if isinstance(error, zipfile.BadZipFile | EOFError) or any(sign in text for sign in _TRUNCATED):
+    if isinstance(error, zipfile.BadZipFile | EOFError | struct.error) or any(sign in text for sign in _TRUNCATED):
         return Refusal(
             Code.MODEL_TRUNCATED, f"the TorchScript archive is cut short or damaged: {detail}", field="model"
         )
