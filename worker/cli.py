@@ -6,9 +6,12 @@ engine died or ran out of time.
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 app = typer.Typer(
     help="Make trained convolutional networks cheaper, without any data.",
@@ -17,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_REFUSED, _LOST = 1, 3
+_REFUSED, _USAGE, _LOST = 1, 2, 3
 
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)]
 Budget = Annotated[str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")]
@@ -27,12 +30,11 @@ InputShape = Annotated[str | None, typer.Option(help="Such as 1x3x224x224, where
 @app.command()
 def serve() -> None:
     """Run the whole service here: database, API and a worker; Ctrl-C stops everything."""
-    from app.settings import get_settings
     from worker.supervisor import CannotListen
     from worker.supervisor import serve as serve_until_stopped
 
     try:
-        serve_until_stopped(get_settings())
+        serve_until_stopped(_settings())
     except CannotListen as error:
         _exit(str(error), _REFUSED)
 
@@ -40,6 +42,7 @@ def serve() -> None:
 @app.command()
 def worker() -> None:
     """Work on jobs until told to stop."""
+    _settings()
     from worker.celery_app import run_worker
 
     raise typer.Exit(run_worker())
@@ -61,8 +64,11 @@ def compress(
     if (flops_budget is None) == (rank is None):
         raise typer.BadParameter("give --flops-budget or --rank")
     target = output or model.with_name(f"{model.stem}.convpress{model.suffix}")
-    if target.exists() and target.samefile(model):
-        raise typer.BadParameter("the output would overwrite the model", param_hint="--output")
+    _check_target(target, model, "--output")
+    if report is not None:
+        _check_target(report, model, "--report")
+        if report.absolute() == target.absolute():
+            raise typer.BadParameter("it is the output as well", param_hint="--report")
     try:
         account = offline.compress(model, target, report, flops_budget, input_shape, form, rank)
     except offline.RefusedError as error:
@@ -110,12 +116,11 @@ def demo(
     ),
 ) -> None:
     """Start the service, compress a sample model through it, show the result, and serve on until Ctrl-C."""
-    from app.settings import get_settings
     from worker import demonstration
     from worker.supervisor import CannotListen
 
     try:
-        demonstration.run(model, get_settings())
+        demonstration.run(model, _settings())
     except (CannotListen, demonstration.DemonstrationError) as error:
         _exit(str(error), _REFUSED)
 
@@ -123,6 +128,27 @@ def demo(
 def main() -> None:
     """Run the command line."""
     app()
+
+
+def _check_target(target: Path, model: Path, option: str) -> None:
+    """Refuse a file that could not be written, or should not be, before the work rather than after it."""
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{target} is a folder, or in none that exists", param_hint=option)
+    if target.exists() and target.samefile(model):
+        raise typer.BadParameter("it would overwrite the model", param_hint=option)
+
+
+def _settings() -> "Settings":
+    """Read the settings, or end with the names of the variables that are wrong."""
+    from pydantic import ValidationError
+
+    from app.settings import get_settings
+
+    try:
+        return get_settings()
+    except ValidationError as error:
+        wrong = [f"CONVPRESS_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()]
+        _exit("\n".join(wrong), _USAGE)
 
 
 def _refuse(error: Exception) -> NoReturn:
