@@ -187,6 +187,15 @@ def test_what_was_not_touched_keeps_its_names_values_and_modes(tmp_path):
     assert getattr(rewritten.blocks, "1").scale == 1.5
 
 
+def test_a_submodule_called_on_its_own_fails_rather_than_computing_something_else(tmp_path):
+    x = torch.randn(2, 3, 9, 9)
+    _, original, rewritten = rewrite(tmp_path, scripted(Net()), x, only="blocks.0")
+    y = original.stem(x)
+    assert torch.equal(rewritten.stem(x), y)
+    with pytest.raises(RuntimeError):
+        rewritten.blocks(y)
+
+
 def test_a_shared_convolution_is_one_site_and_stays_shared(tmp_path):
     x = torch.randn(1, 4, 8, 8)
     count, original, rewritten = rewrite(tmp_path, scripted(Shared()), x)

@@ -23,7 +23,9 @@ from worker.engine.formats.torchscript_sites import gather, group, unused_name
 class TorchScriptModel:
     """A TorchScript module without its Python classes; satisfies `worker.engine.formats.Model`.
 
-    It is never run: the executor would keep the graphs as they were before the surgery.
+    It is never run: the executor would keep the graphs as they were before the surgery. What is rewritten are the
+    methods of the module itself; those of its submodules, called on their own, still ask for the weights that were
+    replaced, and fail where these were left out.
     """
 
     def __init__(self, module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes]) -> None:

@@ -2,7 +2,6 @@
 
 import re
 import struct
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -10,9 +9,6 @@ import torch
 from torch.jit._script import RecursiveScriptModule
 
 from contract.refusal import Code, Refusal
-
-# torch 2.13 announces the end of TorchScript on every call; the format stays in use.
-warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
 
 TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 """What torch raises for a file or an input that it cannot take; memory and system errors are not the input's fault."""
