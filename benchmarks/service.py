@@ -53,11 +53,11 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.peak = {"api": 0.0, "child": 0.0}
         self._service = service
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Look until told to stop."""
-        while not self._stop.wait(0.02):
+        while not self._ended.wait(0.02):
             self._note("api", self._service)
             for process in self._service.children(recursive=True):
                 try:
@@ -71,7 +71,7 @@ class Watch(threading.Thread):
 
     def stop(self) -> None:
         """Look no more."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 

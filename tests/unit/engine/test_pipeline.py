@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from digits import MODELS, accuracy, scores, split
+from onnx_text import written
 
 from contract.container import identify
 from contract.refusal import Code, Refusal
@@ -157,3 +158,12 @@ def test_the_papers_savings_on_vgg16(rank, saved):
         after += chain_macs(factorisation.convolutions(rank), size)
     assert before == 15_470_264_320
     assert 100 * (1 - after / before) == pytest.approx(saved, abs=0.05)
+
+
+def test_a_model_without_convolutions_is_refused_with_what_it_has(tmp_path):
+    path = written(tmp_path, "net (float[1, 4] x) => (float[1, 3] y) <float[4, 3] w> { h = MatMul(x, w) y = Relu(h) }")
+    request = Request(str(path), "onnx", str(tmp_path / "out.onnx"), str(tmp_path / "report.json"), "0.5")
+    with pytest.raises(Refusal) as refused:
+        compress(request, lambda *_: None)
+    assert (refused.value.code, refused.value.got) == (Code.NOTHING_TO_COMPRESS, "MatMul, Relu")
+    assert not (tmp_path / "out.onnx").exists()
