@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -48,7 +48,8 @@ def serve(settings: Settings) -> None:
             config = uvicorn.Config(
                 "app.main:create_app", factory=True, log_config=None, access_log=False, timeout_graceful_shutdown=5
             )
-            uvicorn.Server(config).run(sockets=[address])
+            with suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
+                uvicorn.Server(config).run(sockets=[address])
 
 
 def listen(host: str, port: int) -> socket.socket:
