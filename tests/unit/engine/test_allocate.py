@@ -3,7 +3,7 @@
 from itertools import pairwise, product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.engine.allocate import BudgetUnreachableError, Option, allocate, lower_hull
@@ -26,6 +26,7 @@ def every_choice(sites, budget):
 
 
 @given(problems)
+@example(([[Option(1, 0.9), Option(40, 0.0)], [Option(1, 0.8), Option(30, 0.0)]], 45))
 def test_the_budget_is_never_exceeded_and_unreachable_exactly_where_nothing_fits(problem):
     sites, budget = problem
     fitting = every_choice(sites, budget)
