@@ -1,0 +1,18 @@
+"""What a site's inputs are like: the mean and the centred second moment of the patches that its weights multiply."""
+
+from dataclasses import dataclass
+
+from worker.engine.convolution import Array
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Statistics of the patches `x` of a site with `groups` groups, float64; `m = c // groups * k2` numbers a patch.
+
+    A patch is ordered as the weight is: `weight.reshape(groups, n // groups, m)` times `x` of its group is the output
+    without its bias. `mean` has the shape `(groups, m)`; `covariance`, centred, `(groups, m, m)`, or None for the
+    identity, which stands for knowing nothing of the inputs: errors are then those of the weights alone.
+    """
+
+    mean: Array
+    covariance: Array | None

@@ -1,0 +1,87 @@
+"""A model as a list of steps on torch tensors: what calibration runs, looks into, and differentiates.
+
+A runner runs a whole model, from its file, as production does. A program is the same arithmetic taken apart, so that
+every step's inputs can be measured, replaced or kept; each format reads its own models into one. Stored half-precision
+weights are computed with as float32.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+Values = Mapping[str, Any]
+"""What steps take and give, by name: tensors mostly, sizes and lists of either in between."""
+
+
+class NoProgramError(Exception):
+    """The model cannot be taken apart; the message says, in words for the report, what stands in the way."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Normalisation by stored statistics, `(x - mean) / sqrt(variance + epsilon) * weight + bias`, along axis 1.
+
+    All tensors have the shape `(channels,)`.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator: `run` takes the values called `takes`, in order, and returns those called `gives`, in order.
+
+    `run` never writes into what it takes, and torch can differentiate it where the operator itself is differentiable.
+    `site` is the name of the `Site` that this step is a call of: it then takes that site's input as its only value and
+    gives its output, bias included. `norm` is set where the step normalises by stored statistics: it then takes the
+    data as its only value.
+    """
+
+    op: str
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+    run: Callable[..., Sequence[Any]]
+    site: str | None = None
+    norm: Norm | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps in the order in which they run, and how the values that go in and come out are called.
+
+    `inputs` are the model's own names, in order; `outputs` are value names, in the order of the model's outputs. What
+    depends on no input is computed once, when the program is read, and lies in `constants`.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: Values
+    steps: tuple[Step, ...]
+
+
+def run(program: Program, inputs: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    """Run a program as it is, dropping each value after its last use; return its outputs in order."""
+    last = last_uses(program)
+    values: dict[str, Any] = {**program.constants, **inputs}
+    for position, step in enumerate(program.steps):
+        values.update(zip(step.gives, step.run(*(values[name] for name in step.takes)), strict=True))
+        for name in last[position]:
+            del values[name]
+    return tuple(values[name] for name in program.outputs)
+
+
+def last_uses(program: Program) -> list[tuple[str, ...]]:
+    """Return, for every step, the values that nothing needs once it has run (constants and outputs always stay)."""
+    kept = {*program.outputs, *program.constants}
+    last = {name: position for position, step in enumerate(program.steps) for name in (*step.gives, *step.takes)}
+    found: list[list[str]] = [[] for _ in program.steps]
+    for name, position in last.items():
+        if name not in kept:
+            found[position].append(name)
+    return [tuple(names) for names in found]
