@@ -22,6 +22,8 @@ class Code(StrEnum):
     MODEL_INVALID = "model_invalid"
     MODEL_UNSUPPORTED = "model_unsupported"
     NOTHING_TO_COMPRESS = "nothing_to_compress"
+    INPUT_RANGE_INVALID = "input_range_invalid"
+    CALIBRATION_INVALID = "calibration_invalid"
     VERIFICATION_FAILED = "verification_failed"
     OUT_OF_MEMORY = "out_of_memory"
     ENGINE_ERROR = "engine_error"

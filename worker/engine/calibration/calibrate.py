@@ -1,0 +1,222 @@
+"""From a model to what calibration knows of it: inputs that resemble real ones, and every site's moments on them.
+
+All limits are amounts of work, not of time, so that the same model gives the same artifact on a slow day too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.engine.calibration.distil import class_scores, distil, statistics_mismatch
+from worker.engine.calibration.execute import execute
+from worker.engine.calibration.inputs import Arrays, Generator
+from worker.engine.calibration.observe import Observation, observe
+from worker.engine.calibration.ranges import Range, by_scores, known_ranges
+from worker.engine.calibration.subject import Subject, subject
+from worker.engine.calibration.synthetic import dead_leaves, mosaics
+from worker.engine.calibration.walk import Batch
+from worker.engine.convolution import Convolution
+from worker.engine.formats import Model
+from worker.engine.program import NoProgramError, Program
+
+MOST_WORK = 2_000_000_000_000
+"""Multiply-accumulates that distilling may take, and tuning again as many; one to two minutes on one thread."""
+
+TRAINING_PASSES = 3
+"""A step of training costs about three runs of the model: forward, and backward for inputs and for weights."""
+
+_MOST_IMAGES, _FEWEST_IMAGES = 256, 8
+_MOST_BYTES = 384 << 20
+_DISTIL_STEPS, _FEWEST_DISTIL_STEPS, _FEWEST_DISTILLED = 60, 20, 32
+_JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
+_PROBES = 16
+_CONVERGED = 0.1
+
+
+class WeakCalibrationError(Exception):
+    """Nothing can be learned from running the model; the message says why, in words for the report."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was learned of a model: its program, inputs to fit on, inputs to judge by, and moments on the former.
+
+    `held_out` and `fresh` stem from another generator and other seeds, and nothing is fitted on them; `account` says
+    in words for the report how all this came about.
+    """
+
+    program: Program
+    batches: tuple[Batch, ...]
+    held_out: tuple[Batch, ...]
+    fresh: tuple[Batch, ...]
+    observation: Observation
+    sample_macs: int
+    account: Mapping[str, Any]
+
+
+def calibrate(
+    model: Model,
+    shapes: Mapping[str, tuple[int, ...]],
+    convolutions: Mapping[str, Convolution],
+    macs: int,
+    told: Range | None,
+    samples: Arrays | None,
+) -> Calibration:
+    """Calibrate a model that costs `macs` on inputs of these shapes, at the sites whose geometry is given.
+
+    `told` is the range of its inputs' values, where somebody told it; `samples` are real inputs by name, samples along
+    the first axis, where somebody has some: they are then used instead of synthetic ones.
+
+    Raises:
+        WeakCalibrationError: nothing can be learned from running this model.
+    """
+    try:
+        found = subject(model.program(), model.inputs, shapes)
+    except NoProgramError as error:
+        raise WeakCalibrationError(f"the model cannot be taken apart: {error}") from error
+    except RuntimeError as error:
+        raise WeakCalibrationError(f"the model does not run on synthetic inputs: {error}") from error
+    if not found.images:
+        raise WeakCalibrationError("the model takes no images or signals, only indices or flags")
+    sample_macs = _sample_macs(found, macs, shapes)
+    ranges, source = _ranges(found, told)
+    account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source}
+    steps = _distilling_steps(found, sample_macs)
+    held_out, fresh = (
+        _bent(found, _leaves(found, mosaics, ranges, _JUDGING_IMAGES, seed), min(steps, _JUDGING_STEPS), seed)
+        for seed in (1, 2)
+    )
+    if samples is not None:
+        batches = found.batches(samples)
+        observation = observe(found.program, batches, convolutions, as_twin=False)
+        account |= {"kind": "samples", "images": len(batches) * found.batch}
+    elif steps:
+        count = _most_images(found, MOST_WORK // (TRAINING_PASSES * steps * sample_macs))
+        batches = _bent(found, _leaves(found, dead_leaves, ranges, count, 0), steps, 0)
+        observation = observe(found.program, batches, convolutions, as_twin=False)
+        account |= {"kind": "distilled", "images": len(batches) * found.batch, "steps": steps}
+    else:
+        twin = _has_norms(found.program)
+        batches, observation = _until_converged(found, ranges, convolutions, twin)
+        account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": twin}
+    return Calibration(found.program, tuple(batches), tuple(held_out), tuple(fresh), observation, sample_macs, account)
+
+
+def _sample_macs(found: Subject, macs: int, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Return what one sample costs, at the size that calibration uses."""
+    images = found.images[0]
+    sides = zip(found.shapes[images.name], shapes[images.name], strict=True)
+    share = 1.0
+    for ours, bound in sides:
+        share *= ours / bound
+    return max(1, round(macs * share / found.shapes[images.name][0]))
+
+
+def _has_norms(program: Program) -> bool:
+    return any(step.norm is not None for step in program.steps)
+
+
+def _leaves(found: Subject, generator: Generator, ranges: Sequence[Range], count: int, seed: int) -> list[Batch]:
+    """Return samples in equal parts from all ranges."""
+    share = -(-count // len(ranges))
+    parts = (found.synthetic(generator, values, share, seed + 100 * at) for at, values in enumerate(ranges))
+    return [batch for part in parts for batch in part]
+
+
+def _ranges(found: Subject, told: Range | None) -> tuple[tuple[Range, ...], str]:
+    """Return the ranges of values to make inputs in, and in words how they were found.
+
+    Raises:
+        WeakCalibrationError: in no range does the model give finite numbers.
+    """
+    if told is not None:
+        return (told,), "told"
+    known = known_ranges(found.images[0].channels)
+    if all(images.is_whole for images in found.images):
+        return known[:1], "the inputs are whole numbers"
+    finite = [values for values in known if _is_finite(found, values)]
+    if not finite:
+        raise WeakCalibrationError("the model gives NaN or infinity on synthetic inputs of every usual range")
+    if _has_norms(found.program):
+        best = min(finite, key=lambda values: _statistics_mismatch(found, values))
+        return (best,), "the statistics of the model's normalisation"
+    tables = {values: _scores(found, values) for values in finite}
+    told_apart = {values: table for values, table in tables.items() if table is not None}
+    if told_apart:
+        return by_scores(told_apart), "how well the model tells synthetic images apart"
+    return tuple(finite[:2]), "nothing tells: several usual ranges are covered"
+
+
+@torch.no_grad()
+def _is_finite(found: Subject, values: Range) -> bool:
+    outputs = execute(found.program, _probe(found, values)[0], {})
+    return all(bool(output.isfinite().all()) for output in outputs if isinstance(output, Tensor))
+
+
+@torch.no_grad()
+def _statistics_mismatch(found: Subject, values: Range) -> float:
+    return sum(float(statistics_mismatch(found.program, batch)) for batch in _probe(found, values))
+
+
+@torch.no_grad()
+def _scores(found: Subject, values: Range) -> Tensor | None:
+    tables = [class_scores(execute(found.program, batch, {}), found.batch) for batch in _probe(found, values)]
+    known = [table for table in tables if table is not None]
+    return torch.cat(known) if known else None
+
+
+def _probe(found: Subject, values: Range) -> list[Batch]:
+    return found.synthetic(dead_leaves, values, _PROBES, 3)
+
+
+def _distilling_steps(found: Subject, sample_macs: int) -> int:
+    """Return how many steps of distilling the work allowed pays for; 0 where there is nothing to distil by."""
+    if found.gradient_input is None or not _has_norms(found.program):
+        return 0
+    affordable = MOST_WORK // (TRAINING_PASSES * _FEWEST_DISTILLED * sample_macs)
+    return 0 if affordable < _FEWEST_DISTIL_STEPS else min(_DISTIL_STEPS, affordable)
+
+
+def _most_images(found: Subject, affordable: int) -> int:
+    """Return how many samples memory allows, all of them at one step at a time, twice (original and compressed)."""
+    fitting = _MOST_BYTES // max(1, 2 * found.sample_bytes)
+    return max(_FEWEST_IMAGES, min(_MOST_IMAGES, fitting, affordable))
+
+
+def _bent(found: Subject, batches: Sequence[Batch], steps: int, seed: int) -> list[Batch]:
+    """Distil batches; without steps, return them as they are."""
+    name = found.gradient_input
+    if name is None or not steps:
+        return list(batches)
+    return [distil(found.program, batch, name, steps, 1000 * seed + at) for at, batch in enumerate(batches)]
+
+
+def _until_converged(
+    found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], twin: bool
+) -> tuple[list[Batch], Observation]:
+    """Double the number of samples until the covariances stay the same within 10 %, or memory allows no more."""
+    most = _most_images(found, _MOST_IMAGES)
+    count = min(_FEWEST_IMAGES, most)
+    last: Observation | None = None
+    while True:
+        batches = _leaves(found, dead_leaves, ranges, count, 0)
+        observation = observe(found.program, batches, convolutions, as_twin=twin)
+        if count == most or (last is not None and _change(last, observation) < _CONVERGED):
+            return batches, observation
+        last, count = observation, min(2 * count, most)
+
+
+def _change(before: Observation, now: Observation) -> float:
+    """Return the largest relative change of any site's covariance."""
+    changes = [0.0]
+    for site, moments in now.moments.items():
+        old, new = before.moments[site].covariance, moments.covariance
+        assert old is not None  # observed moments have covariances
+        assert new is not None
+        size = float((new**2).sum()) ** 0.5
+        if size > 0:
+            changes.append(float(((new - old) ** 2).sum()) ** 0.5 / size)
+    return max(changes)

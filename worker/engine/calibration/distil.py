@@ -1,0 +1,95 @@
+"""Distilled inputs: synthetic images bent until the model's own layers find in them what they know of real ones.
+
+Layers that normalise by stored statistics tell the mean and the deviation that real data has there; a classifier tells
+what it takes for each of its classes. Both are differentiable, so gradients lead from any image to one that agrees.
+
+Sources: Cai et al., "ZeroQ", CVPR 2020 (arXiv 2001.00281); Yin et al., "Dreaming to Distill", CVPR 2020
+(arXiv 1912.08795), equations 2 to 4.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from worker.engine.calibration.execute import execute
+from worker.engine.calibration.walk import Batch
+from worker.engine.program import Norm, Program, Step
+
+_RATE = 0.03
+"""Adam's step, in standard deviations of the images."""
+_CLASS_WEIGHT, _SMOOTHNESS_WEIGHT = 0.3, 0.1
+_LEAST_DEVIATION = 1e-4
+
+
+def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> Batch:
+    """Return the batch with the images called `name` after so many steps of Adam; labels are drawn at random."""
+    start = batch[name]
+    scale = start.std() + torch.finfo(start.dtype).tiny
+    change = torch.zeros_like(start, requires_grad=True)
+    optimiser = torch.optim.Adam([change], lr=_RATE)
+    generator = torch.Generator().manual_seed(seed)
+    labels: Tensor | None = None
+    for _ in range(steps):
+        losses: list[Tensor] = []
+
+        def watch(step: Step, taken: Sequence[Any], losses: list[Tensor] = losses) -> None:
+            if step.norm is not None:
+                losses.append(_mismatch(taken[0], step.norm))
+
+        outputs = execute(program, {**batch, name: start + scale * change}, {}, watch)
+        scores = class_scores(outputs, len(start))
+        if scores is not None:
+            if labels is None:
+                labels = torch.randint(scores.shape[1], (len(start),), generator=generator)
+            losses.append(_CLASS_WEIGHT * F.nll_loss(scores, labels))
+        losses.append(_SMOOTHNESS_WEIGHT * _variation(start / scale + change))
+        optimiser.zero_grad()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimiser.step()
+    return {**batch, name: (start + scale * change).detach()}
+
+
+def statistics_mismatch(program: Program, batch: Batch) -> Tensor:
+    """Return how far a batch's statistics are from those stored in a model, over all its normalisations."""
+    losses: list[Tensor] = []
+
+    def watch(step: Step, taken: Sequence[Any]) -> None:
+        if step.norm is not None:
+            losses.append(_mismatch(taken[0], step.norm))
+
+    execute(program, batch, {}, watch)
+    return torch.stack(losses).sum()
+
+
+def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
+    """Return the logarithms of a classifier's probabilities, `(count, classes)`; None where the model is no classifier.
+
+    Taken for one is a model with a single output of one vector an image: of probabilities, or of what softmax makes
+    such of.
+    """
+    if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or not outputs[0].is_floating_point():
+        return None
+    scores = outputs[0]
+    if len(scores) != count or scores.numel() < 2 * count or scores.squeeze().dim() > 2 - (count == 1):
+        return None
+    flat = scores.reshape(count, -1)
+    with torch.no_grad():
+        are_probabilities = bool((flat >= 0).all()) and bool((flat.sum(1) - 1).abs().max() < 1e-3)
+    return flat.clamp_min(1e-9).log() if are_probabilities else F.log_softmax(flat, 1)
+
+
+def _mismatch(x: Tensor, norm: Norm) -> Tensor:
+    """Return how far a batch's statistics are from the stored ones, in stored deviations."""
+    variance, mean = torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1], correction=0)
+    deviation = (norm.variance + _LEAST_DEVIATION**2).sqrt()
+    by_mean = ((mean - norm.mean) / deviation).square().mean()
+    by_deviation = ((variance + _LEAST_DEVIATION**2).sqrt() / deviation - 1).square().mean()
+    return by_mean + by_deviation
+
+
+def _variation(x: Tensor) -> Tensor:
+    """Return the mean absolute difference of neighbours, summed over the spatial axes."""
+    return torch.stack([x.diff(dim=axis).abs().mean() for axis in range(2, x.dim())]).sum()

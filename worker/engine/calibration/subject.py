@@ -1,0 +1,139 @@
+"""A model as calibration runs it: its program, the size of the images and of the batches that it takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.engine.calibration.execute import execute
+from worker.engine.calibration.inputs import Arrays, Generator, ImageInput, image_input, make_inputs
+from worker.engine.calibration.ranges import Range, known_ranges
+from worker.engine.calibration.synthetic import dead_leaves
+from worker.engine.calibration.walk import Batch, peak_bytes
+from worker.engine.formats import TensorSpec
+from worker.engine.program import Program
+
+_MOST_SAMPLES = 32
+_BATCH_BYTES = 24 << 20
+"""A batch's values fit into this, so that they stay near the processor."""
+_LONGEST_SIDE = 64
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A program with the shapes of its inputs, `batch` samples a run, `sample_bytes` of values alive a sample."""
+
+    program: Program
+    specs: tuple[TensorSpec, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    images: tuple[ImageInput, ...]
+    batch: int
+    sample_bytes: int
+
+    def synthetic(self, generator: Generator, values: Range, count: int, seed: int) -> list[Batch]:
+        """Return synthetic samples, `count` or up to a batch more, in batches."""
+        whole = -(-count // self.batch) * self.batch
+        return self.batches(make_inputs(self.specs, self.shapes, whole, generator, values, seed))
+
+    def batches(self, arrays: Arrays) -> list[Batch]:
+        """Cut arrays of samples into batches; what does not fill the last one is left out."""
+        tensors = {name: _tensor(array) for name, array in arrays.items()}
+        names = [images.name for images in self.images]
+        count = min((len(tensors[name]) for name in names), default=self.batch)
+        return [
+            {name: tensor[at : at + self.batch] if name in names else tensor for name, tensor in tensors.items()}
+            for at in range(0, count - self.batch + 1, self.batch)
+        ]
+
+    @property
+    def gradient_input(self) -> str | None:
+        """The input whose images can be changed little by little: the only one that takes images, if not whole numbers."""
+        return self.images[0].name if len(self.images) == 1 and not self.images[0].is_whole else None
+
+
+def subject(program: Program, specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> Subject:
+    """Find out, by trial, at which size and in which batches a program is best run.
+
+    1. Where a smaller image gives proportionally smaller outputs, as in networks without a head, images of at most 64
+       a side are as good and far cheaper.
+    2. Where samples run together give what each gives alone, as many run together as fit into 24 MiB.
+
+    Raises:
+        RuntimeError, and whatever else torch raises: the program does not run.
+    """
+    found = _at(program, specs, shapes)
+    found = _smaller(found) or found
+    least = found.batch
+    wanted = max(least, min(_MOST_SAMPLES, _BATCH_BYTES // max(found.sample_bytes, 1)) // least * least)
+    if found.images and wanted > least and _runs_together(found):
+        return replace(found, batch=wanted)
+    return found
+
+
+def _at(program: Program, specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> Subject:
+    images = tuple(found for spec in specs if (found := image_input(spec, shapes[spec.name])) is not None)
+    batch = shapes[images[0].name][0] if images else 1
+    bare = Subject(program, tuple(specs), shapes, images, batch, 0)
+    with torch.no_grad():
+        return replace(bare, sample_bytes=peak_bytes(program, _probe(bare)) // batch)
+
+
+def _probe(subject: Subject) -> Batch:
+    return subject.synthetic(dead_leaves, known_ranges(1)[0], subject.batch, 0)[0]
+
+
+@torch.no_grad()
+def _runs_together(subject: Subject) -> bool:
+    """Whether two batches stacked give what each of them gives."""
+    first, second = subject.synthetic(dead_leaves, known_ranges(1)[0], 2 * subject.batch, 0)
+    names = {images.name for images in subject.images}
+    both = {name: torch.cat([first[name], second[name]]) if name in names else first[name] for name in first}
+    try:
+        together = execute(subject.program, both, {})
+    except (RuntimeError, ValueError, IndexError):
+        return False  # sizes that the model fixes
+    apart = zip(execute(subject.program, first, {}), execute(subject.program, second, {}), strict=True)
+    return all(_are_halves(whole, *parts) for whole, parts in zip(together, apart, strict=True))
+
+
+def _are_halves(whole: object, first: object, second: object) -> bool:
+    if not isinstance(whole, Tensor) or not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        return False
+    if whole.dim() == 0 or len(whole) != len(first) + len(second) or whole.shape[1:] != first.shape[1:]:
+        return False
+    if not whole.is_floating_point():
+        return True
+    expected = torch.cat([first, second])
+    return bool((whole - expected).abs().max() <= _TOLERANCE * expected.abs().max() + torch.finfo(whole.dtype).tiny)
+
+
+@torch.no_grad()
+def _smaller(subject: Subject) -> Subject | None:
+    """Return the subject at a smaller image size where its outputs shrink in proportion; None where they do not."""
+    if len(subject.images) != 1 or max(subject.images[0].size, default=0) <= _LONGEST_SIDE:
+        return None
+    images = subject.images[0]
+    divisor = -(-max(images.size) // _LONGEST_SIDE)
+    if any(side % divisor for side in images.size):
+        return None
+    size = tuple(side // divisor for side in images.size)
+    channels = (images.channels,)
+    shape = (subject.batch, *size, *channels) if images.channels_last else (subject.batch, *channels, *size)
+    try:
+        smaller = _at(subject.program, subject.specs, {**subject.shapes, images.name: shape})
+        given = execute(smaller.program, _probe(smaller), {})
+    except (RuntimeError, ValueError, IndexError):
+        return None  # sizes that the model fixes
+    ratio = divisor ** len(size)
+    pairs = zip(execute(subject.program, _probe(subject), {}), given, strict=True)
+    shrunk = all(isinstance(a, Tensor) and isinstance(b, Tensor) and a.numel() == ratio * b.numel() for a, b in pairs)
+    return smaller if shrunk else None
+
+
+def _tensor(array: NDArray[np.generic]) -> Tensor:
+    """Return an array as programs take it: they compute with float32 where the model has half precision."""
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype))

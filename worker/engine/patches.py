@@ -1,0 +1,80 @@
+"""Convolutions in torch: computed, and taken apart into the patches that their weights multiply."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from worker.engine.convolution import Convolution
+
+_CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def convolve(convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute one convolution, or a linear layer (without spatial axes, channels on the last axis)."""
+    axes = len(convolution.kernel)
+    if axes == 0:
+        return F.linear(x, weight, bias)
+    padding = ends(convolution, x.shape[-axes:])
+    if convolution.transposed:
+        settings = convolution.stride, 0, convolution.output_padding, convolution.groups, convolution.dilation
+        full = _TRANSPOSED[axes](x, weight, bias, *settings)
+        for axis, (before, behind) in enumerate(padding, start=full.dim() - axes):
+            full = full.narrow(axis, before, full.shape[axis] - before - behind)
+        return full
+    even = all(before == behind for before, behind in padding)
+    data = x if even else pad(x, padding)
+    inside = [before for before, _ in padding] if even else [0] * axes
+    return _CONVOLVE[axes](data, weight, bias, convolution.stride, inside, convolution.dilation, convolution.groups)
+
+
+def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -> Tensor:
+    """Return the patches of an input, `(positions, groups, m)` with `m = c // groups * k2`, ordered as the weight is.
+
+    `positions` picks among all of them (batch and output positions, flattened); None stands for all.
+    """
+    axes, groups = len(convolution.kernel), convolution.groups
+    if axes == 0:
+        flat = x.reshape(-1, x.shape[-1])
+        return (flat if positions is None else flat[positions])[:, None, :]
+    windows = pad(x, ends(convolution, x.shape[-axes:]))
+    for axis in range(axes):
+        step = convolution.dilation[axis]
+        reach = step * (convolution.kernel[axis] - 1) + 1
+        windows = windows.unfold(2 + axis, reach, convolution.stride[axis])[..., ::step]
+    spatial = range(2, 2 + axes)
+    windows = windows.permute(0, *spatial, 1, *range(2 + axes, 2 + 2 * axes))  # batch, positions, channels, kernel
+    if positions is not None:
+        picked = torch.unravel_index(positions, windows.shape[: 1 + axes])
+        windows = windows[picked]
+    return windows.reshape(-1, groups, convolution.in_channels // groups * convolution.k2)
+
+
+def results(convolution: Convolution, y: Tensor, positions: Tensor | None = None) -> Tensor:
+    """Return an output's values at the same positions, `(positions, groups, n // groups)`."""
+    flat = y.movedim(1, -1) if convolution.kernel else y
+    flat = flat.reshape(-1, convolution.groups, convolution.out_channels // convolution.groups)
+    return flat if positions is None else flat[positions]
+
+
+def pad(x: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:
+    """Put zeros before and behind the last axes."""
+    return F.pad(x, [size for pair in reversed(padding) for size in pair]) if any(map(any, padding)) else x
+
+
+def ends(convolution: Convolution, size: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return the padding before and behind each axis for an input of this size, with rules made numbers."""
+    if not isinstance(convolution.padding, str):
+        return convolution.padding
+    found = []
+    for axis, output in enumerate(convolution.output_size(size)):
+        reach = convolution.dilation[axis] * (convolution.kernel[axis] - 1) + 1
+        if convolution.transposed:
+            total = max((size[axis] - 1) * convolution.stride[axis] + reach - output, 0)
+        else:
+            total = max((output - 1) * convolution.stride[axis] + reach - size[axis], 0)
+        less, more = total // 2, total - total // 2
+        found.append((less, more) if convolution.padding == "same_upper" else (more, less))
+    return tuple(found)
