@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats import onnx_file
 from worker.engine.formats.onnx_graph import OWN_DOMAINS, all_nodes, fresh_name, names, operator
@@ -50,17 +50,18 @@ class _Reader:
         self._site_of = {output: site for site, outputs in sites.items() for output in outputs}
         self._kinds: Mapping[str, Kind] = kinds(model, source)
         self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._stored.update((sparse.values.name, _dense(sparse)) for sparse in model.graph.sparse_initializer)
         self._constants: dict[str, Any] = {}
         self._renamed: dict[str, str] = {}
+        self._wanted: set[str] = set()
         self._steps: list[Step] = []
 
     def program(self) -> Program:
         graph = self._model.graph
         inputs = tuple(value.name for value in graph.input if value.name not in self._stored)
         self._widen(inputs)
-        for sparse in graph.sparse_initializer:
-            self._read(helper.make_node("Constant", [], [sparse.values.name], sparse_value=sparse))
-        for node in _needed(graph.node, [output.name for output in graph.output]):
+        needed, self._wanted = _needed(graph.node, [output.name for output in graph.output])
+        for node in needed:
             self._read(node)
         outputs = tuple(self._renamed.get(output.name, output.name) for output in graph.output)
         used = {name for step in self._steps for name in step.takes} | set(outputs)
@@ -78,8 +79,9 @@ class _Reader:
     def _read(self, node: NodeProto) -> None:
         """Add a node as a step, or what it gives to the constants."""
         kind = operator(node)
-        if kind == "Constant" and node.attribute[0].HasField("t"):
-            self._stored[node.output[0]] = node.attribute[0].t
+        if kind == "Constant" and node.attribute[0].name in ("value", "sparse_value"):
+            value = node.attribute[0]
+            self._stored[node.output[0]] = value.t if value.name == "value" else _dense(value.sparse_tensor)
             return
         step = self._listed(node) or self._left_to_the_runtime(node)
         random = any(operator(inner) in _RANDOM for inner in all_nodes([node]))
@@ -102,7 +104,8 @@ class _Reader:
             self._opset,
             {attribute.name: self._attribute(attribute) for attribute in node.attribute},
             tuple(self._operand(name) if name else None for name in node.input),
-            max((at for at, name in enumerate(node.output, start=1) if name), default=0),
+            len(node.output),
+            max(at for at, name in enumerate(node.output, start=1) if name in self._wanted),
         )
         try:
             called = function(described)
@@ -130,8 +133,9 @@ class _Reader:
     ) -> Step:
         inputs = node.input if inputs is None else inputs
         takes = tuple(self._renamed.get(name, name) for name in inputs if name)
-        gives = tuple(name for name in node.output if name)
-        return Step(operator(node), takes, gives, _run(called, inputs, node.output), site, norm)
+        outputs = [name if name in self._wanted else "" for name in node.output]
+        gives = tuple(name for name in outputs if name)
+        return Step(operator(node), takes, gives, _run(called, inputs, outputs), site, norm)
 
     def _bound(self, called: Function, weights: Sequence[str]) -> Function:
         rest = [self._constant(name) if name else None for name in weights]
@@ -172,15 +176,23 @@ class _Reader:
         return torch.from_numpy(array if array.flags.writeable else array.copy())  # torch takes no other
 
 
-def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProto]:
-    """Return, in their order, the nodes on which outputs depend."""
+def _dense(sparse: SparseTensorProto) -> TensorProto:
+    """Return a sparse tensor with its zeros; its indices are either positions in all elements or one an axis."""
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    array = np.zeros(tuple(sparse.dims), values.dtype)
+    array[np.unravel_index(indices, array.shape) if indices.ndim == 1 else tuple(indices.T)] = values
+    return numpy_helper.from_array(array)
+
+
+def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:
+    """Return, in their order, the nodes on which outputs depend, and all values that are taken on the way there."""
     wanted = set(outputs)
     found = []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
             found.append(node)
             wanted.update(needs(node))
-    return found[::-1]
+    return found[::-1], wanted
 
 
 def _is_layer(described: Operator) -> bool:

@@ -37,9 +37,12 @@ def kinds(model: ModelProto, source: Path) -> dict[str, Kind]:
     opened = session(probe.SerializeToString(), source)
     found = {value.name: Kind(value.type, len(value.shape) or None) for value in opened.get_outputs()}
     found.update((value.name, Kind(value.type, len(value.shape) or None)) for value in opened.get_inputs())
-    for tensor in model.graph.initializer:
-        name = TensorProto.DataType.Name(tensor.data_type).lower()
-        found[tensor.name] = Kind(f"tensor({name})", len(tensor.dims))
+    graph = model.graph
+    stored = [(tensor, len(tensor.dims)) for tensor in graph.initializer]
+    stored += [(sparse.values, len(sparse.dims)) for sparse in graph.sparse_initializer]
+    for tensor, rank in stored:
+        element = TensorProto.DataType.Name(tensor.data_type).lower()
+        found[tensor.name] = Kind(f"tensor({element})", rank)
     return found
 
 

@@ -36,7 +36,7 @@ def function(operator: Operator) -> Function:
         UnlistedError: the table does not cover it, or not this form of it.
     """
     build = TABLE.get(operator.kind)
-    if build is None or (operator.outputs > 1 and operator.kind not in _SEVERAL_OUTPUTS):
+    if build is None or (operator.wanted > 1 and operator.kind not in _SEVERAL_OUTPUTS):
         raise UnlistedError(operator.kind)
     return build(operator)
 

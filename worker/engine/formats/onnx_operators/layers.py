@@ -49,7 +49,9 @@ def _overlap(operator: Operator, window: Window, x: Tensor, y: Tensor) -> Pads:
     extra = tuple(operator.get("output_padding", ())) or (0,) * axes
     told = tuple(operator.get("output_shape", ()))[-axes:]
     if not told and window.rule in ("SAME_UPPER", "SAME_LOWER"):
-        told = tuple(size * stride for size, stride in zip(x.shape[2:], window.stride, strict=True))
+        told = tuple(
+            min(size * stride, full) for size, stride, full in zip(x.shape[2:], window.stride, y.shape[2:], strict=True)
+        )
     if not told:
         pads = ((0, 0),) * axes if window.rule == "VALID" else window.explicit
         return tuple((before, behind - more) for (before, behind), more in zip(pads, extra, strict=True))

@@ -249,8 +249,8 @@ def _dropout(operator: Operator) -> Function:
     """Inference passes all on; training is for ONNX Runtime, and where only the run tells, that is too."""
     training = operator.constant(2)
     operator.require(not operator.given(2) or (training is not None and not training))
-    operator.require(operator.outputs == 1 or operator.opset >= 10)
-    if operator.outputs == 1:
+    operator.require(operator.wanted == 1 or operator.opset >= 10)
+    if operator.wanted == 1:
         return lambda x, *_: x
     return lambda x, *_: (x, torch.ones_like(x, dtype=torch.bool))
 

@@ -50,7 +50,7 @@ def _layer(operator: Operator) -> Function:
         variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
         return normalise(x, scale, bias), mean, torch.rsqrt(variance + epsilon)
 
-    return normalise if operator.outputs == 1 else with_statistics
+    return normalise if operator.wanted == 1 else with_statistics
 
 
 def _root_mean_square(operator: Operator) -> Function:

@@ -30,14 +30,16 @@ class Operand:
 class Operator:
     """A node of ONNX's own domain: its type, the version of its meaning, its attributes and operands.
 
-    Tensors among the attributes are torch's; `outputs` is the number of outputs that the node names.
+    Tensors among the attributes are torch's; `outputs` is the number of outputs that the node names, `wanted` that of
+    the first ones that anything takes.
     """
 
     kind: str
     opset: int
     attributes: Mapping[str, Any]
     inputs: tuple[Operand | None, ...]
-    outputs: int = 1
+    outputs: int
+    wanted: int
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - integers, texts, tensors and lists of them
         """Return an attribute, or the default where the node leaves it out."""
