@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from contract.container import Format
 from contract.shapes import InputShapes
 from worker.engine.convolution import Array, Convolution, Layer, chain_macs
+from worker.engine.program import Program
 
 Inputs = Mapping[str, NDArray[np.generic]]
 """Arrays by input name, in the model's order."""
@@ -115,6 +116,14 @@ class Model(Protocol):
 
     def replace(self, site: Site, layers: Sequence[Layer]) -> None:
         """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
+        ...
+
+    def program(self) -> Program:
+        """Return the model as steps on torch tensors, with the sites of the last `count` that can be replaced.
+
+        Raises:
+            NoProgramError: the model cannot be taken apart.
+        """
         ...
 
     def save(self, path: Path) -> None:

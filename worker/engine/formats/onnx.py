@@ -13,11 +13,12 @@ from contract.refusal import Code, Refusal
 from contract.shapes import FIELD as SHAPE_FIELD
 from contract.shapes import InputShapes, format_shape
 from worker.engine.convolution import Array, Layer
-from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_file
+from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_file, onnx_program
 from worker.engine.formats.onnx_count import count
 from worker.engine.formats.onnx_graph import OWN_DOMAINS, constants, main_tensors, nested_tensors
 from worker.engine.formats.onnx_replace import replace_convolutions
 from worker.engine.formats.onnx_shapes import Unfit
+from worker.engine.program import Program
 
 _LEAST_IR, _LEAST_OPSET = 3, 7
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
@@ -97,6 +98,18 @@ class OnnxModel:
         """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
         weight, _ = self._operands(site)
         replace_convolutions(self._model, self._nodes[site.name], layers, weight.data_type)
+
+    def program(self) -> Program:
+        """Return the model as steps on torch tensors; their sites are those of the last `count` that can be replaced.
+
+        A weight lies over the model's file, or is a copy in float32. Half-precision inputs are taken as they are or as
+        float32, and outputs come out as float32.
+
+        Raises:
+            NoProgramError: an operator can neither be computed in torch nor be run by itself.
+            Refusal: `model_invalid` where ONNX Runtime cannot load the model.
+        """
+        return onnx_program.read(self._model, self._source, self._nodes)
 
     def save(self, path: Path) -> None:
         """Write the model as one file; weights that nothing uses any more are left out.

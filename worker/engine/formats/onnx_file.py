@@ -35,6 +35,7 @@ _DATA_TYPE, _FLOAT_DATA, _RAW_DATA, _DOUBLE_DATA, _EXTERNAL_DATA, _DATA_LOCATION
 # A packed array of fixed-size numbers lies in the file as raw data does: little-endian, one behind the other.
 _SAME_AS_RAW = {_FLOAT_DATA: TensorProto.FLOAT, _DOUBLE_DATA: TensorProto.DOUBLE}
 _COPIED_AT_ONCE = 1 << 20
+_LEAST_MAPPED = 1 << 20  # below, a copy costs less than a mapping
 
 
 class Extent(NamedTuple):
@@ -125,20 +126,47 @@ def array(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
     Raises:
         Refusal: `model_invalid` where its data does not fill its shape.
     """
+    if _is_external(tensor):
+        dtype, extent = _stored(tensor)
+        elements = np.fromfile(source, dtype, count=prod(tensor.dims), offset=extent.offset)
+        return elements.reshape(tuple(tensor.dims))
     try:
-        if not _is_external(tensor):
-            return numpy_helper.to_array(tensor)
+        return numpy_helper.to_array(tensor)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unfilled(tensor, error) from error
+
+
+def mapped(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
+    """Return what `array` returns, but a large tensor over the file itself, of which only pages that are read are kept.
+
+    Such an array may begin at any byte. Writing to it does not change the file.
+
+    Raises:
+        Refusal: `model_invalid` where its data does not fill its shape.
+    """
+    if not _is_external(tensor) or _extent(tensor).length < _LEAST_MAPPED:
+        return array(tensor, source)
+    dtype, extent = _stored(tensor)
+    return np.memmap(source, dtype, "c", extent.offset, tuple(tensor.dims))
+
+
+def _stored(tensor: TensorProto) -> tuple[np.dtype[np.generic], Extent]:
+    """Return the type and the place of a weight that lies in the file, which its shape has to fill."""
+    try:
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         extent = _extent(tensor)
         if extent.length != prod(tensor.dims) * dtype.itemsize:
             raise ValueError(f"{extent.length} bytes")
-        elements = np.fromfile(source, dtype, count=prod(tensor.dims), offset=extent.offset)
-        return elements.reshape(tuple(tensor.dims))
     except (KeyError, TypeError, ValueError) as error:
-        raise _invalid(
-            f"the data of {tensor.name!r} does not fill its shape {tuple(tensor.dims)}: {error}",
-            f"a tensor of type {tensor.data_type}",
-        ) from error
+        raise _unfilled(tensor, error) from error
+    return dtype, extent
+
+
+def _unfilled(tensor: TensorProto, error: Exception) -> Refusal:
+    return _invalid(
+        f"the data of {tensor.name!r} does not fill its shape {tuple(tensor.dims)}: {error}",
+        f"a tensor of type {tensor.data_type}",
+    )
 
 
 def _rewritten_model(view: memoryview, weight: Rewrite) -> list[Segment]:

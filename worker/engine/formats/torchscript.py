@@ -18,6 +18,7 @@ from worker.engine.formats.torchscript_count import count
 from worker.engine.formats.torchscript_graph import Scope, scopes
 from worker.engine.formats.torchscript_nodes import Key, key_of
 from worker.engine.formats.torchscript_sites import gather, group, unused_name
+from worker.engine.program import NoProgramError, Program
 
 
 class TorchScriptModel:
@@ -103,6 +104,10 @@ class TorchScriptModel:
         for use in self._uses.pop(found.identity):
             graft.call_instead(use, name, hung)
         self._replaced.update(key for key in (found.identity.weight, found.identity.bias) if key is not None)
+
+    def program(self) -> Program:
+        """Raise NoProgramError."""
+        raise NoProgramError("TorchScript modules are not read into programs")
 
     def save(self, target: Path) -> None:
         """Write the archive, with the extra files of the one it came from.
