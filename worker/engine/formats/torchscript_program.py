@@ -127,11 +127,14 @@ class _Reader:
         return name
 
     def _bind(self, value: Value, name: str) -> None:
-        old = self._names.get(value.unique())
-        if old is not None:
-            del self._bound[old][value.unique()]
+        self._forget(value)
         self._names[value.unique()] = name
         self._bound.setdefault(name, {})[value.unique()] = value
+
+    def _forget(self, value: Value) -> None:
+        name = self._names.pop(value.unique(), None)
+        if name is not None:
+            del self._bound[name][value.unique()]
 
     def _know(self, value: Value, content: Any) -> None:  # noqa: ANN401 - whatever the graph holds
         """Name a value that depends on no input."""
@@ -248,33 +251,37 @@ class _Reader:
         """Read a node that writes: it runs on copies, and whatever it changes has another name from there on."""
         values = runs.captured(node)
         written = runs.written(node)
-        own = {value.unique() for value in written}
-        simple = not list(node.blocks())
-        targets = [
-            index
-            for index, value in enumerate(values)
-            if value.unique() in own or (not simple and self._may_share(value, written))
-        ]
-        lists = [index for index in targets if values[index].type().kind() in ("ListType", "DictType")]
-        lists = [index for index in lists if not simple or values[index].unique() in own]
+        lists = self._reached(node, values, [value for value in written if _is_list(value)])
+        lists = [index for index in lists if _is_list(values[index])]
+        targets = self._reached(node, values, [value for value in written if not _is_list(value)])
+        call = runs.call(node, values, lists)
         for index in lists:
             self._require_alone(values[index], node)
+        for value in node.outputs():
+            self._forget(value)
         names = [self._name(value) for value in values]
-        changed = dict.fromkeys(names[index] for index in targets if index not in lists)
-        changed |= dict.fromkeys(self._sharing([values[index] for index in targets if index not in lists]))
+        changed = dict.fromkeys([*(names[index] for index in targets), *self._sharing([values[i] for i in targets])])
         for index in lists:
             changed.pop(names[index], None)
         takes = [*names, *(name for name in changed if name not in names)]
-        run = runs.writing(
-            runs.call(node, values, lists), len(values), targets, [takes.index(name) for name in changed]
-        )
-        gives = [self._fresh(value) for value in node.outputs()]
-        gives += [self._rename(names[index]) for index in lists]
+        run = runs.writing(call, len(values), targets, [takes.index(name) for name in changed])
+        outputs = [self._fresh(value) for value in node.outputs()]
+        outputs += [self._rename(names[index]) for index in lists]
         renamed = {name: self._rename(name) for name in changed}
         for old, new in renamed.items():
             if old in self._parts:
                 self._parts[new] = tuple(renamed.get(part, part) for part in self._parts[old])
-        self._add(Step(node.kind(), tuple(takes), (*gives, *renamed.values()), run), runs.is_random(node))
+        self._add(Step(node.kind(), tuple(takes), (*outputs, *renamed.values()), run), runs.is_random(node))
+
+    def _reached(self, node: Node, values: Sequence[Value], written: Sequence[Value]) -> list[int]:
+        """Return where those values stand that are written, or may be, by another name, inside a branch or loop."""
+        own = {value.unique() for value in written}
+        inside = any(node.blocks())
+        return [
+            index
+            for index, value in enumerate(values)
+            if value.unique() in own or (inside and self._may_share(value, written))
+        ]
 
     def _rename(self, name: str) -> str:
         """Give all values that go by a name another one."""
@@ -355,6 +362,10 @@ class _Reader:
             raise NoProgramError("how many outputs it has is known only once it has run")
         elif kind not in ("NoneType", "StringType"):
             yield name
+
+
+def _is_list(value: Value) -> bool:
+    return value.type().kind() in ("ListType", "DictType")
 
 
 def _data(use: Use) -> Value | None:
