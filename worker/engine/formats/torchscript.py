@@ -17,8 +17,9 @@ from worker.engine.formats import torchscript_storages as storages
 from worker.engine.formats.torchscript_count import count
 from worker.engine.formats.torchscript_graph import Scope, scopes
 from worker.engine.formats.torchscript_nodes import Key, key_of
+from worker.engine.formats.torchscript_program import read
 from worker.engine.formats.torchscript_sites import gather, group, unused_name
-from worker.engine.program import NoProgramError, Program
+from worker.engine.program import Program
 
 
 class TorchScriptModel:
@@ -41,8 +42,8 @@ class TorchScriptModel:
             stored |= scope.tensors()
         self._keys = {path: key_of(tensor) for path, tensor in stored.items()}
         self._replaced: set[Key] = set()
-        forward = self._scopes[[*module._c._method_names()].index("forward")]
-        self._inputs = signature.inputs(forward, [use for uses in self._uses.values() for use in uses])
+        self._forward = self._scopes[[*module._c._method_names()].index("forward")]
+        self._inputs = signature.inputs(self._forward, [use for uses in self._uses.values() for use in uses])
 
     @classmethod
     def open(cls, path: Path) -> "TorchScriptModel":
@@ -96,6 +97,15 @@ class TorchScriptModel:
         assert found.convolution is not None  # a site that can be replaced is a convolution
         return Layer(found.convolution, _array(found.weight), None if found.bias is None else _array(found.bias))
 
+    def program(self) -> Program:
+        """Return the arithmetic of `forward` as steps that share their weights with this module, before any surgery.
+
+        Raises:
+            NoProgramError: where it cannot be taken apart.
+        """
+        names = {found.identity: name for name, found in self._sites.items()}
+        return read(self._forward, names, [spec.name for spec in self._inputs])
+
     def replace(self, site: Site, layers: Sequence[Layer]) -> None:
         """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
         found = self._sites.pop(site.name)
@@ -104,10 +114,6 @@ class TorchScriptModel:
         for use in self._uses.pop(found.identity):
             graft.call_instead(use, name, hung)
         self._replaced.update(key for key in (found.identity.weight, found.identity.bias) if key is not None)
-
-    def program(self) -> Program:
-        """Raise NoProgramError."""
-        raise NoProgramError("TorchScript modules are not read into programs")
 
     def save(self, target: Path) -> None:
         """Write the archive, with the extra files of the one it came from.
