@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
+from chains import split_exactly, with_bias
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from contract.refusal import Code, Refusal
-from worker.engine.convolution import Convolution, Layer
 from worker.engine.formats.torchscript import TorchScriptModel
 
 TOLERANCE = 1e-5
@@ -66,17 +65,34 @@ class Exported(Net):
 
 
 class Shared(nn.Module):
-    """One convolution by two names and from two places, and one whose weight alone is shared."""
+    """One convolution by two names and from two places."""
 
     def __init__(self):
         super().__init__()
         self.a = nn.Conv2d(4, 4, 3, padding=1)
         self.b = self.a
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+
+class Wider(Shared):
+    """The same, whose weight is used with another geometry besides."""
+
+    def __init__(self):
+        super().__init__()
         self.wider = nn.Conv2d(4, 4, 3, padding=2, dilation=2, bias=False)
         self.wider.weight = self.a.weight
 
     def forward(self, x):
         return self.b(torch.relu(self.a(x))) + self.wider(x)
+
+
+class Measured(Shared):
+    """The same, whose weight something else reads besides."""
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x))) * self.a.weight.mean()
 
 
 class Looped(nn.Module):
@@ -115,19 +131,6 @@ def write(tmp_path, module, **extra):
     return path
 
 
-def split_exactly(layer):
-    """Depthwise filters that copy every kernel offset, and a pointwise layer with the weights: any group count."""
-    geometry = layer.convolution
-    n, inner, *kernel = layer.weight.shape
-    c, k2, ones = geometry.in_channels, geometry.k2, (1,) * len(kernel)
-    copies = np.tile(np.eye(k2).reshape(k2, 1, *kernel), (c, *ones, 1)).astype(layer.weight.dtype)
-    first = Convolution(
-        (c * k2, 1, *kernel), geometry.stride, geometry.padding, geometry.dilation, groups=geometry.in_channels
-    )
-    second = Convolution((n, inner * k2, *ones), ones, ((0, 0),) * len(kernel), ones, geometry.groups)
-    return [Layer(first, copies, None), Layer(second, layer.weight.reshape(n, inner * k2, *ones), layer.bias)]
-
-
 def rewrite(tmp_path, module, *inputs, make=split_exactly, only=None, **shapes):
     """Replace all sites that can be, save, reload; return (sites, original, rewritten)."""
     path = write(tmp_path, module)
@@ -155,7 +158,7 @@ def test_a_residual_network_computes_the_same(tmp_path, how):
         "frozen": lambda: torch.jit.freeze(scripted(module)),
     }[how]()
     count, original, rewritten = rewrite(tmp_path, made, x)
-    assert sum(site.reason is None for site in count.sites) == 5
+    assert sum(site.reason is None for site in count.sites) == 6
     assert_same(rewritten(x), original(x))
 
 
@@ -199,16 +202,23 @@ def test_a_submodule_called_on_its_own_fails_rather_than_computing_something_els
 def test_a_shared_convolution_is_one_site_and_stays_shared(tmp_path):
     x = torch.randn(1, 4, 8, 8)
     count, original, rewritten = rewrite(tmp_path, scripted(Shared()), x)
-    assert [(len(site.calls), sum(call.times for call in site.calls)) for site in count.sites] == [(1, 2), (1, 1)]
+    assert [(len(site.calls), sum(call.times for call in site.calls)) for site in count.sites] == [(1, 2)]
     assert_same(rewritten(x), original(x))
-    assert sum("factored" in name for name in rewritten.state_dict()) == 5
+    assert sum("factored" in name for name in rewritten.state_dict()) == 3
 
 
-def test_a_weight_that_another_site_still_reads_stays(tmp_path):
+def test_a_weight_that_is_shared_but_not_used_alike_is_left(tmp_path):
+    count, _, _ = rewrite(tmp_path, scripted(Wider()), torch.randn(1, 4, 8, 8))
+    assert [(len(site.calls), sum(call.times for call in site.calls)) for site in count.sites] == [(1, 2), (1, 1)]
+    assert {site.reason for site in count.sites} == {"its weight is shared with layers that use it in another way"}
+
+
+def test_a_weight_that_something_else_reads_stays(tmp_path):
     x = torch.randn(1, 4, 8, 8)
-    _, original, rewritten = rewrite(tmp_path, scripted(Shared()), x, only="wider")
+    _, original, rewritten = rewrite(tmp_path, scripted(Measured()), x)
     assert_same(rewritten(x), original(x))
     assert rewritten.state_dict()["a.weight"].numel() == 4 * 4 * 9
+    assert rewritten.state_dict()["a_factored.0.weight"].numel() == 4 * 9 * 9
 
 
 def test_a_replaced_weight_is_dropped_by_all_its_names(tmp_path):
@@ -221,7 +231,6 @@ def test_a_replaced_weight_is_dropped_by_all_its_names(tmp_path):
     assert {name for name in after if after[name].numel()} == {
         "a_factored.0.weight",
         "a_factored.0.bias",
-        "a_2_factored.0.weight",
     }
 
 
@@ -263,10 +272,128 @@ def test_what_cannot_be_replaced_is_left_with_its_reason(tmp_path):
     x = torch.randn(1, 3, 5, 5)
     count, original, rewritten = rewrite(tmp_path, scripted(Left()), x)
     reasons = {site.name: site.reason for site in count.sites}
-    assert reasons["up"] == "transposed convolutions are left as they are"
+    assert reasons["up"] is None
     assert reasons["pad"] is None
     assert "its weight is computed at run time" in reasons.values()
     assert_same(rewritten(x), original(x))
+
+
+class Linears(nn.Module):
+    """A linear layer as TorchScript files spell it."""
+
+    def __init__(self, how, has_bias):
+        super().__init__()
+        self.how = how
+        self.weight = nn.Parameter(torch.randn(*((3, 5) if how in ("matmul", "mm") else (5, 3))))
+        self.bias = nn.Parameter(torch.randn(5)) if has_bias else None
+
+    def forward(self, x):
+        if self.how == "linear":
+            return functional.linear(x, self.weight, self.bias)
+        if self.how == "addmm":
+            return torch.addmm(self.bias, x, self.weight.t())
+        if self.how == "mm":
+            return torch.mm(x, self.weight)
+        return torch.matmul(x, self.weight if self.how == "matmul" else self.weight.transpose(0, 1))
+
+
+LINEARS = [
+    *(("linear", has_bias, shape) for has_bias in (True, False) for shape in ((3,), (2, 3), (2, 4, 3), (2, 1, 4, 3))),
+    ("addmm", True, (2, 3)),
+    ("mm", False, (2, 3)),
+    *((how, False, shape) for how in ("matmul", "matmul_t") for shape in ((3,), (2, 3), (2, 4, 3))),
+]
+
+
+@pytest.mark.parametrize(("how", "has_bias", "shape"), LINEARS)
+@pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
+def test_a_linear_layer_becomes_two(tmp_path, how, has_bias, shape, frozen):
+    x = torch.randn(*shape)
+    made = torch.jit.trace(Linears(how, has_bias).eval(), x)
+    made = torch.jit.freeze(made) if frozen else made
+    with torch.no_grad():
+        for value in (0, 0.5):
+            count, original, rewritten = rewrite(tmp_path, made, x, make=lambda layer: with_bias(layer, value))  # noqa: B023
+            assert_same(rewritten(x), original(x) + value)
+            (site,) = count.sites
+            assert (site.op, site.weight_shape, site.reason) == ("linear", (5, 3), None)
+            assert site.macs == 5 * x.numel() == site.macs_of([site.convolution])
+
+
+def test_a_linear_layer_on_what_does_not_lie_in_one_piece_is_seen(tmp_path):
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 5, bias=False).requires_grad_(False)
+
+        def forward(self, x):
+            return self.linear(x.mT)
+
+    x = torch.randn(2, 3, 4)
+    count, original, rewritten = rewrite(tmp_path, scripted(Turned()), x)
+    assert [(site.name, site.macs, site.reason) for site in count.sites] == [("linear", 2 * 3 * 4 * 5, None)]
+    assert_same(rewritten(x), original(x))
+
+
+@pytest.mark.parametrize(
+    ("compute", "reason"),
+    [
+        (lambda x, w, b: torch.addmm(b, x, w.t(), alpha=2), "its product is scaled"),
+        (lambda x, w, b: torch.addmm(b.reshape(1, 5), x, w.t()), "its bias is computed at run time"),
+        (lambda x, w, b: functional.linear(x, w, x[0, 0]), "its bias is computed at run time"),
+        (lambda x, w, b: torch.matmul(w, x.t()), "its weight is the left factor of the product"),
+        (lambda x, w, b: functional.linear(x, w) + functional.linear(x, w, b), "its weight is shared with layers that"),
+    ],
+)
+def test_products_that_are_no_linear_layers_are_left_with_the_reason(tmp_path, compute, reason):
+    class Product(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(5, 3))
+            self.bias = nn.Parameter(torch.randn(5))
+
+        def forward(self, x):
+            return compute(x, self.weight, self.bias)
+
+    x = torch.randn(2, 3)
+    count, _, _ = rewrite(tmp_path, torch.jit.trace(Product(), x), x)
+    (site,) = count.sites
+    assert site.reason.startswith(reason)
+    assert site.macs % (5 * 6) == 0 < site.macs
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_any_transposed_geometry_computes_the_same_and_counts_as_torch_does(tmp_path_factory, data):
+    axes = data.draw(st.integers(1, 3))
+    sizes = st.integers(1, 3)
+    per_axis = lambda strategy: tuple(data.draw(strategy) for _ in range(axes))  # noqa: E731
+    groups = data.draw(sizes)
+    kernel, stride, dilation = per_axis(sizes), per_axis(sizes), per_axis(st.integers(1, 2))
+    conv = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d][axes - 1](
+        groups * data.draw(sizes),
+        groups * data.draw(sizes),
+        kernel,
+        stride,
+        tuple(data.draw(st.integers(0, step * (size - 1) // 2)) for step, size in zip(dilation, kernel, strict=True)),
+        tuple(data.draw(st.integers(0, max(pair) - 1)) for pair in zip(stride, dilation, strict=True)),
+        groups,
+        bias=data.draw(st.booleans()),
+        dilation=dilation,
+    )
+    x = torch.randn(data.draw(sizes), conv.in_channels, *per_axis(st.integers(3, 5)))
+    inner = nn.Sequential(conv)  # called on its own, it can be asked for another size of output
+    module = torch.jit.trace(inner, x) if data.draw(st.booleans()) else torch.jit.script(inner)
+    make = lambda layer: with_bias(layer, 0.5)  # noqa: E731
+    count, original, rewritten = rewrite(tmp_path_factory.mktemp("geometry"), module.eval(), x, make=make)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        conv(x)
+    assert 2 * count.macs == counter.get_total_flops()
+    (site,) = count.sites
+    assert site.reason is None
+    assert site.macs_of([site.convolution]) == count.macs
+    with torch.no_grad():
+        assert_same(rewritten(x), original(x) + 0.5)
 
 
 @settings(deadline=None, max_examples=40)

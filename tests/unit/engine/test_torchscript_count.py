@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from contract.refusal import Code, Refusal
 from worker.engine.formats.torchscript import TorchScriptModel
-from worker.engine.formats.torchscript_nodes import LINEAR
+from worker.engine.formats.torchscript_count import INSIDE
 from worker.engine.formats.torchscript_sites import HIDDEN
 
 SIZE = (1, 4, 8, 8)
@@ -156,7 +156,7 @@ def test_control_flow_that_depends_on_data_is_run_with_data_and_nothing_hides(tm
     recurrent = sum(steps * batch * 2 * 4 * hidden * (inputs + hidden) for inputs in (8, 2 * hidden))
     attention = 2 * steps * batch * batch * 8
     assert count.macs == recurrent + steps * batch * 10 * 8 + attention
-    assert {site.reason for site in count.sites if site.name.startswith("lstm.weight")} == {LINEAR}
+    assert {site.reason for site in count.sites if site.name.startswith("lstm.weight")} == {INSIDE}
 
 
 class Computed(nn.Module):

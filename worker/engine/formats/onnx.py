@@ -6,22 +6,21 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-from onnx import IR_VERSION, ModelProto, TensorProto, TensorShapeProto, ValueInfoProto, defs, helper
+from onnx import IR_VERSION, ModelProto, NodeProto, TensorProto, TensorShapeProto, ValueInfoProto, defs, helper
 
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
 from contract.shapes import FIELD as SHAPE_FIELD
 from contract.shapes import InputShapes, format_shape
 from worker.engine.convolution import Array, Layer
-from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_file, onnx_program
+from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_file, onnx_linear, onnx_program
 from worker.engine.formats.onnx_count import count
-from worker.engine.formats.onnx_graph import OWN_DOMAINS, constants, main_tensors, nested_tensors
-from worker.engine.formats.onnx_replace import replace_convolutions
+from worker.engine.formats.onnx_graph import FLOATS, constants, main_tensors, nested_tensors, own_opset
+from worker.engine.formats.onnx_replace import replace_nodes
 from worker.engine.formats.onnx_shapes import Unfit
 from worker.engine.program import Program
 
 _LEAST_IR, _LEAST_OPSET = 3, 7
-_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
 class OnnxModel:
@@ -64,7 +63,7 @@ class OnnxModel:
     def parameters(self) -> int:
         """The number of elements of all floating-point tensors that the model stores."""
         stored = (*main_tensors(self._model), *nested_tensors(self._model))
-        return sum(prod(tensor.dims) for tensor in stored if tensor.data_type in _FLOATS)
+        return sum(prod(tensor.dims) for tensor in stored if tensor.data_type in FLOATS)
 
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
         """Return a full shape for every input: what the user gave, else what the model carries, batch 1 if free.
@@ -91,13 +90,15 @@ class OnnxModel:
     def layer(self, site: Site) -> Layer:
         """Return a replaceable site's weights, as float32 or float64 arrays; `site` stems from the last `count`."""
         assert site.convolution is not None  # a site that can be replaced is a convolution
-        weight, bias = self._operands(site)
-        return Layer(site.convolution, self._array(weight), None if bias is None else self._array(bias))
+        node = self._node(site)
+        weight, bias = self._operands(node)
+        stored = self._array(weight), None if bias is None else self._array(bias)
+        return Layer(site.convolution, *(stored if site.convolution.kernel else onnx_linear.arrays(node, *stored)))
 
     def replace(self, site: Site, layers: Sequence[Layer]) -> None:
         """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
-        weight, _ = self._operands(site)
-        replace_convolutions(self._model, self._nodes[site.name], layers, weight.data_type)
+        weight, _ = self._operands(self._node(site))
+        replace_nodes(self._model, self._nodes[site.name], layers, weight.data_type)
 
     def program(self) -> Program:
         """Return the model as steps on torch tensors; their sites are those of the last `count` that can be replaced.
@@ -119,10 +120,13 @@ class OnnxModel:
         """
         onnx_file.write(self._model, self._source, path)
 
-    def _operands(self, site: Site) -> tuple[TensorProto, TensorProto | None]:
-        """Return the weight and the bias of a site's nodes."""
+    def _node(self, site: Site) -> NodeProto:
+        """Return the first of a site's nodes."""
         output = self._nodes[site.name][0]
-        node = next(node for node in self._model.graph.node if output in node.output)
+        return next(node for node in self._model.graph.node if output in node.output)
+
+    def _operands(self, node: NodeProto) -> tuple[TensorProto, TensorProto | None]:
+        """Return the weight and the bias that a node takes."""
         fixed = constants(self._model.graph)
         return fixed[node.input[1]], fixed.get(node.input[2]) if len(node.input) > 2 else None
 
@@ -138,7 +142,7 @@ class OnnxModel:
 
 
 def _check_versions(model: ModelProto) -> None:
-    opset = max((entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS), default=0)
+    opset = own_opset(model)
     newest = defs.onnx_opset_version()
     if _LEAST_IR <= model.ir_version <= IR_VERSION and _LEAST_OPSET <= opset <= newest:
         return

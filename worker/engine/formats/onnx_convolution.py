@@ -48,13 +48,15 @@ groups=1, transposed=False, output_padding=())
 
 
 def attributes(convolution: Convolution) -> list[AttributeProto]:
-    """Return the attributes of a Conv node with this geometry, all of them spelled out."""
+    """Return the attributes of a Conv or ConvTranspose node with this geometry, all of them spelled out."""
     values: dict[str, int | str | Sequence[int]] = {
         "dilations": convolution.dilation,
         "group": convolution.groups,
         "kernel_shape": convolution.kernel,
         "strides": convolution.stride,
     }
+    if convolution.transposed:
+        values["output_padding"] = convolution.output_padding
     if isinstance(convolution.padding, str):
         values["auto_pad"] = convolution.padding.upper()
     else:

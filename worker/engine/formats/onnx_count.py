@@ -5,7 +5,7 @@ each branch of an If as if it were taken, the body of a Loop as often as it runs
 Not counted, but listed with their number: all else, and what lies in a Loop, Scan or branch of which that is not known.
 """
 
-from collections import ChainMap, Counter
+from collections import ChainMap, Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
@@ -15,19 +15,30 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from worker.engine.convolution import Convolution
 from worker.engine.flops import gemm_macs, matmul_macs
-from worker.engine.formats import Call, Count, Site
+from worker.engine.formats import Call, Count, Site, onnx_linear
 from worker.engine.formats.onnx_convolution import geometry
-from worker.engine.formats.onnx_graph import all_nodes, constants, fresh_name, integer, integers, operator, subgraphs
+from worker.engine.formats.onnx_graph import (
+    FLOATS,
+    all_nodes,
+    constants,
+    fresh_name,
+    integer,
+    integers,
+    number,
+    operator,
+    subgraphs,
+)
 from worker.engine.formats.onnx_loop import trips
 from worker.engine.formats.onnx_shapes import Shape, Shapes, Unfit, inferred, known, measured, prepared
 
 _COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 RUN_TIME_WEIGHT = "its weight is computed at run time"
-RUN_TIME_BIAS = "its bias is computed at run time"
 NO_WEIGHT = "it is a product of two activations and has no weight"
-LINEAR = "linear layers are left as they are"
-TRANSPOSED = "transposed convolutions are left as they are"
+LEFT_FACTOR = "its weight is the left factor of the product"
+NO_MATRIX = "its weight is no matrix"
+SHARED = "its weight is shared with nodes that use it in another way"
+OUTPUT_SHAPE = "its padding follows from the size of its output"
 IN_SUBGRAPH = "it lies inside the body of an If, Loop or Scan"
 IN_FUNCTION = "it lies inside a local function"
 
@@ -42,9 +53,13 @@ class Counted:
 
 @dataclass(frozen=True)
 class _Use:
-    """A node where it stands: what is known there, how often it runs (None: not known), and why it must stay."""
+    """A node where it stands: what is known there, how often it runs (None: not known), and why it must stay.
+
+    `weight` is the constant that the node takes as its second operand, if it does.
+    """
 
     node: NodeProto
+    weight: TensorProto | None
     shapes: Shapes
     constants: Mapping[str, TensorProto]
     times: int | None
@@ -94,7 +109,8 @@ def _uses(
     reason: str | None,
 ) -> Iterator[_Use]:
     for node in graph.node:
-        yield _Use(node, shapes, fixed, times, reason)
+        weight = fixed.get(node.input[1]) if len(node.input) > 1 else None
+        yield _Use(node, weight, shapes, fixed, times, reason)
         for body in subgraphs(node):
             runs = trips(node, fixed)
             yield from _uses(
@@ -111,14 +127,17 @@ def _gathered(graph: GraphProto, uses: Iterator[_Use]) -> Counted:
     sites: dict[Hashable, Site] = {}
     nodes: dict[Hashable, tuple[str, ...]] = {}
     uncounted: Counter[str] = Counter()
+    ways: dict[int, set[Hashable]] = defaultdict(set)
     given = Counter(node.name for node in all_nodes(graph.node))
     taken: set[str] = set()
     for use in uses:
         site = _priced(use)
+        key = _identity(use, site)
+        if operator(use.node) in _COUNTED and use.weight is not None:
+            ways[id(use.weight)].add(key)
         if site is None:
             uncounted[operator(use.node)] += 1
             continue
-        key = _identity(use, site)
         if key in sites:
             first = sites[key]
             sites[key] = replace(first, macs=first.macs + site.macs, calls=first.calls + site.calls)
@@ -126,15 +145,21 @@ def _gathered(graph: GraphProto, uses: Iterator[_Use]) -> Counted:
             own_name = use.node.name if given[use.node.name] == 1 else ""
             sites[key] = replace(site, name=fresh_name(own_name or site.name, taken))
         nodes[key] = (*nodes.get(key, ()), use.node.output[0])
+    shared = {key for keys in ways.values() if len(keys) > 1 for key in keys}
+    for key in shared.intersection(sites):
+        sites[key] = replace(sites[key], reason=sites[key].reason or SHARED)
     replaceable = {site.name: nodes[key] for key, site in sites.items() if site.reason is None}
     return Counted(Count(tuple(sites.values()), dict(uncounted)), replaceable)
 
 
-def _identity(use: _Use, site: Site) -> Hashable:
-    """Return what two calls of one site have in common: the same weight, the same bias, the same geometry."""
-    if site.reason is not None:
+def _identity(use: _Use, site: Site | None) -> Hashable:
+    """Return what two calls of one site have in common: the same weight and bias, used in the same way."""
+    if site is None or site.reason is not None:
         return object()
-    return (*(id(use.constants.get(name)) for name in use.node.input[1:3]), site.convolution)
+    node = use.node
+    scales = tuple((name, number(node, name, 1.0)) for name in ("alpha", "beta"))
+    way = (node.op_type, onnx_linear.is_transposed(node), scales, site.convolution)
+    return (*(id(use.constants.get(name)) for name in node.input[1:3]), way)
 
 
 def _priced(use: _Use) -> Site | None:
@@ -166,15 +191,15 @@ def _convolution(use: _Use, size: Shape, weight_shape: Shape, times: int) -> Sit
             f"{_called(node)}: a kernel of {convolution.kernel} does not fit into an input of {call.input_size}"
         )
     reason = use.reason
-    if reason is None and convolution.transposed:
-        reason = TRANSPOSED
     if reason is None and node.input[1] not in use.constants:
         reason = RUN_TIME_WEIGHT
     if reason is None and len(node.input) > 2 and node.input[2] and node.input[2] not in use.constants:
-        reason = RUN_TIME_BIAS
+        reason = onnx_linear.RUN_TIME_BIAS
     macs = times * convolution.macs(call.input_size, call.batch)
     # output_shape decides the padding, which then depends on the input's size; the count does not depend on it.
     told = None if integers(node, "output_shape") else convolution
+    if told is None:
+        reason = reason or OUTPUT_SHAPE
     return Site(node.input[1], node.op_type, weight_shape, macs, told, (call,), reason)
 
 
@@ -186,13 +211,21 @@ def _product(use: _Use, a: Shape, b: Shape, times: int) -> Site:
     except ValueError as error:
         raise Unfit(f"{_called(node)}: {error}") from error
     if node.input[1] in use.constants and len(b) == 2:
-        layer = Convolution(b if transposed[1] and node.op_type == "Gemm" else (b[1], b[0]), (), (), ())
+        layer = onnx_linear.geometry(node, b)
         call = Call(once // prod(b), (), times)
-        return Site(node.input[1], node.op_type, layer.weight_shape, times * once, layer, (call,), use.reason or LINEAR)
-    for name, shape in zip(node.input[:2], (a, b), strict=True):
+        reason = use.reason or _why_not_linear(use, layer)
+        return Site(node.input[1], node.op_type, layer.weight_shape, times * once, layer, (call,), reason)
+    for name, shape, reason in zip(node.input[:2], (a, b), (LEFT_FACTOR, NO_MATRIX), strict=True):
         if name in use.constants:
-            return Site(name, node.op_type, shape, times * once, reason=use.reason or LINEAR)
+            return Site(name, node.op_type, shape, times * once, reason=use.reason or reason)
     return Site(node.output[0], node.op_type, (), times * once, reason=use.reason or NO_WEIGHT)
+
+
+def _why_not_linear(use: _Use, layer: Convolution) -> str | None:
+    data_type = use.constants[use.node.input[1]].data_type
+    if data_type not in FLOATS:
+        return f"its weight is of type {TensorProto.DataType.Name(data_type).lower()}"
+    return onnx_linear.why_not(use.node, use.constants, layer.out_channels)
 
 
 def _called(node: NodeProto) -> str:

@@ -10,6 +10,14 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 OWN_DOMAINS = ("", "ai.onnx")
 
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+"""The element types that weights can have."""
+
+
+def own_opset(model: ModelProto) -> int:
+    """Return the version of ONNX's own operators that a model is written in; 0 where it does not say."""
+    return max((entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS), default=0)
+
 
 def operator(node: NodeProto) -> str:
     """Return an operator's name: the bare type for ONNX's own, with its domain for all others.
@@ -28,6 +36,11 @@ def integers(node: NodeProto, attribute: str) -> tuple[int, ...] | None:
 def integer(node: NodeProto, attribute: str, default: int) -> int:
     """Return an attribute that is an integer."""
     return next((found.i for found in node.attribute if found.name == attribute), default)
+
+
+def number(node: NodeProto, attribute: str, default: float) -> float:
+    """Return an attribute that is a number with fractions."""
+    return next((found.f for found in node.attribute if found.name == attribute), default)
 
 
 def text(node: NodeProto, attribute: str, default: str) -> str:

@@ -95,7 +95,8 @@ class TorchScriptModel:
         """Return a replaceable site's weights, as float32 or float64 arrays."""
         found = self._sites[site.name]
         assert found.convolution is not None  # a site that can be replaced is a convolution
-        return Layer(found.convolution, _array(found.weight), None if found.bias is None else _array(found.bias))
+        weight = found.weight.t() if found.turned else found.weight
+        return Layer(found.convolution, _array(weight), None if found.bias is None else _array(found.bias))
 
     def program(self) -> Program:
         """Return the arithmetic of `forward` as steps that share their weights with this module, before any surgery.
@@ -113,7 +114,7 @@ class TorchScriptModel:
         hung = graft.hang(self._module, name, graft.chain(layers, found.weight))
         for use in self._uses.pop(found.identity):
             graft.call_instead(use, name, hung)
-        self._replaced.update(key for key in (found.identity.weight, found.identity.bias) if key is not None)
+        self._replaced.update(key_of(tensor) for tensor in (found.weight, found.bias) if tensor is not None)
 
     def save(self, target: Path) -> None:
         """Write the archive, with the extra files of the one it came from.

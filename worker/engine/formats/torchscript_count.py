@@ -23,13 +23,14 @@ from worker.engine.convolution import Convolution
 from worker.engine.formats import Call, Count, Site, TensorSpec
 from worker.engine.formats.torchscript_file import TORCH_ERRORS, load, message_of
 from worker.engine.formats.torchscript_graph import scopes
-from worker.engine.formats.torchscript_nodes import LINEAR, WEIGHT, Identity, Key, key_of
+from worker.engine.formats.torchscript_nodes import WEIGHT, Identity, Key, key_of
 from worker.engine.formats.torchscript_signature import converted, own_dtype
 from worker.engine.formats.torchscript_sites import HIDDEN, GraphSite, gather, unused_name
 from worker.engine.formats.torchscript_trace import Operation, Trace
 from worker.engine.samples import random_inputs
 
 NOT_CALLED = "it is not called for this input shape"
+INSIDE = "it is multiplied inside another operator"
 NO_WEIGHT = "it is a product of two activations and has no weight"
 
 
@@ -122,11 +123,14 @@ def _is_call_of(operation: Operation, site: Identity) -> bool:
     """Whether an operation may stem from a site's nodes.
 
     1. A site of which something is computed at run time shares only the weight.
-    2. torch pads an input itself where 'same' needs more zeros at one end, and then convolves with the rest.
+    2. How a linear layer's bias is added differs from input to input.
+    3. torch pads an input itself where 'same' needs more zeros at one end, and then convolves with the rest.
     """
     own, seen = site.convolution, operation.convolution
     if operation.weight != site.weight or own is None:
         return operation.weight == site.weight
+    if not own.kernel:
+        return own == seen
     if operation.bias != site.bias or seen is None or own == seen:
         return operation.bias == site.bias and own == seen
     uneven = not isinstance(own.padding, str) and any(before != behind for before, behind in own.padding)
@@ -150,7 +154,7 @@ def _site_outside(name: str, first: Operation, operations: Counter[Operation]) -
     if first.weight is None:
         reason = WEIGHT if first.convolution else NO_WEIGHT
     else:
-        reason = HIDDEN if first.convolution and first.convolution.kernel else LINEAR
+        reason = HIDDEN if first.convolution and first.convolution.kernel else INSIDE
     return Site(name, first.op, first.weight_shape, _macs(operations), first.convolution, calls, reason)
 
 

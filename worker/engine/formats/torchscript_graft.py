@@ -1,7 +1,7 @@
-"""The graft: a chain of convolutions, as a module of its own, in the place of the nodes that called a convolution."""
+"""The graft: a chain of layers, as a module of its own, in the place of the nodes that called a layer."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch._C import Graph
 from torch.jit._script import RecursiveScriptModule
 
-from worker.engine.convolution import Array, Layer
+from worker.engine.convolution import Array, Convolution, Layer
 from worker.engine.formats.torchscript_graph import attribute, parent
 from worker.engine.formats.torchscript_nodes import Use
 
 # torch types each axis count apart; here they are one family
 _CONV: Any = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED: Any = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _PAD: Any = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
 
 
@@ -30,9 +31,15 @@ def chain(layers: Sequence[Layer], like: Tensor) -> nn.Sequential:
             raise ValueError(f"TorchScript pads by numbers, not by the rule {padding!r}")
         if any(before != behind for before, behind in padding):
             ends = tuple(size for pair in reversed(padding) for size in pair)  # torch counts the axes from the last
+            if layer.convolution.transposed:
+                raise ValueError(f"TorchScript crops what is transposed alike at both ends, not by {padding}")
             steps.append(_PAD[len(padding)](ends, 0.0))
             padding = ((0, 0),) * len(padding)
-        steps.append(_conv(layer, tuple(before for before, _ in padding), like))
+        module = _bare(layer.convolution, tuple(before for before, _ in padding), layer.bias is not None)
+        module.weight = _parameter(layer.weight, like)
+        if layer.bias is not None:
+            module.bias = _parameter(layer.bias, like)
+        steps.append(module)
     return nn.Sequential(*steps)
 
 
@@ -54,7 +61,7 @@ def call_instead(use: Use, name: str, graft: RecursiveScriptModule) -> None:
     read.s_("name", name)
     module = read.output()
     module.setType(graft._c._type())
-    call = graph.create("prim::CallMethod", [module, node.inputsAt(0)], 1).insertBefore(node)
+    call = graph.create("prim::CallMethod", [module, node.inputsAt(use.data)], 1).insertBefore(node)
     call.s_("name", "forward")
     call.output().setType(node.output().type())
     node.output().replaceAllUsesWith(call.output())
@@ -76,23 +83,19 @@ def empty(root: RecursiveScriptModule, path: str) -> None:
         owner._c.setattr(path.rpartition(".")[2], old.new_empty(0))
 
 
-def _conv(layer: Layer, padding: tuple[int, ...], like: Tensor) -> nn.Module:
-    geometry = layer.convolution
-    conv: nn.Module = _CONV[len(geometry.kernel)](
-        geometry.in_channels,
-        geometry.out_channels,
-        geometry.kernel,
-        geometry.stride,
-        padding,
-        geometry.dilation,
-        geometry.groups,
-        bias=layer.bias is not None,
-        device="meta",  # the weights come in the next lines; nothing is drawn at random
-    )
-    conv.weight = _parameter(layer.weight, like)
-    if layer.bias is not None:
-        conv.bias = _parameter(layer.bias, like)
-    return conv
+def _bare(geometry: Convolution, padding: tuple[int, ...], has_bias: bool) -> nn.Module:
+    """Return a module of this geometry on the `meta` device: its weights come later, nothing is drawn at random."""
+    channels = geometry.in_channels, geometry.out_channels
+    settings: dict[str, Any] = {"bias": has_bias, "device": "meta"}
+    axes = len(geometry.kernel)
+    if not axes:
+        return nn.Linear(*channels, **settings)
+    settings |= {"stride": geometry.stride, "padding": padding, "dilation": geometry.dilation}
+    settings |= {"groups": geometry.groups}
+    if not geometry.transposed:
+        return cast(nn.Module, _CONV[axes](*channels, geometry.kernel, **settings))
+    settings |= {"output_padding": geometry.output_padding}
+    return cast(nn.Module, _TRANSPOSED[axes](*channels, geometry.kernel, **settings))
 
 
 def _parameter(values: Array, like: Tensor) -> nn.Parameter:

@@ -32,8 +32,10 @@ _PRODUCTS = {"aten::linear": (0, 1), "aten::matmul": (0, 1), "aten::mm": (0, 1),
 _TRANSPOSITIONS = frozenset({"aten::t", "aten::transpose", "aten::numpy_T"})
 
 WEIGHT = "its weight is computed at run time"
-TRANSPOSED = "transposed convolutions are left as they are"
-LINEAR = "linear layers are left as they are"
+BIAS = "its bias is computed at run time"
+LEFT_FACTOR = "its weight is the left factor of the product"
+NO_ROW = "its bias is not the same for every row"
+SCALED = "its product is scaled"
 
 Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 """What makes two tensors the same: storage, offset, shape and strides."""
@@ -45,7 +47,10 @@ def key_of(tensor: Tensor) -> Key:
 
 
 class Identity(NamedTuple):
-    """What makes nodes calls of one site: the same weight, bias and geometry; `reason` says why it must stay."""
+    """What makes nodes calls of one site: the same weight, bias and geometry; `reason` says why it must stay.
+
+    All linear layers of one weight are one site: a run does not show what else they have, or have not, in common.
+    """
 
     weight: Key | None
     bias: Key | None
@@ -58,6 +63,8 @@ class Use:
     """One node that uses a weight. `weight` is None where it is computed at run time, `path` where it is a constant.
 
     `convolution` is None where an argument is computed at run time; `reason` says why the node cannot be replaced.
+    `turned` is set where the weight is stored as the transpose of what a `Layer` holds; `data` is the position of the
+    argument that the layer is applied to.
     """
 
     scope: Scope
@@ -68,11 +75,15 @@ class Use:
     bias: Tensor | None
     convolution: Convolution | None
     reason: str | None
+    turned: bool = False
+    data: int = 0
 
     @property
     def identity(self) -> Identity:
         """What this node has in common with the other calls of its site."""
         weight, bias = (None if tensor is None else key_of(tensor) for tensor in (self.weight, self.bias))
+        if self.convolution is not None and not self.convolution.kernel:
+            return Identity(weight, None, self.convolution, None)
         return Identity(weight, bias, self.convolution, self.reason)
 
 
@@ -95,7 +106,7 @@ def _convolution(scope: Scope, node: Node, arguments: dict[str, Value]) -> Use:
     op = convolution_name(weight.dim() - 2, settings["transposed"] is True)
     found = partial(Use, scope, node, op, weight, scope.path_of(arguments["weight"]))
     if bias is not None and not _is_stored(bias):
-        return found(None, None, "its bias is computed at run time")
+        return found(None, None, BIAS)
     computed = [name for name, value in settings.items() if value is UNKNOWN]
     if computed:
         return found(bias, None, f"its {computed[0]} is computed at run time")
@@ -103,7 +114,7 @@ def _convolution(scope: Scope, node: Node, arguments: dict[str, Value]) -> Use:
         convolution = geometry(tuple(weight.shape), **settings)
     except ValueError:
         return found(bias, None, "its arguments do not fit its weight")
-    return found(bias, convolution, _reason(convolution, weight))
+    return found(bias, convolution, _why_not_stored(weight))
 
 
 def convolution_name(axes: int, transposed: bool) -> str:
@@ -116,9 +127,7 @@ def _is_stored(weight: object) -> TypeGuard[Tensor]:
     return isinstance(weight, Tensor) and weight.layout == torch.strided and not weight.is_quantized
 
 
-def _reason(convolution: Convolution, weight: Tensor) -> str | None:
-    if convolution.transposed:
-        return TRANSPOSED
+def _why_not_stored(weight: Tensor) -> str | None:
     if not weight.is_floating_point():
         return f"its weight is of type {str(weight.dtype).removeprefix('torch.')}"
     if weight.numel() == 0:
@@ -171,17 +180,35 @@ def linear_geometry(inputs: int, outputs: int) -> Convolution:
 
 def _linear(scope: Scope, node: Node) -> Iterator[Use]:
     left, right = _PRODUCTS[node.kind()]
-    for operand in (right, left):
+    for operand, data in ((right, left), (left, right)):
         value = node.inputsAt(operand)
         transposed = value.node().kind() in _TRANSPOSITIONS
         source = value.node().inputsAt(0) if transposed else value
         weight = scope.constant(source)
         if _is_stored(weight) and weight.dim() == 2:
-            across = transposed != (node.kind() == "aten::linear")
-            rows, columns = reversed(weight.shape) if across else weight.shape
-            convolution = linear_geometry(rows, columns) if operand == right else linear_geometry(columns, rows)
-            yield Use(scope, node, "linear", weight, scope.path_of(source), None, convolution, LINEAR)
+            turned = transposed == (node.kind() == "aten::linear")  # is it (c, n), where a layer's is (n, c)?
+            rows, columns = reversed(weight.shape) if turned else weight.shape
+            bias, reason = _addend(scope, node, rows)
+            if operand == left:
+                rows, columns, reason = columns, rows, LEFT_FACTOR
+            found = partial(Use, scope, node, "linear", weight, scope.path_of(source), bias)
+            convolution = linear_geometry(columns, rows)
+            yield found(convolution, reason or _why_not_stored(weight), turned=turned, data=data)
             return
+
+
+def _addend(scope: Scope, node: Node, outputs: int) -> tuple[Tensor | None, str | None]:
+    """Return what a product adds to every row, and why it cannot be the bias of a layer."""
+    if node.kind() in ("aten::matmul", "aten::mm"):
+        return None, None
+    if node.kind() == "aten::addmm" and [scope.constant(node.inputsAt(at)) for at in (3, 4)] != [1, 1]:
+        return None, SCALED
+    bias = scope.constant(node.inputsAt(0 if node.kind() == "aten::addmm" else 2))
+    if bias is None:
+        return None, None
+    if not _is_stored(bias):
+        return None, BIAS
+    return bias, None if bias.shape == (outputs,) else NO_ROW
 
 
 def _per_axis(values: Sequence[int], axes: int) -> tuple[int, ...]:

@@ -1,15 +1,17 @@
 """The sites of a TorchScript module: its convolutions and linear layers, gathered by the weight that they share."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from worker.engine.convolution import Convolution
 from worker.engine.formats.torchscript_graph import Scope
-from worker.engine.formats.torchscript_nodes import Identity, Use, uses
+from worker.engine.formats.torchscript_nodes import Identity, Key, Use, key_of, uses
 
 HIDDEN = "it is also called where the graph cannot be edited (a fork, or an interface)"
+SHARED = "its weight is shared with layers that use it in another way"
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class GraphSite:
     bias: Tensor | None
     convolution: Convolution | None
     reason: str | None
+    turned: bool
     identity: Identity
 
 
@@ -41,11 +44,19 @@ def gather(scopes: Sequence[Scope]) -> dict[str, GraphSite]:
     Nodes whose weight is computed at run time are not among them.
     """
     hidden = {path for scope in scopes for path in scope.hidden()}  # whole modules, or single tensors
+    groups = group(scopes)
+    ways: dict[Key | None, set[Hashable]] = defaultdict(set)
+    for identity, members in groups.items():
+        ways[identity.weight].update(_way(use) for use in members)
     sites: dict[str, GraphSite] = {}
-    for identity, members in group(scopes).items():
+    for identity, members in groups.items():
         first = members[0]
         assert first.weight is not None
-        unreachable = any(_lies_in(use.path or "", path) for use in members for path in hidden)
+        reasons = [use.reason for use in members if use.reason is not None]
+        if any(_lies_in(use.path or "", path) for use in members for path in hidden):
+            reasons.append(HIDDEN)
+        if len(ways[identity.weight]) > 1:
+            reasons.append(SHARED)
         name = unused_name(_readable(first), sites.__contains__)
         sites[name] = GraphSite(
             name,
@@ -53,10 +64,16 @@ def gather(scopes: Sequence[Scope]) -> dict[str, GraphSite]:
             first.weight,
             first.bias,
             first.convolution,
-            first.reason or (HIDDEN if unreachable else None),
+            next(iter(reasons), None),
+            first.turned,
             identity,
         )
     return sites
+
+
+def _way(use: Use) -> Hashable:
+    """Return how a node uses its weight: factors of one are factors of another where this is the same."""
+    return use.identity, None if use.bias is None else key_of(use.bias), use.turned, use.reason
 
 
 def unused_name(wanted: str, is_taken: Callable[[str], bool]) -> str:

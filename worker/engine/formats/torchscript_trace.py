@@ -102,6 +102,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     def _product(self, op: str, left: Tensor, right: Tensor) -> Operation:
         macs = matmul_macs(left.shape, right.shape)
         for factor, other, summed in ((right, left, 0), (left, right, -1)):
+            if factor.dim() == 3 and factor.stride(0) == 0:  # one matrix, repeated to go with a batch of others
+                factor = factor[0]
             key = self._key(factor) or (self._key(factor.t()) if factor.dim() == 2 else None)
             if key is None:
                 continue
