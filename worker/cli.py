@@ -23,6 +23,8 @@ app = typer.Typer(
 _REFUSED, _USAGE, _LOST = 1, 2, 3
 
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)]
+_FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
+
 Budget = Annotated[str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")]
 InputShape = Annotated[str | None, typer.Option(help="Such as 1x3x224x224, where the model does not carry it")]
 
@@ -55,7 +57,7 @@ def compress(
     input_shape: InputShape = None,
     output: Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the account here, as JSON")] = None,
-    form: Annotated[str | None, typer.Option(help="Admit this form alone (dac)")] = None,
+    form: Annotated[str | None, typer.Option(help=f"Admit this form alone: {_FORMS}")] = None,
     rank: Annotated[int | None, typer.Option(help="One rank everywhere, in the budget's place")] = None,
 ) -> None:
     """Compress a model offline, as the service does it."""

@@ -35,13 +35,18 @@ class Cost(_Part):
 
 
 class Site(_Part):
-    """What became of one convolution or matrix product, and the `reason` where it was left as it is."""
+    """What became of one convolution or matrix product, and the `reason` where it was left as it is.
+
+    `layers` are the weight shapes of what took its place, `variant` what its form leaves open but the rank.
+    """
 
     name: str
     op: str
     weight_shape: list[Count]
     form: str | None
+    variant: str | None
     rank: Count | list[Count] | None
+    layers: list[list[Count]]
     macs_before: Count
     macs_after: Count
     error: float | None

@@ -48,7 +48,7 @@ def sites(report: Report) -> Table:
             _plain(site.name),
             _plain(site.op),
             _shape(site.weight_shape),
-            _plain(site.form),
+            _plain(" ".join(filter(None, (site.form, site.variant)))),
             _rank(site.rank),
             amount(site.macs_before),
             amount(site.macs_after),

@@ -1,13 +1,13 @@
 """What each site may become: itself, or one of its forms at one rank, with the cost and the error of each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from contract.refusal import Code, Refusal
-from worker.engine.convolution import Layer
-from worker.engine.decompose import FORMS
+from worker.engine.convolution import Convolution, Layer
+from worker.engine.decompose import FORMS, Factorisation, Rank, Target
 from worker.engine.formats import Model, Site
+from worker.engine.moments import Moments, unknown
 
 ORIGINAL = "original"
 """The form of a site that is left as it is."""
@@ -15,13 +15,38 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One thing that a site may become; `layers` computes its weights, and is None for the original."""
+    """One thing that a site may become: a factorisation at one rank, or the original, for which both are None.
 
-    form: str
-    rank: int | None
+    It holds numbers alone; `layers` computes its weights.
+    """
+
     macs: int
     error: float
-    layers: Callable[[], tuple[Layer, ...]] | None
+    factorisation: Factorisation | None = None
+    rank: Rank | None = None
+
+    @property
+    def form(self) -> str:
+        """The form's name."""
+        return ORIGINAL if self.factorisation is None else self.factorisation.form
+
+    @property
+    def variant(self) -> str | None:
+        """What the form leaves open but the rank, in a few words."""
+        return None if self.factorisation is None else self.factorisation.variant
+
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """The geometry of the layers that take the site's place; none where it stays."""
+        if self.factorisation is None or self.rank is None:
+            return ()
+        return self.factorisation.convolutions(self.rank)
+
+    def layers(self, layer: Layer, moments: Moments | None = None) -> tuple[Layer, ...]:
+        """Return the layers that take a layer's place, fitted to its inputs' moments."""
+        if self.factorisation is None or self.rank is None:
+            return (layer,)
+        return self.factorisation.layers(_target(layer, moments), self.rank)
 
 
 @dataclass(frozen=True)
@@ -45,43 +70,96 @@ def require_form(form: str | None, rank: int | None) -> None:
         raise Refusal(Code.FORM_INVALID, "a rank is positive", field="rank", expected="at least 1", got=str(rank))
 
 
-def offer_all(model: Model, site: Site, form: str | None) -> Offer:
-    """Offer a site's every form (or the one that is named) at every rank that costs less than the original."""
-    return _offer(model, site, lambda candidate: candidate.macs < site.macs and form in (None, candidate.form))
+def offer_all(model: Model, site: Site, form: str | None, moments: Moments | None = None) -> Offer:
+    """Offer a site's every form (or the one that is named) at the ranks that cost less than the original.
+
+    Without the moments of the site's inputs the weights count alone. Candidates that cost no less than another and are
+    no nearer are left out.
+    """
+    names = FORMS if form is None else (form,)
+    reason = _why_none(site, names)
+    if reason is not None:
+        return Offer(site, (_original(site),), reason)
+    target = _target(model.layer(site), moments)
+    found = [candidate for each in _factorisations(site, names) for candidate in _cheaper(site, each, target)]
+    kept = _worthwhile(found)
+    return Offer(site, (_original(site), *kept), None if kept else "no rank costs less than the original")
 
 
-def offer_rank(model: Model, site: Site, form: str, rank: int) -> Offer:
-    """Offer a site in one form at one rank alone, its highest where that is lower; the paper's mode."""
-    everything = _offer(model, site, lambda candidate: candidate.form == form)
-    original, *ranks = everything.candidates
-    kept = ranks[min(rank, len(ranks)) - 1 :][:1] if ranks else []
-    return Offer(site, (original, *kept), everything.reason)
+def offer_rank(model: Model, site: Site, form: str, rank: int, moments: Moments | None = None) -> Offer:
+    """Offer a site in one form at one rank alone, its highest where that is lower; the paper's mode.
+
+    A form of two ranks has this one on both sides. Of a form's variants it is the cheapest, and among equals the
+    nearest.
+    """
+    reason = _why_none(site, (form,))
+    if reason is not None:
+        return Offer(site, (_original(site),), reason)
+    priced = [(_priced(site, each, _nearest(each, rank)), each) for each in _factorisations(site, (form,))]
+    cheapest = min(macs for macs, _ in priced)
+    target = _target(model.layer(site), moments)
+    choices = []
+    for macs, each in priced:
+        if macs == cheapest:
+            own_rank = _nearest(each, rank)
+            choices.append(Candidate(macs, float(each.errors(target, [own_rank])[0]), each, own_rank))
+    return Offer(site, (_original(site), min(choices, key=lambda candidate: candidate.error)), None)
 
 
-def _offer(model: Model, site: Site, wanted: Callable[[Candidate], bool]) -> Offer:
-    original = Candidate(ORIGINAL, None, site.macs, 0.0, None)
-    reasons = [site.reason] if site.reason else [reason for reason in _why_not(site) if reason]
-    if site.reason or len(reasons) == len(FORMS):
-        return Offer(site, (original,), "; ".join(reasons))
-    candidates = [candidate for candidate in _candidates(model.layer(site), site) if wanted(candidate)]
-    return Offer(site, (original, *candidates), None if candidates else "no rank costs less than the original")
+def original_only(site: Site, reason: str) -> Offer:
+    """Offer a site as it is."""
+    return Offer(site, (_original(site),), reason)
 
 
-def _why_not(site: Site) -> Sequence[str | None]:
+def _target(layer: Layer, moments: Moments | None) -> Target:
+    return Target.of(layer, unknown(layer.convolution) if moments is None else moments)
+
+
+def _original(site: Site) -> Candidate:
+    return Candidate(site.macs, 0.0)
+
+
+def _why_none(site: Site, names: Iterable[str]) -> str | None:
+    """Say why no form of these applies to a site, each reason once; None where one does."""
+    if site.reason is not None:
+        return site.reason
     if site.convolution is None:
-        return [f"{site.op} is no convolution"] * len(FORMS)
-    return [why_not(site.convolution) for why_not, _ in FORMS.values()]
+        return f"{site.op} is no convolution"
+    reasons = [FORMS[name].why_not(site.convolution) for name in names]
+    return None if None in reasons else "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 
-def _candidates(layer: Layer, site: Site) -> list[Candidate]:
-    found = []
-    for form, (why_not, factor) in FORMS.items():
-        if why_not(layer.convolution):
-            continue
-        factorisation = factor(layer)
-        for rank in factorisation.ranks:
-            macs = site.macs_of(factorisation.convolutions(rank))
-            error = float(factorisation.errors[rank - 1])
-            layers = partial(factorisation.layers, rank)
-            found.append(Candidate(form, rank, macs, error, layers))
-    return found
+def _factorisations(site: Site, names: Iterable[str]) -> Iterator[Factorisation]:
+    assert site.convolution is not None  # `_why_none` has asked
+    for name in names:
+        if FORMS[name].why_not(site.convolution) is None:
+            yield from FORMS[name].factorisations(site.convolution)
+
+
+def _cheaper(site: Site, factorisation: Factorisation, target: Target) -> list[Candidate]:
+    """Return the candidates of one factorisation that cost less than the original."""
+    costs = {rank: _priced(site, factorisation, rank) for rank in factorisation.ranks}
+    ranks = [rank for rank, macs in costs.items() if macs < site.macs]
+    errors = factorisation.errors(target, ranks)
+    return [
+        Candidate(costs[rank], float(error), factorisation, rank) for rank, error in zip(ranks, errors, strict=True)
+    ]
+
+
+def _worthwhile(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return those than which no other is both as cheap and as near, the cheapest first."""
+    kept: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda candidate: (candidate.macs, candidate.error)):
+        if not kept or candidate.error < kept[-1].error:
+            kept.append(candidate)
+    return kept
+
+
+def _priced(site: Site, factorisation: Factorisation, rank: Rank) -> int:
+    return site.macs_of(factorisation.convolutions(rank))
+
+
+def _nearest(factorisation: Factorisation, rank: int) -> Rank:
+    """Return a rank on every side, the highest where that is lower."""
+    highest = factorisation.ranks[-1]
+    return min(rank, highest) if isinstance(highest, int) else (min(rank, highest[0]), min(rank, highest[1]))

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from worker.engine.convolution import Array
+import numpy as np
+
+from worker.engine.convolution import Array, Convolution
 
 
 @dataclass(frozen=True)
@@ -16,3 +18,9 @@ class Moments:
 
     mean: Array
     covariance: Array | None
+
+
+def unknown(convolution: Convolution) -> Moments:
+    """Return what stands for knowing nothing of a site's inputs: no mean, every direction as likely as any other."""
+    patch = convolution.in_channels // convolution.groups * convolution.k2
+    return Moments(np.zeros((convolution.groups, patch)), None)

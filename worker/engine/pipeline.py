@@ -11,7 +11,7 @@ from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
 from worker.engine import report
 from worker.engine.allocate import BudgetUnreachableError, Option, allocate
-from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, require_form
+from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only, require_form
 from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, Model, open_model
 from worker.engine.progress import Emit, Progress
@@ -44,7 +44,7 @@ def compress(request: Request, emit: Emit) -> None:
     chosen = _allocate(offers, allowed)
 
     progress.enter("rewriting")
-    if all(candidate.layers is None for candidate in chosen):
+    if all(candidate.form == ORIGINAL for candidate in chosen):
         shutil.copyfile(source, output)
     else:
         _rewrite(model, offers, chosen, progress)
@@ -129,8 +129,7 @@ def _offer(request: Request, model: Model, count: Count, unchanged: bool, progre
     for done, site in enumerate(count.sites):
         progress.within(done, len(count.sites))
         if unchanged:
-            original = Candidate(ORIGINAL, None, site.macs, 0.0, None)
-            offers.append(Offer(site, (original,), "the budget allows the model as it is"))
+            offers.append(original_only(site, "the budget allows the model as it is"))
         elif request.rank is not None:
             offers.append(offer_rank(model, site, request.form or "dac", request.rank))
         else:
@@ -158,8 +157,8 @@ def _allocate(offers: Sequence[Offer], allowed: int | None) -> list[Candidate]:
 
 def _rewrite(model: Model, offers: Sequence[Offer], chosen: Sequence[Candidate], progress: Progress) -> None:
     for done, (offer, candidate) in enumerate(zip(offers, chosen, strict=True)):
-        if candidate.layers is not None:
-            model.replace(offer.site, candidate.layers())
+        if candidate.form != ORIGINAL:
+            model.replace(offer.site, candidate.layers(model.layer(offer.site)))
         progress.within(done, len(offers))
 
 

@@ -67,14 +67,16 @@ def describe_cost(macs: int, parameters: int, size: int, latency_ms: float) -> d
 
 
 def describe_site(offer: Offer, chosen: Candidate) -> dict[str, Any]:
-    """Return what became of a site; `error` is `||W - W'||^2 / ||W||^2`."""
+    """Return what became of a site; `error` is the energy of its outputs' difference over that of its outputs."""
     reason = offer.reason or ("the budget is met without factoring it" if chosen.form == ORIGINAL else None)
     return {
         "name": offer.site.name,
         "op": offer.site.op,
         "weight_shape": list(offer.site.weight_shape),
         "form": chosen.form,
+        "variant": chosen.variant,
         "rank": chosen.rank,
+        "layers": [list(made.weight_shape) for made in chosen.convolutions],
         "macs_before": offer.site.macs,
         "macs_after": chosen.macs,
         "error": chosen.error,

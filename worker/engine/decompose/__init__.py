@@ -1,18 +1,39 @@
 """Forms: the ways in which one convolution becomes several cheaper ones; one file a form.
 
-A new form is a module here with a function from a `Layer` to a `Factorisation`, and an entry in `FORMS`.
+A new form is a module here with two functions of a `Convolution`, and an entry in `FORMS`.
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
-from worker.engine.convolution import Convolution, Layer
+from worker.engine.convolution import Convolution
 from worker.engine.decompose.dac import dac, why_not_dac
-from worker.engine.decompose.factorisation import Factorisation
+from worker.engine.decompose.factorisation import Factorisation, Rank
+from worker.engine.decompose.grouped import grouped, why_not_grouped
+from worker.engine.decompose.low_rank import low_rank, why_not_low_rank
+from worker.engine.decompose.pointwise_first import pointwise_first, why_not_pointwise_first
+from worker.engine.decompose.spatial import spatial, why_not_spatial
+from worker.engine.decompose.target import Target
+from worker.engine.decompose.tucker2 import tucker2, why_not_tucker2
 
-Form = tuple[Callable[[Convolution], str | None], Callable[[Layer], Factorisation]]
-"""Why a form does not apply to a geometry (None where it does), and its factorisation of a layer."""
 
-FORMS: Mapping[str, Form] = MappingProxyType({"dac": (why_not_dac, dac)})
+class Form(NamedTuple):
+    """Why a form does not apply to a geometry (None where it does), and its factorisations of one to which it does."""
 
-__all__ = ["FORMS", "Factorisation", "Form"]
+    why_not: Callable[[Convolution], str | None]
+    factorisations: Callable[[Convolution], tuple[Factorisation, ...]]
+
+
+FORMS: Mapping[str, Form] = MappingProxyType(
+    {
+        "dac": Form(why_not_dac, dac),
+        "grouped": Form(why_not_grouped, grouped),
+        "spatial": Form(why_not_spatial, spatial),
+        "tucker2": Form(why_not_tucker2, tucker2),
+        "pointwise-first": Form(why_not_pointwise_first, pointwise_first),
+        "low-rank": Form(why_not_low_rank, low_rank),
+    }
+)
+
+__all__ = ["FORMS", "Factorisation", "Form", "Rank", "Target"]

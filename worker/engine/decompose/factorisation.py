@@ -1,25 +1,28 @@
-"""What a form offers for one layer: its error at every rank, and the layers of any of them."""
+"""What a form offers for one geometry: its ranks, what each costs, how far each is off, and the layers of any."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from worker.engine.convolution import Array, Convolution, Layer
+from worker.engine.decompose.target import Target
+
+Rank = int | tuple[int, int]
+"""One number, or one for each of two sides."""
 
 
 @dataclass(frozen=True)
 class Factorisation:
-    """One layer in one form, at every rank from 1 to `len(errors)`.
+    """One form with all that it leaves open but the rank, on one geometry; `variant` says what, in a few words.
 
-    `errors[r - 1]` is the squared relative error of rank r, `||W - W_r||^2 / ||W||^2`. `convolutions(r)` tells the
-    geometry of the layers that `layers(r)` computes, without computing them.
+    `ranks` are all that there are, the last one exact. `convolutions(rank)` is the geometry of the layers, known
+    without any weights. `errors(target, ranks)` are the errors of some of the ranks, in their order, each relative to
+    the energy of the outputs; `layers(target, rank)` are the layers of one. Each of these two factors the weights
+    anew, and keeps nothing.
     """
 
     form: str
-    errors: Array
-    convolutions: Callable[[int], tuple[Convolution, ...]]
-    layers: Callable[[int], tuple[Layer, ...]]
-
-    @property
-    def ranks(self) -> range:
-        """The ranks on offer; the last one is exact."""
-        return range(1, len(self.errors) + 1)
+    variant: str | None
+    ranks: Sequence[Rank]
+    convolutions: Callable[[Rank], tuple[Convolution, ...]]
+    errors: Callable[[Target, Sequence[Rank]], Array]
+    layers: Callable[[Target, Rank], tuple[Layer, ...]]

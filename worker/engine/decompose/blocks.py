@@ -1,0 +1,237 @@
+"""First layers that see a patch in blocks, and the best second layer behind them.
+
+The m numbers of a patch are dealt into blocks of equal size. The first layer D takes r linear combinations of each
+block, its rows; the second layer P combines all of them. The blocks of `dac` are the input channels, those of
+`spatial` the offsets along the second kernel's axes; every form starts from such a pair.
+
+The rows of a block are those of the best approximation of rank r of this block alone. For any first layer the best
+second one under the covariance C is the least-squares fit `P = W C D^T (D C D^T)^-1`. With the rows in the order of
+their ranks, one Cholesky factor of `D C D^T = L L^T` tells the error at every rank: what the rows explain of the
+outputs' energy is `||Y||^2`, `Y = W C D^T L^-T`, and Y's leading columns are those of the lower ranks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from worker.engine.convolution import Array
+from worker.engine.decompose.target import Target
+
+_EPSILON = float(np.finfo(np.float64).eps)
+_TINY = float(np.finfo(np.float64).tiny)
+_HUGE = float(np.sqrt(np.finfo(np.float64).max))
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A target with its patches dealt into `count` blocks of `size` numbers.
+
+    `weight` and `product` are `(groups, n, count, size)`, `mean` is `(groups, count, size)`, `covariance` is
+    `(groups, m, m)` in the order of the blocks, or None. `shared`: all blocks of a group have the same rows.
+    """
+
+    target: Target
+    weight: Array
+    product: Array
+    mean: Array
+    covariance: Array | None
+    shared: bool
+
+    @property
+    def count(self) -> int:
+        """The number of blocks in a group."""
+        return int(self.weight.shape[2])
+
+    @property
+    def size(self) -> int:
+        """How many numbers of a patch a block has."""
+        return int(self.weight.shape[3])
+
+
+def channel_blocks(target: Target, count: int) -> Blocks:
+    """Deal the input channels of each group into `count` runs of neighbours, each with its whole kernel."""
+    groups, n, _ = target.weight.shape
+    weight, product = (array.reshape(groups, n, count, -1) for array in (target.weight, target.product))
+    return Blocks(target, weight, product, target.mean.reshape(groups, count, -1), target.covariance, shared=False)
+
+
+def offset_blocks(target: Target, axes: Sequence[int]) -> Blocks:
+    """Make a block of each offset along these spatial axes: its numbers are those of all channels and other axes."""
+    convolution = target.layer.convolution
+    groups, n, patch = target.weight.shape
+    numbers = np.arange(patch).reshape(-1, *convolution.kernel)
+    order = np.moveaxis(numbers, [axis + 1 for axis in axes], range(len(axes))).reshape(-1)
+    count = prod(convolution.kernel[axis] for axis in axes)
+    weight, product = (array[:, :, order].reshape(groups, n, count, -1) for array in (target.weight, target.product))
+    covariance = None if target.covariance is None else target.covariance[:, order[:, None], order]
+    return Blocks(target, weight, product, target.mean[:, order].reshape(groups, count, -1), covariance, shared=True)
+
+
+def errors(blocks: Blocks, rank: int) -> Array:
+    """Return the errors of ranks 1 to `rank`, `(rank,)`, each with its best second layer."""
+    weight, covariance = own(blocks)
+    if blocks.covariance is None or blocks.count == 1:  # nothing couples the blocks: each explains for itself
+        values = spectrum(weight, covariance)
+        return blocks.target.relative(values.reshape(-1, values.shape[-1]).sum(axis=0)[:rank].cumsum())
+    gram, cross = normal_equations(blocks, _spread(leading_rows(weight, covariance, rank), blocks))
+    explained = (whitened(gram, cross) ** 2).sum(axis=(0, 1))
+    return blocks.target.relative(explained.reshape(rank, blocks.count).sum(axis=1).cumsum())
+
+
+def factors(blocks: Blocks, rank: int) -> tuple[Array, Array]:
+    """Return the rows `(groups, count, rank, size)`, of norm 1, and the best second layer `(groups, n, rank, count)`.
+
+    Blocks that share their rows have them once: `(groups, 1, rank, size)`.
+    """
+    rows = leading_rows(*own(blocks), rank)
+    second = fit(blocks, rows)
+    lengths = norms(rows)
+    return rows / lengths[..., None], second * lengths.swapaxes(-1, -2)[:, None]
+
+
+def norms(rows: Array) -> Array:
+    """Return what rows `(..., s)` have to be divided by to have the norm 1; rows of zeros stay."""
+    lengths = np.linalg.norm(rows, axis=-1)
+    return np.where(lengths > 0, lengths, 1)
+
+
+def responses(blocks: Blocks, rows: Array) -> Array:
+    """Return `Y` `(groups, n, R)` for rows that are the blocks' leading ones: what the outputs have of each of them."""
+    if blocks.covariance is not None:
+        return whitened(*normal_equations(blocks, _spread(rows, blocks)))
+    seen = (blocks.weight.swapaxes(1, 2) @ rows.swapaxes(-1, -2)).transpose(0, 2, 3, 1)  # the rows are orthonormal
+    return seen.reshape(*seen.shape[:2], -1)
+
+
+def outputs_at_mean(blocks: Blocks, rows: Array, second: Array) -> Array:
+    """Return what the factors give for the mean patch, `(groups, n)`."""
+    firsts = np.einsum("gbrs,gbs->grb", _spread(rows, blocks), blocks.mean)
+    outputs: Array = np.einsum("gnrb,grb->gn", second, firsts)
+    return outputs
+
+
+def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
+    """Return rows `(..., rank, s)`; the leading r are those of the best approximation of rank r of `(..., n, s)`.
+
+    They are uncorrelated under the covariance `(..., s, s)` and of variance 1; rows beyond the weights' own rank are
+    about 0. The eigenproblem is that of the smaller side: no root is taken of a covariance that is larger than n.
+    """
+    gram, root = _small_side(weight, covariance)
+    values, vectors = np.linalg.eigh(gram)
+    values, across = values[..., ::-1][..., :rank], vectors[..., ::-1][..., :rank].swapaxes(-1, -2)
+    if weight.shape[-2] <= weight.shape[-1]:
+        floor = np.maximum(_EPSILON * weight.shape[-2] * values[..., :1], _TINY)
+        rows: Array = across @ weight / np.sqrt(np.maximum(values, floor))[..., None]
+        return rows
+    return across if root is None else np.linalg.solve(root.swapaxes(-1, -2), across.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+def normal_equations(blocks: Blocks, rows: Array) -> tuple[Array, Array]:
+    """Return `D C D^T` `(groups, R, R)` and `W C D^T` `(groups, n, R)` for rows `(groups, count, rank, size)`.
+
+    The `R = rank * count` rows of D stand in the order of their ranks.
+    """
+    groups, count, rank, size = rows.shape
+    assert blocks.covariance is not None  # blocks that nothing couples need no joint equations
+    across = rows.swapaxes(-1, -2)
+    cross = (blocks.product.swapaxes(1, 2) @ across).transpose(0, 2, 3, 1).reshape(groups, -1, rank * count)
+    gram = np.empty((groups, rank, count, rank, count))
+    for block in range(count):
+        seen = rows[:, block] @ blocks.covariance[:, block * size : (block + 1) * size, block * size :]
+        pairs = seen.reshape(groups, rank, count - block, size).swapaxes(1, 2) @ across[:, block:]
+        gram[:, :, block, :, block:] = pairs.transpose(0, 2, 3, 1)
+        gram[:, :, block:, :, block] = pairs.transpose(0, 3, 1, 2)
+    return gram.reshape(groups, rank * count, rank * count), cross
+
+
+def whitened(gram: Array, cross: Array) -> Array:
+    """Return `Y = W C D^T L^-T`, `(..., n, R)`.
+
+    Y is a corner of the Cholesky factor of the matrix that has `D C D^T` and `W C D^T` on its left; what stands in its
+    last corner does not matter as long as it is large.
+    """
+    n, size = cross.shape[-2:]
+    joint = np.zeros((*gram.shape[:-2], size + n, size + n))
+    joint[..., :size, :size] = gram
+    joint[..., size:, :size] = cross
+    last = np.arange(size, size + n)
+    joint[..., last, last] = _HUGE
+    return _cholesky(joint, _ridge(gram), size)[..., size:, :size]
+
+
+def fit(blocks: Blocks, rows: Array) -> Array:
+    """Return the best second layer behind these rows, `(groups, n, rank, count)`."""
+    if blocks.covariance is None:
+        across = rows.swapaxes(-1, -2)
+        return solved(rows @ across, blocks.weight.swapaxes(1, 2) @ across).transpose(0, 2, 3, 1)
+    groups, _, rank, _ = rows.shape
+    return solved(*normal_equations(blocks, _spread(rows, blocks))).reshape(groups, -1, rank, blocks.count)
+
+
+def solved(gram: Array, cross: Array) -> Array:
+    """Return `W C D^T (D C D^T)^-1`, `(..., n, R)`."""
+    diagonal = np.arange(gram.shape[-1])
+    gram = gram.copy()
+    gram[..., diagonal, diagonal] += _ridge(gram)
+    return np.linalg.solve(gram, cross.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+def own(blocks: Blocks) -> tuple[Array, Array | None]:
+    """Return what each block's rows are chosen by: weights `(groups, count, n, size)` and covariance of that block.
+
+    Blocks that share their rows stand for one: their weights are stacked and their covariances averaged.
+    """
+    weight = blocks.weight.swapaxes(1, 2)
+    groups, count, n, size = weight.shape
+    covariance = None
+    if blocks.covariance is not None:
+        every = blocks.covariance.reshape(groups, count, size, count, size)
+        covariance = np.stack([every[:, block, :, block] for block in range(count)], axis=1)
+    if not blocks.shared:
+        return weight, covariance
+    averaged = None if covariance is None else covariance.mean(axis=1, keepdims=True)
+    return weight.reshape(groups, 1, count * n, size), averaged
+
+
+def _spread(rows: Array, blocks: Blocks) -> Array:
+    return np.broadcast_to(rows, (rows.shape[0], blocks.count, *rows.shape[2:]))
+
+
+def spectrum(weight: Array, covariance: Array | None) -> Array:
+    """Return what each of the `leading_rows` explains, `(..., min(n, s))`, the most first."""
+    values: Array = np.maximum(np.linalg.eigvalsh(_small_side(weight, covariance)[0])[..., ::-1], 0)
+    return values
+
+
+def _small_side(weight: Array, covariance: Array | None) -> tuple[Array, Array | None]:
+    """Return `W C W^T` or `L^T W^T W L`, whichever is smaller, and the root `L` of the covariance for the latter."""
+    if weight.shape[-2] <= weight.shape[-1]:
+        return (weight if covariance is None else weight @ covariance) @ weight.swapaxes(-1, -2), None
+    root = None if covariance is None else np.linalg.cholesky(covariance)
+    white = weight if root is None else weight @ root
+    return white.swapaxes(-1, -2) @ white, root
+
+
+def _ridge(gram: Array) -> Array:
+    """Return what keeps the equations solvable where rows are 0 or depend on each other, `(..., 1)`; rounding, else."""
+    ridge: Array = _EPSILON * np.einsum("...ii->...", gram)[..., None] + _TINY
+    return ridge
+
+
+def _cholesky(matrix: Array, ridge: Array, size: int) -> Array:
+    """Return the Cholesky factor with `ridge` on the first `size` diagonal elements, or more where rounding needs it.
+
+    Raises:
+        LinAlgError: the matrix is not finite, or not positive at all.
+    """
+    diagonal = np.arange(size)
+    for _ in range(_ATTEMPTS):
+        matrix[..., diagonal, diagonal] += ridge
+        try:
+            return np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            ridge = 1000 * ridge
+    return np.linalg.cholesky(matrix)

@@ -1,0 +1,70 @@
+"""What a factorisation has to come near: a layer's outputs, under what is known of its inputs.
+
+The error of weights `W'` in the place of `W` is the energy of the outputs' difference, `tr((W - W') C (W - W')^T)`,
+over the energy of the outputs, `tr(W C W^T)`; C is the covariance of the layer's patches, the difference of the means
+goes into the bias.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from worker.engine.convolution import Array, Layer
+from worker.engine.moments import Moments
+
+FLOOR = 1e-4
+"""What is added to every variance, as a share of their mean: inputs that were never seen to vary may still do so."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer of `groups` groups, of n outputs and patches of m numbers each, all float64.
+
+    `weight` is `(groups, n, m)`, `mean` `(groups, m)`, `covariance` `(groups, m, m)` with its floor, or None for the
+    identity.
+    """
+
+    layer: Layer
+    weight: Array
+    mean: Array
+    covariance: Array | None
+
+    @classmethod
+    def of(cls, layer: Layer, moments: Moments) -> "Target":
+        """Return the target that a layer is under these moments of its inputs.
+
+        Inputs that do not vary at all tell nothing: the weights then count alone.
+        """
+        groups = layer.convolution.groups
+        weight = layer.weight.reshape(groups, layer.convolution.out_channels // groups, -1).astype(np.float64)
+        covariance = moments.covariance
+        if covariance is not None:
+            floor = FLOOR * float(np.einsum("gii->", covariance)) / (covariance.shape[0] * covariance.shape[1])
+            covariance = covariance + floor * np.eye(covariance.shape[1]) if floor > 0 else None
+        return cls(layer, weight, moments.mean, covariance)
+
+    @cached_property
+    def product(self) -> Array:
+        """`W C`, `(groups, n, m)`."""
+        return self.weight if self.covariance is None else self.weight @ self.covariance
+
+    @cached_property
+    def energy(self) -> float:
+        """The energy of the outputs, `tr(W C W^T)` over all groups."""
+        return float((self.product * self.weight).sum())
+
+    def relative(self, explained: Array) -> Array:
+        """Return the errors of factors that explain this much of the energy; 0 where there is none to explain."""
+        if self.energy <= 0:
+            return np.zeros(explained.shape)
+        unexplained: Array = np.maximum(1 - explained / self.energy, 0)
+        return unexplained
+
+    def bias(self, outputs: Array) -> Array | None:
+        """Return the bias `(groups * n,)` for factors whose outputs at the mean patch are `outputs`, `(groups, n)`."""
+        bias = self.layer.bias
+        if not self.mean.any():
+            return bias
+        missing: Array = (np.einsum("gnm,gm->gn", self.weight, self.mean) - outputs).reshape(-1)
+        return missing if bias is None else bias + missing

@@ -1,0 +1,108 @@
+"""Tucker-2: a 1x1 convolution to fewer channels, a k x k one among these, a 1x1 one to all the outputs.
+
+Source: Kim et al., "Compression of Deep Convolutional Neural Networks for Fast and Low Power Mobile Applications",
+ICLR 2016 (arXiv 1511.06530).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from worker.engine.convolution import Array, Convolution, Layer
+from worker.engine.decompose import blocks
+from worker.engine.decompose.factorisation import Factorisation, Rank
+from worker.engine.decompose.reasons import no_spatial_extent
+from worker.engine.decompose.target import Target
+from worker.engine.decompose.two_layers import pointwise
+
+_INPUT_STEPS, _OUTPUT_STEPS = 12, 24
+"""How many ranks of either side are on offer."""
+
+
+def why_not_tucker2(convolution: Convolution) -> str | None:
+    """Say why the form does not apply to a convolution, or return None where it does."""
+    single = min(convolution.in_channels, convolution.out_channels) == convolution.groups
+    return no_spatial_extent(convolution) or ("one channel on a side cannot be made fewer" if single else None)
+
+
+def tucker2(convolution: Convolution) -> tuple[Factorisation, ...]:
+    """Factor the channels of both sides; a rank is `(r1, r2)`, of inputs and outputs.
+
+    It is exact at `(c, n)`, or at `n k2` inputs and `c k2` outputs where there are more than these.
+
+    The first layer takes the leading r1 directions of the input channels (under the moments: whitened by their mean
+    over the offsets). Behind it the best k x k layer to all n outputs is a least-squares fit, and the best of its
+    approximations through r2 channels is the projection onto the leading directions of its outputs: given the first
+    layer, both others are optimal.
+
+    Cost per output position: `c r1 s^2 + r1 r2 k2 + r2 n`, against `n c k2`.
+
+    >>> (form,) = tucker2(Convolution((8, 4, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)))
+    >>> [(made.weight_shape, made.stride) for made in form.convolutions((2, 5))]
+    [((2, 4, 1, 1), (1, 1)), ((5, 2, 3, 3), (2, 2)), ((8, 5, 1, 1), (1, 1))]
+    """
+    groups, kernel = convolution.groups, convolution.kernel
+    n, c = convolution.out_channels // groups, convolution.in_channels // groups
+    exact = (min(c, n * convolution.k2), min(n, c * convolution.k2))
+
+    def convolutions(rank: Rank) -> tuple[Convolution, ...]:
+        r1, r2 = _pair(rank)
+        core = replace(convolution, weight_shape=(groups * r2, r1, *kernel))
+        return pointwise(c, r1, len(kernel), groups), core, pointwise(r2, n, len(kernel), groups)
+
+    def errors(target: Target, ranks: Sequence[Rank]) -> Array:
+        pairs = [_pair(rank) for rank in ranks]
+        inexact = sorted({pair[0] for pair in pairs if pair != exact})
+        found = _errors(_dealt(target), inexact) if inexact else {}
+        return np.array([0.0 if pair == exact else found[pair[0]][pair[1] - 1] for pair in pairs])
+
+    def layers(target: Target, rank: Rank) -> tuple[Layer, ...]:
+        dealt = _dealt(target)
+        rows, core, last = _factors(dealt, *_pair(rank))
+        outputs = np.einsum("gnr,gr->gn", last, blocks.outputs_at_mean(dealt, rows, core))
+        arrays = (rows, core, last)
+        first, middle, final = (
+            Layer(made, array.reshape(made.weight_shape), None)
+            for made, array in zip(convolutions(rank), arrays, strict=True)
+        )
+        return first, middle, replace(final, bias=target.bias(outputs))
+
+    ranks = [(r1, r2) for r1 in _steps(exact[0], _INPUT_STEPS) for r2 in _steps(exact[1], _OUTPUT_STEPS)]
+    return (Factorisation("tucker2", None, ranks, convolutions, errors, layers),)
+
+
+def _errors(dealt: blocks.Blocks, input_ranks: Sequence[int]) -> dict[int, Array]:
+    """Return, by r1, the errors of every r2 from 1 to n."""
+    _, n, count, _ = dealt.weight.shape
+    white = blocks.responses(dealt, blocks.leading_rows(*blocks.own(dealt), max(input_ranks)))
+    found = {}
+    for r1 in input_ranks:
+        values = blocks.spectrum(white[..., : r1 * count], None).sum(axis=0).cumsum()
+        explained = np.append(values, np.full(n - len(values), values[-1]))
+        found[r1] = dealt.target.relative(explained)
+    return found
+
+
+def _factors(dealt: blocks.Blocks, r1: int, r2: int) -> tuple[Array, Array, Array]:
+    """Return the rows `(groups, 1, r1, c)`, the core `(groups, r2, r1, k2)` and the last layer `(groups, n, r2)`."""
+    rows, second = blocks.factors(dealt, r1)
+    seen = (dealt.product.swapaxes(1, 2) @ rows.swapaxes(-1, -2)).transpose(0, 2, 3, 1)
+    groups, n = second.shape[:2]
+    outputs = second.reshape(groups, n, -1) @ seen.reshape(groups, n, -1).swapaxes(-1, -2)  # their covariance
+    _, vectors = np.linalg.eigh((outputs + outputs.swapaxes(-1, -2)) / 2)
+    last = vectors[..., ::-1][..., :r2]
+    return rows, np.einsum("gnq,gnrb->gqrb", last, second), last
+
+
+def _dealt(target: Target) -> blocks.Blocks:
+    return blocks.offset_blocks(target, range(len(target.layer.convolution.kernel)))
+
+
+def _steps(highest: int, number: int) -> list[int]:
+    return sorted({round(step) for step in np.linspace(max(1, highest / number), highest, number)})
+
+
+def _pair(rank: Rank) -> tuple[int, int]:
+    assert isinstance(rank, tuple)
+    return rank

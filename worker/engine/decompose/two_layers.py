@@ -1,0 +1,55 @@
+"""Forms of two layers whose first sees a patch in blocks: all of them but for the geometry of their layers."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from worker.engine.convolution import Array, Convolution, Layer
+from worker.engine.decompose import blocks
+from worker.engine.decompose.factorisation import Factorisation, Rank
+from worker.engine.decompose.target import Target
+
+
+def two_layers(
+    form: str,
+    variant: str | None,
+    exact: int,
+    deal: Callable[[Target], blocks.Blocks],
+    geometry: Callable[[int], tuple[Convolution, Convolution]],
+) -> Factorisation:
+    """Return the factorisation into rows of blocks and what combines them; at rank `exact` it is the layer itself.
+
+    The first layer's output channels are, for each group, its blocks and for each of these its rows, or, where the
+    blocks share them, the rows once: the second layer's kernel is then what tells the blocks apart.
+    """
+
+    def convolutions(rank: Rank) -> tuple[Convolution, ...]:
+        assert isinstance(rank, int)
+        return geometry(rank)
+
+    def errors(target: Target, ranks: Sequence[Rank]) -> Array:
+        chosen = np.array(ranks, dtype=np.intp)
+        if not chosen.size:
+            return np.zeros(0)
+        found = blocks.errors(deal(target), int(chosen.max()))[chosen - 1]
+        return np.where(chosen >= exact, 0.0, found)  # what is left there is rounding
+
+    def layers(target: Target, rank: Rank) -> tuple[Layer, ...]:
+        assert isinstance(rank, int)
+        dealt = deal(target)
+        rows, second = blocks.factors(dealt, rank)
+        outputs = blocks.outputs_at_mean(dealt, rows, second)
+        first_convolution, second_convolution = geometry(rank)
+        across = second if dealt.shared else second.swapaxes(2, 3)
+        return (
+            Layer(first_convolution, rows.reshape(first_convolution.weight_shape), None),
+            Layer(second_convolution, across.reshape(second_convolution.weight_shape), target.bias(outputs)),
+        )
+
+    return Factorisation(form, variant, range(1, exact + 1), convolutions, errors, layers)
+
+
+def pointwise(inputs: int, outputs: int, axes: int, groups: int) -> Convolution:
+    """Return the geometry of a convolution whose kernel is one offset, from and to so many channels a group."""
+    ones = (1,) * axes
+    return Convolution((groups * outputs, inputs, *ones), ones, ((0, 0),) * axes, ones, groups)
