@@ -2,22 +2,29 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contract.budget import parse_budget
+from contract.calibration import parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
 from worker.engine import report
 from worker.engine.allocate import BudgetUnreachableError, Option, allocate
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only, require_form
+from worker.engine.convolution import Layer
 from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, Model, open_model
+from worker.engine.formats import Count, Model, Site, open_model
+from worker.engine.moments import Moments
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.samples import random_inputs
 from worker.engine.verify import compare, measure
+
+if TYPE_CHECKING:
+    from worker.engine.calibration.calibrate import Calibration
+    from worker.engine.calibration.refine import Refinement
 
 
 def compress(request: Request, emit: Emit) -> None:
@@ -36,18 +43,24 @@ def compress(request: Request, emit: Emit) -> None:
     _require_convolutions(before)
     specs, parameters = model.inputs, model.parameters
 
-    progress.enter("factoring")
     allowed = None if request.rank is not None else parse_budget(request.flops_budget).of(before.macs)
     unchanged = allowed is not None and allowed >= before.macs
-    offers = _offer(request, model, before, unchanged, progress)
+    progress.enter("measuring")
+    calibration = "the budget allows the model as it is" if unchanged else _calibrate(request, model, shapes, before)
+    progress.enter("factoring")
+    offers = _offer(request, model, before, unchanged, calibration, progress)
     progress.enter("allocating")
     chosen = _allocate(offers, allowed)
+    progress.enter("refining")
+    chains, refinement = _refine(model, offers, chosen, calibration)
 
     progress.enter("rewriting")
-    if all(candidate.form == ORIGINAL for candidate in chosen):
+    if not chains:
         shutil.copyfile(source, output)
     else:
-        _rewrite(model, offers, chosen, progress)
+        for done, (site, layers) in enumerate(chains.items()):
+            model.replace(next(offer.site for offer in offers if offer.site.name == site), layers)
+            progress.within(done, len(chains))
         model.save(output)
     sites = [report.describe_site(offer, candidate) for offer, candidate in zip(offers, chosen, strict=True)]
     del model, offers, chosen  # the weights, before two models are loaded to be run
@@ -76,6 +89,7 @@ def compress(request: Request, emit: Emit) -> None:
         "keep": after.macs / before.macs,
         "sites": sites,
         "uncounted": dict(sorted(before.uncounted.items())),
+        "calibration": _describe_calibration(calibration, refinement),
         "verification": report.describe_comparison(comparison),
         "engine": report.describe_engine(request.format, progress.seconds),
     }
@@ -124,16 +138,44 @@ def _require_convolutions(count: Count) -> None:
     )
 
 
-def _offer(request: Request, model: Model, count: Count, unchanged: bool, progress: Progress) -> list[Offer]:
+def _calibrate(
+    request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count
+) -> "Calibration | str":
+    """Calibrate as the request says; return in words why not, where that is not asked for or not possible."""
+    kind = parse_calibration(request.calibration)
+    told = parse_input_values(request.input_range, request.input_mean, request.input_std)
+    if kind == "none":
+        return "none was asked for"
+    # torch, which takes a second to import, is needed for this alone where the model is ONNX
+    from worker.engine.calibration.calibrate import WeakCalibrationError, calibrate
+
+    convolutions = {
+        site.name: site.convolution
+        for site in count.sites
+        if site.reason is None and site.convolution is not None and not site.convolution.transposed
+    }
+    try:
+        return calibrate(model, shapes, convolutions, count.macs, told, None)
+    except WeakCalibrationError as error:
+        return str(error)
+
+
+def _moments(calibration: "Calibration | str", site: Site) -> Moments | None:
+    return None if isinstance(calibration, str) else calibration.observation.moments.get(site.name)
+
+
+def _offer(
+    request: Request, model: Model, count: Count, unchanged: bool, calibration: "Calibration | str", progress: Progress
+) -> list[Offer]:
     offers = []
     for done, site in enumerate(count.sites):
         progress.within(done, len(count.sites))
         if unchanged:
             offers.append(original_only(site, "the budget allows the model as it is"))
         elif request.rank is not None:
-            offers.append(offer_rank(model, site, request.form or "dac", request.rank))
+            offers.append(offer_rank(model, site, request.form or "dac", request.rank, _moments(calibration, site)))
         else:
-            offers.append(offer_all(model, site, request.form))
+            offers.append(offer_all(model, site, request.form, _moments(calibration, site)))
     return offers
 
 
@@ -155,11 +197,22 @@ def _allocate(offers: Sequence[Offer], allowed: int | None) -> list[Candidate]:
     return [offer.candidates[choice] for offer, choice in zip(offers, choices, strict=True)]
 
 
-def _rewrite(model: Model, offers: Sequence[Offer], chosen: Sequence[Candidate], progress: Progress) -> None:
-    for done, (offer, candidate) in enumerate(zip(offers, chosen, strict=True)):
-        if candidate.form != ORIGINAL:
-            model.replace(offer.site, candidate.layers(model.layer(offer.site)))
-        progress.within(done, len(offers))
+def _refine(
+    model: Model, offers: Sequence[Offer], chosen: Sequence[Candidate], calibration: "Calibration | str"
+) -> tuple[Mapping[str, tuple[Layer, ...]], "Refinement | None"]:
+    """Return the layers that take each factored site's place, and how they were refined where they were."""
+    chains = {
+        offer.site.name: candidate.layers(model.layer(offer.site), _moments(calibration, offer.site))
+        for offer, candidate in zip(offers, chosen, strict=True)
+        if candidate.form != ORIGINAL
+    }
+    if isinstance(calibration, str) or not chains:
+        return chains, None
+    from worker.engine.calibration.refine import refine
+
+    before = sum(offer.site.macs for offer in offers)
+    refinement = refine(calibration, chains, sum(candidate.macs for candidate in chosen) / before)
+    return refinement.chains, refinement
 
 
 def _require_promised(sites: Sequence[dict[str, Any]], after: Count, allowed: int | None) -> None:
@@ -184,3 +237,10 @@ def _describe_budget(request: Request, allowed: int | None, unchanged: bool) -> 
         "flops": FLOPS_PER_MAC * allowed,
         "note": note,
     }
+
+
+def _describe_calibration(calibration: "Calibration | str", refinement: "Refinement | None") -> dict[str, Any]:
+    if isinstance(calibration, str):
+        return {"kind": "none", "reason": calibration}
+    refined = {} if refinement is None else {"stage": refinement.stage, "held_out_errors": refinement.errors}
+    return {**calibration.account, **refined}

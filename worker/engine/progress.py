@@ -11,10 +11,12 @@ Emit = Callable[[Phase, float], None]
 # Where each phase begins, as a fraction of the whole; roughly as their times are on large models.
 _STARTS: Mapping[Phase, float] = {
     "loading": 0.0,
-    "factoring": 0.1,
+    "measuring": 0.05,
+    "factoring": 0.4,
     "allocating": 0.5,
-    "rewriting": 0.55,
-    "verifying": 0.75,
+    "refining": 0.51,
+    "rewriting": 0.8,
+    "verifying": 0.85,
     "storing": 0.95,
 }
 _ENDS = dict(zip(_STARTS, [*_STARTS.values()][1:], strict=False))

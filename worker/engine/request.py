@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from contract.container import Format
 
-Phase = Literal["loading", "measuring", "factoring", "allocating", "rewriting", "verifying", "storing"]
-PHASES: tuple[Phase, ...] = ("loading", "measuring", "factoring", "allocating", "rewriting", "verifying", "storing")
+Phase = Literal["loading", "measuring", "factoring", "allocating", "refining", "rewriting", "verifying", "storing"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class Request:
     """One compression. Paths are the child's; `flops_budget` and `input_shape` stand as the user wrote them.
 
     `form` admits that form alone; `rank` asks for one rank everywhere (the paper's mode), in the budget's place.
+    `calibration` is `synthetic`, `none`, or `samples`, which are then read from the path in `samples`; `input_range`,
+    `input_mean` and `input_std` say what values the inputs have, as the user wrote them.
     """
 
     model: str
@@ -25,6 +27,11 @@ class Request:
     input_shape: str | None = None
     form: str | None = None
     rank: int | None = None
+    calibration: str = "synthetic"
+    samples: str | None = None
+    input_range: str | None = None
+    input_mean: str | None = None
+    input_std: str | None = None
 
     def to_json(self) -> str:
         """Serialise for the child's command line."""

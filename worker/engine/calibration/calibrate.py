@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from contract.calibration import InputValues
 from worker.engine.calibration.distil import class_scores, distil, statistics_mismatch
 from worker.engine.calibration.execute import execute
 from worker.engine.calibration.inputs import Arrays, Generator
 from worker.engine.calibration.observe import Observation, observe
-from worker.engine.calibration.ranges import Range, by_scores, known_ranges
+from worker.engine.calibration.ranges import Range, by_scores, known_ranges, told_range
 from worker.engine.calibration.subject import Subject, subject
 from worker.engine.calibration.synthetic import dead_leaves, mosaics
 from worker.engine.calibration.walk import Batch
@@ -62,7 +63,7 @@ def calibrate(
     shapes: Mapping[str, tuple[int, ...]],
     convolutions: Mapping[str, Convolution],
     macs: int,
-    told: Range | None,
+    told: InputValues | None,
     samples: Arrays | None,
 ) -> Calibration:
     """Calibrate a model that costs `macs` on inputs of these shapes, at the sites whose geometry is given.
@@ -126,14 +127,14 @@ def _leaves(found: Subject, generator: Generator, ranges: Sequence[Range], count
     return [batch for part in parts for batch in part]
 
 
-def _ranges(found: Subject, told: Range | None) -> tuple[tuple[Range, ...], str]:
+def _ranges(found: Subject, told: InputValues | None) -> tuple[tuple[Range, ...], str]:
     """Return the ranges of values to make inputs in, and in words how they were found.
 
     Raises:
         WeakCalibrationError: in no range does the model give finite numbers.
     """
     if told is not None:
-        return (told,), "told"
+        return (told_range(told, found.images[0].channels),), "told"
     known = known_ranges(found.images[0].channels)
     if all(images.is_whole for images in found.images):
         return known[:1], "the inputs are whole numbers"

@@ -4,7 +4,7 @@ Synthetic images have values around 0 to 1; a `Range` maps them to what the mode
 more accuracy than the wrong images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from contract.calibration import InputValues
 from contract.refusal import Code, Refusal
 
 _COLOURS = 3
@@ -22,7 +23,7 @@ _SHARE_OF_BEST = 0.6
 
 @dataclass(frozen=True)
 class Range:
-    """Maps an image `u` of values 0 to 1 to `(u - mean) / deviation`, channel by channel (or all alike by one number)."""
+    """Maps images `u` of values 0 to 1 to `(u - mean) / deviation`, by one number a channel or one for all."""
 
     name: str
     mean: tuple[float, ...]
@@ -54,30 +55,28 @@ def known_ranges(channels: int) -> tuple[Range, ...]:
     )
 
 
-def told_range(
-    limits: Sequence[float] | None, mean: Sequence[float] | None, deviation: Sequence[float] | None, channels: int
-) -> Range | None:
-    """Return the range that the user told, by its limits or by mean and deviation; None where nothing was told.
+def told_range(told: InputValues, channels: int) -> Range:
+    """Return the range that the user told, for images of so many channels.
 
     Raises:
-        Refusal: `input_range_invalid`, with the field.
+        Refusal: `input_range_invalid` where the numbers do not fit the channels.
 
-    >>> told_range((-1, 1), None, None, 3)
-    Range(name='-1 to 1, as told', mean=(0.5,), deviation=(0.5,))
+    >>> told_range(InputValues((-1, 1), None, None), 3)
+    Range(name='-1 to 1', mean=(0.5,), deviation=(0.5,))
     """
-    if limits is not None:
-        if len(limits) != 2 or not limits[0] < limits[1]:
-            raise _wrong("input_range", "LOW,HIGH with LOW below HIGH", limits)
-        low, high = limits
-        return Range(f"{low:g} to {high:g}, as told", (-low / (high - low),), (1 / (high - low),))
-    if mean is None and deviation is None:
-        return None
-    for field, values in (("input_mean", mean), ("input_std", deviation)):
+    if told.limits is not None:
+        low, high = told.limits
+        return Range(f"{low:g} to {high:g}", (-low / (high - low),), (1 / (high - low),))
+    for field, values in (("input_mean", told.mean), ("input_std", told.deviation)):
         if values is not None and len(values) not in (1, channels):
-            raise _wrong(field, f"one number, or one for each of {channels} channels", values)
-    if deviation is not None and min(deviation) <= 0:
-        raise _wrong("input_std", "positive numbers", deviation)
-    return Range("mean and deviation, as told", tuple(mean or (0.0,)), tuple(deviation or (1.0,)))
+            raise Refusal(
+                Code.INPUT_RANGE_INVALID,
+                f"the model's images have {channels} channels",
+                field=field,
+                expected=f"one number, or one for each of {channels} channels",
+                got=f"{len(values)} numbers",
+            )
+    return Range("mean and deviation", told.mean or (0.0,), told.deviation or (1.0,))
 
 
 def by_scores(scores: Mapping[Range, Tensor]) -> tuple[Range, ...]:
@@ -101,13 +100,3 @@ def _mutual_information(scores: Tensor) -> float:
 def _entropy(probabilities: Tensor) -> Tensor:
     entropy: Tensor = torch.special.entr(probabilities).sum(-1)
     return entropy
-
-
-def _wrong(field: str, expected: str, got: Sequence[float]) -> Refusal:
-    return Refusal(
-        Code.INPUT_RANGE_INVALID,
-        "the range of the model's input values cannot be read",
-        field=field,
-        expected=expected,
-        got=",".join(f"{value:g}" for value in got)[:80],
-    )

@@ -9,7 +9,7 @@ Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classif
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch

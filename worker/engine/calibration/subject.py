@@ -51,7 +51,7 @@ class Subject:
 
     @property
     def gradient_input(self) -> str | None:
-        """The input whose images can be changed little by little: the only one that takes images, if not whole numbers."""
+        """The input whose images can be changed little by little: the only one, if it takes no whole numbers."""
         return self.images[0].name if len(self.images) == 1 and not self.images[0].is_whole else None
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from worker.engine.calibration.execute import execute
 from worker.engine.calibration.refit import Chains
 from worker.engine.calibration.walk import Batch
-from worker.engine.convolution import Layer
+from worker.engine.convolution import Array, Layer
 from worker.engine.patches import convolve
 from worker.engine.program import Program, Step
 
@@ -82,10 +82,8 @@ class _Chain:
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
-        self._weights = [torch.tensor(layer.weight, requires_grad=True) for layer in layers]
-        self._biases = [
-            None if layer.bias is None else torch.tensor(layer.bias, requires_grad=True) for layer in layers
-        ]
+        self._weights = [_trainable(layer.weight) for layer in layers]
+        self._biases = [None if layer.bias is None else _trainable(layer.bias) for layer in layers]
 
     def __call__(self, x: Tensor) -> Tensor:
         for layer, weight, bias in zip(self._layers, self._weights, self._biases, strict=True):
@@ -101,3 +99,6 @@ class _Chain:
             for layer, weight, bias in zip(self._layers, self._weights, self._biases, strict=True)
         )
 
+
+def _trainable(values: Array) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, requires_grad=True)

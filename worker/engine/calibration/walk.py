@@ -26,7 +26,8 @@ class Walk:
 
     def steps(self) -> Iterator[Step]:
         """Yield each step; before the next is asked for, `give` must have been called."""
-        for self._position, step in enumerate(self._program.steps):
+        for position, step in enumerate(self._program.steps):
+            self._position = position
             yield step
 
     def take(self, step: Step) -> list[list[Any]]:
