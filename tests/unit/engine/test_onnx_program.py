@@ -204,7 +204,7 @@ def windows(draw):
     return operator, attributes, (draw(st.integers(1, 2)), 4, *size)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(windows())
 def test_windows_move_as_in_the_runtime(tmp_path_factory, found):
     operator, attributes, shape = found
@@ -235,7 +235,8 @@ def test_windows_move_as_in_the_runtime(tmp_path_factory, found):
 @st.composite
 def resizings(draw):
     attributes = {"mode": draw(st.sampled_from(["nearest", "linear", "cubic"]))}
-    coordinates = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"]
+    coordinates = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
+    coordinates += [] if attributes["mode"] == "nearest" else ["half_pixel_symmetric"]
     attributes["coordinate_transformation_mode"] = draw(st.sampled_from(coordinates))
     if attributes["mode"] == "nearest":
         rules = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
@@ -251,7 +252,7 @@ def resizings(draw):
     return attributes, size, "scales", [1.0, 1.0, *factors]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(resizings())
 def test_resizes_as_the_runtime(tmp_path_factory, found):
     attributes, size, by, target = found

@@ -26,6 +26,8 @@ def _resize(operator: Operator) -> Function:
     mode = operator.get("mode", "nearest")
     coordinates = operator.get("coordinate_transformation_mode", "half_pixel")
     operator.require(mode in ("nearest", *_STEPS) and coordinates in _COORDINATES)
+    # Where the runtime's last bit decides which of two neighbours is nearer, it has to be asked.
+    operator.require(mode != "nearest" or coordinates != "half_pixel_symmetric")
     operator.require(not operator.get("antialias", 0))
     operator.require(operator.get("keep_aspect_ratio_policy", "stretch") == "stretch")
     operator.require_floats()
@@ -88,10 +90,10 @@ def _places(coordinates: str, size: int, wanted: int, factor: float) -> Tensor:
         return place / factor
     if coordinates == "pytorch_half_pixel" and wanted == 1:
         return torch.zeros(1)
-    place = (place + 0.5) / factor - 0.5
+    place = (place + 0.5) / factor
     if coordinates == "half_pixel_symmetric":
-        place = place + size / 2 * (1 - wanted / (factor * size))
-    return place
+        place = size / 2 * (1 - wanted / (torch.tensor(factor) * size)) + place
+    return place - 0.5
 
 
 def _linear(x: Tensor, axis: int, places: Tensor) -> Tensor:
