@@ -196,6 +196,24 @@ class WritesPieces(nn.Module):
         return y, a, b, pieces[0], pieces[1]
 
 
+class Leaves(nn.Module):
+    """Returns from inside a branch, and writes into what dropout hands on."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout()
+
+    def forward(self, x) -> Tuple[Tensor, Tensor]:  # noqa: UP006
+        y = x + 1
+        z = self.drop(y)
+        z[0] = 0
+        if bool(x.sum() > 0):
+            return y, z
+        if bool(x.sum() < -1):
+            return z * 2, y - 1
+        return z - 1, y
+
+
 class Noise(nn.Module):
     def forward(self, x):
         return x + torch.rand(4)
@@ -284,6 +302,7 @@ def check(tmp_path, module, how, *inputs, others=()):
         (Writes, (4, 3, 6)),
         (WritesPieces, (4, 3)),
         (WritesInBranch, (3, 4)),
+        (Leaves, (3, 4)),
     ],
 )
 def test_a_program_computes_what_the_module_does(tmp_path, module, shape, how):

@@ -34,7 +34,7 @@ def read(forward: Scope, sites: Mapping[Identity, str], inputs: Sequence[str]) -
     """Read the graph of a forward method, which stays as it is; `sites` are the names of the sites by identity.
 
     Weights share memory with the module. Those in half precision become float32, and so does what the graph converts
-    to half precision; inputs are to be given accordingly.
+    to half precision; inputs are to be given accordingly. What a module writes into its own buffers lasts for one run.
 
     Raises:
         NoProgramError: code that is no operator of torch's own, state that is kept from one call to the next, or

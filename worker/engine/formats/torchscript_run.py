@@ -176,8 +176,7 @@ def _function(node: Node, values: Sequence[Value], returned: Sequence[int]) -> C
     graph = _C.Graph()
     inner: dict[int, Value] = {}
     for value in values:
-        inner[value.unique()] = graph.addInput()
-        inner[value.unique()].setType(value.type())
+        inner[value.unique()] = _input(graph, value.type())
     clone = graph.insertNode(graph.createClone(node, lambda value: inner[value.unique()]))
     outputs = [*clone.outputs(), *(inner[values[index].unique()] for index in returned)]
     packed = graph.insertNode(graph.create("prim::TupleConstruct", outputs, 1)).output()
@@ -191,6 +190,18 @@ def _function(node: Node, values: Sequence[Value], returned: Sequence[int]) -> C
         return found
 
     return call
+
+
+def _input(graph: Any, kind: Any) -> Value:  # noqa: ANN401 - not in torch's stubs
+    """Add an input; what a branch that was not taken would have given is None, whatever its type."""
+    value = graph.addInput()
+    if kind.kind() in ("NoneType", "OptionalType"):
+        value.setType(kind)
+        return value  # type: ignore[no-any-return]  # as above
+    value.setType(_C.OptionalType(kind))
+    cast = graph.insertNode(graph.create("prim::unchecked_cast", [value], 1)).output()
+    cast.setType(kind)
+    return cast  # type: ignore[no-any-return]  # as above
 
 
 def _places(node: Node, values: Sequence[Value]) -> tuple[int, ...]:
