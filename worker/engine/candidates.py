@@ -11,6 +11,8 @@ from worker.engine.moments import Moments, unknown
 
 ORIGINAL = "original"
 """The form of a site that is left as it is."""
+_DEAREST = 0.9
+"""The largest share of the original's cost at which several layers are worth having in its place."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def require_form(form: str | None, rank: int | None) -> None:
 
 
 def offer_all(model: Model, site: Site, form: str | None, moments: Moments | None = None) -> Offer:
-    """Offer a site's every form (or the one that is named) at the ranks that cost less than the original.
+    """Offer a site's every form (or the one that is named) at the ranks that cost markedly less than the original.
 
     Without the moments of the site's inputs the weights count alone. Candidates that cost no less than another and are
     no nearer are left out.
@@ -83,7 +85,7 @@ def offer_all(model: Model, site: Site, form: str | None, moments: Moments | Non
     target = _target(model.layer(site), moments)
     found = [candidate for each in _factorisations(site, names) for candidate in _cheaper(site, each, target)]
     kept = _worthwhile(found)
-    return Offer(site, (_original(site), *kept), None if kept else "no rank costs less than the original")
+    return Offer(site, (_original(site), *kept), None if kept else "no rank costs markedly less than the original")
 
 
 def offer_rank(model: Model, site: Site, form: str, rank: int, moments: Moments | None = None) -> Offer:
@@ -137,9 +139,9 @@ def _factorisations(site: Site, names: Iterable[str]) -> Iterator[Factorisation]
 
 
 def _cheaper(site: Site, factorisation: Factorisation, target: Target) -> list[Candidate]:
-    """Return the candidates of one factorisation that cost less than the original."""
+    """Return the candidates of one factorisation that cost markedly less than the original."""
     costs = {rank: _priced(site, factorisation, rank) for rank in factorisation.ranks}
-    ranks = [rank for rank, macs in costs.items() if macs < site.macs]
+    ranks = [rank for rank, macs in costs.items() if macs <= _DEAREST * site.macs]
     errors = factorisation.errors(target, ranks)
     return [
         Candidate(costs[rank], float(error), factorisation, rank) for rank, error in zip(ranks, errors, strict=True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from worker.engine.convolution import Convolution, Layer
+from worker.engine.convolution import Convolution, Layer, chain_macs
 from worker.engine.decompose import FORMS, Target
 from worker.engine.moments import Moments, unknown
 
@@ -155,3 +155,138 @@ def test_errors_are_those_of_the_layers_and_fall_with_the_rank(layer, known):
             assert error == pytest.approx(lost / target.energy, abs=1e-7)
         if isinstance(ranks[0], int):
             assert (np.diff(errors) <= 1e-12).all()
+
+
+def random_layer(n=12, c=8, kernel=(3, 3), groups=1, seed=0):
+    axes = len(kernel)
+    geometry = Convolution((n, c // groups, *kernel), (1,) * axes, ((1, 1),) * axes, (1,) * axes, groups)
+    return Layer(geometry, np.random.default_rng(seed).standard_normal(geometry.weight_shape), None)
+
+
+def every(layer):
+    """Every factorisation of a layer at some ranks."""
+    for each in factorisations(layer.convolution):
+        for rank in some_ranks(each):
+            yield each, rank
+
+
+EXAMPLES = [
+    random_layer(),
+    random_layer(5, 9, (3, 3)),
+    random_layer(12, 8, (3, 2), groups=2),
+    random_layer(6, 5, (4,)),
+    random_layer(4, 3, (2, 3, 2)),
+    random_layer(9, 7, (1, 1)),
+    random_layer(6, 6, (3, 3), groups=6),
+]
+
+
+@pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape))
+def test_an_identity_covariance_is_knowing_nothing(layer, monkeypatch):
+    monkeypatch.setattr("worker.engine.decompose.target.FLOOR", 1e-15)
+    nothing = unknown(layer.convolution)
+    groups, m = nothing.mean.shape
+    identity = Moments(nothing.mean, np.tile(np.eye(m), (groups, 1, 1)))
+    plain, known = Target.of(layer, nothing), Target.of(layer, identity)
+    for each, rank in every(layer):
+        assert each.errors(known, [rank])[0] == pytest.approx(each.errors(plain, [rank])[0], abs=1e-9)
+        ours, theirs = (weight_of(each.layers(target, rank), layer.convolution) for target in (plain, known))
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape))
+def test_knowing_the_inputs_never_makes_their_error_larger(layer):
+    """The fit under the covariance against the factors of the weights alone, judged by the same outputs."""
+    moments = measured(layer.convolution, inputs(layer, batch=20))
+    plain, target = Target.of(layer, unknown(layer.convolution)), Target.of(layer, moments)
+    for each in factorisations(layer.convolution):
+        ranks = some_ranks(each)
+        blind = []
+        for rank in ranks:
+            difference = weight_of(each.layers(plain, rank), layer.convolution) - weight_of([layer], layer.convolution)
+            blind.append((difference @ target.covariance * difference).sum() / target.energy)
+        assert each.errors(target, ranks).sum() <= sum(blind) + 1e-9
+
+
+@pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape))
+@pytest.mark.parametrize("ruin", ["dead channel", "few patches", "constant", "zero weight", "twin filters"])
+def test_singular_inputs_and_weights_give_finite_factors(layer, ruin):
+    x = inputs(layer, batch=8)
+    weight = layer.weight.copy()
+    if ruin == "dead channel":
+        x[:, 0] = 0
+    elif ruin == "constant":
+        x[:] = 0.5
+    elif ruin == "zero weight":
+        weight[:] = 0
+    elif ruin == "twin filters":
+        weight[1:] = weight[:1]
+    layer = replace(layer, weight=weight)
+    moments = measured(replace(layer.convolution, padding=((0, 0),) * len(layer.convolution.kernel)), x)
+    if ruin == "few patches":
+        few = np.random.default_rng(0).standard_normal((*moments.mean.shape, 2))
+        moments = Moments(moments.mean, few @ few.swapaxes(-1, -2))
+    target = Target.of(layer, moments)
+    for each, rank in every(layer):
+        [error] = each.errors(target, [rank])
+        assert 0 <= error <= 1
+        made = each.layers(target, rank)
+        assert all(np.isfinite(part.weight).all() for part in made)
+        assert np.isfinite(made[-1].bias).all()
+        difference = weight_of(made, layer.convolution) - weight_of([layer], layer.convolution)
+        assert np.abs(difference).max() <= 20 * np.abs(layer.weight).max()
+        if rank == each.ranks[-1]:
+            np.testing.assert_allclose(difference, 0, atol=1e-6)
+
+
+def test_a_bias_is_made_only_where_the_inputs_have_a_mean():
+    layer = random_layer()
+    for each, rank in every(layer):
+        assert each.layers(Target.of(layer, unknown(layer.convolution)), rank)[-1].bias is None
+        *others, last = each.layers(Target.of(layer, measured(layer.convolution, inputs(layer))), rank)
+        assert last.bias.shape == (12,)
+        assert all(part.bias is None for part in others)
+
+
+GEOMETRY = Convolution((8, 16, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("form", "variant", "rank", "cost"),
+    [
+        ("dac", None, 2, 10 * 12 * (16 * 2 * 9 + 8 * 32)),
+        ("grouped", "4 groups", 3, 10 * 12 * 3 * (16 * 9 + 4 * 8)),
+        ("spatial", "3x1 then 1x3", 5, 10 * 24 * 5 * 16 * 3 + 10 * 12 * 5 * 8 * 3),
+        ("spatial", "1x3 then 3x1", 5, 20 * 12 * 5 * 16 * 3 + 10 * 12 * 5 * 8 * 3),
+        ("tucker2", None, (4, 5), 20 * 24 * 16 * 4 + 10 * 12 * (4 * 5 * 9 + 5 * 8)),
+    ],
+)
+def test_the_cost_is_the_formulas(form, variant, rank, cost):
+    [each] = [each for each in factorisations(GEOMETRY, form) if each.variant == variant]
+    assert chain_macs(each.convolutions(rank), (20, 24)) == cost
+
+
+def test_pointwise_first_and_low_rank_cost_what_their_formulas_say():
+    wide = Convolution((4, 16, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    [each] = factorisations(wide, "pointwise-first")
+    assert chain_macs(each.convolutions(2), (5, 6)) == 30 * 4 * 2 * (16 + 9)
+    [each] = factorisations(Convolution((10, 64), (), (), ()), "low-rank")
+    assert chain_macs(each.convolutions(7), ()) == 7 * (64 + 10)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "applies"),
+    [
+        (Convolution((8, 4, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), {"dac", "grouped", "spatial", "tucker2"}),
+        (Convolution((4, 8, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), {*FORMS} - {"low-rank"}),
+        (Convolution((8, 4, 3), (1,), ((1, 1),), (1,)), {"dac", "grouped", "tucker2"}),
+        (Convolution((8, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), groups=8), {"spatial"}),
+        (Convolution((8, 1, 3), (1,), ((1, 1),), (1,), groups=8), set()),
+        (Convolution((8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1)), {"low-rank"}),
+        (Convolution((8, 4), (), (), ()), {"low-rank"}),
+        (Convolution((8, 1, 5, 5), (1, 1), ((0, 0),) * 2, (1, 1)), {"dac", "spatial"}),
+        (Convolution((8, 4, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), transposed=True), set()),
+    ],
+)
+def test_which_forms_apply(convolution, applies):
+    assert {name for name, form in FORMS.items() if form.why_not(convolution) is None} == applies

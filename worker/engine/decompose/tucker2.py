@@ -17,7 +17,9 @@ from worker.engine.decompose.target import Target
 from worker.engine.decompose.two_layers import pointwise
 
 _INPUT_STEPS, _OUTPUT_STEPS = 12, 24
-"""How many ranks of either side are on offer."""
+"""How many ranks of either side are looked at."""
+_LOPSIDED = 2
+"""How far apart the two sides' shares of their channels may be: one side alone is what other forms reduce for less."""
 
 
 def why_not_tucker2(convolution: Convolution) -> str | None:
@@ -68,19 +70,21 @@ def tucker2(convolution: Convolution) -> tuple[Factorisation, ...]:
         )
         return first, middle, replace(final, bias=target.bias(outputs))
 
-    ranks = [(r1, r2) for r1 in _steps(exact[0], _INPUT_STEPS) for r2 in _steps(exact[1], _OUTPUT_STEPS)]
-    return (Factorisation("tucker2", None, ranks, convolutions, errors, layers),)
+    return (Factorisation("tucker2", None, [*_inexact_ranks(*exact), exact], convolutions, errors, layers),)
 
 
 def _errors(dealt: blocks.Blocks, input_ranks: Sequence[int]) -> dict[int, Array]:
-    """Return, by r1, the errors of every r2 from 1 to n."""
-    _, n, count, _ = dealt.weight.shape
-    white = blocks.responses(dealt, blocks.leading_rows(*blocks.own(dealt), max(input_ranks)))
-    found = {}
+    """Return, by r1, which come in ascending order, the errors of every r2 from 1 to n."""
+    groups, n, count, _ = dealt.weight.shape
+    white = blocks.responses(dealt, blocks.leading_rows(*blocks.own(dealt), input_ranks[-1]))
+    outputs = np.zeros((groups, n, n))  # the covariance of what the leading rows make of the outputs
+    found, behind = {}, 0
     for r1 in input_ranks:
-        values = blocks.spectrum(white[..., : r1 * count], None).sum(axis=0).cumsum()
-        explained = np.append(values, np.full(n - len(values), values[-1]))
-        found[r1] = dealt.target.relative(explained)
+        more = white[..., behind * count : r1 * count]
+        outputs += more @ more.swapaxes(-1, -2)
+        behind = r1
+        strengths = np.maximum(np.linalg.eigvalsh(outputs)[:, ::-1], 0).sum(axis=0)
+        found[r1] = dealt.target.relative(strengths.cumsum())
     return found
 
 
@@ -97,6 +101,16 @@ def _factors(dealt: blocks.Blocks, r1: int, r2: int) -> tuple[Array, Array, Arra
 
 def _dealt(target: Target) -> blocks.Blocks:
     return blocks.offset_blocks(target, range(len(target.layer.convolution.kernel)))
+
+
+def _inexact_ranks(highest1: int, highest2: int) -> list[tuple[int, int]]:
+    return [
+        (r1, r2)
+        for r1 in _steps(highest1, _INPUT_STEPS)
+        for r2 in _steps(highest2, _OUTPUT_STEPS)
+        if r1 < highest1 and r2 < highest2
+        if r1 * highest2 <= _LOPSIDED * r2 * highest1 and r2 * highest1 <= _LOPSIDED * r1 * highest2
+    ]
 
 
 def _steps(highest: int, number: int) -> list[int]:
