@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from worker.engine.convolution import Convolution, Layer
+from worker.engine.decompose import FORMS, Target
+from worker.engine.moments import unknown
 
 
 def split_exactly(layer):
@@ -61,3 +63,12 @@ def _split_linear(layer):
 def _pointwise(weight, groups):
     axes = weight.ndim - 2
     return Convolution(weight.shape, (1,) * axes, ((0, 0),) * axes, (1,) * axes, groups)
+
+
+def in_form(form, layer):
+    """The form's last variant at its highest rank; the layer itself where the form does not apply."""
+    why_not, factorisations = FORMS[form]
+    if why_not(layer.convolution) is not None:
+        return [layer]
+    each = factorisations(layer.convolution)[-1]
+    return list(each.layers(Target.of(layer, unknown(layer.convolution)), each.ranks[-1]))

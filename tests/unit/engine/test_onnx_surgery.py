@@ -1,16 +1,18 @@
 """Whatever the geometry, a convolution replaced by what equals it leaves the model's outputs as they were."""
 
+from functools import partial
 from math import prod
 
 import numpy as np
 import onnx
 import pytest
-from chains import split_exactly, with_bias
+from chains import in_form, split_exactly, with_bias
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx_text import distance, model, outputs, written
 
+from worker.engine.decompose import FORMS
 from worker.engine.formats import open_model
 
 TOLERANCE = 1e-5
@@ -95,9 +97,13 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("surgery")
 
 
-@pytest.mark.parametrize("make", [lambda layer: [layer], split_exactly], ids=["itself", "split"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda layer: [layer], split_exactly, *(partial(in_form, form) for form in FORMS)],
+    ids=["itself", "split", *FORMS],
+)
 @given(case=convolutions(), constant_nodes=st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_what_equals_a_convolution_gives_its_outputs(folder, make, case, constant_nodes):
     _, weight_shape, shape, _ = case
     path = written(folder, single(*case, constant_nodes))

@@ -57,6 +57,31 @@ def test_at_full_rank_the_outputs_are_the_originals(tmp_path, name):
     assert {site["form"] for site in report["sites"]} == {"dac", "original"}
 
 
+@pytest.mark.parametrize("name", ["residual.onnx", "residual.traced.pt"])
+@pytest.mark.parametrize("form", ["grouped", "spatial", "tucker2", "low-rank"])
+def test_each_form_at_full_rank_gives_the_originals_outputs(tmp_path, name, form):
+    output, report, _ = run(tmp_path, name, form=form, rank=1000)
+    images = split()[1][0][:64]
+    expected, found = scores(MODELS / name, images), scores(output, images)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert {site["form"] for site in report["sites"]} == {form, "original"}
+
+
+@pytest.mark.parametrize("name", ["batchnorm.onnx", "batchnorm.traced.pt"])
+@pytest.mark.parametrize("form", ["grouped", "spatial", "tucker2"])
+def test_each_form_alone_meets_a_budget_and_tells_its_layers(tmp_path, name, form):
+    output, report, _ = run(tmp_path, name, form=form, flops_budget="0.7")
+    assert report["after"]["macs"] <= 0.7 * report["before"]["macs"]
+    assert accuracy(output) >= accuracy(MODELS / name) - 0.02
+    factored = [site for site in report["sites"] if site["form"] == form]
+    assert factored
+    for site in factored:
+        n, c = site["weight_shape"][:2]
+        first, *_, last = site["layers"]
+        assert (first[1] * (c // first[1]), last[0]) == (c, n)
+        assert (site["variant"] is None) == (form == "tucker2")
+
+
 @pytest.mark.parametrize("name", ["residual.onnx", "residual.scripted.pt"])
 @pytest.mark.parametrize("budget", ["0.9", "62.5%", "0.31", "5M", "1.2 MMACs"])
 def test_the_report_adds_up_and_keeps_the_budget(tmp_path, name, budget):
