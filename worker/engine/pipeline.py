@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from contract.budget import parse_budget
 from contract.calibration import parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
@@ -15,7 +18,7 @@ from worker.engine.allocate import BudgetUnreachableError, Option, allocate
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only, require_form
 from worker.engine.convolution import Layer
 from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, Model, Site, open_model
+from worker.engine.formats import Count, Model, Site, TensorSpec, open_model
 from worker.engine.moments import Moments
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
@@ -25,6 +28,11 @@ from worker.engine.verify import compare, measure
 if TYPE_CHECKING:
     from worker.engine.calibration.calibrate import Calibration
     from worker.engine.calibration.refine import Refinement
+
+
+_MOST_COMPARED = 64
+_COMPARING_WORK = 200_000_000_000
+"""Multiply-accumulates that the comparison of two models may take each, but for one run at least."""
 
 
 def compress(request: Request, emit: Emit) -> None:
@@ -50,7 +58,8 @@ def compress(request: Request, emit: Emit) -> None:
     progress.enter("factoring")
     offers = _offer(request, model, before, unchanged, calibration, progress)
     progress.enter("allocating")
-    chosen = _allocate(offers, allowed)
+    weights = _sensitivities(model, offers, calibration)
+    chosen = _allocate(offers, weights, allowed)
     progress.enter("refining")
     chains, refinement = _refine(model, offers, chosen, calibration)
 
@@ -71,7 +80,7 @@ def compress(request: Request, emit: Emit) -> None:
     _require_promised(sites, after, allowed)
     parameters_after = artifact.parameters
     del artifact
-    inputs = random_inputs(specs, shapes)
+    inputs = _fresh_inputs(calibration, specs, shapes, before.macs)
     original = measure(request.format, source, inputs)
     progress.within(1, 2)
     compressed = measure(request.format, output, inputs)
@@ -90,7 +99,9 @@ def compress(request: Request, emit: Emit) -> None:
         "sites": sites,
         "uncounted": dict(sorted(before.uncounted.items())),
         "calibration": _describe_calibration(calibration, refinement),
-        "verification": report.describe_comparison(comparison),
+        "verification": report.describe_comparison(
+            comparison, len(inputs), calibration if isinstance(calibration, str) else None
+        ),
         "engine": report.describe_engine(request.format, progress.seconds),
     }
     Path(request.report).write_text(json.dumps(account, indent=1, allow_nan=False))
@@ -179,10 +190,27 @@ def _offer(
     return offers
 
 
-def _allocate(offers: Sequence[Offer], allowed: int | None) -> list[Candidate]:
+def _sensitivities(model: Model, offers: Sequence[Offer], calibration: "Calibration | str") -> Mapping[str, float]:
+    """Return what share of a site's error arrives at the outputs; nothing where the model was not calibrated."""
+    if isinstance(calibration, str):
+        return {}
+    from worker.engine.calibration.sensitivity import sensitivities, trials
+
+    tried = {
+        offer.site.name: trials(offer, model.layer(offer.site), _moments(calibration, offer.site))
+        for offer in offers
+        if len(offer.candidates) > 1
+    }
+    return sensitivities(calibration, tried)
+
+
+def _allocate(offers: Sequence[Offer], weights: Mapping[str, float], allowed: int | None) -> list[Candidate]:
     if allowed is None:  # one rank everywhere: each offer has the original and that rank at most
         return [offer.candidates[-1] for offer in offers]
-    options = [[Option(candidate.macs, candidate.error) for candidate in offer.candidates] for offer in offers]
+    options = [
+        [Option(candidate.macs, candidate.error * weights.get(offer.site.name, 1.0)) for candidate in offer.candidates]
+        for offer in offers
+    ]
     total = sum(offer.site.macs for offer in offers)
     try:
         choices = allocate(options, allowed)
@@ -210,8 +238,7 @@ def _refine(
         return chains, None
     from worker.engine.calibration.refine import refine
 
-    before = sum(offer.site.macs for offer in offers)
-    refinement = refine(calibration, chains, sum(candidate.macs for candidate in chosen) / before)
+    refinement = refine(calibration, chains)
     return refinement.chains, refinement
 
 
@@ -239,8 +266,25 @@ def _describe_budget(request: Request, allowed: int | None, unchanged: bool) -> 
     }
 
 
+def _fresh_inputs(
+    calibration: "Calibration | str", specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]], macs: int
+) -> list[dict[str, NDArray[np.generic]]]:
+    """Return inputs that nothing was fitted on: those of the calibration, or white noise where there is none."""
+    if isinstance(calibration, str):
+        return [random_inputs(specs, shapes)]
+    most = max(1, min(_MOST_COMPARED, _COMPARING_WORK // max(macs, 1)))
+    return calibration.fresh_inputs(specs, shapes, most)
+
+
 def _describe_calibration(calibration: "Calibration | str", refinement: "Refinement | None") -> dict[str, Any]:
     if isinstance(calibration, str):
         return {"kind": "none", "reason": calibration}
-    refined = {} if refinement is None else {"stage": refinement.stage, "held_out_errors": refinement.errors}
+    refined = (
+        {}
+        if refinement is None
+        else {
+            "refitted": refinement.refitted,
+            "held_out_error": {"closed_form": refinement.error_before, "refitted": refinement.error_after},
+        }
+    )
     return {**calibration.account, **refined}

@@ -93,11 +93,13 @@ def describe_engine(model_format: Format, seconds: Mapping[str, float]) -> dict[
     }
 
 
-def describe_comparison(comparison: Comparison) -> dict[str, Any]:
-    """Return how the artifact, loaded from its file, compared with the original on the same inputs."""
+def describe_comparison(comparison: Comparison, count: int, uncalibrated: str | None) -> dict[str, Any]:
+    """Return how the artifact, loaded from its file, compared with the original on the same fresh inputs."""
     return {
-        "inputs": "standard normal, seed 0",
+        "inputs": "synthetic, of another kind than was calibrated on" if uncalibrated is None else "standard normal",
+        "runs": count,
         "outputs": list(comparison.outputs),
         "relative_error": comparison.relative_error,
+        "agreement": comparison.agreement,
         "finite": comparison.finite,
     }

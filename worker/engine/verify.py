@@ -1,7 +1,7 @@
 """The compressed model against the original, both loaded from their files and run on the same inputs."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,17 +23,18 @@ _FEWEST_RUNS, _MOST_SECONDS = 3, 20.0
 class Measurement:
     """What a model gave on the inputs, and the median time of one run on one thread, in milliseconds."""
 
-    outputs: Outputs
+    outputs: tuple[Outputs, ...]
     latency_ms: float
 
 
-def measure(model_format: Format, path: Path, inputs: Inputs) -> Measurement:
-    """Load a model from its file, run it on the inputs and time it; the model is dropped again.
+def measure(model_format: Format, path: Path, samples: Sequence[Inputs]) -> Measurement:
+    """Load a model from its file, run it on several inputs and time it on the first; the model is dropped again.
 
     Timed are 3 to 15 runs after the first, fewer where one takes long.
     """
     run = load_runner(model_format, path)
-    outputs = run(inputs)
+    outputs = tuple(run(inputs) for inputs in samples)
+    inputs = samples[0]
     seconds: list[float] = []
     while not _enough(seconds):
         start = time.perf_counter()
@@ -54,41 +55,68 @@ class Comparison:
     """How far the compressed model's outputs are from the original's.
 
     `relative_error` is `||y - y'|| / ||y||` over all floating-point outputs together; None where the original gives
-    nothing finite to compare with.
+    nothing finite to compare with. `agreement` is the share of inputs to which both give the same class; None where
+    the model is no classifier.
     """
 
     outputs: tuple[str, ...]
     relative_error: float | None
+    agreement: float | None
     finite: bool
 
 
-def compare(original: Outputs, compressed: Outputs) -> Comparison:
+def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comparison:
     """Compare outputs, which must agree in names, shapes and dtypes, and be finite where the original's are.
 
     Raises:
         Refusal: `verification_failed`, with the first output that differs.
 
-    >>> compare({"y": np.array([3.0, 4.0])}, {"y": np.array([3.0, 4.5])}).relative_error
+    >>> compare([{"y": np.array([3.0, 4.0])}], [{"y": np.array([3.0, 4.5])}]).relative_error
     0.1
     """
-    if list(original) != list(compressed):
-        raise _differs("names", list(original), list(compressed))
     difference = energy = 0.0
     finite = True
-    for name, expected in original.items():
-        got = compressed[name]
-        if (expected.shape, expected.dtype) != (got.shape, got.dtype):
-            raise _differs(f"shape and dtype of {name}", _describe(expected), _describe(got))
-        if not np.issubdtype(expected.dtype, np.inexact):
-            continue
-        expected64, got64 = expected.astype(np.float64), got.astype(np.float64)
-        usable = np.isfinite(expected64)
-        finite &= bool(usable.all())
-        if not np.isfinite(got64[usable]).all():
-            raise _differs(f"values of {name}", "finite", "NaN or infinity")
-        difference += float(((expected64 - got64)[usable] ** 2).sum())
-        energy += float((expected64[usable] ** 2).sum())
-    return Comparison(tuple(original), float(np.sqrt(difference / energy)) if energy > 0 else None, finite)
+    for original, other in zip(originals, compressed, strict=True):
+        if list(original) != list(other):
+            raise _differs("names", list(original), list(other))
+        for name, expected in original.items():
+            got = other[name]
+            if (expected.shape, expected.dtype) != (got.shape, got.dtype):
+                raise _differs(f"shape and dtype of {name}", _describe(expected), _describe(got))
+            if not np.issubdtype(expected.dtype, np.inexact):
+                continue
+            expected64, got64 = expected.astype(np.float64), got.astype(np.float64)
+            usable = np.isfinite(expected64)
+            finite &= bool(usable.all())
+            if not np.isfinite(got64[usable]).all():
+                raise _differs(f"values of {name}", "finite", "NaN or infinity")
+            difference += float(((expected64 - got64)[usable] ** 2).sum())
+            energy += float((expected64[usable] ** 2).sum())
+    relative = float(np.sqrt(difference / energy)) if energy > 0 else None
+    return Comparison(tuple(originals[0]), relative, _agreement(originals, compressed), finite)
+
+
+def _agreement(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> float | None:
+    """Return how often the largest number stands in the same place, where there is one vector of scores an input."""
+    pairs = [
+        (next(iter(original.values())), next(iter(other.values())))
+        for original, other in zip(originals, compressed, strict=True)
+        if len(original) == 1
+    ]
+    tables = [(a.reshape(len(a), -1), b.reshape(len(b), -1)) for a, b in pairs if _is_scores(a)]
+    if len(tables) < len(originals):
+        return None
+    return float(np.mean(np.concatenate([a.argmax(1) == b.argmax(1) for a, b in tables])))
+
+
+def _is_scores(output: NDArray[np.generic]) -> bool:
+    """Whether it is one vector of two or more numbers a sample."""
+    return (
+        output.ndim > 1
+        and np.issubdtype(output.dtype, np.floating)
+        and output.size == output.shape[0] * max(output.shape[1:])
+        and output.size >= 2 * output.shape[0]
+    )
 
 
 def _describe(array: NDArray[np.generic]) -> str:

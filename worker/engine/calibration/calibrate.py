@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from contract.calibration import InputValues
@@ -20,7 +22,7 @@ from worker.engine.calibration.subject import Subject, subject
 from worker.engine.calibration.synthetic import dead_leaves, mosaics
 from worker.engine.calibration.walk import Batch
 from worker.engine.convolution import Convolution
-from worker.engine.formats import Model
+from worker.engine.formats import Model, TensorSpec
 from worker.engine.program import NoProgramError, Program
 
 MOST_WORK = 2_000_000_000_000
@@ -55,7 +57,24 @@ class Calibration:
     fresh: tuple[Batch, ...]
     observation: Observation
     sample_macs: int
+    batch: int
     account: Mapping[str, Any]
+
+    def fresh_inputs(
+        self, specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]], most: int
+    ) -> list[dict[str, NDArray[np.generic]]]:
+        """Return fresh inputs as a caller passes them, of these shapes: at most so many runs of the model."""
+        found: list[dict[str, NDArray[np.generic]]] = []
+        for batch in self.fresh:
+            runs = max(len(batch[spec.name]) // max(shapes[spec.name][0], 1) for spec in specs if shapes[spec.name])
+            for at in range(runs):
+                found.append({spec.name: _piece(batch[spec.name], shapes[spec.name], at, spec) for spec in specs})
+        return found[:most]
+
+
+def _piece(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> NDArray[np.generic]:
+    whole = tensor if tensor.shape == shape else tensor[at * shape[0] : (at + 1) * shape[0]]
+    return np.ascontiguousarray(whole.numpy(), np.dtype(spec.dtype))
 
 
 def calibrate(
@@ -103,7 +122,9 @@ def calibrate(
         twin = _has_norms(found.program)
         batches, observation = _until_converged(found, ranges, convolutions, twin)
         account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": twin}
-    return Calibration(found.program, tuple(batches), tuple(held_out), tuple(fresh), observation, sample_macs, account)
+    return Calibration(
+        found.program, tuple(batches), tuple(held_out), tuple(fresh), observation, sample_macs, found.batch, account
+    )
 
 
 def _sample_macs(found: Subject, macs: int, shapes: Mapping[str, tuple[int, ...]]) -> int:

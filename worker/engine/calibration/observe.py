@@ -18,9 +18,11 @@ from worker.engine.moments import Moments
 from worker.engine.patches import rows
 from worker.engine.program import Norm, Program, Step
 
-_ROWS_PER_NUMBER = 12
-_FEWEST_ROWS = 8192
-"""Of a site's patches, so many are measured for each of the m numbers in a patch, or at least so many in all."""
+_MOST_ROWS = 65536
+_ROW_WORK = 20_000_000_000
+_FEWEST_ROWS_PER_NUMBER = 2
+"""Of a site's patches of m numbers, so many are measured; fewer where their products, m * m each, would add up to more
+work than this; but never fewer than two for each number, so that the covariance is not singular for want of them."""
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """The mean and the variance that stand for a normalisation's stored ones, by the name of the value it gives."""
@@ -60,7 +62,8 @@ def observe(
 def sample(convolution: Convolution, inputs: Sequence[Tensor]) -> list[Tensor | None]:
     """Return, for each batch, which of its patches to measure; None for all. The same choice at every run."""
     totals = [count_rows(convolution, x) for x in inputs]
-    wanted = max(_FEWEST_ROWS, _ROWS_PER_NUMBER * convolution.in_channels // convolution.groups * convolution.k2)
+    size = convolution.in_channels // convolution.groups * convolution.k2
+    wanted = max(_FEWEST_ROWS_PER_NUMBER * size, min(_MOST_ROWS, _ROW_WORK // (convolution.groups * size * size)))
     if sum(totals) <= wanted:
         return [None] * len(inputs)
     share = wanted / sum(totals)

@@ -135,5 +135,9 @@ def _smaller(subject: Subject) -> Subject | None:
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:
-    """Return an array as programs take it: they compute with float32 where the model has half precision."""
-    return torch.from_numpy(np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype))
+    """Return an array as programs take it: in float32 where the model has half precision, and channels last in memory.
+
+    torch computes images whose channels lie together up to twice as fast, and every step hands that order on.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype))
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor

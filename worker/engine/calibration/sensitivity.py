@@ -1,0 +1,78 @@
+"""How much of an error at a site arrives at the model's outputs, measured by making such an error."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.engine.calibration.calibrate import Calibration
+from worker.engine.calibration.execute import execute
+from worker.engine.calibration.refit import Chains, chain
+from worker.engine.calibration.walk import Batch
+from worker.engine.candidates import Offer
+from worker.engine.convolution import Layer
+from worker.engine.moments import Moments
+from worker.engine.program import Program
+
+_ERRORS = (0.02, 0.08)
+_LEAST_ERROR, _LEAST_SHARE = 1e-6, 1e-6
+_POWER = 0.75
+_MOST_BATCHES = 2
+_WORK = 1_000_000_000_000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Layers that could take a site's place, and the relative error of the site's outputs that they make."""
+
+    layers: tuple[Layer, ...]
+    error: float
+
+
+def trials(offer: Offer, layer: Layer, moments: Moments | None) -> tuple[Trial, ...]:
+    """Return two trials of a site, of errors near 2 and 8 % of its outputs' energy."""
+    inexact = [candidate for candidate in offer.candidates if candidate.error > _LEAST_ERROR]
+    if not inexact:
+        return ()
+    near = [min(inexact, key=lambda candidate: abs(math.log(candidate.error / wanted))) for wanted in _ERRORS]
+    return tuple(Trial(candidate.layers(layer, moments), candidate.error) for candidate in dict.fromkeys(near))
+
+
+def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]) -> dict[str, float]:
+    """Return, by site, the relative error of the model's outputs over that of the site's, to the power 3/4.
+
+    It is the geometric mean over the site's trials, on some of the calibration's inputs; nothing where even one batch
+    of them would take more work than allowed. The power is a compromise: errors that are small one by one do not stay
+    so where a tight budget makes all sites err.
+    """
+    runs = sum(map(len, tried.values())) * calibration.sample_macs * calibration.batch
+    batches = calibration.batches[: min(_MOST_BATCHES, _WORK // max(runs, 1))]
+    if not batches:
+        return {}
+    found = {}
+    for site, several in tried.items():
+        logs = [
+            math.log(max(output_error(calibration.program, batches, {site: trial.layers}) / trial.error, _LEAST_SHARE))
+            for trial in several
+        ]
+        if logs:
+            found[site] = math.exp(_POWER * sum(logs) / len(logs))
+    return found
+
+
+@torch.no_grad()
+def output_error(program: Program, batches: Sequence[Batch], chains: Chains) -> float:
+    """Return the squared error of all floating-point outputs over their variance about the mean sample."""
+    replaced = {site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()}
+    difference = energy = 0.0
+    for batch in batches:
+        wanted, given = execute(program, batch, {}), execute(program, batch, replaced)
+        for a, b in zip(wanted, given, strict=True):
+            if isinstance(a, Tensor) and a.is_floating_point():
+                difference += float((a.double() - b.double()).square().sum())
+                exact = a.double()
+                middle = exact.mean(0) if exact.dim() and len(exact) > 1 else exact.mean()
+                energy += float((exact - middle).square().sum())
+    return difference / energy if energy > 0 else difference
