@@ -67,8 +67,10 @@ class Calibration:
         found: list[dict[str, NDArray[np.generic]]] = []
         for batch in self.fresh:
             runs = max(len(batch[spec.name]) // max(shapes[spec.name][0], 1) for spec in specs if shapes[spec.name])
-            for at in range(runs):
-                found.append({spec.name: _piece(batch[spec.name], shapes[spec.name], at, spec) for spec in specs})
+            found += [
+                {spec.name: _piece(batch[spec.name], shapes[spec.name], at, spec) for spec in specs}
+                for at in range(runs)
+            ]
         return found[:most]
 
 

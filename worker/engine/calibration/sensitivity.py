@@ -1,6 +1,7 @@
 """How much of an error at a site arrives at the model's outputs, measured by making such an error."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from worker.engine.program import Program
 
 _ERRORS = (0.02, 0.08)
 _LEAST_ERROR, _LEAST_SHARE = 1e-6, 1e-6
-_POWER = 0.75
+_LEAST_OF_MEDIAN = 0.75
 _MOST_BATCHES = 2
 _WORK = 1_000_000_000_000
 
@@ -37,15 +38,15 @@ def trials(offer: Offer, layer: Layer, moments: Moments | None) -> tuple[Trial, 
     if not inexact:
         return ()
     near = [min(inexact, key=lambda candidate: abs(math.log(candidate.error / wanted))) for wanted in _ERRORS]
-    return tuple(Trial(candidate.layers(layer, moments), candidate.error) for candidate in dict.fromkeys(near))
+    return tuple(Trial(candidate.layers(layer, moments), candidate.error) for candidate in near)
 
 
 def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]) -> dict[str, float]:
-    """Return, by site, the relative error of the model's outputs over that of the site's, to the power 3/4.
+    """Return, by site, the relative error of the model's outputs over that of the site's.
 
     It is the geometric mean over the site's trials, on some of the calibration's inputs; nothing where even one batch
-    of them would take more work than allowed. The power is a compromise: errors that are small one by one do not stay
-    so where a tight budget makes all sites err.
+    of them would take more work than allowed. No site counts for less than 3/4 of the median: an error that alone
+    would hardly arrive does so where a tight budget makes all sites err.
     """
     runs = sum(map(len, tried.values())) * calibration.sample_macs * calibration.batch
     batches = calibration.batches[: min(_MOST_BATCHES, _WORK // max(runs, 1))]
@@ -58,8 +59,9 @@ def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]
             for trial in several
         ]
         if logs:
-            found[site] = math.exp(_POWER * sum(logs) / len(logs))
-    return found
+            found[site] = math.exp(sum(logs) / len(logs))
+    least = _LEAST_OF_MEDIAN * statistics.median(found.values()) if found else 0.0
+    return {site: max(share, least) for site, share in found.items()}
 
 
 @torch.no_grad()
