@@ -45,7 +45,6 @@ def _folder_options(settings: Settings) -> dict[str, Any]:
         "data_folder_in": root / "queue",
         "data_folder_out": root / "queue",
         "processed_folder": root / "passing",
-        "control_folder": root / "control",
     }
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)

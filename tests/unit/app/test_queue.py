@@ -103,3 +103,9 @@ def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
     assert [process.returncode for process in senders + receivers] == [0, 0, 0, 0]
     assert sum(map(int, taken)) == MESSAGES * len(senders)
     assert not list(tmp_path.rglob("*.msg"))
+
+
+def test_the_folder_holds_messages_alone_so_that_a_killed_process_leaves_no_half_table(settings):
+    assert queue.ring(uuid.uuid4())
+    files = [path for path in (settings.data_dir / "broker").rglob("*") if path.is_file()]
+    assert [path.suffix for path in files] == [".msg"]
