@@ -21,13 +21,13 @@ def tagged(request: Request, content: bytes, headers: Mapping[str, str]) -> Resp
     return Response(content, 200, {**headers, "ETag": f'"{tag}"'}, "application/json")
 
 
-def stored_file(request: Request, path: Path, sha256: str, media_type: str, filename: str | None) -> Response:
+def stored_file(request: Request, path: Path | None, sha256: str, media_type: str, filename: str | None) -> Response:
     """Answer with a stored file or a range of it; its tag is its SHA-256, so a resumed download cannot mix two files.
 
     Raises:
         Problem: `file_gone` if the store has it no longer, `range_not_satisfiable`.
     """
-    if not path.is_file():
+    if path is None or not path.is_file():
         raise Problem("file_gone", "the store no longer has this file", got=f"SHA-256 {sha256}")
     if _has(request, sha256):
         return _not_modified(sha256, {})

@@ -45,12 +45,14 @@ KINDS: Mapping[str, Kind] = {
     Code.MODEL_PICKLED: Kind(422, "The file is a Python pickle, not an exported model"),
     Code.MODEL_INVALID: Kind(422, "The model cannot be loaded or run"),
     Code.MODEL_UNSUPPORTED: Kind(422, "The model uses what is not supported"),
+    Code.MODEL_GONE: Kind(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: Kind(422, "The model has nothing to compress"),
     Code.VERIFICATION_FAILED: Kind(422, "The compressed model does not do what the original does"),
     Code.OUT_OF_MEMORY: Kind(422, "The model needs more memory than a job may use"),
     Code.ENGINE_ERROR: Kind(500, "The engine failed on this model"),
     Code.JOB_TIMEOUT: Kind(422, "The job took longer than it may"),
     Code.WORKER_LOST: Kind(500, "The workers that ran the job died"),
+    Code.STORAGE_FULL: Kind(507, "The disk is full"),
     # The request.
     "request_invalid": Kind(422, "The request cannot be understood"),
     "multipart_invalid": Kind(400, "The multipart body is malformed"),
@@ -66,13 +68,13 @@ KINDS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "The method does not apply here"),
     "job_not_found": Kind(404, "There is no such job"),
     "job_unfinished": Kind(409, "The job has not finished"),
+    "job_finished": Kind(409, "The job has ended already"),
     "job_failed": Kind(409, "The job has ended without a result"),
     "file_gone": Kind(410, "The file is no longer stored"),
     # The service.
     "internal_error": Kind(500, "The service failed"),
     "database_unavailable": Kind(503, "The database does not answer"),
     "not_ready": Kind(503, "The service is not ready"),
-    "storage_full": Kind(507, "The disk is full"),
 }
 """Every code with its HTTP status and title; docs/api.md lists the same."""
 

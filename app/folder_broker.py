@@ -23,7 +23,7 @@ class Channel(filesystem.Channel):
         """Return what is bound to an exchange: known without a file."""
         return [filesystem.exchange_queue_t(exchange, "", exchange)]
 
-    def _queue_bind(self, *_: Any) -> None:
+    def _queue_bind(self, *_: object) -> None:
         """Bind nothing: `get_table` knows."""
 
     def _put(self, queue: str, payload: Any, **_options: Any) -> None:  # type: ignore[override]  # noqa: ANN401 - kombu's signature, on which its bases disagree

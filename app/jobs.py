@@ -3,41 +3,41 @@
 import base64
 import binascii
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
+from app.changes import Changed, change, record
+from app.db import now
 from app.errors import Problem
+from app.inserts import insert
 from app.models import TERMINAL, Job, Model
+from app.storage import Storage
 from app.uploads import Upload
 
-_INSERT: Mapping[str, Callable[[type[Model]], postgresql.Insert | sqlite.Insert]] = {
-    "postgresql": postgresql.insert,
-    "sqlite": sqlite.insert,
-}
 
+def create(session: Session, storage: Storage, upload: Upload) -> Job:
+    """Store an upload under its key and add a queued job for it; the model's row is shared by all its jobs.
 
-def create(session: Session, upload: Upload) -> Job:
-    """Add a queued job for a model that the store has; the model's row is shared by all its jobs."""
-    now = datetime.now(UTC)
-    insert = _INSERT[session.get_bind().dialect.name]
-    session.execute(
-        insert(Model)
-        .values(sha256=upload.sha256, format=upload.format, bytes=upload.bytes, created_at=now)
-        .on_conflict_do_nothing()
-    )
+    The row stays locked until the caller commits, so that nobody deletes the file before the job is seen to need it.
+    """
+    at = now(session)
+    row = {"sha256": upload.sha256, "format": upload.format, "bytes": upload.bytes, "created_at": at, "used_at": at}
+    again = {"used_at": at, "expired_at": None}
+    session.execute(insert(session, Model).values(row).on_conflict_do_update(index_elements=["sha256"], set_=again))
+    storage.keep(upload.staged, upload.key)
     job = Job(
         model=session.get_one(Model, upload.sha256),
-        created_at=now,
+        created_at=at,
         filename=upload.filename,
         flops_budget=upload.flops_budget,
         input_shape=upload.input_shape,
     )
     session.add(job)
     session.flush()
+    record(session, at, "queued", "accepted", [Changed(job.id, 0, job.webhook_url, None)])
     return job
 
 
@@ -74,6 +74,36 @@ def get_succeeded(session: Session, job_id: str) -> Job:
     if job.state != "succeeded":
         reason = job.error["detail"] if job.error else "it was stopped"
         raise Problem("job_failed", f"the job has {job.state}: {reason}", expected="succeeded", got=job.state)
+    return job
+
+
+def cancel(session: Session, job_id: str) -> Job:
+    """End a job where it stands; its worker loses the lease and stops. Cancelling twice is cancelling.
+
+    Raises:
+        Problem: `job_not_found`, or `job_finished` where it had ended otherwise.
+    """
+    job = get(session, job_id)
+    change(session, now(session), "cancelled", "on request", Job.id == job.id, Job.state.not_in(TERMINAL))
+    session.refresh(job)
+    if job.state != "cancelled":
+        raise Problem("job_finished", f"the job has {job.state}", expected="queued or running", got=job.state)
+    return job
+
+
+def forget(session: Session, job_id: str) -> Job:
+    """Delete the row of a job that has ended, and all that hangs on it; its files are the caller's to delete.
+
+    Raises:
+        Problem: `job_not_found` or `job_unfinished`.
+    """
+    job = get(session, job_id)
+    gone = delete(Job).where(Job.id == job.id, Job.state.in_(TERMINAL)).returning(Job.id)
+    if session.scalar(gone.execution_options(synchronize_session=False)) is None:
+        raise Problem(
+            "job_unfinished", f"the job is still {job.state}; cancel it first", expected="a job that has ended"
+        )
+    session.expunge(job)
     return job
 
 

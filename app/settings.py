@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(default=3, ge=1, description="How many workers may die of a job before it fails")
     sweep_seconds: float = Field(default=5, gt=0, description="Pause between two rounds of the sweeper")
+    upload_days: float = Field(default=30, gt=0, description="Days after which a model that no job asks for is deleted")
+    artifact_days: float = Field(default=30, gt=0, description="Days after which what an ended job has made is deleted")
     worker_concurrency: int = Field(default=1, ge=1, description="Jobs that one worker runs at a time")
 
     @property

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from app.errors import Problem
 from app.form import Form
 from app.settings import get_settings
-from app.storage import Storage, get_storage
+from app.storage import Storage, get_storage, model_key
 from contract import budget, container, shapes
 from contract.refusal import Code, Refusal
 
@@ -39,7 +39,7 @@ class Upload:
     @property
     def key(self) -> str:
         """Where the store keeps it."""
-        return f"models/{self.sha256}"
+        return model_key(self.sha256)
 
 
 @asynccontextmanager
@@ -79,14 +79,14 @@ class _Incoming:
     """The receiving end: a form whose file goes into a staged file and a hash. Its methods block."""
 
     def __init__(self, content_type: str, announced: int) -> None:
-        storage = get_storage()
+        self._storage = get_storage()
         self._limit = get_settings().max_upload_bytes
-        _check_room(announced, self._limit, storage)
+        _check_room(announced, self._limit, self._storage)
         checks = {budget.FIELD: budget.parse_budget, shapes.FIELD: shapes.parse_input_shape}
         self._form = Form(content_type, container.FIELD, checks, self._write)
         self._received = self._written = 0
         self._hash = hashlib.sha256()
-        self._file = storage.stage()
+        self._file = self._storage.stage()
 
     def take(self, batch: list[bytes]) -> None:
         for chunk in batch:
@@ -104,7 +104,7 @@ class _Incoming:
 
     def finish(self) -> Upload:
         self._form.finish()
-        self._file.close()
+        self._file.flush()
         values = self._form.values
         asked = budget.parse_budget(values.get(budget.FIELD))
         if not self._form.has(container.FIELD):
@@ -116,11 +116,14 @@ class _Incoming:
                 got="no such field",
             )
         staged = Path(self._file.name)
+        model_format = container.identify(staged)
+        sha256 = self._hash.hexdigest()
+        self._storage.prepare(staged, model_key(sha256))
         return Upload(
             staged=staged,
-            sha256=self._hash.hexdigest(),
+            sha256=sha256,
             bytes=self._written,
-            format=container.identify(staged),
+            format=model_format,
             filename=display_name(self._form.filename or ""),
             flops_budget=asked.text,
             input_shape=values.get(shapes.FIELD) or None,

@@ -21,6 +21,7 @@ class Code(StrEnum):
     MODEL_PICKLED = "model_pickled"
     MODEL_INVALID = "model_invalid"
     MODEL_UNSUPPORTED = "model_unsupported"
+    MODEL_GONE = "model_gone"
     NOTHING_TO_COMPRESS = "nothing_to_compress"
     INPUT_RANGE_INVALID = "input_range_invalid"
     CALIBRATION_INVALID = "calibration_invalid"
@@ -29,6 +30,7 @@ class Code(StrEnum):
     ENGINE_ERROR = "engine_error"
     JOB_TIMEOUT = "job_timeout"
     WORKER_LOST = "worker_lost"
+    STORAGE_FULL = "storage_full"
 
 
 class Refusal(ValueError):

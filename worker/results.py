@@ -3,11 +3,12 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from app.storage import Storage
+from app.storage import Storage, artifact_key
 from contract.container import Format, identify
 from contract.refusal import Refusal
 from worker.lease import Result
@@ -29,7 +30,14 @@ def take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
 
 
 def store(
-    artifact: Path, report: Path, model_format: Format, *, largest: int, storage: Storage, beat: Callable[[], object]
+    job_id: uuid.UUID,
+    artifact: Path,
+    report: Path,
+    model_format: Format,
+    *,
+    largest: int,
+    storage: Storage,
+    beat: Callable[[], object],
 ) -> Result:
     """Put what the child made into the store, calling `beat` all along, and return what the job's row has to say of it.
 
@@ -38,11 +46,8 @@ def store(
     """
     content, account = take(Report, report)
     with open_plain(artifact, largest) as file:
-        sha256, size = _keep(storage, file, beat, model_format)
-    report_sha256 = hashlib.sha256(content).hexdigest()
-    with storage.stage() as staged:
-        staged.write(content)
-    storage.keep(Path(staged.name), f"artifacts/{report_sha256}")
+        sha256, size = _keep(storage, job_id, iter(lambda: file.read(_CHUNK), b""), beat, model_format)
+    report_sha256, _ = _keep(storage, job_id, iter([content]), beat, None)
     return Result(account.before.macs, account.after.macs, sha256, size, report_sha256)
 
 
@@ -65,22 +70,31 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _keep(storage: Storage, source: BinaryIO, beat: Callable[[], object], model_format: Format) -> tuple[str, int]:
+def _keep(
+    storage: Storage,
+    job_id: uuid.UUID,
+    chunks: Iterator[bytes],
+    beat: Callable[[], object],
+    model_format: Format | None,
+) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with storage.stage() as staged:
         path = Path(staged.name)
         try:
-            while chunk := source.read(_CHUNK):
+            for chunk in chunks:
                 digest.update(chunk)
                 size += len(chunk)
                 staged.write(chunk)
                 beat()
             staged.flush()
-            _check_format(path, model_format)
+            if model_format:
+                _check_format(path, model_format)
+            key = artifact_key(job_id, digest.hexdigest())
+            storage.prepare(path, key)
+            storage.keep(path, key)
         except BaseException:
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise
-    storage.keep(path, f"artifacts/{digest.hexdigest()}")
     return digest.hexdigest(), size
 
 

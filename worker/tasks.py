@@ -1,18 +1,20 @@
 """The task: claim one job, run it in a child process, and commit how it ended."""
 
-import os
-import shutil
+import errno
+import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from app.db import transaction
 from app.models import Job
 from app.queue import TASK, ring
 from app.settings import Settings, get_settings
-from app.storage import get_storage
+from app.storage import get_storage, model_key
 from contract.container import Format
 from contract.refusal import Code, Refusal
 from worker import lease as leases
@@ -24,11 +26,17 @@ from worker.lease import Lease, Result
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.sandbox import Lost, Outcome, Stopped, TimedOut
 from worker.scratch import scratch, scratch_root
-from worker.sweeper import worker_lost
+from worker.sweeper import timed_out, worker_lost
 
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
+_RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Full:
+    """The disk of this worker or of the store took no more."""
 
 
 @celery.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery ships no types
@@ -52,10 +60,23 @@ def compress(job_id: str) -> None:
     _end(lease, outcome, settings)
 
 
-def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result:
+def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result | Full:
+    try:
+        return _compress(job, heartbeat, settings)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.error("the disk is full", job_id=str(job.id), error=str(error))
+        return Full()
+
+
+def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result:
     with scratch(scratch_root(settings.data_dir)) as folder:
         name = f"model{SUFFIX[job.model.format]}"
-        _place(get_storage().path(f"models/{job.model_sha256}"), folder / "input" / name)
+        try:
+            get_storage().fetch(model_key(job.model_sha256), folder / "input" / name)
+        except FileNotFoundError:
+            return Failed(_gone(job))
         request = Request(
             model=str(folder / "input" / name),
             format=cast("Format", job.model.format),
@@ -77,6 +98,7 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
         heartbeat.report(Progress("storing", 0.95))
         try:
             return results.store(
+                job.id,
                 Path(request.output),
                 Path(request.report),
                 request.format,
@@ -88,35 +110,61 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
             return Lost(str(error), log="")
 
 
-def _place(model: Path, target: Path) -> None:
-    """Put the upload before the child: by a link where scratch and store share a disk, else by a copy."""
-    try:
-        os.link(model, target)
-    except OSError:
-        shutil.copyfile(model, target)
+def _end(lease: Lease, outcome: Outcome | Result | Full, settings: Settings) -> None:
+    """Commit how the job ended, or that it waits again; whatever a worker without the lease commits is nothing.
 
-
-def _end(lease: Lease, outcome: Outcome | Result, settings: Settings) -> None:
-    """Commit how the job ended, or that it waits again; whatever a worker without the lease commits is nothing."""
-    waits = isinstance(outcome, Stopped) or (isinstance(outcome, Lost) and lease.attempt < settings.max_attempts)
-    with transaction() as session:
-        match outcome:
-            case Result():
-                held = leases.succeed(session, lease, outcome)
-            case Failed():
-                held = leases.fail(session, lease, outcome.error)
-            case TimedOut():
-                held = leases.fail(session, lease, _timed_out(outcome))
-            case _ if waits:
-                held = leases.give_back(session, lease, blameless=isinstance(outcome, Stopped))
-            case _:
-                held = leases.fail(session, lease, worker_lost(lease.attempt))
+    A database that is away is asked again until the lease has run out, and the work with it.
+    """
+    waits = isinstance(outcome, Stopped) or (isinstance(outcome, Lost | Full) and lease.attempt < settings.max_attempts)
+    deadline = time.monotonic() + settings.lease_seconds
+    while True:
+        try:
+            held = _commit(lease, outcome, waits=waits)
+            break
+        except DBAPIError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("the end of the job is not committed yet", job_id=str(lease.job_id), error=str(error))
+            time.sleep(_RETRY_SECONDS)
     told = log.info if isinstance(outcome, Result) else log.warning
     told("ended" if held else "lease lost at the end", job_id=str(lease.job_id), outcome=outcome)
-    if held and waits and not stopping.is_set():  # a worker that has to go would hear its own ring
+    # A worker that has to go would hear its own ring; on a full disk the sweeper's comes late enough.
+    if held and waits and not stopping.is_set() and not isinstance(outcome, Full):
         ring(lease.job_id)
 
 
-def _timed_out(outcome: TimedOut) -> dict[str, str]:
-    detail = f"the job was not done after {outcome.seconds:g} seconds, the longest that this service lets one run"
-    return Refusal(Code.JOB_TIMEOUT, detail).as_dict()
+def _commit(lease: Lease, outcome: Outcome | Result | Full, *, waits: bool) -> bool:
+    with transaction() as session:
+        match outcome:
+            case Result():
+                return leases.succeed(session, lease, outcome)
+            case Failed():
+                return leases.fail(session, lease, outcome.error)
+            case TimedOut():
+                return leases.fail(session, lease, timed_out(outcome.seconds))
+            case _ if waits:
+                return leases.give_back(session, lease, _reason(outcome), blameless=isinstance(outcome, Stopped))
+            case Full():
+                return leases.fail(session, lease, _full(lease.attempt))
+            case _:
+                return leases.fail(session, lease, worker_lost(lease.attempt))
+
+
+def _reason(outcome: Outcome | Result | Full) -> str:
+    match outcome:
+        case Lost():
+            return outcome.reason
+        case Full():
+            return "the disk is full"
+        case _:
+            return "the worker had to go"
+
+
+def _gone(job: Job) -> dict[str, str]:
+    detail = "the store no longer has the model of this job; upload it again"
+    return Refusal(Code.MODEL_GONE, detail, field="model", got=f"SHA-256 {job.model_sha256}").as_dict()
+
+
+def _full(attempts: int) -> dict[str, str]:
+    detail = f"the service's disk had no room for this job in {attempts} attempts"
+    return Refusal(Code.STORAGE_FULL, detail).as_dict()

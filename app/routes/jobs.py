@@ -13,7 +13,8 @@ from app.db import transaction
 from app.models import TERMINAL, Job
 from app.openapi import JOB_FORM, problems
 from app.queue import ring
-from app.storage import get_storage
+from app.retention import delete_artifacts, release_model
+from app.storage import artifact_key, get_storage
 from app.uploads import Upload, receive_upload
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -59,10 +60,9 @@ async def create_job(request: Request) -> Response:
 
 
 def _accept(upload: Upload) -> Job:
-    """Keep the model, commit the job, and only then ring."""
-    get_storage().keep(upload.staged, upload.key)
+    """Keep the model and commit the job, and only then ring."""
     with transaction() as session:
-        job = jobs.create(session, upload)
+        job = jobs.create(session, get_storage(), upload)
     ring(job.id)
     return job
 
@@ -90,6 +90,25 @@ def get_job(request: Request, job_id: JobId) -> Response:
     return tagged(request, _json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS})
 
 
+@router.post("/jobs/{job_id}/cancel", response_model=schemas.Job, responses=problems("job_not_found", "job_finished"))
+def cancel_job(job_id: JobId) -> Response:
+    """Stop a job; what works on it is dead within two seconds. Stopping it twice is stopping it."""
+    with transaction() as session:
+        job = jobs.cancel(session, job_id)
+    return Response(_json(job), 200, None, "application/json")
+
+
+@router.delete("/jobs/{job_id}", status_code=204, responses=problems("job_not_found", "job_unfinished"))
+def delete_job(job_id: JobId) -> None:
+    """Forget a job that has ended, with what it made, and its model if no other job is known for it."""
+    storage = get_storage()
+    with transaction() as session:
+        job = jobs.forget(session, job_id)
+    delete_artifacts(storage, job.id)
+    with transaction() as session:
+        release_model(session, storage, job.model_sha256, None)
+
+
 @router.head("/jobs/{job_id}/artifact", include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/artifact",
@@ -106,7 +125,7 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     with transaction() as session:
         job = jobs.get_succeeded(session, job_id)
     name = f"{PurePosixPath(job.filename).stem}.convpress{_EXTENSION[job.model.format]}"
-    return _stored(request, job.artifact_sha256, "application/octet-stream", name)
+    return _stored(request, job, job.artifact_sha256, "application/octet-stream", name)
 
 
 @router.head("/jobs/{job_id}/report", include_in_schema=False)
@@ -123,12 +142,13 @@ def get_report(request: Request, job_id: JobId) -> Response:
     """Account for every FLOP: each convolution, what was done to it, and what it costs before and after."""
     with transaction() as session:
         job = jobs.get_succeeded(session, job_id)
-    return _stored(request, job.report_sha256, "application/json", None)
+    return _stored(request, job, job.report_sha256, "application/json", None)
 
 
-def _stored(request: Request, sha256: str | None, media_type: str, filename: str | None) -> Response:
+def _stored(request: Request, job: Job, sha256: str | None, media_type: str, filename: str | None) -> Response:
     assert sha256 is not None  # a job that has succeeded has both files
-    return stored_file(request, get_storage().path(f"artifacts/{sha256}"), sha256, media_type, filename)
+    path = get_storage().path(artifact_key(job.id, sha256))
+    return stored_file(request, path, sha256, media_type, filename)
 
 
 def _json(job: Job) -> bytes:

@@ -125,7 +125,7 @@ def test_a_client_that_has_the_artifact_is_told_so(api, finished):
 
 def test_a_file_that_the_store_has_lost_is_gone(api, finished):
     path, sha256 = finished
-    (api.data_dir / "storage" / "artifacts" / sha256).unlink()
+    (api.data_dir / "storage" / "artifacts" / path.split("/")[-1] / sha256).unlink()
     assert api.http.get(f"{path}/artifact").json()["code"] == "file_gone"
 
 

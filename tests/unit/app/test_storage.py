@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from app.storage import Storage
+from app.storage.local import LocalStorage
 
 
 @pytest.fixture
 def storage(tmp_path):
-    return Storage(tmp_path / "storage")
+    return LocalStorage(tmp_path / "storage")
 
 
 def files(storage):
@@ -25,23 +25,35 @@ def test_a_staged_file_appears_under_its_key_alone(storage):
     assert storage.path("models/a").read_bytes() == b"model"
 
 
-def test_a_file_is_copied_in_and_replaces_its_like(storage, tmp_path):
-    source = tmp_path / "made"
-    source.write_bytes(b"x" * 3_000_000)
-    for _ in range(2):
-        storage.put(source, "artifacts/b")
-    assert files(storage) == ["artifacts/b"]
-    assert storage.path("artifacts/b").read_bytes() == source.read_bytes()
-    assert source.exists()
+def put(storage, key, content):
+    with storage.stage() as staged:
+        staged.write(content)
+        staged.flush()
+        storage.prepare(Path(staged.name), key)
+        storage.keep(Path(staged.name), key)
 
 
-def test_a_reader_keeps_its_file_while_it_is_replaced(storage, tmp_path):
-    source = tmp_path / "made"
-    source.write_bytes(b"same")
-    storage.put(source, "artifacts/b")
-    with storage.path("artifacts/b").open("rb") as reader:
-        storage.put(source, "artifacts/b")
+def test_a_reader_keeps_its_file_while_it_is_replaced(storage):
+    put(storage, "artifacts/job/b", b"same")
+    with storage.path("artifacts/job/b").open("rb") as reader:
+        put(storage, "artifacts/job/b", b"same")
         assert reader.read() == b"same"
+
+
+def test_a_key_is_listed_fetched_and_deleted(storage, tmp_path):
+    for key in ("artifacts/job/a", "artifacts/job/b", "models/c"):
+        put(storage, key, b"content")
+    assert sorted(storage.keys("artifacts/")) == ["artifacts/job/a", "artifacts/job/b"]
+    assert storage.size("models/c") == 7
+    storage.fetch("models/c", tmp_path / "there")
+    assert (tmp_path / "there").read_bytes() == b"content"
+    for key in ("artifacts/job/a", "artifacts/job/b", "models/c", "models/c"):
+        storage.delete(key)
+    assert storage.size("models/c") is None
+    assert list(storage.keys("artifacts/")) == []
+    assert not storage.path("artifacts/job").exists()
+    with pytest.raises(FileNotFoundError):
+        storage.fetch("models/c", tmp_path / "nowhere")
 
 
 def test_room_is_what_the_disk_says(storage):

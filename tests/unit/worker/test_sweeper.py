@@ -1,6 +1,7 @@
 """The sweep takes jobs from dead workers and rings for those whose message was lost, and touches no other."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,12 +11,13 @@ from app.db import transaction
 from worker import sweeper
 
 PAST = datetime.now(UTC) - timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 FUTURE = datetime.now(UTC) + timedelta(hours=1)
 
 
-def sweep(max_attempts=3):
+def sweep():
     with transaction() as session:
-        return sweeper.sweep(session, max_attempts)
+        return sweeper.sweep(session, sweeper.get_settings())
 
 
 @pytest.fixture
@@ -48,6 +50,28 @@ def test_a_lease_that_holds_and_ended_jobs_are_left_alone(make_job, load_job):
     assert sweep() == []
     assert load_job(held).lease_owner == "alive"
     assert {job_id: load_job(job_id).state for job_id in others} == others
+
+
+def test_a_job_far_over_its_time_fails_whoever_holds_it(make_job, load_job, events):
+    began = datetime.now(UTC) - timedelta(seconds=3600 + 31)
+    overdue = make_job(state="running", lease_owner="alive", lease_expires_at=FUTURE, attempt=1, started_at=began)
+    busy = make_job(state="running", lease_owner="alive", lease_expires_at=FUTURE, attempt=1, started_at=began + HOUR)
+    assert sweep() == []
+    job = load_job(overdue)
+    assert (job.state, job.error["code"], job.lease_owner) == ("failed", "job_timeout", None)
+    assert [event.detail for event in events(overdue)] == ["overdue"]
+    assert load_job(busy).state == "running"
+
+
+def test_sweepers_beside_each_other_return_each_job_once(make_job, events):
+    jobs = [
+        make_job(state="running", lease_owner="dead", lease_expires_at=PAST, attempt=1, started_at=PAST)
+        for _ in range(20)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        returned = [job for some in pool.map(lambda _: sweep(), range(4)) for job in some]
+    assert sorted(returned) == sorted(jobs)
+    assert all(len(events(job)) == 1 for job in jobs)
 
 
 def test_only_jobs_that_waited_longer_than_a_message_travels_are_unheard(make_job):
