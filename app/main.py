@@ -9,7 +9,7 @@ from fastapi_offline import FastAPIOffline
 from app import errors, openapi
 from app.logging import configure_logging
 from app.requests import RequestContext
-from app.routes import health, jobs
+from app.routes import health, jobs, models
 from app.settings import get_settings
 
 
@@ -28,6 +28,7 @@ def create_app() -> FastAPI:
     errors.install(app)
     app.add_middleware(RequestContext)
     app.include_router(jobs.router)
+    app.include_router(models.router)
     app.include_router(health.router)
     return app
 

@@ -1,27 +1,38 @@
 """Jobs over HTTP: post one, follow it, fetch what it made."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from app import jobs, schemas
 from app.conditional import stored_file, tagged
 from app.db import transaction
-from app.models import TERMINAL, Job
+from app.errors import Problem
+from app.labels import parse_labels
+from app.models import TERMINAL, Job, State
 from app.openapi import JOB_FORM, problems
+from app.orders import Order, receive_order
 from app.queue import ring
 from app.retention import delete_artifacts, release_model
 from app.storage import artifact_key, get_storage
-from app.uploads import Upload, receive_upload
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Any text of yours; the same key with the same form gives the same job, however often it is sent"
+    ),
+]
+_KEY = re.compile(r"[!-~]{1,255}")
 JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})]
 
 
@@ -45,36 +56,65 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
         "field_unknown",
         "field_repeated",
         "field_invalid",
+        "labels_invalid",
+        "sha256_invalid",
+        "model_ambiguous",
+        "model_not_found",
+        "model_gone",
+        "idempotency_key_invalid",
+        "idempotency_key_reused",
         "storage_full",
     ),
 )
-async def create_job(request: Request) -> Response:
+async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Post a model and a FLOPs budget; the answer comes at once, the compression follows.
 
     The body is stored as it arrives, and what is wrong with it is told as soon as it is known.
     """
-    async with receive_upload(request) as upload:
-        job = await run_in_threadpool(_accept, upload)
+    _check_key(idempotency_key)
+    async with receive_order(request) as order:
+        job, new = await run_in_threadpool(_accept, order, idempotency_key)
     headers = {"Location": schemas.href(job), "Retry-After": _POLL_SECONDS}
+    if not new:
+        headers["Idempotency-Replayed"] = "true"
     return Response(_json(job), 202, headers, "application/json")
 
 
-def _accept(upload: Upload) -> Job:
+def _check_key(key: str | None) -> None:
+    if key is not None and not _KEY.fullmatch(key):
+        raise Problem(
+            "idempotency_key_invalid",
+            "an idempotency key is 1 to 255 visible ASCII characters",
+            field="Idempotency-Key",
+            expected="such as a UUID",
+            got=key[:80],
+        )
+
+
+def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
     """Keep the model and commit the job, and only then ring."""
     with transaction() as session:
-        job = jobs.create(session, get_storage(), upload)
-    ring(job.id)
-    return job
+        job, new = jobs.create(session, get_storage(), order, key)
+    if new:
+        ring(job.id)
+    return job, new
 
 
-@router.get("/jobs", responses=problems("cursor_invalid", "request_invalid"))
+@router.get("/jobs", responses=problems("cursor_invalid", "labels_invalid", "request_invalid"))
 def list_jobs(
+    state: Annotated[list[State] | None, Query(description="In one of these states")] = None,
+    model_sha256: Annotated[str | None, Query(description="Of this model", pattern="^[0-9a-f]{64}$")] = None,
+    label: Annotated[list[str] | None, Query(description="With all of these labels, each as name=value")] = None,
+    created_from: Annotated[AwareDatetime | None, Query(description="Created at this time or later")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Created before this time")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="How many at most")] = 50,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, with the same filters")] = None,
 ) -> schemas.JobPage:
     """List jobs, newest first."""
+    labels = parse_labels(",".join(label or ()), "label")
+    wanted = jobs.Filter(state or (), model_sha256, labels, created_from, created_before)
     with transaction() as session:
-        found, next_cursor = jobs.page(session, limit, cursor)
+        found, next_cursor = jobs.page(session, wanted, limit, cursor)
     return schemas.JobPage(jobs=[schemas.Job.of(job) for job in found], next_cursor=next_cursor)
 
 

@@ -20,8 +20,10 @@ FIELDS = {
     "model",
     "flops_budget",
     "input_shape",
+    "labels",
     "result",
     "error",
+    "expired_at",
 }
 
 
@@ -162,7 +164,7 @@ def test_the_examples_of_the_description_work_as_they_stand(api):
     example = {name: part["example"] for name, part in form["properties"].items() if "example" in part}
     assert api.post(**example).status_code == 202
     assert api.http.get("/docs").status_code == 200
-    assert set(form["required"]) == {"model", "flops_budget"}
+    assert set(form["required"]) == {"flops_budget"}
 
 
 def test_the_same_on_postgresql(start_api, postgres_url):
