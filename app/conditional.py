@@ -15,10 +15,15 @@ _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})?|-(\d{1,18})")
 
 def tagged(request: Request, content: bytes, headers: Mapping[str, str]) -> Response:
     """Answer with JSON under a tag of its bytes, or with 304 if the client has just that."""
-    tag = hashlib.sha256(content).hexdigest()[:32]
+    tag = _tag(content)
     if _has(request, tag):
         return _not_modified(tag, headers)
     return Response(content, 200, {**headers, "ETag": f'"{tag}"'}, "application/json")
+
+
+def is_known(request: Request, content: bytes) -> bool:
+    """Tell whether the client has just that, by the tag it sent."""
+    return _has(request, _tag(content))
 
 
 def stored_file(request: Request, path: Path | None, sha256: str, media_type: str, filename: str | None) -> Response:
@@ -35,6 +40,10 @@ def stored_file(request: Request, path: Path | None, sha256: str, media_type: st
     _check_range(request, stat.st_size, sha256)
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     return FileResponse(path, 200, headers, media_type, filename=filename, stat_result=stat)
+
+
+def _tag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _has(request: Request, tag: str) -> bool:

@@ -14,7 +14,7 @@ from app.changes import Changed, change, record
 from app.db import now
 from app.errors import Problem
 from app.inserts import insert
-from app.models import TERMINAL, Job, Model, State
+from app.models import TERMINAL, Event, Job, Model, State
 from app.orders import Order
 from app.storage import Storage, model_key
 
@@ -129,6 +129,12 @@ def get_succeeded(session: Session, job_id: str) -> Job:
         reason = job.error["detail"] if job.error else "it was stopped"
         raise Problem("job_failed", f"the job has {job.state}: {reason}", expected="succeeded", got=job.state)
     return job
+
+
+def events_after(session: Session, job_id: uuid.UUID, seen: int) -> list[Event]:
+    """Return the changes of a job's state after the event `seen`, in their order."""
+    query = select(Event).where(Event.job_id == job_id, Event.id > seen).order_by(Event.id)
+    return list(session.scalars(query))
 
 
 def cancel(session: Session, job_id: str) -> Job:

@@ -9,8 +9,9 @@ from fastapi_offline import FastAPIOffline
 from app import errors, openapi
 from app.logging import configure_logging
 from app.requests import RequestContext
-from app.routes import health, jobs, models
+from app.routes import events, health, jobs, models
 from app.settings import get_settings
+from app.watch import Watch
 
 
 def create_app() -> FastAPI:
@@ -25,9 +26,11 @@ def create_app() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
+    app.state.watch = Watch()
     errors.install(app)
     app.add_middleware(RequestContext)
     app.include_router(jobs.router)
+    app.include_router(events.router)
     app.include_router(models.router)
     app.include_router(health.router)
     return app

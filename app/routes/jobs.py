@@ -4,13 +4,14 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from app import jobs, schemas
-from app.conditional import stored_file, tagged
+from app.conditional import is_known, stored_file, tagged
 from app.db import transaction
 from app.errors import Problem
 from app.labels import parse_labels
@@ -123,11 +124,38 @@ def list_jobs(
     response_model=schemas.Job,
     responses={304: {"description": "Nothing has changed since the ETag"}, **problems("job_not_found")},
 )
-def get_job(request: Request, job_id: JobId) -> Response:
+async def get_job(
+    request: Request,
+    job_id: JobId,
+    wait: Annotated[
+        float,
+        Query(ge=0, le=60, description="Seconds to wait for the job's end or, with If-None-Match, for any change"),
+    ] = 0,
+) -> Response:
     """Tell how a job stands. `Retry-After` says when to ask again; it is missing when the job has ended."""
-    with transaction() as session:
-        job = jobs.get(session, job_id)
+    job = await run_in_threadpool(_load, job_id)
+    if wait and job.state not in TERMINAL:
+        job = await _wait(request, job, wait)
     return tagged(request, _json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS})
+
+
+async def _wait(request: Request, job: Job, seconds: float) -> Job:
+    """Return the job when it has ended, when it is another than the client knows, or when the time is over."""
+    conditional = "if-none-match" in request.headers
+    with anyio.move_on_after(seconds):
+        async with request.app.state.watch.follow(job.id) as changed:
+            while True:
+                changed.clear()
+                job = await run_in_threadpool(_load, str(job.id))
+                if job.state in TERMINAL or (conditional and not is_known(request, _json(job))):
+                    break
+                await changed.wait()
+    return job
+
+
+def _load(job_id: str) -> Job:
+    with transaction() as session:
+        return jobs.get(session, job_id)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=schemas.Job, responses=problems("job_not_found", "job_finished"))

@@ -70,6 +70,7 @@ def test_every_call_describes_its_success_and_any_problem(description):
         "POST /jobs/{job_id}/cancel",
         "GET /jobs/{job_id}/artifact",
         "GET /jobs/{job_id}/report",
+        "GET /jobs/{job_id}/events",
         "GET /models/{sha256}",
         "GET /healthz",
         "GET /readyz",
