@@ -61,6 +61,7 @@ KINDS: Mapping[str, Kind] = {
     "field_repeated": Kind(422, "The form has a field twice"),
     "field_invalid": Kind(422, "The field is no short text"),
     "labels_invalid": Kind(422, "The labels cannot be read"),
+    "webhook_invalid": Kind(422, "The webhook cannot be called"),
     "sha256_invalid": Kind(422, "The SHA-256 cannot be read"),
     "model_ambiguous": Kind(422, "The model is given in two ways"),
     "idempotency_key_invalid": Kind(400, "The idempotency key cannot be read"),

@@ -41,6 +41,7 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
         "flops_budget": order.flops_budget,
         "input_shape": order.input_shape,
         "labels": order.labels,
+        "webhook_url": order.webhook_url,
         "idempotency_key": key,
         "fingerprint": fingerprint,
     }

@@ -1,5 +1,6 @@
 """The application: `uvicorn --factory app.main:create_app`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import errors, openapi
+from app.deliveries import deliver
 from app.logging import configure_logging
 from app.requests import RequestContext
 from app.routes import events, health, jobs, models
@@ -38,5 +40,9 @@ def create_app() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    configure_logging(get_settings().log_level)
+    settings = get_settings()
+    configure_logging(settings.log_level)
+    delivering = asyncio.create_task(deliver(settings)) if settings.webhook_secret else None
     yield
+    if delivering:
+        delivering.cancel()

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from app import labels, orders
+from app import labels, orders, webhooks
 from app.errors import KINDS, MEDIA_TYPE, document
 from contract import budget, container, shapes
 
@@ -51,6 +51,11 @@ JOB_FORM: dict[str, Any] = {
                             "type": "string",
                             "description": f"To find the job by: {labels.EXPECTED}",
                             "example": "team=vision",
+                        },
+                        webhooks.FIELD: {
+                            "type": "string",
+                            "format": "uri",
+                            "description": f"Called when the job has ended: {webhooks.EXPECTED}",
                         },
                         orders.SHA256: {
                             "type": "string",

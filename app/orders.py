@@ -11,7 +11,7 @@ import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from app import labels
+from app import labels, webhooks
 from app.errors import Problem
 from app.form import Form, TextCheck
 from app.settings import get_settings
@@ -37,11 +37,12 @@ class Order:
     flops_budget: str
     input_shape: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    webhook_url: str | None = None
     upload: Upload | None = None
 
     def fingerprint(self) -> str:
         """Return what tells this order from any other, however its model came."""
-        asked = [self.sha256, self.filename, self.flops_budget, self.input_shape, self.labels]
+        asked = [self.sha256, self.filename, self.flops_budget, self.input_shape, self.labels, self.webhook_url]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -82,7 +83,8 @@ class _Incoming:
     """The receiving end: a form whose files go into staged files. Its methods block."""
 
     def __init__(self, content_type: str, announced: int) -> None:
-        storage, self._limit = get_storage(), get_settings().max_upload_bytes
+        storage, self._settings = get_storage(), get_settings()
+        self._limit = self._settings.max_upload_bytes
         if announced > self._limit + _FRAMING_BYTES:
             raise too_large(container.FIELD, self._limit, f"{announced} bytes announced")
         check_room(storage, container.FIELD, announced)
@@ -93,6 +95,7 @@ class _Incoming:
             shapes.FIELD: shapes.parse_input_shape,
             labels.FIELD: labels.parse_labels,
             SHA256: parse_sha256,
+            webhooks.FIELD: self._check_webhook,
         }
         try:
             self._form = Form(content_type, {container.FIELD: self._model.write}, texts)
@@ -119,6 +122,7 @@ class _Incoming:
             flops_budget=asked.text,
             input_shape=values.get(shapes.FIELD) or None,
             labels=labels.parse_labels(values.get(labels.FIELD, "")),
+            webhook_url=values.get(webhooks.FIELD) or None,
             upload=upload,
         )
 
@@ -140,6 +144,10 @@ class _Incoming:
                 expected=f"one of {', '.join(SOURCES)}",
                 got=" and ".join(given),
             )
+
+    def _check_webhook(self, text: str) -> str:
+        enabled = self._settings.webhook_secret is not None
+        return webhooks.check_url(text, enabled=enabled, private=self._settings.webhook_private_targets)
 
     def discard(self) -> None:
         self._model.discard()

@@ -1,10 +1,12 @@
 """Every setting of the service, read from the environment as CONVPRESS_<NAME>; the defaults run it embedded."""
 
+import base64
+import binascii
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,7 +17,7 @@ class Settings(BaseSettings):
     'sqlite:////srv/convpress/convpress.db'
     """
 
-    model_config = SettingsConfigDict(env_prefix="CONVPRESS_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CONVPRESS_", frozen=True, hide_input_in_errors=True)
 
     data_dir: Path = Field(
         default=Path("var"), description="Folder for artifacts and, embedded, for the database and the broker"
@@ -38,7 +40,38 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(default=5, gt=0, description="Pause between two rounds of the sweeper")
     upload_days: float = Field(default=30, gt=0, description="Days after which a model that no job asks for is deleted")
     artifact_days: float = Field(default=30, gt=0, description="Days after which what an ended job has made is deleted")
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="Key that webhooks are signed with, whsec_ and base64; no webhooks if unset"
+    )
+    webhook_private_targets: bool = Field(
+        default=False, description="Whether webhooks may call addresses that are not on the internet"
+    )
+    webhook_retry_seconds: float = Field(
+        default=5, gt=0, description="Pause before a webhook is called again; each next one is five times as long"
+    )
     worker_concurrency: int = Field(default=1, ge=1, description="Jobs that one worker runs at a time")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        """A key that could be guessed, or read by no receiver, is none."""
+        if secret is None:
+            return None
+        prefix, _, encoded = secret.get_secret_value().partition("_")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            key = b""
+        if prefix != "whsec" or not 24 <= len(key) <= 64:
+            raise ValueError("a secret is whsec_ and the base64 of 24 to 64 bytes")
+        return secret
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        """Refuse settings that contradict each other, by the name of the variable that is to change."""
+        if self.webhook_private_targets and self.webhook_secret is None:
+            raise ValueError("CONVPRESS_WEBHOOK_PRIVATE_TARGETS needs CONVPRESS_WEBHOOK_SECRET")
+        return self
 
     @property
     def sql_url(self) -> str:

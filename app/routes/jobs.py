@@ -58,6 +58,7 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
         "field_repeated",
         "field_invalid",
         "labels_invalid",
+        "webhook_invalid",
         "sha256_invalid",
         "model_ambiguous",
         "model_not_found",
