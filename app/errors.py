@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
+from app.storage import StorageUnavailable
 from contract.refusal import Code, Refusal
 
 MEDIA_TYPE = "application/problem+json"
@@ -61,6 +62,7 @@ KINDS: Mapping[str, Kind] = {
     "field_repeated": Kind(422, "The form has a field twice"),
     "field_invalid": Kind(422, "The field is no short text"),
     "labels_invalid": Kind(422, "The labels cannot be read"),
+    "model_uri_invalid": Kind(422, "The model's address cannot be used"),
     "webhook_invalid": Kind(422, "The webhook cannot be called"),
     "sha256_invalid": Kind(422, "The SHA-256 cannot be read"),
     "model_ambiguous": Kind(422, "The model is given in two ways"),
@@ -81,6 +83,7 @@ KINDS: Mapping[str, Kind] = {
     # The service.
     "internal_error": Kind(500, "The service failed"),
     "database_unavailable": Kind(503, "The database does not answer"),
+    "storage_unavailable": Kind(503, "The artifact store does not answer"),
     "not_ready": Kind(503, "The service is not ready"),
 }
 """Every code with its HTTP status and title; docs/api.md lists the same."""
@@ -189,7 +192,11 @@ def _allowed(request: Request) -> str:
 
 
 def _system(request: Request, error: Exception) -> JSONResponse:
-    """A full disk is told as such; any other failure of the system is unexpected."""
+    """A full disk and a store that is away are told as such; any other failure of the system is unexpected."""
+    if isinstance(error, StorageUnavailable):
+        log.error("the artifact store does not answer", error=str(error))
+        members = {"code": "storage_unavailable", "detail": "the artifact store does not answer; try again in a moment"}
+        return respond(request, members, headers={"Retry-After": "5"})
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         raise error
     return _full(request, error)

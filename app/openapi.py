@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from app import labels, orders, webhooks
+from app import labels, orders, references, webhooks
 from app.errors import KINDS, MEDIA_TYPE, document
 from contract import budget, container, shapes
 
@@ -61,6 +61,11 @@ JOB_FORM: dict[str, Any] = {
                             "type": "string",
                             "pattern": "^[0-9a-f]{64}$",
                             "description": "In the file's place: a model that is stored already",
+                        },
+                        references.FIELD: {
+                            "type": "string",
+                            "format": "uri",
+                            "description": f"In the file's place: {references.EXPECTED}",
                         },
                         container.FIELD: {
                             "type": "string",

@@ -11,7 +11,7 @@ import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from app import labels, webhooks
+from app import labels, references, webhooks
 from app.errors import Problem
 from app.form import Form, TextCheck
 from app.settings import get_settings
@@ -21,7 +21,7 @@ from contract import budget, container, shapes
 from contract.refusal import Code, Refusal
 
 SHA256 = "model_sha256"
-SOURCES = (container.FIELD, SHA256)
+SOURCES = (container.FIELD, SHA256, references.FIELD)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BATCH_BYTES = 1024**2  # what is hashed and written off the event loop at a time
@@ -83,18 +83,19 @@ class _Incoming:
     """The receiving end: a form whose files go into staged files. Its methods block."""
 
     def __init__(self, content_type: str, announced: int) -> None:
-        storage, self._settings = get_storage(), get_settings()
+        self._storage, self._settings = get_storage(), get_settings()
         self._limit = self._settings.max_upload_bytes
         if announced > self._limit + _FRAMING_BYTES:
             raise too_large(container.FIELD, self._limit, f"{announced} bytes announced")
-        check_room(storage, container.FIELD, announced)
+        check_room(self._storage, container.FIELD, announced)
         self._received = 0
-        self._model = Part(storage, container.FIELD, self._limit)
+        self._model = Part(self._storage, container.FIELD, self._limit)
         texts: dict[str, TextCheck] = {
             budget.FIELD: budget.parse_budget,
             shapes.FIELD: shapes.parse_input_shape,
             labels.FIELD: labels.parse_labels,
             SHA256: parse_sha256,
+            references.FIELD: self._check_reference,
             webhooks.FIELD: self._check_webhook,
         }
         try:
@@ -115,10 +116,14 @@ class _Incoming:
         values = self._form.values
         asked = budget.parse_budget(values.get(budget.FIELD))
         self._check_source()
-        upload = self._model.finish() if self._form.has(container.FIELD) else None
+        filename = self._form.filenames.get(container.FIELD, "")
+        if uri := values.get(references.FIELD):
+            references.fetch(uri, self._model, self._settings, self._storage)
+            filename = uri
+        upload = None if self._form.has(SHA256) else self._model.finish()
         return Order(
             sha256=upload.sha256 if upload else values[SHA256],
-            filename=display_name(self._form.filenames.get(container.FIELD, "")),
+            filename=display_name(filename),
             flops_budget=asked.text,
             input_shape=values.get(shapes.FIELD) or None,
             labels=labels.parse_labels(values.get(labels.FIELD, "")),
@@ -133,7 +138,7 @@ class _Incoming:
                 Code.MODEL_MISSING,
                 "the form has no model",
                 field=container.FIELD,
-                expected=f"{container.EXPECTED}; or {SHA256} of one that is stored",
+                expected=f"{container.EXPECTED}; or {SHA256} of one that is stored; or {references.FIELD}",
                 got="no such field",
             )
         if len(given) > 1:
@@ -144,6 +149,9 @@ class _Incoming:
                 expected=f"one of {', '.join(SOURCES)}",
                 got=" and ".join(given),
             )
+
+    def _check_reference(self, text: str) -> None:
+        references.check_uri(text, self._settings)
 
     def _check_webhook(self, text: str) -> str:
         enabled = self._settings.webhook_secret is not None

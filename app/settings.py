@@ -25,6 +25,17 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL; a SQLite file in the data folder if unset"
     )
+    storage_url: str | None = Field(
+        default=None,
+        description="Bucket for artifacts (s3://bucket/prefix, gs://, az://), with the provider's own variables for "
+        "credentials; the data folder if unset",
+    )
+    redirect_downloads: bool = Field(
+        default=False, description="Whether downloads are sent to the bucket itself, by addresses that expire"
+    )
+    model_uri_prefixes: tuple[str, ...] = Field(
+        default=(), description='JSON list of prefixes that model_uri may name, such as ["s3://models/"]'
+    )
     broker_url: str | None = Field(default=None, description="Celery broker URL; files in the data folder if unset")
     host: str = Field(default="127.0.0.1", description="Address that `convpress serve` listens on")
     port: int = Field(default=8000, ge=1, le=65535, description="Port that `convpress serve` listens on")
@@ -71,7 +82,25 @@ class Settings(BaseSettings):
         """Refuse settings that contradict each other, by the name of the variable that is to change."""
         if self.webhook_private_targets and self.webhook_secret is None:
             raise ValueError("CONVPRESS_WEBHOOK_PRIVATE_TARGETS needs CONVPRESS_WEBHOOK_SECRET")
+        if self.redirect_downloads and self.storage_url is None:
+            raise ValueError("CONVPRESS_REDIRECT_DOWNLOADS needs CONVPRESS_STORAGE_URL")
         return self
+
+    @field_validator("storage_url")
+    @classmethod
+    def _check_storage(cls, url: str | None) -> str | None:
+        """A store that is a folder is the data folder's."""
+        if url is not None and url.partition("://")[0] not in ("s3", "gs", "az", "azure", "abfs", "abfss"):
+            raise ValueError("a bucket is s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX")
+        return url
+
+    @field_validator("model_uri_prefixes")
+    @classmethod
+    def _check_prefixes(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+        """A prefix that ends within a name would let its longer neighbours in."""
+        if not all("://" in prefix and prefix.endswith("/") for prefix in prefixes):
+            raise ValueError("a prefix is a URL that ends in /, such as s3://models/")
+        return prefixes
 
     @property
     def sql_url(self) -> str:

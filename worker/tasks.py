@@ -14,7 +14,7 @@ from app.db import transaction
 from app.models import Job
 from app.queue import TASK, ring
 from app.settings import Settings, get_settings
-from app.storage import get_storage, model_key
+from app.storage import StorageUnavailable, get_storage, model_key
 from contract.container import Format
 from contract.refusal import Code, Refusal
 from worker import lease as leases
@@ -35,8 +35,18 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
+class Away:
+    """The artifact store did not answer."""
+
+
+@dataclass(frozen=True)
 class Full:
     """The disk of this worker or of the store took no more."""
+
+
+End = Outcome | Result | Full | Away
+_BLAMELESS = (Stopped, Away)
+"""Ends for which no attempt is counted: the job and its child have done nothing wrong."""
 
 
 @celery.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery ships no types
@@ -60,9 +70,12 @@ def compress(job_id: str) -> None:
     _end(lease, outcome, settings)
 
 
-def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result | Full:
+def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> End:
     try:
         return _compress(job, heartbeat, settings)
+    except StorageUnavailable as error:
+        log.error("the store does not answer", job_id=str(job.id), error=str(error))
+        return Away()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -110,12 +123,13 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             return Lost(str(error), log="")
 
 
-def _end(lease: Lease, outcome: Outcome | Result | Full, settings: Settings) -> None:
+def _end(lease: Lease, outcome: End, settings: Settings) -> None:
     """Commit how the job ended, or that it waits again; whatever a worker without the lease commits is nothing.
 
     A database that is away is asked again until the lease has run out, and the work with it.
     """
-    waits = isinstance(outcome, Stopped) or (isinstance(outcome, Lost | Full) and lease.attempt < settings.max_attempts)
+    again = lease.attempt < settings.max_attempts
+    waits = isinstance(outcome, _BLAMELESS) or (isinstance(outcome, Lost | Full) and again)
     deadline = time.monotonic() + settings.lease_seconds
     while True:
         try:
@@ -128,12 +142,12 @@ def _end(lease: Lease, outcome: Outcome | Result | Full, settings: Settings) -> 
             time.sleep(_RETRY_SECONDS)
     told = log.info if isinstance(outcome, Result) else log.warning
     told("ended" if held else "lease lost at the end", job_id=str(lease.job_id), outcome=outcome)
-    # A worker that has to go would hear its own ring; on a full disk the sweeper's comes late enough.
-    if held and waits and not stopping.is_set() and not isinstance(outcome, Full):
+    # A worker that has to go would hear its own ring; where storage failed, the sweeper's comes late enough.
+    if held and waits and not stopping.is_set() and not isinstance(outcome, Full | Away):
         ring(lease.job_id)
 
 
-def _commit(lease: Lease, outcome: Outcome | Result | Full, *, waits: bool) -> bool:
+def _commit(lease: Lease, outcome: End, *, waits: bool) -> bool:
     with transaction() as session:
         match outcome:
             case Result():
@@ -143,19 +157,21 @@ def _commit(lease: Lease, outcome: Outcome | Result | Full, *, waits: bool) -> b
             case TimedOut():
                 return leases.fail(session, lease, timed_out(outcome.seconds))
             case _ if waits:
-                return leases.give_back(session, lease, _reason(outcome), blameless=isinstance(outcome, Stopped))
+                return leases.give_back(session, lease, _reason(outcome), blameless=isinstance(outcome, _BLAMELESS))
             case Full():
                 return leases.fail(session, lease, _full(lease.attempt))
             case _:
                 return leases.fail(session, lease, worker_lost(lease.attempt))
 
 
-def _reason(outcome: Outcome | Result | Full) -> str:
+def _reason(outcome: End) -> str:
     match outcome:
         case Lost():
             return outcome.reason
         case Full():
             return "the disk is full"
+        case Away():
+            return "the artifact store does not answer"
         case _:
             return "the worker had to go"
 

@@ -20,6 +20,7 @@ from app.openapi import JOB_FORM, problems
 from app.orders import Order, receive_order
 from app.queue import ring
 from app.retention import delete_artifacts, release_model
+from app.settings import get_settings
 from app.storage import artifact_key, get_storage
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -59,6 +60,7 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
         "field_invalid",
         "labels_invalid",
         "webhook_invalid",
+        "model_uri_invalid",
         "sha256_invalid",
         "model_ambiguous",
         "model_not_found",
@@ -185,6 +187,7 @@ def delete_job(job_id: JobId) -> None:
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
         206: {"description": "The range that was asked for"},
+        307: {"description": "Where the bucket itself serves it, for five minutes"},
         304: {"description": "The client has this artifact"},
         **problems("job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"),
     },
@@ -216,8 +219,9 @@ def get_report(request: Request, job_id: JobId) -> Response:
 
 def _stored(request: Request, job: Job, sha256: str | None, media_type: str, filename: str | None) -> Response:
     assert sha256 is not None  # a job that has succeeded has both files
-    path = get_storage().path(artifact_key(job.id, sha256))
-    return stored_file(request, path, sha256, media_type, filename)
+    redirect = get_settings().redirect_downloads
+    key = artifact_key(job.id, sha256)
+    return stored_file(request, get_storage(), key, sha256, media_type, filename, redirect=redirect)
 
 
 def _json(job: Job) -> bytes:

@@ -5,11 +5,15 @@ Keys are `models/<sha256>` for uploads and `artifacts/<job id>/<sha256>` for wha
 
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from app.settings import get_settings
 from app.storage.local import LocalStorage
+from app.storage.objects import ObjectStorage, StorageUnavailable
+
+__all__ = ["LocalStorage", "ObjectStorage", "Storage", "StorageUnavailable", "artifact_key", "get_storage", "model_key"]
 
 
 class Storage(Protocol):
@@ -30,9 +34,6 @@ class Storage(Protocol):
 
     def size(self, key: str) -> int | None:
         """Return how many bytes a key holds, or None."""
-
-    def path(self, key: str) -> Path | None:
-        """Return where the file of a key lies, or None in a store that is no local directory."""
 
     def fetch(self, key: str, target: Path) -> None:
         """Put the file of a key at `target`.
@@ -63,4 +64,12 @@ def artifact_key(job_id: uuid.UUID, sha256: str) -> str:
 
 def get_storage() -> Storage:
     """Return the store that the settings name."""
-    return LocalStorage(get_settings().data_dir.absolute() / "storage")
+    settings = get_settings()
+    folder = settings.data_dir.absolute() / "storage"
+    return LocalStorage(folder) if settings.storage_url is None else _bucket(settings.storage_url, folder / "staging")
+
+
+@cache
+def _bucket(url: str, staging_folder: Path) -> ObjectStorage:
+    """Keep one client a process, with its connections."""
+    return ObjectStorage(url, staging_folder)

@@ -76,7 +76,12 @@ class LocalStorage:
 
     def free_bytes(self) -> int:
         """Return how much more the disk can take."""
-        return shutil.disk_usage(self.root).free
+        return free_bytes(self.root)
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how much more the disk of a folder can take."""
+    return shutil.disk_usage(folder).free
 
 
 def _sync(folder: Path) -> None:

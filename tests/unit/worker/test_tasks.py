@@ -14,8 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import jobs
 from app.db import transaction
-from app.storage import artifact_key, get_storage, model_key
-from app.storage.local import LocalStorage
+from app.storage import LocalStorage, StorageUnavailable, artifact_key, get_storage, model_key
 from worker import heartbeat as heartbeats
 from worker import lease as leases
 from worker import sandbox, tasks
@@ -98,6 +97,21 @@ def test_a_full_disk_is_waited_for_and_then_told_as_such(make_job, work, monkeyp
     assert [event.detail for event in events(job_id) if event.state == "queued"] == ["the disk is full"] * 2
     assert list(get_storage().staging.iterdir()) == []
     assert rings == []  # it would be full at once again
+
+
+def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(make_job, work, monkeypatch, rings, events):
+    def fail(*_):
+        raise StorageUnavailable("the bucket does not answer")
+
+    job_id = make_job()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "fetch", fail)
+        for _ in range(4):
+            job = work(job_id)
+            assert (job.state, job.attempt) == ("queued", 0)
+    assert rings == []
+    assert work(job_id).state == "succeeded"
+    assert events(job_id)[1].detail == "the artifact store does not answer"
 
 
 def test_a_job_cancelled_while_it_runs_is_let_go_of_within_two_seconds(make_job, settings, load_job, rings):
