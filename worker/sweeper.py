@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -48,16 +48,26 @@ def timed_out(seconds: float) -> dict[str, str]:
 
 
 def sweep(session: Session, settings: Settings) -> list[uuid.UUID]:
-    """Take jobs from their workers where leases or the jobs' own time have run out; return those that wait again."""
+    """Take jobs from their workers where leases or the jobs' own time have run out; return those that wait again.
+
+    No worker that lives lets it come so far, so a clock that jumped may be to blame: a job is lost at the last attempt
+    only. A lease further ahead than any worker takes one was given before a clock went back.
+    """
     at = now(session)
-    running = Job.state == "running"
-    too_long = timedelta(seconds=settings.job_timeout_seconds + settings.lease_seconds)  # its worker comes first
-    overdue = timed_out(settings.job_timeout_seconds)
-    change(session, at, "failed", "overdue", running, Job.started_at < at - too_long, error=overdue)
-    expired = (running, Job.lease_expires_at < at)
-    lost = worker_lost(settings.max_attempts)
-    change(session, at, "failed", lost["code"], *expired, Job.attempt >= settings.max_attempts, error=lost)
-    return [job.id for job in change(session, at, "queued", "the lease ran out", *expired, **BACK_IN_QUEUE)]
+    lease, limit = timedelta(seconds=settings.lease_seconds), timedelta(seconds=settings.job_timeout_seconds)
+    ended = or_(Job.lease_expires_at < at, Job.lease_expires_at > at + 2 * lease)
+    overdue = Job.started_at < at - limit - lease
+    last = Job.attempt >= settings.max_attempts
+    for condition, error in (
+        (overdue, timed_out(settings.job_timeout_seconds)),
+        (ended, worker_lost(settings.max_attempts)),
+    ):
+        change(session, at, "failed", error["code"], Job.state == "running", condition, last, error=error)
+    waiting: list[uuid.UUID] = []
+    for condition, reason in ((overdue, "overdue"), (ended, "the lease ran out")):
+        returned = change(session, at, "queued", reason, Job.state == "running", condition, **BACK_IN_QUEUE)
+        waiting += [job.id for job in returned]
+    return waiting
 
 
 def unheard(session: Session) -> list[uuid.UUID]:
