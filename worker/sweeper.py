@@ -6,18 +6,17 @@ Any number of sweepers may run: each change is a conditional UPDATE, and a ring 
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.changes import change
 from app.db import now, transaction
 from app.models import Job
-from app.queue import ring
+from app.queue import backlog, ring
 from app.settings import Settings, get_settings
 from app.storage import get_storage
 from app.storage.staging import remove_abandoned
@@ -70,23 +69,28 @@ def sweep(session: Session, settings: Settings) -> list[uuid.UUID]:
     return waiting
 
 
-def unheard(session: Session) -> list[uuid.UUID]:
-    """Return the jobs that have been queued for longer than a message is on its way, oldest first.
+def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
+    """Return the jobs whose messages are lost, oldest first.
 
-    Their messages are lost if a worker is idle; if none is, they are just waiting.
+    Where no message waits at the broker, that is each which has been queued for longer than a message is on its way.
+    Where some do, it is each that was overtaken: one that came later is running.
     """
-    old = now(session) - timedelta(seconds=_OLD_SECONDS)
-    waiting = select(Job.id).where(Job.state == "queued", Job.created_at < old).order_by(Job.created_at)
-    return list(session.scalars(waiting.limit(_MOST_RINGS)))
+    moment = timedelta(seconds=_OLD_SECONDS)
+    overtaken = session.scalar(select(func.max(Job.created_at)).where(Job.state == "running")) if backlog else None
+    if backlog and overtaken is None:
+        return []
+    before = (overtaken or now(session)) - moment
+    lost = select(Job.id).where(Job.state == "queued", Job.created_at < before).order_by(Job.created_at)
+    return list(session.scalars(lost.limit(_MOST_RINGS)))
 
 
-def run(stopping: threading.Event, idle: Callable[[], bool]) -> None:
+def run(stopping: threading.Event) -> None:
     """Sweep every few seconds until told to stop; what cannot be reached now is swept the next time."""
     settings = get_settings()
     orphans_due = time.monotonic()
     while not stopping.is_set():
         try:
-            sweep_and_ring(settings, idle)
+            sweep_and_ring(settings)
             expire(settings)
             if time.monotonic() >= orphans_due:
                 expiry.remove_orphans(get_storage())
@@ -96,16 +100,18 @@ def run(stopping: threading.Event, idle: Callable[[], bool]) -> None:
         stopping.wait(settings.sweep_seconds)
 
 
-def sweep_and_ring(settings: Settings, idle: Callable[[], bool]) -> None:
-    """Put jobs back and ring; `idle` tells whether this worker has nothing to do: then no message waits."""
+def sweep_and_ring(settings: Settings) -> None:
+    """Put jobs back, and ring for them and for those whose messages are lost."""
     with transaction() as session:
         waiting = sweep(session, settings)
     if waiting:
         log.warning("leases ran out", jobs=[str(job) for job in waiting])
-    if idle():
-        with transaction() as session:
-            waiting = unheard(session)
-    for job_id in waiting:
+    messages = backlog()
+    if messages is None:
+        return
+    with transaction() as session:
+        lost = unheard(session, messages)
+    for job_id in dict.fromkeys(waiting + lost):
         if not ring(job_id):
             return
 
