@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, TensorSpec, open_model
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
+from worker.engine.risk import assess
 from worker.engine.samples import random_inputs
 from worker.engine.verify import compare, measure
 
@@ -97,6 +99,7 @@ def compress(request: Request, emit: Emit) -> None:
         "uncounted": dict(sorted(before.uncounted.items())),
         **accounts,
         "verification": report.describe_comparison(comparison, len(inputs), calibrated=calibrated),
+        "risk": asdict(assess(comparison, calibrated=calibrated, unchanged=unchanged)),
         "engine": report.describe_engine(request.format, progress.seconds),
     }
     Path(request.report).write_text(json.dumps(account, indent=1, allow_nan=False))

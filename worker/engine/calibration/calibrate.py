@@ -36,7 +36,7 @@ _MOST_BYTES = 768 << 20
 _DISTIL_STEPS, _FEWEST_DISTIL_STEPS, _FEWEST_DISTILLED = 60, 20, 32
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _PROBES = 16
-_CONVERGED = 0.1
+_CONVERGED = 0.05
 
 
 class WeakCalibrationError(Exception):
@@ -221,7 +221,7 @@ def _bent(found: Subject, batches: Sequence[Batch], steps: int, seed: int) -> li
 def _until_converged(
     found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], twin: bool
 ) -> tuple[list[Batch], Observation]:
-    """Double the number of samples until the covariances stay the same within 10 %, or memory allows no more."""
+    """Double the number of samples until the covariances stay the same within 5 %, or memory allows no more."""
     most = _most_images(found, _MOST_IMAGES)
     count = min(_FIRST_IMAGES, most)
     last: Observation | None = None

@@ -37,7 +37,7 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], seed: int = 0) -
 def _some_leaves(count: int, channels: int, size: tuple[int, ...], rng: np.random.Generator) -> Images:
     """Draw several images at once, leaf by leaf, each over what is there."""
     axes = (1,) * len(size)
-    grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij")).astype(np.float32) if size else np.zeros((0,))
+    grid = np.indices(size, np.float32)
     images = np.zeros((count, channels, *size), np.float32)
     grain = np.zeros((count, 1, *size), np.float32)
     for _ in range(_LEAVES):
@@ -81,7 +81,7 @@ def mosaics(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Im
     images = np.zeros((count, channels, *size), np.float32)
     grid = np.stack(np.meshgrid(*(np.arange(length) / max(size) for length in size), indexing="ij")) if axes else None
     for image in images:
-        cells = rng.integers(_CELLS // 4, _CELLS * 2)
+        cells = int(rng.integers(_CELLS // 4, _CELLS * 2))
         if grid is None:
             image[:] = _colours(1, channels, rng)[0]
             continue
