@@ -44,6 +44,8 @@ KINDS: Mapping[str, Kind] = {
     Code.MODEL_TRUNCATED: Kind(422, "The model is cut short"),
     Code.MODEL_PICKLED: Kind(422, "The file is a Python pickle, not an exported model"),
     Code.MODEL_INVALID: Kind(422, "The model cannot be loaded or run"),
+    Code.MODEL_UNSAFE: Kind(422, "The model holds what no exported network needs"),
+    Code.MODEL_OVER_LIMIT: Kind(422, "The model is larger or deeper inside than this service takes"),
     Code.MODEL_UNSUPPORTED: Kind(422, "The model uses what is not supported"),
     Code.NOTHING_TO_COMPRESS: Kind(422, "The model has nothing to compress"),
     Code.VERIFICATION_FAILED: Kind(422, "The compressed model does not do what the original does"),

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contract.limits import Limits
+
 
 class Settings(BaseSettings):
     """Where things are, and how much of each is allowed.
@@ -15,7 +17,7 @@ class Settings(BaseSettings):
     'sqlite:////srv/convpress/convpress.db'
     """
 
-    model_config = SettingsConfigDict(env_prefix="CONVPRESS_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CONVPRESS_", env_nested_delimiter="__", frozen=True)
 
     data_dir: Path = Field(
         default=Path("var"), description="Folder for artifacts and, embedded, for the database and the broker"
@@ -30,6 +32,9 @@ class Settings(BaseSettings):
         default="INFO", description="Least severe level that is logged"
     )
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes")
+    limits: Limits = Field(
+        default=Limits(), description="What a model's container may hold; one by one as CONVPRESS_LIMITS__<NAME>"
+    )
     job_timeout_seconds: float = Field(default=3600, gt=0, description="Wall-clock limit of one job")
     lease_seconds: float = Field(
         default=30, gt=0, description="How long a silent worker keeps a job before it is given back"

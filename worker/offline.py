@@ -5,12 +5,14 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from contract.container import Format, identify
+from contract.limits import Limits
 from contract.refusal import Refusal
 from worker import results, sandbox
 from worker.engine.request import Request
@@ -69,7 +71,7 @@ def compress(
             bar.update(task, description="done", completed=1.0)
         content, account = _take(Report, Path(request.report))
         with results.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
-            _write(output, lambda part: shutil.copyfileobj(artifact, part))
+            _write(output, lambda part: _copy_checked(artifact, part, model_format))
         if report is not None:
             _write(report, lambda part: part.write(content))
         return account
@@ -121,6 +123,15 @@ def _run(command: list[str], request: Request, folder: Path, on_progress: Callab
 def _take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
     try:
         return results.take(kind, path)
+    except MalformedOutput as error:
+        raise LostError(str(error)) from error
+
+
+def _copy_checked(artifact: BinaryIO, part: BinaryIO, model_format: Format) -> None:
+    shutil.copyfileobj(artifact, part)
+    part.flush()
+    try:
+        results.check_artifact(Path(part.name), model_format, Limits())
     except MalformedOutput as error:
         raise LostError(str(error)) from error
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.storage import Storage
-from contract.container import Format, identify
+from contract import gate
+from contract.container import Format
+from contract.limits import Limits
 from contract.refusal import Refusal
 from worker.lease import Result
 from worker.messages import MalformedOutput
@@ -29,7 +31,14 @@ def take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
 
 
 def store(
-    artifact: Path, report: Path, model_format: Format, *, largest: int, storage: Storage, beat: Callable[[], object]
+    artifact: Path,
+    report: Path,
+    model_format: Format,
+    *,
+    largest: int,
+    limits: Limits,
+    storage: Storage,
+    beat: Callable[[], object],
 ) -> Result:
     """Put what the child made into the store, calling `beat` all along, and return what the job's row has to say of it.
 
@@ -38,7 +47,7 @@ def store(
     """
     content, account = take(Report, report)
     with open_plain(artifact, largest) as file:
-        sha256, size = _keep(storage, file, beat, model_format)
+        sha256, size = _keep(storage, file, beat, lambda path: check_artifact(path, model_format, limits))
     report_sha256 = hashlib.sha256(content).hexdigest()
     with storage.stage() as staged:
         staged.write(content)
@@ -65,7 +74,9 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _keep(storage: Storage, source: BinaryIO, beat: Callable[[], object], model_format: Format) -> tuple[str, int]:
+def _keep(
+    storage: Storage, source: BinaryIO, beat: Callable[[], object], check: Callable[[Path], None]
+) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with storage.stage() as staged:
         path = Path(staged.name)
@@ -76,7 +87,7 @@ def _keep(storage: Storage, source: BinaryIO, beat: Callable[[], object], model_
                 staged.write(chunk)
                 beat()
             staged.flush()
-            _check_format(path, model_format)
+            check(path)
         except BaseException:
             path.unlink()
             raise
@@ -84,10 +95,13 @@ def _keep(storage: Storage, source: BinaryIO, beat: Callable[[], object], model_
     return digest.hexdigest(), size
 
 
-def _check_format(path: Path, wanted: Format) -> None:
+def check_artifact(path: Path, wanted: Format, limits: Limits) -> None:
+    """Hold a model that a child made to what an uploaded one is held to.
+
+    Raises:
+        MalformedOutput: it would not be let in.
+    """
     try:
-        found = identify(path)
+        gate.check(path, wanted, limits)
     except Refusal as refusal:
-        raise MalformedOutput(f"the artifact is no model: {refusal.detail}") from refusal
-    if found != wanted:
-        raise MalformedOutput(f"the artifact is {found}, not {wanted}")
+        raise MalformedOutput(f"the artifact is no model to give away: {refusal.detail}") from refusal

@@ -63,6 +63,7 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
             report=str(folder / "output" / "report.json"),
             flops_budget=job.flops_budget,
             input_shape=job.input_shape,
+            limits=settings.limits,
         )
         outcome = sandbox.run(
             sandbox.ENGINE,
@@ -81,6 +82,7 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
                 Path(request.report),
                 request.format,
                 largest=settings.max_upload_bytes,
+                limits=settings.limits,
                 storage=get_storage(),
                 beat=heartbeat.beat,
             )
