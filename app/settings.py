@@ -35,6 +35,13 @@ class Settings(BaseSettings):
     limits: Limits = Field(
         default=Limits(), description="What a model's container may hold; one by one as CONVPRESS_LIMITS__<NAME>"
     )
+    job_memory_bytes: int = Field(
+        default=8 * 1024**3, ge=1024**3, description="Address space of the process that opens a model, in bytes"
+    )
+    accept_models_that_can_escape: bool = Field(
+        default=False,
+        description="Serve although this host cannot shut models in; `convpress doctor` says what is open",
+    )
     job_timeout_seconds: float = Field(default=3600, gt=0, description="Wall-clock limit of one job")
     lease_seconds: float = Field(
         default=30, gt=0, description="How long a silent worker keeps a job before it is given back"

@@ -32,22 +32,40 @@ InputShape = Annotated[str | None, typer.Option(help="Such as 1x3x224x224, where
 @app.command()
 def serve() -> None:
     """Run the whole service here: database, API and a worker; Ctrl-C stops everything."""
+    from worker.doctor import WallsMissing
     from worker.supervisor import CannotListen
     from worker.supervisor import serve as serve_until_stopped
 
     try:
         serve_until_stopped(_settings())
-    except CannotListen as error:
+    except (CannotListen, WallsMissing) as error:
         _exit(str(error), _REFUSED)
 
 
 @app.command()
 def worker() -> None:
     """Work on jobs until told to stop."""
-    _settings()
+    from worker.doctor import WallsMissing, require
+
+    try:
+        require(_settings())
+    except WallsMissing as error:
+        _exit(str(error), _REFUSED)
     from worker.celery_app import run_worker
 
     raise typer.Exit(run_worker())
+
+
+@app.command()
+def doctor() -> None:
+    """Say which walls stand around a model on this host; exit code 1 if one is missing."""
+    from worker import doctor as walls
+    from worker import tables
+
+    found = walls.examine()
+    tables.console().print(tables.walls(found))
+    if not all(wall.stands for wall in found):
+        raise typer.Exit(_REFUSED)
 
 
 @app.command()

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from app.settings import get_settings
 from contract.container import Format, identify
 from contract.limits import Limits
 from contract.refusal import Refusal
-from worker import results, sandbox
+from worker import doctor, results, sandbox
 from worker.engine.request import Request
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.report import Account, Inspection, Report
@@ -106,8 +107,22 @@ def _identify(model: Path) -> Format:
 
 
 def _run(command: list[str], request: Request, folder: Path, on_progress: Callable[[Progress], None]) -> None:
+    settings = get_settings()
+    doctor.require(settings)
+    confinement = doctor.confined(
+        folder / "work",
+        readable=Path(request.model),
+        writable=(folder / "output",),
+        memory_bytes=settings.job_memory_bytes,
+        file_bytes=_LARGEST_ARTIFACT,
+    )
     outcome = sandbox.run(
-        ENGINE, [*command, request.to_json()], folder, seconds=_SECONDS, on_progress=on_progress, wanted=lambda: True
+        ENGINE,
+        [*command, request.to_json()],
+        confinement,
+        seconds=_SECONDS,
+        on_progress=on_progress,
+        wanted=lambda: True,
     )
     match outcome:
         case Succeeded():

@@ -17,6 +17,7 @@ import uvicorn
 from app.logging import configure_logging
 from app.migrations import migrate
 from app.settings import Settings
+from worker import doctor
 from worker.tether import tethered
 
 _WORKER = (sys.executable, "-P", "-m", "worker.cli", "worker")
@@ -37,9 +38,11 @@ def serve(settings: Settings) -> None:
 
     Raises:
         CannotListen: before anything was started.
+        WallsMissing: before anything was started.
     """
     signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it again when it is done, and what is open is to be closed
     configure_logging(settings.log_level)
+    doctor.require(settings)
     with listen(settings.host, settings.port) as address:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(settings.sql_url)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.doctor import Wall
 from worker.report import Cost, Inspection, Report
 
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
@@ -74,6 +75,14 @@ def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int]]:
         (name, getattr(before, name.lower()), getattr(after, name.lower()))
         for name in ("MACs", "FLOPs", "parameters", "bytes")
     ]
+
+
+def walls(found: Sequence[Wall]) -> Table:
+    """Return which walls stand around a model, and what was seen."""
+    table = _table("wall", "promise", "", "seen")
+    for wall in found:
+        table.add_row(wall.name, wall.promise, "stands" if wall.stands else "MISSING", _plain(wall.found))
+    return table
 
 
 def _table(*columns: str | tuple[str, str]) -> Table:

@@ -15,8 +15,8 @@ from app.settings import Settings, get_settings
 from app.storage import get_storage
 from contract.container import Format
 from contract.refusal import Code, Refusal
+from worker import doctor, results, sandbox
 from worker import lease as leases
-from worker import results, sandbox
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request
 from worker.heartbeat import Heartbeat
@@ -55,7 +55,15 @@ def compress(job_id: str) -> None:
 def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result:
     with scratch(scratch_root(settings.data_dir)) as folder:
         name = f"model{SUFFIX[job.model.format]}"
-        _place(get_storage().path(f"models/{job.model_sha256}"), folder / "input" / name)
+        confinement = doctor.confined(
+            folder / "work",
+            readable=folder / "input",
+            writable=(folder / "output",),
+            memory_bytes=settings.job_memory_bytes,
+            file_bytes=settings.max_upload_bytes,
+        )
+        source = get_storage().path(f"models/{job.model_sha256}")
+        _place(source, folder / "input" / name, writable=not confinement.landlock)
         request = Request(
             model=str(folder / "input" / name),
             format=cast("Format", job.model.format),
@@ -68,7 +76,7 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
         outcome = sandbox.run(
             sandbox.ENGINE,
             [request.to_json()],
-            folder,
+            confinement,
             seconds=settings.job_timeout_seconds,
             on_progress=heartbeat.report,
             wanted=lambda: heartbeat.beat() and not stopping.is_set(),
@@ -90,8 +98,11 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
             return Lost(str(error), log="")
 
 
-def _place(model: Path, target: Path) -> None:
-    """Put the upload before the child: by a link where scratch and store share a disk, else by a copy."""
+def _place(model: Path, target: Path, *, writable: bool) -> None:
+    """Put the upload before the child: linked where it cannot be written to and one disk has both, else copied."""
+    if writable:
+        shutil.copyfile(model, target)
+        return
     try:
         os.link(model, target)
     except OSError:
