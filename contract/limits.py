@@ -13,7 +13,7 @@ class Limits:
     """What an archive's compressed members may grow to, all together."""
     inflation: int = 200
     """How often its own size a compressed member may grow to."""
-    source_tokens: int = 2_000_000
+    source_tokens: int = 1_000_000
     """Words of TorchScript source, all files together; its bytes may be eight times as many."""
     pickle_bytes: int = 16 * 1024**2
     """An archive's pickles, all together."""
@@ -21,11 +21,11 @@ class Limits:
     """Opcodes of one pickle."""
     nesting: int = 64
     """Brackets in brackets, containers in containers, graphs in graphs, functions that call functions."""
-    nodes: int = 200_000
+    nodes: int = 100_000
     """Nodes of an ONNX model, with every call of a local function counted as the nodes that it stands for."""
-    fields: int = 4_000_000
+    fields: int = 1_000_000
     """Protocol-buffers fields of an ONNX model, weights not counted."""
-    tensors: int = 200_000
+    tensors: int = 100_000
     """Tensors that an ONNX model carries."""
     tensor_bytes: int = 8 * 1024**3
     """What one declared tensor takes: a weight, an input or an output."""
