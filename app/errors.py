@@ -63,6 +63,14 @@ KINDS: Mapping[str, Kind] = {
     "upload_too_large": Kind(413, "The model is larger than this service takes"),
     "cursor_invalid": Kind(400, "The cursor is not one that this service gave"),
     "range_not_satisfiable": Kind(416, "The range is not part of the file"),
+    # The door.
+    "key_missing": Kind(401, "The request carries no key"),
+    "key_invalid": Kind(401, "The key is unknown or revoked"),
+    "scope_missing": Kind(403, "The key may not do this"),
+    "keys_required": Kind(403, "The service has no keys and serves its own machine alone"),
+    "origin_refused": Kind(403, "Pages of other sites may not use the service"),
+    "rate_exceeded": Kind(429, "Too many requests"),
+    "quota_exceeded": Kind(429, "The owner has used up what is granted"),
     # What was asked for.
     "not_found": Kind(404, "There is nothing here"),
     "method_not_allowed": Kind(405, "The method does not apply here"),

@@ -8,6 +8,8 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, Dialect, For
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from app.owners import posting_owner
+
 State = Literal[
     "queued",  # accepted, held by nobody
     "running",  # held by a worker under a lease
@@ -82,6 +84,7 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
+    owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, index=True)
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"), index=True)
     filename: Mapped[str] = mapped_column(String(255))
     flops_budget: Mapped[str] = mapped_column(String(40))

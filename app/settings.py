@@ -28,6 +28,18 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(default=None, description="Celery broker URL; files in the data folder if unset")
     host: str = Field(default="127.0.0.1", description="Address that `convpress serve` listens on")
     port: int = Field(default=8000, ge=1, le=65535, description="Port that `convpress serve` listens on")
+    api_keys: bool = Field(
+        default=False, description="Serve those alone who hold a key; needed for any address but this machine's own"
+    )
+    owner_requests_per_minute: int = Field(default=600, ge=1, description="Requests that one owner's keys may send")
+    owner_unfinished_jobs: int = Field(default=50, ge=1, description="Jobs of one owner that wait or run at a time")
+    owner_stored_bytes: int = Field(default=100 * 1024**3, gt=0, description="Models and artifacts kept for one owner")
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description='Sites whose pages may use the service, as JSON: ["https://..."]'
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description='Addresses whose X-Forwarded headers are believed, as JSON: ["10.0.0.1"]'
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged"
     )

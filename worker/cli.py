@@ -5,12 +5,16 @@ engine died or ran out of time.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from app.settings import Settings
 
 app = typer.Typer(
@@ -19,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 _REFUSED, _USAGE, _LOST = 1, 2, 3
 
@@ -54,6 +61,43 @@ def worker() -> None:
     from worker.celery_app import run_worker
 
     raise typer.Exit(run_worker())
+
+
+@keys_app.command("create")
+def create_key(
+    owner: Annotated[str, typer.Argument(help="Whose jobs the key posts and sees")],
+    scope: Annotated[list[str] | None, typer.Option(help="submit, read or admin; default: submit and read")] = None,
+) -> None:
+    """Make a key and print it; it is not kept and cannot be shown again."""
+    from app import keys
+
+    with _database() as session:
+        try:
+            _, token = keys.create(session, owner, scope or ["submit", "read"])
+        except ValueError as error:
+            _exit(str(error), _USAGE)
+    typer.echo(token)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List all keys, without their secrets."""
+    from app import keys
+    from worker import tables
+
+    with _database() as session:
+        tables.console().print(tables.keys(keys.listed(session)))
+
+
+@keys_app.command("revoke")
+def revoke_key(number: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it")]) -> None:
+    """Make a key invalid from now on."""
+    from app import keys
+
+    with _database() as session:
+        revoked = keys.revoke(session, number)
+    if not revoked:
+        _exit(f"there is no valid key {number}", _REFUSED)
 
 
 @app.command()
@@ -169,6 +213,19 @@ def _settings() -> "Settings":
     except ValidationError as error:
         wrong = [f"CONVPRESS_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()]
         _exit("\n".join(wrong), _USAGE)
+
+
+@contextmanager
+def _database() -> Iterator["Session"]:
+    """Open a transaction on the database, which is brought up to date first."""
+    from app.db import transaction
+    from app.migrations import migrate
+
+    settings = _settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    migrate(settings.sql_url)
+    with transaction() as session:
+        yield session
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +20,7 @@ from worker.engine.request import Request
 from worker.messages import Failed, Succeeded
 from worker.sandbox import Lost, TimedOut
 
-OUTSIDE = Path("/tmp/convpress-hostile")
+OUTSIDE = Path(tempfile.gettempdir(), f"convpress-hostile-{os.getpid()}")
 FILES = corpus(OUTSIDE)
 BY_NAME = {file.name: file for file in FILES}
 QUICK = [
@@ -95,6 +96,14 @@ def open_in_cell(tmp_path, outside):
     return run
 
 
+def note(file, outcome):
+    """Write how a file ended where HOSTILE_NOTES names a file."""
+    if path := os.environ.get("HOSTILE_NOTES"):
+        detail = outcome.error["code"] if isinstance(outcome, Failed) else type(outcome).__name__
+        with Path(path).open("a") as notes:
+            notes.write(f"{file.name}\t{'wall 1' if file.refused else '-'}\t{detail}\n")
+
+
 def check_the_world(outcome, file):
     assert isinstance(outcome, Failed | Lost | TimedOut | Succeeded)
     assert [path.name for path in OUTSIDE.iterdir()] == ["secret"]
@@ -118,9 +127,9 @@ def test_the_harm_is_real_where_no_wall_stands(open_in_cell, outside, name):
 @needs_cell
 @pytest.mark.hostile
 @each(FILES)
-def test_the_cell_alone(open_in_cell, file, record_property):
+def test_the_cell_alone(open_in_cell, file):
     outcome = open_in_cell(file, None)
-    record_property("outcome", str(outcome)[:200])
+    note(file, outcome)
     check_the_world(outcome, file)
 
 
