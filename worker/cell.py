@@ -38,7 +38,7 @@ _SCOPES = 3  # abstract UNIX sockets, and signals to what is outside
 
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
-_MASKED_EQUAL = 7
+_DIFFERS, _MASKED_EQUAL = 1, 7
 _CLONE_THREAD = 0x00010000
 _REFUSED_CALLS = """
     socket socketpair connect bind listen accept accept4 sendmmsg
@@ -49,9 +49,11 @@ _REFUSED_CALLS = """
     add_key request_key keyctl open_by_handle_at name_to_handle_at quotactl acct swapon swapoff reboot syslog
     init_module finit_module delete_module kexec_load kexec_file_load iopl ioperm
     settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname personality vhangup
-    mq_open msgget semget shmget
+    mq_open msgget semget shmget tkill
     """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
 """What no arithmetic needs: other machines, other processes, the system itself."""
+_OWN_CALLS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+"""What a process may do to itself alone: its first argument is the process."""
 
 
 def main(parent: int, cell: dict[str, Any], command: list[str]) -> None:
@@ -194,6 +196,9 @@ def _restrict_calls() -> None:
         _refuse(library, context, name, _EPERM)
     _refuse(library, context, "clone3", _ENOSYS)  # its flags cannot be seen; the C library then asks clone for threads
     _refuse(library, context, "clone", _EPERM, _Compare(0, _MASKED_EQUAL, _CLONE_THREAD, 0))
+    for name in _OWN_CALLS:
+        _refuse(library, context, name, _EPERM, _Compare(0, _DIFFERS, os.getpid(), 0))
+    _refuse(library, context, "prlimit64", _EPERM, _Compare(0, _DIFFERS, 0, 0))
     _checked(library.seccomp_load(context), "seccomp")
     library.seccomp_release(context)
 

@@ -106,7 +106,7 @@ def require(settings: Settings) -> None:
     told = "; ".join(f"{wall.name}: {wall.promise}, but {wall.found}" for wall in missing)
     if not settings.accept_models_that_can_escape:
         raise WallsMissing(
-            f"a model is a program, and here it could break out ({told}). Serve on Linux 5.13 or later with Landlock "
+            f"a model is a program, and here it could break out ({told}). Serve on Linux 6.2 or later with Landlock "
             "and libseccomp, or accept it for models of people you trust: CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"
         )
     log.warning("models can escape, as the settings accept", missing=told)

@@ -45,6 +45,8 @@ def _attempts(asked: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]
             "it read a file outside": lambda: read(asked["secret"]),
             "it read the worker's environment": lambda: read(f"/proc/{asked['worker']}/environ"),
             "it could write to the upload": lambda: write(asked["upload"], 0),
+            "it could shorten the upload": lambda: os.truncate(asked["upload"], 0),
+            "it could shorten what it opened to read": lambda: os.close(os.open(asked["upload"], os.O_TRUNC)),
             "it made a file outside": lambda: write(asked["secret"] + ".new", os.O_CREAT),
             "it made a link": lambda: os.symlink("/", "link"),  # noqa: PTH211 - imports nothing
         },
