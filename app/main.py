@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -14,6 +15,9 @@ from app.logging import configure_logging
 from app.requests import RequestContext
 from app.routes import health, jobs
 from app.settings import get_settings
+
+# Describes the key for those who read the API's description; `app.door` has asked for it long before.
+_key = HTTPBearer(scheme_name="key", description="An API key: cp_...", auto_error=False)
 
 
 def create_app() -> FastAPI:
@@ -42,7 +46,7 @@ def create_app() -> FastAPI:
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
-    app.include_router(jobs.router)
+    app.include_router(jobs.router, dependencies=[Depends(_key)] if settings.api_keys else None)
     app.include_router(health.router)
     return app
 

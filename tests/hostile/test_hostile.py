@@ -7,6 +7,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import fuzz
 import psutil
 import pytest
 from corpus import Hostile, corpus
@@ -146,3 +147,12 @@ def test_landlock_alone(open_in_cell, file):
 def test_all_walls_together(open_in_cell, file):
     check_the_world(open_in_cell(file, Limits()), file)
     os.sync()
+
+
+@needs_cell
+def test_mutated_models_end_as_success_or_with_a_code(tmp_path):
+    checks, ends, longest = fuzz.run(300, 1, seed=1, folder=tmp_path)
+    assert checks.total() == 300
+    assert checks["passed"] > 10
+    assert longest < 1
+    assert not {"Lost", "TimedOut"} & set(ends)
