@@ -9,6 +9,9 @@ from app import keys  # noqa: F401 - its table belongs to the schema as well
 from app.models import Base, UtcDateTime
 from app.settings import get_settings
 
+# A change that cannot have its lock gives up, instead of holding up everybody who comes after it.
+LOCK_TIMEOUT = {"options": "-c lock_timeout=10s"}
+
 
 def render_item(kind, item, _autogenerate_context):
     """Keep migrations free of the application's own types, which will change after them."""
@@ -26,9 +29,10 @@ def run() -> None:
         with context.begin_transaction():
             context.run_migrations()
         return
-    if (file := make_url(url)).get_backend_name() == "sqlite" and file.database:
+    sqlite = (file := make_url(url)).get_backend_name() == "sqlite"
+    if sqlite and file.database:
         Path(file.database).parent.mkdir(parents=True, exist_ok=True)
-    with create_engine(url, poolclass=NullPool).connect() as connection:
+    with create_engine(url, poolclass=NullPool, connect_args={} if sqlite else LOCK_TIMEOUT).connect() as connection:
         context.configure(connection=connection, **options)
         with context.begin_transaction():
             context.run_migrations()

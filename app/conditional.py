@@ -1,40 +1,101 @@
 """Conditional and partial answers: entity tags by content, 304 for what the client has, ranges that make sense."""
 
+import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from urllib.parse import quote
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
 from app.errors import Problem
+from app.storage import LocalStorage, ObjectStorage, Storage
 
 _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})?|-(\d{1,18})")
 
 
 def tagged(request: Request, content: bytes, headers: Mapping[str, str]) -> Response:
     """Answer with JSON under a tag of its bytes, or with 304 if the client has just that."""
-    tag = hashlib.sha256(content).hexdigest()[:32]
+    tag = _tag(content)
     if _has(request, tag):
         return _not_modified(tag, headers)
     return Response(content, 200, {**headers, "ETag": f'"{tag}"'}, "application/json")
 
 
-def stored_file(request: Request, path: Path, sha256: str, media_type: str, filename: str | None) -> Response:
+def is_known(request: Request, content: bytes) -> bool:
+    """Tell whether the client has just that, by the tag it sent."""
+    return _has(request, _tag(content))
+
+
+_SIGNED_SECONDS = 300.0
+
+
+def stored_file(
+    request: Request,
+    storage: Storage,
+    key: str,
+    sha256: str,
+    media_type: str,
+    filename: str | None,
+    *,
+    redirect: bool,
+) -> Response:
     """Answer with a stored file or a range of it; its tag is its SHA-256, so a resumed download cannot mix two files.
+
+    With `redirect`, a bucket is asked to serve the file itself.
 
     Raises:
         Problem: `file_gone` if the store has it no longer, `range_not_satisfiable`.
     """
-    if not path.is_file():
+    size = storage.size(key)
+    if size is None:
         raise Problem("file_gone", "the store no longer has this file", got=f"SHA-256 {sha256}")
+    digest = base64.b64encode(bytes.fromhex(sha256)).decode()
+    headers = {"Cache-Control": "private, no-cache", "Repr-Digest": f"sha-256=:{digest}:"}
     if _has(request, sha256):
-        return _not_modified(sha256, {})
-    stat = path.stat()
-    _check_range(request, stat.st_size, sha256)
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
-    return FileResponse(path, 200, headers, media_type, filename=filename, stat_result=stat)
+        return _not_modified(sha256, headers)
+    _check_range(request, size, sha256)
+    headers["ETag"] = f'"{sha256}"'
+    if isinstance(storage, LocalStorage):
+        return FileResponse(storage.path(key), 200, headers, media_type, filename=filename)
+    assert isinstance(storage, ObjectStorage)
+    if redirect and request.method != "HEAD":
+        return RedirectResponse(storage.sign(key, _SIGNED_SECONDS), 307, headers)
+    if filename is not None:
+        headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(filename, safe='')}"
+    headers["Accept-Ranges"] = "bytes"
+    return _streamed(request, storage, key, size, headers, media_type)
+
+
+def _streamed(
+    request: Request, storage: ObjectStorage, key: str, size: int, headers: dict[str, str], media_type: str
+) -> Response:
+    """Pass an object on, whole or one range of it; several ranges at once are answered with the whole."""
+    part = _range(request, size, headers["ETag"])
+    start, end = part or (0, size)
+    headers["Content-Length"] = str(end - start)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    content = iter(()) if request.method == "HEAD" else storage.read(key, start, end)
+    return StreamingResponse(content, 206 if part else 200, headers, media_type)
+
+
+def _range(request: Request, size: int, tag: str) -> tuple[int, int] | None:
+    """Return where the one range begins and ends that is asked for and applies, or None for the whole file."""
+    header = Headers(scope=request.scope).get("range", "")  # as `_check_range` has left it
+    found = _RANGE.fullmatch(header.partition("=")[2].strip())
+    if found is None or request.headers.get("if-range", tag) != tag:
+        return None
+    first, last, length = found.groups()
+    if length:
+        return max(0, size - int(length)), size
+    return int(first), min(int(last) + 1, size) if last else size
+
+
+def _tag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _has(request: Request, tag: str) -> bool:

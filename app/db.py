@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 
@@ -43,3 +44,12 @@ def transaction() -> Iterator[Session]:
     """Open a session that commits when the block ends, and rolls back when it raises."""
     with _Session(get_engine(get_settings().sql_url), expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def now(session: Session) -> datetime:
+    """Return the time by the database's clock, the one that all processes share; SQLite's is this machine's."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    told = session.scalar(select(func.clock_timestamp()))
+    assert isinstance(told, datetime)
+    return told.astimezone(UTC)

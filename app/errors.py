@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
+from app.storage import StorageUnavailable
 from contract.refusal import Code, Refusal
 
 MEDIA_TYPE = "application/problem+json"
@@ -47,12 +48,14 @@ KINDS: Mapping[str, Kind] = {
     Code.MODEL_UNSAFE: Kind(422, "The model holds what no exported network needs"),
     Code.MODEL_OVER_LIMIT: Kind(422, "The model is larger or deeper inside than this service takes"),
     Code.MODEL_UNSUPPORTED: Kind(422, "The model uses what is not supported"),
+    Code.MODEL_GONE: Kind(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: Kind(422, "The model has nothing to compress"),
     Code.VERIFICATION_FAILED: Kind(422, "The compressed model does not do what the original does"),
     Code.OUT_OF_MEMORY: Kind(422, "The model needs more memory than a job may use"),
     Code.ENGINE_ERROR: Kind(500, "The engine failed on this model"),
     Code.JOB_TIMEOUT: Kind(422, "The job took longer than it may"),
     Code.WORKER_LOST: Kind(500, "The workers that ran the job died"),
+    Code.STORAGE_FULL: Kind(507, "The disk is full"),
     # The request.
     "request_invalid": Kind(422, "The request cannot be understood"),
     "multipart_invalid": Kind(400, "The multipart body is malformed"),
@@ -60,6 +63,13 @@ KINDS: Mapping[str, Kind] = {
     "field_unknown": Kind(422, "The form has a field that does not exist"),
     "field_repeated": Kind(422, "The form has a field twice"),
     "field_invalid": Kind(422, "The field is no short text"),
+    "labels_invalid": Kind(422, "The labels cannot be read"),
+    "model_uri_invalid": Kind(422, "The model's address cannot be used"),
+    "webhook_invalid": Kind(422, "The webhook cannot be called"),
+    "sha256_invalid": Kind(422, "The SHA-256 cannot be read"),
+    "model_ambiguous": Kind(422, "The model is given in two ways"),
+    "idempotency_key_invalid": Kind(400, "The idempotency key cannot be read"),
+    "idempotency_key_reused": Kind(422, "The idempotency key was used for another job"),
     "upload_too_large": Kind(413, "The model is larger than this service takes"),
     "cursor_invalid": Kind(400, "The cursor is not one that this service gave"),
     "range_not_satisfiable": Kind(416, "The range is not part of the file"),
@@ -75,14 +85,16 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, "There is nothing here"),
     "method_not_allowed": Kind(405, "The method does not apply here"),
     "job_not_found": Kind(404, "There is no such job"),
+    "model_not_found": Kind(404, "There is no such model"),
     "job_unfinished": Kind(409, "The job has not finished"),
+    "job_finished": Kind(409, "The job has ended already"),
     "job_failed": Kind(409, "The job has ended without a result"),
     "file_gone": Kind(410, "The file is no longer stored"),
     # The service.
     "internal_error": Kind(500, "The service failed"),
     "database_unavailable": Kind(503, "The database does not answer"),
+    "storage_unavailable": Kind(503, "The artifact store does not answer"),
     "not_ready": Kind(503, "The service is not ready"),
-    "storage_full": Kind(507, "The disk is full"),
 }
 """Every code with its HTTP status and title; docs/api.md lists the same."""
 
@@ -190,7 +202,11 @@ def _allowed(request: Request) -> str:
 
 
 def _system(request: Request, error: Exception) -> JSONResponse:
-    """A full disk is told as such; any other failure of the system is unexpected."""
+    """A full disk and a store that is away are told as such; any other failure of the system is unexpected."""
+    if isinstance(error, StorageUnavailable):
+        log.error("the artifact store does not answer", error=str(error))
+        members = {"code": "storage_unavailable", "detail": "the artifact store does not answer; try again in a moment"}
+        return respond(request, members, headers={"Retry-After": "5"})
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         raise error
     return _full(request, error)

@@ -1,4 +1,4 @@
-"""A multipart form read as it arrives: text fields kept, the bytes of its one file passed on, nothing else let in."""
+"""A multipart form read as it arrives: text fields kept, the bytes of its files passed on, nothing else let in."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,21 +11,24 @@ _LONGEST_TEXT = 4096
 
 TextCheck = Callable[[str], object]
 """Raises what is wrong with a text field's value, as soon as that is known."""
+Sink = Callable[[memoryview], object]
+"""Takes the bytes of a file, piece by piece."""
 
 
 class Form:
-    """Feed it the body; it calls `sink` with the file's bytes, and checks every text field when it ends.
+    """Feed it the body; it gives each file's bytes to its sink, and checks every text field when it ends.
+
+    A field that may be both is a file where its part has a file name.
 
     Raises, from `feed` and `finish`:
         Problem: `media_type_unsupported`, `multipart_invalid`, `field_unknown`, `field_repeated`, `field_invalid`.
     """
 
-    def __init__(
-        self, content_type: str, file: str, texts: Mapping[str, TextCheck], sink: Callable[[memoryview], object]
-    ) -> None:
+    def __init__(self, content_type: str, files: Mapping[str, Sink], texts: Mapping[str, TextCheck]) -> None:
         self.values: dict[str, str] = {}
-        self.filename: str | None = None
-        self._file, self._texts, self._sink = file, texts, sink
+        self.filenames: dict[str, str] = {}
+        self._files, self._texts = files, texts
+        self._sink: Sink | None = None
         self._seen: set[str] = set()
         self._complete = False
         self._part = ""
@@ -84,7 +87,7 @@ class Form:
         self._part = _decode(options.get(b"name", b""), "the name of a field")
         if kind != b"form-data" or not self._part:
             raise _malformed("a part without `Content-Disposition: form-data; name=...`")
-        known = [self._file, *self._texts]
+        known = list(dict.fromkeys([*self._files, *self._texts]))
         if self._part not in known:
             raise Problem(
                 "field_unknown",
@@ -98,11 +101,13 @@ class Form:
                 "field_repeated", f"{self._part} is given twice", field=self._part, expected="one", got="another one"
             )
         self._seen.add(self._part)
-        if self._part == self._file:
-            self.filename = _decode(options.get(b"filename", b""), "the name of the file")
+        named = b"filename" in options
+        self._sink = self._files.get(self._part) if named or self._part not in self._texts else None
+        if self._sink:
+            self.filenames[self._part] = _decode(options.get(b"filename", b""), "the name of the file")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._part == self._file:
+        if self._sink:
             self._sink(memoryview(data)[start:end])
             return
         self._text += data[start:end]
@@ -110,7 +115,7 @@ class Form:
             raise _no_text(self._part, f"more than {_LONGEST_TEXT} bytes")
 
     def _close(self) -> None:
-        if self._part == self._file:
+        if self._sink:
             return
         try:
             value = self._text.decode().strip()

@@ -3,42 +3,99 @@
 import base64
 import binascii
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from sqlalchemy import select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from app.changes import Changed, change, record
+from app.db import now
 from app.errors import Problem
-from app.models import TERMINAL, Job, Model
-from app.uploads import Upload
-
-_INSERT: Mapping[str, Callable[[type[Model]], postgresql.Insert | sqlite.Insert]] = {
-    "postgresql": postgresql.insert,
-    "sqlite": sqlite.insert,
-}
+from app.inserts import insert
+from app.models import TERMINAL, Event, Job, Model, State
+from app.orders import Order
+from app.owners import current_owner, posting_owner
+from app.storage import Storage, model_key
 
 
-def create(session: Session, upload: Upload) -> Job:
-    """Add a queued job for a model that the store has; the model's row is shared by all its jobs."""
-    now = datetime.now(UTC)
-    insert = _INSERT[session.get_bind().dialect.name]
-    session.execute(
-        insert(Model)
-        .values(sha256=upload.sha256, format=upload.format, bytes=upload.bytes, created_at=now)
-        .on_conflict_do_nothing()
-    )
-    job = Job(
-        model=session.get_one(Model, upload.sha256),
-        created_at=now,
-        filename=upload.filename,
-        flops_budget=upload.flops_budget,
-        input_shape=upload.input_shape,
-    )
-    session.add(job)
-    session.flush()
+def create(session: Session, storage: Storage, order: Order, key: str | None = None) -> tuple[Job, bool]:
+    """Store what came with an order and add a queued job for it; the flag says whether it is new.
+
+    The model's row, shared by all its jobs, stays locked until the caller commits, so that nobody deletes the file
+    before the job is seen to need it. An idempotency key that has a job already gives that job again.
+
+    Raises:
+        Problem: `model_not_found`, `model_gone`, `idempotency_key_reused`.
+    """
+    fingerprint = order.fingerprint()
+    if key is not None and (earlier := _with_key(session, key, fingerprint)):
+        return earlier, False
+    at = now(session)
+    _use_model(session, storage, order, at)
+    row = {
+        "id": uuid.uuid4(),
+        "model_sha256": order.sha256,
+        "created_at": at,
+        "filename": order.filename,
+        "flops_budget": order.flops_budget,
+        "input_shape": order.input_shape,
+        "labels": order.labels,
+        "webhook_url": order.webhook_url,
+        "idempotency_key": key,
+        "fingerprint": fingerprint,
+    }
+    added = insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
+    if session.scalar(added.returning(Job.id)) is None:  # another request with the same key has just been faster
+        assert key is not None
+        if earlier := _with_key(session, key, fingerprint):
+            return earlier, False
+        return create(session, storage, order, key)  # and its job has just been forgotten
+    job = session.get_one(Job, row["id"])
+    record(session, at, "queued", "accepted", [Changed(job.id, 0, job.webhook_url, None)])
+    return job, True
+
+
+def _use_model(session: Session, storage: Storage, order: Order, at: datetime) -> None:
+    """Note that a model is used, and lock its row; store it if it has come with the order."""
+    if upload := order.upload:
+        row = {"sha256": upload.sha256, "format": upload.format, "bytes": upload.bytes, "created_at": at, "used_at": at}
+        again = {"used_at": at, "expired_at": None}
+        session.execute(insert(session, Model).values(row).on_conflict_do_update(index_elements=["sha256"], set_=again))
+        if upload.staged.exists():  # it has its key already where a lost race is run again
+            storage.keep(upload.staged, model_key(upload.sha256))
+        return
+    get_model(session, order.sha256)
+    used = update(Model).where(Model.sha256 == order.sha256, Model.expired_at.is_(None)).values(used_at=at)
+    if not session.scalar(used.returning(Model.sha256).execution_options(synchronize_session=False)):
+        raise Problem("model_gone", "the model has expired; upload it again", field="model_sha256", got=order.sha256)
+
+
+def _with_key(session: Session, key: str, fingerprint: str) -> Job | None:
+    job = session.scalar(select(Job).where(Job.owner == posting_owner.get(), Job.idempotency_key == key))
+    if job is not None and job.fingerprint != fingerprint:
+        raise Problem(
+            "idempotency_key_reused",
+            f"this key belongs to job {job.id}, which was asked for in other words",
+            field="Idempotency-Key",
+            expected="a key for every new job",
+            got=key[:80],
+        )
     return job
+
+
+def get_model(session: Session, sha256: str) -> Model:
+    """Return an uploaded model; to an owner, those of the owner's own jobs alone exist.
+
+    Raises:
+        Problem: `model_not_found`.
+    """
+    model = session.get(Model, sha256) if sha256.isalnum() else None
+    used = select(Job.id).where(Job.model_sha256 == sha256).limit(1)
+    if model is None or (current_owner.get() is not None and session.scalar(used) is None):
+        raise Problem("model_not_found", "there is no model of this SHA-256", field="model_sha256", got=sha256[:80])
+    return model
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -77,13 +134,73 @@ def get_succeeded(session: Session, job_id: str) -> Job:
     return job
 
 
-def page(session: Session, limit: int, cursor: str | None) -> tuple[Sequence[Job], str | None]:
+def events_after(session: Session, job_id: uuid.UUID, seen: int) -> list[Event]:
+    """Return the changes of a job's state after the event `seen`, in their order."""
+    query = select(Event).where(Event.job_id == job_id, Event.id > seen).order_by(Event.id)
+    return list(session.scalars(query))
+
+
+def cancel(session: Session, job_id: str) -> Job:
+    """End a job where it stands; its worker loses the lease and stops. Cancelling twice is cancelling.
+
+    Raises:
+        Problem: `job_not_found`, or `job_finished` where it had ended otherwise.
+    """
+    job = get(session, job_id)
+    change(session, now(session), "cancelled", "on request", Job.id == job.id, Job.state.not_in(TERMINAL))
+    session.refresh(job)
+    if job.state != "cancelled":
+        raise Problem("job_finished", f"the job has {job.state}", expected="queued or running", got=job.state)
+    return job
+
+
+def forget(session: Session, job_id: str) -> Job:
+    """Delete the row of a job that has ended, and all that hangs on it; its files are the caller's to delete.
+
+    Raises:
+        Problem: `job_not_found` or `job_unfinished`.
+    """
+    job = get(session, job_id)
+    gone = delete(Job).where(Job.id == job.id, Job.state.in_(TERMINAL)).returning(Job.id)
+    if session.scalar(gone.execution_options(synchronize_session=False)) is None:
+        raise Problem(
+            "job_unfinished", f"the job is still {job.state}; cancel it first", expected="a job that has ended"
+        )
+    session.expunge(job)
+    return job
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs to list: those in one of the states, of the model, with all labels, created within the times."""
+
+    states: Sequence[State] = ()
+    model_sha256: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """Say it in SQL."""
+        if self.states:
+            yield Job.state.in_(self.states)
+        if self.model_sha256 is not None:
+            yield Job.model_sha256 == self.model_sha256
+        for name, value in self.labels.items():
+            yield Job.labels[name].as_string() == value
+        if self.created_from is not None:
+            yield Job.created_at >= self.created_from
+        if self.created_before is not None:
+            yield Job.created_at < self.created_before
+
+
+def page(session: Session, wanted: Filter, limit: int, cursor: str | None) -> tuple[Sequence[Job], str | None]:
     """Return up to `limit` jobs, newest first, and the cursor of the next page if there is one.
 
     Raises:
         Problem: `cursor_invalid`.
     """
-    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)
+    query = select(Job).where(*wanted.conditions()).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(tuple_(Job.created_at, Job.id) < tuple_(*_read_cursor(cursor)))
     found = session.scalars(query).all()

@@ -1,5 +1,6 @@
 """The application: `uvicorn --factory app.main:create_app`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,11 +11,13 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, openapi
+from app.deliveries import deliver
 from app.door import Door
 from app.logging import configure_logging
 from app.requests import RequestContext
-from app.routes import health, jobs
+from app.routes import events, health, jobs, models
 from app.settings import get_settings
+from app.watch import Watch
 
 # Describes the key for those who read the API's description; `app.door` has asked for it long before.
 _key = HTTPBearer(scheme_name="key", description="An API key: cp_...", auto_error=False)
@@ -32,6 +35,7 @@ def create_app() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
+    app.state.watch = Watch()
     errors.install(app)
     settings = get_settings()
     app.add_middleware(Door)
@@ -46,12 +50,17 @@ def create_app() -> FastAPI:
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
-    app.include_router(jobs.router, dependencies=[Depends(_key)] if settings.api_keys else None)
+    for router in (jobs.router, events.router, models.router):
+        app.include_router(router, dependencies=[Depends(_key)] if settings.api_keys else None)
     app.include_router(health.router)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    configure_logging(get_settings().log_level)
+    settings = get_settings()
+    configure_logging(settings.log_level)
+    delivering = asyncio.create_task(deliver(settings)) if settings.webhook_secret else None
     yield
+    if delivering:
+        delivering.cancel()

@@ -4,7 +4,19 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, Dialect, ForeignKey, Index, MetaData, String, Uuid
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Uuid,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -53,20 +65,27 @@ class Base(DeclarativeBase):
 
 
 class Model(Base):
-    """An uploaded model, known by the SHA-256 of its bytes; stored once however often it is uploaded."""
+    """An uploaded model, known by the SHA-256 of its bytes; stored once however often it is uploaded.
+
+    `used_at` is when a job was last posted for it; `expired_at` is when its file was deleted, until it comes again.
+    """
 
     __tablename__ = "models"
+    __table_args__ = (Index(None, "expired_at", "used_at"),)
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     format: Mapped[str] = mapped_column(String(16))
     bytes: Mapped[int]
     created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    expired_at: Mapped[datetime | None]
 
 
 class Job(Base):
     """One compression of one model to one budget.
 
     `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt` counts claims.
+    `expired_at` is when retention deleted what the job had made. `app.changes` alone changes the state.
     """
 
     __tablename__ = "jobs"
@@ -74,6 +93,9 @@ class Job(Base):
         CheckConstraint(f"state IN ({', '.join(repr(state) for state in get_args(State))})", name="state"),
         Index(None, "created_at", "id"),
         Index(None, "state", "created_at"),
+        Index(None, "expired_at", "finished_at"),
+        Index(None, "owner", "idempotency_key", unique=True),
+        Index(None, "owner", "created_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -84,11 +106,15 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, index=True)
+    owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, server_default="")
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"), index=True)
     filename: Mapped[str] = mapped_column(String(255))
     flops_budget: Mapped[str] = mapped_column(String(40))
     input_shape: Mapped[str | None] = mapped_column(String(2000))
+    labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    webhook_url: Mapped[str | None] = mapped_column(String(2000))
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
 
     lease_owner: Mapped[str | None] = mapped_column(String(255))
     lease_expires_at: Mapped[datetime | None]
@@ -100,5 +126,36 @@ class Job(Base):
     artifact_bytes: Mapped[int | None]
     report_sha256: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[dict[str, Any] | None]
+    expired_at: Mapped[datetime | None]
 
-    model: Mapped[Model] = relationship(lazy="joined")
+    model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
+
+
+class Event(Base):
+    """One change of a job's state: the audit trail, and what followers of the job are told; ids grow with time."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index(None, "job_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    at: Mapped[datetime]
+    state: Mapped[State] = mapped_column(String(16))
+    attempt: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(String(255))
+    detail: Mapped[str] = mapped_column(String(255))
+
+
+class Delivery(Base):
+    """One call of a job's webhook; `due_at` is set until the receiver has taken it or nobody tries any more."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index(None, "job_id"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    attempt: Mapped[int] = mapped_column(default=0)
+    delivered_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(String(255))

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
+from app import labels, orders, references, webhooks
 from app.errors import KINDS, MEDIA_TYPE, document
 from contract import budget, container, shapes
 
@@ -34,7 +35,7 @@ JOB_FORM: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": [container.FIELD, budget.FIELD],
+                    "required": [budget.FIELD],
                     "additionalProperties": False,
                     "properties": {
                         budget.FIELD: {
@@ -45,6 +46,26 @@ JOB_FORM: dict[str, Any] = {
                         shapes.FIELD: {
                             "type": "string",
                             "description": f"Only for a model that does not carry its input's sizes: {shapes.EXPECTED}",
+                        },
+                        labels.FIELD: {
+                            "type": "string",
+                            "description": f"To find the job by: {labels.EXPECTED}",
+                            "example": "team=vision",
+                        },
+                        webhooks.FIELD: {
+                            "type": "string",
+                            "format": "uri",
+                            "description": f"Called when the job has ended: {webhooks.EXPECTED}",
+                        },
+                        orders.SHA256: {
+                            "type": "string",
+                            "pattern": "^[0-9a-f]{64}$",
+                            "description": "In the file's place: a model that is stored already",
+                        },
+                        references.FIELD: {
+                            "type": "string",
+                            "format": "uri",
+                            "description": f"In the file's place: {references.EXPECTED}",
                         },
                         container.FIELD: {
                             "type": "string",

@@ -13,6 +13,7 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from app.settings import Settings, get_settings
 
+QUEUE = "convpress"
 TASK = "convpress.compress"
 """The task's name; its one argument is the job's id as text."""
 
@@ -29,7 +30,7 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "broker_connection_timeout": _CONNECT_SECONDS,
         "result_backend": None,
         "task_ignore_result": True,
-        "task_default_queue": "convpress",
+        "task_default_queue": QUEUE,
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_acks_late": True,
@@ -45,7 +46,6 @@ def _folder_options(settings: Settings) -> dict[str, Any]:
         "data_folder_in": root / "queue",
         "data_folder_out": root / "queue",
         "processed_folder": root / "passing",
-        "control_folder": root / "control",
     }
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +85,18 @@ def ring(job_id: uuid.UUID) -> bool:
         log.warning("the broker took no message; the sweeper will ring again", job_id=str(job_id), error=str(error))
         return False
     return True
+
+
+def backlog() -> int | None:
+    """Return how many messages wait at the broker, or None where it does not answer."""
+    try:
+        with _client(get_settings()).connection_for_read() as connection:
+            return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
+    except ChannelError:
+        return 0  # what holds nothing does not exist
+    except (OperationalError, OSError) as error:
+        log.warning("the broker does not answer", error=str(error))
+        return None
 
 
 def check_broker() -> None:

@@ -38,6 +38,31 @@ class UploadedModel(BaseModel):
     bytes: int
 
 
+class StoredModel(BaseModel):
+    """A model that was uploaded, and whether it is still there."""
+
+    sha256: str
+    format: Format
+    bytes: int
+    created_at: datetime = Field(description="When it first came")
+    used_at: datetime = Field(description="When a job was last posted for it")
+    expired_at: datetime | None = Field(description="When its file was deleted; null while it is stored")
+    jobs: str = Field(description="Where its jobs are listed")
+
+    @classmethod
+    def of(cls, model: models.Model) -> Self:
+        """Present a model."""
+        return cls(
+            sha256=model.sha256,
+            format=cast("Format", model.format),
+            bytes=model.bytes,
+            created_at=model.created_at,
+            used_at=model.used_at,
+            expired_at=model.expired_at,
+            jobs=f"/jobs?model_sha256={model.sha256}",
+        )
+
+
 class Artifact(BaseModel):
     """The compressed model, in the format of the original."""
 
@@ -71,6 +96,7 @@ class Job(BaseModel):
                 "model": {"filename": "resnet20.onnx", "format": "onnx", "sha256": _SHA256, "bytes": 1_092_211},
                 "flops_budget": "0.5",
                 "input_shape": "1x3x32x32",
+                "labels": {"team": "vision"},
                 "result": {
                     "macs_before": 40_813_184,
                     "macs_after": 20_187_392,
@@ -78,6 +104,7 @@ class Job(BaseModel):
                     "artifact": {"sha256": _SHA256[::-1], "bytes": 612_345, "href": f"/jobs/{_ID}/artifact"},
                 },
                 "error": None,
+                "expired_at": None,
             }
         }
     )
@@ -92,8 +119,10 @@ class Job(BaseModel):
     model: UploadedModel
     flops_budget: str
     input_shape: str | None
+    labels: dict[str, str]
     result: Result | None = Field(description="Set when the job has succeeded")
     error: Problem | None = Field(description="Set when the job has failed")
+    expired_at: datetime | None = Field(description="When retention deleted what the job had made")
 
     @classmethod
     def of(cls, job: models.Job) -> Self:
@@ -114,8 +143,10 @@ class Job(BaseModel):
             ),
             flops_budget=job.flops_budget,
             input_shape=job.input_shape,
+            labels=job.labels,
             result=_result(job),
             error=_error(job),
+            expired_at=job.expired_at,
         )
 
 

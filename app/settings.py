@@ -1,10 +1,12 @@
 """Every setting of the service, read from the environment as CONVPRESS_<NAME>; the defaults run it embedded."""
 
+import base64
+import binascii
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.limits import Limits
@@ -17,13 +19,26 @@ class Settings(BaseSettings):
     'sqlite:////srv/convpress/convpress.db'
     """
 
-    model_config = SettingsConfigDict(env_prefix="CONVPRESS_", env_nested_delimiter="__", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CONVPRESS_", env_nested_delimiter="__", frozen=True, hide_input_in_errors=True
+    )
 
     data_dir: Path = Field(
         default=Path("var"), description="Folder for artifacts and, embedded, for the database and the broker"
     )
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL; a SQLite file in the data folder if unset"
+    )
+    storage_url: str | None = Field(
+        default=None,
+        description="Bucket for artifacts (s3://bucket/prefix, gs://, az://), with the provider's own variables for "
+        "credentials; the data folder if unset",
+    )
+    redirect_downloads: bool = Field(
+        default=False, description="Whether downloads are sent to the bucket itself, by addresses that expire"
+    )
+    model_uri_prefixes: tuple[str, ...] = Field(
+        default=(), description='JSON list of prefixes that model_uri may name, such as ["s3://models/"]'
     )
     broker_url: str | None = Field(default=None, description="Celery broker URL; files in the data folder if unset")
     host: str = Field(default="127.0.0.1", description="Address that `convpress serve` listens on")
@@ -60,7 +75,58 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(default=3, ge=1, description="How many workers may die of a job before it fails")
     sweep_seconds: float = Field(default=5, gt=0, description="Pause between two rounds of the sweeper")
+    upload_days: float = Field(default=30, gt=0, description="Days after which a model that no job asks for is deleted")
+    artifact_days: float = Field(default=30, gt=0, description="Days after which what an ended job has made is deleted")
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="Key that webhooks are signed with, whsec_ and base64; no webhooks if unset"
+    )
+    webhook_private_targets: bool = Field(
+        default=False, description="Whether webhooks may call addresses that are not on the internet"
+    )
+    webhook_retry_seconds: float = Field(
+        default=5, gt=0, description="Pause before a webhook is called again; each next one is five times as long"
+    )
     worker_concurrency: int = Field(default=1, ge=1, description="Jobs that one worker runs at a time")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        """A key that could be guessed, or read by no receiver, is none."""
+        if secret is None:
+            return None
+        prefix, _, encoded = secret.get_secret_value().partition("_")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            key = b""
+        if prefix != "whsec" or not 24 <= len(key) <= 64:
+            raise ValueError("a secret is whsec_ and the base64 of 24 to 64 bytes")
+        return secret
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        """Refuse settings that contradict each other, by the name of the variable that is to change."""
+        if self.webhook_private_targets and self.webhook_secret is None:
+            raise ValueError("CONVPRESS_WEBHOOK_PRIVATE_TARGETS needs CONVPRESS_WEBHOOK_SECRET")
+        if self.redirect_downloads and self.storage_url is None:
+            raise ValueError("CONVPRESS_REDIRECT_DOWNLOADS needs CONVPRESS_STORAGE_URL")
+        return self
+
+    @field_validator("storage_url")
+    @classmethod
+    def _check_storage(cls, url: str | None) -> str | None:
+        """A store that is a folder is the data folder's."""
+        if url is not None and url.partition("://")[0] not in ("s3", "gs", "az", "azure", "abfs", "abfss"):
+            raise ValueError("a bucket is s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX")
+        return url
+
+    @field_validator("model_uri_prefixes")
+    @classmethod
+    def _check_prefixes(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+        """A prefix that ends within a name would let its longer neighbours in."""
+        if not all("://" in prefix and prefix.endswith("/") for prefix in prefixes):
+            raise ValueError("a prefix is a URL that ends in /, such as s3://models/")
+        return prefixes
 
     @property
     def sql_url(self) -> str:

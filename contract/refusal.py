@@ -23,6 +23,7 @@ class Code(StrEnum):
     MODEL_UNSAFE = "model_unsafe"
     MODEL_OVER_LIMIT = "model_over_limit"
     MODEL_UNSUPPORTED = "model_unsupported"
+    MODEL_GONE = "model_gone"
     NOTHING_TO_COMPRESS = "nothing_to_compress"
     INPUT_RANGE_INVALID = "input_range_invalid"
     CALIBRATION_INVALID = "calibration_invalid"
@@ -31,6 +32,7 @@ class Code(StrEnum):
     ENGINE_ERROR = "engine_error"
     JOB_TIMEOUT = "job_timeout"
     WORKER_LOST = "worker_lost"
+    STORAGE_FULL = "storage_full"
 
 
 class Refusal(ValueError):

@@ -1,13 +1,18 @@
-"""Servers for tests that need one: a fresh PostgreSQL database, an empty Redis database.
+"""Servers for tests that need one: a fresh PostgreSQL database, an empty Redis database, a bucket.
 
 Where no server listens such tests are skipped; under CI=true they fail, so that nothing goes untested unnoticed.
 """
 
 import os
 import secrets
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from typing import NoReturn
 
+import httpx
 import psycopg
 import pytest
 import redis
@@ -62,3 +67,47 @@ def claim_redis_database() -> int:
             if claimed:
                 client.delete("convpress_test")
     pytest.fail("needs an empty Redis database, and 1 to 15 all hold keys: FLUSHDB one that nobody needs")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 server over HTTP, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            deadline = time.monotonic() + 30
+            while not answers(url):
+                assert server.poll() is None, "the S3 server ended"
+                assert time.monotonic() < deadline, "the S3 server does not answer"
+                time.sleep(0.1)
+            yield url
+        finally:
+            server.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        httpx.get(url)
+    except httpx.TransportError:
+        return False
+    return True
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new bucket; the environment, also of processes started in the test, leads to its server."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": "tests",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"convpress-{secrets.token_hex(6)}"
+    httpx.put(f"{s3_endpoint}/{name}").raise_for_status()
+    return f"s3://{name}/some/prefix"

@@ -1,4 +1,7 @@
-"""A child that speaks like the engine without its work; a request's `input_shape` tells it how to behave."""
+"""A child that speaks like the engine without its work; a request's `input_shape` tells it how to behave.
+
+Over HTTP that has to look like a shape: `nap=500`, `die=1`.
+"""
 
 import json
 import os
@@ -51,7 +54,7 @@ def say(**message):
 
 
 def main(request):
-    behaviour, _, detail = (request["input_shape"] or "succeed").partition(" ")
+    behaviour, _, detail = (request["input_shape"] or "succeed").replace("=", " ", 1).partition(" ")
     if behaviour == "once":  # once MARK BEHAVIOUR: the first time, and succeed from then on
         mark, _, wanted = detail.partition(" ")
         behaviour, _, detail = ("succeed" if Path(mark).exists() else wanted).partition(" ")
@@ -63,6 +66,8 @@ def main(request):
         case "sleep":
             say(event="progress", phase="factoring", fraction=0.3)
             time.sleep(float(detail))
+        case "nap":
+            time.sleep(int(detail) / 1000)
         case "refuse":
             say(event="failed", error={"code": "budget_unreachable", "detail": "no", "got": "0.1"})
             return

@@ -11,7 +11,6 @@ from typing import Any
 
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
-from celery.worker import state
 
 from app.logging import configure_logging
 from app.queue import celery_options
@@ -51,14 +50,9 @@ def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signatu
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _start_sweeper(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
-    threading.Thread(target=sweeper.run, args=(stopping, _idle), name="sweeper", daemon=True).start()
+    threading.Thread(target=sweeper.run, args=(stopping,), name="sweeper", daemon=True).start()
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _stop(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
     stopping.set()
-
-
-def _idle() -> bool:
-    """Whether this worker would take another message, so that none can be waiting at the broker."""
-    return len(state.reserved_requests) < get_settings().worker_concurrency

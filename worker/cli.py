@@ -211,7 +211,9 @@ def _settings() -> "Settings":
     try:
         return get_settings()
     except ValidationError as error:
-        wrong = [f"CONVPRESS_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()]
+        wrong = [
+            ": ".join([*(f"CONVPRESS_{name}".upper() for name in each["loc"]), each["msg"]]) for each in error.errors()
+        ]
         _exit("\n".join(wrong), _USAGE)
 
 

@@ -12,6 +12,8 @@ from worker.lease import Lease
 from worker.messages import Progress
 
 _REPORT_SECONDS = 0.3
+_ASK_SECONDS = 1.0
+"""A job that was cancelled is let go of as soon as this."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +36,12 @@ class Heartbeat:
     def beat(self) -> bool:
         """Renew the lease when that is due or there is news; cheap enough to be called at every turn.
 
+        The renewal also tells whether the job is still wanted.
+
         A database that cannot be reached is no reason to stop before the lease would have run out.
         """
         now = self._clock()
-        due = _REPORT_SECONDS if self._news else self._seconds / 3
+        due = _REPORT_SECONDS if self._news else _ASK_SECONDS
         if not self.held or now - self._tried < min(due, self._seconds / 3):
             return self.held
         self._tried = now

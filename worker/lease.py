@@ -1,23 +1,25 @@
 """Who holds a job: leases in SQL, taken and kept by conditional UPDATEs, so that two workers never both finish one.
 
-Every function is one UPDATE in the caller's transaction, and tells whether it took effect.
+Every function is one UPDATE in the caller's transaction, and tells whether it took effect. Times are the database's, so
+that a worker whose clock is wrong takes nobody's job.
 """
 
 import os
 import socket
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, update
+from sqlalchemy import ColumnElement, CursorResult, update
 from sqlalchemy.orm import Session
 
-from app.models import Job
+from app.changes import FREE, change
+from app.db import now
+from app.models import Job, State
 from worker.engine.request import Phase
 
-FREE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
-BACK_IN_QUEUE: dict[str, Any] = {**FREE, "state": "queued", "phase": None, "progress": 0.0, "started_at": None}
+BACK_IN_QUEUE: dict[str, Any] = {**FREE, "phase": None, "progress": 0.0, "started_at": None}
 """What a job looks like that a worker had and has no longer."""
 
 
@@ -48,56 +50,56 @@ def new_owner() -> str:
 
 def claim(session: Session, job_id: uuid.UUID, owner: str, seconds: float) -> Lease | None:
     """Take a queued job for `seconds`; None where it is not queued any more."""
-    now = datetime.now(UTC)
-    attempt = session.scalar(
-        update(Job)
-        .where(Job.id == job_id, Job.state == "queued")
-        .values(
-            state="running",
-            phase="loading",
-            progress=0.0,
-            started_at=now,
-            attempt=Job.attempt + 1,
-            lease_owner=owner,
-            lease_expires_at=now + timedelta(seconds=seconds),
-        )
-        .returning(Job.attempt)
-        .execution_options(synchronize_session=False)
+    began = now(session)
+    claimed = change(
+        session,
+        began,
+        "running",
+        "claimed by a worker",
+        Job.id == job_id,
+        Job.state == "queued",
+        phase="loading",
+        progress=0.0,
+        started_at=began,
+        attempt=Job.attempt + 1,
+        lease_owner=owner,
+        lease_expires_at=began + timedelta(seconds=seconds),
     )
-    return None if attempt is None else Lease(job_id, owner, attempt)
+    return Lease(job_id, owner, claimed[0].attempt) if claimed else None
 
 
 def renew(session: Session, lease: Lease, seconds: float, phase: Phase | None = None, progress: float = 0.0) -> bool:
     """Hold on for another `seconds` from now, and tell how far the job is where `phase` is given."""
     told = {} if phase is None else {"phase": phase, "progress": progress}
-    return _update(session, lease, lease_expires_at=datetime.now(UTC) + timedelta(seconds=seconds), **told)
-
-
-def succeed(session: Session, lease: Lease, result: Result) -> bool:
-    """End the job with its result."""
-    return _end(session, lease, state="succeeded", phase=None, progress=1.0, **vars(result))
-
-
-def fail(session: Session, lease: Lease, error: dict[str, str]) -> bool:
-    """End the job with a problem; it keeps the phase it failed in."""
-    return _end(session, lease, state="failed", error=error)
-
-
-def give_back(session: Session, lease: Lease, *, blameless: bool) -> bool:
-    """Put the job back into the queue; a `blameless` attempt (the worker had to go) is not counted."""
-    return _update(session, lease, **BACK_IN_QUEUE, attempt=lease.attempt - (1 if blameless else 0))
-
-
-def _end(session: Session, lease: Lease, **values: Any) -> bool:  # noqa: ANN401 - columns of any type
-    return _update(session, lease, **FREE, finished_at=datetime.now(UTC), **values)
-
-
-def _update(session: Session, lease: Lease, **values: Any) -> bool:  # noqa: ANN401 - columns of any type
     result = session.execute(
         update(Job)
-        .where(Job.id == lease.job_id, Job.state == "running", Job.lease_owner == lease.owner)
-        .values(**values)
+        .where(*_held(lease))
+        .values(lease_expires_at=now(session) + timedelta(seconds=seconds), **told)
         .execution_options(synchronize_session=False)
     )
     assert isinstance(result, CursorResult)  # what an UPDATE gives
     return result.rowcount == 1
+
+
+def succeed(session: Session, lease: Lease, result: Result) -> bool:
+    """End the job with its result."""
+    return _end(session, lease, "succeeded", "done", phase=None, progress=1.0, **vars(result))
+
+
+def fail(session: Session, lease: Lease, error: dict[str, str]) -> bool:
+    """End the job with a problem; it keeps the phase it failed in."""
+    return _end(session, lease, "failed", error["code"], error=error)
+
+
+def give_back(session: Session, lease: Lease, reason: str, *, blameless: bool) -> bool:
+    """Put the job back into the queue; a `blameless` attempt (the worker had to go) is not counted."""
+    attempt = lease.attempt - (1 if blameless else 0)
+    return bool(change(session, now(session), "queued", reason, *_held(lease), **BACK_IN_QUEUE, attempt=attempt))
+
+
+def _end(session: Session, lease: Lease, state: State, detail: str, **values: Any) -> bool:  # noqa: ANN401 - columns of any type
+    return bool(change(session, now(session), state, detail, *_held(lease), **values))
+
+
+def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    return (Job.id == lease.job_id, Job.state == "running", Job.lease_owner == lease.owner)

@@ -3,11 +3,12 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from app.storage import Storage
+from app.storage import Storage, artifact_key
 from contract import gate
 from contract.container import Format
 from contract.limits import Limits
@@ -31,6 +32,7 @@ def take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
 
 
 def store(
+    job_id: uuid.UUID,
     artifact: Path,
     report: Path,
     model_format: Format,
@@ -47,11 +49,9 @@ def store(
     """
     content, account = take(Report, report)
     with open_plain(artifact, largest) as file:
-        sha256, size = _keep(storage, file, beat, lambda path: check_artifact(path, model_format, limits))
-    report_sha256 = hashlib.sha256(content).hexdigest()
-    with storage.stage() as staged:
-        staged.write(content)
-    storage.keep(Path(staged.name), f"artifacts/{report_sha256}")
+        chunks = iter(lambda: file.read(_CHUNK), b"")
+        sha256, size = _keep(storage, job_id, chunks, beat, lambda path: check_artifact(path, model_format, limits))
+    report_sha256, _ = _keep(storage, job_id, iter([content]), beat, lambda _: None)
     return Result(account.before.macs, account.after.macs, sha256, size, report_sha256)
 
 
@@ -75,23 +75,29 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
 
 
 def _keep(
-    storage: Storage, source: BinaryIO, beat: Callable[[], object], check: Callable[[Path], None]
+    storage: Storage,
+    job_id: uuid.UUID,
+    chunks: Iterator[bytes],
+    beat: Callable[[], object],
+    check: Callable[[Path], None],
 ) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with storage.stage() as staged:
         path = Path(staged.name)
         try:
-            while chunk := source.read(_CHUNK):
+            for chunk in chunks:
                 digest.update(chunk)
                 size += len(chunk)
                 staged.write(chunk)
                 beat()
             staged.flush()
             check(path)
+            key = artifact_key(job_id, digest.hexdigest())
+            storage.prepare(path, key)
+            storage.keep(path, key)
         except BaseException:
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise
-    storage.keep(path, f"artifacts/{digest.hexdigest()}")
     return digest.hexdigest(), size
 
 

@@ -4,26 +4,32 @@ Any number of sweepers may run: each change is a conditional UPDATE, and a ring 
 """
 
 import threading
+import time
 import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.db import transaction
+from app.changes import change
+from app.db import now, transaction
 from app.models import Job
-from app.queue import ring
+from app.queue import backlog, ring
 from app.settings import Settings, get_settings
+from app.storage import get_storage
+from app.storage.staging import remove_abandoned
 from contract.refusal import Code, Refusal
-from worker.lease import BACK_IN_QUEUE, FREE
+from worker import expiry
+from worker.lease import BACK_IN_QUEUE
 from worker.scratch import remove_orphans, scratch_root
 
 _OLD_SECONDS = 3.0
 """Longer than any message is on its way."""
 _MOST_RINGS = 1000
+_ORPHANS_SECONDS = 3600.0
+"""Looking for files that no row knows means to list the store."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,57 +40,86 @@ def worker_lost(attempts: int) -> dict[str, str]:
     return Refusal(Code.WORKER_LOST, detail).as_dict()
 
 
-def sweep(session: Session, max_attempts: int) -> list[uuid.UUID]:
-    """Take the jobs whose leases have run out from their workers; return those that wait again."""
-    now = datetime.now(UTC)
-    expired = (Job.state == "running", Job.lease_expires_at < now)
-    session.execute(
-        update(Job)
-        .where(*expired, Job.attempt >= max_attempts)
-        .values(**FREE, state="failed", finished_at=now, error=worker_lost(max_attempts))
-        .execution_options(synchronize_session=False)
-    )
-    returned = session.scalars(
-        update(Job)
-        .where(*expired)
-        .values(**BACK_IN_QUEUE)
-        .returning(Job.id)
-        .execution_options(synchronize_session=False)
-    )
-    return list(returned)
+def timed_out(seconds: float) -> dict[str, str]:
+    """Say why a job failed that took too long."""
+    detail = f"the job was not done after {seconds:g} seconds, the longest that this service lets one run"
+    return Refusal(Code.JOB_TIMEOUT, detail).as_dict()
 
 
-def unheard(session: Session) -> list[uuid.UUID]:
-    """Return the jobs that have been queued for longer than a message is on its way, oldest first.
+def sweep(session: Session, settings: Settings) -> list[uuid.UUID]:
+    """Take jobs from their workers where leases or the jobs' own time have run out; return those that wait again.
 
-    Their messages are lost if a worker is idle; if none is, they are just waiting.
+    No worker that lives lets it come so far, so a clock that jumped may be to blame: a job is lost at the last attempt
+    only. A lease further ahead than any worker takes one was given before a clock went back.
     """
-    old = datetime.now(UTC) - timedelta(seconds=_OLD_SECONDS)
-    waiting = select(Job.id).where(Job.state == "queued", Job.created_at < old).order_by(Job.created_at)
-    return list(session.scalars(waiting.limit(_MOST_RINGS)))
+    at = now(session)
+    lease, limit = timedelta(seconds=settings.lease_seconds), timedelta(seconds=settings.job_timeout_seconds)
+    ended = or_(Job.lease_expires_at < at, Job.lease_expires_at > at + 2 * lease)
+    overdue = Job.started_at < at - limit - lease
+    last = Job.attempt >= settings.max_attempts
+    for condition, error in (
+        (overdue, timed_out(settings.job_timeout_seconds)),
+        (ended, worker_lost(settings.max_attempts)),
+    ):
+        change(session, at, "failed", error["code"], Job.state == "running", condition, last, error=error)
+    waiting: list[uuid.UUID] = []
+    for condition, reason in ((overdue, "overdue"), (ended, "the lease ran out")):
+        returned = change(session, at, "queued", reason, Job.state == "running", condition, **BACK_IN_QUEUE)
+        waiting += [job.id for job in returned]
+    return waiting
 
 
-def run(stopping: threading.Event, idle: Callable[[], bool]) -> None:
-    """Sweep every few seconds until told to stop; a database that cannot be reached now is swept the next time."""
+def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
+    """Return the jobs whose messages are lost, oldest first.
+
+    Where no message waits at the broker, that is each which has been queued for longer than a message is on its way.
+    Where some do, it is each that was overtaken: one that came later is running.
+    """
+    moment = timedelta(seconds=_OLD_SECONDS)
+    overtaken = session.scalar(select(func.max(Job.created_at)).where(Job.state == "running")) if backlog else None
+    if backlog and overtaken is None:
+        return []
+    before = (overtaken or now(session)) - moment
+    lost = select(Job.id).where(Job.state == "queued", Job.created_at < before).order_by(Job.created_at)
+    return list(session.scalars(lost.limit(_MOST_RINGS)))
+
+
+def run(stopping: threading.Event) -> None:
+    """Sweep every few seconds until told to stop; what cannot be reached now is swept the next time."""
     settings = get_settings()
+    orphans_due = time.monotonic()
     while not stopping.is_set():
         try:
-            sweep_and_ring(settings, idle)
+            sweep_and_ring(settings)
+            expire(settings)
+            if time.monotonic() >= orphans_due:
+                expiry.remove_orphans(get_storage())
+                orphans_due = time.monotonic() + _ORPHANS_SECONDS
         except (SQLAlchemyError, OSError) as error:
             log.warning("sweep put off", error=str(error))
         stopping.wait(settings.sweep_seconds)
 
 
-def sweep_and_ring(settings: Settings, idle: Callable[[], bool]) -> None:
-    """Do one round; `idle` tells whether this worker has nothing to do, which proves that no message waits."""
-    remove_orphans(scratch_root(settings.data_dir))
+def sweep_and_ring(settings: Settings) -> None:
+    """Put jobs back, and ring for them and for those whose messages are lost."""
     with transaction() as session:
-        waiting = sweep(session, settings.max_attempts)
+        waiting = sweep(session, settings)
     if waiting:
         log.warning("leases ran out", jobs=[str(job) for job in waiting])
-    if idle():
-        with transaction() as session:
-            waiting = unheard(session)
-    for job_id in waiting:
+    messages = backlog()
+    if messages is None:
+        return
+    with transaction() as session:
+        lost = unheard(session, messages)
+    for job_id in dict.fromkeys(waiting + lost):
         if not ring(job_id):
             return
+
+
+def expire(settings: Settings) -> None:
+    """Delete what retention lets go of, and what killed processes were about to store."""
+    storage = get_storage()
+    remove_orphans(scratch_root(settings.data_dir))
+    remove_abandoned(storage.staging)
+    expiry.expire_artifacts(storage, timedelta(days=settings.artifact_days))
+    expiry.expire_models(storage, timedelta(days=settings.upload_days))

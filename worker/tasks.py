@@ -1,18 +1,21 @@
 """The task: claim one job, run it in a child process, and commit how it ended."""
 
-import os
+import errno
 import shutil
+import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from app.db import transaction
 from app.models import Job
 from app.queue import TASK, ring
 from app.settings import Settings, get_settings
-from app.storage import get_storage
+from app.storage import StorageUnavailable, get_storage, model_key
 from contract.container import Format
 from contract.refusal import Code, Refusal
 from worker import doctor, results, sandbox
@@ -24,11 +27,27 @@ from worker.lease import Lease, Result
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.sandbox import Lost, Outcome, Stopped, TimedOut
 from worker.scratch import scratch, scratch_root
-from worker.sweeper import worker_lost
+from worker.sweeper import timed_out, worker_lost
 
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
+_RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Away:
+    """The artifact store did not answer."""
+
+
+@dataclass(frozen=True)
+class Full:
+    """The disk of this worker or of the store took no more."""
+
+
+End = Outcome | Result | Full | Away
+_BLAMELESS = (Stopped, Away)
+"""Ends for which no attempt is counted: the job and its child have done nothing wrong."""
 
 
 @celery.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery ships no types
@@ -52,7 +71,20 @@ def compress(job_id: str) -> None:
     _end(lease, outcome, settings)
 
 
-def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result:
+def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> End:
+    try:
+        return _compress(job, heartbeat, settings)
+    except StorageUnavailable as error:
+        log.error("the store does not answer", job_id=str(job.id), error=str(error))
+        return Away()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.error("the disk is full", job_id=str(job.id), error=str(error))
+        return Full()
+
+
+def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result:
     with scratch(scratch_root(settings.data_dir)) as folder:
         name = f"model{SUFFIX[job.model.format]}"
         confinement = doctor.confined(
@@ -62,8 +94,10 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
             memory_bytes=settings.job_memory_bytes,
             file_bytes=settings.max_upload_bytes,
         )
-        source = get_storage().path(f"models/{job.model_sha256}")
-        _place(source, folder / "input" / name, writable=not confinement.landlock)
+        try:
+            _fetch(model_key(job.model_sha256), folder / "input" / name, writable=not confinement.landlock)
+        except FileNotFoundError:
+            return Failed(_gone(job))
         request = Request(
             model=str(folder / "input" / name),
             format=cast("Format", job.model.format),
@@ -86,6 +120,7 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
         heartbeat.report(Progress("storing", 0.95))
         try:
             return results.store(
+                job.id,
                 Path(request.output),
                 Path(request.report),
                 request.format,
@@ -98,38 +133,73 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Resul
             return Lost(str(error), log="")
 
 
-def _place(model: Path, target: Path, *, writable: bool) -> None:
-    """Put the upload before the child: linked where it cannot be written to and one disk has both, else copied."""
+def _fetch(key: str, target: Path, *, writable: bool) -> None:
+    """Put the upload before the child; as a copy where the child could write to it, which the store may have linked."""
+    get_storage().fetch(key, target)
     if writable:
-        shutil.copyfile(model, target)
-        return
-    try:
-        os.link(model, target)
-    except OSError:
-        shutil.copyfile(model, target)
+        copy = target.with_suffix(".copy")
+        shutil.copyfile(target, copy)
+        copy.replace(target)
 
 
-def _end(lease: Lease, outcome: Outcome | Result, settings: Settings) -> None:
-    """Commit how the job ended, or that it waits again; whatever a worker without the lease commits is nothing."""
-    waits = isinstance(outcome, Stopped) or (isinstance(outcome, Lost) and lease.attempt < settings.max_attempts)
-    with transaction() as session:
-        match outcome:
-            case Result():
-                held = leases.succeed(session, lease, outcome)
-            case Failed():
-                held = leases.fail(session, lease, outcome.error)
-            case TimedOut():
-                held = leases.fail(session, lease, _timed_out(outcome))
-            case _ if waits:
-                held = leases.give_back(session, lease, blameless=isinstance(outcome, Stopped))
-            case _:
-                held = leases.fail(session, lease, worker_lost(lease.attempt))
+def _end(lease: Lease, outcome: End, settings: Settings) -> None:
+    """Commit how the job ended, or that it waits again; whatever a worker without the lease commits is nothing.
+
+    A database that is away is asked again until the lease has run out, and the work with it.
+    """
+    again = lease.attempt < settings.max_attempts
+    waits = isinstance(outcome, _BLAMELESS) or (isinstance(outcome, Lost | Full) and again)
+    deadline = time.monotonic() + settings.lease_seconds
+    while True:
+        try:
+            held = _commit(lease, outcome, waits=waits)
+            break
+        except DBAPIError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("the end of the job is not committed yet", job_id=str(lease.job_id), error=str(error))
+            time.sleep(_RETRY_SECONDS)
     told = log.info if isinstance(outcome, Result) else log.warning
     told("ended" if held else "lease lost at the end", job_id=str(lease.job_id), outcome=outcome)
-    if held and waits and not stopping.is_set():  # a worker that has to go would hear its own ring
+    # A worker that has to go would hear its own ring; where storage failed, the sweeper's comes late enough.
+    if held and waits and not stopping.is_set() and not isinstance(outcome, Full | Away):
         ring(lease.job_id)
 
 
-def _timed_out(outcome: TimedOut) -> dict[str, str]:
-    detail = f"the job was not done after {outcome.seconds:g} seconds, the longest that this service lets one run"
-    return Refusal(Code.JOB_TIMEOUT, detail).as_dict()
+def _commit(lease: Lease, outcome: End, *, waits: bool) -> bool:
+    with transaction() as session:
+        match outcome:
+            case Result():
+                return leases.succeed(session, lease, outcome)
+            case Failed():
+                return leases.fail(session, lease, outcome.error)
+            case TimedOut():
+                return leases.fail(session, lease, timed_out(outcome.seconds))
+            case _ if waits:
+                return leases.give_back(session, lease, _reason(outcome), blameless=isinstance(outcome, _BLAMELESS))
+            case Full():
+                return leases.fail(session, lease, _full(lease.attempt))
+            case _:
+                return leases.fail(session, lease, worker_lost(lease.attempt))
+
+
+def _reason(outcome: End) -> str:
+    match outcome:
+        case Lost():
+            return outcome.reason
+        case Full():
+            return "the disk is full"
+        case Away():
+            return "the artifact store does not answer"
+        case _:
+            return "the worker had to go"
+
+
+def _gone(job: Job) -> dict[str, str]:
+    detail = "the store no longer has the model of this job; upload it again"
+    return Refusal(Code.MODEL_GONE, detail, field="model", got=f"SHA-256 {job.model_sha256}").as_dict()
+
+
+def _full(attempts: int) -> dict[str, str]:
+    detail = f"the service's disk had no room for this job in {attempts} attempts"
+    return Refusal(Code.STORAGE_FULL, detail).as_dict()

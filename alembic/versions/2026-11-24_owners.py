@@ -1,17 +1,22 @@
-"""Give jobs owners, and owners keys.
+"""Give jobs owners, and owners keys; an idempotency key is its owner's.
 
-Revision ID: 0002_owners
-Revises: 0001
-Create Date: 2026-11-24 08:20:00.000000+00:00
+Revision ID: 0004
+Revises: 0003
+Create Date: 2026-11-24 08:45:00.000000+00:00
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002_owners"
-down_revision = "0001"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
+
+INDEXES = [
+    ("ix_jobs_owner_idempotency_key", ["owner", "idempotency_key"], True),
+    ("ix_jobs_owner_created_at_id", ["owner", "created_at", "id"], False),
+]
 
 
 def upgrade() -> None:
@@ -26,15 +31,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
     )
     op.create_index(op.f("ix_api_keys_owner"), "api_keys", ["owner"])
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.add_column(sa.Column("owner", sa.String(length=63), nullable=False, server_default=""))
-        jobs.create_index(op.f("ix_jobs_owner"), ["owner"])
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.alter_column("owner", server_default=None)
+    op.add_column("jobs", sa.Column("owner", sa.String(length=63), nullable=False, server_default=""))
+    with op.get_context().autocommit_block():
+        for name, columns, unique in INDEXES:
+            op.drop_index(op.f(name), "jobs", if_exists=True, postgresql_concurrently=True)
+            op.create_index(op.f(name), "jobs", columns, unique=unique, postgresql_concurrently=True)
+        op.drop_index(op.f("ix_jobs_idempotency_key"), "jobs", if_exists=True, postgresql_concurrently=True)
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.drop_index(op.f("ix_jobs_owner"))
-        jobs.drop_column("owner")
+    for name, _, _ in INDEXES:
+        op.drop_index(op.f(name), "jobs")
+    op.drop_column("jobs", "owner")
+    op.create_index(op.f("ix_jobs_idempotency_key"), "jobs", ["idempotency_key"], unique=True)
     op.drop_table("api_keys")

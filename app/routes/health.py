@@ -13,7 +13,7 @@ from app.migrations import is_current
 from app.openapi import problems
 from app.queue import check_broker
 from app.settings import get_settings
-from app.storage import get_storage
+from app.storage import get_storage, model_key
 
 router = APIRouter(tags=["health"])
 
@@ -63,6 +63,7 @@ def _storage() -> None:
             probe.flush()
         finally:
             Path(probe.name).unlink()
+    get_storage().size(model_key("0" * 64))  # a bucket has to answer, whatever it says
 
 
 _CHECKS: Mapping[str, Callable[[], None]] = {"database": _database, "storage": _storage, "broker": check_broker}

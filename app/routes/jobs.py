@@ -1,26 +1,40 @@
 """Jobs over HTTP: post one, follow it, fetch what it made."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+import anyio
+from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from app import jobs, schemas
-from app.conditional import stored_file, tagged
+from app.conditional import is_known, stored_file, tagged
 from app.db import transaction
-from app.models import TERMINAL, Job
+from app.errors import Problem
+from app.labels import parse_labels
+from app.models import TERMINAL, Job, State
 from app.openapi import JOB_FORM, problems
+from app.orders import Order, receive_order
 from app.queue import ring
-from app.storage import get_storage
-from app.uploads import Upload, receive_upload
+from app.retention import delete_artifacts, release_model
+from app.settings import get_settings
+from app.storage import artifact_key, get_storage
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Any text of yours; the same key with the same form gives the same job, however often it is sent"
+    ),
+]
+_KEY = re.compile(r"[!-~]{1,255}")
 JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})]
 
 
@@ -44,37 +58,67 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
         "field_unknown",
         "field_repeated",
         "field_invalid",
+        "labels_invalid",
+        "webhook_invalid",
+        "model_uri_invalid",
+        "sha256_invalid",
+        "model_ambiguous",
+        "model_not_found",
+        "model_gone",
+        "idempotency_key_invalid",
+        "idempotency_key_reused",
         "storage_full",
     ),
 )
-async def create_job(request: Request) -> Response:
+async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Post a model and a FLOPs budget; the answer comes at once, the compression follows.
 
     The body is stored as it arrives, and what is wrong with it is told as soon as it is known.
     """
-    async with receive_upload(request) as upload:
-        job = await run_in_threadpool(_accept, upload)
+    _check_key(idempotency_key)
+    async with receive_order(request) as order:
+        job, new = await run_in_threadpool(_accept, order, idempotency_key)
     headers = {"Location": schemas.href(job), "Retry-After": _POLL_SECONDS}
+    if not new:
+        headers["Idempotency-Replayed"] = "true"
     return Response(_json(job), 202, headers, "application/json")
 
 
-def _accept(upload: Upload) -> Job:
-    """Keep the model, commit the job, and only then ring."""
-    get_storage().keep(upload.staged, upload.key)
+def _check_key(key: str | None) -> None:
+    if key is not None and not _KEY.fullmatch(key):
+        raise Problem(
+            "idempotency_key_invalid",
+            "an idempotency key is 1 to 255 visible ASCII characters",
+            field="Idempotency-Key",
+            expected="such as a UUID",
+            got=key[:80],
+        )
+
+
+def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
+    """Keep the model and commit the job, and only then ring."""
     with transaction() as session:
-        job = jobs.create(session, upload)
-    ring(job.id)
-    return job
+        job, new = jobs.create(session, get_storage(), order, key)
+    if new:
+        ring(job.id)
+    return job, new
 
 
-@router.get("/jobs", responses=problems("cursor_invalid", "request_invalid"))
+@router.get("/jobs", responses=problems("cursor_invalid", "labels_invalid", "request_invalid"))
 def list_jobs(
+    state: Annotated[list[State] | None, Query(description="In one of these states")] = None,
+    model_sha256: Annotated[str | None, Query(description="Of this model", pattern="^[0-9a-f]{64}$")] = None,
+    label: Annotated[list[str] | None, Query(description="With all of these labels, each as name=value")] = None,
+    created_from: Annotated[AwareDatetime | None, Query(description="Created at this time or later")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Created before this time")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="How many at most")] = 50,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, with the same filters")] = None,
 ) -> schemas.JobPage:
     """List jobs, newest first."""
+    labels = parse_labels(",".join(label or ()), "label")
+    wanted = jobs.Filter(state or (), model_sha256, labels, created_from, created_before)
     with transaction() as session:
-        found, next_cursor = jobs.page(session, limit, cursor)
+        found, next_cursor = jobs.page(session, wanted, limit, cursor)
     return schemas.JobPage(jobs=[schemas.Job.of(job) for job in found], next_cursor=next_cursor)
 
 
@@ -83,11 +127,57 @@ def list_jobs(
     response_model=schemas.Job,
     responses={304: {"description": "Nothing has changed since the ETag"}, **problems("job_not_found")},
 )
-def get_job(request: Request, job_id: JobId) -> Response:
+async def get_job(
+    request: Request,
+    job_id: JobId,
+    wait: Annotated[
+        float,
+        Query(ge=0, le=60, description="Seconds to wait for the job's end or, with If-None-Match, for any change"),
+    ] = 0,
+) -> Response:
     """Tell how a job stands. `Retry-After` says when to ask again; it is missing when the job has ended."""
-    with transaction() as session:
-        job = jobs.get(session, job_id)
+    job = await run_in_threadpool(_load, job_id)
+    if wait and job.state not in TERMINAL:
+        job = await _wait(request, job, wait)
     return tagged(request, _json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS})
+
+
+async def _wait(request: Request, job: Job, seconds: float) -> Job:
+    """Return the job when it has ended, when it is another than the client knows, or when the time is over."""
+    conditional = "if-none-match" in request.headers
+    with anyio.move_on_after(seconds):
+        async with request.app.state.watch.follow(job.id) as changed:
+            while True:
+                changed.clear()
+                job = await run_in_threadpool(_load, str(job.id))
+                if job.state in TERMINAL or (conditional and not is_known(request, _json(job))):
+                    break
+                await changed.wait()
+    return job
+
+
+def _load(job_id: str) -> Job:
+    with transaction() as session:
+        return jobs.get(session, job_id)
+
+
+@router.post("/jobs/{job_id}/cancel", response_model=schemas.Job, responses=problems("job_not_found", "job_finished"))
+def cancel_job(job_id: JobId) -> Response:
+    """Stop a job; what works on it is dead within two seconds. Stopping it twice is stopping it."""
+    with transaction() as session:
+        job = jobs.cancel(session, job_id)
+    return Response(_json(job), 200, None, "application/json")
+
+
+@router.delete("/jobs/{job_id}", status_code=204, responses=problems("job_not_found", "job_unfinished"))
+def delete_job(job_id: JobId) -> None:
+    """Forget a job that has ended, with what it made, and its model if no other job is known for it."""
+    storage = get_storage()
+    with transaction() as session:
+        job = jobs.forget(session, job_id)
+    delete_artifacts(storage, job.id)
+    with transaction() as session:
+        release_model(session, storage, job.model_sha256, None)
 
 
 @router.head("/jobs/{job_id}/artifact", include_in_schema=False)
@@ -97,6 +187,7 @@ def get_job(request: Request, job_id: JobId) -> Response:
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
         206: {"description": "The range that was asked for"},
+        307: {"description": "Where the bucket itself serves it, for five minutes"},
         304: {"description": "The client has this artifact"},
         **problems("job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"),
     },
@@ -106,7 +197,7 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     with transaction() as session:
         job = jobs.get_succeeded(session, job_id)
     name = f"{PurePosixPath(job.filename).stem}.convpress{_EXTENSION[job.model.format]}"
-    return _stored(request, job.artifact_sha256, "application/octet-stream", name)
+    return _stored(request, job, job.artifact_sha256, "application/octet-stream", name)
 
 
 @router.head("/jobs/{job_id}/report", include_in_schema=False)
@@ -123,12 +214,14 @@ def get_report(request: Request, job_id: JobId) -> Response:
     """Account for every FLOP: each convolution, what was done to it, and what it costs before and after."""
     with transaction() as session:
         job = jobs.get_succeeded(session, job_id)
-    return _stored(request, job.report_sha256, "application/json", None)
+    return _stored(request, job, job.report_sha256, "application/json", None)
 
 
-def _stored(request: Request, sha256: str | None, media_type: str, filename: str | None) -> Response:
+def _stored(request: Request, job: Job, sha256: str | None, media_type: str, filename: str | None) -> Response:
     assert sha256 is not None  # a job that has succeeded has both files
-    return stored_file(request, get_storage().path(f"artifacts/{sha256}"), sha256, media_type, filename)
+    redirect = get_settings().redirect_downloads
+    key = artifact_key(job.id, sha256)
+    return stored_file(request, get_storage(), key, sha256, media_type, filename, redirect=redirect)
 
 
 def _json(job: Job) -> bytes:

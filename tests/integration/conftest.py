@@ -17,10 +17,11 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import create_engine, update
+from sqlalchemy.orm import Session
 
 from app.migrations import migrate
 from app.models import Job
-from app.storage import Storage
+from app.storage.local import LocalStorage
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 """The least that passes for an ONNX file: an IR version and an empty graph."""
@@ -46,14 +47,23 @@ class Api:
             connection.execute(update(Job).where(Job.id == uuid.UUID(job_id)).values(**columns))
         engine.dispose()
 
+    def row(self, job_id: str) -> Job:
+        """Read a job's row."""
+        engine = create_engine(self.sql_url)
+        with Session(engine) as session:
+            job = session.get_one(Job, uuid.UUID(job_id))
+        engine.dispose()
+        return job
+
     def succeed(self, job_id: str, artifact: bytes, report: bytes = b"{}") -> str:
         """End a job as a worker would; return the artifact's SHA-256."""
-        storage = Storage(self.data_dir / "storage")
+        storage = LocalStorage(self.data_dir / "storage")
         hashes = [hashlib.sha256(content).hexdigest() for content in (artifact, report)]
         for content, sha256 in zip((artifact, report), hashes, strict=True):
             with storage.stage() as staged:
                 staged.write(content)
-            storage.keep(Path(staged.name), f"artifacts/{sha256}")
+                staged.flush()
+                storage.keep(Path(staged.name), f"artifacts/{job_id}/{sha256}")
         now = datetime.now(UTC)
         self.change(
             job_id,

@@ -20,11 +20,11 @@ from running_service import wait_for
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from app import queue
+from app import jobs, queue
 from app.migrations import migrate
 from app.models import Job, Model
 from app.settings import Settings
-from app.storage import Storage
+from app.storage.local import LocalStorage
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 WORKER = f"""
@@ -50,13 +50,14 @@ class Workplace:
     def __post_init__(self):
         migrate(self.settings.sql_url)
         self.engine = create_engine(self.settings.sql_url)
-        self.storage = Storage(self.settings.data_dir / "storage")
+        self.storage = LocalStorage(self.settings.data_dir / "storage")
         self.sha256 = hashlib.sha256(ONNX).hexdigest()
         with self.storage.stage() as staged:
             staged.write(ONNX)
         self.storage.keep(Path(staged.name), f"models/{self.sha256}")
         with Session(self.engine) as session, session.begin():
-            session.add(Model(sha256=self.sha256, format="onnx", bytes=4, created_at=datetime.now(UTC)))
+            now = datetime.now(UTC)
+            session.add(Model(sha256=self.sha256, format="onnx", bytes=4, created_at=now, used_at=now))
 
     def start(self):
         """Start a worker and wait until it takes messages."""
@@ -83,6 +84,10 @@ class Workplace:
         if ring:
             queue._client(self.settings).send_task(queue.TASK, [str(job_id)])
         return job_id
+
+    def cancel(self, job_id):
+        with Session(self.engine) as session, session.begin():
+            jobs.cancel(session, str(job_id))
 
     def job(self, job_id):
         with Session(self.engine) as session:
@@ -187,6 +192,19 @@ def test_workers_that_always_die_fail_the_job_in_the_end(workplace):
     workplace.start()
     job = workplace.wait(job_id, "failed")
     assert (job.error["code"], job.attempt) == ("worker_lost", 3)
+
+
+def test_a_cancelled_job_is_stopped_within_two_seconds_and_the_worker_goes_on(workplace):
+    worker = workplace.start()
+    job_id, next_id = workplace.post("sleep 60"), workplace.post()
+    child = workplace.wait_for_child(worker, job_id)
+    workplace.cancel(job_id)
+    began = time.monotonic()
+    wait_for(lambda: is_dead(child), "the child to be killed")
+    assert time.monotonic() - began < 2
+    workplace.wait(next_id)
+    assert workplace.job(job_id).state == "cancelled"
+    assert list((workplace.settings.data_dir / "scratch").iterdir()) == []
 
 
 def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):

@@ -66,6 +66,10 @@ def test_api_and_worker_wait_for_the_migrations(services):
         assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 
 
+def test_a_second_worker_takes_over_from_the_first(services):
+    assert services["worker"]["deploy"]["replicas"] == 2
+
+
 def test_every_container_is_locked_down(services):
     for service in services.values():
         assert service["read_only"] is True

@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.budget import parse_budget
-from contract.calibration import parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
 from worker.engine import report
-from worker.engine.allocate import BudgetUnreachableError, Option, allocate
-from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only, require_form
-from worker.engine.convolution import Layer
+from worker.engine.analysis import analyse, choose, factor, frontier, leave
+from worker.engine.candidates import require_form
 from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, Model, Site, TensorSpec, open_model
-from worker.engine.moments import Moments
+from worker.engine.formats import Count, TensorSpec, open_model
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.samples import random_inputs
@@ -27,8 +24,6 @@ from worker.engine.verify import compare, measure
 
 if TYPE_CHECKING:
     from worker.engine.calibration.calibrate import Calibration
-    from worker.engine.calibration.refine import Refinement
-
 
 _MOST_COMPARED = 64
 _COMPARING_WORK = 200_000_000_000
@@ -53,26 +48,29 @@ def compress(request: Request, emit: Emit) -> None:
 
     allowed = None if request.rank is not None else parse_budget(request.flops_budget).of(before.macs)
     unchanged = allowed is not None and allowed >= before.macs
-    progress.enter("measuring")
-    calibration = "the budget allows the model as it is" if unchanged else _calibrate(request, model, shapes, before)
-    progress.enter("factoring")
-    offers = _offer(request, model, before, unchanged, calibration, progress)
-    progress.enter("allocating")
-    weights = _sensitivities(model, offers, calibration)
-    chosen = _allocate(offers, weights, allowed)
+    analysis = leave(before) if unchanged else analyse(request, model, shapes, before, progress)
+    chosen = choose(analysis, allowed)
     progress.enter("refining")
-    chains, refinement = _refine(model, offers, chosen, calibration)
+    chains, refinement = factor(model, analysis, chosen)
 
     progress.enter("rewriting")
     if not chains:
         shutil.copyfile(source, output)
     else:
+        by_name = {site.name: site for site in before.sites}
         for done, (site, layers) in enumerate(chains.items()):
-            model.replace(next(offer.site for offer in offers if offer.site.name == site), layers)
+            model.replace(by_name[site], layers)
             progress.within(done, len(chains))
         model.save(output)
-    sites = [report.describe_site(offer, candidate) for offer, candidate in zip(offers, chosen, strict=True)]
-    del model, offers, chosen  # the weights, before two models are loaded to be run
+    sites = [report.describe_site(offer, candidate) for offer, candidate in zip(analysis.offers, chosen, strict=True)]
+    accounts = {
+        "predicted_error": analysis.predicted_error(chosen),
+        "frontier": report.describe_frontier(frontier(analysis), before.macs),
+        "calibration": report.describe_calibration(analysis.calibration, refinement),
+    }
+    calibrated = not isinstance(analysis.calibration, str)
+    inputs = _fresh_inputs(analysis.calibration, specs, shapes, before.macs)
+    del model, analysis, chosen, chains, refinement  # the weights, before two models are loaded to be run
 
     progress.enter("verifying")
     artifact = open_model(request.format, output)
@@ -80,7 +78,6 @@ def compress(request: Request, emit: Emit) -> None:
     _require_promised(sites, after, allowed)
     parameters_after = artifact.parameters
     del artifact
-    inputs = _fresh_inputs(calibration, specs, shapes, before.macs)
     original = measure(request.format, source, inputs)
     progress.within(1, 2)
     compressed = measure(request.format, output, inputs)
@@ -98,10 +95,8 @@ def compress(request: Request, emit: Emit) -> None:
         "keep": after.macs / before.macs,
         "sites": sites,
         "uncounted": dict(sorted(before.uncounted.items())),
-        "calibration": _describe_calibration(calibration, refinement),
-        "verification": report.describe_comparison(
-            comparison, len(inputs), calibration if isinstance(calibration, str) else None
-        ),
+        **accounts,
+        "verification": report.describe_comparison(comparison, len(inputs), calibrated=calibrated),
         "engine": report.describe_engine(request.format, progress.seconds),
     }
     Path(request.report).write_text(json.dumps(account, indent=1, allow_nan=False))
@@ -149,99 +144,6 @@ def _require_convolutions(count: Count) -> None:
     )
 
 
-def _calibrate(
-    request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count
-) -> "Calibration | str":
-    """Calibrate as the request says; return in words why not, where that is not asked for or not possible."""
-    kind = parse_calibration(request.calibration)
-    told = parse_input_values(request.input_range, request.input_mean, request.input_std)
-    if kind == "none":
-        return "none was asked for"
-    # torch, which takes a second to import, is needed for this alone where the model is ONNX
-    from worker.engine.calibration.calibrate import WeakCalibrationError, calibrate
-
-    convolutions = {
-        site.name: site.convolution
-        for site in count.sites
-        if site.reason is None and site.convolution is not None and not site.convolution.transposed
-    }
-    try:
-        return calibrate(model, shapes, convolutions, count.macs, told, None)
-    except WeakCalibrationError as error:
-        return str(error)
-
-
-def _moments(calibration: "Calibration | str", site: Site) -> Moments | None:
-    return None if isinstance(calibration, str) else calibration.observation.moments.get(site.name)
-
-
-def _offer(
-    request: Request, model: Model, count: Count, unchanged: bool, calibration: "Calibration | str", progress: Progress
-) -> list[Offer]:
-    offers = []
-    for done, site in enumerate(count.sites):
-        progress.within(done, len(count.sites))
-        if unchanged:
-            offers.append(original_only(site, "the budget allows the model as it is"))
-        elif request.rank is not None:
-            offers.append(offer_rank(model, site, request.form or "dac", request.rank, _moments(calibration, site)))
-        else:
-            offers.append(offer_all(model, site, request.form, _moments(calibration, site)))
-    return offers
-
-
-def _sensitivities(model: Model, offers: Sequence[Offer], calibration: "Calibration | str") -> Mapping[str, float]:
-    """Return what share of a site's error arrives at the outputs; nothing where the model was not calibrated."""
-    if isinstance(calibration, str):
-        return {}
-    from worker.engine.calibration.sensitivity import sensitivities, trials
-
-    tried = {
-        offer.site.name: trials(offer, model.layer(offer.site), _moments(calibration, offer.site))
-        for offer in offers
-        if len(offer.candidates) > 1
-    }
-    return sensitivities(calibration, tried)
-
-
-def _allocate(offers: Sequence[Offer], weights: Mapping[str, float], allowed: int | None) -> list[Candidate]:
-    if allowed is None:  # one rank everywhere: each offer has the original and that rank at most
-        return [offer.candidates[-1] for offer in offers]
-    options = [
-        [Option(candidate.macs, candidate.error * weights.get(offer.site.name, 1.0)) for candidate in offer.candidates]
-        for offer in offers
-    ]
-    total = sum(offer.site.macs for offer in offers)
-    try:
-        choices = allocate(options, allowed)
-    except BudgetUnreachableError as error:
-        raise Refusal(
-            Code.BUDGET_UNREACHABLE,
-            f"the least that this model can be brought to is {error.least / total:.4f} of its FLOPs",
-            field="flops_budget",
-            expected=f"at least {error.least / total:.4f}, or {FLOPS_PER_MAC * error.least} FLOPs",
-            got=f"{allowed / total:.4f}, or {FLOPS_PER_MAC * allowed} FLOPs",
-        ) from error
-    return [offer.candidates[choice] for offer, choice in zip(offers, choices, strict=True)]
-
-
-def _refine(
-    model: Model, offers: Sequence[Offer], chosen: Sequence[Candidate], calibration: "Calibration | str"
-) -> tuple[Mapping[str, tuple[Layer, ...]], "Refinement | None"]:
-    """Return the layers that take each factored site's place, and how they were refined where they were."""
-    chains = {
-        offer.site.name: candidate.layers(model.layer(offer.site), _moments(calibration, offer.site))
-        for offer, candidate in zip(offers, chosen, strict=True)
-        if candidate.form != ORIGINAL
-    }
-    if isinstance(calibration, str) or not chains:
-        return chains, None
-    from worker.engine.calibration.refine import refine
-
-    refinement = refine(calibration, chains)
-    return refinement.chains, refinement
-
-
 def _require_promised(sites: Sequence[dict[str, Any]], after: Count, allowed: int | None) -> None:
     """The artifact, counted anew from its file, costs what its sites add up to, and fits the budget."""
     promised = sum(site["macs_after"] for site in sites)
@@ -274,17 +176,3 @@ def _fresh_inputs(
         return [random_inputs(specs, shapes)]
     most = max(1, min(_MOST_COMPARED, _COMPARING_WORK // max(macs, 1)))
     return calibration.fresh_inputs(specs, shapes, most)
-
-
-def _describe_calibration(calibration: "Calibration | str", refinement: "Refinement | None") -> dict[str, Any]:
-    if isinstance(calibration, str):
-        return {"kind": "none", "reason": calibration}
-    refined = (
-        {}
-        if refinement is None
-        else {
-            "refitted": refinement.refitted,
-            "held_out_error": {"closed_form": refinement.error_before, "refitted": refinement.error_after},
-        }
-    )
-    return {**calibration.account, **refined}

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contract.container import Format
 from contract.shapes import format_shape
@@ -11,6 +11,10 @@ from worker.engine.candidates import ORIGINAL, Candidate, Offer
 from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, TensorSpec
 from worker.engine.verify import Comparison
+
+if TYPE_CHECKING:
+    from worker.engine.calibration.calibrate import Calibration
+    from worker.engine.calibration.refine import Refinement
 
 CONVENTION = (
     "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input position if transposed), "
@@ -93,13 +97,28 @@ def describe_engine(model_format: Format, seconds: Mapping[str, float]) -> dict[
     }
 
 
-def describe_comparison(comparison: Comparison, count: int, uncalibrated: str | None) -> dict[str, Any]:
+def describe_comparison(comparison: Comparison, count: int, *, calibrated: bool) -> dict[str, Any]:
     """Return how the artifact, loaded from its file, compared with the original on the same fresh inputs."""
     return {
-        "inputs": "synthetic, of another kind than was calibrated on" if uncalibrated is None else "standard normal",
+        "inputs": "synthetic, of another kind than was calibrated on" if calibrated else "standard normal",
         "runs": count,
         "outputs": list(comparison.outputs),
         "relative_error": comparison.relative_error,
         "agreement": comparison.agreement,
         "finite": comparison.finite,
     }
+
+
+def describe_frontier(points: Sequence[tuple[int, float]], macs: int) -> list[dict[str, Any]]:
+    """Return what other budgets would give: the predicted error of the outputs at each cost, the cheapest first."""
+    return [{"macs": cost, "keep": cost / macs, "predicted_error": error} for cost, error in points]
+
+
+def describe_calibration(calibration: "Calibration | str", refinement: "Refinement | None") -> dict[str, Any]:
+    """Return how the inputs' statistics were found, or why the weights counted alone, and what the refit did."""
+    if isinstance(calibration, str):
+        return {"kind": "none", "reason": calibration}
+    if refinement is None:
+        return dict(calibration.account)
+    errors = {"closed_form": refinement.error_before, "refitted": refinement.error_after}
+    return {**calibration.account, "refitted": refinement.refitted, "held_out_error": errors}

@@ -1,5 +1,8 @@
 """Ranges and conditions: whatever is asked for, the answer is the file, a true part of it, or a problem."""
 
+import base64
+from pathlib import Path
+
 import pytest
 from fastapi import FastAPI, Request
 from hypothesis import HealthCheck, given, settings
@@ -7,26 +10,34 @@ from hypothesis import strategies as st
 
 from app.conditional import stored_file
 from app.errors import install
+from app.storage import LocalStorage, ObjectStorage
 
 CONTENT = bytes(range(200))
 TAG = "a" * 64
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("stored") / "file"
-    path.write_bytes(CONTENT)
-    return path
+@pytest.fixture(params=["local", "bucket"])
+def storage(request, tmp_path):
+    if request.param == "local":
+        storage = LocalStorage(tmp_path)
+    else:
+        storage = ObjectStorage(request.getfixturevalue("bucket"), tmp_path)
+    with storage.stage() as staged:
+        staged.write(CONTENT)
+        staged.flush()
+        storage.keep(Path(staged.name), "artifacts/job/file")
+    return storage
 
 
 @pytest.fixture
-def fetch(client_of, path):
+def fetch(client_of, storage):
     app = FastAPI()
     install(app)
 
     @app.get("/file")
     def get(request: Request):
-        return stored_file(request, path, TAG, "application/octet-stream", "näme.onnx")
+        media_type = "application/octet-stream"
+        return stored_file(request, storage, "artifacts/job/file", TAG, media_type, "näme.onnx", redirect=False)
 
     def call(**headers):
         named = {name.replace("_", "-"): value.encode("latin-1") for name, value in headers.items()}
@@ -49,7 +60,7 @@ asked = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 @given(asked)
 def test_any_range(fetch, header):
     response = fetch(Range=header)
@@ -108,10 +119,12 @@ def test_the_name_is_safe_in_its_header(fetch):
     assert fetch().headers["content-disposition"] == "attachment; filename*=utf-8''n%C3%A4me.onnx"
 
 
-def test_a_file_that_is_lost_is_told(fetch, path):
-    content = path.read_bytes()
-    path.unlink()
-    try:
-        assert (fetch().status_code, fetch().json()["code"]) == (410, "file_gone")
-    finally:
-        path.write_bytes(content)
+def test_the_digest_is_that_of_the_whole(fetch):
+    digest = base64.b64encode(bytes.fromhex(TAG)).decode()
+    for headers in ({}, {"Range": "bytes=1-2"}, {"If_None_Match": f'"{TAG}"'}):
+        assert fetch(**headers).headers["repr-digest"] == f"sha-256=:{digest}:"
+
+
+def test_a_file_that_is_lost_is_told(fetch, storage):
+    storage.delete("artifacts/job/file")
+    assert (fetch().status_code, fetch().json()["code"]) == (410, "file_gone")

@@ -1,5 +1,6 @@
 """Nobody comes in without a key, sees another's jobs, or takes more than is granted."""
 
+import hashlib
 import uuid
 
 import pytest
@@ -11,6 +12,7 @@ from app.main import create_app
 from app.models import Job
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
+SHA256 = hashlib.sha256(ONNX).hexdigest()
 FORM = {"data": {"flops_budget": "0.5"}, "files": {"model": ("net.onnx", ONNX)}}
 CALLS = [
     ("GET", "/jobs"),
@@ -20,8 +22,11 @@ CALLS = [
     ("HEAD", "/jobs/{id}/artifact"),
     ("GET", "/jobs/{id}/report"),
     ("HEAD", "/jobs/{id}/report"),
-    ("GET", "/nowhere"),
+    ("GET", "/jobs/{id}/events"),
+    ("POST", "/jobs/{id}/cancel"),
     ("DELETE", "/jobs/{id}"),
+    ("GET", "/nowhere"),
+    ("GET", "/models/{sha256}"),
 ]
 
 
@@ -64,7 +69,7 @@ def test_without_a_good_key_nothing_is_done(guarded, method, path):
     revoked = token()
     with transaction() as session:
         assert keys.revoke(session, revoked.split("_")[1])
-    path = path.format(id=job)
+    path = path.format(id=job, sha256=SHA256)
     assert client.request(method, path).status_code == 401
     for bad in (revoked, good[:-1], good + "x", good.upper(), "cp__", "", good.replace(good.split("_")[1], "0" * 16)):
         answer = client.request(method, path, headers=bearing(bad))
@@ -74,13 +79,14 @@ def test_without_a_good_key_nothing_is_done(guarded, method, path):
             assert answer.json()["code"] == "key_invalid" if bad else "key_missing"
 
 
-@pytest.mark.parametrize(("method", "path"), [call for call in CALLS if "{id}" in call[1] and call[0] != "DELETE"])
+@pytest.mark.parametrize(("method", "path"), [call for call in CALLS if "{" in call[1]])
 def test_the_jobs_of_others_do_not_exist(guarded, method, path):
     client = guarded()
     job = post(client, token("ann")).json()["id"]
-    assert client.request(method, path.format(id=job), headers=bearing(token("bob"))).status_code == 404
-    assert client.request(method, path.format(id=job), headers=bearing(token("ann"))).status_code != 404
-    assert client.request(method, path.format(id=job), headers=bearing(token("root", "admin"))).status_code != 404
+    assert client.request(method, path.format(id=job, sha256=SHA256), headers=bearing(token("bob"))).status_code == 404
+    if not path.endswith("/events"):  # which would not end
+        for given in (token("root", "admin"), token("ann")):
+            assert client.request(method, path.format(id=job, sha256=SHA256), headers=bearing(given)).status_code != 404
 
 
 def test_lists_are_of_ones_own_jobs(guarded):
@@ -219,3 +225,23 @@ def test_the_worker_sees_all_jobs(guarded):
     assert owners.current_owner.get() is None
     with transaction() as session:
         assert sorted(job.owner for job in session.scalars(select(Job))) == ["ann", "bob"]
+
+
+def test_a_model_of_others_cannot_be_named(guarded):
+    client = guarded()
+    ann, bob = bearing(token("ann")), bearing(token("bob"))
+    client.post("/jobs", **FORM, headers=ann)
+    form = {"files": {"flops_budget": (None, "0.5"), "model_sha256": (None, SHA256)}}
+    assert client.post("/jobs", **form, headers=ann).status_code == 202
+    assert client.post("/jobs", **form, headers=bob).json()["code"] == "model_not_found"
+
+
+def test_idempotency_keys_are_their_owners(guarded):
+    client = guarded()
+    keyed = {"Idempotency-Key": "once"}
+    ids = [
+        client.post("/jobs", **FORM, headers=bearing(given) | keyed).json()["id"]
+        for given in (token("ann"), token("bob"), token("ann"), token("root", "admin"))
+    ]
+    assert ids[0] == ids[2]
+    assert len(set(ids)) == 3

@@ -23,11 +23,11 @@ END = b"--limit--\r\n"
 
 def read(pieces, checks=None):
     content = bytearray()
-    form = Form(TYPE, "model", checks or {"budget": str, "shape": str}, content.extend)
+    form = Form(TYPE, {"model": content.extend}, checks or {"budget": str, "shape": str})
     for piece in pieces:
         form.feed(piece)
     form.finish()
-    return bytes(content), form.values, form.filename
+    return bytes(content), form.values, form.filenames.get("model")
 
 
 def cut(body, places):
@@ -66,7 +66,7 @@ def test_whatever_comes_it_is_read_or_refused(pieces):
 @given(st.binary(max_size=60).map(lambda header: header.decode("latin-1")) | st.binary().map(lambda b: f"{TYPE}{b!r}"))
 def test_whatever_the_content_type_it_is_taken_or_refused(text):
     refusals = {None, "multipart_invalid", "media_type_unsupported"}
-    assert code_of(lambda: Form(text, "model", {}, bytes)) in refusals
+    assert code_of(lambda: Form(text, {"model": bytes}, {})) in refusals
 
 
 def test_a_field_is_checked_before_the_next_byte():
@@ -91,8 +91,21 @@ def test_file_names_of_every_kind(filename, shown):
     assert read([part("model", b"x", filename) + END])[2] == shown
 
 
+def test_a_field_that_may_be_both_is_a_file_where_it_has_a_name():
+    model, images, values = bytearray(), bytearray(), None
+    for second in (part("images", b"none"), part("images", b"pixels", "images.npy")):
+        form = Form(TYPE, {"model": model.extend, "images": images.extend}, {"images": str})
+        form.feed(part("model", b"net", "net.onnx") + second + END)
+        form.finish()
+        values = values or form.values
+    assert values == {"images": "none"}
+    assert (bytes(model), bytes(images)) == (b"netnet", b"pixels")
+    assert form.filenames == {"model": "net.onnx", "images": "images.npy"}
+    assert form.values == {}
+
+
 def test_text_is_limited_while_it_arrives():
-    form = Form(TYPE, "model", {"budget": str}, bytes)
+    form = Form(TYPE, {"model": bytes}, {"budget": str})
     form.feed(part("budget", b"x" * 4000).removesuffix(b"\r\n"))
     with pytest.raises(Problem, match="budget"):
         form.feed(b"x" * 200)

@@ -11,12 +11,27 @@ from sqlalchemy import func, select
 from app import jobs, schemas
 from app.db import transaction
 from app.errors import Problem
-from app.models import Job, Model
+from app.models import Event, Job, Model
+from app.orders import Order
+from app.retention import release_model
+from app.storage import get_storage, model_key
 from app.uploads import Upload
 
 
-def upload(number=0):
-    return Upload(Path("unused"), f"{number:064}", 4, "onnx", "net.onnx", "0.5", None)
+def order(number=0, **fields):
+    """An order whose model has come with it."""
+    with get_storage().stage() as staged:
+        staged.write(b"model")
+    upload = Upload(Path(staged.name), f"{number:064}", 5, "onnx")
+    return Order(**{"sha256": upload.sha256, "filename": "net.onnx", "flops_budget": "0.5", "upload": upload} | fields)
+
+
+def post(session, number=0, key=None, **fields):
+    return jobs.create(session, get_storage(), order(number, **fields), key)[0]
+
+
+def page(session, limit, cursor=None, **wanted):
+    return jobs.page(session, jobs.Filter(**wanted), limit, cursor)
 
 
 def code_of(call, *arguments):
@@ -27,7 +42,7 @@ def code_of(call, *arguments):
 
 def test_a_new_job_waits_and_shares_its_models_row(session):
     before = datetime.now(UTC)
-    first, second = jobs.create(session, upload()), jobs.create(session, upload())
+    first, second = post(session), post(session)
     session.commit()
     session.expire_all()
     assert session.scalar(select(func.count()).select_from(Model)) == 1
@@ -38,12 +53,12 @@ def test_a_new_job_waits_and_shares_its_models_row(session):
 
 
 def test_the_same_model_posted_at_once_makes_as_many_jobs_and_one_model(each_database):
-    def post(_):
+    def create(_):
         with transaction() as session:
-            return jobs.create(session, upload(7)).id
+            return post(session, 7).id
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(post, range(40)))
+        made = list(pool.map(create, range(40)))
     with transaction() as session:
         assert session.scalar(select(func.count()).select_from(Model)) == 1
         assert set(session.scalars(select(Job.id))) == set(made)
@@ -53,27 +68,27 @@ def test_the_same_model_posted_at_once_makes_as_many_jobs_and_one_model(each_dat
 def test_pages_hold_every_job_once_even_of_one_moment_and_while_more_come(session, limit):
     moment = datetime.now(UTC)
     for number in range(10):
-        jobs.create(session, upload(number)).created_at = moment + timedelta(seconds=number // 4)
+        post(session, number).created_at = moment + timedelta(seconds=number // 4)
     session.commit()
     expected = [job.id for job in session.scalars(select(Job).order_by(Job.created_at.desc(), Job.id.desc()))]
     seen, cursor = [], None
     while True:
-        found, cursor = jobs.page(session, limit, cursor)
+        found, cursor = page(session, limit, cursor)
         seen += [job.id for job in found]
         assert len(found) <= limit
         if cursor is None:
             break
-        jobs.create(session, upload(99)).created_at = moment + timedelta(days=1)
+        post(session, 99).created_at = moment + timedelta(days=1)
     assert seen == expected
 
 
 def test_cursors_of_others_are_refused(session):
     for cursor in ("", "x", "8J-YgA==", "MjAyNiAx", "OTk5OS0xMi0zMVQyMzo1OTo1OS0yMzo1OSAx"):
-        assert code_of(jobs.page, session, 1, cursor) == "cursor_invalid"
+        assert code_of(page, session, 1, cursor) == "cursor_invalid"
 
 
 def test_what_has_no_files_says_why(session):
-    job = jobs.create(session, upload())
+    job = post(session)
     session.commit()
     assert code_of(jobs.get, session, str(uuid.uuid4())) == "job_not_found"
     assert code_of(jobs.get, session, "no id") == "job_not_found"
@@ -85,7 +100,7 @@ def test_what_has_no_files_says_why(session):
 
 
 def test_a_job_is_shown_field_by_field(session):
-    job = jobs.create(session, upload())
+    job = post(session)
     job.state, job.started_at = "failed", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     job.error = {"code": "model_invalid", "detail": "why", "got": "x"}
     session.commit()
@@ -109,3 +124,83 @@ def test_a_job_is_shown_field_by_field(session):
 def test_the_documented_example_is_a_job():
     example = schemas.Job.model_json_schema()["example"]
     assert schemas.Job.model_validate(example).model_dump(mode="json") == example
+
+
+def test_a_key_gives_its_job_again_and_no_other(session):
+    first = post(session, key="k")
+    again, new = jobs.create(session, get_storage(), order(), "k")
+    assert (again.id, new) == (first.id, False)
+    assert code_of(post, session, 1, "k") == "idempotency_key_reused"
+    assert code_of(lambda: post(session, key="k", flops_budget="0.4")) == "idempotency_key_reused"
+    assert post(session, key="other").id != first.id
+    assert session.scalar(select(func.count()).select_from(Event)) == 2
+
+
+def test_one_key_used_at_once_makes_one_job(each_database):
+    def create(number):
+        with transaction() as session:
+            return jobs.create(session, get_storage(), order(number % 3, filename="n"), f"key {number % 3}")
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, range(30)))
+    assert sum(new for _, new in made) == 3
+    assert len({job.id for job, _ in made}) == 3
+
+
+def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(session):
+    stored = order(5)
+    jobs.create(session, get_storage(), stored)
+    by_sha256 = order(upload=None, sha256=stored.sha256)
+    second, _ = jobs.create(session, get_storage(), by_sha256)
+    assert second.model_sha256 == stored.sha256
+    assert code_of(lambda: post(session, sha256="f" * 64, upload=None)) == "model_not_found"
+    second.model.expired_at = datetime.now(UTC)
+    session.flush()
+    assert code_of(jobs.create, session, get_storage(), by_sha256) == "model_gone"
+    session.rollback()
+    assert post(session, 5).model.expired_at is None
+
+
+def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_database):
+    """Whoever comes first: where both are done, a job has its model."""
+
+    def release(_):
+        with transaction() as session:
+            release_model(session, get_storage(), f"{3:064}", datetime.now(UTC))
+
+    def upload(_):
+        with transaction() as session:
+            job = post(session, 3)
+            session.flush()
+            return job.id
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            with transaction() as session:
+                post(session, 3).state = "cancelled"
+            [job_id, _] = [call.result() for call in (pool.submit(upload, 0), pool.submit(release, 0))]
+            assert get_storage().size(model_key(f"{3:064}")) == 5
+            with transaction() as session:
+                job = session.get_one(Job, job_id)
+                assert job.model.expired_at is None
+                job.state = "cancelled"
+
+
+def test_jobs_are_found_by_what_they_are(session):
+    old, new = post(session, 1, labels={"team": "vision", "run": "1"}), post(session, 2, labels={"team": "audio"})
+    old.state, old.created_at = "failed", datetime(2026, 1, 1, tzinfo=UTC)
+    session.commit()
+    wanted = {
+        "failed": (old, {"states": ["failed", "cancelled"]}),
+        "queued": (new, {"states": ["queued"]}),
+        "model": (old, {"model_sha256": old.model_sha256}),
+        "label": (new, {"labels": {"team": "audio"}}),
+        "labels": (old, {"labels": {"team": "vision", "run": "1"}}),
+        "from": (new, {"created_from": datetime(2026, 1, 2, tzinfo=UTC)}),
+        "before": (old, {"created_before": datetime(2026, 1, 2, tzinfo=UTC)}),
+    }
+    assert {name: page(session, 9, **filters)[0] for name, (_, filters) in wanted.items()} == {
+        name: [job] for name, (job, _) in wanted.items()
+    }
+    assert page(session, 9, labels={"team": "vision", "run": "2"})[0] == []
+    assert page(session, 9, states=["queued"], labels={"team": "vision"})[0] == []

@@ -103,3 +103,23 @@ def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
     assert [process.returncode for process in senders + receivers] == [0, 0, 0, 0]
     assert sum(map(int, taken)) == MESSAGES * len(senders)
     assert not list(tmp_path.rglob("*.msg"))
+
+
+@pytest.mark.parametrize("broker", ["folder", "redis"])
+def test_the_backlog_is_what_waits_at_the_broker(configure, request, broker):
+    configure(**({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {}))
+    assert queue.backlog() == 0
+    for waiting in (1, 2):
+        queue.ring(uuid.uuid4())
+        assert queue.backlog() == waiting
+
+
+def test_the_backlog_of_a_broker_that_is_down_is_unknown(configure):
+    configure(broker_url="redis://127.0.0.1:1/0")
+    assert queue.backlog() is None
+
+
+def test_the_folder_holds_messages_alone_so_that_a_killed_process_leaves_no_half_table(settings):
+    assert queue.ring(uuid.uuid4())
+    files = [path for path in (settings.data_dir / "broker").rglob("*") if path.is_file()]
+    assert [path.suffix for path in files] == [".msg"]

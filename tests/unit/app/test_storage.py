@@ -1,47 +1,113 @@
-"""A key holds a whole file or none."""
+"""A key holds a whole file or none, in a folder and in a bucket."""
 
+import secrets
 from pathlib import Path
 
+import httpx
 import pytest
 
-from app.storage import Storage
+from app.storage import LocalStorage, ObjectStorage, StorageUnavailable, objects
 
 
 @pytest.fixture
-def storage(tmp_path):
-    return Storage(tmp_path / "storage")
+def local(tmp_path):
+    return LocalStorage(tmp_path / "storage")
 
 
-def files(storage):
-    return sorted(str(path.relative_to(storage.root)) for path in storage.root.rglob("*") if path.is_file())
+@pytest.fixture(params=["local", "bucket"])
+def storage(request, tmp_path):
+    if request.param == "local":
+        return request.getfixturevalue("local")
+    return ObjectStorage(request.getfixturevalue("bucket"), tmp_path / "staging")
 
 
-def test_a_staged_file_appears_under_its_key_alone(storage):
+def read(storage, key, tmp_path):
+    target = tmp_path / secrets.token_hex(4)
+    storage.fetch(key, target)
+    return target.read_bytes()
+
+
+def test_a_staged_file_appears_under_its_key_alone(storage, tmp_path):
     with storage.stage() as staged:
         staged.write(b"model")
-    assert not storage.path("models/a").exists()
-    storage.keep(Path(staged.name), "models/a")
-    assert files(storage) == ["models/a"]
-    assert storage.path("models/a").read_bytes() == b"model"
+        staged.flush()
+        assert storage.size("models/a") is None
+        storage.keep(Path(staged.name), "models/a")
+    assert list(storage.keys("models/")) == ["models/a"]
+    assert list(storage.staging.iterdir()) == []
+    assert read(storage, "models/a", tmp_path) == b"model"
 
 
-def test_a_file_is_copied_in_and_replaces_its_like(storage, tmp_path):
-    source = tmp_path / "made"
-    source.write_bytes(b"x" * 3_000_000)
+def test_a_large_file_comes_back_whole_and_a_second_time_it_is_the_same(storage, tmp_path):
+    content = secrets.token_bytes(12_000_000)
     for _ in range(2):
-        storage.put(source, "artifacts/b")
-    assert files(storage) == ["artifacts/b"]
-    assert storage.path("artifacts/b").read_bytes() == source.read_bytes()
-    assert source.exists()
+        put(storage, "models/large", content)
+    assert storage.size("models/large") == len(content)
+    assert read(storage, "models/large", tmp_path) == content
 
 
-def test_a_reader_keeps_its_file_while_it_is_replaced(storage, tmp_path):
-    source = tmp_path / "made"
-    source.write_bytes(b"same")
-    storage.put(source, "artifacts/b")
-    with storage.path("artifacts/b").open("rb") as reader:
-        storage.put(source, "artifacts/b")
+def put(storage, key, content):
+    with storage.stage() as staged:
+        staged.write(content)
+        staged.flush()
+        storage.prepare(Path(staged.name), key)
+        storage.keep(Path(staged.name), key)
+
+
+def test_a_reader_keeps_its_file_while_it_is_replaced(local):
+    put(local, "artifacts/job/b", b"same")
+    with local.path("artifacts/job/b").open("rb") as reader:
+        put(local, "artifacts/job/b", b"same")
         assert reader.read() == b"same"
+
+
+def test_a_key_is_listed_fetched_and_deleted(storage, tmp_path):
+    for key in ("artifacts/job/a", "artifacts/job/b", "models/c"):
+        put(storage, key, b"content")
+    assert sorted(storage.keys("artifacts/")) == ["artifacts/job/a", "artifacts/job/b"]
+    assert storage.size("models/c") == 7
+    assert read(storage, "models/c", tmp_path) == b"content"
+    for key in ("artifacts/job/a", "artifacts/job/b", "models/c", "models/c"):
+        storage.delete(key)
+    assert storage.size("models/c") is None
+    assert list(storage.keys("artifacts/")) == []
+    with pytest.raises(FileNotFoundError):
+        storage.fetch("models/c", tmp_path / "nowhere")
+
+
+def test_no_empty_folders_pile_up(local):
+    put(local, "artifacts/job/a", b"x")
+    local.delete("artifacts/job/a")
+    assert not local.path("artifacts/job").exists()
+
+
+def test_a_part_of_an_object_can_be_read_alone(bucket, tmp_path):
+    storage = ObjectStorage(bucket, tmp_path)
+    put(storage, "models/a", b"0123456789")
+    assert b"".join(storage.read("models/a", 3, 6)) == b"345"
+    assert b"".join(storage.read("models/a", 3, 3)) == b""
+
+
+def test_a_signed_address_serves_who_has_no_key(bucket, tmp_path):
+    storage = ObjectStorage(bucket, tmp_path)
+    put(storage, "models/a", b"content")
+    assert httpx.get(storage.sign("models/a", 60)).content == b"content"
+
+
+def test_a_store_that_is_away_is_told_in_one_line(tmp_path, monkeypatch, bucket):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(objects, "_RETRY", {"max_retries": 0})
+    storage = ObjectStorage(bucket, tmp_path)
+    with storage.stage() as staged:
+        for ask in (
+            lambda: storage.size("models/a"),
+            lambda: storage.keep(Path(staged.name), "models/a"),
+            lambda: storage.delete("models/a"),
+            lambda: list(storage.keys("models/")),
+        ):
+            with pytest.raises(StorageUnavailable) as caught:
+                ask()
+            assert "\n" not in str(caught.value)
 
 
 def test_room_is_what_the_disk_says(storage):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from app.storage import Storage, get_storage
+from app.storage import get_storage
+from app.storage.local import LocalStorage
 from app.uploads import display_name
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
@@ -24,7 +25,7 @@ def staged():
 @pytest.fixture
 def small_disk(monkeypatch):
     """A disk that takes no more than its first bytes, and tells so as the system does."""
-    whole = Storage.stage
+    whole = LocalStorage.stage
 
     def stage(storage):
         file = whole(storage)
@@ -40,7 +41,7 @@ def small_disk(monkeypatch):
         file.write = write_some
         return file
 
-    monkeypatch.setattr(Storage, "stage", stage)
+    monkeypatch.setattr(LocalStorage, "stage", stage)
 
 
 def test_a_disk_that_fills_up_is_told_and_loses_nothing(client, small_disk):
@@ -55,15 +56,15 @@ def test_a_full_disk_at_the_last_moment(client, monkeypatch):
     def keep(*_):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
-    monkeypatch.setattr(Storage, "keep", keep)
+    monkeypatch.setattr(LocalStorage, "keep", keep)
     assert post(client).json()["code"] == "storage_full"
     assert staged() == []
     assert client.get("/jobs").json()["jobs"] == []
 
 
 def test_a_disk_without_room_is_told_before_the_body_is_read(client, monkeypatch):
-    monkeypatch.setattr(Storage, "free_bytes", lambda _: 64 * 1024**2 + 1000)
-    monkeypatch.setattr(Storage, "stage", lambda _: pytest.fail("nothing is to be written"))
+    monkeypatch.setattr(LocalStorage, "free_bytes", lambda _: 64 * 1024**2 + 1000)
+    monkeypatch.setattr(LocalStorage, "stage", lambda _: pytest.fail("nothing is to be written"))
     response = post(client, b"x" * 2000)
     assert (response.status_code, response.json()["code"]) == (507, "storage_full")
     assert response.json()["expected"] == "at most 1000 bytes"
@@ -73,7 +74,7 @@ def test_another_failure_of_the_disk_is_the_services_fault(client, monkeypatch):
     def keep(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(Storage, "keep", keep)
+    monkeypatch.setattr(LocalStorage, "keep", keep)
     with capture_logs():
         response = post(client)
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")

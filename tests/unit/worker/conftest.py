@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from app.db import get_engine, transaction
-from app.models import Base, Job, Model
+from app.models import Base, Event, Job, Model
 from app.settings import get_settings
 from app.storage import get_storage
 
@@ -34,12 +35,23 @@ ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 
 
 @pytest.fixture
-def make_job(settings):
-    def make(age_seconds=0.0, content=ONNX, **columns):
-        sha256 = hashlib.sha256(content).hexdigest()
+def store_file(settings):
+    """Put content into the store under a key, past SQL."""
+
+    def store(key, content=b"x"):
         with get_storage().stage() as staged:
             staged.write(content)
-        get_storage().keep(Path(staged.name), f"models/{sha256}")
+            staged.flush()
+            get_storage().keep(Path(staged.name), key)
+
+    return store
+
+
+@pytest.fixture
+def make_job(settings, store_file):
+    def make(age_seconds=0.0, content=ONNX, **columns):
+        sha256 = hashlib.sha256(content).hexdigest()
+        store_file(f"models/{sha256}", content)
         created = datetime.now(UTC) - timedelta(seconds=age_seconds)
         job = Job(
             id=uuid.uuid4(),
@@ -50,7 +62,7 @@ def make_job(settings):
             **{"state": "queued", **columns},
         )
         with transaction() as session:
-            session.merge(Model(sha256=sha256, format="onnx", bytes=len(content), created_at=created))
+            session.merge(Model(sha256=sha256, format="onnx", bytes=len(content), created_at=created, used_at=created))
             session.add(job)
         return job.id
 
@@ -80,5 +92,16 @@ def load_job(settings):
     def load(job_id):
         with transaction() as session:
             return session.get_one(Job, job_id)
+
+    return load
+
+
+@pytest.fixture
+def events(settings):
+    """The events of a job, oldest first."""
+
+    def load(job_id):
+        with transaction() as session:
+            return session.scalars(select(Event).where(Event.job_id == job_id).order_by(Event.id)).all()
 
     return load

@@ -44,13 +44,14 @@ def writes(settings):
     event.remove(engine, "before_cursor_execute", note)
 
 
-def test_it_renews_a_third_into_the_lease_and_not_before(lease, clock, writes):
-    heart = Heartbeat(lease, 30, clock)
+@pytest.mark.parametrize(("seconds", "due"), [(30, 1), (0.6, 0.2)])
+def test_it_asks_every_second_or_a_third_into_the_lease_and_not_before(lease, clock, writes, seconds, due):
+    heart = Heartbeat(lease, seconds, clock)
     writes.clear()
-    clock.now += 9
+    clock.now += 0.9 * due
     assert heart.beat()
     assert not writes
-    clock.now += 2
+    clock.now += 0.2 * due
     assert heart.beat()
     assert len(writes) == 1
     assert heart.beat()
@@ -74,7 +75,7 @@ def test_progress_is_written_a_few_times_a_second_and_the_last_is_not_forgotten(
 def test_a_lost_lease_is_noticed_and_stays_lost(lease, clock):
     heart = Heartbeat(lease, 30, clock)
     with transaction() as session:
-        leases.give_back(session, lease, blameless=False)
+        leases.give_back(session, lease, "a test", blameless=False)
     clock.now += 11
     assert not heart.beat()
     with transaction() as session:

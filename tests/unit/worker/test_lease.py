@@ -16,7 +16,7 @@ CHANGES = {
     "renew": lambda session, lease: leases.renew(session, lease, 30, "factoring", 0.4),
     "succeed": lambda session, lease: leases.succeed(session, lease, RESULT),
     "fail": lambda session, lease: leases.fail(session, lease, {"code": "model_invalid", "detail": "no"}),
-    "give back": lambda session, lease: leases.give_back(session, lease, blameless=False),
+    "give back": lambda session, lease: leases.give_back(session, lease, "a test", blameless=False),
 }
 
 
@@ -96,7 +96,7 @@ def test_a_failure_keeps_its_error_and_its_phase(make_job, load_job):
 def test_a_job_given_back_is_queued_as_if_new(make_job, load_job, blameless, attempt):
     lease = claim(make_job())
     with transaction() as session:
-        assert leases.give_back(session, lease, blameless=blameless)
+        assert leases.give_back(session, lease, "a test", blameless=blameless)
     job = load_job(lease.job_id)
     assert (job.state, job.phase, job.progress, job.started_at) == ("queued", None, 0.0, None)
     assert (job.attempt, job.lease_owner, job.lease_expires_at) == (attempt, None, None)
@@ -123,6 +123,25 @@ def test_the_former_holder_of_a_job_claimed_again_changes_nothing(make_job, load
     claim(former.job_id, owner="heir")
     assert not change(name, former)
     assert load_job(former.job_id).lease_owner == "heir"
+
+
+def test_every_change_of_state_leaves_an_event(make_job, events):
+    lease = claim(make_job())
+    change("renew", lease)
+    change("give back", lease)
+    change("succeed", claim(lease.job_id, owner="heir"))
+    assert [(event.state, event.attempt, event.worker, event.detail) for event in events(lease.job_id)] == [
+        ("running", 1, "me", "claimed by a worker"),
+        ("queued", 1, None, "a test"),
+        ("running", 2, "heir", "claimed by a worker"),
+        ("succeeded", 2, None, "done"),
+    ]
+
+
+def test_a_change_that_takes_no_effect_leaves_no_event(make_job, events):
+    lease = claim(make_job())
+    assert not change("succeed", Lease(lease.job_id, "somebody else", 1))
+    assert [event.state for event in events(lease.job_id)] == ["running"]
 
 
 def test_every_claim_has_an_owner_of_its_own():

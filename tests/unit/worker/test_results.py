@@ -3,11 +3,12 @@
 import hashlib
 import json
 import os
+import uuid
 
 import pytest
 from fake_engine import COST, REPORT
 
-from app.storage import Storage
+from app.storage.local import LocalStorage
 from contract.limits import Limits
 from worker import results
 from worker.messages import MalformedOutput
@@ -25,13 +26,17 @@ def output(tmp_path):
     return folder
 
 
+JOB = uuid.UUID("6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f")
+
+
 @pytest.fixture
 def storage(tmp_path):
-    return Storage(tmp_path / "storage")
+    return LocalStorage(tmp_path / "storage")
 
 
 def store(output, storage, largest=1000, beat=lambda: True):
     return results.store(
+        JOB,
         output / "model.onnx",
         output / "report.json",
         "onnx",
@@ -51,8 +56,8 @@ def test_files_are_stored_under_their_sums(output, storage):
     result = store(output, storage, beat=lambda: beats.append(1))
     assert (result.macs_before, result.macs_after, result.artifact_bytes) == (100, 40, len(ONNX))
     assert result.artifact_sha256 == hashlib.sha256(ONNX).hexdigest()
-    assert storage.path(f"artifacts/{result.artifact_sha256}").read_bytes() == ONNX
-    assert json.loads(storage.path(f"artifacts/{result.report_sha256}").read_bytes()) == REPORT
+    assert storage.path(f"artifacts/{JOB}/{result.artifact_sha256}").read_bytes() == ONNX
+    assert json.loads(storage.path(f"artifacts/{JOB}/{result.report_sha256}").read_bytes()) == REPORT
     assert beats
     assert staged(storage) == []
 
@@ -101,6 +106,7 @@ def test_anything_but_a_plain_file_of_the_right_kind_is_refused(output, storage,
 def test_an_artifact_of_the_other_format_is_refused(output, storage):
     with pytest.raises(MalformedOutput, match="onnx, not torchscript"):
         results.store(
+            JOB,
             output / "model.onnx",
             output / "report.json",
             "torchscript",

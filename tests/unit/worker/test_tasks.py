@@ -1,5 +1,6 @@
 """A task brings its job to exactly one end, whatever its child does, and leaves the scratch folder empty."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import fake_engine
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from app import jobs
 from app.db import transaction
-from app.storage import get_storage
+from app.storage import LocalStorage, StorageUnavailable, artifact_key, get_storage, model_key
 from worker import doctor, sandbox, tasks
 from worker import heartbeat as heartbeats
 from worker import lease as leases
@@ -44,8 +47,8 @@ def work(settings, load_job, rings):
 def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, rings):
     job = work(make_job())
     assert (job.state, job.attempt, job.macs_before, job.macs_after) == ("succeeded", 1, 100, 40)
-    assert get_storage().path(f"artifacts/{job.artifact_sha256}").stat().st_size == job.artifact_bytes
-    assert json.loads(get_storage().path(f"artifacts/{job.report_sha256}").read_text()) == fake_engine.REPORT
+    assert get_storage().path(artifact_key(job.id, job.artifact_sha256)).stat().st_size == job.artifact_bytes
+    assert json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text()) == fake_engine.REPORT
     assert get_storage().path(f"models/{job.model_sha256}").exists()
     assert rings == []
 
@@ -74,6 +77,73 @@ def test_a_job_whose_child_died_once_succeeds(make_job, work, tmp_path):
     work(job_id)
     job = work(job_id)
     assert (job.state, job.attempt) == ("succeeded", 2)
+
+
+def test_a_model_that_the_store_has_lost_is_told_as_such(make_job, work, load_job):
+    job_id = make_job()
+    get_storage().delete(model_key(load_job(job_id).model_sha256))
+    job = work(job_id)
+    assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "model_gone")
+
+
+@pytest.mark.parametrize("full", ["fetch", "keep"])
+def test_a_full_disk_is_waited_for_and_then_told_as_such(make_job, work, monkeypatch, rings, events, full):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    job_id = make_job()
+    monkeypatch.setattr(LocalStorage, full, fail)
+    states = [(job.state, job.error and job.error["code"]) for job in (work(job_id) for _ in range(3))]
+    assert states == [("queued", None), ("queued", None), ("failed", "storage_full")]
+    assert [event.detail for event in events(job_id) if event.state == "queued"] == ["the disk is full"] * 2
+    assert list(get_storage().staging.iterdir()) == []
+    assert rings == []  # it would be full at once again
+
+
+def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(make_job, work, monkeypatch, rings, events):
+    def fail(*_):
+        raise StorageUnavailable("the bucket does not answer")
+
+    job_id = make_job()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "fetch", fail)
+        for _ in range(4):
+            job = work(job_id)
+            assert (job.state, job.attempt) == ("queued", 0)
+    assert rings == []
+    assert work(job_id).state == "succeeded"
+    assert events(job_id)[1].detail == "the artifact store does not answer"
+
+
+def test_a_job_cancelled_while_it_runs_is_let_go_of_within_two_seconds(make_job, settings, load_job, rings):
+    job_id = make_job(input_shape="sleep 60")
+    thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
+    thread.start()
+    while load_job(job_id).phase != "factoring":
+        thread.join(0.05)
+    with transaction() as session:
+        jobs.cancel(session, str(job_id))
+    thread.join(2)
+    assert not thread.is_alive()
+    job = load_job(job_id)
+    assert (job.state, job.lease_owner) == ("cancelled", None)
+    assert list((settings.data_dir / "scratch").iterdir()) == []
+    assert rings == []
+
+
+def test_a_database_that_is_away_when_the_job_ends_is_asked_again(make_job, work, monkeypatch):
+    commit, tried = tasks._commit, []
+
+    def commit_later(*arguments, **options):
+        tried.append(1)
+        if len(tried) < 3:
+            raise OperationalError("UPDATE", {}, ConnectionError("away"))
+        return commit(*arguments, **options)
+
+    monkeypatch.setattr(tasks, "_commit", commit_later)
+    monkeypatch.setattr(tasks, "_RETRY_SECONDS", 0.01)
+    job = work(make_job())
+    assert (job.state, job.attempt, len(tried)) == ("succeeded", 1, 3)
 
 
 def test_a_job_over_its_time_fails(make_job, work, monkeypatch, rings):
@@ -123,7 +193,7 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(make_job, work, monkey
     renew = leases.renew
 
     def renew_after_another_took_it(session, lease, seconds, phase=None, progress=0.0):
-        leases.give_back(session, lease, blameless=False)
+        leases.give_back(session, lease, "a test", blameless=False)
         leases.claim(session, job_id, "heir", 60)
         return renew(session, lease, seconds, phase, progress)
 
@@ -139,7 +209,7 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
     def store_slowly(*args, **kwargs):
         with transaction() as session:
             job = session.get_one(tasks.Job, job_id)
-            leases.give_back(session, leases.Lease(job_id, job.lease_owner, 1), blameless=False)
+            leases.give_back(session, leases.Lease(job_id, job.lease_owner, 1), "a test", blameless=False)
             leases.claim(session, job_id, "heir", 60)
         return store(*args, **kwargs)
 

@@ -4,11 +4,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from worker.engine.calibration.calibrate import Calibration
+from worker.engine.calibration.distil import class_scores
 from worker.engine.calibration.execute import execute
 from worker.engine.calibration.refit import Chains, chain
 from worker.engine.calibration.walk import Batch
@@ -21,7 +23,7 @@ _ERRORS = (0.02, 0.08)
 _LEAST_ERROR, _LEAST_SHARE = 1e-6, 1e-6
 _LEAST_OF_MEDIAN = 0.75
 _MOST_BATCHES = 2
-_WORK = 1_000_000_000_000
+_WORK = 300_000_000_000
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,23 @@ def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]
 
 @torch.no_grad()
 def output_error(program: Program, batches: Sequence[Batch], chains: Chains) -> float:
-    """Return the squared error of all floating-point outputs over their variance about the mean sample."""
+    """Return the squared error of all floating-point outputs over their variance about the mean sample.
+
+    A classifier's outputs are compared as logarithms of probabilities, about their mean: what softmax flattens counts.
+    """
     replaced = {site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()}
     difference = energy = 0.0
     for batch in batches:
         wanted, given = execute(program, batch, {}), execute(program, batch, replaced)
-        for a, b in zip(wanted, given, strict=True):
+        for a, b in zip(_comparable(wanted), _comparable(given), strict=True):
             if isinstance(a, Tensor) and a.is_floating_point():
                 difference += float((a.double() - b.double()).square().sum())
                 exact = a.double()
                 middle = exact.mean(0) if exact.dim() and len(exact) > 1 else exact.mean()
                 energy += float((exact - middle).square().sum())
     return difference / energy if energy > 0 else difference
+
+
+def _comparable(outputs: Sequence[Any]) -> Sequence[Any]:
+    scores = class_scores(outputs, len(outputs[0])) if isinstance(outputs[0], Tensor) and outputs[0].dim() > 1 else None
+    return outputs if scores is None else [scores - scores.mean(1, keepdim=True)]

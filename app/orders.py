@@ -1,0 +1,178 @@
+"""The form of a new job: received as it arrives, checked as soon as it can be, and understood as an order."""
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from app import labels, references, webhooks
+from app.errors import Problem
+from app.form import Form, TextCheck
+from app.settings import get_settings
+from app.storage import get_storage
+from app.uploads import Part, Upload, check_room, display_name, too_large
+from contract import budget, container, shapes
+from contract.refusal import Code, Refusal
+
+SHA256 = "model_sha256"
+SOURCES = (container.FIELD, SHA256, references.FIELD)
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BATCH_BYTES = 1024**2  # what is hashed and written off the event loop at a time
+_FRAMING_BYTES = 64 * 1024  # what a form may weigh beyond its file
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a client asks for: a model, come with the order or stored already, and what to make of it."""
+
+    sha256: str
+    filename: str
+    flops_budget: str
+    input_shape: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    webhook_url: str | None = None
+    upload: Upload | None = None
+
+    def fingerprint(self) -> str:
+        """Return what tells this order from any other, however its model came."""
+        asked = [self.sha256, self.filename, self.flops_budget, self.input_shape, self.labels, self.webhook_url]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+@asynccontextmanager
+async def receive_order(request: Request) -> AsyncIterator[Order]:
+    """Receive the form of a new job; what is still staged when the block ends, or fails, is deleted.
+
+    Raises:
+        Problem: `upload_too_large`, `storage_full`, what `app.form` raises, and what is wrong with a field.
+        Refusal: what is wrong with budget, input shape or model.
+        ClientDisconnect: the client went away.
+    """
+    announced = int(request.headers.get("content-length", 0))
+    incoming = await run_in_threadpool(_Incoming, request.headers.get("content-type", ""), announced)
+    try:
+        async for batch in _batches(request):
+            await run_in_threadpool(incoming.take, batch)
+        yield await run_in_threadpool(incoming.finish)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(incoming.discard)
+
+
+async def _batches(request: Request) -> AsyncIterator[list[bytes]]:
+    """Gather what the socket yields, so that a large upload costs few changes of thread; its beginning goes at once."""
+    batch: list[bytes] = []
+    size, enough = 0, 1
+    async for chunk in request.stream():
+        batch.append(chunk)
+        size += len(chunk)
+        if size >= enough:
+            yield batch
+            batch, size, enough = [], 0, _BATCH_BYTES
+    yield batch
+
+
+class _Incoming:
+    """The receiving end: a form whose files go into staged files. Its methods block."""
+
+    def __init__(self, content_type: str, announced: int) -> None:
+        self._storage, self._settings = get_storage(), get_settings()
+        self._limit = self._settings.max_upload_bytes
+        if announced > self._limit + _FRAMING_BYTES:
+            raise too_large(container.FIELD, self._limit, f"{announced} bytes announced")
+        check_room(self._storage, container.FIELD, announced)
+        self._received = 0
+        self._model = Part(self._storage, container.FIELD, self._limit)
+        texts: dict[str, TextCheck] = {
+            budget.FIELD: budget.parse_budget,
+            shapes.FIELD: shapes.parse_input_shape,
+            labels.FIELD: labels.parse_labels,
+            SHA256: parse_sha256,
+            references.FIELD: self._check_reference,
+            webhooks.FIELD: self._check_webhook,
+        }
+        try:
+            self._form = Form(content_type, {container.FIELD: self._model.write}, texts)
+        except BaseException:
+            self.discard()
+            raise
+
+    def take(self, batch: list[bytes]) -> None:
+        for chunk in batch:
+            self._received += len(chunk)
+            if self._received > self._limit + _FRAMING_BYTES:
+                raise too_large(container.FIELD, self._limit, f"more than {self._limit} bytes")
+            self._form.feed(chunk)
+
+    def finish(self) -> Order:
+        self._form.finish()
+        values = self._form.values
+        asked = budget.parse_budget(values.get(budget.FIELD))
+        self._check_source()
+        filename = self._form.filenames.get(container.FIELD, "")
+        if uri := values.get(references.FIELD):
+            references.fetch(uri, self._model, self._settings, self._storage)
+            filename = uri
+        upload = None if self._form.has(SHA256) else self._model.finish()
+        return Order(
+            sha256=upload.sha256 if upload else values[SHA256],
+            filename=display_name(filename),
+            flops_budget=asked.text,
+            input_shape=values.get(shapes.FIELD) or None,
+            labels=labels.parse_labels(values.get(labels.FIELD, "")),
+            webhook_url=values.get(webhooks.FIELD) or None,
+            upload=upload,
+        )
+
+    def _check_source(self) -> None:
+        given = [name for name in SOURCES if self._form.has(name)]
+        if not given:
+            raise Refusal(
+                Code.MODEL_MISSING,
+                "the form has no model",
+                field=container.FIELD,
+                expected=f"{container.EXPECTED}; or {SHA256} of one that is stored; or {references.FIELD}",
+                got="no such field",
+            )
+        if len(given) > 1:
+            raise Problem(
+                "model_ambiguous",
+                f"{' and '.join(given)} are given",
+                field=given[-1],
+                expected=f"one of {', '.join(SOURCES)}",
+                got=" and ".join(given),
+            )
+
+    def _check_reference(self, text: str) -> None:
+        references.check_uri(text, self._settings)
+
+    def _check_webhook(self, text: str) -> str:
+        enabled = self._settings.webhook_secret is not None
+        return webhooks.check_url(text, enabled=enabled, private=self._settings.webhook_private_targets)
+
+    def discard(self) -> None:
+        self._model.discard()
+
+
+def parse_sha256(text: str) -> str:
+    """Read a SHA-256.
+
+    Raises:
+        Problem: `sha256_invalid`.
+    """
+    if not _SHA256.fullmatch(text):
+        raise Problem(
+            "sha256_invalid",
+            "a SHA-256 is 64 hexadecimal digits",
+            field=SHA256,
+            expected="64 digits of 0-9 and a-f",
+            got=text[:80],
+        )
+    return text

@@ -1,0 +1,79 @@
+"""Cancelling and forgetting over HTTP: what is running ends, what has ended goes, and nothing else does."""
+
+import pytest
+
+
+def test_a_queued_job_is_cancelled_once_and_for_all(api):
+    job = api.post().json()
+    response = api.http.post(f"/jobs/{job['id']}/cancel")
+    assert (response.status_code, response.json()["state"]) == (200, "cancelled")
+    assert response.json()["finished_at"]
+    again = api.http.post(f"/jobs/{job['id']}/cancel")
+    assert again.json() == response.json()
+    assert api.http.get(f"/jobs/{job['id']}").json() == response.json()
+
+
+def test_a_running_job_loses_its_lease(api):
+    job = api.post().json()
+    api.change(job["id"], state="running", phase="factoring", lease_owner="someone")
+    assert api.http.post(f"/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
+    assert api.row(job["id"]).lease_owner is None
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed"])
+def test_a_job_that_has_ended_is_not_cancelled(api, state):
+    job = api.post().json()
+    api.change(job["id"], state=state)
+    response = api.http.post(f"/jobs/{job['id']}/cancel")
+    assert (response.status_code, response.json()["code"], response.json()["got"]) == (409, "job_finished", state)
+    assert api.http.get(f"/jobs/{job['id']}").json()["state"] == state
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_job_that_has_not_ended_is_not_forgotten(api, state):
+    job = api.post().json()
+    api.change(job["id"], state=state)
+    response = api.http.delete(f"/jobs/{job['id']}")
+    assert (response.status_code, response.json()["code"]) == (409, "job_unfinished")
+    assert api.http.get(f"/jobs/{job['id']}").status_code == 200
+
+
+def test_a_forgotten_job_takes_its_files_along_and_the_model_with_the_last(api):
+    model = bytes([0x08, 0x0A, 0x3A, 0x00]) + b"\x3a\x00"
+    first, second = api.post(model).json(), api.post(model).json()
+    key = f"models/{first['model']['sha256']}"
+    api.succeed(first["id"], b"artifact")
+    api.http.post(f"/jobs/{second['id']}/cancel")
+    assert api.http.delete(f"/jobs/{first['id']}").status_code == 204
+    assert key in api.stored()
+    assert not [name for name in api.stored() if first["id"] in name]
+    assert api.http.delete(f"/jobs/{second['id']}").status_code == 204
+    assert key not in api.stored()
+    for job in (first, second):
+        assert api.http.get(f"/jobs/{job['id']}").status_code == 404
+        assert api.http.delete(f"/jobs/{job['id']}").json()["code"] == "job_not_found"
+    assert api.http.get(f"/jobs/{api.post(model).json()['id']}").status_code == 200
+    assert key in api.stored()
+
+
+def test_a_model_stays_while_another_job_waits_for_it(api):
+    model = bytes([0x08, 0x0A, 0x3A, 0x00]) + b"\x3a\x00\x3a\x00"
+    first, second = api.post(model).json(), api.post(model).json()
+    api.http.post(f"/jobs/{first['id']}/cancel")
+    api.http.delete(f"/jobs/{first['id']}")
+    assert f"models/{second['model']['sha256']}" in api.stored()
+
+
+@pytest.mark.parametrize("path", ["/jobs/7", "/jobs/6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f"])
+def test_an_unknown_job_is_neither_cancelled_nor_forgotten(api, path):
+    assert api.http.post(f"{path}/cancel").json()["code"] == "job_not_found"
+    assert api.http.delete(path).json()["code"] == "job_not_found"
+
+
+def test_the_same_on_postgresql(start_api, postgres_url):
+    with start_api(database_url=postgres_url) as running:
+        job = running.post().json()
+        assert running.http.delete(f"/jobs/{job['id']}").status_code == 409
+        assert running.http.post(f"/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
+        assert running.http.delete(f"/jobs/{job['id']}").status_code == 204
+        assert running.stored() == set()

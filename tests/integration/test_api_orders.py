@@ -1,0 +1,138 @@
+"""Orders over HTTP: a stored model is not sent again, a key makes one job, labels and times find jobs."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+
+ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
+
+
+def order(api, headers=None, **fields):
+    """Post a form without a file."""
+    parts = {name: (None, value) for name, value in ({"flops_budget": "0.5"} | fields).items()}
+    return api.http.post("/jobs", files=parts, headers=headers)
+
+
+def model(number):
+    return ONNX + b"\x3a\x00" * number
+
+
+def test_a_stored_model_needs_no_second_upload(api):
+    first = api.post(model(20)).json()
+    sha256 = first["model"]["sha256"]
+    response = order(api, model_sha256=sha256, flops_budget="0.3")
+    assert response.status_code == 202
+    job = response.json()
+    assert (job["model"]["sha256"], job["model"]["format"], job["flops_budget"]) == (sha256, "onnx", "0.3")
+    assert job["model"]["filename"] == "model"
+    stored = api.http.get(f"/models/{sha256}").json()
+    assert (stored["sha256"], stored["format"], stored["bytes"], stored["expired_at"]) == (sha256, "onnx", 44, None)
+    assert [found["id"] for found in api.http.get(stored["jobs"]).json()["jobs"]] == [job["id"], first["id"]]
+
+
+@pytest.mark.parametrize("sha256", ["f" * 64, "F" * 64, "7", "%00", "x" * 500])
+def test_an_unknown_model(api, sha256):
+    response = api.http.get(f"/models/{sha256}")
+    assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "field"),
+    [
+        ({"model_sha256": "f" * 64}, 404, "model_not_found", "model_sha256"),
+        ({"model_sha256": "7"}, 422, "sha256_invalid", "model_sha256"),
+        ({}, 422, "model_missing", "model"),
+        ({"labels": "team"}, 422, "labels_invalid", "labels"),
+        ({"labels": "a=1,a=2"}, 422, "labels_invalid", "labels"),
+        ({"labels": "-a=1"}, 422, "labels_invalid", "labels"),
+        ({"labels": "a=" + "x" * 129}, 422, "labels_invalid", "labels"),
+        ({"labels": ",".join(f"l{n}=1" for n in range(17))}, 422, "labels_invalid", "labels"),
+        ({"labels": "a=\u202e"}, 422, "labels_invalid", "labels"),
+    ],
+)
+def test_bad_orders(api, fields, status, code, field):
+    response = order(api, **fields)
+    assert (response.status_code, response.json()["code"], response.json()["field"]) == (status, code, field)
+
+
+def test_a_model_given_in_two_ways(api):
+    response = api.post(model_sha256="f" * 64)
+    assert (response.status_code, response.json()["code"]) == (422, "model_ambiguous")
+    assert api.left_over() == []
+
+
+def test_labels_are_kept_and_found(api):
+    job = api.post(labels="team=vision, run=42").json()
+    assert job["labels"] == {"team": "vision", "run": "42"}
+    api.post(labels="team=vision,run=43")
+
+    def found(**filters):
+        return [each["id"] for each in api.http.get("/jobs", params=filters).json()["jobs"]]
+
+    assert found(label="run=42") == [job["id"]]
+    assert found(label=["team=vision", "run=42"]) == [job["id"]]
+    assert len(found(label="team=vision")) == 2
+    assert found(label=["team=audio", "run=42"]) == []
+    assert found(label="run=42", state="failed") == []
+    assert found(label="run=42", state=["failed", "queued"]) == [job["id"]]
+    created = datetime.fromisoformat(job["created_at"])
+    assert job["id"] in found(created_from=created.isoformat(), label="run=42")
+    assert found(created_before=created.isoformat(), label="run=42") == []
+    assert found(created_from=(created + timedelta(hours=1)).isoformat()) == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "code", "field"),
+    [
+        ({"state": "done"}, "request_invalid", "0"),
+        ({"label": "team"}, "labels_invalid", "label"),
+        ({"model_sha256": "7"}, "request_invalid", "model_sha256"),
+        ({"created_from": "yesterday"}, "request_invalid", "created_from"),
+        ({"created_from": "2026-01-01T00:00:00"}, "request_invalid", "created_from"),
+    ],
+)
+def test_bad_filters(api, filters, code, field):
+    response = api.http.get("/jobs", params=filters)
+    assert (response.status_code, response.json()["code"], response.json()["field"]) == (422, code, field)
+
+
+def test_a_key_makes_one_job_however_often_it_is_sent(api):
+    headers = {"Idempotency-Key": "order-7"}
+    first = api.http.post("/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers)
+    again = api.http.post("/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json()["id"] == first.json()["id"]
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    other = api.http.post("/jobs", data={"flops_budget": "0.4"}, files={"model": ("n.onnx", ONNX)}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a\tb", "x" * 256])
+def test_a_key_that_is_none(api, key):
+    response = order(api, {"Idempotency-Key": key}, model_sha256="f" * 64)
+    assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_key_sent_many_times_at_once_makes_one_job(start_api, request, database):
+    url = {"database_url": request.getfixturevalue("postgres_url")} if database == "postgresql" else {}
+    with start_api(**url) as api:
+
+        def post(_):
+            return api.http.post(
+                "/jobs",
+                data={"flops_budget": "0.5"},
+                files={"model": ("n.onnx", model(3))},
+                headers={"Idempotency-Key": "k"},
+            )
+
+        with ThreadPoolExecutor(8) as pool:
+            responses = list(pool.map(post, range(24)))
+        assert {response.status_code for response in responses} == {202}
+        assert len({response.json()["id"] for response in responses}) == 1
+        assert sum("idempotency-replayed" not in response.headers for response in responses) == 1
+        assert len(api.http.get("/jobs").json()["jobs"]) == 1
+        assert api.stored() - {"convpress.db"} == {f"models/{hashlib.sha256(model(3)).hexdigest()}"}

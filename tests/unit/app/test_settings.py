@@ -1,0 +1,52 @@
+"""Settings that cannot be meant are refused by the name of their variable; the documents list every one."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def table():
+    """The settings as docs/operations.md has them."""
+    lines = ["| variable | default | what |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None or field.default == () else f"`{field.default}`"
+        lines.append(f"| `CONVPRESS_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines)
+
+
+def test_the_documents_list_every_setting():
+    assert table() in DOCS.read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"webhook_private_targets": True}, "CONVPRESS_WEBHOOK_PRIVATE_TARGETS"),
+        ({"redirect_downloads": True}, "CONVPRESS_REDIRECT_DOWNLOADS"),
+        ({"storage_url": "/srv/files"}, "storage_url"),
+        ({"model_uri_prefixes": ["s3://models"]}, "model_uri_prefixes"),
+        ({"webhook_secret": "password"}, "webhook_secret"),
+        ({"webhook_secret": "whsec_c2hvcnQ="}, "webhook_secret"),
+        ({"port": 0}, "port"),
+        ({"lease_seconds": 0}, "lease_seconds"),
+        ({"artifact_days": -1}, "artifact_days"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(values, named):
+    with pytest.raises(ValidationError) as caught:
+        Settings(**values)
+    assert named in str(caught.value)
+
+
+def test_a_secret_is_neither_shown_nor_told():
+    settings = Settings(webhook_secret=SECRET)
+    assert SECRET not in repr(settings)
+    with pytest.raises(ValidationError) as caught:
+        Settings(webhook_secret="my password")
+    assert "my password" not in str(caught.value)
