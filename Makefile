@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo run test test-all lint
+.PHONY: demo run test test-all hostile lint
 
 demo: .venv/.engine
 	$(BIN)/convpress demo
@@ -16,10 +16,13 @@ run: .venv/.engine
 	$(BIN)/convpress serve
 
 test: .venv/.dev
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not hostile'
 
 test-all: .venv/.dev
 	$(BIN)/pytest
+
+hostile: .venv/.dev
+	$(BIN)/pytest tests/hostile
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -28,7 +31,7 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 # Two threads that spin on two cores slow each other down manyfold.
-test test-all: export OMP_NUM_THREADS = 1
+test test-all hostile: export OMP_NUM_THREADS = 1
 
 .venv/.engine: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'

@@ -5,6 +5,7 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import NullPool, create_engine, make_url
 
+from app import keys  # noqa: F401 - its table belongs to the schema as well
 from app.models import Base, UtcDateTime
 from app.settings import get_settings
 

@@ -10,7 +10,15 @@ from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 
+from app import owners
 from app.settings import get_settings
+
+
+class _Session(Session):
+    """What `transaction` opens: its queries keep to the owner whose request is served."""
+
+
+owners.confine(_Session)
 
 
 @cache
@@ -34,7 +42,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:  # noqa:
 @contextmanager
 def transaction() -> Iterator[Session]:
     """Open a session that commits when the block ends, and rolls back when it raises."""
-    with Session(get_engine(get_settings().sql_url), expire_on_commit=False) as session, session.begin():
+    with _Session(get_engine(get_settings().sql_url), expire_on_commit=False) as session, session.begin():
         yield session
 
 

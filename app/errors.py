@@ -45,6 +45,8 @@ KINDS: Mapping[str, Kind] = {
     Code.MODEL_TRUNCATED: Kind(422, "The model is cut short"),
     Code.MODEL_PICKLED: Kind(422, "The file is a Python pickle, not an exported model"),
     Code.MODEL_INVALID: Kind(422, "The model cannot be loaded or run"),
+    Code.MODEL_UNSAFE: Kind(422, "The model holds what no exported network needs"),
+    Code.MODEL_OVER_LIMIT: Kind(422, "The model is larger or deeper inside than this service takes"),
     Code.MODEL_UNSUPPORTED: Kind(422, "The model uses what is not supported"),
     Code.MODEL_GONE: Kind(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: Kind(422, "The model has nothing to compress"),
@@ -71,6 +73,14 @@ KINDS: Mapping[str, Kind] = {
     "upload_too_large": Kind(413, "The model is larger than this service takes"),
     "cursor_invalid": Kind(400, "The cursor is not one that this service gave"),
     "range_not_satisfiable": Kind(416, "The range is not part of the file"),
+    # The door.
+    "key_missing": Kind(401, "The request carries no key"),
+    "key_invalid": Kind(401, "The key is unknown or revoked"),
+    "scope_missing": Kind(403, "The key may not do this"),
+    "keys_required": Kind(403, "The service has no keys and serves its own machine alone"),
+    "origin_refused": Kind(403, "Pages of other sites may not use the service"),
+    "rate_exceeded": Kind(429, "Too many requests"),
+    "quota_exceeded": Kind(429, "The owner has used up what is granted"),
     # What was asked for.
     "not_found": Kind(404, "There is nothing here"),
     "method_not_allowed": Kind(405, "The method does not apply here"),

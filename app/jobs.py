@@ -16,6 +16,7 @@ from app.errors import Problem
 from app.inserts import insert
 from app.models import TERMINAL, Event, Job, Model, State
 from app.orders import Order
+from app.owners import current_owner, posting_owner
 from app.storage import Storage, model_key
 
 
@@ -45,7 +46,7 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
         "idempotency_key": key,
         "fingerprint": fingerprint,
     }
-    added = insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"])
+    added = insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
     if session.scalar(added.returning(Job.id)) is None:  # another request with the same key has just been faster
         assert key is not None
         if earlier := _with_key(session, key, fingerprint):
@@ -65,14 +66,14 @@ def _use_model(session: Session, storage: Storage, order: Order, at: datetime) -
         if upload.staged.exists():  # it has its key already where a lost race is run again
             storage.keep(upload.staged, model_key(upload.sha256))
         return
+    get_model(session, order.sha256)
     used = update(Model).where(Model.sha256 == order.sha256, Model.expired_at.is_(None)).values(used_at=at)
     if not session.scalar(used.returning(Model.sha256).execution_options(synchronize_session=False)):
-        get_model(session, order.sha256)
         raise Problem("model_gone", "the model has expired; upload it again", field="model_sha256", got=order.sha256)
 
 
 def _with_key(session: Session, key: str, fingerprint: str) -> Job | None:
-    job = session.scalar(select(Job).where(Job.idempotency_key == key))
+    job = session.scalar(select(Job).where(Job.owner == posting_owner.get(), Job.idempotency_key == key))
     if job is not None and job.fingerprint != fingerprint:
         raise Problem(
             "idempotency_key_reused",
@@ -85,13 +86,14 @@ def _with_key(session: Session, key: str, fingerprint: str) -> Job | None:
 
 
 def get_model(session: Session, sha256: str) -> Model:
-    """Return an uploaded model.
+    """Return an uploaded model; to an owner, those of the owner's own jobs alone exist.
 
     Raises:
         Problem: `model_not_found`.
     """
     model = session.get(Model, sha256) if sha256.isalnum() else None
-    if model is None:
+    used = select(Job.id).where(Job.model_sha256 == sha256).limit(1)
+    if model is None or (current_owner.get() is not None and session.scalar(used) is None):
         raise Problem("model_not_found", "there is no model of this SHA-256", field="model_sha256", got=sha256[:80])
     return model
 

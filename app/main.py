@@ -4,16 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import errors, openapi
 from app.deliveries import deliver
+from app.door import Door
 from app.logging import configure_logging
 from app.requests import RequestContext
 from app.routes import events, health, jobs, models
 from app.settings import get_settings
 from app.watch import Watch
+
+# Describes the key for those who read the API's description; `app.door` has asked for it long before.
+_key = HTTPBearer(scheme_name="key", description="An API key: cp_...", auto_error=False)
 
 
 def create_app() -> FastAPI:
@@ -30,10 +37,21 @@ def create_app() -> FastAPI:
     )
     app.state.watch = Watch()
     errors.install(app)
+    settings = get_settings()
+    app.add_middleware(Door)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["ETag", "Location", "Retry-After"],
+        )
     app.add_middleware(RequestContext)
-    app.include_router(jobs.router)
-    app.include_router(events.router)
-    app.include_router(models.router)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
+    for router in (jobs.router, events.router, models.router):
+        app.include_router(router, dependencies=[Depends(_key)] if settings.api_keys else None)
     app.include_router(health.router)
     return app
 

@@ -20,6 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from app.owners import posting_owner
+
 State = Literal[
     "queued",  # accepted, held by nobody
     "running",  # held by a worker under a lease
@@ -92,7 +94,8 @@ class Job(Base):
         Index(None, "created_at", "id"),
         Index(None, "state", "created_at"),
         Index(None, "expired_at", "finished_at"),
-        Index(None, "idempotency_key", unique=True),
+        Index(None, "owner", "idempotency_key", unique=True),
+        Index(None, "owner", "created_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -103,6 +106,7 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
+    owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, server_default="")
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"), index=True)
     filename: Mapped[str] = mapped_column(String(255))
     flops_budget: Mapped[str] = mapped_column(String(40))

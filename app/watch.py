@@ -1,6 +1,7 @@
 """One look at SQL, a few times a second, for all who wait for jobs in this process."""
 
 import asyncio
+import contextvars
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -35,7 +36,7 @@ class Watch:
         followers = self._followers.setdefault(job_id, set())
         followers.add(changed)
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+            self._looking = asyncio.create_task(self._look(), context=contextvars.Context())  # it looks for all owners
         try:
             yield changed
         finally:

@@ -39,7 +39,7 @@ def identify(path: Path) -> Format:
         raise Refusal(Code.MODEL_EMPTY, "the file is empty", field=FIELD, expected=EXPECTED, got="0 bytes")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content[:4] == _ZIP_MAGIC:
-            return _identify_archive(path, size)
+            return _identify_archive(path)
         if content[:1] == _PICKLE_MAGIC:
             raise Refusal(Code.MODEL_PICKLED, _EXPORT_INSTEAD, field=FIELD, expected=EXPECTED, got="a pickle")
         with memoryview(content) as view:
@@ -55,18 +55,27 @@ class _SmallReads(io.FileIO):
         return super().read(_LARGEST_DIRECTORY if size is None or size < 0 else size)
 
 
-def _identify_archive(path: Path, size: int) -> Format:
+def directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
+    """Return the members of the zip archive at `path` and where its directory begins.
+
+    Raises:
+        Refusal: `model_truncated` where it has no readable directory.
+    """
     try:
         with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
+            return archive.infolist(), archive.start_dir
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise Refusal(
             Code.MODEL_TRUNCATED,
             f"the zip archive has no readable directory at its end ({error}); was the upload cut short?",
             field=FIELD,
             expected=EXPECTED,
-            got=f"{size} bytes that begin as a zip archive",
+            got=f"{path.stat().st_size} bytes that begin as a zip archive",
         ) from error
+
+
+def _identify_archive(path: Path) -> Format:
+    names = [info.filename for info in directory(path)[0]]
     members = {name.partition("/")[2] for name in names}
     has_code = any(member.startswith("code/") for member in members)
     if "constants.pkl" in members and "data.pkl" in members and has_code:

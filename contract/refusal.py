@@ -20,6 +20,8 @@ class Code(StrEnum):
     MODEL_TRUNCATED = "model_truncated"
     MODEL_PICKLED = "model_pickled"
     MODEL_INVALID = "model_invalid"
+    MODEL_UNSAFE = "model_unsafe"
+    MODEL_OVER_LIMIT = "model_over_limit"
     MODEL_UNSUPPORTED = "model_unsupported"
     MODEL_GONE = "model_gone"
     NOTHING_TO_COMPRESS = "nothing_to_compress"

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+ENGINE = (sys.executable, __file__)
 COST = {"macs": 100, "flops": 200, "parameters": 10, "bytes": 50, "latency_ms": 1.5}
 REPORT = {
     "format": "onnx",
@@ -38,6 +39,13 @@ REPORT = {
     "verification": {"relative_error": 0.01},
     "engine": {"versions": {}, "seconds": {}},
 }
+
+
+def unconfined(home, **_):
+    """A cell with open doors: this file and what its requests name lie outside of every real one."""
+    from worker.confinement import Confinement
+
+    return Confinement(home, landlock=False, seccomp=False)
 
 
 def say(**message):

@@ -16,6 +16,8 @@ import httpx
 import psutil
 from digits import MODELS
 
+from worker import cell
+
 
 @dataclass
 class Service:
@@ -36,9 +38,9 @@ class Service:
         return wait_for(lambda: (job := self.job(job_id))["finished_at"] and job, "the job's end")
 
     def children(self, module: str) -> list[psutil.Process]:
-        """The processes below the service that run a module."""
+        """The processes below the service that run a module, without the keepers of their cells."""
         below = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in below if module in _command(child)]
+        return [child for child in below if module in (command := _command(child)) and cell.__file__ not in command]
 
 
 def _command(process: psutil.Process) -> list[str]:

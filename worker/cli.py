@@ -5,12 +5,16 @@ engine died or ran out of time.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from app.settings import Settings
 
 app = typer.Typer(
@@ -19,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 _REFUSED, _USAGE, _LOST = 1, 2, 3
 
@@ -32,22 +39,77 @@ InputShape = Annotated[str | None, typer.Option(help="Such as 1x3x224x224, where
 @app.command()
 def serve() -> None:
     """Run the whole service here: database, API and a worker; Ctrl-C stops everything."""
+    from worker.doctor import WallsMissing
     from worker.supervisor import CannotListen
     from worker.supervisor import serve as serve_until_stopped
 
     try:
         serve_until_stopped(_settings())
-    except CannotListen as error:
+    except (CannotListen, WallsMissing) as error:
         _exit(str(error), _REFUSED)
 
 
 @app.command()
 def worker() -> None:
     """Work on jobs until told to stop."""
-    _settings()
+    from worker.doctor import WallsMissing, require
+
+    try:
+        require(_settings())
+    except WallsMissing as error:
+        _exit(str(error), _REFUSED)
     from worker.celery_app import run_worker
 
     raise typer.Exit(run_worker())
+
+
+@keys_app.command("create")
+def create_key(
+    owner: Annotated[str, typer.Argument(help="Whose jobs the key posts and sees")],
+    scope: Annotated[list[str] | None, typer.Option(help="submit, read or admin; default: submit and read")] = None,
+) -> None:
+    """Make a key and print it; it is not kept and cannot be shown again."""
+    from app import keys
+
+    with _database() as session:
+        try:
+            _, token = keys.create(session, owner, scope or ["submit", "read"])
+        except ValueError as error:
+            _exit(str(error), _USAGE)
+    typer.echo(token)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List all keys, without their secrets."""
+    from app import keys
+    from worker import tables
+
+    with _database() as session:
+        tables.console().print(tables.keys(keys.listed(session)))
+
+
+@keys_app.command("revoke")
+def revoke_key(number: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it")]) -> None:
+    """Make a key invalid from now on."""
+    from app import keys
+
+    with _database() as session:
+        revoked = keys.revoke(session, number)
+    if not revoked:
+        _exit(f"there is no valid key {number}", _REFUSED)
+
+
+@app.command()
+def doctor() -> None:
+    """Say which walls stand around a model on this host; exit code 1 if one is missing."""
+    from worker import doctor as walls
+    from worker import tables
+
+    found = walls.examine()
+    tables.console().print(tables.walls(found))
+    if not all(wall.stands for wall in found):
+        raise typer.Exit(_REFUSED)
 
 
 @app.command()
@@ -153,6 +215,19 @@ def _settings() -> "Settings":
             ": ".join([*(f"CONVPRESS_{name}".upper() for name in each["loc"]), each["msg"]]) for each in error.errors()
         ]
         _exit("\n".join(wrong), _USAGE)
+
+
+@contextmanager
+def _database() -> Iterator["Session"]:
+    """Open a transaction on the database, which is brought up to date first."""
+    from app.db import transaction
+    from app.migrations import migrate
+
+    settings = _settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    migrate(settings.sql_url)
+    with transaction() as session:
+        yield session
 
 
 def _refuse(error: Exception) -> NoReturn:

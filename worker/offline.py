@@ -5,14 +5,17 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from app.settings import get_settings
 from contract.container import Format, identify
+from contract.limits import Limits
 from contract.refusal import Refusal
-from worker import results, sandbox
+from worker import doctor, results, sandbox
 from worker.engine.request import Request
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.report import Account, Inspection, Report
@@ -69,7 +72,7 @@ def compress(
             bar.update(task, description="done", completed=1.0)
         content, account = _take(Report, Path(request.report))
         with results.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
-            _write(output, lambda part: shutil.copyfileobj(artifact, part))
+            _write(output, lambda part: _copy_checked(artifact, part, model_format))
         if report is not None:
             _write(report, lambda part: part.write(content))
         return account
@@ -104,8 +107,22 @@ def _identify(model: Path) -> Format:
 
 
 def _run(command: list[str], request: Request, folder: Path, on_progress: Callable[[Progress], None]) -> None:
+    settings = get_settings()
+    doctor.require(settings)
+    confinement = doctor.confined(
+        folder / "work",
+        readable=Path(request.model),
+        writable=(folder / "output",),
+        memory_bytes=settings.job_memory_bytes,
+        file_bytes=_LARGEST_ARTIFACT,
+    )
     outcome = sandbox.run(
-        ENGINE, [*command, request.to_json()], folder, seconds=_SECONDS, on_progress=on_progress, wanted=lambda: True
+        ENGINE,
+        [*command, request.to_json()],
+        confinement,
+        seconds=_SECONDS,
+        on_progress=on_progress,
+        wanted=lambda: True,
     )
     match outcome:
         case Succeeded():
@@ -121,6 +138,15 @@ def _run(command: list[str], request: Request, folder: Path, on_progress: Callab
 def _take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
     try:
         return results.take(kind, path)
+    except MalformedOutput as error:
+        raise LostError(str(error)) from error
+
+
+def _copy_checked(artifact: BinaryIO, part: BinaryIO, model_format: Format) -> None:
+    shutil.copyfileobj(artifact, part)
+    part.flush()
+    try:
+        results.check_artifact(Path(part.name), model_format, Limits())
     except MalformedOutput as error:
         raise LostError(str(error)) from error
 

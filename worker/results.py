@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.storage import Storage, artifact_key
-from contract.container import Format, identify
+from contract import gate
+from contract.container import Format
+from contract.limits import Limits
 from contract.refusal import Refusal
 from worker.lease import Result
 from worker.messages import MalformedOutput
@@ -36,6 +38,7 @@ def store(
     model_format: Format,
     *,
     largest: int,
+    limits: Limits,
     storage: Storage,
     beat: Callable[[], object],
 ) -> Result:
@@ -46,8 +49,9 @@ def store(
     """
     content, account = take(Report, report)
     with open_plain(artifact, largest) as file:
-        sha256, size = _keep(storage, job_id, iter(lambda: file.read(_CHUNK), b""), beat, model_format)
-    report_sha256, _ = _keep(storage, job_id, iter([content]), beat, None)
+        chunks = iter(lambda: file.read(_CHUNK), b"")
+        sha256, size = _keep(storage, job_id, chunks, beat, lambda path: check_artifact(path, model_format, limits))
+    report_sha256, _ = _keep(storage, job_id, iter([content]), beat, lambda _: None)
     return Result(account.before.macs, account.after.macs, sha256, size, report_sha256)
 
 
@@ -75,7 +79,7 @@ def _keep(
     job_id: uuid.UUID,
     chunks: Iterator[bytes],
     beat: Callable[[], object],
-    model_format: Format | None,
+    check: Callable[[Path], None],
 ) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with storage.stage() as staged:
@@ -87,8 +91,7 @@ def _keep(
                 staged.write(chunk)
                 beat()
             staged.flush()
-            if model_format:
-                _check_format(path, model_format)
+            check(path)
             key = artifact_key(job_id, digest.hexdigest())
             storage.prepare(path, key)
             storage.keep(path, key)
@@ -98,10 +101,13 @@ def _keep(
     return digest.hexdigest(), size
 
 
-def _check_format(path: Path, wanted: Format) -> None:
+def check_artifact(path: Path, wanted: Format, limits: Limits) -> None:
+    """Hold a model that a child made to what an uploaded one is held to.
+
+    Raises:
+        MalformedOutput: it would not be let in.
+    """
     try:
-        found = identify(path)
+        gate.check(path, wanted, limits)
     except Refusal as refusal:
-        raise MalformedOutput(f"the artifact is no model: {refusal.detail}") from refusal
-    if found != wanted:
-        raise MalformedOutput(f"the artifact is {found}, not {wanted}")
+        raise MalformedOutput(f"the artifact is no model to give away: {refusal.detail}") from refusal

@@ -1,4 +1,4 @@
-"""Run one engine in a process of its own: bounded in time and talk, killed as a group, with nothing to steal."""
+"""Run one engine in a process of its own: shut in, bounded in time and talk, ended with all that it started."""
 
 import os
 import selectors
@@ -8,14 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from worker.confinement import Confinement
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded, parse
-from worker.tether import tethered
 
 ENGINE = (sys.executable, "-P", "-m", "worker.engine")
 
-_TICK_SECONDS = 0.1
+_TICK_SECONDS, _SHORT_TICK_SECONDS = 0.1, 0.005
+_GRACE_SECONDS = 10.0  # for the keeper to kill what the child has started
 _CHUNK = 64 * 1024
 _LONGEST_LINE = 64 * 1024
 _MOST_OUTPUT = 16 * 1024**2
@@ -48,25 +48,25 @@ Outcome = Succeeded | Failed | Lost | TimedOut | Stopped
 def run(
     command: tuple[str, ...],
     arguments: list[str],
-    scratch: Path,
+    confinement: Confinement,
     *,
     seconds: float,
     on_progress: Callable[[Progress], None],
     wanted: Callable[[], bool],
 ) -> Outcome:
-    """Run `command` (the ENGINE) on `arguments` in `scratch` and return how it ended, with its whole group dead.
+    """Run `command` (the ENGINE) on `arguments` in its cell and return how it ended, with all that it started dead.
 
     The first final message settles it; whatever the child would still do is of no interest, so it is killed then.
     `wanted` is asked several times a second; when it says no, or raises, the child is killed.
     """
     log = bytearray()
     with subprocess.Popen(  # noqa: S603 - the command is ours
-        tethered([*command, *arguments]),
+        confinement.command([*command, *arguments], seconds),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=scratch,
-        env=_environment(scratch),
+        cwd=confinement.home,
+        env=confinement.environment(),
         start_new_session=True,
     ) as child:
         try:
@@ -74,7 +74,7 @@ def run(
         except MalformedOutput as error:
             return Lost(str(error), log.decode(errors="replace"))
         finally:
-            os.killpg(child.pid, signal.SIGKILL)
+            _end(child)
 
 
 def _listen(
@@ -142,18 +142,13 @@ class _Lines:
         return lines
 
 
-def _environment(scratch: Path) -> dict[str, str]:
-    """Return all that the child learns of the worker's environment: no secrets, and one thread for its arithmetic."""
-    return {
-        "PATH": os.defpath,
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "LANG": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Let the keeper kill all that the child has started, and make sure of both; nothing is reaped before."""
+    os.kill(child.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while not _ended(child) and time.monotonic() < deadline:
+        time.sleep(_SHORT_TICK_SECONDS)
+    os.killpg(child.pid, signal.SIGKILL)
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:

@@ -2,10 +2,9 @@
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "convpress-"
@@ -18,7 +17,7 @@ def scratch_root(data_dir: Path) -> Path:
 
 @contextmanager
 def scratch(root: Path) -> Iterator[Path]:
-    """Make a folder with `input/` and `output/` in it under `root`; it is gone when the block ends.
+    """Make a folder with `input/`, `output/` and `work/` in it under `root`; it is gone when the block ends.
 
     A lock on the folder tells `remove_orphans` that its maker lives; the kernel drops it with the process.
     """
@@ -27,6 +26,7 @@ def scratch(root: Path) -> Iterator[Path]:
     try:
         (folder / "input").mkdir()
         (folder / "output").mkdir()
+        (folder / "work").mkdir()
         yield folder
     finally:
         _remove(folder)
@@ -71,10 +71,21 @@ def _lock(folder: Path) -> int | None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a tree in which a child may have taken its owner's rights away."""
-    for parent, folders, _ in os.walk(folder):
-        for name in folders:
-            path = Path(parent, name)
-            if not path.is_symlink():
-                path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a tree in which a child may have taken its owner's rights away, or nested folders without end.
+
+    Inner folders are moved to the top before their turn comes, so that no path grows longer than the system takes.
+    """
+    with suppress(FileNotFoundError):  # another sweep was faster
+        waiting = [folder]
+        for number, inner in enumerate(waiting):  # which grows meanwhile
+            inner.chmod(0o700)
+            with os.scandir(inner) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        Path(entry.path).unlink()
+                    elif inner == folder:
+                        waiting.append(Path(entry.path))
+                    else:
+                        waiting.append(Path(entry.path).rename(folder / f"{number}.{len(waiting)}"))
+        for inner in reversed(waiting):
+            inner.rmdir()

@@ -14,9 +14,11 @@ from typing import NoReturn
 import structlog
 import uvicorn
 
+from app.door import is_loopback
 from app.logging import configure_logging
 from app.migrations import migrate
 from app.settings import Settings
+from worker import doctor
 from worker.tether import tethered
 
 _WORKER = (sys.executable, "-P", "-m", "worker.cli", "worker")
@@ -29,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class CannotListen(Exception):
-    """The address is taken or not this machine's; says which, and how to choose another."""
+    """The address is taken, not this machine's or open to those without keys; says which, and what to do."""
 
 
 def serve(settings: Settings) -> None:
@@ -37,16 +39,24 @@ def serve(settings: Settings) -> None:
 
     Raises:
         CannotListen: before anything was started.
+        WallsMissing: before anything was started.
     """
     signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it again when it is done, and what is open is to be closed
     configure_logging(settings.log_level)
+    _require_keys(settings)
+    doctor.require(settings)
     with listen(settings.host, settings.port) as address:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(settings.sql_url)
         log.info("serving", url=f"http://{settings.host}:{settings.port}", data=str(settings.data_dir.absolute()))
         with supervised(_WORKER):
             config = uvicorn.Config(
-                "app.main:create_app", factory=True, log_config=None, access_log=False, timeout_graceful_shutdown=5
+                "app.main:create_app",
+                factory=True,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # app.main believes those of configured proxies
+                timeout_graceful_shutdown=5,
             )
             with suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
                 uvicorn.Server(config).run(sockets=[address])
@@ -66,6 +76,14 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {error.strerror}; "
             "CONVPRESS_HOST and CONVPRESS_PORT choose another address"
         ) from error
+
+
+def _require_keys(settings: Settings) -> None:
+    if not settings.api_keys and not is_loopback(settings.host):
+        raise CannotListen(
+            f"{settings.host} is open to others, who need keys: make one with `convpress keys create OWNER` and set "
+            "CONVPRESS_API_KEYS=true"
+        )
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.keys import ApiKey
+from worker.doctor import Wall
 from worker.report import Cost, Inspection, Report
 
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
@@ -74,6 +76,23 @@ def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int]]:
         (name, getattr(before, name.lower()), getattr(after, name.lower()))
         for name in ("MACs", "FLOPs", "parameters", "bytes")
     ]
+
+
+def walls(found: Sequence[Wall]) -> Table:
+    """Return which walls stand around a model, and what was seen."""
+    table = _table("wall", "promise", "", "seen")
+    for wall in found:
+        table.add_row(wall.name, wall.promise, "stands" if wall.stands else "MISSING", _plain(wall.found))
+    return table
+
+
+def keys(found: Sequence[ApiKey]) -> Table:
+    """Return the keys of a service, without their secrets."""
+    table = _table("id", "owner", "scopes", "created", "revoked")
+    for key in found:
+        revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
+        table.add_row(key.id, key.owner, key.scopes, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
+    return table
 
 
 def _table(*columns: str | tuple[str, str]) -> Table:

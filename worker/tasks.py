@@ -1,6 +1,7 @@
 """The task: claim one job, run it in a child process, and commit how it ended."""
 
 import errno
+import shutil
 import time
 import uuid
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from app.settings import Settings, get_settings
 from app.storage import StorageUnavailable, get_storage, model_key
 from contract.container import Format
 from contract.refusal import Code, Refusal
+from worker import doctor, results, sandbox
 from worker import lease as leases
-from worker import results, sandbox
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request
 from worker.heartbeat import Heartbeat
@@ -86,8 +87,15 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> End:
 def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result:
     with scratch(scratch_root(settings.data_dir)) as folder:
         name = f"model{SUFFIX[job.model.format]}"
+        confinement = doctor.confined(
+            folder / "work",
+            readable=folder / "input",
+            writable=(folder / "output",),
+            memory_bytes=settings.job_memory_bytes,
+            file_bytes=settings.max_upload_bytes,
+        )
         try:
-            get_storage().fetch(model_key(job.model_sha256), folder / "input" / name)
+            _fetch(model_key(job.model_sha256), folder / "input" / name, writable=not confinement.landlock)
         except FileNotFoundError:
             return Failed(_gone(job))
         request = Request(
@@ -97,11 +105,12 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             report=str(folder / "output" / "report.json"),
             flops_budget=job.flops_budget,
             input_shape=job.input_shape,
+            limits=settings.limits,
         )
         outcome = sandbox.run(
             sandbox.ENGINE,
             [request.to_json()],
-            folder,
+            confinement,
             seconds=settings.job_timeout_seconds,
             on_progress=heartbeat.report,
             wanted=lambda: heartbeat.beat() and not stopping.is_set(),
@@ -116,11 +125,21 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
                 Path(request.report),
                 request.format,
                 largest=settings.max_upload_bytes,
+                limits=settings.limits,
                 storage=get_storage(),
                 beat=heartbeat.beat,
             )
         except MalformedOutput as error:
             return Lost(str(error), log="")
+
+
+def _fetch(key: str, target: Path, *, writable: bool) -> None:
+    """Put the upload before the child; as a copy where the child could write to it, which the store may have linked."""
+    get_storage().fetch(key, target)
+    if writable:
+        copy = target.with_suffix(".copy")
+        shutil.copyfile(target, copy)
+        copy.replace(target)
 
 
 def _end(lease: Lease, outcome: End, settings: Settings) -> None:

@@ -29,8 +29,10 @@ from app.storage.local import LocalStorage
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 WORKER = f"""
 import sys
-from worker import sandbox
-sandbox.ENGINE = (sys.executable, {fake_engine.__file__!r})
+sys.path.append({str(Path(fake_engine.__file__).parent)!r})
+import fake_engine
+from worker import doctor, sandbox
+sandbox.ENGINE, doctor.confined = fake_engine.ENGINE, fake_engine.unconfined
 from worker.celery_app import run_worker
 sys.exit(run_worker())
 """

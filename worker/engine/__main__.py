@@ -5,8 +5,10 @@ import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import TextIO
 
+from contract import gate
 from contract.refusal import Code, Refusal
 from worker.engine.request import Phase, Request
 
@@ -22,10 +24,13 @@ def main(arguments: list[str]) -> None:
         _say(messages, {"event": "progress", "phase": phase, "fraction": fraction})
 
     try:
+        request = Request.from_json(text)
+        if request.limits is not None:
+            gate.check(Path(request.model), request.format, request.limits)
         from worker.engine import pipeline
 
         serve = pipeline.inspect if command == ["inspect"] else pipeline.compress
-        serve(Request.from_json(text), emit)
+        serve(request, emit)
     except Refusal as refusal:
         _say(messages, {"event": "failed", "error": refusal.as_dict()})
     except MemoryError:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from contract.container import Format
+from contract.limits import Limits
 
 Phase = Literal["loading", "measuring", "factoring", "allocating", "refining", "rewriting", "verifying", "storing"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -17,6 +18,7 @@ class Request:
     `form` admits that form alone; `rank` asks for one rank everywhere (the paper's mode), in the budget's place.
     `calibration` is `synthetic`, `none`, or `samples`, which are then read from the path in `samples`; `input_range`,
     `input_mean` and `input_std` say what values the inputs have, as the user wrote them.
+    `limits` is what the model's container may hold at most; None opens the model unchecked.
     """
 
     model: str
@@ -32,6 +34,7 @@ class Request:
     input_range: str | None = None
     input_mean: str | None = None
     input_std: str | None = None
+    limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 
     def to_json(self) -> str:
         """Serialise for the child's command line."""
@@ -40,4 +43,6 @@ class Request:
     @classmethod
     def from_json(cls, text: str) -> "Request":
         """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
+        members = json.loads(text)
+        limits = members.pop("limits")
+        return cls(**members, limits=None if limits is None else Limits(**limits))

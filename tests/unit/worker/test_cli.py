@@ -105,3 +105,26 @@ def test_the_command_starts_without_what_it_does_not_need():
 
 def test_the_sample_model_of_the_demonstration_is_shipped():
     assert Path("tests/models/residual.onnx").is_file()
+
+
+def test_keys_are_made_listed_and_revoked(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVPRESS_DATA_DIR", str(tmp_path))
+    get_settings.cache_clear()
+    made = run("keys", "create", "ann", "--scope", "read")
+    assert made.exit_code == 0
+    number, secret = made.stdout.strip().removeprefix("cp_").split("_", 1)
+    listed = run("keys", "list").stdout
+    assert number in listed
+    assert "ann" in listed
+    assert secret not in listed
+    assert run("keys", "revoke", number).exit_code == 0
+    assert run("keys", "revoke", number).exit_code == 1
+    assert run("keys", "create", "ann", "--scope", "root").exit_code == 2
+    assert run("keys", "create", "a b").exit_code == 2
+    get_settings.cache_clear()
+
+
+def test_the_doctor_shows_every_wall(run):
+    told = run("doctor")
+    assert all(wall in told.stdout for wall in ("files", "network", "processes", "memory", "rights"))
+    assert told.exit_code == ("MISSING" in told.stdout)

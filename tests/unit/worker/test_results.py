@@ -9,6 +9,7 @@ import pytest
 from fake_engine import COST, REPORT
 
 from app.storage.local import LocalStorage
+from contract.limits import Limits
 from worker import results
 from worker.messages import MalformedOutput
 from worker.report import Report, read
@@ -35,7 +36,14 @@ def storage(tmp_path):
 
 def store(output, storage, largest=1000, beat=lambda: True):
     return results.store(
-        JOB, output / "model.onnx", output / "report.json", "onnx", largest=largest, storage=storage, beat=beat
+        JOB,
+        output / "model.onnx",
+        output / "report.json",
+        "onnx",
+        largest=largest,
+        limits=Limits(),
+        storage=storage,
+        beat=beat,
     )
 
 
@@ -103,6 +111,7 @@ def test_an_artifact_of_the_other_format_is_refused(output, storage):
             output / "report.json",
             "torchscript",
             largest=1000,
+            limits=Limits(),
             storage=storage,
             beat=lambda: True,
         )

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from worker import sandbox
+from worker.confinement import Confinement
 from worker.messages import Failed, Progress, Succeeded
 from worker.sandbox import Lost, Stopped, TimedOut
 
@@ -22,7 +23,7 @@ def run(tmp_path):
         return sandbox.run(
             (sys.executable, str(script)),
             list(arguments),
-            tmp_path,
+            Confinement(tmp_path, landlock=False, seccomp=False),
             seconds=seconds,
             wanted=wanted,
             on_progress=on_progress,
@@ -158,7 +159,7 @@ def test_its_children_die_with_it(run, tmp_path, wait_gone, ending):
     assert wait_gone(int((tmp_path / "pid").read_text()))
 
 
-def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(run, tmp_path):
+def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(run, tmp_path, wait_gone):
     start = time.monotonic()
     outcome = run(
         """
@@ -170,7 +171,7 @@ def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(run, tmp_path):
             time.sleep(0.01)
         """,
     )
-    os.kill(int((tmp_path / "pid").read_text()), 9)
+    assert wait_gone(int((tmp_path / "pid").read_text()), seconds=0.1)
     assert isinstance(outcome, Lost)
     assert time.monotonic() - start < 5
 
@@ -190,7 +191,7 @@ def test_it_learns_nothing_of_the_worker(run, tmp_path, monkeypatch):
         assert len(os.listdir('/proc/self/fd')) == 4  # the fourth is the listing itself
         assert sys.stdin.read() == ''
         assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
-        assert os.getpgid(0) == os.getsid(0) == os.getpid()
+        assert os.getpgid(0) == os.getsid(0) == os.getppid()
         {SUCCEEDED}
         """
     )

@@ -1,5 +1,6 @@
 """Scratch folders vanish with their makers, whatever was left in them."""
 
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from worker.scratch import remove_orphans, scratch
 
 def test_a_folder_is_there_during_the_block_and_gone_behind_it(tmp_path):
     with scratch(tmp_path / "scratch") as folder:
-        assert {path.name for path in folder.iterdir()} == {"input", "output"}
+        assert {path.name for path in folder.iterdir()} == {"input", "output", "work"}
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "output" / "model.onnx").write_bytes(b"x")
     assert list((tmp_path / "scratch").iterdir()) == []
@@ -54,3 +55,16 @@ def test_the_folder_of_a_killed_process_is_removed(tmp_path):
 
 def test_a_place_that_does_not_exist_has_no_orphans(tmp_path):
     assert remove_orphans(tmp_path / "nowhere") == 0
+
+
+def test_folders_nested_without_end_are_removed(tmp_path):
+    with scratch(tmp_path / "scratch") as folder:
+        here = os.open(folder / "output", os.O_RDONLY)
+        for _ in range(3000):
+            os.mkdir("deeper-and-deeper", dir_fd=here)
+            inner = os.open("deeper-and-deeper", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = inner
+        os.close(os.open("file", os.O_CREAT, dir_fd=here))
+        os.close(here)
+    assert list((tmp_path / "scratch").iterdir()) == []

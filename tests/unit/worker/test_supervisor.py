@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from app.settings import Settings
 from worker import supervisor
 from worker.supervisor import CannotListen, listen, supervised
 
@@ -84,3 +85,10 @@ def test_an_address_in_use_is_named(monkeypatch):
 def test_an_address_of_another_machine_is_named():
     with pytest.raises(CannotListen, match=r"192\.0\.2\.1"):
         listen("192.0.2.1", 8000)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_an_address_open_to_others_needs_keys(tmp_path, host):
+    with pytest.raises(CannotListen, match="CONVPRESS_API_KEYS=true"):
+        supervisor.serve(Settings(host=host, data_dir=tmp_path / "data"))
+    assert not (tmp_path / "data").exists()

@@ -15,15 +15,16 @@ from sqlalchemy.exc import OperationalError
 from app import jobs
 from app.db import transaction
 from app.storage import LocalStorage, StorageUnavailable, artifact_key, get_storage, model_key
+from worker import doctor, sandbox, tasks
 from worker import heartbeat as heartbeats
 from worker import lease as leases
-from worker import sandbox, tasks
 from worker.celery_app import stopping
 
 
 @pytest.fixture(autouse=True)
 def engine(monkeypatch):
-    monkeypatch.setattr(sandbox, "ENGINE", (sys.executable, fake_engine.__file__))
+    monkeypatch.setattr(sandbox, "ENGINE", fake_engine.ENGINE)
+    monkeypatch.setattr(doctor, "confined", fake_engine.unconfined)
 
 
 @pytest.fixture

@@ -1,0 +1,175 @@
+"""The door: who may come in, how often, and with what headers they go; asked before a byte of the body is read."""
+
+import ipaddress
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import keys, rates
+from app.db import transaction
+from app.errors import Problem, respond
+from app.keys import Caller
+from app.models import TERMINAL, Job, Model
+from app.owners import current_owner, posting_owner
+from app.settings import Settings, get_settings
+
+_OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/static-offline-docs")
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_BUSY_SECONDS = "30"
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""What every answer carries that does not say otherwise."""
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'"
+)
+
+
+class Door:
+    """ASGI middleware around the application's own routes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or turn it away."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"]
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if path.startswith("/docs"):
+                    headers["Content-Security-Policy"] = _DOCS_POLICY
+            await send(message)
+
+        settings = get_settings()
+        try:
+            caller = None if _is_open(path) else await run_in_threadpool(_admit, scope, settings)
+        except Problem as problem:
+            await respond(Request(scope), problem.members, headers=problem.headers)(scope, receive, send_guarded)
+            return
+        if caller is None:
+            await self.app(scope, receive, send_guarded)
+            return
+        seen = current_owner.set(None if "admin" in caller.scopes else caller.owner)
+        posted = posting_owner.set(caller.owner)
+        try:
+            with structlog.contextvars.bound_contextvars(owner=caller.owner):
+                await self.app(scope, receive, send_guarded)
+        finally:
+            current_owner.reset(seen)
+            posting_owner.reset(posted)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's own.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_open(path: str) -> bool:
+    return any(path == open_path or path.startswith(f"{open_path}/") for open_path in _OPEN)
+
+
+def _admit(scope: Scope, settings: Settings) -> Caller | None:
+    """Return who asks, or None in a service without keys.
+
+    Raises:
+        Problem: `origin_refused`, `keys_required`, `key_missing`, `key_invalid`, `scope_missing`, `rate_exceeded` or
+            `quota_exceeded`.
+    """
+    headers = Headers(scope=scope)
+    _check_origin(headers, settings)
+    reading = scope["method"] in _READING
+    if not settings.api_keys:
+        client = (scope.get("client") or ("",))[0]
+        if not is_loopback(client):
+            raise Problem(
+                "keys_required",
+                "this service has no keys, and so it serves its own machine alone; CONVPRESS_API_KEYS=true opens it to "
+                "those who hold a key",
+            )
+        return None
+    given = headers.get("authorization")
+    kind, _, token = (given or "").partition(" ")
+    if given is None or kind.lower() != "bearer":
+        raise Problem(
+            "key_missing",
+            "the request carries no key",
+            field="Authorization",
+            expected="Authorization: Bearer cp_...",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    with transaction() as session:
+        caller = keys.verify(session, token.strip())
+        if caller is None:
+            raise Problem(
+                "key_invalid",
+                "the key is unknown or revoked",
+                field="Authorization",
+                headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+            )
+        needed: keys.Scope = "read" if reading else "submit"
+        if not caller.may(needed):
+            raise Problem("scope_missing", f"the key may not {needed}", expected=needed, got=" ".join(caller.scopes))
+        wait = rates.wait_needed(caller.owner, settings.owner_requests_per_minute)
+        if wait is not None:
+            raise Problem(
+                "rate_exceeded",
+                "too many requests",
+                expected=f"at most {settings.owner_requests_per_minute} a minute",
+                headers={"Retry-After": str(wait)},
+            )
+        if scope["method"] == "POST" and scope["path"] == "/jobs":
+            _check_quota(session, caller.owner, int(headers.get("content-length", 0) or 0), settings)
+    return caller
+
+
+def _check_origin(headers: Headers, settings: Settings) -> None:
+    """Turn away what another site's page sends: a browser sends along that site's name."""
+    origin = headers.get("origin")
+    if origin is None or origin in settings.cors_origins:
+        return
+    if origin.partition("://")[2] != headers.get("host"):
+        raise Problem(
+            "origin_refused", "pages of other sites may not use this service", field="Origin", got=origin[:200]
+        )
+
+
+def _check_quota(session: Session, owner: str, announced: int, settings: Settings) -> None:
+    unfinished = session.scalar(
+        select(func.count()).select_from(Job).where(Job.owner == owner, Job.state.not_in(TERMINAL))
+    )
+    if (unfinished or 0) >= settings.owner_unfinished_jobs:
+        raise _over_quota(f"{unfinished} jobs are not finished", f"at most {settings.owner_unfinished_jobs} at a time")
+    models = select(Model.sha256, Model.bytes).join(Job).where(Job.owner == owner).distinct().subquery()
+    stored = session.scalar(select(func.coalesce(func.sum(models.c.bytes), 0))) or 0
+    stored += session.scalar(select(func.coalesce(func.sum(Job.artifact_bytes), 0)).where(Job.owner == owner)) or 0
+    if stored + announced > settings.owner_stored_bytes:
+        raise _over_quota(f"{stored} bytes are stored", f"at most {settings.owner_stored_bytes} bytes")
+
+
+def _over_quota(detail: str, expected: str) -> Problem:
+    return Problem("quota_exceeded", detail, expected=expected, headers={"Retry-After": _BUSY_SECONDS})

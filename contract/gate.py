@@ -1,0 +1,28 @@
+"""The first wall: refuse a model by its container, before any library opens it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from contract import onnx_gate, torchscript_gate
+from contract.container import EXPECTED, FIELD, Format, identify
+from contract.limits import Limits
+from contract.refusal import Code, Refusal
+
+
+def check(path: Path, wanted: Format, limits: Limits, bundle: Mapping[str, int] | None = None) -> None:
+    """Check that the file at `path` is a model of the format `wanted`, and made of nothing but what a network needs.
+
+    `bundle` has the sizes of the files that came with it, by name: the only ones that it may refer to.
+
+    Raises:
+        Refusal: what `identify` raises, and `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`.
+    """
+    found = identify(path)
+    if found != wanted:
+        raise Refusal(
+            Code.MODEL_UNRECOGNISED, f"the file is {found}, not {wanted}", field=FIELD, expected=EXPECTED, got=found
+        )
+    if found == "onnx":
+        onnx_gate.check(path, limits, bundle or {})
+    else:
+        torchscript_gate.check(path, limits)
