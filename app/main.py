@@ -13,6 +13,7 @@ from app.logging import configure_logging
 from app.requests import RequestContext
 from app.routes import events, health, jobs, models
 from app.settings import get_settings
+from app.sight import Sight
 from app.watch import Watch
 
 
@@ -28,6 +29,7 @@ def create_app() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
+    app.state.sight = Sight()
     app.state.watch = Watch()
     errors.install(app)
     app.add_middleware(RequestContext)

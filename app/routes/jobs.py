@@ -21,7 +21,7 @@ from app.orders import Order, receive_order
 from app.queue import ring
 from app.retention import delete_artifacts, release_model
 from app.settings import get_settings
-from app.sight import SeenJob, see
+from app.sight import SeenJob
 from app.storage import artifact_key, get_storage
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -137,7 +137,7 @@ async def get_job(
     ] = 0,
 ) -> Response:
     """Tell how a job stands. `Retry-After` says when to ask again; it is missing when the job has ended."""
-    job = await run_in_threadpool(see, job_id)
+    job = await request.app.state.sight.see(job_id)
     if wait and job.state not in TERMINAL:
         job = await _wait(request, job, wait)
     return tagged(request, _json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS})
@@ -150,7 +150,7 @@ async def _wait(request: Request, job: SeenJob, seconds: float) -> SeenJob:
         async with request.app.state.watch.follow(job.id) as changed:
             while True:
                 changed.clear()
-                job = await run_in_threadpool(see, str(job.id))
+                job = await request.app.state.sight.see(str(job.id))
                 if job.state in TERMINAL or (conditional and not is_known(request, _json(job))):
                     break
                 await changed.wait()
