@@ -24,6 +24,10 @@ Runner = Callable[[Inputs], dict[str, NDArray[np.generic]]]
 """Runs a model that was loaded from its file: inputs by name to outputs by name."""
 
 
+NUMBER = "int"
+"""The dtype of an input that is a whole number and no tensor: its value stands where others have their shape."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """A model's input or output: a size is a number, a symbol that the model gives it, or None where unknown."""
@@ -162,6 +166,7 @@ def load_runner(format: Format, path: Path) -> Runner:  # noqa: A002 - the produ
 
 
 __all__ = [
+    "NUMBER",
     "Array",
     "Call",
     "Count",
