@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from onnx import IR_VERSION, ModelProto, NodeProto, TensorProto, TensorShapeProto, ValueInfoProto, defs, helper
 
+from contract import bundle
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
 from contract.shapes import FIELD as SHAPE_FIELD
 from contract.shapes import InputShapes, format_shape
 from worker.engine.convolution import Array, Layer
-from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_file, onnx_linear, onnx_program
+from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_bundle, onnx_file, onnx_linear, onnx_program
 from worker.engine.formats.onnx_count import count
 from worker.engine.formats.onnx_graph import FLOATS, constants, main_tensors, nested_tensors, own_opset
 from worker.engine.formats.onnx_replace import replace_nodes
@@ -24,7 +25,7 @@ _LEAST_IR, _LEAST_OPSET = 3, 7
 
 
 class OnnxModel:
-    """An ONNX model of one file; satisfies `worker.engine.formats.Model`."""
+    """An ONNX model of one file, or of an uncompressed bundle; satisfies `worker.engine.formats.Model`."""
 
     def __init__(self, model: ModelProto, source: Path) -> None:
         self._model = model
@@ -113,12 +114,16 @@ class OnnxModel:
         return onnx_program.read(self._model, self._source, self._nodes)
 
     def save(self, path: Path) -> None:
-        """Write the model as one file; weights that nothing uses any more are left out.
+        """Write the model as one file, a bundle where it came as one; weights that nothing uses any more are left out.
 
         Raises:
             ValueError: `path` is the file that the model was opened from, which still holds its weights.
         """
-        onnx_file.write(self._model, self._source, path)
+        archive = bundle.read(self._source)
+        if archive is not None:
+            onnx_bundle.write(self._model, archive, self._source, path)
+        else:
+            onnx_file.write(self._model, self._source, path)
 
     def _node(self, site: Site) -> NodeProto:
         """Return the first of a site's nodes."""
