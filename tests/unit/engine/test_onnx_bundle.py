@@ -104,7 +104,11 @@ def test_an_unedited_bundle_keeps_every_weight(tmp_path):
     path = packed(tmp_path / "net.zip", saved(tmp_path / "in", proto))
     open_model("onnx", path).save(tmp_path / "out.zip")
     again = onnx.load(unpacked(tmp_path / "out.zip", tmp_path / "out") / "net.onnx")
-    assert again == onnx.load(tmp_path / "in" / "net.onnx")
+    before = onnx.load(tmp_path / "in" / "net.onnx")
+    for proto in (before, again):
+        for tensor in (*proto.graph.initializer, *proto.graph.node[4].attribute[0].g.initializer):
+            tensor.ClearField("data_location")  # loading says of some that their data is where it is by default
+    assert again == before
 
 
 def test_the_same_bundle_gives_the_same_bytes(tmp_path):

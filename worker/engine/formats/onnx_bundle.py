@@ -8,7 +8,6 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
@@ -102,16 +101,10 @@ def _elements(tensor: TensorProto, source: Path) -> Iterator[bytes]:
 
 def _others(archive: Bundle, source: Path) -> tuple[list[Member], str]:
     """Return the files that are neither the model nor its weights, and how the file of weights is to be called."""
-    original = onnx_file.read(source)
-    used = sorted(extent_of(tensor).offset for tensor in _tensors(original) if is_external(tensor))
-    others: list[Member] = []
-    weights: list[Member] = []
-    for member in archive.members.values():
-        start, end = member.extent
-        if member is not archive.model:
-            (weights if bisect_left(used, start) < bisect_left(used, end) else others).append(member)
+    used = onnx_file.files_of_weights(source)
+    others = [member for name, member in archive.members.items() if name not in {*used, archive.model.name}]
     folder = archive.model.name.rpartition("/")[0]
-    beside = [member.name for member in weights if member.name.rpartition("/")[0] == folder]
+    beside = [name for name in archive.members if name in used and name.rpartition("/")[0] == folder]
     return others, beside[0] if beside else f"{archive.model.name}.data"
 
 

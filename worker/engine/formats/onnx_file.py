@@ -11,6 +11,7 @@ Source: onnx.proto and ONNX's ExternalData.md.
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,16 @@ Rewrite = Callable[[memoryview, int, int], list[Segment]]
 """Turns the message that lies between two offsets into what is written in its place."""
 
 
+@dataclass(frozen=True)
+class _Source:
+    """The file that a skeleton refers to, by its name, and the files of a bundle that were used so far."""
+
+    location: str
+    archive: bundle.Bundle | None
+    view: memoryview
+    used: set[str]
+
+
 def skeleton(path: Path) -> bytes:
     """Return the model at `path`, serialised, with its large weights as external data in the file itself.
 
@@ -61,6 +72,15 @@ def skeleton(path: Path) -> bytes:
         Refusal: `model_invalid` for what is no protocol-buffers message, `model_unsupported` for a weight in a file
             that did not come with the model.
     """
+    return _skeleton(path)[0]
+
+
+def files_of_weights(path: Path) -> set[str]:
+    """Return the names of those files of the bundle at `path` that its model refers to."""
+    return _skeleton(path)[1]
+
+
+def _skeleton(path: Path) -> tuple[bytes, set[str]]:
     source = path.resolve()
     if source.stat().st_size == 0:
         raise _invalid("the file is empty", "0 bytes")
@@ -68,19 +88,20 @@ def skeleton(path: Path) -> bytes:
     start, end = archive.model.extent if archive else (0, source.stat().st_size)
 
     def lift(view: memoryview, start: int, end: int) -> list[Segment]:
-        return [_lifted(view, start, end, source.name, archive)]
+        return [_lifted(view, start, end, origin)]
 
     with (
         source.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         memoryview(content) as view,
     ):
+        origin = _Source(source.name, archive, view, set())
         try:
             segments = _rewritten_model(view, start, end, lift)
         except protobuf.MalformedMessage as error:
             raise _invalid(f"the file is damaged: {error}", "bytes that are no ONNX model") from error
         serialised = b"".join(segment for segment in segments if isinstance(segment, bytes))
-    return _with_nested_found(serialised, source.name, archive) if archive else serialised
+        return (_with_nested_found(serialised, origin) if archive else serialised), origin.used
 
 
 def read(path: Path) -> ModelProto:
@@ -221,25 +242,25 @@ def _is_constant(view: memoryview, start: int, end: int) -> bool:
     return said.get(_OPERATOR) == b"Constant" and said.get(_DOMAIN, b"").decode(errors="replace") in OWN_DOMAINS
 
 
-def _lifted(view: memoryview, start: int, end: int, location: str, archive: bundle.Bundle | None) -> bytes:
+def _lifted(view: memoryview, start: int, end: int, origin: _Source) -> bytes:
     """Return a serialised TensorProto with a large payload replaced by where it lies."""
     fields = list(protobuf.fields(view, start, end))
     for field in fields:
         is_location = field.number == _DATA_LOCATION and field.wire_type == protobuf.VARINT
         if field.number == _EXTERNAL_DATA or (is_location and view[field.value] == TensorProto.EXTERNAL):
             tensor = TensorProto.FromString(bytes(view[start:end]))
-            _find(tensor, location, archive)
+            _find(tensor, origin)
             return tensor.SerializeToString()
     payload = _payload(view, fields)
     if payload is None or payload.end - payload.value < LIFTED_BYTES:
         return bytes(view[start:end])
     kept = b"".join(bytes(view[field.start : field.end]) for field in fields if field is not payload)
     reference = TensorProto()
-    refer(reference, location, Extent(payload.value, payload.end - payload.value))
+    refer(reference, origin.location, Extent(payload.value, payload.end - payload.value))
     return kept + reference.SerializeToString()
 
 
-def _with_nested_found(serialised: bytes, location: str, archive: bundle.Bundle) -> bytes:
+def _with_nested_found(serialised: bytes, origin: _Source) -> bytes:
     """Return a skeleton in which all but the main graph's own tensors, too, refer to where they lie in the archive."""
     try:
         model = ModelProto.FromString(serialised)
@@ -247,21 +268,22 @@ def _with_nested_found(serialised: bytes, location: str, archive: bundle.Bundle)
         return serialised  # told where it is parsed for good
     for tensor in nested_tensors(model):
         if is_external(tensor):
-            _find(tensor, location, archive)
+            _find(tensor, origin)
     return model.SerializeToString()
 
 
-def _find(tensor: TensorProto, location: str, archive: bundle.Bundle | None) -> None:
-    """Make a tensor that refers to a file of the bundle refer to the bundle itself.
+def _find(tensor: TensorProto, origin: _Source) -> None:
+    """Make a tensor that refers to a file of the bundle refer to the bundle itself, or hold what is little.
 
     Raises:
         Refusal: `model_unsupported` where there is no such file, `model_invalid` where it is too short.
     """
     said = {entry.key: entry.value for entry in tensor.external_data}
     wanted = said.get("location", "")
-    member = archive.find(wanted) if archive else None
+    member = origin.archive.find(wanted) if origin.archive else None
     if member is None:
         raise _weights_elsewhere(wanted)
+    origin.used.add(member.name)
     try:
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         offset = int(said.get("offset") or 0)
@@ -274,7 +296,12 @@ def _find(tensor: TensorProto, location: str, archive: bundle.Bundle | None) -> 
             f"the data of {tensor.name!r} ends beyond the file {wanted[:80]!r}",
             f"{length} bytes from byte {offset} of {member.size}",
         )
-    refer(tensor, location, Extent(start + offset, length))
+    if length >= LIFTED_BYTES:
+        refer(tensor, origin.location, Extent(start + offset, length))
+        return
+    for field in ("external_data", "data_location"):
+        tensor.ClearField(field)
+    tensor.raw_data = bytes(origin.view[start + offset : start + offset + length])
 
 
 def refer(tensor: TensorProto, location: str, extent: Extent) -> None:
