@@ -244,17 +244,24 @@ def test_sites_are_named_after_their_nodes_or_weights_and_never_alike(tmp_path):
     assert [site.name for site in count.sites] == ["named", "two", "three", "four", "four_2", "two_2"]
 
 
-def test_both_branches_count_as_if_taken(tmp_path):
+def test_of_an_if_the_dearer_branch_counts(tmp_path):
     count = counted(
         tmp_path,
-        """g (float[1, 3, 8, 8] x, bool c) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> {
+        """g (float[1, 3, 8, 8] x, bool c, bool d) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w, float[4, 4, 1, 1] v> {
             y = If (c) <
                 then_branch = yes () => (float t) { t = Conv(x, w) },
-                else_branch = no () => (float e) { n = Neg(x) e = Conv(n, w) } > }""",
+                else_branch = no () => (float e) {
+                    n = Neg(x) f = Conv(n, w)
+                    e = If (d) <
+                        then_branch = yes () => (float g) { g = Conv(f, v) },
+                        else_branch = no () => (float h) { h = Relu(f) } > } > }""",
     )
-    assert macs_of(count) == [36 * 108] * 2
-    assert {site.reason for site in count.sites} == {"it lies inside the body of an If, Loop or Scan"}
-    assert count.uncounted == {"If": 1, "Neg": 1}
+    inside, idle = (
+        "it lies inside the body of an If, Loop or Scan",
+        "it lies in a branch of an If that costs less than the other",
+    )
+    assert [(site.macs, site.reason) for site in count.sites] == [(0, idle), (36 * 108, inside), (36 * 16, inside)]
+    assert count.uncounted == {"If": 2, "Neg": 1, "Relu": 1}
 
 
 def test_a_branch_need_not_fit_the_shapes_on_which_it_is_not_taken(tmp_path):

@@ -1,7 +1,7 @@
 """What an ONNX graph costs: its operators with multiply-accumulates, as sites, and the number of all others.
 
 Counted: Conv, ConvTranspose, Gemm, MatMul and what `onnx_others` lists, in the main graph, in local functions (once a
-call) and in subgraphs: each branch of an If as if it were taken, the body of a Loop as often as it runs where the graph
+call) and in subgraphs: the branch of an If that costs more, the body of a Loop as often as it runs where the graph
 fixes that.
 Not counted, but listed with their number: all else, and what lies in a Loop, Scan or branch of which that is not known.
 """
@@ -45,6 +45,7 @@ NO_MATRIX = "its weight is no matrix"
 SHARED = "its weight is shared with nodes that use it in another way"
 OLD_PRODUCT = "sums of other shapes are written in another way before opset 7"
 OUTPUT_SHAPE = "its padding follows from the size of its output"
+CHEAPER = "it lies in a branch of an If that costs less than the other"
 IN_SUBGRAPH = "it lies inside the body of an If, Loop or Scan"
 IN_FUNCTION = "it lies inside a local function"
 
@@ -117,15 +118,20 @@ def _uses(
     for node in graph.node:
         weight = fixed.get(node.input[1]) if len(node.input) > 1 else None
         yield _Use(node, weight, shapes, fixed, times, reason)
-        for body in subgraphs(node):
-            runs = trips(node, fixed)
-            yield from _uses(
-                body,
-                shapes.new_child(known(body)),
-                fixed.new_child(constants(body)),
-                None if times is None or runs is None else times * runs,
-                IN_SUBGRAPH,
-            )
+        runs = trips(node, fixed)
+        inner = None if times is None or runs is None else times * runs
+        bodies = [
+            list(_uses(body, shapes.new_child(known(body)), fixed.new_child(constants(body)), inner, IN_SUBGRAPH))
+            for body in subgraphs(node)
+        ]
+        dearest = max(bodies, key=_macs, default=None)
+        for body in bodies:
+            is_idle = operator(node) == "If" and body is not dearest
+            yield from (replace(use, times=use.times and 0, reason=CHEAPER) if is_idle else use for use in body)
+
+
+def _macs(uses: Sequence[_Use]) -> int:
+    return sum(site.macs for site in map(_priced, uses) if site is not None)
 
 
 def _gathered(graph: GraphProto, uses: Iterator[_Use], opset: int) -> Counted:
@@ -184,7 +190,7 @@ def _priced(use: _Use) -> Site | None:
             return _convolution(use, shapes[0], shapes[1], use.times)
         return _product(use, shapes[0], shapes[1], use.times)
     except Unfit:
-        if use.reason == IN_SUBGRAPH:
+        if use.reason in (IN_SUBGRAPH, CHEAPER):
             return None  # a branch that is not taken on these shapes need not fit them
         raise
 

@@ -12,7 +12,7 @@ from worker.engine.formats.onnx_graph import operator, subgraphs
 def trips(node: NodeProto, fixed: Mapping[str, Constant]) -> int | None:
     """Return how often the subgraphs of a node run when the node runs once; None where that is not fixed.
 
-    1. A branch of an If counts as taken.
+    1. Each branch of an If runs, as far as this goes.
     2. The body of a Loop runs as often as its trip count says, where that is a constant and nothing ends it sooner:
        its condition is left out or constantly true, and the body passes it on or says true again.
     3. How often other bodies run (Scan, SequenceMap) is not told.
