@@ -103,7 +103,7 @@ def folder(tmp_path_factory):
     ids=["itself", "split", *FORMS],
 )
 @given(case=convolutions(), constant_nodes=st.booleans())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_what_equals_a_convolution_gives_its_outputs(folder, make, case, constant_nodes):
     _, weight_shape, shape, _ = case
     path = written(folder, single(*case, constant_nodes))
@@ -129,7 +129,7 @@ def test_what_equals_a_convolution_gives_its_outputs(folder, make, case, constan
 
 
 @given(case=transposed_convolutions())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_what_equals_a_transposed_convolution_gives_its_outputs(folder, case):
     _, weight_shape, shape, _ = case
     path = written(folder, single(*case, op="ConvTranspose"))
@@ -162,7 +162,7 @@ GEMM = """<ir_version: 4, opset_import: ["": {opset}]>
     transposed=st.tuples(st.booleans(), st.booleans()),
     scales=st.tuples(st.sampled_from([1.0, 0.5]), st.sampled_from([1.0, 2.0])),
 )
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 def test_a_gemm_becomes_gemms(folder, opset, shape, transposed, scales):
     text = GEMM.format(
         opset=opset, rows="3, 2" if transposed[0] else "2, 3", matrix="5, 3" if transposed[1] else "3, 5",
