@@ -25,6 +25,7 @@ from app.sight import SeenJob
 from app.storage import artifact_key, get_storage
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
+_BUNDLES = {"onnx": (".zip", ".tar"), "torchscript": ()}
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
@@ -192,7 +193,9 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     """Download the compressed model, whole or in ranges. The `ETag` is its SHA-256."""
     with transaction() as session:
         job = jobs.get_succeeded(session, job_id)
-    name = f"{PurePosixPath(job.filename).stem}.convpress{_EXTENSION[job.model.format]}"
+    given = PurePosixPath(job.filename)
+    suffix = given.suffix if given.suffix in _BUNDLES[job.model.format] else _EXTENSION[job.model.format]
+    name = f"{given.stem}.convpress{suffix}"
     return _stored(request, job, job.artifact_sha256, "application/octet-stream", name)
 
 

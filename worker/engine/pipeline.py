@@ -17,7 +17,7 @@ from worker.engine import report
 from worker.engine.analysis import analyse, choose, factor, frontier, leave
 from worker.engine.candidates import require_form
 from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, TensorSpec, open_model
+from worker.engine.formats import Count, TensorSpec, open_model, readable
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
@@ -38,7 +38,12 @@ def compress(request: Request, emit: Emit) -> None:
     Raises:
         Refusal: the model, the budget or the input shape cannot be served.
     """
-    source, output = Path(request.model), Path(request.output)
+    with readable(request.format, Path(request.model)) as source:
+        _compress(request, source, emit)
+
+
+def _compress(request: Request, source: Path, emit: Emit) -> None:
+    output = Path(request.output)
     progress = Progress(emit)
     progress.enter("loading")
     require_form(request.form, request.rank)
@@ -57,7 +62,7 @@ def compress(request: Request, emit: Emit) -> None:
 
     progress.enter("rewriting")
     if not chains:
-        shutil.copyfile(source, output)
+        shutil.copyfile(request.model, output)
     else:
         by_name = {site.name: site for site in before.sites}
         for done, (site, layers) in enumerate(chains.items()):
@@ -92,7 +97,7 @@ def compress(request: Request, emit: Emit) -> None:
         "inputs": report.describe_inputs(specs, shapes),
         "convention": report.CONVENTION,
         "budget": _describe_budget(request, allowed, unchanged),
-        "before": cost(before.macs, parameters, source.stat().st_size, original.latency_ms),
+        "before": cost(before.macs, parameters, Path(request.model).stat().st_size, original.latency_ms),
         "after": cost(after.macs, parameters_after, output.stat().st_size, compressed.latency_ms),
         "keep": after.macs / before.macs,
         "sites": sites,
@@ -111,9 +116,14 @@ def inspect(request: Request, emit: Emit) -> None:
     Raises:
         Refusal: the model cannot be opened, or does not take the input shape that was given.
     """
+    with readable(request.format, Path(request.model)) as source:
+        _inspect(request, source, emit)
+
+
+def _inspect(request: Request, source: Path, emit: Emit) -> None:
     progress = Progress(emit)
     progress.enter("loading")
-    model = open_model(request.format, Path(request.model))
+    model = open_model(request.format, source)
     account: dict[str, Any] = {
         "format": request.format,
         "inputs": report.describe_tensors(model.inputs),
