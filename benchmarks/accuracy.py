@@ -55,10 +55,10 @@ class Subject:
         self.count: Count = self.model.count(self.shapes)
         self.program = self.model.program()
 
-    def analyse(self, **settings: Any) -> Analysis:
+    def analyse(self, calibration: str = "synthetic", form: str | None = None, rank: int | None = None) -> Analysis:
         """Analyse as a job with these settings does."""
-        request = Request(str(self.path), self.format, "", "", **settings)
-        return analyse(request, self.model, self.shapes, self.count, Progress(lambda phase, fraction: None))
+        request = Request(str(self.path), self.format, "", "", calibration=calibration, form=form, rank=rank)
+        return analyse(request, self.model, self.shapes, self.count, Progress(lambda *_: None))
 
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         """Return what scores a compressed model: inputs to outputs, as arrays."""

@@ -67,7 +67,8 @@ def check_budget(path, folder):
     try:
         compress(request, lambda *_: None)
     except Refusal as refusal:
-        assert refusal.code in (Code.BUDGET_UNREACHABLE, Code.NOTHING_TO_COMPRESS)
+        if refusal.code not in (Code.BUDGET_UNREACHABLE, Code.NOTHING_TO_COMPRESS):
+            raise
         return
     report = json.loads((folder / "report.json").read_text())
     assert report["keep"] <= 0.6
