@@ -12,7 +12,11 @@ from worker import sweeper
 
 PAST = datetime.now(UTC) - timedelta(seconds=1)
 HOUR = timedelta(hours=1)
-FUTURE = datetime.now(UTC) + timedelta(seconds=30)
+
+
+def ahead():
+    """When a lease ends that has just been renewed."""
+    return datetime.now(UTC) + timedelta(seconds=30)
 
 
 def sweep():
@@ -53,7 +57,7 @@ def test_after_the_last_attempt_the_job_fails(make_job, load_job):
 
 
 def test_a_lease_that_holds_and_ended_jobs_are_left_alone(make_job, load_job):
-    held = make_job(state="running", lease_owner="alive", lease_expires_at=FUTURE, attempt=3)
+    held = make_job(state="running", lease_owner="alive", lease_expires_at=ahead(), attempt=3)
     others = {make_job(state=state): state for state in ("queued", "succeeded", "failed", "cancelled")}
     assert sweep() == []
     assert load_job(held).lease_owner == "alive"
@@ -62,7 +66,7 @@ def test_a_lease_that_holds_and_ended_jobs_are_left_alone(make_job, load_job):
 
 def test_a_job_far_over_its_time_is_taken_from_whoever_holds_it_and_fails_at_last(make_job, load_job, events):
     began = datetime.now(UTC) - timedelta(seconds=3600 + 31)
-    held = {"state": "running", "lease_owner": "alive", "lease_expires_at": FUTURE}
+    held = {"state": "running", "lease_owner": "alive", "lease_expires_at": ahead()}
     overdue, busy = make_job(**held, attempt=1, started_at=began), make_job(**held, attempt=3, started_at=began + HOUR)
     last = make_job(**held, attempt=3, started_at=began)
     assert sweep() == [overdue]
@@ -73,7 +77,7 @@ def test_a_job_far_over_its_time_is_taken_from_whoever_holds_it_and_fails_at_las
 
 
 def test_a_lease_given_before_the_clock_went_back_is_none(make_job, load_job):
-    job_id = make_job(state="running", lease_owner="dead", lease_expires_at=FUTURE + HOUR, attempt=1)
+    job_id = make_job(state="running", lease_owner="dead", lease_expires_at=ahead() + HOUR, attempt=1)
     assert sweep() == [job_id]
 
 
@@ -101,7 +105,7 @@ def test_while_messages_wait_only_jobs_that_were_overtaken_are_unheard(make_job)
     make_job(age_seconds=10, state="succeeded")
     with transaction() as session:
         assert sweeper.unheard(session, 5) == []
-    make_job(age_seconds=20, state="running", lease_owner="alive", lease_expires_at=FUTURE)
+    make_job(age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead())
     make_job(age_seconds=19)
     with transaction() as session:
         assert sweeper.unheard(session, 5) == [overtaken]
