@@ -12,7 +12,7 @@ from worker import sweeper
 
 PAST = datetime.now(UTC) - timedelta(seconds=1)
 HOUR = timedelta(hours=1)
-FUTURE = datetime.now(UTC) + timedelta(minutes=30)
+FUTURE = datetime.now(UTC) + timedelta(seconds=30)
 
 
 def sweep():
