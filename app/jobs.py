@@ -17,6 +17,7 @@ from app.inserts import insert
 from app.models import TERMINAL, Event, Job, Model, State
 from app.orders import Order
 from app.owners import current_owner, posting_owner
+from app.sight import not_found
 from app.storage import Storage, model_key
 
 
@@ -109,7 +110,7 @@ def get(session: Session, job_id: str) -> Job:
     except ValueError:
         job = None
     if job is None:
-        raise Problem("job_not_found", f"there is no job {job_id[:80]!r}", field="job_id", got=job_id[:80])
+        raise not_found(job_id)
     return job
 
 

@@ -17,6 +17,7 @@ from app.logging import configure_logging
 from app.requests import RequestContext
 from app.routes import events, health, jobs, models
 from app.settings import get_settings
+from app.sight import Sight
 from app.watch import Watch
 
 # Describes the key for those who read the API's description; `app.door` has asked for it long before.
@@ -35,6 +36,7 @@ def create_app() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
+    app.state.sight = Sight()
     app.state.watch = Watch()
     errors.install(app)
     settings = get_settings()

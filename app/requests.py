@@ -1,4 +1,7 @@
-"""What surrounds every request: an id in its log and its response, a line in the log, an answer come what may."""
+"""What surrounds every request: an id in its log and its response, a line in the log, an answer come what may.
+
+Reads that succeed are logged at DEBUG, all else at INFO.
+"""
 
 import re
 import time
@@ -55,7 +58,9 @@ class RequestContext:
                 await respond(Request(scope), members)(scope, receive, send_marked)
             finally:
                 seconds = round(time.perf_counter() - started, 4)
-                log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+                read = scope["method"] in ("GET", "HEAD") and 0 < status < 400  # polls by the hundred tell nothing
+                tell = log.debug if read else log.info
+                tell("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
 
 
 def _request_id(given: str | None) -> str:

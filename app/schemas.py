@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app import models
 from app.errors import document
 from app.models import State
+from app.sight import SeenJob
 from contract.container import Format
 
 _SHA256 = "9f2c1e0d3b5a49788c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3"
@@ -125,7 +126,7 @@ class Job(BaseModel):
     expired_at: datetime | None = Field(description="When retention deleted what the job had made")
 
     @classmethod
-    def of(cls, job: models.Job) -> Self:
+    def of(cls, job: models.Job | SeenJob) -> Self:
         """Present a job."""
         return cls(
             id=job.id,
@@ -165,12 +166,12 @@ class Readiness(BaseModel):
     broker: str
 
 
-def href(job: models.Job, part: str = "") -> str:
+def href(job: models.Job | SeenJob, part: str = "") -> str:
     """Return where a job, or a part of it, is found."""
     return f"/jobs/{job.id}{part}"
 
 
-def _result(job: models.Job) -> Result | None:
+def _result(job: models.Job | SeenJob) -> Result | None:
     if job.macs_before is None or job.macs_after is None or job.artifact_sha256 is None or job.artifact_bytes is None:
         return None
     return Result(
@@ -181,5 +182,5 @@ def _result(job: models.Job) -> Result | None:
     )
 
 
-def _error(job: models.Job) -> Problem | None:
+def _error(job: models.Job | SeenJob) -> Problem | None:
     return Problem.model_validate(document(job.error, href(job))) if job.error else None

@@ -7,13 +7,16 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from contract import protobuf
+from contract import bundle, protobuf
 from contract.refusal import Code, Refusal
 
 Format = Literal["onnx", "torchscript"]
 
 FIELD = "model"
-EXPECTED = "an ONNX model (.onnx) or a TorchScript archive (torch.jit.save)"
+EXPECTED = (
+    "an ONNX model (.onnx, or a zip or tar archive of it and the files with its weights) or a TorchScript archive "
+    "(torch.jit.save)"
+)
 
 _EXPORT_INSTEAD = (
     "it is a Python pickle (a state_dict or a whole nn.Module saved by torch.save), which carries no network that "
@@ -42,6 +45,9 @@ def identify(path: Path) -> Format:
             return _identify_archive(path)
         if content[:1] == _PICKLE_MAGIC:
             raise Refusal(Code.MODEL_PICKLED, _EXPORT_INSTEAD, field=FIELD, expected=EXPECTED, got="a pickle")
+        if bundle.kind_of(path) == "tar":
+            bundle.read(path)
+            return "onnx"
         with memoryview(content) as view:
             return _identify_message(view, size)
 
@@ -82,9 +88,13 @@ def _identify_archive(path: Path) -> Format:
         return "torchscript"
     if "data.pkl" in members:
         raise Refusal(Code.MODEL_PICKLED, _EXPORT_INSTEAD, field=FIELD, expected=EXPECTED, got="a pickle archive")
+    if any(name.endswith(bundle.SUFFIX) for name in names):
+        bundle.read(path)
+        return "onnx"
     raise Refusal(
         Code.MODEL_UNRECOGNISED,
-        "the zip archive is not a TorchScript archive: it has no code/, data.pkl and constants.pkl",
+        "the zip archive is neither a TorchScript archive, it has no code/, data.pkl and constants.pkl, nor one of an "
+        "ONNX model, it has no .onnx file",
         field=FIELD,
         expected=EXPECTED,
         got="a zip archive with " + (", ".join(sorted(names)[:3])[:200] or "no members"),

@@ -1,7 +1,7 @@
 """What the engine writes of a model, as the worker reads it: a schema with caps, for a hostile child may write it."""
 
 import json
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -53,6 +53,21 @@ class Site(_Part):
     reason: str | None
 
 
+class Point(_Part):
+    """What another budget would give."""
+
+    macs: Count
+    keep: float
+    predicted_error: float
+
+
+class Risk(_Part):
+    """How far the artifact may be trusted, and what that rests on."""
+
+    level: Literal["low", "moderate", "high", "unknown"]
+    text: str
+
+
 class Report(_Part):
     """The account of one compression."""
 
@@ -65,7 +80,11 @@ class Report(_Part):
     keep: float
     sites: list[Site]
     uncounted: dict[str, Count]
+    predicted_error: float
+    frontier: list[Point]
+    calibration: dict[str, Any]
     verification: dict[str, Any]
+    risk: Risk
     engine: dict[str, Any]
 
 

@@ -21,9 +21,11 @@ from app.orders import Order, receive_order
 from app.queue import ring
 from app.retention import delete_artifacts, release_model
 from app.settings import get_settings
+from app.sight import SeenJob
 from app.storage import artifact_key, get_storage
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
+_BUNDLES = {"onnx": (".zip", ".tar"), "torchscript": ()}
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
@@ -147,29 +149,24 @@ async def get_job(
     ] = 0,
 ) -> Response:
     """Tell how a job stands. `Retry-After` says when to ask again; it is missing when the job has ended."""
-    job = await run_in_threadpool(_load, job_id)
+    job = await request.app.state.sight.see(job_id)
     if wait and job.state not in TERMINAL:
         job = await _wait(request, job, wait)
     return tagged(request, _json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS})
 
 
-async def _wait(request: Request, job: Job, seconds: float) -> Job:
+async def _wait(request: Request, job: SeenJob, seconds: float) -> SeenJob:
     """Return the job when it has ended, when it is another than the client knows, or when the time is over."""
     conditional = "if-none-match" in request.headers
     with anyio.move_on_after(seconds):
         async with request.app.state.watch.follow(job.id) as changed:
             while True:
                 changed.clear()
-                job = await run_in_threadpool(_load, str(job.id))
+                job = await request.app.state.sight.see(str(job.id))
                 if job.state in TERMINAL or (conditional and not is_known(request, _json(job))):
                     break
                 await changed.wait()
     return job
-
-
-def _load(job_id: str) -> Job:
-    with transaction() as session:
-        return jobs.get(session, job_id)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=schemas.Job, responses=problems("job_not_found", "job_finished"))
@@ -207,7 +204,9 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     """Download the compressed model, whole or in ranges. The `ETag` is its SHA-256."""
     with transaction() as session:
         job = jobs.get_succeeded(session, job_id)
-    name = f"{PurePosixPath(job.filename).stem}.convpress{_EXTENSION[job.model.format]}"
+    given = PurePosixPath(job.filename)
+    suffix = given.suffix if given.suffix in _BUNDLES[job.model.format] else _EXTENSION[job.model.format]
+    name = f"{given.stem}.convpress{suffix}"
     return _stored(request, job, job.artifact_sha256, "application/octet-stream", name)
 
 
@@ -235,5 +234,5 @@ def _stored(request: Request, job: Job, sha256: str | None, media_type: str, fil
     return stored_file(request, get_storage(), key, sha256, media_type, filename, redirect=redirect)
 
 
-def _json(job: Job) -> bytes:
+def _json(job: Job | SeenJob) -> bytes:
     return schemas.Job.of(job).model_dump_json().encode()

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from worker.engine import report
 from worker.engine.analysis import analyse, choose, factor, frontier, leave
 from worker.engine.candidates import require_form
 from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, TensorSpec, open_model
+from worker.engine.formats import Count, TensorSpec, open_model, readable
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
+from worker.engine.risk import assess
 from worker.engine.samples import random_inputs
 from worker.engine.verify import compare, measure
 
@@ -36,7 +38,12 @@ def compress(request: Request, emit: Emit) -> None:
     Raises:
         Refusal: the model, the budget or the input shape cannot be served.
     """
-    source, output = Path(request.model), Path(request.output)
+    with readable(request.format, Path(request.model)) as source:
+        _compress(request, source, emit)
+
+
+def _compress(request: Request, source: Path, emit: Emit) -> None:
+    output = Path(request.output)
     progress = Progress(emit)
     progress.enter("loading")
     require_form(request.form, request.rank)
@@ -55,7 +62,7 @@ def compress(request: Request, emit: Emit) -> None:
 
     progress.enter("rewriting")
     if not chains:
-        shutil.copyfile(source, output)
+        shutil.copyfile(request.model, output)
     else:
         by_name = {site.name: site for site in before.sites}
         for done, (site, layers) in enumerate(chains.items()):
@@ -90,13 +97,14 @@ def compress(request: Request, emit: Emit) -> None:
         "inputs": report.describe_inputs(specs, shapes),
         "convention": report.CONVENTION,
         "budget": _describe_budget(request, allowed, unchanged),
-        "before": cost(before.macs, parameters, source.stat().st_size, original.latency_ms),
+        "before": cost(before.macs, parameters, Path(request.model).stat().st_size, original.latency_ms),
         "after": cost(after.macs, parameters_after, output.stat().st_size, compressed.latency_ms),
         "keep": after.macs / before.macs,
         "sites": sites,
         "uncounted": dict(sorted(before.uncounted.items())),
         **accounts,
         "verification": report.describe_comparison(comparison, len(inputs), calibrated=calibrated),
+        "risk": asdict(assess(comparison, calibrated=calibrated, unchanged=unchanged)),
         "engine": report.describe_engine(request.format, progress.seconds),
     }
     Path(request.report).write_text(json.dumps(account, indent=1, allow_nan=False))
@@ -108,9 +116,14 @@ def inspect(request: Request, emit: Emit) -> None:
     Raises:
         Refusal: the model cannot be opened, or does not take the input shape that was given.
     """
+    with readable(request.format, Path(request.model)) as source:
+        _inspect(request, source, emit)
+
+
+def _inspect(request: Request, source: Path, emit: Emit) -> None:
     progress = Progress(emit)
     progress.enter("loading")
-    model = open_model(request.format, Path(request.model))
+    model = open_model(request.format, source)
     account: dict[str, Any] = {
         "format": request.format,
         "inputs": report.describe_tensors(model.inputs),

@@ -20,7 +20,8 @@ CONVENTION = (
     "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input position if transposed), "
     "padding included; a matrix product one per output element and summed element. Bias, normalisation and "
     "activations are not counted; uncounted operators are listed with their number. Weights that are used several "
-    "times count for every call. A free batch counts as 1."
+    "times count for every call; of the branches of an If counts the one that costs more (ONNX) or that is taken "
+    "(TorchScript). A free batch counts as 1."
 )
 
 _RUNTIMES: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime"), "torchscript": ("torch",)}

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.formats import TensorSpec
+from worker.engine.formats import NUMBER, TensorSpec
 
 
 def random_inputs(
     specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]], seed: int = 0
 ) -> dict[str, NDArray[np.generic]]:
     """Return one array an input: standard normal where it is floating point, else zeros (valid as index and as flag).
+
+    A whole number that is no tensor is what its shape says, as an array of no axes.
 
     >>> specs = [TensorSpec("image", "float32", (None, 3)), TensorSpec("length", "int64", (1,))]
     >>> inputs = random_inputs(specs, {"image": (2, 3), "length": (1,)})
@@ -22,7 +24,9 @@ def random_inputs(
     inputs: dict[str, NDArray[np.generic]] = {}
     for spec in specs:
         dtype = np.dtype(spec.dtype)
-        if np.issubdtype(dtype, np.floating):
+        if spec.dtype == NUMBER:
+            inputs[spec.name] = np.asarray(shapes[spec.name][0], dtype)
+        elif np.issubdtype(dtype, np.floating):
             inputs[spec.name] = rng.standard_normal(shapes[spec.name]).astype(dtype)
         else:
             inputs[spec.name] = np.zeros(shapes[spec.name], dtype)

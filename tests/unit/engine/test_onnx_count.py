@@ -162,11 +162,55 @@ def test_every_operator_that_is_not_counted_is_listed(tmp_path):
         tmp_path,
         """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
         g (float[2, 1, 8] x) => (float[2, 1, 8] y) <float[1, 16, 8] w, float[1, 16, 4] r> {
-            o, h = LSTM <hidden_size = 4> (x, w, r)  e = Einsum <equation = "sbi,tbi->bst"> (x, x)
+            o, h = LSTM <hidden_size = 4> (x, w, r)  e = Einsum <equation = "sbi->sib"> (x)
+            f = Einsum <equation = "sbi,tbi,ubi->bstu"> (x, x, x)
             a = Relu(x)  b = Relu(a)  y = acme.Conv(b) }""",
     )
-    assert count.sites == ()
-    assert count.uncounted == {"LSTM": 1, "Einsum": 1, "Relu": 2, "acme::Conv": 1}
+    assert [(site.name, site.macs) for site in count.sites] == [("w", 2 * 16 * (8 + 4))]
+    assert count.uncounted == {"Einsum": 2, "Relu": 2, "acme::Conv": 1}
+
+
+RECURRENT = "recurrent layers are left as they are"
+ACTIVATIONS = "it is a product of activations"
+INTEGERS = "it computes with integers"
+OTHERS = {
+    "LSTM": ("o, h = LSTM <hidden_size = 4> (x, w, r)", 5 * 2 * 16 * (8 + 4), RECURRENT),
+    "GRU": ("o, h = GRU <hidden_size = 4> (x, w3, r3)", 5 * 2 * 12 * (8 + 4), RECURRENT),
+    "Einsum": ('e = Einsum <equation = "sbi,tbi->bst"> (x, x)', 2 * 5 * 5 * 8, ACTIVATIONS),
+    "Einsum with dots": ('e = Einsum <equation = "...i,jki->j..."> (x, w)', 5 * 2 * 8 * 16, ACTIVATIONS),
+    "MatMulInteger": ("e = MatMulInteger(q, p)", 5 * 2 * 8 * 3, INTEGERS),
+    "ConvInteger": ("e = ConvInteger <pads = [1, 1]> (q, k)", 5 * 8 * 4 * 2 * 3, INTEGERS),
+    "QLinearConv": ("e = QLinearConv(q, s, z, k, s, z, s, z)", 5 * 6 * 4 * 2 * 3, INTEGERS),
+    "QLinearMatMul": ("e = QLinearMatMul(q, s, z, p, s, z, s, z)", 5 * 2 * 8 * 3, INTEGERS),
+    "Attention": ("e = Attention <q_num_heads = 2, kv_num_heads = 1> (x, y, y)", 5 * 2 * 2 * 3 * (4 + 4), ACTIVATIONS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_products_that_are_no_layers_are_counted_and_left(tmp_path, name):
+    body, macs, reason = OTHERS[name]
+    count = counted(
+        tmp_path,
+        f"""<ir_version: 11, opset_import: ["": 23]>
+        g (float[5, 2, 8] x, uint8[5, 2, 8] q, float[5, 3, 4] y) => (float out)
+            <float[1, 16, 8] w, float[1, 16, 4] r, float[1, 12, 8] w3, float[1, 12, 4] r3, uint8[8, 3] p,
+             uint8[4, 2, 3] k, float s, uint8 z> {{ {body}  out = ReduceMean <keepdims = 0> (x) }}""",
+    )
+    assert [(site.macs, site.reason) for site in count.sites] == [(macs, reason)]
+
+
+def test_attention_costs_what_its_products_cost(tmp_path):
+    """The oracle is torch, which counts the products that attention consists of."""
+    q, k, v = (torch.zeros(2, 6, rows, width) for rows, width in ((5, 8), (7, 8), (7, 4)))
+    with FlopCounterMode(display=False) as counter:
+        (q @ k.mT).softmax(-1) @ v
+    count = counted(
+        tmp_path,
+        """<ir_version: 11, opset_import: ["": 23]>
+        g (float[2, 6, 5, 8] q, float[2, 6, 7, 8] k, float[2, 6, 7, 4] v) => (float[2, 6, 5, 4] y) {
+            y = Attention(q, k, v) }""",
+    )
+    assert 2 * count.macs == counter.get_total_flops()
 
 
 def test_what_is_left_as_it_is_says_why(tmp_path):
@@ -200,17 +244,24 @@ def test_sites_are_named_after_their_nodes_or_weights_and_never_alike(tmp_path):
     assert [site.name for site in count.sites] == ["named", "two", "three", "four", "four_2", "two_2"]
 
 
-def test_both_branches_count_as_if_taken(tmp_path):
+def test_of_an_if_the_dearer_branch_counts(tmp_path):
     count = counted(
         tmp_path,
-        """g (float[1, 3, 8, 8] x, bool c) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> {
+        """g (float[1, 3, 8, 8] x, bool c, bool d) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w, float[4, 4, 1, 1] v> {
             y = If (c) <
                 then_branch = yes () => (float t) { t = Conv(x, w) },
-                else_branch = no () => (float e) { n = Neg(x) e = Conv(n, w) } > }""",
+                else_branch = no () => (float e) {
+                    n = Neg(x) f = Conv(n, w)
+                    e = If (d) <
+                        then_branch = yes () => (float g) { g = Conv(f, v) },
+                        else_branch = no () => (float h) { h = Relu(f) } > } > }""",
     )
-    assert macs_of(count) == [36 * 108] * 2
-    assert {site.reason for site in count.sites} == {"it lies inside the body of an If, Loop or Scan"}
-    assert count.uncounted == {"If": 1, "Neg": 1}
+    inside, idle = (
+        "it lies inside the body of an If, Loop or Scan",
+        "it lies in a branch of an If that costs less than the other",
+    )
+    assert [(site.macs, site.reason) for site in count.sites] == [(0, idle), (36 * 108, inside), (36 * 16, inside)]
+    assert count.uncounted == {"If": 2, "Neg": 1, "Relu": 1}
 
 
 def test_a_branch_need_not_fit_the_shapes_on_which_it_is_not_taken(tmp_path):

@@ -1,8 +1,11 @@
 """Whole compressions, from file to file: budgets kept, accuracy kept, known answers met, bad input refused."""
 
 import json
+import zipfile
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from digits import MODELS, accuracy, scores, split
 from onnx_text import written
@@ -183,6 +186,24 @@ def test_the_papers_savings_on_vgg16(rank, saved):
         after += chain_macs(factorisation.convolutions(rank), size)
     assert before == 15_470_264_320
     assert 100 * (1 - after / before) == pytest.approx(saved, abs=0.05)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_bundle_comes_back_as_a_bundle(tmp_path, compression):
+    (tmp_path / "in").mkdir()
+    onnx.save(onnx.load(MODELS / "plain.onnx"), tmp_path / "in" / "m.onnx", save_as_external_data=True, location="w")
+    source, output = tmp_path / "bundle", tmp_path / "out"
+    with zipfile.ZipFile(source, "w", compression) as archive:
+        for name in ("m.onnx", "w"):
+            archive.write(tmp_path / "in" / name, name)
+    request = Request(str(source), identify(source), str(output), str(tmp_path / "report.json"), "0.5")
+    compress(replace(request, input_shape="1x1x16x16"), lambda *_: None)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert identify(output) == "onnx"
+    assert report["before"]["bytes"] == source.stat().st_size
+    assert report["after"]["bytes"] == output.stat().st_size
+    assert report["keep"] <= 0.5
+    assert zipfile.ZipFile(output).namelist() == ["m.onnx", "w"]
 
 
 def test_a_model_without_convolutions_is_refused_with_what_it_has(tmp_path):

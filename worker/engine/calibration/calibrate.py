@@ -31,12 +31,12 @@ MOST_WORK = 2_000_000_000_000
 TRAINING_PASSES = 3
 """A step of training costs about three runs of the model: forward, and backward for inputs and for weights."""
 
-_MOST_IMAGES, _FEWEST_IMAGES = 256, 8
+_MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 256, 32, 8
 _MOST_BYTES = 768 << 20
 _DISTIL_STEPS, _FEWEST_DISTIL_STEPS, _FEWEST_DISTILLED = 60, 20, 32
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _PROBES = 16
-_CONVERGED = 0.1
+_CONVERGED = 0.05
 
 
 class WeakCalibrationError(Exception):
@@ -221,9 +221,9 @@ def _bent(found: Subject, batches: Sequence[Batch], steps: int, seed: int) -> li
 def _until_converged(
     found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], twin: bool
 ) -> tuple[list[Batch], Observation]:
-    """Double the number of samples until the covariances stay the same within 10 %, or memory allows no more."""
+    """Double the number of samples until the covariances stay the same within 5 %, or memory allows no more."""
     most = _most_images(found, _MOST_IMAGES)
-    count = min(_FEWEST_IMAGES, most)
+    count = min(_FIRST_IMAGES, most)
     last: Observation | None = None
     while True:
         batches = _leaves(found, dead_leaves, ranges, count, 0)

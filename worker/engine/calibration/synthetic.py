@@ -8,6 +8,7 @@ size; Lee, Mumford and Huang, "Occlusion models for natural images", IJCV 41 (20
 by looking at noise", NeurIPS 2021, for what such images teach a network.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ Images = NDArray[np.float32]
 """`(count, channels, *size)`."""
 
 _LEAVES = 60
+_AT_ONCE = 1 << 20
 _CELLS = 24
 
 
@@ -27,48 +29,45 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], seed: int = 0) -
     ((2, 3, 8, 8), (1, 1, 50), (1, 2, 4, 5, 6))
     """
     rng = np.random.default_rng(seed)
+    share = max(1, _AT_ONCE // math.prod(size))
+    parts = [_some_leaves(min(share, count - at), channels, tuple(size), rng) for at in range(0, count, share)]
+    return np.concatenate(parts) if parts else np.zeros((0, channels, *size), np.float32)
+
+
+def _some_leaves(count: int, channels: int, size: tuple[int, ...], rng: np.random.Generator) -> Images:
+    """Draw several images at once, leaf by leaf, each over what is there."""
+    axes = (1,) * len(size)
+    grid = np.indices(size, np.float32)
     images = np.zeros((count, channels, *size), np.float32)
-    for image in images:
-        for _ in range(_LEAVES):
-            _drop_leaf(image, rng)
-    return images
+    grain = np.zeros((count, 1, *size), np.float32)
+    for _ in range(_LEAVES):
+        inside = _leaf(count, size, grid, rng)[:, None]
+        colours = _colours(count, channels, rng).reshape(count, channels, *axes)
+        np.copyto(images, colours, where=inside)
+        np.copyto(grain, np.abs(rng.normal(0, 0.02, (count, 1, *axes))).astype(np.float32), where=inside)
+    return images + grain * rng.standard_normal(images.shape, np.float32)
 
 
-def _drop_leaf(image: NDArray[np.float32], rng: np.random.Generator) -> None:
-    """Draw one ball or turned box over what is there."""
-    channels, *size = image.shape
+def _leaf(count: int, size: tuple[int, ...], grid: Images, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return where one leaf lies in each image, a ball or a turned box: `(count, *size)`."""
+    axes = len(size)
     longest = max(size, default=1)
-    radius = min(longest, longest / 16 / (rng.random() + 0.06))
-    centre = rng.random(len(size)) * size
-    is_ball = rng.random() < 0.5
-    radii = np.full(len(size), radius) if is_ball else radius * np.append(1.0, rng.uniform(0.3, 1, len(size) - 1))
-    reach = float(np.linalg.norm(radii)) if not is_ball else radius
-    low = np.maximum(np.floor(centre - reach), 0).astype(int)
-    high = np.minimum(np.ceil(centre + reach) + 1, size).astype(int)
-    turn = np.linalg.qr(rng.standard_normal((len(size), len(size))))[0] if len(size) > 1 else np.eye(len(size))
-    colour = _colour(channels, rng)
-    grain = rng.normal(0, 0.02)
-    if (high <= low).any():
-        return
-    window = image[(slice(None), *map(slice, low, high))]
-    offsets = np.meshgrid(*(np.arange(a, b) - c for a, b, c in zip(low, high, centre, strict=True)), indexing="ij")
-    inside = _inside(np.stack(offsets), turn, radii, is_ball)
-    noise = rng.standard_normal((channels, int(inside.sum())), np.float32) * abs(grain)
-    window[:, inside] = colour[:, None] + noise
-
-
-def _inside(
-    offsets: NDArray[np.float64], turn: NDArray[np.float64], radii: NDArray[np.float64], is_ball: bool
-) -> NDArray[np.bool_]:
-    scaled = np.tensordot(turn, offsets, 1) / radii.reshape(-1, *(1,) * (offsets.ndim - 1))
-    inside: NDArray[np.bool_] = (scaled**2).sum(axis=0) < 1 if is_ball else np.abs(scaled).max(axis=0) < 1
+    radius = np.minimum(longest, longest / 16 / (rng.random(count) + 0.06))
+    centre = rng.random((count, axes)) * size
+    is_ball = (rng.random(count) < 0.5).reshape(count, *(1,) * axes)
+    turn = np.linalg.qr(rng.standard_normal((count, axes, axes)))[0]
+    narrow = np.concatenate([np.ones((count, min(axes, 1))), rng.uniform(0.3, 1, (count, max(axes - 1, 0)))], axis=1)
+    offsets = grid[None] - centre.reshape(count, axes, *(1,) * axes).astype(np.float32)
+    offsets /= radius.reshape(count, *(1,) * (axes + 1)).astype(np.float32)
+    turned = np.einsum("nij,nj...->ni...", (turn / narrow[:, :, None]).astype(np.float32), offsets)
+    inside: NDArray[np.bool_] = np.where(is_ball, (offsets**2).sum(1) < 1, (np.abs(turned) < 1).all(1))
     return inside
 
 
-def _colour(channels: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a colour: a brightness that all channels share, and a little of each channel's own."""
-    colour = rng.normal(0.47, 0.2) + rng.normal(0, 0.1, channels)
-    return np.clip(colour, 0, 1).astype(np.float32)
+def _colours(count: int, channels: int, rng: np.random.Generator) -> Images:
+    """Return colours `(count, channels)`: a brightness that all channels share, and a little of each one's own."""
+    colours = rng.normal(0.47, 0.2, (count, 1)) + rng.normal(0, 0.1, (count, channels))
+    return np.clip(colours, 0, 1).astype(np.float32)
 
 
 def mosaics(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Images:
@@ -82,14 +81,14 @@ def mosaics(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Im
     images = np.zeros((count, channels, *size), np.float32)
     grid = np.stack(np.meshgrid(*(np.arange(length) / max(size) for length in size), indexing="ij")) if axes else None
     for image in images:
-        cells = rng.integers(_CELLS // 4, _CELLS * 2)
+        cells = int(rng.integers(_CELLS // 4, _CELLS * 2))
         if grid is None:
-            image[:] = _colour(channels, rng)
+            image[:] = _colours(1, channels, rng)[0]
             continue
         points = rng.random((cells, axes)) * np.array(size) / max(size)
         distances = np.stack([((grid - point.reshape(-1, *(1,) * axes)) ** 2).sum(axis=0) for point in points])
         cell = distances.argmin(axis=0)
-        colours = np.stack([_colour(channels, rng) for _ in range(cells)])
+        colours = _colours(cells, channels, rng)
         slopes = rng.normal(0, 0.3, (cells, axes))
         shade = sum(slopes[cell, axis] * (grid[axis] - points[cell, axis]) for axis in range(axes))
         rough = np.abs(rng.normal(0, 0.06, cells))[cell]

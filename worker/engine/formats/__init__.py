@@ -4,7 +4,8 @@ A new format is a module here with a class that satisfies `Model`, and a line in
 `contract.container`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,10 @@ Inputs = Mapping[str, NDArray[np.generic]]
 
 Runner = Callable[[Inputs], dict[str, NDArray[np.generic]]]
 """Runs a model that was loaded from its file: inputs by name to outputs by name."""
+
+
+NUMBER = "int"
+"""The dtype of an input that is a whole number and no tensor: its value stands where others have their shape."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,22 @@ def open_model(format: Format, path: Path) -> Model:  # noqa: A002 - the product
     return TorchScriptModel.open(path)
 
 
+@contextmanager
+def readable(format: Format, path: Path) -> Iterator[Path]:  # noqa: A002 - the product's word
+    """Give a file that `open_model` and `load_runner` take for the model at `path`: this one, unless it is compressed.
+
+    Raises:
+        Refusal: `model_invalid` where it cannot be unpacked.
+    """
+    if format == "onnx":
+        from worker.engine.formats.onnx_bundle import stored
+
+        with stored(path) as file:
+            yield file
+    else:
+        yield path
+
+
 def load_runner(format: Format, path: Path) -> Runner:  # noqa: A002 - the product's word
     """Load the model at `path` to be run on one thread; the runner keeps it in memory for as long as it lives.
 
@@ -162,6 +183,7 @@ def load_runner(format: Format, path: Path) -> Runner:  # noqa: A002 - the produ
 
 
 __all__ = [
+    "NUMBER",
     "Array",
     "Call",
     "Count",
@@ -172,4 +194,5 @@ __all__ = [
     "TensorSpec",
     "load_runner",
     "open_model",
+    "readable",
 ]

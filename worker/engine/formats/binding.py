@@ -1,10 +1,10 @@
 """Input shapes: what the user gave, joined with what the model itself says of its inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from contract.refusal import Code, Refusal
 from contract.shapes import FIELD, InputShapes, format_shape
-from worker.engine.formats import TensorSpec
+from worker.engine.formats import NUMBER, TensorSpec
 
 
 def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
@@ -13,6 +13,7 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
     1. A shape that the user gave stands, where it contradicts no size that the model fixes.
     2. Sizes that the model calls by one name are equal, so a given shape tells other inputs' sizes too.
     3. The first axis, the batch, is 1 where nothing tells it.
+    4. A whole number is given as a shape of one size.
 
     Raises:
         Refusal: `input_shape_required` where sizes remain unknown, `input_shape_mismatch` for a contradiction.
@@ -64,6 +65,14 @@ def _by_name(inputs: Sequence[TensorSpec], shapes: InputShapes) -> InputShapes:
 
 def _accept(spec: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
     """Check a given shape against the model's, and note the sizes that the model has names for."""
+    if spec.dtype == NUMBER and len(shape) != 1:
+        raise Refusal(
+            Code.INPUT_SHAPE_MISMATCH,
+            f"input {spec.name!r} of the model is a whole number",
+            field=FIELD,
+            expected=f"{spec.name}=NUMBER",
+            got=f"{spec.name}={format_shape(shape)}",
+        )
     if spec.shape is None:
         return
     fits = len(shape) == len(spec.shape)
@@ -90,8 +99,11 @@ def _filled(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int | str | Non
 
 
 def _required(inputs: Sequence[TensorSpec], missing: Mapping[str, tuple[int | str | None, ...] | None]) -> Refusal:
+    numbers = {spec.name for spec in inputs if spec.dtype == NUMBER}
     said = "; ".join(
-        f"input {name!r} carries no shape"
+        f"input {name!r} is a whole number and has no default"
+        if name in numbers
+        else f"input {name!r} carries no shape"
         if shape is None
         else f"input {name!r} does not say its size along axis "
         + " and ".join(str(axis) for axis, size in enumerate(shape) if not isinstance(size, int))
@@ -101,12 +113,15 @@ def _required(inputs: Sequence[TensorSpec], missing: Mapping[str, tuple[int | st
         Code.INPUT_SHAPE_REQUIRED,
         f"{said} (axes count from 0)",
         field=FIELD,
-        expected=_written(missing, named=len(inputs) > 1),
+        expected=_written(missing, named=len(inputs) > 1, numbers=numbers),
         got="nothing",
     )
 
 
-def _written(shapes: Mapping[str, tuple[int | str | None, ...] | None], *, named: bool) -> str:
+def _written(
+    shapes: Mapping[str, tuple[int | str | None, ...] | None], *, named: bool, numbers: Collection[str] = ()
+) -> str:
     """Write shapes as a user gives them."""
-    sizes = {name: "a shape" if shape is None else format_shape(shape) for name, shape in shapes.items()}
+    unknown = {name: "NUMBER" if name in numbers else "a shape" for name in shapes}
+    sizes = {name: unknown[name] if shape is None else format_shape(shape) for name, shape in shapes.items()}
     return ",".join(f"{name}={shape}" if named else shape for name, shape in sizes.items())

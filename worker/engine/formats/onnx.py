@@ -6,25 +6,27 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-from onnx import IR_VERSION, ModelProto, NodeProto, TensorProto, TensorShapeProto, ValueInfoProto, defs, helper
+from onnx import IR_VERSION, ModelProto, NodeProto, TensorShapeProto, ValueInfoProto, defs, helper
 
+from contract import bundle
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
 from contract.shapes import FIELD as SHAPE_FIELD
 from contract.shapes import InputShapes, format_shape
 from worker.engine.convolution import Array, Layer
-from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_file, onnx_linear, onnx_program
+from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_bundle, onnx_file, onnx_linear, onnx_program
+from worker.engine.formats.onnx_constants import Constant, constants
 from worker.engine.formats.onnx_count import count
-from worker.engine.formats.onnx_graph import FLOATS, constants, main_tensors, nested_tensors, own_opset
+from worker.engine.formats.onnx_graph import FLOATS, main_tensors, nested_tensors, own_opset
 from worker.engine.formats.onnx_replace import replace_nodes
 from worker.engine.formats.onnx_shapes import Unfit
 from worker.engine.program import Program
 
-_LEAST_IR, _LEAST_OPSET = 3, 7
+_LEAST_IR, _LEAST_OPSET = 3, 6
 
 
 class OnnxModel:
-    """An ONNX model of one file; satisfies `worker.engine.formats.Model`."""
+    """An ONNX model of one file, or of an uncompressed bundle; satisfies `worker.engine.formats.Model`."""
 
     def __init__(self, model: ModelProto, source: Path) -> None:
         self._model = model
@@ -113,25 +115,29 @@ class OnnxModel:
         return onnx_program.read(self._model, self._source, self._nodes)
 
     def save(self, path: Path) -> None:
-        """Write the model as one file; weights that nothing uses any more are left out.
+        """Write the model as one file, a bundle where it came as one; weights that nothing uses any more are left out.
 
         Raises:
             ValueError: `path` is the file that the model was opened from, which still holds its weights.
         """
-        onnx_file.write(self._model, self._source, path)
+        archive = bundle.read(self._source)
+        if archive is not None:
+            onnx_bundle.write(self._model, archive, self._source, path)
+        else:
+            onnx_file.write(self._model, self._source, path)
 
     def _node(self, site: Site) -> NodeProto:
         """Return the first of a site's nodes."""
         output = self._nodes[site.name][0]
         return next(node for node in self._model.graph.node if output in node.output)
 
-    def _operands(self, node: NodeProto) -> tuple[TensorProto, TensorProto | None]:
+    def _operands(self, node: NodeProto) -> tuple[Constant, Constant | None]:
         """Return the weight and the bias that a node takes."""
         fixed = constants(self._model.graph)
         return fixed[node.input[1]], fixed.get(node.input[2]) if len(node.input) > 2 else None
 
-    def _array(self, tensor: TensorProto) -> Array:
-        values = onnx_file.array(tensor, self._source)
+    def _array(self, constant: Constant) -> Array:
+        values = constant.array(self._source)
         return values.astype(np.float64 if values.dtype == np.float64 else np.float32)
 
     def _unfit(self, shapes: Mapping[str, tuple[int, ...]], detail: str) -> Refusal:

@@ -1,5 +1,7 @@
 """ONNX files without their weights: a small skeleton whose weights point into the file, and the way back to a file.
 
+The file is a model, or a bundle: an archive of a model and the files with its weights, all of them stored uncompressed.
+
 Parsing a whole ModelProto copies every weight, several times over; so the wire format is rewritten instead. In the main
 graph, each large initializer and Constant becomes external data whose file is the model itself, which every ONNX
 library maps into memory lazily. All else is copied byte for byte.
@@ -8,7 +10,8 @@ Source: onnx.proto and ONNX's ExternalData.md.
 """
 
 import mmap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from contract import protobuf
+from contract import bundle, protobuf
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
 from worker.engine.formats.onnx_graph import OWN_DOMAINS, nested_tensors
@@ -50,32 +53,55 @@ Rewrite = Callable[[memoryview, int, int], list[Segment]]
 """Turns the message that lies between two offsets into what is written in its place."""
 
 
+@dataclass(frozen=True)
+class _Source:
+    """The file that a skeleton refers to, by its name, and the files of a bundle that were used so far."""
+
+    location: str
+    archive: bundle.Bundle | None
+    view: memoryview
+    used: set[str]
+
+
 def skeleton(path: Path) -> bytes:
     """Return the model at `path`, serialised, with its large weights as external data in the file itself.
 
     The file is `path.resolve()`: its name is the location, its directory is what the location is relative to.
 
     Raises:
-        Refusal: `model_invalid` for what is no protocol-buffers message, `model_unsupported` for a weight of the main
-            graph that is external data already.
+        Refusal: `model_invalid` for what is no protocol-buffers message, `model_unsupported` for a weight in a file
+            that did not come with the model.
     """
+    return _skeleton(path)[0]
+
+
+def files_of_weights(path: Path) -> set[str]:
+    """Return the names of those files of the bundle at `path` that its model refers to."""
+    return _skeleton(path)[1]
+
+
+def _skeleton(path: Path) -> tuple[bytes, set[str]]:
     source = path.resolve()
     if source.stat().st_size == 0:
         raise _invalid("the file is empty", "0 bytes")
+    archive = bundle.read(source)
+    start, end = archive.model.extent if archive else (0, source.stat().st_size)
 
     def lift(view: memoryview, start: int, end: int) -> list[Segment]:
-        return [_lifted(view, start, end, source.name)]
+        return [_lifted(view, start, end, origin)]
 
     with (
         source.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         memoryview(content) as view,
     ):
+        origin = _Source(source.name, archive, view, set())
         try:
-            segments = _rewritten_model(view, lift)
+            segments = _rewritten_model(view, start, end, lift)
         except protobuf.MalformedMessage as error:
             raise _invalid(f"the file is damaged: {error}", "bytes that are no ONNX model") from error
-        return b"".join(segment for segment in segments if isinstance(segment, bytes))
+        serialised = b"".join(segment for segment in segments if isinstance(segment, bytes))
+        return (_with_nested_found(serialised, origin) if archive else serialised), origin.used
 
 
 def read(path: Path) -> ModelProto:
@@ -90,8 +116,8 @@ def read(path: Path) -> ModelProto:
         raise _invalid(f"the file cannot be parsed: {error}", "bytes that are no ONNX model") from error
     if not _is_text(model):
         raise _invalid("a name in the model is not UTF-8", "bytes that are no text")
-    if any(_is_external(tensor) for tensor in nested_tensors(model)):
-        raise _weights_elsewhere()
+    if bundle.kind_of(path) is None and any(is_external(tensor) for tensor in nested_tensors(model)):
+        raise _weights_elsewhere("another file")
     return model
 
 
@@ -104,11 +130,18 @@ def write(model: ModelProto, source: Path, target: Path) -> None:
     if target.exists() and target.samefile(source):
         raise ValueError(f"a model cannot be written over the file that holds its weights: {target}")
     with memoryview(model.SerializeToString()) as view:
-        segments = _rewritten_model(view, _lowered)
-    with source.open("rb") as weights, target.open("wb") as out:
+        segments = _rewritten_model(view, 0, len(view), _lowered)
+    with target.open("wb") as out:
+        for chunk in chunks(segments, source):
+            out.write(chunk)
+
+
+def chunks(segments: Iterable[Segment], source: Path) -> Iterator[bytes]:
+    """Yield what segments stand for, a little at a time."""
+    with source.open("rb") as weights:
         for segment in segments:
             if isinstance(segment, bytes):
-                out.write(segment)
+                yield segment
                 continue
             weights.seek(segment.offset)
             left = segment.length
@@ -116,7 +149,7 @@ def write(model: ModelProto, source: Path, target: Path) -> None:
                 chunk = weights.read(min(left, _COPIED_AT_ONCE))
                 if not chunk:
                     raise OSError(f"{source} became shorter while its weights were copied")
-                out.write(chunk)
+                yield chunk
                 left -= len(chunk)
 
 
@@ -126,7 +159,7 @@ def array(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
     Raises:
         Refusal: `model_invalid` where its data does not fill its shape.
     """
-    if _is_external(tensor):
+    if is_external(tensor):
         dtype, extent = _stored(tensor)
         elements = np.fromfile(source, dtype, count=prod(tensor.dims), offset=extent.offset)
         return elements.reshape(tuple(tensor.dims))
@@ -144,7 +177,7 @@ def mapped(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
     Raises:
         Refusal: `model_invalid` where its data does not fill its shape.
     """
-    if not _is_external(tensor) or _extent(tensor).length < _LEAST_MAPPED:
+    if not is_external(tensor) or extent_of(tensor).length < _LEAST_MAPPED:
         return array(tensor, source)
     dtype, extent = _stored(tensor)
     return np.memmap(source, dtype, "c", extent.offset, tuple(tensor.dims))
@@ -154,7 +187,7 @@ def _stored(tensor: TensorProto) -> tuple[np.dtype[np.generic], Extent]:
     """Return the type and the place of a weight that lies in the file, which its shape has to fill."""
     try:
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        extent = _extent(tensor)
+        extent = extent_of(tensor)
         if extent.length != prod(tensor.dims) * dtype.itemsize:
             raise ValueError(f"{extent.length} bytes")
     except (KeyError, TypeError, ValueError) as error:
@@ -169,7 +202,7 @@ def _unfilled(tensor: TensorProto, error: Exception) -> Refusal:
     )
 
 
-def _rewritten_model(view: memoryview, weight: Rewrite) -> list[Segment]:
+def _rewritten_model(view: memoryview, start: int, end: int, weight: Rewrite) -> list[Segment]:
     """Copy a ModelProto with `weight` applied to the TensorProtos of its main graph's initializers and Constants."""
 
     def attribute(view: memoryview, start: int, end: int) -> list[Segment]:
@@ -183,7 +216,7 @@ def _rewritten_model(view: memoryview, weight: Rewrite) -> list[Segment]:
     def graph(view: memoryview, start: int, end: int) -> list[Segment]:
         return _rewritten(view, start, end, {_NODE: node, _INITIALIZER: weight})
 
-    return _rewritten(view, 0, len(view), {_GRAPH: graph})
+    return _rewritten(view, start, end, {_GRAPH: graph})
 
 
 def _rewritten(view: memoryview, start: int, end: int, rewrites: Mapping[int, Rewrite]) -> list[Segment]:
@@ -209,22 +242,74 @@ def _is_constant(view: memoryview, start: int, end: int) -> bool:
     return said.get(_OPERATOR) == b"Constant" and said.get(_DOMAIN, b"").decode(errors="replace") in OWN_DOMAINS
 
 
-def _lifted(view: memoryview, start: int, end: int, location: str) -> bytes:
+def _lifted(view: memoryview, start: int, end: int, origin: _Source) -> bytes:
     """Return a serialised TensorProto with a large payload replaced by where it lies."""
     fields = list(protobuf.fields(view, start, end))
     for field in fields:
         is_location = field.number == _DATA_LOCATION and field.wire_type == protobuf.VARINT
         if field.number == _EXTERNAL_DATA or (is_location and view[field.value] == TensorProto.EXTERNAL):
-            raise _weights_elsewhere()
+            tensor = TensorProto.FromString(bytes(view[start:end]))
+            _find(tensor, origin)
+            return tensor.SerializeToString()
     payload = _payload(view, fields)
     if payload is None or payload.end - payload.value < LIFTED_BYTES:
         return bytes(view[start:end])
     kept = b"".join(bytes(view[field.start : field.end]) for field in fields if field is not payload)
-    reference = TensorProto(data_location=TensorProto.EXTERNAL)
-    extent = {"location": location, "offset": str(payload.value), "length": str(payload.end - payload.value)}
-    for key, value in extent.items():
-        reference.external_data.add(key=key, value=value)
+    reference = TensorProto()
+    refer(reference, origin.location, Extent(payload.value, payload.end - payload.value))
     return kept + reference.SerializeToString()
+
+
+def _with_nested_found(serialised: bytes, origin: _Source) -> bytes:
+    """Return a skeleton in which all but the main graph's own tensors, too, refer to where they lie in the archive."""
+    try:
+        model = ModelProto.FromString(serialised)
+    except DecodeError:
+        return serialised  # told where it is parsed for good
+    for tensor in nested_tensors(model):
+        if is_external(tensor):
+            _find(tensor, origin)
+    return model.SerializeToString()
+
+
+def _find(tensor: TensorProto, origin: _Source) -> None:
+    """Make a tensor that refers to a file of the bundle refer to the bundle itself, or hold what is little.
+
+    Raises:
+        Refusal: `model_unsupported` where there is no such file, `model_invalid` where it is too short.
+    """
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    wanted = said.get("location", "")
+    member = origin.archive.find(wanted) if origin.archive else None
+    if member is None:
+        raise _weights_elsewhere(wanted)
+    origin.used.add(member.name)
+    try:
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        offset = int(said.get("offset") or 0)
+        length = int(said.get("length") or prod(tensor.dims) * dtype.itemsize)
+    except (KeyError, ValueError) as error:
+        raise _invalid(f"where the data of {tensor.name!r} lies cannot be read: {error}", str(said)[:200]) from error
+    start, end = member.extent
+    if min(offset, length) < 0 or start + offset + length > end:
+        raise _invalid(
+            f"the data of {tensor.name!r} ends beyond the file {wanted[:80]!r}",
+            f"{length} bytes from byte {offset} of {member.size}",
+        )
+    if length >= LIFTED_BYTES:
+        refer(tensor, origin.location, Extent(start + offset, length))
+        return
+    for field in ("external_data", "data_location"):
+        tensor.ClearField(field)
+    tensor.raw_data = bytes(origin.view[start + offset : start + offset + length])
+
+
+def refer(tensor: TensorProto, location: str, extent: Extent) -> None:
+    """Say of a tensor that its elements are these bytes of this file."""
+    del tensor.external_data[:]
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", str(extent.offset)), ("length", str(extent.length))):
+        tensor.external_data.add(key=key, value=value)
 
 
 def _payload(view: memoryview, fields: Sequence[protobuf.Field]) -> protobuf.Field | None:
@@ -241,9 +326,9 @@ def _payload(view: memoryview, fields: Sequence[protobuf.Field]) -> protobuf.Fie
 def _lowered(view: memoryview, start: int, end: int) -> list[Segment]:
     """Return a serialised TensorProto with its raw data in the place of where it lies."""
     tensor = TensorProto.FromString(bytes(view[start:end]))
-    if not _is_external(tensor):
+    if not is_external(tensor):
         return [bytes(view[start:end])]
-    extent = _extent(tensor)
+    extent = extent_of(tensor)
     before: list[Segment] = []
     behind: list[Segment] = []
     for field in protobuf.fields(view, start, end):
@@ -264,12 +349,14 @@ def _is_text(message: Message) -> bool:
     return True
 
 
-def _extent(tensor: TensorProto) -> Extent:
+def extent_of(tensor: TensorProto) -> Extent:
+    """Return which bytes of the source a tensor of a skeleton refers to."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     return Extent(int(entries["offset"]), int(entries["length"]))
 
 
-def _is_external(tensor: TensorProto) -> bool:
+def is_external(tensor: TensorProto) -> bool:
+    """Return whether a tensor's elements lie elsewhere than in itself."""
     return tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
 
 
@@ -285,12 +372,12 @@ def _invalid(detail: str, got: str) -> Refusal:
     return Refusal(Code.MODEL_INVALID, detail, field=FIELD, expected="an ONNX model that can be parsed", got=got)
 
 
-def _weights_elsewhere() -> Refusal:
+def _weights_elsewhere(location: str) -> Refusal:
     return Refusal(
         Code.MODEL_UNSUPPORTED,
-        "the model's weights lie in other files (external data); bundles of several files are not accepted yet, "
-        "save the model as one file (onnx.save with save_as_external_data=False)",
+        "weights of the model lie in a file that did not come with it (external data): send both as one zip or tar "
+        "archive, or save the model as one file (onnx.save with save_as_external_data=False)",
         field=FIELD,
-        expected="one ONNX file that holds its weights",
-        got="a model with external data",
+        expected="an ONNX file that holds its weights, or a bundle of it and the files that do",
+        got=f"a reference to {location[:80]!r}",
     )

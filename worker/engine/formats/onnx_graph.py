@@ -1,4 +1,4 @@
-"""Questions to an ONNX graph: its operators and their attributes, what is constant, and which names are in use.
+"""Questions to an ONNX graph: its operators and their attributes, its tensors, and which names are in use.
 
 Graphs are the protocol-buffers messages themselves, so that whatever else a model carries stays as it is.
 """
@@ -48,6 +48,11 @@ def text(node: NodeProto, attribute: str, default: str) -> str:
     return next((found.s.decode(errors="replace") for found in node.attribute if found.name == attribute), default)
 
 
+def tensor_of(node: NodeProto, attribute: str) -> TensorProto | None:
+    """Return an attribute that is a tensor; None where the node leaves it out."""
+    return next((found.t for found in node.attribute if found.name == attribute and found.HasField("t")), None)
+
+
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
     """Yield the graphs in a node's attributes: the branches of an If, the body of a Loop."""
     for attribute in node.attribute:
@@ -83,23 +88,6 @@ def nested_tensors(model: ModelProto) -> Iterator[TensorProto]:
     for function in model.functions:
         for node in function.node:
             yield from _node_tensors(node)
-
-
-def constants(graph: GraphProto) -> dict[str, TensorProto]:
-    """Return the tensors of a graph that are known before it runs, by value name.
-
-    1. Initializers that are no inputs too are what they are; from IR version 4 on, an input only defaults to its
-       initializer, yet no one may be expected to pass weights, so those count as constant as well.
-    2. Constant nodes with a dense tensor.
-    3. Identities of either.
-    """
-    found = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if operator(node) == "Constant" and node.output:
-            found.update((node.output[0], part.t) for part in node.attribute if part.name == "value")
-        elif operator(node) == "Identity" and len(node.input) == len(node.output) == 1 and node.input[0] in found:
-            found[node.output[0]] = found[node.input[0]]
-    return found
 
 
 def uses(graph: GraphProto) -> Counter[str]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
 from worker.engine.convolution import Array, Convolution
+from worker.engine.formats.onnx_constants import Constant
 from worker.engine.formats.onnx_graph import integer, number
 
 RUN_TIME_BIAS = "its bias is computed at run time"
@@ -27,14 +28,14 @@ def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
     return Convolution((outputs, inputs), (), (), ())
 
 
-def why_not(node: NodeProto, fixed: Mapping[str, TensorProto], outputs: int) -> str | None:
+def why_not(node: NodeProto, fixed: Mapping[str, Constant], outputs: int) -> str | None:
     """Say why a node with a constant right operand cannot become several, or return None where it can."""
     bias = node.input[2] if len(node.input) > 2 else ""
     if not bias:
         return None
     if bias not in fixed:
         return RUN_TIME_BIAS
-    sizes = tuple(fixed[bias].dims)
+    sizes = fixed[bias].shape
     return None if prod(sizes) == 1 or (sizes[-1] == outputs and prod(sizes) == outputs) else ROWWISE_BIAS
 
 

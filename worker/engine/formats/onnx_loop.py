@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from math import prod
 
-from onnx import GraphProto, NodeProto, TensorProto
+from onnx import GraphProto, NodeProto
 
-from worker.engine.formats.onnx_graph import constants, operator, subgraphs
+from worker.engine.formats.onnx_constants import Constant, constants
+from worker.engine.formats.onnx_graph import operator, subgraphs
 
 
-def trips(node: NodeProto, fixed: Mapping[str, TensorProto]) -> int | None:
+def trips(node: NodeProto, fixed: Mapping[str, Constant]) -> int | None:
     """Return how often the subgraphs of a node run when the node runs once; None where that is not fixed.
 
-    1. A branch of an If counts as taken.
+    1. Each branch of an If runs, as far as this goes.
     2. The body of a Loop runs as often as its trip count says, where that is a constant and nothing ends it sooner:
        its condition is left out or constantly true, and the body passes it on or says true again.
     3. How often other bodies run (Scan, SequenceMap) is not told.
@@ -37,11 +38,12 @@ def _goes_on(body: GraphProto) -> bool:
     return condition in same or bool(_scalar(condition, constants(body)))
 
 
-def _scalar(name: str, fixed: Mapping[str, TensorProto]) -> int | None:
+def _scalar(name: str, fixed: Mapping[str, Constant]) -> int | None:
     """Return a constant that is one integer or truth value."""
-    tensor = fixed.get(name)
-    if tensor is None or prod(tensor.dims) != 1:
+    constant = fixed.get(name)
+    if constant is None or constant.steps or prod(constant.tensor.dims) != 1:
         return None
+    tensor = constant.tensor
     if tensor.raw_data:
         return int.from_bytes(tensor.raw_data, "little", signed=True)
     return next(iter((*tensor.int64_data, *tensor.int32_data)), None)

@@ -11,6 +11,7 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
 
 from worker.engine.convolution import Array, Layer
+from worker.engine.formats.onnx_constants import FOLDED
 from worker.engine.formats.onnx_convolution import attributes
 from worker.engine.formats.onnx_graph import fresh_name, integer, names, operator, own_opset, uses
 
@@ -38,7 +39,7 @@ def replace_nodes(model: ModelProto, outputs: Collection[str], layers: Sequence[
     graph = model.graph
     positions = [at for at, node in enumerate(graph.node) if node.output and node.output[0] in outputs]
     first = graph.node[positions[0]]
-    abandoned = list(first.input[1:3])
+    abandoned = [name for at in positions for name in graph.node[at].input[1:3]]
     taken = names(graph)
     steps = list(_steps(model, first, layers, data_type, taken))
     for position in reversed(positions):
@@ -114,7 +115,7 @@ def _drop_unused(model: ModelProto, values: Iterable[str]) -> None:
             for described in [info for info in place if info.name == value]:
                 place.remove(described)
         for at, node in enumerate(graph.node):
-            if value in node.output and operator(node) in ("Constant", "Identity"):
+            if value in node.output and operator(node) in FOLDED:
                 used.subtract(node.input)
                 pending += node.input
                 del graph.node[at]

@@ -72,7 +72,7 @@ def message(error: Exception) -> str:
 def _refused(action: str, error: Exception) -> Refusal:
     said = message(error)
     return Refusal(
-        Code.MODEL_INVALID,
+        Code.MODEL_UNSUPPORTED if isinstance(error, state.NotImplemented) else Code.MODEL_INVALID,
         f"ONNX Runtime cannot {action} the model: {said}",
         field=FIELD,
         expected="a model that ONNX Runtime can run",

@@ -20,11 +20,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from contract.refusal import Code, Refusal
 from contract.shapes import FIELD, format_shape
 from worker.engine.convolution import Convolution
-from worker.engine.formats import Call, Count, Site, TensorSpec
+from worker.engine.formats import NUMBER, Call, Count, Site, TensorSpec
 from worker.engine.formats.torchscript_file import TORCH_ERRORS, load, message_of
 from worker.engine.formats.torchscript_graph import scopes
 from worker.engine.formats.torchscript_nodes import WEIGHT, Identity, Key, key_of
-from worker.engine.formats.torchscript_signature import converted, own_dtype
+from worker.engine.formats.torchscript_signature import arguments, own_dtype
 from worker.engine.formats.torchscript_sites import HIDDEN, GraphSite, gather, unused_name
 from worker.engine.formats.torchscript_trace import Operation, Trace
 from worker.engine.samples import random_inputs
@@ -48,7 +48,10 @@ def count(path: Path, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[i
         Refusal: `input_shape_mismatch` where the module cannot take these shapes.
     """
     bare = {
-        spec.name: torch.empty(shapes[spec.name], dtype=getattr(torch, spec.dtype), device="meta") for spec in inputs
+        spec.name: torch.tensor(shapes[spec.name][0])
+        if spec.dtype == NUMBER
+        else torch.empty(shapes[spec.name], dtype=getattr(torch, spec.dtype), device="meta")
+        for spec in inputs
     }
     try:
         return _count(load(path, "meta"), bare)
@@ -88,10 +91,10 @@ def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> Coun
 
 def _run(module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: Set[Key]) -> Trace:
     """Run the module under a trace."""
-    trace, inputs = Trace(stored), converted(tensors, own_dtype(module))
+    trace, given = Trace(stored), arguments(module, tensors, own_dtype(module))
     with _plainly(), trace:
         try:
-            module.eval()(**inputs)
+            module.eval()(**given)
         except TORCH_ERRORS as error:
             raise _DoesNotRunError(message_of(trace.failure or error)) from error
     return trace

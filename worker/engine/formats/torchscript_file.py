@@ -10,8 +10,11 @@ from torch.jit._script import RecursiveScriptModule
 
 from contract.refusal import Code, Refusal
 
-TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
-"""What torch raises for a file or an input that it cannot take; memory and system errors are not the input's fault."""
+TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, torch.jit.Error)
+"""What torch and the exceptions of a module itself raise for a file or an input that they cannot take.
+
+Memory and system errors are not the input's fault.
+"""
 
 _LONGEST_MESSAGE = 300
 _TRUNCATED = ("failed finding central directory", "file read failed", "not a ZIP archive")

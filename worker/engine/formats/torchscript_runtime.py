@@ -13,7 +13,7 @@ from contract.refusal import Code, Refusal
 from worker.engine.formats import Inputs, Runner
 from worker.engine.formats.torchscript_file import TORCH_ERRORS, message_of
 from worker.engine.formats.torchscript_file import load as load_module
-from worker.engine.formats.torchscript_signature import converted, own_dtype
+from worker.engine.formats.torchscript_signature import arguments, own_dtype
 
 
 def load(path: Path) -> Runner:
@@ -30,10 +30,10 @@ def load(path: Path) -> Runner:
     dtype = own_dtype(module)
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
-        tensors = converted({name: torch.from_numpy(array) for name, array in inputs.items()}, dtype)
+        given = arguments(module, {name: torch.from_numpy(array) for name, array in inputs.items()}, dtype)
         try:
             with torch.inference_mode():
-                return dict(_flat(module(**tensors), "output"))
+                return dict(_flat(module(**given), "output"))
         except TORCH_ERRORS as error:
             raise Refusal(
                 Code.MODEL_INVALID, f"torch cannot run the model: {message_of(error)}", field=FIELD

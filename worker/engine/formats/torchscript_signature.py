@@ -15,7 +15,7 @@ from torch.jit._script import RecursiveScriptModule
 
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
-from worker.engine.formats import TensorSpec
+from worker.engine.formats import NUMBER, TensorSpec
 from worker.engine.formats.torchscript_graph import Scope
 from worker.engine.formats.torchscript_nodes import Use
 
@@ -23,12 +23,12 @@ _TAKES_INDICES = {("aten::embedding", 1), ("aten::embedding_bag", 1), ("aten::on
 
 
 def inputs(forward: Scope, uses: Sequence[Use]) -> tuple[TensorSpec, ...]:
-    """Return the tensors that `forward` takes; other arguments must have a default, and keep it.
+    """Return the tensors that `forward` takes, and its whole numbers without a default; other arguments keep theirs.
 
     `uses` are its convolutions: one that takes an input as it comes tells its number of axes and its channels.
 
     Raises:
-        Refusal: `model_unsupported` where it takes something else than tensors, or no tensor at all.
+        Refusal: `model_unsupported` where it needs something else, or takes no tensor at all.
     """
     arguments = forward.module._c._get_method("forward").schema.arguments[1:]
     values = list(forward.graph.inputs())[1:]
@@ -36,14 +36,16 @@ def inputs(forward: Scope, uses: Sequence[Use]) -> tuple[TensorSpec, ...]:
     for argument, value in zip(arguments, values, strict=True):
         if argument.type.kind() == "TensorType":
             found.append(TensorSpec(argument.name, _dtype(value, forward.module), _shape(value, forward, uses)))
+        elif argument.type.kind() == "IntType" and not argument.has_default_value():
+            found.append(TensorSpec(argument.name, NUMBER, None))
         elif not argument.has_default_value():
             others.append(f"{argument.name}: {argument.type}")
-    if others or not found:
+    if others or all(spec.dtype == NUMBER for spec in found):
         raise Refusal(
             Code.MODEL_UNSUPPORTED,
-            "the model's forward method takes something else than tensors",
+            "the model's forward method takes something that cannot be given",
             field=FIELD,
-            expected="tensors, and other arguments only with defaults",
+            expected="tensors, whole numbers, and other arguments only with defaults",
             got=", ".join(others)[:200] or "no tensor",
         )
     return tuple(found)
@@ -80,9 +82,16 @@ def own_dtype(module: RecursiveScriptModule) -> torch.dtype:
     return next((tensor.dtype for tensor in tensors if _has_fractions(tensor)), torch.float32)
 
 
-def converted(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return inputs in the type that the module computes in; whole numbers stay what they are."""
-    return {name: tensor.to(dtype) if _has_fractions(tensor) else tensor for name, tensor in tensors.items()}
+def arguments(
+    module: RecursiveScriptModule, tensors: Mapping[str, Tensor], dtype: torch.dtype
+) -> dict[str, Tensor | int]:
+    """Return inputs as `forward` takes them: in the type that the module computes in, and numbers as numbers."""
+    schema = module._c._get_method("forward").schema.arguments
+    numbers = {argument.name for argument in schema if argument.type.kind() == "IntType"}
+    return {
+        name: int(tensor) if name in numbers else tensor.to(dtype) if _has_fractions(tensor) else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def array_dtype(module: RecursiveScriptModule) -> str:

@@ -1,0 +1,280 @@
+"""Accuracy after compression: real trained networks, scored on real labelled images, at six budgets.
+
+    python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...] [--images N] [--output docs]
+
+ZOO is a folder of networks with images and a `measure.py` that loads them. Printed is the score (top-1 in per cent, or
+PSNR in dB) of the original and, a row each, of
+
+- `dac uniform`: the paper's method, the highest rank that fits, the same everywhere;
+- `dac`, `weights`: DAC and all forms with allocated ranks, from the weights alone;
+- `torchscript`, `onnx`: the product without data, from either file;
+- `real`: the same calibrated on the zoo's own real images;
+- `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv 2509.25136).
+
+Compressed models are scored by the engine's program of the original with the sites replaced, which is the arithmetic
+of the artifact. Figures go to accuracy.json in the output folder, a plot to accuracy.svg.
+"""
+
+import argparse
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from contract.container import identify
+from worker.engine.analysis import Analysis, analyse, choose, factor
+from worker.engine.calibration.calibrate import calibrate
+from worker.engine.calibration.execute import execute
+from worker.engine.calibration.refit import chain
+from worker.engine.candidates import offer_all
+from worker.engine.formats import Count, Model, open_model
+from worker.engine.moments import Moments
+from worker.engine.progress import Progress
+from worker.engine.request import Request
+
+KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+ROWS = ("dac uniform", "dac", "weights", "torchscript", "onnx", "real", "balf")
+MOST_UNIFORM = 9
+
+
+class Subject:
+    """One model file of the zoo, opened, counted and taken apart."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.format = identify(path)
+        self.path = path
+        self.model: Model = open_model(self.format, path)
+        self.shapes = self.model.bind({"": shape})
+        self.count: Count = self.model.count(self.shapes)
+        self.program = self.model.program()
+
+    def analyse(self, calibration: str = "synthetic", form: str | None = None, rank: int | None = None) -> Analysis:
+        """Analyse as a job with these settings does."""
+        request = Request(str(self.path), self.format, "", "", calibration=calibration, form=form, rank=rank)
+        return analyse(request, self.model, self.shapes, self.count, Progress(lambda *_: None))
+
+    def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what scores a compressed model: inputs to outputs, as arrays."""
+        replaced = {site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()}
+
+        @torch.no_grad()
+        def run(x: np.ndarray) -> np.ndarray:
+            batch = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+            return execute(self.program, {self.program.inputs[0]: batch}, replaced)[0].numpy()
+
+        return run
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--networks", nargs="*")
+    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--images", type=int, help="score on the first so many test images only")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    zoo = _load(arguments.zoo / "measure.py")
+    if arguments.images:
+        _limit(zoo, arguments.images)
+    figures = {}
+    for network in arguments.networks or zoo.NETWORKS:
+        figures[network] = measure(zoo, arguments.zoo, network, arguments.rows)
+        print_table(network, figures[network])
+        if arguments.output:
+            write(arguments.output, figures)
+
+
+def measure(zoo: ModuleType, folder: Path, network: str, rows: Sequence[str]) -> dict[str, Any]:
+    """Score one network at every budget, row by row."""
+    shape = zoo.NETWORKS[network]["shape"]
+    onnx = Subject(folder / f"{network}.onnx", shape)
+    torchscript = Subject(folder / f"{network}.ts.pt", shape)
+    found: dict[str, Any] = {"metric": zoo.NETWORKS[network]["metric"], "original": score(zoo, network, onnx, {})}
+    for row in rows:
+        subject = onnx if row == "onnx" else torchscript
+        start = time.perf_counter()
+        points = (
+            [uniform(subject, keep) for keep in KEEPS] if row == "dac uniform" else budgets(zoo, network, subject, row)
+        )
+        cells = []
+        for chains, notes in points:
+            cells.append(None if chains is None else {"score": score(zoo, network, subject, chains), **notes})
+            print(f"  {network} {row} {cells[-1]} {time.perf_counter() - start:.0f} s", flush=True)
+        found[row] = {"cells": cells, "seconds": round(time.perf_counter() - start, 1)}
+    return found
+
+
+def budgets(zoo: ModuleType, network: str, subject: Subject, row: str) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the layers, and what was predicted of them, at every budget; None where it cannot be reached."""
+    if row in ("real", "balf"):
+        analysis = on_real(zoo, network, subject, balf=row == "balf")
+    elif row in ("dac", "weights"):
+        analysis = subject.analyse(calibration="none", form="dac" if row == "dac" else None)
+    else:
+        analysis = subject.analyse()
+    if not isinstance(analysis.calibration, str):
+        print(f"  {network} {row} {analysis.calibration.account}", flush=True)
+    found: list[tuple[Any, dict[str, Any]]] = []
+    for keep in KEEPS:
+        try:
+            chosen = choose(analysis, int(keep * subject.count.macs))
+        except ValueError:
+            found.append((None, {}))
+            continue
+        chains, refinement = factor(subject.model, analysis, chosen)
+        notes: dict[str, Any] = {"predicted_error": analysis.predicted_error(chosen)}
+        if refinement is not None:
+            notes |= {
+                "held_out": [refinement.error_before, refinement.error_after],
+                **agreement(subject, analysis, chains),
+            }
+        found.append((chains, notes))
+    return found
+
+
+def uniform(subject: Subject, keep: float) -> tuple[Any, dict[str, Any]]:
+    """Return the layers of the paper's method at the highest rank that fits the budget."""
+    for rank in range(MOST_UNIFORM, 0, -1):
+        analysis = subject.analyse(calibration="none", form="dac", rank=rank)
+        chosen = choose(analysis, None)
+        if sum(candidate.macs for candidate in chosen) <= keep * subject.count.macs:
+            return factor(subject.model, analysis, chosen)[0], {"rank": rank}
+    return None, {}
+
+
+def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> Analysis:
+    """Analyse on the zoo's real images: as the product does, or as BALF does."""
+    if network.startswith("denoise"):
+        images = np.concatenate([noisy[:, :, :256, :256] for noisy, _ in zoo._noisy()])
+    else:
+        images = zoo.calibration(network)
+    samples = {subject.model.inputs[0].name: images}
+    convolutions = {
+        site.name: site.convolution
+        for site in subject.count.sites
+        if site.reason is None and site.convolution is not None and not site.convolution.transposed
+    }
+    calibration = calibrate(subject.model, subject.shapes, convolutions, subject.count.macs, None, samples)
+    if not balf:
+        plain = [
+            offer_all(subject.model, site, None, calibration.observation.moments.get(site.name))
+            for site in subject.count.sites
+        ]
+        return Analysis(tuple(plain), {}, calibration)
+    uncentred = {
+        site: Moments(np.zeros_like(known.mean), known.covariance + known.mean[:, :, None] * known.mean[:, None, :])
+        for site, known in calibration.observation.moments.items()
+        if known.covariance is not None
+    }
+    offers = []
+    for site in subject.count.sites:
+        offer = offer_all(
+            subject.model,
+            site,
+            "grouped" if site.convolution and site.convolution.k2 > 1 else "low-rank",
+            uncentred.get(site.name),
+        )
+        offers.append(offer)
+    return Analysis(tuple(offers), {}, "BALF")
+
+
+def agreement(subject: Subject, analysis: Analysis, chains: Mapping[str, Any]) -> dict[str, float]:
+    """Return how often the compressed model's class is the original's, on the calibration's fresh inputs."""
+    calibration = analysis.calibration
+    assert not isinstance(calibration, str)
+    original, compressed = subject.runner({}), subject.runner(chains)
+    name = subject.program.inputs[0]
+    pairs = [(original(batch[name].numpy()), compressed(batch[name].numpy())) for batch in calibration.fresh]
+    difference = sum(float(((a - b) ** 2).sum()) for a, b in pairs)
+    energy = sum(float((a**2).sum()) for a, _ in pairs)
+    same = [a.reshape(len(a), -1).argmax(1) == b.reshape(len(b), -1).argmax(1) for a, b in pairs]
+    return {"agreement": float(np.mean(np.concatenate(same))), "relative_error": float(np.sqrt(difference / energy))}
+
+
+def score(zoo: ModuleType, network: str, subject: Subject, chains: Mapping[str, Any]) -> float:
+    """Return the network's own metric."""
+    return round(float(zoo.score(network, subject.runner(chains), batch=25)), 2)
+
+
+def print_table(network: str, found: Mapping[str, Any]) -> None:
+    """Print one network's table, and how well lost accuracy is predicted."""
+    print(f"\n{network}: {found['original']:.2f} {found['metric']}")
+    print("| row | " + " | ".join(f"{keep:.1f}" for keep in KEEPS) + " |")
+    print("|---" * (1 + len(KEEPS)) + "|")
+    for row in ROWS:
+        if row in found:
+            cells = ["-" if cell is None else f"{cell['score']:.2f}" for cell in found[row]["cells"]]
+            print(f"| {row} | " + " | ".join(cells) + " |")
+    for row in ("torchscript", "onnx"):
+        cells = [cell for cell in found.get(row, {"cells": ()})["cells"] if cell is not None]
+        if len(cells) > 2:
+            lost = [found["original"] - cell["score"] for cell in cells]
+            for told in ("predicted_error", "relative_error"):
+                told_of = [cell[told] for cell in cells if told in cell]
+                if len(told_of) == len(lost):
+                    print(f"{row}: rank correlation of {told} and lost score {spearmanr(told_of, lost).statistic:.2f}")
+    print(flush=True)
+
+
+def write(folder: Path, figures: Mapping[str, Any]) -> None:
+    """Write the figures as JSON and as a plot."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    (folder / "accuracy.json").write_text(json.dumps({"keeps": KEEPS, "networks": figures}, indent=1) + "\n")
+    plt.rcParams["svg.hashsalt"] = "convpress"
+    figure, axes = plt.subplots(1, len(figures), figsize=(4 * len(figures), 3.6), squeeze=False)
+    for axis, (network, found) in zip(axes[0], figures.items(), strict=True):
+        axis.axhline(found["original"], color="0.6", linewidth=0.8)
+        for row in ROWS:
+            cells = [
+                (keep, cell["score"])
+                for keep, cell in zip(KEEPS, found.get(row, {"cells": ()})["cells"], strict=False)
+                if cell
+            ]
+            if cells:
+                axis.plot(*zip(*cells, strict=True), marker="o", markersize=3, label=row)
+        axis.set(title=network, xlabel="FLOPs kept", ylabel=found["metric"])
+        axis.invert_xaxis()
+    axes[0][0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(folder / "accuracy.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("zoo_measure", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _limit(zoo: ModuleType, images: int) -> None:
+    """Score on fewer images: evenly spread ones, as the test images come class by class."""
+    load = zoo.inputs
+
+    def inputs(network: str, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
+        x, y = load(network, part)
+        if part != "test":
+            return x, y
+        picked = np.linspace(0, len(x) - 1, min(images, len(x))).astype(int)
+        return x[picked], y[picked]
+
+    zoo.inputs = inputs
+
+
+if __name__ == "__main__":
+    main()

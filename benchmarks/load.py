@@ -1,0 +1,247 @@
+"""The API under load: its rate beside that of a bare endpoint, many clients at once, a long queue, time to `running`.
+
+    python benchmarks/load.py [--queue 10000] [--output figures.json]
+
+One API process and one worker, on SQLite and a folder of messages and, with --servers, on a PostgreSQL and a Redis of
+their own. Children only sleep, so that what is measured is the service. The bare endpoint is a FastAPI application that
+answers with a constant of the same length, served in the same way, called by the same clients in the same run.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import psutil
+from chaos import MODEL, Fleet, Process, answers, free_port, wait_until
+from sqlalchemy import create_engine, func, insert, select
+from sqlalchemy.orm import Session
+
+from app.models import Job
+
+BARE = """
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import Response
+
+app = FastAPI()
+
+@app.get("/jobs/{{job_id}}")
+def get(job_id: str):
+    return Response(b"x" * {length}, media_type="application/json")
+
+uvicorn.run(app, port={port}, log_config=None)
+"""
+CONNECTIONS = 32
+SECONDS = 5.0
+
+
+async def rate(url: str, seconds: float) -> float:
+    """Return how many times a second an address answers with 200 to clients that keep their connections."""
+    target = httpx.URL(url)
+    request = f"GET {target.raw_path.decode()} HTTP/1.1\r\nHost: {target.netloc.decode()}\r\n\r\n".encode()
+    until = time.perf_counter() + seconds
+    counts = await asyncio.gather(
+        *(_client(str(target.host), target.port or 80, request, until) for _ in range(CONNECTIONS))
+    )
+    return sum(counts) / seconds
+
+
+async def _client(host: str, port: int, request: bytes, until: float) -> int:
+    reader, writer = await asyncio.open_connection(host, port)
+    answered = 0
+    while time.perf_counter() < until:
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(head.decode())
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+        await reader.readexactly(length)
+        answered += 1
+    writer.close()
+    return answered
+
+
+@contextmanager
+def bare(folder: Path, length: int) -> Iterator[str]:
+    """Serve the endpoint that does nothing."""
+    port = free_port()
+    process = Process([sys.executable, "-c", BARE.format(port=port, length=length)], folder / "bare.log")
+    try:
+        wait_until(lambda: _up(f"http://127.0.0.1:{port}/jobs/1"), "the bare endpoint")
+        yield f"http://127.0.0.1:{port}/jobs/1"
+    finally:
+        process.kill()
+
+
+def _up(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+def measure_rate(fleet: Fleet) -> dict[str, Any]:
+    """Compare GET /jobs/{id} with the bare endpoint, in turns, so that both meet the same machine."""
+    job = post(fleet.base_url)
+    wait_until(lambda: httpx.get(f"{fleet.base_url}/jobs/{job['id']}").json()["finished_at"], "a job")
+    length = len(httpx.get(f"{fleet.base_url}/jobs/{job['id']}").content)
+    rates: dict[str, list[float]] = {"bare": [], "job": []}
+    with bare(fleet.folder, length) as url:
+        for _ in range(3):
+            rates["bare"].append(asyncio.run(rate(url, SECONDS)))
+            rates["job"].append(asyncio.run(rate(f"{fleet.base_url}/jobs/{job['id']}", SECONDS)))
+    plain, full = median(rates["bare"]), median(rates["job"])
+    return {"bare_per_s": round(plain), "get_job_per_s": round(full), "get_job_of_bare": round(full / plain, 3)}
+
+
+def post(base_url: str, model: bytes = MODEL, nap: int = 1) -> dict[str, Any]:
+    """Post a job whose child sleeps for some milliseconds."""
+    form = {"flops_budget": "0.5", "input_shape": f"nap={nap}"}
+    response = httpx.post(f"{base_url}/jobs", data=form, files={"model": ("net.onnx", model)}, timeout=120)
+    response.raise_for_status()
+    job: dict[str, Any] = response.json()
+    return job
+
+
+def measure_crowd(fleet: Fleet) -> dict[str, Any]:
+    """Let 200 clients poll while 20 upload 50 MB each; count errors and watch the API's memory."""
+    process = psutil.Process(fleet.api.popen.pid)
+    job = post(fleet.base_url)
+    ended = threading.Event()
+    polled, errors = [0] * 200, []
+
+    def poll(number: int) -> None:
+        with httpx.Client(base_url=fleet.base_url, timeout=120) as http:
+            while not ended.is_set():
+                try:
+                    polled[number] += http.get(f"/jobs/{job['id']}").raise_for_status().is_success
+                except httpx.HTTPError as error:
+                    errors.append(repr(error))
+                time.sleep(1)
+
+    def upload(number: int) -> None:
+        try:
+            post(fleet.base_url, large(number))
+        except httpx.HTTPError as error:
+            errors.append(repr(error))
+
+    before, peak = process.memory_info().rss, 0
+    with ThreadPoolExecutor(200) as pollers, ThreadPoolExecutor(20) as uploaders:
+        began = time.monotonic()
+        watching = [pollers.submit(poll, number) for number in range(200)]
+        sending = [uploaders.submit(upload, number) for number in range(20)]
+        while not all(call.done() for call in sending):
+            peak = max(peak, process.memory_info().rss)
+            time.sleep(0.1)
+        took = time.monotonic() - began
+        ended.set()
+        for call in watching:
+            call.result()
+    return {
+        "crowd_errors": len(errors),
+        "crowd_first_error": errors[0] if errors else None,
+        "crowd_s": round(took, 1),
+        "crowd_polls": sum(polled),
+        "api_mb_before": round(before / 1e6),
+        "api_mb_peak": round(peak / 1e6),
+    }
+
+
+def large(number: int) -> bytes:
+    """Return 50 MB that pass for an ONNX file: an IR version, a producer's name of that length, an empty graph."""
+    name = bytes([number]) * (50 * 1000**2)
+    return MODEL[:2] + b"\x12" + varint(len(name)) + name + MODEL[2:]
+
+
+def varint(value: int) -> bytes:
+    """Write a number as protobuf does."""
+    low, high = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + varint(high) if high else bytes([low])
+
+
+def measure_start(fleet: Fleet) -> dict[str, Any]:
+    """Return the time from the POST to `running`, by the job's own record, over twenty jobs one after another."""
+    waits = []
+    for _ in range(20):
+        job = post(fleet.base_url)
+        ended = httpx.get(f"{fleet.base_url}/jobs/{job['id']}", params={"wait": 30}, timeout=40).json()
+        created, started = (datetime.fromisoformat(ended[name]) for name in ("created_at", "started_at"))
+        waits.append((started - created).total_seconds())
+    return {"post_to_running_median_s": round(median(waits), 4), "post_to_running_max_s": round(max(waits), 4)}
+
+
+def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
+    """Drain a long queue; compare the first jobs' pace and the list's time with those near the end."""
+    seed = post(fleet.base_url)
+    wait_until(lambda: httpx.get(f"{fleet.base_url}/jobs/{seed['id']}").json()["finished_at"], "a job")
+    engine = create_engine(fleet.url)
+    with Session(engine) as session, session.begin():
+        at = session.scalar(select(func.max(Job.created_at)))
+        common = {
+            "model_sha256": seed["model"]["sha256"],
+            "filename": "n",
+            "flops_budget": "0.5",
+            "input_shape": "nap=1",
+        }
+        session.execute(insert(Job), [{"created_at": at, "labels": {}, **common} for _ in range(jobs)])
+    lists, left, began, pace = [], [jobs], time.monotonic(), [(0.0, jobs)]
+    while left[-1]:
+        time.sleep(1)
+        asked = time.perf_counter()
+        httpx.get(f"{fleet.base_url}/jobs", params={"state": "queued"}, timeout=30).raise_for_status()
+        lists.append(time.perf_counter() - asked)
+        with Session(engine) as session:
+            left.append(session.scalar(select(func.count()).where(Job.state.in_(("queued", "running")))) or 0)
+        pace.append((time.monotonic() - began, left[-1]))
+    engine.dispose()
+    tenth = jobs // 10
+    first = next(at for at, waiting in pace if waiting <= jobs - tenth)
+    last = pace[-1][0] - next(at for at, waiting in pace if waiting <= tenth)
+    part = max(1, len(lists) // 10)
+    return {
+        "queue_jobs": jobs,
+        "queue_s": round(pace[-1][0]),
+        "first_tenth_per_s": round(tenth / first, 1),
+        "last_tenth_per_s": round(tenth / last, 1),
+        "list_ms_first": round(1000 * median(lists[:part]), 1),
+        "list_ms_last": round(1000 * median(lists[-part:]), 1),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder")
+    parser.add_argument("--queue", type=int, default=10_000, help="jobs in the long queue; 0 leaves it out")
+    parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
+        fleet = Fleet(Path(folder), servers=given.servers, disk=False)
+        try:
+            wait_until(lambda: answers(fleet.base_url), "the API")
+            figures = measure_start(fleet) | measure_rate(fleet) | measure_crowd(fleet)
+            if given.queue:
+                figures |= measure_queue(fleet, given.queue)
+        finally:
+            fleet.end()
+    for name, value in figures.items():
+        print(f"{name:26} {value}")
+    if given.output:
+        given.output.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
