@@ -1,6 +1,5 @@
 """The first wall: refuse a model by its container, before any library opens it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from contract import onnx_gate, torchscript_gate
@@ -9,10 +8,8 @@ from contract.limits import Limits
 from contract.refusal import Code, Refusal
 
 
-def check(path: Path, wanted: Format, limits: Limits, bundle: Mapping[str, int] | None = None) -> None:
+def check(path: Path, wanted: Format, limits: Limits) -> None:
     """Check that the file at `path` is a model of the format `wanted`, and made of nothing but what a network needs.
-
-    `bundle` has the sizes of the files that came with it, by name: the only ones that it may refer to.
 
     Raises:
         Refusal: what `identify` raises, and `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`.
@@ -23,6 +20,6 @@ def check(path: Path, wanted: Format, limits: Limits, bundle: Mapping[str, int] 
             Code.MODEL_UNRECOGNISED, f"the file is {found}, not {wanted}", field=FIELD, expected=EXPECTED, got=found
         )
     if found == "onnx":
-        onnx_gate.check(path, limits, bundle or {})
+        onnx_gate.check(path, limits)
     else:
         torchscript_gate.check(path, limits)

@@ -8,12 +8,16 @@ Source: onnx.proto (IR version 13), ONNX's IR.md and ExternalData.md.
 """
 
 import mmap
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
+from typing import NoReturn
 
-from contract import protobuf
+from contract import bundle, protobuf
 from contract.archive import invalid, over_limit, unsafe
+from contract.bundle import Bundle
 from contract.limits import Limits
 from contract.protobuf import DELIMITED, FIXED32, FIXED64, VARINT, Field
 from contract.refusal import Code, Refusal
@@ -40,21 +44,44 @@ Id = tuple[bytes, bytes, bytes]
 """What names a local function: domain, name, overload."""
 
 
-def check(path: Path, limits: Limits, bundle: Mapping[str, int]) -> None:
-    """Check the ONNX file at `path`; `bundle` has the sizes of the files that came with it, by name.
+def check(path: Path, limits: Limits) -> None:
+    """Check the ONNX file, or the bundle of one, at `path`.
 
     Raises:
-        Refusal: `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`, with what was found where.
+        Refusal: what `bundle.read` raises, and `model_invalid`, `model_unsafe`, `model_unsupported` or
+            `model_over_limit`, with what was found where.
     """
+    archive = bundle.read(path)
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
+        memoryview(content) as whole,
+        _model_in(archive, path, whole, limits) as view,
     ):
         try:
-            _Walk(view, limits, bundle).model()
+            _Walk(view, limits, archive).model()
         except protobuf.MalformedMessage as error:
             raise invalid(str(error)) from error
+
+
+def _model_in(archive: Bundle | None, path: Path, whole: memoryview, limits: Limits) -> memoryview:
+    """Return the bytes of the model: the whole file, or a member of the bundle, inflated if need be."""
+    if archive is None:
+        return whole[:]
+    if archive.model.start is not None:
+        return whole[slice(*archive.model.extent)]
+    if archive.model.size > limits.inflated_bytes:
+        raise over_limit(
+            f"the model in the bundle would grow to {archive.model.size} bytes",
+            f"at most {limits.inflated_bytes} bytes",
+        )
+    try:
+        with zipfile.ZipFile(path) as packed:
+            [info] = [info for info in packed.infolist() if info.filename.endswith(bundle.SUFFIX)]
+            with packed.open(info) as file:
+                return memoryview(file.read(archive.model.size))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise invalid(f"the model in the bundle cannot be inflated: {error}") from error
 
 
 class _Body:
@@ -68,8 +95,8 @@ class _Body:
 class _Walk:
     """One pass over a model, with what was counted so far."""
 
-    def __init__(self, view: memoryview, limits: Limits, bundle: Mapping[str, int]) -> None:
-        self._view, self._limits, self._bundle = view, limits, bundle
+    def __init__(self, view: memoryview, limits: Limits, archive: Bundle | None) -> None:
+        self._view, self._limits, self._archive = view, limits, archive
         self._nodes = self._tensors = self._walked = 0
 
     def model(self) -> None:
@@ -249,26 +276,28 @@ class _Walk:
                 )
             said[key] = pair.get(2, b"")
         location = said.get(b"location", b"").decode(errors="replace")
-        if not location or len(location) > _LONGEST_NAME or set(location) & set("/\\\0:") or location in (".", ".."):
-            raise unsafe(
-                f"{shown} lies in the file {location[:100]!r}", "a plain name of a file that was uploaded with it"
-            )
-        if location not in self._bundle:
-            raise Refusal(
-                Code.MODEL_UNSUPPORTED,
-                f"{shown} lies in another file, {location[:100]!r}, which was not uploaded; save the model as one file "
-                "(onnx.save with save_as_external_data=False)",
-                field="model",
-                expected="one ONNX file that holds its weights",
-                got="a model with external data",
-            )
+        member = self._archive.find(location) if self._archive else None
+        if member is None:
+            self._elsewhere(shown, location)
         try:
             offset, length = (int(said.get(key, b"0") or b"0") for key in (b"offset", b"length"))
         except ValueError as error:
             raise invalid(f"{shown} lies at no number of bytes in {location}") from error
         length = length if b"length" in said else needed
-        if offset < 0 or length != needed or offset + length > self._bundle[location]:
+        if offset < 0 or length != needed or offset + length > member.size:
             raise invalid(f"{shown} needs {needed} bytes, and is said to lie at {offset} with {length} in {location}")
+
+    def _elsewhere(self, shown: str, location: str) -> NoReturn:
+        if not location or len(location) > _LONGEST_NAME or set(location) & set("/\\\0:") or location in (".", ".."):
+            raise unsafe(f"{shown} lies in the file {location[:100]!r}", "a file that was uploaded with it")
+        raise Refusal(
+            Code.MODEL_UNSUPPORTED,
+            f"{shown} lies in another file, {location[:100]!r}, which was not uploaded; send a zip or tar archive of "
+            "the model and its files, or save it as one file (onnx.save with save_as_external_data=False)",
+            field="model",
+            expected=bundle.EXPECTED,
+            got=f"a reference to {location[:80]!r}",
+        )
 
     def _value(self, message: Field, where: str) -> bytes:
         """Check the declared type of an input, output or value, and return its name."""

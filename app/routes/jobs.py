@@ -6,7 +6,7 @@ from typing import Annotated
 
 import anyio
 from fastapi import APIRouter, Header, Path, Query, Request
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
@@ -37,6 +37,17 @@ IdempotencyKey = Annotated[
     ),
 ]
 _KEY = re.compile(r"[!-~]{1,255}")
+
+
+def _no_number(given: object) -> object:
+    """Leave seconds since 1970 to nobody's guess: a time is written as one."""
+    if isinstance(given, str) and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", given.strip(), re.IGNORECASE):
+        raise ValueError("a number is no time; write it as 2026-05-04T03:02:01Z")
+    return given
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+
 JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})]
 
 
@@ -111,8 +122,8 @@ def list_jobs(
     state: Annotated[list[State] | None, Query(description="In one of these states")] = None,
     model_sha256: Annotated[str | None, Query(description="Of this model", pattern="^[0-9a-f]{64}$")] = None,
     label: Annotated[list[str] | None, Query(description="With all of these labels, each as name=value")] = None,
-    created_from: Annotated[AwareDatetime | None, Query(description="Created at this time or later")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Created before this time")] = None,
+    created_from: Annotated[Time | None, Query(description="Created at this time or later")] = None,
+    created_before: Annotated[Time | None, Query(description="Created before this time")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="How many at most")] = 50,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, with the same filters")] = None,
 ) -> schemas.JobPage:

@@ -130,3 +130,30 @@ def test_compressed_members_may_grow_so_far_and_no_further(tmp_path):
         with pytest.raises(Refusal) as refusal:
             gate.check(path, "torchscript", tight)
         assert refusal.value.code == "model_over_limit"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    ("location", "size", "code"),
+    [
+        ("weights.bin", 36 * 4, None),
+        ("./weights.bin", 36 * 4, None),
+        ("weights.bin", 36 * 4 - 1, "model_invalid"),
+        ("other.bin", 36 * 4, "model_unsupported"),
+        ("../../etc/passwd", 36 * 4, "model_unsafe"),
+    ],
+)
+def test_a_bundle_may_refer_to_its_own_files_alone(tmp_path, method, location, size, code):
+    weight = onnx.TensorProto(name="w", dims=[4, 1, 3, 3], data_type=1, data_location=1)
+    weight.external_data.add(key="location", value=location)
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [weight]))
+    path = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("net/model.onnx", model.SerializeToString())
+        archive.writestr("net/weights.bin", bytes(range(size)))
+    if code is None:
+        gate.check(path, "onnx", Limits())
+        return
+    with pytest.raises(Refusal) as refusal:
+        gate.check(path, "onnx", Limits())
+    assert refusal.value.code == code
