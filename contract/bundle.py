@@ -5,10 +5,14 @@ folder, and mean members of the archive and nothing else: no name in a bundle is
 """
 
 import posixpath
+import shutil
 import struct
 import tarfile
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,11 +33,15 @@ _MOST_INFLATION = 200
 
 @dataclass(frozen=True)
 class Member:
-    """A file in the archive, and where its bytes lie; `start` is None where they are compressed."""
+    """A file in the archive, and where its bytes lie; `start` is None where they are compressed.
+
+    `entry` is what the archive calls it, `name` the same as a plain path.
+    """
 
     name: str
     size: int
     start: int | None
+    entry: str
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -56,9 +64,39 @@ class Bundle:
         """Whether all files lie in the archive as they are, so that they can be read there."""
         return all(member.start is not None for member in self.members.values())
 
+    @property
+    def beside(self) -> dict[str, int]:
+        """The sizes of the files in the model's own folder, by the names that it has for them."""
+        folder = posixpath.dirname(self.model.name)
+        return {
+            posixpath.basename(name): member.size
+            for name, member in self.members.items()
+            if posixpath.dirname(name) == folder
+        }
+
     def find(self, location: str) -> Member | None:
         """Return the file that the model calls `location`, if the bundle has it."""
         return self.members.get(posixpath.normpath(posixpath.join(posixpath.dirname(self.model.name), location)))
+
+
+@contextmanager
+def model_of(path: Path, archive: Bundle) -> Iterator[tuple[Path, int, int]]:
+    """Give a file, and from where to where in it the bundle's model lies: the bundle itself, or a copy if compressed.
+
+    Raises:
+        Refusal: `model_invalid` where it is not what the archive's directory says.
+    """
+    if archive.model.start is not None:
+        yield path, *archive.model.extent
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        try:
+            with zipfile.ZipFile(path) as packed, packed.open(archive.model.entry) as source:
+                shutil.copyfileobj(source, copy)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise _invalid(f"the bundle is damaged: {error}") from error
+        copy.flush()
+        yield Path(copy.name), 0, archive.model.size
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -130,7 +168,7 @@ def _zipped(path: Path) -> Iterator[Member]:
                     f"{info.filename[:80]!r} in the bundle would grow to more than {_MOST_INFLATION} times its size: "
                     "store it uncompressed"
                 )
-            yield Member(_plain(info.filename), info.file_size, start)
+            yield Member(_plain(info.filename), info.file_size, start, info.filename)
 
 
 def _tarred(path: Path) -> Iterator[Member]:
@@ -142,7 +180,7 @@ def _tarred(path: Path) -> Iterator[Member]:
                 raise _invalid(f"{info.name[:80]!r} in the bundle is no plain file")
             if info.offset_data + info.size > path.stat().st_size:
                 raise tarfile.ReadError(f"{info.name[:80]!r} ends beyond the archive")
-            yield Member(_plain(info.name), info.size, info.offset_data)
+            yield Member(_plain(info.name), info.size, info.offset_data, info.name)
 
 
 def _plain(name: str) -> str:

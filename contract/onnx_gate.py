@@ -40,8 +40,12 @@ Id = tuple[bytes, bytes, bytes]
 """What names a local function: domain, name, overload."""
 
 
-def check(path: Path, limits: Limits, bundle: Mapping[str, int]) -> None:
-    """Check the ONNX file at `path`; `bundle` has the sizes of the files that came with it, by name.
+def check(
+    path: Path, limits: Limits, bundle: Mapping[str, int] | None = None, start: int = 0, end: int | None = None
+) -> None:
+    """Check the ONNX model at `path`, or from byte `start` to byte `end` of it.
+
+    `bundle` has the sizes of the files that came with it, by name: the only ones that it may refer to.
 
     Raises:
         Refusal: `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`, with what was found where.
@@ -49,10 +53,10 @@ def check(path: Path, limits: Limits, bundle: Mapping[str, int]) -> None:
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
+        memoryview(content)[start:end] as view,
     ):
         try:
-            _Walk(view, limits, bundle).model()
+            _Walk(view, limits, bundle or {}).model()
         except protobuf.MalformedMessage as error:
             raise invalid(str(error)) from error
 
@@ -256,10 +260,10 @@ class _Walk:
         if location not in self._bundle:
             raise Refusal(
                 Code.MODEL_UNSUPPORTED,
-                f"{shown} lies in another file, {location[:100]!r}, which was not uploaded; save the model as one file "
-                "(onnx.save with save_as_external_data=False)",
+                f"{shown} lies in another file, {location[:100]!r}, which was not uploaded; send both as one zip or "
+                "tar archive, or save the model as one file (onnx.save with save_as_external_data=False)",
                 field="model",
-                expected="one ONNX file that holds its weights",
+                expected="an ONNX file that holds its weights, or a bundle of it and the files that do",
                 got="a model with external data",
             )
         try:

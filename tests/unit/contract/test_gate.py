@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import onnx
+import onnx.parser
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -130,3 +131,32 @@ def test_compressed_members_may_grow_so_far_and_no_further(tmp_path):
         with pytest.raises(Refusal) as refusal:
             gate.check(path, "torchscript", tight)
         assert refusal.value.code == "model_over_limit"
+
+
+def bundled(path, location="w", compression=zipfile.ZIP_STORED, size=16):
+    """A bundle of a model that adds four numbers from the file `location`, and a file `w`."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[4] x) => (float[4] y) { y = Add(x, w) }'
+    )
+    tensor = proto.graph.initializer.add(name="w", data_type=1, dims=[4], data_location=1)
+    tensor.external_data.add(key="location", value=location)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("net/m.onnx", proto.SerializeToString())
+        archive.writestr("net/w", bytes(size))
+        archive.writestr("other", bytes(16))
+    return path
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_bundle_may_refer_to_its_own_files_alone(tmp_path, compression):
+    gate.check(bundled(tmp_path / "b", compression=compression), "onnx", Limits())
+    for location, size in (("other", 16), ("../other", 16), ("/etc/passwd", 16), ("w", 15)):
+        with pytest.raises(Refusal):
+            gate.check(bundled(tmp_path / "b", location, compression, size), "onnx", Limits())
+
+
+def test_the_model_in_a_bundle_is_checked_as_any(tmp_path):
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with pytest.raises(Refusal) as refused:
+            gate.check(bundled(tmp_path / "b", compression=compression), "onnx", Limits(nodes=0))
+        assert refused.value.code == "model_over_limit"
