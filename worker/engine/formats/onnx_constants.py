@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats import onnx_file
-from worker.engine.formats.onnx_graph import integer, integers, operator, tensor_of
+from worker.engine.formats.onnx_graph import FLOATS, integer, integers, operator, tensor_of
 
 _UNARY = ("Identity", "Cast", "Transpose", "Flatten")
 _BY_LIST = ("Reshape", "Squeeze", "Unsqueeze")
@@ -66,6 +66,8 @@ class Constant:
     @property
     def shape(self) -> tuple[int, ...]:
         """Its shape, for which no element is read."""
+        if not self.steps:
+            return tuple(self.tensor.dims)
         if any(node.op_type == _FILL for node, _ in self.steps):
             return _applied(numpy_helper.to_array(self.tensor), self.steps).shape
         return _applied(np.empty(tuple(self.tensor.dims), np.int8), self.steps, cast=False).shape
@@ -87,7 +89,10 @@ def constants(graph: GraphProto) -> dict[str, Constant]:
     """
     found = {tensor.name: Constant(tensor) for tensor in graph.initializer}
     for node in graph.node:
-        made = _made(node, found)
+        try:
+            made = _made(node, found)
+        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
+            continue  # what contradicts itself is told by who runs it
         if made is not None:
             found[node.output[0]] = made
     return found
@@ -113,13 +118,10 @@ def _made(node: NodeProto, found: dict[str, Constant]) -> Constant | None:
     elif kind == _FILL:
         if _integers(source) is None:
             return None
-    elif kind not in (*_UNARY, _QUANTISED):
+    elif kind not in (*_UNARY, _QUANTISED) or (kind == "Cast" and integer(node, "to", 0) not in FLOATS):
         return None
     made = Constant(source.tensor, (*source.steps, (node, listed)))
-    try:
-        return made if np.prod(made.shape) > 0 else None
-    except (ValueError, MemoryError):
-        return None  # what contradicts itself is told by who runs it
+    return made if np.prod(made.shape) > 0 else None
 
 
 def _integers(constant: Constant) -> tuple[int, ...] | None:

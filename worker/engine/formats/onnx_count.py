@@ -264,7 +264,8 @@ def _why_not_stored(use: _Use) -> str | None:
     if weight.is_quantised:
         return QUANTISED
     if weight.data_type not in FLOATS:
-        return f"its weight is of type {TensorProto.DataType.Name(weight.data_type).lower()}"
+        names = {number: name.lower() for name, number in TensorProto.DataType.items()}
+        return f"its weight is of type {names.get(weight.data_type, weight.data_type)}"
     return None
 
 
