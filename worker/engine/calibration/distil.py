@@ -73,7 +73,12 @@ def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
     if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or not outputs[0].is_floating_point():
         return None
     scores = outputs[0]
-    if len(scores) != count or scores.numel() < 2 * count or scores.squeeze().dim() > 2 - (count == 1):
+    if (
+        scores.dim() == 0
+        or len(scores) != count
+        or scores.numel() < 2 * count
+        or scores.squeeze().dim() > 2 - (count == 1)
+    ):
         return None
     flat = scores.reshape(count, -1)
     with torch.no_grad():
@@ -91,5 +96,6 @@ def _mismatch(x: Tensor, norm: Norm) -> Tensor:
 
 
 def _variation(x: Tensor) -> Tensor:
-    """Return the mean absolute difference of neighbours, summed over the spatial axes."""
-    return torch.stack([x.diff(dim=axis).abs().mean() for axis in range(2, x.dim())]).sum()
+    """Return the mean absolute difference of neighbours, summed over the spatial axes along which there are any."""
+    axes = [axis for axis in range(2, x.dim()) if x.shape[axis] > 1]
+    return sum((x.diff(dim=axis).abs().mean() for axis in axes), start=x.new_zeros(()))
