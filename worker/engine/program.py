@@ -11,12 +11,18 @@ from typing import Any
 
 from torch import Tensor
 
+_MOST_SAID = 300
+
 Values = Mapping[str, Any]
 """What steps take and give, by name: tensors mostly, sizes and lists of either in between."""
 
 
 class NoProgramError(Exception):
     """The model cannot be taken apart; the message says, in words for the report, what stands in the way."""
+
+
+class StepError(Exception):
+    """A step does not run on what it is given; the message says which, and what its operator says of it."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,31 @@ class Program:
     steps: tuple[Step, ...]
 
 
+def compute(step: Step, taken: Sequence[Any]) -> Sequence[Any]:
+    """Return what a step gives.
+
+    Raises:
+        StepError: whatever its operator raises: models are anyone's, and so is what becomes of inputs nobody gave.
+    """
+    try:
+        return step.run(*taken)
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise StepError(f"{step.op} says: {said[:_MOST_SAID]}") from error
+
+
 def run(program: Program, inputs: Mapping[str, Tensor]) -> tuple[Any, ...]:
-    """Run a program as it is, dropping each value after its last use; return its outputs in order."""
+    """Run a program as it is, dropping each value after its last use; return its outputs in order.
+
+    Raises:
+        StepError: it does not run on these inputs.
+    """
     last = last_uses(program)
     values: dict[str, Any] = {**program.constants, **inputs}
     for position, step in enumerate(program.steps):
-        values.update(zip(step.gives, step.run(*(values[name] for name in step.takes)), strict=True))
+        values.update(zip(step.gives, compute(step, [values[name] for name in step.takes]), strict=True))
         for name in last[position]:
             del values[name]
     return tuple(values[name] for name in program.outputs)

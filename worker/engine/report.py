@@ -122,4 +122,5 @@ def describe_calibration(calibration: "Calibration | str", refinement: "Refineme
     if refinement is None:
         return dict(calibration.account)
     errors = {"closed_form": refinement.error_before, "refitted": refinement.error_after}
-    return {**calibration.account, "refitted": refinement.refitted, "held_out_error": errors}
+    failed = {} if refinement.reason is None else {"not_refitted": refinement.reason}
+    return {**calibration.account, "refitted": refinement.refitted, "held_out_error": errors, **failed}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contract.calibration import InputValues
-from worker.engine.calibration.distil import class_scores, distil, statistics_mismatch
+from worker.engine.calibration.distil import DistillingError, class_scores, distil, statistics_mismatch
 from worker.engine.calibration.execute import execute
 from worker.engine.calibration.inputs import Arrays, Generator
 from worker.engine.calibration.observe import Observation, observe
@@ -23,7 +23,7 @@ from worker.engine.calibration.synthetic import dead_leaves, mosaics
 from worker.engine.calibration.walk import Batch
 from worker.engine.convolution import Convolution
 from worker.engine.formats import Model, TensorSpec
-from worker.engine.program import NoProgramError, Program
+from worker.engine.program import NoProgramError, Program, StepError
 
 MOST_WORK = 2_000_000_000_000
 """Multiply-accumulates that distilling may take, and tuning again as many; one to two minutes on one thread."""
@@ -36,6 +36,7 @@ _MOST_BYTES = 768 << 20
 _DISTIL_STEPS, _FEWEST_DISTIL_STEPS, _FEWEST_DISTILLED = 60, 20, 32
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _PROBES = 16
+_SAME = 1e-6
 _CONVERGED = 0.05
 
 
@@ -75,8 +76,10 @@ class Calibration:
 
 
 def _piece(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> NDArray[np.generic]:
+    """Return one run's part of an input; images smaller than the shape, repeated side by side until they fill it."""
     whole = tensor if tensor.shape == shape else tensor[at * shape[0] : (at + 1) * shape[0]]
-    return np.ascontiguousarray(whole.numpy(), np.dtype(spec.dtype))
+    repeats = [wanted // size if size else 1 for wanted, size in zip(shape, whole.shape, strict=True)]
+    return np.tile(whole.numpy(), repeats).astype(spec.dtype) if shape else np.asarray(whole.numpy(), spec.dtype)
 
 
 def calibrate(
@@ -97,16 +100,46 @@ def calibrate(
     """
     try:
         found = subject(model.program(), model.inputs, shapes)
+        if not found.images:
+            raise WeakCalibrationError("no input of the model is a batch of images or signals")
+        return _calibrate(found, convolutions, _sample_macs(found, macs, shapes), told, samples)
     except NoProgramError as error:
         raise WeakCalibrationError(f"the model cannot be taken apart: {error}") from error
-    except RuntimeError as error:
+    except StepError as error:
         raise WeakCalibrationError(f"the model does not run on synthetic inputs: {error}") from error
-    if not found.images:
-        raise WeakCalibrationError("the model takes no images or signals, only indices or flags")
-    sample_macs = _sample_macs(found, macs, shapes)
+
+
+def _calibrate(
+    found: Subject,
+    convolutions: Mapping[str, Convolution],
+    sample_macs: int,
+    told: InputValues | None,
+    samples: Arrays | None,
+) -> Calibration:
     ranges, source = _ranges(found, told)
     account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source}
     steps = _distilling_steps(found, sample_macs)
+    try:
+        return _learned(found, convolutions, sample_macs, ranges, samples, steps, account)
+    except DistillingError as error:
+        account["not_distilled"] = str(error)
+        return _learned(found, convolutions, sample_macs, ranges, samples, 0, account)
+
+
+def _learned(
+    found: Subject,
+    convolutions: Mapping[str, Convolution],
+    sample_macs: int,
+    ranges: Sequence[Range],
+    samples: Arrays | None,
+    steps: int,
+    account: dict[str, Any],
+) -> Calibration:
+    """Make inputs in these ranges, distilled by so many steps, and measure the moments on them.
+
+    Raises:
+        DistillingError: the inputs cannot be distilled.
+    """
     held_out, fresh = (
         _bent(found, _leaves(found, mosaics, ranges, _JUDGING_IMAGES, seed), min(steps, _JUDGING_STEPS), seed)
         for seed in (1, 2)
@@ -124,6 +157,9 @@ def calibrate(
         twin = _has_norms(found.program)
         batches, observation = _until_converged(found, ranges, convolutions, twin)
         account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": twin}
+    unmeasured = [site for site in convolutions if site not in observation.moments]
+    if unmeasured:
+        account["unmeasured_sites"] = unmeasured
     return Calibration(
         found.program, tuple(batches), tuple(held_out), tuple(fresh), observation, sample_macs, found.batch, account
     )
@@ -154,16 +190,20 @@ def _ranges(found: Subject, told: InputValues | None) -> tuple[tuple[Range, ...]
     """Return the ranges of values to make inputs in, and in words how they were found.
 
     Raises:
-        WeakCalibrationError: in no range does the model give finite numbers.
+        WeakCalibrationError: in no range does the model give finite numbers that differ between inputs.
     """
-    if told is not None:
-        return (told_range(told, found.images[0].channels),), "told"
-    known = known_ranges(found.images[0].channels)
-    if all(images.is_whole for images in found.images):
-        return known[:1], "the inputs are whole numbers"
-    finite = [values for values in known if _is_finite(found, values)]
+    channels = found.images[0].channels
+    are_whole = all(images.is_whole for images in found.images)
+    known = known_ranges(channels)[: 1 if are_whole else None] if told is None else (told_range(told, channels),)
+    reasons = {values: _why_useless(found, values) for values in known}
+    finite = tuple(values for values, reason in reasons.items() if reason is None)
     if not finite:
-        raise WeakCalibrationError("the model gives NaN or infinity on synthetic inputs of every usual range")
+        said = " or ".join(dict.fromkeys(reason for reason in reasons.values() if reason))
+        raise WeakCalibrationError(f"on synthetic inputs the model gives {said}")
+    if told is not None:
+        return finite, "told"
+    if are_whole:
+        return finite, "the inputs are whole numbers"
     if _has_norms(found.program):
         best = min(finite, key=lambda values: _statistics_mismatch(found, values))
         return (best,), "the statistics of the model's normalisation"
@@ -171,13 +211,19 @@ def _ranges(found: Subject, told: InputValues | None) -> tuple[tuple[Range, ...]
     told_apart = {values: table for values, table in tables.items() if table is not None}
     if told_apart:
         return by_scores(told_apart), "how well the model tells synthetic images apart"
-    return tuple(finite[:2]), "nothing tells: several usual ranges are covered"
+    return finite[:2], "nothing tells: several usual ranges are covered"
 
 
 @torch.no_grad()
-def _is_finite(found: Subject, values: Range) -> bool:
-    outputs = execute(found.program, _probe(found, values)[0], {})
-    return all(bool(output.isfinite().all()) for output in outputs if isinstance(output, Tensor))
+def _why_useless(found: Subject, values: Range) -> str | None:
+    """Say what the model gives in a range that teaches nothing of it; None where it gives something else."""
+    runs = [execute(found.program, batch, {}) for batch in found.synthetic(dead_leaves, values, 2 * found.batch, 3)]
+    first, second = ([y for y in outputs if isinstance(y, Tensor) and y.is_floating_point()] for outputs in runs)
+    if not all(bool(y.isfinite().all()) for y in (*first, *second)):
+        return "NaN or infinity"
+    if first and all(a.shape == b.shape and torch.allclose(a, b, _SAME, 0) for a, b in zip(first, second, strict=True)):
+        return "the same outputs whatever the inputs"
+    return None
 
 
 @torch.no_grad()
@@ -236,8 +282,8 @@ def _until_converged(
 def _change(before: Observation, now: Observation) -> float:
     """Return the largest relative change of any site's covariance."""
     changes = [0.0]
-    for site, moments in now.moments.items():
-        old, new = before.moments[site].covariance, moments.covariance
+    for site in before.moments.keys() & now.moments.keys():
+        old, new = before.moments[site].covariance, now.moments[site].covariance
         assert old is not None  # observed moments have covariances
         assert new is not None
         size = float((new**2).sum()) ** 0.5

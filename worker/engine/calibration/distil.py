@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worker.engine.calibration.execute import execute
 from worker.engine.calibration.walk import Batch
-from worker.engine.program import Norm, Program, Step
+from worker.engine.program import Norm, Program, Step, StepError
 
 _RATE = 0.03
 """Adam's step, in standard deviations of the images."""
@@ -24,10 +24,18 @@ _CLASS_WEIGHT, _SMOOTHNESS_WEIGHT = 0.3, 0.1
 _LEAST_DEVIATION = 1e-4
 
 
+class DistillingError(Exception):
+    """Images cannot be bent by this model's gradients; the message says why, in words for the report."""
+
+
 def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> Batch:
-    """Return the batch with the images called `name` after so many steps of Adam; labels are drawn at random."""
+    """Return the batch with the images called `name` after so many steps of Adam; labels are drawn at random.
+
+    Raises:
+        DistillingError: the model has no gradients, or none that lead to finite images.
+    """
     start = batch[name]
-    scale = start.std() + torch.finfo(start.dtype).tiny
+    scale = start.std(correction=0) + torch.finfo(start.dtype).tiny
     change = torch.zeros_like(start, requires_grad=True)
     optimiser = torch.optim.Adam([change], lr=_RATE)
     generator = torch.Generator().manual_seed(seed)
@@ -39,7 +47,10 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
             if step.norm is not None:
                 losses.append(_mismatch(taken[0], step.norm))
 
-        outputs = execute(program, {**batch, name: start + scale * change}, {}, watch)
+        try:
+            outputs = execute(program, {**batch, name: start + scale * change}, {}, watch)
+        except StepError as error:  # it has run on such images, but without gradients
+            raise DistillingError(f"the model has no gradients: {error}") from error
         scores = class_scores(outputs, len(start))
         if scores is not None:
             if labels is None:
@@ -47,9 +58,15 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
             losses.append(_CLASS_WEIGHT * F.nll_loss(scores, labels))
         losses.append(_SMOOTHNESS_WEIGHT * _variation(start / scale + change))
         optimiser.zero_grad()
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        try:
+            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        except RuntimeError as error:  # what torch raises where an operator has no derivative
+            raise DistillingError(f"the model has no gradients: {error}") from error
         optimiser.step()
-    return {**batch, name: (start + scale * change).detach()}
+    bent = (start + scale * change).detach()
+    if not bent.isfinite().all():
+        raise DistillingError("the model's gradients are not finite")
+    return {**batch, name: bent}
 
 
 def statistics_mismatch(program: Program, batch: Batch) -> Tensor:
@@ -73,7 +90,12 @@ def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
     if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or not outputs[0].is_floating_point():
         return None
     scores = outputs[0]
-    if len(scores) != count or scores.numel() < 2 * count or scores.squeeze().dim() > 2 - (count == 1):
+    if (
+        scores.dim() == 0
+        or len(scores) != count
+        or scores.numel() < 2 * count
+        or scores.squeeze().dim() > 2 - (count == 1)
+    ):
         return None
     flat = scores.reshape(count, -1)
     with torch.no_grad():
@@ -91,5 +113,6 @@ def _mismatch(x: Tensor, norm: Norm) -> Tensor:
 
 
 def _variation(x: Tensor) -> Tensor:
-    """Return the mean absolute difference of neighbours, summed over the spatial axes."""
-    return torch.stack([x.diff(dim=axis).abs().mean() for axis in range(2, x.dim())]).sum()
+    """Return the mean absolute difference of neighbours, summed over the spatial axes along which there are any."""
+    axes = [axis for axis in range(2, x.dim()) if x.shape[axis] > 1]
+    return sum((x.diff(dim=axis).abs().mean() for axis in axes), start=x.new_zeros(()))

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from worker.engine.calibration.walk import Batch
-from worker.engine.program import Program, Step, last_uses
+from worker.engine.program import Program, Step, compute, last_uses
 
 Replacements = Mapping[str, Callable[[Tensor], Tensor]]
 """What is computed in a site's place, by the site's name."""
@@ -16,7 +16,11 @@ Watch = Callable[[Step, Sequence[Any]], None]
 
 
 def execute(program: Program, batch: Batch, replacements: Replacements, watch: Watch | None = None) -> tuple[Any, ...]:
-    """Return a program's outputs with sites replaced."""
+    """Return a program's outputs with sites replaced.
+
+    Raises:
+        StepError: the program does not run on this batch.
+    """
     last = last_uses(program)
     values: dict[str, Any] = {**program.constants, **batch}
     for position, step in enumerate(program.steps):
@@ -24,7 +28,7 @@ def execute(program: Program, batch: Batch, replacements: Replacements, watch: W
         if watch is not None:
             watch(step, taken)
         replaced = replacements.get(step.site) if step.site is not None else None
-        given = step.run(*taken) if replaced is None else (replaced(taken[0]),)
+        given = compute(step, taken) if replaced is None else (replaced(taken[0]),)
         values.update(zip(step.gives, given, strict=True))
         for name in last[position]:
             del values[name]

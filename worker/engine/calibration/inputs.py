@@ -36,9 +36,9 @@ class ImageInput:
         return not np.issubdtype(self.dtype, np.floating)
 
     def shaped(self, images: NDArray[np.float32], values: Range) -> NDArray[np.generic]:
-        """Return images `(count, channels, *size)` of values 0 to 1 as the input takes them."""
+        """Return images `(count, channels, *size)` of values around 0 to 1 as the input takes them."""
         if self.is_whole:
-            scaled = np.rint(images * 255) - (128 if self.dtype == np.int8 else 0)
+            scaled = np.rint(np.clip(images, 0, 1) * 255) - (128 if self.dtype == np.int8 else 0)
         else:
             scaled = values.apply(images)
         return (np.moveaxis(scaled, 1, -1) if self.channels_last else scaled).astype(self.dtype)

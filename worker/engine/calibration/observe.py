@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from worker.engine.calibration.walk import Batch, Walk
 from worker.engine.convolution import Convolution
 from worker.engine.moments import Moments
 from worker.engine.patches import rows
-from worker.engine.program import Norm, Program, Step
+from worker.engine.program import Norm, Program, Step, compute
 
 _MOST_ROWS = 65536
 _ROW_WORK = 20_000_000_000
@@ -40,7 +41,13 @@ class Observation:
 def observe(
     program: Program, batches: Sequence[Batch], convolutions: Mapping[str, Convolution], *, as_twin: bool
 ) -> Observation:
-    """Measure the moments of the sites whose geometry is given, over all their calls."""
+    """Measure the moments of the sites whose geometry is given, over all their calls.
+
+    Sites whose inputs are not all finite are left out.
+
+    Raises:
+        StepError: the program does not run on these batches.
+    """
     walk = Walk(program, batches)
     sums: dict[str, _Sums] = {}
     statistics: dict[str, tuple[Tensor, Tensor]] = {}
@@ -54,9 +61,14 @@ def observe(
                 collected.add(rows(convolution, x, positions))
         if as_twin and step.norm is not None:
             statistics[step.gives[0]] = batch_statistics([arguments[0] for arguments in taken])
-        compute = normalised(step, statistics)
-        walk.give(step, [compute(*arguments) for arguments in taken])
-    return Observation({site: collected.moments() for site, collected in sums.items()}, statistics)
+        run = normalised(step, statistics)
+        walk.give(step, [run(*arguments) for arguments in taken])
+    found = {site: collected.moments() for site, collected in sums.items()}
+    return Observation({site: moments for site, moments in found.items() if _is_finite(moments)}, statistics)
+
+
+def _is_finite(moments: Moments) -> bool:
+    return moments.covariance is not None and bool(np.isfinite(moments.covariance).all())
 
 
 def sample(convolution: Convolution, inputs: Sequence[Tensor]) -> list[Tensor | None]:
@@ -68,7 +80,10 @@ def sample(convolution: Convolution, inputs: Sequence[Tensor]) -> list[Tensor | 
         return [None] * len(inputs)
     share = wanted / sum(totals)
     generator = torch.Generator().manual_seed(0)
-    return [torch.randint(total, (max(1, round(share * total)),), generator=generator) for total in totals]
+    return [
+        torch.randint(max(total, 1), (min(total, max(1, round(share * total))),), generator=generator)
+        for total in totals
+    ]
 
 
 def count_rows(convolution: Convolution, x: Tensor) -> int:
@@ -92,7 +107,7 @@ def batch_statistics(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def normalised(step: Step, statistics: Statistics) -> Callable[..., Sequence[Tensor]]:
     """Return how a step is computed: as the model says, or normalising by other statistics where it has such."""
     if step.norm is None or step.gives[0] not in statistics:
-        return step.run
+        return lambda *taken: compute(step, taken)
     norm, (mean, variance) = step.norm, statistics[step.gives[0]]
     return lambda x: (_normalise(x, norm, mean, variance),)
 

@@ -23,7 +23,10 @@ _SHARE_OF_BEST = 0.6
 
 @dataclass(frozen=True)
 class Range:
-    """Maps images `u` of values 0 to 1 to `(u - mean) / deviation`, by one number a channel or one for all."""
+    """Maps images `u` of values 0 to 1 to `(u - mean) / deviation`, by one number a channel or one for all.
+
+    Where a model takes other images as well, of other numbers of channels, these are mapped by the numbers' average.
+    """
 
     name: str
     mean: tuple[float, ...]
@@ -31,9 +34,13 @@ class Range:
 
     def apply(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return images `(count, channels, *size)` in this range."""
-        shape = (1, -1, *(1,) * (images.ndim - 2))
-        mean, deviation = (np.array(values, np.float32).reshape(shape) for values in (self.mean, self.deviation))
+        mean, deviation = (_for_channels(values, images) for values in (self.mean, self.deviation))
         return ((images - mean) / deviation).astype(np.float32)
+
+
+def _for_channels(values: tuple[float, ...], images: NDArray[np.float32]) -> NDArray[np.float32]:
+    fitting = np.array(values if len(values) == images.shape[1] else [sum(values) / len(values)], np.float32)
+    return fitting.reshape(1, -1, *(1,) * (images.ndim - 2))
 
 
 def known_ranges(channels: int) -> tuple[Range, ...]:
@@ -94,7 +101,7 @@ def by_scores(scores: Mapping[Range, Tensor]) -> tuple[Range, ...]:
 
 def _mutual_information(scores: Tensor) -> float:
     mean = scores.exp().mean(0)
-    return float(_entropy(mean) - _entropy(scores.exp()).mean())
+    return max(0.0, float(_entropy(mean) - _entropy(scores.exp()).mean()))
 
 
 def _entropy(probabilities: Tensor) -> Tensor:

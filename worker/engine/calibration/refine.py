@@ -9,21 +9,30 @@ from dataclasses import dataclass
 from worker.engine.calibration.calibrate import Calibration
 from worker.engine.calibration.refit import Chains, refit
 from worker.engine.calibration.sensitivity import output_error
+from worker.engine.program import StepError
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """The layers to write, whether they were refitted, and the output error on held-out inputs before and after."""
+    """The layers to write, whether they were refitted, and the output error on held-out inputs before and after.
+
+    Where the refit failed, `error_after` is None and `reason` says why.
+    """
 
     chains: Chains
     refitted: bool
     error_before: float
-    error_after: float
+    error_after: float | None
+    reason: str | None = None
 
 
 def refine(calibration: Calibration, chains: Chains) -> Refinement:
     """Return the chains refitted where that lowers the output error on held-out inputs, else as they are."""
     program = calibration.program
-    refitted = refit(program, calibration.batches, chains, calibration.observation.statistics)
-    before, after = (output_error(program, calibration.held_out, made) for made in (chains, refitted))
+    before = output_error(program, calibration.held_out, chains)
+    try:
+        refitted = refit(program, calibration.batches, chains, calibration.observation.statistics)
+    except StepError as error:
+        return Refinement(chains, False, before, None, f"the model does not run compressed: {error}")
+    after = output_error(program, calibration.held_out, refitted)
     return Refinement(refitted if after < before else chains, after < before, before, after)

@@ -17,7 +17,7 @@ from worker.engine.calibration.walk import Batch
 from worker.engine.candidates import Offer
 from worker.engine.convolution import Layer
 from worker.engine.moments import Moments
-from worker.engine.program import Program
+from worker.engine.program import Program, StepError
 
 _ERRORS = (0.02, 0.08)
 _LEAST_ERROR, _LEAST_SHARE = 1e-6, 1e-6
@@ -71,17 +71,25 @@ def output_error(program: Program, batches: Sequence[Batch], chains: Chains) -> 
     """Return the squared error of all floating-point outputs over their variance about the mean sample.
 
     A classifier's outputs are compared as logarithms of probabilities, about their mean: what softmax flattens counts.
+    Where the original gives NaN or infinity nothing is compared. All is lost of numbers that the replaced sites make
+    such of, of outputs that they change the shape of, and where they keep the program from running.
     """
     replaced = {site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()}
     difference = energy = 0.0
     for batch in batches:
-        wanted, given = execute(program, batch, {}), execute(program, batch, replaced)
+        wanted = execute(program, batch, {})
+        try:
+            given = execute(program, batch, replaced)
+        except StepError:
+            given = (None,) * len(wanted)
         for a, b in zip(_comparable(wanted), _comparable(given), strict=True):
             if isinstance(a, Tensor) and a.is_floating_point():
-                difference += float((a.double() - b.double()).square().sum())
-                exact = a.double()
+                usable = a.isfinite()
+                exact = a.double().where(usable, 0)
+                other = b.double().nan_to_num(0, 0, 0) if isinstance(b, Tensor) and b.shape == a.shape else 0
+                difference += float((exact - other).where(usable, 0).square().sum())
                 middle = exact.mean(0) if exact.dim() and len(exact) > 1 else exact.mean()
-                energy += float((exact - middle).square().sum())
+                energy += float((exact - middle).where(usable, 0).square().sum())
     return difference / energy if energy > 0 else difference
 
 

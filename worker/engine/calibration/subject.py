@@ -14,7 +14,7 @@ from worker.engine.calibration.ranges import Range, known_ranges
 from worker.engine.calibration.synthetic import dead_leaves
 from worker.engine.calibration.walk import Batch, peak_bytes
 from worker.engine.formats import TensorSpec
-from worker.engine.program import Program
+from worker.engine.program import Program, StepError
 
 _MOST_SAMPLES = 32
 _BATCH_BYTES = 24 << 20
@@ -63,7 +63,7 @@ def subject(program: Program, specs: Sequence[TensorSpec], shapes: Mapping[str, 
     2. Where samples run together give what each gives alone, as many run together as fit into 24 MiB.
 
     Raises:
-        RuntimeError, and whatever else torch raises: the program does not run.
+        StepError: the program does not run.
     """
     found = _at(program, specs, shapes)
     found = _smaller(found) or found
@@ -94,7 +94,7 @@ def _runs_together(subject: Subject) -> bool:
     both = {name: torch.cat([first[name], second[name]]) if name in names else first[name] for name in first}
     try:
         together = execute(subject.program, both, {})
-    except (RuntimeError, ValueError, IndexError):
+    except StepError:
         return False  # sizes that the model fixes
     apart = zip(execute(subject.program, first, {}), execute(subject.program, second, {}), strict=True)
     return all(_are_halves(whole, *parts) for whole, parts in zip(together, apart, strict=True))
@@ -105,7 +105,7 @@ def _are_halves(whole: object, first: object, second: object) -> bool:
         return False
     if whole.dim() == 0 or len(whole) != len(first) + len(second) or whole.shape[1:] != first.shape[1:]:
         return False
-    if not whole.is_floating_point():
+    if not whole.is_floating_point() or not whole.numel():
         return True
     expected = torch.cat([first, second])
     return bool((whole - expected).abs().max() <= _TOLERANCE * expected.abs().max() + torch.finfo(whole.dtype).tiny)
@@ -126,7 +126,7 @@ def _smaller(subject: Subject) -> Subject | None:
     try:
         smaller = _at(subject.program, subject.specs, {**subject.shapes, images.name: shape})
         given = execute(smaller.program, _probe(smaller), {})
-    except (RuntimeError, ValueError, IndexError):
+    except StepError:
         return None  # sizes that the model fixes
     ratio = divisor ** len(size)
     pairs = zip(execute(subject.program, _probe(subject), {}), given, strict=True)
@@ -139,5 +139,5 @@ def _tensor(array: NDArray[np.generic]) -> Tensor:
 
     torch computes images whose channels lie together up to twice as fast, and every step hands that order on.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype))
+    tensor = torch.from_numpy(np.asarray(array, np.float32 if array.dtype == np.float16 else array.dtype, order="C"))
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor

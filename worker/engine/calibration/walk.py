@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from worker.engine.program import Program, Step, last_uses
+from worker.engine.program import Program, Step, compute, last_uses
 
 Batch = Mapping[str, Tensor]
 """A model's inputs by name."""
@@ -47,13 +47,17 @@ class Walk:
 
 
 def peak_bytes(program: Program, batch: Batch) -> int:
-    """Return the most bytes that the values of one batch take at any step, constants apart."""
+    """Return the most bytes that the values of one batch take at any step, constants apart.
+
+    Raises:
+        StepError: the program does not run on this batch.
+    """
     last = last_uses(program)
     values: dict[str, Any] = {**program.constants, **batch}
     sizes = {name: _bytes(batch[name]) for name in batch}
     peak = 0
     for position, step in enumerate(program.steps):
-        given = step.run(*(values[name] for name in step.takes))
+        given = compute(step, [values[name] for name in step.takes])
         values.update(zip(step.gives, given, strict=True))
         sizes.update((name, _bytes(value)) for name, value in zip(step.gives, given, strict=True))
         peak = max(peak, sum(sizes.values()))

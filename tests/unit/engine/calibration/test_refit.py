@@ -1,0 +1,171 @@
+"""The sequential refit against numpy's least squares, and what it does for the outputs."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from programs import chained, layer
+
+from worker.engine.calibration import refine as refining
+from worker.engine.calibration.observe import Observation
+from worker.engine.calibration.refine import refine
+from worker.engine.calibration.refit import chain, refit
+from worker.engine.calibration.sensitivity import output_error
+from worker.engine.convolution import Layer
+from worker.engine.program import StepError
+
+RNG = np.random.default_rng
+
+
+def batches(*shape, seed=0, offset=0.0):
+    x = torch.from_numpy(RNG(seed).standard_normal(shape).astype(np.float32)) + offset
+    return [{"v0": part} for part in x.split(4)]
+
+
+def rough(made, amount=0.3, seed=9):
+    """The layer with errors in its weights, as a factorisation makes."""
+    noise = amount * made.weight.std() * RNG(seed).standard_normal(made.weight.shape)
+    return Layer(made.convolution, made.weight + noise.astype(np.float32), made.bias)
+
+
+def narrow(made, rank, seed=9):
+    """Two layers in a 1x1 convolution's or a linear layer's place, the first of them a random one."""
+    n, c, *ones = made.weight.shape
+    rng = RNG(seed)
+    return layer(rng, (rank, c, *ones), bias=False), layer(rng, (n, rank, *ones), bias=False)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 1, 1), (6, 5)], ids=["convolution", "linear"])
+def test_the_last_layers_are_numpys_least_squares_from_what_the_compressed_prefix_gives(shape):
+    """Site b is fitted behind a's refitted layers, to the outputs that it has behind the original a."""
+    rng = RNG(1)
+    a, b = layer(rng, shape), layer(rng, (4, 6, *shape[2:]))
+    program = chained(("a", a), torch.relu, ("b", b))
+    inputs = batches(16, 5, 7, 7) if shape[2:] else batches(16, 40, 5)
+    chains = {"a": narrow(a, 3), "b": narrow(b, 4)}
+    fitted = refit(program, inputs, chains, {})
+
+    x = torch.cat([batch["v0"] for batch in inputs])
+    with torch.no_grad():
+        hidden = chain([a], x)
+        wanted = {"a": hidden, "b": chain([b], hidden.relu())}
+        seen = {"a": x, "b": chain(fitted["a"], x).relu()}
+    for site in "ab":
+        first, last = fitted[site]
+        assert first is chains[site][0]
+        data, target = (by_row(value, shape) for value in (chain([first], seen[site]), wanted[site]))
+        expected = least_squares(data, target, chains[site][1].weight.reshape(len(last.weight), -1))
+        found = np.column_stack([last.weight.reshape(len(last.weight), -1), last.bias])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def least_squares(data, target, present):
+    """Weights and, in the last column, biases; drawn by a thousandth of the mean variance towards present weights."""
+    width = data.shape[1]
+    pull = np.sqrt(1e-3 * data.var(0).mean() * len(data))
+    rows = np.block([[data, np.ones((len(data), 1))], [pull * np.eye(width), np.zeros((width, 1))]])
+    return np.linalg.lstsq(rows, np.concatenate([target, pull * present.T]), rcond=None)[0].T
+
+
+def by_row(values, shape):
+    channels_last = values.movedim(1, -1) if shape[2:] else values
+    return channels_last.reshape(-1, channels_last.shape[-1]).double().numpy()
+
+
+def test_groups_are_fitted_one_by_one():
+    a = layer(RNG(1), (6, 2, 3, 3), padding=1, groups=3)
+    inputs = batches(8, 6, 9, 9)
+    fitted = refit(chained(("a", a)), inputs, {"a": (rough(a),)}, {})["a"][0]
+    assert fitted.convolution == a.convolution
+    np.testing.assert_allclose(fitted.weight, a.weight, atol=2e-3)  # the layer itself is within reach
+    np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
+
+
+def test_a_strided_layer_without_a_bias_gets_one():
+    a = layer(RNG(1), (6, 3, 3, 3), padding=1, stride=2)
+    front = Layer(a.convolution, a.weight, None)
+    fitted = refit(chained(("a", a)), batches(8, 3, 9, 9, offset=1), {"a": (front,)}, {})["a"][0]
+    np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
+
+
+def test_the_error_on_the_calibration_inputs_falls():
+    rng = RNG(1)
+    sites = {name: layer(rng, (8, 8, 3, 3), padding=1) for name in "abc"}
+    parts = [part for name, made in sites.items() for part in ((name, made), torch.relu)]
+    program, inputs = chained(*parts[:-1]), batches(8, 8, 8, 8)
+    chains = {name: (rough(made),) for name, made in sites.items()}
+    fitted = refit(program, inputs, chains, {})
+    assert output_error(program, inputs, fitted) < 0.2 * output_error(program, inputs, chains)
+
+
+def test_a_site_called_twice_is_fitted_once_and_used_twice():
+    a = layer(RNG(1), (4, 4, 1, 1))
+    program, inputs = chained(("a", a), torch.tanh, ("a", a)), batches(8, 4, 6, 6)
+    twice = refit(program, inputs, {"a": narrow(a, 3)}, {})
+    once = refit(chained(("a", a)), inputs, {"a": narrow(a, 3)}, {})
+    np.testing.assert_array_equal(twice["a"][1].weight, once["a"][1].weight)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 3.0])
+def test_inputs_that_never_change_leave_the_weights_and_mend_the_bias(constant):
+    """As behind dead channels: of weights nothing can be learned, of the bias everything."""
+    a = layer(RNG(1), (4, 3, 1, 1))
+    present = rough(a)
+    program = chained(lambda x: torch.zeros_like(x) + constant, ("a", a))
+    inputs = batches(8, 3, 5, 5)
+    fitted = refit(program, inputs, {"a": (present,)}, {})
+    np.testing.assert_allclose(fitted["a"][0].weight, present.weight, rtol=1e-2, atol=1e-2)
+    found, expected = (chain([made], torch.full((1, 3, 1, 1), constant)) for made in (fitted["a"][0], a))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_site_whose_values_are_not_finite_stays_as_it_is():
+    rng = RNG(1)
+    a, b = layer(rng, (3, 3, 1, 1)), layer(rng, (3, 3, 1, 1))
+    chains = {"a": (rough(a),), "b": (rough(b),)}
+    fitted = refit(chained(("a", a), torch.log, ("b", b)), batches(4, 3, 5, 5), chains, {})
+    assert fitted["b"][0] is chains["b"][0]
+    np.testing.assert_allclose(fitted["a"][0].weight, a.weight, atol=1e-2)
+
+
+def calibration(program, inputs, held_out):
+    """What `refine` asks of a calibration."""
+    found = {"program": program, "batches": inputs, "held_out": held_out, "observation": Observation({}, {})}
+    return SimpleNamespace(**found)
+
+
+def test_a_refit_is_kept_where_it_brings_the_outputs_closer_on_held_out_inputs():
+    a = layer(RNG(1), (4, 4, 1, 1))
+    chains = {"a": narrow(a, 3)}
+    found = refine(calibration(chained(("a", a)), batches(8, 4, 6, 6), batches(8, 4, 6, 6, seed=1)), chains)
+    assert found.refitted
+    assert found.chains["a"][0] is chains["a"][0]
+    assert found.error_after < found.error_before
+    assert found.reason is None
+
+
+def test_a_refit_is_dropped_where_held_out_inputs_say_that_it_hurts():
+    """Fitted on inputs of a single channel, the layers know nothing of the others."""
+    a = layer(RNG(1), (4, 4, 1, 1), bias=False)
+    exact = narrow(a, 4)
+    inverse = np.linalg.inv(exact[0].weight[:, :, 0, 0].astype(np.float64))
+    weight = (a.weight[:, :, 0, 0] @ inverse + 0.05 * RNG(2).standard_normal((4, 4)))[:, :, None, None]
+    chains = {"a": (exact[0], Layer(exact[1].convolution, weight.astype(np.float32), None))}
+    one = [{"v0": batch["v0"] * torch.eye(4)[0].reshape(1, 4, 1, 1) + 50} for batch in batches(8, 4, 6, 6)]
+    found = refine(calibration(chained(("a", a)), one, batches(8, 4, 6, 6, seed=1)), chains)
+    assert not found.refitted
+    assert found.chains is chains
+    assert found.error_after >= found.error_before
+
+
+def test_a_program_that_does_not_run_compressed_is_left_as_it_was_with_the_reason(monkeypatch):
+    def fail(*_):
+        raise StepError("Reshape says: no")
+
+    a = layer(RNG(1), (4, 4, 1, 1))
+    chains = {"a": (rough(a),)}
+    monkeypatch.setattr(refining, "refit", fail)
+    found = refine(calibration(chained(("a", a)), [], batches(4, 4, 6, 6)), chains)
+    assert (found.chains, found.refitted, found.error_after) == (chains, False, None)
+    assert found.reason == "the model does not run compressed: Reshape says: no"

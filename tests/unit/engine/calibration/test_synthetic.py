@@ -1,0 +1,50 @@
+"""Synthetic images: of any size, the same for the same seed, and like natural ones in what they are made of."""
+
+import numpy as np
+import pytest
+
+from worker.engine.calibration.synthetic import dead_leaves, mosaics
+
+GENERATORS = [dead_leaves, mosaics]
+SIZES = [(), (1,), (50,), (1, 9), (9, 16), (4, 5, 6)]
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_they_have_any_channels_and_any_size_and_values_around_0_to_1(generator, size, channels):
+    images = generator(3, channels, size, 5)
+    assert (images.shape, images.dtype) == ((3, channels, *size), np.float32)
+    assert -0.3 <= images.min() < images.max() <= 1.3
+    assert (generator(3, channels, size, 5) == images).all()
+    assert not (generator(3, channels, size, 6) == images).all()
+    assert not (images[0] == images[1]).all()
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_none_are_made_where_none_are_wanted(generator):
+    assert generator(0, 3, (8, 8)).shape == (0, 3, 8, 8)
+
+
+def test_the_two_generators_differ_for_the_same_seed():
+    assert not (dead_leaves(1, 3, (8, 8)) == mosaics(1, 3, (8, 8))).any()
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_power_falls_with_frequency_as_in_natural_images(generator):
+    images = generator(24, 1, (64, 64))[:, 0]
+    power = (np.abs(np.fft.fft2(images - images.mean((1, 2), keepdims=True))) ** 2).mean(0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64)))
+    bands = [(2, 4), (4, 8), (8, 16), (16, 32)]
+    octaves = [power[(low / 64 <= frequency) & (frequency < high / 64)].mean() for low, high in bands]
+    falls = np.log2(np.array(octaves[:-1]) / octaves[1:])
+    assert (falls > 1).all()  # white noise: 0; natural images: about 2
+    assert (falls < 3.5).all()
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_neighbouring_colours_and_channels_go_together(generator):
+    images = generator(24, 3, (32, 32))
+    across = np.corrcoef(images[:, 0].ravel(), images[:, 1].ravel())[0, 1]
+    beside = np.corrcoef(images[..., :-1].ravel(), images[..., 1:].ravel())[0, 1]
+    assert 0.5 < across < beside < 1
