@@ -17,6 +17,7 @@ Outputs = Mapping[str, NDArray[np.generic]]
 
 _ENOUGH_RUNS, _ENOUGH_SECONDS = 15, 1.0
 _FEWEST_RUNS, _MOST_SECONDS = 3, 20.0
+_PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Comparison:
     """How far the compressed model's outputs are from the original's.
 
     `relative_error` is `||y - y'|| / ||y||` over all floating-point outputs together; None where the original gives
-    nothing finite to compare with. `agreement` is the share of inputs to which both give the same class; None where
-    the model is no classifier.
+    nothing finite to compare with. Where there is one vector of scores an input, as a classifier has, y are the scores
+    about their mean, and the logarithms of probabilities where they are such: what softmax flattens counts.
+    `agreement` is then the share of inputs to which both give the same class, else None.
     """
 
     outputs: tuple[str, ...]
@@ -86,6 +88,8 @@ def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comp
             if not np.issubdtype(expected.dtype, np.inexact):
                 continue
             expected64, got64 = expected.astype(np.float64), got.astype(np.float64)
+            if len(original) == 1 and _is_scores(expected):
+                expected64, got64 = _centred(expected64), _centred(got64)
             usable = np.isfinite(expected64)
             finite &= bool(usable.all())
             if not np.isfinite(got64[usable]).all():
@@ -107,6 +111,14 @@ def _agreement(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> f
     if len(tables) < len(originals):
         return None
     return float(np.mean(np.concatenate([a.argmax(1) == b.argmax(1) for a, b in tables])))
+
+
+def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores, or the logarithms of probabilities, about the mean of each vector."""
+    table = scores.reshape(len(scores), -1)
+    if (table >= 0).all() and np.abs(table.sum(1) - 1).max() < _PROBABILITY_TOLERANCE:
+        table = np.log(np.maximum(table, _LEAST_PROBABILITY))
+    return table - table.mean(1, keepdims=True)
 
 
 def _is_scores(output: NDArray[np.generic]) -> bool:
