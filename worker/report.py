@@ -53,6 +53,39 @@ class Site(_Part):
     reason: str | None
 
 
+class Point(_Part):
+    """What another budget would give: the predicted error of the outputs at a cost."""
+
+    macs: Count
+    keep: float
+    predicted_error: float
+
+
+class Calibration(_Part):
+    """How the inputs' statistics were found, or the `reason` why the weights counted alone."""
+
+    kind: str
+    reason: str | None = None
+    ranges: list[str] = Field(default_factory=list)
+    ranges_from: str | None = None
+    images: Count | None = None
+    steps: Count | None = None
+    twin: bool | None = None
+    refitted: bool | None = None
+    held_out_error: dict[str, float] = Field(default_factory=dict)
+
+
+class Verification(_Part):
+    """How the artifact's outputs differ from the original's; None where there is nothing to compare."""
+
+    inputs: str
+    runs: Count
+    outputs: list[str]
+    relative_error: float | None
+    agreement: float | None
+    finite: bool
+
+
 class Report(_Part):
     """The account of one compression."""
 
@@ -65,7 +98,10 @@ class Report(_Part):
     keep: float
     sites: list[Site]
     uncounted: dict[str, Count]
-    verification: dict[str, Any]
+    predicted_error: float
+    frontier: list[Point]
+    calibration: Calibration
+    verification: Verification
     engine: dict[str, Any]
 
 

@@ -97,6 +97,10 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             report=str(folder / "output" / "report.json"),
             flops_budget=job.flops_budget,
             input_shape=job.input_shape,
+            calibration=job.calibration,
+            input_range=job.input_range,
+            input_mean=job.input_mean,
+            input_std=job.input_std,
         )
         outcome = sandbox.run(
             sandbox.ENGINE,
