@@ -1,11 +1,11 @@
 """What the API's description says beyond the code: the form of a new job, and the problems of each call."""
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 from app import labels, orders, references, webhooks
 from app.errors import KINDS, MEDIA_TYPE, document
-from contract import budget, container, shapes
+from contract import budget, calibration, container, shapes
 
 TITLE = "convpress"
 VERSION = version("convpress")
@@ -46,6 +46,28 @@ JOB_FORM: dict[str, Any] = {
                         shapes.FIELD: {
                             "type": "string",
                             "description": f"Only for a model that does not carry its input's sizes: {shapes.EXPECTED}",
+                        },
+                        calibration.FIELD: {
+                            "type": "string",
+                            "enum": list(get_args(calibration.Calibration)),
+                            "default": "synthetic",
+                            "description": "Inputs that the model is measured on before it is factored: such as the "
+                            "service makes itself, or none, so that its weights count alone",
+                        },
+                        calibration.RANGE: {
+                            "type": "string",
+                            "description": "What values the model's images have, where the service need not find out: "
+                            f"{calibration.EXPECTED_RANGE}",
+                            "example": "0,255",
+                        },
+                        calibration.MEAN: {
+                            "type": "string",
+                            "description": "In the range's place, by what images of values 0 to 1 are standardised: "
+                            f"{calibration.EXPECTED_NUMBERS}",
+                        },
+                        calibration.DEVIATION: {
+                            "type": "string",
+                            "description": f"With the mean: {calibration.EXPECTED_NUMBERS}",
                         },
                         labels.FIELD: {
                             "type": "string",

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import anyio
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +17,8 @@ from app.form import Form, TextCheck
 from app.settings import get_settings
 from app.storage import get_storage
 from app.uploads import Part, Upload, check_room, display_name, too_large
-from contract import budget, container, shapes
+from contract import budget, calibration, container, shapes
+from contract.calibration import Calibration
 from contract.refusal import Code, Refusal
 
 SHA256 = "model_sha256"
@@ -36,13 +37,17 @@ class Order:
     filename: str
     flops_budget: str
     input_shape: str | None = None
+    calibration: Calibration = "synthetic"
+    input_range: str | None = None
+    input_mean: str | None = None
+    input_std: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
     upload: Upload | None = None
 
     def fingerprint(self) -> str:
         """Return what tells this order from any other, however its model came."""
-        asked = [self.sha256, self.filename, self.flops_budget, self.input_shape, self.labels, self.webhook_url]
+        asked = {member.name: getattr(self, member.name) for member in fields(self) if member.name != "upload"}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -52,7 +57,7 @@ async def receive_order(request: Request) -> AsyncIterator[Order]:
 
     Raises:
         Problem: `upload_too_large`, `storage_full`, what `app.form` raises, and what is wrong with a field.
-        Refusal: what is wrong with budget, input shape or model.
+        Refusal: what is wrong with budget, input shape, calibration or model.
         ClientDisconnect: the client went away.
     """
     announced = int(request.headers.get("content-length", 0))
@@ -93,6 +98,10 @@ class _Incoming:
         texts: dict[str, TextCheck] = {
             budget.FIELD: budget.parse_budget,
             shapes.FIELD: shapes.parse_input_shape,
+            calibration.FIELD: calibration.parse_calibration,
+            calibration.RANGE: _unless_empty(calibration.parse_range),
+            calibration.MEAN: _unless_empty(calibration.parse_mean),
+            calibration.DEVIATION: _unless_empty(calibration.parse_deviation),
             labels.FIELD: labels.parse_labels,
             SHA256: parse_sha256,
             references.FIELD: self._check_reference,
@@ -115,6 +124,8 @@ class _Incoming:
         self._form.finish()
         values = self._form.values
         asked = budget.parse_budget(values.get(budget.FIELD))
+        told = [values.get(name) or None for name in (calibration.RANGE, calibration.MEAN, calibration.DEVIATION)]
+        calibration.parse_input_values(*told)
         self._check_source()
         filename = self._form.filenames.get(container.FIELD, "")
         if uri := values.get(references.FIELD):
@@ -126,6 +137,10 @@ class _Incoming:
             filename=display_name(filename),
             flops_budget=asked.text,
             input_shape=values.get(shapes.FIELD) or None,
+            calibration=calibration.parse_calibration(values.get(calibration.FIELD)),
+            input_range=told[0],
+            input_mean=told[1],
+            input_std=told[2],
             labels=labels.parse_labels(values.get(labels.FIELD, "")),
             webhook_url=values.get(webhooks.FIELD) or None,
             upload=upload,
@@ -159,6 +174,11 @@ class _Incoming:
 
     def discard(self) -> None:
         self._model.discard()
+
+
+def _unless_empty(check: TextCheck) -> TextCheck:
+    """Let pass what a form sends of a field that was not filled in."""
+    return lambda text: text and check(text)
 
 
 def parse_sha256(text: str) -> str:

@@ -10,6 +10,7 @@ from app import models
 from app.errors import document
 from app.models import State
 from app.sight import SeenJob
+from contract.calibration import Calibration
 from contract.container import Format
 
 _SHA256 = "9f2c1e0d3b5a49788c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3"
@@ -97,6 +98,10 @@ class Job(BaseModel):
                 "model": {"filename": "resnet20.onnx", "format": "onnx", "sha256": _SHA256, "bytes": 1_092_211},
                 "flops_budget": "0.5",
                 "input_shape": "1x3x32x32",
+                "calibration": "synthetic",
+                "input_range": None,
+                "input_mean": "0.485,0.456,0.406",
+                "input_std": "0.229,0.224,0.225",
                 "labels": {"team": "vision"},
                 "result": {
                     "macs_before": 40_813_184,
@@ -120,6 +125,10 @@ class Job(BaseModel):
     model: UploadedModel
     flops_budget: str
     input_shape: str | None
+    calibration: Calibration
+    input_range: str | None = Field(description="What values the inputs have, as it was told")
+    input_mean: str | None
+    input_std: str | None
     labels: dict[str, str]
     result: Result | None = Field(description="Set when the job has succeeded")
     error: Problem | None = Field(description="Set when the job has failed")
@@ -144,6 +153,10 @@ class Job(BaseModel):
             ),
             flops_budget=job.flops_budget,
             input_shape=job.input_shape,
+            calibration=cast("Calibration", job.calibration),
+            input_range=job.input_range,
+            input_mean=job.input_mean,
+            input_std=job.input_std,
             labels=job.labels,
             result=_result(job),
             error=_error(job),

@@ -1,13 +1,21 @@
 """How a job learns what a model's inputs are like, and what the user says of their values."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from contract.refusal import Code, Refusal
 
+FIELD, RANGE, MEAN, DEVIATION = "calibration", "input_range", "input_mean", "input_std"
+
 Calibration = Literal["synthetic", "none"]
 """Inputs that the service makes itself, or none at all: then the weights count alone."""
+
+EXPECTED = " or ".join(get_args(Calibration))
+EXPECTED_RANGE = "LOW,HIGH with LOW below HIGH (0,255)"
+EXPECTED_NUMBERS = "one number, or one for each channel with commas between (0.485,0.456,0.406)"
+
+_LARGEST, _LEAST = 1e9, 1e-9
+_LONGEST = 2000
 
 
 @dataclass(frozen=True)
@@ -28,14 +36,14 @@ def parse_calibration(text: str | None) -> Calibration:
     Raises:
         Refusal: `calibration_invalid`.
     """
-    if text is None:
+    if not text:
         return "synthetic"
     if text not in get_args(Calibration):
         raise Refusal(
             Code.CALIBRATION_INVALID,
             "there is no such calibration",
-            field="calibration",
-            expected=" or ".join(get_args(Calibration)),
+            field=FIELD,
+            expected=EXPECTED,
             got=text[:80],
         )
     return cast(Calibration, text)
@@ -52,32 +60,62 @@ def parse_input_values(limits: str | None, mean: str | None, deviation: str | No
     >>> parse_input_values(None, "0.485,0.456,0.406", "0.229,0.224,0.225").mean
     (0.485, 0.456, 0.406)
     """
-    if limits is None and mean is None and deviation is None:
+    if limits and (mean or deviation):
+        raise _wrong(RANGE, "a range, or a mean and a deviation, not both", limits)
+    if not (limits or mean or deviation):
         return None
-    if limits is not None and (mean is not None or deviation is not None):
-        raise _wrong("input_range", "a range, or a mean and a deviation, not both", limits)
-    pair: tuple[float, float] | None = None
-    if limits is not None:
-        numbers = _numbers("input_range", limits)
-        if len(numbers) != 2 or not numbers[0] < numbers[1]:
-            raise _wrong("input_range", "LOW,HIGH with LOW below HIGH", limits)
-        pair = (numbers[0], numbers[1])
-    deviations = None if deviation is None else _numbers("input_std", deviation)
-    if deviations is not None and min(deviations) <= 0:
-        raise _wrong("input_std", "numbers above 0", deviation)
-    return InputValues(pair, None if mean is None else _numbers("input_mean", mean), deviations)
+    return InputValues(
+        parse_range(limits) if limits else None,
+        parse_mean(mean) if mean else None,
+        parse_deviation(deviation) if deviation else None,
+    )
 
 
-def _numbers(field: str, text: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise _wrong(field, "numbers with commas between", text) from None
-    if not all(math.isfinite(number) for number in numbers):
-        raise _wrong(field, "finite numbers", text)
+def parse_range(text: str) -> tuple[float, float]:
+    """Read the field `input_range` by itself.
+
+    Raises:
+        Refusal: `input_range_invalid`.
+    """
+    numbers = _numbers(RANGE, EXPECTED_RANGE, text)
+    if len(numbers) != 2 or numbers[1] - numbers[0] < _LEAST:
+        raise _wrong(RANGE, EXPECTED_RANGE, text)
+    return numbers[0], numbers[1]
+
+
+def parse_mean(text: str) -> tuple[float, ...]:
+    """Read the field `input_mean` by itself.
+
+    Raises:
+        Refusal: `input_range_invalid`.
+    """
+    return _numbers(MEAN, EXPECTED_NUMBERS, text)
+
+
+def parse_deviation(text: str) -> tuple[float, ...]:
+    """Read the field `input_std` by itself.
+
+    Raises:
+        Refusal: `input_range_invalid`.
+    """
+    numbers = _numbers(DEVIATION, EXPECTED_NUMBERS, text)
+    if min(numbers) < _LEAST:
+        raise _wrong(DEVIATION, f"{EXPECTED_NUMBERS}, each above 0", text)
     return numbers
 
 
-def _wrong(field: str, expected: str, got: str | None) -> Refusal:
+def _numbers(field: str, expected: str, text: str) -> tuple[float, ...]:
+    if len(text) > _LONGEST:
+        raise _wrong(field, f"at most {_LONGEST} characters", text)
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise _wrong(field, expected, text) from None
+    if not all(abs(number) <= _LARGEST for number in numbers):  # nor is NaN
+        raise _wrong(field, f"{expected}, none beyond {_LARGEST:.0f}", text)
+    return numbers
+
+
+def _wrong(field: str, expected: str, got: str) -> Refusal:
     detail = "what the model's input values are like cannot be read"
-    return Refusal(Code.INPUT_RANGE_INVALID, detail, field=field, expected=expected, got=(got or "")[:80])
+    return Refusal(Code.INPUT_RANGE_INVALID, detail, field=field, expected=expected, got=got[:80])

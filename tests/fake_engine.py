@@ -36,7 +36,17 @@ REPORT = {
         }
     ],
     "uncounted": {"Relu": 3},
-    "verification": {"relative_error": 0.01},
+    "predicted_error": 0.0001,
+    "frontier": [{"macs": 40, "keep": 0.4, "predicted_error": 0.0001}],
+    "calibration": {"kind": "none", "reason": "none was asked for"},
+    "verification": {
+        "inputs": "standard normal",
+        "runs": 1,
+        "outputs": ["y"],
+        "relative_error": 0.01,
+        "agreement": None,
+        "finite": True,
+    },
     "engine": {"versions": {}, "seconds": {}},
 }
 

@@ -29,7 +29,8 @@ class Service:
 
     def post(self, name: str = "residual.onnx", **fields: str) -> dict[str, Any]:
         with (MODELS / name).open("rb") as file:
-            return self.http.post("/jobs", data={"flops_budget": "0.5"} | fields, files={"model": (name, file)}).json()
+            form = {"flops_budget": "0.5", "calibration": "none"} | fields
+            return self.http.post("/jobs", data=form, files={"model": (name, file)}).json()
 
     def job(self, job_id: str) -> dict[str, Any]:
         return self.http.get(f"/jobs/{job_id}").json()

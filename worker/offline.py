@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypedDict
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -38,15 +38,20 @@ class LostError(Exception):
     """The engine died, or said what no engine would."""
 
 
-def compress(
-    model: Path,
-    output: Path,
-    report: Path | None,
-    flops_budget: str | None,
-    input_shape: str | None,
-    form: str | None,
-    rank: int | None,
-) -> Report:
+class Asked(TypedDict):
+    """What the user asks for, in the terms of a `Request`."""
+
+    flops_budget: str | None
+    input_shape: str | None
+    form: str | None
+    rank: int | None
+    calibration: str
+    input_range: str | None
+    input_mean: str | None
+    input_std: str | None
+
+
+def compress(model: Path, output: Path, report: Path | None, asked: Asked) -> Report:
     """Compress `model` into `output`, which appears whole or not at all, and return the account.
 
     Raises:
@@ -60,10 +65,7 @@ def compress(
             format=model_format,
             output=str(folder / "output" / f"model{model.suffix}"),
             report=str(folder / "output" / "report.json"),
-            flops_budget=flops_budget,
-            input_shape=input_shape,
-            form=form,
-            rank=rank,
+            **asked,
         )
         console = Console(stderr=True)
         with Bar(TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:

@@ -54,7 +54,7 @@ class Site(_Part):
 
 
 class Point(_Part):
-    """What another budget would give."""
+    """What another budget would give: the predicted error of the outputs at a cost."""
 
     macs: Count
     keep: float
@@ -66,6 +66,31 @@ class Risk(_Part):
 
     level: Literal["low", "moderate", "high", "unknown"]
     text: str
+
+
+class Calibration(_Part):
+    """How the inputs' statistics were found, or the `reason` why the weights counted alone."""
+
+    kind: str
+    reason: str | None = None
+    ranges: list[str] = Field(default_factory=list)
+    ranges_from: str | None = None
+    images: Count | None = None
+    steps: Count | None = None
+    twin: bool | None = None
+    refitted: bool | None = None
+    held_out_error: dict[str, float] = Field(default_factory=dict)
+
+
+class Verification(_Part):
+    """How the artifact's outputs differ from the original's; None where there is nothing to compare."""
+
+    inputs: str
+    runs: Count
+    outputs: list[str]
+    relative_error: float | None
+    agreement: float | None
+    finite: bool
 
 
 class Report(_Part):
@@ -82,8 +107,8 @@ class Report(_Part):
     uncounted: dict[str, Count]
     predicted_error: float
     frontier: list[Point]
-    calibration: dict[str, Any]
-    verification: dict[str, Any]
+    calibration: Calibration
+    verification: Verification
     risk: Risk
     engine: dict[str, Any]
 

@@ -106,6 +106,10 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             flops_budget=job.flops_budget,
             input_shape=job.input_shape,
             limits=settings.limits,
+            calibration=job.calibration,
+            input_range=job.input_range,
+            input_mean=job.input_mean,
+            input_std=job.input_std,
         )
         outcome = sandbox.run(
             sandbox.ENGINE,

@@ -63,6 +63,8 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
         "budget_missing",
         "budget_invalid",
         "input_shape_invalid",
+        "calibration_invalid",
+        "input_range_invalid",
         "model_missing",
         "model_empty",
         "model_unrecognised",

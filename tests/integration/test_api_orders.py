@@ -57,6 +57,45 @@ def test_bad_orders(api, fields, status, code, field):
     assert (response.status_code, response.json()["code"], response.json()["field"]) == (status, code, field)
 
 
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        ({"calibration": "real"}, "calibration_invalid", "calibration"),
+        ({"input_range": "255"}, "input_range_invalid", "input_range"),
+        ({"input_range": "255,0"}, "input_range_invalid", "input_range"),
+        ({"input_mean": "a"}, "input_range_invalid", "input_mean"),
+        ({"input_std": "0.2,0"}, "input_range_invalid", "input_std"),
+        ({"input_range": "0,1", "input_mean": "0.5"}, "input_range_invalid", "input_range"),
+    ],
+)
+def test_bad_calibrations_are_refused_before_the_job_is_accepted(api, fields, code, field):
+    response = api.post(**fields)
+    problem = response.json()
+    assert (response.status_code, problem["code"], problem["field"]) == (422, code, field)
+    assert problem["expected"]
+    assert problem["got"] == fields[field]
+    assert api.left_over() == []
+
+
+def test_a_calibration_stays_with_its_job(api):
+    told = {"calibration": "none", "input_mean": "0.485,0.456,0.406", "input_std": "0.2"}
+    job = api.post(**told).json()
+    assert {name: job[name] for name in (*told, "input_range")} == told | {"input_range": None}
+    assert api.http.get(f"/jobs/{job['id']}").json() == job
+    row = api.row(job["id"])
+    assert (row.calibration, row.input_mean, row.input_std) == tuple(told.values())
+    plain = api.post(input_range="", calibration="").json()
+    assert (plain["calibration"], plain["input_range"]) == ("synthetic", None)
+
+
+def test_another_calibration_is_another_order(api):
+    headers = {"Idempotency-Key": "calibrated"}
+    sha256 = api.post(model(21)).json()["model"]["sha256"]
+    assert order(api, headers, model_sha256=sha256).status_code == 202
+    other = order(api, headers, model_sha256=sha256, input_range="0,255")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
 def test_a_model_given_in_two_ways(api):
     response = api.post(model_sha256="f" * 64)
     assert (response.status_code, response.json()["code"]) == (422, "model_ambiguous")

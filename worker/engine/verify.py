@@ -118,7 +118,8 @@ def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     table = scores.reshape(len(scores), -1)
     if (table >= 0).all() and np.abs(table.sum(1) - 1).max() < _PROBABILITY_TOLERANCE:
         table = np.log(np.maximum(table, _LEAST_PROBABILITY))
-    return table - table.mean(1, keepdims=True)
+    centred: NDArray[np.float64] = table - table.mean(1, keepdims=True)
+    return centred
 
 
 def _is_scores(output: NDArray[np.generic]) -> bool:

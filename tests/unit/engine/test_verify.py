@@ -11,17 +11,17 @@ from worker.engine.verify import compare, measure
 def test_the_error_is_relative_to_all_outputs_together():
     original = {"a": np.array([3.0, 0.0], np.float32), "b": np.array([[4.0]])}
     compressed = {"a": np.array([3.0, 0.3], np.float32), "b": np.array([[4.4]])}
-    assert compare(original, compressed).relative_error == pytest.approx(0.1)
+    assert compare([original], [compressed]).relative_error == pytest.approx(0.1)
 
 
 def test_what_is_no_number_in_the_original_is_left_out_and_said():
     original = {"a": np.array([np.nan, 2.0])}
-    comparison = compare(original, {"a": np.array([7.0, 2.0])})
+    comparison = compare([original], [{"a": np.array([7.0, 2.0])}])
     assert (comparison.relative_error, comparison.finite) == (0, False)
 
 
 def test_nothing_to_compare_with_is_no_error_of_zero():
-    assert compare({"a": np.zeros(3)}, {"a": np.ones(3)}).relative_error is None
+    assert compare([{"a": np.zeros(3)}], [{"a": np.ones(3)}]).relative_error is None
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_nothing_to_compare_with_is_no_error_of_zero():
 )
 def test_another_interface_or_no_numbers_fail(compressed):
     with pytest.raises(Refusal) as refused:
-        compare({"a": np.ones(2, np.float32)}, compressed)
+        compare([{"a": np.ones(2, np.float32)}], [compressed])
     assert refused.value.code == Code.VERIFICATION_FAILED
 
 
@@ -47,6 +47,22 @@ def test_another_interface_or_no_numbers_fail(compressed):
 )
 def test_a_measurement_is_a_run_and_its_time(model_format, name, name_of_input):
     images = split()[1][0][:4]
-    measured = measure(model_format, MODELS / name, {name_of_input: images})
-    assert next(iter(measured.outputs.values())).shape == (4, 10)
+    measured = measure(model_format, MODELS / name, [{name_of_input: images}, {name_of_input: images}])
+    assert [next(iter(outputs.values())).shape for outputs in measured.outputs] == [(4, 10), (4, 10)]
     assert measured.latency_ms > 0
+
+
+def test_scores_are_compared_about_their_mean_and_probabilities_by_their_logarithms():
+    scores = np.array([[4.0, 1.0, 1.0], [0.0, 3.0, 0.0]])
+    others = scores + 5  # softmax makes the same of them
+    assert compare([{"y": scores}], [{"y": others}]).relative_error == pytest.approx(0)
+    as_probabilities = [np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (scores, 0.9 * scores)]
+    measured = compare([{"y": as_probabilities[0]}], [{"y": as_probabilities[1]}])
+    assert measured.relative_error == pytest.approx(0.1)
+    assert measured.agreement == 1
+
+
+def test_agreement_is_the_share_of_inputs_with_the_same_class():
+    one, other = np.eye(4)[:, :3], np.eye(4)[[0, 0, 2, 3], :3]
+    assert compare([{"y": one}], [{"y": other}]).agreement == 0.75
+    assert compare([{"y": np.ones(4)}], [{"y": np.ones(4)}]).agreement is None

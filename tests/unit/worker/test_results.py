@@ -130,7 +130,11 @@ BAD_REPORTS = {
     "a number as text": {**REPORT, "keep": "0.4"},
     "a site without a name": {**REPORT, "sites": [{**REPORT["sites"][0], "name": None}]},
     "not a number": {**REPORT, "keep": float("nan")},
-    "not a number, deep inside": {**REPORT, "verification": {"error": float("inf")}},
+    "not a number, deep inside": {**REPORT, "verification": {**REPORT["verification"], "relative_error": float("inf")}},
+    "runs below zero": {**REPORT, "verification": {**REPORT["verification"], "runs": -1}},
+    "a calibration of no kind": {**REPORT, "calibration": {"images": 8}},
+    "a held-out error in words": {**REPORT, "calibration": {"kind": "synthetic", "held_out_error": {"refitted": "0"}}},
+    "a frontier without costs": {**REPORT, "frontier": [{"keep": 0.5}]},
 }
 
 
