@@ -1,0 +1,159 @@
+"""Whole calibrations: what they say of themselves, and of models from which nothing or little can be learned."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from programs import chained, layer, norm
+
+from contract.calibration import InputValues
+from contract.refusal import Refusal
+from worker.engine.calibration import calibrate as calibrating
+from worker.engine.calibration.calibrate import WeakCalibrationError, calibrate
+from worker.engine.formats import TensorSpec
+from worker.engine.program import NoProgramError
+
+RNG = np.random.default_rng
+A = layer(RNG(1), (4, 3, 3, 3), padding=1)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Few images: what is said of them holds for many."""
+    monkeypatch.setattr(calibrating, "_MOST_IMAGES", 64)
+    monkeypatch.setattr(calibrating, "_JUDGING_IMAGES", 32)
+
+
+def of(*parts, shape=(1, 3, 16, 16), dtype="float32", told=None, macs=1000):
+    program, geometries = chained(*parts), {part[0]: part[1].convolution for part in parts if isinstance(part, tuple)}
+    model = SimpleNamespace(program=lambda: program, inputs=[TensorSpec("v0", dtype, None)])
+    return calibrate(model, {"v0": shape}, geometries, macs, told, None)
+
+
+def pooled(x):
+    return x.mean((2, 3))
+
+
+def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistics_tell():
+    stored = norm(RNG(2), 4)
+    images = 255 * (0.47 + 0.25 * RNG(0).standard_normal((64, 3, 16, 16)))
+    behind = torch.nn.functional.conv2d(torch.from_numpy(images).float(), *map(torch.from_numpy, (A.weight, A.bias)))
+    variance, mean = torch.var_mean(behind, (0, 2, 3))
+    stored.mean.copy_(mean)
+    stored.variance.copy_(variance)
+    found = of(("a", A), stored, torch.relu, pooled)
+    assert found.account["ranges"] == ["0 to 255"]
+    assert (found.account["kind"], found.account["images"], found.account["steps"]) == ("distilled", 64, 60)
+    assert found.batches[0]["v0"].shape == (32, 3, 16, 16)
+    assert found.batches[0]["v0"].max() > 100
+    assert found.observation.moments["a"].mean.shape == (1, 27)
+
+
+def test_where_distilling_would_take_too_long_the_twin_serves():
+    found = of(("a", A), norm(RNG(2), 4), torch.relu, pooled, macs=10**10)
+    assert (found.account["kind"], found.account["twin"]) == ("synthetic", True)
+    assert len(found.observation.statistics) == 1
+
+
+def test_where_there_are_no_gradients_the_twin_serves_and_the_report_says_why():
+    found = of(("a", A), lambda x: torch.from_numpy(x.numpy()), norm(RNG(2), 4), torch.relu, pooled)
+    assert (found.account["kind"], found.account["twin"]) == ("synthetic", True)
+    assert found.account["not_distilled"].startswith("the model has no gradients: ")
+
+
+def test_without_normalisation_dead_leaves_serve_as_they_are():
+    found = of(("a", A), torch.relu, pooled)
+    assert (found.account["kind"], found.account["twin"]) == ("synthetic", False)
+    assert found.account["ranges_from"] == "how well the model tells synthetic images apart"
+    assert not found.observation.statistics
+    judging = [batch["v0"] for batch in (*found.held_out, *found.fresh)]
+    assert len(judging) >= 2
+    assert all(not torch.equal(one, batch["v0"]) for one in judging for batch in found.batches)
+    assert not torch.equal(found.held_out[0]["v0"], found.fresh[0]["v0"])
+
+
+def test_a_told_range_is_taken():
+    found = of(("a", A), torch.relu, told=InputValues((-300.0, -100.0), None, None))
+    assert (found.account["ranges"], found.account["ranges_from"]) == (["-300 to -100"], "told")
+    values = torch.cat([batch["v0"] for batch in found.batches])
+    assert -360 < values.min() < -270
+    assert -130 < values.max() < -40
+
+
+def test_a_told_mean_that_does_not_fit_the_channels_is_refused():
+    with pytest.raises(Refusal, match="3 channels"):
+        of(("a", A), told=InputValues(None, (0.1, 0.2), None))
+
+
+def test_raw_bytes_are_images():
+    found = of(lambda x: x.float() / 255, ("a", A), dtype="uint8")
+    assert found.account["ranges_from"] == "the inputs are whole numbers"
+    assert found.batches[0]["v0"].dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((1, 3), 3), ((1, 3, 20), 3), ((1, 3, 1, 9), 3), ((1, 2, 5, 6, 7), 2)], ids=str
+)
+def test_vectors_signals_and_volumes_are_served_alike(shape, channels):
+    site = layer(RNG(1), (4, channels, *(1,) * (len(shape) - 2)))
+    found = of(("a", site), norm(RNG(2), 4), torch.relu, shape=shape)
+    moments = found.observation.moments["a"]
+    assert found.account["kind"] == "distilled"
+    assert np.isfinite(moments.covariance).all()
+    assert (np.diag(moments.covariance[0]) > 0).all()
+
+
+def singular(x):
+    return torch.linalg.inv(x * 0)
+
+
+NOT_FINITE, SAME = "gives NaN or infinity", "gives the same outputs whatever the inputs"
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ([("a", A), lambda x: x * torch.nan], NOT_FINITE),
+        ([("a", A), lambda x: x / 0], NOT_FINITE),
+        ([("a", A), lambda x: torch.ones(2, 5)], SAME),
+        ([("a", A), norm(RNG(2), 4), lambda x: x * 0 + 1, pooled], SAME),
+        ([("a", A), singular], "does not run on synthetic inputs: singular says: .*inver"),
+        ([("a", A), lambda x: x.no_such()], "does not run on synthetic inputs: .*no_such"),
+        ([("a", A), lambda x: torch.zeros(2)[7]], "does not run on synthetic inputs: .*out of bounds"),
+    ],
+)
+@pytest.mark.parametrize("told", [None, InputValues((0.0, 1.0), None, None)], ids=["guessed", "told"])
+def test_models_of_which_nothing_can_be_learned_say_why(parts, reason, told):
+    with pytest.raises(WeakCalibrationError, match=reason):
+        of(*parts, told=told)
+
+
+def test_indices_teach_nothing():
+    with pytest.raises(WeakCalibrationError, match="no input of the model is a batch of images or signals"):
+        of(lambda x: x.float(), dtype="int64", shape=(1, 7))
+
+
+def test_a_model_that_cannot_be_taken_apart_says_why():
+    def fail():
+        raise NoProgramError("it has a loop")
+
+    model = SimpleNamespace(program=fail, inputs=[])
+    with pytest.raises(WeakCalibrationError, match="the model cannot be taken apart: it has a loop"):
+        calibrate(model, {}, {}, 1, None, None)
+
+
+def test_sites_without_finite_inputs_are_named():
+    found = of(("a", A), torch.log, ("b", layer(RNG(1), (2, 4, 1, 1))), torch.nan_to_num)
+    assert (set(found.observation.moments), found.account["unmeasured_sites"]) == ({"a"}, ["b"])
+
+
+def test_fresh_inputs_are_of_the_models_own_shapes_whatever_was_calibrated_on():
+    shape = (2, 3, 128, 128)
+    found = of(("a", A), shape=shape, told=InputValues((0.0, 1.0), None, None))
+    assert found.batches[0]["v0"].shape[2:] == (64, 64)
+    specs = [TensorSpec("v0", "float16", None)]
+    inputs = found.fresh_inputs(specs, {"v0": shape}, 5)
+    assert [(each["v0"].shape, each["v0"].dtype) for each in inputs] == [(shape, np.float16)] * 5
+    np.testing.assert_array_equal(inputs[0]["v0"][..., :64, :64], inputs[0]["v0"][..., 64:, 64:])
+    assert not np.array_equal(inputs[0]["v0"], inputs[1]["v0"])

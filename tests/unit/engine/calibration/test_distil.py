@@ -1,0 +1,88 @@
+"""Distilled images: closer to what the model stores, the same every time, and refused where gradients do not lead."""
+
+import numpy as np
+import pytest
+import torch
+from programs import chained, layer, norm
+
+from worker.engine.calibration.distil import DistillingError, class_scores, distil, statistics_mismatch
+from worker.engine.calibration.execute import execute
+
+RNG = np.random.default_rng
+
+
+def classifier(*behind):
+    rng = RNG(1)
+    parts = ("a", layer(rng, (6, 3, 3, 3))), norm(rng, 6), torch.relu, lambda x: x.mean((2, 3))
+    return chained(*parts, ("head", layer(rng, (4, 6))), *behind)
+
+
+def batch(*shape):
+    return {"v0": torch.from_numpy(RNG(0).standard_normal(shape).astype(np.float32))}
+
+
+def test_the_mismatch_of_statistics_falls_and_images_come_out_the_same_again():
+    program, start = classifier(), batch(8, 3, 10, 10)
+    found, again = (distil(program, start, "v0", 20, 5)["v0"] for _ in range(2))
+    with torch.no_grad():
+        before, after = (float(statistics_mismatch(program, {"v0": each})) for each in (start["v0"], found))
+    assert after < 0.7 * before
+    assert torch.equal(found, again)
+    assert not found.requires_grad
+    assert not torch.equal(found, distil(program, start, "v0", 20, 6)["v0"])  # other labels
+    assert torch.equal(start["v0"], batch(8, 3, 10, 10)["v0"])
+
+
+def test_images_are_drawn_towards_classes():
+    program, start = classifier(lambda x: x.softmax(1)), batch(8, 3, 10, 10)
+    labels = torch.randint(4, (8,), generator=torch.Generator().manual_seed(5))
+    towards, elsewhere = (execute(program, distil(program, start, "v0", 20, seed), {}) for seed in (5, 6))
+    ours, others = (class_scores(outputs, 8)[torch.arange(8), labels].mean() for outputs in (towards, elsewhere))
+    assert ours > others
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 1), (8, 3, 1, 9), (8, 3, 5, 6, 7)], ids=str)
+def test_of_any_shape_vectors_and_axes_of_one_among_them(shape):
+    program, start = chained(norm(RNG(1), 3), torch.relu), batch(*shape)
+    found = distil(program, start, "v0", 10, 0)
+    assert found["v0"].shape == shape
+    assert found["v0"].isfinite().all()
+    with torch.no_grad():
+        assert statistics_mismatch(program, found) < statistics_mismatch(program, start)
+
+
+def test_a_model_without_gradients_is_refused_with_what_torch_says():
+    with pytest.raises(DistillingError, match="the model has no gradients"):
+        distil(chained(lambda x: x.numpy() and x, norm(RNG(1), 3)), batch(4, 3, 5, 5), "v0", 2, 0)
+    with pytest.raises(DistillingError, match=r"the model has no gradients: .*not require grad"):
+        distil(chained(torch.Tensor.detach, norm(RNG(1), 3)), batch(4, 3), "v0", 2, 0)
+
+
+def test_gradients_that_are_not_finite_are_refused():
+    with pytest.raises(DistillingError, match="not finite"):
+        distil(chained(lambda x: (x * 0).sqrt() + x, norm(RNG(1), 3)), batch(4, 3, 5, 5), "v0", 2, 0)
+
+
+LOGITS = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("outputs", [LOGITS, LOGITS.softmax(1), LOGITS.log_softmax(1), LOGITS[:, :, None, None]])
+def test_logits_and_probabilities_give_the_same_scores(outputs):
+    torch.testing.assert_close(class_scores([outputs], 8), LOGITS.log_softmax(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [LOGITS, LOGITS],
+        [LOGITS[:, :1]],
+        [LOGITS.argmax(1)],
+        [LOGITS.sum()],
+        [LOGITS.reshape(4, 10)],
+        [LOGITS[:, :, None].expand(8, 5, 2)],
+        [[LOGITS]],
+        [LOGITS[:, 0]],
+    ],
+)
+def test_whatever_else_comes_out_is_no_classifiers(outputs):
+    assert class_scores(outputs, 8) is None

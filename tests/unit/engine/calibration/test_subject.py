@@ -1,0 +1,96 @@
+"""At which size and in which batches a program is run: by trial, and never so that it gives something else."""
+
+import numpy as np
+import pytest
+import torch
+from programs import chained, layer
+
+from worker.engine.calibration.ranges import known_ranges
+from worker.engine.calibration.subject import subject
+from worker.engine.calibration.synthetic import dead_leaves
+from worker.engine.formats import TensorSpec
+from worker.engine.program import StepError
+
+RNG = np.random.default_rng
+IMAGE = [TensorSpec("v0", "float32", None)]
+
+
+def convolutional(*behind):
+    return chained(("a", layer(RNG(1), (4, 3, 3, 3), padding=1)), torch.relu, *behind)
+
+
+def of(program, *shape, dtype="float32"):
+    return subject(program, [TensorSpec("v0", dtype, None)], {"v0": shape})
+
+
+def test_images_that_do_not_influence_one_another_run_together():
+    found = of(convolutional(lambda x: x.mean((2, 3))), 1, 3, 16, 16)
+    assert found.batch == 32
+    batches = found.synthetic(dead_leaves, known_ranges(3)[0], 40, 0)
+    assert [batch["v0"].shape for batch in batches] == [(32, 3, 16, 16)] * 2
+
+
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        lambda x: x - x.mean(0, keepdim=True),
+        lambda x: x.sum(0),
+        lambda x: x.reshape(1, 4, 16, 16),
+        lambda x: [x],
+        lambda x: x.mean(),
+    ],
+)
+def test_images_that_do_run_one_by_one(mixing):
+    assert of(convolutional(mixing), 1, 3, 16, 16).batch == 1
+
+
+def test_a_bound_batch_is_the_least_and_stays_where_nothing_else_runs():
+    assert of(convolutional(), 3, 3, 16, 16).batch == 30
+    assert of(convolutional(lambda x: x.reshape(3, -1, 16)), 3, 3, 16, 16).batch == 3
+
+
+def test_a_batch_takes_few_enough_values_to_stay_near_the_processor():
+    found = of(convolutional(lambda x: x.mean((2, 3))), 1, 3, 256, 256)
+    assert found.batch == (24 << 20) // found.sample_bytes < 32
+    assert found.sample_bytes == 2 * 4 * 4 * 256 * 256  # before and behind the rectifier
+
+
+@pytest.mark.parametrize(("size", "smaller"), [((128, 192), (42, 64)), ((256, 128), (64, 32)), ((128, 129), None)])
+def test_images_of_a_model_without_a_head_are_made_smaller(size, smaller):
+    found = of(convolutional(), 1, 3, *size)
+    divides = smaller is not None and all(a % b == 0 for a, b in zip(size, smaller, strict=True))
+    assert found.shapes["v0"][2:] == (smaller if divides else size)
+
+
+@pytest.mark.parametrize("head", [lambda x: x.mean((2, 3)), lambda x: x.reshape(-1, 4, 128, 128)])
+def test_images_of_a_model_with_a_head_or_a_fixed_size_are_not(head):
+    assert of(convolutional(head), 1, 3, 128, 128).shapes["v0"] == (1, 3, 128, 128)
+
+
+def test_half_precision_is_computed_with_as_float32_and_single_numbers_stay_such():
+    specs = [TensorSpec("v0", "float16", None), TensorSpec("scale", "float16", None)]
+    found = subject(convolutional(), specs, {"v0": (1, 3, 8, 8), "scale": ()})
+    [batch] = found.synthetic(dead_leaves, known_ranges(3)[0], 1, 0)
+    assert {name: (value.dtype, value.dim()) for name, value in batch.items()} == {
+        "v0": (torch.float32, 4),
+        "scale": (torch.float32, 0),
+    }
+
+
+def test_what_does_not_run_says_so():
+    with pytest.raises(StepError, match="Conv says"):
+        of(convolutional(), 1, 4, 8, 8)
+
+
+def test_only_one_input_of_numbers_can_be_changed_little_by_little():
+    assert of(convolutional(), 1, 3, 8, 8).gradient_input == "v0"
+    raw = chained(lambda x: x.float())
+    assert of(raw, 1, 3, 8, 8, dtype="uint8").gradient_input is None
+    two = [*IMAGE, TensorSpec("other", "float32", None)]
+    assert subject(convolutional(), two, {"v0": (1, 3, 8, 8), "other": (1, 3, 8, 8)}).gradient_input is None
+
+
+def test_samples_that_do_not_fill_a_batch_are_left_out():
+    found = of(convolutional(), 3, 3, 16, 16)
+    batches = found.batches({"v0": np.zeros((70, 3, 16, 16), np.float32)})
+    assert [len(batch["v0"]) for batch in batches] == [30, 30]
