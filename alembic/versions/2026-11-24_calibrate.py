@@ -1,7 +1,7 @@
 """Add how a job learns what its model's inputs are like.
 
-Revision ID: 0004
-Revises: 0003
+Revision ID: 0005
+Revises: 0004
 Create Date: 2026-11-24 08:45:00.000000+00:00
 """
 
