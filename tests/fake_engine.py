@@ -47,6 +47,7 @@ REPORT = {
         "agreement": None,
         "finite": True,
     },
+    "risk": {"level": "unknown", "text": "Compared on noise alone."},
     "engine": {"versions": {}, "seconds": {}},
 }
 
