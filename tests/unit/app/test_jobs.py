@@ -13,7 +13,7 @@ from app.db import transaction
 from app.errors import Problem
 from app.models import Event, Job, Model
 from app.orders import Order
-from app.retention import release_model
+from app.retention import MODELS, release
 from app.storage import get_storage, model_key
 from app.uploads import Upload
 
@@ -164,9 +164,9 @@ def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(sess
 def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_database):
     """Whoever comes first: where both are done, a job has its model."""
 
-    def release(_):
+    def let_go(_):
         with transaction() as session:
-            release_model(session, get_storage(), f"{3:064}", datetime.now(UTC))
+            release(session, get_storage(), MODELS, f"{3:064}", datetime.now(UTC))
 
     def upload(_):
         with transaction() as session:
@@ -178,7 +178,7 @@ def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_dat
         for _ in range(10):
             with transaction() as session:
                 post(session, 3).state = "cancelled"
-            [job_id, _] = [call.result() for call in (pool.submit(upload, 0), pool.submit(release, 0))]
+            [job_id, _] = [call.result() for call in (pool.submit(upload, 0), pool.submit(let_go, 0))]
             assert get_storage().size(model_key(f"{3:064}")) == 5
             with transaction() as session:
                 job = session.get_one(Job, job_id)
