@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.db import now
 from app.inserts import insert
 from app.models import TERMINAL, Job, Model, Samples
+from app.owners import all_owners
 from app.storage import Storage, model_key, samples_key
 
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -35,12 +36,14 @@ MODELS = Kept(Model, Job.model_sha256, model_key, {"format": ""})
 SAMPLES = Kept(Samples, Job.samples_sha256, samples_key)
 
 
+@all_owners()
 def release(session: Session, storage: Storage, kept: Kept, sha256: str, unused_since: datetime | None) -> bool:
     """Delete an upload's file, and return whether that was done.
 
-    It stays if an unfinished job needs it or a job was posted for it after `unused_since`; if that is None, as long as
-    any job is known. Its row, made for the occasion where a file has none, is locked until the caller's transaction
-    ends, so that an upload of the same bytes waits and then stores them anew. Without any job the row goes as well.
+    It stays if an unfinished job, of any owner, needs it or one was posted for it after `unused_since`; if that is
+    None, as long as any job is known. Its row, made for the occasion where a file has none, is locked until the
+    caller's transaction ends, so that an upload of the same bytes waits and then stores them anew. Without any job the
+    row goes as well.
     """
     table = kept.table
     row = {"sha256": sha256, "bytes": 0, "created_at": _NEVER, "used_at": _NEVER, **kept.made_up}

@@ -13,7 +13,8 @@ from app.db import transaction
 from app.errors import Problem
 from app.models import Event, Job, Model
 from app.orders import Order
-from app.retention import MODELS, release
+from app.owners import current_owner
+from app.retention import MODELS, SAMPLES, release
 from app.storage import get_storage, model_key
 from app.uploads import Upload
 
@@ -159,6 +160,21 @@ def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(sess
     assert code_of(jobs.create, session, get_storage(), by_sha256) == "model_gone"
     session.rollback()
     assert post(session, 5).model.expired_at is None
+
+
+@pytest.mark.parametrize(("kept", "column"), [(MODELS, "model_sha256"), (SAMPLES, "samples_sha256")])
+def test_what_one_owner_deletes_stays_for_another(session, kept, column):
+    job = post(session, 6, samples=order(8).upload)
+    job.owner = "bob"
+    session.commit()
+    seen = current_owner.set("alice")
+    try:
+        with transaction() as confined:
+            assert not release(confined, get_storage(), kept, getattr(job, column), None)
+        assert current_owner.get() == "alice"
+    finally:
+        current_owner.reset(seen)
+    assert get_storage().size(kept.key(getattr(job, column))) == 5
 
 
 def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_database):
