@@ -14,8 +14,9 @@ from app import keys, rates
 from app.db import transaction
 from app.errors import Problem, respond
 from app.keys import Caller
-from app.models import TERMINAL, Job, Model
+from app.models import TERMINAL, Job
 from app.owners import current_owner, posting_owner
+from app.retention import MODELS, SAMPLES
 from app.settings import Settings, get_settings
 
 _OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/static-offline-docs")
@@ -164,8 +165,11 @@ def _check_quota(session: Session, owner: str, announced: int, settings: Setting
     )
     if (unfinished or 0) >= settings.owner_unfinished_jobs:
         raise _over_quota(f"{unfinished} jobs are not finished", f"at most {settings.owner_unfinished_jobs} at a time")
-    models = select(Model.sha256, Model.bytes).join(Job).where(Job.owner == owner).distinct().subquery()
-    stored = session.scalar(select(func.coalesce(func.sum(models.c.bytes), 0))) or 0
+    stored = 0
+    for kept in (MODELS, SAMPLES):
+        needed = select(kept.needed_by).where(Job.owner == owner)
+        size = select(func.coalesce(func.sum(kept.table.bytes), 0)).where(kept.table.sha256.in_(needed))
+        stored += session.scalar(size) or 0
     stored += session.scalar(select(func.coalesce(func.sum(Job.artifact_bytes), 0)).where(Job.owner == owner)) or 0
     if stored + announced > settings.owner_stored_bytes:
         raise _over_quota(f"{stored} bytes are stored", f"at most {settings.owner_stored_bytes} bytes")

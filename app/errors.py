@@ -41,6 +41,8 @@ KINDS: Mapping[str, Kind] = {
     Code.INPUT_SHAPE_MISMATCH: Kind(422, "The input shape does not fit the model"),
     Code.CALIBRATION_INVALID: Kind(422, "The calibration cannot be had"),
     Code.INPUT_RANGE_INVALID: Kind(422, "The input's values cannot be read"),
+    Code.SAMPLES_INVALID: Kind(422, "The samples cannot be used"),
+    Code.SAMPLES_GONE: Kind(410, "The samples are no longer stored"),
     Code.MODEL_MISSING: Kind(422, "The model is missing"),
     Code.MODEL_EMPTY: Kind(422, "The model is an empty file"),
     Code.MODEL_UNRECOGNISED: Kind(422, "The file is not a model"),

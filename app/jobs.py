@@ -3,7 +3,7 @@
 import base64
 import binascii
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,18 +14,20 @@ from app.changes import Changed, change, record
 from app.db import now
 from app.errors import Problem
 from app.inserts import insert
-from app.models import TERMINAL, Event, Job, Model, State
+from app.models import TERMINAL, Event, Job, Model, Samples, State
 from app.orders import Order
 from app.owners import current_owner, posting_owner
 from app.sight import not_found
-from app.storage import Storage, model_key
+from app.storage import Storage, model_key, samples_key
+from app.uploads import Upload
 
 
 def create(session: Session, storage: Storage, order: Order, key: str | None = None) -> tuple[Job, bool]:
     """Store what came with an order and add a queued job for it; the flag says whether it is new.
 
-    The model's row, shared by all its jobs, stays locked until the caller commits, so that nobody deletes the file
-    before the job is seen to need it. An idempotency key that has a job already gives that job again.
+    The rows of the model and the samples, shared by all their jobs, stay locked until the caller commits, so that
+    nobody deletes the files before the job is seen to need them. An idempotency key that has a job already gives that
+    job again.
 
     Raises:
         Problem: `model_not_found`, `model_gone`, `idempotency_key_reused`.
@@ -35,6 +37,8 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
         return earlier, False
     at = now(session)
     _use_model(session, storage, order, at)
+    if order.samples:
+        _keep(session, storage, Samples, samples_key, order.samples, at)
     row = {
         "id": uuid.uuid4(),
         "model_sha256": order.sha256,
@@ -43,6 +47,7 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
         "flops_budget": order.flops_budget,
         "input_shape": order.input_shape,
         "calibration": order.calibration,
+        "samples_sha256": order.samples and order.samples.sha256,
         "input_range": order.input_range,
         "input_mean": order.input_mean,
         "input_std": order.input_std,
@@ -65,16 +70,29 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
 def _use_model(session: Session, storage: Storage, order: Order, at: datetime) -> None:
     """Note that a model is used, and lock its row; store it if it has come with the order."""
     if upload := order.upload:
-        row = {"sha256": upload.sha256, "format": upload.format, "bytes": upload.bytes, "created_at": at, "used_at": at}
-        again = {"used_at": at, "expired_at": None}
-        session.execute(insert(session, Model).values(row).on_conflict_do_update(index_elements=["sha256"], set_=again))
-        if upload.staged.exists():  # it has its key already where a lost race is run again
-            storage.keep(upload.staged, model_key(upload.sha256))
+        _keep(session, storage, Model, model_key, upload, at, format=upload.format)
         return
     get_model(session, order.sha256)
     used = update(Model).where(Model.sha256 == order.sha256, Model.expired_at.is_(None)).values(used_at=at)
     if not session.scalar(used.returning(Model.sha256).execution_options(synchronize_session=False)):
         raise Problem("model_gone", "the model has expired; upload it again", field="model_sha256", got=order.sha256)
+
+
+def _keep(
+    session: Session,
+    storage: Storage,
+    table: type[Model] | type[Samples],
+    key: Callable[[str], str],
+    upload: Upload,
+    at: datetime,
+    **columns: str | None,
+) -> None:
+    """Store an upload under its key, and lock its row."""
+    row = {"sha256": upload.sha256, "bytes": upload.bytes, "created_at": at, "used_at": at, **columns}
+    again = {"used_at": at, "expired_at": None}
+    session.execute(insert(session, table).values(row).on_conflict_do_update(index_elements=["sha256"], set_=again))
+    if upload.staged.exists():  # it has its key already where a lost race is run again
+        storage.keep(upload.staged, key(upload.sha256))
 
 
 def _with_key(session: Session, key: str, fingerprint: str) -> Job | None:

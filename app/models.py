@@ -81,6 +81,19 @@ class Model(Base):
     expired_at: Mapped[datetime | None]
 
 
+class Samples(Base):
+    """Uploaded real inputs of a model, known and kept as models are."""
+
+    __tablename__ = "samples"
+    __table_args__ = (Index(None, "expired_at", "used_at"),)
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    bytes: Mapped[int]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    expired_at: Mapped[datetime | None]
+
+
 class Job(Base):
     """One compression of one model to one budget.
 
@@ -112,6 +125,7 @@ class Job(Base):
     flops_budget: Mapped[str] = mapped_column(String(40))
     input_shape: Mapped[str | None] = mapped_column(String(2000))
     calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
+    samples_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # SQLite adds no foreign key afterwards
     input_range: Mapped[str | None] = mapped_column(String(2000))
     input_mean: Mapped[str | None] = mapped_column(String(2000))
     input_std: Mapped[str | None] = mapped_column(String(2000))

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from app import labels, orders, references, webhooks
 from app.errors import KINDS, MEDIA_TYPE, document
-from contract import budget, calibration, container, shapes
+from contract import budget, calibration, container, samples, shapes
 
 TITLE = "convpress"
 VERSION = version("convpress")
@@ -50,9 +50,9 @@ JOB_FORM: dict[str, Any] = {
                         calibration.FIELD: {
                             "type": "string",
                             "enum": list(get_args(calibration.Calibration)),
-                            "default": "synthetic",
                             "description": "Inputs that the model is measured on before it is factored: such as the "
-                            "service makes itself, or none, so that its weights count alone",
+                            "service makes itself; none, so that its weights count alone; or the samples that are sent "
+                            "along. Left out, the samples if there are some, else synthetic ones",
                         },
                         calibration.RANGE: {
                             "type": "string",
@@ -88,6 +88,11 @@ JOB_FORM: dict[str, Any] = {
                             "type": "string",
                             "format": "uri",
                             "description": f"In the file's place: {references.EXPECTED}",
+                        },
+                        samples.FIELD: {
+                            "type": "string",
+                            "format": "binary",
+                            "description": f"A file: {samples.EXPECTED}",
                         },
                         container.FIELD: {
                             "type": "string",

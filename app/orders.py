@@ -13,11 +13,11 @@ from starlette.requests import Request
 
 from app import labels, references, webhooks
 from app.errors import Problem
-from app.form import Form, TextCheck
+from app.form import Form, Sink, TextCheck
 from app.settings import get_settings
-from app.storage import get_storage
+from app.storage import get_storage, model_key, samples_key
 from app.uploads import Part, Upload, check_room, display_name, too_large
-from contract import budget, calibration, container, shapes
+from contract import budget, calibration, container, samples, shapes
 from contract.calibration import Calibration
 from contract.refusal import Code, Refusal
 
@@ -31,7 +31,7 @@ _FRAMING_BYTES = 64 * 1024  # what a form may weigh beyond its file
 
 @dataclass(frozen=True)
 class Order:
-    """What a client asks for: a model, come with the order or stored already, and what to make of it."""
+    """What a client asks for: a model, come with the order or stored already, what to make of it, and real samples."""
 
     sha256: str
     filename: str
@@ -44,10 +44,12 @@ class Order:
     labels: dict[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
     upload: Upload | None = None
+    samples: Upload | None = None
 
     def fingerprint(self) -> str:
         """Return what tells this order from any other, however its model came."""
-        asked = {member.name: getattr(self, member.name) for member in fields(self) if member.name != "upload"}
+        files = {"upload": None, "samples": self.samples and self.samples.sha256}
+        asked = {member.name: getattr(self, member.name) for member in fields(self) if member.name not in files} | files
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -57,7 +59,7 @@ async def receive_order(request: Request) -> AsyncIterator[Order]:
 
     Raises:
         Problem: `upload_too_large`, `storage_full`, what `app.form` raises, and what is wrong with a field.
-        Refusal: what is wrong with budget, input shape, calibration or model.
+        Refusal: what is wrong with budget, input shape, calibration, samples or model.
         ClientDisconnect: the client went away.
     """
     announced = int(request.headers.get("content-length", 0))
@@ -94,7 +96,6 @@ class _Incoming:
             raise too_large(container.FIELD, self._limit, f"{announced} bytes announced")
         check_room(self._storage, container.FIELD, announced)
         self._received = 0
-        self._model = Part(self._storage, container.FIELD, self._limit)
         texts: dict[str, TextCheck] = {
             budget.FIELD: budget.parse_budget,
             shapes.FIELD: shapes.parse_input_shape,
@@ -107,11 +108,20 @@ class _Incoming:
             references.FIELD: self._check_reference,
             webhooks.FIELD: self._check_webhook,
         }
+        self._parts: list[Part] = []
         try:
-            self._form = Form(content_type, {container.FIELD: self._model.write}, texts)
+            self._model = self._part(container.FIELD, self._limit)
+            self._samples = self._part(samples.FIELD, min(self._limit, samples.LARGEST_BYTES))
+            files: dict[str, Sink] = {container.FIELD: self._model.write, samples.FIELD: self._samples.write}
+            self._form = Form(content_type, files, texts)
         except BaseException:
             self.discard()
             raise
+
+    def _part(self, field: str, limit: int) -> Part:
+        part = Part(self._storage, field, limit)
+        self._parts.append(part)
+        return part
 
     def take(self, batch: list[bytes]) -> None:
         for chunk in batch:
@@ -126,24 +136,29 @@ class _Incoming:
         asked = budget.parse_budget(values.get(budget.FIELD))
         told = [values.get(name) or None for name in (calibration.RANGE, calibration.MEAN, calibration.DEVIATION)]
         calibration.parse_input_values(*told)
+        has_samples = self._form.has(samples.FIELD)
+        kind = calibration.choose_calibration(
+            calibration.parse_calibration(values.get(calibration.FIELD)), samples=has_samples
+        )
         self._check_source()
         filename = self._form.filenames.get(container.FIELD, "")
         if uri := values.get(references.FIELD):
             references.fetch(uri, self._model, self._settings, self._storage)
             filename = uri
-        upload = None if self._form.has(SHA256) else self._model.finish()
+        upload = None if self._form.has(SHA256) else self._model.finish(container.identify, model_key)
         return Order(
             sha256=upload.sha256 if upload else values[SHA256],
             filename=display_name(filename),
             flops_budget=asked.text,
             input_shape=values.get(shapes.FIELD) or None,
-            calibration=calibration.parse_calibration(values.get(calibration.FIELD)),
+            calibration=kind,
             input_range=told[0],
             input_mean=told[1],
             input_std=told[2],
             labels=labels.parse_labels(values.get(labels.FIELD, "")),
             webhook_url=values.get(webhooks.FIELD) or None,
             upload=upload,
+            samples=self._samples.finish(samples.check, samples_key) if has_samples else None,
         )
 
     def _check_source(self) -> None:
@@ -173,7 +188,8 @@ class _Incoming:
         return webhooks.check_url(text, enabled=enabled, private=self._settings.webhook_private_targets)
 
     def discard(self) -> None:
-        self._model.discard()
+        for part in self._parts:
+            part.discard()
 
 
 def _unless_empty(check: TextCheck) -> TextCheck:

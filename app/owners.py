@@ -1,5 +1,7 @@
 """Whose request is being served: new jobs belong to that owner, and no query finds the jobs of another."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from sqlalchemy import event
@@ -13,6 +15,16 @@ current_owner: ContextVar[str | None] = ContextVar("current_owner", default=None
 
 posting_owner: ContextVar[str] = ContextVar("posting_owner", default=EVERYONE)
 """To whom a new job belongs."""
+
+
+@contextmanager
+def all_owners() -> Iterator[None]:
+    """Let queries find the jobs of all owners until the block ends: what one deletes, another may need."""
+    token = current_owner.set(None)
+    try:
+        yield
+    finally:
+        current_owner.reset(token)
 
 
 def confine(session: type[Session]) -> None:

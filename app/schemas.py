@@ -99,6 +99,7 @@ class Job(BaseModel):
                 "flops_budget": "0.5",
                 "input_shape": "1x3x32x32",
                 "calibration": "synthetic",
+                "samples_sha256": None,
                 "input_range": None,
                 "input_mean": "0.485,0.456,0.406",
                 "input_std": "0.229,0.224,0.225",
@@ -126,6 +127,7 @@ class Job(BaseModel):
     flops_budget: str
     input_shape: str | None
     calibration: Calibration
+    samples_sha256: str | None = Field(description="Of the real samples that came with the job")
     input_range: str | None = Field(description="What values the inputs have, as it was told")
     input_mean: str | None
     input_std: str | None
@@ -154,6 +156,7 @@ class Job(BaseModel):
             flops_budget=job.flops_budget,
             input_shape=job.input_shape,
             calibration=cast("Calibration", job.calibration),
+            samples_sha256=job.samples_sha256,
             input_range=job.input_range,
             input_mean=job.input_mean,
             input_std=job.input_std,

@@ -2,12 +2,13 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import Problem
-from app.storage import Storage, model_key
+from app.storage import Storage
 from contract import container
 
 _RESERVE_BYTES = 64 * 1024**2  # what an upload leaves free: the database writes to the same disk
@@ -16,12 +17,12 @@ _LONGEST_NAME = 255
 
 @dataclass(frozen=True)
 class Upload:
-    """A model that has arrived whole, staged but without its key yet."""
+    """A file that has arrived whole, staged but without its key yet; `format` is that of a model."""
 
     staged: Path
     sha256: str
     bytes: int
-    format: container.Format
+    format: container.Format | None
 
 
 class Part:
@@ -45,17 +46,17 @@ class Part:
         self._hash.update(data)
         self._file.write(data)
 
-    def finish(self) -> Upload:
+    def finish(self, identify: Callable[[Path], container.Format | None], key: Callable[[str], str]) -> Upload:
         """Take note that all has come, see what it is and bring it to the disk.
 
         Raises:
-            Refusal: it is no model.
+            Refusal: it is not what it has to be.
         """
         self._file.flush()
         staged, sha256 = Path(self._file.name), self._hash.hexdigest()
-        model_format = container.identify(staged)
-        self._storage.prepare(staged, model_key(sha256))
-        return Upload(staged, sha256, self._size, model_format)
+        found = identify(staged)
+        self._storage.prepare(staged, key(sha256))
+        return Upload(staged, sha256, self._size, found)
 
     def discard(self) -> None:
         """Delete what has no key."""

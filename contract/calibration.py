@@ -7,8 +7,8 @@ from contract.refusal import Code, Refusal
 
 FIELD, RANGE, MEAN, DEVIATION = "calibration", "input_range", "input_mean", "input_std"
 
-Calibration = Literal["synthetic", "none"]
-"""Inputs that the service makes itself, or none at all: then the weights count alone."""
+Calibration = Literal["synthetic", "none", "samples"]
+"""Inputs that the service makes itself; none at all, so that the weights count alone; or real ones that were sent."""
 
 EXPECTED = " or ".join(get_args(Calibration))
 EXPECTED_RANGE = "LOW,HIGH with LOW below HIGH (0,255)"
@@ -30,23 +30,41 @@ class InputValues:
     deviation: tuple[float, ...] | None
 
 
-def parse_calibration(text: str | None) -> Calibration:
-    """Read the field `calibration`; `synthetic` where it is left out.
+def parse_calibration(text: str | None) -> Calibration | None:
+    """Read the field `calibration`; None where it is left out.
 
     Raises:
         Refusal: `calibration_invalid`.
     """
     if not text:
-        return "synthetic"
+        return None
     if text not in get_args(Calibration):
         raise Refusal(
-            Code.CALIBRATION_INVALID,
-            "there is no such calibration",
-            field=FIELD,
-            expected=EXPECTED,
-            got=text[:80],
+            Code.CALIBRATION_INVALID, "there is no such calibration", field=FIELD, expected=EXPECTED, got=text[:80]
         )
     return cast(Calibration, text)
+
+
+def choose_calibration(asked: Calibration | None, *, samples: bool) -> Calibration:
+    """Return the calibration that is asked for: where nothing is said, `samples` where there are some.
+
+    Raises:
+        Refusal: `calibration_invalid` where one is asked for that does not go with samples, or without.
+
+    >>> choose_calibration(None, samples=True), choose_calibration(None, samples=False)
+    ('samples', 'synthetic')
+    """
+    if asked is None:
+        return "samples" if samples else "synthetic"
+    if (asked == "samples") != samples:
+        raise Refusal(
+            Code.CALIBRATION_INVALID,
+            "samples are given, which another calibration has no use for" if samples else "there are no samples",
+            field=FIELD,
+            expected="samples" if samples else "a file in the field samples",
+            got=asked,
+        )
+    return asked
 
 
 def parse_input_values(limits: str | None, mean: str | None, deviation: str | None) -> InputValues | None:

@@ -24,7 +24,7 @@ _EXPORT_INSTEAD = (
 )
 _MOST_FIELDS = 100_000  # of a ModelProto itself: opsets, metadata, local functions
 _LARGEST_DIRECTORY = 4 * 1024**2  # of a zip archive, in bytes: some 40,000 members
-_ZIP_MAGIC, _PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
+ZIP_MAGIC, _PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
 _NO_FIELD, _IR_VERSION, _GRAPH = 0, 1, 7
 # ir_version, producer_name, producer_version, domain, model_version, doc_string, graph, opset_import,
 # metadata_props, training_info, functions, configuration
@@ -41,7 +41,7 @@ def identify(path: Path) -> Format:
     if size == 0:
         raise Refusal(Code.MODEL_EMPTY, "the file is empty", field=FIELD, expected=EXPECTED, got="0 bytes")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[:4] == _ZIP_MAGIC:
+        if content[:4] == ZIP_MAGIC:
             return _identify_archive(path)
         if content[:1] == _PICKLE_MAGIC:
             raise Refusal(Code.MODEL_PICKLED, _EXPORT_INSTEAD, field=FIELD, expected=EXPECTED, got="a pickle")
@@ -52,10 +52,11 @@ def identify(path: Path) -> Format:
             return _identify_message(view, size)
 
 
-class _SmallReads(io.FileIO):
+class SmallReads(io.FileIO):
     """A file that gives no more than a directory's worth at once: zipfile would keep an object for every member."""
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes, or what a directory may take."""
         if size is not None and size > _LARGEST_DIRECTORY:
             raise zipfile.BadZipFile(f"a directory of {size} bytes, where {_LARGEST_DIRECTORY} are plenty")
         return super().read(_LARGEST_DIRECTORY if size is None or size < 0 else size)
@@ -68,7 +69,7 @@ def directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
         Refusal: `model_truncated` where it has no readable directory.
     """
     try:
-        with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
+        with SmallReads(path) as file, zipfile.ZipFile(file) as archive:
             return archive.infolist(), archive.start_dir
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise Refusal(

@@ -27,6 +27,8 @@ class Code(StrEnum):
     NOTHING_TO_COMPRESS = "nothing_to_compress"
     INPUT_RANGE_INVALID = "input_range_invalid"
     CALIBRATION_INVALID = "calibration_invalid"
+    SAMPLES_INVALID = "samples_invalid"
+    SAMPLES_GONE = "samples_gone"
     VERIFICATION_FAILED = "verification_failed"
     OUT_OF_MEMORY = "out_of_memory"
     ENGINE_ERROR = "engine_error"

@@ -47,7 +47,7 @@ REPORT = {
         "agreement": None,
         "finite": True,
     },
-    "risk": {"level": "unknown", "text": "Compared on noise alone."},
+    "risk": {"level": "unknown", "text": "The model was compressed by its weights alone."},
     "engine": {"versions": {}, "seconds": {}},
 }
 
@@ -82,6 +82,9 @@ def main(request):
         case "refuse":
             say(event="failed", error={"code": "budget_unreachable", "detail": "no", "got": "0.1"})
             return
+        case "show":  # the report's budget says what was asked for
+            asked = request | {"samples": Path(request["samples"]).read_text()}
+            REPORT["budget"] = asked
         case "lie":
             say(event="succeeded")
             return

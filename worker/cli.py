@@ -121,7 +121,10 @@ def compress(
     report: Annotated[Path | None, typer.Option(help="Write the account here, as JSON")] = None,
     form: Annotated[str | None, typer.Option(help=f"Admit this form alone: {_FORMS}")] = None,
     rank: Annotated[int | None, typer.Option(help="One rank everywhere, in the budget's place")] = None,
-    calibration: Annotated[str, typer.Option(help="Inputs to measure on: synthetic or none")] = "synthetic",
+    calibration: Annotated[str | None, typer.Option(help="Inputs to measure on: synthetic, samples or none")] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False)
+    ] = None,
     input_range: Annotated[str | None, typer.Option(help="What values images have, such as 0,255")] = None,
     input_mean: Annotated[str | None, typer.Option(help="In the range's place, such as 0.485,0.456,0.406")] = None,
     input_std: Annotated[str | None, typer.Option(help="With the mean, such as 0.229,0.224,0.225")] = None,
@@ -137,17 +140,18 @@ def compress(
         _check_target(report, model, "--report")
         if report.absolute() == target.absolute():
             raise typer.BadParameter("it is the output as well", param_hint="--report")
-    asked = offline.Asked(
-        flops_budget=flops_budget,
-        input_shape=input_shape,
-        form=form,
-        rank=rank,
-        calibration=calibration,
-        input_range=input_range,
-        input_mean=input_mean,
-        input_std=input_std,
-    )
     try:
+        asked = offline.Asked(
+            flops_budget=flops_budget,
+            input_shape=input_shape,
+            form=form,
+            rank=rank,
+            calibration=offline.read_calibration(calibration, samples),
+            samples=None if samples is None else str(samples.absolute()),
+            input_range=input_range,
+            input_mean=input_mean,
+            input_std=input_std,
+        )
         account = offline.compress(model, target, report, asked)
     except offline.RefusedError as error:
         _refuse(error)

@@ -47,7 +47,7 @@ def examine() -> list[Wall]:
         secret.write_text("secret")
         upload = Path(folder, "upload")
         upload.write_text("upload")
-        confinement = confined(home, readable=upload, memory_bytes=_MEMORY_BYTES)
+        confinement = confined(home, readable=(upload,), memory_bytes=_MEMORY_BYTES)
         asked = {
             "secret": str(secret),
             "upload": str(upload),
@@ -80,13 +80,18 @@ def examine() -> list[Wall]:
 
 
 def confined(
-    home: Path, *, readable: Path, memory_bytes: int, file_bytes: int = 1024**2, writable: tuple[Path, ...] = ()
+    home: Path,
+    *,
+    readable: tuple[Path, ...],
+    memory_bytes: int,
+    file_bytes: int = 1024**2,
+    writable: tuple[Path, ...] = (),
 ) -> Confinement:
     """Return the strongest cell that this host can build, for a child that works in `home` and may read `readable`."""
     return Confinement(
         home=home,
         writable=writable,
-        readable=(readable,),
+        readable=readable,
         memory_bytes=memory_bytes,
         file_bytes=file_bytes,
         landlock=cell.landlock_version() > 0,

@@ -11,8 +11,8 @@ import structlog
 from sqlalchemy import exists, select, update
 
 from app.db import now, transaction
-from app.models import TERMINAL, Job, Model
-from app.retention import delete_artifacts, release_model
+from app.models import TERMINAL, Job
+from app.retention import MODELS, SAMPLES, delete_artifacts, release
 from app.storage import Storage, artifact_key
 
 _BATCH = 100
@@ -32,16 +32,18 @@ def expire_artifacts(storage: Storage, age: timedelta) -> None:
         delete_artifacts(storage, job_id)
 
 
-def expire_models(storage: Storage, age: timedelta) -> None:
-    """Delete uploads that no unfinished job needs and no job was posted for within `age`."""
-    unfinished = exists().where(Job.model_sha256 == Model.sha256, Job.state.not_in(TERMINAL))
-    with transaction() as session:
-        cutoff = now(session) - age
-        old = select(Model.sha256).where(Model.expired_at.is_(None), Model.used_at < cutoff, ~unfinished)
-        models = session.scalars(old.limit(_BATCH)).all()
-    for sha256 in models:
+def expire_uploads(storage: Storage, age: timedelta) -> None:
+    """Delete models and samples that no unfinished job needs and no job was posted for within `age`."""
+    for kept in (MODELS, SAMPLES):
+        table = kept.table
+        unfinished = exists().where(kept.needed_by == table.sha256, Job.state.not_in(TERMINAL))
         with transaction() as session:
-            release_model(session, storage, sha256, cutoff)
+            cutoff = now(session) - age
+            old = select(table.sha256).where(table.expired_at.is_(None), table.used_at < cutoff, ~unfinished)
+            uploads = session.scalars(old.limit(_BATCH)).all()
+        for sha256 in uploads:
+            with transaction() as session:
+                release(session, storage, kept, sha256, cutoff)
 
 
 def remove_orphans(storage: Storage) -> int:
@@ -56,12 +58,14 @@ def remove_orphans(storage: Storage) -> int:
             if kept is not None and key not in kept:
                 storage.delete(key)
                 removed += 1
-    for key in storage.keys("models/"):
-        sha256 = key.removeprefix("models/")
-        with transaction() as session:
-            if session.scalar(select(exists().where(Model.sha256 == sha256, Model.expired_at.is_(None)))):
-                continue
-            removed += release_model(session, storage, sha256, now(session))
+    for upload in (MODELS, SAMPLES):
+        table, folder = upload.table, upload.key("")
+        for key in storage.keys(folder):
+            sha256 = key.removeprefix(folder)
+            with transaction() as session:
+                if session.scalar(select(exists().where(table.sha256 == sha256, table.expired_at.is_(None)))):
+                    continue
+                removed += release(session, storage, upload, sha256, now(session))
     if removed:
         log.warning("orphaned files removed", files=removed)
     return removed

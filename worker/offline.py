@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from app.settings import get_settings
+from contract.calibration import Calibration, choose_calibration, parse_calibration
 from contract.container import Format, identify
 from contract.limits import Limits
 from contract.refusal import Refusal
@@ -45,10 +46,23 @@ class Asked(TypedDict):
     input_shape: str | None
     form: str | None
     rank: int | None
-    calibration: str
+    calibration: Calibration
+    samples: str | None
     input_range: str | None
     input_mean: str | None
     input_std: str | None
+
+
+def read_calibration(text: str | None, samples: Path | None) -> Calibration:
+    """Read which calibration the user asks for.
+
+    Raises:
+        RefusedError: there is none such, or it does not go with the samples.
+    """
+    try:
+        return choose_calibration(parse_calibration(text), samples=samples is not None)
+    except Refusal as refusal:
+        raise RefusedError(refusal.as_dict()) from refusal
 
 
 def compress(model: Path, output: Path, report: Path | None, asked: Asked) -> Report:
@@ -113,7 +127,7 @@ def _run(command: list[str], request: Request, folder: Path, on_progress: Callab
     doctor.require(settings)
     confinement = doctor.confined(
         folder / "work",
-        readable=Path(request.model),
+        readable=tuple(Path(path) for path in (request.model, request.samples) if path),
         writable=(folder / "output",),
         memory_bytes=settings.job_memory_bytes,
         file_bytes=_LARGEST_ARTIFACT,

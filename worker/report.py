@@ -78,6 +78,7 @@ class Calibration(_Part):
     images: Count | None = None
     steps: Count | None = None
     twin: bool | None = None
+    held_out_samples: Count | None = None
     refitted: bool | None = None
     held_out_error: dict[str, float] = Field(default_factory=dict)
 

@@ -122,4 +122,4 @@ def expire(settings: Settings) -> None:
     remove_orphans(scratch_root(settings.data_dir))
     remove_abandoned(storage.staging)
     expiry.expire_artifacts(storage, timedelta(days=settings.artifact_days))
-    expiry.expire_models(storage, timedelta(days=settings.upload_days))
+    expiry.expire_uploads(storage, timedelta(days=settings.upload_days))

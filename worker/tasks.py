@@ -15,7 +15,7 @@ from app.db import transaction
 from app.models import Job
 from app.queue import TASK, ring
 from app.settings import Settings, get_settings
-from app.storage import StorageUnavailable, get_storage, model_key
+from app.storage import StorageUnavailable, get_storage, model_key, samples_key
 from contract.container import Format
 from contract.refusal import Code, Refusal
 from worker import doctor, results, sandbox
@@ -89,7 +89,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
         name = f"model{SUFFIX[job.model.format]}"
         confinement = doctor.confined(
             folder / "work",
-            readable=folder / "input",
+            readable=(folder / "input",),
             writable=(folder / "output",),
             memory_bytes=settings.job_memory_bytes,
             file_bytes=settings.max_upload_bytes,
@@ -98,6 +98,13 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             _fetch(model_key(job.model_sha256), folder / "input" / name, writable=not confinement.landlock)
         except FileNotFoundError:
             return Failed(_gone(job))
+        samples = None if job.samples_sha256 is None else folder / "input" / "samples"
+        if samples is not None:
+            assert job.samples_sha256 is not None  # or there are no samples
+            try:
+                _fetch(samples_key(job.samples_sha256), samples, writable=not confinement.landlock)
+            except FileNotFoundError:
+                return Failed(_samples_gone(job))
         request = Request(
             model=str(folder / "input" / name),
             format=cast("Format", job.model.format),
@@ -107,6 +114,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             input_shape=job.input_shape,
             limits=settings.limits,
             calibration=job.calibration,
+            samples=None if samples is None else str(samples),
             input_range=job.input_range,
             input_mean=job.input_mean,
             input_std=job.input_std,
@@ -202,6 +210,11 @@ def _reason(outcome: End) -> str:
 def _gone(job: Job) -> dict[str, str]:
     detail = "the store no longer has the model of this job; upload it again"
     return Refusal(Code.MODEL_GONE, detail, field="model", got=f"SHA-256 {job.model_sha256}").as_dict()
+
+
+def _samples_gone(job: Job) -> dict[str, str]:
+    detail = "the store no longer has the samples of this job; post them again"
+    return Refusal(Code.SAMPLES_GONE, detail, field="samples", got=f"SHA-256 {job.samples_sha256}").as_dict()
 
 
 def _full(attempts: int) -> dict[str, str]:

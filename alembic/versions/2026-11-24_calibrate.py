@@ -1,4 +1,4 @@
-"""Add how a job learns what its model's inputs are like.
+"""Add how a job learns what its model's inputs are like, and the samples that may be uploaded for it.
 
 Revision ID: 0005
 Revises: 0004
@@ -13,15 +13,32 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
+_INDEX = "ix_jobs_samples_sha256"
 _TOLD = ("input_range", "input_mean", "input_std")
 
 
 def upgrade() -> None:
+    op.create_table(
+        "samples",
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expired_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_samples")),
+    )
+    op.create_index(op.f("ix_samples_expired_at_used_at"), "samples", ["expired_at", "used_at"])
+    op.add_column("jobs", sa.Column("samples_sha256", sa.String(length=64), nullable=True))
     op.add_column("jobs", sa.Column("calibration", sa.String(length=16), nullable=False, server_default="synthetic"))
     for name in _TOLD:
         op.add_column("jobs", sa.Column(name, sa.String(length=2000), nullable=True))
+    with op.get_context().autocommit_block():
+        op.drop_index(_INDEX, "jobs", if_exists=True, postgresql_concurrently=True)
+        op.create_index(_INDEX, "jobs", ["samples_sha256"], postgresql_concurrently=True)
 
 
 def downgrade() -> None:
-    for name in (*_TOLD, "calibration"):
+    op.drop_index(_INDEX, "jobs")
+    for name in (*_TOLD, "calibration", "samples_sha256"):
         op.drop_column("jobs", name)
+    op.drop_table("samples")

@@ -19,7 +19,7 @@ from app.models import TERMINAL, Job, State
 from app.openapi import JOB_FORM, problems
 from app.orders import Order, receive_order
 from app.queue import ring
-from app.retention import delete_artifacts, release_model
+from app.retention import MODELS, SAMPLES, delete_artifacts, release
 from app.settings import get_settings
 from app.sight import SeenJob
 from app.storage import artifact_key, get_storage
@@ -65,6 +65,7 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
         "input_shape_invalid",
         "calibration_invalid",
         "input_range_invalid",
+        "samples_invalid",
         "model_missing",
         "model_empty",
         "model_unrecognised",
@@ -187,7 +188,10 @@ def delete_job(job_id: JobId) -> None:
         job = jobs.forget(session, job_id)
     delete_artifacts(storage, job.id)
     with transaction() as session:
-        release_model(session, storage, job.model_sha256, None)
+        release(session, storage, MODELS, job.model_sha256, None)
+    if job.samples_sha256 is not None:
+        with transaction() as session:
+            release(session, storage, SAMPLES, job.samples_sha256, None)
 
 
 @router.head("/jobs/{job_id}/artifact", include_in_schema=False)

@@ -1,6 +1,6 @@
 """The artifact store: files by key, whole or not there at all.
 
-Keys are `models/<sha256>` for uploads and `artifacts/<job id>/<sha256>` for what the service made of them.
+Keys are `models/<sha256>` and `samples/<sha256>` for uploads, `artifacts/<job id>/<sha256>` for what the service made.
 """
 
 import uuid
@@ -13,7 +13,16 @@ from app.settings import get_settings
 from app.storage.local import LocalStorage
 from app.storage.objects import ObjectStorage, StorageUnavailable
 
-__all__ = ["LocalStorage", "ObjectStorage", "Storage", "StorageUnavailable", "artifact_key", "get_storage", "model_key"]
+__all__ = [
+    "LocalStorage",
+    "ObjectStorage",
+    "Storage",
+    "StorageUnavailable",
+    "artifact_key",
+    "get_storage",
+    "model_key",
+    "samples_key",
+]
 
 
 class Storage(Protocol):
@@ -53,8 +62,13 @@ class Storage(Protocol):
 
 
 def model_key(sha256: str) -> str:
-    """Name the place of an upload."""
+    """Name the place of an uploaded model."""
     return f"models/{sha256}"
+
+
+def samples_key(sha256: str) -> str:
+    """Name the place of uploaded samples."""
+    return f"samples/{sha256}"
 
 
 def artifact_key(job_id: uuid.UUID, sha256: str) -> str:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-from digits import MODELS, accuracy
+from digits import MODELS, accuracy, split
 from running_service import serving, wait_for
 
 FILES = [
@@ -62,6 +63,26 @@ def test_what_the_engine_refuses_fails_its_job_with_the_reason(service, name, fi
     assert job["error"]["detail"]
     assert job["error"]["field"] in ("flops_budget", "input_shape")
     assert job["error"]["got"]
+
+
+def test_real_samples_are_calibrated_on(service, tmp_path):
+    np.save(tmp_path / "samples.npy", split()[0][0][:24].reshape(-1, 1, 16, 16))
+    with (tmp_path / "samples.npy").open("rb") as samples, (MODELS / "plain.onnx").open("rb") as model:
+        files = {"samples": ("samples.npy", samples), "model": ("plain.onnx", model)}
+        job = service.http.post("/jobs", data={"flops_budget": "0.4"}, files=files).json()
+    assert job["calibration"] == "samples"
+    assert service.wait(job["id"])["state"] == "succeeded"
+    told = service.http.get(f"/jobs/{job['id']}/report").json()["calibration"]
+    assert (told["kind"], told["images"], told["held_out_samples"]) == ("samples", 20, 4)
+
+
+def test_samples_that_do_not_fit_the_model_fail_their_job(service, tmp_path):
+    np.save(tmp_path / "samples.npy", split()[0][0][:24].reshape(-1, 16, 16))
+    with (tmp_path / "samples.npy").open("rb") as samples, (MODELS / "plain.onnx").open("rb") as model:
+        files = {"samples": ("samples.npy", samples), "model": ("plain.onnx", model)}
+        job = service.wait(service.http.post("/jobs", data={"flops_budget": "0.4"}, files=files).json()["id"])
+    assert (job["state"], job["error"]["code"], job["error"]["field"]) == ("failed", "samples_invalid", "samples")
+    assert job["error"]["got"] == "24x16x16"
 
 
 def test_nothing_is_left_of_a_job_but_its_files(service):
@@ -171,6 +192,11 @@ def test_the_command_line_compresses_and_explains(tmp_path):
     assert accuracy(tmp_path / "net.convpress.onnx") >= accuracy(model) - 0.015
     assert json.loads((tmp_path / "report.json").read_text())["calibration"]["ranges"] == ["0 to 1"]
     assert "dac" in done.stdout
+    np.savez(tmp_path / "samples.npz", image=split()[0][0][:24].reshape(-1, 1, 16, 16))
+    sampled = run("compress", str(model), *budget[:2], "--samples", str(tmp_path / "samples.npz"))
+    assert sampled.returncode == 0, sampled.stderr
+    unnamed = run("compress", str(model), *budget, "--samples", str(model))
+    assert (unnamed.returncode, "samples_invalid" in unnamed.stderr) == (1, True)
     refused = run("compress", str(model), "--flops-budget", "0.001", "--output", str(tmp_path / "no.onnx"))
     assert refused.returncode == 1
     assert "budget_unreachable" in refused.stderr

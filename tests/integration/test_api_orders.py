@@ -1,9 +1,12 @@
 """Orders over HTTP: a stored model is not sent again, a key makes one job, labels and times find jobs."""
 
 import hashlib
+import io
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
@@ -86,6 +89,78 @@ def test_a_calibration_stays_with_its_job(api):
     assert (row.calibration, row.input_mean, row.input_std) == tuple(told.values())
     plain = api.post(input_range="", calibration="").json()
     assert (plain["calibration"], plain["input_range"]) == ("synthetic", None)
+
+
+def sampled(api, samples, headers=None, **fields):
+    """Post a model with samples."""
+    form = {"flops_budget": "0.5"} | fields
+    files = {"samples": ("samples.npy", samples), "model": ("net.onnx", model(30))}
+    return api.http.post("/jobs", data=form, files=files, headers=headers)
+
+
+def saved(array, **arrays):
+    file = io.BytesIO()
+    np.savez(file, x=array, **arrays) if arrays else np.save(file, array)
+    return file.getvalue()
+
+
+def test_samples_are_stored_by_their_content_and_go_with_their_last_job(api):
+    samples = saved(np.zeros((4, 3), np.float32), y=np.ones(2))
+    sha256 = hashlib.sha256(samples).hexdigest()
+    first, second = (sampled(api, samples).json() for _ in range(2))
+    assert (first["calibration"], first["samples_sha256"]) == ("samples", sha256)
+    assert (api.row(first["id"]).calibration, api.row(first["id"]).samples_sha256) == ("samples", sha256)
+    assert (api.data_dir / "storage" / "samples" / sha256).read_bytes() == samples
+    assert api.left_over() == []
+    for job, kept in ((first, True), (second, False)):
+        api.http.post(f"/jobs/{job['id']}/cancel")
+        assert api.http.delete(f"/jobs/{job['id']}").status_code == 204
+        assert (f"samples/{sha256}" in api.stored()) == kept
+
+
+def test_a_stored_model_takes_samples_too(api):
+    sha256 = api.post(model(22)).json()["model"]["sha256"]
+    parts = {"flops_budget": (None, "0.5"), "model_sha256": (None, sha256)}
+    parts["samples"] = ("samples.npy", saved(np.zeros(3)))
+    response = api.http.post("/jobs", files=parts)
+    assert (response.status_code, response.json()["calibration"]) == (202, "samples")
+
+
+def test_other_samples_are_another_order(api):
+    key = {"Idempotency-Key": "sampled"}
+    first, again = (sampled(api, saved(np.zeros(3)), key) for _ in range(2))
+    assert (first.status_code, again.json()["id"]) == (202, first.json()["id"])
+    other = sampled(api, saved(np.ones(3)), key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert api.left_over() == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "status", "code"),
+    [
+        (b"", 422, "samples_invalid"),
+        (b"PK\x03\x04", 422, "samples_invalid"),
+        (ONNX, 422, "samples_invalid"),
+        (saved(np.zeros((4, 3)))[:-1], 422, "samples_invalid"),
+        (pickle.dumps([1.0]), 422, "samples_invalid"),
+        (b"\x93NUMPY" + b"x" * 999_995, 413, "upload_too_large"),
+    ],
+)
+def test_files_that_hold_no_samples_are_refused_and_nothing_is_kept(api, samples, status, code):
+    before = api.stored()
+    problem = sampled(api, samples).json()
+    assert (problem["status"], problem["code"], problem["field"]) == (status, code, "samples")
+    assert problem["expected"]
+    assert api.left_over() == []
+    assert api.stored() == before
+
+
+@pytest.mark.parametrize("calibration", ["none", "synthetic"])
+def test_samples_for_another_calibration_are_refused(api, calibration):
+    problem = sampled(api, saved(np.zeros(3)), calibration=calibration).json()
+    assert (problem["code"], problem["expected"]) == ("calibration_invalid", "samples")
+    assert api.post(calibration="samples").json()["code"] == "calibration_invalid"
+    assert api.left_over() == []
 
 
 def test_another_calibration_is_another_order(api):

@@ -5,9 +5,10 @@ A second budget on the same model starts here: `choose` is a matter of milliseco
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contract.calibration import parse_calibration, parse_input_values
+from contract.calibration import choose_calibration, parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
 from worker.engine.allocate import BudgetUnreachableError, Option, allocate
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
@@ -142,11 +143,14 @@ def _calibrate(
     request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count
 ) -> "Calibration | str":
     """Calibrate as the request says; return in words why not, where that is not asked for or not possible."""
-    kind = parse_calibration(request.calibration)
+    kind = choose_calibration(parse_calibration(request.calibration), samples=request.samples is not None)
     told = parse_input_values(request.input_range, request.input_mean, request.input_std)
     if kind == "none":
         return "none was asked for"
     from worker.engine.calibration.calibrate import WeakCalibrationError, calibrate
+    from worker.engine.calibration.samples_file import read_samples
+
+    samples = None if request.samples is None else read_samples(Path(request.samples), model.inputs, shapes)
 
     convolutions = {
         site.name: site.convolution
@@ -154,7 +158,7 @@ def _calibrate(
         if site.reason is None and site.convolution is not None and not site.convolution.transposed
     }
     try:
-        return calibrate(model, shapes, convolutions, count.macs, told, None)
+        return calibrate(model, shapes, convolutions, count.macs, told, samples)
     except WeakCalibrationError as error:
         return str(error)
 

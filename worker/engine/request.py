@@ -16,7 +16,7 @@ class Request:
     """One compression. Paths are the child's; `flops_budget` and `input_shape` stand as the user wrote them.
 
     `form` admits that form alone; `rank` asks for one rank everywhere (the paper's mode), in the budget's place.
-    `calibration` is `synthetic`, `none`, or `samples`, which are then read from the path in `samples`; `input_range`,
+    `calibration` is `synthetic`, `none`, or `samples`, which are read from the path in `samples`; `input_range`,
     `input_mean` and `input_std` say what values the inputs have, as the user wrote them.
     `limits` is what the model's container may hold at most; None opens the model unchecked.
     """

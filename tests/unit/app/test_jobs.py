@@ -13,7 +13,8 @@ from app.db import transaction
 from app.errors import Problem
 from app.models import Event, Job, Model
 from app.orders import Order
-from app.retention import release_model
+from app.owners import current_owner
+from app.retention import MODELS, SAMPLES, release
 from app.storage import get_storage, model_key
 from app.uploads import Upload
 
@@ -161,12 +162,27 @@ def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(sess
     assert post(session, 5).model.expired_at is None
 
 
+@pytest.mark.parametrize(("kept", "column"), [(MODELS, "model_sha256"), (SAMPLES, "samples_sha256")])
+def test_what_one_owner_deletes_stays_for_another(session, kept, column):
+    job = post(session, 6, samples=order(8).upload)
+    job.owner = "bob"
+    session.commit()
+    seen = current_owner.set("alice")
+    try:
+        with transaction() as confined:
+            assert not release(confined, get_storage(), kept, getattr(job, column), None)
+        assert current_owner.get() == "alice"
+    finally:
+        current_owner.reset(seen)
+    assert get_storage().size(kept.key(getattr(job, column))) == 5
+
+
 def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_database):
     """Whoever comes first: where both are done, a job has its model."""
 
-    def release(_):
+    def let_go(_):
         with transaction() as session:
-            release_model(session, get_storage(), f"{3:064}", datetime.now(UTC))
+            release(session, get_storage(), MODELS, f"{3:064}", datetime.now(UTC))
 
     def upload(_):
         with transaction() as session:
@@ -178,7 +194,7 @@ def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_dat
         for _ in range(10):
             with transaction() as session:
                 post(session, 3).state = "cancelled"
-            [job_id, _] = [call.result() for call in (pool.submit(upload, 0), pool.submit(release, 0))]
+            [job_id, _] = [call.result() for call in (pool.submit(upload, 0), pool.submit(let_go, 0))]
             assert get_storage().size(model_key(f"{3:064}")) == 5
             with transaction() as session:
                 job = session.get_one(Job, job_id)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.calibration import InputValues, parse_calibration, parse_input_values
+from contract.calibration import InputValues, choose_calibration, parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
 
 
@@ -19,9 +19,24 @@ def refusal(call, *arguments):
     return refused.value.code, refused.value.field
 
 
-@pytest.mark.parametrize(("text", "kind"), [(None, "synthetic"), ("", "synthetic"), ("none", "none")])
-def test_calibrations(text, kind):
-    assert parse_calibration(text) == kind
+@pytest.mark.parametrize(
+    ("text", "kind"), [(None, "synthetic"), ("", "synthetic"), ("synthetic", "synthetic"), ("none", "none")]
+)
+def test_calibrations_without_samples(text, kind):
+    assert choose_calibration(parse_calibration(text), samples=False) == kind
+
+
+@pytest.mark.parametrize("text", [None, "", "samples"])
+def test_samples_are_to_be_calibrated_on(text):
+    assert choose_calibration(parse_calibration(text), samples=True) == "samples"
+
+
+@pytest.mark.parametrize(("asked", "samples"), [("samples", False), ("none", True), ("synthetic", True)])
+def test_a_calibration_that_contradicts_the_samples_is_refused(asked, samples):
+    with pytest.raises(Refusal) as refused:
+        choose_calibration(asked, samples=samples)
+    assert (refused.value.code, refused.value.field) == (Code.CALIBRATION_INVALID, "calibration")
+    assert "samples" in refused.value.expected
 
 
 @pytest.mark.parametrize("text", ["real", "None", "synthetic ", "x" * 5000])

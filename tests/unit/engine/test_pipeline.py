@@ -35,6 +35,7 @@ TOP_FIELDS = {
     "frontier",
     "calibration",
     "verification",
+    "risk",
     "engine",
 }
 

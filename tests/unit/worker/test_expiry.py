@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.db import transaction
-from app.models import Model
-from app.storage import artifact_key, get_storage, model_key
+from app.models import Model, Samples
+from app.storage import artifact_key, get_storage, model_key, samples_key
 from worker import expiry
 
 DAY = timedelta(days=1)
@@ -17,7 +17,21 @@ SHA, OTHER = "a" * 64, "b" * 64
 
 
 def stored():
-    return {*get_storage().keys("models/"), *get_storage().keys("artifacts/")}
+    return {key for folder in ("models/", "samples/", "artifacts/") for key in get_storage().keys(folder)}
+
+
+@pytest.fixture
+def sampled(make_job, load_job, store_file):
+    """A job that came with samples."""
+
+    def make(sha256, used_at, **columns):
+        job_id = make_job(samples_sha256=sha256, **columns)
+        store_file(samples_key(sha256))
+        with transaction() as session:
+            session.merge(Samples(sha256=sha256, bytes=1, created_at=used_at, used_at=used_at))
+        return load_job(job_id)
+
+    return make
 
 
 @pytest.fixture
@@ -50,11 +64,31 @@ def test_a_model_goes_when_no_job_was_posted_for_it_in_time(make_job, load_job):
     old = load_job(make_job(state="succeeded", age_seconds=2 * DAY.total_seconds()))
     new = load_job(make_job(content=b"\x08\x0a\x3a\x00new", state="succeeded"))
     needed = load_job(make_job(content=b"\x08\x0a\x3a\x00old", age_seconds=2 * DAY.total_seconds()))
-    expiry.expire_models(get_storage(), DAY)
+    expiry.expire_uploads(get_storage(), DAY)
     assert stored() == {model_key(new.model_sha256), model_key(needed.model_sha256)}
     with transaction() as session:
         assert session.get_one(Model, old.model_sha256).expired_at
         assert session.get_one(Model, new.model_sha256).expired_at is None
+
+
+def test_samples_go_as_models_do(sampled):
+    old = sampled(SHA, OLD, state="succeeded")
+    needed, new = sampled(OTHER, OLD), sampled("c" * 64, NEW, state="succeeded")
+    expiry.expire_uploads(get_storage(), DAY)
+    kept = {samples_key(needed.samples_sha256), samples_key(new.samples_sha256)}
+    assert {key for key in stored() if key.startswith("samples/")} == kept
+    with transaction() as session:
+        assert session.get_one(Samples, old.samples_sha256).expired_at
+        assert session.get_one(Samples, needed.samples_sha256).expired_at is None
+
+
+def test_orphaned_samples_go_and_leave_no_row_behind(sampled, store_file):
+    job = sampled(SHA, NEW)
+    store_file(samples_key(OTHER))
+    assert expiry.remove_orphans(get_storage()) == 1
+    assert stored() == {model_key(job.model_sha256), samples_key(SHA)}
+    with transaction() as session:
+        assert session.get(Samples, OTHER) is None
 
 
 def test_files_that_no_row_knows_are_orphans(ended, make_job, store_file, load_job):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import jobs
 from app.db import transaction
-from app.storage import LocalStorage, StorageUnavailable, artifact_key, get_storage, model_key
+from app.storage import LocalStorage, StorageUnavailable, artifact_key, get_storage, model_key, samples_key
 from worker import doctor, sandbox, tasks
 from worker import heartbeat as heartbeats
 from worker import lease as leases
@@ -84,6 +84,22 @@ def test_a_model_that_the_store_has_lost_is_told_as_such(make_job, work, load_jo
     get_storage().delete(model_key(load_job(job_id).model_sha256))
     job = work(job_id)
     assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "model_gone")
+
+
+def test_samples_are_handed_to_the_child_and_told_as_such_where_the_store_has_lost_them(make_job, work, store_file):
+    sha256 = "a" * 64
+    told = {"calibration": "samples", "samples_sha256": sha256, "input_range": "0,1", "input_std": "2"}
+    store_file(samples_key(sha256), b"real")
+    job = work(make_job(input_shape="show", **told))
+    assert job.state == "succeeded"
+    shown = json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())["budget"]
+    assert {name: shown[name] for name in ("calibration", "input_range", "input_mean", "input_std")} == {
+        "calibration": "samples", "input_range": "0,1", "input_mean": None, "input_std": "2",
+    }  # fmt: skip
+    assert shown["samples"] == "real"
+    get_storage().delete(samples_key(sha256))
+    job = work(make_job(**told))
+    assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "samples_gone")
 
 
 @pytest.mark.parametrize("full", ["fetch", "keep"])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contract.calibration import InputValues
+from contract.refusal import Code, Refusal
 from worker.engine.calibration.distil import DistillingError, class_scores, distil, statistics_mismatch
 from worker.engine.calibration.execute import execute
 from worker.engine.calibration.inputs import Arrays, Generator
@@ -35,6 +36,7 @@ _MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 256, 32, 8
 _MOST_BYTES = 768 << 20
 _DISTIL_STEPS, _FEWEST_DISTIL_STEPS, _FEWEST_DISTILLED = 60, 20, 32
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
+_FEWEST_TO_SPLIT = 20
 _PROBES = 16
 _SAME = 1e-6
 _CONVERGED = 0.05
@@ -93,9 +95,11 @@ def calibrate(
     """Calibrate a model that costs `macs` on inputs of these shapes, at the sites whose geometry is given.
 
     `told` is the range of its inputs' values, where somebody told it; `samples` are real inputs by name, samples along
-    the first axis, where somebody has some: they are then used instead of synthetic ones.
+    the first axis, where somebody has some: they are then used instead of synthetic ones. Of 20 or more the last fifth
+    is held out.
 
     Raises:
+        Refusal: `samples_invalid` where the model gives NaN or infinity on the samples.
         WeakCalibrationError: nothing can be learned from running this model.
     """
     try:
@@ -116,9 +120,12 @@ def _calibrate(
     told: InputValues | None,
     samples: Arrays | None,
 ) -> Calibration:
-    ranges, source = _ranges(found, told)
+    span = told if told is not None or samples is None else _span(samples[found.images[0].name])
+    ranges, source = _ranges(found, span)
+    if told is None and samples is not None:
+        source = "the samples"
     account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source}
-    steps = _distilling_steps(found, sample_macs)
+    steps = _distilling_steps(found, sample_macs) if samples is None else 0
     try:
         return _learned(found, convolutions, sample_macs, ranges, samples, steps, account)
     except DistillingError as error:
@@ -145,9 +152,15 @@ def _learned(
         for seed in (1, 2)
     )
     if samples is not None:
-        batches = found.batches(samples)
+        fitted, judging = _split(samples, found)
+        most = _most_images(found, _MOST_IMAGES)
+        batches = found.real(fitted, most)
+        held_out = found.real(judging, most) if judging is not None else held_out
+        _require_finite(found, [*batches, *(held_out if judging is not None else ())])
         observation = observe(found.program, batches, convolutions, as_twin=False)
-        account |= {"kind": "samples", "images": len(batches) * found.batch}
+        images = found.images[0].name
+        account |= {"kind": "samples", "images": sum(len(batch[images]) for batch in batches)}
+        account |= {"held_out_samples": 0 if judging is None else sum(len(batch[images]) for batch in held_out)}
     elif steps:
         count = _most_images(found, MOST_WORK // (TRAINING_PASSES * steps * sample_macs))
         batches = _bent(found, _leaves(found, dead_leaves, ranges, count, 0), steps, 0)
@@ -163,6 +176,39 @@ def _learned(
     return Calibration(
         found.program, tuple(batches), tuple(held_out), tuple(fresh), observation, sample_macs, found.batch, account
     )
+
+
+def _span(images: NDArray[np.generic]) -> InputValues:
+    """Return the least and the greatest value as the range of all."""
+    low, high = float(images.min()), float(images.max())
+    return InputValues((low, high if high > low else low + 1.0), None, None)
+
+
+def _split(samples: Arrays, found: Subject) -> tuple[Arrays, Arrays | None]:
+    """Return the samples to fit on, and the last fifth to judge by; None where there are too few for that."""
+    names = [images.name for images in found.images]
+    count = len(samples[names[0]])
+    fifth = count // 5
+    if count < _FEWEST_TO_SPLIT or fifth < max(found.shapes[name][0] for name in names):
+        return samples, None
+    return (
+        {name: array[: count - fifth] if name in names else array for name, array in samples.items()},
+        {name: array[count - fifth :] if name in names else array for name, array in samples.items()},
+    )
+
+
+@torch.no_grad()
+def _require_finite(found: Subject, batches: Sequence[Batch]) -> None:
+    for batch in batches:
+        outputs = execute(found.program, batch, {})
+        if not all(bool(output.isfinite().all()) for output in outputs if isinstance(output, Tensor)):
+            raise Refusal(
+                Code.SAMPLES_INVALID,
+                "the model gives NaN or infinity on the samples",
+                field="samples",
+                expected="samples such as the model was trained on",
+                got="outputs that are not finite",
+            )
 
 
 def _sample_macs(found: Subject, macs: int, shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -48,6 +49,24 @@ class Subject:
             {name: tensor[at : at + self.batch] if name in names else tensor for name, tensor in tensors.items()}
             for at in range(0, count - self.batch + 1, self.batch)
         ]
+
+    def real(self, samples: Arrays, most: int) -> list[Batch]:
+        """Cut real samples, whose images have this subject's number of axes, into batches of one size.
+
+        Images larger than the program is run at are cut into pieces of that size. Of more than `most` samples as many
+        are taken, from first to last; what the model takes beside images and the samples lack is made up.
+        """
+        pieces = {images.name: _pieces(samples[images.name], images) for images in self.images}
+        count = min(map(len, pieces.values()))
+        least = self.shapes[self.images[0].name][0]
+        kept = max(least, min(count, most) // least * least)
+        chosen = np.linspace(0, count - 1, kept).astype(np.int64)
+        largest = min(self.batch, kept)
+        sizes = range(largest // least * least, max(least, largest // 2) - 1, -least)
+        batch = max(sizes, key=lambda size: kept // size * size)
+        others = make_inputs(self.specs, self.shapes, batch, dead_leaves, known_ranges(1)[0], 0)
+        taken = {name: array[chosen] for name, array in pieces.items()}
+        return replace(self, batch=batch).batches({**others, **samples, **taken})
 
     @property
     def gradient_input(self) -> str | None:
@@ -132,6 +151,19 @@ def _smaller(subject: Subject) -> Subject | None:
     pairs = zip(execute(subject.program, _probe(subject), {}), given, strict=True)
     shrunk = all(isinstance(a, Tensor) and isinstance(b, Tensor) and a.numel() == ratio * b.numel() for a, b in pairs)
     return smaller if shrunk else None
+
+
+def _pieces(array: NDArray[np.generic], images: ImageInput) -> NDArray[np.generic]:
+    """Cut images into as many of the input's size as fit side by side: all first pieces, then all second ones."""
+    first = 1 if images.channels_last else 2
+    sizes = array.shape[first : first + len(images.size)]
+    starts = product(*(range(0, whole - size + 1, size) for whole, size in zip(sizes, images.size, strict=True)))
+    before = (slice(None),) * first
+    return np.concatenate(
+        [array[(*before, *map(slice, at, np.add(at, images.size)))] for at in starts]
+        if sizes != images.size
+        else [array]
+    )
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:
