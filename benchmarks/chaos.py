@@ -41,6 +41,7 @@ import fake_engine
 
 from app.migrations import migrate
 from app.models import TERMINAL, Event, Job
+from app.settings import get_settings
 from app.storage.local import LocalStorage
 from worker import expiry
 from worker.scratch import scratch_root
@@ -447,10 +448,23 @@ def allowed(job: Job) -> set[str]:
     return {"worker_lost", "storage_full"} if job.attempt >= 3 else set()
 
 
+@contextmanager
+def _settings_of(fleet: Fleet) -> Iterator[None]:
+    """Let this process read the fleet's settings, and its own again afterwards."""
+    before = dict(os.environ)
+    os.environ |= {"CONVPRESS_DATABASE_URL": fleet.url, "CONVPRESS_DATA_DIR": str(fleet.data)}
+    get_settings.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+        get_settings.cache_clear()
+
+
 def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
     """Say which file lies where no row knows it, after one more sweep, and which is missing."""
     storage = LocalStorage(fleet.data / "storage")
-    os.environ |= {"CONVPRESS_DATABASE_URL": fleet.url, "CONVPRESS_DATA_DIR": str(fleet.data)}
     found = set(storage.keys("models/")) | set(storage.keys("artifacts/"))
     with Session(engine) as session:
         jobs = session.scalars(select(Job)).all()
@@ -460,7 +474,8 @@ def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
             for sha256 in (job.artifact_sha256, job.report_sha256)
             if sha256
         }
-    orphans = expiry.remove_orphans(storage)
+    with _settings_of(fleet):
+        orphans = expiry.remove_orphans(storage)
     if orphans != len(found - known):
         yield f"the sweep removed {orphans} files and there were {len(found - known)} without a row"
     if left := (set(storage.keys("models/")) | set(storage.keys("artifacts/"))) ^ known:
