@@ -21,6 +21,7 @@ FIELDS = {
     "flops_budget",
     "input_shape",
     "calibration",
+    "samples_sha256",
     "input_range",
     "input_mean",
     "input_std",

@@ -5,6 +5,7 @@ A second budget on the same model starts here: `choose` is a matter of milliseco
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from contract.calibration import choose_calibration, parse_calibration, parse_in
 from contract.refusal import Code, Refusal
 from worker.engine.allocate import BudgetUnreachableError, Option, allocate
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
-from worker.engine.convolution import Layer
+from worker.engine.convolution import Convolution, Layer
 from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, Model, Site
 from worker.engine.moments import Moments
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # torch, which takes a second to import, is for calibrating a
     from worker.engine.calibration.refine import Refinement
 
 _FRONTIER_STEPS = 40
+_MOST_NUMBERS = 4608
+"""In a patch: 512 channels of 3 x 3, whose covariance takes 170 MB. Wider sites are factored by their weights alone."""
 UNCHANGED = "the budget allows the model as it is"
 
 
@@ -155,12 +158,17 @@ def _calibrate(
     convolutions = {
         site.name: site.convolution
         for site in count.sites
-        if site.reason is None and site.convolution is not None and not site.convolution.transposed
+        if site.reason is None and site.convolution is not None and _is_measurable(site.convolution)
     }
     try:
         return calibrate(model, shapes, convolutions, count.macs, told, samples)
     except WeakCalibrationError as error:
         return str(error)
+
+
+def _is_measurable(convolution: Convolution) -> bool:
+    """Whether the moments of its patches are defined and fit into memory: they grow with the square of a patch."""
+    return not convolution.transposed and prod(convolution.weight_shape[1:]) <= _MOST_NUMBERS
 
 
 def _moments(calibration: "Calibration | str", site: Site) -> Moments | None:

@@ -33,7 +33,7 @@ TRAINING_PASSES = 3
 """A step of training costs about three runs of the model: forward, and backward for inputs and for weights."""
 
 _MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 256, 32, 8
-_MOST_BYTES = 768 << 20
+_MOST_BYTES = 384 << 20
 _DISTIL_STEPS, _FEWEST_DISTIL_STEPS, _FEWEST_DISTILLED = 60, 20, 32
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _FEWEST_TO_SPLIT = 20
