@@ -70,6 +70,7 @@ class Confinement:
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
+            "PYTHONHASHSEED": "0",  # torch writes constants in the order of a set: the same artifact every time
         }
 
 

@@ -1,5 +1,6 @@
 """The TorchScript archive: open it from its file, with a refusal that says what is wrong, and write it again."""
 
+import gc
 import re
 import struct
 import zipfile
@@ -45,7 +46,11 @@ def load(path: Path, device: str = "cpu", extra_files: dict[str, bytes] | None =
 
 
 def save(module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes]) -> None:
-    """Write the module and the archive's extra files."""
+    """Write the module and the archive's extra files; the same module gives the same bytes.
+
+    How torch writes an object depends on whether anything else holds it: Python's garbage must not.
+    """
+    gc.collect()
     torch.jit.save(module, path, _extra_files=extra_files)
 
 
