@@ -69,7 +69,10 @@ class Risk(_Part):
 
 
 class Calibration(_Part):
-    """How the inputs' statistics were found, or the `reason` why the weights counted alone."""
+    """How the inputs' statistics were found, or the `reason` why the weights counted alone.
+
+    `notes` say what made the calibration weaker than it might be.
+    """
 
     kind: str
     reason: str | None = None
@@ -81,6 +84,7 @@ class Calibration(_Part):
     held_out_samples: Count | None = None
     refitted: bool | None = None
     held_out_error: dict[str, float] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
 
 
 class Verification(_Part):

@@ -121,6 +121,9 @@ def describe_calibration(calibration: "Calibration | str", refinement: "Refineme
         return {"kind": "none", "reason": calibration}
     if refinement is None:
         return dict(calibration.account)
-    errors = {"closed_form": refinement.error_before, "refitted": refinement.error_after}
-    failed = {} if refinement.reason is None else {"not_refitted": refinement.reason}
-    return {**calibration.account, "refitted": refinement.refitted, "held_out_error": errors, **failed}
+    account = {**calibration.account, "refitted": refinement.refitted}
+    errors = {"closed_form": refinement.error_before}
+    if refinement.error_after is None:
+        notes = [*account["notes"], f"not refitted: {refinement.reason}"]
+        return {**account, "notes": notes, "held_out_error": errors}
+    return {**account, "held_out_error": {**errors, "refitted": refinement.error_after}}

@@ -39,6 +39,7 @@ _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _FEWEST_TO_SPLIT = 20
 _PROBES = 16
 _SAME = 1e-6
+_MOST_NAMED = 8
 _CONVERGED = 0.05
 
 
@@ -51,7 +52,7 @@ class Calibration:
     """What was learned of a model: its program, inputs to fit on, inputs to judge by, and moments on the former.
 
     `held_out` and `fresh` stem from another generator and other seeds, and nothing is fitted on them; `account` says
-    in words for the report how all this came about.
+    for the report how all this came about, its `notes` what made it weaker than it might be.
     """
 
     program: Program
@@ -124,12 +125,12 @@ def _calibrate(
     ranges, source = _ranges(found, span)
     if told is None and samples is not None:
         source = "the samples"
-    account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source}
+    account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source, "notes": []}
     steps = _distilling_steps(found, sample_macs) if samples is None else 0
     try:
         return _learned(found, convolutions, sample_macs, ranges, samples, steps, account)
     except DistillingError as error:
-        account["not_distilled"] = str(error)
+        account["notes"].append(f"not distilled: {error}")
         return _learned(found, convolutions, sample_macs, ranges, samples, 0, account)
 
 
@@ -172,7 +173,8 @@ def _learned(
         account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": twin}
     unmeasured = [site for site in convolutions if site not in observation.moments]
     if unmeasured:
-        account["unmeasured_sites"] = unmeasured
+        some = ", ".join(unmeasured[:_MOST_NAMED]) + (" and more" if len(unmeasured) > _MOST_NAMED else "")
+        account["notes"].append(f"by their weights alone, for want of finite inputs: {some}")
     return Calibration(
         found.program, tuple(batches), tuple(held_out), tuple(fresh), observation, sample_macs, found.batch, account
     )

@@ -59,7 +59,7 @@ def test_where_distilling_would_take_too_long_the_twin_serves():
 def test_where_there_are_no_gradients_the_twin_serves_and_the_report_says_why():
     found = of(("a", A), lambda x: torch.from_numpy(x.numpy()), norm(RNG(2), 4), torch.relu, pooled)
     assert (found.account["kind"], found.account["twin"]) == ("synthetic", True)
-    assert found.account["not_distilled"].startswith("the model has no gradients: ")
+    assert found.account["notes"][0].startswith("not distilled: the model has no gradients: ")
 
 
 def test_without_normalisation_dead_leaves_serve_as_they_are():
@@ -145,7 +145,8 @@ def test_a_model_that_cannot_be_taken_apart_says_why():
 
 def test_sites_without_finite_inputs_are_named():
     found = of(("a", A), torch.log, ("b", layer(RNG(1), (2, 4, 1, 1))), torch.nan_to_num)
-    assert (set(found.observation.moments), found.account["unmeasured_sites"]) == ({"a"}, ["b"])
+    assert set(found.observation.moments) == {"a"}
+    assert found.account["notes"] == ["by their weights alone, for want of finite inputs: b"]
 
 
 def test_fresh_inputs_are_of_the_models_own_shapes_whatever_was_calibrated_on():
