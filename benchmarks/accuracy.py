@@ -31,7 +31,6 @@ from scipy.stats import spearmanr
 from contract.container import identify
 from worker.engine.analysis import Analysis, analyse, choose, factor
 from worker.engine.calibration.calibrate import calibrate
-from worker.engine.calibration.execute import execute
 from worker.engine.calibration.refit import chain
 from worker.engine.candidates import offer_all
 from worker.engine.formats import Count, Model, open_model
@@ -67,7 +66,7 @@ class Subject:
         @torch.no_grad()
         def run(x: np.ndarray) -> np.ndarray:
             batch = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
-            return execute(self.program, {self.program.inputs[0]: batch}, replaced)[0].numpy()
+            return run(self.program, {self.program.inputs[0]: batch}, replaced)[0].numpy()
 
         return run
 

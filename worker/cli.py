@@ -158,8 +158,7 @@ def compress(
     except offline.LostError as error:
         _exit(str(error), _LOST)
     console = tables.console()
-    console.print(tables.sites(account))
-    console.print(tables.summary(account))
+    console.print(tables.account(account))
     if note := account.budget.get("note"):
         console.print(note)
     console.print(f"written to {target}", soft_wrap=True, markup=False)

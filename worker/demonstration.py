@@ -63,8 +63,7 @@ def _show(model: Path, settings: Settings, console: Console) -> None:
         except (DemonstrationError, httpx.HTTPError) as error:
             console.print(f"the demonstration failed: {error}", markup=False)
             return
-    console.print(tables.sites(report))
-    console.print(tables.summary(report))
+    console.print(tables.account(report))
     console.print(f"Downloaded to {artifact}; its SHA-256 is the one that the job names.", markup=False, soft_wrap=True)
     console.print("\nThe same by hand:\n", markup=False)
     for line in (

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +27,11 @@ def amount(number: int | None) -> str:
         if number >= scale:
             return f"{number / scale:.4g} {name}"
     return str(number)
+
+
+def account(report: Report) -> Group:
+    """Return the whole account: every convolution, the costs, and how far the result may be trusted."""
+    return Group(sites(report), summary(report), _plain(f"risk {report.risk.level}: {report.risk.text}"))
 
 
 def summary(report: Report) -> Table:

@@ -7,6 +7,8 @@ weights are computed with as float32.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -70,6 +72,24 @@ class Program:
     constants: Values
     steps: tuple[Step, ...]
 
+    @cached_property
+    def last_uses(self) -> tuple[tuple[str, ...], ...]:
+        """For every step, the values that nothing needs once it has run (constants and outputs always stay)."""
+        kept = {*self.outputs, *self.constants}
+        last = {name: position for position, step in enumerate(self.steps) for name in (*step.gives, *step.takes)}
+        found: list[list[str]] = [[] for _ in self.steps]
+        for name, position in last.items():
+            if name not in kept:
+                found[position].append(name)
+        return tuple(tuple(names) for names in found)
+
+
+Replacements = Mapping[str, Callable[[Tensor], Tensor]]
+"""What is computed in a site's place, by the site's name."""
+
+Watch = Callable[[Step, Sequence[Any]], None]
+"""Sees a step and what it takes."""
+
 
 def compute(step: Step, taken: Sequence[Any]) -> Sequence[Any]:
     """Return what a step gives.
@@ -86,27 +106,27 @@ def compute(step: Step, taken: Sequence[Any]) -> Sequence[Any]:
         raise StepError(f"{step.op} says: {said[:_MOST_SAID]}") from error
 
 
-def run(program: Program, inputs: Mapping[str, Tensor]) -> tuple[Any, ...]:
-    """Run a program as it is, dropping each value after its last use; return its outputs in order.
+def run(
+    program: Program,
+    inputs: Mapping[str, Tensor],
+    replacements: Replacements = MappingProxyType({}),
+    watch: Watch | None = None,
+) -> tuple[Any, ...]:
+    """Run a program, with some of its sites replaced, dropping each value after its last use; return its outputs.
+
+    `watch` is told of every step, with what it takes, before it runs.
 
     Raises:
         StepError: it does not run on these inputs.
     """
-    last = last_uses(program)
     values: dict[str, Any] = {**program.constants, **inputs}
-    for position, step in enumerate(program.steps):
-        values.update(zip(step.gives, compute(step, [values[name] for name in step.takes]), strict=True))
-        for name in last[position]:
+    for step, unneeded in zip(program.steps, program.last_uses, strict=True):
+        taken = [values[name] for name in step.takes]
+        if watch is not None:
+            watch(step, taken)
+        replaced = replacements.get(step.site) if step.site is not None else None
+        given = compute(step, taken) if replaced is None else (replaced(taken[0]),)
+        values.update(zip(step.gives, given, strict=True))
+        for name in unneeded:
             del values[name]
     return tuple(values[name] for name in program.outputs)
-
-
-def last_uses(program: Program) -> list[tuple[str, ...]]:
-    """Return, for every step, the values that nothing needs once it has run (constants and outputs always stay)."""
-    kept = {*program.outputs, *program.constants}
-    last = {name: position for position, step in enumerate(program.steps) for name in (*step.gives, *step.takes)}
-    found: list[list[str]] = [[] for _ in program.steps]
-    for name, position in last.items():
-        if name not in kept:
-            found[position].append(name)
-    return [tuple(names) for names in found]

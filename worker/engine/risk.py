@@ -1,6 +1,7 @@
 """How far a compressed model may be trusted, in plain words, for those who have no labels to measure with.
 
-The thresholds are relative errors up to which the networks of `benchmarks/accuracy.py` lost about one point, and five.
+The thresholds are relative errors of the outputs: below the first, the ResNet-20 of `benchmarks/accuracy.py` lost about
+one point in either format, above the second it could lose five.
 """
 
 from dataclasses import dataclass

@@ -42,6 +42,13 @@ def test_before_and_after_are_shown_with_what_is_kept():
     assert "1.5 ms" in text
 
 
+def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
+    risky = {**fake_engine.REPORT, "risk": {"level": "high", "text": HOSTILE}}
+    text = shown(tables.account(read(Report, json.dumps(risky).encode())))
+    assert text.index("conv1") < text.index("FLOPs") < text.index("risk high: [red]conv[/red]?]0;title??")
+    assert "\x07" not in text
+
+
 def test_names_cannot_write_to_the_terminal():
     text = shown(tables.sites(report(name=HOSTILE)))
     assert "[red]conv[/red]?]0;title??" in text

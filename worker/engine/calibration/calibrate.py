@@ -5,6 +5,7 @@ All limits are amounts of work, not of time, so that the same model gives the sa
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from torch import Tensor
 from contract.calibration import InputValues
 from contract.refusal import Code, Refusal
 from worker.engine.calibration.distil import DistillingError, class_scores, distil, statistics_mismatch
-from worker.engine.calibration.execute import execute
 from worker.engine.calibration.inputs import Arrays, Generator
 from worker.engine.calibration.observe import Observation, observe
 from worker.engine.calibration.ranges import Range, by_scores, known_ranges, told_range
@@ -24,13 +24,12 @@ from worker.engine.calibration.synthetic import dead_leaves, mosaics
 from worker.engine.calibration.walk import Batch
 from worker.engine.convolution import Convolution
 from worker.engine.formats import Model, TensorSpec
-from worker.engine.program import NoProgramError, Program, StepError
+from worker.engine.program import NoProgramError, Program, StepError, run
 
-MOST_WORK = 2_000_000_000_000
-"""Multiply-accumulates that distilling may take, and tuning again as many; one to two minutes on one thread."""
-
-TRAINING_PASSES = 3
-"""A step of training costs about three runs of the model: forward, and backward for inputs and for weights."""
+_MOST_WORK = 2_000_000_000_000
+"""Multiply-accumulates that distilling the inputs to fit on may take."""
+_PASSES = 3
+"""A step of distilling costs about three runs of the model: one forward, and backward twice as much."""
 
 _MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 256, 32, 8
 _MOST_BYTES = 384 << 20
@@ -163,7 +162,7 @@ def _learned(
         account |= {"kind": "samples", "images": sum(len(batch[images]) for batch in batches)}
         account |= {"held_out_samples": 0 if judging is None else sum(len(batch[images]) for batch in held_out)}
     elif steps:
-        count = _most_images(found, MOST_WORK // (TRAINING_PASSES * steps * sample_macs))
+        count = _most_images(found, _MOST_WORK // (_PASSES * steps * sample_macs))
         batches = _bent(found, _leaves(found, dead_leaves, ranges, count, 0), steps, 0)
         observation = observe(found.program, batches, convolutions, as_twin=False)
         account |= {"kind": "distilled", "images": len(batches) * found.batch, "steps": steps}
@@ -202,7 +201,7 @@ def _split(samples: Arrays, found: Subject) -> tuple[Arrays, Arrays | None]:
 @torch.no_grad()
 def _require_finite(found: Subject, batches: Sequence[Batch]) -> None:
     for batch in batches:
-        outputs = execute(found.program, batch, {})
+        outputs = run(found.program, batch)
         if not all(bool(output.isfinite().all()) for output in outputs if isinstance(output, Tensor)):
             raise Refusal(
                 Code.SAMPLES_INVALID,
@@ -215,12 +214,9 @@ def _require_finite(found: Subject, batches: Sequence[Batch]) -> None:
 
 def _sample_macs(found: Subject, macs: int, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Return what one sample costs, at the size that calibration uses."""
-    images = found.images[0]
-    sides = zip(found.shapes[images.name], shapes[images.name], strict=True)
-    share = 1.0
-    for ours, bound in sides:
-        share *= ours / bound
-    return max(1, round(macs * share / found.shapes[images.name][0]))
+    name = found.images[0].name
+    share = prod(found.shapes[name]) / prod(shapes[name])
+    return max(1, round(macs * share / found.shapes[name][0]))
 
 
 def _has_norms(program: Program) -> bool:
@@ -265,7 +261,7 @@ def _ranges(found: Subject, told: InputValues | None) -> tuple[tuple[Range, ...]
 @torch.no_grad()
 def _why_useless(found: Subject, values: Range) -> str | None:
     """Say what the model gives in a range that teaches nothing of it; None where it gives something else."""
-    runs = [execute(found.program, batch, {}) for batch in found.synthetic(dead_leaves, values, 2 * found.batch, 3)]
+    runs = [run(found.program, batch) for batch in found.synthetic(dead_leaves, values, 2 * found.batch, 3)]
     first, second = ([y for y in outputs if isinstance(y, Tensor) and y.is_floating_point()] for outputs in runs)
     if not all(bool(y.isfinite().all()) for y in (*first, *second)):
         return "NaN or infinity"
@@ -281,7 +277,7 @@ def _statistics_mismatch(found: Subject, values: Range) -> float:
 
 @torch.no_grad()
 def _scores(found: Subject, values: Range) -> Tensor | None:
-    tables = [class_scores(execute(found.program, batch, {}), found.batch) for batch in _probe(found, values)]
+    tables = [class_scores(run(found.program, batch), found.batch) for batch in _probe(found, values)]
     known = [table for table in tables if table is not None]
     return torch.cat(known) if known else None
 
@@ -294,7 +290,7 @@ def _distilling_steps(found: Subject, sample_macs: int) -> int:
     """Return how many steps of distilling the work allowed pays for; 0 where there is nothing to distil by."""
     if found.gradient_input is None or not _has_norms(found.program):
         return 0
-    affordable = MOST_WORK // (TRAINING_PASSES * _FEWEST_DISTILLED * sample_macs)
+    affordable = _MOST_WORK // (_PASSES * _FEWEST_DISTILLED * sample_macs)
     return 0 if affordable < _FEWEST_DISTIL_STEPS else min(_DISTIL_STEPS, affordable)
 
 

@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from worker.engine.calibration.execute import execute
 from worker.engine.calibration.walk import Batch
-from worker.engine.program import Norm, Program, Step, StepError
+from worker.engine.program import Norm, Program, Step, StepError, Watch, run
 
 _RATE = 0.03
 """Adam's step, in standard deviations of the images."""
@@ -42,13 +41,8 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
     labels: Tensor | None = None
     for _ in range(steps):
         losses: list[Tensor] = []
-
-        def watch(step: Step, taken: Sequence[Any], losses: list[Tensor] = losses) -> None:
-            if step.norm is not None:
-                losses.append(_mismatch(taken[0], step.norm))
-
         try:
-            outputs = execute(program, {**batch, name: start + scale * change}, {}, watch)
+            outputs = run(program, {**batch, name: start + scale * change}, watch=_gather(losses))
         except StepError as error:  # it has run on such images, but without gradients
             raise DistillingError(f"the model has no gradients: {error}") from error
         scores = class_scores(outputs, len(start))
@@ -72,12 +66,7 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
 def statistics_mismatch(program: Program, batch: Batch) -> Tensor:
     """Return how far a batch's statistics are from those stored in a model, over all its normalisations."""
     losses: list[Tensor] = []
-
-    def watch(step: Step, taken: Sequence[Any]) -> None:
-        if step.norm is not None:
-            losses.append(_mismatch(taken[0], step.norm))
-
-    execute(program, batch, {}, watch)
+    run(program, batch, watch=_gather(losses))
     return torch.stack(losses).sum()
 
 
@@ -101,6 +90,16 @@ def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
     with torch.no_grad():
         are_probabilities = bool((flat >= 0).all()) and bool((flat.sum(1) - 1).abs().max() < 1e-3)
     return flat.clamp_min(1e-9).log() if are_probabilities else F.log_softmax(flat, 1)
+
+
+def _gather(losses: list[Tensor]) -> Watch:
+    """Return a watch that adds every normalisation's mismatch to the list."""
+
+    def watch(step: Step, taken: Sequence[Any]) -> None:
+        if step.norm is not None:
+            losses.append(_mismatch(taken[0], step.norm))
+
+    return watch
 
 
 def _mismatch(x: Tensor, norm: Norm) -> Tensor:

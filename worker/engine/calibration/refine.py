@@ -7,8 +7,8 @@ closer to the original's on inputs that another generator made.
 from dataclasses import dataclass
 
 from worker.engine.calibration.calibrate import Calibration
+from worker.engine.calibration.judge import Judge
 from worker.engine.calibration.refit import Chains, refit
-from worker.engine.calibration.sensitivity import output_error
 from worker.engine.program import StepError
 
 
@@ -29,10 +29,11 @@ class Refinement:
 def refine(calibration: Calibration, chains: Chains) -> Refinement:
     """Return the chains refitted where that lowers the output error on held-out inputs, else as they are."""
     program = calibration.program
-    before = output_error(program, calibration.held_out, chains)
+    judge = Judge(program, calibration.held_out)
+    before = judge.error(chains)
     try:
         refitted = refit(program, calibration.batches, chains, calibration.observation.statistics)
     except StepError as error:
         return Refinement(chains, False, before, None, f"the model does not run compressed: {error}")
-    after = output_error(program, calibration.held_out, refitted)
+    after = judge.error(refitted)
     return Refinement(refitted if after < before else chains, after < before, before, after)

@@ -4,20 +4,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from worker.engine.calibration.calibrate import Calibration
-from worker.engine.calibration.distil import class_scores
-from worker.engine.calibration.execute import execute
-from worker.engine.calibration.refit import Chains, chain
-from worker.engine.calibration.walk import Batch
+from worker.engine.calibration.judge import Judge
 from worker.engine.candidates import Offer
 from worker.engine.convolution import Layer
 from worker.engine.moments import Moments
-from worker.engine.program import Program, StepError
 
 _ERRORS = (0.02, 0.08)
 _LEAST_ERROR, _LEAST_SHARE = 1e-6, 1e-6
@@ -54,45 +46,11 @@ def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]
     batches = calibration.batches[: min(_MOST_BATCHES, _WORK // max(runs, 1))]
     if not batches:
         return {}
+    judge = Judge(calibration.program, batches)
     found = {}
     for site, several in tried.items():
-        logs = [
-            math.log(max(output_error(calibration.program, batches, {site: trial.layers}) / trial.error, _LEAST_SHARE))
-            for trial in several
-        ]
+        logs = [math.log(max(judge.error({site: trial.layers}) / trial.error, _LEAST_SHARE)) for trial in several]
         if logs:
             found[site] = math.exp(sum(logs) / len(logs))
     least = _LEAST_OF_MEDIAN * statistics.median(found.values()) if found else 0.0
     return {site: max(share, least) for site, share in found.items()}
-
-
-@torch.no_grad()
-def output_error(program: Program, batches: Sequence[Batch], chains: Chains) -> float:
-    """Return the squared error of all floating-point outputs over their variance about the mean sample.
-
-    A classifier's outputs are compared as logarithms of probabilities, about their mean: what softmax flattens counts.
-    Where the original gives NaN or infinity nothing is compared. All is lost of numbers that the replaced sites make
-    such of, of outputs that they change the shape of, and where they keep the program from running.
-    """
-    replaced = {site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()}
-    difference = energy = 0.0
-    for batch in batches:
-        wanted = execute(program, batch, {})
-        try:
-            given = execute(program, batch, replaced)
-        except StepError:
-            given = (None,) * len(wanted)
-        for a, b in zip(_comparable(wanted), _comparable(given), strict=True):
-            if isinstance(a, Tensor) and a.is_floating_point():
-                usable = a.isfinite()
-                exact = a.double().where(usable, 0)
-                other = b.double().nan_to_num(0, 0, 0) if isinstance(b, Tensor) and b.shape == a.shape else 0
-                difference += float((exact - other).where(usable, 0).square().sum())
-                middle = exact.mean(0) if exact.dim() and len(exact) > 1 else exact.mean()
-                energy += float((exact - middle).where(usable, 0).square().sum())
-    return difference / energy if energy > 0 else difference
-
-
-def _comparable(outputs: Sequence[Any]) -> Sequence[Any]:
-    scores = class_scores(outputs, len(outputs[0])) if isinstance(outputs[0], Tensor) and outputs[0].dim() > 1 else None
-    return outputs if scores is None else [scores - scores.mean(1, keepdim=True)]

@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.calibration.execute import execute
 from worker.engine.calibration.inputs import Arrays, Generator, ImageInput, image_input, make_inputs
 from worker.engine.calibration.ranges import Range, known_ranges
 from worker.engine.calibration.synthetic import dead_leaves
 from worker.engine.calibration.walk import Batch, peak_bytes
 from worker.engine.formats import TensorSpec
-from worker.engine.program import Program, StepError
+from worker.engine.program import Program, StepError, run
 
 _MOST_SAMPLES = 32
 _BATCH_BYTES = 24 << 20
@@ -112,10 +111,10 @@ def _runs_together(subject: Subject) -> bool:
     names = {images.name for images in subject.images}
     both = {name: torch.cat([first[name], second[name]]) if name in names else first[name] for name in first}
     try:
-        together = execute(subject.program, both, {})
+        together = run(subject.program, both)
     except StepError:
         return False  # sizes that the model fixes
-    apart = zip(execute(subject.program, first, {}), execute(subject.program, second, {}), strict=True)
+    apart = zip(run(subject.program, first), run(subject.program, second), strict=True)
     return all(_are_halves(whole, *parts) for whole, parts in zip(together, apart, strict=True))
 
 
@@ -144,11 +143,11 @@ def _smaller(subject: Subject) -> Subject | None:
     shape = (subject.batch, *size, *channels) if images.channels_last else (subject.batch, *channels, *size)
     try:
         smaller = _at(subject.program, subject.specs, {**subject.shapes, images.name: shape})
-        given = execute(smaller.program, _probe(smaller), {})
+        given = run(smaller.program, _probe(smaller))
     except StepError:
         return None  # sizes that the model fixes
     ratio = divisor ** len(size)
-    pairs = zip(execute(subject.program, _probe(subject), {}), given, strict=True)
+    pairs = zip(run(subject.program, _probe(subject)), given, strict=True)
     shrunk = all(isinstance(a, Tensor) and isinstance(b, Tensor) and a.numel() == ratio * b.numel() for a, b in pairs)
     return smaller if shrunk else None
 

@@ -4,12 +4,12 @@ Step by step rather than batch by batch, because what is learned at one step (mo
 refitted weights) is to hold for all batches before any of them goes on. Only the values that later steps need are kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from worker.engine.program import Program, Step, compute, last_uses
+from worker.engine.program import Program, Step, compute
 
 Batch = Mapping[str, Tensor]
 """A model's inputs by name."""
@@ -21,7 +21,6 @@ class Walk:
     def __init__(self, program: Program, batches: Sequence[Batch]) -> None:
         self._program = program
         self._values: list[dict[str, Any]] = [{**program.constants, **batch} for batch in batches]
-        self._last = last_uses(program)
         self._position = 0
 
     def steps(self) -> Iterator[Step]:
@@ -38,34 +37,31 @@ class Walk:
         """Store what a step gave, for every batch, and forget what no later step needs."""
         for values, result in zip(self._values, results, strict=True):
             values.update(zip(step.gives, result, strict=True))
-            for name in self._last[self._position]:
+            for name in self._program.last_uses[self._position]:
                 del values[name]
 
-    def outputs(self) -> list[tuple[Any, ...]]:
-        """Return the program's outputs for every batch, once all steps are done."""
-        return [tuple(values[name] for name in self._program.outputs) for values in self._values]
+    @property
+    def bytes(self) -> int:
+        """What the values take that are kept at this step, constants apart."""
+        constants = self._program.constants
+        return _bytes(value for values in self._values for name, value in values.items() if name not in constants)
 
 
 def peak_bytes(program: Program, batch: Batch) -> int:
-    """Return the most bytes that the values of one batch take at any step, constants apart.
+    """Return the most bytes that the values of one batch take at any step, what it takes and what it gives included.
 
     Raises:
         StepError: the program does not run on this batch.
     """
-    last = last_uses(program)
-    values: dict[str, Any] = {**program.constants, **batch}
-    sizes = {name: _bytes(batch[name]) for name in batch}
+    walk = Walk(program, [batch])
     peak = 0
-    for position, step in enumerate(program.steps):
-        given = compute(step, [values[name] for name in step.takes])
-        values.update(zip(step.gives, given, strict=True))
-        sizes.update((name, _bytes(value)) for name, value in zip(step.gives, given, strict=True))
-        peak = max(peak, sum(sizes.values()))
-        for name in last[position]:
-            del values[name]
-            sizes.pop(name)
+    for step in walk.steps():
+        [taken] = walk.take(step)
+        given = compute(step, taken)
+        peak = max(peak, walk.bytes + _bytes(given))
+        walk.give(step, [given])
     return peak
 
 
-def _bytes(value: object) -> int:
-    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+def _bytes(values: Iterable[object]) -> int:
+    return sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))

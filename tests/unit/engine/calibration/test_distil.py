@@ -6,7 +6,7 @@ import torch
 from programs import chained, layer, norm
 
 from worker.engine.calibration.distil import DistillingError, class_scores, distil, statistics_mismatch
-from worker.engine.calibration.execute import execute
+from worker.engine.program import run
 
 RNG = np.random.default_rng
 
@@ -36,7 +36,7 @@ def test_the_mismatch_of_statistics_falls_and_images_come_out_the_same_again():
 def test_images_are_drawn_towards_classes():
     program, start = classifier(lambda x: x.softmax(1)), batch(8, 3, 10, 10)
     labels = torch.randint(4, (8,), generator=torch.Generator().manual_seed(5))
-    towards, elsewhere = (execute(program, distil(program, start, "v0", 20, seed), {}) for seed in (5, 6))
+    towards, elsewhere = (run(program, distil(program, start, "v0", 20, seed)) for seed in (5, 6))
     ours, others = (class_scores(outputs, 8)[torch.arange(8), labels].mean() for outputs in (towards, elsewhere))
     assert ours > others
 

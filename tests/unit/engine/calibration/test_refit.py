@@ -8,10 +8,10 @@ import torch
 from programs import chained, layer
 
 from worker.engine.calibration import refine as refining
+from worker.engine.calibration.judge import Judge
 from worker.engine.calibration.observe import Observation
 from worker.engine.calibration.refine import refine
 from worker.engine.calibration.refit import chain, refit
-from worker.engine.calibration.sensitivity import output_error
 from worker.engine.convolution import Layer
 from worker.engine.program import StepError
 
@@ -96,7 +96,7 @@ def test_the_error_on_the_calibration_inputs_falls():
     program, inputs = chained(*parts[:-1]), batches(8, 8, 8, 8)
     chains = {name: (rough(made),) for name, made in sites.items()}
     fitted = refit(program, inputs, chains, {})
-    assert output_error(program, inputs, fitted) < 0.2 * output_error(program, inputs, chains)
+    assert Judge(program, inputs).error(fitted) < 0.2 * Judge(program, inputs).error(chains)
 
 
 def test_a_site_called_twice_is_fitted_once_and_used_twice():

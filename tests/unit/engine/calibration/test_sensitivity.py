@@ -8,7 +8,8 @@ import pytest
 import torch
 from programs import chained, layer
 
-from worker.engine.calibration.sensitivity import Trial, output_error, sensitivities
+from worker.engine.calibration.judge import Judge
+from worker.engine.calibration.sensitivity import Trial, sensitivities
 from worker.engine.convolution import Layer
 from worker.engine.program import Program, Step
 
@@ -37,10 +38,10 @@ def test_the_error_is_the_differences_energy_over_the_outputs_variance():
     inputs = batches(64, 3)
     y = inputs[0]["v0"].double() @ torch.from_numpy(made.weight).double().T
     expected = 0.01 * y.square().sum() / (y - y.mean(0)).square().sum()
-    found = output_error(chained(("a", made), image), inputs, {"a": scaled(made, 0.1)})
+    found = Judge(chained(("a", made), image), inputs).error({"a": scaled(made, 0.1)})
     assert found == pytest.approx(float(expected), rel=1e-4)
-    assert output_error(chained(("a", made), image), inputs, {}) == 0
-    assert output_error(chained(("a", made), image), inputs, {"a": scaled(made, 0)}) == 0
+    assert Judge(chained(("a", made), image), inputs).error({}) == 0
+    assert Judge(chained(("a", made), image), inputs).error({"a": scaled(made, 0)}) == 0
 
 
 def test_a_classifiers_error_is_that_of_its_log_probabilities():
@@ -48,10 +49,10 @@ def test_a_classifiers_error_is_that_of_its_log_probabilities():
     made = layer(RNG(1), (4, 3))
     shifted = Layer(made.convolution, made.weight, made.bias + 5)
     program, inputs = chained(("a", made)), batches(64, 3)
-    assert output_error(program, inputs, {"a": (shifted,)}) < 1e-9
-    assert output_error(chained(("a", made), image), inputs, {"a": (shifted,)}) > 1
+    assert Judge(program, inputs).error({"a": (shifted,)}) < 1e-9
+    assert Judge(chained(("a", made), image), inputs).error({"a": (shifted,)}) > 1
     softmax = chained(("a", made), lambda x: x.softmax(1))
-    found, of_scores = (output_error(each, inputs, {"a": scaled(made, 0.1)}) for each in (softmax, program))
+    found, of_scores = (Judge(each, inputs).error({"a": scaled(made, 0.1)}) for each in (softmax, program))
     assert found == pytest.approx(of_scores, rel=1e-3)
 
 
@@ -61,9 +62,9 @@ def test_all_is_lost_of_what_becomes_nan_and_nothing_compared_where_the_original
     broken = Layer(made.convolution, np.full_like(made.weight, np.nan), None)
     silent = Layer(made.convolution, np.zeros_like(made.weight), None)
     program = chained(("a", made), image)
-    assert output_error(program, inputs, {"a": (broken,)}) == output_error(program, inputs, {"a": (silent,)}) > 0.9
+    assert Judge(program, inputs).error({"a": (broken,)}) == Judge(program, inputs).error({"a": (silent,)}) > 0.9
     half = chained(("a", made), image, lambda x: torch.stack([x[:, 0], x[:, 1] * torch.nan], 1))
-    assert output_error(half, inputs, {"a": scaled(made, 0.1)}) == pytest.approx(0.01, rel=0.1)
+    assert Judge(half, inputs).error({"a": scaled(made, 0.1)}) == pytest.approx(0.01, rel=0.1)
 
 
 @pytest.mark.parametrize("depends", [lambda x: x[x > 0], lambda x: x.reshape(64 if x.isfinite().all() else 63, -1)])
@@ -71,7 +72,7 @@ def test_all_is_lost_where_outputs_change_their_shape_or_the_program_does_not_ru
     made = layer(RNG(1), (4, 3), bias=False)
     inputs = batches(64, 3)
     broken = Layer(made.convolution, np.full_like(made.weight, np.nan), None)
-    assert 0.9 < output_error(chained(("a", made), depends), inputs, {"a": (broken,)}) < 4
+    assert 0.9 < Judge(chained(("a", made), depends), inputs).error({"a": (broken,)}) < 4
 
 
 def test_sensitivities_of_a_network_with_a_known_answer():
