@@ -35,6 +35,7 @@ from worker.engine.calibration.refit import chain
 from worker.engine.candidates import offer_all
 from worker.engine.formats import Count, Model, open_model
 from worker.engine.moments import Moments
+from worker.engine.program import run
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 
@@ -64,11 +65,11 @@ class Subject:
         replaced = {site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()}
 
         @torch.no_grad()
-        def run(x: np.ndarray) -> np.ndarray:
+        def outputs(x: np.ndarray) -> np.ndarray:
             batch = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
             return run(self.program, {self.program.inputs[0]: batch}, replaced)[0].numpy()
 
-        return run
+        return outputs
 
 
 def main() -> None:

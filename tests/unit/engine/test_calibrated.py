@@ -67,13 +67,13 @@ def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weig
 @pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.scripted.pt"])
 def test_the_same_model_and_budget_give_the_same_bytes(tmp_path, monkeypatch, name):
     monkeypatch.setattr(calibrate, "_MOST_IMAGES", 32)
-    monkeypatch.setattr(calibrate, "_DISTIL_STEPS", 20)
+    monkeypatch.setattr(calibrate, "_STEPS_BY_STATISTICS", 20)
     first, report = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")
     content = first.read_bytes()
     again, report_again = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")
     assert again.read_bytes() == content
     assert report_again["calibration"] == report["calibration"]
-    assert report["calibration"]["kind"] == ("synthetic" if name == "plain.onnx" else "distilled")
+    assert report["calibration"]["kind"] == "distilled"
     assert report["calibration"]["held_out_error"].keys() == {"closed_form", "refitted"}
     assert report["verification"]["runs"] > 1
 

@@ -31,9 +31,9 @@ _MOST_WORK = 2_000_000_000_000
 _PASSES = 3
 """A step of distilling costs about three runs of the model: one forward, and backward twice as much."""
 
-_MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 256, 32, 8
+_MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 384, 32, 8
 _MOST_BYTES = 384 << 20
-_DISTIL_STEPS, _FEWEST_DISTIL_STEPS, _FEWEST_DISTILLED = 60, 20, 32
+_STEPS_BY_STATISTICS, _STEPS_BY_CLASSES, _FEWEST_STEPS, _FEWEST_DISTILLED = 60, 20, 20, 32
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _FEWEST_TO_SPLIT = 20
 _PROBES = 16
@@ -125,7 +125,7 @@ def _calibrate(
     if told is None and samples is not None:
         source = "the samples"
     account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source, "notes": []}
-    steps = _distilling_steps(found, sample_macs) if samples is None else 0
+    steps = _distilling_steps(found, ranges, sample_macs) if samples is None else 0
     try:
         return _learned(found, convolutions, sample_macs, ranges, samples, steps, account)
     except DistillingError as error:
@@ -147,9 +147,9 @@ def _learned(
     Raises:
         DistillingError: the inputs cannot be distilled.
     """
+    judging_steps = min(steps, _JUDGING_STEPS) if _has_norms(found.program) else 0  # classes alone change no judgement
     held_out, fresh = (
-        _bent(found, _leaves(found, mosaics, ranges, _JUDGING_IMAGES, seed), min(steps, _JUDGING_STEPS), seed)
-        for seed in (1, 2)
+        _bent(found, _leaves(found, mosaics, ranges, _JUDGING_IMAGES, seed), judging_steps, seed) for seed in (1, 2)
     )
     if samples is not None:
         fitted, judging = _split(samples, found)
@@ -286,12 +286,14 @@ def _probe(found: Subject, values: Range) -> list[Batch]:
     return found.synthetic(dead_leaves, values, _PROBES, 3)
 
 
-def _distilling_steps(found: Subject, sample_macs: int) -> int:
+def _distilling_steps(found: Subject, ranges: Sequence[Range], sample_macs: int) -> int:
     """Return how many steps of distilling the work allowed pays for; 0 where there is nothing to distil by."""
-    if found.gradient_input is None or not _has_norms(found.program):
+    if found.gradient_input is None:
         return 0
+    by_classes = 0 if _scores(found, ranges[0]) is None else _STEPS_BY_CLASSES
+    wanted = _STEPS_BY_STATISTICS if _has_norms(found.program) else by_classes
     affordable = _MOST_WORK // (_PASSES * _FEWEST_DISTILLED * sample_macs)
-    return 0 if affordable < _FEWEST_DISTIL_STEPS else min(_DISTIL_STEPS, affordable)
+    return 0 if affordable < _FEWEST_STEPS else min(wanted, affordable)
 
 
 def _most_images(found: Subject, affordable: int) -> int:

@@ -3,12 +3,16 @@
 Layers that normalise by stored statistics tell the mean and the deviation that real data has there; a classifier tells
 what it takes for each of its classes. Both are differentiable, so gradients lead from any image to one that agrees.
 
+Where normalisation is folded away, the classes alone would lead to images that excite a network as nothing real does.
+There the statistics that the images have before they are bent, at every site, stand for the stored ones: the images
+become those of a class and stay as plausible as they were.
+
 Sources: Cai et al., "ZeroQ", CVPR 2020 (arXiv 2001.00281); Yin et al., "Dreaming to Distill", CVPR 2020
-(arXiv 1912.08795), equations 2 to 4.
+(arXiv 1912.08795), equations 2 to 4. Keeping the images' own statistics is this project's.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -21,6 +25,20 @@ _RATE = 0.03
 """Adam's step, in standard deviations of the images."""
 _CLASS_WEIGHT, _SMOOTHNESS_WEIGHT = 0.3, 0.1
 _LEAST_DEVIATION = 1e-4
+_LEAST_OF_MEAN = 0.1
+"""No channel's deviation counts as smaller than this share of the mean one: those that rest must not outweigh all."""
+
+
+class _Statistics(NamedTuple):
+    """Of every channel (axis 1), `(channels,)`: the mean, the deviation, and what differences are measured in."""
+
+    mean: Tensor
+    deviation: Tensor
+    scale: Tensor
+
+
+_Expected = Mapping[str, _Statistics]
+"""What a step is to take, by the name of the value that it gives."""
 
 
 class DistillingError(Exception):
@@ -33,7 +51,7 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
     Raises:
         DistillingError: the model has no gradients, or none that lead to finite images.
     """
-    start = batch[name]
+    start, expected = batch[name], _stored(program) or _present(program, batch)
     scale = start.std(correction=0) + torch.finfo(start.dtype).tiny
     change = torch.zeros_like(start, requires_grad=True)
     optimiser = torch.optim.Adam([change], lr=_RATE)
@@ -42,7 +60,7 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
     for _ in range(steps):
         losses: list[Tensor] = []
         try:
-            outputs = run(program, {**batch, name: start + scale * change}, watch=_gather(losses))
+            outputs = run(program, {**batch, name: start + scale * change}, watch=_gather(losses, expected))
         except StepError as error:  # it has run on such images, but without gradients
             raise DistillingError(f"the model has no gradients: {error}") from error
         scores = class_scores(outputs, len(start))
@@ -66,7 +84,7 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
 def statistics_mismatch(program: Program, batch: Batch) -> Tensor:
     """Return how far a batch's statistics are from those stored in a model, over all its normalisations."""
     losses: list[Tensor] = []
-    run(program, batch, watch=_gather(losses))
+    run(program, batch, watch=_gather(losses, _stored(program)))
     return torch.stack(losses).sum()
 
 
@@ -92,23 +110,49 @@ def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
     return flat.clamp_min(1e-9).log() if are_probabilities else F.log_softmax(flat, 1)
 
 
-def _gather(losses: list[Tensor]) -> Watch:
-    """Return a watch that adds every normalisation's mismatch to the list."""
+def _stored(program: Program) -> _Expected:
+    """Return the statistics that a model's normalisations store; nothing where it has none."""
+    return {
+        step.gives[0]: _measured_in_deviations(step.norm.mean, step.norm.variance.sqrt())
+        for step in program.steps
+        if step.norm is not None
+    }
+
+
+@torch.no_grad()
+def _present(program: Program, batch: Batch) -> _Expected:
+    """Return the statistics that a batch has at every site."""
+    found: dict[str, _Statistics] = {}
 
     def watch(step: Step, taken: Sequence[Any]) -> None:
-        if step.norm is not None:
-            losses.append(_mismatch(taken[0], step.norm))
+        if step.site is not None:
+            found[step.gives[0]] = _measured_in_deviations(*_mean_and_deviation(taken[0]))
+
+    run(program, batch, watch=watch)
+    return found
+
+
+def _measured_in_deviations(mean: Tensor, deviation: Tensor) -> _Statistics:
+    return _Statistics(mean, deviation, deviation.clamp_min(_LEAST_OF_MEAN * deviation.mean() + _LEAST_DEVIATION))
+
+
+def _gather(losses: list[Tensor], expected: _Expected) -> Watch:
+    """Return a watch that adds to the list how far each step's inputs are from what is expected."""
+
+    def watch(step: Step, taken: Sequence[Any]) -> None:
+        statistics = expected.get(step.gives[0])
+        if statistics is not None:
+            mean, deviation = _mean_and_deviation(taken[0])
+            by_mean = ((mean - statistics.mean) / statistics.scale).square().mean()
+            by_deviation = ((deviation - statistics.deviation) / statistics.scale).square().mean()
+            losses.append(by_mean + by_deviation)
 
     return watch
 
 
-def _mismatch(x: Tensor, norm: Norm) -> Tensor:
-    """Return how far a batch's statistics are from the stored ones, in stored deviations."""
+def _mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
     variance, mean = torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1], correction=0)
-    deviation = (norm.variance + _LEAST_DEVIATION**2).sqrt()
-    by_mean = ((mean - norm.mean) / deviation).square().mean()
-    by_deviation = ((variance + _LEAST_DEVIATION**2).sqrt() / deviation - 1).square().mean()
-    return by_mean + by_deviation
+    return mean, (variance + _LEAST_DEVIATION**2).sqrt()
 
 
 def _variation(x: Tensor) -> Tensor:

@@ -62,10 +62,16 @@ def test_where_there_are_no_gradients_the_twin_serves_and_the_report_says_why():
     assert found.account["notes"][0].startswith("not distilled: the model has no gradients: ")
 
 
-def test_without_normalisation_dead_leaves_serve_as_they_are():
+def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes():
     found = of(("a", A), torch.relu, pooled)
-    assert (found.account["kind"], found.account["twin"]) == ("synthetic", False)
+    assert (found.account["kind"], found.account["images"], found.account["steps"]) == ("distilled", 64, 20)
     assert found.account["ranges_from"] == "how well the model tells synthetic images apart"
+
+
+def test_without_normalisation_and_classes_dead_leaves_serve_as_they_are():
+    found = of(("a", A), torch.relu)
+    assert (found.account["kind"], found.account["twin"]) == ("synthetic", False)
+    assert found.account["ranges_from"] == "nothing tells: several usual ranges are covered"
     assert not found.observation.statistics
     judging = [batch["v0"] for batch in (*found.held_out, *found.fresh)]
     assert len(judging) >= 2

@@ -1,5 +1,7 @@
 """Distilled images: closer to what the model stores, the same every time, and refused where gradients do not lead."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,10 @@ def batch(*shape):
     return {"v0": torch.from_numpy(RNG(0).standard_normal(shape).astype(np.float32))}
 
 
+def value_of(program, inputs, name):
+    return run(replace(program, outputs=(name,)), inputs)[0]
+
+
 def test_the_mismatch_of_statistics_falls_and_images_come_out_the_same_again():
     program, start = classifier(), batch(8, 3, 10, 10)
     found, again = (distil(program, start, "v0", 20, 5)["v0"] for _ in range(2))
@@ -39,6 +45,22 @@ def test_images_are_drawn_towards_classes():
     towards, elsewhere = (run(program, distil(program, start, "v0", 20, seed)) for seed in (5, 6))
     ours, others = (class_scores(outputs, 8)[torch.arange(8), labels].mean() for outputs in (towards, elsewhere))
     assert ours > others
+
+
+def test_without_normalisation_images_come_nearer_to_their_classes_and_stay_as_plausible_as_they_were():
+    rng = RNG(1)
+    resting = layer(rng, (6, 3, 3, 3))
+    resting.weight[0], resting.bias[0] = 1e-4 * resting.weight[0], 0  # must not outweigh all the others
+    parts = ("a", resting), torch.relu, ("b", layer(rng, (8, 6, 3, 3))), lambda x: x.mean((2, 3))
+    program, start = chained(*parts, ("head", layer(rng, (4, 8)))), batch(16, 3, 10, 10)
+    labels = torch.randint(4, (16,), generator=torch.Generator().manual_seed(5))
+    found = distil(program, start, "v0", 30, 5)
+    before, after = (class_scores(run(program, each), 16)[torch.arange(16), labels].mean() for each in (start, found))
+    assert after > before + 0.1
+    for site in ("v2", "v4"):
+        old, new = (value_of(program, each, site) for each in (start, found))
+        moved = (new.mean((0, *range(2, new.dim()))) - old.mean((0, *range(2, old.dim())))).abs()
+        assert moved.max() < 0.2 * old.std()
 
 
 @pytest.mark.parametrize("shape", [(8, 3), (8, 3, 1), (8, 3, 1, 9), (8, 3, 5, 6, 7)], ids=str)
