@@ -78,7 +78,9 @@ def worker() -> None:
 @keys_app.command("create")
 def create_key(
     owner: Annotated[str, typer.Argument(help="Whose jobs the key posts and sees")],
-    scope: Annotated[list[str] | None, typer.Option(help="submit, read or admin; default: submit and read")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="submit, read, metrics or admin; default: submit and read")
+    ] = None,
 ) -> None:
     """Make a key and print it; it is not kept and cannot be shown again."""
     from app import keys
