@@ -8,8 +8,17 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.figures import Jobs, Service
+from app.models import State
 from app.openapi import VERSION
 from app.tallies import BUCKETS
+from contract.refusal import Code
+
+_NONE_FINISHED: dict[tuple[State, str], int] = {
+    ("succeeded", ""): 0,
+    ("cancelled", ""): 0,
+    **{("failed", str(code)): 0 for code in Code},
+}
+"""A counter that appears with its first event has not grown, to Prometheus."""
 
 
 class _Snapshot(Collector):
@@ -42,7 +51,7 @@ class _Snapshot(Collector):
         finished = CounterMetricFamily(
             "convpress_jobs_finished", "Jobs that have ended, and the code of why they failed", labels=("state", "code")
         )
-        for (state, code), count in sorted(service.finished.items()):
+        for (state, code), count in sorted({**_NONE_FINISHED, **service.finished}.items()):
             finished.add_metric((state, code), count)
         yield finished
         yield CounterMetricFamily("convpress_flops_saved", "FLOPs that artifacts need less", service.flops_saved)
