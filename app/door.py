@@ -1,6 +1,7 @@
 """The door: who may come in, how often, and with what headers they go; asked before a byte of the body is read."""
 
 import ipaddress
+from collections.abc import Mapping
 
 import structlog
 from sqlalchemy import func, select
@@ -20,6 +21,7 @@ from app.retention import MODELS, SAMPLES
 from app.settings import Settings, get_settings
 
 _OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/static-offline-docs")
+_SCOPES: Mapping[str, keys.Scope] = {"/metrics": "metrics"}  # of all owners together; all else that is read: "read"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUSY_SECONDS = "30"
 
@@ -68,7 +70,8 @@ class Door:
         if caller is None:
             await self.app(scope, receive, send_guarded)
             return
-        seen = current_owner.set(None if "admin" in caller.scopes else caller.owner)
+        everything = "admin" in caller.scopes or path in _SCOPES
+        seen = current_owner.set(None if everything else caller.owner)
         posted = posting_owner.set(caller.owner)
         try:
             with structlog.contextvars.bound_contextvars(owner=caller.owner):
@@ -132,7 +135,7 @@ def _admit(scope: Scope, settings: Settings) -> Caller | None:
                 field="Authorization",
                 headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )
-        needed: keys.Scope = "read" if reading else "submit"
+        needed: keys.Scope = _SCOPES.get(scope["path"], "read") if reading else "submit"
         if not caller.may(needed):
             raise Problem("scope_missing", f"the key may not {needed}", expected=needed, got=" ".join(caller.scopes))
         wait = rates.wait_needed(caller.owner, settings.owner_requests_per_minute)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from app import tallies
 from app.changes import Changed, change, record
 from app.db import now
 from app.errors import Problem
@@ -184,11 +185,14 @@ def forget(session: Session, job_id: str) -> Job:
         Problem: `job_not_found` or `job_unfinished`.
     """
     job = get(session, job_id)
+    code = select(Event.detail).where(Event.job_id == job.id, Event.state == "failed")
+    ended = tallies.of_forgotten(job.state, session.scalar(code) or "")
     gone = delete(Job).where(Job.id == job.id, Job.state.in_(TERMINAL)).returning(Job.id)
     if session.scalar(gone.execution_options(synchronize_session=False)) is None:
         raise Problem(
             "job_unfinished", f"the job is still {job.state}; cancel it first", expected="a job that has ended"
         )
+    tallies.add(session, ended)
     session.expunge(job)
     return job
 

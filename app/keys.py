@@ -16,7 +16,8 @@ from app.models import Base
 Scope = Literal[
     "submit",  # post jobs and change one's own
     "read",  # see one's own jobs and fetch what they made
-    "admin",  # both, and the jobs of all owners
+    "metrics",  # see the service's figures at /metrics, and nothing else
+    "admin",  # all of it, and the jobs of all owners
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 

@@ -15,7 +15,7 @@ from app.deliveries import deliver
 from app.door import Door
 from app.logging import configure_logging
 from app.requests import RequestContext
-from app.routes import events, health, jobs, models
+from app.routes import events, figures, health, jobs, models
 from app.settings import get_settings
 from app.sight import Sight
 from app.watch import Watch
@@ -52,7 +52,7 @@ def create_app() -> FastAPI:
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
-    for router in (jobs.router, events.router, models.router):
+    for router in (jobs.router, events.router, models.router, figures.router):
         app.include_router(router, dependencies=[Depends(_key)] if settings.api_keys else None)
     app.include_router(health.router)
     return app

@@ -153,7 +153,7 @@ class Event(Base):
     """One change of a job's state: the audit trail, and what followers of the job are told; ids grow with time."""
 
     __tablename__ = "events"
-    __table_args__ = (Index(None, "job_id", "id"),)
+    __table_args__ = (Index(None, "job_id", "id"), Index(None, "state", "at", "detail"))
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
@@ -177,3 +177,24 @@ class Delivery(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     delivered_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(String(255))
+
+
+class Tally(Base):
+    """A sum that only grows; `app.tallies` has the names."""
+
+    __tablename__ = "tallies"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    label: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[float]
+
+
+class Worker(Base):
+    """A worker process that lives, as long as `seen_at` is fresh; `slots` is how many jobs it runs at a time."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    slots: Mapped[int]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]

@@ -5,6 +5,7 @@ Where no server listens such tests are skipped; under CI=true they fail, so that
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,6 +27,15 @@ def unavailable(server: str, error: Exception) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The path of Prometheus' own checker."""
+    found = shutil.which("promtool")
+    if found is None:
+        unavailable("promtool", FileNotFoundError("it comes with Debian's package prometheus"))
+    return found
 
 
 @pytest.fixture

@@ -1,21 +1,26 @@
-"""The command line: `convpress serve`, `worker`, `compress`, `inspect` and `demo`.
+"""The command line: `convpress serve`, `worker`, `submit`, `compress`, `inspect` and `demo`.
 
 Exit codes: 0 done, 1 refused (standard error names the field, what was expected and what came), 2 wrong usage, 3 the
-engine died or ran out of time.
+engine died or ran out of time, 4 the service is not to be reached, busy or broken, 5 the job was cancelled.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
+
+from contract.refusal import Code
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from app.client import ClientError, Options
+    from app.schemas import Problem
     from app.settings import Settings
+    from worker.offline import RefusedError
 
 app = typer.Typer(
     help="Make trained convolutional networks cheaper, without any data.",
@@ -27,13 +32,20 @@ app = typer.Typer(
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
-_REFUSED, _USAGE, _LOST = 1, 2, 3
+_REFUSED, _USAGE, _LOST, _UNAVAILABLE, _CANCELLED = 1, 2, 3, 4, 5
 
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)]
 _FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
 
 Budget = Annotated[str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")]
 InputShape = Annotated[str | None, typer.Option(help="Such as 1x3x224x224, where the model does not carry it")]
+Output = Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")]
+ReportFile = Annotated[Path | None, typer.Option(help="Write the account here, as JSON")]
+Calibration = Annotated[str | None, typer.Option(help="Inputs to measure on: synthetic, samples or none")]
+Samples = Annotated[Path | None, typer.Option(help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False)]
+InputRange = Annotated[str | None, typer.Option(help="What values images have, such as 0,255")]
+InputMean = Annotated[str | None, typer.Option(help="In the range's place, such as 0.485,0.456,0.406")]
+InputStd = Annotated[str | None, typer.Option(help="With the mean, such as 0.229,0.224,0.225")]
 
 
 @app.command()
@@ -66,7 +78,9 @@ def worker() -> None:
 @keys_app.command("create")
 def create_key(
     owner: Annotated[str, typer.Argument(help="Whose jobs the key posts and sees")],
-    scope: Annotated[list[str] | None, typer.Option(help="submit, read or admin; default: submit and read")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="submit, read, metrics or admin; default: submit and read")
+    ] = None,
 ) -> None:
     """Make a key and print it; it is not kept and cannot be shown again."""
     from app import keys
@@ -117,29 +131,22 @@ def compress(
     model: ModelFile,
     flops_budget: Budget = None,
     input_shape: InputShape = None,
-    output: Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the account here, as JSON")] = None,
+    output: Output = None,
+    report: ReportFile = None,
     form: Annotated[str | None, typer.Option(help=f"Admit this form alone: {_FORMS}")] = None,
     rank: Annotated[int | None, typer.Option(help="One rank everywhere, in the budget's place")] = None,
-    calibration: Annotated[str | None, typer.Option(help="Inputs to measure on: synthetic, samples or none")] = None,
-    samples: Annotated[
-        Path | None, typer.Option(help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False)
-    ] = None,
-    input_range: Annotated[str | None, typer.Option(help="What values images have, such as 0,255")] = None,
-    input_mean: Annotated[str | None, typer.Option(help="In the range's place, such as 0.485,0.456,0.406")] = None,
-    input_std: Annotated[str | None, typer.Option(help="With the mean, such as 0.229,0.224,0.225")] = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    input_range: InputRange = None,
+    input_mean: InputMean = None,
+    input_std: InputStd = None,
 ) -> None:
     """Compress a model offline, as the service does it."""
     from worker import offline, tables
 
     if (flops_budget is None) == (rank is None):
         raise typer.BadParameter("give --flops-budget or --rank")
-    target = output or model.with_name(f"{model.stem}.convpress{model.suffix}")
-    _check_target(target, model, "--output")
-    if report is not None:
-        _check_target(report, model, "--report")
-        if report.absolute() == target.absolute():
-            raise typer.BadParameter("it is the output as well", param_hint="--report")
+    target = _check_targets(output, report, model)
     try:
         asked = offline.Asked(
             flops_budget=flops_budget,
@@ -161,6 +168,70 @@ def compress(
     console.print(tables.account(account))
     if note := account.budget.get("note"):
         console.print(note)
+    console.print(f"written to {target}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def submit(
+    model: ModelFile,
+    flops_budget: Annotated[str, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")],
+    server: Annotated[str, typer.Option(envvar="CONVPRESS_SERVER")] = "http://127.0.0.1:8000",
+    key: Annotated[
+        str | None, typer.Option(envvar="CONVPRESS_KEY", help="API key; better in the variable, where no others see it")
+    ] = None,
+    input_shape: InputShape = None,
+    output: Output = None,
+    report: ReportFile = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    input_range: InputRange = None,
+    input_mean: InputMean = None,
+    input_std: InputStd = None,
+    label: Annotated[list[str] | None, typer.Option(help="name=value, to find the job by; as often as wanted")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Sent again with the same model and options, it gives the same job")
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(help="For how many seconds a service that is away or busy is asked again", min=0)
+    ] = 60,
+    json: Annotated[bool, typer.Option("--json", help="Print the job, or the problem, as JSON, and no bars")] = False,
+) -> None:
+    """Compress a model by a running service; Ctrl-C leaves the job to it.
+
+    Exit codes: 0 the artifact is written, 1 model or request were refused, 2 wrong usage, 3 the engine died or ran out
+    of time, 4 the service is not to be reached, busy or broken, 5 the job was cancelled.
+    """
+    from app.client import Client, ClientError
+    from worker import submission, tables
+
+    target = _check_targets(output, report, model)
+    told: dict[str, object] = {
+        "input_shape": input_shape,
+        "calibration": calibration,
+        "samples": samples,
+        "input_range": input_range,
+        "input_mean": input_mean,
+        "input_std": input_std,
+        "labels": _labels(label or []),
+    }
+    options = cast("Options", {name: value for name, value in told.items() if value})
+    try:
+        client = Client(server, key, patience=patience)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error
+    asked = submission.Asked(model, flops_budget, target, idempotency_key)
+    try:
+        with client:
+            job, account = submission.submit(client, asked, options, quiet=json)
+    except ClientError as error:
+        _fail(error, json=json)
+    if report is not None:
+        report.write_text(account.model_dump_json(indent=2))
+    if json:
+        typer.echo(job.model_dump_json(indent=2))
+        return
+    console = tables.console()
+    console.print(tables.account(account))
     console.print(f"written to {target}", soft_wrap=True, markup=False)
 
 
@@ -211,6 +282,17 @@ def main() -> None:
     app()
 
 
+def _check_targets(output: Path | None, report: Path | None, model: Path) -> Path:
+    """Return where the artifact goes; it and the report are files that can be written, and three with the model."""
+    target = output or model.with_name(f"{model.stem}.convpress{model.suffix}")
+    _check_target(target, model, "--output")
+    if report is not None:
+        _check_target(report, model, "--report")
+        if report.absolute() == target.absolute():
+            raise typer.BadParameter("it is the output as well", param_hint="--report")
+    return target
+
+
 def _check_target(target: Path, model: Path, option: str) -> None:
     """Refuse a file that could not be written, or should not be, before the work rather than after it."""
     if target.is_dir() or not target.absolute().parent.is_dir():
@@ -247,13 +329,41 @@ def _database() -> Iterator["Session"]:
         yield session
 
 
-def _refuse(error: Exception) -> NoReturn:
-    from worker.offline import RefusedError
+def _labels(pairs: list[str]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    if not all(equals for _, equals, _ in split):
+        raise typer.BadParameter("a label is name=value", param_hint="--label")
+    return {name: value for name, _, value in split}
 
-    assert isinstance(error, RefusedError)
-    lines = [f"{error.members['code']}: {error.members['detail']}"]
-    lines += [f"  {name}: {error.members[name]}" for name in ("field", "expected", "got") if name in error.members]
-    _exit("\n".join(lines), _REFUSED)
+
+def _fail(error: "ClientError", *, json: bool) -> NoReturn:
+    """End as what went wrong with the service demands; as JSON goes what the service itself says."""
+    from app.client import JobFailed, Refused
+
+    said: str | None = None
+    problem: Problem | None = None
+    match error:
+        case JobFailed(job=job):
+            said, problem = job.model_dump_json(indent=2), job.error
+            lost = problem is not None and (problem.status >= 500 or problem.code == Code.JOB_TIMEOUT)
+            status = _CANCELLED if problem is None else _LOST if lost else _REFUSED
+        case Refused(problem=problem):
+            said = problem.model_dump_json(indent=2, exclude_none=True)
+            status = _UNAVAILABLE if problem.status >= 500 or problem.status == 429 else _REFUSED
+        case _:
+            status = _UNAVAILABLE
+    if json and said is not None:
+        typer.echo(said)
+    _exit(_in_lines(problem.model_dump(exclude_none=True)) if problem else str(error), status)
+
+
+def _refuse(error: "RefusedError") -> NoReturn:
+    _exit(_in_lines(error.members), _REFUSED)
+
+
+def _in_lines(members: Mapping[str, str]) -> str:
+    lines = [f"{members['code']}: {members['detail']}"]
+    return "\n".join(lines + [f"  {name}: {members[name]}" for name in ("field", "expected", "got") if name in members])
 
 
 def _exit(message: str, status: int) -> NoReturn:

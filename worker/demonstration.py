@@ -1,19 +1,16 @@
 """`convpress demo`: the service as its user meets it, from the first request to the downloaded model."""
 
-import hashlib
 import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app.client import Client, ClientError
 from app.settings import Settings, get_settings
-from worker import tables
-from worker.report import Report, read
+from worker import submission, tables
 from worker.supervisor import CannotListen, listen, serve
 
 _BUDGET = "0.5"
@@ -53,73 +50,36 @@ def _free_port(settings: Settings) -> int:
 
 def _show(model: Path, settings: Settings, console: Console) -> None:
     url = f"http://{settings.host}:{settings.port}"
-    with httpx.Client(base_url=url, timeout=60) as http:
-        try:
-            _wait_until_ready(http)
-            console.print(f"\nThe service is up at {url}. Posting {model} ...\n", markup=False)
-            job = _follow(http, _post(http, model), console)
-            artifact = _download(http, job, settings.data_dir / f"{model.stem}.convpress{model.suffix}")
-            report = read(Report, _checked(http.get(f"/jobs/{job['id']}/report")).content)
-        except (DemonstrationError, httpx.HTTPError) as error:
-            console.print(f"the demonstration failed: {error}", markup=False)
-            return
+    artifact = settings.data_dir / f"{model.stem}.convpress{model.suffix}"
+    try:
+        _wait_until_ready(url)
+        console.print(f"\nThe service is up at {url}. Posting {model} ...\n", markup=False)
+        with Client(url) as client:
+            job, report = submission.submit(client, submission.Asked(model, _BUDGET, artifact), {}, quiet=False)
+    except (DemonstrationError, ClientError) as error:
+        console.print(f"the demonstration failed: {error}", markup=False)
+        return
     console.print(tables.account(report))
     console.print(f"Downloaded to {artifact}; its SHA-256 is the one that the job names.", markup=False, soft_wrap=True)
     console.print("\nThe same by hand:\n", markup=False)
     for line in (
+        f"convpress submit {model} --flops-budget {_BUDGET} --server {url}",
         f"curl -s -F model=@{model} -F flops_budget={_BUDGET} {url}/jobs",
-        f"curl -s {url}/jobs/{job['id']}",
-        f"curl -s {url}/jobs/{job['id']}/report",
-        f"curl -OJ {url}/jobs/{job['id']}/artifact",
+        f"curl -s {url}/jobs/{job.id}",
+        f"curl -s {url}/jobs/{job.id}/report",
+        f"curl -OJ {url}/jobs/{job.id}/artifact",
     ):
         console.print(f"  {line}", markup=False, soft_wrap=True, highlight=False)
     console.print(f"\nServing on at {url} ({url}/docs shows the API). Ctrl-C stops everything.", markup=False)
 
 
-def _wait_until_ready(http: httpx.Client) -> None:
+def _wait_until_ready(url: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            if http.get("/readyz").status_code == httpx.codes.OK:
+            if httpx.get(f"{url}/readyz").status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             pass  # not listening yet
         time.sleep(_POLL_SECONDS)
     raise DemonstrationError("the service was not ready within a minute")
-
-
-def _post(http: httpx.Client, model: Path) -> dict[str, Any]:
-    with model.open("rb") as file:
-        return _json(http.post("/jobs", data={"flops_budget": _BUDGET}, files={"model": (model.name, file)}))
-
-
-def _follow(http: httpx.Client, job: dict[str, Any], console: Console) -> dict[str, Any]:
-    with Progress(TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
-        task = bar.add_task(job["state"], total=1.0)
-        while job["finished_at"] is None:
-            time.sleep(_POLL_SECONDS)
-            job = _json(http.get(f"/jobs/{job['id']}"))
-            bar.update(task, description=job["phase"] or job["state"], completed=job["progress"])
-    if job["state"] != "succeeded":
-        raise DemonstrationError(f"the job has {job['state']}: {(job['error'] or {}).get('detail')}")
-    return job
-
-
-def _download(http: httpx.Client, job: dict[str, Any], target: Path) -> Path:
-    artifact = job["result"]["artifact"]
-    content = _checked(http.get(artifact["href"])).content
-    if hashlib.sha256(content).hexdigest() != artifact["sha256"]:
-        raise DemonstrationError("the download has another SHA-256 than the job names")
-    target.write_bytes(content)
-    return target
-
-
-def _json(response: httpx.Response) -> dict[str, Any]:
-    body: dict[str, Any] = _checked(response).json()
-    return body
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    if response.is_error:
-        raise DemonstrationError(f"{response.request.method} {response.request.url}: {response.text}")
-    return response

@@ -27,11 +27,23 @@ class Heartbeat:
         self._clock = clock
         self._renewed = self._tried = clock()
         self._news: Progress | None = None
+        self._phase: str | None = None
+        self._since = self._renewed
+        self._seconds_by_phase: dict[str, float] = {}
         self.held = True
 
     def report(self, progress: Progress) -> None:
         """Note how far the job is, for the next beat."""
         self._news = progress
+        self._seconds_by_phase = self.seconds()
+        self._phase, self._since = progress.phase, self._clock()
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each phase has taken so far."""
+        if self._phase is None:
+            return {}
+        spent = self._seconds_by_phase.get(self._phase, 0.0) + self._clock() - self._since
+        return {**self._seconds_by_phase, self._phase: spent}
 
     def beat(self) -> bool:
         """Renew the lease when that is due or there is news; cheap enough to be called at every turn.

@@ -7,6 +7,7 @@ that a worker whose clock is wrong takes nobody's job.
 import os
 import socket
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, CursorResult, update
 from sqlalchemy.orm import Session
 
+from app import tallies
 from app.changes import FREE, change
 from app.db import now
 from app.models import Job, State
@@ -45,7 +47,12 @@ class Result:
 
 def new_owner() -> str:
     """Name one claim: where it is held, and by which of many."""
-    return f"{socket.gethostname()[:200]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    return f"{worker_name()}:{uuid.uuid4().hex[:12]}"
+
+
+def worker_name() -> str:
+    """Name this process."""
+    return f"{socket.gethostname()[:200]}:{os.getpid()}"
 
 
 def claim(session: Session, job_id: uuid.UUID, owner: str, seconds: float) -> Lease | None:
@@ -81,9 +88,12 @@ def renew(session: Session, lease: Lease, seconds: float, phase: Phase | None = 
     return result.rowcount == 1
 
 
-def succeed(session: Session, lease: Lease, result: Result) -> bool:
-    """End the job with its result."""
-    return _end(session, lease, "succeeded", "done", phase=None, progress=1.0, **vars(result))
+def succeed(session: Session, lease: Lease, result: Result, seconds: Mapping[str, float]) -> bool:
+    """End the job with its result, and count what it has saved and how long each phase took."""
+    if not _end(session, lease, "succeeded", "done", phase=None, progress=1.0, **vars(result)):
+        return False
+    tallies.add(session, tallies.of_success(result.macs_before - result.macs_after, seconds))
+    return True
 
 
 def fail(session: Session, lease: Lease, error: dict[str, str]) -> bool:

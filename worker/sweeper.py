@@ -6,6 +6,7 @@ Any number of sweepers may run: each change is a conditional UPDATE, and a ring 
 import threading
 import time
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -21,7 +22,7 @@ from app.settings import Settings, get_settings
 from app.storage import get_storage
 from app.storage.staging import remove_abandoned
 from contract.refusal import Code, Refusal
-from worker import expiry
+from worker import expiry, presence
 from worker.lease import BACK_IN_QUEUE
 from worker.scratch import remove_orphans, scratch_root
 
@@ -90,6 +91,7 @@ def run(stopping: threading.Event) -> None:
     orphans_due = time.monotonic()
     while not stopping.is_set():
         try:
+            presence.show(settings.worker_concurrency)
             sweep_and_ring(settings)
             expire(settings)
             if time.monotonic() >= orphans_due:
@@ -98,6 +100,8 @@ def run(stopping: threading.Event) -> None:
         except (SQLAlchemyError, OSError) as error:
             log.warning("sweep put off", error=str(error))
         stopping.wait(settings.sweep_seconds)
+    with suppress(SQLAlchemyError):  # it will be seen to be silent
+        presence.leave()
 
 
 def sweep_and_ring(settings: Settings) -> None:

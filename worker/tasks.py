@@ -4,6 +4,7 @@ import errno
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -68,7 +69,7 @@ def compress(job_id: str) -> None:
     if not heartbeat.held:
         log.warning("lease lost", job_id=job_id)
         return
-    _end(lease, outcome, settings)
+    _end(lease, outcome, heartbeat.seconds(), settings)
 
 
 def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> End:
@@ -154,7 +155,7 @@ def _fetch(key: str, target: Path, *, writable: bool) -> None:
         copy.replace(target)
 
 
-def _end(lease: Lease, outcome: End, settings: Settings) -> None:
+def _end(lease: Lease, outcome: End, seconds: Mapping[str, float], settings: Settings) -> None:
     """Commit how the job ended, or that it waits again; whatever a worker without the lease commits is nothing.
 
     A database that is away is asked again until the lease has run out, and the work with it.
@@ -164,7 +165,7 @@ def _end(lease: Lease, outcome: End, settings: Settings) -> None:
     deadline = time.monotonic() + settings.lease_seconds
     while True:
         try:
-            held = _commit(lease, outcome, waits=waits)
+            held = _commit(lease, outcome, seconds, waits=waits)
             break
         except DBAPIError as error:
             if time.monotonic() > deadline:
@@ -178,11 +179,11 @@ def _end(lease: Lease, outcome: End, settings: Settings) -> None:
         ring(lease.job_id)
 
 
-def _commit(lease: Lease, outcome: End, *, waits: bool) -> bool:
+def _commit(lease: Lease, outcome: End, seconds: Mapping[str, float], *, waits: bool) -> bool:
     with transaction() as session:
         match outcome:
             case Result():
-                return leases.succeed(session, lease, outcome)
+                return leases.succeed(session, lease, outcome, seconds)
             case Failed():
                 return leases.fail(session, lease, outcome.error)
             case TimedOut():

@@ -72,6 +72,8 @@ def test_every_call_describes_its_success_and_any_problem(description):
         "GET /jobs/{job_id}/report",
         "GET /jobs/{job_id}/events",
         "GET /models/{sha256}",
+        "GET /stats",
+        "GET /metrics",
         "GET /healthz",
         "GET /readyz",
     }

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from app.settings import Settings
 
@@ -16,9 +17,17 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILES = {name: (ROOT / "docker" / f"{name}.Dockerfile").read_text() for name in ("api", "worker")}
 
 
-def read_compose(**environment: str) -> subprocess.CompletedProcess[str]:
+def read_compose(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Read the compose file as docker compose itself does, with only these variables set."""
-    command = [Path(sys.executable).with_name("docker-compose"), "--env-file", os.devnull, "config", "--format", "json"]
+    command = [
+        Path(sys.executable).with_name("docker-compose"),
+        "--env-file",
+        os.devnull,
+        *options,
+        "config",
+        "--format",
+        "json",
+    ]
     return subprocess.run(
         command, cwd=ROOT, env={"PATH": os.defpath, **environment}, capture_output=True, text=True, timeout=60
     )
@@ -82,6 +91,28 @@ def test_only_the_api_is_reachable_and_only_from_this_machine(services):
     assert [name for name, service in services.items() if "ports" in service] == ["api"]
     assert [port["host_ip"] for port in services["api"]["ports"]] == ["127.0.0.1"]
     assert [name for name, service in services.items() if "outside" in service["networks"]] == ["api"]
+
+
+def test_compose_starts_monitoring_where_it_is_asked_for():
+    process = read_compose("--profile", "monitoring", POSTGRES_PASSWORD="correct-horse")
+    assert process.returncode == 0, process.stderr
+    services = json.loads(process.stdout)["services"]
+    added = {name: service for name, service in services.items() if service.get("profiles")}
+    assert set(added) == {"prometheus", "grafana"}
+    for service in added.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["user"]
+        assert service["healthcheck"]["test"]
+        for volume in service["volumes"]:
+            assert volume["type"] == "volume" or (volume["read_only"] and Path(volume["source"]).exists())
+    assert [port["host_ip"] for port in added["grafana"]["ports"]] == ["127.0.0.1"]
+    assert "ports" not in added["prometheus"]
+    [secret] = added["prometheus"]["secrets"]
+    [job] = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret['source']}"
+    assert "api" in services
+    assert job["static_configs"] == [{"targets": ["api:8000"]}]
 
 
 def test_every_service_that_stays_is_watched(services):

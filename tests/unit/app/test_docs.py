@@ -1,13 +1,19 @@
 """The documentation says what the code does: every problem, every field of the report."""
 
+import re
 from pathlib import Path
 
 from fake_engine import REPORT
 
+from app import metrics
 from app.errors import KINDS
+from app.figures import Jobs, Service
 from contract.refusal import Code
 
-API = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+NO_JOBS = Jobs({}, None, {}, 0, 0, 0)
+NO_SERVICE = Service((), 0, 0, 0, {}, {}, 0.0)
+API = (DOCS / "api.md").read_text()
 
 
 def test_every_problem_is_documented_as_it_is():
@@ -22,3 +28,11 @@ def test_every_refusal_has_a_status():
 
 def test_every_field_of_the_report_is_documented():
     assert all(f"`{field}`" in API for field in REPORT)
+
+
+def test_every_metric_is_documented():
+    collected = metrics.registry(NO_JOBS, NO_SERVICE, 0.0).collect()
+    ending = {"counter": "_total", "info": "_info"}
+    exposed = {metric.name + ending.get(metric.type, "") for metric in collected}
+    documented = set(re.findall(r"`(convpress_\w+)`", (DOCS / "operations.md").read_text()))
+    assert documented == exposed

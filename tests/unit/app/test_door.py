@@ -27,6 +27,8 @@ CALLS = [
     ("DELETE", "/jobs/{id}"),
     ("GET", "/nowhere"),
     ("GET", "/models/{sha256}"),
+    ("GET", "/stats"),
+    ("GET", "/metrics"),
 ]
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app import tallies
 from app.db import transaction
 from worker import lease as leases
 from worker.lease import Lease, Result
@@ -14,7 +15,7 @@ RESULT = Result(macs_before=10, macs_after=5, artifact_sha256="a" * 64, artifact
 
 CHANGES = {
     "renew": lambda session, lease: leases.renew(session, lease, 30, "factoring", 0.4),
-    "succeed": lambda session, lease: leases.succeed(session, lease, RESULT),
+    "succeed": lambda session, lease: leases.succeed(session, lease, RESULT, {"loading": 0.3}),
     "fail": lambda session, lease: leases.fail(session, lease, {"code": "model_invalid", "detail": "no"}),
     "give back": lambda session, lease: leases.give_back(session, lease, "a test", blameless=False),
 }
@@ -147,3 +148,15 @@ def test_a_change_that_takes_no_effect_leaves_no_event(make_job, events):
 def test_every_claim_has_an_owner_of_its_own():
     assert leases.new_owner() != leases.new_owner()
     assert len(leases.new_owner()) <= 255
+
+
+def test_a_success_is_counted_once(make_job):
+    lease = claim(make_job())
+    assert change("succeed", lease)
+    assert not change("succeed", lease)
+    with transaction() as session:
+        assert tallies.read(session) == {
+            ("flops_saved", ""): 2 * (RESULT.macs_before - RESULT.macs_after),
+            ("phase", "loading 0.5"): 1,
+            ("phase", "loading sum"): 0.3,
+        }

@@ -1,0 +1,47 @@
+"""Add what figures are read from: tallies that outlive jobs, workers that show themselves, an index of the events.
+
+Revision ID: 0006
+Revises: 0005
+Create Date: 2026-11-24 13:30:00.000000+00:00
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+_INDEX = "ix_events_state_at_detail"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "tallies",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("label", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "label", name=op.f("pk_tallies")),
+    )
+    op.execute(
+        "INSERT INTO tallies (name, label, value) SELECT 'flops_saved', '', 2.0 * sum(macs_before - macs_after) "
+        "FROM jobs WHERE state = 'succeeded' HAVING count(*) > 0"
+    )
+    op.create_table(
+        "workers",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("slots", sa.BigInteger(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
+    )
+    with op.get_context().autocommit_block():
+        op.drop_index(_INDEX, "events", if_exists=True, postgresql_concurrently=True)
+        op.create_index(_INDEX, "events", ["state", "at", "detail"], postgresql_concurrently=True)
+
+
+def downgrade() -> None:
+    op.drop_index(_INDEX, "events")
+    op.drop_table("workers")
+    op.drop_table("tallies")

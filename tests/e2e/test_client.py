@@ -1,0 +1,266 @@
+"""The client and `convpress submit` over the running service, also where the line to it breaks."""
+
+import hashlib
+import inspect
+import json
+import uuid
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+from broken_line import UNAVAILABLE, broken_line
+from digits import MODELS
+from running_service import serving
+from typer.testing import CliRunner
+
+from app.client import AsyncClient, Client, Corrupt, JobFailed, Refused, TooLate, Unavailable
+from app.errors import document
+from app.schemas import Problem
+from worker import cli
+
+MODEL = MODELS / "residual.onnx"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("client") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address(service):
+    url = service.http.base_url
+    return url.host, url.port
+
+
+@pytest.fixture(scope="module")
+def done(service):
+    """A job that has succeeded."""
+    with Client(str(service.http.base_url)) as client:
+        return client.wait(client.submit(MODEL, "0.5", calibration="none", labels={"of": "all"}))
+
+
+class Awaited:
+    """An AsyncClient, called as one that blocks."""
+
+    def __init__(self, *arguments, **options):
+        self._arguments, self._options = arguments, options
+
+    def __getattr__(self, name):
+        async def call(arguments, options):
+            async with AsyncClient(*self._arguments, **self._options) as client:
+                return await getattr(client, name)(*arguments, **options)
+
+        return lambda *arguments, **options: anyio.run(call, arguments, options)
+
+
+@pytest.fixture(params=["blocking", "async"])
+def connect(request):
+    """Make clients of either kind."""
+    if request.param == "async":
+        yield Awaited
+        return
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(Client(*arguments, **options))
+
+
+def test_a_model_goes_and_comes_back(service, connect, tmp_path):
+    client, sent, seen, received = connect(str(service.http.base_url)), [], [], []
+    job = client.submit(MODEL, 0.5, calibration="none", labels={"a": "1"}, on_upload=lambda *told: sent.append(told))
+    assert (job.model.filename, job.flops_budget, job.labels) == ("residual.onnx", "0.5", {"a": "1"})
+    assert sent[-1] == (MODEL.stat().st_size, MODEL.stat().st_size)
+    target = tmp_path / "net.onnx"
+    job = client.wait(job, on_progress=seen.append, timeout=60)
+    assert {each.state for each in seen} >= {"running", "succeeded"}
+    assert [each.progress for each in seen] == sorted(each.progress for each in seen)
+    assert client.download(job.id, target, on_download=lambda *told: received.append(told)) == target
+    content = target.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == job.result.artifact.sha256
+    assert received[-1] == (len(content), len(content))
+    assert list(tmp_path.iterdir()) == [target]
+    assert client.report(job)["keep"] == job.result.keep
+    costs = [point.macs for point in client.frontier(job)]
+    assert costs[-1] == job.result.macs_before
+    assert costs == sorted(costs)
+
+
+def test_jobs_are_listed(service, done, connect):
+    client = connect(str(service.http.base_url))
+    assert [job.id for job in client.list(labels={"of": "all"})] == [done.id]
+    assert client.list(labels={"of": "none"}) == []
+    assert client.list(state=["failed"], created_from=datetime.now(UTC) + timedelta(days=1)) == []
+    assert len(client.list(limit=1)) == 1
+
+
+def test_a_job_is_waited_for_no_longer_than_allowed_and_cancelled(service, connect):
+    client = connect(str(service.http.base_url))
+    job = client.submit(MODELS / "residual.scripted.pt", "0.5", input_shape="1x1x640x640")
+    with pytest.raises(TooLate) as late:
+        client.wait(job, timeout=0.5)
+    assert late.value.job.state in ("queued", "running")
+    assert client.cancel(job).state == "cancelled"
+    with pytest.raises(JobFailed, match="cancelled") as failed:
+        client.wait(str(job.id))
+    assert failed.value.job.error is None
+
+
+def test_problems_are_typed(service, connect, tmp_path):
+    client = connect(str(service.http.base_url))
+    with pytest.raises(Refused) as refused:
+        client.submit(MODEL, "much")
+    assert (refused.value.problem.code, refused.value.problem.field) == ("budget_invalid", "flops_budget")
+    with pytest.raises(Refused, match="job_not_found"):
+        client.job(uuid.uuid4())
+    with pytest.raises(Refused, match="not_found"):
+        client.download("../jobs", tmp_path / "net.onnx")
+    with pytest.raises(FileNotFoundError):
+        client.submit(tmp_path / "none.onnx", "0.5")
+
+
+def test_a_refusal_in_the_middle_of_a_large_upload_is_heard(service, connect, tmp_path):
+    large = tmp_path / "net.onnx"
+    with large.open("wb") as file:
+        file.truncate(64 * 1024**2)
+    with pytest.raises(Refused, match="budget_invalid"):
+        connect(str(service.http.base_url)).submit(large, "much")
+
+
+def test_a_submission_whose_answer_is_lost_makes_one_job(service, address, connect):
+    name = uuid.uuid4().hex
+    with broken_line(address, 20, UNAVAILABLE, 0) as line:
+        job = connect(line.url).submit(MODEL, "0.5", calibration="none", labels={"name": name})
+        assert line.connections == 4
+    found = connect(str(service.http.base_url)).list(labels={"name": name})
+    assert [each.id for each in found] == [job.id]
+
+
+def test_the_same_key_gives_the_same_job(service, connect):
+    client, key = connect(str(service.http.base_url)), uuid.uuid4().hex
+    ids = {client.submit(MODEL, "0.5", calibration="none", idempotency_key=key).id for _ in range(2)}
+    assert len(ids) == 1
+    with pytest.raises(Refused, match="idempotency_key_reused"):
+        client.submit(MODEL, "0.4", calibration="none", idempotency_key=key)
+
+
+def test_a_download_goes_on_where_it_was_cut_off(address, done, connect, tmp_path):
+    size = done.result.artifact.bytes
+    with broken_line(address, size // 2, size // 2, UNAVAILABLE) as line:
+        path = connect(line.url).download(done, tmp_path / "net.onnx")
+        assert line.connections >= 4
+        assert size < line.passed < size + 16384  # each byte once, and what the answers' headers weigh
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == done.result.artifact.sha256
+
+
+def test_a_download_goes_on_where_another_process_left_it(address, done, connect, tmp_path):
+    size = done.result.artifact.bytes
+    target = tmp_path / "net.onnx"
+    with broken_line(address, size // 2) as line:
+        with pytest.raises(Unavailable):
+            connect(line.url, patience=0).download(done, target)
+        [part] = tmp_path.iterdir()
+        assert 0 < part.stat().st_size < size
+        line.passed = 0
+        connect(line.url).download(done, target)
+        assert line.passed < 0.75 * size
+    assert hashlib.sha256(target.read_bytes()).hexdigest() == done.result.artifact.sha256
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"x" * 10**6], ids=["shorter", "longer"])
+def test_what_is_not_the_artifact_is_not_kept(service, done, connect, tmp_path, junk):
+    artifact = done.result.artifact
+    target = tmp_path / "net.onnx"
+    (tmp_path / f".net.onnx.{artifact.sha256[:16]}.part").write_bytes(junk)
+    client = connect(str(service.http.base_url))
+    with pytest.raises(Corrupt, match=artifact.sha256):
+        client.download(done, target)
+    assert list(tmp_path.iterdir()) == []
+    assert client.download(done, target).stat().st_size == artifact.bytes
+
+
+def test_nobody_is_waited_for_longer_than_patience_lasts(connect):
+    with pytest.raises(Unavailable, match="does not answer"):
+        connect("http://127.0.0.1:9", patience=0.3).list()
+    with pytest.raises(ValueError, match="http://"):
+        Client("127.0.0.1:8000")
+
+
+def test_another_server_is_told_from_the_service(address):
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+    lost = page.replace(b"200 OK", b"404 Not Found")
+    with broken_line(address, page, lost) as line, Client(line.url) as client:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="not as the service does"):
+                client.list()
+
+
+def test_both_clients_have_the_same_calls():
+    calls = lambda kind: {  # noqa: E731
+        name: inspect.signature(call)
+        for name, call in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and "close" not in name
+    }
+    assert calls(Client) == calls(AsyncClient)
+
+
+@pytest.fixture
+def submit(monkeypatch, service):
+    """Run `convpress submit` for this service in this process."""
+    monkeypatch.setenv("CONVPRESS_SERVER", str(service.http.base_url))
+    return lambda *arguments: CliRunner().invoke(cli.app, ["submit", *map(str, arguments)])
+
+
+def test_the_command_line_submits(submit, tmp_path):
+    target, report = tmp_path / "net.onnx", tmp_path / "report.json"
+    asked = (
+        MODEL,
+        "--flops-budget",
+        "0.5",
+        "--calibration",
+        "none",
+        "--label",
+        "a=b",
+        "--idempotency-key",
+        tmp_path.name,
+    )
+    ended = submit(*asked, "--output", target, "--report", report)
+    assert ended.exit_code == 0, ended.output
+    assert "MACs" in ended.stdout
+    assert "upload" in ended.stderr
+    assert json.loads(report.read_text())["after"]["bytes"] == target.stat().st_size
+    again = submit(*asked, "--output", tmp_path / "again.onnx", "--json")
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert json.loads(again.stdout)["labels"] == {"a": "b"}
+    assert (tmp_path / "again.onnx").read_bytes() == target.read_bytes()
+
+
+@pytest.mark.parametrize(("budget", "code"), [("much", "budget_invalid"), ("0.0001", "budget_unreachable")])
+def test_the_command_line_tells_a_refusal_to_people_and_machines(submit, tmp_path, budget, code):
+    ended = submit(MODEL, "--flops-budget", budget, "--calibration", "none", "--output", tmp_path / "n", "--json")
+    assert ended.exit_code == 1, ended.output
+    said = json.loads(ended.stdout)
+    assert (said.get("error") or said)["code"] == code
+    assert ended.stderr.startswith(f"{code}: ")
+    assert "  field: flops_budget\n" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_ends_with_a_code_that_says_why(submit, address, monkeypatch):
+    with broken_line(address, UNAVAILABLE) as line:
+        busy = submit(MODEL, "--flops-budget", "0.5", "--server", line.url, "--patience", "0")
+    away = submit(MODEL, "--flops-budget", "0.5", "--server", "http://127.0.0.1:9", "--patience", "0")
+    assert [(each.exit_code, each.stdout) for each in (busy, away)] == [(4, "")] * 2
+    assert "does not answer" in away.stderr
+    for wrong in (["--server", "nowhere"], ["--label", "a"], ["--output", MODEL]):
+        assert submit(MODEL, "--flops-budget", "0.5", *wrong).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("problem", "status"), [(None, 5), ("budget_unreachable", 1), ("engine_error", 3), ("job_timeout", 3)]
+)
+def test_a_job_that_made_nothing_ends_the_command_line_by_its_reason(done, capsys, problem, status):
+    error = problem and Problem.model_validate(document({"code": problem, "detail": "so it is"}, "/jobs"))
+    with pytest.raises(SystemExit) as ended:
+        cli._fail(JobFailed(done.model_copy(update={"state": "failed", "error": error})), json=False)
+    assert ended.value.code == status
+    assert capsys.readouterr().err.startswith(problem or "the job has failed")

@@ -1,0 +1,37 @@
+"""A worker shows itself while it lives, and those who have ended without a word are dropped."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+
+from app.db import transaction
+from app.models import Worker
+from worker import presence
+from worker.lease import worker_name
+
+
+def shown():
+    with transaction() as session:
+        return {
+            worker.name: (worker.slots, worker.started_at, worker.seen_at) for worker in session.scalars(select(Worker))
+        }
+
+
+def test_a_worker_is_seen_from_its_start_to_its_end(settings):
+    presence.show(1)
+    _, started, first = shown()[worker_name()]
+    presence.show(2)
+    slots, still, later = shown()[worker_name()]
+    assert (slots, still) == (2, started)
+    assert later > first
+    presence.leave()
+    assert shown() == {}
+
+
+def test_the_silent_are_dropped(settings):
+    at = datetime.now(UTC)
+    with transaction() as session:
+        for name, age in (("quiet", 60), ("dead", 3700)):
+            session.add(Worker(name=name, slots=1, started_at=at, seen_at=at - timedelta(seconds=age)))
+    presence.show(1)
+    assert set(shown()) == {"quiet", worker_name()}
