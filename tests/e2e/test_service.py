@@ -101,8 +101,8 @@ def test_neither_the_api_nor_the_worker_imports_a_model_library(module):
 
 @pytest.fixture
 def slow_model(tmp_path):
-    """A model whose job takes long enough to be interrupted: the sample network, on an image of 64 pixels a side."""
-    return {"name": "residual.scripted.pt", "input_shape": "1x1x64x64"}
+    """A model whose job takes long enough to be interrupted: it has to load torch."""
+    return {"name": "residual.scripted.pt", "input_shape": "1x1x16x16"}
 
 
 def kill_engine(service):
