@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 TORCH_INDEX ?=
 
 BIN := .venv/bin
+# A process for each core; more than four would not fit into the memory of most machines.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
 .PHONY: demo run test test-all hostile lint
@@ -16,13 +18,13 @@ run: .venv/.engine
 	$(BIN)/convpress serve
 
 test: .venv/.dev
-	$(BIN)/pytest -m 'not slow and not hostile'
+	$(PYTEST) -m 'not slow and not hostile'
 
 test-all: .venv/.dev
-	$(BIN)/pytest
+	$(PYTEST)
 
 hostile: .venv/.dev
-	$(BIN)/pytest tests/hostile
+	$(PYTEST) tests/hostile
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -3,6 +3,8 @@
 Where no server listens such tests are skipped; under CI=true they fail, so that nothing goes untested unnoticed.
 """
 
+import gc
+import importlib
 import os
 import secrets
 import shutil
@@ -17,9 +19,22 @@ import httpx
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 POSTGRES = "postgres@127.0.0.1:5432"
 REDIS = "redis://127.0.0.1:6379"
+
+
+def pytest_collection_finish() -> None:
+    """Take all that is imported by now out of the collector's sight: the engine collects before it writes a model."""
+    if "torch" in sys.modules:
+        importlib.import_module("torch.distributed.tensor")  # or tracing imports it, and sympy, in the first test
+    gc.collect()
+    gc.freeze()
 
 
 def unavailable(server: str, error: Exception) -> NoReturn:

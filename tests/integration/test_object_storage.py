@@ -37,7 +37,12 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
         storage = ObjectStorage(bucket, tmp_path / "elsewhere")
         assert len(list(storage.keys("artifacts/"))) == 2
         again = service.http.post(
-            "/jobs", files={"flops_budget": (None, "0.6"), "model_sha256": (None, job["model"]["sha256"])}
+            "/jobs",
+            files={
+                "flops_budget": (None, "0.6"),
+                "calibration": (None, "none"),
+                "model_sha256": (None, job["model"]["sha256"]),
+            },
         )
         assert service.wait(again.json()["id"])["state"] == "succeeded"
         files = [path for path in (tmp_path / "data" / "storage").rglob("*") if path.is_file()]

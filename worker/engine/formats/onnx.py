@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import IR_VERSION, ModelProto, NodeProto, TensorShapeProto, ValueInfoProto, defs, helper
@@ -14,13 +15,15 @@ from contract.refusal import Code, Refusal
 from contract.shapes import FIELD as SHAPE_FIELD
 from contract.shapes import InputShapes, format_shape
 from worker.engine.convolution import Array, Layer
-from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_bundle, onnx_file, onnx_linear, onnx_program
+from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_bundle, onnx_file, onnx_linear
 from worker.engine.formats.onnx_constants import Constant, constants
 from worker.engine.formats.onnx_count import count
 from worker.engine.formats.onnx_graph import FLOATS, main_tensors, nested_tensors, own_opset
 from worker.engine.formats.onnx_replace import replace_nodes
 from worker.engine.formats.onnx_shapes import Unfit
-from worker.engine.program import Program
+
+if TYPE_CHECKING:  # torch, which an ONNX model needs for calibrating alone
+    from worker.engine.program import Program
 
 _LEAST_IR, _LEAST_OPSET = 3, 6
 
@@ -102,7 +105,7 @@ class OnnxModel:
         weight, _ = self._operands(self._node(site))
         replace_nodes(self._model, self._nodes[site.name], layers, weight.data_type)
 
-    def program(self) -> Program:
+    def program(self) -> "Program":
         """Return the model as steps on torch tensors; their sites are those of the last `count` that can be replaced.
 
         A weight lies over the model's file, or is a copy in float32. Half-precision inputs are taken as they are or as
@@ -112,6 +115,8 @@ class OnnxModel:
             NoProgramError: an operator can neither be computed in torch nor be run by itself.
             Refusal: `model_invalid` where ONNX Runtime cannot load the model.
         """
+        from worker.engine.formats import onnx_program
+
         return onnx_program.read(self._model, self._source, self._nodes)
 
     def save(self, path: Path) -> None:
