@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from worker.engine.calibration.walk import Batch
-from worker.engine.program import Norm, Program, Step, StepError, Watch, run
+from worker.engine.program import Program, Step, StepError, Watch, run
 
 _RATE = 0.03
 """Adam's step, in standard deviations of the images."""
