@@ -43,5 +43,5 @@ test test-all hostile: export OMP_NUM_THREADS = 1
 	touch $@
 
 .venv/.dev: .venv/.engine
-	$(BIN)/pip install -e '.[engine,dev]'
+	$(BIN)/pip install -e '.[engine,otel,dev]'
 	touch $@

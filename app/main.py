@@ -18,6 +18,7 @@ from app.requests import RequestContext
 from app.routes import events, figures, health, jobs, models
 from app.settings import get_settings
 from app.sight import Sight
+from app.tracing import configure_tracing
 from app.watch import Watch
 
 # Describes the key for those who read the API's description; `app.door` has asked for it long before.
@@ -62,6 +63,7 @@ def create_app() -> FastAPI:
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     configure_logging(settings.log_level)
+    configure_tracing(settings, "api")
     delivering = asyncio.create_task(deliver(settings)) if settings.webhook_secret else None
     yield
     if delivering:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from app.owners import posting_owner
+from app.tracing import current_request, traceparent
 
 State = Literal[
     "queued",  # accepted, held by nobody
@@ -133,6 +134,8 @@ class Job(Base):
     webhook_url: Mapped[str | None] = mapped_column(String(2000))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     fingerprint: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(64), default=current_request.get)
+    traceparent: Mapped[str | None] = mapped_column(String(64), default=traceparent)
 
     lease_owner: Mapped[str | None] = mapped_column(String(255))
     lease_expires_at: Mapped[datetime | None]

@@ -6,13 +6,19 @@ Reads that succeed are logged at DEBUG, all else at INFO.
 import re
 import time
 import uuid
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import tracing
 from app.errors import respond
+from app.tracing import current_request
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 HEADER = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -42,7 +48,12 @@ class RequestContext:
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        token = current_request.set(request_id)
+        parent = Headers(scope=scope).get("traceparent")
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            tracing.span(scope["method"], kind="server", parent=parent) as span,
+        ):
             try:
                 await self.app(scope, receive, send_marked)
             except ClientDisconnect:
@@ -57,10 +68,24 @@ class RequestContext:
                 }
                 await respond(Request(scope), members)(scope, receive, send_marked)
             finally:
+                current_request.reset(token)
+                if span is not None:
+                    _describe(span, scope, status, request_id)
                 seconds = round(time.perf_counter() - started, 4)
                 read = scope["method"] in ("GET", "HEAD") and 0 < status < 400  # polls by the hundred tell nothing
                 tell = log.debug if read else log.info
                 tell("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+
+
+def _describe(span: "Span", scope: Scope, status: int, request_id: str) -> None:
+    """Name a request's span by its route, of which there are few."""
+    route = getattr(scope.get("route"), "path", None)
+    span.update_name(f"{scope['method']} {route or 'unknown'}")
+    span.set_attribute("http.request.method", scope["method"])
+    span.set_attribute("http.response.status_code", status)
+    span.set_attribute("convpress.request_id", request_id)
+    if route:
+        span.set_attribute("http.route", route)
 
 
 def _request_id(given: str | None) -> str:

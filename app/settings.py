@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged"
     )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector that traces go to, such as http://collector:4318; no traces if unset",
+    )
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes")
     limits: Limits = Field(
         default=Limits(), description="What a model's container may hold; one by one as CONVPRESS_LIMITS__<NAME>"
@@ -111,6 +115,14 @@ class Settings(BaseSettings):
         if self.redirect_downloads and self.storage_url is None:
             raise ValueError("CONVPRESS_REDIRECT_DOWNLOADS needs CONVPRESS_STORAGE_URL")
         return self
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_collector(cls, url: str | None) -> str | None:
+        """A collector that cannot be one would be missed only when traces are."""
+        if url is not None and url.partition("://")[0] not in ("http", "https"):
+            raise ValueError("a collector is http://HOST:4318, or https")
+        return url
 
     @field_validator("storage_url")
     @classmethod

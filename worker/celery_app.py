@@ -15,6 +15,7 @@ from celery.platforms import SecurityWarning
 from app.logging import configure_logging
 from app.queue import celery_options
 from app.settings import get_settings
+from app.tracing import configure_tracing
 from worker import sweeper
 
 celery = Celery("convpress", include=["worker.tasks"])
@@ -27,6 +28,7 @@ stopping = threading.Event()
 def run_worker() -> int:
     """Work until told to stop (SIGTERM, SIGINT) and return the exit status."""
     settings = get_settings()
+    configure_tracing(settings, "worker")
     # Celery warns root of pickled messages; this worker takes JSON alone
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = celery.Worker(

@@ -70,9 +70,13 @@ def worker() -> None:
         require(_settings())
     except WallsMissing as error:
         _exit(str(error), _REFUSED)
+    from app.tracing import TracingMissing
     from worker.celery_app import run_worker
 
-    raise typer.Exit(run_worker())
+    try:
+        raise typer.Exit(run_worker())
+    except TracingMissing as error:
+        _exit(str(error), _USAGE)
 
 
 @keys_app.command("create")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +19,14 @@ _ASK_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
+class Lap(NamedTuple):
+    """When a phase began and ended for the last time, by the clock, and how many seconds were spent in it."""
+
+    began: float
+    ended: float
+    seconds: float
+
+
 class Heartbeat:
     """Beats for one lease from the thread that runs the job; `held` says whether the job is still ours."""
 
@@ -29,21 +38,22 @@ class Heartbeat:
         self._news: Progress | None = None
         self._phase: str | None = None
         self._since = self._renewed
-        self._seconds_by_phase: dict[str, float] = {}
+        self._laps: dict[str, Lap] = {}
         self.held = True
 
     def report(self, progress: Progress) -> None:
         """Note how far the job is, for the next beat."""
         self._news = progress
-        self._seconds_by_phase = self.seconds()
+        self._laps = self.laps()
         self._phase, self._since = progress.phase, self._clock()
 
-    def seconds(self) -> dict[str, float]:
+    def laps(self) -> dict[str, Lap]:
         """Return how long each phase has taken so far."""
         if self._phase is None:
             return {}
-        spent = self._seconds_by_phase.get(self._phase, 0.0) + self._clock() - self._since
-        return {**self._seconds_by_phase, self._phase: spent}
+        now = self._clock()
+        began, _, seconds = self._laps.get(self._phase, Lap(self._since, now, 0.0))
+        return {**self._laps, self._phase: Lap(began, now, seconds + now - self._since)}
 
     def beat(self) -> bool:
         """Renew the lease when that is due or there is news; cheap enough to be called at every turn.

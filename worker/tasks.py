@@ -11,7 +11,9 @@ from typing import cast
 
 import structlog
 from sqlalchemy.exc import DBAPIError
+from structlog.contextvars import bound_contextvars
 
+from app import tracing
 from app.db import transaction
 from app.models import Job
 from app.queue import TASK, ring
@@ -23,7 +25,7 @@ from worker import doctor, results, sandbox
 from worker import lease as leases
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request
-from worker.heartbeat import Heartbeat
+from worker.heartbeat import Heartbeat, Lap
 from worker.lease import Lease, Result
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.sandbox import Lost, Outcome, Stopped, TimedOut
@@ -56,32 +58,50 @@ def compress(job_id: str) -> None:
     """Work on a job until it ends, or until it is somebody else's; safe to be called any number of times."""
     if stopping.is_set():
         return
-    settings = get_settings()
+    with bound_contextvars(job_id=job_id):
+        _take_up(uuid.UUID(job_id), get_settings())
+
+
+def _take_up(job_id: uuid.UUID, settings: Settings) -> None:
     with transaction() as session:
-        lease = leases.claim(session, uuid.UUID(job_id), leases.new_owner(), settings.lease_seconds)
+        lease = leases.claim(session, job_id, leases.new_owner(), settings.lease_seconds)
         job = session.get_one(Job, lease.job_id) if lease else None
     if lease is None or job is None:
-        log.info("nothing to claim", job_id=job_id)
+        log.info("nothing to claim")
         return
-    log.info("claimed", job_id=job_id, attempt=lease.attempt)
-    heartbeat = Heartbeat(lease, settings.lease_seconds)
-    outcome = _work(job, heartbeat, settings)
-    if not heartbeat.held:
-        log.warning("lease lost", job_id=job_id)
-        return
-    _end(lease, outcome, heartbeat.seconds(), settings)
+    attributes: dict[str, str | int] = {"convpress.job_id": str(job_id), "convpress.attempt": lease.attempt}
+    with (
+        bound_contextvars(request_id=job.request_id, attempt=lease.attempt),
+        tracing.span("job", kind="consumer", parent=job.traceparent, attributes=attributes),
+    ):
+        log.info("claimed")
+        tracing.record("queue", job.created_at.timestamp(), time.time(), parent=job.traceparent)
+        heartbeat = Heartbeat(lease, settings.lease_seconds)
+        outcome = _work(job, heartbeat, settings)
+        laps = heartbeat.laps()
+        _trace(laps)
+        if not heartbeat.held:
+            log.warning("lease lost")
+            return
+        _end(lease, outcome, {phase: lap.seconds for phase, lap in laps.items()}, settings)
+
+
+def _trace(laps: Mapping[str, Lap]) -> None:
+    since_1970 = time.time() - time.monotonic()
+    for phase, lap in laps.items():
+        tracing.record(phase, since_1970 + lap.began, since_1970 + lap.ended)
 
 
 def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> End:
     try:
         return _compress(job, heartbeat, settings)
     except StorageUnavailable as error:
-        log.error("the store does not answer", job_id=str(job.id), error=str(error))
+        log.error("the store does not answer", error=str(error))
         return Away()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        log.error("the disk is full", job_id=str(job.id), error=str(error))
+        log.error("the disk is full", error=str(error))
         return Full()
 
 
@@ -170,13 +190,21 @@ def _end(lease: Lease, outcome: End, seconds: Mapping[str, float], settings: Set
         except DBAPIError as error:
             if time.monotonic() > deadline:
                 raise
-            log.warning("the end of the job is not committed yet", job_id=str(lease.job_id), error=str(error))
+            log.warning("the end of the job is not committed yet", error=str(error))
             time.sleep(_RETRY_SECONDS)
-    told = log.info if isinstance(outcome, Result) else log.warning
-    told("ended" if held else "lease lost at the end", job_id=str(lease.job_id), outcome=outcome)
+    _tell(outcome, held=held)
     # A worker that has to go would hear its own ring; where storage failed, the sweeper's comes late enough.
     if held and waits and not stopping.is_set() and not isinstance(outcome, Full | Away):
         ring(lease.job_id)
+
+
+def _tell(outcome: End, *, held: bool) -> None:
+    """Log how a job ended, and before that, line by line, what its child had to say beyond its messages."""
+    said = dict(vars(outcome))
+    for line in said.pop("log", "").splitlines():
+        log.warning("the child wrote", line=line)
+    told = log.info if isinstance(outcome, Result) else log.warning
+    told("ended" if held else "lease lost at the end", outcome=type(outcome).__name__, **said)
 
 
 def _commit(lease: Lease, outcome: End, seconds: Mapping[str, float], *, waits: bool) -> bool:

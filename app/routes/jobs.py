@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import Annotated
 
 import anyio
+import structlog
 from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import AwareDatetime, BeforeValidator
 from starlette.concurrency import run_in_threadpool
@@ -29,6 +30,8 @@ _BUNDLES = {"onnx": (".zip", ".tar"), "torchscript": ()}
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
+
+log = structlog.get_logger(__name__)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -116,6 +119,7 @@ def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
     with transaction() as session:
         job, new = jobs.create(session, get_storage(), order, key)
     if new:
+        log.info("accepted", job_id=str(job.id))
         ring(job.id)
     return job, new
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import fake_engine
 import pytest
 from sqlalchemy.exc import OperationalError
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from app import jobs
 from app.db import transaction
@@ -19,6 +21,7 @@ from worker import doctor, sandbox, tasks
 from worker import heartbeat as heartbeats
 from worker import lease as leases
 from worker.celery_app import stopping
+from worker.messages import Failed
 
 
 @pytest.fixture(autouse=True)
@@ -261,3 +264,16 @@ def test_the_worker_imports_no_model_library(module, tmp_path):
 def test_importing_the_task_touches_no_file(tmp_path):
     subprocess.run([sys.executable, "-c", "import worker.tasks"], check=True, cwd=tmp_path)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make_job, monkeypatch):
+    child = Failed({"code": "engine_error", "detail": "so it is"}, log="Traceback:\n  it fell\n")
+    monkeypatch.setattr(tasks, "_compress", lambda *_: child)
+    job_id = make_job(request_id="deploy-7")
+    with capture_logs([merge_contextvars]) as lines:
+        tasks.compress(str(job_id))
+    assert [(line["event"], line.get("line")) for line in lines] == [
+        ("claimed", None), ("the child wrote", "Traceback:"), ("the child wrote", "  it fell"), ("ended", None),
+    ]  # fmt: skip
+    assert {(line["job_id"], line["request_id"], line["attempt"]) for line in lines} == {(str(job_id), "deploy-7", 1)}
+    assert lines[-1]["error"]["code"] == "engine_error"
