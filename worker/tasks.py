@@ -202,7 +202,8 @@ def _tell(outcome: End, *, held: bool) -> None:
     """Log how a job ended, and before that, line by line, what its child had to say beyond its messages."""
     said = dict(vars(outcome))
     for line in said.pop("log", "").splitlines():
-        log.warning("the child wrote", line=line)
+        plain = "".join(char if char.isprintable() else "?" for char in line)  # a terminal may read it
+        log.warning("the child wrote", line=plain)
     told = log.info if isinstance(outcome, Result) else log.warning
     told("ended" if held else "lease lost at the end", outcome=type(outcome).__name__, **said)
 

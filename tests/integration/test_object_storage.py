@@ -8,6 +8,7 @@ import pytest
 from digits import MODELS
 from running_service import serving
 
+from app.client import Client
 from app.storage import ObjectStorage
 
 MODEL = (MODELS / "residual.onnx").read_bytes()
@@ -62,6 +63,9 @@ def test_downloads_are_sent_to_the_bucket_where_that_is_wanted(start_api, bucket
         assert response.status_code == 307
         assert response.headers["etag"] == f'"{sha256}"'
         assert httpx.get(response.headers["location"]).content == b"artifact"
+        (tmp_path / f".net.onnx.{sha256[:16]}.part").write_bytes(b"arti")
+        with Client(str(api.http.base_url)) as client:
+            assert client.download(job["id"], tmp_path / "net.onnx").read_bytes() == b"artifact"
 
 
 def test_a_bucket_that_does_not_answer(start_api, bucket, monkeypatch):

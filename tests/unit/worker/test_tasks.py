@@ -267,13 +267,13 @@ def test_importing_the_task_touches_no_file(tmp_path):
 
 
 def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make_job, monkeypatch):
-    child = Failed({"code": "engine_error", "detail": "so it is"}, log="Traceback:\n  it fell\n")
+    child = Failed({"code": "engine_error", "detail": "so it is"}, log="Traceback:\n  it \x1b[31mfell\n")
     monkeypatch.setattr(tasks, "_compress", lambda *_: child)
     job_id = make_job(request_id="deploy-7")
     with capture_logs([merge_contextvars]) as lines:
         tasks.compress(str(job_id))
     assert [(line["event"], line.get("line")) for line in lines] == [
-        ("claimed", None), ("the child wrote", "Traceback:"), ("the child wrote", "  it fell"), ("ended", None),
+        ("claimed", None), ("the child wrote", "Traceback:"), ("the child wrote", "  it ?[31mfell"), ("ended", None),
     ]  # fmt: skip
     assert {(line["job_id"], line["request_id"], line["attempt"]) for line in lines} == {(str(job_id), "deploy-7", 1)}
     assert lines[-1]["error"]["code"] == "engine_error"
