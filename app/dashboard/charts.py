@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 720, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 40
+WIDTH, HEIGHT = 1160, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 14, 44
 
 
 class Tick(NamedTuple):
@@ -105,7 +105,7 @@ def columns(layers: Sequence[tuple[int, int]]) -> tuple[Column, ...]:
     """Lay out MACs before and after, in the order of the model; the largest is as high as the chart.
 
     >>> columns([(100, 40), (50, 50)])[0]
-    Column(x=0.0, width=57.6, before=140.0, after=56.0)
+    Column(x=0.0, width=92.8, before=140.0, after=56.0)
     """
     highest = max((before for before, _ in layers), default=0) or 1
     pitch = WIDTH / max(len(layers), 10)

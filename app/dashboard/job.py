@@ -46,6 +46,8 @@ def show_job(request: Request, job_id: JobId, sort: Annotated[Order, Query()] = 
     """Show a job as it stands."""
     with transaction() as session:
         job = jobs.get(session, job_id)
+        events = jobs.events_after(session, job.id, 0)
+        session.refresh(job)  # not older than its events: who follows it is told of all that comes after these
         siblings, _ = jobs.page(session, jobs.Filter(model_sha256=job.model_sha256), 9, None)
     report = reports.read(job)
     return render(
@@ -54,6 +56,7 @@ def show_job(request: Request, job_id: JobId, sort: Annotated[Order, Query()] = 
         job=job,
         error=words.shown_error(job.error),
         live=job.state not in TERMINAL,
+        seen=events[-1].id if events else 0,
         siblings=[other for other in siblings if other.id != job.id],
         commands=repeat(job, str(request.base_url).rstrip("/")),
         sort=sort,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app import jobs
 from app.dashboard.pages import is_fragment, own_path, render, see_other
 from app.db import transaction
-from app.models import TERMINAL, State
+from app.models import State
 from app.queue import ring
 from app.routes.jobs import JobId, delete_job
 from app.settings import get_settings
@@ -55,7 +55,6 @@ def show_jobs(
         here=link(cursor=cursor),
         older=next_cursor and link(cursor=next_cursor),
         largest=get_settings().max_upload_bytes,
-        live=any(job.state not in TERMINAL for job in found),
     )
 
 

@@ -74,6 +74,7 @@ def show_problem(request: Request, problem: Mapping[str, Any], headers: Mapping[
         if is_fragment(request):
             return Response(status_code=401, headers={"HX-Redirect": address})
         return see_other(address)
-    page = render(request, "problem.html", problem["status"], problem=problem, advice=words.advice(problem["code"]))
+    shown = {"field": None, "expected": None, "got": None, **problem}
+    page = render(request, "problem.html", problem["status"], problem=shown, advice=words.advice(problem["code"]))
     page.headers.update({name: value for name, value in (headers or {}).items() if name != "WWW-Authenticate"})
     return page

@@ -103,7 +103,7 @@ RISKS: Mapping[str, str] = {
 _ADVICE: Mapping[str, str] = {
     "budget_unreachable": "Choose a larger budget; the message says the least that can be reached.",
     "budget_invalid": "Write the budget as a fraction (0.5 or 50%) or an amount (7.2G or 3.6 GMACs).",
-    "input_shape_required": "TorchScript does not store its input's sizes. Give them below, such as 1x3x224x224.",
+    "input_shape_required": "TorchScript does not store its input's sizes. Give them along, such as 1x3x224x224.",
     "input_shape_mismatch": "The model does not run on these sizes. Give the sizes that it was exported for.",
     "input_shape_invalid": "Write the sizes with x between, such as 1x3x224x224.",
     "model_pickled": "Export it first, with torch.jit.script or torch.onnx.export: pickles are never opened.",

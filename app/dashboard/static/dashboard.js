@@ -38,7 +38,6 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 // A job that is not done: its progress as it is told, and the page anew with every change of its state.
 function follow(page) {
   const events = new EventSource(page.dataset.follow);
-  let first = true;
   events.addEventListener("progress", (event) => {
     const { phase, progress } = JSON.parse(event.data);
     const bar = page.querySelector("progress");
@@ -47,11 +46,8 @@ function follow(page) {
     if (text) text.textContent = `${phase ?? "starting"}, ${Math.round(100 * progress)} %`;
   });
   events.addEventListener("state", (event) => {
-    const { state } = JSON.parse(event.data);
-    const now = document.getElementById("told").textContent;
-    if (state === now || (first && state === "queued")) return;
-    first = false;
-    if (state !== "queued" && state !== "running") events.close();
+    if (Number(event.lastEventId) <= Number(page.dataset.seen)) return;
+    events.close();
     htmx.ajax("GET", location.href, { target: "#page", select: "#page", swap: "outerHTML" });
   });
 }
