@@ -6,19 +6,15 @@ Where there is no Chromium these tests are skipped; under CI=true they fail.
 import os
 import shutil
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from browsing import make_key
+from playwright.sync_api import expect, sync_playwright
 from running_service import serving
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session
 
-from app import keys
 from app.door import COOKIE
 
 expect.set_options(timeout=30_000)
-AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 
 
 @pytest.fixture(scope="session")
@@ -40,14 +36,6 @@ def service(chromium, tmp_path_factory):
     ) as running:
         running.http.headers["Authorization"] = f"Bearer {make_key(running, 'ann')}"
         yield running
-
-
-def make_key(service, owner, *scopes):
-    engine = create_engine(f"sqlite:///{service.data_dir}/convpress.db")
-    with Session(engine) as session, session.begin():
-        token = keys.create(session, owner, scopes or ("submit", "read"))[1]
-    engine.dispose()
-    return token
 
 
 @pytest.fixture
@@ -75,10 +63,3 @@ def browse(chromium, service):
 def _is_wrong(message):
     """An answer of 4xx is what a test may be after; an error of any other kind is not."""
     return message.type == "error" and "with a status of 4" not in message.text
-
-
-def check_accessible(page: Page) -> None:
-    """Let axe look at the page, scripts that a page may not have through the debugger's door."""
-    page.evaluate(AXE)
-    violations = page.evaluate("axe.run(document).then(found => found.violations)")
-    assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in violations] == []

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from browser.conftest import check_accessible, make_key
+from browsing import check_accessible, make_key
 from digits import MODELS
 from playwright.sync_api import expect
 
