@@ -1,6 +1,7 @@
 """The door: who may come in, how often, and with what headers they go; asked before a byte of the body is read."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 
 import structlog
@@ -8,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import keys, rates
@@ -20,7 +21,12 @@ from app.owners import current_owner, posting_owner
 from app.retention import MODELS, SAMPLES
 from app.settings import Settings, get_settings
 
-_OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/static-offline-docs")
+SIGN_IN = "/dashboard/sign-in"
+COOKIE = "convpress_key"
+"""Holds the key of a browser that has signed in."""
+
+_OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/static-offline-docs", "/dashboard/static", SIGN_IN)
+_ORDERING = re.compile(r"/jobs|/dashboard/jobs/[^/]+/again")
 _SCOPES: Mapping[str, keys.Scope] = {"/metrics": "metrics"}  # of all owners together; all else that is read: "read"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUSY_SECONDS = "30"
@@ -63,7 +69,7 @@ class Door:
 
         settings = get_settings()
         try:
-            caller = None if _is_open(path) else await run_in_threadpool(_admit, scope, settings)
+            caller = await self._ask(scope, settings)
         except Problem as problem:
             await respond(Request(scope), problem.members, headers=problem.headers)(scope, receive, send_guarded)
             return
@@ -73,12 +79,20 @@ class Door:
         everything = "admin" in caller.scopes or path in _SCOPES
         seen = current_owner.set(None if everything else caller.owner)
         posted = posting_owner.set(caller.owner)
+        scope.setdefault("state", {})["caller"] = caller
         try:
             with structlog.contextvars.bound_contextvars(owner=caller.owner):
                 await self.app(scope, receive, send_guarded)
         finally:
             current_owner.reset(seen)
             posting_owner.reset(posted)
+
+    async def _ask(self, scope: Scope, settings: Settings) -> Caller | None:
+        if not _is_open(scope["path"]):
+            return await run_in_threadpool(_admit, scope, settings)
+        if scope["method"] not in _READING:
+            _check_origin(Headers(scope=scope), settings)
+        return None
 
 
 def is_loopback(host: str) -> bool:
@@ -116,18 +130,9 @@ def _admit(scope: Scope, settings: Settings) -> Caller | None:
                 "those who hold a key",
             )
         return None
-    given = headers.get("authorization")
-    kind, _, token = (given or "").partition(" ")
-    if given is None or kind.lower() != "bearer":
-        raise Problem(
-            "key_missing",
-            "the request carries no key",
-            field="Authorization",
-            expected="Authorization: Bearer cp_...",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+    token = _token(headers, reading=reading)
     with transaction() as session:
-        caller = keys.verify(session, token.strip())
+        caller = keys.verify(session, token)
         if caller is None:
             raise Problem(
                 "key_invalid",
@@ -146,9 +151,43 @@ def _admit(scope: Scope, settings: Settings) -> Caller | None:
                 expected=f"at most {settings.owner_requests_per_minute} a minute",
                 headers={"Retry-After": str(wait)},
             )
-        if scope["method"] == "POST" and scope["path"] == "/jobs":
+        if scope["method"] == "POST" and _ORDERING.fullmatch(scope["path"]):
             _check_quota(session, caller.owner, int(headers.get("content-length", 0) or 0), settings)
     return caller
+
+
+def _token(headers: Headers, *, reading: bool) -> str:
+    """Return the key that comes with a request: as a script sends it, or in the cookie of a browser that has signed in.
+
+    A browser sends its cookies along whoever made it send the request, so a cookie changes something only where the
+    browser says that a page of this service itself did.
+    """
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return token.strip()
+    cookie = None if "authorization" in headers else cookie_parser(headers.get("cookie", "")).get(COOKIE)
+    if cookie is None:
+        raise Problem(
+            "key_missing",
+            "the request carries no key",
+            field="Authorization",
+            expected="Authorization: Bearer cp_...",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    if not reading and not _is_own(headers):
+        raise Problem(
+            "origin_refused",
+            "a browser that has signed in changes things from pages of this service alone",
+            field="Origin",
+            expected=f"the origin of {headers.get('host', 'this service')[:100]}",
+            got=headers.get("origin", "no Origin")[:200],
+        )
+    return cookie
+
+
+def _is_own(headers: Headers) -> bool:
+    """Tell whether a page of this service sent the request."""
+    return headers.get("origin", "").partition("://")[2] == headers.get("host", "")
 
 
 def _check_origin(headers: Headers, settings: Settings) -> None:
@@ -156,7 +195,7 @@ def _check_origin(headers: Headers, settings: Settings) -> None:
     origin = headers.get("origin")
     if origin is None or origin in settings.cors_origins:
         return
-    if origin.partition("://")[2] != headers.get("host"):
+    if not _is_own(headers):
         raise Problem(
             "origin_refused", "pages of other sites may not use this service", field="Origin", got=origin[:200]
         )

@@ -2,7 +2,7 @@
 
 import errno
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -12,7 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app.storage import StorageUnavailable
@@ -105,6 +105,10 @@ KINDS: Mapping[str, Kind] = {
 _NEWER = Kind(422, "The model was not compressed")  # a job's problem may come from a worker newer than this process
 
 
+ProblemPage = Callable[[Request, Mapping[str, Any], Mapping[str, str] | None], Response]
+"""Shows a problem document to a person."""
+
+
 class Problem(Exception):
     """What the API refuses or cannot do; `code` is a key of KINDS and carries the status."""
 
@@ -145,14 +149,18 @@ def document(members: Mapping[str, Any], instance: str, status: int | None = Non
 
 def respond(
     request: Request, members: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    """Answer a request with a problem."""
+) -> Response:
+    """Answer a request with a problem: as a page where a browser wants one, else as JSON."""
     content = document(members, request.url.path, status)
+    page: ProblemPage | None = request.app.state.problem_page
+    if page and "text/html" in request.headers.get("accept", ""):
+        return page(request, content, headers)
     return JSONResponse(content, content["status"], headers, MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, page: ProblemPage | None = None) -> None:
     """Let the application answer every known error as a problem; `app.requests` answers the unknown ones."""
+    app.state.problem_page = page
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _validation)
@@ -162,17 +170,17 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(error, _database)
 
 
-def _problem(request: Request, error: Exception) -> JSONResponse:
+def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return respond(request, error.members, headers=error.headers)
 
 
-def _refusal(request: Request, error: Exception) -> JSONResponse:
+def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     return respond(request, error.as_dict())
 
 
-def _validation(request: Request, error: Exception) -> JSONResponse:
+def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
@@ -187,7 +195,7 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, no such method."""
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "request_invalid")
@@ -205,7 +213,7 @@ def _allowed(request: Request) -> str:
     return ", ".join(filter(applies, ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")))
 
 
-def _system(request: Request, error: Exception) -> JSONResponse:
+def _system(request: Request, error: Exception) -> Response:
     """A full disk and a store that is away are told as such; any other failure of the system is unexpected."""
     if isinstance(error, StorageUnavailable):
         log.error("the artifact store does not answer", error=str(error))
@@ -216,7 +224,7 @@ def _system(request: Request, error: Exception) -> JSONResponse:
     return _full(request, error)
 
 
-def _database(request: Request, error: Exception) -> JSONResponse:
+def _database(request: Request, error: Exception) -> Response:
     cause = getattr(error, "orig", None)
     if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return _full(request, error)
@@ -225,6 +233,6 @@ def _database(request: Request, error: Exception) -> JSONResponse:
     return respond(request, members, headers={"Retry-After": "5"})
 
 
-def _full(request: Request, error: Exception) -> JSONResponse:
+def _full(request: Request, error: Exception) -> Response:
     log.error("the disk is full", error=str(error))
     return respond(request, {"code": "storage_full", "detail": "the service's disk is full; nothing was kept"})

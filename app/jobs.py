@@ -4,10 +4,12 @@ import base64
 import binascii
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import cast, get_args
 
-from sqlalchemy import ColumnElement, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app import tallies
@@ -15,12 +17,14 @@ from app.changes import Changed, change, record
 from app.db import now
 from app.errors import Problem
 from app.inserts import insert
+from app.labels import parse_labels
 from app.models import TERMINAL, Event, Job, Model, Samples, State
 from app.orders import Order
 from app.owners import current_owner, posting_owner
 from app.sight import not_found
 from app.storage import Storage, model_key, samples_key
 from app.uploads import Upload
+from contract.calibration import Calibration
 
 
 def create(session: Session, storage: Storage, order: Order, key: str | None = None) -> tuple[Job, bool]:
@@ -31,7 +35,7 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
     job again.
 
     Raises:
-        Problem: `model_not_found`, `model_gone`, `idempotency_key_reused`.
+        Problem: `model_not_found`, `model_gone`, `samples_gone`, `idempotency_key_reused`.
     """
     fingerprint = order.fingerprint()
     if key is not None and (earlier := _with_key(session, key, fingerprint)):
@@ -40,6 +44,8 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
     _use_model(session, storage, order, at)
     if order.samples:
         _keep(session, storage, Samples, samples_key, order.samples, at)
+    elif order.samples_sha256:
+        _use_samples(session, order.samples_sha256, at)
     row = {
         "id": uuid.uuid4(),
         "model_sha256": order.sha256,
@@ -48,7 +54,7 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
         "flops_budget": order.flops_budget,
         "input_shape": order.input_shape,
         "calibration": order.calibration,
-        "samples_sha256": order.samples and order.samples.sha256,
+        "samples_sha256": order.samples.sha256 if order.samples else order.samples_sha256,
         "input_range": order.input_range,
         "input_mean": order.input_mean,
         "input_std": order.input_std,
@@ -68,6 +74,31 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
     return job, True
 
 
+def again(
+    session: Session, storage: Storage, job_id: str, *, flops_budget: str | None = None, input_shape: str | None = None
+) -> Job:
+    """Add a job that asks of the same model what an earlier one did, but for what is given here.
+
+    Raises:
+        Problem: `job_not_found`, `model_gone`, `samples_gone`.
+    """
+    job = get(session, job_id)
+    order = Order(
+        sha256=job.model_sha256,
+        filename=job.filename,
+        flops_budget=flops_budget or job.flops_budget,
+        input_shape=input_shape or job.input_shape,
+        calibration=cast("Calibration", job.calibration),
+        input_range=job.input_range,
+        input_mean=job.input_mean,
+        input_std=job.input_std,
+        labels=job.labels,
+        webhook_url=job.webhook_url,
+        samples_sha256=job.samples_sha256,
+    )
+    return create(session, storage, order)[0]
+
+
 def _use_model(session: Session, storage: Storage, order: Order, at: datetime) -> None:
     """Note that a model is used, and lock its row; store it if it has come with the order."""
     if upload := order.upload:
@@ -77,6 +108,12 @@ def _use_model(session: Session, storage: Storage, order: Order, at: datetime) -
     used = update(Model).where(Model.sha256 == order.sha256, Model.expired_at.is_(None)).values(used_at=at)
     if not session.scalar(used.returning(Model.sha256).execution_options(synchronize_session=False)):
         raise Problem("model_gone", "the model has expired; upload it again", field="model_sha256", got=order.sha256)
+
+
+def _use_samples(session: Session, sha256: str, at: datetime) -> None:
+    used = update(Samples).where(Samples.sha256 == sha256, Samples.expired_at.is_(None)).values(used_at=at)
+    if not session.scalar(used.returning(Samples.sha256).execution_options(synchronize_session=False)):
+        raise Problem("samples_gone", "the samples have expired; send them again", field="samples", got=sha256)
 
 
 def _keep(
@@ -199,13 +236,17 @@ def forget(session: Session, job_id: str) -> Job:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs to list: those in one of the states, of the model, with all labels, created within the times."""
+    """Which jobs to list: those in one of the states, of the model, with all labels, created within the times.
+
+    `search` is part of a file's name, the beginning of its SHA-256, a job's id or `name=value` of a label.
+    """
 
     states: Sequence[State] = ()
     model_sha256: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     created_from: datetime | None = None
     created_before: datetime | None = None
+    search: str = ""
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Say it in SQL."""
@@ -219,6 +260,22 @@ class Filter:
             yield Job.created_at >= self.created_from
         if self.created_before is not None:
             yield Job.created_at < self.created_before
+        if self.search:
+            yield or_(*self._found())
+
+    def _found(self) -> Iterator[ColumnElement[bool]]:
+        yield Job.filename.icontains(self.search, autoescape=True)
+        yield Job.model_sha256.startswith(self.search.lower(), autoescape=True)
+        with suppress(ValueError):  # it is no id
+            yield Job.id == uuid.UUID(self.search)
+        with suppress(Problem):  # nor labels
+            yield and_(*(Job.labels[name].as_string() == value for name, value in parse_labels(self.search).items()))
+
+
+def count(session: Session, wanted: Filter) -> dict[State, int]:
+    """Return how many of the jobs are in each state, whatever states are wanted."""
+    counted = select(Job.state, func.count()).where(*replace(wanted, states=()).conditions()).group_by(Job.state)
+    return {**dict.fromkeys(get_args(State), 0), **dict(iter(session.execute(counted)))}
 
 
 def page(session: Session, wanted: Filter, limit: int, cursor: str | None) -> tuple[Sequence[Job], str | None]:

@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import errors, openapi
+from app import dashboard, errors, openapi
 from app.deliveries import deliver
 from app.door import Door
 from app.logging import configure_logging
@@ -39,7 +39,7 @@ def create_app() -> FastAPI:
     )
     app.state.sight = Sight()
     app.state.watch = Watch()
-    errors.install(app)
+    errors.install(app, dashboard.show_problem)
     settings = get_settings()
     app.add_middleware(Door)
     if settings.cors_origins:
@@ -56,6 +56,7 @@ def create_app() -> FastAPI:
     for router in (jobs.router, events.router, models.router, figures.router):
         app.include_router(router, dependencies=[Depends(_key)] if settings.api_keys else None)
     app.include_router(health.router)
+    dashboard.install(app)
     return app
 
 

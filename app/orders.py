@@ -45,11 +45,13 @@ class Order:
     webhook_url: str | None = None
     upload: Upload | None = None
     samples: Upload | None = None
+    samples_sha256: str | None = None  # of samples that are stored already
 
     def fingerprint(self) -> str:
         """Return what tells this order from any other, however its model came."""
-        files = {"upload": None, "samples": self.samples and self.samples.sha256}
-        asked = {member.name: getattr(self, member.name) for member in fields(self) if member.name not in files} | files
+        files = {"upload": None, "samples": self.samples.sha256 if self.samples else self.samples_sha256}
+        texts = [member.name for member in fields(self) if member.name not in (*files, "samples_sha256")]
+        asked = {name: getattr(self, name) for name in texts} | files
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

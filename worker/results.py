@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from app.report import Report
 from app.storage import Storage, artifact_key
 from contract import gate
 from contract.container import Format
@@ -15,7 +16,7 @@ from contract.limits import Limits
 from contract.refusal import Refusal
 from worker.lease import Result
 from worker.messages import MalformedOutput
-from worker.report import LARGEST_BYTES, Account, Report, read
+from worker.report import LARGEST_BYTES, Account, read
 
 _CHUNK = 1024**2
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.client import Client, Options
+from app.report import Report
 from app.schemas import Job
-from worker.report import Report
 
 
 class Asked(NamedTuple):

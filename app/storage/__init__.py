@@ -44,6 +44,13 @@ class Storage(Protocol):
     def size(self, key: str) -> int | None:
         """Return how many bytes a key holds, or None."""
 
+    def content(self, key: str) -> bytes:
+        """Return the bytes of a key.
+
+        Raises:
+            FileNotFoundError: the key holds nothing.
+        """
+
     def fetch(self, key: str, target: Path) -> None:
         """Put the file of a key at `target`.
 

@@ -43,6 +43,14 @@ class LocalStorage:
         except FileNotFoundError:
             return None
 
+    def content(self, key: str) -> bytes:
+        """Return the bytes of a key.
+
+        Raises:
+            FileNotFoundError: the key holds nothing.
+        """
+        return self.path(key).read_bytes()
+
     def path(self, key: str) -> Path:
         """Return where the file of a key lies."""
         return self.root / key

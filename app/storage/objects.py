@@ -67,6 +67,17 @@ class ObjectStorage:
         """
         return read_object(self._store, key, start, end)
 
+    def content(self, key: str) -> bytes:
+        """Return the bytes of a key.
+
+        Raises:
+            FileNotFoundError: the key holds nothing.
+        """
+        size = self.size(key)
+        if size is None:
+            raise FileNotFoundError(key)
+        return b"".join(self.read(key, 0, size))
+
     def fetch(self, key: str, target: Path) -> None:
         """Copy the bytes of a key to `target`.
 

@@ -5,6 +5,7 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
+from app import rates
 from app.db import get_engine
 from app.main import create_app
 from app.migrations import migrate
@@ -78,3 +79,15 @@ def client(settings):
 def client_of():
     """Requests to an application of the test's own."""
     return Client
+
+
+@pytest.fixture
+def guarded(configure, client_of, monkeypatch):
+    """A service with keys, started with some settings."""
+    monkeypatch.setattr(rates, "_counts", {})
+
+    def start(**settings):
+        configure(api_keys="true", **settings)
+        return client_of(create_app())
+
+    return start

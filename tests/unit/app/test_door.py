@@ -1,9 +1,9 @@
 """Nobody comes in without a key, sees another's jobs, or takes more than is granted."""
 
-import hashlib
 import uuid
 
 import pytest
+from callers import FORM, ONNX, SHA256, bearing, post, token
 from sqlalchemy import select
 
 from app import door, keys, owners, rates
@@ -11,9 +11,6 @@ from app.db import transaction
 from app.main import create_app
 from app.models import Job
 
-ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
-SHA256 = hashlib.sha256(ONNX).hexdigest()
-FORM = {"data": {"flops_budget": "0.5"}, "files": {"model": ("net.onnx", ONNX)}}
 CALLS = [
     ("GET", "/jobs"),
     ("POST", "/jobs"),
@@ -30,31 +27,6 @@ CALLS = [
     ("GET", "/stats"),
     ("GET", "/metrics"),
 ]
-
-
-@pytest.fixture
-def guarded(configure, client_of, monkeypatch):
-    """A service with keys, started with some settings."""
-    monkeypatch.setattr(rates, "_counts", {})
-
-    def start(**settings):
-        configure(api_keys="true", **settings)
-        return client_of(create_app())
-
-    return start
-
-
-def token(owner="ann", *scopes):
-    with transaction() as session:
-        return keys.create(session, owner, scopes or ("submit", "read"))[1]
-
-
-def bearing(given):
-    return {"Authorization": f"Bearer {given}"}
-
-
-def post(client, given):
-    return client.post("/jobs", **FORM, headers=bearing(given))
 
 
 def test_every_call_of_the_api_is_among_those_tried(guarded):

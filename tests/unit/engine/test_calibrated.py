@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from onnx_text import model as parsed
 from onnx_text import written
 
+from app.report import Report
 from contract.container import identify
 from worker.engine.analysis import analyse, choose, factor
 from worker.engine.calibration import calibrate
@@ -17,7 +18,7 @@ from worker.engine.formats import open_model
 from worker.engine.pipeline import compress
 from worker.engine.progress import Progress
 from worker.engine.request import Request
-from worker.report import Report, read
+from worker.report import read
 
 KEEPS = (0.5, 0.4, 0.3)
 

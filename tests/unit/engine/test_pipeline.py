@@ -10,6 +10,7 @@ import pytest
 from digits import MODELS, accuracy, scores, split
 from onnx_text import written
 
+from app.report import Calibration, Report
 from contract.container import identify
 from contract.refusal import Code, Refusal
 from worker.engine.convolution import Convolution, chain_macs
@@ -17,7 +18,7 @@ from worker.engine.decompose.dac import dac
 from worker.engine.pipeline import compress, inspect
 from worker.engine.progress import Progress
 from worker.engine.request import PHASES, Request
-from worker.report import Calibration, Report, read
+from worker.report import read
 
 FILES = sorted(path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt"))
 NOT_ASKED_FOR = "none was asked for"

@@ -8,11 +8,12 @@ import uuid
 import pytest
 from fake_engine import COST, REPORT
 
+from app.report import Report
 from app.storage.local import LocalStorage
 from contract.limits import Limits
 from worker import results
 from worker.messages import MalformedOutput
-from worker.report import Report, read
+from worker.report import read
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 

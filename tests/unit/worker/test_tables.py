@@ -6,8 +6,9 @@ import fake_engine
 import pytest
 from rich.console import Console
 
+from app.report import Report
 from worker import tables
-from worker.report import Inspection, Report, read
+from worker.report import Inspection, read
 
 HOSTILE = "[red]conv[/red]\x1b]0;title\x07\n"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from digits import MODELS, accuracy, split
 
+from app.report import Report
 from contract.container import identify
 from contract.refusal import Code, Refusal
 from worker.engine.calibration import samples_file
@@ -14,7 +15,7 @@ from worker.engine.calibration.samples_file import read_samples
 from worker.engine.formats import TensorSpec
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
-from worker.report import Report, read
+from worker.report import read
 
 IMAGE = TensorSpec("x", "float32", (None, 3, 8, 8))
 BYTES = TensorSpec("x", "uint8", (None, 3, 8, 8))

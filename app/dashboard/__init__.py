@@ -1,0 +1,18 @@
+"""What people see: server-rendered pages over the same queries as the API; `/` is the list of jobs."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from app.dashboard import comparison, job, jobs, sign_in, system
+from app.dashboard.pages import show_problem
+
+__all__ = ["install", "show_problem"]
+
+
+def install(app: FastAPI) -> None:
+    """Add the dashboard's pages to the application; `app.door` guards them as it guards the API."""
+    app.mount("/dashboard/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    for page in (jobs, job, comparison, system, sign_in):
+        app.include_router(page.router, include_in_schema=False)

@@ -1,0 +1,92 @@
+"""The list of jobs at `/`, with what can be done to them."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Query, Request
+from pydantic import BeforeValidator
+from starlette.responses import Response
+
+from app import jobs
+from app.dashboard.pages import is_fragment, own_path, render, see_other
+from app.db import transaction
+from app.models import State
+from app.queue import ring
+from app.routes.jobs import JobId, delete_job
+from app.settings import get_settings
+from app.storage import get_storage
+from contract import budget, shapes
+
+_PAGE = 50
+
+router = APIRouter()
+
+AnyState = Annotated[State | None, BeforeValidator(lambda given: given or None)]
+Next = Annotated[str | None, Form(alias="next")]
+
+
+@router.get("/")
+def show_jobs(
+    request: Request,
+    state: Annotated[AnyState, Query()] = None,
+    q: Annotated[str, Query(max_length=200)] = "",
+    cursor: str | None = None,
+) -> Response:
+    """Show a page of jobs, newest first; htmx asks for the table alone."""
+    wanted = jobs.Filter(states=[state] if state else (), search=q.strip())
+    with transaction() as session:
+        found, next_cursor = jobs.page(session, wanted, _PAGE, cursor)
+        counts = jobs.count(session, wanted)
+
+    def link(**changes: str | None) -> str:
+        query = urlencode({name: value for name, value in ({"state": state, "q": q} | changes).items() if value})
+        return f"/?{query}" if query else "/"
+
+    return render(
+        request,
+        "_jobs.html" if is_fragment(request) else "jobs.html",
+        jobs=found,
+        counts=counts,
+        total=sum(counts.values()),
+        state=state,
+        q=q,
+        cursor=cursor,
+        link=link,
+        here=link(cursor=cursor),
+        older=next_cursor and link(cursor=next_cursor),
+        largest=get_settings().max_upload_bytes,
+    )
+
+
+@router.post("/dashboard/jobs/{job_id}/cancel")
+def cancel_job(job_id: JobId, back: Next = None) -> Response:
+    """Stop a job, and go back."""
+    with transaction() as session:
+        jobs.cancel(session, job_id)
+    return see_other(own_path(back))
+
+
+@router.post("/dashboard/jobs/{job_id}/delete")
+def forget_job(job_id: JobId, back: Next = None) -> Response:
+    """Delete a job, and go back."""
+    delete_job(job_id)
+    return see_other(own_path(back))
+
+
+@router.post("/dashboard/jobs/{job_id}/again")
+def repeat_job(
+    job_id: JobId, flops_budget: Annotated[str | None, Form()] = None, input_shape: Annotated[str | None, Form()] = None
+) -> Response:
+    """Ask the same of the same model once more, with another budget or input shape if one is given; show the new job.
+
+    Raises:
+        Refusal: `budget_invalid` or `input_shape_invalid`.
+    """
+    if flops_budget:
+        budget.parse_budget(flops_budget)
+    if input_shape:
+        shapes.parse_input_shape(input_shape)
+    with transaction() as session:
+        job = jobs.again(session, get_storage(), job_id, flops_budget=flops_budget, input_shape=input_shape)
+    ring(job.id)
+    return see_other(f"/dashboard/jobs/{job.id}")

@@ -1,0 +1,29 @@
+"""The stored report of a job, read for a page."""
+
+import structlog
+from pydantic import ValidationError
+
+from app.models import Job
+from app.report import Report
+from app.storage import artifact_key, get_storage
+
+log = structlog.get_logger(__name__)
+
+
+def read(job: Job) -> Report | None:
+    """Return a job's report, or None where there is none: not made yet, deleted, or of another version's making."""
+    if job.report_sha256 is None or job.expired_at is not None:
+        return None
+    try:
+        return Report.model_validate_json(get_storage().content(artifact_key(job.id, job.report_sha256)))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        log.warning("a report that cannot be shown", job_id=str(job.id), error=str(error)[:500])
+        return None
+
+
+def output_error(report: Report) -> float:
+    """Return the relative error of the outputs: as measured, else as predicted."""
+    measured = report.verification.relative_error
+    return report.predicted_error**0.5 if measured is None else measured

@@ -1,0 +1,43 @@
+"""Signing in: an API key, kept in a cookie that scripts cannot read and that other sites' requests do not carry."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from app import keys
+from app.dashboard.pages import own_path, render, see_other
+from app.db import transaction
+from app.door import COOKIE, SIGN_IN
+from app.settings import get_settings
+
+router = APIRouter()
+
+
+@router.get(SIGN_IN)
+def ask_for_key(request: Request, next: str = "/") -> Response:  # noqa: A002 - the query's own name
+    """Ask for a key."""
+    if not get_settings().api_keys:
+        return see_other("/")
+    return render(request, "sign_in.html", next=own_path(next), wrong=False)
+
+
+@router.post(SIGN_IN)
+def take_key(request: Request, key: Annotated[str, Form()], next: Annotated[str, Form()] = "/") -> Response:  # noqa: A002
+    """Take a key, and go on to what was asked for. `app.door` has seen that the form is this service's own."""
+    with transaction() as session:
+        caller = keys.verify(session, key.strip())
+    if caller is None or not caller.may("read"):
+        return render(request, "sign_in.html", 403, next=own_path(next), wrong=True)
+    answer = see_other(own_path(next))
+    secure = request.url.scheme == "https"
+    answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=secure)
+    return answer
+
+
+@router.post("/dashboard/sign-out")
+def forget_key() -> Response:
+    """Forget the key of this browser."""
+    answer = see_other(SIGN_IN)
+    answer.delete_cookie(COOKIE)
+    return answer

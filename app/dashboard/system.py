@@ -1,0 +1,30 @@
+"""How the service fares: its queue, workers, throughput, failures and storage."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app import figures
+from app.dashboard import words
+from app.dashboard.pages import is_fragment, render
+from app.db import now, transaction
+from app.figures import SPANS, Span
+from app.owners import current_owner
+
+router = APIRouter()
+
+
+@router.get("/dashboard/system")
+def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Response:
+    """Show the figures of the jobs that the caller may see, and of the whole service if these are all."""
+    with transaction() as session:
+        at = now(session)
+        own = figures.of_jobs(session)
+        buckets = figures.history(session, by)
+        service = figures.of_service(session) if current_owner.get() is None else None
+    most = max((sum(bucket.ended.values()) for bucket in buckets), default=0)
+    return render(
+        request, "_system.html" if is_fragment(request) else "system.html", at=at, own=own, buckets=buckets,
+        service=service, by=by, spans=list(SPANS), most=most, advice=words.advice,
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""Numbers, times and problems as people read them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+_SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
+
+
+def amount(number: float) -> str:
+    """Shorten a count to three digits or so.
+
+    >>> amount(15470264320), amount(812), amount(14205888)
+    ('15.5 G', '812', '14.2 M')
+    """
+    for name, scale in _SCALES:
+        if number >= scale:
+            return f"{_three(number / scale)} {name}"
+    return f"{number:g}"
+
+
+def size(number: float) -> str:
+    """Say how many bytes.
+
+    >>> size(224818), size(12), size(3 * 1024**3)
+    ('220 KiB', '12 B', '3.00 GiB')
+    """
+    for name, scale in (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if number >= scale:
+            return f"{_three(number / scale)} {name}"
+    return f"{number:g} B"
+
+
+def _three(number: float) -> str:
+    return f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}"
+
+
+def percent(fraction: float) -> str:
+    """Say a fraction.
+
+    >>> percent(0.49888), percent(0.0009), percent(0.0), percent(1.0)
+    ('49.9 %', '0.09 %', '0 %', '100 %')
+    """
+    hundredths = 100 * fraction
+    digits = 0 if hundredths in (0, 100) else 2 if hundredths < 1 else 1
+    return f"{hundredths:.{digits}f} %"
+
+
+def change(before: float, after: float) -> str:
+    """Say what became less or more.
+
+    >>> change(100, 47), change(100, 130), change(0, 5)
+    ('-53 %', '+30 %', '')
+    """
+    if not before:
+        return ""
+    moved = round(100 * (after / before - 1))
+    return f"+{moved} %" if moved > 0 else f"{moved} %"
+
+
+def seconds(spent: float) -> str:
+    """Say how long something took.
+
+    >>> seconds(0.063), seconds(12.34), seconds(3725)
+    ('63 ms', '12.3 s', '1 h 2 min')
+    """
+    if spent < 1:
+        return f"{1000 * spent:.0f} ms"
+    if spent < 60:
+        return f"{spent:.1f} s"
+    if spent < 3600:
+        return f"{int(spent // 60)} min {int(spent % 60)} s"
+    return f"{int(spent // 3600)} h {int(spent % 3600 // 60)} min"
+
+
+def shape(sizes: Sequence[int] | int | None) -> str:
+    """Write sizes, or one rank.
+
+    >>> shape([32, 1, 3, 3]), shape(20), shape(None)
+    ('32x1x3x3', '20', '')
+    """
+    if sizes is None:
+        return ""
+    return str(sizes) if isinstance(sizes, int) else "x".join(map(str, sizes))
+
+
+def utc(at: datetime) -> str:
+    """Write a time for those without JavaScript; the pages' script turns it into the viewer's."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    function.__name__: function for function in (amount, size, percent, change, seconds, shape, utc)
+}
+
+RISKS: Mapping[str, str] = {
+    "low": "Low risk",
+    "moderate": "Moderate risk",
+    "high": "High risk",
+    "unknown": "Risk unknown",
+}
+
+_ADVICE: Mapping[str, str] = {
+    "budget_unreachable": "Choose a larger budget; the message says the least that can be reached.",
+    "budget_invalid": "Write the budget as a fraction (0.5 or 50%) or an amount (7.2G or 3.6 GMACs).",
+    "input_shape_required": "TorchScript does not store its input's sizes. Give them along, such as 1x3x224x224.",
+    "input_shape_mismatch": "The model does not run on these sizes. Give the sizes that it was exported for.",
+    "input_shape_invalid": "Write the sizes with x between, such as 1x3x224x224.",
+    "model_pickled": "Export it first, with torch.jit.script or torch.onnx.export: pickles are never opened.",
+    "model_unrecognised": "Upload an ONNX model or a TorchScript archive.",
+    "model_truncated": "The upload is incomplete: export or copy the file again.",
+    "model_invalid": "See that the file loads and runs where it was exported, and export it again.",
+    "model_unsafe": "The file holds what no exported network needs, so it was not opened. Export it again, by itself.",
+    "model_over_limit": "An administrator can raise the limit that the message names.",
+    "model_gone": "The model has expired here. Upload it again.",
+    "samples_gone": "The samples have expired here. Send them along again.",
+    "file_gone": "What the job made has expired. Run it again.",
+    "nothing_to_compress": "The model has no convolution or linear layer that could be made cheaper.",
+    "verification_failed": "The result was not good enough to give away. Try a larger budget.",
+    "out_of_memory": "Give a smaller input, or ask an administrator for more memory for a job.",
+    "job_timeout": "Try calibration “none”, which takes seconds, or ask an administrator for more time for a job.",
+    "worker_lost": "Its workers died. Run it again; if that repeats, tell an administrator.",
+    "engine_error": "Run it again; if that repeats, it is a fault of this service: tell its maintainers.",
+    "storage_full": "The disk is full. An administrator has to make room.",
+    "samples_invalid": "Send .npz with an array for each input, by the input's name, samples along the first axis.",
+    "scope_missing": "Sign in with a key that may do this.",
+    "quota_exceeded": "Wait until jobs have ended, or delete jobs that nobody needs.",
+    "rate_exceeded": "Wait a minute.",
+    "job_not_found": "It may have been deleted, or it belongs to somebody else.",
+    "keys_required": "Open it on the machine that runs it, or have an administrator turn keys on.",
+}
+
+
+def advice(code: str) -> str | None:
+    """Say what to do next about a problem, where that is more than the problem says."""
+    return _ADVICE.get(code)
+
+
+def shown_error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a failed job's problem with what to do next."""
+    if error is None:
+        return None
+    members = {name: error.get(name) for name in ("code", "detail", "field", "expected", "got")}
+    return {**members, "advice": advice(error["code"])}

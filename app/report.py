@@ -1,0 +1,115 @@
+"""The account of one compression, as it is stored: a schema with caps, for a hostile child may have written it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class Part(BaseModel):
+    """A part of an account; nothing in it is converted."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Tensor(Part):
+    """An input or output of a model; the shape is as `contract.shapes` writes it, None where the model has none."""
+
+    name: str
+    dtype: str
+    shape: str | None
+
+
+class Cost(Part):
+    """What a model costs; one MAC is two FLOPs."""
+
+    macs: Count
+    flops: Count
+    parameters: Count
+    bytes: Count
+    latency_ms: float | None
+
+
+class Site(Part):
+    """What became of one convolution or matrix product, and the `reason` where it was left as it is.
+
+    `layers` are the weight shapes of what took its place, `variant` what its form leaves open but the rank.
+    """
+
+    name: str
+    op: str
+    weight_shape: list[Count]
+    form: str | None
+    variant: str | None
+    rank: Count | list[Count] | None
+    layers: list[list[Count]]
+    macs_before: Count
+    macs_after: Count
+    error: float | None
+    reason: str | None
+
+
+class Point(Part):
+    """What another budget would give: the predicted error of the outputs at a cost."""
+
+    macs: Count
+    keep: float
+    predicted_error: float
+
+
+class Risk(Part):
+    """How far the artifact may be trusted, and what that rests on."""
+
+    level: Literal["low", "moderate", "high", "unknown"]
+    text: str
+
+
+class Calibration(Part):
+    """How the inputs' statistics were found, or the `reason` why the weights counted alone.
+
+    `notes` say what made the calibration weaker than it might be.
+    """
+
+    kind: str
+    reason: str | None = None
+    ranges: list[str] = Field(default_factory=list)
+    ranges_from: str | None = None
+    images: Count | None = None
+    steps: Count | None = None
+    twin: bool | None = None
+    held_out_samples: Count | None = None
+    refitted: bool | None = None
+    held_out_error: dict[str, float] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+class Verification(Part):
+    """How the artifact's outputs differ from the original's; None where there is nothing to compare."""
+
+    inputs: str
+    runs: Count
+    outputs: list[str]
+    relative_error: float | None
+    agreement: float | None
+    finite: bool
+
+
+class Report(Part):
+    """The account of one compression."""
+
+    format: str
+    inputs: list[Tensor]
+    convention: str
+    budget: dict[str, Any]
+    before: Cost
+    after: Cost
+    keep: float
+    sites: list[Site]
+    uncounted: dict[str, Count]
+    predicted_error: float
+    frontier: list[Point]
+    calibration: Calibration
+    verification: Verification
+    risk: Risk
+    engine: dict[str, Any]

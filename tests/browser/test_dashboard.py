@@ -1,0 +1,190 @@
+"""A person's way through the dashboard: from an upload to its download, with what can go wrong on it."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from browsing import check_accessible, make_key
+from digits import MODELS
+from playwright.sync_api import expect
+
+SCRIPT = "<img src=x onerror=alert(1)>.onnx"
+
+
+def upload(page, path, *, name=None, shape=None, budget="50%"):
+    if page.locator("#new").get_attribute("open") is None:
+        page.locator("#new > summary").click()
+    content = Path(path).read_bytes()
+    page.locator("#model").set_input_files({"name": name or Path(path).name, "mimeType": "", "buffer": content})
+    page.locator("#budget").fill(budget)
+    page.get_by_text("More options").click()
+    page.locator("#calibration").select_option("none")
+    page.locator("#labels").fill("team=vision")
+    if shape:
+        page.locator("#shape").fill(shape)
+    page.get_by_role("button", name="Compress", exact=True).click()
+    page.wait_for_url("**/dashboard/jobs/*")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("residual.onnx", None), ("plain.traced.pt", "1x1x16x16")], ids=["onnx", "torchscript"]
+)
+def test_from_upload_to_download(browse, name, shape):
+    with browse() as page:
+        expect(page.locator("#shape-field")).to_be_hidden()
+        upload(page, MODELS / name, shape=shape)
+        expect(page.get_by_role("heading", name="Other budgets")).to_be_visible()  # without a reload by hand
+        expect(page.locator(".facts .state")).to_have_text("succeeded")
+        sha256 = page.locator(".sum").first.text_content()
+        with page.expect_download() as downloading:
+            page.get_by_role("link", name="Download", exact=True).click()
+        content = Path(downloading.value.path()).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == sha256
+        assert downloading.value.suggested_filename == f"{Path(name).stem}.convpress{Path(name).suffix}"
+        check_accessible(page)
+
+
+def test_another_budget_is_one_click_away(browse):
+    with browse() as page:
+        upload(page, MODELS / "residual.onnx")
+        first = page.url
+        expect(page.locator(".point[data-keep]").first).to_be_visible()
+        page.locator(".point[data-keep]").nth(20).click()
+        chosen = page.locator("#rebudget-budget").input_value()
+        assert chosen.endswith("%")
+        assert chosen != "50%"
+        page.get_by_text("As a table").click()
+        button = page.get_by_role("button", name="Compress to", exact=False).nth(10)
+        budget = button.get_attribute("value")
+        button.click()
+        page.wait_for_url(lambda url: url != first)
+        expect(page.locator(".facts")).to_contain_text(f"budget {budget}")
+        expect(page.get_by_role("heading", name="Other budgets")).to_be_visible()
+        page.get_by_role("link", name="compare").first.click()
+        expect(page.get_by_role("heading", name="Two jobs side by side")).to_be_visible()
+        check_accessible(page)
+        page.goto(first)
+        page.locator(".crumb a").nth(1).click()
+        expect(page.get_by_role("heading", name="Trade-offs")).to_be_visible()
+        assert page.locator(".marked").count() >= 2
+        check_accessible(page)
+
+
+def test_layers_are_sorted(browse):
+    with browse() as page:
+        upload(page, MODELS / "residual.onnx")
+        page.get_by_role("link", name="MACs before").click()
+        expect(page.locator("#layers th[aria-sort=descending]")).to_have_text("MACs before")
+        shown = page.locator("#layers tbody tr td:nth-of-type(4)").all_text_contents()
+        assert shown[0] == "2.36 M"
+        assert shown[-1] == "480"
+
+
+def test_a_failed_job_says_what_to_do_and_can_be_tried_again(browse, service):
+    job = service.post("plain.traced.pt")
+    service.wait(job["id"])
+    with browse(f"/dashboard/jobs/{job['id']}") as page:
+        expect(page.get_by_role("heading", name="Input shape required")).to_be_visible()
+        expect(page.get_by_text("TorchScript does not store its input's sizes", exact=False)).to_be_visible()
+        check_accessible(page)
+        page.get_by_label("Input shape").fill("1x1x16x16")
+        page.get_by_role("button", name="Try again").click()
+        page.wait_for_url(lambda url: job["id"] not in url)
+        expect(page.locator(".facts .state")).to_have_text("succeeded")
+
+
+def test_what_the_service_refuses_is_told_beside_the_form(browse):
+    with browse() as page:
+        if page.locator("#new").get_attribute("open") is None:
+            page.locator("#new > summary").click()
+        page.locator("#model").set_input_files({"name": "net.onnx", "mimeType": "", "buffer": b"\x80\x04K\x01."})
+        page.get_by_role("button", name="Compress", exact=True).click()
+        expect(page.locator("#refused")).to_contain_text("Expected")
+        check_accessible(page)
+
+
+def test_a_running_job_is_seen_at_work_and_cancelled(browse, service):
+    with browse() as page:
+        job = service.post("residual.onnx", calibration="synthetic", labels="live=yes")
+        expect(page.locator("#jobs")).to_contain_text("live=yes")  # the list refreshes itself
+        expect(page.locator("#jobs progress")).to_be_visible()
+        page.goto(f"/dashboard/jobs/{job['id']}")
+        expect(page.locator(".live .phase")).to_contain_text("measuring")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".facts .state")).to_have_text("cancelled")
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete").click()
+        page.wait_for_url("**/")
+        assert service.http.get(f"/jobs/{job['id']}").status_code == 404
+
+
+def test_jobs_are_found_and_names_stay_text(browse, service):
+    service.http.post(
+        "/jobs",
+        data={"flops_budget": "0.5", "calibration": "none", "labels": "run=7"},
+        files={"model": (SCRIPT, (MODELS / "residual.onnx").read_bytes())},
+    )
+    with browse(color_scheme="dark", viewport={"width": 390, "height": 800}) as page:
+        page.on("dialog", lambda dialog: pytest.fail("a script ran"))
+        page.get_by_role("searchbox").press_sequentially("run=7")
+        expect(page.locator("#jobs tbody tr")).to_have_count(1)
+        assert "q=run" in page.url
+        expect(page.locator("#jobs .model > a")).to_have_text(SCRIPT)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        check_accessible(page)
+        page.locator("#jobs .model > a").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(SCRIPT)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        check_accessible(page)
+
+
+def test_owners_sign_in_and_see_their_own_jobs(browse, chromium, service):
+    job = service.post("residual.onnx")
+    bob = make_key(service, "bob")
+    with chromium.new_context(base_url=str(service.http.base_url)) as context:
+        page = context.new_page()
+        page.goto("/dashboard/system?by=day")
+        check_accessible(page)
+        page.get_by_label("API key").fill("cp_wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("unknown")
+        page.get_by_label("API key").fill(bob)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/dashboard/system?by=day")
+        assert page.locator(".figure", has_text="Workers").count() == 0
+        [cookie] = context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["expires"]) == (True, "Strict", -1)
+        page.goto("/")
+        expect(page.get_by_text("No jobs yet", exact=False)).to_be_visible()
+        page.goto(f"/dashboard/jobs/{job['id']}")
+        expect(page.get_by_role("heading", name="There is no such job")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url("**/dashboard/sign-in")
+        assert context.cookies() == []
+
+
+def test_the_system_page_shows_how_the_service_fares(chromium, service, browse):
+    root = make_key(service, "root", "admin")
+    with browse() as page:
+        page.context.clear_cookies()
+        page.goto("/dashboard/sign-in")
+        page.get_by_label("API key").fill(root)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="System").click()
+        expect(page.locator(".figure", has_text="Workers").locator(".big")).to_have_text("1")
+        page.get_by_role("link", name="by minute").click()
+        page.get_by_text("As a table").click()
+        assert page.locator("#throughput-table tbody tr").count() == 60
+        check_accessible(page)
+
+
+def test_pages_are_read_without_javascript(browse, service):
+    job = service.post("residual.onnx")
+    service.wait(job["id"])
+    with browse(java_script_enabled=False) as page:
+        page.get_by_role("searchbox").fill("residual")
+        page.get_by_role("button", name="Search").click()
+        page.locator(f"#job-{job['id']}").click()
+        expect(page.get_by_role("heading", name="Layers")).to_be_visible()
+        page.get_by_role("link", name="MACs before").click()
+        assert "sort=before" in page.url

@@ -1,0 +1,172 @@
+"""The dashboard without a browser: who is let in by a cookie, what its queries find, and that it is packaged."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from callers import FORM, bearing, post, token
+
+from app import jobs
+from app.dashboard.charts import Mark, tradeoff
+from app.dashboard.job import repeat
+from app.db import transaction
+from app.errors import KINDS
+from app.models import Job, Samples
+
+HTML = {"Accept": "text/html"}
+OWN = {"Origin": "http://test"}
+PAGES = [
+    "/",
+    "/dashboard/jobs/{id}",
+    "/dashboard/models/{sha256}",
+    "/dashboard/compare?job={id}&job={id}",
+    "/dashboard/system",
+]
+
+
+def cookie(given):
+    return HTML | {"Cookie": f"convpress_key={given}"}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_are_for_their_owners(guarded, path):
+    client = guarded()
+    ann, bob = token("ann"), token("bob")
+    job = post(client, ann).json()
+    path = path.format(id=job["id"], sha256=job["model"]["sha256"])
+    stranger = client.get(path, headers=HTML)
+    assert (stranger.status_code, stranger.headers["location"].partition("?")[0]) == (303, "/dashboard/sign-in")
+    shown, hidden = client.get(path, headers=cookie(ann)), client.get(path, headers=cookie(bob))
+    assert shown.status_code == 200
+    assert "net.onnx" in shown.text or path == "/dashboard/system"
+    assert "net.onnx" not in hidden.text
+    assert "default-src 'none'" in shown.headers["Content-Security-Policy"]
+    assert "unsafe" not in shown.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("action", ["cancel", "delete", "again"])
+def test_a_cookie_changes_nothing_from_elsewhere(guarded, action):
+    client = guarded(cors_origins='["https://friend.example"]')
+    ann = token("ann")
+    job = post(client, ann).json()["id"]
+    for headers in ({}, {"Origin": "null"}, {"Origin": "https://evil.example"}, {"Origin": "https://friend.example"}):
+        answer = client.post(f"/dashboard/jobs/{job}/{action}", headers=cookie(ann) | headers)
+        assert answer.status_code == 403
+    assert client.request("DELETE", f"/jobs/{job}", headers=cookie(ann)).status_code == 403
+    assert client.get(f"/jobs/{job}", headers=bearing(ann)).json()["state"] == "queued"
+
+
+def test_what_a_form_asks_for_is_done(guarded):
+    client = guarded()
+    ann = token("ann")
+    job = post(client, ann).json()["id"]
+    headers = cookie(ann) | OWN
+    gone = client.post(f"/dashboard/jobs/{job}/cancel", data={"next": "//evil.example"}, headers=headers)
+    assert (gone.status_code, gone.headers["location"]) == (303, "/")
+    again = client.post(f"/dashboard/jobs/{job}/again", data={"flops_budget": "30%"}, headers=headers)
+    assert client.get(again.headers["location"].removeprefix("/dashboard"), headers=bearing(ann)).json()[
+        "flops_budget"
+    ] == "30%"  # fmt: skip
+    refused = client.post(f"/dashboard/jobs/{job}/again", data={"flops_budget": "7 apples"}, headers=headers)
+    assert (refused.status_code, "cannot be read" in refused.text) == (422, True)
+    assert client.post(f"/dashboard/jobs/{job}/delete", headers=headers).status_code == 303
+    assert client.get(f"/jobs/{job}", headers=bearing(ann)).status_code == 404
+
+
+def test_repeating_counts_against_the_quota(guarded):
+    client = guarded(owner_unfinished_jobs="1")
+    ann = token("ann")
+    job = post(client, ann).json()["id"]
+    assert client.post(f"/dashboard/jobs/{job}/again", headers=cookie(ann) | OWN).status_code == 429
+
+
+def test_signing_in_is_from_this_services_page_and_secure_over_tls(guarded):
+    client = guarded()
+    ann, poster = token("ann"), token("ann", "submit")
+    form = {"key": ann, "next": "/dashboard/system"}
+    assert client.post("/dashboard/sign-in", data=form, headers={"Origin": "https://evil.example"}).status_code == 403
+    signed = client.post("/dashboard/sign-in", data=form, headers=OWN)
+    assert (signed.status_code, signed.headers["location"]) == (303, "/dashboard/system")
+    kept = signed.headers["set-cookie"].lower()
+    assert "httponly" in kept
+    assert "samesite=strict" in kept
+    assert "secure" not in kept
+    assert (
+        "secure" in client.post("https://test/dashboard/sign-in", data=form, headers=OWN).headers["set-cookie"].lower()
+    )
+    assert client.post("/dashboard/sign-in", data={"key": poster}, headers=OWN).status_code == 403
+
+
+def test_problems_are_pages_for_browsers_and_json_for_scripts(client):
+    page, told = client.get("/nowhere", headers=HTML), client.get("/nowhere")
+    assert (page.status_code, told.status_code) == (404, 404)
+    assert page.headers["content-type"].startswith("text/html")
+    assert told.json()["code"] == "not_found"
+    assert "&lt;b&gt;" in client.get("/jobs/<b>", headers=HTML).text
+
+
+def test_without_keys_nobody_signs_in(client):
+    assert client.get("/dashboard/sign-in").headers["location"] == "/"
+    client.post("/jobs", **FORM)
+    assert "net.onnx" in client.get("/", headers=HTML).text
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [("RES", True), ("a" * 7, True), ("team=vision", True), ("team=vis", False), ("%", False), ("a'\"b=c", False)],
+)
+def test_jobs_are_searched(session, search, found):
+    from app.models import Model
+
+    at = jobs.now(session)
+    session.add(Model(sha256="a" * 64, format="onnx", bytes=3, created_at=at, used_at=at))
+    session.flush()
+    job = Job(
+        created_at=at, model_sha256="a" * 64, filename="resnet.onnx", flops_budget="0.5", labels={"team": "vision"}
+    )
+    session.add(job)
+    session.flush()
+    for text, expected in ((search, found), (str(job.id), True)):
+        wanted = jobs.Filter(search=text)
+        assert bool(jobs.page(session, wanted, 5, None)[0]) is expected
+        assert jobs.count(session, wanted)["queued"] == int(expected)
+
+
+def test_a_job_with_samples_is_repeated_while_they_are_kept(client):
+    job = client.post("/jobs", **FORM).json()["id"]
+    with transaction() as session:
+        at = jobs.now(session)
+        kept = jobs.get(session, job)
+        kept.samples_sha256, kept.calibration = "b" * 64, "samples"
+        session.add(Samples(sha256="b" * 64, bytes=1, created_at=at, used_at=at))
+    headers = HTML | OWN
+    again = client.post(f"/dashboard/jobs/{job}/again", headers=headers).headers["location"].removeprefix("/dashboard")
+    assert client.get(again).json()["samples_sha256"] == "b" * 64
+    with transaction() as session:
+        session.get_one(Samples, "b" * 64).expired_at = at
+    assert client.post(f"/dashboard/jobs/{job}/again", headers=headers).status_code == KINDS["samples_gone"].status
+
+
+def test_commands_quote_what_a_shell_would_take_for_its_own(settings):
+    job = Job(filename="a;b'$(c).onnx", flops_budget="0.5", calibration="none", labels={"x": "$(rm)"}, input_shape=None)
+    curl = repeat(job, "http://here")["curl"]
+    assert "--form-string 'labels=x=$(rm)'" in curl
+    assert """'model=@"a;b'"'"'$(c).onnx"'""" in curl
+    compile(repeat(job, "http://here")["python"], "repeat", "exec")
+
+
+def test_a_chart_stays_within_its_frame():
+    chart = tradeoff([(0.02, 1.7), (0.5, 0.1), (1.0, 0.0)], [Mark(0.5, 2.5, "far off")])
+    for dot in (*chart.dots, *chart.marks):
+        assert chart.left <= dot.x <= chart.right
+        assert chart.top <= dot.y <= chart.bottom
+
+
+def test_templates_and_static_files_are_packaged():
+    root = Path(__file__).parents[3]
+    packaged = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
+        "app.dashboard"
+    ]
+    folder = root / "app" / "dashboard"
+    covered = {path for pattern in packaged for path in folder.glob(pattern)}
+    assert {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")} <= covered
