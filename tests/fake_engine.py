@@ -88,6 +88,10 @@ def main(request):
         case "lie":
             say(event="succeeded")
             return
+        case "learn":  # leaves what it was given, and a word more
+            known = Path(request["analysis"]).read_text() if request["analysis"] else ""
+            if request["kept_analysis"]:
+                Path(request["kept_analysis"]).write_text(f"{known}{detail}")
     Path(request["output"]).write_bytes(Path(request["model"]).read_bytes())
     Path(request["report"]).write_text(json.dumps(REPORT))
     say(event="succeeded")

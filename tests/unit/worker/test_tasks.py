@@ -15,33 +15,12 @@ from sqlalchemy.exc import OperationalError
 from app import jobs
 from app.db import transaction
 from app.storage import LocalStorage, StorageUnavailable, artifact_key, get_storage, model_key, samples_key
-from worker import doctor, sandbox, tasks
 from worker import heartbeat as heartbeats
 from worker import lease as leases
+from worker import sandbox, tasks
 from worker.celery_app import stopping
 
-
-@pytest.fixture(autouse=True)
-def engine(monkeypatch):
-    monkeypatch.setattr(sandbox, "ENGINE", fake_engine.ENGINE)
-    monkeypatch.setattr(doctor, "confined", fake_engine.unconfined)
-
-
-@pytest.fixture
-def rings(monkeypatch):
-    rung = []
-    monkeypatch.setattr(tasks, "ring", lambda job_id: rung.append(job_id) or True)
-    return rung
-
-
-@pytest.fixture
-def work(settings, load_job, rings):
-    def work(job_id):
-        tasks.compress(str(job_id))
-        assert list((settings.data_dir / "scratch").glob("*")) == []
-        return load_job(job_id)
-
-    return work
+pytestmark = pytest.mark.usefixtures("engine_without_work")
 
 
 def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, rings):
