@@ -82,6 +82,9 @@ def main(request):
         case "refuse":
             say(event="failed", error={"code": "budget_unreachable", "detail": "no", "got": "0.1"})
             return
+        case "fill":
+            say(event="failed", error={"code": "storage_full", "detail": "no"})
+            return
         case "show":  # the report's budget says what was asked for
             asked = request | {"samples": Path(request["samples"]).read_text()}
             REPORT["budget"] = asked

@@ -17,6 +17,7 @@ from app.models import Job
 from app.queue import TASK, ring
 from app.settings import Settings, get_settings
 from app.storage import StorageUnavailable, get_storage, model_key, samples_key
+from app.storage.local import free_bytes
 from contract.container import Format
 from contract.refusal import Code, Refusal
 from worker import analyses, doctor, results, sandbox
@@ -32,6 +33,7 @@ from worker.sweeper import timed_out, worker_lost
 
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 _RETRY_SECONDS = 1.0
+_LEAST_FREE_BYTES = 1024**2
 
 log = structlog.get_logger(__name__)
 
@@ -138,10 +140,19 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             on_progress=heartbeat.report,
             wanted=lambda: heartbeat.beat() and not stopping.is_set(),
         )
+        if _had_no_room(outcome, folder):
+            raise OSError(errno.ENOSPC, "the child had no room for what it wrote")
         ended = _take_over(job, request, outcome, heartbeat, settings)
         if isinstance(ended, Result | Failed):
             analyses.keep(get_storage(), job, kept_analysis, settings.analysis_bytes, heartbeat.beat)
         return ended
+
+
+def _had_no_room(outcome: Outcome, folder: Path) -> bool:
+    """Whether a child failed for want of room: it said so, or died on a full disk, as those do that torch writes in."""
+    if isinstance(outcome, Failed):
+        return outcome.error["code"] == Code.STORAGE_FULL
+    return isinstance(outcome, Lost) and free_bytes(folder) < _LEAST_FREE_BYTES
 
 
 def _take_over(

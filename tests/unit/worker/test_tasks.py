@@ -95,6 +95,15 @@ def test_a_full_disk_is_waited_for_and_then_told_as_such(make_job, work, monkeyp
     assert rings == []  # it would be full at once again
 
 
+@pytest.mark.parametrize("behaviour", ["die", "fill"])
+def test_a_child_without_room_is_no_fault_of_its_job(make_job, work, monkeypatch, events, behaviour):
+    job_id = make_job(input_shape=behaviour)
+    monkeypatch.setattr(tasks, "free_bytes", lambda _: 1000)
+    assert [work(job_id).state for _ in range(3)] == ["queued", "queued", "failed"]
+    assert work(job_id).error["code"] == "storage_full"
+    assert [event.detail for event in events(job_id) if event.state == "queued"] == ["the disk is full"] * 2
+
+
 def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(make_job, work, monkeypatch, rings, events):
     def fail(*_):
         raise StorageUnavailable("the bucket does not answer")
