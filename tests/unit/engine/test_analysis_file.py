@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from calibrating import calibrate_little
 from digits import MODELS
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from contract.container import identify
 from worker.engine import analysis_file
-from worker.engine.calibration import calibrate
 from worker.engine.formats import open_model
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
@@ -20,10 +20,8 @@ SHAPE = "1x1x16x16"
 
 
 @pytest.fixture(autouse=True)
-def few_images(monkeypatch):
-    monkeypatch.setattr(calibrate, "_MOST_IMAGES", 16)
-    monkeypatch.setattr(calibrate, "_JUDGING_IMAGES", 16)
-    monkeypatch.setattr(calibrate, "_STEPS_BY_STATISTICS", 20)
+def little_calibration(monkeypatch):
+    calibrate_little(monkeypatch)
 
 
 def run(folder, name, budget, **asked):
@@ -66,8 +64,7 @@ def kept(tmp_path_factory):
     """What is kept of two models, with calibration and without."""
     folder = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrate, "_MOST_IMAGES", 16)
-        patch.setattr(calibrate, "_JUDGING_IMAGES", 16)
+        calibrate_little(patch)
         run(folder, "plain.onnx", "0.5", kept_analysis=str(folder / "synthetic"))
         run(folder, "plain.onnx", "0.5", kept_analysis=str(folder / "none"), calibration="none")
     return folder

@@ -106,8 +106,13 @@ def test_each_form_alone_meets_a_budget_and_tells_its_layers(tmp_path, name, for
         assert (site["variant"] is None) == (form == "tucker2")
 
 
-@pytest.mark.parametrize("name", ["residual.onnx", "residual.scripted.pt"])
-@pytest.mark.parametrize("budget", ["0.9", "62.5%", "0.31", "5M", "1.2 MMACs"])
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    [
+        *(("residual.onnx", budget) for budget in ("0.9", "62.5%", "0.31", "5M", "1.2 MMACs")),
+        *(("residual.scripted.pt", budget) for budget in ("0.9", "0.31")),
+    ],
+)
 def test_the_report_adds_up_and_keeps_the_budget(tmp_path, name, budget):
     output, report, steps = run(tmp_path, name, flops_budget=budget)
     assert report.keys() == TOP_FIELDS
