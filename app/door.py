@@ -16,7 +16,7 @@ from app import keys, rates
 from app.db import transaction
 from app.errors import Problem, respond
 from app.keys import Caller
-from app.models import TERMINAL, Job
+from app.models import TERMINAL, Job, Model
 from app.owners import current_owner, posting_owner
 from app.retention import MODELS, SAMPLES
 from app.settings import Settings, get_settings
@@ -212,6 +212,9 @@ def _check_quota(session: Session, owner: str, announced: int, settings: Setting
         needed = select(kept.needed_by).where(Job.owner == owner)
         size = select(func.coalesce(func.sum(kept.table.bytes), 0)).where(kept.table.sha256.in_(needed))
         stored += session.scalar(size) or 0
+    analysed = select(Job.model_sha256).where(Job.owner == owner)
+    size = select(func.coalesce(func.sum(Model.analysis_bytes), 0)).where(Model.sha256.in_(analysed))
+    stored += session.scalar(size) or 0
     stored += session.scalar(select(func.coalesce(func.sum(Job.artifact_bytes), 0)).where(Job.owner == owner)) or 0
     if stored + announced > settings.owner_stored_bytes:
         raise _over_quota(f"{stored} bytes are stored", f"at most {settings.owner_stored_bytes} bytes")

@@ -69,6 +69,7 @@ class Model(Base):
     """An uploaded model, known by the SHA-256 of its bytes; stored once however often it is uploaded.
 
     `used_at` is when a job was last posted for it; `expired_at` is when its file was deleted, until it comes again.
+    `analysis_bytes` is what the analysis takes that is kept beside it.
     """
 
     __tablename__ = "models"
@@ -77,6 +78,7 @@ class Model(Base):
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     format: Mapped[str] = mapped_column(String(16))
     bytes: Mapped[int]
+    analysis_bytes: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime]
     used_at: Mapped[datetime]
     expired_at: Mapped[datetime | None]

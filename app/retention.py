@@ -12,7 +12,7 @@ from app.db import now
 from app.inserts import insert
 from app.models import TERMINAL, Job, Model, Samples
 from app.owners import all_owners
-from app.storage import Storage, model_key, samples_key
+from app.storage import Storage, analysis_key, model_key, samples_key
 
 _NEVER = datetime.fromtimestamp(0, UTC)
 
@@ -20,6 +20,12 @@ _NEVER = datetime.fromtimestamp(0, UTC)
 def delete_artifacts(storage: Storage, job_id: uuid.UUID) -> None:
     """Delete all that a job has made; call it when SQL says that these files are not there any more."""
     for key in list(storage.keys(f"artifacts/{job_id}/")):
+        storage.delete(key)
+
+
+def delete_analyses(storage: Storage, model_sha256: str) -> None:
+    """Delete what is kept of a model's analyses; it can be had again."""
+    for key in list(storage.keys(analysis_key(model_sha256, ""))):
         storage.delete(key)
 
 
@@ -56,6 +62,9 @@ def release(session: Session, storage: Storage, kept: Kept, sha256: str, unused_
     if used_at is None or needed or (unused_since and used_at > unused_since):
         return False
     storage.delete(kept.key(sha256))
+    if table is Model:
+        delete_analyses(storage, sha256)
+        session.execute(update(Model).where(Model.sha256 == sha256).values(analysis_bytes=0))
     without_job = delete(table).where(table.sha256 == sha256, ~exists().where(kept.needed_by == sha256))
     session.execute(without_job.execution_options(synchronize_session=False))
     expired = update(table).where(table.sha256 == sha256).values(expired_at=now(session))

@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     )
     owner_requests_per_minute: int = Field(default=600, ge=1, description="Requests that one owner's keys may send")
     owner_unfinished_jobs: int = Field(default=50, ge=1, description="Jobs of one owner that wait or run at a time")
-    owner_stored_bytes: int = Field(default=100 * 1024**3, gt=0, description="Models and artifacts kept for one owner")
+    owner_stored_bytes: int = Field(
+        default=100 * 1024**3, gt=0, description="Models, their analyses and artifacts kept for one owner"
+    )
     cors_origins: tuple[str, ...] = Field(
         default=(), description='Sites whose pages may use the service, as JSON: ["https://..."]'
     )
@@ -65,6 +67,11 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes")
     limits: Limits = Field(
         default=Limits(), description="What a model's container may hold; one by one as CONVPRESS_LIMITS__<NAME>"
+    )
+    analysis_bytes: int = Field(
+        default=1024**3,
+        ge=0,
+        description="Largest analysis of a model that is kept for another budget, in bytes; 0 keeps none",
     )
     job_memory_bytes: int = Field(
         default=8 * 1024**3, ge=1024**3, description="Address space of the process that opens a model, in bytes"

@@ -82,12 +82,19 @@ def main(request):
         case "refuse":
             say(event="failed", error={"code": "budget_unreachable", "detail": "no", "got": "0.1"})
             return
+        case "fill":
+            say(event="failed", error={"code": "storage_full", "detail": "no"})
+            return
         case "show":  # the report's budget says what was asked for
             asked = request | {"samples": Path(request["samples"]).read_text()}
             REPORT["budget"] = asked
         case "lie":
             say(event="succeeded")
             return
+        case "learn":  # leaves what it was given, and a word more
+            known = Path(request["analysis"]).read_text() if request["analysis"] else ""
+            if request["kept_analysis"]:
+                Path(request["kept_analysis"]).write_text(f"{known}{detail}")
     Path(request["output"]).write_bytes(Path(request["model"]).read_bytes())
     Path(request["report"]).write_text(json.dumps(REPORT))
     say(event="succeeded")

@@ -11,8 +11,8 @@ import structlog
 from sqlalchemy import exists, select, update
 
 from app.db import now, transaction
-from app.models import TERMINAL, Job
-from app.retention import MODELS, SAMPLES, delete_artifacts, release
+from app.models import TERMINAL, Job, Model
+from app.retention import MODELS, SAMPLES, delete_analyses, delete_artifacts, release
 from app.storage import Storage, artifact_key
 
 _BATCH = 100
@@ -58,6 +58,12 @@ def remove_orphans(storage: Storage) -> int:
             if kept is not None and key not in kept:
                 storage.delete(key)
                 removed += 1
+    for sha256 in {key.split("/")[1] for key in storage.keys("analyses/")}:
+        with transaction() as session:
+            kept_model = session.scalar(select(exists().where(Model.sha256 == sha256, Model.expired_at.is_(None))))
+        if not kept_model:
+            delete_analyses(storage, sha256)
+            removed += 1
     for upload in (MODELS, SAMPLES):
         table, folder = upload.table, upload.key("")
         for key in storage.keys(folder):

@@ -5,6 +5,7 @@ import os
 import stat
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,10 +50,11 @@ def store(
         MalformedOutput: a file is missing, no plain file, larger than `largest` bytes or not what it should be.
     """
     content, account = take(Report, report)
+    key_of = partial(artifact_key, job_id)
     with open_plain(artifact, largest) as file:
         chunks = iter(lambda: file.read(_CHUNK), b"")
-        sha256, size = _keep(storage, job_id, chunks, beat, lambda path: check_artifact(path, model_format, limits))
-    report_sha256, _ = _keep(storage, job_id, iter([content]), beat, lambda _: None)
+        sha256, size = keep(storage, chunks, beat, key_of, lambda path: check_artifact(path, model_format, limits))
+    report_sha256, _ = keep(storage, iter([content]), beat, key_of)
     return Result(account.before.macs, account.after.macs, sha256, size, report_sha256)
 
 
@@ -75,13 +77,14 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _keep(
+def keep(
     storage: Storage,
-    job_id: uuid.UUID,
     chunks: Iterator[bytes],
     beat: Callable[[], object],
-    check: Callable[[Path], None],
+    key_of: Callable[[str], str],
+    check: Callable[[Path], None] = lambda _: None,
 ) -> tuple[str, int]:
+    """Put bytes into the store, under the key that their SHA-256 gives them, and return that sum and their number."""
     digest, size = hashlib.sha256(), 0
     with storage.stage() as staged:
         path = Path(staged.name)
@@ -93,7 +96,7 @@ def _keep(
                 beat()
             staged.flush()
             check(path)
-            key = artifact_key(job_id, digest.hexdigest())
+            key = key_of(digest.hexdigest())
             storage.prepare(path, key)
             storage.keep(path, key)
         except BaseException:

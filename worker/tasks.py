@@ -19,9 +19,10 @@ from app.models import Job
 from app.queue import TASK, ring
 from app.settings import Settings, get_settings
 from app.storage import StorageUnavailable, get_storage, model_key, samples_key
+from app.storage.local import free_bytes
 from contract.container import Format
 from contract.refusal import Code, Refusal
-from worker import doctor, results, sandbox
+from worker import analyses, doctor, results, sandbox
 from worker import lease as leases
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request
@@ -34,6 +35,7 @@ from worker.sweeper import timed_out, worker_lost
 
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 _RETRY_SECONDS = 1.0
+_LEAST_FREE_BYTES = 1024**2
 
 log = structlog.get_logger(__name__)
 
@@ -126,6 +128,13 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
                 _fetch(samples_key(job.samples_sha256), samples, writable=not confinement.landlock)
             except FileNotFoundError:
                 return Failed(_samples_gone(job))
+        analysis, kept_analysis = folder / "input" / "analysis", folder / "output" / "analysis"
+        try:
+            _fetch(analyses.key_of(job), analysis, writable=not confinement.landlock)
+        except FileNotFoundError:
+            is_known = False
+        else:
+            is_known = True
         request = Request(
             model=str(folder / "input" / name),
             format=cast("Format", job.model.format),
@@ -139,6 +148,9 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             input_range=job.input_range,
             input_mean=job.input_mean,
             input_std=job.input_std,
+            analysis=str(analysis) if is_known else None,
+            kept_analysis=str(kept_analysis) if settings.analysis_bytes else None,
+            largest_analysis=settings.analysis_bytes,
         )
         outcome = sandbox.run(
             sandbox.ENGINE,
@@ -148,22 +160,41 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             on_progress=heartbeat.report,
             wanted=lambda: heartbeat.beat() and not stopping.is_set(),
         )
-        if not isinstance(outcome, Succeeded):
-            return outcome
-        heartbeat.report(Progress("storing", 0.95))
-        try:
-            return results.store(
-                job.id,
-                Path(request.output),
-                Path(request.report),
-                request.format,
-                largest=settings.max_upload_bytes,
-                limits=settings.limits,
-                storage=get_storage(),
-                beat=heartbeat.beat,
-            )
-        except MalformedOutput as error:
-            return Lost(str(error), log="")
+        if _had_no_room(outcome, folder):
+            raise OSError(errno.ENOSPC, "the child had no room for what it wrote")
+        ended = _take_over(job, request, outcome, heartbeat, settings)
+        if isinstance(ended, Result | Failed):
+            analyses.keep(get_storage(), job, kept_analysis, settings.analysis_bytes, heartbeat.beat)
+        return ended
+
+
+def _had_no_room(outcome: Outcome, folder: Path) -> bool:
+    """Whether a child failed for want of room: it said so, or died on a full disk, as those do that torch writes in."""
+    if isinstance(outcome, Failed):
+        return outcome.error["code"] == Code.STORAGE_FULL
+    return isinstance(outcome, Lost) and free_bytes(folder) < _LEAST_FREE_BYTES
+
+
+def _take_over(
+    job: Job, request: Request, outcome: Outcome, heartbeat: Heartbeat, settings: Settings
+) -> Outcome | Result:
+    """Put what a child has made into the store, where it made something."""
+    if not isinstance(outcome, Succeeded):
+        return outcome
+    heartbeat.report(Progress("storing", 0.95))
+    try:
+        return results.store(
+            job.id,
+            Path(request.output),
+            Path(request.report),
+            request.format,
+            largest=settings.max_upload_bytes,
+            limits=settings.limits,
+            storage=get_storage(),
+            beat=heartbeat.beat,
+        )
+    except MalformedOutput as error:
+        return Lost(str(error), log="")
 
 
 def _fetch(key: str, target: Path, *, writable: bool) -> None:

@@ -1,6 +1,7 @@
 """The artifact store: files by key, whole or not there at all.
 
-Keys are `models/<sha256>` and `samples/<sha256>` for uploads, `artifacts/<job id>/<sha256>` for what the service made.
+Keys are `models/<sha256>` and `samples/<sha256>` for uploads, `artifacts/<job id>/<sha256>` for what the service made,
+and `analyses/<model's sha256>/<settings>` for what it has learned of a model on the way.
 """
 
 import uuid
@@ -18,6 +19,7 @@ __all__ = [
     "ObjectStorage",
     "Storage",
     "StorageUnavailable",
+    "analysis_key",
     "artifact_key",
     "get_storage",
     "model_key",
@@ -81,6 +83,11 @@ def samples_key(sha256: str) -> str:
 def artifact_key(job_id: uuid.UUID, sha256: str) -> str:
     """Name the place of a file that a job made; no two jobs share one, so that none waits for another to be deleted."""
     return f"artifacts/{job_id}/{sha256}"
+
+
+def analysis_key(model_sha256: str, settings: str) -> str:
+    """Name the place of what was learned of a model under some settings."""
+    return f"analyses/{model_sha256}/{settings}"
 
 
 def get_storage() -> Storage:

@@ -186,19 +186,32 @@ def test_the_command_line_compresses_and_explains(tmp_path):
     run = lambda *arguments: subprocess.run(  # noqa: E731
         [sys.executable, "-m", "worker.cli", *arguments], capture_output=True, text=True, timeout=180
     )
-    budget = ("--flops-budget", "0.5", "--input-range", "0,1")
-    done = run("compress", str(model), *budget, "--report", str(tmp_path / "report.json"))
+    budget = ("--flops-budget", "0.5")
+    done = run("compress", str(model), *budget, "--calibration", "none")
     assert done.returncode == 0, done.stderr
     assert accuracy(tmp_path / "net.convpress.onnx") >= accuracy(model) - 0.015
-    assert json.loads((tmp_path / "report.json").read_text())["calibration"]["ranges"] == ["0 to 1"]
     assert "dac" in done.stdout
     np.savez(tmp_path / "samples.npz", image=split()[0][0][:24].reshape(-1, 1, 16, 16))
     shutil.copy(MODELS / "plain.onnx", tmp_path / "plain.onnx")
-    sampled = run("compress", str(tmp_path / "plain.onnx"), *budget[:2], "--samples", str(tmp_path / "samples.npz"))
+    samples = ("--samples", str(tmp_path / "samples.npz"), "--input-range", "0,1")
+    sampled = run(
+        "compress", str(tmp_path / "plain.onnx"), *budget, *samples, "--report", str(tmp_path / "report.json")
+    )
     assert sampled.returncode == 0, sampled.stderr
+    calibration = json.loads((tmp_path / "report.json").read_text())["calibration"]
+    assert (calibration["kind"], calibration["ranges"]) == ("samples", ["0 to 1"])
     unnamed = run("compress", str(model), *budget, "--samples", str(model))
     assert (unnamed.returncode, "samples_invalid" in unnamed.stderr) == (1, True)
-    refused = run("compress", str(model), "--flops-budget", "0.001", "--output", str(tmp_path / "no.onnx"))
+    refused = run(
+        "compress",
+        str(model),
+        "--flops-budget",
+        "0.001",
+        "--calibration",
+        "none",
+        "--output",
+        str(tmp_path / "no.onnx"),
+    )
     assert refused.returncode == 1
     assert "budget_unreachable" in refused.stderr
     assert not (tmp_path / "no.onnx").exists()

@@ -46,11 +46,14 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
             },
         )
         assert service.wait(again.json()["id"])["state"] == "succeeded"
+        told = [service.http.get(f"/jobs/{each['id']}/report").json()["engine"] for each in (job, again.json())]
+        assert [engine["analysis_reused"] for engine in told] == [False, True]
+        assert len(list(storage.keys("analyses/"))) == 1
         files = [path for path in (tmp_path / "data" / "storage").rglob("*") if path.is_file()]
         assert files == []
         for each in (job, again.json()):
             assert service.http.delete(f"/jobs/{each['id']}").status_code == 204
-        assert [*storage.keys("artifacts/"), *storage.keys("models/")] == []
+        assert [key for folder in ("artifacts/", "models/", "analyses/") for key in storage.keys(folder)] == []
 
 
 def test_downloads_are_sent_to_the_bucket_where_that_is_wanted(start_api, bucket, tmp_path):

@@ -1,5 +1,6 @@
 """The child process: one request on the command line, JSON lines on standard output, one job and out."""
 
+import errno
 import json
 import os
 import sys
@@ -39,8 +40,12 @@ def main(arguments: list[str]) -> None:
         _say(messages, {"event": "failed", "error": error})
     except Exception as unexpected:  # a fault of ours, which trying again would only repeat: said, logged, coded
         traceback.print_exc()
-        detail = f"the engine failed on this model: {type(unexpected).__name__}: {unexpected}"[:1000]
-        _say(messages, {"event": "failed", "error": {"code": Code.ENGINE_ERROR, "detail": detail}})
+        if isinstance(unexpected, OSError) and unexpected.errno in (errno.ENOSPC, errno.EDQUOT):
+            error = {"code": Code.STORAGE_FULL, "detail": "the disk has no room for what is made of this model"}
+        else:
+            detail = f"the engine failed on this model: {type(unexpected).__name__}: {unexpected}"[:1000]
+            error = {"code": Code.ENGINE_ERROR, "detail": detail}
+        _say(messages, {"event": "failed", "error": error})
     else:
         _say(messages, {"event": "succeeded"})
 

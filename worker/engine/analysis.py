@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from contract.calibration import choose_calibration, parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
+from worker.engine import analysis_file
 from worker.engine.allocate import BudgetUnreachableError, Option, allocate
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
 from worker.engine.convolution import Convolution, Layer
@@ -37,6 +38,8 @@ class Analysis:
     offers: tuple[Offer, ...]
     weights: Mapping[str, float]
     calibration: "Calibration | str"
+    reused: bool = False
+    """Whether another job has made it."""
 
     @property
     def macs(self) -> int:
@@ -56,11 +59,25 @@ class Analysis:
 def analyse(
     request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count, progress: Progress
 ) -> Analysis:
-    """Calibrate a model as the request says, and offer every site's candidates.
+    """Calibrate a model as the request says, and offer every site's candidates; or read all that, if it was kept.
 
     Raises:
         Refusal: what the request says of calibration cannot be.
     """
+    kept = analysis_file.read(Path(request.analysis), model, count) if request.analysis is not None else None
+    if kept is not None:
+        progress.enter("allocating")
+        return Analysis(*kept, reused=True)
+    made = _analyse(request, model, shapes, count, progress)
+    if request.kept_analysis is not None:
+        path, largest = Path(request.kept_analysis), request.largest_analysis
+        analysis_file.write(made.offers, made.weights, made.calibration, path, largest)
+    return made
+
+
+def _analyse(
+    request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count, progress: Progress
+) -> Analysis:
     progress.enter("measuring")
     calibration = _calibrate(request, model, shapes, count)
     progress.enter("factoring")

@@ -81,11 +81,11 @@ def offer_all(model: Model, site: Site, form: str | None, moments: Moments | Non
     names = FORMS if form is None else (form,)
     reason = _why_none(site, names)
     if reason is not None:
-        return Offer(site, (_original(site),), reason)
+        return Offer(site, (original(site),), reason)
     target = _target(model.layer(site), moments)
-    found = [candidate for each in _factorisations(site, names) for candidate in _cheaper(site, each, target)]
+    found = [candidate for each in factorisations(site, names) for candidate in _cheaper(site, each, target)]
     kept = _worthwhile(found)
-    return Offer(site, (_original(site), *kept), None if kept else "no rank costs markedly less than the original")
+    return Offer(site, (original(site), *kept), None if kept else "no rank costs markedly less than the original")
 
 
 def offer_rank(model: Model, site: Site, form: str, rank: int, moments: Moments | None = None) -> Offer:
@@ -96,8 +96,8 @@ def offer_rank(model: Model, site: Site, form: str, rank: int, moments: Moments 
     """
     reason = _why_none(site, (form,))
     if reason is not None:
-        return Offer(site, (_original(site),), reason)
-    priced = [(_priced(site, each, _nearest(each, rank)), each) for each in _factorisations(site, (form,))]
+        return Offer(site, (original(site),), reason)
+    priced = [(_priced(site, each, _nearest(each, rank)), each) for each in factorisations(site, (form,))]
     cheapest = min(macs for macs, _ in priced)
     target = _target(model.layer(site), moments)
     choices = []
@@ -105,19 +105,20 @@ def offer_rank(model: Model, site: Site, form: str, rank: int, moments: Moments 
         if macs == cheapest:
             own_rank = _nearest(each, rank)
             choices.append(Candidate(macs, float(each.errors(target, [own_rank])[0]), each, own_rank))
-    return Offer(site, (_original(site), min(choices, key=lambda candidate: candidate.error)), None)
+    return Offer(site, (original(site), min(choices, key=lambda candidate: candidate.error)), None)
 
 
 def original_only(site: Site, reason: str) -> Offer:
     """Offer a site as it is."""
-    return Offer(site, (_original(site),), reason)
+    return Offer(site, (original(site),), reason)
 
 
 def _target(layer: Layer, moments: Moments | None) -> Target:
     return Target.of(layer, unknown(layer.convolution) if moments is None else moments)
 
 
-def _original(site: Site) -> Candidate:
+def original(site: Site) -> Candidate:
+    """Return what a site is already."""
     return Candidate(site.macs, 0.0)
 
 
@@ -131,7 +132,8 @@ def _why_none(site: Site, names: Iterable[str]) -> str | None:
     return None if None in reasons else "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 
-def _factorisations(site: Site, names: Iterable[str]) -> Iterator[Factorisation]:
+def factorisations(site: Site, names: Iterable[str] = FORMS) -> Iterator[Factorisation]:
+    """Yield what the forms of these names make of a site, which has to be a convolution."""
     assert site.convolution is not None  # `_why_none` has asked
     for name in names:
         if FORMS[name].why_not(site.convolution) is None:

@@ -75,7 +75,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "frontier": report.describe_frontier(frontier(analysis), before.macs),
         "calibration": report.describe_calibration(analysis.calibration, refinement),
     }
-    calibrated = not isinstance(analysis.calibration, str)
+    calibrated, reused = not isinstance(analysis.calibration, str), analysis.reused
     inputs = _fresh_inputs(analysis.calibration, specs, shapes, before.macs)
     del model, analysis, chosen, chains, refinement  # the weights, before two models are loaded to be run
 
@@ -105,7 +105,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         **accounts,
         "verification": report.describe_comparison(comparison, len(inputs), calibrated=calibrated),
         "risk": asdict(assess(comparison, calibrated=calibrated, unchanged=unchanged)),
-        "engine": report.describe_engine(request.format, progress.seconds),
+        "engine": report.describe_engine(request.format, progress.seconds, reused=reused),
     }
     Path(request.report).write_text(json.dumps(account, indent=1, allow_nan=False))
 

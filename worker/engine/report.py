@@ -89,11 +89,12 @@ def describe_site(offer: Offer, chosen: Candidate) -> dict[str, Any]:
     }
 
 
-def describe_engine(model_format: Format, seconds: Mapping[str, float]) -> dict[str, Any]:
-    """Return the versions that did the work, and the seconds that each phase took."""
+def describe_engine(model_format: Format, seconds: Mapping[str, float], *, reused: bool) -> dict[str, Any]:
+    """Return the versions that did the work, the seconds of each phase, and whether another job's analysis served."""
     packages = ("convpress", "numpy", *_RUNTIMES[model_format])
     return {
         "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
+        "analysis_reused": reused,
         "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
     }
 

@@ -18,6 +18,8 @@ class Request:
     `form` admits that form alone; `rank` asks for one rank everywhere (the paper's mode), in the budget's place.
     `calibration` is `synthetic`, `none`, or `samples`, which are read from the path in `samples`; `input_range`,
     `input_mean` and `input_std` say what values the inputs have, as the user wrote them.
+    `analysis` is the path of what an earlier job with the same model and the same settings has left at its
+    `kept_analysis`, where it was not larger than `largest_analysis` bytes.
     `limits` is what the model's container may hold at most; None opens the model unchecked.
     """
 
@@ -34,6 +36,9 @@ class Request:
     input_range: str | None = None
     input_mean: str | None = None
     input_std: str | None = None
+    analysis: str | None = None
+    kept_analysis: str | None = None
+    largest_analysis: int = 0
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 
     def to_json(self) -> str:

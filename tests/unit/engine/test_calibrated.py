@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from calibrating import calibrate_little
 from digits import MODELS, accuracy
 from onnx import numpy_helper
 from onnx_text import model as parsed
@@ -67,8 +68,7 @@ def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weig
 
 @pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.scripted.pt"])
 def test_the_same_model_and_budget_give_the_same_bytes(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(calibrate, "_MOST_IMAGES", 32)
-    monkeypatch.setattr(calibrate, "_STEPS_BY_STATISTICS", 20)
+    calibrate_little(monkeypatch)
     first, report = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")
     content = first.read_bytes()
     again, report_again = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")

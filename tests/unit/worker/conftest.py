@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import fake_engine
 import pytest
 from sqlalchemy import select
 
@@ -13,6 +14,7 @@ from app.db import get_engine, transaction
 from app.models import Base, Event, Job, Model
 from app.settings import get_settings
 from app.storage import get_storage
+from worker import doctor, sandbox, tasks
 
 
 @pytest.fixture
@@ -58,8 +60,7 @@ def make_job(settings, store_file):
             created_at=created,
             model_sha256=sha256,
             filename="net.onnx",
-            flops_budget="0.5",
-            **{"state": "queued", **columns},
+            **{"state": "queued", "flops_budget": "0.5", **columns},
         )
         with transaction() as session:
             session.merge(Model(sha256=sha256, format="onnx", bytes=len(content), created_at=created, used_at=created))
@@ -105,3 +106,27 @@ def events(settings):
             return session.scalars(select(Event).where(Event.job_id == job_id).order_by(Event.id)).all()
 
     return load
+
+
+@pytest.fixture
+def engine_without_work(monkeypatch):
+    """Children that speak like the engine, in cells with open doors."""
+    monkeypatch.setattr(sandbox, "ENGINE", fake_engine.ENGINE)
+    monkeypatch.setattr(doctor, "confined", fake_engine.unconfined)
+
+
+@pytest.fixture
+def rings(monkeypatch):
+    rung = []
+    monkeypatch.setattr(tasks, "ring", lambda job_id: rung.append(job_id) or True)
+    return rung
+
+
+@pytest.fixture
+def work(settings, load_job, rings):
+    def work(job_id):
+        tasks.compress(str(job_id))
+        assert list((settings.data_dir / "scratch").glob("*")) == []
+        return load_job(job_id)
+
+    return work

@@ -7,7 +7,7 @@ import pytest
 
 from app.db import transaction
 from app.models import Model, Samples
-from app.storage import artifact_key, get_storage, model_key, samples_key
+from app.storage import analysis_key, artifact_key, get_storage, model_key, samples_key
 from worker import expiry
 
 DAY = timedelta(days=1)
@@ -116,3 +116,19 @@ def test_what_is_none_of_ours_is_left_alone(store_file):
     store_file("artifacts/notes/readme")
     assert expiry.remove_orphans(get_storage()) == 0
     assert stored() == {"artifacts/notes/readme"}
+
+
+def test_a_models_analyses_go_with_it_and_those_of_no_model_are_orphans(make_job, store_file, load_job):
+    job = load_job(make_job(state="succeeded", finished_at=NEW))
+    key, orphan = analysis_key(job.model_sha256, SHA), analysis_key(OTHER, SHA)
+    for each in (key, orphan):
+        store_file(each)
+    assert expiry.remove_orphans(get_storage()) == 1
+    assert [*get_storage().keys("analyses/")] == [key]
+    with transaction() as session:
+        session.get_one(Model, job.model_sha256).used_at = OLD
+        session.get_one(Model, job.model_sha256).analysis_bytes = 1
+    expiry.expire_uploads(get_storage(), DAY)
+    assert [*get_storage().keys("analyses/")] == []
+    with transaction() as session:
+        assert session.get_one(Model, job.model_sha256).analysis_bytes == 0

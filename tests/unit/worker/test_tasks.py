@@ -17,34 +17,13 @@ from structlog.testing import capture_logs
 from app import jobs
 from app.db import transaction
 from app.storage import LocalStorage, StorageUnavailable, artifact_key, get_storage, model_key, samples_key
-from worker import doctor, sandbox, tasks
 from worker import heartbeat as heartbeats
 from worker import lease as leases
+from worker import sandbox, tasks
 from worker.celery_app import stopping
 from worker.messages import Failed
 
-
-@pytest.fixture(autouse=True)
-def engine(monkeypatch):
-    monkeypatch.setattr(sandbox, "ENGINE", fake_engine.ENGINE)
-    monkeypatch.setattr(doctor, "confined", fake_engine.unconfined)
-
-
-@pytest.fixture
-def rings(monkeypatch):
-    rung = []
-    monkeypatch.setattr(tasks, "ring", lambda job_id: rung.append(job_id) or True)
-    return rung
-
-
-@pytest.fixture
-def work(settings, load_job, rings):
-    def work(job_id):
-        tasks.compress(str(job_id))
-        assert list((settings.data_dir / "scratch").glob("*")) == []
-        return load_job(job_id)
-
-    return work
+pytestmark = pytest.mark.usefixtures("engine_without_work")
 
 
 def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, rings):
@@ -117,6 +96,15 @@ def test_a_full_disk_is_waited_for_and_then_told_as_such(make_job, work, monkeyp
     assert [event.detail for event in events(job_id) if event.state == "queued"] == ["the disk is full"] * 2
     assert list(get_storage().staging.iterdir()) == []
     assert rings == []  # it would be full at once again
+
+
+@pytest.mark.parametrize("behaviour", ["die", "fill"])
+def test_a_child_without_room_is_no_fault_of_its_job(make_job, work, monkeypatch, events, behaviour):
+    job_id = make_job(input_shape=behaviour)
+    monkeypatch.setattr(tasks, "free_bytes", lambda _: 1000)
+    assert [work(job_id).state for _ in range(3)] == ["queued", "queued", "failed"]
+    assert work(job_id).error["code"] == "storage_full"
+    assert [event.detail for event in events(job_id) if event.state == "queued"] == ["the disk is full"] * 2
 
 
 def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(make_job, work, monkeypatch, rings, events):
