@@ -38,14 +38,20 @@ def run(folder, source, **asked):
     return output, json.loads(report.read_text())
 
 
-def losses(folder, source, calibration):
-    """Return the points of accuracy lost at every budget, from one analysis."""
+def analysed(source, calibration):
+    """Return a model, the shapes it is counted at, its count and its analysis."""
     model_format = identify(source)
     model = open_model(model_format, source)
     shapes = {spec.name: (1, 1, 16, 16) for spec in model.inputs}
     count = model.count(shapes)
     request = Request(str(source), model_format, "", "", calibration=calibration)
-    analysis = analyse(request, model, shapes, count, Progress(lambda *_: None))
+    return model, shapes, count, analyse(request, model, shapes, count, Progress(lambda *_: None))
+
+
+def losses(folder, source, calibration):
+    """Return the points of accuracy lost at every budget, from one analysis."""
+    model_format = identify(source)
+    model, shapes, count, analysis = analysed(source, calibration)
     found = []
     for keep in KEEPS:
         layers, _ = factor(model, analysis, choose(analysis, int(keep * count.macs)))
@@ -64,6 +70,13 @@ def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weig
     calibrated, by_weights = (losses(tmp_path, MODELS / name, kind) for kind in ("synthetic", "none"))
     assert (calibrated <= by_weights).all()
     assert calibrated.sum() < 0.6 * by_weights.sum()
+
+
+@pytest.mark.parametrize(("name", "is_faithful"), [("plain.onnx", False), ("batchnorm.traced.pt", True)])
+def test_sites_are_weighed_where_the_inputs_have_the_statistics_of_real_ones(monkeypatch, name, is_faithful):
+    calibrate_little(monkeypatch)
+    weights = analysed(MODELS / name, "synthetic")[3].weights
+    assert bool(weights) == is_faithful
 
 
 @pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.scripted.pt"])

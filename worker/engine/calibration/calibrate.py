@@ -50,8 +50,9 @@ class WeakCalibrationError(Exception):
 class Calibration:
     """What was learned of a model: its program, inputs to fit on, inputs to judge by, and moments on the former.
 
-    `held_out` and `fresh` stem from another generator and other seeds, and nothing is fitted on them; `account` says
-    for the report how all this came about, its `notes` what made it weaker than it might be.
+    `held_out` and `fresh` stem from another generator and other seeds, and nothing is fitted on them. `faithful`: the
+    inputs to fit on are real, or have the statistics that the model stores of real ones. `account` says for the report
+    how all this came about, its `notes` what made it weaker than it might be.
     """
 
     program: Program
@@ -61,6 +62,7 @@ class Calibration:
     observation: Observation
     sample_macs: int
     batch: int
+    faithful: bool
     account: Mapping[str, Any]
 
     def fresh_inputs(
@@ -175,7 +177,15 @@ def _learned(
         some = ", ".join(unmeasured[:_MOST_NAMED]) + (" and more" if len(unmeasured) > _MOST_NAMED else "")
         account["notes"].append(f"by their weights alone, for want of finite inputs: {some}")
     return Calibration(
-        found.program, tuple(batches), tuple(held_out), tuple(fresh), observation, sample_macs, found.batch, account
+        found.program,
+        tuple(batches),
+        tuple(held_out),
+        tuple(fresh),
+        observation,
+        sample_macs,
+        found.batch,
+        samples is not None or (steps > 0 and _has_norms(found.program)),
+        account,
     )
 
 
