@@ -47,15 +47,15 @@ def percent(fraction: float) -> str:
 
 
 def change(before: float, after: float) -> str:
-    """Say what became less or more.
+    r"""Say what became less or more.
 
-    >>> change(100, 47), change(100, 130), change(0, 5)
-    ('-53 %', '+30 %', '')
+    >>> change(100, 47) == "\N{MINUS SIGN}53 %", change(100, 130), change(0, 5)
+    (True, '+30 %', '')
     """
     if not before:
         return ""
     moved = round(100 * (after / before - 1))
-    return f"+{moved} %" if moved > 0 else f"{moved} %"
+    return f"+{moved} %" if moved > 0 else f"{moved} %".replace("-", "\N{MINUS SIGN}")
 
 
 def seconds(spent: float) -> str:

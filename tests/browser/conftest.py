@@ -17,8 +17,9 @@ from app.door import COOKIE
 expect.set_options(timeout=30_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
+    """The browser; gone before other tests, for its event loop would stand in the way of theirs."""
     path = shutil.which("chromium")
     if path is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs Debian's Chromium")
@@ -28,7 +29,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(chromium, tmp_path_factory):
     """The service with keys on, shared by all these tests."""
     with serving(

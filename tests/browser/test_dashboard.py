@@ -1,6 +1,10 @@
 """A person's way through the dashboard: from an upload to its download, with what can go wrong on it."""
 
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,3 +192,19 @@ def test_pages_are_read_without_javascript(browse, service):
         expect(page.get_by_role("heading", name="Layers")).to_be_visible()
         page.get_by_role("link", name="MACs before").click()
         assert "sort=before" in page.url
+
+
+def test_the_commands_of_a_page_repeat_its_job(browse, service, tmp_path):
+    job = service.post("residual.onnx", labels="by=hand")
+    service.wait(job["id"])
+    with browse(f"/dashboard/jobs/{job['id']}") as page:
+        curl, python = page.locator("pre").all_text_contents()
+    shutil.copy(MODELS / "residual.onnx", tmp_path)
+    key = service.http.headers["Authorization"].partition(" ")[2]
+    environment = {"PATH": os.environ["PATH"], "CONVPRESS_KEY": key, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for command in (["sh", "-ec", curl], [sys.executable, "-c", python]):
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+    assert (tmp_path / "compressed-residual.onnx").exists()
+    found = service.http.get("/jobs?label=by=hand").json()["jobs"]
+    asked = [{name: each[name] for name in ("flops_budget", "calibration", "labels", "model")} for each in found]
+    assert asked == [asked[0]] * 3
