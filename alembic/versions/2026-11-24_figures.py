@@ -26,7 +26,7 @@ def upgrade() -> None:
     )
     op.execute(
         "INSERT INTO tallies (name, label, value) SELECT 'flops_saved', '', 2.0 * sum(macs_before - macs_after) "
-        "FROM jobs WHERE state = 'succeeded' HAVING count(*) > 0"
+        "FROM jobs WHERE state = 'succeeded' HAVING sum(macs_before - macs_after) IS NOT NULL"
     )
     op.create_table(
         "workers",
