@@ -26,7 +26,8 @@ _RATE = 0.03
 _CLASS_WEIGHT, _SMOOTHNESS_WEIGHT = 0.3, 0.1
 _LEAST_DEVIATION = 1e-4
 _LEAST_OF_MEAN = 0.1
-"""No channel's deviation counts as smaller than this share of the mean one: those that rest must not outweigh all."""
+"""No deviation that a few images have counts as smaller than this share of the channels' mean one: channels that rest
+on these images would outweigh all others."""
 
 
 class _Statistics(NamedTuple):
@@ -113,9 +114,10 @@ def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
 def _stored(program: Program) -> _Expected:
     """Return the statistics that a model's normalisations store; nothing where it has none."""
     return {
-        step.gives[0]: _measured_in_deviations(step.norm.mean, step.norm.variance.sqrt())
+        step.gives[0]: _Statistics(step.norm.mean, deviation, deviation)
         for step in program.steps
         if step.norm is not None
+        for deviation in [(step.norm.variance + _LEAST_DEVIATION**2).sqrt()]
     }
 
 
@@ -126,14 +128,13 @@ def _present(program: Program, batch: Batch) -> _Expected:
 
     def watch(step: Step, taken: Sequence[Any]) -> None:
         if step.site is not None:
-            found[step.gives[0]] = _measured_in_deviations(*_mean_and_deviation(taken[0]))
+            mean, deviation = _mean_and_deviation(taken[0])
+            found[step.gives[0]] = _Statistics(
+                mean, deviation, deviation.clamp_min(_LEAST_OF_MEAN * float(deviation.mean()))
+            )
 
     run(program, batch, watch=watch)
     return found
-
-
-def _measured_in_deviations(mean: Tensor, deviation: Tensor) -> _Statistics:
-    return _Statistics(mean, deviation, deviation.clamp_min(_LEAST_OF_MEAN * deviation.mean() + _LEAST_DEVIATION))
 
 
 def _gather(losses: list[Tensor], expected: _Expected) -> Watch:

@@ -44,7 +44,7 @@ def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistic
     stored.variance.copy_(variance)
     found = of(("a", A), stored, torch.relu, pooled)
     assert found.account["ranges"] == ["0 to 255"]
-    assert (found.account["kind"], found.account["images"], found.account["steps"]) == ("distilled", 64, 60)
+    assert (found.account["kind"], found.account["images"], found.account["steps"]) == ("distilled", 64, 40)
     assert found.faithful
     assert found.batches[0]["v0"].shape == (32, 3, 16, 16)
     assert found.batches[0]["v0"].max() > 100
