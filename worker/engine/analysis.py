@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from contract.calibration import choose_calibration, parse_calibration, parse_input_values
@@ -193,12 +194,12 @@ def _moments(calibration: "Calibration | str", site: Site) -> Moments | None:
 
 
 def _weights(model: Model, offers: Sequence[Offer], calibration: "Calibration | str") -> Mapping[str, float]:
-    """Return what share of each site's error arrives at the outputs; nothing where no faithful inputs tell.
+    """Return what share of each site's error arrives at the outputs; nothing where the model was not calibrated.
 
-    On made-up inputs a site's share can be far from what it is on real ones, which costs more accuracy than
-    sites that all weigh the same (docs/method.md).
+    Where the inputs are not faithful all sites have the median share: a single one's can be far from what it is on real
+    inputs, and costs more accuracy than sites that all weigh the same (docs/method.md).
     """
-    if isinstance(calibration, str) or not calibration.faithful:
+    if isinstance(calibration, str):
         return {}
     from worker.engine.calibration.sensitivity import sensitivities, trials
 
@@ -207,4 +208,5 @@ def _weights(model: Model, offers: Sequence[Offer], calibration: "Calibration | 
         for offer in offers
         if len(offer.candidates) > 1
     }
-    return sensitivities(calibration, tried)
+    found = sensitivities(calibration, tried)
+    return found if calibration.faithful or not found else dict.fromkeys(found, median(found.values()))
