@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import func, select
@@ -129,6 +130,7 @@ def _admit(scope: Scope, settings: Settings) -> Caller | None:
                 "this service has no keys, and so it serves its own machine alone; CONVPRESS_API_KEYS=true opens it to "
                 "those who hold a key",
             )
+        _check_host(headers)
         return None
     token = _token(headers, reading=reading)
     with transaction() as session:
@@ -199,6 +201,34 @@ def _check_origin(headers: Headers, settings: Settings) -> None:
         raise Problem(
             "origin_refused", "pages of other sites may not use this service", field="Origin", got=origin[:200]
         )
+
+
+def _check_host(headers: Headers) -> None:
+    """Turn away what was sent to another name than this machine's own.
+
+    The pages of a site whose name comes to stand for this machine (DNS rebinding) call the service as their own origin.
+    """
+    host = headers.get("host")
+    if host is not None and not is_loopback(_hostname(host)):
+        raise Problem(
+            "origin_refused",
+            "without keys the service answers to its own machine's names alone",
+            field="Host",
+            expected="localhost or 127.0.0.1",
+            got=host[:200],
+        )
+
+
+def _hostname(host: str) -> str:
+    """Return the name that a Host header gives, without the port; nothing where it is malformed.
+
+    >>> _hostname("[::1]:8000"), _hostname("localhost"), _hostname("[")
+    ('::1', 'localhost', '')
+    """
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _check_quota(session: Session, owner: str, announced: int, settings: Settings) -> None:

@@ -82,7 +82,7 @@ KINDS: Mapping[str, Kind] = {
     "key_invalid": Kind(401, "The key is unknown or revoked"),
     "scope_missing": Kind(403, "The key may not do this"),
     "keys_required": Kind(403, "The service has no keys and serves its own machine alone"),
-    "origin_refused": Kind(403, "Pages of other sites may not use the service"),
+    "origin_refused": Kind(403, "Pages and names of other sites may not use the service"),
     "rate_exceeded": Kind(429, "Too many requests"),
     "quota_exceeded": Kind(429, "The owner has used up what is granted"),
     # What was asked for.

@@ -58,7 +58,7 @@ class Client:
     def request(self, method, path, **options):
         async def send():
             transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
                 return await http.request(method, path, **options)
 
         return anyio.run(send)

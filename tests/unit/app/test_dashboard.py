@@ -14,7 +14,7 @@ from app.errors import KINDS
 from app.models import Job, Samples
 
 HTML = {"Accept": "text/html"}
-OWN = {"Origin": "http://test"}
+OWN = {"Origin": "http://localhost"}
 PAGES = [
     "/",
     "/dashboard/jobs/{id}",
@@ -92,7 +92,7 @@ def test_signing_in_is_from_this_services_page_and_secure_over_tls(guarded):
     assert "samesite=strict" in kept
     assert "secure" not in kept
     assert (
-        "secure" in client.post("https://test/dashboard/sign-in", data=form, headers=OWN).headers["set-cookie"].lower()
+        "secure" in client.post("https://localhost/dashboard/sign-in", data=form, headers=OWN).headers["set-cookie"].lower()
     )
     assert client.post("/dashboard/sign-in", data={"key": poster}, headers=OWN).status_code == 403
 

@@ -146,12 +146,23 @@ def test_without_keys_this_machine_alone_is_served(configure):
     assert door._admit({**scope, "client": ("127.0.0.1", 1)}, settings) is None
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::2]:80", "", "["])
+def test_without_keys_other_names_of_this_machine_are_turned_away(client, host):
+    refused = client.get("/jobs", headers={"Host": host})
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (403, "origin_refused", "Host")
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000"])
+def test_without_keys_this_machines_own_names_are_served(client, host):
+    assert client.get("/jobs", headers={"Host": host}).status_code == 200
+
+
 def test_pages_of_other_sites_are_turned_away(client, configure, client_of):
     strange = {"Origin": "https://evil.example"}
     refused = client.post("/jobs", **FORM, headers=strange)
     assert (refused.status_code, refused.json()["code"]) == (403, "origin_refused")
     assert "access-control-allow-origin" not in refused.headers
-    assert client.get("/jobs", headers={"Origin": "http://test"}).status_code == 200
+    assert client.get("/jobs", headers={"Origin": "http://localhost"}).status_code == 200
     configure(cors_origins='["https://evil.example"]')
     opened = client_of(create_app()).get("/jobs", headers=strange)
     assert (opened.status_code, opened.headers["access-control-allow-origin"]) == (200, "https://evil.example")
