@@ -149,7 +149,7 @@ def send_and_hang(api, body, length):
     address = api.http.base_url
     with socket.create_connection((address.host, address.port), timeout=10) as connection:
         connection.sendall(
-            f"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n".encode()
+            f"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n".encode()
             + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
             + body
         )
@@ -193,7 +193,7 @@ def test_client_that_goes_away_leaves_nothing(api):
     address = api.http.base_url
     with socket.create_connection((address.host, address.port)) as connection:
         connection.sendall(
-            b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n"
+            b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + PART + b"x" * 300_000
         )
         wait_for(lambda: api.left_over() != [])
