@@ -91,9 +91,8 @@ def test_signing_in_is_from_this_services_page_and_secure_over_tls(guarded):
     assert "httponly" in kept
     assert "samesite=strict" in kept
     assert "secure" not in kept
-    assert (
-        "secure" in client.post("https://localhost/dashboard/sign-in", data=form, headers=OWN).headers["set-cookie"].lower()
-    )
+    over_tls = client.post("https://localhost/dashboard/sign-in", data=form, headers=OWN)
+    assert "secure" in over_tls.headers["set-cookie"].lower()
     assert client.post("/dashboard/sign-in", data={"key": poster}, headers=OWN).status_code == 403
 
 
