@@ -25,17 +25,13 @@ _RATE = 0.03
 """Adam's step, in standard deviations of the images."""
 _CLASS_WEIGHT, _SMOOTHNESS_WEIGHT = 0.3, 0.1
 _LEAST_DEVIATION = 1e-4
-_LEAST_OF_MEAN = 0.1
-"""No deviation that a few images have counts as smaller than this share of the channels' mean one: channels that rest
-on these images would outweigh all others."""
 
 
 class _Statistics(NamedTuple):
-    """Of every channel (axis 1), `(channels,)`: the mean, the deviation, and what differences are measured in."""
+    """Of every channel (axis 1), `(channels,)`."""
 
     mean: Tensor
     deviation: Tensor
-    scale: Tensor
 
 
 _Expected = Mapping[str, _Statistics]
@@ -114,10 +110,9 @@ def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
 def _stored(program: Program) -> _Expected:
     """Return the statistics that a model's normalisations store; nothing where it has none."""
     return {
-        step.gives[0]: _Statistics(step.norm.mean, deviation, deviation)
+        step.gives[0]: _Statistics(step.norm.mean, (step.norm.variance + _LEAST_DEVIATION**2).sqrt())
         for step in program.steps
         if step.norm is not None
-        for deviation in [(step.norm.variance + _LEAST_DEVIATION**2).sqrt()]
     }
 
 
@@ -128,10 +123,7 @@ def _present(program: Program, batch: Batch) -> _Expected:
 
     def watch(step: Step, taken: Sequence[Any]) -> None:
         if step.site is not None:
-            mean, deviation = _mean_and_deviation(taken[0])
-            found[step.gives[0]] = _Statistics(
-                mean, deviation, deviation.clamp_min(_LEAST_OF_MEAN * float(deviation.mean()))
-            )
+            found[step.gives[0]] = _statistics(taken[0])
 
     run(program, batch, watch=watch)
     return found
@@ -141,19 +133,19 @@ def _gather(losses: list[Tensor], expected: _Expected) -> Watch:
     """Return a watch that adds to the list how far each step's inputs are from what is expected."""
 
     def watch(step: Step, taken: Sequence[Any]) -> None:
-        statistics = expected.get(step.gives[0])
-        if statistics is not None:
-            mean, deviation = _mean_and_deviation(taken[0])
-            by_mean = ((mean - statistics.mean) / statistics.scale).square().mean()
-            by_deviation = ((deviation - statistics.deviation) / statistics.scale).square().mean()
+        wanted = expected.get(step.gives[0])
+        if wanted is not None:
+            mean, deviation = _statistics(taken[0])
+            by_mean = ((mean - wanted.mean) / wanted.deviation).square().mean()
+            by_deviation = ((deviation - wanted.deviation) / wanted.deviation).square().mean()
             losses.append(by_mean + by_deviation)
 
     return watch
 
 
-def _mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+def _statistics(x: Tensor) -> _Statistics:
     variance, mean = torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1], correction=0)
-    return mean, (variance + _LEAST_DEVIATION**2).sqrt()
+    return _Statistics(mean, (variance + _LEAST_DEVIATION**2).sqrt())
 
 
 def _variation(x: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def test_images_are_drawn_towards_classes():
 def test_without_normalisation_images_come_nearer_to_their_classes_and_stay_as_plausible_as_they_were():
     rng = RNG(1)
     resting = layer(rng, (6, 3, 3, 3))
-    resting.weight[0], resting.bias[0] = 1e-4 * resting.weight[0], 0  # must not outweigh all the others
+    resting.weight[0], resting.bias[0] = 0, 0
     parts = ("a", resting), torch.relu, ("b", layer(rng, (8, 6, 3, 3))), lambda x: x.mean((2, 3))
     program, start = chained(*parts, ("head", layer(rng, (4, 8)))), batch(16, 3, 10, 10)
     labels = torch.randint(4, (16,), generator=torch.Generator().manual_seed(5))
