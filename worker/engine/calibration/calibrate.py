@@ -21,18 +21,21 @@ from worker.engine.calibration.observe import Observation, observe
 from worker.engine.calibration.ranges import Range, by_scores, known_ranges, told_range
 from worker.engine.calibration.subject import Subject, subject
 from worker.engine.calibration.synthetic import dead_leaves, mosaics
+from worker.engine.calibration.twin import twin, twin_statistics
 from worker.engine.calibration.walk import Batch
 from worker.engine.convolution import Convolution
 from worker.engine.formats import Model, TensorSpec
 from worker.engine.program import NoProgramError, Program, StepError, run
 
 _MOST_WORK = 2_000_000_000_000
-"""Multiply-accumulates that distilling the inputs to fit on may take."""
-_PASSES = 3
-"""A step of distilling costs about three runs of the model: one forward, and backward twice as much."""
+"""Multiply-accumulates that distilling the inputs to fit on may take; what is learned of them may take as many."""
+_PASSES, _RUNS = 3, 10
+"""A step of distilling costs about three runs of the model: one forward, and backward twice as much. Moments, their
+doubling and a refit, whose wide layers run more than once, take about ten."""
 
 _MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 384, 32, 8
-_MOST_BYTES = 384 << 20
+MOST_BYTES, _MOST_BYTES_KEPT = 256 << 20, 96 << 20
+"""Of memory: for what a model's values take on all samples where these go through it together, and for the samples."""
 _STEPS_BY_STATISTICS, _STEPS_BY_CLASSES, _FEWEST_STEPS, _FEWEST_DISTILLED = 40, 20, 20, 32
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _FEWEST_TO_SPLIT = 20
@@ -155,23 +158,22 @@ def _learned(
     )
     if samples is not None:
         fitted, judging = _split(samples, found)
-        most = _most_images(found, _MOST_IMAGES)
+        most = _most_images(found, _RUNS * sample_macs)
         batches = found.real(fitted, most)
         held_out = found.real(judging, most) if judging is not None else held_out
         _require_finite(found, [*batches, *(held_out if judging is not None else ())])
-        observation = observe(found.program, batches, convolutions, as_twin=False)
+        observation = Observation(observe(found.program, batches, convolutions), {})
         images = found.images[0].name
         account |= {"kind": "samples", "images": sum(len(batch[images]) for batch in batches)}
         account |= {"held_out_samples": 0 if judging is None else sum(len(batch[images]) for batch in held_out)}
     elif steps:
-        count = _most_images(found, _MOST_WORK // (_PASSES * steps * sample_macs))
+        count = _most_images(found, _PASSES * steps * sample_macs)
         batches = _bent(found, _leaves(found, dead_leaves, ranges, count, 0), steps, 0)
-        observation = observe(found.program, batches, convolutions, as_twin=False)
+        observation = Observation(observe(found.program, batches, convolutions), {})
         account |= {"kind": "distilled", "images": len(batches) * found.batch, "steps": steps}
     else:
-        twin = _has_norms(found.program)
-        batches, observation = _until_converged(found, ranges, convolutions, twin)
-        account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": twin}
+        batches, observation = _until_converged(found, ranges, convolutions, sample_macs)
+        account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": bool(observation.statistics)}
     unmeasured = [site for site in convolutions if site not in observation.moments]
     if unmeasured:
         some = ", ".join(unmeasured[:_MOST_NAMED]) + (" and more" if len(unmeasured) > _MOST_NAMED else "")
@@ -306,10 +308,10 @@ def _distilling_steps(found: Subject, ranges: Sequence[Range], sample_macs: int)
     return 0 if affordable < _FEWEST_STEPS else min(wanted, affordable)
 
 
-def _most_images(found: Subject, affordable: int) -> int:
-    """Return how many samples memory allows, all of them at one step at a time, twice (original and compressed)."""
-    fitting = _MOST_BYTES // max(1, 2 * found.sample_bytes)
-    return max(_FEWEST_IMAGES, min(_MOST_IMAGES, fitting, affordable))
+def _most_images(found: Subject, work: int) -> int:
+    """Return how many samples are affordable of which each takes so much work, and which are all kept."""
+    bytes_each = sum(4 * prod(found.shapes[images.name][1:]) for images in found.images)
+    return max(_FEWEST_IMAGES, min(_MOST_IMAGES, _MOST_BYTES_KEPT // bytes_each, _MOST_WORK // work))
 
 
 def _bent(found: Subject, batches: Sequence[Batch], steps: int, seed: int) -> list[Batch]:
@@ -321,15 +323,16 @@ def _bent(found: Subject, batches: Sequence[Batch], steps: int, seed: int) -> li
 
 
 def _until_converged(
-    found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], twin: bool
+    found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], sample_macs: int
 ) -> tuple[list[Batch], Observation]:
     """Double the number of samples until the covariances stay the same within 5 %, or memory allows no more."""
-    most = _most_images(found, _MOST_IMAGES)
+    most = _most_images(found, _RUNS * sample_macs)
     count = min(_FIRST_IMAGES, most)
     last: Observation | None = None
     while True:
         batches = _leaves(found, dead_leaves, ranges, count, 0)
-        observation = observe(found.program, batches, convolutions, as_twin=twin)
+        statistics = twin_statistics(found.program, batches, MOST_BYTES) if _has_norms(found.program) else {}
+        observation = Observation(observe(twin(found.program, statistics), batches, convolutions), statistics)
         if count == most or (last is not None and _change(last, observation) < _CONVERGED):
             return batches, observation
         last, count = observation, min(2 * count, most)

@@ -6,9 +6,10 @@ closer to the original's on inputs that another generator made.
 
 from dataclasses import dataclass
 
-from worker.engine.calibration.calibrate import Calibration
+from worker.engine.calibration.calibrate import MOST_BYTES, Calibration
 from worker.engine.calibration.judge import Judge
 from worker.engine.calibration.refit import Chains, refit
+from worker.engine.calibration.twin import twin
 from worker.engine.program import StepError
 
 
@@ -32,7 +33,8 @@ def refine(calibration: Calibration, chains: Chains) -> Refinement:
     judge = Judge(program, calibration.held_out)
     before = judge.error(chains)
     try:
-        refitted = refit(program, calibration.batches, chains, calibration.observation.statistics)
+        fitting = twin(program, calibration.observation.statistics)
+        refitted = refit(fitting, calibration.batches, chains, MOST_BYTES)
     except StepError as error:
         return Refinement(chains, False, before, None, f"the model does not run compressed: {error}")
     after = judge.error(refitted)

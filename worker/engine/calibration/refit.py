@@ -8,18 +8,18 @@ Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classif
 (arXiv 1505.06798), section 3.3, asymmetric reconstruction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.observe import Statistics, normalised, sample
+from worker.engine.calibration.observe import sample
 from worker.engine.calibration.walk import Batch, Walk
 from worker.engine.convolution import Layer
 from worker.engine.patches import convolve, results, rows
-from worker.engine.program import Program
+from worker.engine.program import Program, Step, compute
 
 Chains = Mapping[str, tuple[Layer, ...]]
 """The layers that stand in a site's place, by the site's name."""
@@ -31,10 +31,8 @@ _ROUNDING = 1e-10
 
 
 @torch.no_grad()
-def refit(
-    program: Program, batches: Sequence[Batch], chains: Chains, statistics: Statistics
-) -> dict[str, tuple[Layer, ...]]:
-    """Return the chains with their last layers refitted on the batches, under the twin's statistics.
+def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes: int) -> dict[str, tuple[Layer, ...]]:
+    """Return the chains with their last layers refitted on the batches, of which `most_bytes` are held at a time.
 
     A site that is called several times is fitted on its first call; one whose inputs change their shape, as those do
     that stem from what was detected, stays as it is.
@@ -42,25 +40,35 @@ def refit(
     Raises:
         StepError: the program does not run on what the compressed sites give.
     """
-    original, compressed = Walk(program, batches), Walk(program, batches)
-    fitted: dict[str, tuple[Layer, ...]] = {}
-    for step, _ in zip(original.steps(), compressed.steps(), strict=True):
-        before, now = original.take(step), compressed.take(step)
-        run = normalised(step, statistics)
-        wanted = [run(*arguments) for arguments in before]
+    original, compressed = (Walk(program, batches, most_bytes // 2) for _ in range(2))
+    steps, fitted = list(program.steps), dict[str, tuple[Layer, ...]]()
+    for position, step in enumerate(program.steps):
         if step.site is not None and step.site in chains:
-            *first, last = chains[step.site] if step.site not in fitted else fitted[step.site]
-            inputs = [chain(first, arguments[0]) for arguments in now]
             if step.site not in fitted:
-                if all(old[0].shape == new[0].shape for old, new in zip(before, now, strict=True)):
-                    last = _fitted(last, inputs, [outputs[0] for outputs in wanted])
-                fitted[step.site] = (*first, last)
-            given: list[Sequence[Tensor]] = [(chain([last], x),) for x in inputs]
-        else:
-            given = [run(*arguments) for arguments in now]
-        original.give(step, wanted)
-        compressed.give(step, given)
+                pairs = zip(original.reach(position, program.steps), compressed.reach(position, steps), strict=True)
+                cases = ((compute(step, before)[0], before[0], now[0]) for before, now in pairs)
+                fitted[step.site] = _refitted(chains[step.site], cases, len(batches))
+            steps[position] = _replaced(step, fitted[step.site])
     return fitted
+
+
+def _refitted(
+    layers: Sequence[Layer], cases: Iterable[tuple[Tensor, Tensor, Tensor]], batches: int
+) -> tuple[Layer, ...]:
+    """Refit layers on so many batches: what they are to give, what the original takes and what they take now."""
+    *first, last = layers
+    sums, alike = _Regression(), True
+    for at, (wanted, before, now) in enumerate(cases):
+        alike = alike and before.shape == now.shape
+        if alike:
+            x = chain(first, now)
+            positions = sample(last.convolution, x, batches, at)
+            sums.add(rows(last.convolution, x, positions), results(last.convolution, wanted, positions))
+    return (*first, _fitted(last, sums) if alike and sums.are_finite else last)
+
+
+def _replaced(step: Step, layers: Sequence[Layer]) -> Step:
+    return replace(step, run=lambda x: (chain(layers, x),))
 
 
 def chain(layers: Sequence[Layer], x: Tensor) -> Tensor:
@@ -76,19 +84,11 @@ def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.dtype)
 
 
-def _fitted(layer: Layer, inputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Layer:
-    """Return a layer with the weights and the bias that bring its outputs closest to what is wanted.
-
-    It stays as it is where inputs or outputs are not all finite.
-    """
+def _fitted(layer: Layer, sums: "_Regression") -> Layer:
+    """Return a layer with the weights and the bias that bring its outputs closest to what is wanted."""
     convolution = layer.convolution
-    sums = _Regression()
-    for x, y, positions in zip(inputs, wanted, sample(convolution, inputs), strict=True):
-        sums.add(rows(convolution, x, positions), results(convolution, y, positions))
     groups = convolution.groups
     present = torch.from_numpy(layer.weight.astype(np.float64)).reshape(groups, convolution.out_channels // groups, -1)
-    if not sums.are_finite:
-        return layer
     weight, bias = sums.solve(present)
     dtype = layer.weight.dtype
     return replace(

@@ -12,7 +12,7 @@ from torch import Tensor
 from worker.engine.calibration.inputs import Arrays, Generator, ImageInput, image_input, make_inputs
 from worker.engine.calibration.ranges import Range, known_ranges
 from worker.engine.calibration.synthetic import dead_leaves
-from worker.engine.calibration.walk import Batch, peak_bytes
+from worker.engine.calibration.walk import Batch, footprints
 from worker.engine.formats import TensorSpec
 from worker.engine.program import Program, StepError, run
 
@@ -97,7 +97,8 @@ def _at(program: Program, specs: Sequence[TensorSpec], shapes: Mapping[str, tupl
     batch = shapes[images[0].name][0] if images else 1
     bare = Subject(program, tuple(specs), shapes, images, batch, 0)
     with torch.no_grad():
-        return replace(bare, sample_bytes=peak_bytes(program, _probe(bare)) // batch)
+        peak = max((running for _, running in footprints(program, _probe(bare))), default=0)
+        return replace(bare, sample_bytes=peak // batch)
 
 
 def _probe(subject: Subject) -> Batch:

@@ -16,6 +16,7 @@ from worker.engine.convolution import Layer
 from worker.engine.program import StepError
 
 RNG = np.random.default_rng
+MANY = 1 << 30
 
 
 def batches(*shape, seed=0, offset=0.0):
@@ -36,15 +37,16 @@ def narrow(made, rank, seed=9):
     return layer(rng, (rank, c, *ones), bias=False), layer(rng, (n, rank, *ones), bias=False)
 
 
+@pytest.mark.parametrize("most_bytes", [MANY, 0], ids=["all held", "nothing held"])
 @pytest.mark.parametrize("shape", [(6, 5, 1, 1), (6, 5)], ids=["convolution", "linear"])
-def test_the_last_layers_are_numpys_least_squares_from_what_the_compressed_prefix_gives(shape):
+def test_the_last_layers_are_numpys_least_squares_from_what_the_compressed_prefix_gives(shape, most_bytes):
     """Site b is fitted behind a's refitted layers, to the outputs that it has behind the original a."""
     rng = RNG(1)
     a, b = layer(rng, shape), layer(rng, (4, 6, *shape[2:]))
     program = chained(("a", a), torch.relu, ("b", b))
     inputs = batches(16, 5, 7, 7) if shape[2:] else batches(16, 40, 5)
     chains = {"a": narrow(a, 3), "b": narrow(b, 4)}
-    fitted = refit(program, inputs, chains, {})
+    fitted = refit(program, inputs, chains, most_bytes)
 
     x = torch.cat([batch["v0"] for batch in inputs])
     with torch.no_grad():
@@ -76,7 +78,7 @@ def by_row(values, shape):
 def test_groups_are_fitted_one_by_one():
     a = layer(RNG(1), (6, 2, 3, 3), padding=1, groups=3)
     inputs = batches(8, 6, 9, 9)
-    fitted = refit(chained(("a", a)), inputs, {"a": (rough(a),)}, {})["a"][0]
+    fitted = refit(chained(("a", a)), inputs, {"a": (rough(a),)}, MANY)["a"][0]
     assert fitted.convolution == a.convolution
     np.testing.assert_allclose(fitted.weight, a.weight, atol=2e-3)  # the layer itself is within reach
     np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
@@ -85,7 +87,7 @@ def test_groups_are_fitted_one_by_one():
 def test_a_strided_layer_without_a_bias_gets_one():
     a = layer(RNG(1), (6, 3, 3, 3), padding=1, stride=2)
     front = Layer(a.convolution, a.weight, None)
-    fitted = refit(chained(("a", a)), batches(8, 3, 9, 9, offset=1), {"a": (front,)}, {})["a"][0]
+    fitted = refit(chained(("a", a)), batches(8, 3, 9, 9, offset=1), {"a": (front,)}, MANY)["a"][0]
     np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
 
 
@@ -95,15 +97,15 @@ def test_the_error_on_the_calibration_inputs_falls():
     parts = [part for name, made in sites.items() for part in ((name, made), torch.relu)]
     program, inputs = chained(*parts[:-1]), batches(8, 8, 8, 8)
     chains = {name: (rough(made),) for name, made in sites.items()}
-    fitted = refit(program, inputs, chains, {})
+    fitted = refit(program, inputs, chains, MANY)
     assert Judge(program, inputs).error(fitted) < 0.2 * Judge(program, inputs).error(chains)
 
 
 def test_a_site_called_twice_is_fitted_once_and_used_twice():
     a = layer(RNG(1), (4, 4, 1, 1))
     program, inputs = chained(("a", a), torch.tanh, ("a", a)), batches(8, 4, 6, 6)
-    twice = refit(program, inputs, {"a": narrow(a, 3)}, {})
-    once = refit(chained(("a", a)), inputs, {"a": narrow(a, 3)}, {})
+    twice = refit(program, inputs, {"a": narrow(a, 3)}, MANY)
+    once = refit(chained(("a", a)), inputs, {"a": narrow(a, 3)}, MANY)
     np.testing.assert_array_equal(twice["a"][1].weight, once["a"][1].weight)
 
 
@@ -114,7 +116,7 @@ def test_inputs_that_never_change_leave_the_weights_and_mend_the_bias(constant):
     present = rough(a)
     program = chained(lambda x: torch.zeros_like(x) + constant, ("a", a))
     inputs = batches(8, 3, 5, 5)
-    fitted = refit(program, inputs, {"a": (present,)}, {})
+    fitted = refit(program, inputs, {"a": (present,)}, MANY)
     np.testing.assert_allclose(fitted["a"][0].weight, present.weight, rtol=1e-2, atol=1e-2)
     found, expected = (chain([made], torch.full((1, 3, 1, 1), constant)) for made in (fitted["a"][0], a))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -124,7 +126,7 @@ def test_a_site_whose_values_are_not_finite_stays_as_it_is():
     rng = RNG(1)
     a, b = layer(rng, (3, 3, 1, 1)), layer(rng, (3, 3, 1, 1))
     chains = {"a": (rough(a),), "b": (rough(b),)}
-    fitted = refit(chained(("a", a), torch.log, ("b", b)), batches(4, 3, 5, 5), chains, {})
+    fitted = refit(chained(("a", a), torch.log, ("b", b)), batches(4, 3, 5, 5), chains, MANY)
     assert fitted["b"][0] is chains["b"][0]
     np.testing.assert_allclose(fitted["a"][0].weight, a.weight, atol=1e-2)
 
