@@ -290,3 +290,10 @@ def test_pointwise_first_and_low_rank_cost_what_their_formulas_say():
 )
 def test_which_forms_apply(convolution, applies):
     assert {name for name, form in FORMS.items() if form.why_not(convolution) is None} == applies
+
+
+def test_wide_convolutions_are_grouped_once_alone():
+    variants = {
+        c: [each.variant for each in factorisations(random_layer(8, c).convolution, "grouped")] for c in (226, 228)
+    }
+    assert variants == {226: ["1 group", "2 groups", "113 groups"], 228: ["1 group"]}

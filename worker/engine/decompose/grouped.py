@@ -15,6 +15,11 @@ from worker.engine.decompose.reasons import no_spatial_extent
 from worker.engine.decompose.two_layers import pointwise, two_layers
 
 
+_WIDEST = 2048
+"""Numbers in a patch. Of wider ones a single group is looked at: more take most of an analysis' time there, and what is
+chosen of trained networks at most budgets is spatial and DAC (docs/method.md)."""
+
+
 def why_not_grouped(convolution: Convolution) -> str | None:
     """Say why the form does not apply to a convolution, or return None where it does."""
     single = "one input channel cannot be grouped" if convolution.in_channels == convolution.groups else None
@@ -23,6 +28,8 @@ def why_not_grouped(convolution: Convolution) -> str | None:
 
 def grouped(convolution: Convolution) -> tuple[Factorisation, ...]:
     """Factor a convolution for every divisor g of its input channels but their number itself, the smallest g first.
+
+    Wide convolutions, whose patches have more than 2048 numbers, are factored for g = 1 alone.
 
     Each run of `c / g` neighbouring input channels has r filters, the leading right singular vectors of its part of
     the weight (under the moments: of the whitened part); rank `min(n, c k2 / g)` is exact.
@@ -34,7 +41,8 @@ def grouped(convolution: Convolution) -> tuple[Factorisation, ...]:
     [((6, 2, 3, 3), 2, (2, 2)), ((8, 6, 1, 1), 1, (1, 1))]
     """
     c = convolution.in_channels // convolution.groups
-    return tuple(split(convolution, g, "grouped", f"{g} groups" if g > 1 else "1 group") for g in _divisors(c)[:-1])
+    numbers = _divisors(c)[:-1] if c * convolution.k2 <= _WIDEST else [1]
+    return tuple(split(convolution, g, "grouped", f"{g} groups" if g > 1 else "1 group") for g in numbers)
 
 
 def split(convolution: Convolution, g: int, form: str, variant: str | None) -> Factorisation:
