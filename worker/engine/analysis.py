@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from contract.calibration import choose_calibration, parse_calibration, parse_input_values
@@ -194,11 +193,7 @@ def _moments(calibration: "Calibration | str", site: Site) -> Moments | None:
 
 
 def _weights(model: Model, offers: Sequence[Offer], calibration: "Calibration | str") -> Mapping[str, float]:
-    """Return what share of each site's error arrives at the outputs; nothing where the model was not calibrated.
-
-    Where the inputs are not faithful all sites have the median share: a single one's can be far from what it is on real
-    inputs, and costs more accuracy than sites that all weigh the same (docs/method.md).
-    """
+    """Return what share of each site's error arrives at the outputs; nothing where the model was not calibrated."""
     if isinstance(calibration, str):
         return {}
     from worker.engine.calibration.sensitivity import sensitivities, trials
@@ -208,5 +203,4 @@ def _weights(model: Model, offers: Sequence[Offer], calibration: "Calibration | 
         for offer in offers
         if len(offer.candidates) > 1
     }
-    found = sensitivities(calibration, tried)
-    return found if calibration.faithful or not found else dict.fromkeys(found, median(found.values()))
+    return sensitivities(calibration, tried)

@@ -108,7 +108,6 @@ def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any
         "channels_last": turned,
         "sample_macs": calibration.sample_macs,
         "batch": calibration.batch,
-        "faithful": calibration.faithful,
         "account": dict(calibration.account),
     }
 
@@ -163,7 +162,6 @@ def _unpack(said: dict[str, Any], file: Any, model: Model, sites: Mapping[str, S
         Observation(moments, statistics),
         int(said["sample_macs"]),
         int(said["batch"]),
-        bool(said["faithful"]),
         account,
     )
 

@@ -72,14 +72,11 @@ def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weig
     assert calibrated.sum() < 0.6 * by_weights.sum()
 
 
-@pytest.mark.parametrize(("name", "is_faithful"), [("plain.onnx", False), ("batchnorm.traced.pt", True)])
-def test_sites_are_weighed_each_for_itself_where_the_inputs_have_the_statistics_of_real_ones(
-    monkeypatch, name, is_faithful
-):
+@pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.traced.pt"])
+def test_sites_are_weighed_each_for_itself(monkeypatch, name):
     calibrate_little(monkeypatch)
     weights = analysed(MODELS / name, "synthetic")[3].weights
-    assert len(weights) > 1
-    assert (len(set(weights.values())) > 1) == is_faithful
+    assert len(set(weights.values())) > 1
 
 
 @pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.scripted.pt"])

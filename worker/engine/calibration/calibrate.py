@@ -53,9 +53,8 @@ class WeakCalibrationError(Exception):
 class Calibration:
     """What was learned of a model: its program, inputs to fit on, inputs to judge by, and moments on the former.
 
-    `held_out` and `fresh` stem from another generator and other seeds, and nothing is fitted on them. `faithful`: the
-    inputs to fit on are real, or have the statistics that the model stores of real ones. `account` says for the report
-    how all this came about, its `notes` what made it weaker than it might be.
+    `held_out` and `fresh` stem from another generator and other seeds, and nothing is fitted on them. `account`
+    says for the report how all this came about, its `notes` what made it weaker than it might be.
     """
 
     program: Program
@@ -65,7 +64,6 @@ class Calibration:
     observation: Observation
     sample_macs: int
     batch: int
-    faithful: bool
     account: Mapping[str, Any]
 
     def fresh_inputs(
@@ -186,7 +184,6 @@ def _learned(
         observation,
         sample_macs,
         found.batch,
-        samples is not None or (steps > 0 and _has_norms(found.program)),
         account,
     )
 

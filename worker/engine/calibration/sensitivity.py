@@ -38,12 +38,13 @@ def trials(offer: Offer, layer: Layer, moments: Moments | None) -> tuple[Trial, 
 def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]) -> dict[str, float]:
     """Return, by site, the relative error of the model's outputs over that of the site's.
 
-    It is the geometric mean over the site's trials, on some of the calibration's inputs; nothing where even one batch
-    of them would take more work than allowed. No site counts for less than 3/4 of the median: an error that alone
-    would hardly arrive does so where a tight budget makes all sites err.
+    It is the geometric mean over the site's trials, on some of the held-out inputs: those that the trials were fitted
+    to do not show what a site leaves out of others. Nothing where even one batch would take more work than allowed. No
+    site counts for less than 3/4 of the median: an error that alone would hardly arrive does so where a tight budget
+    makes all sites err.
     """
     runs = sum(map(len, tried.values())) * calibration.sample_macs * calibration.batch
-    batches = calibration.batches[: min(_MOST_BATCHES, _WORK // max(runs, 1))]
+    batches = calibration.held_out[: min(_MOST_BATCHES, _WORK // max(runs, 1))]
     if not batches:
         return {}
     judge = Judge(calibration.program, batches)

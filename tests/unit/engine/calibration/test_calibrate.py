@@ -45,7 +45,6 @@ def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistic
     found = of(("a", A), stored, torch.relu, pooled)
     assert found.account["ranges"] == ["0 to 255"]
     assert (found.account["kind"], found.account["images"], found.account["steps"]) == ("distilled", 64, 40)
-    assert found.faithful
     assert found.batches[0]["v0"].shape == (32, 3, 16, 16)
     assert found.batches[0]["v0"].max() > 100
     assert found.observation.moments["a"].mean.shape == (1, 27)
@@ -66,7 +65,6 @@ def test_where_there_are_no_gradients_the_twin_serves_and_the_report_says_why():
 def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes():
     found = of(("a", A), torch.relu, pooled)
     assert (found.account["kind"], found.account["images"], found.account["steps"]) == ("distilled", 64, 20)
-    assert not found.faithful
     assert found.account["ranges_from"] == "how well the model tells synthetic images apart"
 
 

@@ -30,7 +30,7 @@ def image(x):
 
 
 def calibration(program, inputs, sample_macs=1):
-    return SimpleNamespace(program=program, batches=inputs, sample_macs=sample_macs, batch=len(inputs[0]["v0"]))
+    return SimpleNamespace(program=program, held_out=inputs, sample_macs=sample_macs, batch=len(inputs[0]["v0"]))
 
 
 def test_the_error_is_the_differences_energy_over_the_outputs_variance():
