@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app import figures, models
 from app.errors import document
 from app.models import State
+from app.report import Inspection
 from app.tallies import BUCKETS
 from contract.calibration import Calibration
 from contract.container import Format
@@ -53,6 +54,9 @@ class StoredModel(BaseModel):
     created_at: datetime = Field(description="When it first came")
     used_at: datetime = Field(description="When a job was last posted for it")
     expired_at: datetime | None = Field(description="When its file was deleted; null while it is stored")
+    inspection: Inspection | None = Field(
+        description="What it takes, gives and costs, layer by layer, as the last job saw it that opened it; null before"
+    )
     jobs: str = Field(description="Where its jobs are listed")
 
     @classmethod
@@ -65,6 +69,7 @@ class StoredModel(BaseModel):
             created_at=model.created_at,
             used_at=model.used_at,
             expired_at=model.expired_at,
+            inspection=None if model.inspection is None else Inspection.model_validate(model.inspection),
             jobs=f"/jobs?model_sha256={model.sha256}",
         )
 
