@@ -89,10 +89,15 @@ class Door:
             posting_owner.reset(posted)
 
     async def _ask(self, scope: Scope, settings: Settings) -> Caller | None:
-        if not _is_open(scope["path"]):
-            return await run_in_threadpool(_admit, scope, settings)
-        if scope["method"] not in _READING:
-            _check_origin(Headers(scope=scope), settings)
+        headers = Headers(scope=scope)
+        is_open = _is_open(scope["path"])
+        if not is_open or scope["method"] not in _READING:
+            _check_origin(headers, settings)
+        if is_open:
+            return None
+        if settings.api_keys:
+            return await run_in_threadpool(_admit, scope, headers, settings)
+        _check_nearness(scope, headers)
         return None
 
 
@@ -112,26 +117,25 @@ def _is_open(path: str) -> bool:
     return any(path == open_path or path.startswith(f"{open_path}/") for open_path in _OPEN)
 
 
-def _admit(scope: Scope, settings: Settings) -> Caller | None:
-    """Return who asks, or None in a service without keys.
+def _check_nearness(scope: Scope, headers: Headers) -> None:
+    """Without keys, turn away who is not on this machine, or calls it by another name than its own."""
+    client = (scope.get("client") or ("",))[0]
+    if not is_loopback(client):
+        raise Problem(
+            "keys_required",
+            "this service has no keys, and so it serves its own machine alone; CONVPRESS_API_KEYS=true opens it to "
+            "those who hold a key",
+        )
+    _check_host(headers)
+
+
+def _admit(scope: Scope, headers: Headers, settings: Settings) -> Caller:
+    """Return who asks.
 
     Raises:
-        Problem: `origin_refused`, `keys_required`, `key_missing`, `key_invalid`, `scope_missing`, `rate_exceeded` or
-            `quota_exceeded`.
+        Problem: `origin_refused`, `key_missing`, `key_invalid`, `scope_missing`, `rate_exceeded` or `quota_exceeded`.
     """
-    headers = Headers(scope=scope)
-    _check_origin(headers, settings)
     reading = scope["method"] in _READING
-    if not settings.api_keys:
-        client = (scope.get("client") or ("",))[0]
-        if not is_loopback(client):
-            raise Problem(
-                "keys_required",
-                "this service has no keys, and so it serves its own machine alone; CONVPRESS_API_KEYS=true opens it to "
-                "those who hold a key",
-            )
-        _check_host(headers)
-        return None
     token = _token(headers, reading=reading)
     with transaction() as session:
         caller = keys.verify(session, token)

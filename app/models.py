@@ -69,7 +69,8 @@ class Model(Base):
     """An uploaded model, known by the SHA-256 of its bytes; stored once however often it is uploaded.
 
     `used_at` is when a job was last posted for it; `expired_at` is when its file was deleted, until it comes again.
-    `analysis_bytes` is what the analysis takes that is kept beside it.
+    `analysis_bytes` is what the analysis takes that is kept beside it; `inspection` what the child said of it that
+    opened it last, as an `app.report.Inspection`.
     """
 
     __tablename__ = "models"
@@ -82,6 +83,7 @@ class Model(Base):
     created_at: Mapped[datetime]
     used_at: Mapped[datetime]
     expired_at: Mapped[datetime | None]
+    inspection: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # long, and jobs load their models
 
 
 class Samples(Base):

@@ -1,4 +1,4 @@
-"""The account of one compression, as it is stored: a schema with caps, for a hostile child may have written it."""
+"""Accounts of compressions and models, as they are stored: schemas with caps, for a hostile child may write them."""
 
 from typing import Annotated, Any, Literal
 
@@ -113,3 +113,28 @@ class Report(Part):
     verification: Verification
     risk: Risk
     engine: dict[str, Any]
+
+
+class InspectedSite(Part):
+    """One convolution or matrix product, and why it would be left as it is, if it would."""
+
+    name: str
+    op: str
+    weight_shape: list[Count]
+    macs: Count
+    calls: Count
+    reason: str | None
+
+
+class Inspection(Part):
+    """What a model is; `missing` says what has to be given to learn its costs, which are None until then."""
+
+    format: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    parameters: Count
+    bytes: Count
+    macs: Count | None
+    sites: list[InspectedSite]
+    uncounted: dict[str, Count]
+    missing: str | None

@@ -3,6 +3,7 @@
 Reads that succeed are logged at DEBUG, all else at INFO.
 """
 
+import logging
 import re
 import time
 import uuid
@@ -24,6 +25,7 @@ HEADER = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger(__name__)
+_plain = logging.getLogger(__name__)  # tells for next to nothing whether a level is logged
 
 
 class RequestContext:
@@ -71,10 +73,11 @@ class RequestContext:
                 current_request.reset(token)
                 if span is not None:
                     _describe(span, scope, status, request_id)
-                seconds = round(time.perf_counter() - started, 4)
                 read = scope["method"] in ("GET", "HEAD") and 0 < status < 400  # polls by the hundred tell nothing
-                tell = log.debug if read else log.info
-                tell("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+                if not read or _plain.isEnabledFor(logging.DEBUG):
+                    seconds = round(time.perf_counter() - started, 4)
+                    tell = log.debug if read else log.info
+                    tell("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
 
 
 def _describe(span: "Span", scope: Scope, status: int, request_id: str) -> None:

@@ -3,17 +3,20 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import figures, models
 from app.errors import document
 from app.models import State
-from app.sight import SeenJob
+from app.report import Inspection
 from app.tallies import BUCKETS
 from contract.calibration import Calibration
 from contract.container import Format
+
+if TYPE_CHECKING:
+    from app.sight import SeenJob
 
 _SHA256 = "9f2c1e0d3b5a49788c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3"
 _ID = "6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f"
@@ -51,6 +54,9 @@ class StoredModel(BaseModel):
     created_at: datetime = Field(description="When it first came")
     used_at: datetime = Field(description="When a job was last posted for it")
     expired_at: datetime | None = Field(description="When its file was deleted; null while it is stored")
+    inspection: Inspection | None = Field(
+        description="What it takes, gives and costs, layer by layer, as the last job saw it that opened it; null before"
+    )
     jobs: str = Field(description="Where its jobs are listed")
 
     @classmethod
@@ -63,6 +69,7 @@ class StoredModel(BaseModel):
             created_at=model.created_at,
             used_at=model.used_at,
             expired_at=model.expired_at,
+            inspection=None if model.inspection is None else Inspection.model_validate(model.inspection),
             jobs=f"/jobs?model_sha256={model.sha256}",
         )
 
@@ -139,7 +146,7 @@ class Job(BaseModel):
     expired_at: datetime | None = Field(description="When retention deleted what the job had made")
 
     @classmethod
-    def of(cls, job: models.Job | SeenJob) -> Self:
+    def of(cls, job: "models.Job | SeenJob") -> Self:
         """Present a job."""
         return cls(
             id=job.id,
@@ -312,12 +319,12 @@ class Readiness(BaseModel):
     broker: str
 
 
-def href(job: models.Job | SeenJob, part: str = "") -> str:
+def href(job: "models.Job | SeenJob", part: str = "") -> str:
     """Return where a job, or a part of it, is found."""
     return f"/jobs/{job.id}{part}"
 
 
-def _result(job: models.Job | SeenJob) -> Result | None:
+def _result(job: "models.Job | SeenJob") -> Result | None:
     if job.macs_before is None or job.macs_after is None or job.artifact_sha256 is None or job.artifact_bytes is None:
         return None
     return Result(
@@ -328,5 +335,5 @@ def _result(job: models.Job | SeenJob) -> Result | None:
     )
 
 
-def _error(job: models.Job | SeenJob) -> Problem | None:
+def _error(job: "models.Job | SeenJob") -> Problem | None:
     return Problem.model_validate(document(job.error, href(job))) if job.error else None

@@ -3,11 +3,13 @@
 import asyncio
 import uuid
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, bindparam, select
 from starlette.concurrency import run_in_threadpool
 
+from app import schemas
 from app.db import get_engine
 from app.errors import Problem
 from app.models import Job, Model
@@ -40,12 +42,17 @@ class SeenJob:
     def __getattr__(self, column: str) -> Any:  # noqa: ANN401 - columns of any type
         return getattr(self._row, column)
 
+    @cached_property
+    def json(self) -> bytes:
+        """What the API says of it: made once for all who asked at once."""
+        return schemas.Job.of(self).model_dump_json().encode()
+
 
 class Sight:
     """Looks for all who ask while the look before is under way, so that a crowd costs hardly more than one."""
 
     def __init__(self) -> None:
-        self._asked: dict[uuid.UUID, asyncio.Future[SeenJob | None]] = {}
+        self._asked: dict[uuid.UUID, list[asyncio.Future[SeenJob | None]]] = {}
         self._looking: asyncio.Task[None] | None = None
 
     async def see(self, job_id: str) -> SeenJob:
@@ -58,10 +65,11 @@ class Sight:
             identity = uuid.UUID(job_id)
         except ValueError as error:
             raise not_found(job_id) from error
-        answer = self._asked.setdefault(identity, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[SeenJob | None] = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(identity, []).append(answer)  # one for each, so that who goes away cancels no other's
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
-        job = await asyncio.shield(answer)  # who goes away takes nobody's answer along
+        job = await answer
         owner = current_owner.get()  # of who asks; the look is for all of them, and no query of the ORM
         if job is None or (owner is not None and job.owner != owner):
             raise not_found(job_id)
@@ -70,14 +78,19 @@ class Sight:
     async def _look(self) -> None:
         while self._asked:
             asked, self._asked = self._asked, {}
+            seen: Mapping[uuid.UUID, SeenJob] | Exception
             try:
                 seen = await run_in_threadpool(see, asked.keys())
             except Exception as error:  # it is the askers' to handle
-                for answer in asked.values():
-                    answer.set_exception(error)
-            else:
-                for job_id, answer in asked.items():
-                    answer.set_result(seen.get(job_id))
+                seen = error
+            for job_id, answers in asked.items():
+                for answer in answers:
+                    if answer.done():  # who asked has gone away
+                        continue
+                    if isinstance(seen, Exception):
+                        answer.set_exception(seen)
+                    else:
+                        answer.set_result(seen.get(job_id))
 
 
 def see(job_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, SeenJob]:

@@ -177,6 +177,8 @@ def measure_start(fleet: Fleet) -> dict[str, Any]:
     for _ in range(20):
         job = post(fleet.base_url)
         ended = httpx.get(f"{fleet.base_url}/jobs/{job['id']}", params={"wait": 30}, timeout=40).json()
+        if ended["state"] != "succeeded":
+            raise RuntimeError(ended)
         created, started = (datetime.fromisoformat(ended[name]) for name in ("created_at", "started_at"))
         waits.append((started - created).total_seconds())
     return {"post_to_running_median_s": round(median(waits), 4), "post_to_running_max_s": round(max(waits), 4)}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from app.report import Report
+from app.report import Inspection, Report
 from app.settings import get_settings
 from contract.calibration import Calibration, choose_calibration, parse_calibration
 from contract.container import Format, identify
@@ -20,7 +20,7 @@ from contract.refusal import Refusal
 from worker import doctor, results, sandbox
 from worker.engine.request import Request
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded
-from worker.report import Account, Inspection
+from worker.report import Account
 from worker.sandbox import ENGINE, Lost
 from worker.scratch import scratch
 

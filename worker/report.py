@@ -5,35 +5,10 @@ from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 
-from app.report import Count, Part, Report, Tensor
+from app.report import Inspection, Report
 from worker.messages import MalformedOutput
 
 LARGEST_BYTES = 32 * 1024**2
-
-
-class InspectedSite(Part):
-    """One convolution or matrix product, and why it would be left as it is, if it would."""
-
-    name: str
-    op: str
-    weight_shape: list[Count]
-    macs: Count
-    calls: Count
-    reason: str | None
-
-
-class Inspection(Part):
-    """What a model is; `missing` says what has to be given to learn its costs, which are None until then."""
-
-    format: str
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-    parameters: Count
-    bytes: Count
-    macs: Count | None
-    sites: list[InspectedSite]
-    uncounted: dict[str, Count]
-    missing: str | None
 
 
 Account = TypeVar("Account", Report, Inspection)

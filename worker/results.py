@@ -22,13 +22,13 @@ from worker.report import LARGEST_BYTES, Account, read
 _CHUNK = 1024**2
 
 
-def take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
+def take(kind: type[Account], path: Path, largest: int = LARGEST_BYTES) -> tuple[bytes, Account]:
     """Read the report or inspection that a child wrote: its bytes, and what they say.
 
     Raises:
         MalformedOutput: it is no plain file, is too large or says something else.
     """
-    with open_plain(path, LARGEST_BYTES) as file:
+    with open_plain(path, largest) as file:
         content = file.read()
     return content, read(kind, content)
 

@@ -9,9 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from app.keys import ApiKey
-from app.report import Cost, Report
+from app.report import Cost, Inspection, Report
 from worker.doctor import Wall
-from worker.report import Inspection
 
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 

@@ -22,7 +22,7 @@ from app.storage import StorageUnavailable, get_storage, model_key, samples_key
 from app.storage.local import free_bytes
 from contract.container import Format
 from contract.refusal import Code, Refusal
-from worker import analyses, doctor, results, sandbox
+from worker import analyses, doctor, inspections, results, sandbox
 from worker import lease as leases
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request
@@ -128,6 +128,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
                 _fetch(samples_key(job.samples_sha256), samples, writable=not confinement.landlock)
             except FileNotFoundError:
                 return Failed(_samples_gone(job))
+        inspection = folder / "output" / "inspection.json"
         analysis, kept_analysis = folder / "input" / "analysis", folder / "output" / "analysis"
         try:
             _fetch(analyses.key_of(job), analysis, writable=not confinement.landlock)
@@ -151,6 +152,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             analysis=str(analysis) if is_known else None,
             kept_analysis=str(kept_analysis) if settings.analysis_bytes else None,
             largest_analysis=settings.analysis_bytes,
+            inspection=str(inspection),
         )
         outcome = sandbox.run(
             sandbox.ENGINE,
@@ -164,6 +166,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             raise OSError(errno.ENOSPC, "the child had no room for what it wrote")
         ended = _take_over(job, request, outcome, heartbeat, settings)
         if isinstance(ended, Result | Failed):
+            inspections.keep(job, inspection)
             analyses.keep(get_storage(), job, kept_analysis, settings.analysis_bytes, heartbeat.beat)
         return ended
 

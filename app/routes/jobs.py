@@ -245,4 +245,4 @@ def _stored(request: Request, job: Job, sha256: str | None, media_type: str, fil
 
 
 def _json(job: Job | SeenJob) -> bytes:
-    return schemas.Job.of(job).model_dump_json().encode()
+    return job.json if isinstance(job, SeenJob) else schemas.Job.of(job).model_dump_json().encode()

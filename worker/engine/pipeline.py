@@ -17,7 +17,7 @@ from worker.engine import report
 from worker.engine.analysis import analyse, choose, factor, frontier, leave
 from worker.engine.candidates import require_form
 from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, TensorSpec, open_model, readable
+from worker.engine.formats import Count, Model, TensorSpec, open_model, readable
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
@@ -50,6 +50,8 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     model = open_model(request.format, source)
     shapes = model.bind(parse_input_shape(request.input_shape))
     before = model.count(shapes)
+    if request.inspection is not None:
+        _write(request.inspection, _describe(request, model) | _describe_costs(model, shapes, before))
     _require_convolutions(before)
     specs, parameters = model.inputs, model.parameters
 
@@ -107,7 +109,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "risk": asdict(assess(comparison, calibrated=calibrated, unchanged=unchanged)),
         "engine": report.describe_engine(request.format, progress.seconds, reused=reused),
     }
-    Path(request.report).write_text(json.dumps(account, indent=1, allow_nan=False))
+    _write(request.report, account)
 
 
 def inspect(request: Request, emit: Emit) -> None:
@@ -124,14 +126,7 @@ def _inspect(request: Request, source: Path, emit: Emit) -> None:
     progress = Progress(emit)
     progress.enter("loading")
     model = open_model(request.format, source)
-    account: dict[str, Any] = {
-        "format": request.format,
-        "inputs": report.describe_tensors(model.inputs),
-        "outputs": report.describe_tensors(model.outputs),
-        "parameters": model.parameters,
-        "bytes": Path(request.model).stat().st_size,
-        "convention": report.CONVENTION,
-    }
+    account = _describe(request, model)
     try:
         shapes = model.bind(parse_input_shape(request.input_shape))
     except Refusal as refusal:
@@ -139,9 +134,30 @@ def _inspect(request: Request, source: Path, emit: Emit) -> None:
             raise
         account |= {"macs": None, "flops": None, "sites": [], "uncounted": {}, "missing": refusal.detail}
     else:
-        account |= report.describe_count(model.count(shapes))
-        account |= {"inputs": report.describe_inputs(model.inputs, shapes), "missing": None}
-    Path(request.report).write_text(json.dumps(account, indent=1, allow_nan=False))
+        account |= _describe_costs(model, shapes, model.count(shapes))
+    _write(request.report, account)
+
+
+def _describe(request: Request, model: Model) -> dict[str, Any]:
+    """Return what a model is, whatever it is given."""
+    return {
+        "format": request.format,
+        "inputs": report.describe_tensors(model.inputs),
+        "outputs": report.describe_tensors(model.outputs),
+        "parameters": model.parameters,
+        "bytes": Path(request.model).stat().st_size,
+        "convention": report.CONVENTION,
+    }
+
+
+def _describe_costs(model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count) -> dict[str, Any]:
+    """Return what a model costs on inputs of certain shapes."""
+    inputs = report.describe_inputs(model.inputs, shapes)
+    return {**report.describe_count(count), "inputs": inputs, "missing": None}
+
+
+def _write(path: str, account: dict[str, Any]) -> None:
+    Path(path).write_text(json.dumps(account, indent=1, allow_nan=False))
 
 
 def _require_convolutions(count: Count) -> None:

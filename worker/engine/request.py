@@ -20,6 +20,7 @@ class Request:
     `input_mean` and `input_std` say what values the inputs have, as the user wrote them.
     `analysis` is the path of what an earlier job with the same model and the same settings has left at its
     `kept_analysis`, where it was not larger than `largest_analysis` bytes.
+    `inspection` is where to write what the model is, as soon as it is known.
     `limits` is what the model's container may hold at most; None opens the model unchecked.
     """
 
@@ -38,6 +39,7 @@ class Request:
     input_std: str | None = None
     analysis: str | None = None
     kept_analysis: str | None = None
+    inspection: str | None = None
     largest_analysis: int = 0
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 

@@ -5,6 +5,7 @@ import uuid
 import pytest
 from callers import FORM, ONNX, SHA256, bearing, post, token
 from sqlalchemy import select
+from starlette.datastructures import Headers
 
 from app import door, keys, owners, rates
 from app.db import transaction
@@ -137,13 +138,12 @@ def test_what_an_owner_may_have_is_bounded(guarded, settings):
     assert post(client, token("bob")).status_code == 202
 
 
-def test_without_keys_this_machine_alone_is_served(configure):
-    settings = configure()
+def test_without_keys_this_machine_alone_is_served():
     scope = {"type": "http", "method": "GET", "path": "/jobs", "headers": [], "client": ("192.0.2.1", 1)}
     with pytest.raises(door.Problem) as refused:
-        door._admit(scope, settings)
+        door._check_nearness(scope, Headers(scope=scope))
     assert refused.value.members["code"] == "keys_required"
-    assert door._admit({**scope, "client": ("127.0.0.1", 1)}, settings) is None
+    door._check_nearness({**scope, "client": ("127.0.0.1", 1)}, Headers(scope=scope))
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::2]:80", "", "["])

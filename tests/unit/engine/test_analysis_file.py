@@ -9,12 +9,13 @@ from digits import MODELS
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from app.report import Report
 from contract.container import identify
 from worker.engine import analysis_file
 from worker.engine.formats import open_model
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
-from worker.report import Report, read
+from worker.report import read
 
 SHAPE = "1x1x16x16"
 

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -187,6 +188,17 @@ def test_a_torchscript_file_needs_a_shape_and_inspection_says_so(tmp_path):
     told = json.loads((tmp_path / "inspection.json").read_text())
     assert told["macs"] is None
     assert "size" in told["missing"]
+
+
+@pytest.mark.parametrize(("budget", "ending"), [("0.5", nullcontext()), ("0.0001", pytest.raises(Refusal))])
+def test_a_compression_leaves_the_inspection_however_it_ends(tmp_path, budget, ending):
+    source, told = str(MODELS / "plain.onnx"), str(tmp_path / "told.json")
+    alone = Request(source, "onnx", "", str(tmp_path / "alone.json"))
+    asked = replace(alone, output=str(tmp_path / "out"), flops_budget=budget, calibration="none", inspection=told)
+    with ending:
+        compress(asked, lambda *_: None)
+    inspect(alone, lambda *_: None)
+    assert json.loads((tmp_path / "told.json").read_text()) == json.loads((tmp_path / "alone.json").read_text())
 
 
 def test_progress_counts_the_seconds_of_every_phase():

@@ -6,9 +6,9 @@ import fake_engine
 import pytest
 from rich.console import Console
 
-from app.report import Report
+from app.report import Inspection, Report
 from worker import tables
-from worker.report import Inspection, read
+from worker.report import read
 
 HOSTILE = "[red]conv[/red]\x1b]0;title\x07\n"
 
