@@ -14,7 +14,6 @@ from worker.engine.decompose.factorisation import Factorisation
 from worker.engine.decompose.reasons import no_spatial_extent
 from worker.engine.decompose.two_layers import pointwise, two_layers
 
-
 _WIDEST = 2048
 """Numbers in a patch. Of wider ones a single group is looked at: more take most of an analysis' time there, and what is
 chosen of trained networks at most budgets is spatial and DAC (docs/method.md)."""
