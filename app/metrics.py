@@ -66,7 +66,7 @@ class _Snapshot(Collector):
             "convpress_http_request_seconds",
             "How long requests took until their answer began, without what they asked to be held",
             ("method", "route", "status"),
-            {series: times for series, times in service.requests.items()},
+            dict(service.requests),
             REQUEST_BUCKETS,
         )
 

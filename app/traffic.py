@@ -1,4 +1,4 @@
-"""What requests come and how long they take: counted in this process, and soon added to the sums that all share in SQL."""
+"""What requests come and how long they take: counted in this process, soon added to the sums that all share in SQL."""
 
 import asyncio
 import bisect
