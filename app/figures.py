@@ -1,7 +1,7 @@
 """The figures of a service, read from SQL when they are asked for, so that any number of processes tell the same."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -52,7 +52,7 @@ class Presence(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """How long a phase took: for each of `tallies.BUCKETS` how many times at most that, and the sum of seconds."""
+    """How long something took: for each bound of its buckets how many times at most that, and the sum of seconds."""
 
     at_most: tuple[int, ...]
     total: float
@@ -63,7 +63,8 @@ class Service:
     """What concerns the service as a whole.
 
     `finished` counts all jobs that have ended since the beginning, by state and, of failed ones, code; forgotten ones
-    too. `overdue_leases` have run out and are still to be returned.
+    too. `overdue_leases` have run out and are still to be returned. `phases` are known by name, `requests` by method,
+    route and status; their bounds are `tallies.BUCKETS` and `tallies.REQUEST_BUCKETS`.
     """
 
     workers: tuple[Presence, ...]
@@ -73,6 +74,7 @@ class Service:
     finished: Mapping[tuple[State, str], int]
     phases: Mapping[str, Histogram]
     flops_saved: float
+    requests: Mapping[tuple[str, str, str], Histogram]
 
 
 @dataclass
@@ -111,8 +113,9 @@ def of_service(session: Session) -> Service:
         overdue_leases=late or 0,
         due_webhooks=session.scalar(select(func.count()).where(Delivery.due_at <= at)) or 0,
         finished=_finished(session, sums),
-        phases=_phases(sums),
+        phases=_histograms(sums, tallies.PHASE, tallies.BUCKETS),
         flops_saved=sums.get((tallies.FLOPS_SAVED, ""), 0.0),
+        requests=_requests(sums),
     )
 
 
@@ -169,15 +172,22 @@ def _finished(session: Session, sums: tallies.Amounts) -> Mapping[tuple[State, s
     return counted
 
 
-def _phases(sums: tallies.Amounts) -> Mapping[str, Histogram]:
-    names = sorted({label.partition(" ")[0] for name, label in sums if name == tallies.PHASE})
+def _histograms(sums: tallies.Amounts, name: str, bounds: Sequence[float]) -> Mapping[str, Histogram]:
+    """Return the histograms of one name, by what stands before the bound in their labels."""
+    series = sorted({label.rpartition(" ")[0] for told, label in sums if told == name})
     return {
-        name: Histogram(
-            tuple(accumulate(int(sums.get((tallies.PHASE, f"{name} {bound:g}"), 0)) for bound in tallies.BUCKETS)),
-            sums[tallies.PHASE, f"{name} sum"],
+        each: Histogram(
+            tuple(accumulate(int(sums.get((name, f"{each} {bound:g}"), 0)) for bound in bounds)),
+            sums[name, f"{each} sum"],
         )
-        for name in names
+        for each in series
     }
+
+
+def _requests(sums: tallies.Amounts) -> Mapping[tuple[str, str, str], Histogram]:
+    told = _histograms(sums, tallies.REQUEST, tallies.REQUEST_BUCKETS)
+    split = [(series.split(" "), times) for series, times in told.items()]
+    return {(method, route, status): times for (method, route, status), times in split}
 
 
 def _slot(session: Session, at: InstrumentedAttribute[datetime], seconds: int) -> ColumnElement[int]:

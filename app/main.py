@@ -19,6 +19,7 @@ from app.routes import events, figures, health, jobs, models
 from app.settings import get_settings
 from app.sight import Sight
 from app.tracing import configure_tracing
+from app.traffic import Traffic
 from app.watch import Watch
 
 # Describes the key for those who read the API's description; `app.door` has asked for it long before.
@@ -39,6 +40,7 @@ def create_app() -> FastAPI:
     )
     app.state.sight = Sight()
     app.state.watch = Watch()
+    app.state.traffic = Traffic()
     errors.install(app, dashboard.show_problem)
     settings = get_settings()
     app.add_middleware(Door)
@@ -61,11 +63,14 @@ def create_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     configure_logging(settings.log_level)
     configure_tracing(settings, "api")
+    counting = asyncio.create_task(app.state.traffic.keep())
     delivering = asyncio.create_task(deliver(settings)) if settings.webhook_secret else None
     yield
     if delivering:
         delivering.cancel()
+    counting.cancel()
+    await asyncio.wait([counting])

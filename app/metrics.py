@@ -1,16 +1,16 @@
 """The figures as Prometheus reads them; their names are stable."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app.figures import Jobs, Service
+from app.figures import Histogram, Jobs, Service
 from app.models import State
 from app.openapi import VERSION
-from app.tallies import BUCKETS
+from app.tallies import BUCKETS, REQUEST_BUCKETS
 from contract.refusal import Code
 
 _NONE_FINISHED: dict[tuple[State, str], int] = {
@@ -55,13 +55,20 @@ class _Snapshot(Collector):
             finished.add_metric((state, code), count)
         yield finished
         yield CounterMetricFamily("convpress_flops_saved", "FLOPs that artifacts need less", service.flops_saved)
-        phases = HistogramMetricFamily(
-            "convpress_phase_seconds", "How long the phases of jobs that have succeeded took", labels=("phase",)
+        yield _histograms(
+            "convpress_phase_seconds",
+            "How long the phases of jobs that have succeeded took",
+            ("phase",),
+            {(phase,): times for phase, times in service.phases.items()},
+            BUCKETS,
         )
-        for phase, told in service.phases.items():
-            bounds = [("+Inf" if bound == BUCKETS[-1] else str(bound)) for bound in BUCKETS]
-            phases.add_metric((phase,), list(zip(bounds, told.at_most, strict=True)), told.total)
-        yield phases
+        yield _histograms(
+            "convpress_http_request_seconds",
+            "How long requests took until their answer began, without what they asked to be held",
+            ("method", "route", "status"),
+            dict(service.requests),
+            REQUEST_BUCKETS,
+        )
 
 
 def registry(jobs: Jobs, service: Service, queue_age: float) -> CollectorRegistry:
@@ -79,4 +86,18 @@ def _gauges(name: str, documentation: str, label: str, values: Mapping[str, floa
     family = GaugeMetricFamily(name, documentation, labels=(label,))
     for key, value in values.items():
         family.add_metric((key,), value)
+    return family
+
+
+def _histograms(
+    name: str,
+    documentation: str,
+    labels: Sequence[str],
+    told: Mapping[tuple[str, ...], Histogram],
+    bounds: Sequence[float],
+) -> Metric:
+    family = HistogramMetricFamily(name, documentation, labels=labels)
+    named = [*map(str, bounds[:-1]), "+Inf"]
+    for values, times in told.items():
+        family.add_metric(values, list(zip(named, times.at_most, strict=True)), times.total)
     return family

@@ -42,11 +42,12 @@ class RequestContext:
         request_id = _request_id(Headers(scope=scope).get(HEADER))
         status = 0
         started = time.perf_counter()
+        answered: float | None = None
 
         async def send_marked(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], time.perf_counter()
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
@@ -73,11 +74,21 @@ class RequestContext:
                 current_request.reset(token)
                 if span is not None:
                     _describe(span, scope, status, request_id)
+                ended = time.perf_counter()
+                if answered is not None:  # else the client has gone away
+                    _count(scope, status, answered - started)
                 read = scope["method"] in ("GET", "HEAD") and 0 < status < 400  # polls by the hundred tell nothing
                 if not read or _plain.isEnabledFor(logging.DEBUG):
-                    seconds = round(time.perf_counter() - started, 4)
+                    seconds = round(ended - started, 4)
                     tell = log.debug if read else log.info
                     tell("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    """Count a request; what a client asked for by `wait` is no slowness."""
+    held = scope.get("state", {}).get("held_seconds", 0.0)
+    route = getattr(scope.get("route"), "path", None)
+    scope["app"].state.traffic.note(scope["method"], route, status, max(0.0, seconds - held))
 
 
 def _describe(span: "Span", scope: Scope, status: int, request_id: str) -> None:

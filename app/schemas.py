@@ -11,7 +11,8 @@ from app import figures, models
 from app.errors import document
 from app.models import State
 from app.report import Inspection
-from app.tallies import BUCKETS
+from app.sight import SeenJob
+from app.tallies import BUCKETS, REQUEST_BUCKETS
 from contract.calibration import Calibration
 from contract.container import Format
 
@@ -219,6 +220,17 @@ class PhaseTimes(BaseModel):
     at_most: dict[str, int] = Field(description="How many took at most so many seconds")
 
 
+class RequestTimes(BaseModel):
+    """How long the requests of one kind took until their answer began, without what they asked to be held."""
+
+    method: str
+    route: str
+    status: int
+    count: int
+    seconds: float = Field(description="Together")
+    at_most: dict[str, int] = Field(description="How many took at most so many seconds")
+
+
 class ServiceStats(BaseModel):
     """What concerns the whole service, since its beginning where it counts."""
 
@@ -228,6 +240,7 @@ class ServiceStats(BaseModel):
     due_webhooks: int
     flops_saved: float = Field(description="FLOPs that one run of every artifact needs less than its original")
     phases: dict[str, PhaseTimes]
+    requests: list[RequestTimes]
 
 
 class Stats(BaseModel):
@@ -259,6 +272,16 @@ class Stats(BaseModel):
                     "due_webhooks": 0,
                     "flops_saved": 8.1e12,
                     "phases": {"loading": {"count": 2, "seconds": 0.7, "at_most": {"0.1": 0, "0.5": 2, "inf": 2}}},
+                    "requests": [
+                        {
+                            "method": "POST",
+                            "route": "/jobs",
+                            "status": 202,
+                            "count": 2,
+                            "seconds": 0.3,
+                            "at_most": {"0.1": 1, "0.25": 2, "inf": 2},
+                        }
+                    ],
                 },
             }
         }
@@ -304,11 +327,26 @@ def _service(service: figures.Service) -> ServiceStats:
             phase: PhaseTimes(
                 count=told.at_most[-1],
                 seconds=told.total,
-                at_most={f"{bound:g}": count for bound, count in zip(BUCKETS, told.at_most, strict=True)},
+                at_most=_at_most(BUCKETS, told),
             )
             for phase, told in service.phases.items()
         },
+        requests=[
+            RequestTimes(
+                method=method,
+                route=route,
+                status=int(status),
+                count=told.at_most[-1],
+                seconds=told.total,
+                at_most=_at_most(REQUEST_BUCKETS, told),
+            )
+            for (method, route, status), told in service.requests.items()
+        ],
     )
+
+
+def _at_most(bounds: Sequence[float], told: figures.Histogram) -> dict[str, int]:
+    return {f"{bound:g}": count for bound, count in zip(bounds, told.at_most, strict=True)}
 
 
 class Readiness(BaseModel):

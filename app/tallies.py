@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 from app.inserts import insert
 from app.models import State, Tally
 
-FORGOTTEN, FLOPS_SAVED, PHASE = "forgotten", "flops_saved", "phase"
+FORGOTTEN, FLOPS_SAVED, PHASE, REQUEST = "forgotten", "flops_saved", "phase", "request"
 BUCKETS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, float("inf"))
 """Bounds of a phase's seconds."""
+REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, float("inf"))
+"""Bounds of a request's seconds."""
 
 _FLOPS_PER_MAC = 2
 

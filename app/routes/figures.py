@@ -36,6 +36,7 @@ def get_stats(
 )
 def get_metrics(request: Request) -> Response:
     """Tell the figures of the whole service as Prometheus reads them; a key needs the scope `metrics` or `admin`."""
+    request.app.state.traffic.flush()  # so that one process alone tells all of its own
     with transaction() as session:
         jobs, service = figures.of_jobs(session), figures.of_service(session)
         age = 0.0 if jobs.oldest_queued_at is None else (now(session) - jobs.oldest_queued_at).total_seconds()

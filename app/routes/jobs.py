@@ -1,6 +1,7 @@
 """Jobs over HTTP: post one, follow it, fetch what it made."""
 
 import re
+import time
 from pathlib import PurePosixPath
 from typing import Annotated
 
@@ -165,6 +166,7 @@ async def get_job(
 async def _wait(request: Request, job: SeenJob, seconds: float) -> SeenJob:
     """Return the job when it has ended, when it is another than the client knows, or when the time is over."""
     conditional = "if-none-match" in request.headers
+    began = time.perf_counter()
     with anyio.move_on_after(seconds):
         async with request.app.state.watch.follow(job.id) as changed:
             while True:
@@ -173,6 +175,7 @@ async def _wait(request: Request, job: SeenJob, seconds: float) -> SeenJob:
                 if job.state in TERMINAL or (conditional and not is_known(request, _json(job))):
                     break
                 await changed.wait()
+    request.state.held_seconds = time.perf_counter() - began
     return job
 
 

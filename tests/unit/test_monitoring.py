@@ -11,7 +11,7 @@ import yaml
 from app.figures import SILENT_SECONDS, Histogram, Jobs, Service
 from app.metrics import registry
 from app.settings import Settings
-from app.tallies import BUCKETS
+from app.tallies import BUCKETS, REQUEST_BUCKETS
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "docker" / "prometheus", ROOT / "docker" / "grafana"
@@ -26,7 +26,9 @@ QUERIES = {rule["alert"]: rule["expr"] for rule in RULES} | {
 
 def exposed():
     jobs = Jobs({"queued": 1}, None, {}, 0, 0, 0)
-    service = Service((), 0, 0, 0, {}, {"loading": Histogram((1,) * len(BUCKETS), 0.1)}, 0.0)
+    phases = {"loading": Histogram((1,) * len(BUCKETS), 0.1)}
+    requests = {("GET", "/jobs", "200"): Histogram((1,) * len(REQUEST_BUCKETS), 0.1)}
+    service = Service((), 0, 0, 0, {}, phases, 0.0, requests)
     return [sample for metric in registry(jobs, service, 0.0).collect() for sample in metric.samples]
 
 

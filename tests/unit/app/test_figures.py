@@ -102,7 +102,7 @@ def test_what_is_forgotten_stays_counted(session, filled):
 
 def test_nothing_yet(session):
     assert set(figures.of_jobs(session).states.values()) == {0}
-    assert figures.of_service(session) == figures.Service((), 0, 0, 0, {}, {}, 0.0)
+    assert figures.of_service(session) == figures.Service((), 0, 0, 0, {}, {}, 0.0, {})
 
 
 def test_history_has_every_bucket(session, filled):
