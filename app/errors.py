@@ -32,9 +32,11 @@ class Kind(NamedTuple):
 
 KINDS: Mapping[str, Kind] = {
     # The input itself, told at once or, after a look inside, as the error of a failed job.
-    Code.BUDGET_MISSING: Kind(422, "The FLOPs budget is missing"),
-    Code.BUDGET_INVALID: Kind(422, "The FLOPs budget cannot be read"),
-    Code.BUDGET_UNREACHABLE: Kind(422, "No factorisation reaches the FLOPs budget"),
+    Code.BUDGET_MISSING: Kind(422, "The budget is missing"),
+    Code.BUDGET_INVALID: Kind(422, "The budget cannot be read"),
+    Code.BUDGET_UNREACHABLE: Kind(422, "No factorisation reaches the budget"),
+    Code.COST_TABLE_INVALID: Kind(422, "The cost table cannot be used"),
+    Code.COST_TABLE_MISSING: Kind(422, "No cost table says how long layers take"),
     Code.FORM_INVALID: Kind(422, "The form of factorisation is unknown or does not apply"),
     Code.INPUT_SHAPE_REQUIRED: Kind(422, "The model does not say its input shape"),
     Code.INPUT_SHAPE_INVALID: Kind(422, "The input shape cannot be read"),

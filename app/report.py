@@ -35,6 +35,7 @@ class Site(Part):
     """What became of one convolution or matrix product, and the `reason` where it was left as it is.
 
     `layers` are the weight shapes of what took its place, `variant` what its form leaves open but the rank.
+    `ms_before` and `ms_after` are milliseconds by the cost table, None where that has no price for it.
     """
 
     name: str
@@ -46,16 +47,33 @@ class Site(Part):
     layers: list[list[Count]]
     macs_before: Count
     macs_after: Count
+    ms_before: float | None = None
+    ms_after: float | None = None
     error: float | None
     reason: str | None
 
 
 class Point(Part):
-    """What another budget would give: the predicted error of the outputs at a cost."""
+    """What another budget would give: the predicted error of the outputs at a cost, in time by the cost table."""
 
     macs: Count
     keep: float
+    latency_keep: float | None = None
     predicted_error: float
+
+
+class Latency(Part):
+    """What the sites take by the cost table, those apart that have no price in it; `before` and `after` are measured.
+
+    Operators between the sites are in the measured figures alone.
+    """
+
+    predicted_before_ms: float | None
+    predicted_after_ms: float | None
+    unpriced_sites: Count
+    runtime: str
+    host: str
+    table_sha256: str
 
 
 class Risk(Part):
@@ -110,6 +128,7 @@ class Report(Part):
     predicted_error: float
     frontier: list[Point]
     calibration: Calibration
+    latency: Latency | None = None
     verification: Verification
     risk: Risk
     engine: dict[str, Any]

@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Largest analysis of a model that is kept for another budget, in bytes; 0 keeps none",
     )
+    costs_dir: Path | None = Field(
+        default=None,
+        description="Folder of cost tables, onnx.json and torchscript.json, from here or from another device; `costs` "
+        "in the data folder if unset",
+    )
     job_memory_bytes: int = Field(
         default=8 * 1024**3, ge=1024**3, description="Address space of the process that opens a model, in bytes"
     )
@@ -151,6 +156,11 @@ class Settings(BaseSettings):
     def sql_url(self) -> str:
         """The database's URL, embedded default resolved."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute()}/convpress.db"
+
+    @property
+    def costs_folder(self) -> Path:
+        """Where the cost tables lie, default resolved."""
+        return self.costs_dir or self.data_dir / "costs"
 
     @property
     def embedded_broker(self) -> bool:

@@ -10,6 +10,8 @@ class Code(StrEnum):
     BUDGET_MISSING = "budget_missing"
     BUDGET_INVALID = "budget_invalid"
     BUDGET_UNREACHABLE = "budget_unreachable"
+    COST_TABLE_INVALID = "cost_table_invalid"
+    COST_TABLE_MISSING = "cost_table_missing"
     FORM_INVALID = "form_invalid"
     INPUT_SHAPE_REQUIRED = "input_shape_required"
     INPUT_SHAPE_INVALID = "input_shape_invalid"

@@ -34,8 +34,11 @@ _RESERVE_BYTES = 1024**3
 log = structlog.get_logger(__name__)
 
 
-def key_of(job: Job) -> str:
-    """Name the place of the analysis that a job needs: the same for all that differ in their budgets alone."""
+def key_of(job: Job, costs: str | None = None) -> str:
+    """Name the place of the analysis that a job needs: the same for all that differ in their budgets alone.
+
+    `costs` is the SHA-256 of the cost table, if there is one.
+    """
     settings = [
         job.input_shape,
         job.calibration,
@@ -43,12 +46,13 @@ def key_of(job: Job) -> str:
         job.input_range,
         job.input_mean,
         job.input_std,
+        costs,
         _engine(),
     ]
     return analysis_key(job.model_sha256, hashlib.sha256(json.dumps(settings).encode()).hexdigest())
 
 
-def keep(storage: Storage, job: Job, path: Path, largest: int, beat: Callable[[], object]) -> None:
+def keep(storage: Storage, job: Job, key: str, path: Path, largest: int, beat: Callable[[], object]) -> None:
     """Put the analysis that a job's child may have left into the store, in the place of the model's earlier one."""
     if not os.path.lexists(path):
         return
@@ -61,7 +65,7 @@ def keep(storage: Storage, job: Job, path: Path, largest: int, beat: Callable[[]
             with transaction() as session:  # before there is a file, so that none is uncounted
                 counted = update(Model).where(Model.sha256 == job.model_sha256).values(analysis_bytes=size)
                 session.execute(counted.execution_options(synchronize_session=False))
-            results.keep(storage, iter(lambda: file.read(_CHUNK), b""), beat, lambda _: key_of(job))
+            results.keep(storage, iter(lambda: file.read(_CHUNK), b""), beat, lambda _: key)
     except (OSError, SQLAlchemyError, MalformedOutput) as error:
         log.warning("analysis not kept", job_id=str(job.id), error=str(error))
 

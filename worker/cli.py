@@ -1,4 +1,4 @@
-"""The command line: `convpress serve`, `worker`, `submit`, `compress`, `inspect` and `demo`.
+"""The command line: `convpress serve`, `worker`, `submit`, `compress`, `inspect`, `calibrate-host` and `demo`.
 
 Exit codes: 0 done, 1 refused (standard error names the field, what was expected and what came), 2 wrong usage, 3 the
 engine died or ran out of time, 4 the service is not to be reached, busy or broken, 5 the job was cancelled.
@@ -38,6 +38,8 @@ ModelFile = Annotated[Path, typer.Argument(help="ONNX model or TorchScript archi
 _FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
 
 Budget = Annotated[str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")]
+LatencyBudget = Annotated[str | None, typer.Option(help="In the FLOPs' place: 0.6 or 60% of the time, or 12ms")]
+AtAnyPrice = Annotated[bool, typer.Option("--flops-at-any-price", help="Let layers become slower than they are")]
 InputShape = Annotated[str | None, typer.Option(help="Such as 1x3x224x224, where the model does not carry it")]
 Output = Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")]
 ReportFile = Annotated[Path | None, typer.Option(help="Write the account here, as JSON")]
@@ -131,12 +133,42 @@ def doctor() -> None:
 
 
 @app.command()
+def calibrate_host() -> None:
+    """Measure what layers take on this host, for budgets of time; some minutes, best while nothing else runs."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from worker import host_costs
+    from worker.doctor import WallsMissing
+
+    settings = _settings()
+    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn()
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            task = bars.add_task("starting", total=1.0)
+            tables = host_costs.calibrate(
+                settings, lambda what, said: bars.update(task, description=what, completed=said.fraction)
+            )
+    except (WallsMissing, host_costs.NotMeasuredError) as error:
+        _exit(str(error), _LOST)
+    for table in tables:
+        where = host_costs.path_of(settings, table.format)
+        typer.echo(f"{table.runtime} on {table.host}: {where}")
+
+
+@app.command()
 def compress(
     model: ModelFile,
     flops_budget: Budget = None,
     input_shape: InputShape = None,
     output: Output = None,
     report: ReportFile = None,
+    latency_budget: LatencyBudget = None,
+    flops_at_any_price: AtAnyPrice = False,
+    cost_table: Annotated[
+        Path | None,
+        typer.Option(help="Measured on the device that the model is to run on", exists=True, dir_okay=False),
+    ] = None,
     form: Annotated[str | None, typer.Option(help=f"Admit this form alone: {_FORMS}")] = None,
     rank: Annotated[int | None, typer.Option(help="One rank everywhere, in the budget's place")] = None,
     calibration: Calibration = None,
@@ -148,12 +180,14 @@ def compress(
     """Compress a model offline, as the service does it."""
     from worker import offline, tables
 
-    if (flops_budget is None) == (rank is None):
-        raise typer.BadParameter("give --flops-budget or --rank")
+    if sum(given is not None for given in (flops_budget, latency_budget, rank)) != 1:
+        raise typer.BadParameter("give --flops-budget, --latency-budget or --rank")
     target = _check_targets(output, report, model)
     try:
         asked = offline.Asked(
             flops_budget=flops_budget,
+            latency_budget=latency_budget,
+            flops_at_any_price=flops_at_any_price,
             input_shape=input_shape,
             form=form,
             rank=rank,
@@ -163,7 +197,7 @@ def compress(
             input_mean=input_mean,
             input_std=input_std,
         )
-        account = offline.compress(model, target, report, asked)
+        account = offline.compress(model, target, report, asked, cost_table)
     except offline.RefusedError as error:
         _refuse(error)
     except offline.LostError as error:

@@ -17,7 +17,7 @@ from contract.calibration import Calibration, choose_calibration, parse_calibrat
 from contract.container import Format, identify
 from contract.limits import Limits
 from contract.refusal import Refusal
-from worker import doctor, results, sandbox
+from worker import doctor, host_costs, results, sandbox
 from worker.engine.request import Request
 from worker.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.report import Account
@@ -44,6 +44,8 @@ class Asked(TypedDict):
     """What the user asks for, in the terms of a `Request`."""
 
     flops_budget: str | None
+    latency_budget: str | None
+    flops_at_any_price: bool
     input_shape: str | None
     form: str | None
     rank: int | None
@@ -66,8 +68,10 @@ def read_calibration(text: str | None, samples: Path | None) -> Calibration:
         raise RefusedError(refusal.as_dict()) from refusal
 
 
-def compress(model: Path, output: Path, report: Path | None, asked: Asked) -> Report:
+def compress(model: Path, output: Path, report: Path | None, asked: Asked, costs: Path | None = None) -> Report:
     """Compress `model` into `output`, which appears whole or not at all, and return the account.
+
+    `costs` is a cost table in this host's own one's place.
 
     Raises:
         RefusedError: what is wrong with the input.
@@ -80,6 +84,7 @@ def compress(model: Path, output: Path, report: Path | None, asked: Asked) -> Re
             format=model_format,
             output=str(folder / "output" / f"model{model.suffix}"),
             report=str(folder / "output" / "report.json"),
+            costs=_absolute(costs or host_costs.known(get_settings(), model_format)),
             **asked,
         )
         console = Console(stderr=True)
@@ -128,7 +133,7 @@ def _run(command: list[str], request: Request, folder: Path, on_progress: Callab
     doctor.require(settings)
     confinement = doctor.confined(
         folder / "work",
-        readable=tuple(Path(path) for path in (request.model, request.samples) if path),
+        readable=tuple(Path(path) for path in (request.model, request.samples, request.costs) if path),
         writable=(folder / "output",),
         memory_bytes=settings.job_memory_bytes,
         file_bytes=_LARGEST_ARTIFACT,
@@ -150,6 +155,10 @@ def _run(command: list[str], request: Request, folder: Path, on_progress: Callab
             raise LostError(f"the engine did not come to an end: {outcome.reason}\n{outcome.log}".rstrip())
         case _:
             raise LostError(f"the engine was not done after {_SECONDS:g} seconds")
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
 
 
 def _take(kind: type[Account], path: Path) -> tuple[bytes, Account]:

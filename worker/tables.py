@@ -41,6 +41,9 @@ def summary(report: Report) -> Table:
         table.add_row(name, amount(before), amount(after), f"{after / before:.1%}" if before else "")
     latencies = report.before.latency_ms, report.after.latency_ms
     table.add_row("latency", *("?" if value is None else f"{value:.3g} ms" for value in latencies), "")
+    if report.latency is not None:
+        predicted = report.latency.predicted_before_ms, report.latency.predicted_after_ms
+        table.add_row("predicted", *("?" if value is None else f"{value:.3g} ms" for value in predicted), "")
     return table
 
 

@@ -22,7 +22,7 @@ from app.storage import StorageUnavailable, get_storage, model_key, samples_key
 from app.storage.local import free_bytes
 from contract.container import Format
 from contract.refusal import Code, Refusal
-from worker import analyses, doctor, inspections, results, sandbox
+from worker import analyses, doctor, host_costs, inspections, results, sandbox
 from worker import lease as leases
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request
@@ -129,9 +129,14 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             except FileNotFoundError:
                 return Failed(_samples_gone(job))
         inspection = folder / "output" / "inspection.json"
+        costs = host_costs.known(settings, cast("Format", job.model.format))
+        if costs is not None:  # a copy, so that what is read is what the analysis is filed under
+            shutil.copyfile(costs, folder / "input" / "costs.json")
+            costs = folder / "input" / "costs.json"
+        analysis_key = analyses.key_of(job, host_costs.digest(costs))
         analysis, kept_analysis = folder / "input" / "analysis", folder / "output" / "analysis"
         try:
-            _fetch(analyses.key_of(job), analysis, writable=not confinement.landlock)
+            _fetch(analysis_key, analysis, writable=not confinement.landlock)
         except FileNotFoundError:
             is_known = False
         else:
@@ -144,6 +149,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             flops_budget=job.flops_budget,
             input_shape=job.input_shape,
             limits=settings.limits,
+            costs=None if costs is None else str(costs),
             calibration=job.calibration,
             samples=None if samples is None else str(samples),
             input_range=job.input_range,
@@ -167,7 +173,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
         ended = _take_over(job, request, outcome, heartbeat, settings)
         if isinstance(ended, Result | Failed):
             inspections.keep(job, inspection)
-            analyses.keep(get_storage(), job, kept_analysis, settings.analysis_bytes, heartbeat.beat)
+            analyses.keep(get_storage(), job, analysis_key, kept_analysis, settings.analysis_bytes, heartbeat.beat)
         return ended
 
 

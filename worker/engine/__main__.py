@@ -15,23 +15,32 @@ from worker.engine.request import Phase, Request
 
 
 def main(arguments: list[str]) -> None:
-    """Serve `[REQUEST]` or `["inspect", REQUEST]`, a `Request` as JSON; end with one succeeded or failed message."""
+    """Serve `[REQUEST]` or `["inspect", REQUEST]`, a `Request` as JSON, or `["calibrate-host", FORMAT, PATH]`.
+
+    It ends with one succeeded or failed message.
+    """
     messages = _take_standard_output()
     # torch 2.13 announces the end of TorchScript on every call; the format stays in use
     warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
-    *command, text = arguments
 
     def emit(phase: Phase, fraction: float) -> None:
         _say(messages, {"event": "progress", "phase": phase, "fraction": fraction})
 
     try:
-        request = Request.from_json(text)
-        if request.limits is not None:
-            gate.check(Path(request.model), request.format, request.limits)
-        from worker.engine import pipeline
+        match arguments:
+            case ["calibrate-host", "onnx" | "torchscript" as model_format, path]:
+                from worker.engine.costs import benchmark
 
-        serve = pipeline.inspect if command == ["inspect"] else pipeline.compress
-        serve(request, emit)
+                table = benchmark.measure(model_format, lambda done, of: emit("measuring", done / of))
+                table.write(Path(path))
+            case [*command, text]:
+                request = Request.from_json(text)
+                if request.limits is not None:
+                    gate.check(Path(request.model), request.format, request.limits)
+                from worker.engine import pipeline
+
+                serve = pipeline.inspect if command == ["inspect"] else pipeline.compress
+                serve(request, emit)
     except Refusal as refusal:
         _say(messages, {"event": "failed", "error": refusal.as_dict()})
     except MemoryError:

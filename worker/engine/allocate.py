@@ -15,9 +15,9 @@ from itertools import pairwise
 
 @dataclass(frozen=True, order=True)
 class Option:
-    """What one candidate of a site costs and how far it is from the original."""
+    """What one candidate of a site costs, in whatever the budget counts, and how far it is from the original."""
 
-    macs: int
+    cost: int
     error: float
 
 
@@ -39,11 +39,11 @@ def allocate(sites: Sequence[Sequence[Option]], budget: int) -> list[int]:
     [0, 1]
     """
     chosen = [min(range(len(options)), key=lambda i, options=options: options[i]) for options in sites]  # type: ignore[misc]
-    spent = sum(options[i].macs for options, i in zip(sites, chosen, strict=True))
+    spent = sum(options[i].cost for options, i in zip(sites, chosen, strict=True))
     if spent > budget:
         raise BudgetUnreachableError(spent, budget)
     for site, index in _by_slope(sites):
-        step = sites[site][index].macs - sites[site][chosen[site]].macs
+        step = sites[site][index].cost - sites[site][chosen[site]].cost
         if spent + step > budget:
             break
         chosen[site] = index
@@ -52,13 +52,13 @@ def allocate(sites: Sequence[Sequence[Option]], budget: int) -> list[int]:
 
 
 def _by_slope(sites: Sequence[Sequence[Option]]) -> list[tuple[int, int]]:
-    """Return (site, option) for every step up a hull, the one that saves most error per MAC first."""
+    """Return (site, option) for every step up a hull, the one that saves most error per unit of cost first."""
     steps = []
     for site, options in enumerate(sites):
         hull = lower_hull(options)
         for cheaper, dearer in pairwise(hull):
             gain = options[cheaper].error - options[dearer].error
-            steps.append((-gain / (options[dearer].macs - options[cheaper].macs), site, dearer))
+            steps.append((-gain / (options[dearer].cost - options[cheaper].cost), site, dearer))
     return [(site, index) for _, site, index in sorted(steps)]
 
 
@@ -81,19 +81,19 @@ def lower_hull(options: Sequence[Option]) -> list[int]:
 
 def _above(first: Option, middle: Option, last: Option) -> bool:
     """Whether `middle` lies on or above the line from `first` to `last`."""
-    rise = (last.error - first.error) * (middle.macs - first.macs)
-    return (middle.error - first.error) * (last.macs - first.macs) >= rise
+    rise = (last.error - first.error) * (middle.cost - first.cost)
+    return (middle.error - first.error) * (last.cost - first.cost) >= rise
 
 
 def _fill(sites: Sequence[Sequence[Option]], chosen: Sequence[int], left: int) -> list[int]:
-    """Spend what is left of the budget on the upgrade that saves most error per MAC, until none fits."""
+    """Spend what is left of the budget on the upgrade that saves most error per unit of cost, until none fits."""
     chosen = list(chosen)
     while True:
         best: tuple[float, int, int] | None = None
         for site, options in enumerate(sites):
             current = options[chosen[site]]
             for index, option in enumerate(options):
-                step = option.macs - current.macs
+                step = option.cost - current.cost
                 if option.error >= current.error or step > left:
                     continue
                 slope = (current.error - option.error) / max(step, 0.5)  # a free upgrade beats all that cost
@@ -102,5 +102,5 @@ def _fill(sites: Sequence[Sequence[Option]], chosen: Sequence[int], left: int) -
         if best is None:
             return chosen
         _, site, index = best
-        left -= sites[site][index].macs - sites[site][chosen[site]].macs
+        left -= sites[site][index].cost - sites[site][chosen[site]].cost
         chosen[site] = index

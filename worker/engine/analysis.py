@@ -3,18 +3,20 @@
 A second budget on the same model starts here: `choose` is a matter of milliseconds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from contract.budget import FIELD, LATENCY_FIELD
 from contract.calibration import choose_calibration, parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
 from worker.engine import analysis_file
 from worker.engine.allocate import BudgetUnreachableError, Option, allocate
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
 from worker.engine.convolution import Convolution, Layer
+from worker.engine.costs.table import CostTable
 from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, Model, Site
 from worker.engine.moments import Moments
@@ -24,6 +26,9 @@ from worker.engine.request import Request
 if TYPE_CHECKING:  # torch, which takes a second to import, is for calibrating alone where the model is ONNX
     from worker.engine.calibration.calibrate import Calibration
     from worker.engine.calibration.refine import Refinement
+
+Unit = Literal["macs", "nanoseconds"]
+"""What a budget counts."""
 
 _FRONTIER_STEPS = 40
 _MOST_NUMBERS = 4608
@@ -38,6 +43,8 @@ class Analysis:
     offers: tuple[Offer, ...]
     weights: Mapping[str, float]
     calibration: "Calibration | str"
+    table: CostTable | None = None
+    """What the layers' times were looked up in."""
     reused: bool = False
     """Whether another job has made it."""
 
@@ -45,6 +52,11 @@ class Analysis:
     def macs(self) -> int:
         """What the original costs."""
         return sum(offer.site.macs for offer in self.offers)
+
+    @property
+    def nanoseconds(self) -> int | None:
+        """What the original's sites take by the table, as far as they have a price there; None without a table."""
+        return None if self.table is None else _time(offer.candidates[0] for offer in self.offers)
 
     def predicted_error(self, chosen: Sequence[Candidate]) -> float:
         """Return the relative error of the outputs, squared, to which the sites' errors add up."""
@@ -57,18 +69,23 @@ class Analysis:
 
 
 def analyse(
-    request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count, progress: Progress
+    request: Request,
+    model: Model,
+    shapes: Mapping[str, tuple[int, ...]],
+    count: Count,
+    progress: Progress,
+    table: CostTable | None = None,
 ) -> Analysis:
     """Calibrate a model as the request says, and offer every site's candidates; or read all that, if it was kept.
 
     Raises:
         Refusal: what the request says of calibration cannot be.
     """
-    kept = analysis_file.read(Path(request.analysis), model, count) if request.analysis is not None else None
+    kept = analysis_file.read(Path(request.analysis), model, count, table) if request.analysis is not None else None
     if kept is not None:
         progress.enter("allocating")
-        return Analysis(*kept, reused=True)
-    made = _analyse(request, model, shapes, count, progress)
+        return Analysis(*kept, table, reused=True)
+    made = _analyse(request, model, shapes, count, progress, table)
     if request.kept_analysis is not None:
         path, largest = Path(request.kept_analysis), request.largest_analysis
         analysis_file.write(made.offers, made.weights, made.calibration, path, largest)
@@ -76,7 +93,12 @@ def analyse(
 
 
 def _analyse(
-    request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count, progress: Progress
+    request: Request,
+    model: Model,
+    shapes: Mapping[str, tuple[int, ...]],
+    count: Count,
+    progress: Progress,
+    table: CostTable | None,
 ) -> Analysis:
     progress.enter("measuring")
     calibration = _calibrate(request, model, shapes, count)
@@ -84,52 +106,81 @@ def _analyse(
     offers = []
     for done, site in enumerate(count.sites):
         progress.within(done, len(count.sites))
+        moments = _moments(calibration, site)
         if request.rank is not None:
-            offers.append(offer_rank(model, site, request.form or "dac", request.rank, _moments(calibration, site)))
+            offers.append(offer_rank(model, site, request.form or "dac", request.rank, moments, table))
         else:
-            offers.append(offer_all(model, site, request.form, _moments(calibration, site)))
+            offers.append(offer_all(model, site, request.form, moments, table))
     progress.enter("allocating")
-    return Analysis(tuple(offers), _weights(model, offers, calibration), calibration)
+    return Analysis(tuple(offers), _weights(model, offers, calibration), calibration, table)
 
 
-def leave(count: Count) -> Analysis:
+def leave(count: Count, table: CostTable | None = None) -> Analysis:
     """Offer every site as it is."""
-    return Analysis(tuple(original_only(site, UNCHANGED) for site in count.sites), {}, UNCHANGED)
+    return Analysis(tuple(original_only(site, UNCHANGED, table) for site in count.sites), {}, UNCHANGED, table)
 
 
-def choose(analysis: Analysis, allowed: int | None) -> list[Candidate]:
-    """Choose one candidate a site, that cost at most `allowed` MACs together; None chooses the last of every offer.
+def choose(
+    analysis: Analysis, allowed: int | None, unit: Unit = "macs", *, at_any_price: bool = False
+) -> list[Candidate]:
+    """Choose one candidate a site, that cost at most `allowed` together; None chooses the last of every offer.
+
+    Where there is a cost table no site becomes slower than it is, unless MACs are wanted at any price.
 
     Raises:
         Refusal: `budget_unreachable`.
     """
     if allowed is None:  # one rank everywhere: each offer has that rank alone besides the original
         return [offer.candidates[-1] for offer in analysis.offers]
-    total = analysis.macs
+    offered = _offered(analysis, unit, at_any_price=at_any_price)
     try:
-        choices = allocate(_options(analysis), allowed)
+        choices = allocate(_options(analysis, offered, unit), allowed)
     except BudgetUnreachableError as error:
-        raise Refusal(
-            Code.BUDGET_UNREACHABLE,
-            f"the least that this model can be brought to is {error.least / total:.4f} of its FLOPs",
-            field="flops_budget",
-            expected=f"at least {error.least / total:.4f}, or {FLOPS_PER_MAC * error.least} FLOPs",
-            got=f"{allowed / total:.4f}, or {FLOPS_PER_MAC * allowed} FLOPs",
-        ) from error
-    return [offer.candidates[choice] for offer, choice in zip(analysis.offers, choices, strict=True)]
+        raise _unreachable(analysis, unit, error.least, allowed) from error
+    return [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
 
 
-def frontier(analysis: Analysis) -> list[tuple[int, float]]:
-    """Return (MACs, predicted error) at budgets from the least that can be reached to the original's cost."""
-    options = _options(analysis)
-    least = sum(min(option.macs for option in site) for site in options)
-    points: dict[int, float] = {}
+def _unreachable(analysis: Analysis, unit: Unit, least: int, allowed: int) -> Refusal:
+    if unit == "nanoseconds":
+        total = analysis.nanoseconds or 1
+        what, field = "time, by the cost table", LATENCY_FIELD
+        shown = [f"{cost / total:.4f}, or {cost / 1e6:.4f} ms" for cost in (least, allowed)]
+    else:
+        total = analysis.macs
+        what, field = "FLOPs", FIELD
+        shown = [f"{cost / total:.4f}, or {FLOPS_PER_MAC * cost} FLOPs" for cost in (least, allowed)]
+    return Refusal(
+        Code.BUDGET_UNREACHABLE,
+        f"the least that this model can be brought to is {least / total:.4f} of its {what}",
+        field=field,
+        expected=f"at least {shown[0]}",
+        got=shown[1],
+    )
+
+
+@dataclass(frozen=True)
+class Point:
+    """What another budget would give; `nanoseconds` by the table, None without one."""
+
+    macs: int
+    nanoseconds: int | None
+    error: float
+
+
+def frontier(analysis: Analysis, unit: Unit = "macs", *, at_any_price: bool = False) -> list[Point]:
+    """Return what budgets would give from the least that can be reached to the original's cost, by their MACs."""
+    offered = _offered(analysis, unit, at_any_price=at_any_price)
+    options = _options(analysis, offered, unit)
+    least = sum(min(option.cost for option in site) for site in options)
+    most = sum(site[0].cost for site in options)
+    points: dict[int, Point] = {}
     for step in range(_FRONTIER_STEPS + 1):
-        budget = least + (analysis.macs - least) * step // _FRONTIER_STEPS
-        choices = allocate(options, budget)
-        chosen = [offer.candidates[choice] for offer, choice in zip(analysis.offers, choices, strict=True)]
-        points[sum(candidate.macs for candidate in chosen)] = analysis.predicted_error(chosen)
-    return sorted(points.items())
+        choices = allocate(options, least + (most - least) * step // _FRONTIER_STEPS)
+        chosen = [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
+        macs = sum(candidate.macs for candidate in chosen)
+        time = None if analysis.table is None else _time(chosen)
+        points[macs] = Point(macs, time, analysis.predicted_error(chosen))
+    return [points[macs] for macs in sorted(points)]
 
 
 def factor(
@@ -149,14 +200,41 @@ def factor(
     return refinement.chains, refinement
 
 
-def _options(analysis: Analysis) -> list[list[Option]]:
+def _offered(analysis: Analysis, unit: Unit, *, at_any_price: bool) -> list[list[Candidate]]:
+    """Return each site's candidates that may be chosen, the original first: those that are no slower than it is."""
+    if at_any_price and unit == "macs":
+        return [list(offer.candidates) for offer in analysis.offers]
     return [
         [
-            Option(candidate.macs, candidate.error * analysis.weights.get(offer.site.name, 1.0))
+            candidate
             for candidate in offer.candidates
+            if candidate.form == ORIGINAL or _is_no_slower(candidate, offer.candidates[0], unit)
         ]
         for offer in analysis.offers
     ]
+
+
+def _is_no_slower(candidate: Candidate, than: Candidate, unit: Unit) -> bool:
+    if candidate.nanoseconds is None or than.nanoseconds is None:
+        return unit == "macs"
+    return candidate.nanoseconds <= than.nanoseconds
+
+
+def _options(analysis: Analysis, offered: Sequence[Sequence[Candidate]], unit: Unit) -> list[list[Option]]:
+    return [
+        [
+            Option(
+                candidate.macs if unit == "macs" else candidate.nanoseconds or 0,
+                candidate.error * analysis.weights.get(offer.site.name, 1.0),
+            )
+            for candidate in candidates
+        ]
+        for offer, candidates in zip(analysis.offers, offered, strict=True)
+    ]
+
+
+def _time(candidates: Iterable[Candidate]) -> int:
+    return sum(candidate.nanoseconds or 0 for candidate in candidates)
 
 
 def _calibrate(

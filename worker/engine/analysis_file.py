@@ -14,8 +14,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from worker.engine.candidates import Candidate, Offer, factorisations, original
+from worker.engine.candidates import Candidate, Offer, factorisations, original, priced_in_time
 from worker.engine.convolution import Array
+from worker.engine.costs.table import CostTable
 from worker.engine.formats import Count, Model, Site
 from worker.engine.moments import Moments
 
@@ -53,13 +54,13 @@ def write(
         path.unlink(missing_ok=True)
 
 
-def read(path: Path, model: Model, count: Count) -> Found | None:
-    """Return the parts of an analysis of this model; None where the file is damaged or another model's."""
+def read(path: Path, model: Model, count: Count, table: CostTable | None = None) -> Found | None:
+    """Return the parts of an analysis of this model, priced by the table; None where it is none of it."""
     try:
         with safe_open(path, "np") as file:
             about = json.loads(file.metadata()[_ABOUT])
             named = zip(count.sites, about["sites"], strict=True)
-            offers = tuple(_offer(site, *said) for site, said in named)
+            offers = tuple(_offer(site, table, *said) for site, said in named)
             sites = {site.name: site for site in count.sites}
             weights = {name: _size(share) for name, share in about["weights"].items() if name in sites}
             said = about["calibration"]
@@ -68,19 +69,19 @@ def read(path: Path, model: Model, count: Count) -> Found | None:
         return None
 
 
-def _offer(site: Site, name: str, reason: str | None, said: Sequence[Sequence[Any]]) -> Offer:
+def _offer(site: Site, table: CostTable | None, name: str, reason: str | None, said: Sequence[Sequence[Any]]) -> Offer:
     """Return a site's offer; the costs are computed, not read."""
     if name != site.name or not isinstance(reason, str | None):
         raise ValueError(name)
     offered = {(each.form, each.variant): each for each in factorisations(site)} if said else {}
-    found = [original(site)]
+    found = [original(site, table)]
     for form, variant, rank, error in said:
         factorisation = offered[form, variant]
         exact = tuple(rank) if isinstance(rank, list) else rank
         if isinstance(exact, bool | float) or exact not in factorisation.ranks:
             raise ValueError(f"{form} has no rank {rank}")
         macs = site.macs_of(factorisation.convolutions(exact))
-        found.append(Candidate(macs, _size(error), factorisation, exact))
+        found.append(priced_in_time(site, Candidate(macs, _size(error), factorisation, exact), table))
     return Offer(site, tuple(found), reason)
 
 

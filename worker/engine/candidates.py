@@ -1,10 +1,11 @@
 """What each site may become: itself, or one of its forms at one rank, with the cost and the error of each."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contract.refusal import Code, Refusal
 from worker.engine.convolution import Convolution, Layer
+from worker.engine.costs.table import EVEN, CostTable
 from worker.engine.decompose import FORMS, Factorisation, Rank, Target
 from worker.engine.formats import Model, Site
 from worker.engine.moments import Moments, unknown
@@ -19,13 +20,15 @@ _DEAREST = 0.9
 class Candidate:
     """One thing that a site may become: a factorisation at one rank, or the original, for which both are None.
 
-    It holds numbers alone; `layers` computes its weights.
+    It holds numbers alone; `layers` computes its weights. `nanoseconds` is what it takes by the cost table, None where
+    there is no table, or no price in it for one of the layers.
     """
 
     macs: int
     error: float
     factorisation: Factorisation | None = None
     rank: Rank | None = None
+    nanoseconds: int | None = None
 
     @property
     def form(self) -> str:
@@ -72,23 +75,33 @@ def require_form(form: str | None, rank: int | None) -> None:
         raise Refusal(Code.FORM_INVALID, "a rank is positive", field="rank", expected="at least 1", got=str(rank))
 
 
-def offer_all(model: Model, site: Site, form: str | None, moments: Moments | None = None) -> Offer:
+def offer_all(
+    model: Model, site: Site, form: str | None, moments: Moments | None = None, table: CostTable | None = None
+) -> Offer:
     """Offer a site's every form (or the one that is named) at the ranks that cost markedly less than the original.
 
-    Without the moments of the site's inputs the weights count alone. Candidates that cost no less than another and are
-    no nearer are left out.
+    Without the moments of the site's inputs the weights count alone. Candidates that cost no less than another, in
+    arithmetic and in time where there is a table, and are no nearer are left out.
     """
     names = FORMS if form is None else (form,)
     reason = _why_none(site, names)
     if reason is not None:
-        return Offer(site, (original(site),), reason)
+        return Offer(site, (original(site, table),), reason)
     target = _target(model.layer(site), moments)
     found = [candidate for each in factorisations(site, names) for candidate in _cheaper(site, each, target)]
-    kept = _worthwhile(found)
-    return Offer(site, (original(site), *kept), None if kept else "no rank costs markedly less than the original")
+    kept = _worthwhile(found) if table is None else _worthwhile_in_time(site, found, table)
+    reason = None if kept else "no rank costs markedly less than the original"
+    return Offer(site, (original(site, table), *kept), reason)
 
 
-def offer_rank(model: Model, site: Site, form: str, rank: int, moments: Moments | None = None) -> Offer:
+def offer_rank(
+    model: Model,
+    site: Site,
+    form: str,
+    rank: int,
+    moments: Moments | None = None,
+    table: CostTable | None = None,
+) -> Offer:
     """Offer a site in one form at one rank alone, its highest where that is lower; the paper's mode.
 
     A form of two ranks has this one on both sides. Of a form's variants it is the cheapest, and among equals the
@@ -96,7 +109,7 @@ def offer_rank(model: Model, site: Site, form: str, rank: int, moments: Moments 
     """
     reason = _why_none(site, (form,))
     if reason is not None:
-        return Offer(site, (original(site),), reason)
+        return Offer(site, (original(site, table),), reason)
     priced = [(_priced(site, each, _nearest(each, rank)), each) for each in factorisations(site, (form,))]
     cheapest = min(macs for macs, _ in priced)
     target = _target(model.layer(site), moments)
@@ -105,21 +118,34 @@ def offer_rank(model: Model, site: Site, form: str, rank: int, moments: Moments 
         if macs == cheapest:
             own_rank = _nearest(each, rank)
             choices.append(Candidate(macs, float(each.errors(target, [own_rank])[0]), each, own_rank))
-    return Offer(site, (original(site), min(choices, key=lambda candidate: candidate.error)), None)
+    nearest = priced_in_time(site, min(choices, key=lambda candidate: candidate.error), table)
+    return Offer(site, (original(site, table), nearest), None)
 
 
-def original_only(site: Site, reason: str) -> Offer:
+def original_only(site: Site, reason: str, table: CostTable | None = None) -> Offer:
     """Offer a site as it is."""
-    return Offer(site, (original(site),), reason)
+    return Offer(site, (original(site, table),), reason)
 
 
 def _target(layer: Layer, moments: Moments | None) -> Target:
     return Target.of(layer, unknown(layer.convolution) if moments is None else moments)
 
 
-def original(site: Site) -> Candidate:
+def original(site: Site, table: CostTable | None = None) -> Candidate:
     """Return what a site is already."""
-    return Candidate(site.macs, 0.0)
+    return priced_in_time(site, Candidate(site.macs, 0.0), table)
+
+
+def priced_in_time(site: Site, candidate: Candidate, table: CostTable | None) -> Candidate:
+    """Return a candidate with what it takes by the table, over all calls of the site."""
+    if table is None or site.convolution is None:
+        return candidate
+    layers = candidate.convolutions or (site.convolution,)
+    calls = [table.chain(layers, call.input_size, call.batch) for call in site.calls]
+    if not calls or None in calls:
+        return candidate
+    taken = sum(call.times * once for call, once in zip(site.calls, calls, strict=True) if once is not None)
+    return replace(candidate, nanoseconds=taken)
 
 
 def _why_none(site: Site, names: Iterable[str]) -> str | None:
@@ -157,6 +183,28 @@ def _worthwhile(candidates: Sequence[Candidate]) -> list[Candidate]:
         if not kept or candidate.error < kept[-1].error:
             kept.append(candidate)
     return kept
+
+
+def _worthwhile_in_time(site: Site, candidates: Sequence[Candidate], table: CostTable) -> list[Candidate]:
+    """Return what is worth its arithmetic and what is worth its time, the cheapest in arithmetic first.
+
+    Ranks that runtimes do not take whole are left out: they take as long as the next one of those does, or longer.
+    """
+    whole = [candidate for candidate in candidates if _is_whole(candidate)]
+    cheap = [priced_in_time(site, candidate, table) for candidate in _worthwhile(whole)]
+    timed = [priced_in_time(site, candidate, table) for candidate in whole]
+    quick: list[Candidate] = []
+    known = [candidate for candidate in timed if candidate.nanoseconds is not None]
+    for candidate in sorted(known, key=lambda candidate: (candidate.nanoseconds, candidate.error, candidate.macs)):
+        if not quick or candidate.error < quick[-1].error:
+            quick.append(candidate)
+    kept = {(candidate.form, candidate.variant, candidate.rank): candidate for candidate in (*cheap, *quick)}
+    return sorted(kept.values(), key=lambda candidate: (candidate.macs, candidate.error))
+
+
+def _is_whole(candidate: Candidate) -> bool:
+    """Whether runtimes take the channels between a candidate's layers in whole."""
+    return all(layer.out_channels % EVEN == 0 for layer in candidate.convolutions[:-1])
 
 
 def _priced(site: Site, factorisation: Factorisation, rank: Rank) -> int:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.budget import parse_budget
+from contract.budget import AT_ANY_PRICE, LATENCY_FIELD, Budget, LatencyBudget, choose_budget
 from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
 from worker.engine import report
-from worker.engine.analysis import analyse, choose, factor, frontier, leave
+from worker.engine.analysis import Analysis, Unit, analyse, choose, factor, frontier, leave
 from worker.engine.candidates import require_form
+from worker.engine.costs import table as cost_table
+from worker.engine.costs.table import CostTable
 from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, Model, TensorSpec, open_model, readable
 from worker.engine.progress import Emit, Progress
@@ -55,10 +57,17 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     _require_convolutions(before)
     specs, parameters = model.inputs, model.parameters
 
-    allowed = None if request.rank is not None else parse_budget(request.flops_budget).of(before.macs)
-    unchanged = allowed is not None and allowed >= before.macs
-    analysis = leave(before) if unchanged else analyse(request, model, shapes, before, progress)
-    chosen = choose(analysis, allowed)
+    budget = None if request.rank is not None else choose_budget(request.flops_budget, request.latency_budget)
+    unit: Unit = "nanoseconds" if isinstance(budget, LatencyBudget) else "macs"
+    table = _cost_table(request, unit)
+    analysis = leave(before, table)
+    total = _total(analysis, unit)
+    allowed = None if budget is None else budget.of(total)
+    unchanged = allowed is not None and allowed >= total
+    if not unchanged:
+        analysis = analyse(request, model, shapes, before, progress, table)
+    at_any_price = request.flops_at_any_price
+    chosen = choose(analysis, allowed, unit, at_any_price=at_any_price)
     progress.enter("refining")
     chains, refinement = factor(model, analysis, chosen)
 
@@ -74,8 +83,9 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     sites = [report.describe_site(offer, candidate) for offer, candidate in zip(analysis.offers, chosen, strict=True)]
     accounts = {
         "predicted_error": analysis.predicted_error(chosen),
-        "frontier": report.describe_frontier(frontier(analysis), before.macs),
+        "frontier": report.describe_frontier(frontier(analysis, unit, at_any_price=at_any_price), analysis),
         "calibration": report.describe_calibration(analysis.calibration, refinement),
+        "latency": None if table is None else report.describe_latency(table, analysis, chosen),
     }
     calibrated, reused = not isinstance(analysis.calibration, str), analysis.reused
     inputs = _fresh_inputs(analysis.calibration, specs, shapes, before.macs)
@@ -84,7 +94,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     progress.enter("verifying")
     artifact = open_model(request.format, output)
     after = artifact.count(shapes)
-    _require_promised(sites, after, allowed)
+    _require_promised(sites, after, allowed if unit == "macs" else None)
     parameters_after = artifact.parameters
     del artifact
     original = measure(request.format, source, inputs)
@@ -98,7 +108,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "format": request.format,
         "inputs": report.describe_inputs(specs, shapes),
         "convention": report.CONVENTION,
-        "budget": _describe_budget(request, allowed, unchanged),
+        "budget": _describe_budget(request, budget, allowed, unchanged),
         "before": cost(before.macs, parameters, Path(request.model).stat().st_size, original.latency_ms),
         "after": cost(after.macs, parameters_after, output.stat().st_size, compressed.latency_ms),
         "keep": after.macs / before.macs,
@@ -185,10 +195,56 @@ def _require_promised(sites: Sequence[dict[str, Any]], after: Count, allowed: in
         )
 
 
-def _describe_budget(request: Request, allowed: int | None, unchanged: bool) -> dict[str, Any]:
-    if allowed is None:
+def _cost_table(request: Request, unit: Unit) -> CostTable | None:
+    """Read the table that a request names.
+
+    Raises:
+        Refusal: `cost_table_invalid`; `cost_table_missing` where the budget needs one; `budget_invalid` where one that
+            counts time is to be met at any price.
+    """
+    if unit == "nanoseconds" and request.flops_at_any_price:
+        detail = f"{AT_ANY_PRICE} goes with a FLOPs budget"
+        raise Refusal(Code.BUDGET_INVALID, detail, field=AT_ANY_PRICE, expected="false", got="true")
+    if request.costs is not None:
+        return cost_table.read(Path(request.costs), request.format)
+    if unit == "macs":
+        return None
+    raise Refusal(
+        Code.COST_TABLE_MISSING,
+        "no cost table says how long layers take here",
+        field=LATENCY_FIELD,
+        expected="a host on which `convpress calibrate-host` has run, or a cost table from another device",
+        got="none",
+    )
+
+
+def _total(analysis: Analysis, unit: Unit) -> int:
+    """Return what the original costs in what a budget counts.
+
+    Raises:
+        Refusal: `cost_table_invalid` where none of its layers has a price.
+    """
+    if unit == "macs":
+        return analysis.macs
+    if not analysis.nanoseconds:
+        raise Refusal(
+            Code.COST_TABLE_INVALID,
+            "none of the model's layers has a price in the cost table",
+            field=LATENCY_FIELD,
+            expected="layers of two spatial axes, or linear ones",
+            got=f"{len(analysis.offers)} others",
+        )
+    return analysis.nanoseconds
+
+
+def _describe_budget(
+    request: Request, budget: Budget | LatencyBudget | None, allowed: int | None, unchanged: bool
+) -> dict[str, Any]:
+    if budget is None or allowed is None:
         return {"form": request.form or "dac", "rank": request.rank}
     note = "the budget allows the model as it is: it is returned unchanged" if unchanged else None
+    if isinstance(budget, LatencyBudget):
+        return {LATENCY_FIELD: budget.text, "milliseconds": allowed / 1e6, "note": note}
     return {
         "flops_budget": request.flops_budget,
         "macs": allowed,

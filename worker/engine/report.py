@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from contract.container import Format
 from contract.shapes import format_shape
+from worker.engine.analysis import Analysis, Point
 from worker.engine.candidates import ORIGINAL, Candidate, Offer
+from worker.engine.costs.table import CostTable
 from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, TensorSpec
 from worker.engine.verify import Comparison
@@ -84,6 +86,8 @@ def describe_site(offer: Offer, chosen: Candidate) -> dict[str, Any]:
         "layers": [list(made.weight_shape) for made in chosen.convolutions],
         "macs_before": offer.site.macs,
         "macs_after": chosen.macs,
+        "ms_before": _milliseconds(offer.candidates[0].nanoseconds),
+        "ms_after": _milliseconds(chosen.nanoseconds),
         "error": chosen.error,
         "reason": reason,
     }
@@ -111,9 +115,36 @@ def describe_comparison(comparison: Comparison, count: int, *, calibrated: bool)
     }
 
 
-def describe_frontier(points: Sequence[tuple[int, float]], macs: int) -> list[dict[str, Any]]:
+def describe_frontier(points: Sequence[Point], analysis: Analysis) -> list[dict[str, Any]]:
     """Return what other budgets would give: the predicted error of the outputs at each cost, the cheapest first."""
-    return [{"macs": cost, "keep": cost / macs, "predicted_error": error} for cost, error in points]
+    return [
+        {
+            "macs": point.macs,
+            "keep": point.macs / analysis.macs,
+            "latency_keep": point.nanoseconds / analysis.nanoseconds
+            if point.nanoseconds is not None and analysis.nanoseconds
+            else None,
+            "predicted_error": point.error,
+        }
+        for point in points
+    ]
+
+
+def describe_latency(table: CostTable, analysis: Analysis, chosen: Sequence[Candidate]) -> dict[str, Any]:
+    """Return what the sites take by the cost table, those apart that have no price in it, and which table that is."""
+    before = [offer.candidates[0] for offer in analysis.offers]
+    return {
+        "predicted_before_ms": _milliseconds(analysis.nanoseconds),
+        "predicted_after_ms": _milliseconds(sum(candidate.nanoseconds or 0 for candidate in chosen)),
+        "unpriced_sites": sum(candidate.nanoseconds is None for candidate in before),
+        "runtime": table.runtime,
+        "host": table.host,
+        "table_sha256": table.digest,
+    }
+
+
+def _milliseconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else round(nanoseconds / 1e6, 6)
 
 
 def describe_calibration(calibration: "Calibration | str", refinement: "Refinement | None") -> dict[str, Any]:

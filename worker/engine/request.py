@@ -21,6 +21,8 @@ class Request:
     `analysis` is the path of what an earlier job with the same model and the same settings has left at its
     `kept_analysis`, where it was not larger than `largest_analysis` bytes.
     `inspection` is where to write what the model is, as soon as it is known.
+    `costs` is the path of the cost table of the host that the model is to run on. `latency_budget` stands in the FLOPs
+    budget's place, as the user wrote it, and needs one. With `flops_at_any_price` sites may become slower.
     `limits` is what the model's container may hold at most; None opens the model unchecked.
     """
 
@@ -41,6 +43,9 @@ class Request:
     kept_analysis: str | None = None
     inspection: str | None = None
     largest_analysis: int = 0
+    costs: str | None = None
+    latency_budget: str | None = None
+    flops_at_any_price: bool = False
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 
     def to_json(self) -> str:

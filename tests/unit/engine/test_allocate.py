@@ -13,7 +13,7 @@ problems = st.tuples(st.lists(options, min_size=1, max_size=4), st.integers(0, 2
 
 
 def cost(sites, choice):
-    return sum(options[i].macs for options, i in zip(sites, choice, strict=True))
+    return sum(options[i].cost for options, i in zip(sites, choice, strict=True))
 
 
 def error(sites, choice):
@@ -33,7 +33,7 @@ def test_the_budget_is_never_exceeded_and_unreachable_exactly_where_nothing_fits
     if not fitting:
         with pytest.raises(BudgetUnreachableError) as caught:
             allocate(sites, budget)
-        assert caught.value.least == sum(min(options).macs for options in sites)
+        assert caught.value.least == sum(min(options).cost for options in sites)
     else:
         assert cost(sites, allocate(sites, budget)) <= budget
 

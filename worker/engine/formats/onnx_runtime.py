@@ -48,18 +48,26 @@ def session(model: bytes, path: Path) -> Any:  # noqa: ANN401 - the runtime ship
     Raises:
         Refusal: `model_invalid` where the runtime refuses the model.
     """
+    settings = options()
+    settings.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
+    )
+    try:
+        return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    except RUNTIME_ERRORS as error:
+        raise _refused("load", error) from error
+
+
+def options() -> Any:  # noqa: ANN401 - the runtime ships no types
+    """Return the settings of every session: one thread, and weights that stay where they are."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.resolve().parent))
     # Prepacking copies weights into another layout. For VGG16 that takes 1.7 to 3.1 s and 480 MB that cannot be given
     # back, where the mapped file is ready in 0.1 to 0.2 s; and it makes no convolutional network tried here faster.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except RUNTIME_ERRORS as error:
-        raise _refused("load", error) from error
+    return options
 
 
 def message(error: Exception) -> str:
