@@ -40,6 +40,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 """What every answer carries that does not say otherwise."""
+_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'"
@@ -62,8 +63,8 @@ class Door:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                said = {name for name, _ in headers.raw}
+                headers.raw.extend(header for header in _HEADERS if header[0] not in said)
                 if path.startswith("/docs"):
                     headers["Content-Security-Policy"] = _DOCS_POLICY
             await send(message)
