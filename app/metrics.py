@@ -1,6 +1,6 @@
 """The figures as Prometheus reads them; their names are stable."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
@@ -59,14 +59,14 @@ class _Snapshot(Collector):
             "convpress_phase_seconds",
             "How long the phases of jobs that have succeeded took",
             ("phase",),
-            {(phase,): times for phase, times in service.phases.items()},
+            (((phase,), times) for phase, times in service.phases.items()),
             BUCKETS,
         )
         yield _histograms(
             "convpress_http_request_seconds",
             "How long requests took until their answer began, without what they asked to be held",
             ("method", "route", "status"),
-            dict(service.requests),
+            service.requests.items(),
             REQUEST_BUCKETS,
         )
 
@@ -93,11 +93,11 @@ def _histograms(
     name: str,
     documentation: str,
     labels: Sequence[str],
-    told: Mapping[tuple[str, ...], Histogram],
+    told: Iterable[tuple[Sequence[str], Histogram]],
     bounds: Sequence[float],
 ) -> Metric:
     family = HistogramMetricFamily(name, documentation, labels=labels)
     named = [*map(str, bounds[:-1]), "+Inf"]
-    for values, times in told.items():
+    for values, times in told:
         family.add_metric(values, list(zip(named, times.at_most, strict=True)), times.total)
     return family
