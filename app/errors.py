@@ -155,9 +155,14 @@ def respond(
     """Answer a request with a problem: as a page where a browser wants one, else as JSON."""
     content = document(members, request.url.path, status)
     page: ProblemPage | None = request.app.state.problem_page
-    if page and "text/html" in request.headers.get("accept", ""):
+    if page and wants_page(request):
         return page(request, content, headers)
     return JSONResponse(content, content["status"], headers, MEDIA_TYPE)
+
+
+def wants_page(request: Request) -> bool:
+    """Tell whether a person's browser asks, and not a script."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def install(app: FastAPI, page: ProblemPage | None = None) -> None:

@@ -18,7 +18,8 @@ Sink = Callable[[memoryview], object]
 class Form:
     """Feed it the body; it gives each file's bytes to its sink, and checks every text field when it ends.
 
-    A field that may be both is a file where its part has a file name.
+    A field that may be both is a file where its part has a file name. A file without name and bytes is what browsers
+    send where none was chosen, and counts as not given.
 
     Raises, from `feed` and `finish`:
         Problem: `media_type_unsupported`, `multipart_invalid`, `field_unknown`, `field_repeated`, `field_invalid`.
@@ -33,6 +34,7 @@ class Form:
         self._complete = False
         self._part = ""
         self._text = bytearray()
+        self._bare = False
         self._header = (bytearray(), bytearray())
         self._disposition = b""
         try:
@@ -105,10 +107,12 @@ class Form:
         self._sink = self._files.get(self._part) if named or self._part not in self._texts else None
         if self._sink:
             self.filenames[self._part] = _decode(options.get(b"filename", b""), "the name of the file")
+            self._bare = not self.filenames[self._part]
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._sink:
             self._sink(memoryview(data)[start:end])
+            self._bare = False
             return
         self._text += data[start:end]
         if len(self._text) > _LONGEST_TEXT:
@@ -116,6 +120,8 @@ class Form:
 
     def _close(self) -> None:
         if self._sink:
+            if self._bare:
+                self._seen.discard(self._part)
             return
         try:
             value = self._text.decode().strip()

@@ -1,11 +1,11 @@
-# The API: the project without its engine extra, so without torch. Also what runs the migrations.
+# The API: the project without its engine extra, so without torch, and with what sends traces. Also runs the migrations.
 # Build from the repository's root: docker build -f docker/api.Dockerfile .
 
 FROM python:3.11-slim-bookworm AS build
 RUN python -m venv /opt/venv
 WORKDIR /srv/convpress
 COPY . .
-RUN /opt/venv/bin/pip install --no-cache-dir -e .
+RUN /opt/venv/bin/pip install --no-cache-dir -e '.[otel]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data

@@ -1,4 +1,4 @@
-# The worker: the project with its engine extra.
+# The worker: the project with its engine extra, and with what sends traces.
 # Build from the repository's root: docker build -f docker/worker.Dockerfile .
 
 FROM python:3.11-slim-bookworm AS build
@@ -11,7 +11,7 @@ COPY pyproject.toml .
 RUN /opt/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
     "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
 COPY . .
-RUN /opt/venv/bin/pip install --no-cache-dir -e '.[engine]'
+RUN /opt/venv/bin/pip install --no-cache-dir -e '.[engine,otel]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data

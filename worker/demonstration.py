@@ -70,7 +70,12 @@ def _show(model: Path, settings: Settings, console: Console) -> None:
         f"curl -OJ {url}/jobs/{job.id}/artifact",
     ):
         console.print(f"  {line}", markup=False, soft_wrap=True, highlight=False)
-    console.print(f"\nServing on at {url} ({url}/docs shows the API). Ctrl-C stops everything.", markup=False)
+    console.print(
+        f"\nIn a browser: {url}/dashboard/jobs/{job.id} shows this job, {url}/ all of them, {url}/docs the API.",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print("Serving on. Ctrl-C stops everything.", markup=False)
 
 
 def _wait_until_ready(url: str) -> None:

@@ -10,12 +10,12 @@ import structlog
 from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import AwareDatetime, BeforeValidator
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from app import jobs, schemas
 from app.conditional import is_known, stored_file, tagged
 from app.db import transaction
-from app.errors import Problem
+from app.errors import Problem, wants_page
 from app.labels import parse_labels
 from app.models import TERMINAL, Job, State
 from app.openapi import JOB_FORM, problems
@@ -60,35 +60,38 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
     status_code=202,
     response_model=schemas.Job,
     openapi_extra=JOB_FORM,
-    responses=problems(
-        "multipart_invalid",
-        "media_type_unsupported",
-        "upload_too_large",
-        "budget_missing",
-        "budget_invalid",
-        "input_shape_invalid",
-        "calibration_invalid",
-        "input_range_invalid",
-        "samples_invalid",
-        "model_missing",
-        "model_empty",
-        "model_unrecognised",
-        "model_truncated",
-        "model_pickled",
-        "field_unknown",
-        "field_repeated",
-        "field_invalid",
-        "labels_invalid",
-        "webhook_invalid",
-        "model_uri_invalid",
-        "sha256_invalid",
-        "model_ambiguous",
-        "model_not_found",
-        "model_gone",
-        "idempotency_key_invalid",
-        "idempotency_key_reused",
-        "storage_full",
-    ),
+    responses={
+        303: {"description": "The job's page, where `Accept` names `text/html`"},
+        **problems(
+            "multipart_invalid",
+            "media_type_unsupported",
+            "upload_too_large",
+            "budget_missing",
+            "budget_invalid",
+            "input_shape_invalid",
+            "calibration_invalid",
+            "input_range_invalid",
+            "samples_invalid",
+            "model_missing",
+            "model_empty",
+            "model_unrecognised",
+            "model_truncated",
+            "model_pickled",
+            "field_unknown",
+            "field_repeated",
+            "field_invalid",
+            "labels_invalid",
+            "webhook_invalid",
+            "model_uri_invalid",
+            "sha256_invalid",
+            "model_ambiguous",
+            "model_not_found",
+            "model_gone",
+            "idempotency_key_invalid",
+            "idempotency_key_reused",
+            "storage_full",
+        ),
+    },
 )
 async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Post a model and a FLOPs budget; the answer comes at once, the compression follows.
@@ -98,6 +101,8 @@ async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -
     _check_key(idempotency_key)
     async with receive_order(request) as order:
         job, new = await run_in_threadpool(_accept, order, idempotency_key)
+    if wants_page(request):  # a form that was sent without JavaScript
+        return RedirectResponse(f"/dashboard{schemas.href(job)}", 303)
     headers = {"Location": schemas.href(job), "Retry-After": _POLL_SECONDS}
     if not new:
         headers["Idempotency-Replayed"] = "true"

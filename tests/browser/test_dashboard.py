@@ -194,6 +194,23 @@ def test_pages_are_read_without_javascript(browse, service):
         assert "sort=before" in page.url
 
 
+def test_a_model_is_uploaded_without_javascript(browse):
+    with browse(java_script_enabled=False) as page:
+        if page.locator("#new").get_attribute("open") is None:
+            page.locator("#new > summary").click()
+        page.locator("#model").set_input_files(MODELS / "plain.traced.pt")
+        page.get_by_label("Input shape").fill("1x1x16x16")
+        page.get_by_role("button", name="Compress", exact=True).click()
+        page.wait_for_url("**/dashboard/jobs/*")
+        expect(page.get_by_role("heading", level=1)).to_have_text("plain.traced.pt")
+        page.goto("/")
+        if page.locator("#new").get_attribute("open") is None:
+            page.locator("#new > summary").click()
+        page.locator("#model").set_input_files({"name": "net.onnx", "mimeType": "", "buffer": b"\x80\x04K\x01."})
+        page.get_by_role("button", name="Compress", exact=True).click()
+        expect(page.locator(".problem")).to_contain_text("Expected")
+
+
 def test_the_commands_of_a_page_repeat_its_job(browse, service, tmp_path):
     job = service.post("residual.onnx", labels="by=hand")
     service.wait(job["id"])

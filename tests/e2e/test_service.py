@@ -166,7 +166,13 @@ def test_the_demonstration_shows_the_result_and_serves_on(tmp_path):
         assert service.http.get("/healthz").status_code == 200
         [artifact] = (tmp_path / "data").glob("*.convpress.onnx")
         assert accuracy(artifact) >= accuracy(MODELS / "residual.onnx") - 0.015
-    for text in ("/2/body/body.0/body.0.0/Conv", "dac", "MACs", "curl -s -F model=@tests/models/residual.onnx"):
+    for text in (
+        "/2/body/body.0/body.0.0/Conv",
+        "dac",
+        "MACs",
+        "curl -s -F model=@tests/models/residual.onnx",
+        "/dashboard/jobs/",
+    ):
         assert text in shown
 
 

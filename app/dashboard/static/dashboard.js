@@ -68,6 +68,7 @@ function prepareUpload(form) {
   const told = form.querySelector("#sent-text");
   const needShape = (needed) => { form.querySelector("#shape-field").hidden = !needed; };
 
+  needShape(false); // without this script nobody could ask for it later
   slider.addEventListener("input", () => { budget.value = `${slider.value}%`; });
   budget.addEventListener("input", () => {
     const percent = /^\s*([\d.]+)\s*%\s*$/.exec(budget.value)?.[1] ?? (/^\s*0?\.\d+\s*$/.test(budget.value) ? 100 * budget.value : null);

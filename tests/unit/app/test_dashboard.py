@@ -73,6 +73,18 @@ def test_what_a_form_asks_for_is_done(guarded):
     assert client.get(f"/jobs/{job}", headers=bearing(ann)).status_code == 404
 
 
+def test_a_form_that_was_sent_without_javascript_leads_to_the_job(guarded):
+    client = guarded()
+    headers = cookie(token("ann")) | OWN
+    empty = {"calibration": "", "input_shape": "", "input_range": "", "input_mean": "", "labels": ""}
+    sent = {"data": FORM["data"] | empty, "files": {**FORM["files"], "samples": ("", b"")}}
+    taken = client.post("/jobs", **sent, headers=headers)
+    assert (taken.status_code, taken.headers["location"].startswith("/dashboard/jobs/")) == (303, True), taken.text
+    assert client.get(taken.headers["location"], headers=headers).status_code == 200
+    unchosen = client.post("/jobs", data=FORM["data"], files={"model": ("", b"")}, headers=headers)
+    assert (unchosen.status_code, "the form has no model" in unchosen.text) == (422, True)
+
+
 def test_repeating_counts_against_the_quota(guarded):
     client = guarded(owner_unfinished_jobs="1")
     ann = token("ann")

@@ -104,6 +104,13 @@ def test_a_field_that_may_be_both_is_a_file_where_it_has_a_name():
     assert form.values == {}
 
 
+def test_a_file_that_was_not_chosen_is_not_given():
+    form = Form(TYPE, {"model": bytes}, {})
+    form.feed(part("model", b"", "") + END)
+    form.finish()
+    assert not form.has("model")
+
+
 def test_text_is_limited_while_it_arrives():
     form = Form(TYPE, {"model": bytes}, {"budget": str})
     form.feed(part("budget", b"x" * 4000).removesuffix(b"\r\n"))
