@@ -11,7 +11,6 @@ from app import figures, models
 from app.errors import document
 from app.models import State
 from app.report import Inspection
-from app.sight import SeenJob
 from app.tallies import BUCKETS, REQUEST_BUCKETS
 from contract.calibration import Calibration
 from contract.container import Format
