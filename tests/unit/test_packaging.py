@@ -127,9 +127,9 @@ def test_images_do_not_run_as_root(name):
     assert re.search(r"^USER [1-9]\d*$", final_stage, re.MULTILINE)
 
 
-def test_api_image_installs_no_extra():
+def test_api_image_installs_no_engine():
     installs = re.findall(r"pip install .*", DOCKERFILES["api"])
-    assert installs == ["pip install --no-cache-dir -e ."]
+    assert installs == ["pip install --no-cache-dir -e '.[otel]'"]
 
 
 def test_torch_is_named_once_so_that_makefile_and_image_install_the_projects_own():

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from app.errors import KINDS, Problem, document, install
 from app.requests import RequestContext
+from app.traffic import Traffic
 from contract.refusal import Code, Refusal
 
 
@@ -34,6 +35,7 @@ def answer(client_of):
 
     def call(error, **options):
         app = FastAPI()
+        app.state.traffic = Traffic()
         install(app)
         app.add_middleware(RequestContext)
 
