@@ -12,7 +12,6 @@ EXPECTED = "a fraction to keep (0.47 or 47%), or an amount (7.2G, 7.2 GFLOPs, 3.
 LATENCY_FIELD = "latency_budget"
 LATENCY_EXPECTED = "a fraction of the model's time to keep (0.6 or 60%), or an amount (12ms, 800us, 1.5s)"
 AT_ANY_PRICE = "flops_at_any_price"
-AT_ANY_PRICE_EXPECTED = "true or false"
 
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 _TIME = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%|ns|us|ms|s)?", re.IGNORECASE)
@@ -144,21 +143,6 @@ def choose_budget(flops: str | None, latency: str | None) -> Budget | LatencyBud
             got="both",
         )
     return parse_latency_budget(latency)
-
-
-def parse_at_any_price(text: str) -> bool:
-    """Read whether sites may become slower than they are.
-
-    Raises:
-        Refusal: `budget_invalid`.
-    """
-    said = {"true": True, "false": False, "": False}.get(text.strip().lower()) if len(text) <= _LONGEST else None
-    if said is None:
-        detail = f"{AT_ANY_PRICE} is neither true nor false"
-        raise Refusal(
-            Code.BUDGET_INVALID, detail, field=AT_ANY_PRICE, expected=AT_ANY_PRICE_EXPECTED, got=text[:_LONGEST]
-        )
-    return said
 
 
 def _invalid(detail: str, got: str) -> Refusal:

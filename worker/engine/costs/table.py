@@ -100,12 +100,16 @@ class CostTable:
 
     def write(self, path: Path) -> None:
         """Write the table as JSON."""
-        path.write_text(json.dumps({"version": VERSION, **asdict(self)}, separators=(",", ":")))
+        path.write_text(self._text)
 
     @property
     def digest(self) -> str:
-        """What tells this table from any other."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """The SHA-256 of the table as it is written: that of its file."""
+        return hashlib.sha256(self._text.encode()).hexdigest()
+
+    @property
+    def _text(self) -> str:
+        return json.dumps({"version": VERSION, **asdict(self)}, separators=(",", ":"))
 
 
 def kind_of(convolution: Convolution) -> str | None:

@@ -79,6 +79,11 @@ def test_without_normalisation_and_classes_dead_leaves_serve_as_they_are():
     assert not torch.equal(found.held_out[0]["v0"], found.fresh[0]["v0"])
 
 
+def test_no_more_samples_are_made_than_memory_keeps(monkeypatch):
+    monkeypatch.setattr(calibrating, "_MOST_BYTES_KEPT", 32 * 3 * 16 * 16 * 4)
+    assert of(("a", A), norm(RNG(2), 4), torch.relu, pooled).account["images"] == 32
+
+
 def test_a_told_range_is_taken():
     found = of(("a", A), torch.relu, told=InputValues((-300.0, -100.0), None, None))
     assert (found.account["ranges"], found.account["ranges_from"]) == (["-300 to -100"], "told")

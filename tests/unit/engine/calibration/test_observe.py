@@ -5,6 +5,7 @@ import pytest
 import torch
 from programs import chained, layer
 
+from worker.engine.calibration import observe as observing
 from worker.engine.calibration.observe import observe, sample
 from worker.engine.convolution import Convolution
 from worker.engine.program import StepError
@@ -78,6 +79,18 @@ def test_of_many_patches_a_sample_of_every_batch_is_measured_and_the_same_one_ag
     assert not torch.equal(picked, other)
     assert sample(convolution, torch.zeros(0, 2, 200, 300), 4, 0) is None
     assert sample(convolution, x, 1, 0) is None
+
+
+def test_every_batch_gives_patches_of_its_own(monkeypatch):
+    """Of two batches alike, the same patches twice would tell no more than those of one."""
+    monkeypatch.setattr(observing, "_MOST_ROWS", 20)
+    made, x = layer(RNG(1), (2, 3, 1, 1)), images(1, 3, 40, 40)
+    seen = []
+    add = observing._Sums.add
+    monkeypatch.setattr(observing._Sums, "add", lambda sums, patches: (seen.append(patches), add(sums, patches)))
+    observe(chained(("site", made)), [{"v0": x}, {"v0": x}], {"site": made.convolution})
+    assert [len(patches) for patches in seen] == [10, 10]
+    assert not torch.equal(*seen)
 
 
 def test_sites_whose_inputs_are_not_finite_are_left_out():
