@@ -72,8 +72,12 @@ class TooLate(ClientError):
 
 
 class Options(TypedDict, total=False):
-    """What may be said of a new job beside its budget; docs/api.md has the meaning of each."""
+    """What may be said of a new job beside its FLOPs budget; docs/api.md has the meaning of each."""
 
+    params_budget: str | float
+    bytes_budget: str | float
+    latency_budget: str | float
+    flops_at_any_price: bool
     input_shape: str
     calibration: str
     input_range: str
@@ -112,13 +116,17 @@ class _Api:
     async def submit(
         self,
         model: StrPath,
-        flops_budget: str | float,
+        flops_budget: str | float | None = None,
         *,
         idempotency_key: str | None = None,
         on_upload: OnBytes | None = None,
         **options: Unpack[Options],
     ) -> Job:
-        fields: dict[str, Any] = {"flops_budget": flops_budget, **options}
+        fields: dict[str, Any] = dict(options)
+        if flops_budget is not None:
+            fields["flops_budget"] = flops_budget
+        if "flops_at_any_price" in fields:
+            fields["flops_at_any_price"] = "true" if fields["flops_at_any_price"] else "false"
         paths = {
             name: Path(path) for name, path in (("samples", fields.pop("samples", None)), ("model", model)) if path
         }
@@ -247,7 +255,7 @@ class Client:
     def submit(
         self,
         model: StrPath,
-        flops_budget: str | float,
+        flops_budget: str | float | None = None,
         *,
         idempotency_key: str | None = None,
         on_upload: OnBytes | None = None,

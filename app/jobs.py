@@ -24,6 +24,7 @@ from app.owners import current_owner, posting_owner
 from app.sight import not_found
 from app.storage import Storage, model_key, samples_key
 from app.uploads import Upload
+from contract import budget
 from contract.calibration import Calibration
 
 
@@ -51,7 +52,9 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
         "model_sha256": order.sha256,
         "created_at": at,
         "filename": order.filename,
-        "flops_budget": order.flops_budget,
+        **dict.fromkeys(budget.KINDS, ""),
+        **order.budgets,
+        "flops_at_any_price": order.flops_at_any_price,
         "input_shape": order.input_shape,
         "calibration": order.calibration,
         "samples_sha256": order.samples.sha256 if order.samples else order.samples_sha256,
@@ -75,18 +78,27 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
 
 
 def again(
-    session: Session, storage: Storage, job_id: str, *, flops_budget: str | None = None, input_shape: str | None = None
+    session: Session,
+    storage: Storage,
+    job_id: str,
+    *,
+    budgets: Mapping[str, str] | None = None,
+    input_shape: str | None = None,
 ) -> Job:
     """Add a job that asks of the same model what an earlier one did, but for what is given here.
+
+    A FLOPs budget stands in the place of all others, unless it stood beside them before.
 
     Raises:
         Problem: `job_not_found`, `model_gone`, `samples_gone`.
     """
     job = get(session, job_id)
+    given = budgets or {}
     order = Order(
         sha256=job.model_sha256,
         filename=job.filename,
-        flops_budget=flops_budget or job.flops_budget,
+        budgets={**(job.budgets if job.flops_budget or budget.FLOPS.field not in given else {}), **given},
+        flops_at_any_price=job.flops_at_any_price,
         input_shape=input_shape or job.input_shape,
         calibration=cast("Calibration", job.calibration),
         input_range=job.input_range,

@@ -16,12 +16,14 @@ from sqlalchemy import (
     MetaData,
     String,
     Uuid,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from app.owners import posting_owner
 from app.tracing import current_request, traceparent
+from contract import budget
 
 State = Literal[
     "queued",  # accepted, held by nobody
@@ -100,7 +102,7 @@ class Samples(Base):
 
 
 class Job(Base):
-    """One compression of one model to one budget.
+    """One compression of one model to one budget, or to several at once.
 
     `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt` counts claims.
     `expired_at` is when retention deleted what the job had made. `app.changes` alone changes the state.
@@ -127,7 +129,11 @@ class Job(Base):
     owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, server_default="")
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"), index=True)
     filename: Mapped[str] = mapped_column(String(255))
-    flops_budget: Mapped[str] = mapped_column(String(40))
+    flops_budget: Mapped[str] = mapped_column(String(40), default="")  # as all budgets, empty where it was not given
+    params_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    bytes_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    latency_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    flops_at_any_price: Mapped[bool] = mapped_column(default=False, server_default=false())
     input_shape: Mapped[str | None] = mapped_column(String(2000))
     calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
     samples_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # SQLite adds no foreign key afterwards
@@ -154,6 +160,11 @@ class Job(Base):
     expired_at: Mapped[datetime | None]
 
     model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
+
+    @property
+    def budgets(self) -> dict[str, str]:
+        """What to keep, as the client wrote it, by field."""
+        return {field: text for field in budget.KINDS if (text := getattr(self, field))}
 
 
 class Event(Base):

@@ -35,13 +35,24 @@ JOB_FORM: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": [budget.FIELD],
+                    "anyOf": [{"required": [field]} for field in budget.KINDS],
                     "additionalProperties": False,
                     "properties": {
-                        budget.FIELD: {
+                        budget.FLOPS.field: {
                             "type": "string",
-                            "description": f"What to keep of the model's FLOPs: {budget.EXPECTED}",
+                            "description": f"What to keep: {budget.FLOPS.expected}",
                             "example": "0.5",
+                        },
+                        **{
+                            kind.field: {"type": "string", "description": f"As well, or instead: {kind.expected}"}
+                            for kind in budget.KINDS.values()
+                            if kind is not budget.FLOPS
+                        },
+                        budget.AT_ANY_PRICE: {
+                            "type": "string",
+                            "enum": ["true", "false"],
+                            "description": "Whether layers may become slower than they are; without, and where the "
+                            "worker's host has a cost table, none does",
                         },
                         shapes.FIELD: {
                             "type": "string",

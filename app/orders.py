@@ -35,7 +35,8 @@ class Order:
 
     sha256: str
     filename: str
-    flops_budget: str
+    budgets: dict[str, str]
+    flops_at_any_price: bool = False
     input_shape: str | None = None
     calibration: Calibration = "synthetic"
     input_range: str | None = None
@@ -50,8 +51,11 @@ class Order:
     def fingerprint(self) -> str:
         """Return what tells this order from any other, however its model came."""
         files = {"upload": None, "samples": self.samples.sha256 if self.samples else self.samples_sha256}
-        texts = [member.name for member in fields(self) if member.name not in (*files, "samples_sha256")]
-        asked = {name: getattr(self, name) for name in texts} | files
+        apart = (*files, "samples_sha256", "budgets", budget.AT_ANY_PRICE)
+        asked = {member.name: getattr(self, member.name) for member in fields(self) if member.name not in apart}
+        asked |= files | self.budgets  # what was not asked for adds nothing: keys outlive the versions that know it
+        if self.flops_at_any_price:
+            asked[budget.AT_ANY_PRICE] = True
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -99,7 +103,8 @@ class _Incoming:
         check_room(self._storage, container.FIELD, announced)
         self._received = 0
         texts: dict[str, TextCheck] = {
-            budget.FIELD: budget.parse_budget,
+            **{field: _unless_empty(kind.parse) for field, kind in budget.KINDS.items()},
+            budget.AT_ANY_PRICE: budget.parse_at_any_price,
             shapes.FIELD: shapes.parse_input_shape,
             calibration.FIELD: calibration.parse_calibration,
             calibration.RANGE: _unless_empty(calibration.parse_range),
@@ -135,7 +140,9 @@ class _Incoming:
     def finish(self) -> Order:
         self._form.finish()
         values = self._form.values
-        asked = budget.parse_budget(values.get(budget.FIELD))
+        budgets = budget.parse_budgets(values)
+        at_any_price = budget.parse_at_any_price(values.get(budget.AT_ANY_PRICE))
+        budget.require_consistent(budgets, at_any_price=at_any_price)
         told = [values.get(name) or None for name in (calibration.RANGE, calibration.MEAN, calibration.DEVIATION)]
         calibration.parse_input_values(*told)
         has_samples = self._form.has(samples.FIELD)
@@ -151,7 +158,8 @@ class _Incoming:
         return Order(
             sha256=upload.sha256 if upload else values[SHA256],
             filename=display_name(filename),
-            flops_budget=asked.text,
+            budgets={asked.kind.field: asked.text for asked in budgets},
+            flops_at_any_price=at_any_price,
             input_shape=values.get(shapes.FIELD) or None,
             calibration=kind,
             input_range=told[0],
@@ -196,7 +204,7 @@ class _Incoming:
 
 def _unless_empty(check: TextCheck) -> TextCheck:
     """Let pass what a form sends of a field that was not filled in."""
-    return lambda text: text and check(text)
+    return lambda text: text.strip() and check(text)
 
 
 def parse_sha256(text: str) -> str:

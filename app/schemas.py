@@ -92,7 +92,7 @@ class Result(BaseModel):
 
 
 class Job(BaseModel):
-    """One compression of one model to one budget."""
+    """One compression of one model to one budget, or to several at once."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -106,6 +106,10 @@ class Job(BaseModel):
                 "finished_at": "2026-05-04T03:02:09.876543Z",
                 "model": {"filename": "resnet20.onnx", "format": "onnx", "sha256": _SHA256, "bytes": 1_092_211},
                 "flops_budget": "0.5",
+                "params_budget": None,
+                "bytes_budget": None,
+                "latency_budget": None,
+                "flops_at_any_price": False,
                 "input_shape": "1x3x32x32",
                 "calibration": "synthetic",
                 "samples_sha256": None,
@@ -133,7 +137,11 @@ class Job(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     model: UploadedModel
-    flops_budget: str
+    flops_budget: str | None = Field(description="What to keep, as it was asked for; at least one budget is set")
+    params_budget: str | None
+    bytes_budget: str | None
+    latency_budget: str | None
+    flops_at_any_price: bool
     input_shape: str | None
     calibration: Calibration
     samples_sha256: str | None = Field(description="Of the real samples that came with the job")
@@ -162,7 +170,11 @@ class Job(BaseModel):
                 sha256=job.model.sha256,
                 bytes=job.model.bytes,
             ),
-            flops_budget=job.flops_budget,
+            flops_budget=job.flops_budget or None,
+            params_budget=job.params_budget or None,
+            bytes_budget=job.bytes_budget or None,
+            latency_budget=job.latency_budget or None,
+            flops_at_any_price=job.flops_at_any_price,
             input_shape=job.input_shape,
             calibration=cast("Calibration", job.calibration),
             samples_sha256=job.samples_sha256,

@@ -28,8 +28,10 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from contract.budget import FLOPS
 from contract.container import identify
 from worker.engine.analysis import Analysis, analyse, choose, factor
+from worker.engine.budgets import Limit
 from worker.engine.calibration.calibrate import calibrate
 from worker.engine.calibration.refit import chain
 from worker.engine.candidates import offer_all
@@ -126,7 +128,7 @@ def budgets(zoo: ModuleType, network: str, subject: Subject, row: str) -> list[t
     found: list[tuple[Any, dict[str, Any]]] = []
     for keep in KEEPS:
         try:
-            chosen = choose(analysis, int(keep * subject.count.macs))
+            chosen = choose(analysis, [Limit.of(FLOPS.parse(str(keep)), subject.count.macs)])
         except ValueError:
             found.append((None, {}))
             continue

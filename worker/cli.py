@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from contract import budget
 from contract.refusal import Code
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ _REFUSED, _USAGE, _LOST, _UNAVAILABLE, _CANCELLED = 1, 2, 3, 4, 5
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)]
 _FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
 
-Budget = Annotated[str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")]
-LatencyBudget = Annotated[str | None, typer.Option(help="In the FLOPs' place: 0.6 or 60% of the time, or 12ms")]
+FlopsBudget = Annotated[str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")]
+ParamsBudget = Annotated[str | None, typer.Option(help="As well, or instead: 0.6, 60% of the parameters, or 5.4M")]
+BytesBudget = Annotated[str | None, typer.Option(help="As well, or instead: 0.6, 60% of the file's size, or 20MB")]
+LatencyBudget = Annotated[str | None, typer.Option(help="As well, or instead: 0.6, 60% of the time, or 12ms")]
 AtAnyPrice = Annotated[bool, typer.Option("--flops-at-any-price", help="Let layers become slower than they are")]
 InputShape = Annotated[str | None, typer.Option(help="Such as 1x3x224x224, where the model does not carry it")]
 Output = Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")]
@@ -159,11 +162,13 @@ def calibrate_host() -> None:
 @app.command()
 def compress(
     model: ModelFile,
-    flops_budget: Budget = None,
+    flops_budget: FlopsBudget = None,
+    params_budget: ParamsBudget = None,
+    bytes_budget: BytesBudget = None,
+    latency_budget: LatencyBudget = None,
     input_shape: InputShape = None,
     output: Output = None,
     report: ReportFile = None,
-    latency_budget: LatencyBudget = None,
     flops_at_any_price: AtAnyPrice = False,
     cost_table: Annotated[
         Path | None,
@@ -180,13 +185,13 @@ def compress(
     """Compress a model offline, as the service does it."""
     from worker import offline, tables
 
-    if sum(given is not None for given in (flops_budget, latency_budget, rank)) != 1:
-        raise typer.BadParameter("give --flops-budget, --latency-budget or --rank")
+    budgets = _budgets(flops_budget, params_budget, bytes_budget, latency_budget)
+    if bool(budgets) == (rank is not None):
+        raise typer.BadParameter("give --flops-budget or other budgets, or --rank")
     target = _check_targets(output, report, model)
     try:
         asked = offline.Asked(
-            flops_budget=flops_budget,
-            latency_budget=latency_budget,
+            budgets=budgets,
             flops_at_any_price=flops_at_any_price,
             input_shape=input_shape,
             form=form,
@@ -212,7 +217,11 @@ def compress(
 @app.command()
 def submit(
     model: ModelFile,
-    flops_budget: Annotated[str, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")],
+    flops_budget: FlopsBudget = None,
+    params_budget: ParamsBudget = None,
+    bytes_budget: BytesBudget = None,
+    latency_budget: LatencyBudget = None,
+    flops_at_any_price: AtAnyPrice = False,
     server: Annotated[str, typer.Option(envvar="CONVPRESS_SERVER")] = "http://127.0.0.1:8000",
     key: Annotated[
         str | None, typer.Option(envvar="CONVPRESS_KEY", help="API key; better in the variable, where no others see it")
@@ -251,7 +260,11 @@ def submit(
         "input_mean": input_mean,
         "input_std": input_std,
         "labels": _labels(label or []),
+        "flops_at_any_price": flops_at_any_price,
+        **_budgets(None, params_budget, bytes_budget, latency_budget),
     }
+    if flops_budget is None and not told.keys() & budget.KINDS:
+        raise typer.BadParameter("give --flops-budget or another budget")
     options = cast("Options", {name: value for name, value in told.items() if value})
     try:
         client = Client(server, key, patience=patience)
@@ -365,6 +378,13 @@ def _database() -> Iterator["Session"]:
     migrate(settings.sql_url)
     with transaction() as session:
         yield session
+
+
+def _budgets(flops: str | None, params: str | None, size: str | None, latency: str | None) -> dict[str, str]:
+    """Return the budgets that were given, by field."""
+    kinds = (budget.FLOPS, budget.PARAMETERS, budget.BYTES, budget.LATENCY)
+    told = {kind.field: text for kind, text in zip(kinds, (flops, params, size, latency), strict=True)}
+    return {field: text for field, text in told.items() if text is not None}
 
 
 def _labels(pairs: list[str]) -> dict[str, str]:

@@ -43,8 +43,7 @@ class LostError(Exception):
 class Asked(TypedDict):
     """What the user asks for, in the terms of a `Request`."""
 
-    flops_budget: str | None
-    latency_budget: str | None
+    budgets: dict[str, str]
     flops_at_any_price: bool
     input_shape: str | None
     form: str | None

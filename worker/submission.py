@@ -13,10 +13,10 @@ from app.schemas import Job
 
 
 class Asked(NamedTuple):
-    """Which model goes, to what budget and under which key, and where the artifact is to lie."""
+    """Which model goes, to what FLOPs budget if any and under which key, and where the artifact is to lie."""
 
     model: Path
-    flops_budget: str
+    flops_budget: str | None
     output: Path
     idempotency_key: str | None = None
 

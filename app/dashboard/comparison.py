@@ -70,7 +70,7 @@ def _tradeoff(told: Sequence[Told]) -> charts.Tradeoff | None:
         Mark(
             report.keep,
             reports.output_error(report),
-            f"{job.filename}, {job.flops_budget}",
+            f"{job.filename}, {words.budgets(job.budgets)}",
             f"/dashboard/jobs/{job.id}",
         )
         for job, report in known

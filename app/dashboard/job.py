@@ -17,6 +17,7 @@ from app.models import TERMINAL, Job
 from app.report import Report, Site
 from app.routes.jobs import JobId
 from app.settings import get_settings
+from contract import budget
 
 router = APIRouter()
 
@@ -98,7 +99,8 @@ def frontier(report: Report) -> charts.Tradeoff:
 def repeat(job: Job, server: str) -> dict[str, str]:
     """Return what to type so that a shell, and Python, do the same again."""
     values = (
-        ("flops_budget", job.flops_budget),
+        *job.budgets.items(),
+        (budget.AT_ANY_PRICE, "true" if job.flops_at_any_price else ""),
         ("input_shape", job.input_shape),
         ("calibration", job.calibration),
         ("input_range", job.input_range),
@@ -114,10 +116,13 @@ def repeat(job: Job, server: str) -> dict[str, str]:
     if job.samples_sha256:
         lines.append("-F samples=@samples.npz")
     lines.append(f"-F {shlex.quote(f'model=@{_quoted(job.filename)}')}")
-    options = [(name, repr(value)) for name, value in given if name not in ("flops_budget", "labels")]
+    apart = (budget.FLOPS.field, budget.AT_ANY_PRICE, "labels")
+    options = [(name, repr(value)) for name, value in given if name not in apart]
+    options += [(budget.AT_ANY_PRICE, "True")] if job.flops_at_any_price else []
     options += [("labels", repr(dict(job.labels)))] if job.labels else []
     options += [("samples", repr("samples.npz"))] if job.samples_sha256 else []
-    arguments = [repr(job.filename), repr(job.flops_budget), *(f"{name}={value}" for name, value in options)]
+    asked = [repr(job.flops_budget)] if job.flops_budget else []
+    arguments = [repr(job.filename), *asked, *(f"{name}={value}" for name, value in options)]
     key = ', os.environ["CONVPRESS_KEY"]' if get_settings().api_keys else ""
     python = [
         *(["import os", ""] if key else []),

@@ -22,6 +22,7 @@ _PAGE = 50
 router = APIRouter()
 
 AnyState = Annotated[State | None, BeforeValidator(lambda given: given or None)]
+Text = Annotated[str | None, Form()]
 Next = Annotated[str | None, Form(alias="next")]
 
 
@@ -75,18 +76,25 @@ def forget_job(job_id: JobId, back: Next = None) -> Response:
 
 @router.post("/dashboard/jobs/{job_id}/again")
 def repeat_job(
-    job_id: JobId, flops_budget: Annotated[str | None, Form()] = None, input_shape: Annotated[str | None, Form()] = None
+    job_id: JobId,
+    flops_budget: Text = None,
+    params_budget: Text = None,
+    bytes_budget: Text = None,
+    latency_budget: Text = None,
+    input_shape: Text = None,
 ) -> Response:
-    """Ask the same of the same model once more, with another budget or input shape if one is given; show the new job.
+    """Ask the same of the same model once more, with other budgets or input shape if some are given; show the new job.
 
     Raises:
         Refusal: `budget_invalid` or `input_shape_invalid`.
     """
-    if flops_budget:
-        budget.parse_budget(flops_budget)
+    told = zip(budget.KINDS, (flops_budget, latency_budget, params_budget, bytes_budget), strict=True)
+    budgets = {field: text for field, text in told if text}
+    if budgets:
+        budget.parse_budgets(budgets)
     if input_shape:
         shapes.parse_input_shape(input_shape)
     with transaction() as session:
-        job = jobs.again(session, get_storage(), job_id, flops_budget=flops_budget, input_shape=input_shape)
+        job = jobs.again(session, get_storage(), job_id, budgets=budgets, input_shape=input_shape)
     ring(job.id)
     return see_other(f"/dashboard/jobs/{job.id}")

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from contract import budget
+
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 
 
@@ -29,6 +31,25 @@ def size(number: float) -> str:
         if number >= scale:
             return f"{_three(number / scale)} {name}"
     return f"{number:g} B"
+
+
+def budgets(given: Mapping[str, str]) -> str:
+    """Say what is to be kept; FLOPs need not be named.
+
+    >>> budgets({"flops_budget": "50%"}), budgets({"flops_budget": "50%", "bytes_budget": "2MB"})
+    ('50%', '50%, file size 2MB')
+    """
+    named = [(budget.KINDS[field], text) for field, text in given.items()]
+    return ", ".join(text if kind is budget.FLOPS else f"{kind.what} {text}" for kind, text in named)
+
+
+def budget_label(field: str) -> str:
+    """Name a budget's field.
+
+    >>> budget_label("flops_budget"), budget_label("latency_budget")
+    ('Budget of FLOPs', 'Budget of time')
+    """
+    return f"Budget of {budget.KINDS[field].what}"
 
 
 def _three(number: float) -> str:
@@ -90,7 +111,8 @@ def utc(at: datetime) -> str:
 
 
 FILTERS: Mapping[str, Callable[..., str]] = {
-    function.__name__: function for function in (amount, size, percent, change, seconds, shape, utc)
+    function.__name__: function
+    for function in (amount, size, percent, change, seconds, shape, utc, budgets, budget_label)
 }
 
 RISKS: Mapping[str, str] = {
@@ -102,7 +124,7 @@ RISKS: Mapping[str, str] = {
 
 _ADVICE: Mapping[str, str] = {
     "budget_unreachable": "Choose a larger budget; the message says the least that can be reached.",
-    "budget_invalid": "Write the budget as a fraction (0.5 or 50%) or an amount (7.2G or 3.6 GMACs).",
+    "budget_invalid": "Write the budget as a fraction (0.5 or 50%) or an amount (7.2G, 3.6 GMACs, 5.4M, 20MB or 12ms).",
     "input_shape_required": "TorchScript does not store its input's sizes. Give them along, such as 1x3x224x224.",
     "input_shape_mismatch": "The model does not run on these sizes. Give the sizes that it was exported for.",
     "input_shape_invalid": "Write the sizes with x between, such as 1x3x224x224.",

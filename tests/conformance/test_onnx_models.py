@@ -64,7 +64,12 @@ def check_identity(path, folder):
 def check_budget(path, folder):
     """Compress to 0.6: the budget is kept, or it is said why nothing can be done."""
     request = Request(
-        str(path), "onnx", str(folder / "out.onnx"), str(folder / "report.json"), "0.6", calibration="none"
+        str(path),
+        "onnx",
+        str(folder / "out.onnx"),
+        str(folder / "report.json"),
+        {"flops_budget": "0.6"},
+        calibration="none",
     )
     try:
         compress(request, lambda *_: None)

@@ -66,7 +66,7 @@ def check(path: Path) -> str:
 def open_whole(path: Path, home: Path) -> str:
     """Return how the whole child ended on a file."""
     kind = "onnx" if path.suffix == ".onnx" else "torchscript"
-    request = Request(str(path), kind, str(home / "out"), str(home / "report"), "0.5", "1x1x16x16")
+    request = Request(str(path), kind, str(home / "out"), str(home / "report"), {"flops_budget": "0.5"}, "1x1x16x16")
     confinement = Confinement(home, readable=(path,), memory_bytes=3 * 1024**3)
     outcome = sandbox.run(
         sandbox.ENGINE, [request.to_json()], confinement, seconds=60, on_progress=lambda _: None, wanted=lambda: True

@@ -79,7 +79,13 @@ def open_in_cell(tmp_path, outside):
         model.write_bytes(file.content)
         before = model.stat().st_mtime_ns
         request = Request(
-            str(model), file.format, str(home / model.name), str(home / "report.json"), "0.5", "1x1x8x8", limits=limits
+            str(model),
+            file.format,
+            str(home / model.name),
+            str(home / "report.json"),
+            {"flops_budget": "0.5"},
+            "1x1x8x8",
+            limits=limits,
         )
         confinement = Confinement(home, readable=(folder / "input",), memory_bytes=3 * 1024**3, **walls)
         outcome = sandbox.run(

@@ -76,6 +76,20 @@ def test_bad_budget(api, budget):
     assert body["got"].startswith(budget[:20])
 
 
+@pytest.mark.parametrize("field", ["params_budget", "bytes_budget", "latency_budget"])
+@pytest.mark.parametrize("budget", ["0", "101%", "5 apples"])
+def test_a_bad_budget_of_another_kind_beside_a_good_one(api, field, budget):
+    body = assert_problem(api.post(**{field: budget}), 422, "budget_invalid", field)
+    assert body["got"] == budget
+
+
+@pytest.mark.parametrize(
+    "fields", [{"flops_at_any_price": "maybe"}, {"flops_at_any_price": "true", "latency_budget": "1"}]
+)
+def test_a_bad_price(api, fields):
+    assert_problem(api.post(**fields), 422, "budget_invalid", "flops_at_any_price")
+
+
 @pytest.mark.parametrize("budget", ["", "   "])
 def test_empty_budget(api, budget):
     assert_problem(api.post(flops_budget=budget), 422, "budget_missing", "flops_budget")

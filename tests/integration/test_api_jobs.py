@@ -19,6 +19,10 @@ FIELDS = {
     "finished_at",
     "model",
     "flops_budget",
+    "params_budget",
+    "bytes_budget",
+    "latency_budget",
+    "flops_at_any_price",
     "input_shape",
     "calibration",
     "samples_sha256",
@@ -169,7 +173,9 @@ def test_the_examples_of_the_description_work_as_they_stand(api):
     example = {name: part["example"] for name, part in form["properties"].items() if "example" in part}
     assert api.post(**example).status_code == 202
     assert api.http.get("/docs").status_code == 200
-    assert set(form["required"]) == {"flops_budget"}
+    assert {field for choice in form["anyOf"] for field in choice["required"]} == {
+        "flops_budget", "params_budget", "bytes_budget", "latency_budget",
+    }  # fmt: skip
 
 
 def test_the_same_on_postgresql(start_api, postgres_url):

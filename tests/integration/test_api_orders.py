@@ -35,6 +35,14 @@ def test_a_stored_model_needs_no_second_upload(api):
     assert [found["id"] for found in api.http.get(stored["jobs"]).json()["jobs"]] == [job["id"], first["id"]]
 
 
+def test_a_job_has_the_budgets_that_were_given_and_no_others(api):
+    asked = {"params_budget": " 60% ", "bytes_budget": "2MB", "flops_at_any_price": "true"}
+    job = api.post(model(21), flops_budget="", **asked).json()
+    assert (job["flops_budget"], job["params_budget"], job["bytes_budget"]) == (None, "60%", "2MB")
+    assert (job["latency_budget"], job["flops_at_any_price"]) == (None, True)
+    assert api.http.get(f"/jobs/{job['id']}").json() == job
+
+
 @pytest.mark.parametrize("sha256", ["f" * 64, "F" * 64, "7", "%00", "x" * 500])
 def test_an_unknown_model(api, sha256):
     response = api.http.get(f"/models/{sha256}")

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from contract.budget import FIELD, LATENCY_FIELD
+from contract.budget import FLOPS
 from contract.calibration import choose_calibration, parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
 from worker.engine import analysis_file
 from worker.engine.allocate import BudgetUnreachableError, Option, allocate
+from worker.engine.budgets import Limit, amount_of
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
 from worker.engine.convolution import Convolution, Layer
 from worker.engine.costs.table import CostTable
-from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, Model, Site
 from worker.engine.moments import Moments
 from worker.engine.progress import Progress
@@ -27,10 +27,9 @@ if TYPE_CHECKING:  # torch, which takes a second to import, is for calibrating a
     from worker.engine.calibration.calibrate import Calibration
     from worker.engine.calibration.refine import Refinement
 
-Unit = Literal["macs", "nanoseconds"]
-"""What a budget counts."""
-
 _FRONTIER_STEPS = 40
+_FRONTIER_STEPS_OF_SEVERAL = 10
+"""Fewer where several budgets are to be met: each step takes several allocations."""
 _MOST_NUMBERS = 4608
 """In a patch: 512 channels of 3 x 3, whose covariance takes 170 MB. Wider sites are factored by their weights alone."""
 UNCHANGED = "the budget allows the model as it is"
@@ -120,39 +119,42 @@ def leave(count: Count, table: CostTable | None = None) -> Analysis:
     return Analysis(tuple(original_only(site, UNCHANGED, table) for site in count.sites), {}, UNCHANGED, table)
 
 
-def choose(
-    analysis: Analysis, allowed: int | None, unit: Unit = "macs", *, at_any_price: bool = False
-) -> list[Candidate]:
-    """Choose one candidate a site, that cost at most `allowed` together; None chooses the last of every offer.
+def choose(analysis: Analysis, limits: Sequence[Limit] | None, *, at_any_price: bool = False) -> list[Candidate]:
+    """Choose one candidate a site, within all limits; None chooses the last of every offer.
 
     Where there is a cost table no site becomes slower than it is, unless MACs are wanted at any price.
 
     Raises:
         Refusal: `budget_unreachable`.
     """
-    if allowed is None:  # one rank everywhere: each offer has that rank alone besides the original
+    if limits is None:  # one rank everywhere: each offer has that rank alone besides the original
         return [offer.candidates[-1] for offer in analysis.offers]
-    offered = _offered(analysis, unit, at_any_price=at_any_price)
+    offered = _offered(analysis, limits, at_any_price=at_any_price)
     try:
-        choices = allocate(_options(analysis, offered, unit), allowed)
+        choices = allocate(_options(analysis, offered, limits), _left(analysis, limits))
     except BudgetUnreachableError as error:
-        raise _unreachable(analysis, unit, error.least, allowed) from error
+        raise _unreachable(analysis, limits, error) from error
     return [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
 
 
-def _unreachable(analysis: Analysis, unit: Unit, least: int, allowed: int) -> Refusal:
-    if unit == "nanoseconds":
-        total = analysis.nanoseconds or 1
-        what, field = "time, by the cost table", LATENCY_FIELD
-        shown = [f"{cost / total:.4f}, or {cost / 1e6:.4f} ms" for cost in (least, allowed)]
-    else:
-        total = analysis.macs
-        what, field = "FLOPs", FIELD
-        shown = [f"{cost / total:.4f}, or {FLOPS_PER_MAC * cost} FLOPs" for cost in (least, allowed)]
+def _unreachable(analysis: Analysis, limits: Sequence[Limit], error: BudgetUnreachableError) -> Refusal:
+    if error.which is None:
+        return Refusal(
+            Code.BUDGET_UNREACHABLE,
+            "each of the budgets can be met, but nothing was found that meets all of them",
+            field=limits[-1].budget.kind.field,
+            expected="larger budgets, or fewer",
+            got=", ".join(f"{limit.budget.kind.field}={limit.budget.text}" for limit in limits),
+        )
+    limit = limits[error.which]
+    least = error.least + limit.allowed - _left(analysis, [limit])[0]
+    shown = [f"{cost / max(limit.total, 1):.4f}, or {amount_of(limit.unit, cost)}" for cost in (least, limit.allowed)]
+    by = ", by the cost table" if limit.unit == "nanoseconds" else ""
     return Refusal(
         Code.BUDGET_UNREACHABLE,
-        f"the least that this model can be brought to is {least / total:.4f} of its {what}",
-        field=field,
+        f"the least that this model can be brought to is {least / max(limit.total, 1):.4f} "
+        f"of its {limit.budget.kind.what}{by}",
+        field=limit.budget.kind.field,
         expected=f"at least {shown[0]}",
         got=shown[1],
     )
@@ -167,15 +169,24 @@ class Point:
     error: float
 
 
-def frontier(analysis: Analysis, unit: Unit = "macs", *, at_any_price: bool = False) -> list[Point]:
-    """Return what budgets would give from the least that can be reached to the original's cost, by their MACs."""
-    offered = _offered(analysis, unit, at_any_price=at_any_price)
-    options = _options(analysis, offered, unit)
-    least = sum(min(option.cost for option in site) for site in options)
-    most = sum(site[0].cost for site in options)
+def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_any_price: bool = False) -> list[Point]:
+    """Return what budgets would give from the least that can be reached to the original's cost, by their MACs.
+
+    It is the first of the limits that varies, while the others hold; MACs alone where there are none.
+    """
+    limits = limits or [Limit.of(FLOPS.parse("100%"), analysis.macs)]
+    offered = _offered(analysis, limits, at_any_price=at_any_price)
+    options = _options(analysis, offered, limits)
+    least = sum(min(option.costs[0] for option in site) for site in options)
+    most = sum(site[0].costs[0] for site in options)
+    others = _left(analysis, limits)[1:]
+    steps = _FRONTIER_STEPS if not others else _FRONTIER_STEPS_OF_SEVERAL
     points: dict[int, Point] = {}
-    for step in range(_FRONTIER_STEPS + 1):
-        choices = allocate(options, least + (most - least) * step // _FRONTIER_STEPS)
+    for step in range(steps + 1):
+        try:
+            choices = allocate(options, [least + (most - least) * step // steps, *others])
+        except BudgetUnreachableError:  # the least of the first is not the least of the others
+            continue
         chosen = [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
         macs = sum(candidate.macs for candidate in chosen)
         time = None if analysis.table is None else _time(chosen)
@@ -200,37 +211,45 @@ def factor(
     return refinement.chains, refinement
 
 
-def _offered(analysis: Analysis, unit: Unit, *, at_any_price: bool) -> list[list[Candidate]]:
+def _offered(analysis: Analysis, limits: Sequence[Limit], *, at_any_price: bool) -> list[list[Candidate]]:
     """Return each site's candidates that may be chosen, the original first: those that are no slower than it is."""
-    if at_any_price and unit == "macs":
+    in_time = any(limit.unit == "nanoseconds" for limit in limits)
+    if at_any_price and not in_time:
         return [list(offer.candidates) for offer in analysis.offers]
     return [
         [
             candidate
             for candidate in offer.candidates
-            if candidate.form == ORIGINAL or _is_no_slower(candidate, offer.candidates[0], unit)
+            if candidate.form == ORIGINAL or _is_no_slower(candidate, offer.candidates[0], unknown=not in_time)
         ]
         for offer in analysis.offers
     ]
 
 
-def _is_no_slower(candidate: Candidate, than: Candidate, unit: Unit) -> bool:
+def _is_no_slower(candidate: Candidate, than: Candidate, *, unknown: bool) -> bool:
+    """Whether a candidate takes no longer by the table; `unknown` where one of the two has no price there."""
     if candidate.nanoseconds is None or than.nanoseconds is None:
-        return unit == "macs"
+        return unknown
     return candidate.nanoseconds <= than.nanoseconds
 
 
-def _options(analysis: Analysis, offered: Sequence[Sequence[Candidate]], unit: Unit) -> list[list[Option]]:
+def _options(analysis: Analysis, offered: Sequence[Sequence[Candidate]], limits: Sequence[Limit]) -> list[list[Option]]:
     return [
         [
             Option(
-                candidate.macs if unit == "macs" else candidate.nanoseconds or 0,
+                tuple(limit.cost(offer.site, candidate) for limit in limits),
                 candidate.error * analysis.weights.get(offer.site.name, 1.0),
             )
             for candidate in candidates
         ]
         for offer, candidates in zip(analysis.offers, offered, strict=True)
     ]
+
+
+def _left(analysis: Analysis, limits: Sequence[Limit]) -> list[int]:
+    """Return what each limit leaves to the sites."""
+    originals = [(offer.site, offer.candidates[0]) for offer in analysis.offers]
+    return [limit.left_to(originals) for limit in limits]
 
 
 def _time(candidates: Iterable[Candidate]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from worker.engine.candidates import Candidate, Offer, factorisations, original, priced_in_time
+from worker.engine.candidates import Offer, candidate_of, factorisations, original, priced_in_time
 from worker.engine.convolution import Array
 from worker.engine.costs.table import CostTable
 from worker.engine.formats import Count, Model, Site
@@ -80,8 +80,7 @@ def _offer(site: Site, table: CostTable | None, name: str, reason: str | None, s
         exact = tuple(rank) if isinstance(rank, list) else rank
         if isinstance(exact, bool | float) or exact not in factorisation.ranks:
             raise ValueError(f"{form} has no rank {rank}")
-        macs = site.macs_of(factorisation.convolutions(exact))
-        found.append(priced_in_time(site, Candidate(macs, _size(error), factorisation, exact), table))
+        found.append(priced_in_time(site, candidate_of(site, factorisation, exact, _size(error)), table))
     return Offer(site, tuple(found), reason)
 
 

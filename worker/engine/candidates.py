@@ -1,7 +1,9 @@
 """What each site may become: itself, or one of its forms at one rank, with the cost and the error of each."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf, prod
 
 from contract.refusal import Code, Refusal
 from worker.engine.convolution import Convolution, Layer
@@ -20,11 +22,12 @@ _DEAREST = 0.9
 class Candidate:
     """One thing that a site may become: a factorisation at one rank, or the original, for which both are None.
 
-    It holds numbers alone; `layers` computes its weights. `nanoseconds` is what it takes by the cost table, None where
-    there is no table, or no price in it for one of the layers.
+    It holds no weights; `layers` computes them. `numbers` is how many there are. `nanoseconds` is what it takes by the
+    cost table, None where there is no table, or no price in it for one of the layers.
     """
 
     macs: int
+    numbers: int
     error: float
     factorisation: Factorisation | None = None
     rank: Rank | None = None
@@ -81,7 +84,7 @@ def offer_all(
     """Offer a site's every form (or the one that is named) at the ranks that cost markedly less than the original.
 
     Without the moments of the site's inputs the weights count alone. Candidates that cost no less than another, in
-    arithmetic and in time where there is a table, and are no nearer are left out.
+    arithmetic, in numbers and in time where there is a table, and are no nearer are left out.
     """
     names = FORMS if form is None else (form,)
     reason = _why_none(site, names)
@@ -110,14 +113,14 @@ def offer_rank(
     reason = _why_none(site, (form,))
     if reason is not None:
         return Offer(site, (original(site, table),), reason)
-    priced = [(_priced(site, each, _nearest(each, rank)), each) for each in factorisations(site, (form,))]
-    cheapest = min(macs for macs, _ in priced)
+    priced = [(*_cost(site, each, _nearest(each, rank)), each) for each in factorisations(site, (form,))]
+    cheapest = min(macs for macs, _, _ in priced)
     target = _target(model.layer(site), moments)
     choices = []
-    for macs, each in priced:
+    for macs, numbers, each in priced:
         if macs == cheapest:
             own_rank = _nearest(each, rank)
-            choices.append(Candidate(macs, float(each.errors(target, [own_rank])[0]), each, own_rank))
+            choices.append(Candidate(macs, numbers, float(each.errors(target, [own_rank])[0]), each, own_rank))
     nearest = priced_in_time(site, min(choices, key=lambda candidate: candidate.error), table)
     return Offer(site, (original(site, table), nearest), None)
 
@@ -133,7 +136,7 @@ def _target(layer: Layer, moments: Moments | None) -> Target:
 
 def original(site: Site, table: CostTable | None = None) -> Candidate:
     """Return what a site is already."""
-    return priced_in_time(site, Candidate(site.macs, 0.0), table)
+    return priced_in_time(site, Candidate(site.macs, prod(site.weight_shape), 0.0), table)
 
 
 def priced_in_time(site: Site, candidate: Candidate, table: CostTable | None) -> Candidate:
@@ -167,21 +170,27 @@ def factorisations(site: Site, names: Iterable[str] = FORMS) -> Iterator[Factori
 
 
 def _cheaper(site: Site, factorisation: Factorisation, target: Target) -> list[Candidate]:
-    """Return the candidates of one factorisation that cost markedly less than the original."""
-    costs = {rank: _priced(site, factorisation, rank) for rank in factorisation.ranks}
-    ranks = [rank for rank, macs in costs.items() if macs <= _DEAREST * site.macs]
+    """Return the candidates of one factorisation that cost markedly less than the original, in MACs or in numbers."""
+    costs = {rank: _cost(site, factorisation, rank) for rank in factorisation.ranks}
+    most_macs, most_numbers = _DEAREST * site.macs, _DEAREST * prod(site.weight_shape)
+    ranks = [rank for rank, (macs, numbers) in costs.items() if macs <= most_macs or numbers <= most_numbers]
     errors = factorisation.errors(target, ranks)
     return [
-        Candidate(costs[rank], float(error), factorisation, rank) for rank, error in zip(ranks, errors, strict=True)
+        Candidate(*costs[rank], float(error), factorisation, rank) for rank, error in zip(ranks, errors, strict=True)
     ]
 
 
 def _worthwhile(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return those than which no other is both as cheap and as near, the cheapest first."""
+    """Return those than which no other is as cheap in arithmetic, as small and as near, the cheapest first."""
     kept: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda candidate: (candidate.macs, candidate.error)):
-        if not kept or candidate.error < kept[-1].error:
-            kept.append(candidate)
+    nearest: list[tuple[int, float]] = []  # by numbers, ascending: the least error of those that are no larger
+    for candidate in sorted(candidates, key=lambda each: (each.macs, each.error, each.numbers)):
+        at = bisect_right(nearest, (candidate.numbers, inf))
+        if at and nearest[at - 1][1] <= candidate.error:
+            continue
+        kept.append(candidate)
+        end = next((end for end in range(at, len(nearest)) if nearest[end][1] < candidate.error), len(nearest))
+        nearest[at:end] = [(candidate.numbers, candidate.error)]
     return kept
 
 
@@ -207,8 +216,15 @@ def _is_whole(candidate: Candidate) -> bool:
     return all(layer.out_channels % EVEN == 0 for layer in candidate.convolutions[:-1])
 
 
-def _priced(site: Site, factorisation: Factorisation, rank: Rank) -> int:
-    return site.macs_of(factorisation.convolutions(rank))
+def _cost(site: Site, factorisation: Factorisation, rank: Rank) -> tuple[int, int]:
+    """Return the multiply-accumulates of a factorisation in a site's place, and how many numbers its weights are."""
+    convolutions = factorisation.convolutions(rank)
+    return site.macs_of(convolutions), sum(prod(each.weight_shape) for each in convolutions)
+
+
+def candidate_of(site: Site, factorisation: Factorisation, rank: Rank, error: float) -> Candidate:
+    """Return a factorisation at one rank in a site's place."""
+    return Candidate(*_cost(site, factorisation, rank), error, factorisation, rank)
 
 
 def _nearest(factorisation: Factorisation, rank: int) -> Rank:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.budget import AT_ANY_PRICE, LATENCY_FIELD, Budget, LatencyBudget, choose_budget
+from contract.budget import LATENCY, Budget, Unit, parse_budgets, require_consistent
 from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
 from worker.engine import report
-from worker.engine.analysis import Analysis, Unit, analyse, choose, factor, frontier, leave
-from worker.engine.candidates import require_form
+from worker.engine.analysis import Analysis, analyse, choose, factor, frontier, leave
+from worker.engine.budgets import Limit, amount_of, needs_trial
+from worker.engine.candidates import Candidate, require_form
 from worker.engine.costs import table as cost_table
 from worker.engine.costs.table import CostTable
 from worker.engine.flops import FLOPS_PER_MAC
@@ -24,6 +25,7 @@ from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
 from worker.engine.samples import random_inputs
+from worker.engine.trial import tried
 from worker.engine.verify import compare, measure
 
 if TYPE_CHECKING:
@@ -57,17 +59,17 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     _require_convolutions(before)
     specs, parameters = model.inputs, model.parameters
 
-    budget = None if request.rank is not None else choose_budget(request.flops_budget, request.latency_budget)
-    unit: Unit = "nanoseconds" if isinstance(budget, LatencyBudget) else "macs"
-    table = _cost_table(request, unit)
+    budgets = () if request.rank is not None else parse_budgets(request.budgets)
+    table = _cost_table(request, budgets)
     analysis = leave(before, table)
-    total = _total(analysis, unit)
-    allowed = None if budget is None else budget.of(total)
-    unchanged = allowed is not None and allowed >= total
+    limits = None if not budgets else _limits(budgets, analysis, parameters, source)
+    unchanged = limits is not None and all(limit.allows_all for limit in limits)
     if not unchanged:
         analysis = analyse(request, model, shapes, before, progress, table)
     at_any_price = request.flops_at_any_price
-    chosen = choose(analysis, allowed, unit, at_any_price=at_any_price)
+    chosen = choose(analysis, limits, at_any_price=at_any_price)
+    if limits is not None and needs_trial(limits):
+        limits, chosen = _tried(request, source, shapes, analysis, limits, chosen)
     progress.enter("refining")
     chains, refinement = factor(model, analysis, chosen)
 
@@ -83,7 +85,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     sites = [report.describe_site(offer, candidate) for offer, candidate in zip(analysis.offers, chosen, strict=True)]
     accounts = {
         "predicted_error": analysis.predicted_error(chosen),
-        "frontier": report.describe_frontier(frontier(analysis, unit, at_any_price=at_any_price), analysis),
+        "frontier": report.describe_frontier(frontier(analysis, limits, at_any_price=at_any_price), analysis),
         "calibration": report.describe_calibration(analysis.calibration, refinement),
         "latency": None if table is None else report.describe_latency(table, analysis, chosen),
     }
@@ -94,8 +96,9 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     progress.enter("verifying")
     artifact = open_model(request.format, output)
     after = artifact.count(shapes)
-    _require_promised(sites, after, allowed if unit == "macs" else None)
     parameters_after = artifact.parameters
+    counted: dict[Unit, int] = {"macs": after.macs, "parameters": parameters_after, "bytes": output.stat().st_size}
+    _require_promised(sites, counted, limits or ())
     del artifact
     original = measure(request.format, source, inputs)
     progress.within(1, 2)
@@ -108,7 +111,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "format": request.format,
         "inputs": report.describe_inputs(specs, shapes),
         "convention": report.CONVENTION,
-        "budget": _describe_budget(request, budget, allowed, unchanged),
+        "budget": _describe_budget(request, limits, unchanged),
         "before": cost(before.macs, parameters, Path(request.model).stat().st_size, original.latency_ms),
         "after": cost(after.macs, parameters_after, output.stat().st_size, compressed.latency_ms),
         "keep": after.macs / before.macs,
@@ -183,74 +186,122 @@ def _require_convolutions(count: Count) -> None:
     )
 
 
-def _require_promised(sites: Sequence[dict[str, Any]], after: Count, allowed: int | None) -> None:
-    """The artifact, counted anew from its file, costs what its sites add up to, and fits the budget."""
+def _limits(budgets: Sequence[Budget], analysis: Analysis, parameters: int, source: Path) -> list[Limit]:
+    """Return what the budgets allow this model.
+
+    Raises:
+        Refusal: `cost_table_invalid` where time is counted and none of the layers has a price.
+    """
+    limits = []
+    for budget in budgets:
+        match budget.kind.unit:
+            case "macs":
+                total = analysis.macs
+            case "nanoseconds":
+                total = _time(analysis)
+            case "parameters":
+                total = parameters
+            case "bytes":
+                total = source.stat().st_size
+        limits.append(Limit.of(budget, total))
+    return limits
+
+
+def _tried(
+    request: Request,
+    source: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    analysis: Analysis,
+    limits: list[Limit],
+    chosen: list[Candidate],
+) -> tuple[list[Limit], list[Candidate]]:
+    """Return a choice whose file fits, and the limits by which it was chosen.
+
+    Raises:
+        Refusal: `budget_unreachable`.
+    """
+    while True:
+        found = tried(request.format, source, Path(request.output), shapes, analysis.offers, chosen, limits)
+        if found == limits:
+            return limits, chosen
+        limits = found
+        chosen = choose(analysis, limits, at_any_price=request.flops_at_any_price)
+
+
+def _require_promised(sites: Sequence[dict[str, Any]], counted: Mapping[Unit, int], limits: Sequence[Limit]) -> None:
+    """The artifact, counted anew from its file, costs what its sites add up to, and fits the budgets."""
     promised = sum(site["macs_after"] for site in sites)
-    if after.macs != promised or (allowed is not None and after.macs > allowed):
+    if counted["macs"] != promised:
         raise Refusal(
             Code.VERIFICATION_FAILED,
             "the compressed model does not cost what its layers add up to",
-            expected=f"{promised} MACs" + ("" if allowed is None else f", at most {allowed}"),
-            got=f"{after.macs} MACs",
+            expected=f"{promised} MACs",
+            got=f"{counted['macs']} MACs",
         )
+    for limit in limits:
+        if counted.get(limit.unit, 0) > limit.allowed:
+            raise Refusal(
+                Code.VERIFICATION_FAILED,
+                "the compressed model does not fit its budget",
+                field=limit.budget.kind.field,
+                expected=f"at most {amount_of(limit.unit, limit.allowed)}",
+                got=amount_of(limit.unit, counted[limit.unit]),
+            )
 
 
-def _cost_table(request: Request, unit: Unit) -> CostTable | None:
+def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None:
     """Read the table that a request names.
 
     Raises:
-        Refusal: `cost_table_invalid`; `cost_table_missing` where the budget needs one; `budget_invalid` where one that
+        Refusal: `cost_table_invalid`; `cost_table_missing` where a budget needs one; `budget_invalid` where one that
             counts time is to be met at any price.
     """
-    if unit == "nanoseconds" and request.flops_at_any_price:
-        detail = f"{AT_ANY_PRICE} goes with a FLOPs budget"
-        raise Refusal(Code.BUDGET_INVALID, detail, field=AT_ANY_PRICE, expected="false", got="true")
+    require_consistent(budgets, at_any_price=request.flops_at_any_price)
     if request.costs is not None:
         return cost_table.read(Path(request.costs), request.format)
-    if unit == "macs":
+    if LATENCY not in [budget.kind for budget in budgets]:
         return None
     raise Refusal(
         Code.COST_TABLE_MISSING,
         "no cost table says how long layers take here",
-        field=LATENCY_FIELD,
+        field=LATENCY.field,
         expected="a host on which `convpress calibrate-host` has run, or a cost table from another device",
         got="none",
     )
 
 
-def _total(analysis: Analysis, unit: Unit) -> int:
-    """Return what the original costs in what a budget counts.
+def _time(analysis: Analysis) -> int:
+    """Return what the original's layers take by the cost table.
 
     Raises:
-        Refusal: `cost_table_invalid` where none of its layers has a price.
+        Refusal: `cost_table_invalid` where none of them has a price.
     """
-    if unit == "macs":
-        return analysis.macs
     if not analysis.nanoseconds:
         raise Refusal(
             Code.COST_TABLE_INVALID,
             "none of the model's layers has a price in the cost table",
-            field=LATENCY_FIELD,
+            field=LATENCY.field,
             expected="layers of two spatial axes, or linear ones",
             got=f"{len(analysis.offers)} others",
         )
     return analysis.nanoseconds
 
 
-def _describe_budget(
-    request: Request, budget: Budget | LatencyBudget | None, allowed: int | None, unchanged: bool
-) -> dict[str, Any]:
-    if budget is None or allowed is None:
+def _describe_budget(request: Request, limits: Sequence[Limit] | None, unchanged: bool) -> dict[str, Any]:
+    if limits is None:
         return {"form": request.form or "dac", "rank": request.rank}
+    account: dict[str, Any] = {}
+    for limit in limits:
+        account[limit.budget.kind.field] = limit.budget.text
+        match limit.unit:
+            case "macs":
+                account |= {"macs": limit.allowed, "flops": FLOPS_PER_MAC * limit.allowed}
+            case "nanoseconds":
+                account["milliseconds"] = limit.allowed / 1e6
+            case unit:
+                account[unit] = limit.allowed
     note = "the budget allows the model as it is: it is returned unchanged" if unchanged else None
-    if isinstance(budget, LatencyBudget):
-        return {LATENCY_FIELD: budget.text, "milliseconds": allowed / 1e6, "note": note}
-    return {
-        "flops_budget": request.flops_budget,
-        "macs": allowed,
-        "flops": FLOPS_PER_MAC * allowed,
-        "note": note,
-    }
+    return {**account, "note": note}
 
 
 def _fresh_inputs(

@@ -1,7 +1,8 @@
 """What is asked of the engine, and what it says while it works; plain data that crosses the process border as JSON."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from contract.container import Format
@@ -13,16 +14,16 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 @dataclass(frozen=True)
 class Request:
-    """One compression. Paths are the child's; `flops_budget` and `input_shape` stand as the user wrote them.
+    """One compression. Paths are the child's; `budgets`, by field, and `input_shape` stand as the user wrote them.
 
-    `form` admits that form alone; `rank` asks for one rank everywhere (the paper's mode), in the budget's place.
+    `form` admits that form alone; `rank` asks for one rank everywhere (the paper's mode), in the budgets' place.
     `calibration` is `synthetic`, `none`, or `samples`, which are read from the path in `samples`; `input_range`,
     `input_mean` and `input_std` say what values the inputs have, as the user wrote them.
     `analysis` is the path of what an earlier job with the same model and the same settings has left at its
     `kept_analysis`, where it was not larger than `largest_analysis` bytes.
     `inspection` is where to write what the model is, as soon as it is known.
-    `costs` is the path of the cost table of the host that the model is to run on. `latency_budget` stands in the FLOPs
-    budget's place, as the user wrote it, and needs one. With `flops_at_any_price` sites may become slower.
+    `costs` is the path of the cost table of the host that the model is to run on, which a latency budget needs. With
+    `flops_at_any_price` sites may become slower than they are.
     `limits` is what the model's container may hold at most; None opens the model unchecked.
     """
 
@@ -30,7 +31,7 @@ class Request:
     format: Format
     output: str
     report: str
-    flops_budget: str | None = None
+    budgets: Mapping[str, str] = field(default_factory=dict)
     input_shape: str | None = None
     form: str | None = None
     rank: int | None = None
@@ -44,7 +45,6 @@ class Request:
     inspection: str | None = None
     largest_analysis: int = 0
     costs: str | None = None
-    latency_budget: str | None = None
     flops_at_any_price: bool = False
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 

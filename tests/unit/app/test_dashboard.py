@@ -158,6 +158,25 @@ def test_a_job_with_samples_is_repeated_while_they_are_kept(client):
     assert client.post(f"/dashboard/jobs/{job}/again", headers=headers).status_code == KINDS["samples_gone"].status
 
 
+@pytest.mark.parametrize(
+    ("asked", "again", "budgets"),
+    [
+        ({}, {"flops_budget": "40%"}, ("40%", None, None)),
+        ({"bytes_budget": "2MB"}, {"flops_budget": "40%"}, ("40%", None, "2MB")),
+        ({"flops_budget": "", "params_budget": "60%"}, {"flops_budget": "40%"}, ("40%", None, None)),
+        ({"flops_budget": "", "params_budget": "60%"}, {"params_budget": "50%"}, (None, "50%", None)),
+        ({"params_budget": "60%"}, {}, ("0.5", "60%", None)),
+    ],
+)
+def test_another_budget_stands_in_the_place_of_its_own_kind_and_flops_of_all_that_stood_alone(
+    client, asked, again, budgets
+):
+    job = client.post("/jobs", **(FORM | {"data": FORM["data"] | asked})).json()["id"]
+    page = client.post(f"/dashboard/jobs/{job}/again", headers=HTML | OWN, data=again).headers["location"]
+    made = client.get(page.removeprefix("/dashboard")).json()
+    assert (made["flops_budget"], made["params_budget"], made["bytes_budget"]) == budgets
+
+
 def test_commands_quote_what_a_shell_would_take_for_its_own(settings):
     job = Job(filename="a;b'$(c).onnx", flops_budget="0.5", calibration="none", labels={"x": "$(rm)"}, input_shape=None)
     curl = repeat(job, "http://here")["curl"]

@@ -78,10 +78,10 @@ def test_a_field_is_checked_before_the_next_byte():
 
 
 def test_the_checks_are_those_of_the_contract():
-    from contract.budget import parse_budget
+    from contract.budget import FLOPS
 
     with pytest.raises(Refusal):
-        read([part("budget", b"abc") + END], {"budget": parse_budget})
+        read([part("budget", b"abc") + END], {"budget": FLOPS.parse})
 
 
 @pytest.mark.parametrize(

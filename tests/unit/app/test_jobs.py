@@ -2,6 +2,7 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +25,10 @@ def order(number=0, **fields):
     with get_storage().stage() as staged:
         staged.write(b"model")
     upload = Upload(Path(staged.name), f"{number:064}", 5, "onnx")
-    return Order(**{"sha256": upload.sha256, "filename": "net.onnx", "flops_budget": "0.5", "upload": upload} | fields)
+    return Order(
+        **{"sha256": upload.sha256, "filename": "net.onnx", "budgets": {"flops_budget": "0.5"}, "upload": upload}
+        | fields
+    )
 
 
 def post(session, number=0, key=None, **fields):
@@ -132,7 +136,7 @@ def test_a_key_gives_its_job_again_and_no_other(session):
     again, new = jobs.create(session, get_storage(), order(), "k")
     assert (again.id, new) == (first.id, False)
     assert code_of(post, session, 1, "k") == "idempotency_key_reused"
-    assert code_of(lambda: post(session, key="k", flops_budget="0.4")) == "idempotency_key_reused"
+    assert code_of(lambda: post(session, key="k", budgets={"flops_budget": "0.4"})) == "idempotency_key_reused"
     assert post(session, key="other").id != first.id
     assert session.scalar(select(func.count()).select_from(Event)) == 2
 
@@ -220,3 +224,11 @@ def test_jobs_are_found_by_what_they_are(session):
     }
     assert page(session, 9, labels={"team": "vision", "run": "2"})[0] == []
     assert page(session, 9, states=["queued"], labels={"team": "vision"})[0] == []
+
+
+def test_keys_outlive_versions_that_know_more_budgets():
+    """The fingerprint of an order for FLOPs alone is what it was before there were others."""
+    first = Order(sha256="a" * 64, filename="net.onnx", budgets={"flops_budget": "0.5"})
+    assert first.fingerprint() == "fc5462d19cf1a7e0f8c0e1676bb8d46e25a97af7526dc79d4b7b0985515b9112"
+    for changed in ({"budgets": {"params_budget": "0.5"}}, {"flops_at_any_price": True}):
+        assert replace(first, **changed).fingerprint() != first.fingerprint()

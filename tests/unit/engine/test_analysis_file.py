@@ -30,7 +30,7 @@ def run(folder, name, budget, **asked):
     folder.mkdir(exist_ok=True)
     source, output, report = MODELS / name, folder / "out", folder / "report.json"
     request = Request(
-        *(str(source), identify(source), str(output), str(report), budget, SHAPE),
+        *(str(source), identify(source), str(output), str(report), {"flops_budget": budget}, SHAPE),
         **asked,
         largest_analysis=1 << 30,
     )

@@ -12,8 +12,10 @@ from onnx_text import model as parsed
 from onnx_text import written
 
 from app.report import Report
+from contract.budget import FLOPS
 from contract.container import identify
 from worker.engine.analysis import analyse, choose, factor
+from worker.engine.budgets import Limit
 from worker.engine.calibration import calibrate
 from worker.engine.formats import open_model
 from worker.engine.pipeline import compress
@@ -32,7 +34,8 @@ def few_images(monkeypatch):
 
 def run(folder, source, **asked):
     output, report = folder / f"out{source.suffix}", folder / "report.json"
-    request = Request(str(source), identify(source), str(output), str(report), **({"flops_budget": "0.6"} | asked))
+    budgets = {"flops_budget": asked.pop("flops_budget", "0.6")}
+    request = Request(str(source), identify(source), str(output), str(report), budgets, **asked)
     compress(request, lambda *_: None)
     read(Report, report.read_bytes())  # as the worker does
     return output, json.loads(report.read_text())
@@ -54,7 +57,7 @@ def losses(folder, source, calibration):
     model, shapes, count, analysis = analysed(source, calibration)
     found = []
     for keep in KEEPS:
-        layers, _ = factor(model, analysis, choose(analysis, int(keep * count.macs)))
+        layers, _ = factor(model, analysis, choose(analysis, [Limit.of(FLOPS.parse(str(keep)), count.macs)]))
         fresh = open_model(model_format, source)
         for site in fresh.count(shapes).sites:
             if site.name in layers:

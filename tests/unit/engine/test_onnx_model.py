@@ -146,7 +146,7 @@ def test_torch_is_not_loaded_where_nothing_is_calibrated(tmp_path):
         "import sys\nfrom worker.engine.__main__ import main\nmain(sys.argv[1:])\n"
         "print('torch' in sys.modules, file=sys.stdout)"
     )
-    request = Request(*files, flops_budget="0.5", calibration="none").to_json()
+    request = Request(*files, budgets={"flops_budget": "0.5"}, calibration="none").to_json()
     done = subprocess.run([sys.executable, "-c", code, request], capture_output=True, text=True, check=True)
     assert '"succeeded"' in done.stdout
     assert done.stderr.strip() == "False"

@@ -13,6 +13,7 @@ from digits import MODELS, accuracy, scores, split
 from onnx_text import written
 
 from app.report import Calibration, Report
+from contract.budget import KINDS
 from contract.container import identify
 from contract.refusal import Code, Refusal
 from worker.engine.calibration import calibrate
@@ -50,8 +51,9 @@ def run(tmp_path, name, **asked):
     source = MODELS / name
     output, report = tmp_path / f"out{source.suffix}", tmp_path / "report.json"
     asked = {"input_shape": "1x1x16x16", "calibration": "none"} | asked
+    budgets = {field: asked.pop(field) for field in KINDS if field in asked}
     steps = []
-    request = Request(str(source), identify(source), str(output), str(report), **asked)
+    request = Request(str(source), identify(source), str(output), str(report), budgets, **asked)
     compress(request, lambda phase, fraction: steps.append((phase, fraction)))
     return output, json.loads(report.read_text()), steps
 
@@ -196,7 +198,9 @@ def test_a_torchscript_file_needs_a_shape_and_inspection_says_so(tmp_path):
 def test_a_compression_leaves_the_inspection_however_it_ends(tmp_path, budget, ending):
     source, told = str(MODELS / "plain.onnx"), str(tmp_path / "told.json")
     alone = Request(source, "onnx", "", str(tmp_path / "alone.json"))
-    asked = replace(alone, output=str(tmp_path / "out"), flops_budget=budget, calibration="none", inspection=told)
+    asked = replace(
+        alone, output=str(tmp_path / "out"), budgets={"flops_budget": budget}, calibration="none", inspection=told
+    )
     with ending:
         compress(asked, lambda *_: None)
     inspect(alone, lambda *_: None)
@@ -241,7 +245,9 @@ def test_a_bundle_comes_back_as_a_bundle(tmp_path, compression):
     with zipfile.ZipFile(source, "w", compression) as archive:
         for name in ("m.onnx", "w"):
             archive.write(tmp_path / "in" / name, name)
-    request = Request(str(source), identify(source), str(output), str(tmp_path / "report.json"), "0.5")
+    request = Request(
+        str(source), identify(source), str(output), str(tmp_path / "report.json"), {"flops_budget": "0.5"}
+    )
     compress(replace(request, input_shape="1x1x16x16", calibration="none"), lambda *_: None)
     report = json.loads((tmp_path / "report.json").read_text())
     assert identify(output) == "onnx"
@@ -253,7 +259,9 @@ def test_a_bundle_comes_back_as_a_bundle(tmp_path, compression):
 
 def test_a_model_without_convolutions_is_refused_with_what_it_has(tmp_path):
     path = written(tmp_path, "net (float[1, 4] x) => (float[1, 3] y) <float[4, 3] w> { h = MatMul(x, w) y = Relu(h) }")
-    request = Request(str(path), "onnx", str(tmp_path / "out.onnx"), str(tmp_path / "report.json"), "0.5")
+    request = Request(
+        str(path), "onnx", str(tmp_path / "out.onnx"), str(tmp_path / "report.json"), {"flops_budget": "0.5"}
+    )
     with pytest.raises(Refusal) as refused:
         compress(request, lambda *_: None)
     assert (refused.value.code, refused.value.got) == (Code.NOTHING_TO_COMPRESS, "MatMul, Relu")
@@ -310,7 +318,6 @@ def test_a_budget_of_milliseconds_that_allows_the_model_leaves_it(tmp_path):
         ({"latency_budget": "fast", "costs": "{costs}"}, Code.BUDGET_INVALID, "latency_budget"),
         ({"latency_budget": "0", "costs": "{costs}"}, Code.BUDGET_INVALID, "latency_budget"),
         ({"latency_budget": "1us", "costs": "{costs}"}, Code.BUDGET_UNREACHABLE, "latency_budget"),
-        ({"latency_budget": "0.5", "flops_budget": "0.5", "costs": "{costs}"}, Code.BUDGET_INVALID, "latency_budget"),
         ({"latency_budget": "0.5", "flops_at_any_price": True, "costs": "{costs}"}, Code.BUDGET_INVALID, None),
         ({"latency_budget": "0.5", "costs": "{none}"}, Code.COST_TABLE_INVALID, "cost_table"),
         ({"flops_budget": "0.5", "costs": "{none}"}, Code.COST_TABLE_INVALID, "cost_table"),
@@ -332,3 +339,45 @@ def test_a_table_without_the_models_layers_cannot_keep_a_budget_of_time(tmp_path
         run(tmp_path, "plain.onnx", latency_budget="0.5", costs=str(path))
     _, report, _ = run(tmp_path, "plain.onnx", flops_budget="0.5", costs=str(path))
     assert report["latency"]["unpriced_sites"] == len(report["sites"])
+
+
+SIZES = {"params_budget": "parameters", "bytes_budget": "bytes"}
+
+
+@pytest.mark.parametrize("name", ["residual.onnx", "batchnorm.traced.pt", "plain.scripted.pt"])
+@pytest.mark.parametrize("field", SIZES)
+def test_a_budget_of_what_the_file_holds_is_met_by_the_file(tmp_path, name, field):
+    output, report, _ = run(tmp_path, name, **{field: "0.75"})
+    before, after = report["before"][SIZES[field]], report["after"][SIZES[field]]
+    assert 0.65 * before < after <= int(0.75 * before)
+    assert report["budget"] == {field: "0.75", SIZES[field]: int(0.75 * before), "note": None}
+    assert accuracy(output) >= accuracy(MODELS / name) - 0.03
+    assert len(report["frontier"]) > 3
+
+
+@pytest.mark.parametrize("name", ["residual.onnx", "residual.traced.pt"])
+def test_all_budgets_are_met_at_once_and_none_is_spent_for_nothing(tmp_path, name):
+    asked = {"flops_budget": "0.7", "params_budget": "0.5", "bytes_budget": "200kB"}
+    output, report, _ = run(tmp_path, name, **asked)
+    after = report["after"]
+    assert report["keep"] <= 0.7
+    assert after["parameters"] <= 0.5 * report["before"]["parameters"]
+    assert after["bytes"] == output.stat().st_size <= 200_000
+    assert report["budget"].keys() == {*asked, "macs", "flops", "parameters", "bytes", "note"}
+    spent = [report["keep"] / 0.7, after["parameters"] / report["before"]["parameters"] / 0.5, after["bytes"] / 200_000]
+    assert max(spent) > 0.95
+
+
+def test_the_least_size_that_is_told_is_reached(tmp_path):
+    with pytest.raises(Refusal) as refused:
+        run(tmp_path, "residual.onnx", params_budget="1%")
+    assert (refused.value.code, refused.value.field) == (Code.BUDGET_UNREACHABLE, "params_budget")
+    least = refused.value.expected.rpartition(" or ")[2]
+    _, report, _ = run(tmp_path, "residual.onnx", params_budget=least)
+    assert report["after"]["parameters"] == int(least.split()[0])
+
+
+def test_what_is_within_one_budget_alone_is_still_compressed(tmp_path):
+    _, report, _ = run(tmp_path, "plain.onnx", flops_budget="100%", bytes_budget="0.7")
+    assert report["after"]["bytes"] <= 0.7 * report["before"]["bytes"]
+    assert report["budget"]["note"] is None

@@ -39,7 +39,6 @@ def no_engine(monkeypatch):
     [
         [],
         ["--flops-budget", "0.5", "--rank", "2"],
-        ["--flops-budget", "0.5", "--latency-budget", "0.5"],
         ["--flops-budget", "0.5", "--cost-table", "{folder}/none.json"],
         ["--flops-budget", "0.5", "--output", "{model}"],
         ["--flops-budget", "0.5", "--output", "{folder}/link.onnx"],

@@ -54,7 +54,8 @@ class Site:
     """One convolution (or other operator with multiply-accumulates) of a model, with every call of its weights.
 
     `convolution` is None for an operator that is no convolution (a product of two activations, say). `reason` says
-    why the format cannot replace this site; None where it can.
+    why the format cannot replace this site; None where it can. `itemsize` is how many bytes one number of its weight
+    takes, where it can be replaced.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Site:
     convolution: Convolution | None = None
     calls: tuple[Call, ...] = ()
     reason: str | None = None
+    itemsize: int = 4
 
     def macs_of(self, convolutions: Sequence[Convolution]) -> int:
         """Return what these convolutions would cost in this site's place, over all its calls."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from worker.engine.convolution import Convolution
 from worker.engine.flops import gemm_macs, matmul_macs
@@ -235,7 +235,7 @@ def _convolution(use: _Use, size: Shape, weight_shape: Shape, times: int) -> Sit
     told = None if integers(node, "output_shape") else convolution
     if told is None:
         reason = reason or OUTPUT_SHAPE
-    return Site(node.input[1], node.op_type, weight_shape, macs, told, (call,), reason)
+    return Site(node.input[1], node.op_type, weight_shape, macs, told, (call,), reason, _itemsize(use))
 
 
 def _product(use: _Use, a: Shape, b: Shape, times: int) -> Site:
@@ -249,11 +249,20 @@ def _product(use: _Use, a: Shape, b: Shape, times: int) -> Site:
         layer = onnx_linear.geometry(node, b)
         call = Call(once // prod(b), (), times)
         reason = use.reason or _why_not_linear(use, layer)
-        return Site(node.input[1], node.op_type, layer.weight_shape, times * once, layer, (call,), reason)
+        shape, macs = layer.weight_shape, times * once
+        return Site(node.input[1], node.op_type, shape, macs, layer, (call,), reason, _itemsize(use))
     for name, shape, reason in zip(node.input[:2], (a, b), (LEFT_FACTOR, NO_MATRIX), strict=True):
         if name in use.constants:
             return Site(name, node.op_type, shape, times * once, reason=use.reason or reason)
     return Site(node.output[0], node.op_type, (), times * once, reason=use.reason or NO_WEIGHT)
+
+
+def _itemsize(use: _Use) -> int:
+    """Return how many bytes a number of a node's weight takes; 4 where the weight is not stored as such."""
+    weight = use.constants.get(use.node.input[1])
+    if weight is None or weight.data_type not in FLOATS:
+        return 4
+    return int(helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize)
 
 
 def _why_not_stored(use: _Use) -> str | None:

@@ -148,7 +148,8 @@ def _site(site: GraphSite, operations: Counter[Operation]) -> Site:
     )
     shape = site.convolution.weight_shape if site.convolution else tuple(site.weight.shape)
     reason = site.reason if operations else NOT_CALLED
-    return Site(site.name, site.op, shape, _macs(operations), site.convolution, calls, reason)
+    itemsize = site.weight.element_size()
+    return Site(site.name, site.op, shape, _macs(operations), site.convolution, calls, reason, itemsize)
 
 
 def _site_outside(name: str, first: Operation, operations: Counter[Operation]) -> Site:

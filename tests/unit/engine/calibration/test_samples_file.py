@@ -130,7 +130,7 @@ def compressed(folder, samples, name="plain.onnx", **asked):
         identify(MODELS / name),
         str(folder / "out.onnx"),
         str(report),
-        flops_budget="0.4",
+        budgets={"flops_budget": "0.4"},
         input_shape="1x1x16x16",
         calibration="samples",
         samples=str(saved(folder, samples)),
@@ -163,7 +163,9 @@ def test_samples_on_which_the_model_gives_no_numbers_are_refused(tmp_path):
 def test_samples_without_the_word_for_them_are_refused(tmp_path):
     source = MODELS / "plain.onnx"
     path = str(saved(tmp_path, GOOD))
-    request = Request(str(source), "onnx", "", "", flops_budget="0.5", calibration="synthetic", samples=path)
+    request = Request(
+        str(source), "onnx", "", "", budgets={"flops_budget": "0.5"}, calibration="synthetic", samples=path
+    )
     with pytest.raises(Refusal) as refused:
         compress(request, lambda *_: json)
     assert refused.value.code == Code.CALIBRATION_INVALID
