@@ -114,6 +114,7 @@ class Job(Base):
         Index(None, "expired_at", "finished_at"),
         Index(None, "owner", "idempotency_key", unique=True),
         Index(None, "owner", "created_at", "id"),
+        Index(None, "model_sha256", "created_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -125,7 +126,7 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
 
     owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, server_default="")
-    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"), index=True)
+    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"))
     filename: Mapped[str] = mapped_column(String(255))
     flops_budget: Mapped[str] = mapped_column(String(40))
     input_shape: Mapped[str | None] = mapped_column(String(2000))
@@ -154,6 +155,18 @@ class Job(Base):
     expired_at: Mapped[datetime | None]
 
     model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
+
+
+class JobLabel(Base):
+    """A label of a job, to find it by in the order of time; what the job itself says is in `Job.labels`."""
+
+    __tablename__ = "job_labels"
+    __table_args__ = (Index(None, "name", "value", "created_at", "job_id"),)
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime]
 
 
 class Event(Base):
