@@ -52,6 +52,8 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         _replace_index(_BEFORE, _BY_MODEL)
         _fill()
+        if op.get_context().dialect.name == "postgresql":
+            op.execute("ANALYZE job_labels")  # or several labels at once are slow to find until it comes by itself
 
 
 def _replace_index(before: tuple[str, list[str]], after: tuple[str, list[str]]) -> None:
