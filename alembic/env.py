@@ -1,9 +1,10 @@
 """Runs migrations on the database that the caller or the settings name."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from alembic import context
-from sqlalchemy import NullPool, create_engine, make_url
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url
 
 from app import keys  # noqa: F401 - its table belongs to the schema as well
 from app.models import Base, UtcDateTime
@@ -20,8 +21,25 @@ def render_item(kind, item, _autogenerate_context):
     return False
 
 
+def open_sqlite(url: str) -> Engine:
+    """Open a database, made if need be, whose transactions begin when they should: pysqlite begins none for DDL."""
+    if file := make_url(url).database:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def leave_transactions_alone(connection, _record) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
 def run() -> None:
-    """Configure the context and migrate, in SQLite by copying tables, which is all it can do."""
+    """Configure the context and migrate; SQLite at once or not at all, where it must by copying tables."""
     url = context.config.attributes.get("url") or get_settings().sql_url
     options = {"target_metadata": Base.metadata, "render_as_batch": True, "render_item": render_item}
     if context.is_offline_mode():
@@ -29,11 +47,12 @@ def run() -> None:
         with context.begin_transaction():
             context.run_migrations()
         return
-    sqlite = (file := make_url(url)).get_backend_name() == "sqlite"
-    if sqlite and file.database:
-        Path(file.database).parent.mkdir(parents=True, exist_ok=True)
-    with create_engine(url, poolclass=NullPool, connect_args={} if sqlite else LOCK_TIMEOUT).connect() as connection:
-        context.configure(connection=connection, **options)
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = open_sqlite(url) if sqlite else create_engine(url, poolclass=NullPool, connect_args=LOCK_TIMEOUT)
+    with engine.connect() as connection:
+        context.configure(connection=connection, transactional_ddl=True, **options)
+        if sqlite:
+            context.get_context().autocommit_block = nullcontext
         with context.begin_transaction():
             context.run_migrations()
 

@@ -1,15 +1,11 @@
 """What can be done to a job, and its queries: plain functions over one session."""
 
-import base64
-import binascii
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import cast, get_args
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import cast
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app import tallies
@@ -17,8 +13,7 @@ from app.changes import Changed, change, record
 from app.db import now
 from app.errors import Problem
 from app.inserts import insert
-from app.labels import parse_labels
-from app.models import TERMINAL, Event, Job, Model, Samples, State
+from app.models import TERMINAL, Event, Job, JobLabel, Model, Samples
 from app.orders import Order
 from app.owners import current_owner, posting_owner
 from app.sight import not_found
@@ -73,6 +68,9 @@ def create(session: Session, storage: Storage, order: Order, key: str | None = N
             return earlier, False
         return create(session, storage, order, key)  # and its job has just been forgotten
     job = session.get_one(Job, row["id"])
+    labels = [{"job_id": job.id, "name": name, "value": value, "created_at": at} for name, value in job.labels.items()]
+    if labels:
+        session.execute(insert(session, JobLabel), labels)
     record(session, at, "queued", "accepted", [Changed(job.id, 0, job.webhook_url, None)])
     return job, True
 
@@ -244,79 +242,3 @@ def forget(session: Session, job_id: str) -> Job:
     tallies.add(session, ended)
     session.expunge(job)
     return job
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which jobs to list: those in one of the states, of the model, with all labels, created within the times.
-
-    `search` is part of a file's name, the beginning of its SHA-256, a job's id or `name=value` of a label.
-    """
-
-    states: Sequence[State] = ()
-    model_sha256: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    created_from: datetime | None = None
-    created_before: datetime | None = None
-    search: str = ""
-
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """Say it in SQL."""
-        if self.states:
-            yield Job.state.in_(self.states)
-        if self.model_sha256 is not None:
-            yield Job.model_sha256 == self.model_sha256
-        for name, value in self.labels.items():
-            yield Job.labels[name].as_string() == value
-        if self.created_from is not None:
-            yield Job.created_at >= self.created_from
-        if self.created_before is not None:
-            yield Job.created_at < self.created_before
-        if self.search:
-            yield or_(*self._found())
-
-    def _found(self) -> Iterator[ColumnElement[bool]]:
-        yield Job.filename.icontains(self.search, autoescape=True)
-        yield Job.model_sha256.startswith(self.search.lower(), autoescape=True)
-        with suppress(ValueError):  # it is no id
-            yield Job.id == uuid.UUID(self.search)
-        with suppress(Problem):  # nor labels
-            yield and_(*(Job.labels[name].as_string() == value for name, value in parse_labels(self.search).items()))
-
-
-def count(session: Session, wanted: Filter) -> dict[State, int]:
-    """Return how many of the jobs are in each state, whatever states are wanted."""
-    counted = select(Job.state, func.count()).where(*replace(wanted, states=()).conditions()).group_by(Job.state)
-    return {**dict.fromkeys(get_args(State), 0), **dict(iter(session.execute(counted)))}
-
-
-def page(session: Session, wanted: Filter, limit: int, cursor: str | None) -> tuple[Sequence[Job], str | None]:
-    """Return up to `limit` jobs, newest first, and the cursor of the next page if there is one.
-
-    Raises:
-        Problem: `cursor_invalid`.
-    """
-    query = select(Job).where(*wanted.conditions()).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)
-    if cursor is not None:
-        query = query.where(tuple_(Job.created_at, Job.id) < tuple_(*_read_cursor(cursor)))
-    found = session.scalars(query).all()
-    return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
-
-
-def _write_cursor(job: Job) -> str:
-    """Name the place behind a job; opaque to clients."""
-    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
-    try:
-        created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        return datetime.fromisoformat(created_at).astimezone(UTC), uuid.UUID(job_id)
-    except (ValueError, OverflowError, binascii.Error) as error:
-        raise Problem(
-            "cursor_invalid",
-            "the cursor is not one that this service gave",
-            field="cursor",
-            expected="next_cursor of the page before",
-            got=cursor[:80],
-        ) from error

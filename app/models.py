@@ -116,6 +116,7 @@ class Job(Base):
         Index(None, "expired_at", "finished_at"),
         Index(None, "owner", "idempotency_key", unique=True),
         Index(None, "owner", "created_at", "id"),
+        Index(None, "model_sha256", "created_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -127,7 +128,7 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
 
     owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, server_default="")
-    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"), index=True)
+    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"))
     filename: Mapped[str] = mapped_column(String(255))
     flops_budget: Mapped[str] = mapped_column(String(40), default="")  # as all budgets, empty where it was not given
     params_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
@@ -165,6 +166,18 @@ class Job(Base):
     def budgets(self) -> dict[str, str]:
         """What to keep, as the client wrote it, by field."""
         return {field: text for field in budget.KINDS if (text := getattr(self, field))}
+
+
+class JobLabel(Base):
+    """A label of a job, to find it by in the order of time; what the job itself says is in `Job.labels`."""
+
+    __tablename__ = "job_labels"
+    __table_args__ = (Index(None, "name", "value", "created_at", "job_id"),)
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime]
 
 
 class Event(Base):

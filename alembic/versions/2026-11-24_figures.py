@@ -1,5 +1,7 @@
 """Add what figures are read from: tallies that outlive jobs, workers that show themselves, an index of the events.
 
+What comes before the indexes is committed when they are built, so all of it can be run again.
+
 Revision ID: 0006
 Revises: 0005
 Create Date: 2026-11-24 13:30:00.000000+00:00
@@ -23,10 +25,12 @@ def upgrade() -> None:
         sa.Column("label", sa.String(length=64), nullable=False),
         sa.Column("value", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", "label", name=op.f("pk_tallies")),
+        if_not_exists=True,
     )
     op.execute(
         "INSERT INTO tallies (name, label, value) SELECT 'flops_saved', '', 2.0 * sum(macs_before - macs_after) "
-        "FROM jobs WHERE state = 'succeeded' HAVING sum(macs_before - macs_after) IS NOT NULL"
+        "FROM jobs WHERE state = 'succeeded' HAVING sum(macs_before - macs_after) IS NOT NULL "
+        "ON CONFLICT DO NOTHING"
     )
     op.create_table(
         "workers",
@@ -35,6 +39,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
+        if_not_exists=True,
     )
     with op.get_context().autocommit_block():
         op.drop_index(_INDEX, "events", if_exists=True, postgresql_concurrently=True)

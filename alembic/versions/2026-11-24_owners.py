@@ -1,5 +1,7 @@
 """Give jobs owners, and owners keys; an idempotency key is its owner's.
 
+What comes before the indexes is committed when they are built, so all of it can be run again.
+
 Revision ID: 0004
 Revises: 0003
 Create Date: 2026-11-24 08:45:00.000000+00:00
@@ -29,9 +31,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+        if_not_exists=True,
     )
-    op.create_index(op.f("ix_api_keys_owner"), "api_keys", ["owner"])
-    op.add_column("jobs", sa.Column("owner", sa.String(length=63), nullable=False, server_default=""))
+    op.create_index(op.f("ix_api_keys_owner"), "api_keys", ["owner"], if_not_exists=True)
+    again = op.get_context().dialect.name == "postgresql"  # SQLite migrates at once or not at all
+    owner = sa.Column("owner", sa.String(length=63), nullable=False, server_default="")
+    op.add_column("jobs", owner, if_not_exists=again)
     with op.get_context().autocommit_block():
         for name, columns, unique in INDEXES:
             op.drop_index(op.f(name), "jobs", if_exists=True, postgresql_concurrently=True)

@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app import jobs
+from app import jobs, listing
 from app.dashboard import charts, reports, words
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
@@ -32,7 +32,7 @@ def show_model(request: Request, sha256: str) -> Response:
     """Show an uploaded model, its latest jobs, and what each of them traded."""
     with transaction() as session:
         model = jobs.get_model(session, sha256)
-        found, next_cursor = jobs.page(session, jobs.Filter(model_sha256=sha256), _MOST, None)
+        found, next_cursor = listing.page(session, listing.Filter(model_sha256=sha256), _MOST, None)
     told = [Told(job, reports.read(job)) for job in found]
     return render(
         request, "model.html", model=model, told=told, more=next_cursor is not None, tradeoff=_tradeoff(told),

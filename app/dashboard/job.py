@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app import jobs
+from app import jobs, listing
 from app.dashboard import charts, reports, words
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
@@ -49,7 +49,7 @@ def show_job(request: Request, job_id: JobId, sort: Annotated[Order, Query()] = 
         job = jobs.get(session, job_id)
         events = jobs.events_after(session, job.id, 0)
         session.refresh(job)  # not older than its events: who follows it is told of all that comes after these
-        siblings, _ = jobs.page(session, jobs.Filter(model_sha256=job.model_sha256), 9, None)
+        siblings, _ = listing.page(session, listing.Filter(model_sha256=job.model_sha256), 9, None)
     report = reports.read(job)
     return render(
         request,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Query, Request
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
-from app import jobs
+from app import jobs, listing
 from app.dashboard.pages import is_fragment, own_path, render, see_other
 from app.db import transaction
 from app.models import State
@@ -34,10 +34,10 @@ def show_jobs(
     cursor: str | None = None,
 ) -> Response:
     """Show a page of jobs, newest first; htmx asks for the table alone."""
-    wanted = jobs.Filter(states=[state] if state else (), search=q.strip())
+    wanted = listing.Filter(states=[state] if state else (), search=q.strip())
     with transaction() as session:
-        found, next_cursor = jobs.page(session, wanted, _PAGE, cursor)
-        counts = jobs.count(session, wanted)
+        found, next_cursor = listing.page(session, wanted, _PAGE, cursor)
+        counts = listing.count(session, wanted)
 
     def link(**changes: str | None) -> str:
         query = urlencode({name: value for name, value in ({"state": state, "q": q} | changes).items() if value})

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BeforeValidator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from app import jobs, schemas
+from app import jobs, listing, schemas
 from app.conditional import is_known, stored_file, tagged
 from app.db import transaction
 from app.errors import Problem, wants_page
@@ -142,9 +142,9 @@ def list_jobs(
 ) -> schemas.JobPage:
     """List jobs, newest first."""
     labels = parse_labels(",".join(label or ()), "label")
-    wanted = jobs.Filter(state or (), model_sha256, labels, created_from, created_before)
+    wanted = listing.Filter(state or (), model_sha256, labels, created_from, created_before)
     with transaction() as session:
-        found, next_cursor = jobs.page(session, wanted, limit, cursor)
+        found, next_cursor = listing.page(session, wanted, limit, cursor)
     return schemas.JobPage(jobs=[schemas.Job.of(job) for job in found], next_cursor=next_cursor)
 
 

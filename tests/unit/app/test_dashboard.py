@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from callers import FORM, bearing, post, token
 
-from app import jobs
+from app import jobs, listing
 from app.dashboard.charts import Mark, tradeoff
 from app.dashboard.job import repeat
 from app.db import transaction
@@ -138,9 +138,9 @@ def test_jobs_are_searched(session, search, found):
     session.add(job)
     session.flush()
     for text, expected in ((search, found), (str(job.id), True)):
-        wanted = jobs.Filter(search=text)
-        assert bool(jobs.page(session, wanted, 5, None)[0]) is expected
-        assert jobs.count(session, wanted)["queued"] == int(expected)
+        wanted = listing.Filter(search=text)
+        assert bool(listing.page(session, wanted, 5, None)[0]) is expected
+        assert listing.count(session, wanted)["queued"] == int(expected)
 
 
 def test_a_job_with_samples_is_repeated_while_they_are_kept(client):

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
-from app import figures, jobs, keys, tallies
+from app import figures, jobs, keys, listing, tallies
 from app.changes import Changed, change, record
 from app.db import now, transaction
 from app.main import create_app
@@ -94,7 +94,7 @@ def test_the_service(session, filled):
 
 def test_what_is_forgotten_stays_counted(session, filled):
     before = figures.of_service(session)
-    for job in jobs.page(session, jobs.Filter(states=["succeeded", "failed", "cancelled"]), 10, None)[0]:
+    for job in listing.page(session, listing.Filter(states=["succeeded", "failed", "cancelled"]), 10, None)[0]:
         jobs.forget(session, str(job.id))
     assert figures.of_service(session) == before
     assert figures.of_jobs(session).states["failed"] == 0

@@ -3,10 +3,10 @@
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 
 import pytest
+from posting import order, post
 from sqlalchemy import func, select
 
 from app import jobs, schemas
@@ -17,26 +17,6 @@ from app.orders import Order
 from app.owners import current_owner
 from app.retention import MODELS, SAMPLES, release
 from app.storage import get_storage, model_key
-from app.uploads import Upload
-
-
-def order(number=0, **fields):
-    """An order whose model has come with it."""
-    with get_storage().stage() as staged:
-        staged.write(b"model")
-    upload = Upload(Path(staged.name), f"{number:064}", 5, "onnx")
-    return Order(
-        **{"sha256": upload.sha256, "filename": "net.onnx", "budgets": {"flops_budget": "0.5"}, "upload": upload}
-        | fields
-    )
-
-
-def post(session, number=0, key=None, **fields):
-    return jobs.create(session, get_storage(), order(number, **fields), key)[0]
-
-
-def page(session, limit, cursor=None, **wanted):
-    return jobs.page(session, jobs.Filter(**wanted), limit, cursor)
 
 
 def code_of(call, *arguments):
@@ -67,29 +47,6 @@ def test_the_same_model_posted_at_once_makes_as_many_jobs_and_one_model(each_dat
     with transaction() as session:
         assert session.scalar(select(func.count()).select_from(Model)) == 1
         assert set(session.scalars(select(Job.id))) == set(made)
-
-
-@pytest.mark.parametrize("limit", [1, 3, 10, 11])
-def test_pages_hold_every_job_once_even_of_one_moment_and_while_more_come(session, limit):
-    moment = datetime.now(UTC)
-    for number in range(10):
-        post(session, number).created_at = moment + timedelta(seconds=number // 4)
-    session.commit()
-    expected = [job.id for job in session.scalars(select(Job).order_by(Job.created_at.desc(), Job.id.desc()))]
-    seen, cursor = [], None
-    while True:
-        found, cursor = page(session, limit, cursor)
-        seen += [job.id for job in found]
-        assert len(found) <= limit
-        if cursor is None:
-            break
-        post(session, 99).created_at = moment + timedelta(days=1)
-    assert seen == expected
-
-
-def test_cursors_of_others_are_refused(session):
-    for cursor in ("", "x", "8J-YgA==", "MjAyNiAx", "OTk5OS0xMi0zMVQyMzo1OTo1OS0yMzo1OSAx"):
-        assert code_of(page, session, 1, cursor) == "cursor_invalid"
 
 
 def test_what_has_no_files_says_why(session):
@@ -204,26 +161,6 @@ def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_dat
                 job = session.get_one(Job, job_id)
                 assert job.model.expired_at is None
                 job.state = "cancelled"
-
-
-def test_jobs_are_found_by_what_they_are(session):
-    old, new = post(session, 1, labels={"team": "vision", "run": "1"}), post(session, 2, labels={"team": "audio"})
-    old.state, old.created_at = "failed", datetime(2026, 1, 1, tzinfo=UTC)
-    session.commit()
-    wanted = {
-        "failed": (old, {"states": ["failed", "cancelled"]}),
-        "queued": (new, {"states": ["queued"]}),
-        "model": (old, {"model_sha256": old.model_sha256}),
-        "label": (new, {"labels": {"team": "audio"}}),
-        "labels": (old, {"labels": {"team": "vision", "run": "1"}}),
-        "from": (new, {"created_from": datetime(2026, 1, 2, tzinfo=UTC)}),
-        "before": (old, {"created_before": datetime(2026, 1, 2, tzinfo=UTC)}),
-    }
-    assert {name: page(session, 9, **filters)[0] for name, (_, filters) in wanted.items()} == {
-        name: [job] for name, (job, _) in wanted.items()
-    }
-    assert page(session, 9, labels={"team": "vision", "run": "2"})[0] == []
-    assert page(session, 9, states=["queued"], labels={"team": "vision"})[0] == []
 
 
 def test_keys_outlive_versions_that_know_more_budgets():
