@@ -165,7 +165,9 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
         for site in subject.count.sites
         if site.reason is None and site.convolution is not None and not site.convolution.transposed
     }
-    calibration = calibrate(subject.model, subject.shapes, convolutions, subject.count.macs, None, samples)
+    calibration = calibrate(
+        subject.model, subject.shapes, convolutions, subject.count.macs, None, samples, lambda _: None
+    )
     if not balf:
         plain = [
             offer_all(subject.model, site, None, calibration.observation.moments.get(site.name))

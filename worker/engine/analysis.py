@@ -24,7 +24,7 @@ from worker.engine.progress import Progress
 from worker.engine.request import Request
 
 if TYPE_CHECKING:  # torch, which takes a second to import, is for calibrating alone where the model is ONNX
-    from worker.engine.calibration.calibrate import Calibration
+    from worker.engine.calibration.calibrate import Calibration, Tell
     from worker.engine.calibration.refine import Refinement
 
 _FRONTIER_STEPS = 40
@@ -100,7 +100,7 @@ def _analyse(
     table: CostTable | None,
 ) -> Analysis:
     progress.enter("measuring")
-    calibration = _calibrate(request, model, shapes, count)
+    calibration = _calibrate(request, model, shapes, count, lambda part: progress.within(part, 1))
     progress.enter("factoring")
     offers = []
     for done, site in enumerate(count.sites):
@@ -257,7 +257,11 @@ def _time(candidates: Iterable[Candidate]) -> int:
 
 
 def _calibrate(
-    request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count
+    request: Request,
+    model: Model,
+    shapes: Mapping[str, tuple[int, ...]],
+    count: Count,
+    tell: "Tell",
 ) -> "Calibration | str":
     """Calibrate as the request says; return in words why not, where that is not asked for or not possible."""
     kind = choose_calibration(parse_calibration(request.calibration), samples=request.samples is not None)
@@ -275,7 +279,7 @@ def _calibrate(
         if site.reason is None and site.convolution is not None and _is_measurable(site.convolution)
     }
     try:
-        return calibrate(model, shapes, convolutions, count.macs, told, samples)
+        return calibrate(model, shapes, convolutions, count.macs, told, samples, tell)
     except WeakCalibrationError as error:
         return str(error)
 

@@ -37,7 +37,7 @@ class Progress:
         self._phase = phase
         self._emit(phase, _STARTS[phase])
 
-    def within(self, done: int, of: int) -> None:
+    def within(self, done: float, of: int) -> None:
         """Say how much of the present phase is behind."""
         start, end = _STARTS[self._phase], _ENDS[self._phase]
         self._emit(self._phase, round(start + (end - start) * done / of, 4))

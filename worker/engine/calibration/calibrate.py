@@ -3,7 +3,7 @@
 All limits are amounts of work, not of time, so that the same model gives the same artifact on a slow day too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -43,6 +43,13 @@ _PROBES = 16
 _SAME = 1e-6
 _MOST_NAMED = 8
 _CONVERGED = 0.05
+
+
+_DISTILLING_SHARE = 0.7
+"""Of the time that calibration takes, where images are distilled; the rest is for the moments."""
+
+Tell = Callable[[float], None]
+"""Told which fraction of a calibration is behind."""
 
 
 class WeakCalibrationError(Exception):
@@ -94,6 +101,7 @@ def calibrate(
     macs: int,
     told: InputValues | None,
     samples: Arrays | None,
+    tell: Tell,
 ) -> Calibration:
     """Calibrate a model that costs `macs` on inputs of these shapes, at the sites whose geometry is given.
 
@@ -109,7 +117,7 @@ def calibrate(
         found = subject(model.program(), model.inputs, shapes)
         if not found.images:
             raise WeakCalibrationError("no input of the model is a batch of images or signals")
-        return _calibrate(found, convolutions, _sample_macs(found, macs, shapes), told, samples)
+        return _calibrate(found, convolutions, _sample_macs(found, macs, shapes), told, samples, tell)
     except NoProgramError as error:
         raise WeakCalibrationError(f"the model cannot be taken apart: {error}") from error
     except StepError as error:
@@ -122,6 +130,7 @@ def _calibrate(
     sample_macs: int,
     told: InputValues | None,
     samples: Arrays | None,
+    tell: Tell,
 ) -> Calibration:
     span = told if told is not None or samples is None else _span(samples[found.images[0].name])
     ranges, source = _ranges(found, span)
@@ -130,10 +139,10 @@ def _calibrate(
     account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source, "notes": []}
     steps = _distilling_steps(found, ranges, sample_macs) if samples is None else 0
     try:
-        return _learned(found, convolutions, sample_macs, ranges, samples, steps, account)
+        return _learned(found, convolutions, sample_macs, ranges, samples, steps, account, tell)
     except DistillingError as error:
         account["notes"].append(f"not distilled: {error}")
-        return _learned(found, convolutions, sample_macs, ranges, samples, 0, account)
+        return _learned(found, convolutions, sample_macs, ranges, samples, 0, account, tell)
 
 
 def _learned(
@@ -144,6 +153,7 @@ def _learned(
     samples: Arrays | None,
     steps: int,
     account: dict[str, Any],
+    tell: Tell,
 ) -> Calibration:
     """Make inputs in these ranges, distilled by so many steps, and measure the moments on them.
 
@@ -151,8 +161,11 @@ def _learned(
         DistillingError: the inputs cannot be distilled.
     """
     judging_steps = min(steps, _JUDGING_STEPS) if _has_norms(found.program) else 0  # classes alone change no judgement
+    count = _most_images(found, _PASSES * max(steps, 1) * sample_macs)
+    work = 2 * _JUDGING_IMAGES * judging_steps + (count * steps if samples is None else 0)
+    bend = _Bending(found, work, tell)
     held_out, fresh = (
-        _bent(found, _leaves(found, mosaics, ranges, _JUDGING_IMAGES, seed), judging_steps, seed) for seed in (1, 2)
+        bend(_leaves(found, mosaics, ranges, _JUDGING_IMAGES, seed), judging_steps, seed) for seed in (1, 2)
     )
     if samples is not None:
         fitted, judging = _split(samples, found)
@@ -165,12 +178,11 @@ def _learned(
         account |= {"kind": "samples", "images": sum(len(batch[images]) for batch in batches)}
         account |= {"held_out_samples": 0 if judging is None else sum(len(batch[images]) for batch in held_out)}
     elif steps:
-        count = _most_images(found, _PASSES * steps * sample_macs)
-        batches = _bent(found, _leaves(found, dead_leaves, ranges, count, 0), steps, 0)
+        batches = bend(_leaves(found, dead_leaves, ranges, count, 0), steps, 0)
         observation = Observation(observe(found.program, batches, convolutions), {})
         account |= {"kind": "distilled", "images": len(batches) * found.batch, "steps": steps}
     else:
-        batches, observation = _until_converged(found, ranges, convolutions, sample_macs)
+        batches, observation = _until_converged(found, ranges, convolutions, sample_macs, tell)
         account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": bool(observation.statistics)}
     unmeasured = [site for site in convolutions if site not in observation.moments]
     if unmeasured:
@@ -311,16 +323,28 @@ def _most_images(found: Subject, work: int) -> int:
     return max(_FEWEST_IMAGES, min(_MOST_IMAGES, _MOST_BYTES_KEPT // bytes_each, _MOST_WORK // work))
 
 
-def _bent(found: Subject, batches: Sequence[Batch], steps: int, seed: int) -> list[Batch]:
-    """Distil batches; without steps, return them as they are."""
-    name = found.gradient_input
-    if name is None or not steps:
-        return list(batches)
-    return [distil(found.program, batch, name, steps, 1000 * seed + at) for at, batch in enumerate(batches)]
+class _Bending:
+    """Distils batches of a subject, and tells how much of all the work that there is, in image steps, is behind."""
+
+    def __init__(self, found: Subject, work: int, tell: Tell) -> None:
+        self._found, self._work, self._tell = found, work, tell
+        self._done = 0
+
+    def __call__(self, batches: Sequence[Batch], steps: int, seed: int) -> list[Batch]:
+        """Distil batches; without steps, return them as they are."""
+        name = self._found.gradient_input
+        if name is None or not steps:
+            return list(batches)
+        bent = []
+        for at, batch in enumerate(batches):
+            bent.append(distil(self._found.program, batch, name, steps, 1000 * seed + at))
+            self._done += self._found.batch * steps
+            self._tell(_DISTILLING_SHARE * min(1.0, self._done / max(self._work, 1)))
+        return bent
 
 
 def _until_converged(
-    found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], sample_macs: int
+    found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], sample_macs: int, tell: Tell
 ) -> tuple[list[Batch], Observation]:
     """Double the number of samples until the covariances stay the same within 5 %, or memory allows no more."""
     most = _most_images(found, _RUNS * sample_macs)
@@ -332,6 +356,7 @@ def _until_converged(
         observation = Observation(observe(twin(found.program, statistics), batches, convolutions), statistics)
         if count == most or (last is not None and _change(last, observation) < _CONVERGED):
             return batches, observation
+        tell(count / most)
         last, count = observation, min(2 * count, most)
 
 

@@ -25,10 +25,10 @@ def small(monkeypatch):
     monkeypatch.setattr(calibrating, "_JUDGING_IMAGES", 32)
 
 
-def of(*parts, shape=(1, 3, 16, 16), dtype="float32", told=None, macs=1000):
+def of(*parts, shape=(1, 3, 16, 16), dtype="float32", told=None, macs=1000, tell=lambda _: None):
     program, geometries = chained(*parts), {part[0]: part[1].convolution for part in parts if isinstance(part, tuple)}
     model = SimpleNamespace(program=lambda: program, inputs=[TensorSpec("v0", dtype, None)])
-    return calibrate(model, {"v0": shape}, geometries, macs, told, None)
+    return calibrate(model, {"v0": shape}, geometries, macs, told, None, tell)
 
 
 def pooled(x):
@@ -48,6 +48,13 @@ def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistic
     assert found.batches[0]["v0"].shape == (32, 3, 16, 16)
     assert found.batches[0]["v0"].max() > 100
     assert found.observation.moments["a"].mean.shape == (1, 27)
+
+
+def test_distilling_tells_how_far_it_is():
+    told = []
+    of(("a", A), norm(RNG(2), 4), torch.relu, pooled, tell=told.append)
+    assert len(told) == 4  # two batches to judge by, two to fit on, of twice as many steps
+    assert told == pytest.approx([0.7 / 6, 0.7 / 3, 0.7 * 2 / 3, 0.7])
 
 
 def test_where_distilling_would_take_too_long_the_twin_serves():
@@ -151,7 +158,7 @@ def test_a_model_that_cannot_be_taken_apart_says_why():
 
     model = SimpleNamespace(program=fail, inputs=[])
     with pytest.raises(WeakCalibrationError, match="the model cannot be taken apart: it has a loop"):
-        calibrate(model, {}, {}, 1, None, None)
+        calibrate(model, {}, {}, 1, None, None, lambda _: None)
 
 
 def test_sites_without_finite_inputs_are_named():
