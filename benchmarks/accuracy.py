@@ -12,7 +12,8 @@ PSNR in dB) of the original and, a row each, of
 - `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv 2509.25136).
 
 Compressed models are scored by the engine's program of the original with the sites replaced, which is the arithmetic
-of the artifact. Figures go to accuracy.json in the output folder, a plot to accuracy.svg.
+of the artifact. Figures go to accuracy.json in the output folder, beside those of networks that an earlier run has left
+there, a plot of all to accuracy.svg.
 """
 
 import argparse
@@ -236,7 +237,10 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    (folder / "accuracy.json").write_text(json.dumps({"keeps": KEEPS, "networks": figures}, indent=1) + "\n")
+    path = folder / "accuracy.json"
+    if path.exists():
+        figures = {**json.loads(path.read_text())["networks"], **figures}
+    path.write_text(json.dumps({"keeps": KEEPS, "networks": figures}, indent=1) + "\n")
     plt.rcParams["svg.hashsalt"] = "convpress"
     figure, axes = plt.subplots(1, len(figures), figsize=(4 * len(figures), 3.6), squeeze=False)
     for axis, (network, found) in zip(axes[0], figures.items(), strict=True):
