@@ -1,0 +1,271 @@
+"""How fast the engine is: jobs by phase, beside plainer ways to do the same, and how time grows with the model.
+
+    python benchmarks/speed.py [--zoo ZOO] [--only NAME ...] [--no-growth] [--output figures.json]
+
+VGG16 and ResNet-50 have random weights (seed 0); ZOO is a folder of ONNX networks, a folder each data set. A job is a
+process of its own on one thread, by the weights alone unless it is said; its time is that of the processor, which other
+programs do not lengthen much. Beside a job stand
+
+- `svd`: a loop of `torch.linalg.svd` over the matrices that DAC, spatial and low-rank forms start from;
+- `tucker`: tensorly's partial Tucker of the same convolutions at half their ranks;
+- `copy`: reading the model, running it once in ONNX Runtime and writing it again;
+- `again`: a second budget on the same model, over the first job's time;
+- `calibrated`: what measuring on synthetic inputs takes, over as many runs of the original as it has images.
+
+Growth is the exponent of processor time, and of peak memory, over layers, channels and image size.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import tensorly
+import torch
+from systems import vgg16
+from tensorly.decomposition import partial_tucker
+from torch import Tensor, nn
+
+from worker.engine.formats import open_model
+from worker.engine.request import Request
+
+LAYERS, CHANNELS, SIDES = (4, 8, 16, 32, 64), (64, 128, 256, 512, 1024, 2048), (16, 32, 64, 128, 256)
+KEEP, SECOND_KEEP = "0.5", "0.7"
+
+
+class Bottleneck(nn.Module):
+    """ResNet's block of three convolutions."""
+
+    def __init__(self, inputs: int, middle: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * middle
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, middle, 1), nn.ReLU(), nn.Conv2d(middle, middle, 3, stride, 1), nn.ReLU(),
+            nn.Conv2d(middle, outputs, 1),
+        )  # fmt: skip
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the body makes to what comes in."""
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+def resnet50() -> nn.Module:
+    """ResNet-50 with its normalisation folded away."""
+    blocks: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    inputs = 64
+    for middle, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for number in range(count):
+            blocks.append(Bottleneck(inputs, middle, stride if number == 0 else 1))
+            inputs = 4 * middle
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000))
+
+
+def chain(layers: int, channels: int) -> nn.Module:
+    """Convolutions of 3x3 with rectifiers between."""
+    made: list[nn.Module] = []
+    for _ in range(layers):
+        made += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*made)
+
+
+def write(model: nn.Module, shape: tuple[int, ...], path: Path) -> Path:
+    """Write a model as ONNX, with weights that keep activations as they are."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model.eval(), (torch.rand(shape),), path, dynamo=False, input_names=["image"])
+    return path
+
+
+def job(model: Path, shape: str | None, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a request has
+    """Run one job in a process of its own, and return its processor seconds, peak memory and report."""
+    report = folder / "report.json"
+    options = {"calibration": "none"} | asked
+    request = Request(
+        str(model), "onnx", str(folder / "out.onnx"), str(report), {"flops_budget": budget}, shape, **options
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-m", "worker.engine", request.to_json()]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{model}: the job failed with status {status}")
+    return {
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "peak_mb": usage.ru_maxrss / 1024,
+        "report": json.loads(report.read_text()),
+    }
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the processor seconds of some work."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def weights(model: Path) -> list[np.ndarray]:
+    """Return the weights of the sites that can be factored."""
+    opened = open_model("onnx", model)
+    sites = opened.count(opened.bind(None)).sites
+    return [opened.layer(site).weight for site in sites if site.reason is None and site.convolution is not None]
+
+
+def plain_svd(arrays: Sequence[np.ndarray]) -> None:
+    """Take the singular values that the forms start from, one matrix after another."""
+    for array in arrays:
+        tensor = torch.from_numpy(array)
+        n, c = tensor.shape[:2]
+        if tensor.dim() == 2 or tensor[0, 0].numel() == 1:
+            torch.linalg.svd(tensor.reshape(n, c), full_matrices=False)
+            continue
+        kernel = tensor[0, 0].numel()
+        for channel in range(c):
+            torch.linalg.svd(tensor[:, channel].reshape(n, kernel), full_matrices=False)
+        torch.linalg.svd(tensor.movedim(2, 1).reshape(n * tensor.shape[2], -1), full_matrices=False)
+        torch.linalg.svd(tensor.movedim(3, 1).reshape(n * tensor.shape[3], -1), full_matrices=False)
+        torch.linalg.svd(tensor.reshape(n, -1), full_matrices=False)
+
+
+def tucker(arrays: Sequence[np.ndarray]) -> None:
+    """Decompose all convolutions of more than one offset at half their ranks."""
+    for array in arrays:
+        if array.ndim == 4 and array.shape[2] * array.shape[3] > 1:
+            ranks = [max(1, size // 2) for size in array.shape[:2]]
+            partial_tucker(torch.from_numpy(array), rank=ranks, modes=[0, 1])
+
+
+def copy(model: Path, inputs: Path) -> None:
+    """Read a model, run it once, and write it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    session.run(None, dict(np.load(inputs)))
+    onnx.save(onnx.load(model), inputs.with_suffix(".onnx"))
+
+
+def measured(model: Path, folder: Path) -> dict[str, Any]:
+    """Return one model's row."""
+    first = job(model, None, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34)
+    again = job(model, None, folder, SECOND_KEEP, analysis=str(folder / "kept"))
+    calibrated = job(model, None, folder, calibration="synthetic")
+    account, before = calibrated["report"]["calibration"], first["report"]["before"]
+    images = account.get("images")
+    opened = open_model("onnx", model)
+    np.savez(folder / "inputs.npz", **{
+        name: np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        for name, shape in opened.bind(None).items()
+    })  # fmt: skip
+    arrays = weights(model)
+    phases = first["report"]["engine"]["seconds"]
+    return {
+        "cpu": first["cpu"],
+        "phases": phases,
+        "peak_mb": first["peak_mb"],
+        "model_mb": model.stat().st_size / 2**20,
+        "analysis": phases["factoring"] + phases["allocating"],
+        "svd": timed(lambda: plain_svd(arrays)),
+        "tucker": timed(lambda: tucker(arrays)),
+        "copy": timed(lambda: copy(model, folder / "inputs.npz")),
+        "again": again["cpu"] / first["cpu"],
+        "calibrated": {
+            "cpu": calibrated["cpu"],
+            "peak_mb": calibrated["peak_mb"],
+            "kind": account["kind"],
+            "images": images,
+            "over_forward": images
+            and calibrated["report"]["engine"]["seconds"]["measuring"] / (images * before["latency_ms"] / 1000),
+        },
+    }
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """Return the power with which values grow between the last three sizes."""
+    return float(np.polyfit(np.log(sizes[-3:]), np.log(values[-3:]), 1)[0])
+
+
+def growth(folder: Path) -> dict[str, Any]:
+    """Return processor seconds and peak memory of jobs on ever larger models, less those of the least one."""
+    base = job(write(chain(1, 8), (1, 8, 8, 8), folder / "base.onnx"), None, folder)
+    series: dict[str, list[tuple[int, nn.Module, tuple[int, ...]]]] = {
+        "layers": [(count, chain(count, 64), (1, 64, 16, 16)) for count in LAYERS],
+        "channels": [(channels, chain(2, channels), (1, channels, 8, 8)) for channels in CHANNELS],
+        "image side": [(side, chain(4, 32), (1, 32, side, side)) for side in SIDES],
+    }
+    found = {}
+    for name, cases in series.items():
+        sizes = [size for size, _, _ in cases]
+        jobs = [job(write(model, shape, folder / "chain.onnx"), None, folder) for _, model, shape in cases]
+        cpu = [max(run["cpu"] - base["cpu"], 0.01) for run in jobs]
+        memory = [max(run["peak_mb"] - base["peak_mb"], 1.0) for run in jobs]
+        found[name] = {
+            "sizes": sizes,
+            "cpu": cpu,
+            "memory_mb": memory,
+            "time_exponent": exponent(sizes, cpu),
+            "memory_exponent": exponent(sizes, memory),
+        }
+        print(
+            f"| {name} {sizes[0]} to {sizes[-1]} | {cpu[0]:.2f} to {cpu[-1]:.2f} s, exponent "
+            f"{found[name]['time_exponent']:.2f} | {memory[0]:.0f} to {memory[-1]:.0f} MB, exponent "
+            f"{found[name]['memory_exponent']:.2f} |",
+            flush=True,
+        )
+    return found
+
+
+def main() -> None:
+    """Measure and print a row a model, and how time and memory grow."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zoo", type=Path)
+    parser.add_argument("--only", nargs="+", help="names of models, without their suffix")
+    parser.add_argument("--no-growth", action="store_true")
+    parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    tensorly.set_backend("pytorch")
+    figures: dict[str, Any] = {"models": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        makers = {"vgg16": vgg16, "resnet50": resnet50}
+        found = {path.stem: path for path in sorted(arguments.zoo.glob("*/*.onnx"))} if arguments.zoo else {}
+        names = arguments.only or [*makers, *found]
+        print("| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | calibrated |")
+        print("|---|---|---|---|---|---|---|---|---|")
+        for name in names:
+            made = write(makers[name](), (1, 3, 224, 224), folder / f"{name}.onnx") if name in makers else found[name]
+            row = figures["models"][name] = measured(made, folder)
+            over = row["calibrated"]["over_forward"]
+            print(
+                f"| {name} | {row['cpu']:.1f} | {row['analysis']:.1f} | {row['svd'] / row['analysis']:.1f}x "
+                f"| {row['tucker'] / row['analysis']:.1f}x | {row['copy']:.1f} ({row['cpu'] / row['copy']:.1f}x) "
+                f"| {100 * row['again']:.0f} % | {row['peak_mb']:.0f} ({row['model_mb']:.0f}) "
+                f"| {row['calibrated']['kind']} {row['calibrated']['cpu']:.0f} s"
+                f"{'' if over is None else f', {over:.0f}x'}, {row['calibrated']['peak_mb']:.0f} MB |",
+                flush=True,
+            )
+        if not arguments.no_growth:
+            figures["growth"] = growth(folder)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
