@@ -169,9 +169,9 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> 
 
 
 class Fleet:
-    """An API and two workers, with what they run on, and the blows that can be dealt to them."""
+    """An API and its workers, with what they run on, and the blows that can be dealt to them."""
 
-    def __init__(self, folder: Path, *, servers: bool, disk: bool) -> None:
+    def __init__(self, folder: Path, *, servers: bool, disk: bool, workers: int = 2) -> None:
         self.folder, self.data = folder, folder / "data"
         self.data.mkdir()
         self.stack = ExitStack()
@@ -196,7 +196,7 @@ class Fleet:
         given = {"clock": str(self.clock), "port": port, "engine": fake_engine.__file__, "servers": servers}
         start = lambda code, log: Process([sys.executable, "-c", code.format(**given)], folder / log, env=environment)  # noqa: E731
         self.api = start(API, "api.log")
-        self.workers = [start(WORKER, f"worker{number}.log") for number in (1, 2)]
+        self.workers = [start(WORKER, f"worker{number + 1}.log") for number in range(workers)]
         self.frozen: dict[int, float] = {}
 
     def blows(self, *, disk: bool) -> dict[str, tuple[int, Callable[[random.Random], None]]]:

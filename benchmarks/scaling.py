@@ -1,0 +1,153 @@
+"""A queueing model of the service, its parameters measured, and its predictions held against 1, 2 and 4 workers.
+
+    python benchmarks/scaling.py [--servers] [--nap 2.0] [--jobs 20] [--output figures.json]
+
+Children sleep for `nap` seconds, so that a host of few cores can run many of them. Measured on one worker is what a job
+takes beside its child's sleep, and what processor time one costs in all processes together. By these
+
+- the rate at which W workers drain a queue is `min(W / (nap + overhead), cores / processor seconds a job)`;
+- jobs that come at random at 70 % of that rate wait `C(W, a) / (W - a) * service / 2` seconds on average: Erlang's C of
+  the offered load `a`, halved because all jobs take as long (Lee and Longton's approximation of M/G/c).
+"""
+
+import argparse
+import json
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from math import factorial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import httpx
+import psutil
+from chaos import Fleet, answers, wait_until
+from load import post
+
+WORKERS = (1, 2, 4)
+LOAD = 0.7
+
+
+@contextmanager
+def fleet_of(workers: int, *, servers: bool) -> Iterator[Fleet]:
+    """Run an API with so many workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
+        fleet = Fleet(Path(folder), servers=servers, disk=False, workers=workers)
+        try:
+            wait_until(lambda: answers(fleet.base_url), "the API")
+            for job in [post(fleet.base_url) for _ in range(2 * workers)]:  # until every worker has started
+                ended(fleet, job)
+            yield fleet
+        finally:
+            fleet.end()
+
+
+def ended(fleet: Fleet, job: dict[str, Any]) -> dict[str, Any]:
+    """Wait for a job and return it."""
+    while True:
+        asked = {"wait": 30}
+        found: dict[str, Any] = httpx.get(f"{fleet.base_url}/jobs/{job['id']}", params=asked, timeout=40).json()
+        if found["finished_at"]:
+            if found["state"] != "succeeded":
+                raise RuntimeError(found)
+            return found
+
+
+def seconds(job: dict[str, Any], since: str, until: str) -> float:
+    """Return the seconds between two of a job's times."""
+    return (datetime.fromisoformat(job[until]) - datetime.fromisoformat(job[since])).total_seconds()
+
+
+def processor_seconds(fleet: Fleet) -> float:
+    """Return what the service's processes, and the children that they have waited for, have taken."""
+    roots = [fleet.api, *fleet.workers]
+    if fleet.postgres and fleet.redis:
+        roots += [fleet.postgres.process, fleet.redis.process]
+    total = 0.0
+    for root in roots:
+        for process in [psutil.Process(root.popen.pid), *psutil.Process(root.popen.pid).children(recursive=True)]:
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def drained(fleet: Fleet, jobs: int, nap: float) -> tuple[float, float]:
+    """Return jobs a second, and processor seconds a job, while a queue is drained."""
+    spent = processor_seconds(fleet)
+    posted = [post(fleet.base_url, nap=round(1000 * nap)) for _ in range(jobs)]
+    done = [ended(fleet, job) for job in posted]
+    spent = processor_seconds(fleet) - spent
+    first = min(datetime.fromisoformat(job["started_at"]) for job in done)
+    last = max(datetime.fromisoformat(job["finished_at"]) for job in done)
+    return jobs / (last - first).total_seconds(), spent / jobs
+
+
+def waited(fleet: Fleet, jobs: int, nap: float, rate: float) -> float:
+    """Return how long jobs wait on average that come at random, so many a second."""
+    dice = random.Random(0)
+    posted, at = [], time.monotonic()
+    for _ in range(jobs):
+        at += dice.expovariate(rate)
+        time.sleep(max(0.0, at - time.monotonic()))
+        posted.append(post(fleet.base_url, nap=round(1000 * nap)))
+    return mean(seconds(ended(fleet, job), "created_at", "started_at") for job in posted)
+
+
+def expected_wait(workers: int, rate: float, service: float) -> float:
+    """Return the mean wait of jobs that come at random and all take as long.
+
+    >>> round(expected_wait(1, 0.5, 1.0), 6)  # one worker: rho * service / (2 * (1 - rho))
+    0.5
+    """
+    offered = rate * service
+    full = offered**workers / factorial(workers) * workers / (workers - offered)
+    waits = full / (sum(offered**count / factorial(count) for count in range(workers)) + full)
+    return waits * service / (workers - offered) / 2
+
+
+def main() -> None:
+    """Measure and print a row for each number of workers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder")
+    parser.add_argument("--nap", type=float, default=2.0, help="seconds that a child sleeps")
+    parser.add_argument("--jobs", type=int, default=20, help="jobs a worker")
+    parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
+    given = parser.parse_args()
+    rows: list[dict[str, float]] = []
+    cycle = cost = 0.0
+    print("| workers | jobs/s predicted | measured | mean wait s predicted | measured | processor s a job |")
+    print("|---|---|---|---|---|---|")
+    for workers in WORKERS:
+        with fleet_of(workers, servers=given.servers) as fleet:
+            rate, spent = drained(fleet, given.jobs * workers, given.nap)
+            if workers == 1:
+                cycle, cost = 1 / rate, spent
+            predicted = min(workers / cycle, (os.cpu_count() or 1) / cost)
+            wait = waited(fleet, given.jobs * workers, given.nap, LOAD * predicted)
+        row = {
+            "workers": workers,
+            "rate_predicted": predicted,
+            "rate": rate,
+            "wait_predicted": expected_wait(workers, LOAD * predicted, workers / predicted),
+            "wait": wait,
+            "processor_s": spent,
+        }
+        rows.append(row)
+        print(
+            f"| {workers} | {row['rate_predicted']:.2f} | {rate:.2f} | {row['wait_predicted']:.2f} | {wait:.2f} "
+            f"| {spent:.3f} |",
+            flush=True,
+        )
+    print(f"\noverhead of a job beside its child's sleep: {1000 * (cycle - given.nap):.0f} ms")
+    if given.output:
+        given.output.write_text(json.dumps({"overhead_s": cycle - given.nap, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
