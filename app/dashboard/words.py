@@ -68,12 +68,12 @@ def percent(fraction: float) -> str:
 
 
 def change(before: float, after: float) -> str:
-    r"""Say what became less or more.
+    r"""Say what became less or more, unless it is of next to nothing.
 
     >>> change(100, 47) == "\N{MINUS SIGN}53 %", change(100, 130), change(0, 5)
     (True, '+30 %', '')
     """
-    if not before:
+    if before < 1e-9:
         return ""
     moved = round(100 * (after / before - 1))
     return f"+{moved} %" if moved > 0 else f"{moved} %".replace("-", "\N{MINUS SIGN}")
