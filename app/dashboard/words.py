@@ -94,6 +94,15 @@ def seconds(spent: float) -> str:
     return f"{int(spent // 3600)} h {int(spent % 3600 // 60)} min"
 
 
+def milliseconds(spent: float) -> str:
+    """Say how long a run takes.
+
+    >>> milliseconds(0.07021), milliseconds(1523.2)
+    ('0.0702 ms', '1523 ms')
+    """
+    return f"{spent:.{0 if spent >= 100 else 3}{'f' if spent >= 100 else 'g'}} ms"
+
+
 def shape(sizes: Sequence[int] | int | None) -> str:
     """Write sizes, or one rank.
 
@@ -112,7 +121,7 @@ def utc(at: datetime) -> str:
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (amount, size, percent, change, seconds, shape, utc, budgets, budget_label)
+    for function in (amount, size, percent, change, seconds, milliseconds, shape, utc, budgets, budget_label)
 }
 
 RISKS: Mapping[str, str] = {

@@ -142,6 +142,47 @@ def test_jobs_are_found_and_names_stay_text(browse, service):
         check_accessible(page)
 
 
+def test_every_page_fits_a_phone_in_the_dark(browse, service):
+    jobs = [service.wait(service.post("residual.onnx", flops_budget=keep)["id"]) for keep in ("0.5", "0.3")]
+    pages = [
+        f"/dashboard/jobs/{jobs[0]['id']}",
+        f"/dashboard/models/{jobs[0]['model']['sha256']}",
+        f"/dashboard/compare?job={jobs[0]['id']}&job={jobs[1]['id']}",
+        "/dashboard/system",
+        "/dashboard/jobs/none",
+    ]
+    with browse(color_scheme="dark", viewport={"width": 390, "height": 800}) as page:
+        for path in pages:
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") == 390, path
+            check_accessible(page)
+
+
+def test_times_are_those_of_whoever_looks(browse):
+    with browse("/dashboard/system?by=hour", timezone_id="Asia/Kolkata", locale="en-GB") as page:
+        page.get_by_text("As a table").click()
+        begun = page.locator("#throughput-table tbody th").all_text_contents()
+        assert len(begun) == 48
+        assert all(text.endswith(":30") for text in begun)  # five and a half hours before UTC
+        bars = page.locator(".bars title").all_text_contents()
+        assert all(":30: " in text and "UTC" not in text for text in bars)
+        assert bars[-1].startswith(begun[0])
+
+
+def test_two_jobs_are_picked_with_the_keyboard_alone(browse, service):
+    for keep in ("0.5", "0.3"):
+        service.wait(service.post("residual.onnx", flops_budget=keep)["id"])
+    with browse() as page:
+        compare = page.get_by_role("button", name="Compare two")
+        expect(compare).to_be_disabled()
+        for box in page.get_by_role("checkbox").all()[:2]:
+            box.focus()
+            page.keyboard.press("Space")
+        compare.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Two jobs side by side")).to_be_visible()
+
+
 def test_owners_sign_in_and_see_their_own_jobs(browse, chromium, service):
     job = service.post("residual.onnx")
     bob = make_key(service, "bob")
