@@ -119,16 +119,18 @@ def utc(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def risk(level: str) -> str:
+    """Say how far an artifact may be trusted.
+
+    >>> risk("low"), risk("unknown")
+    ('Low risk', 'Risk unknown')
+    """
+    return "Risk unknown" if level == "unknown" else f"{level.capitalize()} risk"
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (amount, size, percent, change, seconds, milliseconds, shape, utc, budgets, budget_label)
-}
-
-RISKS: Mapping[str, str] = {
-    "low": "Low risk",
-    "moderate": "Moderate risk",
-    "high": "High risk",
-    "unknown": "Risk unknown",
+    for function in (amount, size, percent, change, seconds, milliseconds, shape, utc, risk, budgets, budget_label)
 }
 
 _ADVICE: Mapping[str, str] = {
