@@ -48,6 +48,17 @@ def test_from_upload_to_download(browse, name, shape):
         check_accessible(page)
 
 
+def test_a_file_may_be_dropped_anywhere(browse):
+    with browse() as page:
+        page.locator("#new").evaluate("details => details.open = false")
+        debugger = page.context.new_cdp_session(page)
+        files = {"items": [], "files": [str(MODELS / "plain.traced.pt")], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            debugger.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": files})
+        expect(page.locator("#model-name")).to_have_text("plain.traced.pt")
+        expect(page.get_by_label("Input shape")).to_be_visible()
+
+
 def test_another_budget_is_one_click_away(browse):
     with browse() as page:
         upload(page, MODELS / "residual.onnx")
@@ -70,6 +81,7 @@ def test_another_budget_is_one_click_away(browse):
         page.goto(first)
         page.locator(".crumb a").nth(1).click()
         expect(page.get_by_role("heading", name="Trade-offs")).to_be_visible()
+        expect(page.get_by_text("7 layers")).to_be_visible()
         assert page.locator(".marked").count() >= 2
         check_accessible(page)
 

@@ -79,6 +79,15 @@ function prepareUpload(form) {
   });
   for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, () => drop.classList.add("over"));
   for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+  const dropped = (event) => {
+    if (!event.dataTransfer.types.includes("Files") || event.target.type === "file") return; // those take files themselves
+    event.preventDefault(); // else the browser would leave the page for the file
+    if (event.type !== "drop") return;
+    form.closest("details").open = true;
+    model.files = event.dataTransfer.files;
+    model.dispatchEvent(new Event("change"));
+  };
+  for (const kind of ["dragover", "drop"]) document.addEventListener(kind, dropped);
   model.addEventListener("change", () => {
     const [file] = model.files;
     form.querySelector("#model-name").textContent = file ? file.name : "Drop a model here, or choose a file";
