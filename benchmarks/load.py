@@ -30,7 +30,7 @@ from chaos import MODEL, Fleet, Process, answers, fake_engine, free_port, wait_u
 from sqlalchemy import create_engine, func, insert, select
 from sqlalchemy.orm import Session
 
-from app.models import Event, Job, Model
+from app.models import Event, Job, JobLabel, Model
 from app.storage import LocalStorage, artifact_key
 
 BARE = """
@@ -274,6 +274,7 @@ def remember(fleet: Fleet, jobs: int) -> str:
     with Session(engine) as session, session.begin():
         session.execute(insert(Model), [{"sha256": sha256, **common} for sha256 in models])
         session.execute(insert(Job), rows)
+        session.execute(insert(JobLabel), [label for row in rows for label in labels(row)])
         session.execute(insert(Event), [event for row in rows for event in story(row)])
     engine.dispose()
     storage = LocalStorage(fleet.data / "storage")
@@ -309,6 +310,12 @@ def ended_job(number: int, created: datetime, report_sha256: str) -> dict[str, A
         "error": {"code": "budget_unreachable", "detail": "no"} if state == "failed" else None,
         **(made if state == "succeeded" else dict.fromkeys(made)),
     }
+
+
+def labels(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the labels of a job as their index has them."""
+    place = {"job_id": row["id"], "created_at": row["created_at"]}
+    return [{"name": name, "value": value, **place} for name, value in row["labels"].items()]
 
 
 def story(row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -205,7 +205,8 @@ def test_every_account_that_is_taken_can_be_shown(client, account):
     """A hostile child writes what it likes; the pages show what makes no sense."""
     content = json.dumps(account).encode()
     report.read(report.Report, content)
-    job = client.post("/jobs", **FORM).json()
+    form = FORM | {"data": FORM["data"] | {"flops_budget": "", "params_budget": "60%"}}
+    job = client.post("/jobs", **form).json()
     with transaction() as session:
         kept = jobs.get(session, job["id"])
         kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
@@ -214,8 +215,11 @@ def test_every_account_that_is_taken_can_be_shown(client, account):
     for path in PAGES:
         shown = client.get(path.format(id=job["id"], sha256=job["model"]["sha256"]), headers=HTML)
         assert shown.status_code == 200, shown.text
+        assert path == "/dashboard/system" or "parameters 60%" in shown.text
+        assert "compare" not in path or "net.onnx, parameters 60%" in shown.text
     page = client.get(f"/dashboard/jobs/{job['id']}?sort=saved", headers=HTML)
     assert "Other budgets" in page.text
+    assert 'name="flops_budget" value=""' not in page.text
 
 
 @pytest.mark.parametrize("number", [-1, 10**19])
