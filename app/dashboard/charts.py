@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 1160, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 26, 34, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 26, 34, 48
 
 
 class Tick(NamedTuple):

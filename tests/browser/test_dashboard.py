@@ -182,9 +182,10 @@ def test_times_are_those_of_whoever_looks(browse):
 
 
 def test_two_jobs_are_picked_with_the_keyboard_alone(browse, service):
-    for keep in ("0.5", "0.3"):
-        service.wait(service.post("residual.onnx", flops_budget=keep)["id"])
+    for more in ({}, {"params_budget": "60%", "bytes_budget": "150KB", "labels": "environment=staging,team=vision"}):
+        service.wait(service.post("residual.onnx", **more)["id"])
     with browse() as page:
+        assert page.locator("#jobs .scroll").evaluate("table => table.scrollWidth <= table.clientWidth")
         compare = page.get_by_role("button", name="Compare two")
         expect(compare).to_be_disabled()
         for box in page.get_by_role("checkbox").all()[:2]:
