@@ -4,8 +4,9 @@
         job = client.wait(client.submit("net.onnx", "0.5"))
         client.download(job, "net.convpress.onnx")
 
-What the network breaks and what the service puts off (429 and 503, by its `Retry-After`) is tried again for as long as
-`patience` says. A job is posted under an idempotency key, so that no try makes a second one.
+What the network breaks and what the service or a proxy puts off (429, 502, 503, 504) is tried again for as long as
+`patience` says, by `Retry-After` where that is told. A job is posted under an idempotency key, so that no try makes a
+second one.
 """
 
 import json

@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import tallies
 from app.db import now
-from app.models import TERMINAL, Delivery, Event, Job, State, Worker
+from app.models import TERMINAL, Delivery, Event, Job, Model, Samples, State, Worker
 from app.owners import current_owner
 from app.retention import MODELS, SAMPLES, Kept
 
@@ -30,15 +30,14 @@ class Jobs:
     """The jobs that whoever asks may see.
 
     `states` counts those that are known, `oldest_queued_at` is since when the first in the queue waits. `failures`
-    counts by code. Bytes are of the artifacts, and of the uploads that these jobs need.
+    counts by code. `stored_bytes` are by kind: the uploads that these jobs need, what was learned of these models, and
+    the artifacts.
     """
 
     states: Mapping[State, int]
     oldest_queued_at: datetime | None
     failures: Mapping[str, int]
-    artifact_bytes: int
-    model_bytes: int
-    samples_bytes: int
+    stored_bytes: Mapping[str, int]
 
 
 class Presence(NamedTuple):
@@ -95,9 +94,12 @@ def of_jobs(session: Session) -> Jobs:
         states={**dict.fromkeys(get_args(State), 0), **dict(iter(counted))},
         oldest_queued_at=session.scalar(select(func.min(Job.created_at)).where(Job.state == "queued")),
         failures=dict(iter(session.execute(_own_events(failed)))),
-        artifact_bytes=session.scalar(artifacts) or 0,
-        model_bytes=_upload_bytes(session, MODELS),
-        samples_bytes=_upload_bytes(session, SAMPLES),
+        stored_bytes={
+            "models": _upload_bytes(session, MODELS, Model.bytes),
+            "analyses": _upload_bytes(session, MODELS, Model.analysis_bytes),
+            "samples": _upload_bytes(session, SAMPLES, Samples.bytes),
+            "artifacts": session.scalar(artifacts) or 0,
+        },
     )
 
 
@@ -143,8 +145,8 @@ def _own_events(query: Select[*Columns]) -> Select[*Columns]:
     return query if current_owner.get() is None else query.join(Job, Job.id == Event.job_id)
 
 
-def _upload_bytes(session: Session, kept: Kept) -> int:
-    size = select(func.sum(kept.table.bytes)).where(kept.table.expired_at.is_(None))
+def _upload_bytes(session: Session, kept: Kept, column: InstrumentedAttribute[int]) -> int:
+    size = select(func.sum(column)).where(kept.table.expired_at.is_(None))
     if current_owner.get() is not None:
         size = size.where(kept.table.sha256.in_(select(kept.needed_by)))
     return session.scalar(size) or 0

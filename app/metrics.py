@@ -46,8 +46,7 @@ class _Snapshot(Collector):
             "convpress_leases_overdue", "Leases that have run out and are not returned", service.overdue_leases
         )
         yield _gauge("convpress_webhooks_due", "Webhooks that wait to be called", service.due_webhooks)
-        stored = {"models": jobs.model_bytes, "samples": jobs.samples_bytes, "artifacts": jobs.artifact_bytes}
-        yield _gauges("convpress_stored_bytes", "Bytes of the files that are kept", "kind", stored)
+        yield _gauges("convpress_stored_bytes", "Bytes of the files that are kept", "kind", jobs.stored_bytes)
         finished = CounterMetricFamily(
             "convpress_jobs_finished", "Jobs that have ended, and the code of why they failed", labels=("state", "code")
         )

@@ -1,10 +1,12 @@
 """Accounts of compressions and models, as they are stored: schemas with caps, for a hostile child may write them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Size = Annotated[float, Field(ge=0, le=1e18)]
+"""A time, a relative error or a fraction: nothing below zero, and nothing that overflows when it is worked with."""
 
 
 class Part(BaseModel):
@@ -28,7 +30,7 @@ class Cost(Part):
     flops: Count
     parameters: Count
     bytes: Count
-    latency_ms: float | None
+    latency_ms: Size | None
 
 
 class Site(Part):
@@ -47,9 +49,9 @@ class Site(Part):
     layers: list[list[Count]]
     macs_before: Count
     macs_after: Count
-    ms_before: float | None = None
-    ms_after: float | None = None
-    error: float | None
+    ms_before: Size | None = None
+    ms_after: Size | None = None
+    error: Size | None
     reason: str | None
 
 
@@ -57,9 +59,9 @@ class Point(Part):
     """What another budget would give: the predicted error of the outputs at a cost, in time by the cost table."""
 
     macs: Count
-    keep: float
-    latency_keep: float | None = None
-    predicted_error: float
+    keep: Size
+    latency_keep: Size | None = None
+    predicted_error: Size
 
 
 class Latency(Part):
@@ -68,8 +70,8 @@ class Latency(Part):
     Operators between the sites are in the measured figures alone.
     """
 
-    predicted_before_ms: float | None
-    predicted_after_ms: float | None
+    predicted_before_ms: Size | None
+    predicted_after_ms: Size | None
     unpriced_sites: Count
     runtime: str
     host: str
@@ -108,9 +110,25 @@ class Verification(Part):
     inputs: str
     runs: Count
     outputs: list[str]
-    relative_error: float | None
-    agreement: float | None
+    relative_error: Size | None
+    agreement: Size | None
     finite: bool
+
+
+class Allowed(Part):
+    """What the budget came to, and a `note` where it was special; each kind of budget has members of its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    note: str | None = None
+
+
+class Made(Part):
+    """What did the work, how many seconds each phase took, and whether another job's analysis served."""
+
+    versions: dict[str, str]
+    analysis_reused: bool = False
+    seconds: dict[str, Size]
 
 
 class Report(Part):
@@ -119,19 +137,19 @@ class Report(Part):
     format: str
     inputs: list[Tensor]
     convention: str
-    budget: dict[str, Any]
+    budget: Allowed
     before: Cost
     after: Cost
-    keep: float
+    keep: Size
     sites: list[Site]
     uncounted: dict[str, Count]
-    predicted_error: float
+    predicted_error: Size
     frontier: list[Point]
     calibration: Calibration
     latency: Latency | None = None
     verification: Verification
     risk: Risk
-    engine: dict[str, Any]
+    engine: Made
 
 
 class InspectedSite(Part):

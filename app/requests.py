@@ -87,19 +87,23 @@ class RequestContext:
 def _count(scope: Scope, status: int, seconds: float) -> None:
     """Count a request; what a client asked for by `wait` is no slowness."""
     held = scope.get("state", {}).get("held_seconds", 0.0)
-    route = getattr(scope.get("route"), "path", None)
-    scope["app"].state.traffic.note(scope["method"], route, status, max(0.0, seconds - held))
+    scope["app"].state.traffic.note(scope["method"], _route(scope), status, max(0.0, seconds - held))
 
 
 def _describe(span: "Span", scope: Scope, status: int, request_id: str) -> None:
     """Name a request's span by its route, of which there are few."""
-    route = getattr(scope.get("route"), "path", None)
+    route = _route(scope)
     span.update_name(f"{scope['method']} {route or 'unknown'}")
     span.set_attribute("http.request.method", scope["method"])
     span.set_attribute("http.response.status_code", status)
     span.set_attribute("convpress.request_id", request_id)
     if route:
         span.set_attribute("http.route", route)
+
+
+def _route(scope: Scope) -> str | None:
+    """Return the template of the path, of which there are few, or what is mounted there; None where nothing is."""
+    return getattr(scope.get("route"), "path", None) or scope.get("root_path") or None
 
 
 def _request_id(given: str | None) -> str:

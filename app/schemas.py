@@ -209,6 +209,7 @@ class StoredBytes(BaseModel):
     """How much is kept."""
 
     models: int
+    analyses: int = Field(description="What was learned of the models, so that another budget takes less time")
     samples: int
     artifacts: int
 
@@ -264,7 +265,7 @@ class Stats(BaseModel):
                 "jobs": {"queued": 3, "running": 2, "succeeded": 1841, "failed": 17, "cancelled": 4},
                 "queue_age_seconds": 12.5,
                 "failures": {"budget_unreachable": 15, "worker_lost": 2},
-                "stored_bytes": {"models": 91_202_113, "samples": 0, "artifacts": 48_213_001},
+                "stored_bytes": {"models": 91_202_113, "analyses": 31_457_280, "samples": 0, "artifacts": 48_213_001},
                 "history": [
                     {"start": "2026-05-04T03:00:00Z", "created": 9, "succeeded": 7, "failed": 1, "cancelled": 0}
                 ],
@@ -319,9 +320,7 @@ class Stats(BaseModel):
             jobs=dict(jobs.states),
             queue_age_seconds=None if oldest is None else max(0.0, (at - oldest).total_seconds()),
             failures=dict(jobs.failures),
-            stored_bytes=StoredBytes(
-                models=jobs.model_bytes, samples=jobs.samples_bytes, artifacts=jobs.artifact_bytes
-            ),
+            stored_bytes=StoredBytes(**jobs.stored_bytes),
             history=[Bucket(start=bucket.start, created=bucket.created, **bucket.ended) for bucket in history],
             service=None if service is None else _service(service),
         )

@@ -16,7 +16,7 @@ from app.models import Job
 
 _LOOK_SECONDS = 0.25
 
-Sight = tuple[str, int, str | None, float]
+Glimpse = tuple[str, int, str | None, float]
 """What can be seen of a job: state, attempt, phase and progress."""
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Watch:
                 del self._followers[job_id]
 
     async def _look(self) -> None:
-        before: Mapping[uuid.UUID, Sight] = {}
+        before: Mapping[uuid.UUID, Glimpse] = {}
         while self._followers:
             await asyncio.sleep(_LOOK_SECONDS)
             watched = list(self._followers)
@@ -61,7 +61,7 @@ class Watch:
             before = now
 
 
-def see(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Sight]:
+def see(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Glimpse]:
     """Look at jobs; those that are gone are not in what is seen."""
     with transaction() as session:
         columns = (Job.id, Job.state, Job.attempt, Job.phase, Job.progress)

@@ -1,34 +1,37 @@
-"""The API under load: its rate beside that of a bare endpoint, many clients at once, a long queue, time to `running`.
+"""The service under load: its rate beside a bare endpoint's, a crowd, time to `running`, a long queue, people's pages.
 
-    python benchmarks/load.py [--queue 10000] [--output figures.json]
+    python benchmarks/load.py [--servers] [--only start rate crowd pages queue] [--jobs 10000] [--output figures.json]
 
-One API process and one worker, on SQLite and a folder of messages and, with --servers, on a PostgreSQL and a Redis of
+One API process and two workers, on SQLite and a folder of messages or, with --servers, on a PostgreSQL and a Redis of
 their own. Children only sleep, so that what is measured is the service. The bare endpoint is a FastAPI application that
 answers with a constant of the same length, served in the same way, called by the same clients in the same run.
 """
 
 import argparse
 import asyncio
+import hashlib
 import json
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import httpx
 import psutil
-from chaos import MODEL, Fleet, Process, answers, free_port, wait_until
+from chaos import MODEL, Fleet, Process, answers, fake_engine, free_port, wait_until
 from sqlalchemy import create_engine, func, insert, select
 from sqlalchemy.orm import Session
 
-from app.models import Job
+from app.models import Event, Job, JobLabel, Model
+from app.storage import LocalStorage, artifact_key
 
 BARE = """
 import uvicorn
@@ -45,6 +48,8 @@ uvicorn.run(app, port={port}, log_config=None)
 """
 CONNECTIONS = 32
 SECONDS = 5.0
+JOBS_OF_A_MODEL = 50
+LAYERS = 54  # ResNet-50 has as many
 
 
 async def rate(url: str, seconds: float) -> float:
@@ -222,11 +227,135 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
     }
 
 
+def measure_pages(fleet: Fleet, jobs: int) -> dict[str, Any]:
+    """Return the median times of the pages beside so many jobs that have ended, and of what refreshes them."""
+    model = remember(fleet, jobs)
+    wanted = {"model_sha256": model, "state": "succeeded", "limit": 2}
+    first, second = (job["id"] for job in httpx.get(f"{fleet.base_url}/jobs", params=wanted).json()["jobs"])
+    pages = {
+        "jobs": "/",
+        "jobs_failed": "/?state=failed",
+        "jobs_by_name": "/?q=net7.onnx",
+        "jobs_by_label": "/?q=run%3D7",
+        "jobs_of_none": "/?q=nothing-is-called-so",
+        "job": f"/dashboard/jobs/{first}",
+        "model": f"/dashboard/models/{model}",
+        "compare": f"/dashboard/compare?job={first}&job={second}",
+        "system": "/dashboard/system?by=day",
+        "stats": "/stats?by=day",
+        "metrics": "/metrics",
+    }
+    refreshed = {"jobs_refresh": "/", "system_refresh": "/dashboard/system"}
+    with httpx.Client(base_url=fleet.base_url, timeout=30, headers={"Accept": "text/html"}) as http:
+        times = {name: milliseconds(http, path) for name, path in pages.items()}
+        http.headers["HX-Request"] = "true"
+        times |= {name: milliseconds(http, path) for name, path in refreshed.items()}
+    return {"pages_jobs": jobs} | {f"{name}_ms": spent for name, spent in times.items()}
+
+
+def milliseconds(http: httpx.Client, path: str) -> float:
+    """Return the median time of a page over twenty calls."""
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        http.get(path).raise_for_status()
+        times.append(time.perf_counter() - began)
+    return round(1000 * median(times), 1)
+
+
+def remember(fleet: Fleet, jobs: int) -> str:
+    """Write down jobs of the last four weeks that have ended, and what those of one model made; return that model."""
+    model, report = digest(b"model 0"), json.dumps(long_report()).encode()
+    at = datetime.now(UTC)
+    rows = [ended_job(number, at - timedelta(days=28) * number / jobs, digest(report)) for number in range(jobs)]
+    models = dict.fromkeys(row["model_sha256"] for row in rows)
+    common = {"format": "onnx", "bytes": 100, "created_at": at, "used_at": at}
+    engine = create_engine(fleet.url)
+    with Session(engine) as session, session.begin():
+        session.execute(insert(Model), [{"sha256": sha256, **common} for sha256 in models])
+        session.execute(insert(Job), rows)
+        session.execute(insert(JobLabel), [label for row in rows for label in labels(row)])
+        session.execute(insert(Event), [event for row in rows for event in story(row)])
+    engine.dispose()
+    storage = LocalStorage(fleet.data / "storage")
+    for row in rows:
+        if row["model_sha256"] == model and row["report_sha256"]:
+            with storage.stage() as staged:
+                staged.write(report)
+                staged.flush()
+                storage.keep(Path(staged.name), artifact_key(row["id"], row["report_sha256"]))
+    return model
+
+
+def ended_job(number: int, created: datetime, report_sha256: str) -> dict[str, Any]:
+    """Return the row of a job; of a hundred some eight have failed and two were cancelled."""
+    state = "failed" if number % 12 == 1 else "cancelled" if number % 50 == 2 else "succeeded"
+    made = {
+        "macs_before": 100,
+        "macs_after": 40,
+        "artifact_bytes": 50,
+        "artifact_sha256": digest(str(number).encode()),
+        "report_sha256": report_sha256,
+    }
+    return {
+        "id": uuid.uuid4(),
+        "state": state,
+        "created_at": created,
+        "started_at": created,
+        "finished_at": created + timedelta(seconds=20),
+        "model_sha256": digest(f"model {number // JOBS_OF_A_MODEL}".encode()),
+        "filename": f"net{number // JOBS_OF_A_MODEL}.onnx",
+        "flops_budget": "0.5",
+        "labels": {"run": str(number)},
+        "error": {"code": "budget_unreachable", "detail": "no"} if state == "failed" else None,
+        **(made if state == "succeeded" else dict.fromkeys(made)),
+    }
+
+
+def labels(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the labels of a job as their index has them."""
+    place = {"job_id": row["id"], "created_at": row["created_at"]}
+    return [{"name": name, "value": value, **place} for name, value in row["labels"].items()]
+
+
+def story(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the events of a job that has ended."""
+    steps = [
+        ("queued", row["created_at"], "accepted"),
+        ("running", row["started_at"], "claimed"),
+        (row["state"], row["finished_at"], row["error"]["code"] if row["error"] else "done"),
+    ]
+    return [{"job_id": row["id"], "state": state, "at": at, "attempt": 1, "detail": why} for state, at, why in steps]
+
+
+def long_report() -> dict[str, Any]:
+    """Return the account of a network with many layers, at as many budgets as the engine tells of."""
+    [site] = fake_engine.REPORT["sites"]
+    sites = [{**site, "name": f"/layer{number}/Conv"} for number in range(LAYERS)]
+    frontier = [{"macs": keep, "keep": keep / 100, "predicted_error": (1 / keep) ** 2} for keep in range(5, 101, 2)]
+    return fake_engine.REPORT | {"sites": sites, "frontier": frontier}
+
+
+def digest(content: bytes) -> str:
+    """Return a SHA-256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+MEASURES: dict[str, Callable[[Fleet, int], dict[str, Any]]] = {
+    "start": lambda fleet, _: measure_start(fleet),
+    "rate": lambda fleet, _: measure_rate(fleet),
+    "crowd": lambda fleet, _: measure_crowd(fleet),
+    "pages": measure_pages,
+    "queue": measure_queue,
+}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder")
-    parser.add_argument("--queue", type=int, default=10_000, help="jobs in the long queue; 0 leaves it out")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: all")
+    parser.add_argument("--jobs", type=int, default=10_000, help="jobs beside the pages, and in the long queue")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -234,9 +363,10 @@ def main() -> None:
         fleet = Fleet(Path(folder), servers=given.servers, disk=False)
         try:
             wait_until(lambda: answers(fleet.base_url), "the API")
-            figures = measure_start(fleet) | measure_rate(fleet) | measure_crowd(fleet)
-            if given.queue:
-                figures |= measure_queue(fleet, given.queue)
+            figures = {}
+            for name, measure in MEASURES.items():
+                if name in given.only:
+                    figures |= measure(fleet, given.jobs)
         finally:
             fleet.end()
     for name, value in figures.items():

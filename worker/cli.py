@@ -209,8 +209,8 @@ def compress(
         _exit(str(error), _LOST)
     console = tables.console()
     console.print(tables.account(account))
-    if note := account.budget.get("note"):
-        console.print(note)
+    if account.budget.note:
+        console.print(account.budget.note, markup=False)
     console.print(f"written to {target}", soft_wrap=True, markup=False)
 
 

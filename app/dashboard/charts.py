@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 1160, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 14, 44
+WIDTH, HEIGHT = 1160, 340
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 26, 34, 48
 
 
 class Tick(NamedTuple):
@@ -45,6 +45,8 @@ class Tradeoff:
     marks: tuple[Dot, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    width: float = WIDTH
+    height: float = HEIGHT
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     top: float = _TOP
@@ -54,10 +56,10 @@ class Tradeoff:
 def tradeoff(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> Tradeoff:
     """Lay out a trade-off; keeps are fractions, errors relative to the outputs' size.
 
-    What lies above the top stays at its edge: a model whose outputs are all wrong needs no further scale.
+    What lies above the top stays at its edge, which says so: outputs that are all wrong need no further scale.
 
     >>> tradeoff([(0.1, 3.0), (0.5, 0.1), (1.0, 0.0)], [Mark(0.5, 0.1, "this job")]).y_ticks[-1].label
-    '60 %'
+    '≥ 60 %'
     """
     told = [error for keep, error in curve if keep >= 0.2] + [mark.error for mark in marks]
     step = _step(min(max(told, default=0.1), 1.0) / 4)
@@ -74,12 +76,16 @@ def tradeoff(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> Tra
     dots = tuple(place(keep, error) for keep, error in curve)
     path = "".join(f"{'L' if index else 'M'}{dot.x} {dot.y}" for index, dot in enumerate(dots))
     lines = round(highest / step)
+    beyond = any(dot.error > highest for dot in (*dots, *(place(*mark) for mark in marks)))
     return Tradeoff(
         path,
         dots,
         tuple(place(*mark) for mark in marks),
         tuple(Tick(place(fifth / 5, 0).x, f"{20 * fifth} %") for fifth in range(6)),
-        tuple(Tick(place(0, step * line).y, f"{100 * step * line:.3g} %") for line in range(lines + 1)),
+        tuple(
+            Tick(place(0, step * line).y, f"{'≥ ' if beyond and line == lines else ''}{100 * step * line:.3g} %")
+            for line in range(lines + 1)
+        ),
     )
 
 

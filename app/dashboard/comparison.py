@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app import jobs, listing
+from app import jobs, listing, schemas
 from app.dashboard import charts, reports, words
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
@@ -31,12 +31,12 @@ class Told(NamedTuple):
 def show_model(request: Request, sha256: str) -> Response:
     """Show an uploaded model, its latest jobs, and what each of them traded."""
     with transaction() as session:
-        model = jobs.get_model(session, sha256)
+        model = schemas.StoredModel.of(jobs.get_model(session, sha256))
         found, next_cursor = listing.page(session, listing.Filter(model_sha256=sha256), _MOST, None)
     told = [Told(job, reports.read(job)) for job in found]
     return render(
         request, "model.html", model=model, told=told, more=next_cursor is not None, tradeoff=_tradeoff(told),
-        output_error=reports.output_error, risks=words.RISKS, here=f"/dashboard/models/{sha256}",
+        output_error=reports.output_error,
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def compare_jobs(request: Request, job: Annotated[list[str] | None, Query()] = N
     with transaction() as session:
         told = [Told(found, reports.read(found)) for found in (jobs.get(session, job_id) for job_id in job)]
     return render(
-        request, "compare.html", told=told, tradeoff=_tradeoff(told), layers=_beside(told), risks=words.RISKS,
+        request, "compare.html", told=told, tradeoff=_tradeoff(told), layers=_beside(told),
         output_error=reports.output_error,
     )  # fmt: skip
 
@@ -64,7 +64,6 @@ def _tradeoff(told: Sequence[Told]) -> charts.Tradeoff | None:
     known = [(job, report) for job, report in told if report]
     if not known:
         return None
-    curve = [(point.keep, point.predicted_error**0.5) for point in known[0][1].frontier]
     same = len({job.model_sha256 for job, _ in known}) == 1
     marks = [
         Mark(
@@ -75,7 +74,7 @@ def _tradeoff(told: Sequence[Told]) -> charts.Tradeoff | None:
         )
         for job, report in known
     ]
-    return charts.tradeoff(curve if same else (), marks)
+    return charts.tradeoff(reports.curve(known[0][1]) if same else (), marks)
 
 
 def _beside(told: Sequence[Told]) -> list[tuple[str, Site | None, Site | None]]:

@@ -62,7 +62,6 @@ def show_job(request: Request, job_id: JobId, sort: Annotated[Order, Query()] = 
         commands=repeat(job, str(request.base_url).rstrip("/")),
         sort=sort,
         report=report,
-        risk=report and words.RISKS[report.risk.level],
         output_error=report and reports.output_error(report),
         choices=report and choices(report),
         frontier=report and frontier(report),
@@ -92,8 +91,7 @@ def _budget(keep: float) -> str:
 
 def frontier(report: Report) -> charts.Tradeoff:
     """Lay out what other budgets would give, and what this job took."""
-    curve = [(point.keep, point.predicted_error**0.5) for point in report.frontier]
-    return charts.tradeoff(curve, [Mark(report.keep, report.predicted_error**0.5, "this job")])
+    return charts.tradeoff(reports.curve(report), [Mark(report.keep, report.predicted_error**0.5, "this job")])
 
 
 def repeat(job: Job, server: str) -> dict[str, str]:

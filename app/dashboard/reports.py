@@ -23,6 +23,11 @@ def read(job: Job) -> Report | None:
         return None
 
 
+def curve(report: Report) -> list[tuple[float, float]]:
+    """Return what other budgets would give: fractions of the FLOPs, and the relative error predicted at each."""
+    return [(point.keep, point.predicted_error**0.5) for point in report.frontier]
+
+
 def output_error(report: Report) -> float:
     """Return the relative error of the outputs: as measured, else as predicted."""
     measured = report.verification.relative_error

@@ -68,12 +68,12 @@ def percent(fraction: float) -> str:
 
 
 def change(before: float, after: float) -> str:
-    r"""Say what became less or more.
+    r"""Say what became less or more, unless it is of next to nothing.
 
     >>> change(100, 47) == "\N{MINUS SIGN}53 %", change(100, 130), change(0, 5)
     (True, '+30 %', '')
     """
-    if not before:
+    if before < 1e-9:
         return ""
     moved = round(100 * (after / before - 1))
     return f"+{moved} %" if moved > 0 else f"{moved} %".replace("-", "\N{MINUS SIGN}")
@@ -94,6 +94,15 @@ def seconds(spent: float) -> str:
     return f"{int(spent // 3600)} h {int(spent % 3600 // 60)} min"
 
 
+def milliseconds(spent: float) -> str:
+    """Say how long a run takes.
+
+    >>> milliseconds(0.07021), milliseconds(1523.2)
+    ('0.0702 ms', '1523 ms')
+    """
+    return f"{spent:.{0 if spent >= 100 else 3}{'f' if spent >= 100 else 'g'}} ms"
+
+
 def shape(sizes: Sequence[int] | int | None) -> str:
     """Write sizes, or one rank.
 
@@ -110,16 +119,18 @@ def utc(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def risk(level: str) -> str:
+    """Say how far an artifact may be trusted.
+
+    >>> risk("low"), risk("unknown")
+    ('Low risk', 'Risk unknown')
+    """
+    return "Risk unknown" if level == "unknown" else f"{level.capitalize()} risk"
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (amount, size, percent, change, seconds, shape, utc, budgets, budget_label)
-}
-
-RISKS: Mapping[str, str] = {
-    "low": "Low risk",
-    "moderate": "Moderate risk",
-    "high": "High risk",
-    "unknown": "Risk unknown",
+    for function in (amount, size, percent, change, seconds, milliseconds, shape, utc, risk, budgets, budget_label)
 }
 
 _ADVICE: Mapping[str, str] = {

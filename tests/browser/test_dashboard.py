@@ -48,6 +48,17 @@ def test_from_upload_to_download(browse, name, shape):
         check_accessible(page)
 
 
+def test_a_file_may_be_dropped_anywhere(browse):
+    with browse() as page:
+        page.locator("#new").evaluate("details => details.open = false")
+        debugger = page.context.new_cdp_session(page)
+        files = {"items": [], "files": [str(MODELS / "plain.traced.pt")], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            debugger.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": files})
+        expect(page.locator("#model-name")).to_have_text("plain.traced.pt")
+        expect(page.get_by_label("Input shape")).to_be_visible()
+
+
 def test_another_budget_is_one_click_away(browse):
     with browse() as page:
         upload(page, MODELS / "residual.onnx")
@@ -70,6 +81,7 @@ def test_another_budget_is_one_click_away(browse):
         page.goto(first)
         page.locator(".crumb a").nth(1).click()
         expect(page.get_by_role("heading", name="Trade-offs")).to_be_visible()
+        expect(page.get_by_text("7 layers")).to_be_visible()
         assert page.locator(".marked").count() >= 2
         check_accessible(page)
 
@@ -140,6 +152,48 @@ def test_jobs_are_found_and_names_stay_text(browse, service):
         expect(page.get_by_role("heading", level=1)).to_have_text(SCRIPT)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         check_accessible(page)
+
+
+def test_every_page_fits_a_phone_in_the_dark(browse, service):
+    jobs = [service.wait(service.post("residual.onnx", flops_budget=keep)["id"]) for keep in ("0.5", "0.3")]
+    pages = [
+        f"/dashboard/jobs/{jobs[0]['id']}",
+        f"/dashboard/models/{jobs[0]['model']['sha256']}",
+        f"/dashboard/compare?job={jobs[0]['id']}&job={jobs[1]['id']}",
+        "/dashboard/system",
+        "/dashboard/jobs/none",
+    ]
+    with browse(color_scheme="dark", viewport={"width": 390, "height": 800}) as page:
+        for path in pages:
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") == 390, path
+            check_accessible(page)
+
+
+def test_times_are_those_of_whoever_looks(browse):
+    with browse("/dashboard/system?by=hour", timezone_id="Asia/Kolkata", locale="en-GB") as page:
+        page.get_by_text("As a table").click()
+        begun = page.locator("#throughput-table tbody th").all_text_contents()
+        assert len(begun) == 48
+        assert all(text.endswith(":30") for text in begun)  # five and a half hours before UTC
+        bars = page.locator(".bars title").all_text_contents()
+        assert all(":30: " in text and "UTC" not in text for text in bars)
+        assert bars[-1].startswith(begun[0])
+
+
+def test_two_jobs_are_picked_with_the_keyboard_alone(browse, service):
+    for more in ({}, {"params_budget": "60%", "bytes_budget": "150KB", "labels": "environment=staging,team=vision"}):
+        service.wait(service.post("residual.onnx", **more)["id"])
+    with browse() as page:
+        assert page.locator("#jobs .scroll").evaluate("table => table.scrollWidth <= table.clientWidth")
+        compare = page.get_by_role("button", name="Compare two")
+        expect(compare).to_be_disabled()
+        for box in page.get_by_role("checkbox").all()[:2]:
+            box.focus()
+            page.keyboard.press("Space")
+        compare.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Two jobs side by side")).to_be_visible()
 
 
 def test_owners_sign_in_and_see_their_own_jobs(browse, chromium, service):

@@ -208,7 +208,7 @@ def test_labels_are_kept_and_found(api):
 @pytest.mark.parametrize(
     ("filters", "code", "field"),
     [
-        ({"state": "done"}, "request_invalid", "0"),
+        ({"state": "done"}, "request_invalid", "state"),
         ({"label": "team"}, "labels_invalid", "label"),
         ({"model_sha256": "7"}, "request_invalid", "model_sha256"),
         ({"created_from": "yesterday"}, "request_invalid", "created_from"),

@@ -25,7 +25,7 @@ QUERIES = {rule["alert"]: rule["expr"] for rule in RULES} | {
 
 
 def exposed():
-    jobs = Jobs({"queued": 1}, None, {}, 0, 0, 0)
+    jobs = Jobs({"queued": 1}, None, {}, {"models": 1})
     phases = {"loading": Histogram((1,) * len(BUCKETS), 0.1)}
     requests = {("GET", "/jobs", "200"): Histogram((1,) * len(REQUEST_BUCKETS), 0.1)}
     service = Service((), 0, 0, 0, {}, phases, 0.0, requests)

@@ -2,6 +2,7 @@
 
 const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 function tellTimes() {
@@ -9,10 +10,12 @@ function tellTimes() {
     const at = new Date(time.dateTime);
     const ago = (Date.now() - at) / 1000;
     const [unit, seconds] = units.find(([, size]) => ago >= size) ?? ["second", 1];
-    const text = ago < 7 * 86400 ? (ago < 10 ? "just now" : relative.format(-Math.floor(ago / seconds), unit)) : full.format(at);
+    const text = "exact" in time.dataset ? exact.format(at) : ago < 7 * 86400 ? (ago < 10 ? "just now" : relative.format(-Math.floor(ago / seconds), unit)) : full.format(at);
     if (time.textContent !== text) time.textContent = text;
     time.title = full.format(at);
   }
+  for (const title of document.querySelectorAll("title[data-at]"))
+    title.textContent = title.textContent.replace(/^.* UTC/, exact.format(new Date(title.dataset.at)));
 }
 
 // Parts that refresh themselves, as often as they say, while somebody can see them and nobody is in the midst of it.
@@ -76,6 +79,15 @@ function prepareUpload(form) {
   });
   for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, () => drop.classList.add("over"));
   for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+  const dropped = (event) => {
+    if (!event.dataTransfer.types.includes("Files") || event.target.type === "file") return; // those take files themselves
+    event.preventDefault(); // else the browser would leave the page for the file
+    if (event.type !== "drop") return;
+    form.closest("details").open = true;
+    model.files = event.dataTransfer.files;
+    model.dispatchEvent(new Event("change"));
+  };
+  for (const kind of ["dragover", "drop"]) document.addEventListener(kind, dropped);
   model.addEventListener("change", () => {
     const [file] = model.files;
     form.querySelector("#model-name").textContent = file ? file.name : "Drop a model here, or choose a file";
@@ -145,8 +157,15 @@ function prepareRebudget(form) {
     });
 }
 
+// A button that takes two: it can be pressed when as many boxes of its form are ticked.
+function countPicks() {
+  for (const button of document.querySelectorAll("[data-picks]"))
+    button.disabled = [...button.form.elements].filter((box) => box.checked).length !== 2;
+}
+
 function prepare(root) {
   tellTimes();
+  countPicks();
   const find = (selector) => (root.matches?.(selector) ? root : root.querySelector(selector));
   for (const [selector, set] of [["[data-follow]", follow], ["#upload", prepareUpload], ["#rebudget", prepareRebudget]]) {
     const found = find(selector);
@@ -161,6 +180,7 @@ document.addEventListener("submit", (event) => {
   const question = event.target.dataset?.confirm;
   if (question && !confirm(question)) event.preventDefault();
 });
+document.addEventListener("change", countPicks);
 document.addEventListener("htmx:afterSettle", () => prepare(document.body));
 setInterval(tellTimes, 10_000);
 prepare(document.body);

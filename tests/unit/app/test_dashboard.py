@@ -1,8 +1,11 @@
 """The dashboard without a browser: who is let in by a cookie, what its queries find, and that it is packaged."""
 
+import json
 import tomllib
+from functools import partial
 from pathlib import Path
 
+import fake_engine
 import pytest
 from callers import FORM, bearing, post, token
 
@@ -12,6 +15,9 @@ from app.dashboard.job import repeat
 from app.db import transaction
 from app.errors import KINDS
 from app.models import Job, Samples
+from app.storage import artifact_key, get_storage
+from worker import report, results
+from worker.messages import MalformedOutput
 
 HTML = {"Accept": "text/html"}
 OWN = {"Origin": "http://localhost"}
@@ -175,6 +181,52 @@ def test_another_budget_stands_in_the_place_of_its_own_kind_and_flops_of_all_tha
     page = client.post(f"/dashboard/jobs/{job}/again", headers=HTML | OWN, data=again).headers["location"]
     made = client.get(page.removeprefix("/dashboard")).json()
     assert (made["flops_budget"], made["params_budget"], made["bytes_budget"]) == budgets
+
+
+def with_numbers(value, number):
+    """Put one number wherever there is a number."""
+    if isinstance(value, dict):
+        return {name: with_numbers(each, number) for name, each in value.items()}
+    if isinstance(value, list):
+        return [with_numbers(each, number) for each in value]
+    return number if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+ACCOUNT = fake_engine.REPORT | {"engine": {"versions": {}, "seconds": {"loading": 0.3}}}
+FREED = {**ACCOUNT["sites"][0], "macs_before": 0}
+
+
+@pytest.mark.parametrize(
+    "account",
+    [with_numbers(ACCOUNT, 0), with_numbers(ACCOUNT, 10**18), ACCOUNT | {"sites": [FREED]}, ACCOUNT | {"frontier": []}],
+    ids=["nothing", "enormous", "a site that costs nothing", "no frontier"],
+)
+def test_every_account_that_is_taken_can_be_shown(client, account):
+    """A hostile child writes what it likes; the pages show what makes no sense."""
+    content = json.dumps(account).encode()
+    report.read(report.Report, content)
+    form = FORM | {"data": FORM["data"] | {"flops_budget": "", "params_budget": "60%"}}
+    job = client.post("/jobs", **form).json()
+    with transaction() as session:
+        kept = jobs.get(session, job["id"])
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        key_of = partial(artifact_key, kept.id)
+        kept.report_sha256, _ = results.keep(get_storage(), iter([content]), lambda: None, key_of)
+    for path in PAGES:
+        shown = client.get(path.format(id=job["id"], sha256=job["model"]["sha256"]), headers=HTML)
+        assert shown.status_code == 200, shown.text
+        assert path == "/dashboard/system" or "parameters 60%" in shown.text
+        assert "compare" not in path or "net.onnx, parameters 60%" in shown.text
+    page = client.get(f"/dashboard/jobs/{job['id']}?sort=saved", headers=HTML)
+    assert "Other budgets" in page.text
+    assert 'name="flops_budget" value=""' not in page.text
+
+
+@pytest.mark.parametrize("number", [-1, 10**19])
+def test_an_account_of_impossible_numbers_is_not_taken(number):
+    account = ACCOUNT | {"predicted_error": number}
+    with pytest.raises(MalformedOutput, match="predicted_error"):
+        report.read(report.Report, json.dumps(account).encode())
 
 
 def test_commands_quote_what_a_shell_would_take_for_its_own(settings):

@@ -11,7 +11,7 @@ from app.figures import Jobs, Service
 from contract.refusal import Code
 
 DOCS = Path(__file__).parents[3] / "docs"
-NO_JOBS = Jobs({}, None, {}, 0, 0, 0)
+NO_JOBS = Jobs({}, None, {}, {})
 NO_SERVICE = Service((), 0, 0, 0, {}, {}, 0.0, {})
 API = (DOCS / "api.md").read_text()
 

@@ -44,6 +44,7 @@ def filled(session):
     add(session, "failed", code="worker_lost", age=7200)
     add(session, "cancelled", age=50 * 3600)
     at = held.created_at
+    session.get_one(Model, "a" * 64).analysis_bytes = 300
     session.add(Worker(name="host:7", slots=2, started_at=at, seen_at=at))
     session.add(Worker(name="gone:9", slots=2, started_at=at, seen_at=at - timedelta(hours=1)))
     tallies.add(session, tallies.of_success(60, {"loading": 0.3, "factoring": 7000.0}))
@@ -63,7 +64,7 @@ def test_the_jobs(session, filled):
     assert told.states == {"queued": 2, "running": 2, "succeeded": 1, "failed": 2, "cancelled": 1}
     assert 89 < (now(session) - told.oldest_queued_at).total_seconds() < 100
     assert told.failures == {"budget_unreachable": 1, "worker_lost": 1}
-    assert (told.artifact_bytes, told.model_bytes, told.samples_bytes) == (70, 1000, 0)
+    assert told.stored_bytes == {"models": 1000, "analyses": 300, "samples": 0, "artifacts": 70}
 
 
 def test_an_owner_learns_of_the_own_jobs_alone(filled, as_ann):
@@ -72,7 +73,7 @@ def test_an_owner_learns_of_the_own_jobs_alone(filled, as_ann):
     assert told.states == {"queued": 0, "running": 0, "succeeded": 1, "failed": 1, "cancelled": 0}
     assert told.oldest_queued_at is None
     assert told.failures == {"budget_unreachable": 1}
-    assert (told.artifact_bytes, told.model_bytes, told.samples_bytes) == (70, 1000, 0)
+    assert told.stored_bytes == {"models": 1000, "analyses": 300, "samples": 0, "artifacts": 70}
     assert sum(bucket.created for bucket in history) == 2
     assert sum(sum(bucket.ended.values()) for bucket in history) == 2
 

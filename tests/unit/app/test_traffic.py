@@ -31,12 +31,15 @@ def test_each_process_tells_what_all_have_served(client_of, settings):
     first.get(f"/jobs/{job['id']}")
     first.get("/jobs/none-such")
     second.get(f"/dashboard/models/{SHA256}")
+    second.get("/dashboard/static/dashboard.css")
+    second.get("/dashboard/static/none-such")
     lines(first)
     counted = lines(second)
     assert counted[count("POST", "/jobs", 202)] == 1
     assert counted[count("GET", "/jobs/{job_id}", 200)] == 1
     assert counted[count("GET", "/jobs/{job_id}", 404)] == 1
     assert counted[count("GET", "/dashboard/models/{sha256}", 200)] == 1
+    assert [counted[count("GET", "/dashboard/static", status)] for status in (200, 404)] == [1, 1]
 
 
 def test_what_anybody_can_make_up_makes_no_series(client):
