@@ -56,11 +56,15 @@ class Site(Part):
 
 
 class Point(Part):
-    """What another budget would give: the predicted error of the outputs at a cost, in time by the cost table."""
+    """What another budget would give: the predicted error of the outputs at a cost, in time by the cost table.
+
+    `budget_keep` is what is kept in what the first budget counts; None from versions that knew FLOPs and time alone.
+    """
 
     macs: Count
     keep: Size
     latency_keep: Size | None = None
+    budget_keep: Size | None = None
     predicted_error: Size
 
 

@@ -47,14 +47,15 @@ class Tradeoff:
     y_ticks: tuple[Tick, ...]
     width: float = WIDTH
     height: float = HEIGHT
+    what: str = "FLOPs"
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     top: float = _TOP
     bottom: float = HEIGHT - _BOTTOM
 
 
-def tradeoff(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> Tradeoff:
-    """Lay out a trade-off; keeps are fractions, errors relative to the outputs' size.
+def tradeoff(curve: Sequence[tuple[float, float]], marks: Sequence[Mark], what: str = "FLOPs") -> Tradeoff:
+    """Lay out a trade-off; keeps are fractions of `what`, errors relative to the outputs' size.
 
     What lies above the top stays at its edge, which says so: outputs that are all wrong need no further scale.
 
@@ -86,6 +87,7 @@ def tradeoff(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> Tra
             Tick(place(0, step * line).y, f"{'≥ ' if beyond and line == lines else ''}{100 * step * line:.3g} %")
             for line in range(lines + 1)
         ),
+        what=what,
     )
 
 

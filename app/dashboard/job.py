@@ -65,6 +65,8 @@ def show_job(request: Request, job_id: JobId, sort: Annotated[Order, Query()] = 
         output_error=report and reports.output_error(report),
         choices=report and choices(report),
         frontier=report and frontier(report),
+        kind=report and reports.kind(report),
+        kept=report and reports.kept(report),
         sites=report and (sorted(report.sites, key=_KEYS[sort]) if sort in _KEYS else report.sites),
         columns=report and charts.columns([(site.macs_before, site.macs_after) for site in report.sites]),
         layers_height=charts.LAYERS_HEIGHT,
@@ -73,10 +75,13 @@ def show_job(request: Request, job_id: JobId, sort: Annotated[Order, Query()] = 
 
 def choices(report: Report) -> Sequence[Choice]:
     """Return the budgets of the frontier, the one that was taken marked."""
-    taken = min(report.frontier, key=lambda point: abs(point.macs - report.after.macs), default=None)
+    kept = reports.kept(report)
+    points = list(zip(report.frontier, reports.choices(report), strict=True))
+    taken = min(points, key=lambda pair: abs(pair[1][0] - kept), default=None)
     return [
-        Choice(_budget(point.keep), point.macs, point.keep, point.predicted_error**0.5, point is taken)
-        for point in report.frontier
+        Choice(_budget(keep), point.macs, keep, error, pair is taken)
+        for pair in points
+        for point, (keep, error) in [pair]
     ]
 
 
@@ -91,7 +96,8 @@ def _budget(keep: float) -> str:
 
 def frontier(report: Report) -> charts.Tradeoff:
     """Lay out what other budgets would give, and what this job took."""
-    return charts.tradeoff(reports.curve(report), [Mark(report.keep, report.predicted_error**0.5, "this job")])
+    mark = Mark(reports.kept(report), report.predicted_error**0.5, "this job")
+    return charts.tradeoff(reports.choices(report), [mark], reports.kind(report).what)
 
 
 def repeat(job: Job, server: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from app.models import Job
 from app.report import Report
 from app.storage import artifact_key, get_storage
+from contract import budget
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +22,34 @@ def read(job: Job) -> Report | None:
     except ValidationError as error:
         log.warning("a report that cannot be shown", job_id=str(job.id), error=str(error)[:500])
         return None
+
+
+def kind(report: Report) -> budget.Kind:
+    """Return the kind of the first budget that was given, which is what the frontier goes along."""
+    known = [kind for field, kind in budget.KINDS.items() if field in (report.budget.model_extra or {})]
+    return known[0] if known else budget.FLOPS
+
+
+def kept(report: Report) -> float:
+    """Return what the job has kept in what its first budget counts."""
+    match kind(report).unit:
+        case "macs":
+            return report.keep
+        case "nanoseconds":
+            before, after = report.before.latency_ms, report.after.latency_ms
+            if report.latency is not None:
+                before, after = report.latency.predicted_before_ms, report.latency.predicted_after_ms
+            return (after or 0.0) / before if before else report.keep
+        case unit:
+            return float(getattr(report.after, unit) / max(getattr(report.before, unit), 1))
+
+
+def choices(report: Report) -> list[tuple[float, float]]:
+    """Return what other budgets of the first's kind would give: what is kept of it, and the error predicted."""
+    return [
+        (point.keep if point.budget_keep is None else point.budget_keep, point.predicted_error**0.5)
+        for point in report.frontier
+    ]
 
 
 def curve(report: Report) -> list[tuple[float, float]]:

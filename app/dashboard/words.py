@@ -43,6 +43,15 @@ def budgets(given: Mapping[str, str]) -> str:
     return ", ".join(text if kind is budget.FLOPS else f"{kind.what} {text}" for kind, text in named)
 
 
+def capital(text: str) -> str:
+    """Write a text as a line begins.
+
+    >>> capital("file size"), capital("FLOPs")
+    ('File size', 'FLOPs')
+    """
+    return text[:1].upper() + text[1:]
+
+
 def budget_label(field: str) -> str:
     """Name a budget's field.
 
@@ -130,7 +139,20 @@ def risk(level: str) -> str:
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (amount, size, percent, change, seconds, milliseconds, shape, utc, risk, budgets, budget_label)
+    for function in (
+        amount,
+        size,
+        percent,
+        change,
+        seconds,
+        milliseconds,
+        shape,
+        utc,
+        risk,
+        budgets,
+        budget_label,
+        capital,
+    )
 }
 
 _ADVICE: Mapping[str, str] = {

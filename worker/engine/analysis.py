@@ -162,15 +162,19 @@ def _unreachable(analysis: Analysis, limits: Sequence[Limit], error: BudgetUnrea
 
 @dataclass(frozen=True)
 class Point:
-    """What another budget would give; `nanoseconds` by the table, None without one."""
+    """What another budget would give; `nanoseconds` by the table, None without one.
+
+    `share` is what it keeps of the original in what the first budget counts.
+    """
 
     macs: int
     nanoseconds: int | None
+    share: float
     error: float
 
 
 def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_any_price: bool = False) -> list[Point]:
-    """Return what budgets would give from the least that can be reached to the original's cost, by their MACs.
+    """Return what budgets would give from the least that can be reached to the original's cost, the cheapest first.
 
     It is the first of the limits that varies, while the others hold; MACs alone where there are none.
     """
@@ -179,7 +183,8 @@ def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_an
     options = _options(analysis, offered, limits)
     least = sum(min(option.costs[0] for option in site) for site in options)
     most = sum(site[0].costs[0] for site in options)
-    others = _left(analysis, limits)[1:]
+    first, *others = _left(analysis, limits)
+    elsewhere = limits[0].allowed - first  # what the rest of the model costs
     steps = _FRONTIER_STEPS if not others else _FRONTIER_STEPS_OF_SEVERAL
     points: dict[int, Point] = {}
     for step in range(steps + 1):
@@ -188,10 +193,12 @@ def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_an
         except BudgetUnreachableError:  # the least of the first is not the least of the others
             continue
         chosen = [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
+        cost = sum(site[choice].costs[0] for site, choice in zip(options, choices, strict=True))
         macs = sum(candidate.macs for candidate in chosen)
         time = None if analysis.table is None else _time(chosen)
-        points[macs] = Point(macs, time, analysis.predicted_error(chosen))
-    return [points[macs] for macs in sorted(points)]
+        share = (elsewhere + cost) / max(limits[0].total, 1)
+        points[cost] = Point(macs, time, share, analysis.predicted_error(chosen))
+    return [points[cost] for cost in sorted(points)]
 
 
 def factor(

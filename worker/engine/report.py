@@ -124,6 +124,7 @@ def describe_frontier(points: Sequence[Point], analysis: Analysis) -> list[dict[
             "latency_keep": point.nanoseconds / analysis.nanoseconds
             if point.nanoseconds is not None and analysis.nanoseconds
             else None,
+            "budget_keep": point.share,
             "predicted_error": point.error,
         }
         for point in points

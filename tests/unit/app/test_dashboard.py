@@ -10,8 +10,10 @@ import pytest
 from callers import FORM, bearing, post, token
 
 from app import jobs, listing
+from app.dashboard import reports
 from app.dashboard.charts import Mark, tradeoff
-from app.dashboard.job import repeat
+from app.dashboard.job import choices, frontier, repeat
+from app.dashboard.words import capital
 from app.db import transaction
 from app.errors import KINDS
 from app.models import Job, Samples
@@ -220,6 +222,27 @@ def test_every_account_that_is_taken_can_be_shown(client, account):
     page = client.get(f"/dashboard/jobs/{job['id']}?sort=saved", headers=HTML)
     assert "Other budgets" in page.text
     assert 'name="flops_budget" value=""' not in page.text
+
+
+@pytest.mark.parametrize(
+    ("budget", "field", "axis", "kept"),
+    [
+        ({"flops_budget": "50%", "bytes_budget": "1MB"}, "flops_budget", "FLOPs kept", 0.5),
+        ({"params_budget": "60%", "parameters": 50}, "params_budget", "Parameters kept", 0.25),
+        ({"bytes_budget": "60%"}, "bytes_budget", "File size kept", 0.4),
+        ({"latency_budget": "2ms"}, "latency_budget", "Time kept", 0.8),
+    ],
+)
+def test_other_budgets_are_of_the_kind_that_was_asked_for(client, budget, field, axis, kept):
+    costs = {"macs": 100, "flops": 200, "parameters": 40, "bytes": 1000, "latency_ms": 5.0}
+    after = {"macs": 50, "flops": 100, "parameters": 10, "bytes": 400, "latency_ms": 4.0}
+    point = {"macs": 50, "keep": 0.5, "latency_keep": None, "predicted_error": 0.04}
+    points = [point | {"budget_keep": share} for share in (kept, 0.9)]
+    account = ACCOUNT | {"budget": budget | {"note": None}, "before": costs, "after": after, "frontier": points}
+    told = report.read(report.Report, json.dumps(account | {"keep": 0.5, "latency": None}).encode())
+    assert [choice.chosen for choice in choices(told)] == [True, False]
+    assert (choices(told)[1].budget, reports.kept(told)) == ("0.9", kept)
+    assert (reports.kind(told).field, f"{capital(frontier(told).what)} kept") == (field, axis)
 
 
 @pytest.mark.parametrize("number", [-1, 10**19])

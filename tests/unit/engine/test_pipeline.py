@@ -352,7 +352,12 @@ def test_a_budget_of_what_the_file_holds_is_met_by_the_file(tmp_path, name, fiel
     assert 0.65 * before < after <= int(0.75 * before)
     assert report["budget"] == {field: "0.75", SIZES[field]: int(0.75 * before), "note": None}
     assert accuracy(output) >= accuracy(MODELS / name) - 0.03
-    assert len(report["frontier"]) > 3
+    keeps = [point["budget_keep"] for point in report["frontier"]]
+    assert keeps == sorted(keeps)
+    assert keeps[-1] == 1
+    assert len(keeps) > 3
+    errors = [point["predicted_error"] for point in report["frontier"]]
+    assert errors == sorted(errors, reverse=True)
 
 
 @pytest.mark.parametrize("name", ["residual.onnx", "residual.traced.pt"])
