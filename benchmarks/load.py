@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 import psutil
-from chaos import MODEL, Fleet, Process, answers, free_port, wait_until
+from fleet import MODEL, Fleet, Process, answers, free_port, wait_until
 from sqlalchemy import create_engine, func, insert, select
 from sqlalchemy.orm import Session
 
