@@ -109,8 +109,10 @@ class Postgres:
 
     def stop(self) -> None:
         """End it at once; it recovers from its log when it is started again."""
-        self.process.popen.send_signal(signal.SIGQUIT)
-        self.process.popen.wait()
+        while self.process.popen.poll() is None:
+            self.process.popen.send_signal(signal.SIGQUIT)  # which one that only just starts does not hear
+            with suppress(subprocess.TimeoutExpired):
+                self.process.popen.wait(1)
 
 
 class Redis:
