@@ -138,7 +138,7 @@ def settle(fleet: Fleet, client: Client, engine: Engine) -> None:
 
     def done() -> bool:
         fleet.tend()
-        if client.is_alive() or fleet.frozen:
+        if client.is_alive() or fleet.frozen or not answers(fleet.base_url):
             return False
         try:
             with Session(engine) as session:
