@@ -54,6 +54,7 @@ def stored_file(
         raise Problem("file_gone", "the store no longer has this file", got=f"SHA-256 {sha256}")
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
     headers = {"Cache-Control": "private, no-cache", "Repr-Digest": f"sha-256=:{digest}:"}
+    headers["Digest"] = f"sha-256={digest}"  # what Repr-Digest was called before RFC 9530
     if _has(request, sha256):
         return _not_modified(sha256, headers)
     _check_range(request, size, sha256)

@@ -21,7 +21,8 @@ from app.models import Delivery, Job
 from app.settings import Settings
 
 _LOOK_SECONDS = 1.0
-_AT_ONCE = 10
+_AT_ONCE = 50
+"""As many slow receivers hold up the others."""
 _MOST_ATTEMPTS = 8
 _GROWTH = 5
 _CALL_SECONDS = 30.0
@@ -42,23 +43,31 @@ class Claimed(NamedTuple):
 
 async def deliver(settings: Settings) -> None:
     """Deliver until cancelled; a database that is away is asked again."""
-    async with webhooks.new_client() as client:
+    under_way: set[asyncio.Task[None]] = set()
+    async with webhooks.new_client() as client, asyncio.TaskGroup() as calls:
         while True:
-            try:
-                claimed = await run_in_threadpool(claim)
-                await asyncio.gather(*(_deliver(delivery, settings, client) for delivery in claimed))
-            except SQLAlchemyError as error:
-                log.warning("deliveries put off", error=str(error))
-                claimed = []
+            claimed = await _claim(_AT_ONCE - len(under_way))
+            for delivery in claimed:
+                call = calls.create_task(_deliver(delivery, settings, client))
+                under_way.add(call)
+                call.add_done_callback(under_way.discard)
             if not claimed:
                 await asyncio.sleep(_LOOK_SECONDS)
 
 
-def claim() -> list[Claimed]:
+async def _claim(most: int) -> list[Claimed]:
+    try:
+        return await run_in_threadpool(claim, most) if most else []
+    except SQLAlchemyError as error:
+        log.warning("deliveries put off", error=str(error))
+        return []
+
+
+def claim(most: int) -> list[Claimed]:
     """Take some deliveries that are due."""
     with transaction() as session:
         at = now(session)
-        due = select(Delivery.id).where(Delivery.due_at <= at).order_by(Delivery.due_at).limit(_AT_ONCE)
+        due = select(Delivery.id).where(Delivery.due_at <= at).order_by(Delivery.due_at).limit(most)
         ids = session.scalars(
             update(Delivery)
             .where(Delivery.id.in_(due.scalar_subquery()), Delivery.due_at <= at)
@@ -80,6 +89,7 @@ def _message(job: Job, at: datetime) -> str:
 
 async def _deliver(delivery: Claimed, settings: Settings, client: httpx.AsyncClient) -> None:
     assert settings.webhook_secret is not None  # nothing delivers without one
+    noted: tuple[str | None, float | None] = (None, None)
     try:
         await webhooks.call(
             delivery.url,
@@ -93,9 +103,11 @@ async def _deliver(delivery: Claimed, settings: Settings, client: httpx.AsyncCli
     except webhooks.Refused as error:
         pause = settings.webhook_retry_seconds * _GROWTH ** (delivery.attempt - 1)
         log.warning("webhook not taken", delivery=str(delivery.id), attempt=delivery.attempt, error=str(error))
-        await run_in_threadpool(_note, delivery, str(error), pause if delivery.attempt < _MOST_ATTEMPTS else None)
-    else:
-        await run_in_threadpool(_note, delivery, None, None)
+        noted = (str(error), pause if delivery.attempt < _MOST_ATTEMPTS else None)
+    try:
+        await run_in_threadpool(_note, delivery, *noted)
+    except SQLAlchemyError as error:  # it will be called once more
+        log.warning("webhook not noted", delivery=str(delivery.id), error=str(error))
 
 
 def _note(delivery: Claimed, error: str | None, pause: float | None) -> None:

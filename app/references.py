@@ -36,13 +36,14 @@ def fetch(uri: str, part: Part, settings: Settings, storage: Storage) -> None:
     prefix, key = check_uri(uri, settings)
     store = open_store(prefix)
     try:
-        size = int(obstore.head(store, key)["size"])
+        found = obstore.head(store, key)
     except (FileNotFoundError, BaseError) as error:
         raise _invalid("there is nothing to read", uri) from error
+    size, tag = int(found["size"]), found["e_tag"]
     if size > settings.max_upload_bytes:
         raise too_large(FIELD, settings.max_upload_bytes, f"{size} bytes")
     check_room(storage, FIELD, size)
-    for chunk in read_object(store, key, 0, size):
+    for chunk in read_object(store, key, 0, size, tag):
         part.write(chunk)
 
 

@@ -4,12 +4,20 @@ import base64
 import binascii
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from contract.limits import Limits
+
+_DATABASES = "postgresql+psycopg://USER:PASSWORD@HOST/NAME or sqlite:///PATH"
+
+# Beyond such bounds no date can be calculated.
+_Seconds = Annotated[float, Field(gt=0, le=365 * 86400)]
+_Days = Annotated[float, Field(gt=0, le=36500)]
 
 
 class Settings(BaseSettings):
@@ -27,7 +35,8 @@ class Settings(BaseSettings):
         default=Path("var"), description="Folder for artifacts and, embedded, for the database and the broker"
     )
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL; a SQLite file in the data folder if unset"
+        default=None,
+        description="postgresql+psycopg://USER:PASSWORD@HOST/NAME; a SQLite file in the data folder if unset",
     )
     storage_url: str | None = Field(
         default=None,
@@ -40,7 +49,9 @@ class Settings(BaseSettings):
     model_uri_prefixes: tuple[str, ...] = Field(
         default=(), description='JSON list of prefixes that model_uri may name, such as ["s3://models/"]'
     )
-    broker_url: str | None = Field(default=None, description="Celery broker URL; files in the data folder if unset")
+    broker_url: str | None = Field(
+        default=None, description="Redis, as redis://HOST:PORT/NUMBER; files in the data folder if unset"
+    )
     host: str = Field(default="127.0.0.1", description="Address that `convpress serve` listens on")
     port: int = Field(default=8000, ge=1, le=65535, description="Port that `convpress serve` listens on")
     api_keys: bool = Field(
@@ -85,14 +96,14 @@ class Settings(BaseSettings):
         default=False,
         description="Serve although this host cannot shut models in; `convpress doctor` says what is open",
     )
-    job_timeout_seconds: float = Field(default=3600, gt=0, description="Wall-clock limit of one job")
-    lease_seconds: float = Field(
-        default=30, gt=0, description="How long a silent worker keeps a job before it is given back"
+    job_timeout_seconds: _Seconds = Field(default=3600, description="Wall-clock limit of one job")
+    lease_seconds: _Seconds = Field(
+        default=30, description="How long a silent worker keeps a job before it is given back"
     )
     max_attempts: int = Field(default=3, ge=1, description="How many workers may die of a job before it fails")
-    sweep_seconds: float = Field(default=5, gt=0, description="Pause between two rounds of the sweeper")
-    upload_days: float = Field(default=30, gt=0, description="Days after which a model that no job asks for is deleted")
-    artifact_days: float = Field(default=30, gt=0, description="Days after which what an ended job has made is deleted")
+    sweep_seconds: _Seconds = Field(default=5, description="Pause between two rounds of the sweeper")
+    upload_days: _Days = Field(default=30, description="Days after which a model that no job asks for is deleted")
+    artifact_days: _Days = Field(default=30, description="Days after which what an ended job has made is deleted")
     webhook_secret: SecretStr | None = Field(
         default=None, description="Key that webhooks are signed with, whsec_ and base64; no webhooks if unset"
     )
@@ -100,7 +111,10 @@ class Settings(BaseSettings):
         default=False, description="Whether webhooks may call addresses that are not on the internet"
     )
     webhook_retry_seconds: float = Field(
-        default=5, gt=0, description="Pause before a webhook is called again; each next one is five times as long"
+        default=5,
+        gt=0,
+        le=86400,
+        description="Pause before a webhook is called again; each next one is five times as long",
     )
     worker_concurrency: int = Field(default=1, ge=1, description="Jobs that one worker runs at a time")
 
@@ -134,6 +148,28 @@ class Settings(BaseSettings):
         """A collector that cannot be one would be missed only when traces are."""
         if url is not None and url.partition("://")[0] not in ("http", "https"):
             raise ValueError("a collector is http://HOST:4318, or https")
+        return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, url: str | None) -> str | None:
+        """A database in memory is another one in every process."""
+        try:
+            given = None if url is None else make_url(url)
+        except (ArgumentError, ValueError) as error:
+            raise ValueError(f"a database is {_DATABASES}") from error
+        if given is not None:
+            on_postgres = given.drivername in ("postgresql", "postgresql+psycopg")
+            if not on_postgres and not (given.drivername == "sqlite" and given.database not in (None, "", ":memory:")):
+                raise ValueError(f"a database is {_DATABASES}")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _check_broker(cls, url: str | None) -> str | None:
+        """What carries no messages is told now, and not by every one of them."""
+        if url is not None and url.partition("://")[0] not in ("redis", "rediss", "redis+socket"):
+            raise ValueError("a broker is redis://HOST:PORT/NUMBER, rediss:// or redis+socket://PATH")
         return url
 
     @field_validator("storage_url")

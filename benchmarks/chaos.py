@@ -15,289 +15,28 @@ import json
 import os
 import random
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
-import redis
+from fleet import MODEL, Fleet, answers, children_of, wait_until
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import fake_engine
-
-from app.migrations import migrate
 from app.models import TERMINAL, Event, Job
 from app.settings import get_settings
 from app.storage.local import LocalStorage
 from worker import expiry
 from worker.scratch import scratch_root
-
-MODEL = bytes([0x08, 0x0A, 0x3A, 0x00])
-LEASE_SECONDS = 2.0
-START = """
-import datetime, sys
-import app.db
-
-class Clock(datetime.datetime):
-    @classmethod
-    def now(cls, tz=None):
-        return super().now(tz) + datetime.timedelta(seconds=float(open({clock!r}).read() or 0))
-
-if not {servers}:
-    app.db.datetime = Clock  # what SQLite is told of the time; PostgreSQL has its own
-"""
-API = START + "import uvicorn; uvicorn.run('app.main:create_app', factory=True, port={port}, log_config=None)"
-WORKER = (
-    START
-    + """
-from pathlib import Path
-from worker import doctor, sandbox
-cell = doctor.confined
-# The cell is the real one, but for a child that may read its own file, which lies outside of the installation.
-doctor.confined = lambda home, readable, **rest: cell(home, readable=(*readable, Path({engine!r})), **rest)
-sandbox.ENGINE = (sys.executable, {engine!r})
-from worker.celery_app import run_worker
-sys.exit(run_worker())
-"""
-)
-
-
-class Process:
-    """A process that is started again whenever it has ended."""
-
-    def __init__(self, command: list[str], log: Path, **options: Any) -> None:  # noqa: ANN401 - those of Popen
-        self._command, self._log, self._options = command, log, options
-        self.start()
-
-    def start(self) -> None:
-        """Start it."""
-        with self._log.open("ab") as log:
-            self.popen = subprocess.Popen(self._command, stdout=log, stderr=log, **self._options)
-
-    def kill(self) -> None:
-        """Kill it, as kill -9 does."""
-        self.popen.kill()
-        self.popen.wait()
-
-    def ensure(self) -> None:
-        """Start it if it has ended."""
-        if self.popen.poll() is not None:
-            self.start()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-class Postgres:
-    """A PostgreSQL cluster of one's own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        binaries = max(Path("/usr/lib/postgresql").glob("*/bin"))
-        options: dict[str, Any] = {}
-        folder.mkdir()
-        if os.geteuid() == 0:  # it refuses to run as root
-            options = {"user": "postgres", "cwd": "/"}
-            shutil.chown(folder, "postgres")
-        data = folder / "data"
-        setup = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust"]
-        subprocess.run(setup, check=True, stdout=subprocess.DEVNULL, **options)
-        command = [str(binaries / "postgres"), "-D", str(data), "-p", str(self.port), "-k", str(folder)]
-        self.process = Process(command, folder.parent / "postgres.log", **options)
-        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
-        wait_until(self.answers, "PostgreSQL")
-
-    def answers(self) -> bool:
-        """Tell whether it takes connections."""
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
-
-    def stop(self) -> None:
-        """End it at once; it recovers from its log when it is started again."""
-        self.process.popen.send_signal(signal.SIGQUIT)
-        self.process.popen.wait()
-
-
-class Redis:
-    """A Redis server of one's own that remembers nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        port = free_port()
-        folder.mkdir()
-        command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-        self.process = Process(command, folder.parent / "redis.log")
-        self.url = f"redis://127.0.0.1:{port}/0"
-        wait_until(self._answers, "Redis")
-
-    def _answers(self) -> bool:
-        with suppress(redis.ConnectionError), redis.Redis.from_url(self.url) as client:
-            return bool(client.ping())
-        return False
-
-    def flush(self) -> None:
-        """Forget every message."""
-        with suppress(redis.ConnectionError), redis.Redis.from_url(self.url) as client:
-            client.flushall()
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    """Wait for something to come true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited in vain for {what}")
-        time.sleep(0.05)
-
-
-class Fleet:
-    """An API and its workers, with what they run on, and the blows that can be dealt to them."""
-
-    def __init__(self, folder: Path, *, servers: bool, disk: bool, workers: int = 2) -> None:
-        self.folder, self.data = folder, folder / "data"
-        self.data.mkdir()
-        self.stack = ExitStack()
-        if disk:
-            self.stack.enter_context(small_disk(self.data))
-        self.postgres = Postgres(folder / "postgres") if servers else None
-        self.redis = Redis(folder / "redis") if servers else None
-        self.url = self.postgres.url if self.postgres else f"sqlite:///{self.data}/convpress.db"
-        migrate(self.url)
-        self.clock = folder / "clock"
-        self.clock.write_text("0")
-        settings = {
-            "data_dir": str(self.data),
-            "lease_seconds": str(LEASE_SECONDS),
-            "sweep_seconds": "0.3",
-            "database_url": self.url,
-        } | ({"broker_url": self.redis.url} if self.redis else {})
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")}
-        environment = inherited | {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
-        port = free_port()
-        self.base_url = f"http://127.0.0.1:{port}"
-        given = {"clock": str(self.clock), "port": port, "engine": fake_engine.__file__, "servers": servers}
-        start = lambda code, log: Process([sys.executable, "-c", code.format(**given)], folder / log, env=environment)  # noqa: E731
-        self.api = start(API, "api.log")
-        self.workers = [start(WORKER, f"worker{number + 1}.log") for number in range(workers)]
-        self.frozen: dict[int, float] = {}
-
-    def blows(self, *, disk: bool) -> dict[str, tuple[int, Callable[[random.Random], None]]]:
-        """Name the blows, with how often each falls beside the others."""
-        known: dict[str, tuple[int, Callable[[random.Random], None]]] = {
-            "child killed": (10, self.kill_child),
-            "worker killed": (8, lambda dice: dice.choice(self.workers).kill()),
-            "API killed": (6, lambda _: self.api.kill()),
-            "worker frozen past its lease": (3, self.freeze),
-            "worker told to end": (3, lambda dice: dice.choice(self.workers).popen.terminate()),
-        }
-        if self.redis:
-            known["Redis flushed"] = (3, lambda _: self.redis and self.redis.flush())
-            known["Redis killed"] = (2, lambda _: self.redis and self.redis.process.kill())
-            known["PostgreSQL restarted"] = (2, lambda _: self.postgres and self.postgres.stop())
-            known["PostgreSQL away for ten seconds"] = (1, self.database_away)
-        else:
-            known["clock jumps"] = (3, lambda dice: self.set_clock(dice.choice([-7200, -60, 0, 60, 7200])))
-        if disk:
-            known["disk full"] = (3, self.fill_disk)
-        return known
-
-    def kill_child(self, dice: random.Random) -> None:
-        """Kill a job's process, if there is one."""
-        children = [child for worker in self.workers for child in children_of(worker.popen.pid)]
-        if children:
-            with suppress(psutil.NoSuchProcess):
-                dice.choice(children).kill()
-
-    def freeze(self, dice: random.Random) -> None:
-        """Stop a worker for longer than its lease."""
-        worker = dice.choice(self.workers)
-        if worker.popen.poll() is None:
-            worker.popen.send_signal(signal.SIGSTOP)
-            self.frozen[worker.popen.pid] = time.monotonic() + 1.5 * LEASE_SECONDS
-
-    def database_away(self, _: random.Random) -> None:
-        """Let nobody reach PostgreSQL for a while."""
-        assert self.postgres
-        self.postgres.stop()
-        time.sleep(10)
-
-    def set_clock(self, seconds: float) -> None:
-        """Put the machine's clock wrong."""
-        part = self.clock.with_suffix(".part")
-        part.write_text(str(seconds))
-        part.replace(self.clock)
-
-    def fill_disk(self, _: random.Random) -> None:
-        """Leave no byte free for a second."""
-        filler = self.data / "filler"
-        with suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1024 * 1024))
-        with suppress(OSError), filler.open("ab", buffering=0) as file:
-            while True:
-                file.write(b"x" * 512)
-        time.sleep(1)
-        filler.unlink()
-
-    def tend(self) -> None:
-        """Start what has ended, and let go of what was frozen for long enough."""
-        if self.postgres:
-            self.postgres.process.ensure()
-        if self.redis:
-            self.redis.process.ensure()
-        for pid, until in list(self.frozen.items()):
-            if time.monotonic() > until:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
-                del self.frozen[pid]
-        for process in (self.api, *self.workers):
-            process.ensure()
-
-    def end(self) -> None:
-        """End all processes."""
-        for process in (self.api, *self.workers):
-            process.kill()
-        if self.redis:
-            self.redis.process.kill()
-        if self.postgres:
-            self.postgres.stop()
-        self.stack.close()
-
-
-def children_of(pid: int) -> list[psutil.Process]:
-    """Return a process's children; none if it has ended."""
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """Put a disk of 160 MB under a folder."""
-    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["/bin/umount", "--lazy", str(folder)], check=True)
 
 
 class Client(threading.Thread):
@@ -394,20 +133,12 @@ def run(folder: Path, *, servers: bool, jobs: int, blows: int, seed: int) -> tup
         fleet.end()
 
 
-def answers(base_url: str) -> bool:
-    """Tell whether the API is up."""
-    try:
-        return httpx.get(f"{base_url}/readyz").is_success
-    except httpx.TransportError:
-        return False
-
-
 def settle(fleet: Fleet, client: Client, engine: Engine) -> None:
     """Leave the service in peace until all jobs have been posted and have ended, and nobody works any more."""
 
     def done() -> bool:
         fleet.tend()
-        if client.is_alive() or fleet.frozen:
+        if client.is_alive() or fleet.frozen or not answers(fleet.base_url):
             return False
         try:
             with Session(engine) as session:

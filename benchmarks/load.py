@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 import psutil
-from chaos import MODEL, Fleet, Process, answers, fake_engine, free_port, wait_until
+from fleet import MODEL, Fleet, Process, answers, fake_engine, free_port, wait_until
 from sqlalchemy import create_engine, func, insert, select
 from sqlalchemy.orm import Session
 

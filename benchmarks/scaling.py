@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 import psutil
-from chaos import Fleet, answers, wait_until
+from fleet import Fleet, answers, wait_until
 from load import post
 
 WORKERS = (1, 2, 4)

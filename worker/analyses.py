@@ -6,7 +6,6 @@ They only save time: what goes wrong with one is logged and costs no job.
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +51,7 @@ def key_of(job: Job, costs: str | None = None) -> str:
     return analysis_key(job.model_sha256, hashlib.sha256(json.dumps(settings).encode()).hexdigest())
 
 
-def keep(storage: Storage, job: Job, key: str, path: Path, largest: int, beat: Callable[[], object]) -> None:
+def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None:
     """Put the analysis that a job's child may have left into the store, in the place of the model's earlier one."""
     if not os.path.lexists(path):
         return
@@ -65,7 +64,7 @@ def keep(storage: Storage, job: Job, key: str, path: Path, largest: int, beat: C
             with transaction() as session:  # before there is a file, so that none is uncounted
                 counted = update(Model).where(Model.sha256 == job.model_sha256).values(analysis_bytes=size)
                 session.execute(counted.execution_options(synchronize_session=False))
-            results.keep(storage, iter(lambda: file.read(_CHUNK), b""), beat, lambda _: key)
+            results.keep(storage, iter(lambda: file.read(_CHUNK), b""), lambda _: key)
     except (OSError, SQLAlchemyError, MalformedOutput) as error:
         log.warning("analysis not kept", job_id=str(job.id), error=str(error))
 

@@ -1,7 +1,9 @@
 """Keep a lease while its job runs, and tell SQL how far the job is, no more often than anybody looks."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
@@ -12,6 +14,7 @@ from worker import lease as leases
 from worker.lease import Lease
 from worker.messages import Progress
 
+_TICK_SECONDS = 0.1
 _REPORT_SECONDS = 0.3
 _ASK_SECONDS = 1.0
 """A job that was cancelled is let go of as soon as this."""
@@ -28,7 +31,7 @@ class Lap(NamedTuple):
 
 
 class Heartbeat:
-    """Beats for one lease from the thread that runs the job; `held` says whether the job is still ours."""
+    """Beats for one lease while its job is worked on; `held` says whether the job is still ours."""
 
     def __init__(self, lease: Lease, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._lease = lease
@@ -55,6 +58,23 @@ class Heartbeat:
         began, _, seconds = self._laps.get(self._phase, Lap(self._since, now, 0.0))
         return {**self._laps, self._phase: Lap(began, now, seconds + now - self._since)}
 
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat during the block from a thread of its own: a slow store is no reason to lose a job."""
+        ended = threading.Event()
+
+        def beat_on() -> None:
+            while not ended.wait(_TICK_SECONDS) and self.beat():
+                pass
+
+        thread = threading.Thread(target=beat_on, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def beat(self) -> bool:
         """Renew the lease when that is due or there is news; cheap enough to be called at every turn.
 
@@ -67,14 +87,15 @@ class Heartbeat:
         if not self.held or now - self._tried < min(due, self._seconds / 3):
             return self.held
         self._tried = now
+        news, self._news = self._news, None
         try:
             with transaction() as session:
-                phase, fraction = (self._news.phase, self._news.fraction) if self._news else (None, 0.0)
+                phase, fraction = (news.phase, news.fraction) if news else (None, 0.0)
                 self.held = leases.renew(session, self._lease, self._seconds, phase, fraction)
         except SQLAlchemyError as error:
             log.warning("lease not renewed", job_id=str(self._lease.job_id), error=str(error))
+            self._news = self._news or news
             self.held = now - self._renewed < self._seconds
             return self.held
         self._renewed = now
-        self._news = None
         return self.held

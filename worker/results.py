@@ -42,9 +42,8 @@ def store(
     largest: int,
     limits: Limits,
     storage: Storage,
-    beat: Callable[[], object],
 ) -> Result:
-    """Put what the child made into the store, calling `beat` all along, and return what the job's row has to say of it.
+    """Put what the child made into the store, and return what the job's row has to say of it.
 
     Raises:
         MalformedOutput: a file is missing, no plain file, larger than `largest` bytes or not what it should be.
@@ -53,8 +52,8 @@ def store(
     key_of = partial(artifact_key, job_id)
     with open_plain(artifact, largest) as file:
         chunks = iter(lambda: file.read(_CHUNK), b"")
-        sha256, size = keep(storage, chunks, beat, key_of, lambda path: check_artifact(path, model_format, limits))
-    report_sha256, _ = keep(storage, iter([content]), beat, key_of)
+        sha256, size = keep(storage, chunks, key_of, lambda path: check_artifact(path, model_format, limits))
+    report_sha256, _ = keep(storage, iter([content]), key_of)
     return Result(account.before.macs, account.after.macs, sha256, size, report_sha256)
 
 
@@ -80,7 +79,6 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
 def keep(
     storage: Storage,
     chunks: Iterator[bytes],
-    beat: Callable[[], object],
     key_of: Callable[[str], str],
     check: Callable[[Path], None] = lambda _: None,
 ) -> tuple[str, int]:
@@ -93,7 +91,6 @@ def keep(
                 digest.update(chunk)
                 size += len(chunk)
                 staged.write(chunk)
-                beat()
             staged.flush()
             check(path)
             key = key_of(digest.hexdigest())

@@ -79,7 +79,8 @@ def _take_up(job_id: uuid.UUID, settings: Settings) -> None:
         log.info("claimed")
         tracing.record("queue", job.created_at.timestamp(), time.time(), parent=job.traceparent)
         heartbeat = Heartbeat(lease, settings.lease_seconds)
-        outcome = _work(job, heartbeat, settings)
+        with heartbeat.beating():
+            outcome = _work(job, heartbeat, settings)
         laps = heartbeat.laps()
         _trace(laps)
         if not heartbeat.held:
@@ -167,14 +168,14 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             confinement,
             seconds=settings.job_timeout_seconds,
             on_progress=heartbeat.report,
-            wanted=lambda: heartbeat.beat() and not stopping.is_set(),
+            wanted=lambda: heartbeat.held and not stopping.is_set(),
         )
         if _had_no_room(outcome, folder):
             raise OSError(errno.ENOSPC, "the child had no room for what it wrote")
         ended = _take_over(job, request, outcome, heartbeat, settings)
         if isinstance(ended, Result | Failed):
             inspections.keep(job, inspection)
-            analyses.keep(get_storage(), job, analysis_key, kept_analysis, settings.analysis_bytes, heartbeat.beat)
+            analyses.keep(get_storage(), job, analysis_key, kept_analysis, settings.analysis_bytes)
         return ended
 
 
@@ -201,7 +202,6 @@ def _take_over(
             largest=settings.max_upload_bytes,
             limits=settings.limits,
             storage=get_storage(),
-            beat=heartbeat.beat,
         )
     except MalformedOutput as error:
         return Lost(str(error), log="")

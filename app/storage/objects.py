@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,10 +15,10 @@ from app.storage import staging
 from app.storage.local import free_bytes
 
 if TYPE_CHECKING:
-    from obstore import BytesStream
+    from obstore import GetOptions
     from obstore.store import RetryConfig
 
-_CHUNK = 1024**2
+_PIECE = 4 * 1024**2
 _RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=15)}
 
 
@@ -119,22 +120,22 @@ def open_store(url: str) -> ObjectStore:
     return store
 
 
-def read_object(store: ObjectStore, key: str, start: int, end: int) -> Iterator[bytes]:
-    """Read a part of an object, chunk by chunk; it exists when this returns."""
-    if start == end:
-        return iter(())
+def read_object(store: ObjectStore, key: str, start: int, end: int, tag: str | None = None) -> Iterator[bytes]:
+    """Read a part of an object, piece by piece; it exists when this returns, and all is of one `tag` if that is given.
+
+    A request of the library's ends after half a minute, whatever still comes: the pieces are small enough for a slow
+    store, and none waits for a slow reader.
+    """
+    pieces = (_read(store, key, at, min(at + _PIECE, end), tag) for at in range(start, end, _PIECE))
+    return chain([next(pieces, b"")], pieces)
+
+
+def _read(store: ObjectStore, key: str, start: int, end: int, tag: str | None) -> bytes:
+    options: GetOptions = {"range": (start, end)}
+    if tag is not None:
+        options["if_match"] = tag
     with _told():
-        stream = obstore.get(store, key, options={"range": (start, end)}).stream(min_chunk_size=_CHUNK)
-    return _chunks(stream)
-
-
-def _chunks(stream: "BytesStream") -> Iterator[bytes]:
-    while True:
-        with _told():
-            chunk = next(stream, None)
-        if chunk is None:
-            return
-        yield bytes(chunk)
+        return bytes(obstore.get(store, key, options=options).bytes())
 
 
 @contextmanager

@@ -123,6 +123,7 @@ def test_the_digest_is_that_of_the_whole(fetch):
     digest = base64.b64encode(bytes.fromhex(TAG)).decode()
     for headers in ({}, {"Range": "bytes=1-2"}, {"If_None_Match": f'"{TAG}"'}):
         assert fetch(**headers).headers["repr-digest"] == f"sha-256=:{digest}:"
+        assert fetch(**headers).headers["digest"] == f"sha-256={digest}"
 
 
 def test_a_file_that_is_lost_is_told(fetch, storage):

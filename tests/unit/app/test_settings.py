@@ -36,6 +36,18 @@ def test_the_documents_list_every_setting():
         ({"port": 0}, "port"),
         ({"lease_seconds": 0}, "lease_seconds"),
         ({"artifact_days": -1}, "artifact_days"),
+        ({"artifact_days": 1_000_000}, "artifact_days"),
+        ({"upload_days": float("inf")}, "upload_days"),
+        ({"job_timeout_seconds": float("inf")}, "job_timeout_seconds"),
+        ({"sweep_seconds": float("nan")}, "sweep_seconds"),
+        ({"webhook_retry_seconds": 1e6}, "webhook_retry_seconds"),
+        ({"database_url": "garbage"}, "database_url"),
+        ({"database_url": "mysql://host/name"}, "database_url"),
+        ({"database_url": "postgresql+asyncpg://host/name"}, "database_url"),
+        ({"database_url": "postgresql+psycopg://host:port/name"}, "database_url"),
+        ({"database_url": "sqlite://"}, "database_url"),
+        ({"broker_url": "localhost:6379"}, "broker_url"),
+        ({"broker_url": "amqp://host/"}, "broker_url"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(values, named):

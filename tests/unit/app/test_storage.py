@@ -4,6 +4,7 @@ import secrets
 from pathlib import Path
 
 import httpx
+import obstore
 import pytest
 
 from app.storage import LocalStorage, ObjectStorage, StorageUnavailable, objects
@@ -92,6 +93,20 @@ def test_a_signed_address_serves_who_has_no_key(bucket, tmp_path):
     storage = ObjectStorage(bucket, tmp_path)
     put(storage, "models/a", b"content")
     assert httpx.get(storage.sign("models/a", 60)).content == b"content"
+
+
+def test_an_object_is_read_in_pieces_that_are_all_of_one(bucket, tmp_path, monkeypatch):
+    storage = ObjectStorage(bucket, tmp_path)
+    put(storage, "models/a", b"0123456789")
+    monkeypatch.setattr(objects, "_PIECE", 3)
+    assert list(storage.read("models/a", 1, 9)) == [b"123", b"456", b"78"]
+    tag = obstore.head(storage._store, "models/a")["e_tag"]
+    assert b"".join(objects.read_object(storage._store, "models/a", 0, 10, tag)) == b"0123456789"
+    pieces = objects.read_object(storage._store, "models/a", 0, 10, tag)
+    assert next(pieces) == b"012"
+    obstore.put(storage._store, "models/a", b"9876543210")
+    with pytest.raises(StorageUnavailable):
+        list(pieces)
 
 
 def test_a_store_that_is_away_is_told_in_one_line(tmp_path, monkeypatch, bucket):

@@ -35,7 +35,7 @@ def storage(tmp_path):
     return LocalStorage(tmp_path / "storage")
 
 
-def store(output, storage, largest=1000, beat=lambda: True):
+def store(output, storage, largest=1000):
     return results.store(
         JOB,
         output / "model.onnx",
@@ -44,7 +44,6 @@ def store(output, storage, largest=1000, beat=lambda: True):
         largest=largest,
         limits=Limits(),
         storage=storage,
-        beat=beat,
     )
 
 
@@ -53,13 +52,11 @@ def staged(storage):
 
 
 def test_files_are_stored_under_their_sums(output, storage):
-    beats = []
-    result = store(output, storage, beat=lambda: beats.append(1))
+    result = store(output, storage)
     assert (result.macs_before, result.macs_after, result.artifact_bytes) == (100, 40, len(ONNX))
     assert result.artifact_sha256 == hashlib.sha256(ONNX).hexdigest()
     assert storage.path(f"artifacts/{JOB}/{result.artifact_sha256}").read_bytes() == ONNX
     assert json.loads(storage.path(f"artifacts/{JOB}/{result.report_sha256}").read_bytes()) == REPORT
-    assert beats
     assert staged(storage) == []
 
 
@@ -114,7 +111,6 @@ def test_an_artifact_of_the_other_format_is_refused(output, storage):
             largest=1000,
             limits=Limits(),
             storage=storage,
-            beat=lambda: True,
         )
     assert staged(storage) == []
 

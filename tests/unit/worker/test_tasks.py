@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from worker import lease as leases
 from worker import sandbox, tasks
 from worker.celery_app import stopping
 from worker.messages import Failed
+from worker.sweeper import sweep
 
 pytestmark = pytest.mark.usefixtures("engine_without_work")
 
@@ -224,6 +226,25 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
     job_id = make_job()
     job = work(job_id)
     assert (job.state, job.lease_owner, job.artifact_sha256) == ("running", "heir", None)
+
+
+@pytest.mark.parametrize("slow", ["fetch", "prepare"])
+def test_a_store_that_is_slower_than_the_lease_loses_no_job(make_job, work, monkeypatch, slow):
+    monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "0.4")
+    tasks.get_settings.cache_clear()
+    quick = getattr(LocalStorage, slow)
+
+    def slowly(storage, *given):
+        time.sleep(0.9)
+        with transaction() as session:  # as the sweeper does
+            swept = sweep(session, tasks.get_settings())
+        assert not swept
+        return quick(storage, *given)
+
+    job_id = make_job()
+    monkeypatch.setattr(LocalStorage, slow, slowly)
+    job = work(job_id)
+    assert (job.state, job.attempt) == ("succeeded", 1)
 
 
 def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, rings):
