@@ -50,8 +50,13 @@ _REFUSED_CALLS = """
     init_module finit_module delete_module kexec_load kexec_file_load iopl ioperm
     settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname personality vhangup
     mq_open msgget semget shmget tkill
+    chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat file_setattr
+    setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
+    setpriority ioprio_set sched_setscheduler sched_setparam sched_setattr sched_setaffinity migrate_pages move_pages
+    process_madvise process_mrelease
     """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
-"""What no arithmetic needs: other machines, other processes, the system itself."""
+"""What no arithmetic needs: other machines, other processes, the system itself, and what Landlock does not look at:
+the rights, times and attributes of files, and how other processes are scheduled."""
 _OWN_CALLS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 """What a process may do to itself alone: its first argument is the process."""
 
