@@ -47,7 +47,7 @@ class Hostile:
 THREATS = {
     "lies about what came out": r"^(says|speaks|progresses|fails|leaves-(?!a-daemon)|reports)",
     "network": r"calls-another|calls-by|listens",
-    "processes and threads": r"fork-bomb|thread|daemon$|starts-a|keeper|lists-the-processes",
+    "processes and threads": r"memory-of-others|fork-bomb|thread|daemon$|starts-a|keeper|lists-the-processes",
     "rights": r"^(becomes|changes-its-root|mounts|makes-a-namespace|lifts|takes-rights)",
     "files at load": r"setstate-(reads|writes|saves|does)",
     "files at run": r"^(forward-(reads|writes|saves)|reads-(a-file|the)|writes-(a-file|into)|removes|renames|makes-a)",

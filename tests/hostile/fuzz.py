@@ -1,6 +1,6 @@
 """Mutate honest models: all through the container check, some of those that pass through the whole child.
 
-    python tests/hostile/fuzz.py CHECKED OPENED SEED FOLDER
+    make fuzz FUZZ="CHECKED OPENED SEED FOLDER"
 
 Prints how each ended, and keeps in FOLDER those that ended as no model may: with a child that died, hung or lied, or
 with an error of the engine's own. Every end but these is a success or a coded refusal; anything else raises. The tests

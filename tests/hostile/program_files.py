@@ -41,6 +41,10 @@ _DEEDS = {
     "removes-a-file": "os.unlink('{outside}/secret')",
     "renames-a-file-away": "os.rename('{outside}/secret', '{outside}/other')",
     "makes-a-file-free-for-all": "os.chmod('{outside}/secret', 0o777)",
+    "makes-a-mark-by-a-new-call": "v = ctypes.create_string_buffer(b'x')\n"
+    "a = (ctypes.c_uint64 * 2)(ctypes.addressof(v), 1)\n"
+    "if ctypes.CDLL(None).syscall(463, -100, b'{outside}/secret', 0, b'user.evil', a, ctypes.c_size_t(16)):\n"
+    "    raise PermissionError",
     "makes-a-file-look-old": "os.utime('{outside}/secret', (0, 0))",
     "makes-a-mark-on-a-file": "os.setxattr('{outside}/secret', 'user.evil', b'x')",
     "makes-a-hard-link": "os.link('{outside}/secret', 'linked')",
@@ -50,6 +54,8 @@ _DEEDS = {
     "calls-by-udp": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))",
     "calls-by-a-unix-socket": "socket.socket(socket.AF_UNIX).bind('\\0convpress')",
     "listens-for-others": "socket.create_server(('127.0.0.1', 0))",
+    "attaches-to-memory-of-others": "if ctypes.CDLL(None, use_errno=True).shmat(1 << 20, 0, 0) == -1 and "
+    "ctypes.get_errno() == 1:\n    raise PermissionError",
     "starts-a-shell": "subprocess.run(['/bin/sh', '-c', 'true'])",
     "fork-bomb": "while True:\n    os.fork() or time.sleep(60)\n    if len(os.listdir('.')) > 3: break\n"
     "    write(str(os.getpid()), b'')",

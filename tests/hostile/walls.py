@@ -1,8 +1,8 @@
 """Every hostile file against each wall with the others switched off, and then against the running service.
 
-    PYTHONPATH=tests:tests/models python tests/hostile/walls.py docs/walls.md
+    make walls
 
-Writes the table as Markdown, and fails where a wall lets through what it is there to stop.
+Writes the table as Markdown to the path that it is given, and fails where a wall lets through what it is there to stop.
 """
 
 import subprocess
@@ -27,9 +27,8 @@ CALLS = frozenset({"network", "processes and threads", "rights"})
 LIES = "lies about what came out"
 _HEAD = """# Hostile files, wall by wall
 
-Made by `PYTHONPATH=tests:tests/models python tests/hostile/walls.py docs/walls.md`: each file of the corpus with every
-wall but one switched off, and with all of them, as an upload to a running service. `make hostile` holds the same in
-tests.
+Made by `make walls`: each file of the corpus with every wall but one switched off, and with all of them, as an upload
+to a running service. `make hostile` holds the same in tests.
 
 - **Wall 1**: what the check of the container says. `passes` is what no container gives away: work without end, mostly.
 - **Wall 2**: the file is opened unchecked in the cell, and nothing is held against what comes out. `held`: nothing
