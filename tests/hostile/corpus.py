@@ -47,10 +47,11 @@ class Hostile:
 THREATS = {
     "lies about what came out": r"^(says|speaks|progresses|fails|leaves-(?!a-daemon)|reports)",
     "network": r"calls-another|calls-by|listens",
-    "processes and threads": r"memory-of-others|fork-bomb|thread|daemon$|starts-a|keeper|lists-the-processes",
-    "rights": r"^(becomes|changes-its-root|mounts|makes-a-namespace|lifts|takes-rights)",
+    "processes and threads": r"attaches|fork-bomb|thread|daemon$|starts-a|keeper",
+    "rights": r"^(becomes|changes-its-root|mounts|makes-a-(namespace|file|mark)|lifts|takes-rights)",
     "files at load": r"setstate-(reads|writes|saves|does)",
-    "files at run": r"^(forward-(reads|writes|saves)|reads-(a-file|the)|writes-(a-file|into)|removes|renames|makes-a)",
+    "files at run": r"^(forward-(reads|writes|saves)|reads-(a-file|the)|writes-(a-file|into)|lists|removes|renames)|"
+    r"^makes-a",
     "code in a pickle": r"pickle-(runs|evaluates|of-protocol|with-an)|(constants|notes)-run",
     "operators beyond arithmetic": r"sets-a-storage|names-an?-|is-python",
     "endless work": r"loops|for-ever|floods|forward-calls-itself|told-to-end|(repeats|folders)-without|endless",

@@ -112,7 +112,7 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         False,
     )
     yield "forward-grows-a-list", with_code(bomb), False
-    yield "forward-takes-all-memory", with_code("y = torch.zeros([100000, 100000, 100])"), False
+    yield "forward-takes-all-memory", with_code("y = torch.zeros([100000, 100000, 100])\nprint(y)"), False
     yield "forward-floods-the-log", with_code("while True:\n  print(x)"), False
     yield "forward-calls-itself", with_code("y = (self).forward(x, )"), False
     yield "brackets-nested-deeply", with_code(f"y = {'(' * 50_000}x{')' * 50_000}"), True
