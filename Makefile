@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo run test test-all hostile lint
+.PHONY: demo run test test-all hostile walls fuzz audit lint
 
 demo: .venv/.engine
 	$(BIN)/convpress demo
@@ -26,6 +26,22 @@ test-all: .venv/.dev
 hostile: .venv/.dev
 	$(PYTEST) tests/hostile
 
+# The table in docs/walls.md: every hostile file against each wall alone, and then against a running service.
+walls: .venv/.dev
+	PYTHONPATH=tests:tests/models $(BIN)/python tests/hostile/walls.py docs/walls.md
+
+# Mutants that are checked, those that are opened, the seed, and where those are kept that end badly.
+FUZZ ?= 100000 2000 1 fuzzed
+fuzz: .venv/.dev
+	$(BIN)/python tests/hostile/fuzz.py $(FUZZ)
+
+# Known vulnerabilities of all that is installed; a local version, as of torch's CPU builds, is looked up without its suffix.
+audit: .venv/.dev
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet pip-audit
+	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > .venv/audit/installed.txt
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv/audit/installed.txt
+
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,7 +49,7 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 # Two threads that spin on two cores slow each other down manyfold.
-test test-all hostile: export OMP_NUM_THREADS = 1
+test test-all hostile walls fuzz: export OMP_NUM_THREADS = 1
 
 .venv/.engine: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'

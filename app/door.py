@@ -149,7 +149,9 @@ def _admit(scope: Scope, headers: Headers, settings: Settings) -> Caller:
             )
         needed: keys.Scope = _SCOPES.get(scope["path"], "read") if reading else "submit"
         if not caller.may(needed):
-            raise Problem("scope_missing", f"the key may not {needed}", expected=needed, got=" ".join(caller.scopes))
+            raise Problem(
+                "scope_missing", f"the key lacks the scope {needed}", expected=needed, got=" ".join(caller.scopes)
+            )
         wait = rates.wait_needed(caller.owner, settings.owner_requests_per_minute)
         if wait is not None:
             raise Problem(

@@ -5,6 +5,7 @@ folder, and mean members of the archive and nothing else: no name in a bundle is
 """
 
 import posixpath
+import stat
 import struct
 import tarfile
 import zipfile
@@ -22,6 +23,7 @@ EXPECTED = "a zip or tar archive with one .onnx file and the files that it refer
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+_END_MAGIC, _END_BYTES = b"PK\x05\x06", 22
 _ZIP_HEADER = struct.Struct("<4s22xHH")
 _MOST_MEMBERS = 20_000
 _MOST_INFLATION = 200
@@ -113,9 +115,14 @@ def read(path: Path) -> Bundle | None:
 def _zipped(path: Path) -> Iterator[Member]:
     end = path.stat().st_size
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        file.seek(end - _END_BYTES - len(archive.comment))
+        if file.read(len(_END_MAGIC)) != _END_MAGIC:
+            raise _invalid("the bundle goes on behind its directory")
         for info in archive.infolist():
             if info.is_dir():
                 continue
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise _invalid(f"{info.filename[:80]!r} in the bundle is no plain file")
             if info.flag_bits & 1:
                 raise _invalid(f"{info.filename[:80]!r} in the bundle is encrypted")
             start = None

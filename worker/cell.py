@@ -49,9 +49,17 @@ _REFUSED_CALLS = """
     add_key request_key keyctl open_by_handle_at name_to_handle_at quotactl acct swapon swapoff reboot syslog
     init_module finit_module delete_module kexec_load kexec_file_load iopl ioperm
     settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname personality vhangup
-    mq_open msgget semget shmget tkill
+    mq_open mq_unlink msgget msgsnd msgrcv msgctl semget semop semtimedop semctl shmget shmat shmctl
+    inotify_init inotify_init1 modify_ldt tkill
+    chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat utimensat
+    setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
+    setpriority ioprio_set sched_setscheduler sched_setparam sched_setattr sched_setaffinity migrate_pages move_pages
+    process_madvise process_mrelease
     """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
-"""What no arithmetic needs: other machines, other processes, the system itself."""
+"""What no arithmetic needs: other machines, other processes, the system itself, and what Landlock does not look at:
+the rights, times and attributes of files, and how other processes are scheduled."""
+_NEW_CALLS = range(450, 512)
+"""Calls since Linux 5.17, whose numbers are the same everywhere: libraries know few of them and do without."""
 _OWN_CALLS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 """What a process may do to itself alone: its first argument is the process."""
 
@@ -194,6 +202,8 @@ def _restrict_calls() -> None:
     context = ctypes.c_void_p(library.seccomp_init(_ALLOW))
     for name in _REFUSED_CALLS:
         _refuse(library, context, name, _EPERM)
+    for number in _NEW_CALLS:
+        _refuse_number(library, context, number, _ENOSYS)
     _refuse(library, context, "clone3", _ENOSYS)  # its flags cannot be seen; the C library then asks clone for threads
     _refuse(library, context, "clone", _EPERM, _Compare(0, _MASKED_EQUAL, _CLONE_THREAD, 0))
     for name in _OWN_CALLS:
@@ -205,12 +215,16 @@ def _restrict_calls() -> None:
 
 def _refuse(library: ctypes.CDLL, context: ctypes.c_void_p, name: str, error: int, *compared: _Compare) -> None:
     number = library.seccomp_syscall_resolve_name(name.encode())
-    if number < 0:
-        return  # not on this architecture
+    if number >= 0:  # else it is not on this architecture
+        _refuse_number(library, context, number, error, *compared)
+
+
+def _refuse_number(
+    library: ctypes.CDLL, context: ctypes.c_void_p, number: int, error: int, *compared: _Compare
+) -> None:
     conditions = (_Compare * len(compared))(*compared)
-    _checked(
-        library.seccomp_rule_add_array(context, _ERRNO | error, number, len(compared), conditions), f"seccomp: {name}"
-    )
+    added = library.seccomp_rule_add_array(context, _ERRNO | error, number, len(compared), conditions)
+    _checked(added, f"seccomp: system call {number}")
 
 
 def _checked(result: int, what: str) -> int:

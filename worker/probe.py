@@ -48,6 +48,7 @@ def _attempts(asked: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]
             "it could shorten the upload": lambda: os.truncate(asked["upload"], 0),
             "it could shorten what it opened to read": lambda: os.close(os.open(asked["upload"], os.O_TRUNC)),
             "it made a file outside": lambda: write(asked["secret"] + ".new", os.O_CREAT),
+            "it could take the rights to a file outside": lambda: os.chmod(asked["secret"], 0o600),  # noqa: PTH101 - as above
             "it made a link": lambda: os.symlink("/", "link"),  # noqa: PTH211 - imports nothing
         },
         "network": {
@@ -58,6 +59,7 @@ def _attempts(asked: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]
         "processes": {
             "it started a process": start,
             "it could signal the worker": lambda: os.kill(asked["worker"], 0),
+            "it could slow the worker down": lambda: os.setpriority(os.PRIO_PROCESS, asked["worker"], asked["nice"]),
         },
         "memory": {"it took more memory": lambda: mmap.mmap(-1, asked["memory"])},
         "rights": {"it has capabilities, or could gain them": _capable},

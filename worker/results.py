@@ -58,7 +58,7 @@ def store(
 
 
 def open_plain(path: Path, largest: int) -> BinaryIO:
-    """Open a file that a child wrote, refusing links, devices and pipes.
+    """Open a file that a child wrote, refusing links of both kinds, devices and pipes.
 
     Raises:
         MalformedOutput: it is something else, or larger than `largest` bytes.
@@ -70,9 +70,9 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
     except OSError as error:
         raise MalformedOutput(f"{path.name} cannot be opened: {error.strerror}") from error
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size > largest:
         os.close(descriptor)
-        raise MalformedOutput(f"{path.name} is no plain file of at most {largest} bytes")
+        raise MalformedOutput(f"{path.name} is no plain file, in one place alone, of at most {largest} bytes")
     return os.fdopen(descriptor, "rb")
 
 

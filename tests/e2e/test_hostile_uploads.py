@@ -29,7 +29,7 @@ def test_the_service_outlives_hostile_models(tmp_path):
     environment = {**os.environ, "CONVPRESS_DATA_DIR": str(data)}
     command = [sys.executable, "-m", "worker.cli", "keys", "create", "ann"]
     token = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    files = {file.name: file for file in corpus(outside)}
+    files = {file.title: file for file in corpus(outside)}
     with serving(
         data,
         api_keys="true",

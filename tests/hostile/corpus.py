@@ -1,442 +1,90 @@
 """Hostile models, made here: what files can do to a service that opens them, one function a kind.
 
-`python tests/hostile/corpus.py FOLDER` writes them all. OUTSIDE is the folder that they try to read from and write to.
+`python tests/hostile/corpus.py FOLDER` writes them all.
 """
 
-import io
 import os
 import re
-import struct
 import sys
-import warnings
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Literal
 
-import onnx
-import torch
-from onnx import TensorProto, helper
-from torch import nn
+from bundle_files import bundles
+from onnx_files import onnx_files
+from program_files import PORT, programs
+from torchscript_files import torchscript
 
-from contract.protobuf import write_varint
+Kind = Literal["torchscript", "onnx", "bundle", "program"]
 
 
 @dataclass(frozen=True)
 class Hostile:
     """One file. `refused` says whether its container gives it away, before anything is opened."""
 
+    kind: Kind
     name: str
-    format: str
     content: bytes
     refused: bool
 
+    @property
+    def format(self) -> Literal["torchscript", "onnx"]:
+        """What it claims to be."""
+        return "torchscript" if self.kind == "torchscript" else "onnx"
 
-class Plain(nn.Module):
-    """A network to be tampered with."""
+    @property
+    def title(self) -> str:
+        """Its name among all files."""
+        return f"{self.kind}: {self.name}"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(x)
-
-
-class Stateful(Plain):
-    """A network whose code runs when it is loaded."""
-
-    @torch.jit.export
-    def __getstate__(self) -> tuple[torch.Tensor, bool]:
-        return self.conv.weight, self.training
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
-        self.training = state[1]
+    @property
+    def threat(self) -> str:
+        """What it threatens: the class that it is of."""
+        return next(threat for threat, words in THREATS.items() if re.search(words, self.name))
 
 
-@cache
-def members_of(kind: type[Plain]) -> dict[str, bytes]:
-    """The members of a network's archive, by name below its folder."""
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(kind().eval()), buffer)
-    with zipfile.ZipFile(buffer) as archive:
-        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
-
-
-def archive(members: dict[str, bytes], deflated: str = "", root: str = "model") -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as out:
-        for name, content in members.items():
-            method = zipfile.ZIP_DEFLATED if deflated and re.search(deflated, name) else zipfile.ZIP_STORED
-            out.writestr(zipfile.ZipInfo(f"{root}/{name}"), content, method)
-    return buffer.getvalue()
-
-
-def plain(**changed: bytes | None) -> dict[str, bytes]:
-    members = {**members_of(Plain), **{name: content for name, content in changed.items() if content is not None}}
-    return {name: content for name, content in members.items() if changed.get(name, b"") is not None}
-
-
-def with_code(lines: str, method: str = "forward", kind: type[Plain] = Plain, more: str = "") -> bytes:
-    """An archive whose `method` begins with other lines."""
-    members = dict(members_of(kind))
-    [name] = [
-        name for name, text in members.items() if name.endswith(".py") and f"class {kind.__name__}".encode() in text
-    ]
-    text = members[name].decode()
-    body = "".join(f"    {line}\n" for line in lines.splitlines())
-    changed, count = re.subn(
-        rf"(  def {method}\(.*?\) -> \S+:\n)", lambda match: match[1] + body, text, flags=re.DOTALL
-    )
-    assert count == 1, text
-    members[name] = (changed + more).encode()
-    return archive(members)
-
-
-def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
-    secret, written = outside / "secret", outside / "written"
-    deeds = {
-        "reads-a-file": f'y = torch.from_file("{secret}", False, 6, dtype=0)\nprint(y)',
-        "writes-a-mapped-file": f'y = torch.from_file("{written}", True, 6, dtype=0)\nz = torch.fill_(y, 7)\nprint(z)',
-        "saves-a-file": f'torch.save([1], "{written}")',
-        "saves-by-namespace": f'ops.aten.save([1], "{written}")',
-        "saves-by-method": f'([1]).save("{written}")',
-        "saves-by-getattr": f'getattr([1], "save")("{written}")',
-        "saves-by-escaped-getattr": f'getattr([1], "\\x73ave")("{written}")',
-        "saves-by-alias": f'f = torch\nf.save([1], "{written}")',
-        "saves-by-function-alias": f'f = torch.save\nf([1], "{written}")',
-        "saves-over-lines": f'torch.\\\n      save([1], "{written}")',
-        "saves-behind-a-comment": f'torch . save  # nothing\\\n([1], "{written}")',
-        "calls-another-machine": 'ops.prim.rpc_sync("worker", "os.system", [], {})',
-        "sets-a-storage": "y = torch.zeros([1])\nz = torch.set_(y, x)",
-        "names-an-unknown-operator": "y = ops.evil.run(x)",
-        "names-a-class-of-others": 'y = __torch__.torch.classes.evil.Run("x")',
-        "names-an-unlisted-operator": "y = torch._sobol_engine_draw(x, 1, x, 1, 1, None)",
-    }
-    for name, code in deeds.items():
-        yield f"forward-{name}", with_code(code), True
-        if name in ("reads-a-file", "writes-a-mapped-file", "saves-a-file"):
-            yield f"setstate-{name}", with_code(code, "__setstate__", Stateful), True
-    endless = "n = 0\nwhile True:\n  n = torch.add(n, 1)"
-    bomb = "l = [x]\nfor i in range(100):\n  l = torch.add(l, l)"
-    yield "setstate-does-nothing-bad", archive(members_of(Stateful)), True
-    yield "setstate-loops-for-ever", with_code(endless, "__setstate__", Stateful), True
-    yield "forward-loops-for-ever", with_code(endless), False
-    yield (
-        "forward-loops-a-billion-billion-times",
-        with_code("y = x\nfor i in range(1000000000000000000):\n  y = torch.add(y, 1)"),
-        False,
-    )
-    yield "forward-grows-a-list", with_code(bomb), False
-    yield "forward-takes-all-memory", with_code("y = torch.zeros([100000, 100000, 100])"), False
-    yield "forward-floods-the-log", with_code("while True:\n  print(x)"), False
-    yield "forward-calls-itself", with_code("y = (self).forward(x, )"), False
-    yield "brackets-nested-deeply", with_code(f"y = {'(' * 50_000}x{')' * 50_000}"), True
-    yield "prefixes-nested-deeply", with_code(f"y = {'- ' * 100_000}1"), True
-    yield (
-        "blocks-nested-deeply",
-        with_code("".join(f"{' ' * depth}if True:\n" for depth in range(3000)) + " " * 3000 + "y = 1"),
-        True,
-    )
-    yield "source-that-is-no-text", archive(plain(**{"code/__torch__.py": b"\xff\xfe"})), True
-    yield (
-        "source-that-is-python",
-        archive(plain(**{"code/__torch__.py": b"import os\nos.system('true')\nx = \xe2\x82\xac"})),
-        True,
-    )
-    yield "source-of-endless-words", archive(plain(**{"code/__torch__.py": b"a " * 1_200_000})), True
-    yield "an-unfinished-string", with_code('y = "'), True
-    yield from pickles(outside)
-    yield from archives(outside)
-
-
-def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
-    def data(content: bytes, name: str = "data.pkl") -> bytes:
-        return archive(plain(**{name: content}))
-
-    written = str(outside / "written").encode()
-    command = b"X" + struct.pack("<I", len(written) + 6) + b"touch " + written
-    run = b"cposix\nsystem\n" + command + b"\x85R."
-    tensors = members_of(Plain)["data.pkl"]
-    yield "pickle-runs-a-command", data(b"\x80\x02" + run), True
-    yield "constants-run-a-command", data(b"\x80\x02" + run, "constants.pkl"), True
-    yield "notes-run-a-command", data(b"\x80\x02" + run, "code/__torch__.py.debug_pkl"), True
-    yield "pickle-evaluates", data(b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R."), True
-    yield "pickle-of-protocol-4", data(b"\x80\x04\x8c\x05posix\x8c\x06system\x93."), True
-    yield "pickle-with-an-instance", data(b"(iposix\nsystem\n."), True
-    yield "pickle-with-an-extension", data(b"\x80\x02\x82\x01."), True
-    yield "pickle-of-a-giant-memo", data(b"\x80\x02Nr\xff\xff\xff\xff" + b"}" * 3 + b"."), True
-    yield "pickle-of-a-giant-array", data(b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"."), True
-    yield "pickle-of-a-giant-number", data(b"\x80\x02\x8b" + struct.pack("<I", 1 << 30) + b"."), True
-    yield "pickle-of-a-giant-text", data(b"\x80\x02X" + struct.pack("<I", 1 << 31) + b"."), True
-    yield "pickle-nested-deeply", data(b"\x80\x02N" + b"\x85" * 100_000 + b"."), True
-    yield "pickle-of-marks", data(b"\x80\x02" + b"(" * 100_000 + b"."), True
-    yield "pickle-that-holds-itself", data(b"\x80\x02]q\x00h\x00a."), True
-    yield "pickle-of-endless-steps", data(b"\x80\x02" + b"N" * 1_100_000 + b"."), True
-    yield "pickle-without-end", data(tensors[:-1]), True
-    yield "pickle-with-more-behind", data(tensors + run), True
-    yield "pickle-that-pops-nothing", data(b"\x80\x02R."), True
-    yield "pickle-of-no-memo", data(b"\x80\x02h\x07."), True
-    yield "pickle-that-is-empty", data(b""), True
-    reference = re.search(rb"X\x03\x00\x00\x00cpu(?:q.)?(K.|M..|J....)", tensors, re.DOTALL)
-    assert reference
-    start, end = reference.span(1)
-    yield "storage-larger-than-its-file", data(tensors[:start] + b"J\xff\xff\xff\x7f" + tensors[end:]), True
-    yield "storage-of-a-negative-size", data(tensors[:start] + b"J\xff\xff\xff\xff" + tensors[end:]), True
-    at = tensors.index(b"Q", end) + 1
-    yield "tensor-behind-its-storage", data(tensors[:at] + b"M\xff\xff" + tensors[at + 2 :]), True
-    yield "tensor-before-its-storage", data(tensors[:at] + b"J\xf0\xff\xff\xff" + tensors[at + 2 :]), True
-    sizes = tensors.index(b"(", at)
-    yield "tensor-of-giant-sizes", data(tensors[: sizes + 1] + b"J\xff\xff\xff\x7f" + tensors[sizes + 3 :]), True
-    yield "storage-in-another-file", data(tensors.replace(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x007", 1)), True
-    yield "storage-of-objects", data(tensors.replace(b"ctorch\nFloatStorage\n", b"ctorch\nObjectStorage\n")), True
-
-
-def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
-    whole = plain()
-    good = archive(whole)
-    named = {"..-in-a-name": "../../../../../../tmp/evil", "an-absolute-name": "/etc/evil", "a-backslash": "..\\evil"}
-    for what, name in named.items():
-        yield f"archive-with-{what}", archive({**whole, f"extra/{name}": b"x"}), True
-    yield "archive-with-a-strange-name", archive({**whole, "extra/\x1b[2J": b"x"}), True
-    yield "archive-of-two-folders", _appended(whole, zipfile.ZipInfo("other/data/9"), b"x"), True
-    for what, mode in {"a-symbolic-link": 0o120777, "a-folder": 0o040755}.items():
-        info = zipfile.ZipInfo("model/extra/link")
-        info.external_attr = mode << 16 | (0x10 if what == "a-folder" else 0)
-        yield f"archive-with-{what}", _appended(whole, info, b"/etc/passwd"), True
-    yield "archive-with-an-unknown-member", archive({**whole, "autoexec.bat": b"x"}), True
-    yield "archive-with-a-member-twice", _appended(whole, zipfile.ZipInfo("model/data.pkl"), b"\x80\x02N."), True
-    yield "archive-with-compressed-tensors", archive(whole, deflated=r"^data/"), True
-    yield "zip-bomb", archive({**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"), True
-    yield (
-        "zip-bomb-of-many-files",
-        archive({**whole, **{f"extra/{n}": b"ab" * 500_000 for n in range(150)}}, "extra"),
-        True,
-    )
-    info = zipfile.ZipInfo("model/extra/other")
-    info.compress_type = zipfile.ZIP_BZIP2
-    yield "archive-of-another-compression", _appended(whole, info, b"x" * 100), True
-    yield "archive-of-countless-members", archive({**whole, **{f"extra/{n}": b"" for n in range(21_000)}}), True
-    yield "archive-cut-short", good[: len(good) * 2 // 3], True
-    yield "archive-behind-a-program", b"\x7fELF" + bytes(60) + good, True
-    yield "archive-behind-a-page", b"PK\x03\x04<html><script>alert(1)</script></html>" + good, True
-    yield "archive-before-a-program", good + b"#!/bin/sh\ntrue\n", True
-    directory = good.rindex(b"PK\x01\x02")
-    first, end = good.index(b"PK\x01\x02"), good.rindex(b"PK\x05\x06")
-    yield "archive-with-a-comment", good[:-2] + b"\x04\x00evil", True
-    yield "encrypted-member", good[: directory + 8] + b"\x01" + good[directory + 9 :], True
-    yield "offset-that-lies", good[: directory + 42] + struct.pack("<I", 0) + good[directory + 46 :], True
-    yield "size-that-lies", good[: first + 20] + struct.pack("<II", 1 << 30, 1 << 30) + good[first + 28 :], True
-    yield "size-that-lies-in-one-half", good[: first + 24] + struct.pack("<I", 1 << 30) + good[first + 28 :], True
-    yield "count-that-lies", good[: end + 8] + struct.pack("<HH", 1, 1) + good[end + 12 :], True
-    yield "directory-that-lies", good[: end + 16] + struct.pack("<I", 4) + good[end + 20 :], True
-    yield "names-that-differ", good.replace(b"model/data.pkl", b"model/atad.pkl", 1), True
-    broken = bytearray(good)
-    broken[good.index(b"class Plain")] ^= 1
-    yield "checksum-that-lies", bytes(broken), True
-
-
-def _appended(members: dict[str, bytes], info: zipfile.ZipInfo, content: bytes) -> bytes:
-    buffer = io.BytesIO(archive(members))
-    with zipfile.ZipFile(buffer, "a") as out, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a name that is there already
-        out.writestr(info, content)
-    return buffer.getvalue()
-
-
-def message(number: int, payload: bytes) -> bytes:
-    return write_varint(number << 3 | 2) + write_varint(len(payload)) + payload
-
-
-def onnx_model(nodes: list[onnx.NodeProto] | None = None, **changed: object) -> onnx.ModelProto:
-    """A model of one convolution and what else is asked for."""
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 1, 3, 3], [0.5] * 36)
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    conv = helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1])
-    graph = helper.make_graph([conv, *(nodes or [helper.make_node("Relu", ["c"], ["y"])])], "g", [x], [y], [weight])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("f", 1)], **changed)
-
-
-def onnx_files(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
-    good = onnx_model().SerializeToString()
-
-    def external(**said: str) -> bytes:
-        model = onnx_model()
-        weight = model.graph.initializer[0]
-        weight.ClearField("float_data")
-        weight.data_location = TensorProto.EXTERNAL
-        for key, value in said.items():
-            weight.external_data.add(key=key, value=value)
-        return model.SerializeToString()
-
-    for what, location in {
-        "an-absolute-path": str(outside / "secret"),
-        "a-path-upwards": "../../../../../../../../etc/passwd",
-        "a-path-through-a-link": "link/secret",
-        "a-device": "/dev/zero",
-        "the-process-itself": "/proc/self/environ",
-        "another-upload": "model.onnx",
-        "a-drive": "C:secret",
-        "a-stream": "model.onnx\0secret",
-        "nowhere": "",
-        "itself": ".",
-    }.items():
-        yield f"weights-in-{what}", external(location=location), True
-    yield "weights-at-a-negative-offset", external(location="weights", offset="-4096"), True
-    yield "weights-of-no-number", external(location="weights", offset="1e9"), True
-    yield "weights-with-another-key", external(location="weights", basepath="/etc"), True
-    model = onnx_model()
-    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
-    for location in ("weights", str(outside / "secret")):
-        model.graph.initializer[0].external_data.add(key="location", value=location)
-    yield "weights-in-two-places", model.SerializeToString(), True
-
-    def tensor(dims: list[int], kind: int = TensorProto.FLOAT, raw: bytes = b"1234") -> bytes:
-        model = onnx_model()
-        weight = model.graph.initializer[0]
-        weight.CopyFrom(TensorProto(name="w", dims=dims, data_type=kind, raw_data=raw))
-        return model.SerializeToString()
-
-    yield "tensor-of-giant-sizes", tensor([1 << 20, 1 << 20]), True
-    yield "tensor-of-overflowing-sizes", tensor([1 << 32, 1 << 32, 1]), True
-    yield "tensor-of-negative-sizes", tensor([-1, -1]), True
-    yield "tensor-of-countless-sizes", tensor([1] * 5000), True
-    yield "tensor-with-too-little-data", tensor([4, 1, 3, 3]), True
-    yield "tensor-of-no-type", tensor([1], 99), True
-    yield "tensor-of-undefined-type", tensor([1], 0), True
-    raw = b"".join(message(9, bytes(4)) for _ in range(2))
-    weight = b"\x08\x01\x10\x01" + raw + message(8, b"w")
-    yield "tensor-with-two-contents", good + message(7, message(5, weight)), True
-    graph = onnx_model().graph.SerializeToString()
-    yield "graph-given-twice", good + message(7, graph), True
-    for what, shape in {"giant": [1, 1, 1 << 30, 1 << 30], "giant-batch": [1 << 40, 1, 8, 8]}.items():
-        model = onnx_model()
-        model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
-        yield f"input-of-{what}-size", model.SerializeToString(), True
-    cycle = [helper.make_node("Add", ["c", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
-    yield "nodes-in-a-circle", onnx_model([*cycle, helper.make_node("Relu", ["b"], ["y"])]).SerializeToString(), True
-    yield "node-that-needs-itself", onnx_model([helper.make_node("Relu", ["y"], ["y"])]).SerializeToString(), True
-    yield "types-nested-deeply", good[:-2] + _nested_type(2000), True
-    yield "graphs-nested-deeply", _nested_graphs(90), True
-    yield "functions-nested-deeply", _functions(1000, 1), True
-    yield "functions-that-multiply", _functions(40, 3), True
-    yield "function-that-calls-itself", _functions(3, 1, closing=True), True
-    yield "functions-of-one-name", _functions(2, 1, names=["a", "a"]), True
-    many = message(1, message(4, b"Relu")) * 110_000
-    yield "nodes-without-number", b"\x08\x08" + message(7, many), True
-    yield "fields-without-number", b"\x08\x08" + message(7, message(1, message(1, b"") * 1_100_000)), True
-    yield "tensors-without-number", b"\x08\x08" + message(7, message(5, b"\x08\x00\x10\x01") * 110_000), True
-    yield "message-cut-short", good[: len(good) // 2], True
-    yield "length-that-lies", b"\x08\x08" + b"\x3a" + write_varint(1 << 40) + graph, True
-    yield "number-without-end", b"\x08" + b"\xff" * 20 + message(7, graph), True
-    yield "groups-of-old", b"\x08\x08\x0b\x0c" + message(7, graph), True
-    yield "field-number-zero", b"\x08\x08\x00\x00" + message(7, graph), True
-    yield "archive-in-disguise", good + archive(plain()), True
-    yield (
-        "operator-of-others",
-        onnx_model([helper.make_node("Run", ["c"], ["y"], domain="evil")]).SerializeToString(),
-        False,
-    )
-    name = onnx_model().SerializeToString().replace(b"Relu", b"Re\xffu")
-    yield "name-that-is-no-text", name, False
-    for what, nodes in {
-        "fills-all-memory": [
-            helper.make_node("Constant", [], ["s"], value_ints=[1 << 20, 1 << 20, 16]),
-            helper.make_node("ConstantOfShape", ["s"], ["z"]),
-            helper.make_node("ReduceSum", ["z"], ["r"], keepdims=0),
-            helper.make_node("Add", ["c", "r"], ["y"]),
-        ],
-        "repeats-without-end": [
-            helper.make_node("Constant", [], ["n"], value_ints=[1 << 14, 1 << 14, 1 << 7, 1]),
-            helper.make_node("Tile", ["c", "n"], ["y"]),
-        ],
-        "loops-for-ever": [_loop()],
-    }.items():
-        yield f"network-that-{what}", onnx_model(nodes).SerializeToString(), False
-    sparse = helper.make_sparse_tensor(
-        helper.make_tensor("s", TensorProto.FLOAT, [1], [1.0]),
-        helper.make_tensor("i", TensorProto.INT64, [1], [0]),
-        [1 << 40, 1 << 20],
-    )
-    model = onnx_model()
-    model.graph.sparse_initializer.append(sparse)
-    yield "sparse-tensor-of-giant-size", model.SerializeToString(), True
-    model = onnx_model()
-    model.training_info.add().algorithm.CopyFrom(
-        helper.make_graph([helper.make_node("Relu", ["a"], ["a"])], "t", [], [])
-    )
-    yield "training-in-a-circle", model.SerializeToString(), True
-
-
-def _loop() -> onnx.NodeProto:
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["on"], ["go"]), helper.make_node("Relu", ["v"], ["w2"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("w2", TensorProto.FLOAT, None),
-        ],
-    )
-    return helper.make_node("Loop", ["", "", "c"], ["y"], body=body)
-
-
-def _nested_type(depth: int) -> bytes:
-    inner = b""
-    for _ in range(depth):
-        inner = message(4, message(1, inner))
-    graph = message(11, message(1, b"x") + message(2, inner))
-    return message(20, message(1, graph))
-
-
-def _nested_graphs(depth: int) -> bytes:
-    graph = b""
-    for _ in range(depth):
-        graph = message(1, message(4, b"If") + message(5, message(1, b"then_branch") + message(6, graph)))
-    return b"\x08\x08" + message(7, graph)
-
-
-def _functions(count: int, calls: int, *, closing: bool = False, names: list[str] | None = None) -> bytes:
-    """A model of functions that each call the next, `calls` times; the last calls the first where `closing`."""
-    model = onnx_model([helper.make_node("f0", ["c"], ["y"], domain="f")], ir_version=8)
-    for number in range(count):
-        following = f"f{number + 1}" if number + 1 < count else "f0"
-        end = number + 1 == count and not closing
-        nodes = [
-            helper.make_node("Relu" if end else following, ["a"], [f"b{call}"], domain="" if end else "f")
-            for call in range(calls)
-        ]
-        name = names[number] if names else f"f{number}"
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
-        model.functions.append(helper.make_function("f", name, ["a"], ["b0"], nodes, opsets))
-    return model.SerializeToString()
-
-
-MAKERS: dict[str, Callable[[Path], Iterator[tuple[str, bytes, bool]]]] = {
-    "torchscript": torchscript,
-    "onnx": onnx_files,
+THREATS = {
+    "lies about what came out": r"^(says|speaks|progresses|fails|leaves-(?!a-daemon)|reports)",
+    "network": r"calls-another|calls-by|listens",
+    "processes and threads": r"attaches|fork-bomb|thread|daemon$|starts-a|keeper",
+    "rights": r"^(becomes|changes-its-root|mounts|makes-a-(namespace|file|mark)|lifts|takes-rights)",
+    "files at load": r"setstate-(reads|writes|saves|does)",
+    "files at run": r"^(forward-(reads|writes|saves)|reads-(a-file|the)|writes-(a-file|into)|lists|removes|renames)|"
+    r"^makes-a",
+    "code in a pickle": r"pickle-(runs|evaluates|of-protocol|with-an)|(constants|notes)-run",
+    "operators beyond arithmetic": r"sets-a-storage|names-an?-|is-python",
+    "endless work": r"loops|for-ever|floods|forward-calls-itself|told-to-end|(repeats|folders)-without|endless",
+    "memory and disk": r"all-memory|grows|giant-(file|memo|array|number|text)|opens-countless",
+    "archive bombs": r"bomb|of-countless-(members|files)",
+    "links": r"link",
+    "names that are paths": r"in-(an-absolute|a-path)|with-(\.\.|an-absolute|a-path|a-backslash|a-strange)|"
+    r"weights-in-(?!two)|device|pipe|folder|unknown-member|another-key",
+    "giant tensors": r"(tensor|storage|input|sparse).*(giant|larger|overflow|negative|countless|size)",
+    "memory outside a tensor": r"(behind|before)-its-storage|another-file|storage-of",
+    "deep nesting": r"deeply|marks|multiply",
+    "cycles": r"circle|itself",
+    "offsets and sizes that lie": r"lies|differ|offset|length|of-no-number|two-contents|too-little|beyond|cut-short",
+    "polyglots": r"behind|before|disguise|comment|two|twice|one-name",
+    "malformed": r"",
 }
+"""Words of a file's name, by class; the first that is found decides."""
 
 
-def corpus(outside: Path) -> list[Hostile]:
-    """All hostile files."""
-    return [
-        Hostile(f"{kind}: {name}", kind, content, refused)
-        for kind, make in MAKERS.items()
-        for name, content, refused in make(outside)
-    ]
+def corpus(outside: Path, port: int = PORT) -> list[Hostile]:
+    """All hostile files; `outside` is the folder that they try to read from and write to, `port` where they call."""
+    makers: dict[Kind, Iterator[tuple[str, bytes, bool]]] = {
+        "torchscript": torchscript(outside),
+        "onnx": onnx_files(outside),
+        "bundle": bundles(outside),
+        "program": programs(outside, port),
+    }
+    return [Hostile(kind, *made) for kind, files in makers.items() for made in files]
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(exist_ok=True)
     for each in corpus(Path(os.devnull).parent):
-        suffix = ".onnx" if each.format == "onnx" else ".pt"
-        (folder / f"{each.name.replace(': ', '-')}{suffix}").write_bytes(each.content)
+        suffix = {"torchscript": "pt", "onnx": "onnx", "bundle": "bundle", "program": "py"}[each.kind]
+        (folder / f"{each.kind}-{each.name}.{suffix}").write_bytes(each.content)

@@ -1,30 +1,117 @@
 """Mutate honest models: all through the container check, some of those that pass through the whole child.
 
-    python tests/hostile/fuzz.py CHECKED OPENED [SEED]
+    make fuzz FUZZ="CHECKED OPENED SEED FOLDER"
 
-Prints how each ended; anything but success, a coded failure or a bounded end raises. The tests run a short form.
+Prints how each ended, and keeps in FOLDER those that ended as no model may: with a child that died, hung or lied, or
+with an error of the engine's own. Every end but these is a success or a coded refusal; anything else raises. The tests
+run a short form.
 """
 
+import io
 import random
+import shutil
 import sys
 import tempfile
 import time
+import warnings
+import zipfile
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from app.report import Inspection, Report
 from contract import gate
+from contract.container import identify
 from contract.limits import Limits
 from contract.protobuf import write_varint
 from contract.refusal import Refusal
-from worker import sandbox
+from worker import results, sandbox
 from worker.confinement import Confinement
 from worker.engine.request import Request
-from worker.messages import Failed
+from worker.messages import Failed, MalformedOutput, Succeeded
 
 MODELS = Path(__file__).parent.parent / "models"
-HONEST = [
-    (MODELS / name).read_bytes() for name in ("plain.onnx", "plain.traced.pt", "residual.onnx", "plain.scripted.pt")
-]
+BAD = frozenset({"Lost", "TimedOut", "Stopped", "MalformedOutput", "engine_error"})
+"""Ends that no model may bring about."""
+
+
+class Small(nn.Module):
+    """A network that is mostly structure, so that most mutations hit some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, stride=2)])
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = torch.relu(block(x))
+        if x.size(0) > 100:
+            x = x[:100]
+        return self.head(x.mean([2, 3]))
+
+
+def _onnx() -> onnx.ModelProto:
+    text = """<ir_version: 8, opset_import: ["": 17, "f": 1]>
+        g (float[1, 3, 16, 16] x) => (float[1, 4] y)
+        <float[8, 3, 3, 3] w, float[8] b, float[8] s, float[8] m, float[8] d, float[8, 8, 3, 3] v, float[4, 8] h,
+         bool c = {1}> {
+            p = Conv <pads = [1, 1, 1, 1]> (x, w, b)  n = BatchNormalization (p, s, b, m, d)  r = f.twice (n)
+            q = Conv <strides = [2, 2]> (r, v)
+            t = If (c) <
+                then_branch = yes () => (float[1, 8, 7, 7] o) { o = Relu (q) },
+                else_branch = no () => (float[1, 8, 7, 7] e) { e = Neg (q) }>
+            a = GlobalAveragePool (t)  l = Flatten (a)  y = Gemm <transB = 1> (l, h) }
+        <domain: "f", opset_import: ["": 17]> twice (a) => (b) { c = Relu (a)  b = Add (c, a) }"""
+    model = onnx.parser.parse_model(text)
+    chance = torch.Generator().manual_seed(0)
+    for value in model.graph.value_info:
+        shape = [size.dim_value for size in value.type.tensor_type.shape.dim]
+        if value.name in "wbsmdvh":
+            weight = torch.rand(shape, generator=chance).numpy()
+            model.graph.initializer.append(numpy_helper.from_array(weight, value.name))
+    model.graph.ClearField("value_info")
+    return model
+
+
+def _bundle(model: onnx.ModelProto) -> bytes:
+    """A zip archive of the model and a file with its weights."""
+    packed = io.BytesIO()
+    with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(packed, "w") as archive:
+        onnx.save(model, Path(name, "net.onnx"), save_as_external_data=True, location="weights", size_threshold=0)
+        for path in sorted(Path(name).iterdir()):
+            archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
+    return packed.getvalue()
+
+
+def _saved(module: torch.jit.ScriptModule) -> bytes:
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    return buffer.getvalue()
+
+
+def honest() -> dict[str, tuple[bytes, str]]:
+    """Models to be mutated, by name, with the shape of their input."""
+    torch.manual_seed(0)
+    network = Small().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # what is traced does not branch
+        traced = torch.jit.trace(network, torch.zeros(1, 3, 16, 16))
+    small = {
+        "small.onnx": _onnx().SerializeToString(),
+        "small.zip": _bundle(_onnx()),
+        "small.scripted.pt": _saved(torch.jit.script(network)),
+        "small.traced.pt": _saved(traced),
+    }
+    trained = ("plain.onnx", "plain.traced.pt", "residual.onnx", "plain.scripted.pt")
+    return {name: (content, "1x3x16x16") for name, content in small.items()} | {
+        name: ((MODELS / name).read_bytes(), "1x1x16x16") for name in trained
+    }
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -54,48 +141,110 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
     return bytes(out)
 
 
+def repacked(content: bytes, chance: random.Random) -> bytes:
+    """Return an archive in which members are mutated and the headers agree with them again, so that more is read."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    name = chance.choice([name for name in members if name.endswith((".py", ".pkl", ".onnx"))])
+    members[name] = mutated(members[name], chance)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(zipfile.ZipInfo(name), member)
+    return packed.getvalue()
+
+
 def check(path: Path) -> str:
     """Return `passed` or the code of the refusal."""
     try:
-        gate.check(path, "onnx" if path.suffix == ".onnx" else "torchscript", Limits())
+        gate.check(path, identify(path), Limits())
     except Refusal as refusal:
         return str(refusal.code)
     return "passed"
 
 
-def open_whole(path: Path, home: Path) -> str:
-    """Return how the whole child ended on a file."""
-    kind = "onnx" if path.suffix == ".onnx" else "torchscript"
-    request = Request(str(path), kind, str(home / "out"), str(home / "report"), {"flops_budget": "0.5"}, "1x1x16x16")
+def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
+    """Return how the whole child ended on a file, and what the worker thinks of what it left."""
+    request = Request(
+        str(path),
+        identify(path),
+        str(home / "out"),
+        str(home / "report"),
+        {"flops_budget": "0.5"},
+        shape,
+        calibration=calibration,
+        inspection=str(home / "inspection"),
+    )
     confinement = Confinement(home, readable=(path,), memory_bytes=3 * 1024**3)
     outcome = sandbox.run(
         sandbox.ENGINE, [request.to_json()], confinement, seconds=60, on_progress=lambda _: None, wanted=lambda: True
     )
-    return outcome.error["code"] if isinstance(outcome, Failed) else type(outcome).__name__
+    if isinstance(outcome, Failed):
+        return outcome.error["code"]
+    if isinstance(outcome, Succeeded):
+        try:
+            results.take(Report, home / "report")
+            results.take(Inspection, home / "inspection")
+            results.check_artifact(home / "out", request.format, Limits())
+        except MalformedOutput:
+            return "MalformedOutput"
+    return type(outcome).__name__
 
 
-def run(checked: int, opened: int, seed: int, folder: Path) -> tuple[Counter[str], Counter[str], float]:
-    """Return how the checks and the openings ended, and the longest check in seconds."""
+@dataclass
+class Found:
+    """How the checks and the openings ended, and the longest check in seconds."""
+
+    checks: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    longest: float = 0.0
+
+    @property
+    def bad(self) -> Counter[str]:
+        """The ends that no model may bring about."""
+        return Counter({end: count for end, count in self.ends.items() if end in BAD})
+
+    def __str__(self) -> str:
+        checks, ends = dict(self.checks.most_common()), dict(self.ends.most_common())
+        return (
+            f"checked {self.checks.total()}: {checks}\nopened {self.ends.total()}: {ends}\n"
+            f"longest check {self.longest:.3f} s, bad ends {self.bad.total()}\n"
+        )
+
+
+def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = False) -> Found:
+    """Check so many mutants and open so many of those that pass; the same seed makes the same ones.
+
+    Those that end badly are kept in `folder`.
+    """
     chance = random.Random(seed)
-    checks: Counter[str] = Counter()
-    ends: Counter[str] = Counter()
-    longest = 0.0
-    home = folder / "home"
-    home.mkdir()
-    for _ in range(checked):
-        honest = chance.choice(HONEST)
-        path = folder / ("model.onnx" if not honest.startswith(b"PK") else "model.pt")
-        path.write_bytes(mutated(honest, chance))
+    models = list(honest().values())
+    weights = [10 if len(content) < 100_000 else 1 for content, _ in models]
+    found = Found()
+    home, path = folder / "home", folder / "model"
+    home.mkdir(parents=True)
+    for number in range(1, checked + 1):
+        [(content, shape)] = chance.choices(models, weights)
+        change = repacked if content.startswith(b"PK") and chance.random() < 0.7 else mutated
+        calibration = chance.choice(("synthetic", "none"))
+        path.write_bytes(change(content, chance))
         started = time.process_time()
-        found = check(path)
-        longest = max(longest, time.process_time() - started)
-        checks[found] += 1
-        if found == "passed" and ends.total() < opened:
-            ends[open_whole(path, home)] += 1
-    return checks, ends, longest
+        end = check(path)
+        found.longest = max(found.longest, time.process_time() - started)
+        found.checks[end] += 1
+        if end == "passed" and found.ends.total() * checked < opened * number:
+            end = open_whole(path, home, shape, calibration)
+            found.ends[end] += 1
+            if end in BAD:
+                shutil.copyfile(path, folder / f"{end}-{number}-{shape}-{calibration}")
+            if tell and found.ends.total() % 50 == 0:
+                sys.stdout.write(f"{found}\n")
+                sys.stdout.flush()
+    return found
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        found = run(int(sys.argv[1]), int(sys.argv[2]), int([*sys.argv, "0"][3]), Path(scratch))
-    sys.stdout.write(f"checked {dict(found[0])}\nopened {dict(found[1])}\nlongest check {found[2]:.3f} s\n")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch announces the end of TorchScript
+    total = run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), tell=True)
+    sys.stdout.write(str(total))
+    sys.exit(bool(total.bad))

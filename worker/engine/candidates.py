@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf, prod
 
+import numpy as np
+
 from contract.refusal import Code, Refusal
 from worker.engine.convolution import Convolution, Layer
 from worker.engine.costs.table import EVEN, CostTable
@@ -87,7 +89,7 @@ def offer_all(
     arithmetic, in numbers and in time where there is a table, and are no nearer are left out.
     """
     names = FORMS if form is None else (form,)
-    reason = _why_none(site, names)
+    reason = _why_none(model, site, names)
     if reason is not None:
         return Offer(site, (original(site, table),), reason)
     target = _target(model.layer(site), moments)
@@ -110,7 +112,7 @@ def offer_rank(
     A form of two ranks has this one on both sides. Of a form's variants it is the cheapest, and among equals the
     nearest.
     """
-    reason = _why_none(site, (form,))
+    reason = _why_none(model, site, (form,))
     if reason is not None:
         return Offer(site, (original(site, table),), reason)
     priced = [(*_cost(site, each, _nearest(each, rank)), each) for each in factorisations(site, (form,))]
@@ -151,14 +153,18 @@ def priced_in_time(site: Site, candidate: Candidate, table: CostTable | None) ->
     return replace(candidate, nanoseconds=taken)
 
 
-def _why_none(site: Site, names: Iterable[str]) -> str | None:
+def _why_none(model: Model, site: Site, names: Iterable[str]) -> str | None:
     """Say why no form of these applies to a site, each reason once; None where one does."""
     if site.reason is not None:
         return site.reason
     if site.convolution is None:
         return f"{site.op} is no convolution"
     reasons = [FORMS[name].why_not(site.convolution) for name in names]
-    return None if None in reasons else "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+    if None not in reasons:
+        return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+    weight = model.layer(site).weight.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return None if np.isfinite(np.vdot(weight, weight)) else "its weights are NaN, infinite or too large to square"
 
 
 def factorisations(site: Site, names: Iterable[str] = FORMS) -> Iterator[Factorisation]:

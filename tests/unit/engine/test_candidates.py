@@ -95,3 +95,13 @@ def test_a_reason_that_forms_have_in_common_is_said_once():
     reason = offer_all(OneLayer(DEPTHWISE), site_of(DEPTHWISE), None).reason
     assert reason.count("no spatial extent") == 1
     assert "depthwise already" in reason
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("rank", [None, 3])
+def test_a_layer_whose_weights_no_arithmetic_can_square_stays_as_it_is(value, rank):
+    model, site = OneLayer(PLAIN), site_of(PLAIN)
+    model.layer(site).weight[0, 0, 0, 0] = value
+    offer = offer_all(model, site, "dac") if rank is None else offer_rank(model, site, "dac", rank)
+    assert [candidate.form for candidate in offer.candidates] == [ORIGINAL]
+    assert "NaN, infinite or too large" in offer.reason

@@ -83,6 +83,7 @@ def replace_folder_by_link(path):
 SPOIL = {
     "missing": lambda path: path.unlink(),
     "a link": replace_by_link,
+    "a hard link": lambda path: os.link(path, path.with_suffix(".real")),
     "a pipe": replace_by_pipe,
     "a folder": replace_by_folder,
     "behind a link": replace_folder_by_link,

@@ -1,0 +1,111 @@
+"""Hostile bundles: archives of an ONNX model and the files with its weights."""
+
+import io
+import struct
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from onnx import TensorProto
+from onnx_files import onnx_model
+
+WEIGHTS = bytes(36 * 4)
+
+
+def model(location: str = "weights", **said: str) -> bytes:
+    """A model whose weights lie in another file."""
+    proto = onnx_model()
+    weight = proto.graph.initializer[0]
+    weight.ClearField("float_data")
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **said}.items():
+        weight.external_data.add(key=key, value=value)
+    return proto.SerializeToString()
+
+
+def zipped(*members: tuple[str, bytes], mode: int = 0o100644, method: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip archive of members, of which the last has this mode and compression."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a name that is there already
+        for number, (name, content) in enumerate(members, 1):
+            info = zipfile.ZipInfo(name)
+            if number == len(members):
+                info.external_attr, info.compress_type = mode << 16, method
+            archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+def tarred(*members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE, link: str = "", claims: int = 0) -> bytes:
+    """A tar archive of members, of which the last is of this kind, and claims to be so much longer than it is."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for number, (name, content) in enumerate(members, 1):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            if number < len(members):
+                archive.addfile(info, io.BytesIO(content))
+                continue
+            info.type, info.linkname, info.size = kind, link, len(content) + claims
+            archive.fileobj.write(info.tobuf(tarfile.GNU_FORMAT))
+            archive.fileobj.write(content + bytes(-len(content) % 512))
+    return buffer.getvalue()
+
+
+def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
+    secret = str(outside / "secret")
+    net = ("net.onnx", model())
+    for what, name in {"a-path-upwards": "../../../../tmp/evil", "an-absolute-path": str(outside / "written")}.items():
+        yield f"zip-with-{what}", zipped(net, (name, WEIGHTS)), True
+        yield f"tar-with-{what}", tarred(net, (name, WEIGHTS)), True
+    yield "zip-with-a-path-that-goes-back", zipped(net, ("weights", WEIGHTS), ("a\\..\\..\\evil", b"")), True
+    yield "zip-with-a-symbolic-link", zipped(net, ("weights", WEIGHTS), mode=0o120777), True
+    for what, kind in {
+        "a-symbolic-link": tarfile.SYMTYPE,
+        "a-hard-link": tarfile.LNKTYPE,
+        "a-device": tarfile.CHRTYPE,
+        "a-pipe": tarfile.FIFOTYPE,
+    }.items():
+        yield f"tar-with-{what}", tarred(net, ("weights", b""), kind=kind, link=secret), True
+    folder = ("sub", b"")
+    yield "tar-with-a-linked-folder", tarred(net, folder, kind=tarfile.SYMTYPE, link=str(outside)), True
+    yield "tar-that-lies-about-a-size", tarred(net, ("weights", WEIGHTS), claims=1 << 33), True
+    yield "tar-with-a-sparse-file", tarred(net, ("weights", WEIGHTS), kind=tarfile.GNUTYPE_SPARSE), True
+    yield "tar-cut-short", tarred(net, ("weights", WEIGHTS))[:1600], True
+    yield "tar-with-a-member-twice", tarred(net, ("weights", WEIGHTS), ("weights", WEIGHTS)), True
+    yield "zip-with-a-member-twice", zipped(net, ("weights", WEIGHTS), ("./weights", WEIGHTS)), True
+    yield "zip-of-two-models", zipped(net, ("other.onnx", model())), True
+    yield "zip-of-no-model", zipped(("weights", WEIGHTS)), True
+    deflated = zipfile.ZIP_DEFLATED
+    yield "zip-bomb-of-weights", zipped(net, ("weights", bytes(64 * 1024**2)), method=deflated), True
+    bomb = zipped(("net.onnx", b"\x08\x08\x12" + b"\xff\xff\xff\x7f" + b"ab" * 80_000_000), method=deflated)
+    yield "zip-bomb-of-a-model", bomb, True
+    yield "zip-of-countless-files", zipped(net, *((f"{number}", b"") for number in range(21_000))), True
+    whole = zipped(net, ("weights", WEIGHTS))
+    entry = whole.rindex(b"PK\x01\x02")
+    yield "zip-with-an-encrypted-file", whole[: entry + 8] + b"\x01" + whole[entry + 9 :], True
+    yield "zip-with-an-offset-that-lies", whole[: entry + 42] + struct.pack("<I", 7) + whole[entry + 46 :], True
+    yield "zip-with-a-size-that-lies", _sized(whole, entry, 1 << 30), True
+    for what, said in {
+        "beyond-their-file": {"offset": "4"},
+        "at-a-negative-offset": {"offset": "-4"},
+        "of-a-giant-length": {"length": str(1 << 60)},
+        "of-a-length-that-overflows": {"offset": str((1 << 64) - 4), "length": "144"},
+        "in-the-model-itself": {"location": "net.onnx"},
+        "in-a-path-upwards": {"location": "../../secret"},
+        "in-an-absolute-path": {"location": secret},
+        "with-another-key": {"basepath": str(outside)},
+    }.items():
+        yield (
+            f"weights-{what}",
+            zipped(("net.onnx", model(**said)), ("weights", WEIGHTS)),
+            what != "in-the-model-itself",
+        )
+    yield "zip-behind-a-program", b"\x7fELF" + bytes(60) + whole, True
+    yield "zip-before-a-program", whole + b"\n#!/bin/sh\ntrue\n", True
+
+
+def _sized(whole: bytes, entry: int, size: int) -> bytes:
+    return whole[: entry + 20] + struct.pack("<II", size, size) + whole[entry + 28 :]
