@@ -149,7 +149,6 @@ def _taken(file: Hostile, home: Path, folder: Path) -> str:
             largest=_LARGEST,
             limits=Limits(),
             storage=LocalStorage(folder / "storage"),
-            beat=lambda: None,
         )
     except MalformedOutput as error:
         return f"not taken: {error}"
