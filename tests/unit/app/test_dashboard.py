@@ -213,7 +213,7 @@ def test_every_account_that_is_taken_can_be_shown(client, account):
         kept = jobs.get(session, job["id"])
         kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
         key_of = partial(artifact_key, kept.id)
-        kept.report_sha256, _ = results.keep(get_storage(), iter([content]), lambda: None, key_of)
+        kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
     for path in PAGES:
         shown = client.get(path.format(id=job["id"], sha256=job["model"]["sha256"]), headers=HTML)
         assert shown.status_code == 200, shown.text
