@@ -58,3 +58,9 @@ def test_inputs_of_a_type_that_the_runtime_cannot_take_are_an_invalid_model(tmp_
     with pytest.raises(Refusal) as caught:
         load_runner("onnx", written(tmp_path, text))({"x": np.ones(2, ml_dtypes.bfloat16)})
     assert caught.value.code == "model_invalid"
+
+
+def test_want_of_memory_is_told_apart(tmp_path):
+    runner = load_runner("onnx", written(tmp_path, "net (float[1] x, int64[1] n) => (float[k] y) { y = Expand(x, n) }"))
+    with pytest.raises(MemoryError):
+        runner({"x": np.zeros(1, np.float32), "n": np.array([2**46])})

@@ -84,3 +84,16 @@ def test_what_cannot_be_loaded_is_refused(tmp_path):
     with pytest.raises(Refusal) as refused:
         load(path)
     assert refused.value.code == Code.MODEL_TRUNCATED
+
+
+def test_want_of_memory_is_told_apart_while_it_is_counted_and_while_it_runs(tmp_path):
+    class Greedy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.ones([int(x.sum()) + 70_000_000_000_000])[:1]
+
+    path = saved(tmp_path, Greedy())
+    model = TorchScriptModel.open(path)
+    with pytest.raises(MemoryError, match="can't allocate memory"):
+        model.count({"x": (1, 2)})
+    with pytest.raises(MemoryError, match="can't allocate memory"):
+        load(path)({"x": np.zeros((1, 2), np.float32)})

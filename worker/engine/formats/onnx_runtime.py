@@ -20,6 +20,7 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     *(found for found in vars(state).values() if isinstance(found, type) and issubclass(found, Exception)),
 )
 
+_NO_MEMORY = "Failed to allocate memory"
 _FATAL_ONLY = 4
 _SHOWN = 300
 
@@ -78,6 +79,8 @@ def message(error: Exception) -> str:
 
 
 def _refused(action: str, error: Exception) -> Refusal:
+    if _NO_MEMORY in str(error):  # the runtime has no exception of its own for this
+        raise MemoryError(message(error)) from error
     said = message(error)
     return Refusal(
         Code.MODEL_UNSUPPORTED if isinstance(error, state.NotImplemented) else Code.MODEL_INVALID,

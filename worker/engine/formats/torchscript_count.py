@@ -21,7 +21,7 @@ from contract.refusal import Code, Refusal
 from contract.shapes import FIELD, format_shape
 from worker.engine.convolution import Convolution
 from worker.engine.formats import NUMBER, Call, Count, Site, TensorSpec
-from worker.engine.formats.torchscript_file import TORCH_ERRORS, load, message_of
+from worker.engine.formats.torchscript_file import TORCH_ERRORS, load, message_of, require_memory
 from worker.engine.formats.torchscript_graph import scopes
 from worker.engine.formats.torchscript_nodes import WEIGHT, Identity, Key, key_of
 from worker.engine.formats.torchscript_signature import arguments, own_dtype
@@ -96,6 +96,7 @@ def _run(module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: S
         try:
             module.eval()(**given)
         except TORCH_ERRORS as error:
+            require_memory(trace.failure or error)
             raise _DoesNotRunError(message_of(trace.failure or error)) from error
     return trace
 

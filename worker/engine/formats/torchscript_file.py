@@ -18,6 +18,7 @@ Memory and system errors are not the input's fault.
 """
 
 _LONGEST_MESSAGE = 300
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 _TRUNCATED = ("failed finding central directory", "file read failed", "not a ZIP archive")
 _UNSUPPORTED = ("maximum supported version", "minimum supported version", "Unknown builtin op", "Unknown custom")
 
@@ -54,6 +55,16 @@ def save(module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes
     torch.jit.save(module, path, _extra_files=extra_files)
 
 
+def require_memory(error: BaseException) -> None:
+    """Tell want of memory, for which torch has no exception of its own, from what the input is to blame for.
+
+    Raises:
+        MemoryError: the error is torch's way to say so.
+    """
+    if _NO_MEMORY in str(error):
+        raise MemoryError(message_of(error)) from error
+
+
 def message_of(error: BaseException) -> str:
     r"""Return the line of torch's message that says what is wrong, without the traceback around it.
 
@@ -86,6 +97,7 @@ def _extra_names(path: Path) -> list[str]:
 
 
 def _refusal(error: BaseException) -> Refusal:
+    require_memory(error)
     text = str(error)
     detail = message_of(error)
     if isinstance(error, zipfile.BadZipFile | EOFError | struct.error) or any(sign in text for sign in _TRUNCATED):

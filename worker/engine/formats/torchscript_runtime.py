@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
 from worker.engine.formats import Inputs, Runner
-from worker.engine.formats.torchscript_file import TORCH_ERRORS, message_of
+from worker.engine.formats.torchscript_file import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.torchscript_file import load as load_module
 from worker.engine.formats.torchscript_signature import arguments, own_dtype
 
@@ -35,6 +35,7 @@ def load(path: Path) -> Runner:
             with torch.inference_mode():
                 return dict(_flat(module(**given), "output"))
         except TORCH_ERRORS as error:
+            require_memory(error)
             raise Refusal(
                 Code.MODEL_INVALID, f"torch cannot run the model: {message_of(error)}", field=FIELD
             ) from error
