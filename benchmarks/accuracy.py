@@ -1,6 +1,7 @@
 """Accuracy after compression: real trained networks, scored on real labelled images, at six budgets.
 
-    python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...] [--images N] [--output docs]
+    python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...] [--keeps KEEP ...] [--images N]
+                                  [--output docs]
 
 ZOO is a folder of networks with images and a `measure.py` that loads them. Printed is the score (top-1 in per cent, or
 PSNR in dB) of the original and, a row each, of
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--networks", nargs="*")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
     parser.add_argument("--images", type=int, help="score on the first so many test images only")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -90,23 +92,26 @@ def main() -> None:
         _limit(zoo, arguments.images)
     figures = {}
     for network in arguments.networks or zoo.NETWORKS:
-        figures[network] = measure(zoo, arguments.zoo, network, arguments.rows)
+        figures[network] = measure(zoo, arguments.zoo, network, arguments.rows, arguments.keeps)
         print_table(network, figures[network])
         if arguments.output:
             write(arguments.output, figures)
 
 
-def measure(zoo: ModuleType, folder: Path, network: str, rows: Sequence[str]) -> dict[str, Any]:
+def measure(zoo: ModuleType, folder: Path, network: str, rows: Sequence[str], keeps: Sequence[float]) -> dict[str, Any]:
     """Score one network at every budget, row by row."""
     shape = zoo.NETWORKS[network]["shape"]
     onnx = Subject(folder / f"{network}.onnx", shape)
     torchscript = Subject(folder / f"{network}.ts.pt", shape)
-    found: dict[str, Any] = {"metric": zoo.NETWORKS[network]["metric"], "original": score(zoo, network, onnx, {})}
+    original = score(zoo, network, onnx, {})
+    found: dict[str, Any] = {"metric": zoo.NETWORKS[network]["metric"], "original": original, "keeps": list(keeps)}
     for row in rows:
         subject = onnx if row == "onnx" else torchscript
         start = time.perf_counter()
         points = (
-            [uniform(subject, keep) for keep in KEEPS] if row == "dac uniform" else budgets(zoo, network, subject, row)
+            [uniform(subject, keep) for keep in keeps]
+            if row == "dac uniform"
+            else budgets(zoo, network, subject, row, keeps)
         )
         cells = []
         for chains, notes in points:
@@ -116,7 +121,9 @@ def measure(zoo: ModuleType, folder: Path, network: str, rows: Sequence[str]) ->
     return found
 
 
-def budgets(zoo: ModuleType, network: str, subject: Subject, row: str) -> list[tuple[Any, dict[str, Any]]]:
+def budgets(
+    zoo: ModuleType, network: str, subject: Subject, row: str, keeps: Sequence[float]
+) -> list[tuple[Any, dict[str, Any]]]:
     """Return the layers, and what was predicted of them, at every budget; None where it cannot be reached."""
     if row in ("real", "balf"):
         analysis = on_real(zoo, network, subject, balf=row == "balf")
@@ -127,7 +134,7 @@ def budgets(zoo: ModuleType, network: str, subject: Subject, row: str) -> list[t
     if not isinstance(analysis.calibration, str):
         print(f"  {network} {row} {analysis.calibration.account}", flush=True)
     found: list[tuple[Any, dict[str, Any]]] = []
-    for keep in KEEPS:
+    for keep in keeps:
         try:
             chosen = choose(analysis, [Limit.of(FLOPS.parse(str(keep)), subject.count.macs)])
         except ValueError:
@@ -213,8 +220,8 @@ def score(zoo: ModuleType, network: str, subject: Subject, chains: Mapping[str, 
 def print_table(network: str, found: Mapping[str, Any]) -> None:
     """Print one network's table, and how well lost accuracy is predicted."""
     print(f"\n{network}: {found['original']:.2f} {found['metric']}")
-    print("| row | " + " | ".join(f"{keep:.1f}" for keep in KEEPS) + " |")
-    print("|---" * (1 + len(KEEPS)) + "|")
+    print("| row | " + " | ".join(f"{keep:g}" for keep in found["keeps"]) + " |")
+    print("|---" * (1 + len(found["keeps"])) + "|")
     for row in ROWS:
         if row in found:
             cells = ["-" if cell is None else f"{cell['score']:.2f}" for cell in found[row]["cells"]]
@@ -240,7 +247,7 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
     path = folder / "accuracy.json"
     if path.exists():
         figures = {**json.loads(path.read_text())["networks"], **figures}
-    path.write_text(json.dumps({"keeps": KEEPS, "networks": figures}, indent=1) + "\n")
+    path.write_text(json.dumps({"networks": figures}, indent=1) + "\n")
     plt.rcParams["svg.hashsalt"] = "convpress"
     figure, axes = plt.subplots(1, len(figures), figsize=(4 * len(figures), 3.6), squeeze=False)
     for axis, (network, found) in zip(axes[0], figures.items(), strict=True):
@@ -248,7 +255,7 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
         for row in ROWS:
             cells = [
                 (keep, cell["score"])
-                for keep, cell in zip(KEEPS, found.get(row, {"cells": ()})["cells"], strict=False)
+                for keep, cell in zip(found["keeps"], found.get(row, {"cells": ()})["cells"], strict=False)
                 if cell
             ]
             if cells:
