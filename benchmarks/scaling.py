@@ -6,8 +6,8 @@ Children sleep for `nap` seconds, so that a host of few cores can run many of th
 takes beside its child's sleep, and what processor time one costs in all processes together. By these
 
 - the rate at which W workers drain a queue is `min(W / (nap + overhead), cores / processor seconds a job)`;
-- jobs that come at random at 70 % of that rate wait `C(W, a) / (W - a) * service / 2` seconds on average: Erlang's C of
-  the offered load `a`, halved because all jobs take as long (Lee and Longton's approximation of M/G/c).
+- jobs that come at random, at 70 % of that rate, wait for the first worker that is free, each of which is free again
+  `W / rate` seconds later: the same arrivals are posted and computed.
 """
 
 import argparse
@@ -16,10 +16,11 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from math import factorial
+from heapq import heappop, heappush
+from itertools import accumulate
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -88,27 +89,34 @@ def drained(fleet: Fleet, jobs: int, nap: float) -> tuple[float, float]:
     return jobs / (last - first).total_seconds(), spent / jobs
 
 
-def waited(fleet: Fleet, jobs: int, nap: float, rate: float) -> float:
-    """Return how long jobs wait on average that come at random, so many a second."""
+def arrivals(jobs: int, rate: float) -> list[float]:
+    """Return when jobs come, in seconds: at random, so many a second."""
     dice = random.Random(0)
-    posted, at = [], time.monotonic()
-    for _ in range(jobs):
-        at += dice.expovariate(rate)
-        time.sleep(max(0.0, at - time.monotonic()))
+    return list(accumulate(dice.expovariate(rate) for _ in range(jobs)))
+
+
+def waited(fleet: Fleet, times: Sequence[float], nap: float) -> float:
+    """Return how long jobs wait on average that come at these times."""
+    posted, began = [], time.monotonic()
+    for at in times:
+        time.sleep(max(0.0, began + at - time.monotonic()))
         posted.append(post(fleet.base_url, nap=round(1000 * nap)))
     return mean(seconds(ended(fleet, job), "created_at", "started_at") for job in posted)
 
 
-def expected_wait(workers: int, rate: float, service: float) -> float:
-    """Return the mean wait of jobs that come at random and all take as long.
+def expected_wait(workers: int, times: Sequence[float], service: float) -> float:
+    """Return how long jobs that come at these times wait on average where each takes as long.
 
-    >>> round(expected_wait(1, 0.5, 1.0), 6)  # one worker: rho * service / (2 * (1 - rho))
-    0.5
+    >>> expected_wait(1, [0.0, 0.0, 5.0], 2.0), expected_wait(2, [0.0, 0.0, 1.0], 2.0)  # the second, and the third
+    (0.6666666666666666, 0.3333333333333333)
     """
-    offered = rate * service
-    full = offered**workers / factorial(workers) * workers / (workers - offered)
-    waits = full / (sum(offered**count / factorial(count) for count in range(workers)) + full)
-    return waits * service / (workers - offered) / 2
+    free = [0.0] * workers
+    waits = []
+    for at in times:
+        start = max(at, heappop(free))
+        waits.append(start - at)
+        heappush(free, start + service)
+    return mean(waits)
 
 
 def main() -> None:
@@ -129,12 +137,13 @@ def main() -> None:
             if workers == 1:
                 cycle, cost = 1 / rate, spent
             predicted = min(workers / cycle, (os.cpu_count() or 1) / cost)
-            wait = waited(fleet, given.jobs * workers, given.nap, LOAD * predicted)
+            times = arrivals(given.jobs * workers, LOAD * predicted)
+            wait = waited(fleet, times, given.nap)
         row = {
             "workers": workers,
             "rate_predicted": predicted,
             "rate": rate,
-            "wait_predicted": expected_wait(workers, LOAD * predicted, workers / predicted),
+            "wait_predicted": expected_wait(workers, times, workers / predicted),
             "wait": wait,
             "processor_s": spent,
         }

@@ -2,9 +2,10 @@
 
     python benchmarks/speed.py [--zoo ZOO] [--only NAME ...] [--no-growth] [--output figures.json]
 
-VGG16 and ResNet-50 have random weights (seed 0); ZOO is a folder of ONNX networks, a folder each data set. A job is a
-process of its own on one thread, by the weights alone unless it is said; its time is that of the processor, which other
-programs do not lengthen much. Beside a job stand
+VGG16 and ResNet-50 have random weights (seed 0); ZOO is a folder of ONNX networks, a folder each data set, of which
+those are left out that do not say their inputs' sizes. A job is a process of its own on one thread, by the weights
+alone unless it is said; its time is that of the processor, which other programs do not lengthen much. Beside a job
+stand
 
 - `svd`: a loop of `torch.linalg.svd` over the matrices that DAC, spatial and low-rank forms start from;
 - `tucker`: tensorly's partial Tucker of the same convolutions at half their ranks;
@@ -36,6 +37,7 @@ from systems import vgg16
 from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
 
+from contract.refusal import Refusal
 from worker.engine.formats import open_model
 from worker.engine.request import Request
 
@@ -111,6 +113,15 @@ def job(model: Path, shape: str | None, folder: Path, budget: str = KEEP, **aske
         "peak_mb": usage.ru_maxrss / 1024,
         "report": json.loads(report.read_text()),
     }
+
+
+def is_sized(model: Path) -> bool:
+    """Whether a model is of a version that is served, and says the sizes of its inputs itself."""
+    try:
+        open_model("onnx", model).bind(None)
+    except Refusal:
+        return False
+    return True
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -245,7 +256,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         makers = {"vgg16": vgg16, "resnet50": resnet50}
-        found = {path.stem: path for path in sorted(arguments.zoo.glob("*/*.onnx"))} if arguments.zoo else {}
+        found = (
+            {path.stem: path for path in sorted(arguments.zoo.glob("*/*.onnx")) if is_sized(path)}
+            if arguments.zoo
+            else {}
+        )
         names = arguments.only or [*makers, *found]
         print("| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | calibrated |")
         print("|---|---|---|---|---|---|---|---|---|")
