@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.twin import Statistics
 from worker.engine.calibration.walk import Batch
 from worker.engine.convolution import Convolution
@@ -100,4 +101,7 @@ class _Sums:
     def moments(self) -> Moments:
         mean = self._first / self.count
         covariance = self._second / self.count - mean[:, :, None] * mean[:, None, :]
+        share = shrinkage(covariance, self.count)[:, None, None]
+        variance = covariance.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+        covariance = (1 - share) * covariance + share * variance * torch.eye(covariance.shape[-1], dtype=torch.float64)
         return Moments(mean.numpy(), covariance.numpy())

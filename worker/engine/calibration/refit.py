@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.calibration.observe import sample
+from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.walk import Batch, Walk
 from worker.engine.convolution import Layer
 from worker.engine.patches import convolve, results, rows
@@ -25,7 +26,7 @@ Chains = Mapping[str, tuple[Layer, ...]]
 """The layers that stand in a site's place, by the site's name."""
 
 _RIDGE = 1e-3
-"""Pull towards the present weights, relative to the mean variance of what they multiply."""
+"""The least pull towards the present weights, relative to the mean variance of what they multiply."""
 _ROUNDING = 1e-10
 """The same, relative to its mean square: the variance of what is constant is nothing but rounding."""
 
@@ -124,7 +125,8 @@ class _Regression:
         gram = aa - a[:, :, None] * a[:, None, :]
         cross = ab - a[:, :, None] * b[:, None, :]
         variance, square = (matrix.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] for matrix in (gram, aa))
-        ridge = _RIDGE * variance + _ROUNDING * square + torch.finfo(torch.float64).tiny
+        pull = shrinkage(gram, self._count).clamp_min(_RIDGE)[:, None, None]
+        ridge = pull * variance + _ROUNDING * square + torch.finfo(torch.float64).tiny
         system = gram + ridge * torch.eye(gram.shape[-1], dtype=torch.float64)
         weight = torch.linalg.solve(system, cross + ridge * present.mT).mT
         return weight, b - (weight @ a[:, :, None])[:, :, 0]

@@ -50,6 +50,14 @@ def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistic
     assert found.observation.moments["a"].mean.shape == (1, 27)
 
 
+def test_a_layer_that_sees_one_row_an_image_leaves_no_direction_out(monkeypatch):
+    """Of 16 images the covariance of 48 numbers is singular: cutting 32 directions would seem to cost nothing."""
+    monkeypatch.setattr(calibrating, "_MOST_IMAGES", 16)
+    wide, last = layer(RNG(5), (48, 3, 3, 3), padding=1), layer(RNG(6), (24, 48))
+    covariance = of(("wide", wide), torch.relu, pooled, ("last", last)).observation.moments["last"].covariance[0]
+    assert np.linalg.eigvalsh(covariance)[0] > 0.01 * covariance.trace() / 48
+
+
 def test_distilling_tells_how_far_it_is():
     told = []
     of(("a", A), norm(RNG(2), 4), torch.relu, pooled, tell=told.append)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from programs import chained, layer
 
+from worker.engine.calibration import observe as observing
 from worker.engine.calibration import refine as refining
+from worker.engine.calibration import refit as refitting
 from worker.engine.calibration.judge import Judge
 from worker.engine.calibration.observe import Observation
 from worker.engine.calibration.refine import refine
@@ -16,6 +18,15 @@ from worker.engine.convolution import Layer
 from worker.engine.program import StepError
 
 RNG = np.random.default_rng
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """What is measured is checked before it is shrunk; `test_shrink` has that."""
+    for module in (observing, refitting):
+        monkeypatch.setattr(module, "shrinkage", lambda covariance, _: torch.zeros(len(covariance)))
+
+
 MANY = 1 << 30
 
 

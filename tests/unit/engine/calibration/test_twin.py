@@ -5,11 +5,20 @@ import pytest
 import torch
 from programs import chained, layer, norm
 
+from worker.engine.calibration import observe as observing
 from worker.engine.calibration.observe import observe
 from worker.engine.calibration.twin import together, twin, twin_statistics
 from worker.engine.calibration.walk import Walk
 
 RNG = np.random.default_rng
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """What is measured is checked before it is shrunk; `test_shrink` has that."""
+    monkeypatch.setattr(observing, "shrinkage", lambda covariance, _: torch.zeros(len(covariance)))
+
+
 MANY = 1 << 30
 
 
