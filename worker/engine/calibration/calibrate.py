@@ -31,7 +31,7 @@ _MOST_WORK = 2_000_000_000_000
 """Multiply-accumulates that distilling the inputs to fit on may take; what is learned of them may take as many."""
 _PASSES, _RUNS = 3, 10
 """A step of distilling costs about three runs of the model: one forward, and backward twice as much. Moments, their
-doubling and a refit, whose wide layers run more than once, take about ten."""
+doubling and a refit, whose wide layers run more than once, take about ten; those before rectifiers, more."""
 
 _MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 384, 32, 8
 MOST_BYTES, _MOST_BYTES_KEPT = 256 << 20, 96 << 20

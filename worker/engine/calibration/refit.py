@@ -2,20 +2,23 @@
 
 Layer after layer, in the order in which they run, the last factor of each site and its bias become the least-squares
 solution that gives the original's outputs from the compressed model's own inputs: an error that an early site makes
-is mended as far as the later ones can.
+is mended as far as the later ones can. Where rectifiers follow, the fit is repeated: what they cut off of the
+original's outputs may be anything that they cut off.
 
 Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI 2016
 (arXiv 1505.06798), section 3.3, asymmetric reconstruction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from worker.engine.calibration.observe import sample
+from worker.engine.calibration.rectified import Rectified, rectified
 from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.walk import Batch, Walk
 from worker.engine.convolution import Layer
@@ -27,6 +30,8 @@ Chains = Mapping[str, tuple[Layer, ...]]
 
 _RIDGE = 1e-3
 """The least pull towards the present weights, relative to the mean variance of what they multiply."""
+_TURNS = 3
+"""How often the fit is repeated before a rectifier, each time from what the last one gave."""
 _ROUNDING = 1e-10
 """The same, relative to its mean square: the variance of what is constant is nothing but rounding."""
 
@@ -46,11 +51,25 @@ def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes
     for position, step in enumerate(program.steps):
         if step.site is not None and step.site in chains:
             if step.site not in fitted:
-                pairs = zip(original.reach(position, program.steps), compressed.reach(position, steps), strict=True)
-                cases = ((compute(step, before)[0], before[0], now[0]) for before, now in pairs)
-                fitted[step.site] = _refitted(chains[step.site], cases, len(batches))
+                layers, behind = chains[step.site], rectified(program, position)
+                for turn in range(1 if behind is None else 1 + _TURNS):
+                    pairs = zip(original.reach(position, program.steps), compressed.reach(position, steps), strict=True)
+                    cases = _cases(step, pairs, layers if turn else None, behind)
+                    layers = _refitted(layers, cases, len(batches))
+                fitted[step.site] = layers
             steps[position] = _replaced(step, fitted[step.site])
     return fitted
+
+
+def _cases(
+    step: Step, pairs: Iterable[tuple[list[Any], list[Any]]], present: Sequence[Layer] | None, behind: Rectified | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield what a site is to give, what the original takes and what it takes now, batch after batch."""
+    for (before, *_), (now, *_) in pairs:
+        wanted = compute(step, [before])[0]
+        if behind is not None and present is not None and before.shape == now.shape:
+            wanted = behind.wanted(wanted, chain(present, now))
+        yield wanted, before, now
 
 
 def _refitted(
