@@ -76,12 +76,11 @@ def show_job(request: Request, job_id: JobId, sort: Annotated[Order, Query()] = 
 def choices(report: Report) -> Sequence[Choice]:
     """Return the budgets of the frontier, the one that was taken marked."""
     kept = reports.kept(report)
-    points = list(zip(report.frontier, reports.choices(report), strict=True))
-    taken = min(points, key=lambda pair: abs(pair[1][0] - kept), default=None)
+    points = reports.choices(report)
+    taken = min(range(len(points)), key=lambda at: abs(points[at][0] - kept), default=None)
     return [
-        Choice(_budget(keep), point.macs, keep, error, pair is taken)
-        for pair in points
-        for point, (keep, error) in [pair]
+        Choice(_budget(keep), point.macs, keep, error, at == taken)
+        for at, (point, (keep, error)) in enumerate(zip(report.frontier, points, strict=True))
     ]
 
 
