@@ -81,7 +81,7 @@ class Api:
 
     def left_over(self) -> list[Path]:
         """What lies between upload and store, and has to be gone after every request."""
-        return list((self.data_dir / "storage" / "staging").iterdir())
+        return list((self.data_dir / "storage" / "staging").glob("*"))  # no folder before the first upload
 
     def stored(self) -> set[str]:
         """The keys of the store."""
