@@ -24,9 +24,14 @@ class Tensor(Part):
 
 
 class Cost(Part):
-    """What a model costs; one MAC is two FLOPs."""
+    """What a model costs; one MAC is two FLOPs.
+
+    `courses` are the MACs along each of the courses that the model may take through its Ifs, of which `macs` is the
+    most.
+    """
 
     macs: Count
+    courses: list[Count] = Field(default_factory=list)
     flops: Count
     parameters: Count
     bytes: Count
@@ -37,7 +42,8 @@ class Site(Part):
     """What became of one convolution or matrix product, and the `reason` where it was left as it is.
 
     `layers` are the weight shapes of what took its place, `variant` what its form leaves open but the rank.
-    `ms_before` and `ms_after` are milliseconds by the cost table, None where that has no price for it.
+    `ms_before` and `ms_after` are milliseconds by the cost table, None where that has no price for it. `courses` are
+    the places of the model's courses along which it runs, None where there is one course.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Site(Part):
     layers: list[list[Count]]
     macs_before: Count
     macs_after: Count
+    courses: list[Count] | None = None
     ms_before: Size | None = None
     ms_after: Size | None = None
     error: Size | None
@@ -164,11 +171,15 @@ class InspectedSite(Part):
     weight_shape: list[Count]
     macs: Count
     calls: Count
+    courses: list[Count] | None = None
     reason: str | None
 
 
 class Inspection(Part):
-    """What a model is; `missing` says what has to be given to learn its costs, which are None until then."""
+    """What a model is; `missing` says what has to be given to learn its costs, which are None until then.
+
+    It also says of which operators the cost cannot be told, where there are some; `macs` is then that of the others.
+    """
 
     format: str
     inputs: list[Tensor]

@@ -306,10 +306,10 @@ def inspect(
         return
     console = tables.console()
     console.print(tables.overview(found))
-    if found.missing is None:
+    if found.sites or found.missing is None:
         console.print(tables.inspection(found))
-    else:
-        console.print(f"The cost depends on the input shape: {found.missing}. Give --input-shape.", markup=False)
+    if found.missing is not None:
+        console.print(f"Not all of the cost is known: {found.missing}. It may depend on --input-shape.", markup=False)
 
 
 @app.command()

@@ -130,7 +130,8 @@ def overview(found: Inspection) -> Table:
     table.add_row("format", found.format)
     for name, tensors in (("input", found.inputs), ("output", found.outputs)):
         for tensor in tensors:
-            table.add_row(name, _plain(f"{tensor.name}: {tensor.dtype} {tensor.shape or 'of unknown shape'}"))
+            shape = "of unknown shape" if tensor.shape is None else tensor.shape or "without axes"
+            table.add_row(name, _plain(f"{tensor.name}: {tensor.dtype} {shape}"))
     table.add_row("parameters", amount(found.parameters))
     table.add_row("bytes", amount(found.bytes))
     table.add_row("MACs", amount(found.macs))

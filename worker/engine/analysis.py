@@ -18,7 +18,7 @@ from worker.engine.budgets import Limit, amount_of
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
 from worker.engine.convolution import Convolution, Layer
 from worker.engine.costs.table import CostTable
-from worker.engine.formats import Count, Model, Site
+from worker.engine.formats import Count, Model, Site, by_course
 from worker.engine.moments import Moments
 from worker.engine.progress import Progress
 from worker.engine.request import Request
@@ -50,12 +50,32 @@ class Analysis:
     @property
     def macs(self) -> int:
         """What the original costs."""
-        return sum(offer.site.macs for offer in self.offers)
+        return self.spent(self.originals)
+
+    def spent(self, chosen: Iterable[Candidate]) -> int:
+        """Return the multiply-accumulates of a choice, along the course that costs most."""
+        return max(by_course(self.sites, [candidate.macs for candidate in chosen]))
+
+    def time(self, chosen: Iterable[Candidate]) -> int | None:
+        """Return what a choice's layers take by the table, as far as they have a price there; None without a table."""
+        if self.table is None:
+            return None
+        return max(by_course(self.sites, [candidate.nanoseconds or 0 for candidate in chosen]))
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites, in the order of their offers."""
+        return [offer.site for offer in self.offers]
+
+    @property
+    def originals(self) -> list[Candidate]:
+        """What the sites are."""
+        return [offer.candidates[0] for offer in self.offers]
 
     @property
     def nanoseconds(self) -> int | None:
         """What the original's sites take by the table, as far as they have a price there; None without a table."""
-        return None if self.table is None else _time(offer.candidates[0] for offer in self.offers)
+        return self.time(self.originals)
 
     def predicted_error(self, chosen: Sequence[Candidate]) -> float:
         """Return the relative error of the outputs, squared, to which the sites' errors add up."""
@@ -131,7 +151,7 @@ def choose(analysis: Analysis, limits: Sequence[Limit] | None, *, at_any_price: 
         return [offer.candidates[-1] for offer in analysis.offers]
     offered = _offered(analysis, limits, at_any_price=at_any_price)
     try:
-        choices = allocate(_options(analysis, offered, limits), _left(analysis, limits))
+        choices = allocate(_options(analysis, offered, limits), _budgets(analysis, limits))
     except BudgetUnreachableError as error:
         raise _unreachable(analysis, limits, error) from error
     return [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
@@ -146,8 +166,8 @@ def _unreachable(analysis: Analysis, limits: Sequence[Limit], error: BudgetUnrea
             expected="larger budgets, or fewer",
             got=", ".join(f"{limit.budget.kind.field}={limit.budget.text}" for limit in limits),
         )
-    limit = limits[error.which]
-    least = error.least + limit.allowed - _left(analysis, [limit])[0]
+    limit = [limit for limit in limits for _ in range(_courses(analysis, limit))][error.which]
+    least = error.least + limit.allowed - _left(analysis, limit)
     shown = [f"{cost / max(limit.total, 1):.4f}, or {amount_of(limit.unit, cost)}" for cost in (least, limit.allowed)]
     by = ", by the cost table" if limit.unit == "nanoseconds" else ""
     return Refusal(
@@ -181,23 +201,23 @@ def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_an
     limits = limits or [Limit.of(FLOPS.parse("100%"), analysis.macs)]
     offered = _offered(analysis, limits, at_any_price=at_any_price)
     options = _options(analysis, offered, limits)
-    least = sum(min(option.costs[0] for option in site) for site in options)
-    most = sum(site[0].costs[0] for site in options)
-    first, *others = _left(analysis, limits)
-    elsewhere = limits[0].allowed - first  # what the rest of the model costs
+    first, *others = limits
+    courses = _courses(analysis, first)
+    least = max(sum(min(option.costs[course] for option in site) for site in options) for course in range(courses))
+    most = first.spent(analysis.sites, analysis.originals)
+    elsewhere = first.allowed - _left(analysis, first)  # what the rest of the model costs
     steps = _FRONTIER_STEPS if not others else _FRONTIER_STEPS_OF_SEVERAL
     points: dict[int, Point] = {}
     for step in range(steps + 1):
         try:
-            choices = allocate(options, [least + (most - least) * step // steps, *others])
+            budget = least + (most - least) * step // steps
+            choices = allocate(options, [budget] * courses + _budgets(analysis, others))
         except BudgetUnreachableError:  # the least of the first is not the least of the others
             continue
         chosen = [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
-        cost = sum(site[choice].costs[0] for site, choice in zip(options, choices, strict=True))
-        macs = sum(candidate.macs for candidate in chosen)
-        time = None if analysis.table is None else _time(chosen)
-        share = (elsewhere + cost) / max(limits[0].total, 1)
-        points[cost] = Point(macs, time, share, analysis.predicted_error(chosen))
+        cost = first.spent(analysis.sites, chosen)
+        share = (elsewhere + cost) / max(first.total, 1)
+        points[cost] = Point(analysis.spent(chosen), analysis.time(chosen), share, analysis.predicted_error(chosen))
     return [points[cost] for cost in sorted(points)]
 
 
@@ -244,7 +264,7 @@ def _options(analysis: Analysis, offered: Sequence[Sequence[Candidate]], limits:
     return [
         [
             Option(
-                tuple(limit.cost(offer.site, candidate) for limit in limits),
+                tuple(cost for limit in limits for cost in limit.costs(offer.site, candidate)),
                 candidate.error * analysis.weights.get(offer.site.name, 1.0),
             )
             for candidate in candidates
@@ -253,14 +273,18 @@ def _options(analysis: Analysis, offered: Sequence[Sequence[Candidate]], limits:
     ]
 
 
-def _left(analysis: Analysis, limits: Sequence[Limit]) -> list[int]:
-    """Return what each limit leaves to the sites."""
-    originals = [(offer.site, offer.candidates[0]) for offer in analysis.offers]
-    return [limit.left_to(originals) for limit in limits]
+def _budgets(analysis: Analysis, limits: Sequence[Limit]) -> list[int]:
+    """Return what each limit leaves to the sites, once for every course that they cost something along."""
+    return [left for limit in limits for left in [_left(analysis, limit)] * _courses(analysis, limit)]
 
 
-def _time(candidates: Iterable[Candidate]) -> int:
-    return sum(candidate.nanoseconds or 0 for candidate in candidates)
+def _left(analysis: Analysis, limit: Limit) -> int:
+    return limit.left_to(analysis.sites, analysis.originals)
+
+
+def _courses(analysis: Analysis, limit: Limit) -> int:
+    """Return in how many costs a limit counts what a candidate costs."""
+    return max((len(limit.costs(offer.site, offer.candidates[0])) for offer in analysis.offers), default=1)
 
 
 def _calibrate(

@@ -4,13 +4,13 @@ How many numbers and bytes a file holds beyond the weights of its layers (biases
 `Limit.extra` says what a factored site takes of that, and is found by writing the file (`worker.engine.trial`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.budget import Budget, Unit
 from worker.engine.candidates import ORIGINAL, Candidate
 from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Site
+from worker.engine.formats import Site, by_course
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,28 @@ class Limit:
         """Whether the original fits as it is."""
         return self.allowed >= self.total
 
-    def left_to(self, originals: Iterable[tuple[Site, Candidate]]) -> int:
+    def left_to(self, sites: Sequence[Site], originals: Sequence[Candidate]) -> int:
         """Return what the sites may cost together, given what they are: the rest of the model costs what it did."""
-        return self.allowed - self.total + sum(self.cost(site, original) for site, original in originals)
+        return self.allowed - self.total + self.spent(sites, originals)
 
-    def cost(self, site: Site, candidate: Candidate) -> int:
-        """Return what a candidate costs in a site's place; a layer without a price takes no time."""
+    def spent(self, sites: Sequence[Site], chosen: Sequence[Candidate]) -> int:
+        """Return what candidates cost together in their sites' places, along the course that costs most."""
+        costs = [self.costs(site, candidate) for site, candidate in zip(sites, chosen, strict=True)]
+        return max((sum(column) for column in zip(*costs, strict=True)), default=0)
+
+    def costs(self, site: Site, candidate: Candidate) -> tuple[int, ...]:
+        """Return what a candidate costs in a site's place, along each of the model's courses where that differs.
+
+        A layer without a price takes no time.
+        """
         match self.unit:
             case "macs":
-                return candidate.macs
+                return by_course([site], [candidate.macs])
             case "nanoseconds":
-                return candidate.nanoseconds or 0
+                return by_course([site], [candidate.nanoseconds or 0])
             case "parameters" | "bytes":
                 size = 1 if self.unit == "parameters" else site.itemsize
-                return size * candidate.numbers + (0 if candidate.form == ORIGINAL else self.extra)
+                return (size * candidate.numbers + (0 if candidate.form == ORIGINAL else self.extra),)
 
 
 def needs_trial(limits: Sequence[Limit]) -> bool:

@@ -89,6 +89,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "calibration": report.describe_calibration(analysis.calibration, refinement),
         "latency": None if table is None else report.describe_latency(table, analysis, chosen),
     }
+    promised = analysis.spent(chosen)
     calibrated, reused = not isinstance(analysis.calibration, str), analysis.reused
     inputs = _fresh_inputs(analysis.calibration, specs, shapes, before.macs)
     del model, analysis, chosen, chains, refinement  # the weights, before two models are loaded to be run
@@ -98,7 +99,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     after = artifact.count(shapes)
     parameters_after = artifact.parameters
     counted: dict[Unit, int] = {"macs": after.macs, "parameters": parameters_after, "bytes": output.stat().st_size}
-    _require_promised(sites, counted, limits or ())
+    _require_promised(promised, counted, limits or ())
     del artifact
     original = measure(request.format, source, inputs)
     progress.within(1, 2)
@@ -112,8 +113,8 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "inputs": report.describe_inputs(specs, shapes),
         "convention": report.CONVENTION,
         "budget": _describe_budget(request, limits, unchanged),
-        "before": cost(before.macs, parameters, Path(request.model).stat().st_size, original.latency_ms),
-        "after": cost(after.macs, parameters_after, output.stat().st_size, compressed.latency_ms),
+        "before": cost(before, parameters, Path(request.model).stat().st_size, original.latency_ms),
+        "after": cost(after, parameters_after, output.stat().st_size, compressed.latency_ms),
         "keep": after.macs / before.macs,
         "sites": sites,
         "uncounted": dict(sorted(before.uncounted.items())),
@@ -166,7 +167,20 @@ def _describe(request: Request, model: Model) -> dict[str, Any]:
 def _describe_costs(model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count) -> dict[str, Any]:
     """Return what a model costs on inputs of certain shapes."""
     inputs = report.describe_inputs(model.inputs, shapes)
-    return {**report.describe_count(count), "inputs": inputs, "missing": None}
+    described = report.describe_count(count)
+    missing = _unsettled(count) or None
+    if missing and not count.macs:
+        described |= {"macs": None, "flops": None}
+    return {**described, "inputs": inputs, "missing": missing}
+
+
+def _unsettled(count: Count) -> str:
+    """Say which operators have a cost that is not known; nothing where there are none."""
+    number = ", ".join(f"{kind} {number}" for kind, number in sorted(count.unsettled.items()))
+    return number and (
+        f"the cost of {number} is not known: they lie in loops of unknown length, in branches that do not fit these "
+        "input shapes, or where no shape can be told"
+    )
 
 
 def _write(path: str, account: dict[str, Any]) -> None:
@@ -177,9 +191,12 @@ def _require_convolutions(count: Count) -> None:
     if any(site.convolution is not None and site.convolution.kernel for site in count.sites):
         return
     operators = sorted({site.op for site in count.sites} | set(count.uncounted))
+    unsettled = _unsettled(count)
     raise Refusal(
         Code.NOTHING_TO_COMPRESS,
-        "the model has no convolutions",
+        f"the model has no convolutions whose cost is known; {unsettled}"
+        if unsettled
+        else "the model has no convolutions",
         field="model",
         expected="at least one convolution",
         got=", ".join(operators[:8]) or "no operators",
@@ -228,9 +245,8 @@ def _tried(
         chosen = choose(analysis, limits, at_any_price=request.flops_at_any_price)
 
 
-def _require_promised(sites: Sequence[dict[str, Any]], counted: Mapping[Unit, int], limits: Sequence[Limit]) -> None:
+def _require_promised(promised: int, counted: Mapping[Unit, int], limits: Sequence[Limit]) -> None:
     """The artifact, counted anew from its file, costs what its sites add up to, and fits the budgets."""
-    promised = sum(site["macs_after"] for site in sites)
     if counted["macs"] != promised:
         raise Refusal(
             Code.VERIFICATION_FAILED,

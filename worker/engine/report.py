@@ -11,7 +11,7 @@ from worker.engine.analysis import Analysis, Point
 from worker.engine.candidates import ORIGINAL, Candidate, Offer
 from worker.engine.costs.table import CostTable
 from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, TensorSpec
+from worker.engine.formats import Count, Site, TensorSpec
 from worker.engine.verify import Comparison
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ CONVENTION = (
     "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input position if transposed), "
     "padding included; a matrix product one per output element and summed element. Bias, normalisation and "
     "activations are not counted; uncounted operators are listed with their number. Weights that are used several "
-    "times count for every call; of the branches of an If counts the one that costs more (ONNX) or that is taken "
-    "(TorchScript). A free batch counts as 1."
+    "times count for every call; of the courses through a model's Ifs counts the dearest (ONNX) or the one that is "
+    "taken (TorchScript). A free batch counts as 1."
 )
 
 _RUNTIMES: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime"), "torchscript": ("torch",)}
@@ -47,6 +47,7 @@ def describe_count(count: Count) -> dict[str, Any]:
     return {
         "macs": count.macs,
         "flops": FLOPS_PER_MAC * count.macs,
+        "courses": list(count.courses),
         "sites": [
             {
                 "name": site.name,
@@ -54,6 +55,7 @@ def describe_count(count: Count) -> dict[str, Any]:
                 "weight_shape": list(site.weight_shape),
                 "macs": site.macs,
                 "calls": sum(call.times for call in site.calls),
+                "courses": _courses(site),
                 "reason": site.reason,
             }
             for site in count.sites
@@ -62,11 +64,17 @@ def describe_count(count: Count) -> dict[str, Any]:
     }
 
 
-def describe_cost(macs: int, parameters: int, size: int, latency_ms: float) -> dict[str, Any]:
+def _courses(site: Site) -> list[int] | None:
+    """Return along which of the model's courses a site runs, by their places; None where there is one course."""
+    return [course for course, macs in enumerate(site.courses) if macs] if site.courses else None
+
+
+def describe_cost(count: Count, parameters: int, size: int, latency_ms: float) -> dict[str, Any]:
     """Return one side of before and after."""
     return {
-        "macs": macs,
-        "flops": FLOPS_PER_MAC * macs,
+        "macs": count.macs,
+        "flops": FLOPS_PER_MAC * count.macs,
+        "courses": list(count.courses),
         "parameters": parameters,
         "bytes": size,
         "latency_ms": round(latency_ms, 4),
@@ -86,6 +94,7 @@ def describe_site(offer: Offer, chosen: Candidate) -> dict[str, Any]:
         "layers": [list(made.weight_shape) for made in chosen.convolutions],
         "macs_before": offer.site.macs,
         "macs_after": chosen.macs,
+        "courses": _courses(offer.site),
         "ms_before": _milliseconds(offer.candidates[0].nanoseconds),
         "ms_after": _milliseconds(chosen.nanoseconds),
         "error": chosen.error,
@@ -133,11 +142,10 @@ def describe_frontier(points: Sequence[Point], analysis: Analysis) -> list[dict[
 
 def describe_latency(table: CostTable, analysis: Analysis, chosen: Sequence[Candidate]) -> dict[str, Any]:
     """Return what the sites take by the cost table, those apart that have no price in it, and which table that is."""
-    before = [offer.candidates[0] for offer in analysis.offers]
     return {
         "predicted_before_ms": _milliseconds(analysis.nanoseconds),
-        "predicted_after_ms": _milliseconds(sum(candidate.nanoseconds or 0 for candidate in chosen)),
-        "unpriced_sites": sum(candidate.nanoseconds is None for candidate in before),
+        "predicted_after_ms": _milliseconds(analysis.time(chosen)),
+        "unpriced_sites": sum(original.nanoseconds is None for original in analysis.originals),
         "runtime": table.runtime,
         "host": table.host,
         "table_sha256": table.digest,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.formats import NUMBER, TensorSpec
+from worker.engine.formats import TensorSpec
 
 
 def random_inputs(
@@ -13,7 +13,7 @@ def random_inputs(
 ) -> dict[str, NDArray[np.generic]]:
     """Return one array an input: standard normal where it is floating point, else zeros (valid as index and as flag).
 
-    A whole number that is no tensor is what its shape says, as an array of no axes.
+    A whole number without axes is what its shape says.
 
     >>> specs = [TensorSpec("image", "float32", (None, 3)), TensorSpec("length", "int64", (1,))]
     >>> inputs = random_inputs(specs, {"image": (2, 3), "length": (1,)})
@@ -24,8 +24,8 @@ def random_inputs(
     inputs: dict[str, NDArray[np.generic]] = {}
     for spec in specs:
         dtype = np.dtype(spec.dtype)
-        if spec.dtype == NUMBER:
-            inputs[spec.name] = np.asarray(shapes[spec.name][0], dtype)
+        if spec.is_number:
+            inputs[spec.name] = spec.number(shapes[spec.name])
         elif np.issubdtype(dtype, np.floating):
             inputs[spec.name] = rng.standard_normal(shapes[spec.name]).astype(dtype)
         else:

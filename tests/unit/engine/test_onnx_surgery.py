@@ -288,7 +288,7 @@ def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(t
         "s = Conv <pads = [1, 1, 1, 1]> (x, w)  y = Conv <pads = [2, 2, 2, 2], dilations = [2, 2]> (s, w)",
         "s = Conv <pads = [1, 1, 1, 1]> (x, w)  y = ConvTranspose <pads = [1, 1, 1, 1]> (s, w)",
         """s = Conv <pads = [1, 1, 1, 1]> (x, w)  y = If (q) <
-            then_branch = yes () => (float t) { t = Conv <pads = [1, 1, 1, 1]> (s, w) },
+            then_branch = yes () => (float t) { t = Conv <pads = [1, 1, 1, 1]> (s, w, b) },
             else_branch = no () => (float e) { e = Neg(s) }>""",
     ],
     ids=["biases", "geometries", "operators", "a branch"],

@@ -79,9 +79,10 @@ class Calibration:
         """Return fresh inputs as a caller passes them, of these shapes: at most so many runs of the model."""
         found: list[dict[str, NDArray[np.generic]]] = []
         for batch in self.fresh:
-            runs = max(len(batch[spec.name]) // max(shapes[spec.name][0], 1) for spec in specs if shapes[spec.name])
+            shaped = {spec.name: spec.axes(shapes[spec.name]) for spec in specs}
+            runs = max(len(batch[name]) // max(shape[0], 1) for name, shape in shaped.items() if shape)
             found += [
-                {spec.name: _piece(batch[spec.name], shapes[spec.name], at, spec) for spec in specs}
+                {spec.name: _piece(batch[spec.name], shaped[spec.name], at, spec) for spec in specs}
                 for at in range(runs)
             ]
         return found[:most]
@@ -187,7 +188,7 @@ def _learned(
     unmeasured = [site for site in convolutions if site not in observation.moments]
     if unmeasured:
         some = ", ".join(unmeasured[:_MOST_NAMED]) + (" and more" if len(unmeasured) > _MOST_NAMED else "")
-        account["notes"].append(f"by their weights alone, for want of finite inputs: {some}")
+        account["notes"].append(f"by their weights alone, since no finite inputs reach them: {some}")
     return Calibration(
         found.program,
         tuple(batches),

@@ -63,6 +63,20 @@ def image_input(spec: TensorSpec, shape: Sequence[int]) -> ImageInput | None:
     return ImageInput(spec.name, dtype, shape[-1] if channels_last else shape[1], tuple(size), channels_last)
 
 
+def image_inputs(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, ImageInput]:
+    """Return, by name, the inputs that take a batch of images, with as many of them as the first that takes images.
+
+    What has another first axis, as the state of a recurrent network has, is no batch.
+
+    >>> specs = [TensorSpec("sound", "float32", None), TensorSpec("state", "float32", None)]
+    >>> list(image_inputs(specs, {"sound": (1, 512), "state": (2, 1, 128)}))
+    ['sound']
+    """
+    found = {spec.name: image_input(spec, spec.axes(shapes[spec.name])) for spec in specs}
+    batch = next((shapes[name][0] for name, images in found.items() if images is not None), 0)
+    return {name: images for name, images in found.items() if images is not None and shapes[name][0] == batch}
+
+
 def make_inputs(
     specs: Sequence[TensorSpec],
     shapes: Mapping[str, tuple[int, ...]],
@@ -73,16 +87,21 @@ def make_inputs(
 ) -> Arrays:
     """Return arrays for `count` samples: one more axis length than bound for images, as bound for everything else.
 
-    What takes no images gets zeros, valid as index and as flag; a single floating-point number gets 1.
+    What takes no images gets zeros, valid as index, as flag and as a first state; floating-point numbers of at most one
+    axis are 1, and a whole number without axes is what its shape says.
     """
     arrays: dict[str, NDArray[np.generic]] = {}
+    batches = image_inputs(specs, shapes)
     for position, spec in enumerate(specs):
         shape = shapes[spec.name]
-        images = image_input(spec, shape)
-        if images is not None:
+        images = batches.get(spec.name)
+        if spec.is_number:
+            arrays[spec.name] = spec.number(shape)
+        elif images is not None:
             made = generator(count, images.channels, images.size, seed + 1000 * position)
             arrays[spec.name] = images.shaped(made, values)
         else:
-            fill = np.ones if np.issubdtype(np.dtype(spec.dtype), np.floating) else np.zeros
+            is_factor = len(shape) < 2 and np.issubdtype(np.dtype(spec.dtype), np.floating)
+            fill = np.ones if is_factor else np.zeros
             arrays[spec.name] = fill(shape, np.dtype(spec.dtype))
     return arrays

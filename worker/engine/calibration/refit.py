@@ -41,7 +41,7 @@ def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes
     """Return the chains with their last layers refitted on the batches, of which `most_bytes` are held at a time.
 
     A site that is called several times is fitted on its first call; one whose inputs change their shape, as those do
-    that stem from what was detected, stays as it is.
+    that stem from what was detected, stays as it is, and so does one that the program does not call.
 
     Raises:
         StepError: the program does not run on what the compressed sites give.
@@ -58,7 +58,7 @@ def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes
                     layers = _refitted(layers, cases, len(batches))
                 fitted[step.site] = layers
             steps[position] = _replaced(step, fitted[step.site])
-    return fitted
+    return {**chains, **fitted}
 
 
 def _cases(

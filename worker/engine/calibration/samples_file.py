@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from contract.refusal import Refusal
 from contract.samples import LARGEST_BYTES, Header, headers, invalid
 from contract.shapes import format_shape
-from worker.engine.calibration.inputs import Arrays, image_input
+from worker.engine.calibration.inputs import Arrays, image_inputs
 from worker.engine.formats import TensorSpec
 
 
@@ -32,10 +32,11 @@ def read_samples(path: Path, specs: Sequence[TensorSpec], shapes: Mapping[str, t
     if unknown := sorted(found.keys() - by_name.keys()):
         raise invalid(f"the model has no input {unknown[0][:80]!r}", _wanted(specs, shapes), ", ".join(unknown))
     counts = set()
+    batches = image_inputs(specs, shapes)
     for spec in specs:
-        images = image_input(spec, shapes[spec.name])
+        images = batches.get(spec.name)
         if spec.name in found:
-            _check_header(found[spec.name], spec, shapes[spec.name], many=images is not None)
+            _check_header(found[spec.name], spec, spec.axes(shapes[spec.name]), many=images is not None)
         elif images is not None:
             raise invalid(f"there are no samples of input {spec.name!r}", _wanted(specs, shapes), ", ".join(found))
         if images is not None:
@@ -94,9 +95,10 @@ def _cast(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
 def _wanted(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Name the arrays that a file for the model has."""
     parts = []
+    batches = image_inputs(specs, shapes)
     for spec in specs:
-        shape = shapes[spec.name]
-        many = image_input(spec, shape) is not None
+        shape = spec.axes(shapes[spec.name])
+        many = spec.name in batches
         parts.append(f"{spec.name} ({spec.dtype} {_shape(shape, many=many)})" + ("" if many else " if at all"))
     return ", ".join(parts)[:300]
 

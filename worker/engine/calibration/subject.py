@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.calibration.inputs import Arrays, Generator, ImageInput, image_input, make_inputs
+from worker.engine.calibration.inputs import Arrays, Generator, ImageInput, image_inputs, make_inputs
 from worker.engine.calibration.ranges import Range, known_ranges
 from worker.engine.calibration.synthetic import dead_leaves
 from worker.engine.calibration.walk import Batch, footprints
@@ -93,7 +93,7 @@ def subject(program: Program, specs: Sequence[TensorSpec], shapes: Mapping[str, 
 
 
 def _at(program: Program, specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> Subject:
-    images = tuple(found for spec in specs if (found := image_input(spec, shapes[spec.name])) is not None)
+    images = tuple(image_inputs(specs, shapes).values())
     batch = shapes[images[0].name][0] if images else 1
     bare = Subject(program, tuple(specs), shapes, images, batch, 0)
     with torch.no_grad():

@@ -6,7 +6,7 @@ A new format is a module here with a class that satisfies `Model`, and a line in
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,7 +28,7 @@ Runner = Callable[[Inputs], dict[str, NDArray[np.generic]]]
 
 
 NUMBER = "int"
-"""The dtype of an input that is a whole number and no tensor: its value stands where others have their shape."""
+"""The dtype of an input that is a whole number and no tensor."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,19 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is one whole number without axes: its value stands where others have their shape."""
+        return self.dtype == NUMBER or (self.shape == () and np.issubdtype(np.dtype(self.dtype), np.integer))
+
+    def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the array that it takes, where such a shape is bound to it."""
+        return () if self.is_number else shape
+
+    def number(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
+        """Return the number that is bound to it as an array without axes, 0 where there is none."""
+        return np.asarray(shape[0] if shape else 0, np.dtype(self.dtype))
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,8 @@ class Site:
 
     `convolution` is None for an operator that is no convolution (a product of two activations, say). `reason` says
     why the format cannot replace this site; None where it can. `itemsize` is how many bytes one number of its weight
-    takes, where it can be replaced.
+    takes, where it can be replaced. `courses` says what it costs in each of the model's courses, the ways through its
+    branches, of which `macs` is the most; it is empty where the model has one course.
     """
 
     name: str
@@ -66,23 +80,49 @@ class Site:
     calls: tuple[Call, ...] = ()
     reason: str | None = None
     itemsize: int = 4
+    courses: tuple[int, ...] = ()
 
     def macs_of(self, convolutions: Sequence[Convolution]) -> int:
         """Return what these convolutions would cost in this site's place, over all its calls."""
         return sum(call.times * chain_macs(convolutions, call.input_size, call.batch) for call in self.calls)
 
+    def cost_in(self, course: int, cost: int) -> int:
+        """Return what something in this site's place that costs so much costs in one of the model's courses."""
+        return cost * self.courses[course] // max(self.macs, 1) if self.courses else cost
+
 
 @dataclass(frozen=True)
 class Count:
-    """The multiply-accumulates of a model, site by site, and the operators that were not counted, with their number."""
+    """The multiply-accumulates of a model, site by site, and the operators that were not counted, with their number.
+
+    `unsettled` are those of them that have multiply-accumulates, of which these shapes do not tell how many.
+    """
 
     sites: tuple[Site, ...]
     uncounted: Mapping[str, int]
+    unsettled: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def courses(self) -> tuple[int, ...]:
+        """What each of the model's courses costs: the sum over the sites that run in it."""
+        return by_course(self.sites, [site.macs for site in self.sites])
 
     @property
     def macs(self) -> int:
-        """The total: the sum over the sites."""
-        return sum(site.macs for site in self.sites)
+        """The total: what the dearest course costs."""
+        return max(self.courses)
+
+
+def by_course(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int, ...]:
+    """Return what each course of a model costs whose sites cost so much.
+
+    >>> sites = [Site("a", "Conv", (), 9, courses=(9, 9)), Site("b", "Conv", (), 5, courses=(0, 5))]
+    >>> by_course(sites, [9, 5]), by_course(sites, [4, 2]), by_course([], [])
+    ((9, 14), (4, 6), (0,))
+    """
+    number = max((len(site.courses) for site in sites), default=1) or 1
+    costed = list(zip(sites, costs, strict=True))
+    return tuple(sum(site.cost_in(course, cost) for site, cost in costed) for course in range(number))
 
 
 class Model(Protocol):

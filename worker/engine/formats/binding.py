@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from contract.refusal import Code, Refusal
 from contract.shapes import FIELD, InputShapes, format_shape
-from worker.engine.formats import NUMBER, TensorSpec
+from worker.engine.formats import TensorSpec
 
 
 def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
@@ -13,7 +13,7 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
     1. A shape that the user gave stands, where it contradicts no size that the model fixes.
     2. Sizes that the model calls by one name are equal, so a given shape tells other inputs' sizes too.
     3. The first axis, the batch, is 1 where nothing tells it.
-    4. A whole number is given as a shape of one size.
+    4. A whole number is given as a shape of one size; 0 is where an ONNX model has one that nobody gave.
 
     Raises:
         Refusal: `input_shape_required` where sizes remain unknown, `input_shape_mismatch` for a contradiction.
@@ -57,7 +57,11 @@ def _by_name(inputs: Sequence[TensorSpec], shapes: InputShapes) -> InputShapes:
             if unknown == [""]
             else f"the model has no input {unknown[0]!r}",
             field=FIELD,
-            expected=_written({spec.name: spec.shape for spec in inputs}, named=True),
+            expected=_written(
+                {spec.name: spec.shape for spec in inputs},
+                named=True,
+                numbers={spec.name for spec in inputs if spec.is_number},
+            ),
             got=_written(named, named=True),
         )
     return named
@@ -65,7 +69,7 @@ def _by_name(inputs: Sequence[TensorSpec], shapes: InputShapes) -> InputShapes:
 
 def _accept(spec: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
     """Check a given shape against the model's, and note the sizes that the model has names for."""
-    if spec.dtype == NUMBER and len(shape) != 1:
+    if spec.is_number and len(shape) != 1:
         raise Refusal(
             Code.INPUT_SHAPE_MISMATCH,
             f"input {spec.name!r} of the model is a whole number",
@@ -73,7 +77,7 @@ def _accept(spec: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> 
             expected=f"{spec.name}=NUMBER",
             got=f"{spec.name}={format_shape(shape)}",
         )
-    if spec.shape is None:
+    if spec.shape is None or spec.is_number:
         return
     fits = len(shape) == len(spec.shape)
     for size, own in zip(shape, spec.shape, strict=False):
@@ -99,7 +103,7 @@ def _filled(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int | str | Non
 
 
 def _required(inputs: Sequence[TensorSpec], missing: Mapping[str, tuple[int | str | None, ...] | None]) -> Refusal:
-    numbers = {spec.name for spec in inputs if spec.dtype == NUMBER}
+    numbers = {spec.name for spec in inputs if spec.is_number}
     said = "; ".join(
         f"input {name!r} is a whole number and has no default"
         if name in numbers
@@ -122,6 +126,8 @@ def _written(
     shapes: Mapping[str, tuple[int | str | None, ...] | None], *, named: bool, numbers: Collection[str] = ()
 ) -> str:
     """Write shapes as a user gives them."""
-    unknown = {name: "NUMBER" if name in numbers else "a shape" for name in shapes}
-    sizes = {name: unknown[name] if shape is None else format_shape(shape) for name, shape in shapes.items()}
+    sizes = {
+        name: "NUMBER" if name in numbers else "a shape" if shape is None else format_shape(shape)
+        for name, shape in shapes.items()
+    }
     return ",".join(f"{name}={shape}" if named else shape for name, shape in sizes.items())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import IR_VERSION, ModelProto, NodeProto, TensorShapeProto, ValueInfoProto, defs, helper
 
 from contract import bundle
@@ -16,11 +17,13 @@ from contract.shapes import FIELD as SHAPE_FIELD
 from contract.shapes import InputShapes, format_shape
 from worker.engine.convolution import Array, Layer
 from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_bundle, onnx_file, onnx_linear
+from worker.engine.formats.onnx_bodies import make_unique
 from worker.engine.formats.onnx_constants import Constant, constants
-from worker.engine.formats.onnx_count import count
-from worker.engine.formats.onnx_graph import FLOATS, main_tensors, nested_tensors, own_opset
+from worker.engine.formats.onnx_count import OPERATORS, Counted, count
+from worker.engine.formats.onnx_functions import with_inlined
+from worker.engine.formats.onnx_graph import FLOATS, all_nodes, graph_tensors, other_tensors, own_opset
 from worker.engine.formats.onnx_replace import replace_nodes
-from worker.engine.formats.onnx_shapes import Unfit
+from worker.engine.formats.onnx_shapes import Unfit, prepared
 
 if TYPE_CHECKING:  # torch, which an ONNX model needs for calibrating alone
     from worker.engine.program import Program
@@ -38,20 +41,22 @@ class OnnxModel:
         initializers.update(sparse.values.name for sparse in model.graph.sparse_initializer)
         self._inputs = tuple(_spec(value) for value in model.graph.input if value.name not in initializers)
         self._outputs = tuple(_spec(value) for value in model.graph.output)
-        self._nodes: Mapping[str, tuple[str, ...]] = {}
+        self._counted: Counted | None = None
 
     @classmethod
     def open(cls, path: Path) -> "OnnxModel":
         """Open the model at `path`, which must stay there as long as this object is used.
 
         Raises:
-            Refusal: `model_invalid` where the file cannot be parsed or two nodes give one value; `model_unsupported`
-                for versions of ONNX that are too old or too new, weights in other files, inputs or outputs that are
-                no tensors.
+            Refusal: `model_invalid` where the file cannot be parsed, two nodes give one value or local functions call
+                themselves; `model_unsupported` for versions of ONNX that are too old or too new, weights in other
+                files, inputs or outputs that are no tensors.
         """
         model = onnx_file.read(path)
         _check_versions(model)
         _check_names(model)
+        model = with_inlined(model, OPERATORS)
+        make_unique(model)
         return cls(model, path)
 
     @property
@@ -67,7 +72,7 @@ class OnnxModel:
     @property
     def parameters(self) -> int:
         """The number of elements of all floating-point tensors that the model stores."""
-        stored = (*main_tensors(self._model), *nested_tensors(self._model))
+        stored = (*graph_tensors(self._model), *other_tensors(self._model))
         return sum(prod(tensor.dims) for tensor in stored if tensor.data_type in FLOATS)
 
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
@@ -86,11 +91,10 @@ class OnnxModel:
                 the only ones that it takes.
         """
         try:
-            counted = count(self._model, shapes, self._source)
+            self._counted = count(self._model, _ones(self._inputs, shapes), self._source)
         except Unfit as error:
             raise self._unfit(shapes, str(error)) from error
-        self._nodes = counted.nodes
-        return counted.count
+        return self._counted.count
 
     def layer(self, site: Site) -> Layer:
         """Return a replaceable site's weights, as float32 or float64 arrays; `site` stems from the last `count`."""
@@ -103,11 +107,12 @@ class OnnxModel:
     def replace(self, site: Site, layers: Sequence[Layer]) -> None:
         """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
         weight, _ = self._operands(self._node(site))
-        replace_nodes(self._model, self._nodes[site.name], layers, weight.data_type)
+        replace_nodes(self._model, self._nodes_of(site), layers, weight.data_type)
 
     def program(self) -> "Program":
-        """Return the model as steps on torch tensors; their sites are those of the last `count` that can be replaced.
+        """Return the model as steps on torch tensors, along the course that inputs of the last count's shapes take.
 
+        Their sites are those of the last `count` that can be replaced and are called along it, but not in other bodies.
         A weight lies over the model's file, or is a copy in float32. Half-precision inputs are taken as they are or as
         float32, and outputs come out as float32.
 
@@ -117,7 +122,9 @@ class OnnxModel:
         """
         from worker.engine.formats import onnx_program
 
-        return onnx_program.read(self._model, self._source, self._nodes)
+        if self._counted is None:
+            return onnx_program.read(prepared(self._model), self._source, {})
+        return onnx_program.read(self._counted.course.model, self._source, self._counted.nodes)
 
     def save(self, path: Path) -> None:
         """Write the model as one file, a bundle where it came as one; weights that nothing uses any more are left out.
@@ -133,8 +140,12 @@ class OnnxModel:
 
     def _node(self, site: Site) -> NodeProto:
         """Return the first of a site's nodes."""
-        output = self._nodes[site.name][0]
-        return next(node for node in self._model.graph.node if output in node.output)
+        output = self._nodes_of(site)[0]
+        return next(node for node in all_nodes(self._model.graph.node) if output in node.output)
+
+    def _nodes_of(self, site: Site) -> tuple[str, ...]:
+        assert self._counted is not None  # sites stem from a count
+        return self._counted.nodes[site.name]
 
     def _operands(self, node: NodeProto) -> tuple[Constant, Constant | None]:
         """Return the weight and the bias that a node takes."""
@@ -150,6 +161,16 @@ class OnnxModel:
         if all(spec.shape == shapes[spec.name] for spec in self._inputs):
             return Refusal(Code.MODEL_INVALID, detail, field=FIELD, expected="a model that fits its inputs", got=got)
         return Refusal(Code.INPUT_SHAPE_MISMATCH, detail, field=SHAPE_FIELD, expected="a shape it can take", got=got)
+
+
+def _ones(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.generic]]:
+    """Return inputs of these shapes: ones, and whole numbers without axes as they are bound."""
+    return {
+        spec.name: spec.number(shapes[spec.name])
+        if spec.is_number and shapes[spec.name]
+        else np.ones(spec.axes(shapes[spec.name]), np.dtype(spec.dtype))
+        for spec in specs
+    }
 
 
 def _check_versions(model: ModelProto) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats import onnx_file
-from worker.engine.formats.onnx_graph import FLOATS, integer, integers, operator, tensor_of
+from worker.engine.formats.onnx_graph import FLOATS, integer, integers, operator, subgraphs, tensor_of
 
 _UNARY = ("Identity", "Cast", "Transpose", "Flatten")
 _BY_LIST = ("Reshape", "Squeeze", "Unsqueeze")
@@ -27,16 +27,14 @@ Step = tuple[NodeProto, tuple[int, ...] | None]
 
 @dataclass(frozen=True)
 class Constant:
-    """A stored tensor, and the operators that make of it what the value is, in order."""
+    """A stored tensor, and the operators that make of it what the value is, in order.
+
+    `origin` is the name of the value that is stored: values with one origin share a weight.
+    """
 
     tensor: TensorProto
+    origin: str
     steps: tuple[Step, ...] = ()
-
-    @property
-    def origin(self) -> Hashable:
-        """What is stored of it: values with one origin share a weight."""
-        fill = next((node for node, _ in self.steps if node.op_type == _FILL), None)
-        return id(self.tensor if fill is None else fill)
 
     @property
     def identity(self) -> Hashable:
@@ -82,20 +80,27 @@ class Constant:
 
 
 def constants(graph: GraphProto) -> dict[str, Constant]:
-    """Return the values of a graph that are known before it runs, by name; those of outer graphs are not among them.
+    """Return the values of a graph, and of the bodies in it, that are known before it runs, by name, which is unique.
 
     Initializers that are no inputs too are what they are; from IR version 4 on, an input only defaults to its
     initializer, yet no one may be expected to pass weights, so those count as constant as well.
     """
-    found = {tensor.name: Constant(tensor) for tensor in graph.initializer}
+    found: dict[str, Constant] = {}
+    _find(graph, found)
+    return found
+
+
+def _find(graph: GraphProto, found: dict[str, Constant]) -> None:
+    found.update((tensor.name, Constant(tensor, tensor.name)) for tensor in graph.initializer)
     for node in graph.node:
+        for body in subgraphs(node):
+            _find(body, found)
         try:
             made = _made(node, found)
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
             continue  # what contradicts itself is told by who runs it
         if made is not None:
             found[node.output[0]] = made
-    return found
 
 
 def _made(node: NodeProto, found: dict[str, Constant]) -> Constant | None:
@@ -105,7 +110,7 @@ def _made(node: NodeProto, found: dict[str, Constant]) -> Constant | None:
         return None
     if kind == "Constant":
         value = tensor_of(node, "value")
-        return None if value is None else Constant(value)
+        return None if value is None else Constant(value, node.output[0])
     if not node.input or node.input[0] not in found:
         return None
     source = found[node.input[0]]
@@ -120,7 +125,8 @@ def _made(node: NodeProto, found: dict[str, Constant]) -> Constant | None:
             return None
     elif kind not in (*_UNARY, _QUANTISED) or (kind == "Cast" and integer(node, "to", 0) not in FLOATS):
         return None
-    made = Constant(source.tensor, (*source.steps, (node, listed)))
+    origin = node.output[0] if kind == _FILL else source.origin
+    made = Constant(source.tensor, origin, (*source.steps, (node, listed)))
     return made if np.prod(made.shape) > 0 else None
 
 

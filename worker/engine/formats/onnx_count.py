@@ -1,9 +1,9 @@
 """What an ONNX graph costs: its operators with multiply-accumulates, as sites, and the number of all others.
 
 Counted: Conv, ConvTranspose, Gemm, MatMul and what `onnx_others` lists, in the main graph, in local functions (once a
-call) and in subgraphs: the branch of an If that costs more, the body of a Loop as often as it runs where the graph
-fixes that.
-Not counted, but listed with their number: all else, and what lies in a Loop, Scan or branch of which that is not known.
+call) and in bodies: along each course through the Ifs, of which the dearest is the total, and that of a Loop or Scan as
+often as it runs where the graph fixes that.
+Not counted, but listed with their number: all else, and what lies in a body of which that is not known.
 """
 
 from collections import ChainMap, Counter, defaultdict
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from contract.refusal import Refusal
 from worker.engine.convolution import Convolution
 from worker.engine.flops import gemm_macs, matmul_macs
-from worker.engine.formats import Call, Count, Site, onnx_linear
+from worker.engine.formats import Call, Count, Inputs, Site, onnx_linear
+from worker.engine.formats.onnx_bodies import Course, courses, is_taken
 from worker.engine.formats.onnx_constants import Constant, constants
 from worker.engine.formats.onnx_convolution import geometry
 from worker.engine.formats.onnx_graph import (
@@ -46,16 +48,24 @@ SHARED = "its weight is shared with nodes that use it in another way"
 OLD_PRODUCT = "sums of other shapes are written in another way before opset 7"
 OUTPUT_SHAPE = "its padding follows from the size of its output"
 CHEAPER = "it lies in a branch of an If that costs less than the other"
-IN_SUBGRAPH = "it lies inside the body of an If, Loop or Scan"
+IN_BRANCH = "it lies inside a branch of one of very many Ifs"
 IN_FUNCTION = "it lies inside a local function"
+SEVERAL_WAYS = "it is called in another way in another branch of an If"
+
+OPERATORS = frozenset((*_COUNTED, *OTHERS))
+"""All that is counted."""
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A model's count, and for each site that can be replaced the first outputs of the nodes that call it."""
+    """A model's count, and for each site that can be replaced the first outputs of the nodes that call it.
+
+    `course` is the one that the inputs take, or the dearest where none of those that can be counted is taken.
+    """
 
     count: Count
     nodes: Mapping[str, tuple[str, ...]]
+    course: Course
 
 
 @dataclass(frozen=True)
@@ -73,60 +83,83 @@ class _Use:
     reason: str | None
 
 
-def count(model: ModelProto, shapes: Mapping[str, Shape], source: Path) -> Counted:
-    """Count a skeleton that was read from `source`, with its inputs of these shapes.
+_Priced = tuple[_Use, Site | None]
+"""A use and what it costs; None where it is not counted."""
 
-    Where inference does not tell the shapes that a counted operator of the main graph takes, the model is run once.
+
+def count(model: ModelProto, inputs: Inputs, source: Path) -> Counted:
+    """Count a skeleton that was read from `source`, on inputs like these.
+
+    Their shapes count. Where inference does not tell the shapes that a counted operator of a course takes, that course
+    is run once, on the inputs themselves. A course that does not fit the inputs is none, where another does.
 
     Raises:
-        Unfit: the model cannot take these shapes.
+        Unfit: the model cannot take these inputs.
         Refusal: `model_invalid` for a convolution that contradicts itself.
     """
-    copy = prepared(model)
-    bound = inferred(copy, shapes)
-    told = known(bound.graph)
-    needed = {name for node in bound.graph.node for name in _shaped(node)}
+    plain = prepared(model)
+    own = {node.output[0]: operator(node) for node in all_nodes(model.graph.node) if node.output}
+    fixed = constants(model.graph)
+    found: list[tuple[Course, list[_Priced]]] = []
+    failure: Unfit | Refusal | None = None
+    for course in courses(plain, OPERATORS):
+        try:
+            uses = _own_uses(_uses_of(course.model, inputs, source), own, fixed)
+            found.append((course, [(use, _priced(use)) for use in uses]))
+        except (Unfit, Refusal) as error:
+            failure = failure or error
+    if failure is not None and not found:
+        raise failure
+    counted, nodes = _gathered(plain.graph, [priced for _, priced in found], own_opset(model))
+    _, (dearest, _) = max(zip(counted.courses, found, strict=False), key=lambda pair: pair[0])
+    taken = (course for course, _ in found if is_taken(course, inputs, source))
+    return Counted(counted, nodes, dearest if len(found) == 1 else next(taken, dearest))
+
+
+def _uses_of(course: ModelProto, inputs: Inputs, source: Path) -> Iterator[_Use]:
+    """Yield every node along a course, bodies included, with what is known where it stands."""
+    graph = inferred(course, {name: array.shape for name, array in inputs.items()}).graph
+    told = known(graph)
+    needed = {name for node in graph.node for name in _shaped(node)}
     unknown = sorted(name for name in needed if told.get(name) is None)
+    fixed = constants(graph)
     if unknown:
         # What contradicts itself is better said in our words than in the runtime's, which stops at it too.
-        for use in _main_uses(model.graph, bound.graph, told):
+        for use in _uses(graph, ChainMap(told), fixed, 1, None):
             _priced(use)
-        told.update(measured(copy, unknown, shapes, source))
-    return _gathered(bound.graph, _main_uses(model.graph, bound.graph, told), own_opset(model))
+        told.update(measured(course, unknown, inputs, source))
+    yield from _uses(graph, ChainMap(told), fixed, 1, None)
 
 
-def _main_uses(original: GraphProto, graph: GraphProto, shapes: dict[str, Shape | None]) -> Iterator[_Use]:
-    """Yield every node of a graph whose local functions were inlined, with what `original` can be edited by."""
-    own = {node.output[0]: operator(node) for node in original.node if node.output}
-    fixed = constants(original)
-    for use in _uses(graph, ChainMap(shapes), ChainMap(constants(graph)), 1, None):
-        if use.reason is not None:
-            yield use
-        elif use.node.output and own.get(use.node.output[0]) == operator(use.node):
-            yield replace(use, constants=fixed)
-        else:
+def _own_uses(uses: Iterator[_Use], own: Mapping[str, str], fixed: Mapping[str, Constant]) -> Iterator[_Use]:
+    """Yield uses with the constants by which the model can be edited; what stems from a local function has none."""
+    for use in uses:
+        if use.reason is None and use.node.output and own.get(use.node.output[0]) != operator(use.node):
             yield replace(use, reason=IN_FUNCTION)
+        else:
+            yield replace(use, constants=fixed) if use.reason is None else use
 
 
 def _uses(
     graph: GraphProto,
     shapes: ChainMap[str, Shape | None],
-    fixed: ChainMap[str, Constant],
+    fixed: Mapping[str, Constant],
     times: int | None,
     reason: str | None,
 ) -> Iterator[_Use]:
     for node in graph.node:
         weight = fixed.get(node.input[1]) if len(node.input) > 1 else None
         yield _Use(node, weight, shapes, fixed, times, reason)
-        runs = trips(node, fixed)
+        runs = trips(node, fixed, shapes)
         inner = None if times is None or runs is None else times * runs
+        is_if = operator(node) == "If"
         bodies = [
-            list(_uses(body, shapes.new_child(known(body)), fixed.new_child(constants(body)), inner, IN_SUBGRAPH))
+            list(_uses(body, shapes.new_child(known(body)), fixed, inner, IN_BRANCH if is_if else reason))
             for body in subgraphs(node)
         ]
         dearest = max(bodies, key=_macs, default=None)
         for body in bodies:
-            is_idle = operator(node) == "If" and body is not dearest
+            is_idle = is_if and body is not dearest
             yield from (replace(use, times=use.times and 0, reason=CHEAPER) if is_idle else use for use in body)
 
 
@@ -134,43 +167,70 @@ def _macs(uses: Sequence[_Use]) -> int:
     return sum(site.macs for site in map(_priced, uses) if site is not None)
 
 
-def _gathered(graph: GraphProto, uses: Iterator[_Use], opset: int) -> Counted:
+def _gathered(
+    graph: GraphProto, found: Sequence[Sequence[_Priced]], opset: int
+) -> tuple[Count, Mapping[str, tuple[str, ...]]]:
     """Join the calls of one weight to one site, name the sites, and count what is no site."""
-    sites: dict[Hashable, Site] = {}
-    nodes: dict[Hashable, tuple[str, ...]] = {}
-    uncounted: Counter[str] = Counter()
+    joined: list[dict[Hashable, Site]] = []
+    nodes: dict[Hashable, dict[str, None]] = defaultdict(dict)
     ways: dict[Hashable, set[Hashable]] = defaultdict(set)
+    for priced in found:
+        sites: dict[Hashable, Site] = {}
+        for use, site in priced:
+            if site and site.reason is None and opset < _FIRST_BROADCASTING and not site.calls[0].input_size:
+                site = replace(site, reason=OLD_PRODUCT)
+            key = _identity(use, site)
+            if operator(use.node) in _COUNTED and use.weight is not None:
+                ways[use.weight.origin].add(key)
+            if site is None:
+                continue
+            nodes[key][use.node.output[0]] = None
+            first = sites.get(key)
+            sites[key] = (
+                site if first is None else replace(first, macs=first.macs + site.macs, calls=first.calls + site.calls)
+            )
+        joined.append(sites)
+    shared = {key for keys in ways.values() if len(keys) > 1 for key in keys}
+    merged = {
+        key: _merged([sites.get(key) for sites in joined], shared=key in shared)
+        for key in dict.fromkeys(key for sites in joined for key in sites)
+    }
+    named = dict(zip(merged, _named(graph, merged, nodes), strict=True))
+    counted = {output for outputs in nodes.values() for output in outputs}
+    others = Counter(operator(node) for node in all_nodes(graph.node) if counted.isdisjoint(node.output[:1]))
+    unsettled = {kind: number for kind, number in others.items() if kind in OPERATORS}
+    replaceable = {site.name: tuple(nodes[key]) for key, site in named.items() if site.reason is None}
+    return Count(tuple(named.values()), dict(others), unsettled), replaceable
+
+
+def _merged(found: Sequence[Site | None], *, shared: bool) -> Site:
+    """Return one site for what it is along each course; None where it is not called."""
+    called = [site for site in found if site is not None]
+    dearest = max(called, key=lambda site: site.macs)
+    reason = dearest.reason or (SHARED if shared else None)
+    if any(Counter(site.calls) != Counter(dearest.calls) for site in called):
+        reason = reason or SEVERAL_WAYS
+    costs = tuple(0 if site is None else site.macs for site in found)
+    return replace(dearest, reason=reason, courses=costs if len(costs) > 1 else ())
+
+
+def _named(
+    graph: GraphProto, sites: Mapping[Hashable, Site], nodes: Mapping[Hashable, Mapping[str, None]]
+) -> Iterator[Site]:
+    """Yield sites named after the first of their nodes, or after their weight where that has no name of its own."""
+    names = {node.output[0]: node.name for node in all_nodes(graph.node) if node.output}
     given = Counter(node.name for node in all_nodes(graph.node))
     taken: set[str] = set()
-    for use in uses:
-        site = _priced(use)
-        if site and site.reason is None and site.calls and not site.calls[0].input_size and opset < _FIRST_BROADCASTING:
-            site = replace(site, reason=OLD_PRODUCT)
-        key = _identity(use, site)
-        if operator(use.node) in _COUNTED and use.weight is not None:
-            ways[use.weight.origin].add(key)
-        if site is None:
-            uncounted[operator(use.node)] += 1
-            continue
-        if key in sites:
-            first = sites[key]
-            sites[key] = replace(first, macs=first.macs + site.macs, calls=first.calls + site.calls)
-        else:
-            own_name = use.node.name if given[use.node.name] == 1 else ""
-            sites[key] = replace(site, name=fresh_name(own_name or site.name, taken))
-        nodes[key] = (*nodes.get(key, ()), use.node.output[0])
-    shared = {key for keys in ways.values() if len(keys) > 1 for key in keys}
-    for key in shared.intersection(sites):
-        sites[key] = replace(sites[key], reason=sites[key].reason or SHARED)
-    replaceable = {site.name: nodes[key] for key, site in sites.items() if site.reason is None}
-    return Counted(Count(tuple(sites.values()), dict(uncounted)), replaceable)
+    for key, site in sites.items():
+        name = names[next(iter(nodes[key]))]
+        yield replace(site, name=fresh_name(name if name and given[name] == 1 else site.name, taken))
 
 
 def _identity(use: _Use, site: Site | None) -> Hashable:
     """Return what two calls of one site have in common: the same weight and bias, used in the same way."""
-    if site is None or site.reason is not None:
-        return object()
     node = use.node
+    if site is None or site.reason is not None:
+        return (*node.output, object) if node.output else object()
     scales = tuple((name, number(node, name, 1.0)) for name in ("alpha", "beta"))
     way = (node.op_type, onnx_linear.is_transposed(node), scales, site.convolution)
     operands = (use.constants.get(name) for name in node.input[1:3])
@@ -190,7 +250,7 @@ def _priced(use: _Use) -> Site | None:
             return _convolution(use, shapes[0], shapes[1], use.times)
         return _product(use, shapes[0], shapes[1], use.times)
     except Unfit:
-        if use.reason in (IN_SUBGRAPH, CHEAPER):
+        if use.reason in (IN_BRANCH, CHEAPER):
             return None  # a branch that is not taken on these shapes need not fit them
         raise
 

@@ -6,7 +6,7 @@ Graphs are the protocol-buffers messages themselves, so that whatever else a mod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 OWN_DOMAINS = ("", "ai.onnx")
 
@@ -61,6 +61,14 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from attribute.graphs
 
 
+def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield a graph, and the bodies in it, to any depth."""
+    yield graph
+    for node in graph.node:
+        for body in subgraphs(node):
+            yield from all_graphs(body)
+
+
 def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """Yield nodes, and behind each those of its subgraphs, to any depth."""
     for node in nodes:
@@ -69,31 +77,37 @@ def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
             yield from all_nodes(graph.node)
 
 
-def main_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Yield the tensors of a model's main graph: its initializers and those of its Constant nodes."""
-    yield from model.graph.initializer
-    for node in model.graph.node:
-        if operator(node) == "Constant":
-            yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
+def graph_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield the tensors of a model's main graph and of the bodies in it: initializers, and those of Constant nodes."""
+    for graph in all_graphs(model.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            if operator(node) == "Constant":
+                yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
 
 
-def nested_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Yield every other tensor that a model stores: sparse, in subgraphs, in functions, in other operators."""
-    yield from _sparse_parts(model.graph)
-    for node in model.graph.node:
-        yield from _node_tensors(node, dense=operator(node) != "Constant")
+def other_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield every other tensor that a model stores: sparse, in functions, in other operators."""
+    for graph in all_graphs(model.graph):
+        yield from _sparse_parts(graph)
+        for node in graph.node:
+            yield from _node_tensors(node, dense=operator(node) != "Constant")
     for info in model.training_info:
         yield from _graph_tensors(info.initialization)
         yield from _graph_tensors(info.algorithm)
     for function in model.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
+        yield from function_tensors(function)
+
+
+def function_tensors(function: FunctionProto) -> Iterator[TensorProto]:
+    """Yield the tensors that a local function stores."""
+    yield from _tensors_of(function.node)
 
 
 def uses(graph: GraphProto) -> Counter[str]:
-    """Return how often each value is used: by nodes, to any depth, and as an output."""
+    """Return how often each value is used: by nodes, and as an output, to any depth."""
     used = Counter(name for node in all_nodes(graph.node) for name in node.input)
-    used.update(output.name for output in graph.output)
+    used.update(output.name for inner in all_graphs(graph) for output in inner.output)
     return used
 
 
@@ -127,8 +141,14 @@ def fresh_name(wanted: str, taken: set[str]) -> str:
 def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     yield from _sparse_parts(graph)
-    for node in graph.node:
+    yield from _tensors_of(graph.node)
+
+
+def _tensors_of(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
         yield from _node_tensors(node)
+        for graph in subgraphs(node):
+            yield from _graph_tensors(graph)
 
 
 def _sparse_parts(graph: GraphProto) -> Iterator[TensorProto]:
@@ -145,5 +165,3 @@ def _node_tensors(node: NodeProto, *, dense: bool = True) -> Iterator[TensorProt
             yield from (sparse.values, sparse.indices)
         if attribute.HasField("sparse_tensor"):
             yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-    for graph in subgraphs(node):
-        yield from _graph_tensors(graph)

@@ -18,7 +18,6 @@ from worker.engine.formats import onnx_file
 from worker.engine.formats.onnx_graph import OWN_DOMAINS, all_nodes, fresh_name, names, operator
 from worker.engine.formats.onnx_operators import Function, Operand, Operator, UnlistedError, function
 from worker.engine.formats.onnx_operators.arithmetic import DTYPES
-from worker.engine.formats.onnx_shapes import prepared
 from worker.engine.formats.onnx_single import needs, single
 from worker.engine.formats.onnx_values import Kind, kinds
 from worker.engine.program import NoProgramError, Norm, Program, Step
@@ -31,13 +30,13 @@ _RANDOM = frozenset(
 
 
 def read(model: ModelProto, source: Path, sites: Mapping[str, Sequence[str]]) -> Program:
-    """Read a skeleton of the model at `source`; `sites` holds the first outputs of the nodes of each site.
+    """Read a prepared skeleton of the model at `source`; `sites` holds the first outputs of the nodes of each site.
 
     Raises:
         NoProgramError: the model cannot be taken apart.
         Refusal: `model_invalid` where the runtime refuses the model.
     """
-    return _Reader(prepared(model), source, sites).program()
+    return _Reader(model, source, sites).program()
 
 
 class _Reader:

@@ -13,7 +13,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
 from worker.engine.convolution import Array, Layer
 from worker.engine.formats.onnx_constants import FOLDED
 from worker.engine.formats.onnx_convolution import attributes
-from worker.engine.formats.onnx_graph import fresh_name, integer, names, operator, own_opset, uses
+from worker.engine.formats.onnx_graph import all_graphs, fresh_name, integer, names, operator, own_opset, uses
 
 _LAST_IR_WITH_WEIGHTS_AS_INPUTS = 3
 """Up to this IR version every initializer is listed among the inputs too."""
@@ -31,18 +31,22 @@ class _Step:
 
 
 def replace_nodes(model: ModelProto, outputs: Collection[str], layers: Sequence[Layer], data_type: int) -> None:
-    """Replace the nodes of the main graph that give these values by layers that feed one another.
+    """Replace the nodes that give these values, wherever they are, by layers that feed one another.
 
     The old node becomes the chain's last, with other inputs and attributes, so that its name and documentation stay.
-    New weights are stored as `data_type`, an element type of ONNX.
+    New weights are stored in the main graph, which bodies see too, as `data_type`, an element type of ONNX.
     """
-    graph = model.graph
-    positions = [at for at, node in enumerate(graph.node) if node.output and node.output[0] in outputs]
-    first = graph.node[positions[0]]
-    abandoned = [name for at in positions for name in graph.node[at].input[1:3]]
-    taken = names(graph)
-    steps = list(_steps(model, first, layers, data_type, taken))
-    for position in reversed(positions):
+    places = [
+        (graph, at)
+        for graph in all_graphs(model.graph)
+        for at, node in enumerate(graph.node)
+        if node.output and node.output[0] in outputs
+    ]
+    graph, position = places[0]
+    abandoned = [name for graph, at in places for name in graph.node[at].input[1:3]]
+    taken = names(model.graph)
+    steps = list(_steps(model, graph.node[position], layers, data_type, taken))
+    for graph, position in reversed(places):
         last = graph.node[position]
         value, chain = last.input[0], []
         turned = [helper.make_attribute("transA", 1)] if integer(last, "transA", 0) else []
@@ -102,21 +106,22 @@ def _stored(model: ModelProto, name: str, weight: Array, data_type: int) -> str:
 
 def _drop_unused(model: ModelProto, values: Iterable[str]) -> None:
     """Remove the constants behind these values, as far as nobody uses them."""
-    graph = model.graph
-    used = uses(graph)
+    graphs = list(all_graphs(model.graph))
+    used = uses(model.graph)
     pending = [value for value in values if value]
     while pending:
         value = pending.pop()
         if used[value] > 0:
             continue
-        for initializer in [tensor for tensor in graph.initializer if tensor.name == value]:
-            graph.initializer.remove(initializer)
-        for place in (graph.input, graph.value_info):
-            for described in [info for info in place if info.name == value]:
-                place.remove(described)
-        for at, node in enumerate(graph.node):
-            if value in node.output and operator(node) in FOLDED:
-                used.subtract(node.input)
-                pending += node.input
-                del graph.node[at]
-                break
+        for graph in graphs:
+            for initializer in [tensor for tensor in graph.initializer if tensor.name == value]:
+                graph.initializer.remove(initializer)
+            for place in (graph.input, graph.value_info):
+                for described in [info for info in place if info.name == value]:
+                    place.remove(described)
+            for at, node in enumerate(graph.node):
+                if value in node.output and operator(node) in FOLDED:
+                    used.subtract(node.input)
+                    pending += node.input
+                    del graph.node[at]
+                    break

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from onnx import GraphProto, ModelProto, TensorProto, TypeProto, checker, helper, inliner, shape_inference
+from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, shape_inference
 
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
-from worker.engine.formats.onnx_graph import all_nodes, fresh_name, names, subgraphs
+from worker.engine.formats import Inputs
+from worker.engine.formats.onnx_functions import without_functions
+from worker.engine.formats.onnx_graph import all_graphs, fresh_name, names
 from worker.engine.formats.onnx_runtime import RUNTIME_ERRORS, message, session
 
 Shape = tuple[int, ...]
@@ -26,16 +27,11 @@ def prepared(model: ModelProto) -> ModelProto:
     That may stem from other inputs than those to come.
 
     Raises:
-        Refusal: `model_invalid` for local functions that cannot be inlined: they call themselves.
+        Refusal: `model_invalid` for local functions that cannot be inlined.
     """
     copy = ModelProto()
-    copy.CopyFrom(model)
-    if copy.functions:
-        try:
-            copy = inliner.inline_local_functions(copy)
-        except (checker.ValidationError, RuntimeError) as error:
-            raise _invalid(f"the model's local functions cannot be inlined: {error}") from error
-    for graph in (copy.graph, *(graph for node in all_nodes(copy.graph.node) for graph in subgraphs(node))):
+    copy.CopyFrom(without_functions(model))
+    for graph in all_graphs(copy.graph):
         graph.ClearField("value_info")
         for value in graph.output:
             if value.type.tensor_type.HasField("shape"):  # merely clearing it would make a type where there is none
@@ -71,16 +67,14 @@ def known(graph: GraphProto) -> dict[str, Shape | None]:
     return shapes
 
 
-def measured(
-    model: ModelProto, values: Sequence[str], shapes: Mapping[str, Shape], source: Path
-) -> dict[str, Shape | None]:
-    """Return the shapes that values of the main graph have when a prepared model is run once, on ones.
+def measured(model: ModelProto, values: Sequence[str], inputs: Inputs, source: Path) -> dict[str, Shape | None]:
+    """Return the shapes that values of the main graph have when a prepared model is run once on these inputs.
 
     Only shapes come out of the run, so nothing large does.
 
     Raises:
         Refusal: `model_invalid` where the runtime refuses the model whatever its inputs.
-        Unfit: the runtime refuses to run the model on inputs of these shapes.
+        Unfit: the runtime refuses to run the model on these inputs.
     """
     probe = ModelProto()
     probe.CopyFrom(model)
@@ -91,11 +85,9 @@ def measured(
     )
     probe.graph.ClearField("output")
     probe.graph.output.extend(helper.make_tensor_value_info(output, TensorProto.INT64, None) for output in outputs)
-    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
-    ones = {name: np.ones(shape, helper.tensor_dtype_to_np_dtype(types[name])) for name, shape in shapes.items()}
     opened = session(probe.SerializeToString(), source)
     try:
-        found = opened.run(outputs, ones)
+        found = opened.run(outputs, dict(inputs))
     except RUNTIME_ERRORS as error:
         raise Unfit(message(error)) from error
     return {value: _positive(shape.tolist()) for value, shape in zip(values, found, strict=True)}

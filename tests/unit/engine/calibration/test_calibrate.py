@@ -172,7 +172,7 @@ def test_a_model_that_cannot_be_taken_apart_says_why():
 def test_sites_without_finite_inputs_are_named():
     found = of(("a", A), torch.log, ("b", layer(RNG(1), (2, 4, 1, 1))), torch.nan_to_num)
     assert set(found.observation.moments) == {"a"}
-    assert found.account["notes"] == ["by their weights alone, for want of finite inputs: b"]
+    assert found.account["notes"] == ["by their weights alone, since no finite inputs reach them: b"]
 
 
 def test_fresh_inputs_are_of_the_models_own_shapes_whatever_was_calibrated_on():
