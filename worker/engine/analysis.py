@@ -5,7 +5,6 @@ A second budget on the same model starts here: `choose` is a matter of milliseco
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -317,7 +316,7 @@ def _calibrate(
 
 def _is_measurable(convolution: Convolution) -> bool:
     """Whether the moments of its patches are defined and fit into memory: they grow with the square of a patch."""
-    return not convolution.transposed and prod(convolution.weight_shape[1:]) <= _MOST_NUMBERS
+    return convolution.patch <= _MOST_NUMBERS
 
 
 def _moments(calibration: "Calibration | str", site: Site) -> Moments | None:

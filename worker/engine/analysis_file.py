@@ -170,7 +170,7 @@ def _moments(site: Site, mean: Array, covariance: Array) -> Moments:
     if site.convolution is None:
         raise ValueError(site.name)
     groups = site.convolution.groups
-    size = site.convolution.in_channels // groups * site.convolution.k2
+    size = site.convolution.patch
     if mean.shape != (groups, size) or covariance.shape != (groups, size, size):
         raise ValueError(site.name)
     if mean.dtype != np.float64 or covariance.dtype != np.float64:

@@ -52,6 +52,11 @@ class Convolution:
         """Input channels over all groups, `c` in the literature."""
         return self.weight_shape[0] if self.transposed else self.weight_shape[1] * self.groups
 
+    @property
+    def patch(self) -> int:
+        """How many numbers of one group's input a weight's rows multiply; transposed: the channels of one position."""
+        return self.in_channels // self.groups * (1 if self.transposed else self.k2)
+
     def output_size(self, input_size: Sequence[int]) -> tuple[int, ...]:
         """Return the output's size along each spatial axis.
 

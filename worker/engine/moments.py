@@ -9,7 +9,7 @@ from worker.engine.convolution import Array, Convolution
 
 @dataclass(frozen=True)
 class Moments:
-    """Statistics of the patches `x` of a site with `groups` groups, float64; `m = c // groups * k2` numbers a patch.
+    """Statistics of the patches `x` of a site with `groups` groups, float64, of `Convolution.patch` numbers m each.
 
     A patch is ordered as the weight is: `weight.reshape(groups, n // groups, m)` times `x` of its group is the output
     without its bias. `mean` has the shape `(groups, m)`; `covariance`, centred, `(groups, m, m)`, or None for the
@@ -22,5 +22,4 @@ class Moments:
 
 def unknown(convolution: Convolution) -> Moments:
     """Return what stands for knowing nothing of a site's inputs: no mean, every direction as likely as any other."""
-    patch = convolution.in_channels // convolution.groups * convolution.k2
-    return Moments(np.zeros((convolution.groups, patch)), None)
+    return Moments(np.zeros((convolution.groups, convolution.patch)), None)

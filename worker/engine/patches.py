@@ -31,14 +31,15 @@ def convolve(convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor |
 
 
 def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -> Tensor:
-    """Return the patches of an input, `(positions, groups, m)` with `m = c // groups * k2`, ordered as the weight is.
+    """Return the patches of an input, `(positions, groups, m)` of `Convolution.patch` numbers, in the weight's order.
 
-    `positions` picks among all of them (batch and output positions, flattened); None stands for all.
+    `positions` picks among all of them (batch and output positions, flattened; transposed: input positions); None
+    stands for all.
     """
     axes, groups = len(convolution.kernel), convolution.groups
-    if axes == 0:
-        flat = x.reshape(-1, x.shape[-1])
-        return (flat if positions is None else flat[positions])[:, None, :]
+    if axes == 0 or convolution.transposed:
+        flat = (x.movedim(1, -1) if axes else x).reshape(-1, groups, convolution.patch)
+        return flat if positions is None else flat[positions]
     windows = pad(x, ends(convolution, x.shape[-axes:]))
     for axis in range(axes):
         step = convolution.dilation[axis]

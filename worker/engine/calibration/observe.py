@@ -66,7 +66,7 @@ def sample(convolution: Convolution, x: Tensor, batches: int, seed: int) -> Tens
     The same choice at every run; another one for another seed.
     """
     total = count_rows(convolution, x)
-    size = convolution.in_channels // convolution.groups * convolution.k2
+    size = convolution.patch
     wanted = max(_FEWEST_ROWS_PER_NUMBER * size, min(_MOST_ROWS, _ROW_WORK // (convolution.groups * size * size)))
     if total * batches <= wanted:
         return None
@@ -75,10 +75,12 @@ def sample(convolution: Convolution, x: Tensor, batches: int, seed: int) -> Tens
 
 
 def count_rows(convolution: Convolution, x: Tensor) -> int:
-    """Return the number of patches that an input has: its batch times its output positions."""
+    """Return the number of patches that an input has: its batch times its output positions (transposed: its own)."""
     axes = len(convolution.kernel)
     if axes == 0:
         return x.numel() // x.shape[-1]
+    if convolution.transposed:
+        return x.numel() // x.shape[1]
     return x.shape[0] * prod(convolution.output_size(x.shape[-axes:]))
 
 
@@ -86,7 +88,7 @@ class _Sums:
     """What is summed over the patches of one site, in float64."""
 
     def __init__(self, convolution: Convolution) -> None:
-        groups, size = convolution.groups, convolution.in_channels // convolution.groups * convolution.k2
+        groups, size = convolution.groups, convolution.patch
         self.count = 0
         self._first = torch.zeros(groups, size, dtype=torch.float64)
         self._second = torch.zeros(groups, size, size, dtype=torch.float64)

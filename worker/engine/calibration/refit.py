@@ -41,7 +41,8 @@ def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes
     """Return the chains with their last layers refitted on the batches, of which `most_bytes` are held at a time.
 
     A site that is called several times is fitted on its first call; one whose inputs change their shape, as those do
-    that stem from what was detected, stays as it is, and so does one that the program does not call.
+    that stem from what was detected, stays as it is, and so does one that the program does not call, and a transposed
+    one, whose outputs are sums of several patches.
 
     Raises:
         StepError: the program does not run on what the compressed sites give.
@@ -50,14 +51,14 @@ def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes
     steps, fitted = list(program.steps), dict[str, tuple[Layer, ...]]()
     for position, step in enumerate(program.steps):
         if step.site is not None and step.site in chains:
-            if step.site not in fitted:
+            if step.site not in fitted and not chains[step.site][-1].convolution.transposed:
                 layers, behind = chains[step.site], rectified(program, position)
                 for turn in range(1 if behind is None else 1 + _TURNS):
                     pairs = zip(original.reach(position, program.steps), compressed.reach(position, steps), strict=True)
                     cases = _cases(step, pairs, layers if turn else None, behind)
                     layers = _refitted(layers, cases, len(batches))
                 fitted[step.site] = layers
-            steps[position] = _replaced(step, fitted[step.site])
+            steps[position] = _replaced(step, fitted.get(step.site, chains[step.site]))
     return {**chains, **fitted}
 
 

@@ -4,18 +4,18 @@ from worker.engine.convolution import Convolution
 
 
 def transposed(convolution: Convolution) -> str | None:
-    """Say that transposed convolutions are left, whose outputs overlap."""
-    return "transposed convolutions are left as they are" if convolution.transposed else None
+    """Say that a form is not for transposed convolutions, whose outputs overlap."""
+    return "it is for convolutions that are not transposed" if convolution.transposed else None
 
 
 def depthwise(convolution: Convolution) -> str | None:
     """Say that there are no channels to combine within a group."""
     alone = convolution.groups > 1 and convolution.in_channels == convolution.groups
-    return transposed(convolution) or ("depthwise already" if alone else None)
+    return "depthwise already" if alone else None
 
 
 def no_spatial_extent(convolution: Convolution) -> str | None:
     """Say that the kernel is one offset."""
     if convolution.k2 == 1:
         return transposed(convolution) or "a 1x1 kernel has no spatial extent to factor"
-    return depthwise(convolution)
+    return transposed(convolution) or depthwise(convolution)

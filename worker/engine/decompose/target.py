@@ -21,6 +21,9 @@ FLOOR = 1e-4
 class Target:
     """A layer of `groups` groups, of n outputs and patches of m numbers each, all float64.
 
+    A transposed one has an output for each output channel and kernel offset, n k2 in all, before those that meet at
+    a position are summed. As what the mean gives differs from position to position, no bias can make up for it: the
+    moments are then taken about 0.
     `weight` is `(groups, n, m)`, `mean` `(groups, m)`, `covariance` `(groups, m, m)` with its floor, or None for the
     identity.
     """
@@ -37,12 +40,18 @@ class Target:
         Inputs that do not vary at all tell nothing: the weights then count alone.
         """
         groups = layer.convolution.groups
-        weight = layer.weight.reshape(groups, layer.convolution.out_channels // groups, -1).astype(np.float64)
-        covariance = moments.covariance
+        mean, covariance = moments.mean, moments.covariance
+        if layer.convolution.transposed:
+            weight = layer.weight.reshape(groups, layer.convolution.patch, -1).swapaxes(1, 2).astype(np.float64)
+            if covariance is not None:
+                covariance = covariance + mean[:, :, None] * mean[:, None, :]
+            mean = np.zeros_like(mean)
+        else:
+            weight = layer.weight.reshape(groups, -1, layer.convolution.patch).astype(np.float64)
         if covariance is not None:
             floor = FLOOR * float(np.einsum("gii->", covariance)) / (covariance.shape[0] * covariance.shape[1])
             covariance = covariance + floor * np.eye(covariance.shape[1]) if floor > 0 else None
-        return cls(layer, weight, moments.mean, covariance)
+        return cls(layer, weight, mean, covariance)
 
     @cached_property
     def product(self) -> Array:

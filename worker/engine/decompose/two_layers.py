@@ -40,7 +40,10 @@ def two_layers(
         rows, second = blocks.factors(dealt, rank)
         outputs = blocks.outputs_at_mean(dealt, rows, second)
         first_convolution, second_convolution = geometry(rank)
-        across = second if dealt.shared else second.swapaxes(2, 3)
+        if second_convolution.transposed:
+            across = second.swapaxes(1, 2)
+        else:
+            across = second if dealt.shared else second.swapaxes(2, 3)
         return (
             Layer(first_convolution, rows.reshape(first_convolution.weight_shape), None),
             Layer(second_convolution, across.reshape(second_convolution.weight_shape), target.bias(outputs)),
