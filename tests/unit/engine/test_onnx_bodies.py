@@ -161,6 +161,21 @@ def test_a_layer_that_branches_call_on_two_sizes_is_counted_for_each_and_left(tm
     assert count.courses == site.courses
 
 
+def test_a_layer_that_one_course_calls_more_often_is_replaced_in_both(tmp_path):
+    text = """g (float[1, 8, 12, 12] x, bool c) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] w> {
+        a = Conv <pads = [1, 1, 1, 1]> (x, w)
+        y = If (c) <
+            then_branch = yes () => (float[1, 8, 12, 12] t) { t = Conv <pads = [1, 1, 1, 1]> (a, w) },
+            else_branch = no () => (float[1, 8, 12, 12] e) { e = Tanh(a) } > }"""
+    path, target = written(tmp_path, text), tmp_path / "after.onnx"
+    _, count = opened_with_count(path)
+    assert [(site.courses, site.reason) for site in count.sites] == [((2 * 144 * 576, 144 * 576), None)]
+    assert split_everywhere(path, target) == ["w"]
+    _, after = opened_with_count(target)
+    assert after.courses[0] == 2 * after.courses[1]
+    agree(path, target, *({"x": IMAGE, "c": np.array(taken)} for taken in (True, False)))
+
+
 def ifs(*conditions):
     """A model of Ifs behind one another, each on one of these inputs, that convolve or do not."""
     nodes = " ".join(

@@ -12,7 +12,7 @@ from worker import inspections
 
 pytestmark = pytest.mark.usefixtures("engine_without_work")
 
-SITE = {"name": "c", "op": "Conv", "weight_shape": [1, 1, 3, 3], "macs": 9, "calls": 1, "reason": None}
+SITE = {"name": "c", "op": "Conv", "weight_shape": [1, 1, 3, 3], "macs": 9, "calls": 1, "courses": None, "reason": None}
 TOLD = {
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x1x3x3"}],

@@ -52,7 +52,8 @@ def observe(
                 sums[step.site].add(rows(convolution, x, sample(convolution, x, len(batches), at)))
 
         run(program, batch, watch=watch)
-    found = {site: collected.moments() for site, collected in sums.items() if collected.count}
+    counted = [site for site, collected in sums.items() if collected.count]
+    found = {site: sums.pop(site).moments() for site in counted}  # the sums of wide sites take as much again
     return {site: moments for site, moments in found.items() if _is_finite(moments)}
 
 
@@ -101,9 +102,13 @@ class _Sums:
         self._second += exact.mT @ exact
 
     def moments(self) -> Moments:
+        """Return what was summed as moments, in the place of the sums."""
         mean = self._first / self.count
-        covariance = self._second / self.count - mean[:, :, None] * mean[:, None, :]
-        share = shrinkage(covariance, self.count)[:, None, None]
-        variance = covariance.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-        covariance = (1 - share) * covariance + share * variance * torch.eye(covariance.shape[-1], dtype=torch.float64)
+        covariance = self._second.div_(self.count)
+        covariance -= mean[:, :, None] * mean[:, None, :]
+        share = shrinkage(covariance, self.count)[:, None]
+        diagonal = covariance.diagonal(dim1=1, dim2=2)
+        variance = diagonal.mean(1)[:, None]
+        covariance *= 1 - share[:, None]
+        diagonal += share * variance
         return Moments(mean.numpy(), covariance.numpy())

@@ -9,6 +9,7 @@ Not counted, but listed with their number: all else, and what lies in a body of 
 from collections import ChainMap, Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 from pathlib import Path
 
@@ -208,10 +209,23 @@ def _merged(found: Sequence[Site | None], *, shared: bool) -> Site:
     called = [site for site in found if site is not None]
     dearest = max(called, key=lambda site: site.macs)
     reason = dearest.reason or (SHARED if shared else None)
-    if any(Counter(site.calls) != Counter(dearest.calls) for site in called):
+    if not all(_is_part(site.calls, dearest.calls) for site in called):
         reason = reason or SEVERAL_WAYS
     costs = tuple(0 if site is None else site.macs for site in found)
     return replace(dearest, reason=reason, courses=costs if len(costs) > 1 else ())
+
+
+def _is_part(calls: Sequence[Call], of: Sequence[Call]) -> bool:
+    """Return whether calls are on the same sizes as others, and as often in proportion: so are all costs then."""
+    some, all_ = _by_size(calls), _by_size(of)
+    return some.keys() == all_.keys() and len({Fraction(some[size], all_[size]) for size in some}) <= 1
+
+
+def _by_size(calls: Sequence[Call]) -> Counter[Hashable]:
+    times: Counter[Hashable] = Counter()
+    for call in calls:
+        times[call.batch, call.input_size] += call.times
+    return times
 
 
 def _named(
