@@ -5,6 +5,7 @@ A second budget on the same model starts here: `choose` is a matter of milliseco
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -330,7 +331,7 @@ def _weights(model: Model, offers: Sequence[Offer], calibration: "Calibration | 
     from worker.engine.calibration.sensitivity import sensitivities, trials
 
     tried = {
-        offer.site.name: trials(offer, model.layer(offer.site), _moments(calibration, offer.site))
+        offer.site.name: trials(offer, partial(model.layer, offer.site), _moments(calibration, offer.site))
         for offer in offers
         if len(offer.candidates) > 1
     }

@@ -162,9 +162,10 @@ def _why_none(model: Model, site: Site, names: Iterable[str]) -> str | None:
     reasons = [FORMS[name].why_not(site.convolution) for name in names]
     if None not in reasons:
         return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
-    weight = model.layer(site).weight.astype(np.float64)
+    weight = model.layer(site).weight.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        return None if np.isfinite(np.vdot(weight, weight)) else "its weights are NaN, infinite or too large to square"
+        energy = np.einsum("i,i->", weight, weight, dtype=np.float64)
+    return None if np.isfinite(energy) else "its weights are NaN, infinite or too large to square"
 
 
 def factorisations(site: Site, names: Iterable[str] = FORMS) -> Iterator[Factorisation]:

@@ -2,12 +2,13 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from worker.engine.calibration.calibrate import Calibration
 from worker.engine.calibration.judge import Judge
-from worker.engine.candidates import Offer
+from worker.engine.candidates import Candidate, Offer
 from worker.engine.convolution import Layer
 from worker.engine.moments import Moments
 
@@ -20,19 +21,26 @@ _WORK = 300_000_000_000
 
 @dataclass(frozen=True)
 class Trial:
-    """Layers that could take a site's place, and the relative error of the site's outputs that they make."""
+    """What makes layers that could take a site's place, and the relative error of the site's outputs that they make.
 
-    layers: tuple[Layer, ...]
+    They are made when they are tried: those of all sites together would take the memory of several models.
+    """
+
+    layers: Callable[[], tuple[Layer, ...]]
     error: float
 
 
-def trials(offer: Offer, layer: Layer, moments: Moments | None) -> tuple[Trial, ...]:
-    """Return two trials of a site, of errors near 2 and 8 % of its outputs' energy."""
+def trials(offer: Offer, layer: Callable[[], Layer], moments: Moments | None) -> tuple[Trial, ...]:
+    """Return two trials of a site, of errors near 2 and 8 % of its outputs' energy; `layer` gives its weights."""
     inexact = [candidate for candidate in offer.candidates if candidate.error > _LEAST_ERROR]
     if not inexact:
         return ()
     near = [min(inexact, key=lambda candidate: abs(math.log(candidate.error / wanted))) for wanted in _ERRORS]
-    return tuple(Trial(candidate.layers(layer, moments), candidate.error) for candidate in near)
+    return tuple(Trial(partial(_layers, candidate, layer, moments), candidate.error) for candidate in near)
+
+
+def _layers(candidate: Candidate, layer: Callable[[], Layer], moments: Moments | None) -> tuple[Layer, ...]:
+    return candidate.layers(layer(), moments)
 
 
 def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]) -> dict[str, float]:
@@ -50,7 +58,7 @@ def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]
     judge = Judge(calibration.program, batches)
     found = {}
     for site, several in tried.items():
-        logs = [math.log(max(judge.error({site: trial.layers}) / trial.error, _LEAST_SHARE)) for trial in several]
+        logs = [math.log(max(judge.error({site: trial.layers()}) / trial.error, _LEAST_SHARE)) for trial in several]
         if logs:
             found[site] = math.exp(sum(logs) / len(logs))
     least = _LEAST_OF_MEDIAN * statistics.median(found.values()) if found else 0.0

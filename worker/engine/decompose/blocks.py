@@ -19,7 +19,6 @@ import numpy as np
 from worker.engine.convolution import Array
 from worker.engine.decompose.target import Target
 
-_EPSILON = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
 _HUGE = float(np.sqrt(np.finfo(np.float64).max))
 _ATTEMPTS = 3
@@ -123,7 +122,7 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
     values, vectors = np.linalg.eigh(gram)
     values, across = values[..., ::-1][..., :rank], vectors[..., ::-1][..., :rank].swapaxes(-1, -2)
     if weight.shape[-2] <= weight.shape[-1]:
-        floor = np.maximum(_EPSILON * weight.shape[-2] * values[..., :1], _TINY)
+        floor = np.maximum(np.finfo(values.dtype).eps * weight.shape[-2] * values[..., :1], _TINY)
         rows: Array = across @ weight / np.sqrt(np.maximum(values, floor))[..., None]
         return rows
     return across if root is None else np.linalg.solve(root.swapaxes(-1, -2), across.swapaxes(-1, -2)).swapaxes(-1, -2)
@@ -217,7 +216,7 @@ def _small_side(weight: Array, covariance: Array | None) -> tuple[Array, Array |
 
 def _ridge(gram: Array) -> Array:
     """Return what keeps the equations solvable where rows are 0 or depend on each other, `(..., 1)`; rounding, else."""
-    ridge: Array = _EPSILON * np.einsum("...ii->...", gram)[..., None] + _TINY
+    ridge: Array = np.finfo(gram.dtype).eps * np.einsum("...ii->...", gram)[..., None] + np.finfo(gram.dtype).tiny
     return ridge
 
 

@@ -16,10 +16,17 @@ from worker.engine.moments import Moments
 FLOOR = 1e-4
 """What is added to every variance, as a share of their mean: inputs that were never seen to vary may still do so."""
 
+_LARGE = 1 << 22
+"""Numbers from which on a weight is large: 16 MB, more than any convolution of the usual networks has."""
+
 
 @dataclass(frozen=True)
 class Target:
-    """A layer of `groups` groups, of n outputs and patches of m numbers each, all float64.
+    """A layer of `groups` groups, of n outputs and patches of m numbers each.
+
+    All is float64, except for the weight of a very large layer of whose inputs nothing is known: that stays as it is
+    stored, since an exact copy would take twice the memory and its products twice the time, for digits that no choice
+    of a rank depends on.
 
     A transposed one has an output for each output channel and kernel offset, n k2 in all, before those that meet at
     a position are summed. As what the mean gives differs from position to position, no bias can make up for it: the
@@ -42,15 +49,17 @@ class Target:
         groups = layer.convolution.groups
         mean, covariance = moments.mean, moments.covariance
         if layer.convolution.transposed:
-            weight = layer.weight.reshape(groups, layer.convolution.patch, -1).swapaxes(1, 2).astype(np.float64)
+            weight = layer.weight.reshape(groups, layer.convolution.patch, -1).swapaxes(1, 2)
             if covariance is not None:
                 covariance = covariance + mean[:, :, None] * mean[:, None, :]
             mean = np.zeros_like(mean)
         else:
-            weight = layer.weight.reshape(groups, -1, layer.convolution.patch).astype(np.float64)
+            weight = layer.weight.reshape(groups, -1, layer.convolution.patch)
         if covariance is not None:
             floor = FLOOR * float(np.einsum("gii->", covariance)) / (covariance.shape[0] * covariance.shape[1])
             covariance = covariance + floor * np.eye(covariance.shape[1]) if floor > 0 else None
+        if covariance is not None or weight.size < _LARGE:
+            weight = weight.astype(np.float64)
         return cls(layer, weight, mean, covariance)
 
     @cached_property
@@ -61,7 +70,7 @@ class Target:
     @cached_property
     def energy(self) -> float:
         """The energy of the outputs, `tr(W C W^T)` over all groups."""
-        return float((self.product * self.weight).sum())
+        return float(np.einsum("gnm,gnm->", self.product, self.weight, dtype=np.float64))
 
     def relative(self, explained: Array) -> Array:
         """Return the errors of factors that explain this much of the energy; 0 where there is none to explain."""

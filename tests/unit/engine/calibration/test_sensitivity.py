@@ -1,6 +1,7 @@
 """How errors at sites arrive at the outputs, on networks for which that can be worked out."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_sensitivities_of_a_network_with_a_known_answer():
     inputs = batches(512, 3)
     errors = {"big": 0.01, "small": 0.01, "end": 0.01}
     layers = {"big": big, "small": small, "end": end}
-    tried = {name: [Trial(scaled(layers[name], share), share**2) for share in (0.1, 0.2)] for name in errors}
+    tried = {name: [Trial(partial(scaled, layers[name], share), share**2) for share in (0.1, 0.2)] for name in errors}
     found = sensitivities(calibration(program, inputs), tried)
     assert found["end"] == pytest.approx(1, rel=0.05)
     assert found["big"] == pytest.approx(0.81, rel=0.05)
@@ -102,6 +103,6 @@ def test_sensitivities_of_a_network_with_a_known_answer():
 
 def test_nothing_is_measured_where_one_batch_would_take_too_much_work():
     made = layer(RNG(1), (4, 3))
-    tried = {"a": [Trial(scaled(made, 0.1), 0.01)]}
+    tried = {"a": [Trial(partial(scaled, made, 0.1), 0.01)]}
     assert sensitivities(calibration(chained(("a", made)), batches(8, 3), sample_macs=10**11), tried) == {}
     assert sensitivities(calibration(chained(("a", made)), batches(8, 3)), {"a": []}) == {}
