@@ -3,6 +3,7 @@
 A second budget on the same model starts here: `choose` is a matter of milliseconds.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,7 @@ _FRONTIER_STEPS_OF_SEVERAL = 10
 """Fewer where several budgets are to be met: each step takes several allocations."""
 _MOST_NUMBERS = 4608
 """In a patch: 512 channels of 3 x 3, whose covariance takes 170 MB. Wider sites are factored by their weights alone."""
+_MOST_REASONS = 3
 UNCHANGED = "the budget allows the model as it is"
 
 
@@ -173,11 +175,18 @@ def _unreachable(analysis: Analysis, limits: Sequence[Limit], error: BudgetUnrea
     return Refusal(
         Code.BUDGET_UNREACHABLE,
         f"the least that this model can be brought to is {least / max(limit.total, 1):.4f} "
-        f"of its {limit.budget.kind.what}{by}",
+        f"of its {limit.budget.kind.what}{by}{_left_alone(analysis)}",
         field=limit.budget.kind.field,
         expected=f"at least {shown[0]}",
         got=shown[1],
     )
+
+
+def _left_alone(analysis: Analysis) -> str:
+    """Say of how many layers nothing can be made, and why; nothing where there are none."""
+    reasons = Counter(offer.reason for offer in analysis.offers if len(offer.candidates) == 1 and offer.reason)
+    said = "; ".join(f"{number} because {reason}" for reason, number in reasons.most_common(_MOST_REASONS))
+    return said and f" (of {len(analysis.offers)} layers {sum(reasons.values())} stay as they are: {said})"
 
 
 @dataclass(frozen=True)
