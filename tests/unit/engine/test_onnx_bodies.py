@@ -1,6 +1,7 @@
 """Layers inside If, Loop, Scan and local functions: found, counted along every course, and replaced."""
 
 import json
+import time
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ from chains import split_exactly
 from onnx import TensorProto, helper
 from onnx_text import distance, model, outputs, written
 
+from contract.refusal import Refusal
 from worker.engine.calibration.inputs import image_inputs
 from worker.engine.formats import Call, onnx_file, open_model
 from worker.engine.formats.onnx_graph import graph_tensors
@@ -204,6 +206,34 @@ def test_ifs_on_one_condition_are_taken_together(tmp_path):
     _, count = opened_with_count(written(tmp_path, ifs(*"aaaaaa")))
     assert count.courses == (6 * 144 * 576, 0)
     assert [site.reason for site in count.sites] == [None] * 6
+
+
+def test_very_many_ifs_are_looked_at_in_no_time(tmp_path):
+    """A hostile model would have each of them inlined, one after another, in sixteen copies of itself."""
+    path = written(tmp_path, ifs(*(f"c{at}" for at in range(8)), *["same"] * 292))
+    started = time.process_time()
+    _, count = opened_with_count(path)
+    assert time.process_time() - started < 30
+    assert count.macs == 300 * 144 * 576
+
+
+@pytest.mark.parametrize("lacking", ["input", "output", "branches", "names"])
+def test_an_if_that_is_none_is_refused_or_counted_but_nothing_else(tmp_path, lacking):
+    proto = model(ifs("a"))
+    (node,) = proto.graph.node
+    if lacking in ("input", "output"):
+        node.ClearField(lacking)
+    elif lacking == "branches":
+        node.ClearField("attribute")
+    else:
+        for attribute in node.attribute:
+            attribute.name = "a_branch"
+    try:
+        _, count = opened_with_count(written(tmp_path, proto))
+    except Refusal as refusal:
+        assert refusal.code == "model_invalid"  # noqa: PT017 - counting it is right, too
+    else:
+        assert count.macs >= 0
 
 
 @pytest.mark.parametrize(

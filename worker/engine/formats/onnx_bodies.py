@@ -15,8 +15,8 @@ from worker.engine.formats import Inputs
 from worker.engine.formats.onnx_graph import all_nodes, fresh_name, names, operator, subgraphs
 from worker.engine.formats.onnx_runtime import RUNTIME_ERRORS, session
 
-_MOST_COURSES = 16
-"""They double with every If behind another one; the Ifs beyond stay as they are."""
+_MOST_COURSES, _MOST_FORKS = 16, 64
+"""Courses double with every If on another condition; the Ifs beyond these numbers stay as they are."""
 
 
 def make_unique(model: ModelProto) -> None:
@@ -27,7 +27,7 @@ def make_unique(model: ModelProto) -> None:
 def _rename_bodies(graph: GraphProto, taken: set[str], given: set[str], scope: Mapping[str, str]) -> None:
     for node in graph.node:
         for body in subgraphs(node):
-            own = list(_given(body))
+            own = dict.fromkeys(_given(body))
             renamed = {name: new for name, new in scope.items() if name not in own}
             renamed.update((name, fresh_name(name, taken)) for name in own if name in given)
             given.update(own)
@@ -73,12 +73,15 @@ def courses(model: ModelProto, operators: frozenset[str]) -> list[Course]:
     """
     found = [Course(model, {})]
     left: set[str] = set()
-    while fork := next((name for course in found for name in _forks(course.model, operators) if name not in left), ""):
+    for _ in range(_MOST_FORKS):
+        fork = next((name for course in found for name in _forks(course.model, operators) if name not in left), None)
+        if fork is None:
+            break
         along = [taken for course in found for taken in _along_branches(course, fork)]
-        if len(along) > _MOST_COURSES:
-            left.add(fork)
-        else:
+        if 0 < len(along) <= _MOST_COURSES:
             found = along
+        else:
+            left.add(fork)
     return found
 
 
@@ -86,7 +89,7 @@ def _forks(model: ModelProto, operators: frozenset[str]) -> Iterator[str]:
     """Yield the Ifs of the main graph that have one of these operators in a branch, by their first value."""
     for node in model.graph.node:
         is_fork = operator(node) == "If" and any(operator(inner) in operators for inner in all_nodes([node]))
-        if is_fork and node.output:
+        if is_fork and node.input and node.output:
             yield node.output[0]
 
 

@@ -205,7 +205,7 @@ def _gathered(
 
 
 def _merged(found: Sequence[Site | None], *, shared: bool) -> Site:
-    """Return one site for what it is along each course; None where it is not called."""
+    """Return one site for what it is along each course, which is None where it is not called."""
     called = [site for site in found if site is not None]
     dearest = max(called, key=lambda site: site.macs)
     reason = dearest.reason or (SHARED if shared else None)
