@@ -154,7 +154,8 @@ class OnnxModel:
 
     def _array(self, constant: Constant) -> Array:
         values = constant.array(self._source)
-        return values.astype(np.float64 if values.dtype == np.float64 else np.float32, copy=False)
+        dtype = np.float64 if values.dtype == np.float64 else np.float32
+        return values.astype(dtype, copy=not values.flags.writeable)  # torch takes no others
 
     def _unfit(self, shapes: Mapping[str, tuple[int, ...]], detail: str) -> Refusal:
         got = ",".join(f"{name}={format_shape(shape)}" for name, shape in shapes.items())
