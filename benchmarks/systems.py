@@ -195,13 +195,13 @@ def main() -> None:
                 flush=True,
             )
             figures.append({"system": name, "format": model_format, "dac_error": dac} | report)
+            if arguments.output:
+                arguments.output.write_text(json.dumps(figures, indent=1))
     for figure in figures:
         forms = Counter(site["form"] for site in figure["sites"])
         print(f"\n{figure['system']}, {figure['format']}: {dict(forms)}")
         for site in figure["sites"]:
             print(f"  {site['name']:32}{site['op']:16}{site['form']:12}{site['rank']!s:12}{site['error']:.4f}")
-    if arguments.output:
-        arguments.output.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

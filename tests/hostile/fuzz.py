@@ -60,19 +60,20 @@ def _onnx() -> onnx.ModelProto:
     text = """<ir_version: 8, opset_import: ["": 17, "f": 1]>
         g (float[1, 3, 16, 16] x) => (float[1, 4] y)
         <float[8, 3, 3, 3] w, float[8] b, float[8] s, float[8] m, float[8] d, float[8, 8, 3, 3] v, float[4, 8] h,
-         bool c = {1}> {
-            p = Conv <pads = [1, 1, 1, 1]> (x, w, b)  n = BatchNormalization (p, s, b, m, d)  r = f.twice (n)
+         float[8, 8, 1, 1] j, float[8, 8, 3, 3] k, bool c = {1}> {
+            p = Conv <pads = [1, 1, 1, 1]> (x, w, b)  n = BatchNormalization (p, s, b, m, d)  r = f.twice (n, k)
             q = Conv <strides = [2, 2]> (r, v)
             t = If (c) <
-                then_branch = yes () => (float[1, 8, 7, 7] o) { o = Relu (q) },
+                then_branch = yes () => (float[1, 8, 7, 7] o) { o = Conv (q, j) },
                 else_branch = no () => (float[1, 8, 7, 7] e) { e = Neg (q) }>
             a = GlobalAveragePool (t)  l = Flatten (a)  y = Gemm <transB = 1> (l, h) }
-        <domain: "f", opset_import: ["": 17]> twice (a) => (b) { c = Relu (a)  b = Add (c, a) }"""
+        <domain: "f", opset_import: ["": 17]> twice (a, k) => (b) {
+            c = Relu (a)  e = Conv <pads = [1, 1, 1, 1]> (c, k)  b = Add (e, a) }"""
     model = onnx.parser.parse_model(text)
     chance = torch.Generator().manual_seed(0)
     for value in model.graph.value_info:
         shape = [size.dim_value for size in value.type.tensor_type.shape.dim]
-        if value.name in "wbsmdvh":
+        if value.name in "wbsmdvhjk":
             weight = torch.rand(shape, generator=chance).numpy()
             model.graph.initializer.append(numpy_helper.from_array(weight, value.name))
     model.graph.ClearField("value_info")
