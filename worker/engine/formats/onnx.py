@@ -21,7 +21,7 @@ from worker.engine.formats.onnx_bodies import make_unique
 from worker.engine.formats.onnx_constants import Constant, constants
 from worker.engine.formats.onnx_count import OPERATORS, Counted, count
 from worker.engine.formats.onnx_functions import with_inlined
-from worker.engine.formats.onnx_graph import FLOATS, all_nodes, graph_tensors, other_tensors, own_opset
+from worker.engine.formats.onnx_graph import FLOATS, all_nodes, main_tensors, nested_tensors, own_opset
 from worker.engine.formats.onnx_replace import replace_nodes
 from worker.engine.formats.onnx_shapes import Unfit, prepared
 
@@ -72,7 +72,7 @@ class OnnxModel:
     @property
     def parameters(self) -> int:
         """The number of elements of all floating-point tensors that the model stores."""
-        stored = (*graph_tensors(self._model), *other_tensors(self._model))
+        stored = (*main_tensors(self._model), *nested_tensors(self._model))
         return sum(prod(tensor.dims) for tensor in stored if tensor.data_type in FLOATS)
 
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:

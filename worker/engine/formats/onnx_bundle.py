@@ -22,7 +22,7 @@ from contract.container import FIELD
 from contract.refusal import Code, Refusal
 from worker.engine.formats import onnx_file
 from worker.engine.formats.onnx_file import LIFTED_BYTES, Extent, chunks, extent_of, is_external, refer
-from worker.engine.formats.onnx_graph import graph_tensors, other_tensors
+from worker.engine.formats.onnx_graph import main_tensors, nested_tensors
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _ALIGNMENT = 64
@@ -87,8 +87,8 @@ def write(model: ModelProto, archive: Bundle, source: Path, target: Path) -> Non
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
-    yield from graph_tensors(model)
-    yield from other_tensors(model)
+    yield from main_tensors(model)
+    yield from nested_tensors(model)
 
 
 def _elements(tensor: TensorProto, source: Path) -> Iterator[bytes]:

@@ -3,8 +3,9 @@
 The file is a model, or a bundle: an archive of a model and the files with its weights, all of them stored uncompressed.
 
 Parsing a whole ModelProto copies every weight, several times over; so the wire format is rewritten instead. In the main
-graph and the bodies in it, each large initializer and Constant becomes external data whose file is the model itself,
-which every ONNX library maps into memory lazily. All else is copied byte for byte.
+graph, each large initializer and Constant becomes external data whose file is the model itself, which every ONNX
+library maps into memory lazily. All else is copied byte for byte, and so are bodies of Ifs and Loops: ONNX Runtime takes
+no external data there from a file of several hard links, as the service's own files are.
 
 Source: onnx.proto and ONNX's ExternalData.md.
 """
@@ -24,7 +25,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from contract import bundle, protobuf
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
-from worker.engine.formats.onnx_graph import OWN_DOMAINS, other_tensors
+from worker.engine.formats.onnx_graph import OWN_DOMAINS, nested_tensors
 
 LIFTED_BYTES = 1024
 """The least weight that is worth a reference instead of its bytes."""
@@ -33,7 +34,7 @@ LIFTED_BYTES = 1024
 _GRAPH = 7
 _NODE, _INITIALIZER = 1, 5
 _OPERATOR, _ATTRIBUTE, _DOMAIN = 4, 5, 7
-_TENSOR, _BODY = 5, 6
+_TENSOR = 5
 _DATA_TYPE, _FLOAT_DATA, _RAW_DATA, _DOUBLE_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 2, 4, 9, 10, 13, 14
 # A packed array of fixed-size numbers lies in the file as raw data does: little-endian, one behind the other.
 _SAME_AS_RAW = {_FLOAT_DATA: TensorProto.FLOAT, _DOUBLE_DATA: TensorProto.DOUBLE}
@@ -116,7 +117,7 @@ def read(path: Path) -> ModelProto:
         raise _invalid(f"the file cannot be parsed: {error}", "bytes that are no ONNX model") from error
     if not _is_text(model):
         raise _invalid("a name in the model is not UTF-8", "bytes that are no text")
-    if bundle.kind_of(path) is None and any(is_external(tensor) for tensor in other_tensors(model)):
+    if bundle.kind_of(path) is None and any(is_external(tensor) for tensor in nested_tensors(model)):
         raise _weights_elsewhere("another file")
     return model
 
@@ -203,20 +204,15 @@ def _unfilled(tensor: TensorProto, error: Exception) -> Refusal:
 
 
 def _rewritten_model(view: memoryview, start: int, end: int, weight: Rewrite) -> list[Segment]:
-    """Copy a ModelProto with `weight` applied to the TensorProtos of its graphs' initializers and Constants."""
+    """Copy a ModelProto with `weight` applied to the TensorProtos of its main graph's initializers and Constants."""
 
-    def constant(view: memoryview, start: int, end: int) -> list[Segment]:
+    def attribute(view: memoryview, start: int, end: int) -> list[Segment]:
         return _rewritten(view, start, end, {_TENSOR: weight})
 
-    def body(view: memoryview, start: int, end: int) -> list[Segment]:
-        return _rewritten(view, start, end, {_BODY: graph})
-
     def node(view: memoryview, start: int, end: int) -> list[Segment]:
-        if _is_constant(view, start, end):
-            return _rewritten(view, start, end, {_ATTRIBUTE: constant})
-        if _has_body(view, start, end):
-            return _rewritten(view, start, end, {_ATTRIBUTE: body})
-        return [bytes(view[start:end])]
+        if not _is_constant(view, start, end):
+            return [bytes(view[start:end])]
+        return _rewritten(view, start, end, {_ATTRIBUTE: attribute})
 
     def graph(view: memoryview, start: int, end: int) -> list[Segment]:
         return _rewritten(view, start, end, {_NODE: node, _INITIALIZER: weight})
@@ -247,16 +243,6 @@ def _is_constant(view: memoryview, start: int, end: int) -> bool:
     return said.get(_OPERATOR) == b"Constant" and said.get(_DOMAIN, b"").decode(errors="replace") in OWN_DOMAINS
 
 
-def _has_body(view: memoryview, start: int, end: int) -> bool:
-    """Return whether a serialised NodeProto has a graph as an attribute, as If, Loop and Scan do."""
-    return any(
-        inner.number == _BODY
-        for field in protobuf.fields(view, start, end)
-        if field.number == _ATTRIBUTE and field.wire_type == protobuf.DELIMITED
-        for inner in protobuf.fields(view, field.value, field.end)
-    )
-
-
 def _lifted(view: memoryview, start: int, end: int, origin: _Source) -> bytes:
     """Return a serialised TensorProto with a large payload replaced by where it lies."""
     fields = list(protobuf.fields(view, start, end))
@@ -276,19 +262,19 @@ def _lifted(view: memoryview, start: int, end: int, origin: _Source) -> bytes:
 
 
 def _with_nested_found(serialised: bytes, origin: _Source) -> bytes:
-    """Return a skeleton in which other tensors, too, refer to where they lie in the archive."""
+    """Return a skeleton in which all but the main graph's own tensors hold what lies elsewhere in the archive."""
     try:
         model = ModelProto.FromString(serialised)
     except DecodeError:
         return serialised  # told where it is parsed for good
-    for tensor in other_tensors(model):
+    for tensor in nested_tensors(model):
         if is_external(tensor):
-            _find(tensor, origin)
+            _find(tensor, origin, least=None)
     return model.SerializeToString()
 
 
-def _find(tensor: TensorProto, origin: _Source) -> None:
-    """Make a tensor that refers to a file of the bundle refer to the bundle itself, or hold what is little.
+def _find(tensor: TensorProto, origin: _Source, least: int | None = LIFTED_BYTES) -> None:
+    """Make a tensor that refers to a file of the bundle hold its data, or refer to the bundle for this much or more.
 
     Raises:
         Refusal: `model_unsupported` where there is no such file, `model_invalid` where it is too short.
@@ -311,7 +297,7 @@ def _find(tensor: TensorProto, origin: _Source) -> None:
             f"the data of {tensor.name!r} ends beyond the file {wanted[:80]!r}",
             f"{length} bytes from byte {offset} of {member.size}",
         )
-    if length >= LIFTED_BYTES:
+    if least is not None and length >= least:
         refer(tensor, origin.location, Extent(start + offset, length))
         return
     for field in ("external_data", "data_location"):

@@ -77,21 +77,21 @@ def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
             yield from all_nodes(graph.node)
 
 
-def graph_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Yield the tensors of a model's main graph and of the bodies in it: initializers, and those of Constant nodes."""
-    for graph in all_graphs(model.graph):
-        yield from graph.initializer
-        for node in graph.node:
-            if operator(node) == "Constant":
-                yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
+def main_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield the tensors of a model's main graph: its initializers and those of its Constant nodes."""
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        if operator(node) == "Constant":
+            yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
 
 
-def other_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Yield every other tensor that a model stores: sparse, in functions, in other operators."""
-    for graph in all_graphs(model.graph):
-        yield from _sparse_parts(graph)
-        for node in graph.node:
-            yield from _node_tensors(node, dense=operator(node) != "Constant")
+def nested_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield every other tensor that a model stores: sparse, in bodies, in functions, in other operators."""
+    yield from _sparse_parts(model.graph)
+    for node in model.graph.node:
+        yield from _node_tensors(node, dense=operator(node) != "Constant")
+        for graph in subgraphs(node):
+            yield from _graph_tensors(graph)
     for info in model.training_info:
         yield from _graph_tensors(info.initialization)
         yield from _graph_tensors(info.algorithm)
