@@ -4,7 +4,7 @@ The file is a model, or a bundle: an archive of a model and the files with its w
 
 Parsing a whole ModelProto copies every weight, several times over; so the wire format is rewritten instead. In the main
 graph, each large initializer and Constant becomes external data whose file is the model itself, which every ONNX
-library maps into memory lazily. All else is copied byte for byte, and so are bodies of Ifs and Loops: ONNX Runtime takes
+library maps into memory lazily. All else is copied byte for byte, so are bodies of Ifs and Loops: ONNX Runtime takes
 no external data there from a file of several hard links, as the service's own files are.
 
 Source: onnx.proto and ONNX's ExternalData.md.
