@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo run test test-all hostile walls fuzz audit lint
+.PHONY: demo run test test-all conformance hostile walls fuzz audit lint
 
 demo: .venv/.engine
 	$(BIN)/convpress demo
@@ -22,6 +22,10 @@ test: .venv/.dev
 
 test-all: .venv/.dev
 	$(PYTEST)
+
+# onnx's own models, whole networks among them: three minutes.
+conformance: .venv/.dev
+	$(PYTEST) -m slow tests/conformance
 
 hostile: .venv/.dev
 	$(PYTEST) tests/hostile
@@ -49,7 +53,7 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 # Two threads that spin on two cores slow each other down manyfold.
-test test-all hostile walls fuzz: export OMP_NUM_THREADS = 1
+test test-all conformance hostile walls fuzz: export OMP_NUM_THREADS = 1
 
 .venv/.engine: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'
