@@ -179,6 +179,7 @@ class Inspection(Part):
     """What a model is; `missing` says what has to be given to learn its costs, which are None until then.
 
     It also says of which operators the cost cannot be told, where there are some; `macs` is then that of the others.
+    `courses` are the MACs along each of the model's courses, of which `macs` is the most.
     """
 
     format: str
@@ -187,6 +188,7 @@ class Inspection(Part):
     parameters: Count
     bytes: Count
     macs: Count | None
+    courses: list[Count] = Field(default_factory=list)
     sites: list[InspectedSite]
     uncounted: dict[str, Count]
     missing: str | None

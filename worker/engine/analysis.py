@@ -325,7 +325,7 @@ def _calibrate(
 
 
 def _is_measurable(convolution: Convolution) -> bool:
-    """Whether the moments of its patches are defined and fit into memory: they grow with the square of a patch."""
+    """Whether the moments of its patches fit into memory: they grow with the square of a patch."""
     return convolution.patch <= _MOST_NUMBERS
 
 

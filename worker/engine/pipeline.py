@@ -170,7 +170,7 @@ def _describe_costs(model: Model, shapes: Mapping[str, tuple[int, ...]], count: 
     described = report.describe_count(count)
     missing = _unsettled(count) or None
     if missing and not count.macs:
-        described |= {"macs": None, "flops": None}
+        described |= {"macs": None, "flops": None, "courses": []}
     return {**described, "inputs": inputs, "missing": missing}
 
 

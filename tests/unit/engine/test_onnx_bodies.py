@@ -10,10 +10,11 @@ from chains import split_exactly
 from onnx import TensorProto, helper
 from onnx_text import distance, model, outputs, written
 
+from app.report import Inspection
 from contract.refusal import Refusal
 from worker.engine.calibration.inputs import image_inputs
 from worker.engine.formats import Call, load_runner, open_model
-from worker.engine.pipeline import compress
+from worker.engine.pipeline import compress, inspect
 from worker.engine.request import Request
 
 TOLERANCE = 1e-5
@@ -295,6 +296,20 @@ def test_a_function_that_carries_weights_and_is_called_twice_is_counted_and_left
     _, count = opened_with_count(written(tmp_path, text))
     assert count.macs == 2 * 144 * 576
     assert {site.reason for site in count.sites} == {"it lies inside a local function"}
+
+
+def test_an_inspection_tells_the_courses_and_never_0_for_what_it_does_not_know(tmp_path):
+    def told(text):
+        request = Request(str(written(tmp_path, text)), "onnx", "", str(tmp_path / "told.json"))
+        inspect(request, lambda *_: None)
+        return json.loads((tmp_path / "told.json").read_text())
+
+    known = told(ifs("a"))
+    assert (known["macs"], known["courses"], known["missing"]) == (144 * 576, [144 * 576, 0], None)
+    assert Inspection.model_validate(known).courses == known["courses"]
+    endless = told(LOOP.replace("Loop (n, , x)", "Loop (, , x)"))
+    assert (endless["macs"], endless["flops"], endless["courses"]) == (None, None, [])
+    assert "Conv 1" in endless["missing"]
 
 
 def test_a_whole_number_is_bound_by_its_value(tmp_path):

@@ -20,6 +20,7 @@ TOLD = {
     "parameters": 9,
     "bytes": 50,
     "macs": 9,
+    "courses": [9],
     "sites": [SITE],
     "uncounted": {"Relu": 1},
     "missing": None,

@@ -269,12 +269,12 @@ def _with_nested_found(serialised: bytes, origin: _Source) -> bytes:
         return serialised  # told where it is parsed for good
     for tensor in nested_tensors(model):
         if is_external(tensor):
-            _find(tensor, origin, least=None)
+            _find(tensor, origin, inline=True)
     return model.SerializeToString()
 
 
-def _find(tensor: TensorProto, origin: _Source, least: int | None = LIFTED_BYTES) -> None:
-    """Make a tensor that refers to a file of the bundle hold its data, or refer to the bundle for this much or more.
+def _find(tensor: TensorProto, origin: _Source, *, inline: bool = False) -> None:
+    """Make a tensor that refers to a file of the bundle refer to the bundle itself, or hold what is little or inline.
 
     Raises:
         Refusal: `model_unsupported` where there is no such file, `model_invalid` where it is too short.
@@ -297,7 +297,7 @@ def _find(tensor: TensorProto, origin: _Source, least: int | None = LIFTED_BYTES
             f"the data of {tensor.name!r} ends beyond the file {wanted[:80]!r}",
             f"{length} bytes from byte {offset} of {member.size}",
         )
-    if least is not None and length >= least:
+    if length >= LIFTED_BYTES and not inline:
         refer(tensor, origin.location, Extent(start + offset, length))
         return
     for field in ("external_data", "data_location"):

@@ -12,10 +12,8 @@ from onnx import FunctionProto, ModelProto, NodeProto, checker, inliner
 
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
+from worker.engine.formats.onnx_file import LIFTED_BYTES
 from worker.engine.formats.onnx_graph import all_nodes, function_tensors, operator
-
-_CARRIED_BYTES = 1024
-"""The size from which on a tensor in a function is taken for a weight."""
 
 Id = tuple[str, str]
 """A function's domain and name."""
@@ -72,4 +70,4 @@ def _called(node: NodeProto) -> Id:
 
 
 def _carries(function: FunctionProto) -> bool:
-    return any(tensor.ByteSize() >= _CARRIED_BYTES for tensor in function_tensors(function))
+    return any(tensor.ByteSize() >= LIFTED_BYTES for tensor in function_tensors(function))
