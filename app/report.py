@@ -41,7 +41,8 @@ class Cost(Part):
 class Site(Part):
     """What became of one convolution or matrix product, and the `reason` where it was left as it is.
 
-    `layers` are the weight shapes of what took its place, `variant` what its form leaves open but the rank.
+    `layers` are the weight shapes of what took its place, of one of the `branches` whose outputs are summed; `variant`
+    is what its form leaves open but the rank.
     `ms_before` and `ms_after` are milliseconds by the cost table, None where that has no price for it. `courses` are
     the places of the model's courses along which it runs, None where there is one course.
     """
@@ -53,6 +54,7 @@ class Site(Part):
     variant: str | None
     rank: Count | list[Count] | None
     layers: list[list[Count]]
+    branches: Count = 1
     macs_before: Count
     macs_after: Count
     courses: list[Count] | None = None

@@ -12,6 +12,7 @@ from worker.engine.convolution import Convolution, Layer
 from worker.engine.costs.table import EVEN, CostTable
 from worker.engine.decompose import FORMS, Factorisation, Rank, Target
 from worker.engine.formats import Model, Site
+from worker.engine.layout import layout_of, nanoseconds
 from worker.engine.moments import Moments, unknown
 
 ORIGINAL = "original"
@@ -146,11 +147,7 @@ def priced_in_time(site: Site, candidate: Candidate, table: CostTable | None) ->
     if table is None or site.convolution is None:
         return candidate
     layers = candidate.convolutions or (site.convolution,)
-    calls = [table.chain(layers, call.input_size, call.batch) for call in site.calls]
-    if not calls or None in calls:
-        return candidate
-    taken = sum(call.times * once for call, once in zip(site.calls, calls, strict=True) if once is not None)
-    return replace(candidate, nanoseconds=taken)
+    return replace(candidate, nanoseconds=nanoseconds(site, layers, table, layout_of(site, layers, table)))
 
 
 def _why_none(model: Model, site: Site, names: Iterable[str]) -> str | None:

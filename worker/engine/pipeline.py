@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,12 @@ from worker.engine.costs import table as cost_table
 from worker.engine.costs.table import CostTable
 from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, Model, TensorSpec, open_model, readable
+from worker.engine.layout import arranged
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
 from worker.engine.samples import random_inputs
-from worker.engine.trial import tried
+from worker.engine.trial import Arrange, tried
 from worker.engine.verify import compare, measure
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
 
     budgets = () if request.rank is not None else parse_budgets(request.budgets)
     table = _cost_table(request, budgets)
+    target = table or request.format
     analysis = leave(before, table)
     limits = None if not budgets else _limits(budgets, analysis, parameters, source)
     unchanged = limits is not None and all(limit.allows_all for limit in limits)
@@ -69,7 +72,8 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     at_any_price = request.flops_at_any_price
     chosen = choose(analysis, limits, at_any_price=at_any_price)
     if limits is not None and needs_trial(limits):
-        limits, chosen = _tried(request, source, shapes, analysis, limits, chosen)
+        arrange = partial(arranged, target=target)
+        limits, chosen = _tried(request, source, shapes, arrange, analysis, limits, chosen)
     progress.enter("refining")
     chains, refinement = factor(model, analysis, chosen)
 
@@ -78,11 +82,14 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         shutil.copyfile(request.model, output)
     else:
         by_name = {site.name: site for site in before.sites}
-        for done, (site, layers) in enumerate(chains.items()):
-            model.replace(by_name[site], layers)
+        for done, (name, layers) in enumerate(chains.items()):
+            site = by_name[name]
+            model.replace(site, *arranged(site, layers, target))
             progress.within(done, len(chains))
         model.save(output)
-    sites = [report.describe_site(offer, candidate) for offer, candidate in zip(analysis.offers, chosen, strict=True)]
+    sites = [
+        report.describe_site(offer, candidate, target) for offer, candidate in zip(analysis.offers, chosen, strict=True)
+    ]
     accounts = {
         "predicted_error": analysis.predicted_error(chosen),
         "frontier": report.describe_frontier(frontier(analysis, limits, at_any_price=at_any_price), analysis),
@@ -228,6 +235,7 @@ def _tried(
     request: Request,
     source: Path,
     shapes: Mapping[str, tuple[int, ...]],
+    arrange: Arrange,
     analysis: Analysis,
     limits: list[Limit],
     chosen: list[Candidate],
@@ -238,7 +246,7 @@ def _tried(
         Refusal: `budget_unreachable`.
     """
     while True:
-        found = tried(request.format, source, Path(request.output), shapes, analysis.offers, chosen, limits)
+        found = tried(request.format, source, Path(request.output), shapes, arrange, analysis.offers, chosen, limits)
         if found == limits:
             return limits, chosen
         limits = found

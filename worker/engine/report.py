@@ -12,6 +12,7 @@ from worker.engine.candidates import ORIGINAL, Candidate, Offer
 from worker.engine.costs.table import CostTable
 from worker.engine.flops import FLOPS_PER_MAC
 from worker.engine.formats import Count, Site, TensorSpec
+from worker.engine.layout import branch_convolutions, branch_number, layout_of
 from worker.engine.verify import Comparison
 
 if TYPE_CHECKING:
@@ -81,8 +82,13 @@ def describe_cost(count: Count, parameters: int, size: int, latency_ms: float) -
     }
 
 
-def describe_site(offer: Offer, chosen: Candidate) -> dict[str, Any]:
-    """Return what became of a site; `error` is the energy of its outputs' difference over that of its outputs."""
+def describe_site(offer: Offer, chosen: Candidate, target: Format | CostTable) -> dict[str, Any]:
+    """Return what became of a site; `error` is the energy of its outputs' difference over that of its outputs.
+
+    `layers` are those of one of the `branches`, whose outputs are summed; `target` is what decides how many.
+    """
+    is_whole = layout_of(offer.site, chosen.convolutions, target) == "whole"
+    layers = chosen.convolutions if is_whole else branch_convolutions(chosen.convolutions)
     reason = offer.reason or ("the budget is met without factoring it" if chosen.form == ORIGINAL else None)
     return {
         "name": offer.site.name,
@@ -91,7 +97,8 @@ def describe_site(offer: Offer, chosen: Candidate) -> dict[str, Any]:
         "form": chosen.form,
         "variant": chosen.variant,
         "rank": chosen.rank,
-        "layers": [list(made.weight_shape) for made in chosen.convolutions],
+        "layers": [list(made.weight_shape) for made in layers],
+        "branches": 1 if is_whole else branch_number(chosen.convolutions),
         "macs_before": offer.site.macs,
         "macs_after": chosen.macs,
         "courses": _courses(offer.site),

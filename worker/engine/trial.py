@@ -4,7 +4,7 @@ Names, code, alignment and biases are in no layer's arithmetic, and every format
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,10 @@ from contract.container import Format
 from worker.engine.budgets import Limit
 from worker.engine.candidates import ORIGINAL, Candidate, Offer
 from worker.engine.convolution import Convolution, Layer
-from worker.engine.formats import open_model
+from worker.engine.formats import Site, open_model
+
+Arrange = Callable[[Site, Sequence[Layer]], Sequence[Sequence[Layer]]]
+"""What says which chains, summed, are written for the layers that take a site's place."""
 
 
 def tried(
@@ -23,13 +26,15 @@ def tried(
     source: Path,
     target: Path,
     shapes: Mapping[str, tuple[int, ...]],
+    arrange: Arrange,
     offers: Sequence[Offer],
     chosen: Sequence[Candidate],
     limits: Sequence[Limit],
 ) -> list[Limit]:
     """Return the limits with what a factored site takes beside its weights as the model at `source` shows it.
 
-    They are the same limits where the choice fits. `target` is written and deleted.
+    They are the same limits where the choice fits. `target` is written and deleted. `arrange` says which chains are
+    written for a site's layers.
     """
     factored = {
         offer.site.name: candidate.convolutions
@@ -38,7 +43,7 @@ def tried(
     }
     if not factored:
         return list(limits)
-    with _written(model_format, source, target, shapes, factored):
+    with _written(model_format, source, target, shapes, arrange, factored):
         counts = {"bytes": target.stat().st_size, "parameters": open_model(model_format, target).parameters}
     return [
         replace(limit, extra=limit.extra + max(0, math.ceil((counts[limit.unit] - limit.allowed) / len(factored))))
@@ -54,12 +59,13 @@ def _written(
     source: Path,
     target: Path,
     shapes: Mapping[str, tuple[int, ...]],
+    arrange: Arrange,
     factored: Mapping[str, Sequence[Convolution]],
 ) -> Iterator[None]:
     model = open_model(model_format, source)
     for site in model.count(shapes).sites:
         if site.name in factored:
-            model.replace(site, _empty(factored[site.name]))
+            model.replace(site, *arrange(site, _empty(factored[site.name])))
     model.save(target)
     try:
         yield

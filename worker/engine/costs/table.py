@@ -87,8 +87,13 @@ class CostTable:
         rate = self.grids[kind].rate(inputs, outputs, positions)
         return round(_as_computed(convolution).macs(input_size, batch) * rate + self.layer_ns)
 
-    def chain(self, convolutions: Sequence[Convolution], input_size: Sequence[int], batch: int = 1) -> int | None:
-        """Return what layers take that feed one another, in nanoseconds; None where one has no price."""
+    def summed(
+        self, convolutions: Sequence[Convolution], number: int, input_size: Sequence[int], batch: int = 1
+    ) -> int | None:
+        """Return what so many chains of layers take whose outputs are summed, in nanoseconds; None without a price.
+
+        ONNX Runtime adds within the last convolution; elsewhere a sum costs what a layer of one weight a channel does.
+        """
         total, size = 0, tuple(input_size)
         for convolution in convolutions:
             taken = self.nanoseconds(convolution, size, batch)
@@ -96,7 +101,15 @@ class CostTable:
                 return None
             total += taken
             size = convolution.output_size(size)
-        return total
+        sums = 0
+        if number > 1 and self.format != "onnx":
+            ones = (1,) * len(size)
+            n = convolutions[-1].out_channels
+            taken = self.nanoseconds(Convolution((n, 1, *ones), ones, ((0, 0),) * len(size), ones, n), size, batch)
+            if taken is None:
+                return None
+            sums = (number - 1) * taken
+        return number * total + sums
 
     def write(self, path: Path) -> None:
         """Write the table as JSON."""

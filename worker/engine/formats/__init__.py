@@ -163,8 +163,8 @@ class Model(Protocol):
         """Return a replaceable site's weights, as float32 or float64 arrays."""
         ...
 
-    def replace(self, site: Site, layers: Sequence[Layer]) -> None:
-        """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
+    def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
+        """Put the sum of chains, layers that feed one another, in a site's place, for all its calls, in its dtype."""
         ...
 
     def program(self) -> "Program":

@@ -104,10 +104,10 @@ class OnnxModel:
         stored = self._array(weight), None if bias is None else self._array(bias)
         return Layer(site.convolution, *(stored if site.convolution.kernel else onnx_linear.arrays(node, *stored)))
 
-    def replace(self, site: Site, layers: Sequence[Layer]) -> None:
-        """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
+    def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
+        """Put the sum of chains, layers that feed one another, in a site's place, for all its calls, in its dtype."""
         weight, _ = self._operands(self._node(site))
-        replace_nodes(self._model, self._nodes_of(site), layers, weight.data_type)
+        replace_nodes(self._model, self._nodes_of(site), chains, weight.data_type)
 
     def program(self) -> "Program":
         """Return the model as steps on torch tensors, along the course that inputs of the last count's shapes take.

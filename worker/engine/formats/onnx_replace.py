@@ -1,10 +1,10 @@
-"""Putting a chain of layers in the place of Conv, ConvTranspose, Gemm or MatMul nodes.
+"""Putting chains of layers, which are summed, in the place of Conv, ConvTranspose, Gemm or MatMul nodes.
 
-Before: the nodes share one weight and one bias, both constant. After: each is a chain of nodes over one set of new
+Before: the nodes share one weight and one bias, both constant. After: each is chains of nodes over one set of new
 initializers; the value that it gave keeps its name; of what it took, what nobody else uses is gone.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +30,13 @@ class _Step:
     attributes: Sequence[AttributeProto] = ()
 
 
-def replace_nodes(model: ModelProto, outputs: Collection[str], layers: Sequence[Layer], data_type: int) -> None:
-    """Replace the nodes that give these values, wherever they are, by layers that feed one another.
+def replace_nodes(
+    model: ModelProto, outputs: Collection[str], chains: Sequence[Sequence[Layer]], data_type: int
+) -> None:
+    """Replace the nodes that give these values, wherever they are, by the sum of chains.
 
-    The old node becomes the chain's last, with other inputs and attributes, so that its name and documentation stay.
-    New weights are stored in the main graph, which bodies see too, as `data_type`, an element type of ONNX.
+    The old node becomes the last of the new ones, with other inputs and attributes, so that its name and documentation
+    stay. New weights are stored in the main graph, which bodies see too, as `data_type`, an element type of ONNX.
     """
     places = [
         (graph, at)
@@ -45,33 +47,47 @@ def replace_nodes(model: ModelProto, outputs: Collection[str], layers: Sequence[
     graph, position = places[0]
     abandoned = [name for graph, at in places for name in graph.node[at].input[1:3]]
     taken = names(model.graph)
-    steps = list(_steps(model, graph.node[position], layers, data_type, taken))
+    stems = [""] if len(chains) == 1 else [f"_branch{number}" for number in range(1, len(chains) + 1)]
+    branches = {
+        stem: list(_steps(model, graph.node[position], stem, layers, data_type, taken))
+        for stem, layers in zip(stems, chains, strict=True)
+    }
     for graph, position in reversed(places):
-        last = graph.node[position]
-        value, chain = last.input[0], []
-        turned = [helper.make_attribute("transA", 1)] if integer(last, "transA", 0) else []
-        for number, step in enumerate(steps[:-1], start=1):
-            name = fresh_name(f"{last.name or last.output[0]}_factor{number}", taken)
-            output = fresh_name(f"{last.output[0]}_factor{number}", taken)
-            chain.append(NodeProto(domain=last.domain, name=name, output=[output]))
-            _become(chain[-1], step, value, turned if number == 1 else [])
-            value = output
-        _become(last, steps[-1], value, turned if not chain else [])
-        for offset, link in enumerate(chain):
+        node = graph.node[position]
+        *ahead, last = _nodes(node, branches, taken)
+        node.op_type = last.op_type
+        for name in ("input", "attribute"):
+            node.ClearField(name)
+            getattr(node, name).extend(getattr(last, name))
+        for offset, link in enumerate(ahead):
             graph.node.insert(position + offset, link)
     _drop_unused(model, abandoned)
 
 
-def _become(node: NodeProto, step: _Step, value: str, extra: Sequence[AttributeProto]) -> None:
-    """Make a node do a step on a value."""
-    node.op_type = step.op
-    node.input[:] = [value, *step.operands]
-    node.ClearField("attribute")
-    node.attribute.extend([*extra, *step.attributes])
+def _nodes(node: NodeProto, branches: Mapping[str, Sequence[_Step]], taken: set[str]) -> list[NodeProto]:
+    """Return the nodes that take one's place, in the order in which they run; `branches` are named by their stems."""
+    made: list[NodeProto] = []
+
+    def make(stem: str, step: _Step, value: str, extra: Sequence[AttributeProto] = ()) -> str:
+        name = fresh_name((node.name or node.output[0]) + stem, taken)
+        output = fresh_name(node.output[0] + stem, taken)
+        operands = [value, *step.operands]
+        made.append(NodeProto(op_type=step.op, domain=node.domain, name=name, input=operands, output=[output]))
+        made[-1].attribute.extend([*extra, *step.attributes])
+        return output
+
+    turned = [helper.make_attribute("transA", 1)] if integer(node, "transA", 0) else []
+    total = ""
+    for stem, steps in branches.items():
+        value = node.input[0]
+        for number, step in enumerate(steps, start=1):
+            value = make(f"{stem}_factor{number}", step, value, turned if number == 1 else [])
+        total = make(f"{stem}_sum", _Step("Add", [value]), total) if total else value
+    return made
 
 
 def _steps(
-    model: ModelProto, node: NodeProto, layers: Sequence[Layer], data_type: int, taken: set[str]
+    model: ModelProto, node: NodeProto, branch: str, layers: Sequence[Layer], data_type: int, taken: set[str]
 ) -> Iterator[_Step]:
     """Yield the nodes that do what the layers do, in the operators of the node that they replace."""
 
@@ -79,7 +95,7 @@ def _steps(
         return _stored(model, fresh_name(name, taken), values, data_type)
 
     for number, layer in enumerate(layers, start=1):
-        stem = f"{node.input[1]}_factor{number}"
+        stem = f"{node.input[1]}{branch}_factor{number}"
         weight, bias = layer.weight, layer.bias
         if node.op_type == "MatMul":
             yield _Step("MatMul", [stored(stem, weight.T)])

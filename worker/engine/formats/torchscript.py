@@ -107,13 +107,15 @@ class TorchScriptModel:
         names = {found.identity: name for name, found in self._sites.items()}
         return read(self._forward, names, [spec.name for spec in self._inputs])
 
-    def replace(self, site: Site, layers: Sequence[Layer]) -> None:
-        """Put layers that feed one another in the place of a site, for all its calls, in the site's own dtype."""
+    def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
+        """Put the sum of chains, layers that feed one another, in a site's place, for all its calls, in its dtype."""
         found = self._sites.pop(site.name)
-        name = unused_name(site.name.replace(".", "_") + "_factored", lambda wanted: hasattr(self._module, wanted))
-        hung = graft.hang(self._module, name, graft.chain(layers, found.weight))
+        hung = {}
+        for layers in chains:
+            name = unused_name(site.name.replace(".", "_") + "_factored", lambda wanted: hasattr(self._module, wanted))
+            hung[name] = graft.hang(self._module, name, graft.chain(layers, found.weight))
         for use in self._uses.pop(found.identity):
-            graft.call_instead(use, name, hung)
+            graft.call_instead(use, hung)
         self._replaced.update(key_of(tensor) for tensor in (found.weight, found.bias) if tensor is not None)
 
     def save(self, target: Path) -> None:

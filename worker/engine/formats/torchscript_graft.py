@@ -1,12 +1,12 @@
-"""The graft: a chain of layers, as a module of its own, in the place of the nodes that called a layer."""
+"""The graft: chains of layers, each a module of its own, their sum in the place of the nodes that called a layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._C import Graph
+from torch._C import Graph, Node, Value
 from torch.jit._script import RecursiveScriptModule
 
 from worker.engine.convolution import Array, Convolution, Layer
@@ -54,18 +54,32 @@ def hang(root: RecursiveScriptModule, name: str, module: nn.Module) -> Recursive
     return scripted
 
 
-def call_instead(use: Use, name: str, graft: RecursiveScriptModule) -> None:
-    """Call the graft that hangs on the root under `name` in the place of a node."""
+def call_instead(use: Use, grafts: Mapping[str, RecursiveScriptModule]) -> None:
+    """Put the sum of what the grafts give that hang on the root under these names in the place of a node."""
     graph, node = use.scope.graph, use.node
-    read = graph.create("prim::GetAttr", [use.scope.self_value], 1).insertBefore(node)
-    read.s_("name", name)
-    module = read.output()
-    module.setType(graft._c._type())
-    call = graph.create("prim::CallMethod", [module, node.inputsAt(use.data)], 1).insertBefore(node)
-    call.s_("name", "forward")
-    call.output().setType(node.output().type())
-    node.output().replaceAllUsesWith(call.output())
+    total: Value | None = None
+    for name, graft in grafts.items():
+        read = graph.create("prim::GetAttr", [use.scope.self_value], 1).insertBefore(node)
+        read.s_("name", name)
+        module = read.output()
+        module.setType(graft._c._type())
+        call = graph.create("prim::CallMethod", [module, node.inputsAt(use.data)], 1).insertBefore(node)
+        call.s_("name", "forward")
+        given = call.output()
+        given.setType(node.output().type())
+        total = given if total is None else _sum(graph, node, total, given)
+    assert total is not None  # there is always one
+    node.output().replaceAllUsesWith(total)
     node.destroy()
+
+
+def _sum(graph: Any, node: Node, one: Value, other: Value) -> Value:  # noqa: ANN401 - torch does not type all of it
+    """Return the sum of two values, made ahead of a node."""
+    once = graph.insertConstant(1)
+    once.node().moveBefore(node)
+    added: Node = graph.create("aten::add", [one, other, once], 1).insertBefore(node)
+    added.output().setType(node.output().type())
+    return added.output()
 
 
 def tidy(graph: Graph) -> None:

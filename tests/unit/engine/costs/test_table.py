@@ -62,8 +62,8 @@ def test_a_chain_costs_what_its_layers_do_at_the_sizes_that_they_see():
     table = cost_table()
     first, second = layer(8, 8, stride=(2, 2)), layer(8, 16)
     apart = table.nanoseconds(first, (10, 10)) + table.nanoseconds(second, (5, 5))
-    assert table.chain([first, second], (10, 10)) == apart
-    assert table.chain([first, layer(8, 8, (3,))], (10, 10)) is None
+    assert table.summed([first, second], 1, (10, 10)) == apart
+    assert table.summed([first, layer(8, 8, (3,))], 1, (10, 10)) is None
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):

@@ -1,0 +1,123 @@
+"""One layer's factors written whole and as branches: how long each takes, on both runtimes, one thread.
+
+    python benchmarks/layouts.py [--output figures.json]
+
+A network of three layers whose middle one, 3x3, is factored by DAC or pointwise first at a rank of 2 to 4, in turn with
+the same as it was; the least of many runs counts. Of layers with fewer outputs than inputs, pointwise first is shown.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+import torch
+from torch import nn
+
+from contract.container import Format
+from worker.engine.decompose import FORMS, Target
+from worker.engine.formats import Inputs, Runner, load_runner, open_model
+from worker.engine.layout import Layout, in_layout
+from worker.engine.moments import unknown
+
+SHAPES = [
+    (16, 16, 32), (32, 32, 16), (64, 64, 8), (20, 20, 32), (64, 64, 56), (128, 128, 28), (256, 256, 14),
+    (512, 512, 14), (64, 64, 112), (32, 16, 16), (64, 32, 56), (128, 64, 28), (256, 128, 14), (512, 256, 7),
+]  # fmt: skip
+"""Inputs, outputs and side."""
+RANKS = (2, 3, 4)
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+LAYOUTS: tuple[Layout, ...] = ("whole", "branches")
+SECONDS = 0.3
+
+
+def network(model_format: Format, inputs: int, outputs: int, side: int, path: Path) -> torch.Tensor:
+    """Write three layers and return an input for them."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(inputs, inputs, 1), nn.ReLU(), nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
+    module = nn.Sequential(*layers, nn.Conv2d(outputs, 8, 1)).eval()
+    x = torch.rand(1, inputs, side, side)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        if model_format == "onnx":
+            torch.onnx.export(module, (x,), path, dynamo=False, input_names=["input"])
+        else:
+            torch.jit.trace(module, x).save(path)
+    return x
+
+
+def factored(model_format: Format, path: Path, x: torch.Tensor, form: str, rank: int, layout: Layout) -> Runner:
+    """Return what runs the network with its middle layer factored."""
+    model = open_model(model_format, path)
+    (site,) = (site for site in model.count({"input": tuple(x.shape)}).sites if site.weight_shape[2:] == (3, 3))
+    assert site.convolution is not None
+    (each,) = FORMS[form].factorisations(site.convolution)
+    layers = each.layers(Target.of(model.layer(site), unknown(site.convolution)), rank)
+    model.replace(site, *in_layout(layers, layout))
+    target = path.with_name(f"{form}-{rank}-{layout}")
+    model.save(target)
+    return load_runner(model_format, target)
+
+
+def least_ms(runners: dict[str, Runner], inputs: Inputs) -> dict[str, float]:
+    """Return the least milliseconds of each, run in turn."""
+    least = dict.fromkeys(runners, float("inf"))
+    end = time.perf_counter() + SECONDS * len(runners)
+    while time.perf_counter() < end:
+        for name, run in runners.items():
+            began = time.perf_counter()
+            run(inputs)
+            least[name] = min(least[name], 1e3 * (time.perf_counter() - began))
+    return least
+
+
+def measured(model_format: Format, inputs: int, outputs: int, side: int, folder: Path) -> list[dict[str, Any]]:
+    """Return a row a rank for one shape on one runtime."""
+    path = folder / "original"
+    x = network(model_format, inputs, outputs, side, path)
+    form = "dac" if outputs >= inputs else "pointwise-first"
+    rows = []
+    for rank in RANKS:
+        runners = {"original": load_runner(model_format, path)}
+        runners |= {layout: factored(model_format, path, x, form, rank, layout) for layout in LAYOUTS}
+        shape = {"format": model_format, "form": form, "inputs": inputs, "outputs": outputs, "side": side, "rank": rank}
+        rows.append(shape | least_ms(runners, {"input": x.numpy()}))
+    return rows
+
+
+def main() -> None:
+    """Measure and print a row a shape and rank."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch announces the end of TorchScript
+    figures = []
+    print("| format | form | layer | rank | original ms | whole | branches | branches / whole |")
+    print("|---|---|---|---|---|---|---|---|")
+    for model_format in FORMATS:
+        for shape in SHAPES:
+            with tempfile.TemporaryDirectory() as name:
+                for row in measured(model_format, *shape, Path(name)):
+                    figures.append(row)
+                    times = f"{row['original']:.3f} | {row['whole']:.3f} | {row['branches']:.3f}"
+                    layer = f"{row['inputs']} to {row['outputs']}, {row['side']}"
+                    ratio = row["branches"] / row["whole"]
+                    print(
+                        f"| {model_format} | {row['form']} | {layer} | {row['rank']} | {times} | {ratio:.2f} |",
+                        flush=True,
+                    )
+    for model_format in FORMATS:
+        ratios = [row["branches"] / row["whole"] for row in figures if row["format"] == model_format]
+        spread = f"from {min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"\n{model_format}: branches / whole {geometric_mean(ratios):.2f}, {spread}")
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
