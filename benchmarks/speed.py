@@ -37,6 +37,7 @@ from systems import vgg16
 from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
 
+from contract.budget import FLOPS
 from contract.refusal import Refusal
 from worker.engine.formats import open_model
 from worker.engine.request import Request
@@ -95,13 +96,11 @@ def write(model: nn.Module, shape: tuple[int, ...], path: Path) -> Path:
     return path
 
 
-def job(model: Path, shape: str | None, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a request has
+def job(model: Path, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a request has
     """Run one job in a process of its own, and return its processor seconds, peak memory and report."""
     report = folder / "report.json"
-    options = {"calibration": "none"} | asked
-    request = Request(
-        str(model), "onnx", str(folder / "out.onnx"), str(report), {"flops_budget": budget}, shape, **options
-    )
+    options = {"calibration": "none", "input_shape": None, "budgets": {FLOPS.field: budget}} | asked
+    request = Request(str(model), "onnx", str(folder / "out.onnx"), str(report), **options)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", "worker.engine", request.to_json()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
@@ -173,9 +172,9 @@ def copy(model: Path, inputs: Path) -> None:
 
 def measured(model: Path, folder: Path) -> dict[str, Any]:
     """Return one model's row."""
-    first = job(model, None, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34)
-    again = job(model, None, folder, SECOND_KEEP, analysis=str(folder / "kept"))
-    calibrated = job(model, None, folder, calibration="synthetic")
+    first = job(model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34)
+    again = job(model, folder, SECOND_KEEP, analysis=str(folder / "kept"))
+    calibrated = job(model, folder, calibration="synthetic")
     account, before = calibrated["report"]["calibration"], first["report"]["before"]
     images = account.get("images")
     opened = open_model("onnx", model)
@@ -213,7 +212,7 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 def growth(folder: Path) -> dict[str, Any]:
     """Return processor seconds and peak memory of jobs on ever larger models, less those of the least one."""
-    base = job(write(chain(1, 8), (1, 8, 8, 8), folder / "base.onnx"), None, folder)
+    base = job(write(chain(1, 8), (1, 8, 8, 8), folder / "base.onnx"), folder)
     series: dict[str, list[tuple[int, nn.Module, tuple[int, ...]]]] = {
         "layers": [(count, chain(count, 64), (1, 64, 16, 16)) for count in LAYERS],
         "channels": [(channels, chain(2, channels), (1, channels, 8, 8)) for channels in CHANNELS],
@@ -222,7 +221,7 @@ def growth(folder: Path) -> dict[str, Any]:
     found = {}
     for name, cases in series.items():
         sizes = [size for size, _, _ in cases]
-        jobs = [job(write(model, shape, folder / "chain.onnx"), None, folder) for _, model, shape in cases]
+        jobs = [job(write(model, shape, folder / "chain.onnx"), folder) for _, model, shape in cases]
         cpu = [max(run["cpu"] - base["cpu"], 0.01) for run in jobs]
         memory = [max(run["peak_mb"] - base["peak_mb"], 1.0) for run in jobs]
         found[name] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.program import Program, Step, compute
+from worker.engine.program import Norm, Program
 
 _RECTIFIERS = frozenset({"Relu", "aten::relu", "aten::relu_"})
 
@@ -18,32 +18,28 @@ _RECTIFIERS = frozenset({"Relu", "aten::relu", "aten::relu_"})
 class Rectified:
     """Rectifiers behind a site that nothing else looks at, and the normalisation before them, if there is one."""
 
-    norm: Step | None
+    norm: Norm | None
 
     def wanted(self, original: Tensor, present: Tensor) -> Tensor:
         """Return what is to be given for the original's output, where this is given at present.
 
-        >>> Rectified(None).wanted(torch.tensor([2.0, -3.0, -3.0]), torch.tensor([1.0, -1.0, 1.0]))
-        tensor([ 2., -1.,  0.])
+        Channels are on the last axes, `(rows, groups, channels / groups)`.
+
+        >>> Rectified(None).wanted(torch.tensor([[[2.0, -3.0, -3.0]]]), torch.tensor([[[1.0, -1.0, 1.0]]]))
+        tensor([[[ 2., -1.,  0.]]])
         """
-        is_cut = [self._normalised(output) <= 0 for output in (original, present)]
-        return torch.where(is_cut[0], torch.where(is_cut[1], present, self._edge(original)), original)
+        scale, edge = self._scale_and_edge(original)
+        is_cut = [scale * (output - edge) <= 0 for output in (original, present)]
+        return torch.where(is_cut[0], torch.where(is_cut[1], present, edge), original)
 
-    def _normalised(self, output: Tensor) -> Tensor:
-        normalised: Tensor = output if self.norm is None else compute(self.norm, [output])[0]
-        return normalised
-
-    def _edge(self, like: Tensor) -> Tensor:
-        """Return, for every channel, the output that the normalisation makes 0 of."""
-        if self.norm is None or self.norm.norm is None:
-            return torch.zeros((), dtype=like.dtype)
-        stored = self.norm.norm
-        edge = stored.mean
-        if stored.bias is not None:
-            edge = edge - stored.bias * (stored.variance + stored.epsilon).sqrt() / (
-                1 if stored.weight is None else stored.weight
-            )
-        return edge.to(like.dtype).reshape(1, -1, *(1,) * (like.dim() - 2))
+    def _scale_and_edge(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the normalisation multiplies every channel by, and the output that it makes 0 of."""
+        if self.norm is None:
+            return torch.ones((), dtype=like.dtype), torch.zeros((), dtype=like.dtype)
+        deviation = (self.norm.variance + self.norm.epsilon).sqrt()
+        scale = torch.ones_like(deviation) if self.norm.weight is None else self.norm.weight
+        edge = self.norm.mean if self.norm.bias is None else self.norm.mean - self.norm.bias * deviation / scale
+        return scale.to(like.dtype).reshape(like.shape[1:]), edge.to(like.dtype).reshape(like.shape[1:])
 
 
 def rectified(program: Program, position: int) -> Rectified | None:
@@ -52,7 +48,7 @@ def rectified(program: Program, position: int) -> Rectified | None:
     while value not in program.outputs:
         takers = [step for step in program.steps if value in step.takes]
         if takers and all(step.op in _RECTIFIERS for step in takers):
-            return Rectified(norm)
+            return Rectified(None if norm is None else norm.norm)
         if norm is not None or len(takers) != 1 or takers[0].norm is None:
             return None
         (norm,) = takers

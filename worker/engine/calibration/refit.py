@@ -11,6 +11,7 @@ Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classif
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,40 +53,39 @@ def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes
     for position, step in enumerate(program.steps):
         if step.site is not None and step.site in chains:
             if step.site not in fitted and not chains[step.site][-1].convolution.transposed:
-                layers, behind = chains[step.site], rectified(program, position)
-                for turn in range(1 if behind is None else 1 + _TURNS):
-                    pairs = zip(original.reach(position, program.steps), compressed.reach(position, steps), strict=True)
-                    cases = _cases(step, pairs, layers if turn else None, behind)
-                    layers = _refitted(layers, cases, len(batches))
-                fitted[step.site] = layers
+                pairs = zip(original.reach(position, program.steps), compressed.reach(position, steps), strict=True)
+                rows_seen = _rows(step, pairs, chains[step.site], len(batches))
+                fitted[step.site] = _refitted(chains[step.site], rows_seen, rectified(program, position))
             steps[position] = _replaced(step, fitted.get(step.site, chains[step.site]))
     return {**chains, **fitted}
 
 
-def _cases(
-    step: Step, pairs: Iterable[tuple[list[Any], list[Any]]], present: Sequence[Layer] | None, behind: Rectified | None
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield what a site is to give, what the original takes and what it takes now, batch after batch."""
-    for (before, *_), (now, *_) in pairs:
-        wanted = compute(step, [before])[0]
-        if behind is not None and present is not None and before.shape == now.shape:
-            wanted = behind.wanted(wanted, chain(present, now))
-        yield wanted, before, now
-
-
-def _refitted(
-    layers: Sequence[Layer], cases: Iterable[tuple[Tensor, Tensor, Tensor]], batches: int
-) -> tuple[Layer, ...]:
-    """Refit layers on so many batches: what they are to give, what the original takes and what they take now."""
+def _rows(
+    step: Step, pairs: Iterable[tuple[list[Any], list[Any]]], layers: Sequence[Layer], batches: int
+) -> "_Rows | None":
+    """Gather what a site's last layer takes now, and what the original gives there; None where shapes have changed."""
     *first, last = layers
-    sums, alike = _Regression(), True
-    for at, (wanted, before, now) in enumerate(cases):
+    seen, alike = _Rows(), True
+    for at, ((before, *_), (now, *_)) in enumerate(pairs):
         alike = alike and before.shape == now.shape
         if alike:
-            x = chain(first, now)
+            x, wanted = chain(first, now), compute(step, [before])[0]
             positions = sample(last.convolution, x, batches, at)
-            sums.add(rows(last.convolution, x, positions), results(last.convolution, wanted, positions))
-    return (*first, _fitted(last, sums) if alike and sums.are_finite else last)
+            seen.add(rows(last.convolution, x, positions), results(last.convolution, wanted, positions))
+    return seen if alike and seen.are_finite else None
+
+
+def _refitted(layers: tuple[Layer, ...], seen: "_Rows | None", behind: Rectified | None) -> tuple[Layer, ...]:
+    """Refit the last of a site's layers to the rows that were seen."""
+    if seen is None:
+        return layers
+    *first, last = layers
+    wanted = seen.wanted
+    for turn in range(1 if behind is None else 1 + _TURNS):
+        if behind is not None and turn:
+            wanted = [behind.wanted(*each) for each in zip(seen.wanted, seen.given(last), strict=True)]
+        last = seen.fitted(last, wanted)
+    return (*first, last)
 
 
 def _replaced(step: Step, layers: Sequence[Layer]) -> Step:
@@ -105,43 +105,48 @@ def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.dtype)
 
 
-def _fitted(layer: Layer, sums: "_Regression") -> Layer:
-    """Return a layer with the weights and the bias that bring its outputs closest to what is wanted."""
-    convolution = layer.convolution
-    groups = convolution.groups
-    present = torch.from_numpy(layer.weight.astype(np.float64)).reshape(groups, convolution.out_channels // groups, -1)
-    weight, bias = sums.solve(present)
-    dtype = layer.weight.dtype
-    return replace(
-        layer,
-        weight=weight.reshape(convolution.weight_shape).numpy().astype(dtype),
-        bias=bias.flatten().numpy().astype(dtype),
-    )
+class _Rows:
+    """Rows that a layer takes and that it is to give, and the normal equations of a fit with an intercept.
 
-
-class _Regression:
-    """The normal equations of a least-squares fit with an intercept, summed group by group in float64."""
+    The rows that it takes have the shape (rows, groups, m), those that it is to give (rows, groups, outputs); the sums
+    are group by group, in float64.
+    """
 
     def __init__(self) -> None:
-        self._count = 0
-        self._sums: tuple[Tensor, ...] | None = None
+        self.wanted: list[Tensor] = []
+        self._taken: list[Tensor] = []
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Add rows: `x` of the shape (rows, groups, m), `y` of (rows, groups, outputs)."""
-        a, b = x.double().transpose(0, 1), y.double().transpose(0, 1)
-        self._count += a.shape[1]
-        parts = (a.mT @ a, a.mT @ b, a.sum(1), b.sum(1))
-        self._sums = parts if self._sums is None else tuple(map(torch.add, self._sums, parts))
+        """Add rows of one batch."""
+        self._taken.append(x)
+        self.wanted.append(y)
 
     @property
     def are_finite(self) -> bool:
-        """Whether all that was added is."""
-        return self._sums is not None and all(bool(part.isfinite().all()) for part in self._sums)
+        """Whether there are rows, and all of them are finite."""
+        every = (*self._taken, *self.wanted)
+        return bool(every) and all(bool(part.isfinite().all()) for part in every)
 
-    def solve(self, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weights (groups, outputs, m) and biases (groups, outputs), drawn a little towards present weights."""
-        assert self._sums is not None  # a site that is called has rows
-        aa, ab, a, b = (part / self._count for part in self._sums)
+    def given(self, layer: Layer) -> Iterator[Tensor]:
+        """Yield what a layer gives for the rows, batch after batch."""
+        groups = layer.convolution.groups
+        for x in self._taken:
+            weight = _tensor(layer.weight, x).reshape(groups, layer.convolution.out_channels // groups, -1)
+            products = torch.einsum("rgm,gnm->rgn", x, weight)
+            yield products if layer.bias is None else products + _tensor(layer.bias, x).reshape(groups, -1)
+
+    def fitted(self, layer: Layer, wanted: Sequence[Tensor]) -> Layer:
+        """Return a layer with the weights and the bias that bring what it gives closest to what is wanted.
+
+        It is drawn a little towards its present weights.
+        """
+        convolution, dtype = layer.convolution, layer.weight.dtype
+        groups = convolution.groups
+        present = torch.from_numpy(layer.weight.astype(np.float64)).reshape(
+            groups, convolution.out_channels // groups, -1
+        )
+        aa, a = self._moments
+        ab, b = (part / self._count for part in self._products(wanted))
         gram = aa - a[:, :, None] * a[:, None, :]
         cross = ab - a[:, :, None] * b[:, None, :]
         variance, square = (matrix.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] for matrix in (gram, aa))
@@ -149,4 +154,27 @@ class _Regression:
         ridge = pull * variance + _ROUNDING * square + torch.finfo(torch.float64).tiny
         system = gram + ridge * torch.eye(gram.shape[-1], dtype=torch.float64)
         weight = torch.linalg.solve(system, cross + ridge * present.mT).mT
-        return weight, b - (weight @ a[:, :, None])[:, :, 0]
+        bias = b - (weight @ a[:, :, None])[:, :, 0]
+        return replace(
+            layer,
+            weight=weight.reshape(convolution.weight_shape).numpy().astype(dtype),
+            bias=bias.flatten().numpy().astype(dtype),
+        )
+
+    @property
+    def _count(self) -> int:
+        return sum(len(x) for x in self._taken)
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """The mean products of what is taken with itself, and its mean."""
+        products, sums = self._products(self._taken)
+        return products / self._count, sums / self._count
+
+    def _products(self, others: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the sums, over all rows, of what is taken times something else, and of that alone."""
+        products, sums = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        for x, y in zip(self._taken, others, strict=True):
+            taken, other = x.double().transpose(0, 1), y.double().transpose(0, 1)
+            products, sums = products + taken.mT @ other, sums + other.sum(1)
+        return products, sums

@@ -10,7 +10,7 @@ from programs import chained, layer, norm
 from worker.engine.calibration import refit as refitting
 from worker.engine.calibration.rectified import Rectified, rectified
 from worker.engine.calibration.refit import chain, refit
-from worker.engine.program import Program, compute
+from worker.engine.program import Norm, Program, compute
 
 RNG = np.random.default_rng
 SITE = layer(RNG(1), (12, 6, 1, 1))
@@ -50,7 +50,7 @@ def test_only_what_rectifiers_alone_look_at_is_rectified():
     stored = norm(RNG(3), 12)
     assert rectified(chained(("a", SITE), Relu), 0) == Rectified(None)
     normalised = chained(("a", SITE), stored, Relu)
-    assert rectified(normalised, 0) == Rectified(normalised.steps[1])
+    assert rectified(normalised, 0) == Rectified(normalised.steps[1].norm)
     assert rectified(chained(("a", SITE), torch.sigmoid), 0) is None
     assert rectified(chained(("a", SITE), stored, stored, Relu), 0) is None
     assert rectified(chained(("a", SITE)), 0) is None
@@ -62,10 +62,9 @@ def test_only_what_rectifiers_alone_look_at_is_rectified():
 
 def test_behind_a_normalisation_what_is_cut_off_begins_where_that_gives_nothing():
     """The first channel is cut off below 1 and the second above it."""
-    stored = norm(RNG(3), 2)
     weight = torch.tensor([2.0, -2.0])
-    stored = replace(stored, mean=torch.zeros(2), variance=torch.ones(2), weight=weight, bias=-weight, epsilon=0.0)
-    step = chained(stored).steps[0]
-    original = torch.tensor([[[-2.0, -2.0, 3.0]], [[3.0, 3.0, -2.0]]])[None]
-    present = torch.tensor([[[0.5, 2.0, 0.5]], [[2.0, -1.0, 2.0]]])[None]
-    assert Rectified(step).wanted(original, present)[0, :, 0].tolist() == [[0.5, 1.0, 3.0], [2.0, 1.0, -2.0]]
+    stored = Norm(torch.zeros(2), torch.ones(2), weight, -weight, epsilon=0.0)
+    original = torch.tensor([[-2.0, 3.0], [-2.0, 3.0], [3.0, -2.0]])[:, None]
+    present = torch.tensor([[0.5, 2.0], [2.0, -1.0], [0.5, 2.0]])[:, None]
+    found = Rectified(stored).wanted(original, present)
+    assert found[:, 0].T.tolist() == [[0.5, 1.0, 3.0], [2.0, 1.0, -2.0]]
