@@ -5,11 +5,13 @@
 ZOO is a folder of ONNX networks, a folder each data set; VGG16 with random weights (seed 0) stands beside them. Each is
 compressed three times, by its weights alone: to half its FLOPs without a cost table and with one, and to half its time.
 The table is measured first, which takes some minutes, or read. Original and compressed models run in turn, each on the
-same random inputs; the medians count.
+same random inputs; the medians count. What is refused (a budget that cannot be reached without making layers slower) is
+told on standard error.
 """
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 import warnings
@@ -18,7 +20,7 @@ from statistics import geometric_mean, median
 from typing import Any
 
 import numpy as np
-from speed import is_sized, job, write
+from speed import RefusedError, is_sized, job, write
 from systems import vgg16
 
 from contract.budget import FLOPS, LATENCY
@@ -66,7 +68,11 @@ def measured(path: Path, costs: Path, folder: Path) -> dict[str, dict[str, Any]]
     found = {}
     for way, asked in WAYS.items():
         table = {"costs": str(costs)} if asked.get("priced") else {}
-        report = job(path, folder, budgets=asked["budgets"], **table)["report"]
+        try:
+            report = job(path, folder, budgets=asked["budgets"], **table)["report"]
+        except RefusedError as refused:
+            print(f"{way}: {refused}", file=sys.stderr)
+            continue
         before, after = medians([path, folder / "out.onnx"], inputs_of(path))
         found[way] = {"before": before, "after": after, "keep": report["keep"], "ratio": after / before}
         found[way] |= {"error": report["predicted_error"], "predicted": report["latency"]}
@@ -104,7 +110,7 @@ def main() -> None:
                 times = f"{row['before']:.3f} | {row['after']:.3f} | {row['ratio']:.2f}"
                 print(f"| {model} | {way} | {times} | {row['keep']:.3f} | {predicted} |", flush=True)
     for way in WAYS:
-        ratios = [row[way]["ratio"] for row in figures.values()]
+        ratios = [row[way]["ratio"] for row in figures.values() if way in row]
         print(f"\n{way}: geometric mean of after / before {geometric_mean(ratios):.3f}, at most {max(ratios):.2f}")
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))

@@ -96,17 +96,29 @@ def write(model: nn.Module, shape: tuple[int, ...], path: Path) -> Path:
     return path
 
 
+class RefusedError(Exception):
+    """A job was refused; the message says why."""
+
+
 def job(model: Path, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a request has
-    """Run one job in a process of its own, and return its processor seconds, peak memory and report."""
+    """Run one job in a process of its own, and return its processor seconds, peak memory and report.
+
+    Raises:
+        RefusedError: the job was refused.
+    """
     report = folder / "report.json"
+    report.unlink(missing_ok=True)
     options = {"calibration": "none", "input_shape": None, "budgets": {FLOPS.field: budget}} | asked
     request = Request(str(model), "onnx", str(folder / "out.onnx"), str(report), **options)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", "worker.engine", request.to_json()]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{model}: the job failed with status {status}")
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=said, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        said.seek(0)
+        last = json.loads(said.read().splitlines()[-1])
+    if status or last["event"] != "succeeded":
+        raise RefusedError(f"{model.stem}: {last['error']['code']}: {last['error']['detail']}")
     return {
         "cpu": usage.ru_utime + usage.ru_stime,
         "peak_mb": usage.ru_maxrss / 1024,

@@ -155,11 +155,13 @@ def choose(analysis: Analysis, limits: Sequence[Limit] | None, *, at_any_price: 
     try:
         choices = allocate(_options(analysis, offered, limits), _budgets(analysis, limits))
     except BudgetUnreachableError as error:
-        raise _unreachable(analysis, limits, error) from error
+        raise _unreachable(analysis, limits, error, at_any_price=at_any_price) from error
     return [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
 
 
-def _unreachable(analysis: Analysis, limits: Sequence[Limit], error: BudgetUnreachableError) -> Refusal:
+def _unreachable(
+    analysis: Analysis, limits: Sequence[Limit], error: BudgetUnreachableError, *, at_any_price: bool
+) -> Refusal:
     if error.which is None:
         return Refusal(
             Code.BUDGET_UNREACHABLE,
@@ -172,6 +174,8 @@ def _unreachable(analysis: Analysis, limits: Sequence[Limit], error: BudgetUnrea
     least = error.least + limit.allowed - _left(analysis, limit)
     shown = [f"{cost / max(limit.total, 1):.4f}, or {amount_of(limit.unit, cost)}" for cost in (least, limit.allowed)]
     by = ", by the cost table" if limit.unit == "nanoseconds" else ""
+    if not by and not at_any_price and any(map(_has_slower, analysis.offers)):
+        by = " without a layer that the cost table has as slower than it is, which flops_at_any_price would allow"
     return Refusal(
         Code.BUDGET_UNREACHABLE,
         f"the least that this model can be brought to is {least / max(limit.total, 1):.4f} "
@@ -260,6 +264,10 @@ def _offered(analysis: Analysis, limits: Sequence[Limit], *, at_any_price: bool)
         ]
         for offer in analysis.offers
     ]
+
+
+def _has_slower(offer: Offer) -> bool:
+    return any(not _is_no_slower(each, offer.candidates[0], unknown=True) for each in offer.candidates)
 
 
 def _is_no_slower(candidate: Candidate, than: Candidate, *, unknown: bool) -> bool:

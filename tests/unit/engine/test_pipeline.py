@@ -16,9 +16,11 @@ from app.report import Calibration, Report
 from contract.budget import KINDS
 from contract.container import identify
 from contract.refusal import Code, Refusal
+from contract.shapes import parse_input_shape
 from worker.engine.calibration import calibrate
 from worker.engine.convolution import Convolution, chain_macs
 from worker.engine.decompose.dac import dac
+from worker.engine.formats import open_model
 from worker.engine.pipeline import compress, inspect
 from worker.engine.progress import Progress
 from worker.engine.request import PHASES, Request
@@ -306,11 +308,27 @@ def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
     slow = {f"{kind}_{kernel}": 100.0 for kind in ("depthwise", "grouped") for kernel in ("1x1", "3x3", "1x3", "3x1")}
     costs = str(cost_table_in(tmp_path, **slow))
     asked = {"flops_budget": "0.8", "costs": costs, "form": "dac"}
-    with pytest.raises(Refusal, match=r"can be brought to is 0[.]99"):
+    with pytest.raises(Refusal, match=r"can be brought to is 0[.]99.*which flops_at_any_price would allow"):
         run(tmp_path, "plain.onnx", **asked)
     _, report, _ = run(tmp_path, "plain.onnx", **asked, flops_at_any_price=True)
     assert report["keep"] <= 0.8
     assert any(site["ms_after"] > site["ms_before"] for site in report["sites"])
+
+
+@pytest.mark.parametrize("network", ["plain.onnx", "plain.traced.pt"])
+def test_the_report_tells_of_the_layers_that_are_in_the_artifact(tmp_path, network):
+    """Without a cost table, depthwise pairs are branches in ONNX alone."""
+    output, report, _ = run(tmp_path, network, flops_budget="0.7", form="dac")
+    model = open_model(identify(output), output)
+    shapes = model.bind(parse_input_shape("1x1x16x16"))
+    factored = [site for site in report["sites"] if site["form"] == "dac"]
+    assert any(site["rank"] > 1 for site in factored)
+    assert [site["branches"] for site in factored] == [
+        site["rank"] if network.endswith("onnx") else 1 for site in factored
+    ]
+    made = [list(site.weight_shape) for site in model.count(shapes).sites]
+    told = [site["branches"] * (site["layers"] or [site["weight_shape"]]) for site in report["sites"]]
+    assert sorted(made) == sorted(shape for site in told for shape in site)
 
 
 def test_one_model_one_table_and_one_budget_give_one_artifact(tmp_path):
