@@ -111,7 +111,8 @@ def main() -> None:
                 print(f"| {model} | {way} | {times} | {row['keep']:.3f} | {predicted} |", flush=True)
     for way in WAYS:
         ratios = [row[way]["ratio"] for row in figures.values() if way in row]
-        print(f"\n{way}: geometric mean of after / before {geometric_mean(ratios):.3f}, at most {max(ratios):.2f}")
+        if ratios:
+            print(f"\n{way}: geometric mean of after / before {geometric_mean(ratios):.3f}, at most {max(ratios):.2f}")
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))
 

@@ -3,10 +3,13 @@
     python benchmarks/service.py [--output figures.json]
 
 Makes a VGG16 of 553 MB with random weights (seed 0), starts `convpress serve` in a scratch folder, posts the model
-with a budget of 0.47 and watches the processes every 20 ms; then posts a small model twenty times.
+with a budget of 0.47 and watches the processes every 20 ms; then posts a small model twenty times. Beside the upload
+stands what writing and hashing the same bytes takes; and how long the service and the imports of a child that
+calibrates take to start.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import socket
@@ -28,6 +31,9 @@ import torch
 from torch import nn
 
 WIDTHS = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
+SETTLING_SECONDS = 2
+"""After the API is ready, until the worker listens as well."""
+CHILD_IMPORTS = "import worker.engine.pipeline, worker.engine.formats.torchscript, worker.engine.calibration.calibrate"
 SMALL = Path(__file__).parents[1] / "tests" / "models" / "residual.onnx"
 
 
@@ -94,7 +100,7 @@ def serving(data_dir: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
                         break
                 except httpx.TransportError:
                     time.sleep(0.05)
-            time.sleep(2)  # until the worker listens as well
+            time.sleep(SETTLING_SECONDS)
             yield http, psutil.Process(process.pid)
         finally:
             process.terminate()
@@ -127,6 +133,31 @@ def seconds_to_running(http: httpx.Client) -> float:
     return started + float("0" + job["started_at"][19:].rstrip("Z")) - began
 
 
+def written_and_hashed(model: Path, copy: Path) -> float:
+    """Return the seconds that it takes to write a file's bytes to the disk and to hash them."""
+    began = time.perf_counter()
+    digest = hashlib.sha256()
+    with model.open("rb") as source, copy.open("wb") as target:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+            target.write(piece)
+        target.flush()
+        os.fsync(target.fileno())
+    seconds = time.perf_counter() - began
+    copy.unlink()
+    return seconds
+
+
+def imports_seconds() -> float:
+    """Return the median seconds that the imports of a child take, of five."""
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", CHILD_IMPORTS], check=True)
+        taken.append(time.perf_counter() - began)
+    return median(taken)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -135,7 +166,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "vgg16.onnx"
         write_vgg16(model)
+        plain = written_and_hashed(model, Path(scratch) / "copy")
+        asked = time.perf_counter()
         with serving(Path(scratch) / "data") as (http, service):
+            ready = time.perf_counter() - asked - SETTLING_SECONDS
             watch = Watch(service)
             watch.start()
             began = time.perf_counter()
@@ -147,7 +181,11 @@ def main() -> None:
             waits = [seconds_to_running(http) for _ in range(20)]
         figures = {
             "model_mb": model.stat().st_size / 1e6,
+            "ready_s": ready,
+            "child_imports_s": imports_seconds(),
             "upload_s": posted - began,
+            "write_and_hash_s": plain,
+            "write_and_hash_over_upload": plain / (posted - began),
             "job_s": ended - posted,
             "keep": job["result"]["keep"],
             "api_peak_mb": watch.peak["api"],
