@@ -1,5 +1,6 @@
 """A chain written as branches computes what it does whole, in both formats; a cost table says which it is to be."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -131,6 +132,8 @@ def chain_of(rank):
 def test_a_table_decides_and_without_one_the_format_does():
     site, chain = chain_of(3)
     assert (layout_of(site, chain, "onnx"), layout_of(site, chain, "torchscript")) == ("branches", "whole")
+    flat = [replace(each, weight_shape=(*each.weight_shape[:2], 1)) for each in chain]
+    assert layout_of(site, flat, "onnx") == "whole"  # of one spatial axis
     # by a table of one price, branches take longer by what every layer costs beside its arithmetic
     assert layout_of(site, chain, cost_table(layer_ns=100.0)) == "whole"
     dear = cost_table(layer_ns=0.0)
