@@ -17,10 +17,7 @@ from worker.engine.formats import Site
 Layout = Literal["whole", "branches"]
 
 _USUAL: Mapping[Format, Layout] = {"onnx": "branches", "torchscript": "whole"}
-"""What is faster nearly always with two spatial axes, and so is taken where no cost table tells.
-
-Of others no runtime has faster code for depthwise layers.
-"""
+"""What is faster nearly always with two spatial axes, and so is taken where no cost table tells; others stay whole."""
 
 
 def arranged(site: Site, layers: Sequence[Layer], target: Format | CostTable) -> list[tuple[Layer, ...]]:

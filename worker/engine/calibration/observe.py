@@ -61,14 +61,17 @@ def _is_finite(moments: Moments) -> bool:
     return moments.covariance is not None and bool(np.isfinite(moments.covariance).all())
 
 
-def sample(convolution: Convolution, x: Tensor, batches: int, seed: int) -> Tensor | None:
+def sample(convolution: Convolution, x: Tensor, batches: int, seed: int, most_rows: int = _MOST_ROWS) -> Tensor | None:
     """Return which patches of an input to measure, where there are so many batches like it; None for all of them.
 
-    The same choice at every run; another one for another seed.
+    There are to be `most_rows` of all batches, if that is enough. The same choice at every run; another one for another
+    seed.
     """
     total = count_rows(convolution, x)
     size = convolution.patch
-    wanted = max(_FEWEST_ROWS_PER_NUMBER * size, min(_MOST_ROWS, _ROW_WORK // (convolution.groups * size * size)))
+    wanted = max(
+        _FEWEST_ROWS_PER_NUMBER * size, min(_MOST_ROWS, most_rows, _ROW_WORK // (convolution.groups * size * size))
+    )
     if total * batches <= wanted:
         return None
     generator = torch.Generator().manual_seed(seed)

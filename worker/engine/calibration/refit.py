@@ -31,10 +31,12 @@ Chains = Mapping[str, tuple[Layer, ...]]
 
 _RIDGE = 1e-3
 """The least pull towards the present weights, relative to the mean variance of what they multiply."""
-_TURNS = 3
-"""How often the fit is repeated before a rectifier, each time from what the last one gave."""
 _ROUNDING = 1e-10
 """The same, relative to its mean square: the variance of what is constant is nothing but rounding."""
+_TURNS = 3
+"""How often the fit is repeated before a rectifier, each time from what the last one gave."""
+_MOST_NUMBERS = 2**26
+"""In the rows of a site that are held while it is fitted: what its last layer takes and gives."""
 
 
 @torch.no_grad()
@@ -65,12 +67,14 @@ def _rows(
 ) -> "_Rows | None":
     """Gather what a site's last layer takes now, and what the original gives there; None where shapes have changed."""
     *first, last = layers
+    numbers = last.convolution.groups * last.convolution.patch + last.convolution.out_channels
+    most_rows = _MOST_NUMBERS // numbers
     seen, alike = _Rows(), True
     for at, ((before, *_), (now, *_)) in enumerate(pairs):
         alike = alike and before.shape == now.shape
         if alike:
             x, wanted = chain(first, now), compute(step, [before])[0]
-            positions = sample(last.convolution, x, batches, at)
+            positions = sample(last.convolution, x, batches, at, most_rows)
             seen.add(rows(last.convolution, x, positions), results(last.convolution, wanted, positions))
     return seen if alike and seen.are_finite else None
 

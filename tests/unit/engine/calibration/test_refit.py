@@ -95,6 +95,19 @@ def test_groups_are_fitted_one_by_one():
     np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
 
 
+def test_what_is_held_of_a_site_is_bounded(monkeypatch):
+    """Rows of depthwise layers with several inputs an output are long and needed in no great number."""
+    monkeypatch.setattr(refitting, "_MOST_NUMBERS", 40_000)
+    held, add = [], refitting._Rows.add
+    monkeypatch.setattr(refitting._Rows, "add", lambda self, *rows: (held.append(rows), add(self, *rows))[1])
+    a = layer(RNG(1), (16, 3, 3, 3), padding=1, groups=16)
+    fitted = refit(chained(("a", a)), batches(16, 48, 9, 9), {"a": (rough(a),)}, MANY)["a"][0]
+    assert len(held) == 4
+    numbers = 16 * (27 + 1)  # in a row
+    assert 30_000 < sum(part.numel() for rows in held for part in rows) <= 40_000 + len(held) * numbers
+    np.testing.assert_allclose(fitted.weight, a.weight, atol=2e-2)
+
+
 def test_a_strided_layer_without_a_bias_gets_one():
     a = layer(RNG(1), (6, 3, 3, 3), padding=1, stride=2)
     front = Layer(a.convolution, a.weight, None)
