@@ -96,6 +96,15 @@ def write(model: nn.Module, shape: tuple[int, ...], path: Path) -> Path:
     return path
 
 
+WATCHED = """
+import json, resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps({"cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}))
+"""
+"""Runs a command and says what it took: a process that this one had started itself would count this one's memory too."""
+
+
 class RefusedError(Exception):
     """A job was refused; the message says why."""
 
@@ -111,19 +120,12 @@ def job(model: Path, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str
     options = {"calibration": "none", "input_shape": None, "budgets": {FLOPS.field: budget}} | asked
     request = Request(str(model), "onnx", str(folder / "out.onnx"), str(report), **options)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, "-m", "worker.engine", request.to_json()]
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=said, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        said.seek(0)
-        last = json.loads(said.read().splitlines()[-1])
-    if status or last["event"] != "succeeded":
+    command = [sys.executable, "-c", WATCHED, sys.executable, "-m", "worker.engine", request.to_json()]
+    done = subprocess.run(command, capture_output=True, env=environment, text=True, check=True)
+    *_, last, usage = map(json.loads, done.stdout.splitlines())
+    if last["event"] != "succeeded":
         raise RefusedError(f"{model.stem}: {last['error']['code']}: {last['error']['detail']}")
-    return {
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "peak_mb": usage.ru_maxrss / 1024,
-        "report": json.loads(report.read_text()),
-    }
+    return usage | {"report": json.loads(report.read_text())}
 
 
 def is_sized(model: Path) -> bool:
