@@ -102,7 +102,7 @@ subprocess.run(sys.argv[1:], check=True)
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(json.dumps({"cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}))
 """
-"""Runs a command and says what it took: a process that this one had started itself would count this one's memory too."""
+"""Runs a command and says what it took: what this process starts itself counts this process's memory too."""
 
 
 class RefusedError(Exception):
