@@ -11,11 +11,19 @@ constraints", Operations Research 16 (1968); Kellerer, Pferschy and Pisinger, "K
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 _ROUNDS = 6
 """In which the weights of several budgets are moved."""
+_MOST_EXACT = 1 << 62
+"""The largest cost that is counted in whole numbers."""
+
+_Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -39,143 +47,157 @@ class BudgetUnreachableError(ValueError):
         self.least = least
 
 
-def allocate(sites: Sequence[Sequence[Option]], budgets: Sequence[int]) -> list[int]:
-    """Choose one option a site: the indices of the choices, whose costs add up to at most each of the `budgets`.
+class Knapsack:
+    """Sites with their options, prepared for one budget after another."""
 
-    Raises:
-        BudgetUnreachableError: no choice is that cheap.
+    def __init__(self, sites: Sequence[Sequence[Option]]) -> None:
+        most = max((cost for options in sites for option in options for cost in option.costs), default=0)
+        kind = np.int64 if most < _MOST_EXACT else np.float64
+        self._costs = [np.array([option.costs for option in options], kind) for options in sites]
+        self._errors = [np.array([option.error for option in options]) for options in sites]
 
-    >>> allocate([[Option((9,), 0.0), Option((3,), 0.5)], [Option((8,), 0.0), Option((2,), 0.1)]], [12])
-    [0, 1]
-    """
-    for which, budget in enumerate(budgets):
-        least = sum(min(option.costs[which] for option in options) for options in sites)
-        if least > budget:
-            raise BudgetUnreachableError(which, least, budget)
-    if len(budgets) == 1:
-        priced = [[_Priced(option.costs[0], option.error, option.costs) for option in options] for options in sites]
-        chosen = _allocate(priced, budgets)
-        assert chosen is not None  # the cheapest are within the only budget
-        return chosen
-    return _allocate_together(sites, budgets)
+    def allocate(self, budgets: Sequence[int]) -> list[int]:
+        """Choose one option a site: the indices of the choices, whose costs add up to at most each of the `budgets`.
 
+        Raises:
+            BudgetUnreachableError: no choice is that cheap.
 
-class _Priced(NamedTuple):
-    """An option with one price for all that it costs."""
+        >>> sites = [[Option((9,), 0.0), Option((3,), 0.5)], [Option((8,), 0.0), Option((2,), 0.1)]]
+        >>> Knapsack(sites).allocate([12])
+        [0, 1]
+        """
+        for which, budget in enumerate(budgets):
+            least = sum(int(costs[:, which].min()) for costs in self._costs)
+            if least > budget:
+                raise BudgetUnreachableError(which, least, budget)
+        if len(budgets) == 1:
+            chosen = self._by_cost.choose(budgets)
+            assert chosen is not None  # the cheapest are within the only budget
+            return chosen
+        return self._allocate_together(budgets)
 
-    price: float
-    error: float
-    costs: tuple[int, ...]
+    @cached_property
+    def _by_cost(self) -> "_Priced":
+        """The options at the price of what they cost in the only budget, whatever that is."""
+        columns = zip(self._errors, self._costs, strict=True)
+        return _Priced([_Site(costs[:, 0], errors, costs) for errors, costs in columns])
 
+    def _allocate_together(self, budgets: Sequence[int]) -> list[int]:
+        """Choose under several budgets, each of which can be met alone.
 
-def _allocate_together(sites: Sequence[Sequence[Option]], budgets: Sequence[int]) -> list[int]:
-    """Choose under several budgets, each of which can be met alone.
-
-    Raises:
-        BudgetUnreachableError: no choice was found that meets all of them.
-    """
-    best: tuple[float, list[int]] | None = None
-    weights = [1.0] * len(budgets)
-    for _ in range(_ROUNDS):
-        rates = [weight / max(budget, 1) for weight, budget in zip(weights, budgets, strict=True)]
-        priced = [
-            [
-                _Priced(
-                    sum(rate * cost for rate, cost in zip(rates, option.costs, strict=True)), option.error, option.costs
-                )
-                for option in options
-            ]
-            for options in sites
-        ]
-        chosen = _allocate(priced, budgets)
-        if chosen is None:
-            chosen = [_cheapest(options) for options in priced]
-        else:
-            error = sum(options[index].error for options, index in zip(sites, chosen, strict=True))
-            if best is None or error < best[0]:
-                best = error, chosen
-        shares = [spent / max(budget, 1) for spent, budget in zip(_spent(priced, chosen), budgets, strict=True)]
-        most = max(shares) or 1.0
-        weights = [weight * (share / most) ** 2 for weight, share in zip(weights, shares, strict=True)]
-    if best is None:
-        raise BudgetUnreachableError(None, 0, 0)
-    return best[1]
-
-
-def _allocate(sites: Sequence[Sequence[_Priced]], budgets: Sequence[int]) -> list[int] | None:
-    """Choose by price; None where the cheapest are above a budget."""
-    chosen = [_cheapest(options) for options in sites]
-    left = [budget - spent for budget, spent in zip(budgets, _spent(sites, chosen), strict=True)]
-    if min(left) < 0:
-        return None
-    for site, index in _by_slope(sites):
-        after = _after(left, sites[site][chosen[site]], sites[site][index])
-        if min(after) < 0:
-            break
-        chosen[site], left = index, after
-    return _fill(sites, chosen, left)
+        Raises:
+            BudgetUnreachableError: no choice was found that meets all of them.
+        """
+        best: tuple[float, list[int]] | None = None
+        weights = np.ones(len(budgets))
+        allowed = np.maximum(np.array(budgets, float), 1)
+        for _ in range(_ROUNDS):
+            rates = weights / allowed
+            columns = zip(self._errors, self._costs, strict=True)
+            priced = _Priced([_Site(costs @ rates, errors, costs) for errors, costs in columns])
+            chosen = priced.choose(budgets)
+            if chosen is None:
+                chosen = priced.cheapest
+            else:
+                error = sum(float(errors[index]) for errors, index in zip(self._errors, chosen, strict=True))
+                if best is None or error < best[0]:
+                    best = error, chosen
+            shares = priced.spent(chosen) / allowed
+            weights = weights * (shares / (shares.max() or 1.0)) ** 2
+        if best is None:
+            raise BudgetUnreachableError(None, 0, 0)
+        return best[1]
 
 
-def _cheapest(options: Sequence[_Priced]) -> int:
-    return min(range(len(options)), key=options.__getitem__)
+@dataclass(frozen=True)
+class _Site:
+    """A site's options by column: one price for all that each costs, its error, and its costs `(options, budgets)`."""
+
+    prices: _Numbers
+    errors: _Numbers
+    costs: _Numbers
+
+    @cached_property
+    def order(self) -> _Numbers:
+        """The options by price, then by error and by costs."""
+        return np.lexsort((*self.costs.T[::-1], self.errors, self.prices))
 
 
-def _spent(sites: Sequence[Sequence[_Priced]], chosen: Sequence[int]) -> list[int]:
-    """Return what a choice costs in what each budget counts."""
-    costs = [options[index].costs for options, index in zip(sites, chosen, strict=True)]
-    return [sum(column) for column in zip(*costs, strict=True)]
+class _Priced:
+    """Sites whose options have prices."""
+
+    def __init__(self, sites: Sequence[_Site]) -> None:
+        self._sites = sites
+        prices = [site.prices[site.prices > 0] for site in sites]
+        self._tiny = min((float(found.min()) for found in prices if found.size), default=1.0) * 1e-6
+
+    @property
+    def cheapest(self) -> list[int]:
+        """The cheapest option of every site."""
+        return [int(site.order[0]) for site in self._sites]
+
+    def spent(self, chosen: Sequence[int]) -> _Numbers:
+        """Return what a choice costs in what each budget counts."""
+        found: _Numbers = sum(site.costs[index] for site, index in zip(self._sites, chosen, strict=True))
+        return found
+
+    def choose(self, budgets: Sequence[int]) -> list[int] | None:
+        """Choose by price; None where the cheapest are above a budget."""
+        chosen = self.cheapest
+        left = np.array(budgets) - self.spent(chosen)
+        if left.min() < 0:
+            return None
+        for at, index in self._by_slope:
+            costs = self._sites[at].costs
+            after = left + costs[chosen[at]] - costs[index]
+            if after.min() < 0:
+                break
+            chosen[at], left = index, after
+        return self._filled(chosen, left)
+
+    @cached_property
+    def _by_slope(self) -> list[tuple[int, int]]:
+        """(Site, option) for every step up a hull, the one that saves most error per unit of cost first."""
+        steps = []
+        for at, site in enumerate(self._sites):
+            for cheaper, dearer in pairwise(_lower_hull(site)):
+                gain = site.errors[cheaper] - site.errors[dearer]
+                steps.append((float(-gain / (site.prices[dearer] - site.prices[cheaper])), at, dearer))
+        return [(at, index) for _, at, index in sorted(steps)]
+
+    def _filled(self, chosen: list[int], left: _Numbers) -> list[int]:
+        """Spend what is left of the budgets on the upgrade that saves most error per unit of cost, until none fits."""
+        while True:
+            best: tuple[float, int, int] | None = None
+            for at, site in enumerate(self._sites):
+                now = chosen[at]
+                gains = site.errors[now] - site.errors
+                fits = (gains > 0) & (site.costs - site.costs[now] <= left).all(axis=1)
+                if fits.any():
+                    dearer = np.maximum(site.prices - site.prices[now], self._tiny)  # free ones come first
+                    slopes = np.where(fits, gains / dearer, 0)
+                    index = int(slopes.argmax())
+                    if best is None or slopes[index] > best[0]:
+                        best = (float(slopes[index]), at, index)
+            if best is None:
+                return chosen
+            _, at, index = best
+            left = left + self._sites[at].costs[chosen[at]] - self._sites[at].costs[index]
+            chosen[at] = index
 
 
-def _after(left: Sequence[int], current: _Priced, other: _Priced) -> list[int]:
-    """Return what is left of the budgets with another option in the place of the current one."""
-    return [room + now - then for room, now, then in zip(left, current.costs, other.costs, strict=True)]
-
-
-def _by_slope(sites: Sequence[Sequence[_Priced]]) -> list[tuple[int, int]]:
-    """Return (site, option) for every step up a hull, the one that saves most error per unit of cost first."""
-    steps = []
-    for site, options in enumerate(sites):
-        for cheaper, dearer in pairwise(_lower_hull(options)):
-            gain = options[cheaper].error - options[dearer].error
-            steps.append((-gain / (options[dearer].price - options[cheaper].price), site, dearer))
-    return [(site, index) for _, site, index in sorted(steps)]
-
-
-def _lower_hull(options: Sequence[_Priced]) -> list[int]:
+def _lower_hull(site: _Site) -> list[int]:
     """Return the indices of the options on the lower convex hull of error over price, the cheapest first."""
+    prices, errors = site.prices.tolist(), site.errors.tolist()
     hull: list[int] = []
-    for index in sorted(range(len(options)), key=options.__getitem__):
-        option = options[index]
-        if hull and option.error >= options[hull[-1]].error:
+    for index in site.order.tolist():
+        if hull and errors[index] >= errors[hull[-1]]:
             continue
-        while len(hull) > 1 and _above(options[hull[-2]], options[hull[-1]], option):
-            hull.pop()
+        while len(hull) > 1:
+            first, middle = hull[-2:]
+            rise = (errors[index] - errors[first]) * (prices[middle] - prices[first])
+            if (errors[middle] - errors[first]) * (prices[index] - prices[first]) < rise:
+                break
+            hull.pop()  # it lies on or above the line from the one before it to this one
         hull.append(index)
     return hull
-
-
-def _above(first: _Priced, middle: _Priced, last: _Priced) -> bool:
-    """Whether `middle` lies on or above the line from `first` to `last`."""
-    rise = (last.error - first.error) * (middle.price - first.price)
-    return (middle.error - first.error) * (last.price - first.price) >= rise
-
-
-def _fill(sites: Sequence[Sequence[_Priced]], chosen: Sequence[int], left: Sequence[int]) -> list[int]:
-    """Spend what is left of the budgets on the upgrade that saves most error per unit of cost, until none fits."""
-    chosen = list(chosen)
-    tiny = min((option.price for options in sites for option in options if option.price > 0), default=1.0) * 1e-6
-    while True:
-        best: tuple[float, int, int] | None = None
-        for site, options in enumerate(sites):
-            current = options[chosen[site]]
-            for index, option in enumerate(options):
-                if option.error >= current.error or min(_after(left, current, option)) < 0:
-                    continue
-                slope = (current.error - option.error) / max(option.price - current.price, tiny)  # free ones come first
-                if best is None or slope > best[0]:
-                    best = (slope, site, index)
-        if best is None:
-            return chosen
-        _, site, index = best
-        left = _after(left, sites[site][chosen[site]], sites[site][index])
-        chosen[site] = index

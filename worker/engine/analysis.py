@@ -14,7 +14,7 @@ from contract.budget import FLOPS
 from contract.calibration import choose_calibration, parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
 from worker.engine import analysis_file
-from worker.engine.allocate import BudgetUnreachableError, Option, allocate
+from worker.engine.allocate import BudgetUnreachableError, Knapsack, Option
 from worker.engine.budgets import Limit, amount_of
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
 from worker.engine.convolution import Convolution, Layer
@@ -153,7 +153,7 @@ def choose(analysis: Analysis, limits: Sequence[Limit] | None, *, at_any_price: 
         return [offer.candidates[-1] for offer in analysis.offers]
     offered = _offered(analysis, limits, at_any_price=at_any_price)
     try:
-        choices = allocate(_options(analysis, offered, limits), _budgets(analysis, limits))
+        choices = Knapsack(_options(analysis, offered, limits)).allocate(_budgets(analysis, limits))
     except BudgetUnreachableError as error:
         raise _unreachable(analysis, limits, error, at_any_price=at_any_price) from error
     return [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
@@ -219,12 +219,13 @@ def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_an
     least = max(sum(min(option.costs[course] for option in site) for site in options) for course in range(courses))
     most = first.spent(analysis.sites, analysis.originals)
     elsewhere = first.allowed - _left(analysis, first)  # what the rest of the model costs
+    knapsack = Knapsack(options)
     steps = _FRONTIER_STEPS if not others else _FRONTIER_STEPS_OF_SEVERAL
     points: dict[int, Point] = {}
     for step in range(steps + 1):
         try:
             budget = least + (most - least) * step // steps
-            choices = allocate(options, [budget] * courses + _budgets(analysis, others))
+            choices = knapsack.allocate([budget] * courses + _budgets(analysis, others))
         except BudgetUnreachableError:  # the least of the first is not the least of the others
             continue
         chosen = [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.engine import allocate as module
-from worker.engine.allocate import BudgetUnreachableError, Option
+from worker.engine.allocate import BudgetUnreachableError, Knapsack, Option
 
 
 def option(cost, error):
@@ -15,7 +14,7 @@ def option(cost, error):
 
 
 def allocate(sites, budget):
-    return module.allocate(sites, [budget])
+    return Knapsack(sites).allocate([budget])
 
 
 options = st.lists(st.builds(option, st.integers(0, 60), st.floats(0, 1)), min_size=1, max_size=5)
@@ -100,11 +99,11 @@ def test_of_several_budgets_none_is_exceeded_and_no_single_change_that_fits_is_b
     short = [which for which in (0, 1) if least[which] > budgets[which]]
     if short:
         with pytest.raises(BudgetUnreachableError) as unreachable:
-            module.allocate(sites, budgets)
+            Knapsack(sites).allocate(budgets)
         assert (unreachable.value.which, unreachable.value.least) == (short[0], least[short[0]])
         return
     try:
-        chosen = module.allocate(sites, budgets)
+        chosen = Knapsack(sites).allocate(budgets)
     except BudgetUnreachableError:  # where the two are at odds a choice may be missed, never a budget
         return
 
@@ -122,13 +121,13 @@ def test_a_second_budget_is_met_by_other_sites_than_the_first_asks_for():
     """The one site is all arithmetic, the other all weights: each budget is for one of them."""
     arithmetic = [Option((100, 1), 0.0), Option((40, 1), 0.1)]
     weights = [Option((1, 100), 0.0), Option((1, 40), 0.1)]
-    assert module.allocate([arithmetic, weights], [60, 1000]) == [1, 0]
-    assert module.allocate([arithmetic, weights], [1000, 60]) == [0, 1]
-    assert module.allocate([arithmetic, weights], [60, 60]) == [1, 1]
+    assert Knapsack([arithmetic, weights]).allocate([60, 1000]) == [1, 0]
+    assert Knapsack([arithmetic, weights]).allocate([1000, 60]) == [0, 1]
+    assert Knapsack([arithmetic, weights]).allocate([60, 60]) == [1, 1]
 
 
 def test_budgets_that_are_met_only_one_at_a_time_are_refused_together():
     site = [Option((100, 1), 0.0), Option((1, 100), 0.0)]
     with pytest.raises(BudgetUnreachableError) as caught:
-        module.allocate([site], [50, 50])
+        Knapsack([site]).allocate([50, 50])
     assert caught.value.which is None
