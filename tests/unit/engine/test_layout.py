@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from worker.engine.convolution import Convolution, Layer
+from worker.engine.costs.table import Grid
 from worker.engine.decompose import FORMS, Target
 from worker.engine.formats import Call, Site, load_runner, open_model
 from worker.engine.layout import branch_convolutions, branch_number, in_layout, layout_of
@@ -136,13 +137,14 @@ def test_a_table_decides_and_without_one_the_format_does():
     assert layout_of(site, flat, "onnx") == "whole"  # of one spatial axis
     # by a table of one price, branches take longer by what every layer costs beside its arithmetic
     assert layout_of(site, chain, cost_table(layer_ns=100.0)) == "whole"
-    dear = cost_table(layer_ns=0.0)
-    assert layout_of(site, chain, dear) == "whole"
+    # and less where several filters a channel are dear
+    quick = cost_table("torchscript")
+    dear = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
+    quick = replace(quick, grids={**quick.grids, "depthwise 3x3": dear})
+    assert layout_of(site, chain, quick) == "branches"
     # no price for depthwise layers
-    unknown_kind = cost_table()
-    grids = {kind: grid for kind, grid in unknown_kind.grids.items() if not kind.startswith("depthwise")}
-    object.__setattr__(unknown_kind, "grids", grids)
-    assert layout_of(site, chain, unknown_kind) == "branches"
+    grids = {kind: grid for kind, grid in cost_table().grids.items() if not kind.startswith("depthwise")}
+    assert layout_of(site, chain, replace(cost_table(), grids=grids)) == "branches"
 
 
 def test_sums_cost_time_where_the_runtime_does_not_add_within_a_layer():
