@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from worker.engine.candidates import Offer, candidate_of, factorisations, original, priced_in_time
+from worker.engine.candidates import Candidate, Offer, costs, factorisations, original, priced_in_time
 from worker.engine.convolution import Array
 from worker.engine.costs.table import CostTable
 from worker.engine.formats import Count, Model, Site
@@ -73,14 +73,15 @@ def _offer(site: Site, table: CostTable | None, name: str, reason: str | None, s
     """Return a site's offer; the costs are computed, not read."""
     if name != site.name or not isinstance(reason, str | None):
         raise ValueError(name)
-    offered = {(each.form, each.variant): each for each in factorisations(site)} if said else {}
+    offered = {(each.form, each.variant): (each, costs(site, each)) for each in factorisations(site)} if said else {}
     found = [original(site, table)]
     for form, variant, rank, error in said:
-        factorisation = offered[form, variant]
+        factorisation, cost = offered[form, variant]
         exact = tuple(rank) if isinstance(rank, list) else rank
         if isinstance(exact, bool | float) or exact not in factorisation.ranks:
             raise ValueError(f"{form} has no rank {rank}")
-        found.append(priced_in_time(site, candidate_of(site, factorisation, exact, _size(error)), table))
+        candidate = Candidate(*cost(exact), _size(error), factorisation, exact)
+        found.append(priced_in_time(site, candidate, table))
     return Offer(site, tuple(found), reason)
 
 

@@ -1,7 +1,7 @@
 """What each site may become: itself, or one of its forms at one rank, with the cost and the error of each."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf, prod
 
@@ -90,10 +90,10 @@ def offer_all(
     arithmetic, in numbers and in time where there is a table, and are no nearer are left out.
     """
     names = FORMS if form is None else (form,)
-    reason = _why_none(model, site, names)
-    if reason is not None:
-        return Offer(site, (original(site, table),), reason)
-    target = _target(model.layer(site), moments)
+    layer = _factorable(model, site, names)
+    if isinstance(layer, str):
+        return original_only(site, layer, table)
+    target = _target(layer, moments)
     found = [candidate for each in factorisations(site, names) for candidate in _cheaper(site, each, target)]
     kept = _worthwhile(found) if table is None else _worthwhile_in_time(site, found, table)
     reason = None if kept else "no rank costs markedly less than the original"
@@ -113,12 +113,12 @@ def offer_rank(
     A form of two ranks has this one on both sides. Of a form's variants it is the cheapest, and among equals the
     nearest.
     """
-    reason = _why_none(model, site, (form,))
-    if reason is not None:
-        return Offer(site, (original(site, table),), reason)
-    priced = [(*_cost(site, each, _nearest(each, rank)), each) for each in factorisations(site, (form,))]
+    layer = _factorable(model, site, (form,))
+    if isinstance(layer, str):
+        return original_only(site, layer, table)
+    priced = [(*costs(site, each)(_nearest(each, rank)), each) for each in factorisations(site, (form,))]
     cheapest = min(macs for macs, _, _ in priced)
-    target = _target(model.layer(site), moments)
+    target = _target(layer, moments)
     choices = []
     for macs, numbers, each in priced:
         if macs == cheapest:
@@ -150,8 +150,8 @@ def priced_in_time(site: Site, candidate: Candidate, table: CostTable | None) ->
     return replace(candidate, nanoseconds=nanoseconds(site, layers, table, layout_of(site, layers, table)))
 
 
-def _why_none(model: Model, site: Site, names: Iterable[str]) -> str | None:
-    """Say why no form of these applies to a site, each reason once; None where one does."""
+def _factorable(model: Model, site: Site, names: Iterable[str]) -> Layer | str:
+    """Return a site's layer, or say why no form of these applies to it, each reason once."""
     if site.reason is not None:
         return site.reason
     if site.convolution is None:
@@ -159,15 +159,16 @@ def _why_none(model: Model, site: Site, names: Iterable[str]) -> str | None:
     reasons = [FORMS[name].why_not(site.convolution) for name in names]
     if None not in reasons:
         return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
-    weight = model.layer(site).weight.reshape(-1)
+    layer = model.layer(site)
+    rows = layer.weight.reshape(len(layer.weight), -1)
     with np.errstate(over="ignore", invalid="ignore"):
-        energy = np.einsum("i,i->", weight, weight, dtype=np.float64)
-    return None if np.isfinite(energy) else "its weights are NaN, infinite or too large to square"
+        energy = np.vecdot(rows, rows).sum()
+    return layer if np.isfinite(energy) else "its weights are NaN, infinite or too large to square"
 
 
 def factorisations(site: Site, names: Iterable[str] = FORMS) -> Iterator[Factorisation]:
     """Yield what the forms of these names make of a site, which has to be a convolution."""
-    assert site.convolution is not None  # `_why_none` has asked
+    assert site.convolution is not None  # `_factorable` has asked
     for name in names:
         if FORMS[name].why_not(site.convolution) is None:
             yield from FORMS[name].factorisations(site.convolution)
@@ -175,12 +176,17 @@ def factorisations(site: Site, names: Iterable[str] = FORMS) -> Iterator[Factori
 
 def _cheaper(site: Site, factorisation: Factorisation, target: Target) -> list[Candidate]:
     """Return the candidates of one factorisation that cost markedly less than the original, in MACs or in numbers."""
-    costs = {rank: _cost(site, factorisation, rank) for rank in factorisation.ranks}
+    cost = costs(site, factorisation)
     most_macs, most_numbers = _DEAREST * site.macs, _DEAREST * prod(site.weight_shape)
-    ranks = [rank for rank, (macs, numbers) in costs.items() if macs <= most_macs or numbers <= most_numbers]
-    errors = factorisation.errors(target, ranks)
+    cheap = {
+        rank: (macs, numbers)
+        for rank, (macs, numbers) in ((rank, cost(rank)) for rank in factorisation.ranks)
+        if macs <= most_macs or numbers <= most_numbers
+    }
+    errors = factorisation.errors(target, list(cheap))
     return [
-        Candidate(*costs[rank], float(error), factorisation, rank) for rank, error in zip(ranks, errors, strict=True)
+        Candidate(*spent, float(error), factorisation, rank)
+        for (rank, spent), error in zip(cheap.items(), errors, strict=True)
     ]
 
 
@@ -220,15 +226,22 @@ def _is_whole(candidate: Candidate) -> bool:
     return all(layer.out_channels % EVEN == 0 for layer in candidate.convolutions[:-1])
 
 
-def _cost(site: Site, factorisation: Factorisation, rank: Rank) -> tuple[int, int]:
-    """Return the multiply-accumulates of a factorisation in a site's place, and how many numbers its weights are."""
-    convolutions = factorisation.convolutions(rank)
-    return site.macs_of(convolutions), sum(prod(each.weight_shape) for each in convolutions)
+def costs(site: Site, factorisation: Factorisation) -> Callable[[Rank], tuple[int, int]]:
+    """Return what tells, by rank, the multiply-accumulates of a factorisation in a site's place and its numbers."""
 
+    def counted(rank: Rank) -> tuple[int, int]:
+        convolutions = factorisation.convolutions(rank)
+        return site.macs_of(convolutions), sum(prod(each.weight_shape) for each in convolutions)
 
-def candidate_of(site: Site, factorisation: Factorisation, rank: Rank, error: float) -> Candidate:
-    """Return a factorisation at one rank in a site's place."""
-    return Candidate(*_cost(site, factorisation, rank), error, factorisation, rank)
+    if not isinstance(factorisation.ranks[-1], int):
+        return counted
+    macs, numbers = counted(1)
+
+    def proportional(rank: Rank) -> tuple[int, int]:
+        assert isinstance(rank, int)
+        return rank * macs, rank * numbers
+
+    return proportional
 
 
 def _nearest(factorisation: Factorisation, rank: int) -> Rank:

@@ -17,6 +17,7 @@ from math import prod
 import numpy as np
 
 from worker.engine.convolution import Array
+from worker.engine.decompose import range_finder
 from worker.engine.decompose.target import Target
 
 _TINY = float(np.finfo(np.float64).tiny)
@@ -73,8 +74,8 @@ def errors(blocks: Blocks, rank: int) -> Array:
     """Return the errors of ranks 1 to `rank`, `(rank,)`, each with its best second layer."""
     weight, covariance = own(blocks)
     if blocks.covariance is None or blocks.count == 1:  # nothing couples the blocks: each explains for itself
-        values = spectrum(weight, covariance)
-        return blocks.target.relative(values.reshape(-1, values.shape[-1]).sum(axis=0)[:rank].cumsum())
+        values = spectrum(weight, covariance, rank)
+        return blocks.target.relative(values.reshape(-1, rank).sum(axis=0).cumsum())
     gram, cross = normal_equations(blocks, _spread(leading_rows(weight, covariance, rank), blocks))
     explained = (whitened(gram, cross) ** 2).sum(axis=(0, 1))
     return blocks.target.relative(explained.reshape(rank, blocks.count).sum(axis=1).cumsum())
@@ -116,8 +117,11 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
     """Return rows `(..., rank, s)`; the leading r are those of the best approximation of rank r of `(..., n, s)`.
 
     They are uncorrelated under the covariance `(..., s, s)` and of variance 1; rows beyond the weights' own rank are
-    about 0. The eigenproblem is that of the smaller side: no root is taken of a covariance that is larger than n.
+    about 0. The eigenproblem is that of the smaller side: no root is taken of a covariance that is larger than n. Where
+    that side is long, the rows are those of a range finder, as long as it looks for so many.
     """
+    if _is_found(weight, rank):
+        return range_finder.find(weight, covariance).rows(rank)
     gram, root = _small_side(weight, covariance)
     values, vectors = np.linalg.eigh(gram)
     values, across = values[..., ::-1][..., :rank], vectors[..., ::-1][..., :rank].swapaxes(-1, -2)
@@ -199,10 +203,18 @@ def _spread(rows: Array, blocks: Blocks) -> Array:
     return np.broadcast_to(rows, (rows.shape[0], blocks.count, *rows.shape[2:]))
 
 
-def spectrum(weight: Array, covariance: Array | None) -> Array:
-    """Return what each of the `leading_rows` explains, `(..., min(n, s))`, the most first."""
+def spectrum(weight: Array, covariance: Array | None, rank: int) -> Array:
+    """Return what each of the `leading_rows` explains, `(..., rank)`, the most first."""
+    if _is_found(weight, rank):
+        return range_finder.find(weight, covariance).spectrum[..., :rank]
     values: Array = np.maximum(np.linalg.eigvalsh(_small_side(weight, covariance)[0])[..., ::-1], 0)
-    return values
+    return values[..., :rank]
+
+
+def _is_found(weight: Array, rank: int) -> bool:
+    """Whether so many leading rows are those of a range finder."""
+    n, size = weight.shape[-2:]
+    return rank <= range_finder.width(n, size) < int(min(n, size))
 
 
 def _small_side(weight: Array, covariance: Array | None) -> tuple[Array, Array | None]:

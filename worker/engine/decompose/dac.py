@@ -39,5 +39,4 @@ def dac(convolution: Convolution) -> tuple[Factorisation, ...]:
         depthwise = replace(convolution, weight_shape=(groups * c * rank, 1, *kernel), groups=groups * c)
         return depthwise, pointwise(c * rank, n, len(kernel), groups)
 
-    exact = min(n, convolution.k2)
-    return (two_layers("dac", None, exact, partial(channel_blocks, count=c), geometry),)
+    return (two_layers("dac", None, (n, convolution.k2), partial(channel_blocks, count=c), geometry),)

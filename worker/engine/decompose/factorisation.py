@@ -14,7 +14,8 @@ Rank = int | tuple[int, int]
 class Factorisation:
     """One form with all that it leaves open but the rank, on one geometry; `variant` says what, in a few words.
 
-    `ranks` are all that there are, the last one exact. `convolutions(rank)` is the geometry of the layers, known
+    `ranks` are those that are offered, the last one exact; what one of a single number costs grows in proportion to
+    it. `convolutions(rank)` is the geometry of the layers, known
     without any weights. `errors(target, ranks)` are the errors of some of the ranks, in their order, each relative to
     the energy of the outputs; `layers(target, rank)` are the layers of one. Each of these two factors the weights
     anew, and keeps nothing.

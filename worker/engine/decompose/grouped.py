@@ -53,8 +53,7 @@ def split(convolution: Convolution, g: int, form: str, variant: str | None) -> F
         first = replace(convolution, weight_shape=(groups * g * rank, c // g, *kernel), groups=groups * g)
         return first, pointwise(g * rank, n, len(kernel), groups)
 
-    exact = min(n, c // g * convolution.k2)
-    return two_layers(form, variant, exact, partial(channel_blocks, count=g), geometry)
+    return two_layers(form, variant, (n, c // g * convolution.k2), partial(channel_blocks, count=g), geometry)
 
 
 def _divisors(number: int) -> list[int]:

@@ -46,5 +46,5 @@ def low_rank(convolution: Convolution) -> tuple[Factorisation, ...]:
         second = replace(convolution, weight_shape=(groups * rank, n, *kernel))
         return pointwise(c, rank, len(kernel), groups), second
 
-    exact = min(c, n * convolution.k2)
-    return (two_layers("low-rank", None, exact, partial(channel_blocks, count=1), geometry),)
+    sides = c, n * convolution.k2
+    return (two_layers("low-rank", None, sides, partial(channel_blocks, count=1), geometry),)

@@ -76,7 +76,7 @@ def pointwise_first(convolution: Convolution) -> tuple[Factorisation, ...]:
 def _errors(dealt: blocks.Blocks, rank: int) -> Array:
     """Return the errors of ranks 1 to `rank`."""
     if dealt.covariance is None:
-        values = blocks.spectrum(dealt.weight, None)[..., :rank]
+        values = blocks.spectrum(dealt.weight, None, rank)
         return dealt.target.relative(values.sum(axis=(0, 1)).cumsum())
     explained = np.zeros(rank)
     for gram, cross in _normal_equations(dealt, _rows(dealt, rank)):

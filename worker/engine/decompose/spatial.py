@@ -64,7 +64,7 @@ def _split(convolution: Convolution, second_axes: tuple[int, ...]) -> Factorisat
     return two_layers(
         "spatial",
         " then ".join("x".join(map(str, kernel)) for kernel in (first_kernel, second_kernel)),
-        min(c * prod(first_kernel), n * prod(second_kernel)),
+        (c * prod(first_kernel), n * prod(second_kernel)),
         partial(offset_blocks, axes=sorted(second_axes)),
         geometry,
     )

@@ -16,15 +16,15 @@ from worker.engine.moments import Moments
 FLOOR = 1e-4
 """What is added to every variance, as a share of their mean: inputs that were never seen to vary may still do so."""
 
-_LARGE = 1 << 22
-"""Numbers from which on a weight is large: 16 MB, more than any convolution of the usual networks has."""
+_LARGE = 1 << 20
+"""Numbers from which on a weight is large, 4 MB."""
 
 
 @dataclass(frozen=True)
 class Target:
     """A layer of `groups` groups, of n outputs and patches of m numbers each.
 
-    All is float64, except for the weight of a very large layer of whose inputs nothing is known: that stays as it is
+    All is float64, except for the weight of a large layer of whose inputs nothing is known: that stays as it is
     stored, since an exact copy would take twice the memory and its products twice the time, for digits that no choice
     of a rank depends on.
 
@@ -70,7 +70,7 @@ class Target:
     @cached_property
     def energy(self) -> float:
         """The energy of the outputs, `tr(W C W^T)` over all groups."""
-        return float(np.einsum("gnm,gnm->", self.product, self.weight, dtype=np.float64))
+        return float(np.vecdot(self.product, self.weight).sum(dtype=np.float64))
 
     def relative(self, explained: Array) -> Array:
         """Return the errors of factors that explain this much of the energy; 0 where there is none to explain."""

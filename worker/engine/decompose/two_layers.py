@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from worker.engine.convolution import Array, Convolution, Layer
-from worker.engine.decompose import blocks
+from worker.engine.decompose import blocks, range_finder
 from worker.engine.decompose.factorisation import Factorisation, Rank
 from worker.engine.decompose.target import Target
 
@@ -13,15 +13,20 @@ from worker.engine.decompose.target import Target
 def two_layers(
     form: str,
     variant: str | None,
-    exact: int,
+    sides: tuple[int, int],
     deal: Callable[[Target], blocks.Blocks],
     geometry: Callable[[int], tuple[Convolution, Convolution]],
 ) -> Factorisation:
-    """Return the factorisation into rows of blocks and what combines them; at rank `exact` it is the layer itself.
+    """Return the factorisation into rows of blocks and what combines them.
+
+    `sides` are those of the matrix that is cut; at the shorter one's rank it is the layer itself. Where both are long,
+    the ranks below that are those that a range finder looks for.
 
     The first layer's output channels are, for each group, its blocks and for each of these its rows, or, where the
     blocks share them, the rows once: the second layer's kernel is then what tells the blocks apart.
     """
+    exact, found = min(sides), range_finder.width(*sides)
+    ranks = range(1, exact + 1) if found == exact else (*range(1, found + 1), exact)
 
     def convolutions(rank: Rank) -> tuple[Convolution, ...]:
         assert isinstance(rank, int)
@@ -29,10 +34,11 @@ def two_layers(
 
     def errors(target: Target, ranks: Sequence[Rank]) -> Array:
         chosen = np.array(ranks, dtype=np.intp)
-        if not chosen.size:
-            return np.zeros(0)
-        found = blocks.errors(deal(target), int(chosen.max()))[chosen - 1]
-        return np.where(chosen >= exact, 0.0, found)  # what is left there is rounding
+        inexact = chosen < exact
+        errors = np.zeros(len(chosen))  # what is left at the exact rank is rounding
+        if inexact.any():
+            errors[inexact] = blocks.errors(deal(target), int(chosen[inexact].max()))[chosen[inexact] - 1]
+        return errors
 
     def layers(target: Target, rank: Rank) -> tuple[Layer, ...]:
         assert isinstance(rank, int)
@@ -49,7 +55,7 @@ def two_layers(
             Layer(second_convolution, across.reshape(second_convolution.weight_shape), target.bias(outputs)),
         )
 
-    return Factorisation(form, variant, range(1, exact + 1), convolutions, errors, layers)
+    return Factorisation(form, variant, ranks, convolutions, errors, layers)
 
 
 def pointwise(inputs: int, outputs: int, axes: int, groups: int) -> Convolution:

@@ -53,4 +53,5 @@ def arrays(node: NodeProto, operand: Array, addend: Array | None) -> tuple[Array
     bias = None
     if addend is not None:
         bias = np.broadcast_to(addend.reshape(-1), weight.shape[:1]) * addend.dtype.type(number(node, "beta", 1.0))
-    return weight * weight.dtype.type(number(node, "alpha", 1.0)), bias
+    alpha = number(node, "alpha", 1.0)
+    return weight if alpha == 1 else weight * weight.dtype.type(alpha), bias

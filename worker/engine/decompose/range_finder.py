@@ -1,0 +1,107 @@
+"""The leading directions of a matrix both of whose sides are long, without factoring all of it.
+
+A randomised range finder: signed sums of the columns of `W C` hint at the outputs' leading directions, `W^T` takes
+these to rows, and what such rows explain is computed exactly. The eigenproblem is as large as the number of directions
+that are looked for, not as a side.
+
+Sources: Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53 (2011), section 4.5, with half
+a step of its power iteration; Clarkson and Woodruff, "Low Rank Approximation and Regression in Input Sparsity Time",
+STOC 2013, for the signed sums.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from worker.engine.convolution import Array
+
+_LONG = 2048
+"""The longest smaller side of a matrix that is factored whole."""
+_MOST, _WORK = 1024, 50_000_000_000
+"""Directions that are looked for: no more than this, nor than take a product with the matrix of so much work."""
+_ROUNDING = float(np.finfo(np.float32).eps)
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The rows that were found, `found` `(..., width, s)`, and what the outputs have of them once they are whitened.
+
+    Under the covariance `whitening @ found` are uncorrelated and of variance 1; `explained` `(..., width, width)` is
+    what they explain together. The products with the matrix are in float32, those of what was found in float64.
+    """
+
+    found: Array
+    whitening: Array
+    explained: Array
+
+    @property
+    def spectrum(self) -> Array:
+        """What each of the `rows` explains, the most first."""
+        values: Array = np.maximum(np.linalg.eigvalsh(self.explained)[..., ::-1], 0)
+        return values
+
+    def rows(self, rank: int) -> Array:
+        """Return the leading rows, `(..., rank, s)`, uncorrelated under the covariance and of variance 1."""
+        _, vectors = np.linalg.eigh(self.explained)
+        turn = vectors[..., ::-1][..., :rank].swapaxes(-1, -2) @ self.whitening
+        rows: Array = turn.astype(self.found.dtype) @ self.found
+        return rows
+
+
+def width(n: int, size: int) -> int:
+    """Return how many leading directions of a matrix `(n, size)` are looked for: all, unless both sides are long.
+
+    >>> width(512, 4608), width(4096, 4096), width(4096, 25088)
+    (512, 1024, 486)
+    """
+    side = min(n, size)
+    return side if side <= _LONG else max(1, min(_MOST, _WORK // (n * size)))
+
+
+def find(weight: Array, covariance: Array | None) -> Range:
+    """Find the leading rows of weights `(..., n, s)` under a covariance `(..., s, s)`; the same ones every time."""
+    single, scale = _in_single(weight)
+    product, variance = single, 1.0
+    if covariance is not None:
+        seen, variance = _in_single(covariance)
+        product = single @ seen
+    hints = _signed_sums(product, width(*weight.shape[-2:]))
+    hints = hints @ _whitening(_gram(hints, hints)).swapaxes(-1, -2).astype(hints.dtype)
+    found = hints.swapaxes(-1, -2) @ single
+    outputs = product @ found.swapaxes(-1, -2)
+    whitening = _whitening(_gram(hints, outputs))
+    white = outputs.astype(np.float64) @ whitening.swapaxes(-1, -2)
+    explained = white.swapaxes(-1, -2) @ white
+    return Range(found, whitening / np.sqrt(variance), explained * (scale * scale * variance))
+
+
+def _in_single(array: Array) -> tuple[Array, float]:
+    """Return an array in float32, and what it was divided by so that it fits into that."""
+    if array.dtype == np.float32:
+        return array, 1.0
+    scale = float(np.abs(array).max()) or 1.0
+    return (array / scale).astype(np.float32), scale
+
+
+def _signed_sums(matrix: Array, count: int) -> Array:
+    """Return sums `(..., n, count)` of the columns of a matrix, each of which goes into one with a sign at random."""
+    sums = np.zeros((*matrix.shape[:-1], count), matrix.dtype)
+    signs = np.random.default_rng(0).choice(np.array([-1, 1], matrix.dtype), matrix.shape[-1])
+    for start in range(0, matrix.shape[-1], count):
+        columns = matrix[..., start : start + count]
+        sums[..., : columns.shape[-1]] += columns * signs[start : start + count]
+    return sums
+
+
+def _gram(left: Array, right: Array) -> Array:
+    product: Array = left.swapaxes(-1, -2).astype(np.float64) @ right.astype(np.float64)
+    return (product + product.swapaxes(-1, -2)) / 2
+
+
+def _whitening(gram: Array) -> Array:
+    """Return `L^-1` for `G = L L^T`, with what rounding may have taken from G's diagonal put back."""
+    diagonal = np.arange(gram.shape[-1])
+    gram = gram.copy()
+    gram[..., diagonal, diagonal] += _ROUNDING * np.einsum("...ii->...", gram)[..., None] + _TINY
+    return np.linalg.inv(np.linalg.cholesky(gram))
