@@ -18,7 +18,7 @@ from worker.engine.candidates import Candidate, Offer, costs, factorisations, or
 from worker.engine.convolution import Array
 from worker.engine.costs.table import CostTable
 from worker.engine.formats import Count, Model, Site
-from worker.engine.moments import Moments
+from worker.engine.moments import WIDE, Moments
 
 if TYPE_CHECKING:  # torch, which takes more than a second to import, is for calibrated analyses alone
     from worker.engine.calibration.calibrate import Calibration
@@ -174,6 +174,6 @@ def _moments(site: Site, mean: Array, covariance: Array) -> Moments:
     size = site.convolution.patch
     if mean.shape != (groups, size) or covariance.shape != (groups, size, size):
         raise ValueError(site.name)
-    if mean.dtype != np.float64 or covariance.dtype != np.float64:
+    if mean.dtype != np.float64 or covariance.dtype not in (np.float64, np.float32 if size > WIDE else np.float64):
         raise ValueError(site.name)
     return Moments(mean, covariance)

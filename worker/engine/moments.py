@@ -6,14 +6,19 @@ import numpy as np
 
 from worker.engine.convolution import Array, Convolution
 
+WIDE = 512
+"""Numbers up to which patches are multiplied in float64. Wider ones are in their own precision, mostly float32: about
+their mean its rounding is less than what is added to every variance anyway, and time and memory are halved."""
+
 
 @dataclass(frozen=True)
 class Moments:
-    """Statistics of the patches `x` of a site with `groups` groups, float64, of `Convolution.patch` numbers m each.
+    """Statistics of the patches `x` of a site with `groups` groups, of `Convolution.patch` numbers m each.
 
     A patch is ordered as the weight is: `weight.reshape(groups, n // groups, m)` times `x` of its group is the output
     without its bias. `mean` has the shape `(groups, m)`; `covariance`, centred, `(groups, m, m)`, or None for the
     identity, which stands for knowing nothing of the inputs: errors are then those of the weights alone.
+    Both are float64, but for the covariance of wide patches.
     """
 
     mean: Array

@@ -29,9 +29,9 @@ from worker.engine.program import NoProgramError, Program, StepError, run
 
 _MOST_WORK = 2_000_000_000_000
 """Multiply-accumulates that distilling the inputs to fit on may take; what is learned of them may take as many."""
-_PASSES, _RUNS = 3, 10
+_PASSES, _RUNS = 3, 6
 """A step of distilling costs about three runs of the model: one forward, and backward twice as much. Moments, their
-doubling and a refit, whose wide layers run more than once, take about ten; those before rectifiers, more."""
+doubling and a refit, whose wide layers run more than once, take about six; those before rectifiers, more."""
 
 _MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 384, 32, 8
 MOST_BYTES, _MOST_BYTES_KEPT = 256 << 20, 96 << 20
@@ -40,6 +40,7 @@ _STEPS_BY_STATISTICS, _STEPS_BY_CLASSES, _FEWEST_STEPS, _FEWEST_DISTILLED = 40, 
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _FEWEST_TO_SPLIT = 20
 _PROBES = 16
+"""Images that a range of values is tried on; fewer where all ranges would take more than what the moments may."""
 _SAME = 1e-6
 _MOST_NAMED = 8
 _CONVERGED = 0.05
@@ -134,7 +135,7 @@ def _calibrate(
     tell: Tell,
 ) -> Calibration:
     span = told if told is not None or samples is None else _span(samples[found.images[0].name])
-    ranges, source = _ranges(found, span)
+    ranges, source = _ranges(found, span, _probes(found, sample_macs))
     if told is None and samples is not None:
         source = "the samples"
     account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source, "notes": []}
@@ -163,11 +164,10 @@ def _learned(
     """
     judging_steps = min(steps, _JUDGING_STEPS) if _has_norms(found.program) else 0  # classes alone change no judgement
     count = _most_images(found, _PASSES * max(steps, 1) * sample_macs)
-    work = 2 * _JUDGING_IMAGES * judging_steps + (count * steps if samples is None else 0)
+    to_judge = min(_JUDGING_IMAGES, _most_images(found, _RUNS * sample_macs))  # no more than could be fitted on
+    work = 2 * to_judge * judging_steps + (count * steps if samples is None else 0)
     bend = _Bending(found, work, tell)
-    held_out, fresh = (
-        bend(_leaves(found, mosaics, ranges, _JUDGING_IMAGES, seed), judging_steps, seed) for seed in (1, 2)
-    )
+    held_out, fresh = (bend(_leaves(found, mosaics, ranges, to_judge, seed), judging_steps, seed) for seed in (1, 2))
     if samples is not None:
         fitted, judging = _split(samples, found)
         most = _most_images(found, _RUNS * sample_macs)
@@ -252,8 +252,8 @@ def _leaves(found: Subject, generator: Generator, ranges: Sequence[Range], count
     return [batch for part in parts for batch in part]
 
 
-def _ranges(found: Subject, told: InputValues | None) -> tuple[tuple[Range, ...], str]:
-    """Return the ranges of values to make inputs in, and in words how they were found.
+def _ranges(found: Subject, told: InputValues | None, probes: int) -> tuple[tuple[Range, ...], str]:
+    """Return the ranges of values to make inputs in, and in words how they were found, on so many images of each.
 
     Raises:
         WeakCalibrationError: in no range does the model give finite numbers that differ between inputs.
@@ -261,61 +261,71 @@ def _ranges(found: Subject, told: InputValues | None) -> tuple[tuple[Range, ...]
     channels = found.images[0].channels
     are_whole = all(images.is_whole for images in found.images)
     known = known_ranges(channels)[: 1 if are_whole else None] if told is None else (told_range(told, channels),)
-    reasons = {values: _why_useless(found, values) for values in known}
-    finite = tuple(values for values, reason in reasons.items() if reason is None)
+    given = {values: _given(found, values, probes) for values in known}
+    finite = tuple(values for values, tried in given.items() if not isinstance(tried, str))
     if not finite:
-        said = " or ".join(dict.fromkeys(reason for reason in reasons.values() if reason))
+        said = " or ".join(dict.fromkeys(tried for tried in given.values() if isinstance(tried, str)))
         raise WeakCalibrationError(f"on synthetic inputs the model gives {said}")
     if told is not None:
         return finite, "told"
     if are_whole:
         return finite, "the inputs are whole numbers"
     if _has_norms(found.program):
-        best = min(finite, key=lambda values: _statistics_mismatch(found, values))
+        best = min(finite, key=lambda values: _statistics_mismatch(found, values, probes))
         return (best,), "the statistics of the model's normalisation"
-    tables = {values: _scores(found, values) for values in finite}
-    told_apart = {values: table for values, table in tables.items() if table is not None}
+    told_apart = {values: table for values, table in given.items() if isinstance(table, Tensor)}
     if told_apart:
         return by_scores(told_apart), "how well the model tells synthetic images apart"
     return finite[:2], "nothing tells: several usual ranges are covered"
 
 
 @torch.no_grad()
-def _why_useless(found: Subject, values: Range) -> str | None:
-    """Say what the model gives in a range that teaches nothing of it; None where it gives something else."""
-    runs = [run(found.program, batch) for batch in found.synthetic(dead_leaves, values, 2 * found.batch, 3)]
-    first, second = ([y for y in outputs if isinstance(y, Tensor) and y.is_floating_point()] for outputs in runs)
-    if not all(bool(y.isfinite().all()) for y in (*first, *second)):
-        return "NaN or infinity"
-    if first and all(a.shape == b.shape and torch.allclose(a, b, _SAME, 0) for a, b in zip(first, second, strict=True)):
+def _given(found: Subject, values: Range, count: int) -> Tensor | str | None:
+    """Return a classifier's scores in a range, None of another model; or say what it gives that teaches nothing."""
+    tables: list[Tensor] = []
+    first: list[Tensor] | None = None
+    differ = False
+    for batch in _probe(found, values, max(count, 2 * found.batch)):
+        outputs = run(found.program, batch)
+        floating = [y for y in outputs if isinstance(y, Tensor) and y.is_floating_point()]
+        if not all(bool(y.isfinite().all()) for y in floating):
+            return "NaN or infinity"
+        table = class_scores(outputs, found.batch)
+        tables += [] if table is None else [table]
+        differ = differ or not floating or (first is not None and not _are_same(first, floating))
+        first = floating if first is None else first
+    if not differ:
         return "the same outputs whatever the inputs"
-    return None
+    return torch.cat(tables) if tables else None
+
+
+def _are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    return all(a.shape == b.shape and torch.allclose(a, b, _SAME, 0) for a, b in zip(first, second, strict=True))
 
 
 @torch.no_grad()
-def _statistics_mismatch(found: Subject, values: Range) -> float:
-    return sum(float(statistics_mismatch(found.program, batch)) for batch in _probe(found, values))
+def _statistics_mismatch(found: Subject, values: Range, count: int) -> float:
+    return sum(float(statistics_mismatch(found.program, batch)) for batch in _probe(found, values, count))
 
 
-@torch.no_grad()
-def _scores(found: Subject, values: Range) -> Tensor | None:
-    tables = [class_scores(run(found.program, batch), found.batch) for batch in _probe(found, values)]
-    known = [table for table in tables if table is not None]
-    return torch.cat(known) if known else None
+def _probe(found: Subject, values: Range, count: int) -> list[Batch]:
+    return found.synthetic(dead_leaves, values, count, 3)
 
 
-def _probe(found: Subject, values: Range) -> list[Batch]:
-    return found.synthetic(dead_leaves, values, _PROBES, 3)
+def _probes(found: Subject, sample_macs: int) -> int:
+    """Return on how many images each of the known ranges may be tried."""
+    ranges = len(known_ranges(found.images[0].channels))
+    return max(_FEWEST_IMAGES, min(_PROBES, _most_images(found, _RUNS * sample_macs) // ranges))
 
 
 def _distilling_steps(found: Subject, ranges: Sequence[Range], sample_macs: int) -> int:
     """Return how many steps of distilling the work allowed pays for; 0 where there is nothing to distil by."""
-    if found.gradient_input is None:
-        return 0
-    by_classes = 0 if _scores(found, ranges[0]) is None else _STEPS_BY_CLASSES
-    wanted = _STEPS_BY_STATISTICS if _has_norms(found.program) else by_classes
     affordable = _MOST_WORK // (_PASSES * _FEWEST_DISTILLED * sample_macs)
-    return 0 if affordable < _FEWEST_STEPS else min(wanted, affordable)
+    if found.gradient_input is None or affordable < _FEWEST_STEPS:
+        return 0
+    if _has_norms(found.program):
+        return min(_STEPS_BY_STATISTICS, affordable)
+    return min(_STEPS_BY_CLASSES, affordable) if isinstance(_given(found, ranges[0], 1), Tensor) else 0
 
 
 def _most_images(found: Subject, work: int) -> int:
@@ -349,7 +359,7 @@ def _until_converged(
 ) -> tuple[list[Batch], Observation]:
     """Double the number of samples until the covariances stay the same within 5 %, or memory allows no more."""
     most = _most_images(found, _RUNS * sample_macs)
-    count = min(_FIRST_IMAGES, most)
+    count = most if most < 2 * _FIRST_IMAGES else _FIRST_IMAGES
     last: Mapping[str, NDArray[np.float32]] = {}
     while True:
         batches = _leaves(found, dead_leaves, ranges, count, 0)

@@ -27,7 +27,7 @@ def shrinkage(covariance: Tensor, count: int) -> Tensor:
     size = covariance.shape[-1]
     if count >= _ENOUGH * size:
         return torch.zeros(len(covariance), dtype=covariance.dtype)
-    square = covariance.square().sum((1, 2))
+    square = torch.linalg.matrix_norm(covariance).square()  # without a second matrix of the squares
     trace = covariance.diagonal(dim1=1, dim2=2).sum(1).square()
     wanted = (1 - 2 / size) * square + trace
     possible = (count + 1 - 2 / size) * (square - trace / size)

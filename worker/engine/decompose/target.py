@@ -56,8 +56,10 @@ class Target:
         else:
             weight = layer.weight.reshape(groups, -1, layer.convolution.patch)
         if covariance is not None:
-            floor = FLOOR * float(np.einsum("gii->", covariance)) / (covariance.shape[0] * covariance.shape[1])
-            covariance = covariance + floor * np.eye(covariance.shape[1]) if floor > 0 else None
+            floor = FLOOR * float(np.einsum("gii->", covariance, dtype=np.float64)) / mean.size
+            covariance = covariance.astype(np.float64) if floor > 0 else None
+            if covariance is not None:
+                np.einsum("gii->gi", covariance)[...] += floor
         if covariance is not None or weight.size < _LARGE:
             weight = weight.astype(np.float64)
         return cls(layer, weight, mean, covariance)
