@@ -37,6 +37,8 @@ _TURNS = 3
 """How often the fit is repeated before a rectifier, each time from what the last one gave."""
 _MOST_NUMBERS = 2**26
 """In the rows of a site that are held while it is fitted: what its last layer takes and gives."""
+_WORK = 20_000_000_000
+"""Multiply-accumulates that the sums over a site's rows may take, of all repeated fits together."""
 
 
 @torch.no_grad()
@@ -67,8 +69,9 @@ def _rows(
 ) -> "_Rows | None":
     """Gather what a site's last layer takes now, and what the original gives there; None where shapes have changed."""
     *first, last = layers
-    numbers = last.convolution.groups * last.convolution.patch + last.convolution.out_channels
-    most_rows = _MOST_NUMBERS // numbers
+    inputs, outputs = last.convolution.groups * last.convolution.patch, last.convolution.out_channels
+    sums = last.convolution.patch * (inputs + (1 + _TURNS) * outputs)
+    most_rows = min(_MOST_NUMBERS // (inputs + outputs), _WORK // sums)
     seen, alike = _Rows(), True
     for at, ((before, *_), (now, *_)) in enumerate(pairs):
         alike = alike and before.shape == now.shape
