@@ -239,16 +239,19 @@ def factor(
     model: Model, analysis: Analysis, chosen: Sequence[Candidate]
 ) -> tuple[Mapping[str, tuple[Layer, ...]], "Refinement | None"]:
     """Return the layers that take each factored site's place, and how they were refined where they were."""
-    chains = {
-        offer.site.name: candidate.layers(model.layer(offer.site), analysis.moments(offer.site))
+    factored = [
+        (offer.site, candidate)
         for offer, candidate in zip(analysis.offers, chosen, strict=True)
         if candidate.form != ORIGINAL
-    }
+    ]
+    chains = {site.name: candidate.layers(model.layer(site), analysis.moments(site)) for site, candidate in factored}
     if isinstance(analysis.calibration, str) or not chains:
         return chains, None
     from worker.engine.calibration.refine import refine
+    from worker.engine.calibration.refit import Origin
 
-    refinement = refine(analysis.calibration, chains)
+    origins = {site.name: Origin(partial(model.layer, site), candidate.layers) for site, candidate in factored}
+    refinement = refine(analysis.calibration, chains, origins)
     return refinement.chains, refinement
 
 

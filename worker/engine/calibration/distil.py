@@ -3,12 +3,16 @@
 Layers that normalise by stored statistics tell the mean and the deviation that real data has there; a classifier tells
 what it takes for each of its classes. Both are differentiable, so gradients lead from any image to one that agrees.
 
+What is bent are amplitudes over frequency, which fall as those of natural images do: a step of Adam on single pixels
+leads to fine patterns that excite a network as nothing real does, one on such amplitudes to shapes and shades.
+
 Where normalisation is folded away, the classes alone would lead to images that excite a network as nothing real does.
 There the statistics that the images have before they are bent, at every site, stand for the stored ones: the images
 become those of a class and stay as plausible as they were.
 
 Sources: Cai et al., "ZeroQ", CVPR 2020 (arXiv 2001.00281); Yin et al., "Dreaming to Distill", CVPR 2020
-(arXiv 1912.08795), equations 2 to 4. Keeping the images' own statistics is this project's.
+(arXiv 1912.08795), equations 2 to 4; Olah, Mordvintsev and Schubert, "Feature Visualization", Distill (2017), for steps
+in the space of frequencies. Keeping the images' own statistics is this project's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +27,8 @@ from worker.engine.program import Program, Step, StepError, Watch, run
 
 _RATE = 0.03
 """Adam's step, in standard deviations of the images."""
+_FALL = 1.5
+"""The power of frequency by which the amplitudes of what changes fall; those of natural images fall by about 1."""
 _CLASS_WEIGHT, _SMOOTHNESS_WEIGHT = 0.3, 0.1
 _LEAST_DEVIATION = 1e-4
 
@@ -50,12 +56,14 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
     """
     start, expected = batch[name], _stored(program) or _present(program, batch)
     scale = start.std(correction=0) + torch.finfo(start.dtype).tiny
-    change = torch.zeros_like(start, requires_grad=True)
-    optimiser = torch.optim.Adam([change], lr=_RATE)
+    noise = torch.zeros_like(start, requires_grad=True)
+    amplitudes = _natural_amplitudes(start.shape[2:])
+    optimiser = torch.optim.Adam([noise], lr=_RATE)
     generator = torch.Generator().manual_seed(seed)
     labels: Tensor | None = None
     for _ in range(steps):
         losses: list[Tensor] = []
+        change = _filtered(noise, amplitudes)
         try:
             outputs = run(program, {**batch, name: start + scale * change}, watch=_gather(losses, expected))
         except StepError as error:  # it has run on such images, but without gradients
@@ -72,7 +80,7 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
         except RuntimeError as error:  # what torch raises where an operator has no derivative
             raise DistillingError(f"the model has no gradients: {error}") from error
         optimiser.step()
-    bent = (start + scale * change).detach()
+    bent = (start + scale * _filtered(noise, amplitudes)).detach()
     if not bent.isfinite().all():
         raise DistillingError("the model's gradients are not finite")
     return {**batch, name: bent}
@@ -155,6 +163,28 @@ def _statistics_near(expected: Tensor, x: Tensor) -> _Statistics:
 
 def _all_but_channels(x: Tensor) -> list[int]:
     return [axis for axis in range(x.dim()) if axis != 1]
+
+
+def _natural_amplitudes(size: Sequence[int]) -> Tensor:
+    """Return what white noise of this size is to be multiplied by over its frequencies, so that its variance stays.
+
+    It falls with frequency as the amplitudes of natural images do, from the lowest on that fits into the size.
+    """
+    axes = [torch.fft.fftfreq(length).square() for length in size]
+    behind = range(len(size) - 1, -1, -1)
+    square = sum((axis.reshape(-1, *(1,) * n) for axis, n in zip(axes, behind, strict=True)), start=torch.zeros(()))
+    amplitudes = square.sqrt().clamp_min(1 / max(size, default=1)) ** -_FALL
+    return amplitudes / amplitudes.square().mean().sqrt()
+
+
+def _filtered(noise: Tensor, amplitudes: Tensor) -> Tensor:
+    """Return noise `(images, channels, *size)` with these amplitudes over frequency."""
+    axes, size = tuple(range(2, noise.dim())), noise.shape[2:]
+    if not axes:
+        return noise
+    half = amplitudes[..., : size[-1] // 2 + 1]  # of real values the other half says the same
+    filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(noise, dim=axes) * half, s=size, dim=axes)
+    return filtered
 
 
 def _variation(x: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def observe(
     Raises:
         StepError: the program does not run on these batches.
     """
-    sums = {site: _Sums(convolution) for site, convolution in convolutions.items()}
+    sums = {site: Sums(convolution) for site, convolution in convolutions.items()}
     for at, batch in enumerate(batches):
 
         def watch(step: Step, taken: Sequence[Any], at: int = at) -> None:
@@ -90,7 +90,7 @@ def count_rows(convolution: Convolution, x: Tensor) -> int:
     return x.shape[0] * prod(convolution.output_size(x.shape[-axes:]))
 
 
-class _Sums:
+class Sums:
     """What is summed over the patches of one site, about a point near their mean; wide patches in their own precision.
 
     Products are taken of many rows at a time: adding one to the sums takes as long as an eighth of it then.

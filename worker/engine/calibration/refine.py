@@ -1,14 +1,16 @@
 """The chosen factors, fitted closed-form, and what the sequential refit makes of them where held-out inputs approve.
 
-A refit can hurt, where calibration inputs are few or unlike the real ones; so it is kept only if it brings the outputs
-closer to the original's on inputs that another generator made.
+A refit can hurt, where calibration inputs are few or unlike the real ones, and the more the more of each site it fits.
+So whole sites are fitted, and last layers alone, and of the two and what was there before that is kept which brings
+the outputs closest to the original's on inputs that another generator made.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.engine.calibration.calibrate import MOST_BYTES, Calibration
 from worker.engine.calibration.judge import Judge
-from worker.engine.calibration.refit import Chains, refit
+from worker.engine.calibration.refit import Chains, Origin, refit
 from worker.engine.calibration.twin import twin
 from worker.engine.program import StepError
 
@@ -27,15 +29,16 @@ class Refinement:
     reason: str | None = None
 
 
-def refine(calibration: Calibration, chains: Chains) -> Refinement:
-    """Return the chains refitted where that lowers the output error on held-out inputs, else as they are."""
+def refine(calibration: Calibration, chains: Chains, origins: Mapping[str, Origin]) -> Refinement:
+    """Return the chains refitted in the way that lowers the output error on held-out inputs most, else as they are."""
     program = calibration.program
     judge = Judge(program, calibration.held_out)
     before = judge.error(chains)
+    fitting = twin(program, calibration.observation.statistics)
     try:
-        fitting = twin(program, calibration.observation.statistics)
-        refitted = refit(fitting, calibration.batches, chains, MOST_BYTES)
+        ways = [refit(fitting, calibration.batches, chains, some, MOST_BYTES) for some in (origins, {})]
     except StepError as error:
         return Refinement(chains, False, before, None, f"the model does not run compressed: {error}")
-    after = judge.error(refitted)
-    return Refinement(refitted if after < before else chains, after < before, before, after)
+    errors = [judge.error(refitted) for refitted in ways]
+    after = min(errors)
+    return Refinement(ways[errors.index(after)] if after < before else chains, after < before, before, after)

@@ -1,16 +1,17 @@
-"""The sequential refit: last layers fitted anew to what the compressed layers before them really give.
+"""The sequential refit: layers fitted anew to what the compressed layers before them really give.
 
-Layer after layer, in the order in which they run, the last factor of each site and its bias become the least-squares
-solution that gives the original's outputs from the compressed model's own inputs: an error that an early site makes
-is mended as far as the later ones can. Where rectifiers follow, the fit is repeated: what they cut off of the
-original's outputs may be anything that they cut off.
+Site after site, in the order in which they run, the least-squares solution is found that gives the original's outputs
+from the compressed model's own inputs: an error that an early site makes is mended as far as the later ones can.
+It is the solution for the site's layer as it was, which is then factored again, under the moments of those inputs; for
+sites with wide patches, whose moments would take too long once more, only for the last factor and its bias. Where
+rectifiers follow, the fit is repeated: what they cut off of the original's outputs may be anything that they cut off.
 
 Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI 2016
 (arXiv 1505.06798), section 3.3, asymmetric reconstruction.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.observe import sample
+from worker.engine.calibration.observe import Sums, sample
 from worker.engine.calibration.rectified import Rectified, rectified
 from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.walk import Batch, Walk
-from worker.engine.convolution import Layer
+from worker.engine.convolution import Convolution, Layer
+from worker.engine.moments import Moments
 from worker.engine.patches import convolve, results, rows
 from worker.engine.program import Program, Step, compute
 
@@ -36,18 +38,30 @@ _ROUNDING = 1e-10
 _TURNS = 3
 """How often the fit is repeated before a rectifier, each time from what the last one gave."""
 _MOST_NUMBERS = 2**26
-"""In the rows of a site that are held while it is fitted: what its last layer takes and gives."""
+"""In the rows of a site that are held while it is fitted: what the fitted layer takes and gives."""
 _WORK = 20_000_000_000
 """Multiply-accumulates that the sums over a site's rows may take, of all repeated fits together."""
+_WIDEST = 2048
+"""Numbers in a patch up to which a site is factored again."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a site's chain comes from: `layer` gives the layer that it was, `factors` makes a chain of such a layer."""
+
+    layer: Callable[[], Layer]
+    factors: Callable[[Layer, Moments], tuple[Layer, ...]]
 
 
 @torch.no_grad()
-def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes: int) -> dict[str, tuple[Layer, ...]]:
-    """Return the chains with their last layers refitted on the batches, of which `most_bytes` are held at a time.
+def refit(
+    program: Program, batches: Sequence[Batch], chains: Chains, origins: Mapping[str, Origin], most_bytes: int
+) -> dict[str, tuple[Layer, ...]]:
+    """Return the chains refitted on the batches, of which `most_bytes` are held at a time.
 
-    A site that is called several times is fitted on its first call; one whose inputs change their shape, as those do
-    that stem from what was detected, stays as it is, and so does one that the program does not call, and a transposed
-    one, whose outputs are sums of several patches.
+    Of a site without an origin the last layer alone is fitted. A site that is called several times is fitted on its
+    first call; one whose inputs change their shape, as those do that stem from what was detected, stays as it is, and
+    so does one that the program does not call, and a transposed one, whose outputs are sums of several patches.
 
     Raises:
         StepError: the program does not run on what the compressed sites give.
@@ -58,16 +72,37 @@ def refit(program: Program, batches: Sequence[Batch], chains: Chains, most_bytes
         if step.site is not None and step.site in chains:
             if step.site not in fitted and not chains[step.site][-1].convolution.transposed:
                 pairs = zip(original.reach(position, program.steps), compressed.reach(position, steps), strict=True)
-                rows_seen = _rows(step, pairs, chains[step.site], len(batches))
-                fitted[step.site] = _refitted(chains[step.site], rows_seen, rectified(program, position))
+                behind = rectified(program, position)
+                fitted[step.site] = _fitted(
+                    step, pairs, chains[step.site], origins.get(step.site), len(batches), behind
+                )
             steps[position] = _replaced(step, fitted.get(step.site, chains[step.site]))
     return {**chains, **fitted}
+
+
+def _fitted(
+    step: Step,
+    pairs: Iterable[tuple[list[Any], list[Any]]],
+    layers: tuple[Layer, ...],
+    origin: Origin | None,
+    batches: int,
+    behind: Rectified | None,
+) -> tuple[Layer, ...]:
+    """Return a site's chain for what comes in: factored again if its patches are narrow enough."""
+    whole = None if origin is None else origin.layer()
+    if origin is None or whole is None or whole.convolution.patch > _WIDEST:
+        return _refitted(layers, _rows(step, pairs, layers, batches), behind)
+    seen = _rows(step, pairs, (whole,), batches)
+    if seen is None:
+        return layers
+    (best,) = _refitted((whole,), seen, behind)
+    return origin.factors(best, seen.moments(best.convolution))
 
 
 def _rows(
     step: Step, pairs: Iterable[tuple[list[Any], list[Any]]], layers: Sequence[Layer], batches: int
 ) -> "_Rows | None":
-    """Gather what a site's last layer takes now, and what the original gives there; None where shapes have changed."""
+    """Gather what the last of these layers takes now, and what the original gives; None where shapes have changed."""
     *first, last = layers
     inputs, outputs = last.convolution.groups * last.convolution.patch, last.convolution.out_channels
     sums = last.convolution.patch * (inputs + (1 + _TURNS) * outputs)
@@ -83,7 +118,7 @@ def _rows(
 
 
 def _refitted(layers: tuple[Layer, ...], seen: "_Rows | None", behind: Rectified | None) -> tuple[Layer, ...]:
-    """Refit the last of a site's layers to the rows that were seen."""
+    """Refit the last of these layers to the rows that were seen."""
     if seen is None:
         return layers
     *first, last = layers
@@ -133,6 +168,13 @@ class _Rows:
         """Whether there are rows, and all of them are finite."""
         every = (*self._taken, *self.wanted)
         return bool(every) and all(bool(part.isfinite().all()) for part in every)
+
+    def moments(self, convolution: Convolution) -> Moments:
+        """Return the moments of the rows, which are patches of this convolution."""
+        sums = Sums(convolution)
+        for part in self._taken:
+            sums.add(part)
+        return sums.moments()
 
     def given(self, layer: Layer) -> Iterator[Tensor]:
         """Yield what a layer gives for the rows, batch after batch."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from programs import chained, layer, norm
 
+from worker.engine.calibration import distil as distilling
 from worker.engine.calibration.distil import DistillingError, class_scores, distil, statistics_mismatch
 from worker.engine.program import run
 
@@ -37,6 +38,20 @@ def test_the_mismatch_of_statistics_falls_and_images_come_out_the_same_again():
     assert not found.requires_grad
     assert not torch.equal(found, distil(program, start, "v0", 20, 6)["v0"])  # other labels
     assert torch.equal(start["v0"], batch(8, 3, 10, 10)["v0"])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (5, 7), (31,), (4, 5, 6)], ids=str)
+def test_what_changes_is_as_strong_as_noise_and_falls_with_frequency(size):
+    noise = torch.from_numpy(RNG(0).standard_normal((400, 2, *size)).astype(np.float32))
+    found = distilling._filtered(noise, distilling._natural_amplitudes(size))
+    assert found.shape == noise.shape
+    assert float(found.std()) == pytest.approx(1, rel=0.05)
+    power = torch.fft.fftn(found, dim=tuple(range(2, found.dim()))).abs().square().mean((0, 1))
+    axis = power[(0,) * (len(size) - 1)][1 : (size[-1] + 1) // 2]
+    frequency = torch.arange(1, len(axis) + 1)
+    lowest = max(1, size[-1] / max(size))
+    expected = (frequency / lowest).clamp_min(1) ** (-2 * distilling._FALL)
+    torch.testing.assert_close(axis / axis[0], expected / expected[0], rtol=0.3, atol=0)
 
 
 def test_images_are_drawn_towards_classes():

@@ -106,8 +106,8 @@ def test_every_batch_gives_patches_of_its_own(monkeypatch):
     monkeypatch.setattr(observing, "_MOST_ROWS", 20)
     made, x = layer(RNG(1), (2, 3, 1, 1)), images(1, 3, 40, 40)
     seen = []
-    add = observing._Sums.add
-    monkeypatch.setattr(observing._Sums, "add", lambda sums, patches: (seen.append(patches), add(sums, patches)))
+    add = observing.Sums.add
+    monkeypatch.setattr(observing.Sums, "add", lambda sums, patches: (seen.append(patches), add(sums, patches)))
     observe(chained(("site", made)), [{"v0": x}, {"v0": x}], {"site": made.convolution})
     assert [len(patches) for patches in seen] == [10, 10]
     assert not torch.equal(*seen)

@@ -41,7 +41,7 @@ def test_what_comes_out_behind_the_rectifier_is_nearer_than_by_a_plain_fit(monke
     wanted, errors = behind(program, [SITE], x), []
     for turns in (0, 3):
         monkeypatch.setattr(refitting, "_TURNS", turns)
-        found = behind(program, refit(program, batches(), narrow, 1 << 30)["a"], x)
+        found = behind(program, refit(program, batches(), narrow, {}, 1 << 30)["a"], x)
         errors.append(float((found - wanted).square().sum() / wanted.square().sum()))
     assert errors[1] < 0.97 * errors[0]
 

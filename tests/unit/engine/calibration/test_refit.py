@@ -13,8 +13,9 @@ from worker.engine.calibration import refit as refitting
 from worker.engine.calibration.judge import Judge
 from worker.engine.calibration.observe import Observation
 from worker.engine.calibration.refine import refine
-from worker.engine.calibration.refit import chain, refit
+from worker.engine.calibration.refit import Origin, chain, refit
 from worker.engine.convolution import Layer
+from worker.engine.decompose import FORMS, Target
 from worker.engine.program import StepError
 
 RNG = np.random.default_rng
@@ -57,7 +58,7 @@ def test_the_last_layers_are_numpys_least_squares_from_what_the_compressed_prefi
     program = chained(("a", a), torch.relu, ("b", b))
     inputs = batches(16, 5, 7, 7) if shape[2:] else batches(16, 40, 5)
     chains = {"a": narrow(a, 3), "b": narrow(b, 4)}
-    fitted = refit(program, inputs, chains, most_bytes)
+    fitted = refit(program, inputs, chains, {}, most_bytes)
 
     x = torch.cat([batch["v0"] for batch in inputs])
     with torch.no_grad():
@@ -71,6 +72,41 @@ def test_the_last_layers_are_numpys_least_squares_from_what_the_compressed_prefi
         expected = least_squares(data, target, chains[site][1].weight.reshape(len(last.weight), -1))
         found = np.column_stack([last.weight.reshape(len(last.weight), -1), last.bias])
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_sites_with_an_origin_become_the_best_of_their_rank_from_what_the_compressed_prefix_gives():
+    """Reduced-rank regression, by numpy: the least-squares solution, then the leading directions of what it gives."""
+    rng, rank = RNG(1), 3
+    a, b = layer(rng, (6, 5, 1, 1)), layer(rng, (7, 6, 1, 1))
+    program, inputs = chained(("a", a), torch.tanh, ("b", b)), batches(16, 5, 7, 7)
+    chains = {"a": narrow(a, rank), "b": narrow(b, rank)}
+    fitted = refit(program, inputs, chains, {"a": low_rank(a, rank), "b": low_rank(b, rank)}, MANY)
+    x = torch.cat([batch["v0"] for batch in inputs])
+    with torch.no_grad():
+        wanted, seen = chain([b], chain([a], x).tanh()), chain(fitted["a"], x).tanh()
+        found = chain(fitted["b"], seen)
+    target, data, given = (by_row(value, (1, 1, 1, 1)) for value in (wanted, seen, found))
+    target, data = target - target.mean(0), data - data.mean(0)
+    predicted = data @ np.linalg.lstsq(data, target, rcond=None)[0]
+    directions = np.linalg.svd(predicted, full_matrices=False)[2][:rank]
+    least = ((target - predicted @ directions.T @ directions) ** 2).sum()
+    error = ((target - (given - given.mean(0))) ** 2).sum()
+    assert least * (1 - 1e-6) < error < least * 1.01
+    np.testing.assert_allclose(given.mean(0), by_row(wanted, (1, 1, 1, 1)).mean(0), atol=1e-4)
+
+
+def test_of_wide_patches_the_last_layer_alone_is_fitted(monkeypatch):
+    monkeypatch.setattr(refitting, "_WIDEST", 4)
+    a, inputs = layer(RNG(1), (6, 5, 1, 1)), batches(16, 5, 7, 7)
+    chains = {"a": narrow(a, 3)}
+    found, alone = (refit(chained(("a", a)), inputs, chains, of, MANY) for of in ({"a": low_rank(a, 3)}, {}))
+    assert found["a"][0] is chains["a"][0]
+    np.testing.assert_array_equal(found["a"][1].weight, alone["a"][1].weight)
+
+
+def low_rank(made, rank):
+    (factorisation,) = FORMS["low-rank"].factorisations(made.convolution)
+    return Origin(lambda: made, lambda best, moments: factorisation.layers(Target.of(best, moments), rank))
 
 
 def least_squares(data, target, present):
@@ -89,7 +125,7 @@ def by_row(values, shape):
 def test_groups_are_fitted_one_by_one():
     a = layer(RNG(1), (6, 2, 3, 3), padding=1, groups=3)
     inputs = batches(8, 6, 9, 9)
-    fitted = refit(chained(("a", a)), inputs, {"a": (rough(a),)}, MANY)["a"][0]
+    fitted = refit(chained(("a", a)), inputs, {"a": (rough(a),)}, {}, MANY)["a"][0]
     assert fitted.convolution == a.convolution
     np.testing.assert_allclose(fitted.weight, a.weight, atol=2e-3)  # the layer itself is within reach
     np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
@@ -101,7 +137,7 @@ def test_what_is_held_of_a_site_is_bounded(monkeypatch):
     held, add = [], refitting._Rows.add
     monkeypatch.setattr(refitting._Rows, "add", lambda self, *rows: (held.append(rows), add(self, *rows))[1])
     a = layer(RNG(1), (16, 3, 3, 3), padding=1, groups=16)
-    fitted = refit(chained(("a", a)), batches(16, 48, 9, 9), {"a": (rough(a),)}, MANY)["a"][0]
+    fitted = refit(chained(("a", a)), batches(16, 48, 9, 9), {"a": (rough(a),)}, {}, MANY)["a"][0]
     assert len(held) == 4
     numbers = 16 * (27 + 1)  # in a row
     assert 30_000 < sum(part.numel() for rows in held for part in rows) <= 40_000 + len(held) * numbers
@@ -111,7 +147,7 @@ def test_what_is_held_of_a_site_is_bounded(monkeypatch):
 def test_a_strided_layer_without_a_bias_gets_one():
     a = layer(RNG(1), (6, 3, 3, 3), padding=1, stride=2)
     front = Layer(a.convolution, a.weight, None)
-    fitted = refit(chained(("a", a)), batches(8, 3, 9, 9, offset=1), {"a": (front,)}, MANY)["a"][0]
+    fitted = refit(chained(("a", a)), batches(8, 3, 9, 9, offset=1), {"a": (front,)}, {}, MANY)["a"][0]
     np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
 
 
@@ -121,15 +157,15 @@ def test_the_error_on_the_calibration_inputs_falls():
     parts = [part for name, made in sites.items() for part in ((name, made), torch.relu)]
     program, inputs = chained(*parts[:-1]), batches(8, 8, 8, 8)
     chains = {name: (rough(made),) for name, made in sites.items()}
-    fitted = refit(program, inputs, chains, MANY)
+    fitted = refit(program, inputs, chains, {}, MANY)
     assert Judge(program, inputs).error(fitted) < 0.2 * Judge(program, inputs).error(chains)
 
 
 def test_a_site_called_twice_is_fitted_once_and_used_twice():
     a = layer(RNG(1), (4, 4, 1, 1))
     program, inputs = chained(("a", a), torch.tanh, ("a", a)), batches(8, 4, 6, 6)
-    twice = refit(program, inputs, {"a": narrow(a, 3)}, MANY)
-    once = refit(chained(("a", a)), inputs, {"a": narrow(a, 3)}, MANY)
+    twice = refit(program, inputs, {"a": narrow(a, 3)}, {}, MANY)
+    once = refit(chained(("a", a)), inputs, {"a": narrow(a, 3)}, {}, MANY)
     np.testing.assert_array_equal(twice["a"][1].weight, once["a"][1].weight)
 
 
@@ -140,7 +176,7 @@ def test_inputs_that_never_change_leave_the_weights_and_mend_the_bias(constant):
     present = rough(a)
     program = chained(lambda x: torch.zeros_like(x) + constant, ("a", a))
     inputs = batches(8, 3, 5, 5)
-    fitted = refit(program, inputs, {"a": (present,)}, MANY)
+    fitted = refit(program, inputs, {"a": (present,)}, {}, MANY)
     np.testing.assert_allclose(fitted["a"][0].weight, present.weight, rtol=1e-2, atol=1e-2)
     found, expected = (chain([made], torch.full((1, 3, 1, 1), constant)) for made in (fitted["a"][0], a))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -150,7 +186,7 @@ def test_a_site_whose_values_are_not_finite_stays_as_it_is():
     rng = RNG(1)
     a, b = layer(rng, (3, 3, 1, 1)), layer(rng, (3, 3, 1, 1))
     chains = {"a": (rough(a),), "b": (rough(b),)}
-    fitted = refit(chained(("a", a), torch.log, ("b", b)), batches(4, 3, 5, 5), chains, MANY)
+    fitted = refit(chained(("a", a), torch.log, ("b", b)), batches(4, 3, 5, 5), chains, {}, MANY)
     assert fitted["b"][0] is chains["b"][0]
     np.testing.assert_allclose(fitted["a"][0].weight, a.weight, atol=1e-2)
 
@@ -164,11 +200,22 @@ def calibration(program, inputs, held_out):
 def test_a_refit_is_kept_where_it_brings_the_outputs_closer_on_held_out_inputs():
     a = layer(RNG(1), (4, 4, 1, 1))
     chains = {"a": narrow(a, 3)}
-    found = refine(calibration(chained(("a", a)), batches(8, 4, 6, 6), batches(8, 4, 6, 6, seed=1)), chains)
+    found = refine(calibration(chained(("a", a)), batches(8, 4, 6, 6), batches(8, 4, 6, 6, seed=1)), chains, {})
     assert found.refitted
     assert found.chains["a"][0] is chains["a"][0]
     assert found.error_after < found.error_before
     assert found.reason is None
+
+
+def test_last_layers_alone_are_refitted_where_held_out_inputs_say_that_whole_sites_are_worse():
+    a = layer(RNG(1), (6, 5, 1, 1))
+    chains, bad = {"a": narrow(a, 3)}, Origin(lambda: a, lambda best, _: narrow(best, 3, seed=3))
+    inputs = batches(16, 5, 7, 7), batches(8, 5, 6, 6, seed=1)
+    found = refine(calibration(chained(("a", a)), *inputs), chains, {"a": bad})
+    assert found.chains["a"][0] is chains["a"][0]
+    good = refine(calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)})
+    assert good.error_after < 0.9 * found.error_after
+    assert good.chains["a"][0] is not chains["a"][0]
 
 
 def test_a_refit_is_dropped_where_held_out_inputs_say_that_it_hurts():
@@ -179,7 +226,7 @@ def test_a_refit_is_dropped_where_held_out_inputs_say_that_it_hurts():
     weight = (a.weight[:, :, 0, 0] @ inverse + 0.05 * RNG(2).standard_normal((4, 4)))[:, :, None, None]
     chains = {"a": (exact[0], Layer(exact[1].convolution, weight.astype(np.float32), None))}
     one = [{"v0": batch["v0"] * torch.eye(4)[0].reshape(1, 4, 1, 1) + 50} for batch in batches(8, 4, 6, 6)]
-    found = refine(calibration(chained(("a", a)), one, batches(8, 4, 6, 6, seed=1)), chains)
+    found = refine(calibration(chained(("a", a)), one, batches(8, 4, 6, 6, seed=1)), chains, {})
     assert not found.refitted
     assert found.chains is chains
     assert found.error_after >= found.error_before
@@ -192,6 +239,6 @@ def test_a_program_that_does_not_run_compressed_is_left_as_it_was_with_the_reaso
     a = layer(RNG(1), (4, 4, 1, 1))
     chains = {"a": (rough(a),)}
     monkeypatch.setattr(refining, "refit", fail)
-    found = refine(calibration(chained(("a", a)), [], batches(4, 4, 6, 6)), chains)
+    found = refine(calibration(chained(("a", a)), [], batches(4, 4, 6, 6)), chains, {})
     assert (found.chains, found.refitted, found.error_after) == (chains, False, None)
     assert found.reason == "the model does not run compressed: Reshape says: no"
