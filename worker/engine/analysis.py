@@ -124,6 +124,7 @@ def _analyse(
     progress.enter("measuring")
     calibration = _calibrate(request, model, shapes, count, lambda part: progress.within(part, 1))
     progress.enter("factoring")
+    whole = table is not None or request.format == "onnx"
     offers = []
     for done, site in enumerate(count.sites):
         progress.within(done, len(count.sites))
@@ -131,7 +132,7 @@ def _analyse(
         if request.rank is not None:
             offers.append(offer_rank(model, site, request.form or "dac", request.rank, moments, table))
         else:
-            offers.append(offer_all(model, site, request.form, moments, table))
+            offers.append(offer_all(model, site, request.form, moments, table, whole=whole))
     progress.enter("allocating")
     return Analysis(tuple(offers), _weights(model, offers, calibration), calibration, table)
 
@@ -153,7 +154,8 @@ def choose(analysis: Analysis, limits: Sequence[Limit] | None, *, at_any_price: 
         return [offer.candidates[-1] for offer in analysis.offers]
     offered = _offered(analysis, limits, at_any_price=at_any_price)
     try:
-        choices = Knapsack(_options(analysis, offered, limits)).allocate(_budgets(analysis, limits))
+        options = _options(analysis, offered, limits, at_any_price=at_any_price)
+        choices = Knapsack(options).allocate(_budgets(analysis, limits))
     except BudgetUnreachableError as error:
         raise _unreachable(analysis, limits, error, at_any_price=at_any_price) from error
     return [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
@@ -213,7 +215,7 @@ def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_an
     """
     limits = limits or [Limit.of(FLOPS.parse("100%"), analysis.macs)]
     offered = _offered(analysis, limits, at_any_price=at_any_price)
-    options = _options(analysis, offered, limits)
+    options = _options(analysis, offered, limits, at_any_price=at_any_price)
     first, *others = limits
     courses = _courses(analysis, first)
     least = max(sum(min(option.costs[course] for option in site) for site in options) for course in range(courses))
@@ -278,12 +280,22 @@ def _is_no_slower(candidate: Candidate, than: Candidate, *, unknown: bool) -> bo
     return candidate.nanoseconds <= than.nanoseconds
 
 
-def _options(analysis: Analysis, offered: Sequence[Sequence[Candidate]], limits: Sequence[Limit]) -> list[list[Option]]:
+def _options(
+    analysis: Analysis, offered: Sequence[Sequence[Candidate]], limits: Sequence[Limit], *, at_any_price: bool
+) -> list[list[Option]]:
+    """Return what may be chosen.
+
+    Where there is a cost table, a share of the time is as dear as the same share of what the first budget counts.
+    """
+    first = limits[0]
+    in_time = first.unit != "nanoseconds" and not at_any_price
+    dear = first.total / analysis.nanoseconds if in_time and analysis.nanoseconds else 0.0
     return [
         [
             Option(
                 tuple(cost for limit in limits for cost in limit.costs(offer.site, candidate)),
                 candidate.error * analysis.weights.get(offer.site.name, 1.0),
+                round(dear * (candidate.nanoseconds or offer.candidates[0].nanoseconds or 0)),
             )
             for candidate in candidates
         ]

@@ -94,8 +94,8 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "predicted_error": analysis.predicted_error(chosen),
         "frontier": report.describe_frontier(frontier(analysis, limits, at_any_price=at_any_price), analysis),
         "calibration": report.describe_calibration(analysis.calibration, refinement),
-        "latency": None if table is None else report.describe_latency(table, analysis, chosen),
     }
+    latency = None if table is None else report.describe_latency(table, analysis, chosen)
     promised = analysis.spent(chosen)
     calibrated, reused = not isinstance(analysis.calibration, str), analysis.reused
     inputs = _fresh_inputs(analysis.calibration, specs, shapes, before.macs)
@@ -126,6 +126,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "sites": sites,
         "uncounted": dict(sorted(before.uncounted.items())),
         **accounts,
+        "latency": latency and latency | {"expected_after_ms": report.expected_ms(latency, original.latency_ms)},
         "verification": report.describe_comparison(comparison, len(inputs), calibrated=calibrated),
         "risk": asdict(assess(comparison, calibrated=calibrated, unchanged=unchanged)),
         "engine": report.describe_engine(request.format, progress.seconds, reused=reused),

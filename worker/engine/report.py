@@ -159,6 +159,19 @@ def describe_latency(table: CostTable, analysis: Analysis, chosen: Sequence[Cand
     }
 
 
+def expected_ms(latency: Mapping[str, Any], measured_ms: float) -> float | None:
+    """Return what the compressed model should take where the original takes so long: the share that its sites keep.
+
+    What lies between the sites is taken to shrink with them, since the table's times are those of layers alone, whose
+    inputs no other layer has just displaced from the caches.
+
+    >>> expected_ms({"predicted_before_ms": 2.0, "predicted_after_ms": 1.0}, 3.0)
+    1.5
+    """
+    before, after = latency["predicted_before_ms"], latency["predicted_after_ms"]
+    return round(measured_ms * after / before, 4) if before else None
+
+
 def _milliseconds(nanoseconds: int | None) -> float | None:
     return None if nanoseconds is None else round(nanoseconds / 1e6, 6)
 
