@@ -143,6 +143,7 @@ class Made(Part):
 
     versions: dict[str, str]
     analysis_reused: bool = False
+    device: str | None = None
     seconds: dict[str, Size]
 
 

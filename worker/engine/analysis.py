@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from contract.budget import FLOPS
 from contract.calibration import choose_calibration, parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
-from worker.engine import analysis_file
+from worker.engine import analysis_file, device
 from worker.engine.allocate import BudgetUnreachableError, Knapsack, Option
 from worker.engine.budgets import Limit, amount_of
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
@@ -250,7 +250,8 @@ def factor(
         return chains, None
     from worker.engine.calibration.refine import refine
 
-    refinement = refine(analysis.calibration, chains)
+    with device.computing():
+        refinement = refine(analysis.calibration, chains)
     return refinement.chains, refinement
 
 
@@ -339,10 +340,15 @@ def _calibrate(
         for site in count.sites
         if site.reason is None and site.convolution is not None and _is_measurable(site.convolution)
     }
-    try:
-        return calibrate(model, shapes, convolutions, count.macs, told, samples, tell)
-    except WeakCalibrationError as error:
-        return str(error)
+    reason = ""
+    for name in dict.fromkeys((device.chosen(), device.PROCESSOR)):  # which some of what models make themselves lies on
+        device.choose(name)
+        try:
+            with device.computing():
+                return calibrate(model, shapes, convolutions, count.macs, told, samples, tell)
+        except WeakCalibrationError as error:
+            reason = str(error)
+    return reason
 
 
 def _is_measurable(convolution: Convolution) -> bool:
@@ -365,4 +371,5 @@ def _weights(model: Model, offers: Sequence[Offer], calibration: "Calibration | 
         for offer in offers
         if len(offer.candidates) > 1
     }
-    return sensitivities(calibration, tried)
+    with device.computing():
+        return sensitivities(calibration, tried)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract.budget import LATENCY, Budget, Unit, parse_budgets, require_consistent
 from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
-from worker.engine import report
+from worker.engine import device, report
 from worker.engine.analysis import Analysis, analyse, choose, factor, frontier, leave
 from worker.engine.budgets import Limit, amount_of, needs_trial
 from worker.engine.candidates import Candidate, require_form
@@ -42,8 +42,9 @@ def compress(request: Request, emit: Emit) -> None:
     """Compress the model that a request names, and write the artifact and the report to the paths it names.
 
     Raises:
-        Refusal: the model, the budget or the input shape cannot be served.
+        Refusal: the model, the budget or the input shape cannot be served, or the device is not there.
     """
+    device.choose(request.device)
     with readable(request.format, Path(request.model)) as source:
         _compress(request, source, emit)
 

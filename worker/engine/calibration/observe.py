@@ -74,8 +74,8 @@ def sample(convolution: Convolution, x: Tensor, batches: int, seed: int, most_ro
     )
     if total * batches <= wanted:
         return None
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(max(total, 1), (min(total, -(-wanted // batches)),), generator=generator)
+    generator = torch.Generator("cpu").manual_seed(seed)  # the same choice on every device
+    return torch.randint(max(total, 1), (min(total, -(-wanted // batches)),), generator=generator, device="cpu")
 
 
 def count_rows(convolution: Convolution, x: Tensor) -> int:
@@ -114,4 +114,4 @@ class _Sums:
         variance = diagonal.mean(1)[:, None]
         covariance *= 1 - share[:, None]
         diagonal += share * variance
-        return Moments(mean.numpy(), covariance.numpy())
+        return Moments(mean.numpy(force=True), covariance.numpy(force=True))
