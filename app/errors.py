@@ -61,6 +61,7 @@ KINDS: Mapping[str, Kind] = {
     Code.ENGINE_ERROR: Kind(500, "The engine failed on this model"),
     Code.JOB_TIMEOUT: Kind(422, "The job took longer than it may"),
     Code.WORKER_LOST: Kind(500, "The workers that ran the job died"),
+    Code.DEVICE_UNAVAILABLE: Kind(503, "The device that jobs compute on is not there"),
     Code.STORAGE_FULL: Kind(507, "The disk is full"),
     # The request.
     "request_invalid": Kind(422, "The request cannot be understood"),

@@ -80,11 +80,13 @@ class Point(Part):
 class Latency(Part):
     """What the sites take by the cost table, those apart that have no price in it; `before` and `after` are measured.
 
-    Operators between the sites are in the measured figures alone.
+    Operators between the sites are in the measured figures alone. `expected_after_ms` is the measured `before` times
+    the share that the sites keep by the table, to be compared with the measured `after`; None from earlier versions.
     """
 
     predicted_before_ms: Size | None
     predicted_after_ms: Size | None
+    expected_after_ms: Size | None = None
     unpriced_sites: Count
     runtime: str
     host: str
@@ -141,6 +143,7 @@ class Made(Part):
 
     versions: dict[str, str]
     analysis_reused: bool = False
+    device: str | None = None
     seconds: dict[str, Size]
 
 

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     job_memory_bytes: int = Field(
         default=8 * 1024**3, ge=1024**3, description="Address space of the process that opens a model, in bytes"
     )
+    device: str = Field(
+        default="cpu",
+        pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$",
+        description="What jobs calibrate and factor on: cpu, or a GPU as cuda or cuda:N, whose driver models can then "
+        "talk to (SECURITY.md)",
+    )
     accept_models_that_can_escape: bool = Field(
         default=False,
         description="Serve although this host cannot shut models in; `convpress doctor` says what is open",

@@ -12,6 +12,7 @@ class Code(StrEnum):
     BUDGET_UNREACHABLE = "budget_unreachable"
     COST_TABLE_INVALID = "cost_table_invalid"
     COST_TABLE_MISSING = "cost_table_missing"
+    DEVICE_UNAVAILABLE = "device_unavailable"
     FORM_INVALID = "form_invalid"
     INPUT_SHAPE_REQUIRED = "input_shape_required"
     INPUT_SHAPE_INVALID = "input_shape_invalid"

@@ -163,7 +163,13 @@ def _restrict_files(libc: ctypes.CDLL, cell: dict[str, Any]) -> None:
     read = _READ_FILE | _READ_DIR | _EXECUTE
     # No links, pipes, sockets and devices: what is left behind has to be files and folders.
     write = _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _REMOVE_FILE | _REMOVE_DIR | _MAKE_REG | _MAKE_DIR
-    for paths, granted in ((cell["listable"], _READ_DIR), (cell["readable"], read), (cell["writable"], write)):
+    grants = (
+        (cell["listable"], _READ_DIR),
+        (cell["readable"], read),
+        (cell["writable"], write),
+        (cell["devices"], _READ_FILE | _WRITE_FILE | _IOCTL_DEV),
+    )
+    for paths, granted in grants:
         for path in paths:
             _allow(libc, ruleset, path, granted & rights)
     _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0), "Landlock")
@@ -176,7 +182,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
     except FileNotFoundError:
         return
     if not os.path.isdir(path):  # noqa: PTH112 - pathlib would double the time to start
-        rights &= _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
+        rights &= _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
     rule = struct.pack("=Qi", rights, descriptor)
     _checked(libc.syscall(_ADD_RULE, ruleset, 1, rule, 0), f"Landlock: {path}")
     os.close(descriptor)

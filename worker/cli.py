@@ -56,24 +56,25 @@ InputStd = Annotated[str | None, typer.Option(help="With the mean, such as 0.229
 @app.command()
 def serve() -> None:
     """Run the whole service here: database, API and a worker; Ctrl-C stops everything."""
-    from worker.doctor import WallsMissing
+    from worker.doctor import DeviceMissing, WallsMissing
     from worker.supervisor import CannotListen
     from worker.supervisor import serve as serve_until_stopped
 
     try:
         serve_until_stopped(_settings())
-    except (CannotListen, WallsMissing) as error:
+    except (CannotListen, DeviceMissing, WallsMissing) as error:
         _exit(str(error), _REFUSED)
 
 
 @app.command()
 def worker() -> None:
     """Work on jobs until told to stop."""
-    from worker.doctor import WallsMissing, require
+    from worker.doctor import DeviceMissing, WallsMissing, require, require_device
 
     try:
         require(_settings())
-    except WallsMissing as error:
+        require_device(_settings().device)
+    except (DeviceMissing, WallsMissing) as error:
         _exit(str(error), _REFUSED)
     from app.tracing import TracingMissing
     from worker.celery_app import run_worker
@@ -125,12 +126,17 @@ def revoke_key(number: Annotated[str, typer.Argument(metavar="ID", help="The key
 
 @app.command()
 def doctor() -> None:
-    """Say which walls stand around a model on this host; exit code 1 if one is missing."""
+    """Say which walls stand around a model on this host, and whether the device is there; exit code 1 if one is not."""
     from worker import doctor as walls
     from worker import tables
 
-    found = walls.examine()
+    device = _settings().device
+    found = walls.examine(device)
     tables.console().print(tables.walls(found))
+    try:
+        walls.require_device(device)
+    except walls.DeviceMissing as error:
+        _exit(str(error), _REFUSED)
     if not all(wall.stands for wall in found):
         raise typer.Exit(_REFUSED)
 
@@ -181,6 +187,7 @@ def compress(
     input_range: InputRange = None,
     input_mean: InputMean = None,
     input_std: InputStd = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: CONVPRESS_DEVICE")] = None,
 ) -> None:
     """Compress a model offline, as the service does it."""
     from worker import offline, tables
@@ -202,7 +209,7 @@ def compress(
             input_mean=input_mean,
             input_std=input_std,
         )
-        account = offline.compress(model, target, report, asked, cost_table)
+        account = offline.compress(model, target, report, asked, cost_table, device)
     except offline.RefusedError as error:
         _refuse(error)
     except offline.LostError as error:

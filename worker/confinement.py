@@ -17,6 +17,12 @@ _SYSTEM = (
     "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/proc/self", "/proc/cpuinfo", "/proc/meminfo",
     "/sys/devices/system/cpu", "/sys/devices/system/node",
 )  # fmt: skip
+# What CUDA asks of it beyond that: what there is of devices, and the driver's own state.
+_CUDA_SYSTEM = (
+    "/proc/driver/nvidia", "/proc/devices", "/proc/sys/vm", "/sys/bus/pci/devices", "/sys/devices",
+    "/sys/module/nvidia", "/sys/module/nvidia_uvm",
+)  # fmt: skip
+_CUDA_DEVICES = "nvidia*"
 _MOST_FILES, _MOST_PROCESSES = 256, 512
 
 
@@ -25,7 +31,8 @@ class Confinement:
     """A cell: `home` is the working folder, where files may be written as in `writable`; sizes are in bytes.
 
     Beyond these and `readable`, the child sees the installation alone. `landlock` and `seccomp` say which of the
-    kernel's walls stand around it.
+    kernel's walls stand around it. Where `device` is not `cpu`, the child may talk to the driver of the host's GPUs;
+    `memory_bytes` then bounds its own data and not its address space, of which CUDA reserves more than there is.
     """
 
     home: Path
@@ -35,20 +42,24 @@ class Confinement:
     file_bytes: int = 2 * 1024**3
     landlock: bool = True
     seccomp: bool = True
+    device: str = "cpu"
 
     def command(self, command: list[str], seconds: float) -> list[str]:
         """Return the command line that runs `command` confined, tied to the calling process, on `seconds` of CPU.
 
         The kernel ends it when the thread that starts it ends, so start it from a thread that outlives it.
         """
+        on_processor = self.device == "cpu"
+        system = _SYSTEM if on_processor else (*_SYSTEM, *_CUDA_SYSTEM)
         described = {
             "landlock": self.landlock,
             "seccomp": self.seccomp,
             "listable": [str(path) for path in _import_folders()],
-            "readable": [*_SYSTEM, *map(str, _installation()), *map(str, self.readable)],
+            "readable": [*system, *map(str, _installation()), *map(str, self.readable)],
             "writable": [*map(str, (self.home, *self.writable)), "/dev/null"],
+            "devices": [] if on_processor else [str(path) for path in sorted(Path("/dev").glob(_CUDA_DEVICES))],
             "limits": {
-                "AS": self.memory_bytes,
+                "AS" if on_processor else "DATA": self.memory_bytes,
                 "FSIZE": self.file_bytes,
                 "CPU": int(seconds) + 2,
                 "NOFILE": _MOST_FILES,
@@ -70,6 +81,7 @@ class Confinement:
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # the same sums every time; read where there is CUDA
             "PYTHONHASHSEED": "0",  # torch writes constants in the order of a set: the same artifact every time
         }
 

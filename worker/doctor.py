@@ -12,12 +12,14 @@ from pathlib import Path
 import structlog
 
 from app.settings import Settings
-from worker import cell, probe
+from worker import cell, probe, sandbox
 from worker.confinement import Confinement
+from worker.messages import Failed, Succeeded
 
 _PROBE = (sys.executable, "-I", "-S", probe.__file__)
 _SECONDS = 30.0
 _MEMORY_BYTES = 512 * 1024**2
+_DEVICE_SECONDS, _DEVICE_MEMORY_BYTES = 120.0, 8 * 1024**3
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +38,12 @@ class Wall:
     found: str
 
 
-def examine() -> list[Wall]:
-    """Try every wall; takes about a tenth of a second."""
+class DeviceMissing(Exception):
+    """The device that jobs are to compute on is not there; says what torch says of it."""
+
+
+def examine(device: str = "cpu") -> list[Wall]:
+    """Try every wall around a job on a device; takes about a tenth of a second."""
     with (
         tempfile.TemporaryDirectory(prefix="convpress-doctor-") as folder,
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -47,7 +53,7 @@ def examine() -> list[Wall]:
         secret.write_text("secret")
         upload = Path(folder, "upload")
         upload.write_text("upload")
-        confinement = confined(home, readable=(upload,), memory_bytes=_MEMORY_BYTES)
+        confinement = confined(home, readable=(upload,), memory_bytes=_MEMORY_BYTES, device=device)
         asked = {
             "secret": str(secret),
             "upload": str(upload),
@@ -55,6 +61,7 @@ def examine() -> list[Wall]:
             "worker": os.getpid(),
             "nice": os.getpriority(os.PRIO_PROCESS, 0),  # as it is: a missing wall is to do no harm
             "memory": 2 * _MEMORY_BYTES,
+            "shared_too": device == "cpu",
         }
         with subprocess.Popen(  # noqa: S603 - ours
             confinement.command([*_PROBE, json.dumps(asked)], _SECONDS),
@@ -87,6 +94,7 @@ def confined(
     memory_bytes: int,
     file_bytes: int = 1024**2,
     writable: tuple[Path, ...] = (),
+    device: str = "cpu",
 ) -> Confinement:
     """Return the strongest cell that this host can build, for a child that works in `home` and may read `readable`."""
     return Confinement(
@@ -97,7 +105,33 @@ def confined(
         file_bytes=file_bytes,
         landlock=cell.landlock_version() > 0,
         seccomp=cell.load_libseccomp() is not None,
+        device=device,
     )
+
+
+def require_device(device: str) -> None:
+    """Have a device compute once, in a cell like a job's; nothing is done for the processor.
+
+    Raises:
+        DeviceMissing: it does not.
+    """
+    if device == "cpu":
+        return
+    with tempfile.TemporaryDirectory(prefix="convpress-doctor-") as folder:
+        confinement = confined(Path(folder), readable=(), memory_bytes=_DEVICE_MEMORY_BYTES, device=device)
+        outcome = sandbox.run(
+            sandbox.ENGINE,
+            ["device", device],
+            confinement,
+            seconds=_DEVICE_SECONDS,
+            on_progress=lambda _: None,
+            wanted=lambda: True,
+        )
+    if isinstance(outcome, Succeeded):
+        log.warning("models can talk to the driver of a device, as the settings say", device=device)
+        return
+    said = outcome.error["detail"] if isinstance(outcome, Failed) else f"{outcome}"
+    raise DeviceMissing(f"CONVPRESS_DEVICE={device}, but {said}")
 
 
 def require(settings: Settings) -> None:
@@ -106,7 +140,7 @@ def require(settings: Settings) -> None:
     Raises:
         WallsMissing: they cannot, and no setting says that this is accepted.
     """
-    missing = [wall for wall in examine() if not wall.stands]
+    missing = [wall for wall in examine(settings.device) if not wall.stands]
     if not missing:
         return
     told = "; ".join(f"{wall.name}: {wall.promise}, but {wall.found}" for wall in missing)

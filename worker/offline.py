@@ -67,10 +67,12 @@ def read_calibration(text: str | None, samples: Path | None) -> Calibration:
         raise RefusedError(refusal.as_dict()) from refusal
 
 
-def compress(model: Path, output: Path, report: Path | None, asked: Asked, costs: Path | None = None) -> Report:
+def compress(
+    model: Path, output: Path, report: Path | None, asked: Asked, costs: Path | None = None, device: str | None = None
+) -> Report:
     """Compress `model` into `output`, which appears whole or not at all, and return the account.
 
-    `costs` is a cost table in this host's own one's place.
+    `costs` is a cost table in this host's own one's place, `device` what to compute on in that of the settings' own.
 
     Raises:
         RefusedError: what is wrong with the input.
@@ -83,6 +85,7 @@ def compress(model: Path, output: Path, report: Path | None, asked: Asked, costs
             format=model_format,
             output=str(folder / "output" / f"model{model.suffix}"),
             report=str(folder / "output" / "report.json"),
+            device=device or get_settings().device,
             costs=_absolute(costs or host_costs.known(get_settings(), model_format)),
             **asked,
         )
@@ -128,7 +131,7 @@ def _identify(model: Path) -> Format:
 
 
 def _run(command: list[str], request: Request, folder: Path, on_progress: Callable[[Progress], None]) -> None:
-    settings = get_settings()
+    settings = get_settings().model_copy(update={"device": request.device})
     doctor.require(settings)
     confinement = doctor.confined(
         folder / "work",
@@ -136,6 +139,7 @@ def _run(command: list[str], request: Request, folder: Path, on_progress: Callab
         writable=(folder / "output",),
         memory_bytes=settings.job_memory_bytes,
         file_bytes=_LARGEST_ARTIFACT,
+        device=request.device,
     )
     outcome = sandbox.run(
         ENGINE,

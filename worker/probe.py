@@ -61,7 +61,10 @@ def _attempts(asked: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]
             "it could signal the worker": lambda: os.kill(asked["worker"], 0),
             "it could slow the worker down": lambda: os.setpriority(os.PRIO_PROCESS, asked["worker"], asked["nice"]),
         },
-        "memory": {"it took more memory": lambda: mmap.mmap(-1, asked["memory"])},
+        "memory": {
+            "it took more memory": lambda: mmap.mmap(-1, asked["memory"], mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS),
+            **({"it took more memory to share": lambda: mmap.mmap(-1, asked["memory"])} if asked["shared_too"] else {}),
+        },
         "rights": {"it has capabilities, or could gain them": _capable},
     }
 

@@ -39,12 +39,14 @@ def serve(settings: Settings) -> None:
 
     Raises:
         CannotListen: before anything was started.
+        DeviceMissing: before anything was started.
         WallsMissing: before anything was started.
     """
     signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it again when it is done, and what is open is to be closed
     configure_logging(settings.log_level)
     _require_keys(settings)
     doctor.require(settings)
+    doctor.require_device(settings.device)
     with listen(settings.host, settings.port) as address:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(settings.sql_url)

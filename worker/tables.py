@@ -42,8 +42,8 @@ def summary(report: Report) -> Table:
     latencies = report.before.latency_ms, report.after.latency_ms
     table.add_row("latency", *("?" if value is None else f"{value:.3g} ms" for value in latencies), "")
     if report.latency is not None:
-        predicted = report.latency.predicted_before_ms, report.latency.predicted_after_ms
-        table.add_row("predicted", *("?" if value is None else f"{value:.3g} ms" for value in predicted), "")
+        expected = report.latency.expected_after_ms
+        table.add_row("expected", "", "?" if expected is None else f"{expected:.3g} ms", "")
     return table
 
 

@@ -117,6 +117,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             writable=(folder / "output",),
             memory_bytes=settings.job_memory_bytes,
             file_bytes=settings.max_upload_bytes,
+            device=settings.device,
         )
         try:
             _fetch(model_key(job.model_sha256), folder / "input" / name, writable=not confinement.landlock)
@@ -150,6 +151,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             budgets=job.budgets,
             flops_at_any_price=job.flops_at_any_price,
             input_shape=job.input_shape,
+            device=settings.device,
             limits=settings.limits,
             costs=None if costs is None else str(costs),
             calibration=job.calibration,

@@ -17,7 +17,7 @@ from worker.engine.request import Phase, Request
 def main(arguments: list[str]) -> None:
     """Serve `[REQUEST]` or `["inspect", REQUEST]`, a `Request` as JSON, or `["calibrate-host", FORMAT, PATH]`.
 
-    It ends with one succeeded or failed message.
+    `["device", NAME]` has a device compute once. It ends with one succeeded or failed message.
     """
     messages = _take_standard_output()
     # torch 2.13 announces the end of TorchScript on every call; the format stays in use
@@ -33,6 +33,10 @@ def main(arguments: list[str]) -> None:
 
                 table = benchmark.measure(model_format, lambda done, of: emit("measuring", done / of))
                 table.write(Path(path))
+            case ["device", name]:
+                from worker.engine import device
+
+                device.choose(name)
             case [*command, text]:
                 request = Request.from_json(text)
                 if request.limits is not None:

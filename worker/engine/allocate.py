@@ -28,10 +28,14 @@ _Numbers = NDArray[Any]
 
 @dataclass(frozen=True)
 class Option:
-    """What one candidate of a site costs, in what each of the budgets counts, and how far it is from the original."""
+    """What one candidate of a site costs, in what each of the budgets counts, and how far it is from the original.
+
+    `beside` is a price that is added to the cost where there is one budget, and that this does not bound.
+    """
 
     costs: tuple[int, ...]
     error: float
+    beside: int = 0
 
 
 class BudgetUnreachableError(ValueError):
@@ -55,6 +59,7 @@ class Knapsack:
         kind = np.int64 if most < _MOST_EXACT else np.float64
         self._costs = [np.array([option.costs for option in options], kind) for options in sites]
         self._errors = [np.array([option.error for option in options]) for options in sites]
+        self._beside = [np.array([option.beside for option in options], kind) for options in sites]
 
     def allocate(self, budgets: Sequence[int]) -> list[int]:
         """Choose one option a site: the indices of the choices, whose costs add up to at most each of the `budgets`.
@@ -70,15 +75,23 @@ class Knapsack:
             least = sum(int(costs[:, which].min()) for costs in self._costs)
             if least > budget:
                 raise BudgetUnreachableError(which, least, budget)
-        if len(budgets) == 1:
+        if len(budgets) > 1:
+            return self._allocate_together(budgets)
+        chosen = self._by_price.choose(budgets)
+        if chosen is None:  # what is cheapest with its price beside is above the budget
             chosen = self._by_cost.choose(budgets)
-            assert chosen is not None  # the cheapest are within the only budget
-            return chosen
-        return self._allocate_together(budgets)
+        assert chosen is not None  # the cheapest are within the only budget
+        return chosen
+
+    @cached_property
+    def _by_price(self) -> "_Priced":
+        """The options at the price of what they cost in the only budget, whatever that is, and beside it."""
+        columns = zip(self._beside, self._errors, self._costs, strict=True)
+        return _Priced([_Site(costs[:, 0] + beside, errors, costs) for beside, errors, costs in columns])
 
     @cached_property
     def _by_cost(self) -> "_Priced":
-        """The options at the price of what they cost in the only budget, whatever that is."""
+        """The options at the price of what they cost in the only budget alone."""
         columns = zip(self._errors, self._costs, strict=True)
         return _Priced([_Site(costs[:, 0], errors, costs) for errors, costs in columns])
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from contract.budget import FLOPS
 from contract.calibration import choose_calibration, parse_calibration, parse_input_values
 from contract.refusal import Code, Refusal
-from worker.engine import analysis_file
+from worker.engine import analysis_file, device
 from worker.engine.allocate import BudgetUnreachableError, Knapsack, Option
 from worker.engine.budgets import Limit, amount_of
 from worker.engine.candidates import ORIGINAL, Candidate, Offer, offer_all, offer_rank, original_only
@@ -124,6 +124,7 @@ def _analyse(
     progress.enter("measuring")
     calibration = _calibrate(request, model, shapes, count, lambda part: progress.within(part, 1))
     progress.enter("factoring")
+    whole = table is not None or request.format == "onnx"
     offers = []
     for done, site in enumerate(count.sites):
         progress.within(done, len(count.sites))
@@ -131,7 +132,7 @@ def _analyse(
         if request.rank is not None:
             offers.append(offer_rank(model, site, request.form or "dac", request.rank, moments, table))
         else:
-            offers.append(offer_all(model, site, request.form, moments, table))
+            offers.append(offer_all(model, site, request.form, moments, table, whole=whole))
     progress.enter("allocating")
     return Analysis(tuple(offers), _weights(model, offers, calibration), calibration, table)
 
@@ -153,7 +154,8 @@ def choose(analysis: Analysis, limits: Sequence[Limit] | None, *, at_any_price: 
         return [offer.candidates[-1] for offer in analysis.offers]
     offered = _offered(analysis, limits, at_any_price=at_any_price)
     try:
-        choices = Knapsack(_options(analysis, offered, limits)).allocate(_budgets(analysis, limits))
+        options = _options(analysis, offered, limits, at_any_price=at_any_price)
+        choices = Knapsack(options).allocate(_budgets(analysis, limits))
     except BudgetUnreachableError as error:
         raise _unreachable(analysis, limits, error, at_any_price=at_any_price) from error
     return [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
@@ -213,7 +215,7 @@ def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_an
     """
     limits = limits or [Limit.of(FLOPS.parse("100%"), analysis.macs)]
     offered = _offered(analysis, limits, at_any_price=at_any_price)
-    options = _options(analysis, offered, limits)
+    options = _options(analysis, offered, limits, at_any_price=at_any_price)
     first, *others = limits
     courses = _courses(analysis, first)
     least = max(sum(min(option.costs[course] for option in site) for site in options) for course in range(courses))
@@ -251,7 +253,8 @@ def factor(
     from worker.engine.calibration.refit import Origin
 
     origins = {site.name: Origin(partial(model.layer, site), candidate.layers) for site, candidate in factored}
-    refinement = refine(analysis.calibration, chains, origins)
+    with device.computing():
+        refinement = refine(analysis.calibration, chains, origins)
     return refinement.chains, refinement
 
 
@@ -281,12 +284,22 @@ def _is_no_slower(candidate: Candidate, than: Candidate, *, unknown: bool) -> bo
     return candidate.nanoseconds <= than.nanoseconds
 
 
-def _options(analysis: Analysis, offered: Sequence[Sequence[Candidate]], limits: Sequence[Limit]) -> list[list[Option]]:
+def _options(
+    analysis: Analysis, offered: Sequence[Sequence[Candidate]], limits: Sequence[Limit], *, at_any_price: bool
+) -> list[list[Option]]:
+    """Return what may be chosen.
+
+    Where there is a cost table, a share of the time is as dear as the same share of what the first budget counts.
+    """
+    first = limits[0]
+    in_time = first.unit != "nanoseconds" and not at_any_price
+    dear = first.total / analysis.nanoseconds if in_time and analysis.nanoseconds else 0.0
     return [
         [
             Option(
                 tuple(cost for limit in limits for cost in limit.costs(offer.site, candidate)),
                 candidate.error * analysis.weights.get(offer.site.name, 1.0),
+                round(dear * (candidate.nanoseconds or offer.candidates[0].nanoseconds or 0)),
             )
             for candidate in candidates
         ]
@@ -330,10 +343,15 @@ def _calibrate(
         for site in count.sites
         if site.reason is None and site.convolution is not None and _is_measurable(site.convolution)
     }
-    try:
-        return calibrate(model, shapes, convolutions, count.macs, told, samples, tell)
-    except WeakCalibrationError as error:
-        return str(error)
+    reason = ""
+    for name in dict.fromkeys((device.chosen(), device.PROCESSOR)):  # which some of what models make themselves lies on
+        device.choose(name)
+        try:
+            with device.computing():
+                return calibrate(model, shapes, convolutions, count.macs, told, samples, tell)
+        except WeakCalibrationError as error:
+            reason = str(error)
+    return reason
 
 
 def _is_measurable(convolution: Convolution) -> bool:
@@ -356,4 +374,5 @@ def _weights(model: Model, offers: Sequence[Offer], calibration: "Calibration | 
         for offer in offers
         if len(offer.candidates) > 1
     }
-    return sensitivities(calibration, tried)
+    with device.computing():
+        return sensitivities(calibration, tried)

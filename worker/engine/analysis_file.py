@@ -14,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from worker.engine import device
 from worker.engine.candidates import Candidate, Offer, costs, factorisations, original, priced_in_time
 from worker.engine.convolution import Array
 from worker.engine.costs.table import CostTable
@@ -98,7 +99,7 @@ def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any
         assert moments.covariance is not None  # observed moments have covariances
         arrays[f"mean {at}"], arrays[f"covariance {at}"] = moments.mean, moments.covariance
     for at, pair in enumerate(observation.statistics.values()):
-        arrays[f"norm mean {at}"], arrays[f"norm variance {at}"] = (part.numpy() for part in pair)
+        arrays[f"norm mean {at}"], arrays[f"norm variance {at}"] = (part.numpy(force=True) for part in pair)
     turned: list[str] = []
     return {
         "moments": list(observation.moments),
@@ -109,6 +110,7 @@ def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any
         "channels_last": turned,
         "sample_macs": calibration.sample_macs,
         "batch": calibration.batch,
+        "device": device.chosen(),
         "account": dict(calibration.account),
     }
 
@@ -117,7 +119,7 @@ def _pack_batches(kind: str, batches: Sequence["Batch"], arrays: dict[str, Array
     for at, batch in enumerate(batches):
         for name, tensor in batch.items():
             key = f"{kind} {at} {name}"
-            arrays[key] = np.ascontiguousarray(tensor.detach().numpy())
+            arrays[key] = np.ascontiguousarray(tensor.numpy(force=True))
             if not tensor.is_contiguous():
                 turned.append(key)
     return len(batches)
@@ -134,20 +136,26 @@ def _unpack(said: dict[str, Any], file: Any, model: Model, sites: Mapping[str, S
     from worker.engine.calibration.calibrate import Calibration
     from worker.engine.calibration.observe import Observation
 
+    if said["device"] not in (device.PROCESSOR, device.chosen()):
+        raise ValueError(said["device"])
+    device.choose(said["device"])  # not every model runs where the job would have it run
     turned = set(said["channels_last"])
 
-    def tensor(key: str) -> torch.Tensor:
-        array = file.get_tensor(key)
-        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+    def array(key: str) -> Array:
+        found: Array = file.get_tensor(key)
+        if found.dtype.kind not in "biuf" or not np.isfinite(found).all():
             raise ValueError(key)
-        found = torch.from_numpy(array)
+        return found
+
+    def tensor(key: str) -> torch.Tensor:
+        found = device.placed(torch.from_numpy(array(key)))
         return found.contiguous(memory_format=torch.channels_last) if key in turned else found
 
     def batches(kind: str, count: int) -> tuple["Batch", ...]:
         return tuple({spec.name: tensor(f"{kind} {at} {spec.name}") for spec in model.inputs} for at in range(count))
 
     moments = {
-        name: _moments(sites[name], tensor(f"mean {at}").numpy(), tensor(f"covariance {at}").numpy())
+        name: _moments(sites[name], array(f"mean {at}"), array(f"covariance {at}"))
         for at, name in enumerate(said["moments"])
     }
     statistics = {
@@ -155,8 +163,10 @@ def _unpack(said: dict[str, Any], file: Any, model: Model, sites: Mapping[str, S
     }
     account = dict(said["account"])
     account["notes"] = [str(note) for note in account["notes"]]
+    with device.computing():
+        program = model.program()
     return Calibration(
-        model.program(),
+        program,
         batches("fitted", said["batches"]),
         batches("held out", said["held_out"]),
         batches("fresh", said["fresh"]),

@@ -17,6 +17,8 @@ from worker.engine.moments import Moments, unknown
 
 ORIGINAL = "original"
 """The form of a site that is left as it is."""
+_WIDE = 16
+"""Channels of a layer from which on runtimes gain by taking them in blocks, and a few ranks are no great loss."""
 _DEAREST = 0.9
 """The largest share of the original's cost at which several layers are worth having in its place."""
 
@@ -82,12 +84,19 @@ def require_form(form: str | None, rank: int | None) -> None:
 
 
 def offer_all(
-    model: Model, site: Site, form: str | None, moments: Moments | None = None, table: CostTable | None = None
+    model: Model,
+    site: Site,
+    form: str | None,
+    moments: Moments | None = None,
+    table: CostTable | None = None,
+    *,
+    whole: bool = False,
 ) -> Offer:
     """Offer a site's every form (or the one that is named) at the ranks that cost markedly less than the original.
 
     Without the moments of the site's inputs the weights count alone. Candidates that cost no less than another, in
-    arithmetic, in numbers and in time where there is a table, and are no nearer are left out.
+    arithmetic, in numbers and in time where there is a table, and are no nearer are left out; and with `whole`, where a
+    layer is wide, ranks that runtimes do not take whole: they take as long as the next one of those does, or longer.
     """
     names = FORMS if form is None else (form,)
     layer = _factorable(model, site, names)
@@ -95,6 +104,8 @@ def offer_all(
         return original_only(site, layer, table)
     target = _target(layer, moments)
     found = [candidate for each in factorisations(site, names) for candidate in _cheaper(site, each, target)]
+    if whole and min(target.layer.convolution.in_channels, target.layer.convolution.out_channels) >= _WIDE:
+        found = [candidate for candidate in found if _is_whole(candidate)]
     kept = _worthwhile(found) if table is None else _worthwhile_in_time(site, found, table)
     reason = None if kept else "no rank costs markedly less than the original"
     return Offer(site, (original(site, table), *kept), reason)
@@ -205,13 +216,9 @@ def _worthwhile(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _worthwhile_in_time(site: Site, candidates: Sequence[Candidate], table: CostTable) -> list[Candidate]:
-    """Return what is worth its arithmetic and what is worth its time, the cheapest in arithmetic first.
-
-    Ranks that runtimes do not take whole are left out: they take as long as the next one of those does, or longer.
-    """
-    whole = [candidate for candidate in candidates if _is_whole(candidate)]
-    cheap = [priced_in_time(site, candidate, table) for candidate in _worthwhile(whole)]
-    timed = [priced_in_time(site, candidate, table) for candidate in whole]
+    """Return what is worth its arithmetic and what is worth its time, the cheapest in arithmetic first."""
+    cheap = [priced_in_time(site, candidate, table) for candidate in _worthwhile(candidates)]
+    timed = [priced_in_time(site, candidate, table) for candidate in candidates]
     quick: list[Candidate] = []
     known = [candidate for candidate in timed if candidate.nanoseconds is not None]
     for candidate in sorted(known, key=lambda candidate: (candidate.nanoseconds, candidate.error, candidate.macs)):
@@ -222,8 +229,9 @@ def _worthwhile_in_time(site: Site, candidates: Sequence[Candidate], table: Cost
 
 
 def _is_whole(candidate: Candidate) -> bool:
-    """Whether runtimes take the channels between a candidate's layers in whole."""
-    return all(layer.out_channels % EVEN == 0 for layer in candidate.convolutions[:-1])
+    """Whether runtimes take the channels between a candidate's layers in whole, or there is no fewer that they do."""
+    between = [layer.out_channels for layer in candidate.convolutions[:-1]]
+    return all(number % EVEN == 0 or number < EVEN for number in between)
 
 
 def costs(site: Site, factorisation: Factorisation) -> Callable[[Rank], tuple[int, int]]:

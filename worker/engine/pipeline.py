@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract.budget import LATENCY, Budget, Unit, parse_budgets, require_consistent
 from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
-from worker.engine import report
+from worker.engine import device, report
 from worker.engine.analysis import Analysis, analyse, choose, factor, frontier, leave
 from worker.engine.budgets import Limit, amount_of, needs_trial
 from worker.engine.candidates import Candidate, require_form
@@ -42,8 +42,9 @@ def compress(request: Request, emit: Emit) -> None:
     """Compress the model that a request names, and write the artifact and the report to the paths it names.
 
     Raises:
-        Refusal: the model, the budget or the input shape cannot be served.
+        Refusal: the model, the budget or the input shape cannot be served, or the device is not there.
     """
+    device.choose(request.device)
     with readable(request.format, Path(request.model)) as source:
         _compress(request, source, emit)
 
@@ -94,8 +95,8 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "predicted_error": analysis.predicted_error(chosen),
         "frontier": report.describe_frontier(frontier(analysis, limits, at_any_price=at_any_price), analysis),
         "calibration": report.describe_calibration(analysis.calibration, refinement),
-        "latency": None if table is None else report.describe_latency(table, analysis, chosen),
     }
+    latency = None if table is None else report.describe_latency(table, analysis, chosen)
     promised = analysis.spent(chosen)
     calibrated, reused = not isinstance(analysis.calibration, str), analysis.reused
     inputs = _fresh_inputs(analysis.calibration, specs, shapes, before.macs)
@@ -126,6 +127,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "sites": sites,
         "uncounted": dict(sorted(before.uncounted.items())),
         **accounts,
+        "latency": latency and latency | {"expected_after_ms": report.expected_ms(latency, original.latency_ms)},
         "verification": report.describe_comparison(comparison, len(inputs), calibrated=calibrated),
         "risk": asdict(assess(comparison, calibrated=calibrated, unchanged=unchanged)),
         "engine": report.describe_engine(request.format, progress.seconds, reused=reused),

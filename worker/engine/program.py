@@ -11,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from torch import Tensor
+from torch import OutOfMemoryError, Tensor
 
 _MOST_SAID = 300
 
@@ -101,6 +101,8 @@ def compute(step: Step, taken: Sequence[Any]) -> Sequence[Any]:
         return step.run(*taken)
     except MemoryError:
         raise
+    except OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
     except Exception as error:
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise StepError(f"{step.op} says: {said[:_MOST_SAID]}") from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from contract.container import Format
 from contract.shapes import format_shape
+from worker.engine import device
 from worker.engine.analysis import Analysis, Point
 from worker.engine.candidates import ORIGINAL, Candidate, Offer
 from worker.engine.costs.table import CostTable
@@ -110,10 +111,11 @@ def describe_site(offer: Offer, chosen: Candidate, target: Format | CostTable) -
 
 
 def describe_engine(model_format: Format, seconds: Mapping[str, float], *, reused: bool) -> dict[str, Any]:
-    """Return the versions that did the work, the seconds of each phase, and whether another job's analysis served."""
+    """Return the versions and the device that did the work, the seconds of each phase, and if an analysis was kept."""
     packages = ("convpress", "numpy", *_RUNTIMES[model_format])
     return {
         "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
+        "device": device.chosen(),
         "analysis_reused": reused,
         "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
     }
@@ -157,6 +159,19 @@ def describe_latency(table: CostTable, analysis: Analysis, chosen: Sequence[Cand
         "host": table.host,
         "table_sha256": table.digest,
     }
+
+
+def expected_ms(latency: Mapping[str, Any], measured_ms: float) -> float | None:
+    """Return what the compressed model should take where the original takes so long: the share that its sites keep.
+
+    What lies between the sites is taken to shrink with them, since the table's times are those of layers alone, whose
+    inputs no other layer has just displaced from the caches.
+
+    >>> expected_ms({"predicted_before_ms": 2.0, "predicted_after_ms": 1.0}, 3.0)
+    1.5
+    """
+    before, after = latency["predicted_before_ms"], latency["predicted_after_ms"]
+    return round(measured_ms * after / before, 4) if before else None
 
 
 def _milliseconds(nanoseconds: int | None) -> float | None:

@@ -24,6 +24,7 @@ class Request:
     `inspection` is where to write what the model is, as soon as it is known.
     `costs` is the path of the cost table of the host that the model is to run on, which a latency budget needs. With
     `flops_at_any_price` sites may become slower than they are.
+    `device` is what calibrating and factoring compute on: `cpu`, `cuda` or `cuda:N`.
     `limits` is what the model's container may hold at most; None opens the model unchecked.
     """
 
@@ -46,6 +47,7 @@ class Request:
     largest_analysis: int = 0
     costs: str | None = None
     flops_at_any_price: bool = False
+    device: str = "cpu"
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 
     def to_json(self) -> str:

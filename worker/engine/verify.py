@@ -22,7 +22,10 @@ _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a model gave on the inputs, and the median time of one run on one thread, in milliseconds."""
+    """What a model gave on the inputs, and the median time of one run on one thread, in milliseconds.
+
+    It is the processor's time: what a run waited while other programs ran is not in it.
+    """
 
     outputs: tuple[Outputs, ...]
     latency_ms: float
@@ -38,9 +41,9 @@ def measure(model_format: Format, path: Path, samples: Sequence[Inputs]) -> Meas
     inputs = samples[0]
     seconds: list[float] = []
     while not _enough(seconds):
-        start = time.perf_counter()
+        start = time.process_time()
         run(inputs)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return Measurement(outputs, 1000 * median(seconds))
 
 

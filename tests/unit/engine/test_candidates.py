@@ -105,3 +105,13 @@ def test_a_layer_whose_weights_no_arithmetic_can_square_stays_as_it_is(value, ra
     offer = offer_all(model, site, "dac") if rank is None else offer_rank(model, site, "dac", rank)
     assert [candidate.form for candidate in offer.candidates] == [ORIGINAL]
     assert "NaN, infinite or too large" in offer.reason
+
+
+def test_whole_ranks_are_multiples_of_four_or_fewer():
+    site = site_of(Convolution((32, 16, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)))
+    ranks, whole = (
+        [each.rank for each in offer_all(OneLayer(site.convolution), site, "low-rank", whole=only).candidates[1:]]
+        for only in (False, True)
+    )
+    assert ranks == list(range(1, 10))
+    assert whole == [1, 2, 3, 4, 8]

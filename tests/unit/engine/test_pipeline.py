@@ -295,6 +295,9 @@ def test_a_latency_budget_is_kept_by_the_tables_own_count(tmp_path):
     assert 0 < said.latency.predicted_after_ms <= 0.6 * said.latency.predicted_before_ms
     assert said.latency.predicted_after_ms == pytest.approx(sum(site.ms_after for site in said.sites), rel=1e-6)
     assert said.latency.predicted_before_ms == pytest.approx(sum(site.ms_before for site in said.sites), rel=1e-6)
+    assert said.latency.expected_after_ms == pytest.approx(
+        said.before.latency_ms * said.latency.predicted_after_ms / said.latency.predicted_before_ms, rel=1e-3
+    )
     assert report["budget"]["latency_budget"] == "60%"
     assert all(site.ms_after <= site.ms_before for site in said.sites)
     keeps = [point.latency_keep for point in said.frontier]
@@ -313,6 +316,19 @@ def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
     _, report, _ = run(tmp_path, "plain.onnx", **asked, flops_at_any_price=True)
     assert report["keep"] <= 0.8
     assert any(site["ms_after"] > site["ms_before"] for site in report["sites"])
+
+
+def test_with_a_cost_table_a_budget_of_flops_is_spent_on_what_is_fast(tmp_path):
+    """On this host two layers in a site's place take hardly less time where one of them is depthwise."""
+    slow = {f"depthwise_{kernel}": 6.0 for kernel in ("1x1", "3x3", "1x3", "3x1")}
+    costs = str(cost_table_in(tmp_path, **slow))
+    _, blind, _ = run(
+        tmp_path, "residual.onnx", flops_budget="0.5", calibration="none", costs=costs, flops_at_any_price=True
+    )
+    _, report, _ = run(tmp_path, "residual.onnx", flops_budget="0.5", calibration="none", costs=costs)
+    assert report["keep"] <= 0.5
+    assert report["latency"]["predicted_after_ms"] < blind["latency"]["predicted_after_ms"]
+    assert report["predicted_error"] < 1.2 * blind["predicted_error"]
 
 
 @pytest.mark.parametrize("network", ["plain.onnx", "plain.traced.pt"])

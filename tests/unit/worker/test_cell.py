@@ -14,7 +14,7 @@ import pytest
 from app.settings import Settings
 from worker import cell, doctor, probe, sandbox
 from worker.confinement import Confinement
-from worker.doctor import Wall, WallsMissing
+from worker.doctor import DeviceMissing, Wall, WallsMissing
 from worker.messages import Succeeded
 from worker.sandbox import Lost, TimedOut
 
@@ -58,6 +58,7 @@ def escapes(confinement, tmp_path):
         "worker": os.getpid(),
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "memory": 4 * 1024**3,
+        "shared_too": confinement.device == "cpu",
     }
     command = confinement.command([sys.executable, "-I", "-S", probe.__file__, json.dumps(asked)], 10)
     said = subprocess.run(command, cwd=confinement.home, capture_output=True, check=False, env={})
@@ -213,9 +214,39 @@ def test_a_cell_that_cannot_be_closed_runs_nothing(run, shut_in, tmp_path):
     assert list(shut_in.home.iterdir()) == []
 
 
+@needs_landlock
+@needs_seccomp
+def test_a_cell_for_a_gpu_opens_its_driver_and_nothing_else(run, shut_in, tmp_path):
+    opened = replace(shut_in, device="cuda")
+    closed, described = (json.loads(each.command([], 1)[-1]) for each in (shut_in, opened))
+    assert (closed["devices"], closed["limits"]["AS"]) == ([], 2 * 1024**3)
+    assert all(path.startswith("/dev/nvidia") for path in described["devices"])
+    assert described["limits"] == {name: most for name, most in closed["limits"].items() if name != "AS"} | {
+        "DATA": 2 * 1024**3
+    }
+    assert escapes(opened, tmp_path) == set()
+    device = run(
+        opened,
+        f"""
+
+        try:
+            os.open("/dev/zero", os.O_RDWR)
+        except PermissionError:
+            {SUCCEEDED}
+    """,
+    )
+    assert device == Succeeded()
+
+
+def test_without_its_device_a_service_does_not_start():
+    with pytest.raises(DeviceMissing, match="CONVPRESS_DEVICE=cuda:99, but torch cannot compute on the device"):
+        doctor.require_device("cuda:99")
+    doctor.require_device("cpu")
+
+
 def test_a_missing_wall_has_to_be_accepted_in_so_many_words(monkeypatch):
     missing = Wall("files", "a model reads nothing", stands=False, found="it read a file outside")
-    monkeypatch.setattr(doctor, "examine", lambda: [missing])
+    monkeypatch.setattr(doctor, "examine", lambda device: [missing])
     with pytest.raises(WallsMissing, match="CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"):
         doctor.require(Settings())
     doctor.require(Settings(accept_models_that_can_escape=True))

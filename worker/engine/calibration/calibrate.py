@@ -93,7 +93,8 @@ def _piece(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) ->
     """Return one run's part of an input; images smaller than the shape, repeated side by side until they fill it."""
     whole = tensor if tensor.shape == shape else tensor[at * shape[0] : (at + 1) * shape[0]]
     repeats = [wanted // size if size else 1 for wanted, size in zip(shape, whole.shape, strict=True)]
-    return np.tile(whole.numpy(), repeats).astype(spec.dtype) if shape else np.asarray(whole.numpy(), spec.dtype)
+    piece = whole.numpy(force=True)
+    return np.tile(piece, repeats).astype(spec.dtype) if shape else np.asarray(piece, spec.dtype)
 
 
 def calibrate(

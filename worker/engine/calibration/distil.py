@@ -59,7 +59,7 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
     noise = torch.zeros_like(start, requires_grad=True)
     amplitudes = _natural_amplitudes(start.shape[2:])
     optimiser = torch.optim.Adam([noise], lr=_RATE)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)  # the same labels on every device
     labels: Tensor | None = None
     for _ in range(steps):
         losses: list[Tensor] = []
@@ -71,7 +71,9 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
         scores = class_scores(outputs, len(start))
         if scores is not None:
             if labels is None:
-                labels = torch.randint(scores.shape[1], (len(start),), generator=generator)
+                labels = torch.randint(scores.shape[1], (len(start),), generator=generator, device="cpu").to(
+                    scores.device
+                )
             losses.append(_CLASS_WEIGHT * F.nll_loss(scores, labels))
         losses.append(_SMOOTHNESS_WEIGHT * _variation(start / scale + change))
         optimiser.zero_grad()

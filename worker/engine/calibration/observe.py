@@ -12,7 +12,7 @@ from torch import Tensor
 from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.twin import Statistics
 from worker.engine.calibration.walk import Batch
-from worker.engine.convolution import Array, Convolution
+from worker.engine.convolution import Convolution
 from worker.engine.moments import WIDE, Moments
 from worker.engine.patches import rows
 from worker.engine.program import Program, Step, run
@@ -76,8 +76,8 @@ def sample(convolution: Convolution, x: Tensor, batches: int, seed: int, most_ro
     )
     if total * batches <= wanted:
         return None
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(max(total, 1), (min(total, -(-wanted // batches)),), generator=generator)
+    generator = torch.Generator("cpu").manual_seed(seed)  # the same choice on every device
+    return torch.randint(max(total, 1), (min(total, -(-wanted // batches)),), generator=generator, device="cpu")
 
 
 def count_rows(convolution: Convolution, x: Tensor) -> int:
@@ -99,30 +99,29 @@ class Sums:
     def __init__(self, convolution: Convolution) -> None:
         self._convolution = convolution
         self.count = 0
-        self._waiting: list[Array] = []
-        self._origin: Array | None = None
-        self._first = np.zeros((convolution.groups, convolution.patch))
-        self._second: Array | None = None
+        self._waiting: list[Tensor] = []
+        self._origin: Tensor | None = None
+        self._first = torch.zeros(convolution.groups, convolution.patch, dtype=torch.float64)
+        self._second: Tensor | None = None
 
     def add(self, patches: Tensor) -> None:
         """Add patches of the shape (rows, groups, m)."""
         self.count += len(patches)
-        self._waiting.append(patches.numpy())
+        self._waiting.append(patches)
         if sum(map(len, self._waiting)) >= self._convolution.patch // _ROWS_AT_ONCE:
             self._sum()
 
     def _sum(self) -> None:
         """Sum what is waiting."""
-        together = np.concatenate(self._waiting).swapaxes(0, 1)
+        together = torch.cat(self._waiting).transpose(0, 1)
         self._waiting.clear()
-        rows = together if self._convolution.patch > WIDE else together.astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out
-            if self._origin is None:
-                self._origin = rows.mean(axis=1, keepdims=True)
-            rows = rows - self._origin
-            self._first += rows.sum(axis=1, dtype=np.float64)
-            product = rows.swapaxes(1, 2) @ rows
-            self._second = product if self._second is None else np.add(self._second, product, out=self._second)
+        rows = together if self._convolution.patch > WIDE else together.double()
+        if self._origin is None:
+            self._origin = rows.mean(1, keepdim=True)
+        rows = rows - self._origin
+        self._first += rows.sum(1, dtype=torch.float64)
+        product = rows.mT @ rows
+        self._second = product if self._second is None else self._second.add_(product)
 
     def moments(self) -> Moments:
         """Return what was summed as moments, in the place of the sums."""
@@ -130,13 +129,13 @@ class Sums:
             self._sum()
         assert self._second is not None  # something was added
         assert self._origin is not None
-        dtype = self._second.dtype
-        second = torch.from_numpy(self._second).double().div_(self.count)
-        off = torch.from_numpy(self._first) / self.count
+        second = self._second.double().div_(self.count)
+        off = self._first / self.count
         second.baddbmm_(off[:, :, None], off[:, None, :], alpha=-1)
         share = shrinkage(second, self.count)[:, None]
         diagonal = second.diagonal(dim1=1, dim2=2)
         variance = diagonal.mean(1)[:, None]
         second *= 1 - share[:, None]
         diagonal += share * variance
-        return Moments(self._origin[:, 0] + off.numpy(), second.numpy().astype(dtype, copy=False))
+        mean = self._origin[:, 0] + off
+        return Moments(mean.numpy(force=True), second.to(self._second.dtype).numpy(force=True))

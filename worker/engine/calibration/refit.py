@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worker.engine import device
 from worker.engine.calibration.observe import Sums, sample
 from worker.engine.calibration.rectified import Rectified, rectified
 from worker.engine.calibration.shrink import shrinkage
@@ -144,7 +145,7 @@ def chain(layers: Sequence[Layer], x: Tensor) -> Tensor:
 
 
 def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(like.dtype)
+    return device.placed(torch.from_numpy(np.ascontiguousarray(values)).to(like.dtype))
 
 
 class _Rows:
@@ -191,7 +192,7 @@ class _Rows:
         """
         convolution, dtype = layer.convolution, layer.weight.dtype
         groups = convolution.groups
-        present = torch.from_numpy(layer.weight.astype(np.float64)).reshape(
+        present = device.placed(torch.from_numpy(layer.weight.astype(np.float64))).reshape(
             groups, convolution.out_channels // groups, -1
         )
         aa, a = self._moments
@@ -206,8 +207,8 @@ class _Rows:
         bias = b - (weight @ a[:, :, None])[:, :, 0]
         return replace(
             layer,
-            weight=weight.reshape(convolution.weight_shape).numpy().astype(dtype),
-            bias=bias.flatten().numpy().astype(dtype),
+            weight=weight.reshape(convolution.weight_shape).numpy(force=True).astype(dtype),
+            bias=bias.flatten().numpy(force=True).astype(dtype),
         )
 
     @property

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.engine import device
 from worker.engine.calibration.inputs import Arrays, Generator, ImageInput, image_inputs, make_inputs
 from worker.engine.calibration.ranges import Range, known_ranges
 from worker.engine.calibration.synthetic import dead_leaves
@@ -171,5 +172,6 @@ def _tensor(array: NDArray[np.generic]) -> Tensor:
 
     torch computes images whose channels lie together up to twice as fast, and every step hands that order on.
     """
-    tensor = torch.from_numpy(np.asarray(array, np.float32 if array.dtype == np.float16 else array.dtype, order="C"))
+    exact = np.asarray(array, np.float32 if array.dtype == np.float16 else array.dtype, order="C")
+    tensor = device.placed(torch.from_numpy(exact))
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor

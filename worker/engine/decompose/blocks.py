@@ -16,6 +16,7 @@ from math import prod
 
 import numpy as np
 
+from worker.engine import linalg
 from worker.engine.convolution import Array
 from worker.engine.decompose import range_finder
 from worker.engine.decompose.target import Target
@@ -123,13 +124,13 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
     if _is_found(weight, rank):
         return range_finder.find(weight, covariance).rows(rank)
     gram, root = _small_side(weight, covariance)
-    values, vectors = np.linalg.eigh(gram)
+    values, vectors = linalg.eigh(gram)
     values, across = values[..., ::-1][..., :rank], vectors[..., ::-1][..., :rank].swapaxes(-1, -2)
     if weight.shape[-2] <= weight.shape[-1]:
         floor = np.maximum(np.finfo(values.dtype).eps * weight.shape[-2] * values[..., :1], _TINY)
         rows: Array = across @ weight / np.sqrt(np.maximum(values, floor))[..., None]
         return rows
-    return across if root is None else np.linalg.solve(root.swapaxes(-1, -2), across.swapaxes(-1, -2)).swapaxes(-1, -2)
+    return across if root is None else linalg.solve(root.swapaxes(-1, -2), across.swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
 def normal_equations(blocks: Blocks, rows: Array) -> tuple[Array, Array]:
@@ -179,7 +180,7 @@ def solved(gram: Array, cross: Array) -> Array:
     diagonal = np.arange(gram.shape[-1])
     gram = gram.copy()
     gram[..., diagonal, diagonal] += _ridge(gram)
-    return np.linalg.solve(gram, cross.swapaxes(-1, -2)).swapaxes(-1, -2)
+    return linalg.solve(gram, cross.swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
 def own(blocks: Blocks) -> tuple[Array, Array | None]:
@@ -207,7 +208,7 @@ def spectrum(weight: Array, covariance: Array | None, rank: int) -> Array:
     """Return what each of the `leading_rows` explains, `(..., rank)`, the most first."""
     if _is_found(weight, rank):
         return range_finder.find(weight, covariance).spectrum[..., :rank]
-    values: Array = np.maximum(np.linalg.eigvalsh(_small_side(weight, covariance)[0])[..., ::-1], 0)
+    values: Array = np.maximum(linalg.eigvalsh(_small_side(weight, covariance)[0])[..., ::-1], 0)
     return values[..., :rank]
 
 
@@ -221,7 +222,7 @@ def _small_side(weight: Array, covariance: Array | None) -> tuple[Array, Array |
     """Return `W C W^T` or `L^T W^T W L`, whichever is smaller, and the root `L` of the covariance for the latter."""
     if weight.shape[-2] <= weight.shape[-1]:
         return (weight if covariance is None else weight @ covariance) @ weight.swapaxes(-1, -2), None
-    root = None if covariance is None else np.linalg.cholesky(covariance)
+    root = None if covariance is None else linalg.cholesky(covariance)
     white = weight if root is None else weight @ root
     return white.swapaxes(-1, -2) @ white, root
 
@@ -242,7 +243,7 @@ def _cholesky(matrix: Array, ridge: Array, size: int) -> Array:
     for _ in range(_ATTEMPTS):
         matrix[..., diagonal, diagonal] += ridge
         try:
-            return np.linalg.cholesky(matrix)
-        except np.linalg.LinAlgError:
+            return linalg.cholesky(matrix)
+        except linalg.LinAlgError:
             ridge = 1000 * ridge
-    return np.linalg.cholesky(matrix)
+    return linalg.cholesky(matrix)

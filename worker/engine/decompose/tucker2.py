@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from worker.engine import linalg
 from worker.engine.convolution import Array, Convolution, Layer
 from worker.engine.decompose import blocks
 from worker.engine.decompose.factorisation import Factorisation, Rank
@@ -83,7 +84,7 @@ def _errors(dealt: blocks.Blocks, input_ranks: Sequence[int]) -> dict[int, Array
         more = white[..., behind * count : r1 * count]
         outputs += more @ more.swapaxes(-1, -2)
         behind = r1
-        strengths = np.maximum(np.linalg.eigvalsh(outputs)[:, ::-1], 0).sum(axis=0)
+        strengths = np.maximum(linalg.eigvalsh(outputs)[:, ::-1], 0).sum(axis=0)
         found[r1] = dealt.target.relative(strengths.cumsum())
     return found
 
@@ -94,7 +95,7 @@ def _factors(dealt: blocks.Blocks, r1: int, r2: int) -> tuple[Array, Array, Arra
     seen = (dealt.product.swapaxes(1, 2) @ rows.swapaxes(-1, -2)).transpose(0, 2, 3, 1)
     groups, n = second.shape[:2]
     outputs = second.reshape(groups, n, -1) @ seen.reshape(groups, n, -1).swapaxes(-1, -2)  # their covariance
-    _, vectors = np.linalg.eigh((outputs + outputs.swapaxes(-1, -2)) / 2)
+    _, vectors = linalg.eigh((outputs + outputs.swapaxes(-1, -2)) / 2)
     last = vectors[..., ::-1][..., :r2]
     return rows, np.einsum("gnq,gnrb->gqrb", last, second), last
 

@@ -22,6 +22,7 @@ from worker.engine.formats.onnx_constants import Constant, constants
 from worker.engine.formats.onnx_count import OPERATORS, Counted, count
 from worker.engine.formats.onnx_functions import with_inlined
 from worker.engine.formats.onnx_graph import FLOATS, all_nodes, main_tensors, nested_tensors, own_opset
+from worker.engine.formats.onnx_paddings import shorten
 from worker.engine.formats.onnx_replace import replace_nodes
 from worker.engine.formats.onnx_shapes import Unfit, prepared
 
@@ -132,6 +133,7 @@ class OnnxModel:
         Raises:
             ValueError: `path` is the file that the model was opened from, which still holds its weights.
         """
+        shorten(self._model)
         archive = bundle.read(self._source)
         if archive is not None:
             onnx_bundle.write(self._model, archive, self._source, path)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
+from worker.engine import device
 from worker.engine.formats import onnx_file
 from worker.engine.formats.onnx_graph import OWN_DOMAINS, all_nodes, fresh_name, names, operator
 from worker.engine.formats.onnx_operators import Function, Operand, Operator, UnlistedError, function
@@ -169,10 +170,10 @@ class _Reader:
     def _tensor(self, stored: TensorProto) -> Any:  # noqa: ANN401 - an array where torch has no such type
         array = onnx_file.mapped(stored, self._source)
         if stored.data_type in _HALVES:
-            return torch.from_numpy(array.astype(np.float32))
+            return device.placed(torch.from_numpy(array.astype(np.float32)))
         if stored.data_type not in DTYPES:
             return array
-        return torch.from_numpy(array if array.flags.writeable else array.copy())  # torch takes no other
+        return device.placed(torch.from_numpy(array if array.flags.writeable else array.copy()))  # torch takes no other
 
 
 def _dense(sparse: SparseTensorProto) -> TensorProto:

@@ -9,6 +9,7 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from contract.refusal import Refusal
+from worker.engine import device
 from worker.engine.formats.onnx_graph import operator, subgraphs
 from worker.engine.formats.onnx_runtime import session
 from worker.engine.formats.onnx_values import Kind, type_proto
@@ -82,7 +83,7 @@ def _array(value: Any, half: bool) -> Any:  # noqa: ANN401 - see run
         return [_array(each, half) for each in value]
     if not isinstance(value, torch.Tensor):
         return value
-    array = value.detach().contiguous().numpy()
+    array = value.detach().contiguous().numpy(force=True)
     return array.astype(np.float16) if half else array
 
 
@@ -92,5 +93,7 @@ def _value(found: Any) -> Any:  # noqa: ANN401 - see run
     if not isinstance(found, np.ndarray) or found.dtype == object:
         return found
     if found.dtype == np.float16:
-        return torch.from_numpy(found.astype(np.float32))
-    return torch.from_numpy(found.view(found.dtype.str))  # torch knows uint64, but not C's other name for it
+        return device.placed(torch.from_numpy(found.astype(np.float32)))
+    return device.placed(
+        torch.from_numpy(found.view(found.dtype.str))
+    )  # torch knows uint64, but not C's other name for it

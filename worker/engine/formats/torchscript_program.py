@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch._C import Block, Node, Value
 
+from worker.engine import device
 from worker.engine.formats import torchscript_run as runs
 from worker.engine.formats.torchscript_evaluation import NORMS, evaluation, literal
 from worker.engine.formats.torchscript_file import TORCH_ERRORS, message_of
@@ -62,7 +63,7 @@ class _Reader:
         self._versions: Counter[str] = Counter()
         self._constants: dict[str, Any] = {}
         self._parts: dict[str, tuple[str, ...]] = {}  # of lists, tuples and dictionaries that the graph puts together
-        self._floats: dict[Key, Tensor] = {}
+        self._moved: dict[Key, Tensor] = {}  # to single precision, or to the device
         self._steps: list[Step] = []
         self._calls = {
             use.node.output().unique(): (sites[use.identity], _data(use))
@@ -138,13 +139,16 @@ class _Reader:
 
     def _know(self, value: Value, content: Any) -> None:  # noqa: ANN401 - whatever the graph holds
         """Name a value that depends on no input."""
+        if isinstance(content, torch.device):  # what a trace made where it was traced
+            content = torch.device(device.chosen())
         self._constants[self._fresh(value)] = runs.mapped(content, self._weight)
 
     def _weight(self, tensor: Tensor) -> Tensor:
         """Return a stored tensor as it is computed with, the same one for the same one."""
-        if tensor.dtype not in _HALF:
+        if tensor.dtype not in _HALF and device.chosen() == device.PROCESSOR:
             return tensor.detach()
-        return self._floats.setdefault(key_of(tensor), tensor.detach().float())
+        exact = tensor.detach().float() if tensor.dtype in _HALF else tensor.detach()
+        return self._moved.setdefault(key_of(tensor), device.placed(exact))
 
     def _name(self, value: Value) -> str:
         name = self._names.get(value.unique())
