@@ -191,7 +191,7 @@ def _refusal(request: Request, error: Exception) -> Response:
 def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    field = next(name for name in reversed(first["loc"]) if isinstance(name, str))  # not the place in its list
+    field = str(first["loc"][1])  # behind where it stands, and before the place in its list
     return respond(
         request,
         {

@@ -9,7 +9,7 @@ EXPECTED = "name=value pairs joined by commas, such as team=vision,run=42; at mo
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _LONGEST_VALUE = 128
-_MOST = 16
+MOST = 16
 
 
 def parse_labels(text: str, field: str = FIELD) -> dict[str, str]:
@@ -31,7 +31,7 @@ def parse_labels(text: str, field: str = FIELD) -> dict[str, str]:
         if name in labels:
             raise _invalid(f"label {name!r} is given twice", field, text)
         labels[name] = value
-    if len(labels) > _MOST:
+    if len(labels) > MOST:
         raise _invalid(f"{len(labels)} labels are too many", field, text)
     return labels
 

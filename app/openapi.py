@@ -36,6 +36,14 @@ JOB_FORM: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "anyOf": [{"required": [field]} for field in budget.KINDS],
+                    "oneOf": [{"required": [field]} for field in orders.SOURCES],
+                    "if": {"properties": {calibration.FIELD: {"const": "samples"}}, "required": [calibration.FIELD]},
+                    "then": {"required": [samples.FIELD]},
+                    "dependentSchemas": {
+                        samples.FIELD: {"properties": {calibration.FIELD: {"const": "samples"}}},
+                        budget.LATENCY.field: {"properties": {budget.AT_ANY_PRICE: {"const": "false"}}},
+                        calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
+                    },
                     "additionalProperties": False,
                     "properties": {
                         budget.FLOPS.field: {

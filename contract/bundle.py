@@ -125,19 +125,21 @@ def _zipped(path: Path) -> Iterator[Member]:
                 raise _invalid(f"{info.filename[:80]!r} in the bundle is no plain file")
             if info.flag_bits & 1:
                 raise _invalid(f"{info.filename[:80]!r} in the bundle is encrypted")
-            start = None
-            if info.compress_type == zipfile.ZIP_STORED:
-                file.seek(info.header_offset)
-                magic, name, extra = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
-                start = info.header_offset + _ZIP_HEADER.size + name + extra
-                if magic != _ZIP_MAGIC or info.file_size != info.compress_size or start + info.file_size > end:
-                    raise zipfile.BadZipFile(f"{info.filename[:80]!r} does not lie where the directory says")
-            elif info.file_size > _MOST_INFLATION * max(info.compress_size, 1):
+            file.seek(info.header_offset)
+            magic, name, extra = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
+            start = info.header_offset + _ZIP_HEADER.size + name + extra
+            is_stored = info.compress_type == zipfile.ZIP_STORED
+            has_two_sizes = is_stored and info.file_size != info.compress_size
+            if magic != _ZIP_MAGIC or has_two_sizes or start + info.compress_size > end:
+                raise zipfile.BadZipFile(f"{info.filename[:80]!r} does not lie where the directory says")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise _invalid(f"{info.filename[:80]!r} in the bundle is neither stored nor deflated")
+            if info.file_size > _MOST_INFLATION * max(info.compress_size, 1):
                 raise _invalid(
                     f"{info.filename[:80]!r} in the bundle would grow to more than {_MOST_INFLATION} times its size: "
                     "store it uncompressed"
                 )
-            yield Member(_plain(info.filename), info.file_size, start)
+            yield Member(_plain(info.filename), info.file_size, start if is_stored else None)
 
 
 def _tarred(path: Path) -> Iterator[Member]:

@@ -66,7 +66,7 @@ def _model_in(archive: Bundle | None, path: Path, whole: memoryview, limits: Lim
             [info] = [info for info in packed.infolist() if info.filename.endswith(bundle.SUFFIX)]
             with packed.open(info) as file:
                 return memoryview(file.read(archive.model.size))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise invalid(f"the model in the bundle cannot be inflated: {error}") from error
 
 

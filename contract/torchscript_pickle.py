@@ -11,7 +11,7 @@ from typing import Any
 
 from contract.archive import invalid, over_limit, unsafe
 from contract.limits import Limits
-from contract.refusal import Refusal
+from contract.refusal import Code, Refusal
 
 _ITEM_BYTES = {
     "torch DoubleStorage": 8, "torch FloatStorage": 4, "torch HalfStorage": 2, "torch BFloat16Storage": 2,
@@ -19,6 +19,7 @@ _ITEM_BYTES = {
     "torch ByteStorage": 1, "torch BoolStorage": 1, "torch ComplexDoubleStorage": 16, "torch ComplexFloatStorage": 8,
 }  # fmt: skip
 _REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
+_REBUILD_QUANTISED = "torch._utils _rebuild_qtensor"
 _LISTS = frozenset(f"torch.jit._pickle build_{kind}list" for kind in ("int", "double", "bool", "tensor"))
 _FUNCTIONS = frozenset(
     {
@@ -242,6 +243,13 @@ class _Machine:
             raise over_limit(f"{self._name} nests values {depth} deep", f"at most {self._limits.nesting}")
 
     def _global(self, written: str) -> _Global:
+        if written == _REBUILD_QUANTISED:
+            raise Refusal(
+                Code.MODEL_UNSUPPORTED,
+                f"{self._name} holds quantised tensors, which cannot be factored",
+                field="model",
+                expected="the model as it was before it was quantised",
+            )
         if written not in _FUNCTIONS and written not in _ITEM_BYTES and not written.startswith("__torch__"):
             raise unsafe(
                 f"{self._name} names {written[:100]!r}", "the model's own classes, tensors and plain containers"

@@ -55,6 +55,7 @@ def serve(settings: Settings) -> None:
             config = uvicorn.Config(
                 "app.main:create_app",
                 factory=True,
+                http="h11",  # ends headers beyond 64 KiB; httptools holds whatever comes before a key is asked for
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # app.main believes those of configured proxies

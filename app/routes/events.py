@@ -8,6 +8,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
@@ -21,12 +23,21 @@ from app.watch import Watch
 
 _SILENCE_SECONDS = 15.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["state", "progress"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string", "description": "Of `state` alone"},
+    },
+    "required": ["event", "data"],
+}
 
 router = APIRouter(tags=["jobs"])
 
 LastEventId = Annotated[
-    int | None,
-    Header(ge=0, le=2**63 - 1, description="`id` of the last event that was received; those after it follow"),
+    Annotated[int, Field(ge=0, le=2**63 - 1)] | SkipJsonSchema[None],
+    Header(description="`id` of the last event that was received; those after it follow"),
 ]
 
 
@@ -34,7 +45,7 @@ LastEventId = Annotated[
     "/jobs/{job_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
         204: {"description": "The job has ended, and all its events have been received"},
         **problems("job_not_found"),
     },

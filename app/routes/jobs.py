@@ -8,7 +8,8 @@ from typing import Annotated
 import anyio
 import structlog
 from fastapi import APIRouter, Header, Path, Query, Request
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
@@ -16,6 +17,7 @@ from app import jobs, listing, schemas
 from app.conditional import is_known, stored_file, tagged
 from app.db import transaction
 from app.errors import Problem, wants_page
+from app.labels import MOST as MOST_LABELS
 from app.labels import parse_labels
 from app.models import TERMINAL, Job, State
 from app.openapi import JOB_FORM, problems
@@ -34,13 +36,14 @@ router = APIRouter(tags=["jobs"])
 
 log = structlog.get_logger(__name__)
 
+_KEY = re.compile(r"[!-~]{1,255}")
 IdempotencyKey = Annotated[
-    str | None,
+    str | SkipJsonSchema[None],
     Header(
-        description="Any text of yours; the same key with the same form gives the same job, however often it is sent"
+        description="Any text of yours; the same key with the same form gives the same job, however often it is sent",
+        json_schema_extra={"pattern": f"^{_KEY.pattern}$"},  # checked by hand, for a code of its own
     ),
 ]
-_KEY = re.compile(r"[!-~]{1,255}")
 
 
 def _no_number(given: object) -> object:
@@ -132,13 +135,21 @@ def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
 
 @router.get("/jobs", responses=problems("cursor_invalid", "labels_invalid", "request_invalid"))
 def list_jobs(
-    state: Annotated[list[State] | None, Query(description="In one of these states")] = None,
-    model_sha256: Annotated[str | None, Query(description="Of this model", pattern="^[0-9a-f]{64}$")] = None,
-    label: Annotated[list[str] | None, Query(description="With all of these labels, each as name=value")] = None,
-    created_from: Annotated[Time | None, Query(description="Created at this time or later")] = None,
-    created_before: Annotated[Time | None, Query(description="Created before this time")] = None,
+    state: Annotated[list[State] | SkipJsonSchema[None], Query(description="In one of these states")] = None,
+    model_sha256: Annotated[
+        Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | SkipJsonSchema[None], Query(description="Of this model")
+    ] = None,
+    label: Annotated[
+        Annotated[list[str], Field(max_length=MOST_LABELS, json_schema_extra={"uniqueItems": True})]
+        | SkipJsonSchema[None],
+        Query(description="With all of these labels, each as name=value"),
+    ] = None,
+    created_from: Annotated[Time | SkipJsonSchema[None], Query(description="Created at this time or later")] = None,
+    created_before: Annotated[Time | SkipJsonSchema[None], Query(description="Created before this time")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="How many at most")] = 50,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, with the same filters")] = None,
+    cursor: Annotated[
+        str | SkipJsonSchema[None], Query(description="`next_cursor` of the page before, with the same filters")
+    ] = None,
 ) -> schemas.JobPage:
     """List jobs, newest first."""
     labels = parse_labels(",".join(label or ()), "label")

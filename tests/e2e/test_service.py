@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,12 @@ def test_a_model_comes_back_smaller_and_as_good(service, tmp_path, name, fields)
     report = service.http.get(f"/jobs/{job['id']}/report").json()
     assert report["after"]["macs"] == result["macs_after"] == sum(site["macs_after"] for site in report["sites"])
     assert report["after"]["bytes"] == len(content)
+
+
+def test_headers_without_end_are_cut_off(service):
+    address = service.http.base_url.host, service.http.base_url.port
+    with socket.create_connection(address) as connection, pytest.raises(ConnectionError):
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 64 * 1024**2)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,15 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     entry = whole.rindex(b"PK\x01\x02")
     yield "zip-with-an-encrypted-file", whole[: entry + 8] + b"\x01" + whole[entry + 9 :], True
     yield "zip-with-an-offset-that-lies", whole[: entry + 42] + struct.pack("<I", 7) + whole[entry + 46 :], True
+    packed = zipped(net, ("weights", WEIGHTS), method=deflated)
+    entry = packed.rindex(b"PK\x01\x02")
+    for what, offset in {"before-its-beginning": 0xFFFFFFF0, "at-another-member": 7}.items():
+        lying = packed[: entry + 42] + struct.pack("<I", offset) + packed[entry + 46 :]
+        yield f"zip-with-an-offset-{what}", lying, True
+    named = zipped(("weights", WEIGHTS), ("n\u00e9t.onnx", model()), method=deflated)
+    yield "zip-with-a-name-that-is-no-text", named.replace("\u00e9".encode(), b"\xff\xff", 1), True
+    yield "zip-of-a-strange-method", zipped(net, ("weights", WEIGHTS), method=zipfile.ZIP_LZMA), True
+    entry = whole.rindex(b"PK\x01\x02")
     yield "zip-with-a-size-that-lies", _sized(whole, entry, 1 << 30), True
     for what, said in {
         "beyond-their-file": {"offset": "4"},

@@ -101,10 +101,12 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
     environment |= {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
     environment["CONVPRESS_DATA_DIR"] = str(data_dir)
     log = data_dir / "api.log"
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", str(port)]
+    arguments = ["--factory", "app.main:create_app", "--http", "h11", "--port", str(port)]
     with (
         log.open("wb") as output,
-        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
+        subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", *arguments], env=environment, stdout=output, stderr=output
+        ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
     ):
         try:

@@ -127,6 +127,10 @@ def test_images_do_not_run_as_root(name):
     assert re.search(r"^USER [1-9]\d*$", final_stage, re.MULTILINE)
 
 
+def test_api_image_bounds_headers():
+    assert '"--http", "h11"' in DOCKERFILES["api"]
+
+
 def test_api_image_installs_no_engine():
     installs = re.findall(r"pip install .*", DOCKERFILES["api"])
     assert installs == ["pip install --no-cache-dir -e '.[otel]'"]

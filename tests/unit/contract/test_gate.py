@@ -67,6 +67,17 @@ def test_what_the_compiler_writes_passes(tmp_path, made_by):
     gate.check(tmp_path / "varied.pt", "torchscript", Limits())
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")  # such models are still about
+def test_quantised_models_are_told_that_they_are(tmp_path):
+    tensor = torch.quantize_per_tensor(torch.rand(4), 0.1, 0, torch.qint8)
+    module = torch.jit.script(nn.Identity())
+    module._c._register_attribute("weight", torch._C.TensorType.get(), tensor)
+    module.save(tmp_path / "quantised.pt")
+    with pytest.raises(Refusal, match="quantised tensors") as refused:
+        gate.check(tmp_path / "quantised.pt", "torchscript", Limits())
+    assert refused.value.code == "model_unsupported"
+
+
 def test_a_large_model_costs_little(tmp_path):
     path = tmp_path / "large.onnx"
     weight = onnx.helper.make_tensor(

@@ -46,6 +46,12 @@ SCAN = """g (float[5, 1, 8, 12, 12] xs, float[1, 8, 12, 12] x) => (float[1, 8, 1
         => (float[1, 8, 12, 12] t, float[1, 8, 12, 12] o) {
         [inside] o = Conv <pads = [1, 1, 1, 1]> (v, w) t = Add(s, o) }> (x, xs) }"""
 
+SHAPED = """g (float[5, 8, 12, 12] xs, float[1] x) => (float[1] z, float[5, 8, 12, 12] y)
+    <float[8, 8, 3, 3] w, int64[1] first = {0}> {
+    z, y = Scan <num_scan_inputs = 1, body = b (float[1] s, float[8, 12, 12] v) => (float[1] t, float[8, 12, 12] o) {
+        u = Unsqueeze(v, first) [inside] c = Conv <pads = [1, 1, 1, 1]> (u, w) o = Squeeze(c, first) t = Tanh(s)
+    }> (x, xs) }"""
+
 FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
     g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] v, float[8, 8, 3, 3] w> {
         a = acme.twice(x, v, w)  b = acme.quiet(a)  y = acme.block(b, w) }
@@ -238,8 +244,12 @@ def test_an_if_that_is_none_is_refused_or_counted_but_nothing_else(tmp_path, lac
 
 @pytest.mark.parametrize(
     ("text", "times", "inputs"),
-    [(LOOP, 3, {"x": IMAGE}), (SCAN, 5, {"x": IMAGE, "xs": np.stack([IMAGE] * 5)})],
-    ids=["Loop", "Scan"],
+    [
+        (LOOP, 3, {"x": IMAGE}),
+        (SCAN, 5, {"x": IMAGE, "xs": np.stack([IMAGE] * 5)}),
+        (SHAPED, 5, {"x": IMAGE[0, 0, 0, :1], "xs": np.concatenate([IMAGE] * 5)}),
+    ],
+    ids=["Loop", "Scan", "axes that are kept outside"],
 )
 def test_a_layer_in_a_body_counts_as_often_as_that_runs_and_is_replaced(tmp_path, text, times, inputs):
     path, target = written(tmp_path, text), tmp_path / "after.onnx"

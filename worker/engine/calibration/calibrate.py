@@ -205,7 +205,7 @@ def _learned(
 def _span(images: NDArray[np.generic]) -> InputValues:
     """Return the least and the greatest value as the range of all."""
     low, high = float(images.min()), float(images.max())
-    return InputValues((low, high if high > low else low + 1.0), None, None)
+    return InputValues((low, high if high > low else low + max(1.0, abs(low))), None, None)
 
 
 def _split(samples: Arrays, found: Subject) -> tuple[Arrays, Arrays | None]:

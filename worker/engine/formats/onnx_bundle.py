@@ -51,7 +51,7 @@ def stored(path: Path) -> Iterator[Path]:
                     if not info.is_dir():
                         with packed.open(info) as source:
                             _store(plain, info.filename, _read(source))
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
             raise Refusal(Code.MODEL_INVALID, f"the bundle is damaged: {error}", field=FIELD) from error
         yield target
 

@@ -8,6 +8,8 @@ from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, shape_i
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
 from worker.engine.formats import Inputs
+from worker.engine.formats.onnx_constants import constants
+from worker.engine.formats.onnx_file import is_external
 from worker.engine.formats.onnx_functions import without_functions
 from worker.engine.formats.onnx_graph import all_graphs, fresh_name, names
 from worker.engine.formats.onnx_runtime import RUNTIME_ERRORS, message, session
@@ -51,10 +53,26 @@ def inferred(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
         if value.name in shapes:
             fixed = helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shapes[value.name])
             value.type.CopyFrom(fixed)
+    _tell_bodies(copy.graph)
     try:
         return shape_inference.infer_shapes(copy, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise _invalid(f"the model contradicts itself: {error}") from error
+
+
+def _tell_bodies(graph: GraphProto) -> None:
+    """Give bodies copies of the whole numbers around them, such as axes: inference does not look for these there."""
+    listed = {
+        name: constant.tensor
+        for name, constant in constants(graph).items()
+        if not constant.steps and constant.tensor.data_type == TensorProto.INT64 and not is_external(constant.tensor)
+    }
+    for body in list(all_graphs(graph))[1:]:
+        own = {output for node in body.node for output in node.output} | {tensor.name for tensor in body.initializer}
+        taken = {name for node in body.node for name in node.input} - own
+        for name in sorted(taken & listed.keys()):
+            body.initializer.add().CopyFrom(listed[name])
+            body.initializer[-1].name = name
 
 
 def known(graph: GraphProto) -> dict[str, Shape | None]:

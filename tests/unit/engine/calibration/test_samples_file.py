@@ -160,6 +160,11 @@ def test_samples_on_which_the_model_gives_no_numbers_are_refused(tmp_path):
     assert refused.value.code == Code.SAMPLES_INVALID
 
 
+def test_one_large_value_everywhere_is_a_range_too(tmp_path):
+    told = compressed(tmp_path, np.full((5, 1, 16, 16), 1e20, np.float32)).calibration
+    assert (told.kind, told.ranges) == ("samples", ["1e+20 to 2e+20"])
+
+
 def test_samples_without_the_word_for_them_are_refused(tmp_path):
     source = MODELS / "plain.onnx"
     path = str(saved(tmp_path, GOOD))
