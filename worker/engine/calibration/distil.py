@@ -3,12 +3,11 @@
 Layers that normalise by stored statistics tell the mean and the deviation that real data has there; a classifier tells
 what it takes for each of its classes. Both are differentiable, so gradients lead from any image to one that agrees.
 
-What is bent are amplitudes over frequency, which fall as those of natural images do: a step of Adam on single pixels
-leads to fine patterns that excite a network as nothing real does, one on such amplitudes to shapes and shades.
-
 Where normalisation is folded away, the classes alone would lead to images that excite a network as nothing real does.
 There the statistics that the images have before they are bent, at every site, stand for the stored ones: the images
-become those of a class and stay as plausible as they were.
+become those of a class and stay as plausible as they were. And what is bent are not single pixels, of which Adam makes
+fine patterns, but amplitudes over frequency, which fall as those of natural images do: shapes and shades come of it.
+Statistics of real images ask for fine patterns as well, and are met by pixels better.
 
 Sources: Cai et al., "ZeroQ", CVPR 2020 (arXiv 2001.00281); Yin et al., "Dreaming to Distill", CVPR 2020
 (arXiv 1912.08795), equations 2 to 4; Olah, Mordvintsev and Schubert, "Feature Visualization", Distill (2017), for steps
@@ -27,9 +26,8 @@ from worker.engine.program import Program, Step, StepError, Watch, run
 
 _RATE = 0.03
 """Adam's step, in standard deviations of the images."""
-_FALL = 1.5
-"""The power of frequency by which the amplitudes of what changes fall; those of natural images fall by about 1."""
-_CLASS_WEIGHT, _SMOOTHNESS_WEIGHT = 0.3, 0.1
+_CLASS_WEIGHT, _CLASS_WEIGHT_ALONE, _SMOOTHNESS_WEIGHT = 0.3, 1.0, 0.1
+"""`_ALONE`: where nothing but the classes tells of real images."""
 _LEAST_DEVIATION = 1e-4
 
 
@@ -54,10 +52,12 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
     Raises:
         DistillingError: the model has no gradients, or none that lead to finite images.
     """
-    start, expected = batch[name], _stored(program) or _present(program, batch)
+    start, stored = batch[name], _stored(program)
+    expected = stored or _present(program, batch)
+    class_weight = _CLASS_WEIGHT if stored else _CLASS_WEIGHT_ALONE
     scale = start.std(correction=0) + torch.finfo(start.dtype).tiny
     noise = torch.zeros_like(start, requires_grad=True)
-    amplitudes = _natural_amplitudes(start.shape[2:])
+    amplitudes = torch.ones(start.shape[2:]) if stored else _natural_amplitudes(start.shape[2:])
     optimiser = torch.optim.Adam([noise], lr=_RATE)
     generator = torch.Generator("cpu").manual_seed(seed)  # the same labels on every device
     labels: Tensor | None = None
@@ -74,7 +74,7 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
                 labels = torch.randint(scores.shape[1], (len(start),), generator=generator, device="cpu").to(
                     scores.device
                 )
-            losses.append(_CLASS_WEIGHT * F.nll_loss(scores, labels))
+            losses.append(class_weight * F.nll_loss(scores, labels))
         losses.append(_SMOOTHNESS_WEIGHT * _variation(start / scale + change))
         optimiser.zero_grad()
         try:
@@ -170,12 +170,13 @@ def _all_but_channels(x: Tensor) -> list[int]:
 def _natural_amplitudes(size: Sequence[int]) -> Tensor:
     """Return what white noise of this size is to be multiplied by over its frequencies, so that its variance stays.
 
-    It falls with frequency as the amplitudes of natural images do, from the lowest on that fits into the size.
+    It falls with frequency, as the amplitudes of natural images do, from the lowest on that fits into the size: every
+    octave is as strong as any other.
     """
     axes = [torch.fft.fftfreq(length).square() for length in size]
     behind = range(len(size) - 1, -1, -1)
     square = sum((axis.reshape(-1, *(1,) * n) for axis, n in zip(axes, behind, strict=True)), start=torch.zeros(()))
-    amplitudes = square.sqrt().clamp_min(1 / max(size, default=1)) ** -_FALL
+    amplitudes = square.sqrt().clamp_min(1 / max(size, default=1)).reciprocal()
     return amplitudes / amplitudes.square().mean().sqrt()
 
 
