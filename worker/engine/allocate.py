@@ -160,13 +160,13 @@ class _Priced:
         left = np.array(budgets) - self.spent(chosen)
         if left.min() < 0:
             return None
-        for at, index in self._by_slope:
-            costs = self._sites[at].costs
-            after = left + costs[chosen[at]] - costs[index]
-            if after.min() < 0:
-                break
-            chosen[at], left = index, after
-        return self._filled(chosen, left)
+        if not self._by_slope:
+            return self._filled(chosen, left)
+        is_too_dear = np.min(left - self._climbed, axis=1) < 0
+        number = [*is_too_dear.tolist(), True].index(True)
+        for at, index in self._by_slope[:number]:
+            chosen[at] = index
+        return self._filled(chosen, left - self._climbed[number - 1] if number else left)
 
     @cached_property
     def _by_slope(self) -> list[tuple[int, int]]:
@@ -177,6 +177,15 @@ class _Priced:
                 gain = site.errors[cheaper] - site.errors[dearer]
                 steps.append((float(-gain / (site.prices[dearer] - site.prices[cheaper])), at, dearer))
         return [(at, index) for _, at, index in sorted(steps)]
+
+    @cached_property
+    def _climbed(self) -> _Numbers:
+        """What all steps up to each one add to the costs of the cheapest, `(steps, budgets)`."""
+        now, added = self.cheapest, []
+        for at, index in self._by_slope:
+            added.append(self._sites[at].costs[index] - self._sites[at].costs[now[at]])
+            now[at] = index
+        return np.cumsum(added, axis=0)
 
     def _filled(self, chosen: list[int], left: _Numbers) -> list[int]:
         """Spend what is left of the budgets on the upgrade that saves most error per unit of cost, until none fits."""

@@ -39,6 +39,7 @@ def test_candidates_get_nearer_with_what_they_cost():
     assert others[-1].macs <= 0.9 * site.macs
     for candidate in others:
         assert site.macs_of(candidate.convolutions) == candidate.macs
+        assert sum(np.prod(each.weight_shape) for each in candidate.convolutions) == candidate.numbers
 
 
 def test_a_candidates_layers_follow_the_moments():

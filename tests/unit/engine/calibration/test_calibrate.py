@@ -10,6 +10,7 @@ from programs import chained, layer, norm
 from contract.calibration import InputValues
 from contract.refusal import Refusal
 from worker.engine.calibration import calibrate as calibrating
+from worker.engine.calibration import subject as subjects
 from worker.engine.calibration.calibrate import WeakCalibrationError, calibrate
 from worker.engine.formats import TensorSpec
 from worker.engine.program import NoProgramError
@@ -97,6 +98,19 @@ def test_without_normalisation_and_classes_dead_leaves_serve_as_they_are():
 def test_no_more_samples_are_made_than_memory_keeps(monkeypatch):
     monkeypatch.setattr(calibrating, "_MOST_BYTES_KEPT", 32 * 3 * 16 * 16 * 4)
     assert of(("a", A), norm(RNG(2), 4), torch.relu, pooled).account["images"] == 32
+
+
+def test_of_a_large_model_few_images_are_tried_and_judged_by_and_those_to_fit_on_measured_once(monkeypatch):
+    """Twelve images are affordable of 27.7 G multiply-accumulates; five ranges are tried on the fewest that tell."""
+    monkeypatch.setattr(subjects, "_MOST_SAMPLES", 1)
+    tried, measured = [], []
+    probe, observe = calibrating._probe, calibrating.observe
+    monkeypatch.setattr(calibrating, "_probe", lambda *asked: (tried.append(asked[-1]), probe(*asked))[1])
+    monkeypatch.setattr(calibrating, "observe", lambda *asked: (measured.append(len(asked[1])), observe(*asked))[1])
+    found = of(("a", A), torch.relu, pooled, macs=27_700_000_000)
+    assert tried == [8] * 5
+    assert measured == [12]
+    assert len(found.held_out) == len(found.fresh) == 12
 
 
 def test_a_told_range_is_taken():

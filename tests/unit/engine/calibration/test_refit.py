@@ -131,9 +131,10 @@ def test_groups_are_fitted_one_by_one():
     np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
 
 
-def test_what_is_held_of_a_site_is_bounded(monkeypatch):
+@pytest.mark.parametrize(("bound", "value"), [("_MOST_NUMBERS", 40_000), ("_WORK", 89 * 27 * 16 * (27 + 4))])
+def test_what_is_held_of_a_site_is_bounded(monkeypatch, bound, value):
     """Rows of depthwise layers with several inputs an output are long and needed in no great number."""
-    monkeypatch.setattr(refitting, "_MOST_NUMBERS", 40_000)
+    monkeypatch.setattr(refitting, bound, value)
     held, add = [], refitting._Rows.add
     monkeypatch.setattr(refitting._Rows, "add", lambda self, *rows: (held.append(rows), add(self, *rows))[1])
     a = layer(RNG(1), (16, 3, 3, 3), padding=1, groups=16)
