@@ -17,7 +17,7 @@ from worker.engine.convolution import Array
 
 _LONG = 2048
 """The longest smaller side of a matrix that is factored whole."""
-_MOST, _WORK = 1024, 50_000_000_000
+_MOST, _WORK = 1024, 100_000_000_000
 """Directions that are looked for: no more than this, nor than take a product with the matrix of so much work."""
 _ROUNDING = float(np.finfo(np.float32).eps)
 _TINY = float(np.finfo(np.float32).tiny)
@@ -53,7 +53,7 @@ def width(n: int, size: int) -> int:
     """Return how many leading directions of a matrix `(n, size)` are looked for: all, unless both sides are long.
 
     >>> width(512, 4608), width(4096, 4096), width(4096, 25088)
-    (512, 1024, 486)
+    (512, 1024, 973)
     """
     side = min(n, size)
     return side if side <= _LONG else max(1, min(_MOST, _WORK // (n * size)))
