@@ -47,6 +47,8 @@ def test_a_model_comes_back_smaller_and_as_good(service, tmp_path, name, fields)
     report = service.http.get(f"/jobs/{job['id']}/report").json()
     assert report["after"]["macs"] == result["macs_after"] == sum(site["macs_after"] for site in report["sites"])
     assert report["after"]["bytes"] == len(content)
+    assert report["before"]["latency_ms"] > 0
+    assert report["after"]["latency_ms"] > 0
 
 
 def test_headers_without_end_are_cut_off(service):

@@ -22,10 +22,7 @@ _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a model gave on the inputs, and the median time of one run on one thread, in milliseconds.
-
-    It is the processor's time: what a run waited while other programs ran is not in it.
-    """
+    """What a model gave on the inputs, and the median time of one run on one thread, in milliseconds, by the clock."""
 
     outputs: tuple[Outputs, ...]
     latency_ms: float
@@ -41,9 +38,9 @@ def measure(model_format: Format, path: Path, samples: Sequence[Inputs]) -> Meas
     inputs = samples[0]
     seconds: list[float] = []
     while not _enough(seconds):
-        start = time.process_time()
+        start = time.perf_counter()
         run(inputs)
-        seconds.append(time.process_time() - start)
+        seconds.append(time.perf_counter() - start)
     return Measurement(outputs, 1000 * median(seconds))
 
 
