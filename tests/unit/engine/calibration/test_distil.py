@@ -78,6 +78,21 @@ def test_without_normalisation_images_come_nearer_to_their_classes_and_stay_as_p
         assert moved.max() < 0.2 * old.std()
 
 
+def test_what_changes_is_coarse_where_classes_alone_lead_and_as_fine_as_statistics_ask_for():
+    rng, start = RNG(1), batch(16, 3, 16, 16)
+    parts = ("a", layer(rng, (6, 3, 3, 3))), torch.relu, lambda x: x.mean((2, 3)), ("head", layer(rng, (4, 6)))
+    folded, stored = (
+        distil(program, start, "v0", 20, 5)["v0"] - start["v0"] for program in (chained(*parts), classifier())
+    )
+    assert coarseness(folded) > 5 * coarseness(stored)
+
+
+def coarseness(change):
+    """The power of the lowest frequencies over that of the highest."""
+    power = torch.fft.fft2(change).abs().square().mean((0, 1))
+    return float(power[:3, :3].mean() / power[6:10, 6:10].mean())
+
+
 @pytest.mark.parametrize("shape", [(8, 3), (8, 3, 1), (8, 3, 1, 9), (8, 3, 5, 6, 7)], ids=str)
 def test_of_any_shape_vectors_and_axes_of_one_among_them(shape):
     program, start = chained(norm(RNG(1), 3), torch.relu), batch(*shape)
