@@ -1,8 +1,8 @@
 """The chosen factors, fitted closed-form, and what the sequential refit makes of them where held-out inputs approve.
 
 A refit can hurt, where calibration inputs are few or unlike the real ones, and the more the more of each site it fits.
-So whole sites are fitted, and last layers alone, and of the two and what was there before that is kept which brings
-the outputs closest to the original's on inputs that another generator made.
+So whole sites are fitted where that is affordable, and last layers alone, and of the two and what was there before that
+is kept which brings the outputs closest to the original's on inputs that another generator made.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,10 @@ from worker.engine.calibration.judge import Judge
 from worker.engine.calibration.refit import Chains, Origin, refit
 from worker.engine.calibration.twin import twin
 from worker.engine.program import StepError
+
+_WORK = 2_000_000_000_000
+"""Multiply-accumulates of all images over all sites up to which whole sites are fitted as well: before each of them all
+layers may run again."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ def refine(calibration: Calibration, chains: Chains, origins: Mapping[str, Origi
     judge = Judge(program, calibration.held_out)
     before = judge.error(chains)
     fitting = twin(program, calibration.observation.statistics)
+    work = len(calibration.batches) * calibration.batch * calibration.sample_macs * len(chains)
     try:
-        ways = [refit(fitting, calibration.batches, chains, some, MOST_BYTES) for some in (origins, {})]
+        fitted = (origins, {}) if work <= _WORK else ({},)
+        ways = [refit(fitting, calibration.batches, chains, some, MOST_BYTES) for some in fitted]
     except StepError as error:
         return Refinement(chains, False, before, None, f"the model does not run compressed: {error}")
     errors = [judge.error(refitted) for refitted in ways]

@@ -195,7 +195,7 @@ def test_a_site_whose_values_are_not_finite_stays_as_it_is():
 def calibration(program, inputs, held_out):
     """What `refine` asks of a calibration."""
     found = {"program": program, "batches": inputs, "held_out": held_out, "observation": Observation({}, {})}
-    return SimpleNamespace(**found)
+    return SimpleNamespace(**found, batch=4, sample_macs=10)
 
 
 def test_a_refit_is_kept_where_it_brings_the_outputs_closer_on_held_out_inputs():
@@ -217,6 +217,15 @@ def test_last_layers_alone_are_refitted_where_held_out_inputs_say_that_whole_sit
     good = refine(calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)})
     assert good.error_after < 0.9 * found.error_after
     assert good.chains["a"][0] is not chains["a"][0]
+
+
+def test_whole_sites_are_fitted_within_the_work_allowed_alone(monkeypatch):
+    monkeypatch.setattr(refining, "_WORK", 4 * 4 * 10 - 1)
+    a = layer(RNG(1), (6, 5, 1, 1))
+    chains = {"a": narrow(a, 3)}
+    inputs = batches(16, 5, 7, 7), batches(8, 5, 6, 6, seed=1)
+    found = refine(calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)})
+    assert found.chains["a"][0] is chains["a"][0]
 
 
 def test_a_refit_is_dropped_where_held_out_inputs_say_that_it_hurts():
