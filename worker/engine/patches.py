@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
@@ -58,6 +59,18 @@ def results(convolution: Convolution, y: Tensor, positions: Tensor | None = None
     flat = y.movedim(1, -1) if convolution.kernel else y
     flat = flat.reshape(-1, convolution.groups, convolution.out_channels // convolution.groups)
     return flat if positions is None else flat[positions]
+
+
+def products(patches: Tensor) -> Tensor:
+    """Return the sums `(groups, m, m)` of patches' products with themselves, of `(groups, rows, m)`.
+
+    >>> products(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])).tolist()
+    [[[10.0, 14.0], [14.0, 20.0]]]
+    """
+    if patches.device.type != "cpu":
+        return patches.mT @ patches
+    array = patches.numpy()
+    return torch.from_numpy(np.matmul(array.mT, array))  # numpy, unlike torch, computes one half of what mirrors itself
 
 
 def pad(x: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:

@@ -14,7 +14,7 @@ from worker.engine.calibration.twin import Statistics
 from worker.engine.calibration.walk import Batch
 from worker.engine.convolution import Convolution
 from worker.engine.moments import WIDE, Moments
-from worker.engine.patches import rows
+from worker.engine.patches import products, rows
 from worker.engine.program import Program, Step, run
 
 _MOST_ROWS = 65536
@@ -120,7 +120,7 @@ class Sums:
             self._origin = rows.mean(1, keepdim=True)
         rows = rows - self._origin
         self._first += rows.sum(1, dtype=torch.float64)
-        product = rows.mT @ rows
+        product = products(rows)
         self._second = product if self._second is None else self._second.add_(product)
 
     def moments(self) -> Moments:

@@ -26,7 +26,7 @@ from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.walk import Batch, Walk
 from worker.engine.convolution import Convolution, Layer
 from worker.engine.moments import Moments
-from worker.engine.patches import convolve, results, rows
+from worker.engine.patches import convolve, products, results, rows
 from worker.engine.program import Program, Step, compute
 
 Chains = Mapping[str, tuple[Layer, ...]]
@@ -218,13 +218,14 @@ class _Rows:
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
         """The mean products of what is taken with itself, and its mean."""
-        products, sums = self._products(self._taken)
-        return products / self._count, sums / self._count
+        squares, sums = self._products(self._taken)
+        return squares / self._count, sums / self._count
 
     def _products(self, others: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the sums, over all rows, of what is taken times something else, and of that alone."""
-        products, sums = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        together, sums = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for x, y in zip(self._taken, others, strict=True):
             taken, other = x.double().transpose(0, 1), y.double().transpose(0, 1)
-            products, sums = products + taken.mT @ other, sums + other.sum(1)
-        return products, sums
+            added = products(taken) if x is y else taken.mT @ other
+            together, sums = together + added, sums + other.sum(1)
+        return together, sums

@@ -22,7 +22,6 @@ from worker.engine.decompose import range_finder
 from worker.engine.decompose.target import Target
 
 _TINY = float(np.finfo(np.float64).tiny)
-_HUGE = float(np.sqrt(np.finfo(np.float64).max))
 _ATTEMPTS = 3
 
 
@@ -119,10 +118,12 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
 
     They are uncorrelated under the covariance `(..., s, s)` and of variance 1; rows beyond the weights' own rank are
     about 0. The eigenproblem is that of the smaller side: no root is taken of a covariance that is larger than n. Where
-    that side is long, the rows are those of a range finder, as long as it looks for so many.
+    that side is long, the rows are those of a range finder, unless they are nearly all.
     """
-    if _is_found(weight, rank):
-        return range_finder.find(weight, covariance).rows(rank)
+    n, size = weight.shape[-2:]
+    count = range_finder.directions(n, size, rank)
+    if count < min(n, size):
+        return range_finder.find(weight, covariance, count).rows(rank)
     gram, root = _small_side(weight, covariance)
     values, vectors = linalg.eigh(gram)
     values, across = values[..., ::-1][..., :rank], vectors[..., ::-1][..., :rank].swapaxes(-1, -2)
@@ -142,7 +143,7 @@ def normal_equations(blocks: Blocks, rows: Array) -> tuple[Array, Array]:
     assert blocks.covariance is not None  # blocks that nothing couples need no joint equations
     across = rows.swapaxes(-1, -2)
     cross = (blocks.product.swapaxes(1, 2) @ across).transpose(0, 2, 3, 1).reshape(groups, -1, rank * count)
-    gram = np.empty((groups, rank, count, rank, count))
+    gram = np.empty((groups, rank, count, rank, count), rows.dtype)
     for block in range(count):
         seen = rows[:, block] @ blocks.covariance[:, block * size : (block + 1) * size, block * size :]
         pairs = seen.reshape(groups, rank, count - block, size).swapaxes(1, 2) @ across[:, block:]
@@ -158,11 +159,11 @@ def whitened(gram: Array, cross: Array) -> Array:
     last corner does not matter as long as it is large.
     """
     n, size = cross.shape[-2:]
-    joint = np.zeros((*gram.shape[:-2], size + n, size + n))
+    joint = np.zeros((*gram.shape[:-2], size + n, size + n), gram.dtype)
     joint[..., :size, :size] = gram
     joint[..., size:, :size] = cross
     last = np.arange(size, size + n)
-    joint[..., last, last] = _HUGE
+    joint[..., last, last] = np.sqrt(np.finfo(gram.dtype).max)
     return _cholesky(joint, _ridge(gram), size)[..., size:, :size]
 
 
@@ -205,17 +206,13 @@ def _spread(rows: Array, blocks: Blocks) -> Array:
 
 
 def spectrum(weight: Array, covariance: Array | None, rank: int) -> Array:
-    """Return what each of the `leading_rows` explains, `(..., rank)`, the most first."""
-    if _is_found(weight, rank):
-        return range_finder.find(weight, covariance).spectrum[..., :rank]
+    """Return what each of the `leading_rows` explains, `(..., rank)`, the most first; an estimate for long sides."""
+    n, size = weight.shape[-2:]
+    width = range_finder.width(n, size)
+    if width < min(n, size):
+        return range_finder.find(weight, covariance, width).spectrum(min(n, size))[..., :rank]
     values: Array = np.maximum(linalg.eigvalsh(_small_side(weight, covariance)[0])[..., ::-1], 0)
     return values[..., :rank]
-
-
-def _is_found(weight: Array, rank: int) -> bool:
-    """Whether so many leading rows are those of a range finder."""
-    n, size = weight.shape[-2:]
-    return rank <= range_finder.width(n, size) < int(min(n, size))
 
 
 def _small_side(weight: Array, covariance: Array | None) -> tuple[Array, Array | None]:
@@ -229,7 +226,8 @@ def _small_side(weight: Array, covariance: Array | None) -> tuple[Array, Array |
 
 def _ridge(gram: Array) -> Array:
     """Return what keeps the equations solvable where rows are 0 or depend on each other, `(..., 1)`; rounding, else."""
-    ridge: Array = np.finfo(gram.dtype).eps * np.einsum("...ii->...", gram)[..., None] + np.finfo(gram.dtype).tiny
+    least = np.finfo(gram.dtype).eps / np.sqrt(gram.shape[-1])
+    ridge: Array = least * np.einsum("...ii->...", gram)[..., None] + np.finfo(gram.dtype).tiny
     return ridge
 
 

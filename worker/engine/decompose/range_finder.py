@@ -2,7 +2,7 @@
 
 A randomised range finder: signed sums of the columns of `W C` hint at the outputs' leading directions, `W^T` takes
 these to rows, and what such rows explain is computed exactly. The eigenproblem is as large as the number of directions
-that are looked for, not as a side.
+that are looked for, not as a side. What the directions behind them explain is estimated from where these leave off.
 
 Sources: Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53 (2011), section 4.5, with half
 a step of its power iteration; Clarkson and Woodruff, "Low Rank Approximation and Regression in Input Sparsity Time",
@@ -17,8 +17,10 @@ from worker.engine.convolution import Array
 
 _LONG = 2048
 """The longest smaller side of a matrix that is factored whole."""
-_MOST, _WORK = 1024, 100_000_000_000
-"""Directions that are looked for: no more than this, nor than take a product with the matrix of so much work."""
+_MOST, _WORK = 512, 30_000_000_000
+"""Directions whose strengths are found: no more than this, nor than a product of so much work with the matrix takes."""
+_BEYOND = 5 / 4
+"""For each row that is wanted so many directions are looked for: the last ones that are found are poor."""
 _ROUNDING = float(np.finfo(np.float32).eps)
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -28,18 +30,28 @@ class Range:
     """The rows that were found, `found` `(..., width, s)`, and what the outputs have of them once they are whitened.
 
     Under the covariance `whitening @ found` are uncorrelated and of variance 1; `explained` `(..., width, width)` is
-    what they explain together. The products with the matrix are in float32, those of what was found in float64.
+    what they explain together, of the `energy` `(...,)` of the outputs. The products with the matrix are in float32,
+    those of what was found in float64.
     """
 
     found: Array
     whitening: Array
     explained: Array
+    energy: Array
 
-    @property
-    def spectrum(self) -> Array:
-        """What each of the `rows` explains, the most first."""
+    def spectrum(self, side: int) -> Array:
+        """Return what each of the `side` leading rows explains, the most first: as found, and behind that as estimated.
+
+        The energy that is left behind r rows is estimated by the power of `side - r` that continues what was found, as
+        steeply as its last quarter falls.
+        """
         values: Array = np.maximum(np.linalg.eigvalsh(self.explained)[..., ::-1], 0)
-        return values
+        width = values.shape[-1]
+        left = np.maximum(self.energy - values.sum(-1), 0)[..., None]
+        last = values[..., width * 3 // 4 :].mean(-1)[..., None]
+        power = np.maximum(last * (side - width) / np.maximum(left, _TINY), 1)
+        behind = np.linspace(1, 0, side - width + 1)
+        return np.concatenate([values, -np.diff(left * behind**power)], axis=-1)
 
     def rows(self, rank: int) -> Array:
         """Return the leading rows, `(..., rank, s)`, uncorrelated under the covariance and of variance 1."""
@@ -50,30 +62,41 @@ class Range:
 
 
 def width(n: int, size: int) -> int:
-    """Return how many leading directions of a matrix `(n, size)` are looked for: all, unless both sides are long.
+    """Return of how many directions of a matrix `(n, size)` the spectrum is found: all, unless both sides are long.
 
     >>> width(512, 4608), width(4096, 4096), width(4096, 25088)
-    (512, 1024, 973)
+    (512, 512, 291)
     """
     side = min(n, size)
     return side if side <= _LONG else max(1, min(_MOST, _WORK // (n * size)))
 
 
-def find(weight: Array, covariance: Array | None) -> Range:
-    """Find the leading rows of weights `(..., n, s)` under a covariance `(..., s, s)`; the same ones every time."""
+def directions(n: int, size: int, rank: int) -> int:
+    """Return how many directions are to be looked for where so many rows of a matrix `(n, size)` are wanted.
+
+    >>> directions(4096, 4096, 100), directions(4096, 4096, 1000), directions(4096, 4096, 4000)
+    (512, 1250, 4096)
+    """
+    return min(n, size, max(width(n, size), round(_BEYOND * rank)))
+
+
+def find(weight: Array, covariance: Array | None, count: int) -> Range:
+    """Find `count` rows of weights `(..., n, s)` under a covariance `(..., s, s)`; the same ones every time."""
     single, scale = _in_single(weight)
     product, variance = single, 1.0
     if covariance is not None:
         seen, variance = _in_single(covariance)
         product = single @ seen
-    hints = _signed_sums(product, width(*weight.shape[-2:]))
+    hints = _signed_sums(product, count)
     hints = hints @ _whitening(_gram(hints, hints)).swapaxes(-1, -2).astype(hints.dtype)
     found = hints.swapaxes(-1, -2) @ single
     outputs = product @ found.swapaxes(-1, -2)
     whitening = _whitening(_gram(hints, outputs))
     white = outputs.astype(np.float64) @ whitening.swapaxes(-1, -2)
     explained = white.swapaxes(-1, -2) @ white
-    return Range(found, whitening / np.sqrt(variance), explained * (scale * scale * variance))
+    unit = scale * scale * variance
+    energy = np.vecdot(product, single).sum(-1, dtype=np.float64)
+    return Range(found, whitening / np.sqrt(variance), explained * unit, energy * unit)
 
 
 def _in_single(array: Array) -> tuple[Array, float]:

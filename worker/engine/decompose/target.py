@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from worker.engine.convolution import Array, Layer
-from worker.engine.moments import Moments
+from worker.engine.moments import WIDE, Moments
 
 FLOOR = 1e-4
 """What is added to every variance, as a share of their mean: inputs that were never seen to vary may still do so."""
@@ -24,9 +24,9 @@ _LARGE = 1 << 20
 class Target:
     """A layer of `groups` groups, of n outputs and patches of m numbers each.
 
-    All is float64, except for the weight of a large layer of whose inputs nothing is known: that stays as it is
-    stored, since an exact copy would take twice the memory and its products twice the time, for digits that no choice
-    of a rank depends on.
+    All is float64, except for a large layer's weight where nothing is known of its inputs, and for weight and
+    covariance where patches are wide: these stay as they are stored, since exact copies would take twice the memory and
+    their products twice the time, for digits that no choice of a rank depends on.
 
     A transposed one has an output for each output channel and kernel offset, n k2 in all, before those that meet at
     a position are summed. As what the mean gives differs from position to position, no bias can make up for it: the
@@ -57,10 +57,11 @@ class Target:
             weight = layer.weight.reshape(groups, -1, layer.convolution.patch)
         if covariance is not None:
             floor = FLOOR * float(np.einsum("gii->", covariance, dtype=np.float64)) / mean.size
-            covariance = covariance.astype(np.float64) if floor > 0 else None
+            exact = covariance.dtype if mean.shape[1] > WIDE else np.float64
+            covariance = covariance.astype(exact) if floor > 0 else None
             if covariance is not None:
                 np.einsum("gii->gi", covariance)[...] += floor
-        if covariance is not None or weight.size < _LARGE:
+        if weight.size < _LARGE if covariance is None else covariance.dtype == np.float64:
             weight = weight.astype(np.float64)
         return cls(layer, weight, mean, covariance)
 

@@ -9,6 +9,9 @@ from worker.engine.decompose import blocks, range_finder
 from worker.engine.decompose.factorisation import Factorisation, Rank
 from worker.engine.decompose.target import Target
 
+_STEP = 32
+"""Between two ranks whose errors are estimated."""
+
 
 def two_layers(
     form: str,
@@ -20,13 +23,13 @@ def two_layers(
     """Return the factorisation into rows of blocks and what combines them.
 
     `sides` are those of the matrix that is cut; at the shorter one's rank it is the layer itself. Where both are long,
-    the ranks below that are those that a range finder looks for.
+    there are fewer ranks beyond those whose errors a range finder finds.
 
     The first layer's output channels are, for each group, its blocks and for each of these its rows, or, where the
     blocks share them, the rows once: the second layer's kernel is then what tells the blocks apart.
     """
     exact, found = min(sides), range_finder.width(*sides)
-    ranks = range(1, exact + 1) if found == exact else (*range(1, found + 1), exact)
+    ranks = range(1, exact + 1) if found == exact else (*range(1, found + 1), *range(found + 1, exact, _STEP), exact)
 
     def convolutions(rank: Rank) -> tuple[Convolution, ...]:
         assert isinstance(rank, int)

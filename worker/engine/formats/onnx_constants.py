@@ -71,12 +71,15 @@ class Constant:
         return _applied(np.empty(tuple(self.tensor.dims), np.int8), self.steps, cast=False).shape
 
     def array(self, source: Path) -> NDArray[np.generic]:
-        """Return its elements; `source` is the file that the graph was read from.
+        """Return its elements, large ones over the file itself; `source` is the file that the graph was read from.
 
         Raises:
             Refusal: `model_invalid` where the data does not fill its shape.
         """
-        return _applied(onnx_file.array(self.tensor, source), self.steps)
+        elements = onnx_file.mapped(self.tensor, source)
+        if not elements.flags.aligned:  # which arithmetic would copy time after time
+            elements = onnx_file.array(self.tensor, source)
+        return _applied(elements, self.steps)
 
 
 def constants(graph: GraphProto) -> dict[str, Constant]:
