@@ -13,13 +13,15 @@ PSNR in dB) of the original and, a row each, of
 - `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv 2509.25136).
 
 Compressed models are scored by the engine's program of the original with the sites replaced, which is the arithmetic
-of the artifact. Figures go to accuracy.json in the output folder, beside those of networks that an earlier run has left
-there, a plot of all to accuracy.svg.
+of the artifact. Figures go to accuracy.json in the output folder, beside those that earlier runs have left there of
+other networks, and of the same network's other rows where these are of the same images and budgets; a plot of all goes
+to accuracy.svg.
 """
 
 import argparse
 import importlib.util
 import json
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +36,6 @@ from contract.budget import FLOPS
 from contract.container import identify
 from worker.engine.analysis import Analysis, analyse, choose, factor
 from worker.engine.budgets import Limit
-from worker.engine.calibration.calibrate import calibrate
 from worker.engine.calibration.refit import chain
 from worker.engine.candidates import offer_all
 from worker.engine.formats import Count, Model, open_model
@@ -59,9 +60,9 @@ class Subject:
         self.count: Count = self.model.count(self.shapes)
         self.program = self.model.program()
 
-    def analyse(self, calibration: str = "synthetic", form: str | None = None, rank: int | None = None) -> Analysis:
+    def analyse(self, **asked: Any) -> Analysis:  # noqa: ANN401 - whatever a request has
         """Analyse as a job with these settings does."""
-        request = Request(str(self.path), self.format, "", "", calibration=calibration, form=form, rank=rank)
+        request = Request(str(self.path), self.format, "", "", **asked)
         return analyse(request, self.model, self.shapes, self.count, Progress(lambda *_: None))
 
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
@@ -103,8 +104,12 @@ def measure(zoo: ModuleType, folder: Path, network: str, rows: Sequence[str], ke
     shape = zoo.NETWORKS[network]["shape"]
     onnx = Subject(folder / f"{network}.onnx", shape)
     torchscript = Subject(folder / f"{network}.ts.pt", shape)
-    original = score(zoo, network, onnx, {})
-    found: dict[str, Any] = {"metric": zoo.NETWORKS[network]["metric"], "original": original, "keeps": list(keeps)}
+    found: dict[str, Any] = {
+        "metric": zoo.NETWORKS[network]["metric"],
+        "original": score(zoo, network, onnx, {}),
+        "images": len(zoo._noisy() if network.startswith("denoise") else zoo.inputs(network)[1]),
+        "keeps": list(keeps),
+    }
     for row in rows:
         subject = onnx if row == "onnx" else torchscript
         start = time.perf_counter()
@@ -168,20 +173,13 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
     else:
         images = zoo.calibration(network)
     samples = {subject.model.inputs[0].name: images}
-    convolutions = {
-        site.name: site.convolution
-        for site in subject.count.sites
-        if site.reason is None and site.convolution is not None and not site.convolution.transposed
-    }
-    calibration = calibrate(
-        subject.model, subject.shapes, convolutions, subject.count.macs, None, samples, lambda _: None
-    )
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        np.savez(file.name, **samples)
+        analysis = subject.analyse(samples=file.name)
+    calibration = analysis.calibration
+    assert not isinstance(calibration, str)
     if not balf:
-        plain = [
-            offer_all(subject.model, site, None, calibration.observation.moments.get(site.name))
-            for site in subject.count.sites
-        ]
-        return Analysis(tuple(plain), {}, calibration)
+        return analysis
     uncentred = {
         site: Moments(np.zeros_like(known.mean), known.covariance + known.mean[:, :, None] * known.mean[:, None, :])
         for site, known in calibration.observation.moments.items()
@@ -246,7 +244,8 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
 
     path = folder / "accuracy.json"
     if path.exists():
-        figures = {**json.loads(path.read_text())["networks"], **figures}
+        earlier = json.loads(path.read_text())["networks"]
+        figures = earlier | {network: _beside(earlier.get(network, {}), found) for network, found in figures.items()}
     path.write_text(json.dumps({"networks": figures}, indent=1) + "\n")
     plt.rcParams["svg.hashsalt"] = "convpress"
     figure, axes = plt.subplots(1, len(figures), figsize=(4 * len(figures), 3.6), squeeze=False)
@@ -266,6 +265,12 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
     figure.tight_layout()
     figure.savefig(folder / "accuracy.svg", metadata={"Date": None})
     plt.close(figure)
+
+
+def _beside(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what was found beside an earlier run's rows of the same images and budgets."""
+    is_same = all(earlier.get(key) == found[key] for key in ("original", "images", "keeps"))
+    return {**earlier, **found} if is_same else found
 
 
 def _load(path: Path) -> ModuleType:
