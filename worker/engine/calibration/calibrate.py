@@ -16,11 +16,11 @@ from torch import Tensor
 from contract.calibration import InputValues
 from contract.refusal import Code, Refusal
 from worker.engine.calibration.distil import DistillingError, class_scores, distil, statistics_mismatch
-from worker.engine.calibration.inputs import Arrays, Generator
+from worker.engine.calibration.inputs import Arrays
 from worker.engine.calibration.observe import Observation, observe
 from worker.engine.calibration.ranges import Range, by_scores, known_ranges, told_range
 from worker.engine.calibration.subject import Subject, subject
-from worker.engine.calibration.synthetic import dead_leaves, mosaics
+from worker.engine.calibration.synthetic import Generator, dead_leaves, mosaics
 from worker.engine.calibration.twin import twin, twin_statistics
 from worker.engine.calibration.walk import Batch
 from worker.engine.convolution import Array, Convolution
@@ -37,9 +37,11 @@ _MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 384, 32, 8
 MOST_BYTES, _MOST_BYTES_KEPT = 256 << 20, 96 << 20
 """Of memory: for what a model's values take on all samples where these go through it together, and for the samples."""
 _STEPS_BY_STATISTICS, _STEPS_BY_CLASSES, _FEWEST_STEPS, _FEWEST_DISTILLED = 40, 20, 20, 32
+_SHORT_SIDE = 32
+"""Of images of models without a head, where larger ones would be too much work to distil."""
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _FEWEST_TO_SPLIT = 20
-_PROBES = 16
+_PROBES, _FEWEST_PROBES = 16, 4
 """Images that a range of values is tried on; fewer where all ranges would take more than what the moments may."""
 _SAME = 1e-6
 _MOST_NAMED = 8
@@ -117,9 +119,13 @@ def calibrate(
         WeakCalibrationError: nothing can be learned from running this model.
     """
     try:
-        found = subject(model.program(), model.inputs, shapes)
+        program = model.program()
+        found = subject(program, model.inputs, shapes)
         if not found.images:
             raise WeakCalibrationError("no input of the model is a batch of images or signals")
+        if samples is None and _has_norms(program) and not _affordable_steps(_sample_macs(found, macs, shapes)):
+            shorter = subject(program, model.inputs, shapes, _SHORT_SIDE)
+            found = shorter if _affordable_steps(_sample_macs(shorter, macs, shapes)) else found
         return _calibrate(found, convolutions, _sample_macs(found, macs, shapes), told, samples, tell)
     except NoProgramError as error:
         raise WeakCalibrationError(f"the model cannot be taken apart: {error}") from error
@@ -165,7 +171,7 @@ def _learned(
     """
     judging_steps = min(steps, _JUDGING_STEPS) if _has_norms(found.program) else 0  # classes alone change no judgement
     count = _most_images(found, _PASSES * max(steps, 1) * sample_macs)
-    to_judge = min(_JUDGING_IMAGES, _most_images(found, _RUNS * sample_macs))  # no more than could be fitted on
+    to_judge = min(_JUDGING_IMAGES, _most_images(found, 2 * _RUNS * sample_macs))  # half of what could be fitted on
     work = 2 * to_judge * judging_steps + (count * steps if samples is None else 0)
     bend = _Bending(found, work, tell)
     held_out, fresh = (bend(_leaves(found, mosaics, ranges, to_judge, seed), judging_steps, seed) for seed in (1, 2))
@@ -316,17 +322,23 @@ def _probe(found: Subject, values: Range, count: int) -> list[Batch]:
 def _probes(found: Subject, sample_macs: int) -> int:
     """Return on how many images each of the known ranges may be tried."""
     ranges = len(known_ranges(found.images[0].channels))
-    return max(_FEWEST_IMAGES, min(_PROBES, _most_images(found, _RUNS * sample_macs) // ranges))
+    return max(_FEWEST_PROBES, min(_PROBES, _most_images(found, _RUNS * sample_macs) // ranges))
 
 
 def _distilling_steps(found: Subject, ranges: Sequence[Range], sample_macs: int) -> int:
     """Return how many steps of distilling the work allowed pays for; 0 where there is nothing to distil by."""
-    affordable = _MOST_WORK // (_PASSES * _FEWEST_DISTILLED * sample_macs)
-    if found.gradient_input is None or affordable < _FEWEST_STEPS:
+    affordable = _affordable_steps(sample_macs)
+    if found.gradient_input is None or not affordable:
         return 0
     if _has_norms(found.program):
         return min(_STEPS_BY_STATISTICS, affordable)
     return min(_STEPS_BY_CLASSES, affordable) if isinstance(_given(found, ranges[0], 1), Tensor) else 0
+
+
+def _affordable_steps(sample_macs: int) -> int:
+    """Return how many steps of distilling the fewest images the work allowed pays for; 0 where that is too few."""
+    steps = _MOST_WORK // (_PASSES * _FEWEST_DISTILLED * sample_macs)
+    return steps if steps >= _FEWEST_STEPS else 0
 
 
 def _most_images(found: Subject, work: int) -> int:

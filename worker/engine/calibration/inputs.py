@@ -1,16 +1,14 @@
 """Synthetic inputs for a whole model: images where it takes numbers, zeros where it takes indices or flags."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.engine.calibration.ranges import Range
+from worker.engine.calibration.synthetic import Generator
 from worker.engine.formats import TensorSpec
-
-Generator = Callable[[int, int, Sequence[int], int], NDArray[np.float32]]
-"""Makes so many images with so many channels, of a size, from a seed; see `synthetic`."""
 
 Arrays = Mapping[str, NDArray[np.generic]]
 

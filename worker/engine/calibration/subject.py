@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.engine import device
-from worker.engine.calibration.inputs import Arrays, Generator, ImageInput, image_inputs, make_inputs
+from worker.engine.calibration.inputs import Arrays, ImageInput, image_inputs, make_inputs
 from worker.engine.calibration.ranges import Range, known_ranges
-from worker.engine.calibration.synthetic import dead_leaves
+from worker.engine.calibration.synthetic import Generator, dead_leaves, noisy
 from worker.engine.calibration.walk import Batch, footprints
 from worker.engine.formats import TensorSpec
 from worker.engine.program import Program, StepError, run
@@ -20,13 +20,16 @@ from worker.engine.program import Program, StepError, run
 _MOST_SAMPLES = 32
 _BATCH_BYTES = 24 << 20
 """A batch's values fit into this, so that they stay near the processor."""
-_LONGEST_SIDE = 64
+LONGEST_SIDE = 64
 _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A program with the shapes of its inputs, `batch` samples a run, `sample_bytes` of values alive a sample."""
+    """A program with the shapes of its inputs, `batch` samples a run, `sample_bytes` of values alive a sample.
+
+    It `restores` where it makes of an image one of the same channels and size, as what takes noise away does.
+    """
 
     program: Program
     specs: tuple[TensorSpec, ...]
@@ -34,11 +37,13 @@ class Subject:
     images: tuple[ImageInput, ...]
     batch: int
     sample_bytes: int
+    restores: bool = False
 
     def synthetic(self, generator: Generator, values: Range, count: int, seed: int) -> list[Batch]:
-        """Return synthetic samples, `count` or up to a batch more, in batches."""
+        """Return synthetic samples, `count` or up to a batch more, in batches; noisy ones where there is to restore."""
         whole = -(-count // self.batch) * self.batch
-        return self.batches(make_inputs(self.specs, self.shapes, whole, generator, values, seed))
+        made = noisy(generator) if self.restores else generator
+        return self.batches(make_inputs(self.specs, self.shapes, whole, made, values, seed))
 
     def batches(self, arrays: Arrays) -> list[Batch]:
         """Cut arrays of samples into batches; what does not fill the last one is left out."""
@@ -74,18 +79,24 @@ class Subject:
         return self.images[0].name if len(self.images) == 1 and not self.images[0].is_whole else None
 
 
-def subject(program: Program, specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> Subject:
+def subject(
+    program: Program,
+    specs: Sequence[TensorSpec],
+    shapes: Mapping[str, tuple[int, ...]],
+    longest: int = LONGEST_SIDE,
+) -> Subject:
     """Find out, by trial, at which size and in which batches a program is best run.
 
-    1. Where a smaller image gives proportionally smaller outputs, as in networks without a head, images of at most 64
-       a side are as good and far cheaper.
+    1. Where a smaller image gives proportionally smaller outputs, as in networks without a head, images of at most
+       `longest` a side are as good and far cheaper.
     2. Where samples run together give what each gives alone, as many run together as fit into 24 MiB.
 
     Raises:
         StepError: the program does not run.
     """
     found = _at(program, specs, shapes)
-    found = _smaller(found) or found
+    found = _smaller(found, longest) or found
+    found = replace(found, restores=_restores(found))
     least = found.batch
     wanted = max(least, min(_MOST_SAMPLES, _BATCH_BYTES // max(found.sample_bytes, 1)) // least * least)
     if found.images and wanted > least and _runs_together(found):
@@ -100,6 +111,13 @@ def _at(program: Program, specs: Sequence[TensorSpec], shapes: Mapping[str, tupl
     with torch.no_grad():
         peak = max((running for _, running in footprints(program, _probe(bare))), default=0)
         return replace(bare, sample_bytes=peak // batch)
+
+
+@torch.no_grad()
+def _restores(subject: Subject) -> bool:
+    batch, names = _probe(subject), [images.name for images in subject.images]
+    outputs = run(subject.program, batch)
+    return len(names) == len(outputs) == 1 and getattr(outputs[0], "shape", None) == batch[names[0]].shape
 
 
 def _probe(subject: Subject) -> Batch:
@@ -132,12 +150,12 @@ def _are_halves(whole: object, first: object, second: object) -> bool:
 
 
 @torch.no_grad()
-def _smaller(subject: Subject) -> Subject | None:
+def _smaller(subject: Subject, longest: int) -> Subject | None:
     """Return the subject at a smaller image size where its outputs shrink in proportion; None where they do not."""
-    if len(subject.images) != 1 or max(subject.images[0].size, default=0) <= _LONGEST_SIDE:
+    if len(subject.images) != 1 or max(subject.images[0].size, default=0) <= longest:
         return None
     images = subject.images[0]
-    divisor = -(-max(images.size) // _LONGEST_SIDE)
+    divisor = -(-max(images.size) // longest)
     if any(side % divisor for side in images.size):
         return None
     size = tuple(side // divisor for side in images.size)

@@ -9,7 +9,7 @@ by looking at noise", NeurIPS 2021, for what such images teach a network.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ Images = NDArray[np.float32]
 _LEAVES = 60
 _AT_ONCE = 1 << 20
 _CELLS = 24
+_MOST_NOISE = 0.2
+
+Generator = Callable[[int, int, Sequence[int], int], Images]
+"""Makes so many images with so many channels, of a size, from a seed."""
 
 
 def dead_leaves(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Images:
@@ -105,3 +109,17 @@ def _clouds(channels: int, size: Sequence[int], rng: np.random.Generator) -> NDA
     noise -= noise.mean(axis=axes, keepdims=True)
     clouds: NDArray[np.float64] = noise / np.maximum(noise.std(axis=axes, keepdims=True), 1e-12)
     return clouds
+
+
+def noisy(generator: Generator) -> Generator:
+    """Return a generator of the same images under noise, as a model that takes it away sees them.
+
+    How much of it an image has is drawn at random: its deviation is from 0 to a fifth of the range of values.
+    """
+
+    def made(count: int, channels: int, size: Sequence[int], seed: int) -> Images:
+        images, rng = generator(count, channels, size, seed), np.random.default_rng((seed, 2))
+        deviation = rng.uniform(0, _MOST_NOISE, (count, *(1,) * (images.ndim - 1))).astype(np.float32)
+        return images + deviation * rng.standard_normal(images.shape, np.float32)
+
+    return made

@@ -100,6 +100,15 @@ def test_no_more_samples_are_made_than_memory_keeps(monkeypatch):
     assert of(("a", A), norm(RNG(2), 4), torch.relu, pooled).account["images"] == 32
 
 
+def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil():
+    stored = norm(RNG(2), 4)
+    macs, shape = 25_000_000_000, (1, 3, 256, 256)  # at 64 a side 17 steps are affordable, at 32 as many as are wanted
+    found = of(("a", A), stored, torch.relu, shape=shape, macs=macs)
+    assert (found.account["kind"], found.batches[0]["v0"].shape[2:]) == ("distilled", (32, 32))
+    found = of(("a", A), stored, torch.relu, shape=shape, macs=10 * macs)  # neither is
+    assert (found.account["kind"], found.batches[0]["v0"].shape[2:]) == ("synthetic", (64, 64))
+
+
 def test_of_a_large_model_few_images_are_tried_and_judged_by_and_those_to_fit_on_measured_once(monkeypatch):
     """Twelve images are affordable of 27.7 G multiply-accumulates; five ranges are tried on the fewest that tell."""
     monkeypatch.setattr(subjects, "_MOST_SAMPLES", 1)
@@ -108,9 +117,9 @@ def test_of_a_large_model_few_images_are_tried_and_judged_by_and_those_to_fit_on
     monkeypatch.setattr(calibrating, "_probe", lambda *asked: (tried.append(asked[-1]), probe(*asked))[1])
     monkeypatch.setattr(calibrating, "observe", lambda *asked: (measured.append(len(asked[1])), observe(*asked))[1])
     found = of(("a", A), torch.relu, pooled, macs=27_700_000_000)
-    assert tried == [8] * 5
+    assert tried == [4] * 5
     assert measured == [12]
-    assert len(found.held_out) == len(found.fresh) == 12
+    assert len(found.held_out) == len(found.fresh) == 8
 
 
 def test_a_told_range_is_taken():

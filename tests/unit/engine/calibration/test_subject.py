@@ -136,3 +136,15 @@ def test_samples_that_do_not_fill_a_batch_are_left_out():
     found = of(convolutional(), 3, 3, 16, 16)
     batches = found.batches({"v0": np.zeros((70, 3, 16, 16), np.float32)})
     assert [len(batch["v0"]) for batch in batches] == [30, 30]
+
+
+def test_what_makes_an_image_of_an_image_is_shown_noisy_ones():
+    back = layer(RNG(1), (3, 4, 3, 3), padding=1)
+    shape = (1, 3, 16, 16)
+    restoring = subject(convolutional(("back", back)), IMAGE, {"v0": shape})
+    assert (restoring.restores, of(convolutional(), *shape).restores) == (True, False)
+    values = known_ranges(3)[0]
+    plain, shown = (
+        found.synthetic(dead_leaves, values, 8, 0)[0]["v0"] for found in (of(convolutional(), *shape), restoring)
+    )
+    assert 0.02 < (shown - plain[: len(shown)]).std() < 0.2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.engine.calibration.synthetic import dead_leaves, mosaics
+from worker.engine.calibration.synthetic import dead_leaves, mosaics, noisy
 
 GENERATORS = [dead_leaves, mosaics]
 SIZES = [(), (1,), (50,), (1, 9), (9, 16), (4, 5, 6)]
@@ -48,3 +48,11 @@ def test_neighbouring_colours_and_channels_go_together(generator):
     across = np.corrcoef(images[:, 0].ravel(), images[:, 1].ravel())[0, 1]
     beside = np.corrcoef(images[..., :-1].ravel(), images[..., 1:].ravel())[0, 1]
     assert 0.5 < across < beside < 1
+
+
+def test_noise_of_another_strength_lies_over_every_image():
+    plain, under = (made(64, 3, (16, 16), 5) for made in (dead_leaves, noisy(dead_leaves)))
+    deviations = (under - plain).std((1, 2, 3))
+    assert deviations.min() < 0.02 < 0.18 < deviations.max() < 0.23
+    assert (noisy(dead_leaves)(64, 3, (16, 16), 5) == under).all()
+    assert noisy(mosaics)(2, 1, (), 0).shape == (2, 1)
