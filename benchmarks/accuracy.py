@@ -175,7 +175,7 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
     samples = {subject.model.inputs[0].name: images}
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         np.savez(file.name, **samples)
-        analysis = subject.analyse(samples=file.name)
+        analysis = subject.analyse(calibration="samples", samples=file.name)
     calibration = analysis.calibration
     assert not isinstance(calibration, str)
     if not balf:

@@ -37,6 +37,7 @@ _MOST_IMAGES, _FIRST_IMAGES, _FEWEST_IMAGES = 384, 32, 8
 MOST_BYTES, _MOST_BYTES_KEPT = 256 << 20, 96 << 20
 """Of memory: for what a model's values take on all samples where these go through it together, and for the samples."""
 _STEPS_BY_STATISTICS, _STEPS_BY_CLASSES, _FEWEST_STEPS, _FEWEST_DISTILLED = 40, 20, 20, 32
+_ENOUGH_IMAGES = 192
 _SHORT_SIDE = 32
 """Of images of models without a head, where larger ones would be too much work to distil."""
 _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
@@ -187,8 +188,10 @@ def _learned(
         account |= {"held_out_samples": 0 if judging is None else sum(len(batch[images]) for batch in held_out)}
     elif steps:
         batches = bend(_leaves(found, dead_leaves, ranges, count, 0), steps, 0)
+        distilled = len(batches) * found.batch
+        batches += _filling(found, ranges, distilled, sample_macs)
         observation = Observation(observe(found.program, batches, convolutions), {})
-        account |= {"kind": "distilled", "images": len(batches) * found.batch, "steps": steps}
+        account |= {"kind": "distilled", "images": len(batches) * found.batch, "distilled": distilled, "steps": steps}
     else:
         batches, observation = _until_converged(found, ranges, convolutions, sample_macs, tell)
         account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": bool(observation.statistics)}
@@ -257,6 +260,14 @@ def _leaves(found: Subject, generator: Generator, ranges: Sequence[Range], count
     share = -(-count // len(ranges))
     parts = (found.synthetic(generator, values, share, seed + 100 * at) for at, values in enumerate(ranges))
     return [batch for part in parts for batch in part]
+
+
+def _filling(found: Subject, ranges: Sequence[Range], distilled: int, sample_macs: int) -> list[Batch]:
+    """Return plain images to go with so few that were distilled by classes alone; none where statistics are stored."""
+    enough = min(_ENOUGH_IMAGES, _most_images(found, _RUNS * sample_macs))
+    if distilled >= enough or _has_norms(found.program):
+        return []
+    return _leaves(found, dead_leaves, ranges, enough - distilled, 4)
 
 
 def _ranges(found: Subject, told: InputValues | None, probes: int) -> tuple[tuple[Range, ...], str]:

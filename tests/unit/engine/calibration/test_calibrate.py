@@ -100,6 +100,16 @@ def test_no_more_samples_are_made_than_memory_keeps(monkeypatch):
     assert of(("a", A), norm(RNG(2), 4), torch.relu, pooled).account["images"] == 32
 
 
+def test_beside_few_images_distilled_by_classes_alone_there_are_others(monkeypatch):
+    monkeypatch.setattr(calibrating, "_MOST_IMAGES", 256)
+    monkeypatch.setattr(calibrating, "_MOST_WORK", 60 * 64 * 1000)  # 64 images by 20 steps of three runs each
+    found = of(("a", A), torch.relu, pooled)
+    assert (found.account["kind"], found.account["distilled"], found.account["images"]) == ("distilled", 64, 192)
+    assert len(torch.cat([batch["v0"] for batch in found.batches]).unique(dim=0)) == 192
+    found = of(("a", A), norm(RNG(2), 4), torch.relu, pooled)  # which would not meet the stored statistics
+    assert found.account["distilled"] == found.account["images"] < 192
+
+
 def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil():
     stored = norm(RNG(2), 4)
     macs, shape = 25_000_000_000, (1, 3, 256, 256)  # at 64 a side 17 steps are affordable, at 32 as many as are wanted
