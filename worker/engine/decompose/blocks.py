@@ -125,8 +125,8 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
     if count < min(n, size):
         return range_finder.find(weight, covariance, count).rows(rank)
     gram, root = _small_side(weight, covariance)
-    values, vectors = linalg.eigh(gram)
-    values, across = values[..., ::-1][..., :rank], vectors[..., ::-1][..., :rank].swapaxes(-1, -2)
+    values, vectors = linalg.leading(gram, rank)
+    across = vectors.swapaxes(-1, -2)
     if weight.shape[-2] <= weight.shape[-1]:
         floor = np.maximum(np.finfo(values.dtype).eps * weight.shape[-2] * values[..., :1], _TINY)
         rows: Array = across @ weight / np.sqrt(np.maximum(values, floor))[..., None]

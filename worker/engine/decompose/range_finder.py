@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worker.engine import linalg
 from worker.engine.convolution import Array
 
 _LONG = 2048
@@ -45,7 +46,7 @@ class Range:
         The energy that is left behind r rows is estimated by the power of `side - r` that continues what was found, as
         steeply as its last quarter falls.
         """
-        values: Array = np.maximum(np.linalg.eigvalsh(self.explained)[..., ::-1], 0)
+        values: Array = np.maximum(linalg.eigvalsh(self.explained)[..., ::-1], 0)
         width = values.shape[-1]
         left = np.maximum(self.energy - values.sum(-1), 0)[..., None]
         last = values[..., width * 3 // 4 :].mean(-1)[..., None]
@@ -55,8 +56,8 @@ class Range:
 
     def rows(self, rank: int) -> Array:
         """Return the leading rows, `(..., rank, s)`, uncorrelated under the covariance and of variance 1."""
-        _, vectors = np.linalg.eigh(self.explained)
-        turn = vectors[..., ::-1][..., :rank].swapaxes(-1, -2) @ self.whitening
+        _, vectors = linalg.leading(self.explained, rank)
+        turn = vectors.swapaxes(-1, -2) @ self.whitening
         rows: Array = turn.astype(self.found.dtype) @ self.found
         return rows
 

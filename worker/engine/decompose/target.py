@@ -57,8 +57,8 @@ class Target:
             weight = layer.weight.reshape(groups, -1, layer.convolution.patch)
         if covariance is not None:
             floor = FLOOR * float(np.einsum("gii->", covariance, dtype=np.float64)) / mean.size
-            exact = covariance.dtype if mean.shape[1] > WIDE else np.float64
-            covariance = covariance.astype(exact) if floor > 0 else None
+            is_wide = mean.shape[1] > WIDE and _is_far_from_overflow(weight, covariance)
+            covariance = covariance.astype(covariance.dtype if is_wide else np.float64) if floor > 0 else None
             if covariance is not None:
                 np.einsum("gii->gi", covariance)[...] += floor
         if weight.size < _LARGE if covariance is None else covariance.dtype == np.float64:
@@ -89,3 +89,10 @@ class Target:
             return bias
         missing: Array = (np.einsum("gnm,gm->gn", self.weight, self.mean) - outputs).reshape(-1)
         return missing if bias is None else bias + missing
+
+
+def _is_far_from_overflow(weight: Array, covariance: Array) -> bool:
+    """Whether float32 holds whatever is made of the outputs' energies."""
+    largest = float(np.abs(weight).max()) ** 2 * float(np.abs(covariance).max()) * weight[0].size
+    limits = np.finfo(np.float32)
+    return bool(float(limits.tiny) ** 0.5 < largest < float(limits.max) ** 0.5)

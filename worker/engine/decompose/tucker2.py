@@ -95,8 +95,7 @@ def _factors(dealt: blocks.Blocks, r1: int, r2: int) -> tuple[Array, Array, Arra
     seen = (dealt.product.swapaxes(1, 2) @ rows.swapaxes(-1, -2)).transpose(0, 2, 3, 1)
     groups, n = second.shape[:2]
     outputs = second.reshape(groups, n, -1) @ seen.reshape(groups, n, -1).swapaxes(-1, -2)  # their covariance
-    _, vectors = linalg.eigh((outputs + outputs.swapaxes(-1, -2)) / 2)
-    last = vectors[..., ::-1][..., :r2]
+    _, last = linalg.leading((outputs + outputs.swapaxes(-1, -2)) / 2, r2)
     return rows, np.einsum("gnq,gnrb->gqrb", last, second), last
 
 
