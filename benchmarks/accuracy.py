@@ -43,6 +43,8 @@ from worker.engine.moments import Moments
 from worker.engine.program import run
 from worker.engine.progress import Progress
 from worker.engine.request import Request
+from worker.engine.risk import assess
+from worker.engine.verify import compare
 
 KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 ROWS = ("dac uniform", "dac", "weights", "torchscript", "onnx", "real", "balf")
@@ -150,7 +152,7 @@ def budgets(
         if refinement is not None:
             notes |= {
                 "held_out": [refinement.error_before, refinement.error_after],
-                **agreement(subject, analysis, chains),
+                **judged(subject, analysis, chains, notes["predicted_error"]),
             }
         found.append((chains, notes))
     return found
@@ -197,17 +199,16 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
     return Analysis(tuple(offers), {}, "BALF")
 
 
-def agreement(subject: Subject, analysis: Analysis, chains: Mapping[str, Any]) -> dict[str, float]:
-    """Return how often the compressed model's class is the original's, on the calibration's fresh inputs."""
+def judged(subject: Subject, analysis: Analysis, chains: Mapping[str, Any], predicted: float) -> dict[str, Any]:
+    """Return how far the compressed model's outputs are from the original's on fresh inputs, as a job's report does."""
     calibration = analysis.calibration
     assert not isinstance(calibration, str)
-    original, compressed = subject.runner({}), subject.runner(chains)
     name = subject.program.inputs[0]
-    pairs = [(original(batch[name].numpy()), compressed(batch[name].numpy())) for batch in calibration.fresh]
-    difference = sum(float(((a - b) ** 2).sum()) for a, b in pairs)
-    energy = sum(float((a**2).sum()) for a, _ in pairs)
-    same = [a.reshape(len(a), -1).argmax(1) == b.reshape(len(b), -1).argmax(1) for a, b in pairs]
-    return {"agreement": float(np.mean(np.concatenate(same))), "relative_error": float(np.sqrt(difference / energy))}
+    models = (subject.runner({}), subject.runner(chains))
+    given = [[{"": model(batch[name].numpy())} for batch in calibration.fresh] for model in models]
+    comparison = compare(*given)
+    risk = assess(comparison, predicted if analysis.weights else None, calibrated=True, unchanged=False).level
+    return {"agreement": comparison.agreement, "relative_error": comparison.relative_error, "risk": risk}
 
 
 def score(zoo: ModuleType, network: str, subject: Subject, chains: Mapping[str, Any]) -> float:
@@ -228,6 +229,7 @@ def print_table(network: str, found: Mapping[str, Any]) -> None:
         cells = [cell for cell in found.get(row, {"cells": ()})["cells"] if cell is not None]
         if len(cells) > 2:
             lost = [found["original"] - cell["score"] for cell in cells]
+            print(f"{row}: risk {', '.join(cell['risk'] for cell in cells)}")
             for told in ("predicted_error", "relative_error"):
                 told_of = [cell[told] for cell in cells if told in cell]
                 if len(told_of) == len(lost):

@@ -91,14 +91,16 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     sites = [
         report.describe_site(offer, candidate, target) for offer, candidate in zip(analysis.offers, chosen, strict=True)
     ]
+    predicted = analysis.predicted_error(chosen)
     accounts = {
-        "predicted_error": analysis.predicted_error(chosen),
+        "predicted_error": predicted,
         "frontier": report.describe_frontier(frontier(analysis, limits, at_any_price=at_any_price), analysis),
         "calibration": report.describe_calibration(analysis.calibration, refinement),
     }
     latency = None if table is None else report.describe_latency(table, analysis, chosen)
     promised = analysis.spent(chosen)
     calibrated, reused = not isinstance(analysis.calibration, str), analysis.reused
+    foreseen = predicted if analysis.weights else None
     inputs = _fresh_inputs(analysis.calibration, specs, shapes, before.macs)
     del model, analysis, chosen, chains, refinement  # the weights, before two models are loaded to be run
 
@@ -129,7 +131,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         **accounts,
         "latency": latency and latency | {"expected_after_ms": report.expected_ms(latency, original.latency_ms)},
         "verification": report.describe_comparison(comparison, len(inputs), calibrated=calibrated),
-        "risk": asdict(assess(comparison, calibrated=calibrated, unchanged=unchanged)),
+        "risk": asdict(assess(comparison, foreseen, calibrated=calibrated, unchanged=unchanged)),
         "engine": report.describe_engine(request.format, progress.seconds, reused=reused),
     }
     _write(request.report, account)

@@ -1,9 +1,12 @@
 """How far a compressed model may be trusted, in plain words, for those who have no labels to measure with.
 
-The thresholds are relative errors of the outputs: below the first, the ResNet-20 of `benchmarks/accuracy.py` lost about
-one point in either format, above the second it could lose five.
+The thresholds are relative errors of the outputs, as measured on synthetic inputs and as predicted from those of the
+layers: below the first of either, no network of `benchmarks/accuracy.py` lost more than about one point, above the
+second they could lose five. SqueezeNet's outputs on synthetic images stay near while it loses twenty points on real
+ones; what its layers are predicted to lose tells.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +14,8 @@ from worker.engine.verify import Comparison
 
 Level = Literal["low", "moderate", "high", "unknown"]
 
-_LOW, _MODERATE = 0.15, 0.3
+_LEVELS: Sequence[Level] = ("low", "moderate", "high")
+_MEASURED, _PREDICTED = (0.15, 0.3), (0.7, 1.2)
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,15 @@ class Risk:
     text: str
 
 
-def assess(comparison: Comparison, *, calibrated: bool, unchanged: bool) -> Risk:
+def assess(comparison: Comparison, predicted: float | None, *, calibrated: bool, unchanged: bool) -> Risk:
     """Return the risk of using the compressed model, from how it compared with the original on fresh inputs.
 
-    >>> assess(Comparison(("y",), 0.05, 0.98, True), calibrated=True, unchanged=False).level
-    'low'
+    `predicted` is the error of the outputs, relative and squared, to which those of the layers were predicted to add
+    up; None where nothing tells what of them arrives there.
+
+    >>> comparison = Comparison(("y",), 0.05, 0.98, True)
+    >>> [assess(comparison, error, calibrated=True, unchanged=False).level for error in (None, 0.01, 1.0, 2.0)]
+    ['low', 'low', 'moderate', 'high']
     """
     if unchanged:
         return Risk("low", "The model is the original.")
@@ -39,4 +47,12 @@ def assess(comparison: Comparison, *, calibrated: bool, unchanged: bool) -> Risk
     text = f"On fresh synthetic inputs its outputs differ from the original's by {100 * error:.1f} % of their size"
     if comparison.agreement is not None:
         text += f", and it gives the same class in {100 * comparison.agreement:.0f} % of the cases"
-    return Risk("low" if error <= _LOW else "moderate" if error <= _MODERATE else "high", f"{text}.")
+    level = _level(error, _MEASURED)
+    if predicted is not None:
+        level = max(level, _level(predicted**0.5, _PREDICTED))
+        text += f"; from the errors of its layers {100 * predicted**0.5:.1f} % were predicted"
+    return Risk(_LEVELS[level], f"{text}.")
+
+
+def _level(error: float, thresholds: tuple[float, float]) -> int:
+    return sum(error > threshold for threshold in thresholds)

@@ -12,7 +12,7 @@ from torch import Tensor
 from worker.engine import device
 from worker.engine.calibration.inputs import Arrays, ImageInput, image_inputs, make_inputs
 from worker.engine.calibration.ranges import Range, known_ranges
-from worker.engine.calibration.synthetic import Generator, dead_leaves, noisy
+from worker.engine.calibration.synthetic import Generator, dead_leaves, noisy, softened
 from worker.engine.calibration.walk import Batch, footprints
 from worker.engine.formats import TensorSpec
 from worker.engine.program import Program, StepError, run
@@ -40,9 +40,15 @@ class Subject:
     restores: bool = False
 
     def synthetic(self, generator: Generator, values: Range, count: int, seed: int) -> list[Batch]:
-        """Return synthetic samples, `count` or up to a batch more, in batches; noisy ones where there is to restore."""
+        """Return synthetic samples, `count` or up to a batch more, in batches.
+
+        Half of them have soft edges, unless the model stores statistics that images can be bent towards; where there is
+        to restore they are noisy.
+        """
         whole = -(-count // self.batch) * self.batch
-        made = noisy(generator) if self.restores else generator
+        stores = any(step.norm is not None for step in self.program.steps)
+        made = generator if stores else softened(generator)
+        made = noisy(made) if self.restores else made
         return self.batches(make_inputs(self.specs, self.shapes, whole, made, values, seed))
 
     def batches(self, arrays: Arrays) -> list[Batch]:

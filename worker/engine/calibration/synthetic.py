@@ -111,6 +111,24 @@ def _clouds(channels: int, size: Sequence[int], rng: np.random.Generator) -> NDA
     return clouds
 
 
+def softened(generator: Generator) -> Generator:
+    """Return a generator of images half of which have soft edges: drawn twice as large, and averaged.
+
+    So do lenses and resizing; edges without any width have more of the highest frequencies than photographs.
+    """
+
+    def made(count: int, channels: int, size: Sequence[int], seed: int) -> Images:
+        sharp = generator(count // 2, channels, size, seed)
+        soft = generator(count - count // 2, channels, [2 * length for length in size], seed)
+        for axis, length in enumerate(size, start=2):
+            soft = soft.reshape(*soft.shape[:axis], length, 2, *soft.shape[axis + 1 :]).mean(axis + 1)
+        images = np.empty((count, channels, *size), np.float32)
+        images[::2], images[1::2] = soft, sharp
+        return images
+
+    return made
+
+
 def noisy(generator: Generator) -> Generator:
     """Return a generator of the same images under noise, as a model that takes it away sees them.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.engine.calibration.synthetic import dead_leaves, mosaics, noisy
+from worker.engine.calibration.synthetic import dead_leaves, mosaics, noisy, softened
 
 GENERATORS = [dead_leaves, mosaics]
 SIZES = [(), (1,), (50,), (1, 9), (9, 16), (4, 5, 6)]
@@ -56,3 +56,14 @@ def test_noise_of_another_strength_lies_over_every_image():
     assert deviations.min() < 0.02 < 0.18 < deviations.max() < 0.23
     assert (noisy(dead_leaves)(64, 3, (16, 16), 5) == under).all()
     assert noisy(mosaics)(2, 1, (), 0).shape == (2, 1)
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_every_second_image_has_soft_edges(generator):
+    images = softened(generator)(33, 1, (32, 32), 5)
+    steps = np.abs(np.diff(images, axis=-1)).max((1, 2, 3))
+    assert images.shape == (33, 1, 32, 32)
+    assert np.median(steps[::2]) < np.median(steps[1::2])
+    assert (softened(generator)(33, 1, (32, 32), 5) == images).all()
+    assert softened(generator)(3, 2, (5,), 5).shape == (3, 2, 5)
+    assert softened(generator)(1, 2, (), 5).shape == (1, 2)
