@@ -72,6 +72,11 @@ class Program:
     constants: Values
     steps: tuple[Step, ...]
 
+    @property
+    def normalises(self) -> bool:
+        """Whether there are layers that normalise by stored statistics."""
+        return any(step.norm is not None for step in self.steps)
+
     @cached_property
     def last_uses(self) -> tuple[tuple[str, ...], ...]:
         """For every step, the values that nothing needs once it has run (constants and outputs always stay)."""

@@ -1,7 +1,7 @@
 """How far a compressed model may be trusted, in plain words, for those who have no labels to measure with.
 
 The thresholds are relative errors of the outputs, as measured on synthetic inputs and as predicted from those of the
-layers: below the first of either, no network of `benchmarks/accuracy.py` lost more than about one point, above the
+layers: below the first of either, no network of `benchmarks/accuracy.py` lost more than two points, above the
 second they could lose five. SqueezeNet's outputs on synthetic images stay near while it loses twenty points on real
 ones; what its layers are predicted to lose tells.
 """

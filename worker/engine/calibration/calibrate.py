@@ -124,7 +124,7 @@ def calibrate(
         found = subject(program, model.inputs, shapes)
         if not found.images:
             raise WeakCalibrationError("no input of the model is a batch of images or signals")
-        if samples is None and _has_norms(program) and not _affordable_steps(_sample_macs(found, macs, shapes)):
+        if samples is None and program.normalises and not _affordable_steps(_sample_macs(found, macs, shapes)):
             shorter = subject(program, model.inputs, shapes, _SHORT_SIDE)
             found = shorter if _affordable_steps(_sample_macs(shorter, macs, shapes)) else found
         return _calibrate(found, convolutions, _sample_macs(found, macs, shapes), told, samples, tell)
@@ -170,7 +170,7 @@ def _learned(
     Raises:
         DistillingError: the inputs cannot be distilled.
     """
-    judging_steps = min(steps, _JUDGING_STEPS) if _has_norms(found.program) else 0  # classes alone change no judgement
+    judging_steps = min(steps, _JUDGING_STEPS) if found.program.normalises else 0  # classes alone change no judgement
     count = _most_images(found, _PASSES * max(steps, 1) * sample_macs)
     to_judge = min(_JUDGING_IMAGES, _most_images(found, 2 * _RUNS * sample_macs))  # half of what could be fitted on
     work = 2 * to_judge * judging_steps + (count * steps if samples is None else 0)
@@ -251,10 +251,6 @@ def _sample_macs(found: Subject, macs: int, shapes: Mapping[str, tuple[int, ...]
     return max(1, round(macs * share / found.shapes[name][0]))
 
 
-def _has_norms(program: Program) -> bool:
-    return any(step.norm is not None for step in program.steps)
-
-
 def _leaves(found: Subject, generator: Generator, ranges: Sequence[Range], count: int, seed: int) -> list[Batch]:
     """Return samples in equal parts from all ranges."""
     share = -(-count // len(ranges))
@@ -265,7 +261,7 @@ def _leaves(found: Subject, generator: Generator, ranges: Sequence[Range], count
 def _filling(found: Subject, ranges: Sequence[Range], distilled: int, sample_macs: int) -> list[Batch]:
     """Return plain images to go with so few that were distilled by classes alone; none where statistics are stored."""
     enough = min(_ENOUGH_IMAGES, _most_images(found, _RUNS * sample_macs))
-    if distilled >= enough or _has_norms(found.program):
+    if distilled >= enough or found.program.normalises:
         return []
     return _leaves(found, dead_leaves, ranges, enough - distilled, 4)
 
@@ -288,7 +284,7 @@ def _ranges(found: Subject, told: InputValues | None, probes: int) -> tuple[tupl
         return finite, "told"
     if are_whole:
         return finite, "the inputs are whole numbers"
-    if _has_norms(found.program):
+    if found.program.normalises:
         best = min(finite, key=lambda values: _statistics_mismatch(found, values, probes))
         return (best,), "the statistics of the model's normalisation"
     told_apart = {values: table for values, table in given.items() if isinstance(table, Tensor)}
@@ -341,7 +337,7 @@ def _distilling_steps(found: Subject, ranges: Sequence[Range], sample_macs: int)
     affordable = _affordable_steps(sample_macs)
     if found.gradient_input is None or not affordable:
         return 0
-    if _has_norms(found.program):
+    if found.program.normalises:
         return min(_STEPS_BY_STATISTICS, affordable)
     return min(_STEPS_BY_CLASSES, affordable) if isinstance(_given(found, ranges[0], 1), Tensor) else 0
 
@@ -387,7 +383,7 @@ def _until_converged(
     last: Mapping[str, NDArray[np.float32]] = {}
     while True:
         batches = _leaves(found, dead_leaves, ranges, count, 0)
-        statistics = twin_statistics(found.program, batches, MOST_BYTES) if _has_norms(found.program) else {}
+        statistics = twin_statistics(found.program, batches, MOST_BYTES) if found.program.normalises else {}
         observation = Observation(observe(twin(found.program, statistics), batches, convolutions), statistics)
         if count == most or (last and _change(last, observation) < _CONVERGED):
             return batches, observation

@@ -20,7 +20,7 @@ from worker.engine.program import Program, StepError, run
 _MOST_SAMPLES = 32
 _BATCH_BYTES = 24 << 20
 """A batch's values fit into this, so that they stay near the processor."""
-LONGEST_SIDE = 64
+_LONGEST_SIDE = 64
 _TOLERANCE = 1e-3
 
 
@@ -46,8 +46,7 @@ class Subject:
         to restore they are noisy.
         """
         whole = -(-count // self.batch) * self.batch
-        stores = any(step.norm is not None for step in self.program.steps)
-        made = generator if stores else softened(generator)
+        made = generator if self.program.normalises else softened(generator)
         made = noisy(made) if self.restores else made
         return self.batches(make_inputs(self.specs, self.shapes, whole, made, values, seed))
 
@@ -89,7 +88,7 @@ def subject(
     program: Program,
     specs: Sequence[TensorSpec],
     shapes: Mapping[str, tuple[int, ...]],
-    longest: int = LONGEST_SIDE,
+    longest: int = _LONGEST_SIDE,
 ) -> Subject:
     """Find out, by trial, at which size and in which batches a program is best run.
 
