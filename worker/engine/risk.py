@@ -15,7 +15,7 @@ from worker.engine.verify import Comparison
 Level = Literal["low", "moderate", "high", "unknown"]
 
 _LEVELS: Sequence[Level] = ("low", "moderate", "high")
-_MEASURED, _PREDICTED = (0.15, 0.3), (0.7, 1.2)
+_MEASURED, _PREDICTED = (0.15, 0.3), (0.7, 0.9)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def assess(comparison: Comparison, predicted: float | None, *, calibrated: bool,
     up; None where nothing tells what of them arrives there.
 
     >>> comparison = Comparison(("y",), 0.05, 0.98, True)
-    >>> [assess(comparison, error, calibrated=True, unchanged=False).level for error in (None, 0.01, 1.0, 2.0)]
+    >>> [assess(comparison, error, calibrated=True, unchanged=False).level for error in (None, 0.01, 0.6, 2.0)]
     ['low', 'low', 'moderate', 'high']
     """
     if unchanged:
