@@ -229,7 +229,7 @@ def print_table(network: str, found: Mapping[str, Any]) -> None:
         cells = [cell for cell in found.get(row, {"cells": ()})["cells"] if cell is not None]
         if len(cells) > 2:
             lost = [found["original"] - cell["score"] for cell in cells]
-            print(f"{row}: risk {', '.join(cell['risk'] for cell in cells)}")
+            print(f"{row}: risk {', '.join(cell.get('risk', '-') for cell in cells)}")
             for told in ("predicted_error", "relative_error"):
                 told_of = [cell[told] for cell in cells if told in cell]
                 if len(told_of) == len(lost):

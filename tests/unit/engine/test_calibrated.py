@@ -179,3 +179,8 @@ def test_raw_images_with_channels_last_are_calibrated(tmp_path):
     )
     assert report["calibration"]["ranges_from"] == "the inputs are whole numbers"
     assert report["verification"]["relative_error"] < 0.5
+
+
+def test_the_risk_rests_on_what_was_predicted_too(tmp_path):
+    _, report = run(tmp_path, MODELS / "batchnorm_bn.onnx")
+    assert f"{100 * report['predicted_error'] ** 0.5:.1f} % were predicted" in report["risk"]["text"]

@@ -93,6 +93,7 @@ class Target:
 
 def _is_far_from_overflow(weight: Array, covariance: Array) -> bool:
     """Whether float32 holds whatever is made of the outputs' energies."""
-    largest = float(np.abs(weight).max()) ** 2 * float(np.abs(covariance).max()) * weight[0].size
+    variance = float(np.einsum("gii->gi", covariance).max())  # nothing else in a covariance is larger
+    largest = float(np.abs(weight).max()) ** 2 * variance * weight[0].size
     limits = np.finfo(np.float32)
     return bool(float(limits.tiny) ** 0.5 < largest < float(limits.max) ** 0.5)
