@@ -374,5 +374,6 @@ def _weights(model: Model, offers: Sequence[Offer], calibration: "Calibration | 
         for offer in offers
         if len(offer.candidates) > 1
     }
+    sites = {offer.site.name: offer.site for offer in offers}
     with device.computing():
-        return sensitivities(calibration, tried)
+        return sensitivities(calibration, tried, lambda name: model.layer(sites[name]))

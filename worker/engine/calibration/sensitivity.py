@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from worker.engine.calibration.calibrate import Calibration
+from worker.engine.calibration.classes import last_layer, last_site
 from worker.engine.calibration.judge import Judge
+from worker.engine.calibration.walk import Batch
 from worker.engine.candidates import Candidate, Offer
 from worker.engine.convolution import Layer
 from worker.engine.moments import Moments
@@ -15,7 +17,7 @@ from worker.engine.moments import Moments
 _ERRORS = (0.02, 0.08)
 _LEAST_ERROR, _LEAST_SHARE = 1e-6, 1e-6
 _LEAST_OF_MEDIAN = 0.75
-_MOST_BATCHES = 2
+_MOST_BATCHES = 4
 _WORK = 300_000_000_000
 
 
@@ -43,23 +45,38 @@ def _layers(candidate: Candidate, layer: Callable[[], Layer], moments: Moments |
     return candidate.layers(layer(), moments)
 
 
-def sensitivities(calibration: Calibration, tried: Mapping[str, Sequence[Trial]]) -> dict[str, float]:
-    """Return, by site, the relative error of the model's outputs over that of the site's.
+def sensitivities(
+    calibration: Calibration, tried: Mapping[str, Sequence[Trial]], layer_of: Callable[[str], Layer]
+) -> dict[str, float]:
+    """Return, by site, the relative error of the model's outputs over that of the site's; `layer_of` gives what it was.
 
     It is the geometric mean over the site's trials, on some of the held-out inputs: those that the trials were fitted
-    to do not show what a site leaves out of others. Nothing where even one batch would take more work than allowed. No
-    site counts for less than 3/4 of the median: an error that alone would hardly arrive does so where a tight budget
-    makes all sites err.
+    to do not show what a site leaves out of others. A classifier's last layer counts for as much more as its trials are
+    worse on its classes than on these inputs. Nothing where even one batch would take more work than allowed. No site
+    counts for less than 3/4 of the median: an error that alone would hardly arrive does so where a tight budget makes
+    all sites err.
     """
     runs = sum(map(len, tried.values())) * calibration.sample_macs * calibration.batch
-    batches = calibration.held_out[: min(_MOST_BATCHES, _WORK // max(runs, 1))]
+    batches = _spread(calibration.held_out, min(_MOST_BATCHES, _WORK // max(runs, 1)))
     if not batches:
         return {}
     judge = Judge(calibration.program, batches)
+    end = last_site(calibration.program)
+    last = last_layer(calibration.program, batches, end, layer_of(end)) if end is not None and tried.get(end) else None
     found = {}
     for site, several in tried.items():
-        logs = [math.log(max(judge.error({site: trial.layers()}) / trial.error, _LEAST_SHARE)) for trial in several]
+        logs = []
+        for trial in several:
+            layers = trial.layers()
+            share = max(judge.error({site: layers}) / trial.error, _LEAST_SHARE)
+            logs.append(math.log(share * last.excess(layers) if last is not None and site == end else share))
         if logs:
             found[site] = math.exp(sum(logs) / len(logs))
     least = _LEAST_OF_MEDIAN * statistics.median(found.values()) if found else 0.0
     return {site: max(share, least) for site, share in found.items()}
+
+
+def _spread(batches: Sequence[Batch], most: int) -> list[Batch]:
+    """Return at most so many batches, from first to last: each range of values has its own beside one another."""
+    number = min(most, len(batches))
+    return [batches[at * (len(batches) - 1) // max(number - 1, 1)] for at in range(number)]

@@ -95,7 +95,7 @@ def test_sensitivities_of_a_network_with_a_known_answer():
     errors = {"big": 0.01, "small": 0.01, "end": 0.01}
     layers = {"big": big, "small": small, "end": end}
     tried = {name: [Trial(partial(scaled, layers[name], share), share**2) for share in (0.1, 0.2)] for name in errors}
-    found = sensitivities(calibration(program, inputs), tried)
+    found = sensitivities(calibration(program, inputs), tried, layers.get)
     assert found["end"] == pytest.approx(1, rel=0.05)
     assert found["big"] == pytest.approx(0.81, rel=0.05)
     assert found["small"] == pytest.approx(0.75 * 0.81, rel=0.05)
@@ -104,5 +104,33 @@ def test_sensitivities_of_a_network_with_a_known_answer():
 def test_nothing_is_measured_where_one_batch_would_take_too_much_work():
     made = layer(RNG(1), (4, 3))
     tried = {"a": [Trial(partial(scaled, made, 0.1), 0.01)]}
-    assert sensitivities(calibration(chained(("a", made)), batches(8, 3), sample_macs=10**11), tried) == {}
-    assert sensitivities(calibration(chained(("a", made)), batches(8, 3)), {"a": []}) == {}
+    assert (
+        sensitivities(calibration(chained(("a", made)), batches(8, 3), sample_macs=10**11), tried, {"a": made}.get)
+        == {}
+    )
+    assert sensitivities(calibration(chained(("a", made)), batches(8, 3)), {"a": []}, {"a": made}.get) == {}
+
+
+def test_the_inputs_are_taken_from_all_that_are_held_out():
+    """The error of a layer that is scaled, where the last inputs alone are not zero."""
+    made = layer(RNG(1), (4, 3), bias=False)
+    silent, [loud] = [{"v0": torch.zeros(8, 3)} for _ in range(9)], batches(8, 3)
+    tried = {"a": [Trial(partial(scaled, made, 0.1), 0.01)]}
+    found = sensitivities(calibration(chained(("a", made), image), [*silent, loud]), tried, {"a": made}.get)
+    assert found["a"] == pytest.approx(1, rel=0.5)
+
+
+def test_a_classifiers_last_layer_counts_for_more_where_its_trials_lose_classes_that_no_input_shows():
+    last, inputs = layer(RNG(2), (6, 5)), batches(64, 5)
+    inputs[0]["v0"][:, 4] /= 10
+    weight = last.weight.copy()
+    weight[:, 4] = 0
+    blind = Layer(last.convolution, weight, last.bias)
+    tried = {"last": [Trial(lambda: (blind,), 0.01)]}
+    scores, maps = (chained(("last", last), *then) for then in ((), (image,)))
+    of_scores, of_maps = (
+        sensitivities(calibration(program, inputs), tried, {"last": last}.get)["last"] for program in (scores, maps)
+    )
+    alone = Judge(scores, inputs).error({"last": (blind,)}) / 0.01
+    assert of_scores > 5 * alone
+    assert of_maps == pytest.approx(Judge(maps, inputs).error({"last": (blind,)}) / 0.01)
