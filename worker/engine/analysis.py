@@ -333,8 +333,9 @@ def _calibrate(
     told = parse_input_values(request.input_range, request.input_mean, request.input_std)
     if kind == "none":
         return "none was asked for"
-    from worker.engine.calibration.calibrate import WeakCalibrationError, calibrate
+    from worker.engine.calibration.calibrate import calibrate
     from worker.engine.calibration.samples_file import read_samples
+    from worker.engine.calibration.subject import WeakCalibrationError
 
     samples = None if request.samples is None else read_samples(Path(request.samples), model.inputs, shapes)
 

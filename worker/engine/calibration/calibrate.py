@@ -15,11 +15,12 @@ from torch import Tensor
 
 from contract.calibration import InputValues
 from contract.refusal import Code, Refusal
-from worker.engine.calibration.distil import DistillingError, class_scores, distil, statistics_mismatch
+from worker.engine.calibration.distil import DistillingError, distil
 from worker.engine.calibration.inputs import Arrays
 from worker.engine.calibration.observe import Observation, observe
-from worker.engine.calibration.ranges import Range, by_scores, known_ranges, told_range
-from worker.engine.calibration.subject import Subject, subject
+from worker.engine.calibration.probing import probe, probed_ranges
+from worker.engine.calibration.ranges import Range, known_ranges
+from worker.engine.calibration.subject import Subject, WeakCalibrationError, subject
 from worker.engine.calibration.synthetic import Generator, dead_leaves, mosaics
 from worker.engine.calibration.twin import twin, twin_statistics
 from worker.engine.calibration.walk import Batch
@@ -44,7 +45,6 @@ _JUDGING_IMAGES, _JUDGING_STEPS = 64, 20
 _FEWEST_TO_SPLIT = 20
 _PROBES, _FEWEST_PROBES = 16, 4
 """Images that a range of values is tried on; fewer where all ranges would take more than what the moments may."""
-_SAME = 1e-6
 _MOST_NAMED = 8
 _CONVERGED = 0.05
 
@@ -54,10 +54,6 @@ _DISTILLING_SHARE = 0.7
 
 Tell = Callable[[float], None]
 """Told which fraction of a calibration is behind."""
-
-
-class WeakCalibrationError(Exception):
-    """Nothing can be learned from running the model; the message says why, in words for the report."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ def _calibrate(
     tell: Tell,
 ) -> Calibration:
     span = told if told is not None or samples is None else _span(samples[found.images[0].name])
-    ranges, source = _ranges(found, span, _probes(found, sample_macs))
+    ranges, source = probed_ranges(found, span, _probes(found, sample_macs))
     if told is None and samples is not None:
         source = "the samples"
     account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source, "notes": []}
@@ -266,66 +262,6 @@ def _filling(found: Subject, ranges: Sequence[Range], distilled: int, sample_mac
     return _leaves(found, dead_leaves, ranges, enough - distilled, 4)
 
 
-def _ranges(found: Subject, told: InputValues | None, probes: int) -> tuple[tuple[Range, ...], str]:
-    """Return the ranges of values to make inputs in, and in words how they were found, on so many images of each.
-
-    Raises:
-        WeakCalibrationError: in no range does the model give finite numbers that differ between inputs.
-    """
-    channels = found.images[0].channels
-    are_whole = all(images.is_whole for images in found.images)
-    known = known_ranges(channels)[: 1 if are_whole else None] if told is None else (told_range(told, channels),)
-    given = {values: _given(found, values, probes) for values in known}
-    finite = tuple(values for values, tried in given.items() if not isinstance(tried, str))
-    if not finite:
-        said = " or ".join(dict.fromkeys(tried for tried in given.values() if isinstance(tried, str)))
-        raise WeakCalibrationError(f"on synthetic inputs the model gives {said}")
-    if told is not None:
-        return finite, "told"
-    if are_whole:
-        return finite, "the inputs are whole numbers"
-    if found.program.normalises:
-        best = min(finite, key=lambda values: _statistics_mismatch(found, values, probes))
-        return (best,), "the statistics of the model's normalisation"
-    told_apart = {values: table for values, table in given.items() if isinstance(table, Tensor)}
-    if told_apart:
-        return by_scores(told_apart), "how well the model tells synthetic images apart"
-    return finite[:2], "nothing tells: several usual ranges are covered"
-
-
-@torch.no_grad()
-def _given(found: Subject, values: Range, count: int) -> Tensor | str | None:
-    """Return a classifier's scores in a range, None of another model; or say what it gives that teaches nothing."""
-    tables: list[Tensor] = []
-    first: list[Tensor] | None = None
-    differ = False
-    for batch in _probe(found, values, max(count, 2 * found.batch)):
-        outputs = run(found.program, batch)
-        floating = [y for y in outputs if isinstance(y, Tensor) and y.is_floating_point()]
-        if not all(bool(y.isfinite().all()) for y in floating):
-            return "NaN or infinity"
-        table = class_scores(outputs, found.batch)
-        tables += [] if table is None else [table]
-        differ = differ or not floating or (first is not None and not _are_same(first, floating))
-        first = floating if first is None else first
-    if not differ:
-        return "the same outputs whatever the inputs"
-    return torch.cat(tables) if tables else None
-
-
-def _are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    return all(a.shape == b.shape and torch.allclose(a, b, _SAME, 0) for a, b in zip(first, second, strict=True))
-
-
-@torch.no_grad()
-def _statistics_mismatch(found: Subject, values: Range, count: int) -> float:
-    return sum(float(statistics_mismatch(found.program, batch)) for batch in _probe(found, values, count))
-
-
-def _probe(found: Subject, values: Range, count: int) -> list[Batch]:
-    return found.synthetic(dead_leaves, values, count, 3)
-
-
 def _probes(found: Subject, sample_macs: int) -> int:
     """Return on how many images each of the known ranges may be tried."""
     ranges = len(known_ranges(found.images[0].channels))
@@ -339,7 +275,7 @@ def _distilling_steps(found: Subject, ranges: Sequence[Range], sample_macs: int)
         return 0
     if found.program.normalises:
         return min(_STEPS_BY_STATISTICS, affordable)
-    return min(_STEPS_BY_CLASSES, affordable) if isinstance(_given(found, ranges[0], 1), Tensor) else 0
+    return min(_STEPS_BY_CLASSES, affordable) if isinstance(probe(found, ranges[0], 1), Tensor) else 0
 
 
 def _affordable_steps(sample_macs: int) -> int:

@@ -24,6 +24,10 @@ _LONGEST_SIDE = 64
 _TOLERANCE = 1e-3
 
 
+class WeakCalibrationError(Exception):
+    """Nothing can be learned from running the model; the message says why, in words for the report."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A program with the shapes of its inputs, `batch` samples a run, `sample_bytes` of values alive a sample.

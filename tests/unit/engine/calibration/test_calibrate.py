@@ -10,8 +10,10 @@ from programs import chained, layer, norm
 from contract.calibration import InputValues
 from contract.refusal import Refusal
 from worker.engine.calibration import calibrate as calibrating
+from worker.engine.calibration import probing
 from worker.engine.calibration import subject as subjects
-from worker.engine.calibration.calibrate import WeakCalibrationError, calibrate
+from worker.engine.calibration.calibrate import calibrate
+from worker.engine.calibration.subject import WeakCalibrationError
 from worker.engine.formats import TensorSpec
 from worker.engine.program import NoProgramError
 
@@ -123,8 +125,8 @@ def test_of_a_large_model_few_images_are_tried_and_judged_by_and_those_to_fit_on
     """Twelve images are affordable of 27.7 G multiply-accumulates; five ranges are tried on the fewest that tell."""
     monkeypatch.setattr(subjects, "_MOST_SAMPLES", 1)
     tried, measured = [], []
-    probe, observe = calibrating._probe, calibrating.observe
-    monkeypatch.setattr(calibrating, "_probe", lambda *asked: (tried.append(asked[-1]), probe(*asked))[1])
+    images, observe = probing._images, calibrating.observe
+    monkeypatch.setattr(probing, "_images", lambda *asked: (tried.append(asked[-1]), images(*asked))[1])
     monkeypatch.setattr(calibrating, "observe", lambda *asked: (measured.append(len(asked[1])), observe(*asked))[1])
     found = of(("a", A), torch.relu, pooled, macs=27_700_000_000)
     assert tried == [4] * 5
