@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.distil import class_scores
+from worker.engine.calibration.distil import scores_of
 from worker.engine.calibration.refit import chain
 from worker.engine.calibration.walk import Batch
 from worker.engine.convolution import Convolution, Layer
@@ -73,28 +73,26 @@ def last_site(program: Program) -> str | None:
 @torch.no_grad()
 def last_layer(program: Program, batches: Sequence[Batch], site: str, layer: Layer) -> LastLayer | None:
     """Return a site's layer with what it takes, if it gives a classifier's scores at every position by itself."""
-    taken: list[Tensor] = []
-    classes = 0
+    convolution, taken = layer.convolution, list[Tensor]()
+    if not _is_pointwise(convolution):
+        return None
 
     def watch(step: Step, inputs: Sequence[Any]) -> None:
         if step.site == site:
-            taken.append(inputs[0])
+            taken.append(rows(convolution, inputs[0])[:, 0])
 
     for batch in batches:
-        outputs = run(program, batch, watch=watch)
-        scores = class_scores(outputs, len(outputs[0])) if getattr(outputs[0], "ndim", 0) > 1 else None
-        classes = 0 if scores is None else scores.shape[1]
-    if not _gives(layer.convolution, classes):
-        return None
-    return LastLayer.of(layer, torch.cat([rows(layer.convolution, x)[:, 0] for x in taken]))
+        scores = scores_of(run(program, batch, watch=watch))
+        if scores is None or scores.shape[1] != convolution.out_channels:
+            return None
+    return LastLayer.of(layer, torch.cat(taken))
 
 
-def _gives(convolution: Convolution, classes: int) -> bool:
-    """Whether a layer gives one number for each class at every position by itself."""
+def _is_pointwise(convolution: Convolution) -> bool:
+    """Whether every position of what a layer gives comes of all channels at one position of what it takes."""
     ones = (1,) * len(convolution.kernel)
     return (
-        convolution.out_channels == classes
-        and convolution.groups == 1
+        convolution.groups == 1
         and not convolution.transposed
         and convolution.kernel == ones
         and convolution.output_size(ones) == ones

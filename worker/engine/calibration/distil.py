@@ -117,6 +117,12 @@ def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
     return flat.clamp_min(1e-9).log() if are_probabilities else F.log_softmax(flat, 1)
 
 
+def scores_of(outputs: Sequence[Any]) -> Tensor | None:
+    """Return `class_scores`, of as many samples as the first output has along its first axis."""
+    first = outputs[0]
+    return class_scores(outputs, len(first)) if isinstance(first, Tensor) and first.dim() > 1 else None
+
+
 def _stored(program: Program) -> _Expected:
     """Return the statistics that a model's normalisations store; nothing where it has none."""
     return {

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.distil import class_scores
+from worker.engine.calibration.distil import scores_of
 from worker.engine.calibration.refit import Chains, chain
 from worker.engine.calibration.walk import Batch
 from worker.engine.program import Program, StepError, run
@@ -47,5 +47,5 @@ class Judge:
 
 
 def _comparable(outputs: Sequence[Any]) -> Sequence[Any]:
-    scores = class_scores(outputs, len(outputs[0])) if isinstance(outputs[0], Tensor) and outputs[0].dim() > 1 else None
+    scores = scores_of(outputs)
     return outputs if scores is None else [scores - scores.mean(1, keepdim=True)]

@@ -77,6 +77,6 @@ def sensitivities(
 
 
 def _spread(batches: Sequence[Batch], most: int) -> list[Batch]:
-    """Return at most so many batches, from first to last: each range of values has its own beside one another."""
+    """Return at most so many batches, evenly from first to last: those of one range of values lie side by side."""
     number = min(most, len(batches))
     return [batches[at * (len(batches) - 1) // max(number - 1, 1)] for at in range(number)]
