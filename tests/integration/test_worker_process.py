@@ -17,7 +17,8 @@ import fake_engine
 import psutil
 import pytest
 from running_service import wait_for
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app import jobs, queue
@@ -49,7 +50,9 @@ class Workplace:
 
     def __post_init__(self):
         migrate(self.settings.sql_url)
-        self.engine = create_engine(self.settings.sql_url)
+        # SQLite's driver waits for a lock no longer than that by itself
+        options = {"options": "-c lock_timeout=5s"} if self.settings.database_url else {}
+        self.engine = create_engine(self.settings.sql_url, connect_args=options)
         self.storage = LocalStorage(self.settings.data_dir / "storage")
         self.sha256 = hashlib.sha256(ONNX).hexdigest()
         with self.storage.stage() as staged:
@@ -68,6 +71,19 @@ class Workplace:
         wait_for(lambda: worker.poll() is not None or self.log.read_text().count("ready.") > ready, "a worker")
         assert worker.poll() is None, self.log.read_text()
         return worker
+
+    def freeze(self, worker):
+        """Stop a worker as it stands, but not within a write, since what it has locked stays locked."""
+        while True:
+            worker.send_signal(signal.SIGSTOP)
+            try:
+                with Session(self.engine) as session, session.begin():
+                    session.execute(update(Job).values(filename=Job.filename))
+            except OperationalError:
+                worker.send_signal(signal.SIGCONT)
+                time.sleep(0.1)
+            else:
+                return
 
     def post(self, behaviour=None, ring=True):
         job = Job(
@@ -224,7 +240,7 @@ def test_a_worker_frozen_past_its_lease_commits_nothing_when_it_goes_on(workplac
     frozen = workplace.start()
     job_id = workplace.post(f"once {tmp_path}/mark sleep 60")
     child = workplace.wait_for_child(frozen, job_id)
-    frozen.send_signal(signal.SIGSTOP)
+    workplace.freeze(frozen)
     workplace.start()
     ended = workplace.wait(job_id)
     frozen.send_signal(signal.SIGCONT)
