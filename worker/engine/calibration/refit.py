@@ -10,6 +10,7 @@ Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classif
 (arXiv 1505.06798), section 3.3, asymmetric reconstruction.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,14 +24,16 @@ from worker.engine import device
 from worker.engine.calibration.observe import Sums, sample
 from worker.engine.calibration.rectified import Rectified, rectified
 from worker.engine.calibration.shrink import shrinkage
-from worker.engine.calibration.walk import Batch, Walk
+from worker.engine.calibration.walk import Batch, Walk, footprints, resting_places, spread
 from worker.engine.convolution import Convolution, Layer
 from worker.engine.moments import Moments
 from worker.engine.patches import convolve, products, results, rows
-from worker.engine.program import Program, Step, compute
+from worker.engine.program import Program, Step
 
 Chains = Mapping[str, tuple[Layer, ...]]
 """The layers that stand in a site's place, by the site's name."""
+Pairs = Iterable[tuple[tuple[list[Any], Sequence[Any]], list[Any]]]
+"""Of each batch, what a site of the original takes and gives, and what it takes of the compressed model."""
 
 _RIDGE = 1e-3
 """The least pull towards the present weights, relative to the mean variance of what they multiply."""
@@ -67,23 +70,36 @@ def refit(
     Raises:
         StepError: the program does not run on what the compressed sites give.
     """
-    original, compressed = (Walk(program, batches, most_bytes // 2) for _ in range(2))
+    prints = footprints(program, batches[0])
+    batches = _few_enough(program, prints, batches, chains, most_bytes // 2)
+    rests = resting_places(prints, len(batches), most_bytes // 2)
+    original, compressed = (Walk(program, batches, rests) for _ in range(2))
     steps, fitted = list(program.steps), dict[str, tuple[Layer, ...]]()
     for position, step in enumerate(program.steps):
         if step.site is not None and step.site in chains:
             if step.site not in fitted and not chains[step.site][-1].convolution.transposed:
-                pairs = zip(original.reach(position, program.steps), compressed.reach(position, steps), strict=True)
+                pairs = zip(original.cross(position, program.steps), compressed.reach(position, steps), strict=True)
                 behind = rectified(program, position)
-                fitted[step.site] = _fitted(
-                    step, pairs, chains[step.site], origins.get(step.site), len(batches), behind
-                )
+                fitted[step.site] = _fitted(pairs, chains[step.site], origins.get(step.site), len(batches), behind)
             steps[position] = _replaced(step, fitted.get(step.site, chains[step.site]))
     return {**chains, **fitted}
 
 
+def _few_enough(
+    program: Program, prints: Sequence[tuple[int, int]], batches: Sequence[Batch], chains: Chains, most_bytes: int
+) -> Sequence[Batch]:
+    """Return as many of the batches as keep layers from running again for site after site, if they are more than half."""
+    sites = [at for at, step in enumerate(program.steps) if step.site in chains]
+    for count in range(len(batches), len(batches) // 2, -1):
+        rests = [0, *resting_places(prints, count, most_bytes)]
+        again = sum(bisect_left(sites, at) - bisect_left(sites, rests[bisect_right(rests, at) - 1]) for at in sites)
+        if again <= len(sites):
+            return spread(batches, count)
+    return batches
+
+
 def _fitted(
-    step: Step,
-    pairs: Iterable[tuple[list[Any], list[Any]]],
+    pairs: Pairs,
     layers: tuple[Layer, ...],
     origin: Origin | None,
     batches: int,
@@ -92,27 +108,25 @@ def _fitted(
     """Return a site's chain for what comes in: factored again if its patches are narrow enough."""
     whole = None if origin is None else origin.layer()
     if origin is None or whole is None or whole.convolution.patch > _WIDEST:
-        return _refitted(layers, _rows(step, pairs, layers, batches), behind)
-    seen = _rows(step, pairs, (whole,), batches)
+        return _refitted(layers, _rows(pairs, layers, batches), behind)
+    seen = _rows(pairs, (whole,), batches)
     if seen is None:
         return layers
     (best,) = _refitted((whole,), seen, behind)
     return origin.factors(best, seen.moments(best.convolution))
 
 
-def _rows(
-    step: Step, pairs: Iterable[tuple[list[Any], list[Any]]], layers: Sequence[Layer], batches: int
-) -> "_Rows | None":
+def _rows(pairs: Pairs, layers: Sequence[Layer], batches: int) -> "_Rows | None":
     """Gather what the last of these layers takes now, and what the original gives; None where shapes have changed."""
     *first, last = layers
     inputs, outputs = last.convolution.groups * last.convolution.patch, last.convolution.out_channels
     sums = last.convolution.patch * (inputs + (1 + _TURNS) * outputs)
     most_rows = min(_MOST_NUMBERS // (inputs + outputs), _WORK // sums)
     seen, alike = _Rows(), True
-    for at, ((before, *_), (now, *_)) in enumerate(pairs):
+    for at, (((before, *_), (wanted, *_)), (now, *_)) in enumerate(pairs):
         alike = alike and before.shape == now.shape
         if alike:
-            x, wanted = chain(first, now), compute(step, [before])[0]
+            x = chain(first, now)
             positions = sample(last.convolution, x, batches, at, most_rows)
             seen.add(rows(last.convolution, x, positions), results(last.convolution, wanted, positions))
     return seen if alike and seen.are_finite else None

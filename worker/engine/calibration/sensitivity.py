@@ -9,7 +9,7 @@ from functools import partial
 from worker.engine.calibration.calibrate import Calibration
 from worker.engine.calibration.classes import last_layer, last_site
 from worker.engine.calibration.judge import Judge
-from worker.engine.calibration.walk import Batch
+from worker.engine.calibration.walk import spread
 from worker.engine.candidates import Candidate, Offer
 from worker.engine.convolution import Layer
 from worker.engine.moments import Moments
@@ -57,7 +57,7 @@ def sensitivities(
     all sites err.
     """
     runs = sum(map(len, tried.values())) * calibration.sample_macs * calibration.batch
-    batches = _spread(calibration.held_out, min(_MOST_BATCHES, _WORK // max(runs, 1)))
+    batches = spread(calibration.held_out, min(_MOST_BATCHES, _WORK // max(runs, 1)))
     if not batches:
         return {}
     judge = Judge(calibration.program, batches)
@@ -74,9 +74,3 @@ def sensitivities(
             found[site] = math.exp(sum(logs) / len(logs))
     least = _LEAST_OF_MEDIAN * statistics.median(found.values()) if found else 0.0
     return {site: max(share, least) for site, share in found.items()}
-
-
-def _spread(batches: Sequence[Batch], most: int) -> list[Batch]:
-    """Return at most so many batches, evenly from first to last: those of one range of values lie side by side."""
-    number = min(most, len(batches))
-    return [batches[at * (len(batches) - 1) // max(number - 1, 1)] for at in range(number)]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.walk import Batch, Walk
+from worker.engine.calibration.walk import Batch, Walk, footprints, resting_places
 from worker.engine.program import Norm, Program, Step
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
@@ -24,7 +24,7 @@ def twin_statistics(program: Program, batches: Sequence[Batch], most_bytes: int)
     Raises:
         StepError: the program does not run on these batches.
     """
-    walk = Walk(program, batches, most_bytes)
+    walk = Walk(program, batches, resting_places(footprints(program, batches[0]), len(batches), most_bytes))
     steps, found = list(program.steps), dict[str, tuple[Tensor, Tensor]]()
     for position, step in enumerate(program.steps):
         if step.norm is not None:

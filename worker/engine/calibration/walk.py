@@ -17,17 +17,13 @@ Batch = Mapping[str, Tensor]
 
 
 class Walk:
-    """Batches of one size on their way through a program; what is held of them takes at most `most_bytes` in all.
+    """Batches on their way through a program, held at the steps where they may rest; their inputs are in any case."""
 
-    The inputs themselves are held whatever they take.
-    """
-
-    def __init__(self, program: Program, batches: Sequence[Batch], most_bytes: int) -> None:
+    def __init__(self, program: Program, batches: Sequence[Batch], rests: Sequence[int]) -> None:
         self._program = program
         self._held: list[dict[str, Any]] = [dict(batch) for batch in batches]
         self._position = 0
-        kept = [held * len(batches) <= most_bytes for held, _ in footprints(program, batches[0])]
-        self._restable = [position for position, fits in enumerate(kept) if fits]
+        self._rests = rests
 
     def reach(self, position: int, steps: Sequence[Step]) -> Iterator[list[Any]]:
         """Yield what the step at a position takes, batch after batch; positions never fall, and all is to be taken.
@@ -37,21 +33,52 @@ class Walk:
         Raises:
             StepError: a step does not run on what it is given.
         """
-        rest = max((at for at in self._restable if self._position < at <= position), default=self._position)
+        return (taken for taken, _ in self._walk(position, position, steps))
+
+    def cross(self, position: int, steps: Sequence[Step]) -> Iterator[tuple[list[Any], Sequence[Any]]]:
+        """Yield what the step at a position takes and what it gives; positions rise, and nor is this step to change.
+
+        Raises:
+            StepError: a step does not run on what it is given.
+        """
+        return self._walk(position, position + 1, steps)
+
+    def _walk(self, position: int, end: int, steps: Sequence[Step]) -> Iterator[tuple[list[Any], Sequence[Any]]]:
+        """Compute all batches up to a step, and yield what the one at a position takes and, if computed, gives."""
+        rest = max((at for at in self._rests if self._position < at <= end), default=self._position)
         for held in self._held:
             values: dict[str, Any] = {**self._program.constants, **held}
-            for at in range(self._position, position + 1):
+            taken: list[Any] = []
+            given: Sequence[Any] = ()
+            for at in range(self._position, end + 1):
                 if at == rest:
                     held.clear()
                     held.update((name, value) for name, value in values.items() if name not in self._program.constants)
-                if at < position:
+                if at == position:
+                    taken = [values[name] for name in steps[at].takes]
+                if at < end:
                     step = steps[at]
                     given = compute(step, [values[name] for name in step.takes])
                     values.update(zip(step.gives, given, strict=True))
                     for name in self._program.last_uses[at]:
                         del values[name]
-            yield [values[name] for name in steps[position].takes]
+            yield taken, given
         self._position = rest
+
+
+def resting_places(prints: Sequence[tuple[int, int]], batches: int, most_bytes: int) -> list[int]:
+    """Return the steps before which what so many batches of one size take, by their `footprints`, may be held.
+
+    >>> resting_places([(1, 9), (8, 9), (2, 4)], 3, 20)
+    [0, 2]
+    """
+    return [position for position, (held, _) in enumerate(prints) if held * batches <= most_bytes]
+
+
+def spread(batches: Sequence[Batch], most: int) -> list[Batch]:
+    """Return at most so many batches, evenly from first to last: those of one range of values lie side by side."""
+    number = min(most, len(batches))
+    return [batches[at * (len(batches) - 1) // max(number - 1, 1)] for at in range(number)]
 
 
 def footprints(program: Program, batch: Batch) -> list[tuple[int, int]]:

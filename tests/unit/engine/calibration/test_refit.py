@@ -1,5 +1,6 @@
 """The sequential refit against numpy's least squares, and what it does for the outputs."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from worker.engine.calibration.judge import Judge
 from worker.engine.calibration.observe import Observation
 from worker.engine.calibration.refine import refine
 from worker.engine.calibration.refit import Origin, chain, refit
+from worker.engine.calibration.walk import spread
 from worker.engine.convolution import Layer
 from worker.engine.decompose import FORMS, Target
 from worker.engine.program import StepError
@@ -93,6 +95,19 @@ def test_sites_with_an_origin_become_the_best_of_their_rank_from_what_the_compre
     error = ((target - (given - given.mean(0))) ** 2).sum()
     assert least * (1 - 1e-6) < error < least * 1.01
     np.testing.assert_allclose(given.mean(0), by_row(wanted, (1, 1, 1, 1)).mean(0), atol=1e-4)
+
+
+@pytest.mark.parametrize(("fits", "used"), [(8, 8), (6, 6), (4, 8)])
+def test_images_are_left_out_where_every_layer_would_run_again_for_every_site(fits, used):
+    """Of eight batches, six that fit are enough; were there but four, all are run again."""
+    rng, seen = RNG(1), []
+    layers = [(name, layer(rng, (5, 5, 1, 1))) for name in "abcdef"]
+    program, inputs = chained(*layers), batches(32, 5, 9, 9)
+    each = inputs[0]["v0"].numel() * 4
+    steps = [replace(program.steps[0], run=lambda x: (seen.append(float(x.sum())), program.steps[0].run(x))[1])]
+    counted = replace(program, steps=(*steps, *program.steps[1:]))
+    refit(counted, inputs, {name: (rough(made),) for name, made in layers}, {}, 2 * fits * each)
+    assert set(seen) == {float(batch["v0"].sum()) for batch in spread(inputs, used)}
 
 
 def test_of_wide_patches_the_last_layer_alone_is_fitted(monkeypatch):
