@@ -58,7 +58,7 @@ class Comparison:
     `relative_error` is `||y - y'|| / ||y||` over all floating-point outputs together; None where the original gives
     nothing finite to compare with. Where there is one vector of scores an input, as a classifier has, y are the scores
     about their mean, and the logarithms of probabilities where they are such: what softmax flattens counts.
-    `agreement` is then the share of inputs to which both give the same class, else None.
+    `agreement` is then the share of inputs to which both give the same class, of those with finite scores; else None.
     """
 
     outputs: tuple[str, ...]
@@ -110,7 +110,9 @@ def _agreement(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> f
     tables = [(a.reshape(len(a), -1), b.reshape(len(b), -1)) for a, b in pairs if _is_scores(a)]
     if len(tables) < len(originals):
         return None
-    return float(np.mean(np.concatenate([a.argmax(1) == b.argmax(1) for a, b in tables])))
+    a, b = (np.concatenate(each) for each in zip(*tables, strict=True))
+    finite = np.isfinite(a).all(1)
+    return float(np.mean(a[finite].argmax(1) == b[finite].argmax(1))) if finite.any() else None
 
 
 def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -66,3 +66,10 @@ def test_agreement_is_the_share_of_inputs_with_the_same_class():
     one, other = np.eye(4)[:, :3], np.eye(4)[[0, 0, 2, 3], :3]
     assert compare([{"y": one}], [{"y": other}]).agreement == 0.75
     assert compare([{"y": np.ones(4)}], [{"y": np.ones(4)}]).agreement is None
+
+
+def test_scores_that_are_no_numbers_agree_with_nothing():
+    one, other = np.eye(4)[:, :3], np.eye(4)[[0, 0, 2, 3], :3]
+    one[0] = np.nan
+    assert compare([{"y": one}], [{"y": other}]).agreement == pytest.approx(2 / 3)
+    assert compare([{"y": one * np.nan}], [{"y": other}]).agreement is None

@@ -1,6 +1,7 @@
 """Which range of values a model's images have: what it gives on some images of each that networks are trained on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from worker.engine.calibration.walk import Batch
 from worker.engine.program import run
 
 _SAME = 1e-6
+_NOT_FINITE = "NaN or infinity"
 
 
 def probed_ranges(found: Subject, told: InputValues | None, probes: int) -> tuple[tuple[Range, ...], str]:
@@ -25,7 +27,7 @@ def probed_ranges(found: Subject, told: InputValues | None, probes: int) -> tupl
     channels = found.images[0].channels
     are_whole = all(images.is_whole for images in found.images)
     known = known_ranges(channels)[: 1 if are_whole else None] if told is None else (told_range(told, channels),)
-    given = {values: probe(found, values, probes) for values in known}
+    given = dict(_probed(found, values, probes) for values in known)
     finite = tuple(values for values, tried in given.items() if not isinstance(tried, str))
     if not finite:
         said = " or ".join(dict.fromkeys(tried for tried in given.values() if isinstance(tried, str)))
@@ -43,6 +45,15 @@ def probed_ranges(found: Subject, told: InputValues | None, probes: int) -> tupl
     return finite[:2], "nothing tells: several usual ranges are covered"
 
 
+def _probed(found: Subject, values: Range, count: int) -> tuple[Range, Tensor | str | None]:
+    """Return what `probe` does of a range, or of it within strict limits, where what lies beyond them is too much."""
+    tried = probe(found, values, count)
+    if not isinstance(tried, str) or tried != _NOT_FINITE:
+        return values, tried
+    strict = replace(values, strict=True)
+    return strict, probe(found, strict, count)
+
+
 @torch.no_grad()
 def probe(found: Subject, values: Range, count: int) -> Tensor | str | None:
     """Return a classifier's scores in a range, None of another model; or say what it gives that teaches nothing."""
@@ -53,7 +64,7 @@ def probe(found: Subject, values: Range, count: int) -> Tensor | str | None:
         outputs = run(found.program, batch)
         floating = [y for y in outputs if isinstance(y, Tensor) and y.is_floating_point()]
         if not all(bool(y.isfinite().all()) for y in floating):
-            return "NaN or infinity"
+            return _NOT_FINITE
         table = class_scores(outputs, found.batch)
         tables += [] if table is None else [table]
         differ = differ or not floating or (first is not None and not _are_same(first, floating))

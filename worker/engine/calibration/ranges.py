@@ -26,16 +26,19 @@ class Range:
     """Maps images `u` of values 0 to 1 to `(u - mean) / deviation`, by one number a channel or one for all.
 
     Where a model takes other images as well, of other numbers of channels, these are mapped by the numbers' average.
+    Images go a little beyond 0 and 1, unless it is `strict`: for models that take roots of them, say.
     """
 
     name: str
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    strict: bool = False
 
     def apply(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return images `(count, channels, *size)` in this range."""
         mean, deviation = (_for_channels(values, images) for values in (self.mean, self.deviation))
-        return ((images - mean) / deviation).astype(np.float32)
+        within = np.clip(images, 0, 1) if self.strict else images
+        return ((within - mean) / deviation).astype(np.float32)
 
 
 def _for_channels(values: tuple[float, ...], images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -88,7 +88,7 @@ def refit(
 def _few_enough(
     program: Program, prints: Sequence[tuple[int, int]], batches: Sequence[Batch], chains: Chains, most_bytes: int
 ) -> Sequence[Batch]:
-    """Return as many of the batches as keep layers from running again for site after site, if they are more than half."""
+    """Return as many batches as keep layers from running again for site after site, if these are more than half."""
     sites = [at for at, step in enumerate(program.steps) if step.site in chains]
     for count in range(len(batches), len(batches) // 2, -1):
         rests = [0, *resting_places(prints, count, most_bytes)]

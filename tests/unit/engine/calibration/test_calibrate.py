@@ -190,6 +190,23 @@ def test_models_of_which_nothing_can_be_learned_say_why(parts, reason, told):
         of(*parts, told=told)
 
 
+@pytest.mark.parametrize(
+    ("first", "told", "ranges", "least"),
+    [
+        (torch.sqrt, None, {"0 to 1", "0 to 255"}, 0),
+        (torch.sqrt, InputValues((0.0, 9.0), None, None), {"0 to 9"}, 0),
+        (torch.asin, None, {"0 to 1", "-1 to 1"}, -1),
+        (torch.asin, InputValues(None, (0.5,), (0.5,)), {"mean and deviation"}, -1),
+    ],
+)
+def test_of_what_takes_no_more_than_a_range_images_keep_strictly_to_it(first, told, ranges, least):
+    found = of(first, ("a", A), torch.relu, pooled, told=told)
+    assert set(found.account["ranges"]) <= ranges
+    for batch in (*found.batches, *found.held_out, *found.fresh):
+        assert first(batch["v0"]).isfinite().all()
+    assert min(batch["v0"].min() for batch in found.batches) >= least
+
+
 def test_indices_teach_nothing():
     with pytest.raises(WeakCalibrationError, match="no input of the model is a batch of images or signals"):
         of(lambda x: x.float(), dtype="int64", shape=(1, 7))
