@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from worker.engine import device
+from worker.engine.calibration.attenuation import compensated
 from worker.engine.calibration.observe import Sums, sample
 from worker.engine.calibration.rectified import Rectified, rectified
 from worker.engine.calibration.shrink import shrinkage
@@ -107,13 +108,19 @@ def _fitted(
 ) -> tuple[Layer, ...]:
     """Return a site's chain for what comes in: factored again if its patches are narrow enough."""
     whole = None if origin is None else origin.layer()
-    if origin is None or whole is None or whole.convolution.patch > _WIDEST:
-        return _refitted(layers, _rows(pairs, layers, batches), behind)
-    seen = _rows(pairs, (whole,), batches)
+    if whole is not None and whole.convolution.patch > _WIDEST:
+        whole = None
+    seen = _rows(pairs, layers if whole is None else (whole,), batches)
     if seen is None:
         return layers
-    (best,) = _refitted((whole,), seen, behind)
-    return origin.factors(best, seen.moments(best.convolution))
+    if whole is None or origin is None:
+        made = _refitted(layers, seen, behind)
+        given = seen.given(made[-1])
+    else:
+        (best,) = _refitted((whole,), seen, behind)
+        made = origin.factors(best, seen.moments(best.convolution))
+        given = seen.given(composed(made, best.convolution))
+    return (*made[:-1], compensated(made[-1], given, seen.wanted))
 
 
 def _rows(pairs: Pairs, layers: Sequence[Layer], batches: int) -> "_Rows | None":
@@ -132,10 +139,8 @@ def _rows(pairs: Pairs, layers: Sequence[Layer], batches: int) -> "_Rows | None"
     return seen if alike and seen.are_finite else None
 
 
-def _refitted(layers: tuple[Layer, ...], seen: "_Rows | None", behind: Rectified | None) -> tuple[Layer, ...]:
+def _refitted(layers: tuple[Layer, ...], seen: "_Rows", behind: Rectified | None) -> tuple[Layer, ...]:
     """Refit the last of these layers to the rows that were seen."""
-    if seen is None:
-        return layers
     *first, last = layers
     wanted = seen.wanted
     for turn in range(1 if behind is None else 1 + _TURNS):
@@ -156,6 +161,24 @@ def chain(layers: Sequence[Layer], x: Tensor) -> Tensor:
             layer.convolution, x, _tensor(layer.weight, x), None if layer.bias is None else _tensor(layer.bias, x)
         )
     return x
+
+
+@torch.no_grad()
+def composed(layers: Sequence[Layer], convolution: Convolution) -> Layer:
+    """Return the layer of this geometry that layers in its place amount to, by what they make of single numbers.
+
+    Only the last of them has a bias.
+    """
+    ones, groups, patch = (1,) * len(convolution.kernel), convolution.groups, convolution.patch
+    x = device.placed(torch.eye(patch))[:, None].expand(-1, groups, -1).reshape(patch, -1, *convolution.kernel)
+    still = [
+        replace(each, convolution=replace(each.convolution, stride=ones, padding=((0, 0),) * len(ones), dilation=ones))
+        for each in layers
+    ]
+    *first, last = still
+    given = chain([*first, replace(last, bias=None)], x).reshape(patch, groups, -1)
+    weight = given.permute(1, 2, 0).reshape(convolution.weight_shape).numpy(force=True)
+    return Layer(convolution, weight, last.bias)
 
 
 def _tensor(values: np.ndarray, like: Tensor) -> Tensor:

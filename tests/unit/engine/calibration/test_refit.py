@@ -1,6 +1,7 @@
 """The sequential refit against numpy's least squares, and what it does for the outputs."""
 
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +15,11 @@ from worker.engine.calibration import refit as refitting
 from worker.engine.calibration.judge import Judge
 from worker.engine.calibration.observe import Observation
 from worker.engine.calibration.refine import refine
-from worker.engine.calibration.refit import Origin, chain, refit
+from worker.engine.calibration.refit import Origin, chain, composed, refit
 from worker.engine.calibration.walk import spread
 from worker.engine.convolution import Layer
 from worker.engine.decompose import FORMS, Target
+from worker.engine.moments import unknown
 from worker.engine.program import StepError
 
 RNG = np.random.default_rng
@@ -25,9 +27,10 @@ RNG = np.random.default_rng
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
-    """What is measured is checked before it is shrunk; `test_shrink` has that."""
+    """What is fitted is checked before it is shrunk or compensated; `test_shrink` and `test_attenuation` have that."""
     for module in (observing, refitting):
         monkeypatch.setattr(module, "shrinkage", lambda covariance, _: torch.zeros(len(covariance)))
+    monkeypatch.setattr(refitting, "compensated", lambda made, *_: made)
 
 
 MANY = 1 << 30
@@ -108,6 +111,45 @@ def test_images_are_left_out_where_every_layer_would_run_again_for_every_site(fi
     counted = replace(program, steps=(*steps, *program.steps[1:]))
     refit(counted, inputs, {name: (rough(made),) for name, made in layers}, {}, 2 * fits * each)
     assert set(seen) == {float(batch["v0"].sum()) for batch in spread(inputs, used)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [*product([(8, 6, 3, 3), (8, 6, 1, 1), (8, 6, 5), (8, 6, 2, 3, 3)], [1, 2]), ((8, 6), 1)],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_layers_that_stand_for_one_are_composed_to_one(form, shape, groups):
+    n, c, *kernel = shape
+    whole = layer(RNG(1), (n, c // groups, *kernel), padding=1, stride=2, groups=groups)
+    dilated = replace(whole.convolution, dilation=(2,) * len(kernel))
+    whole = replace(whole, convolution=dilated)
+    if FORMS[form].why_not(dilated) is not None:
+        pytest.skip("the form has nothing to do with it")
+    x = torch.from_numpy(RNG(2).standard_normal((3, c, *(7 for _ in kernel))).astype(np.float32))
+    for made in FORMS[form].factorisations(dilated):
+        layers = made.layers(Target.of(whole, unknown(dilated)), made.ranks[len(made.ranks) // 2])
+        with torch.no_grad():
+            torch.testing.assert_close(chain([composed(layers, dilated)], x), chain(layers, x))
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["last layer", "whole site"])
+def test_what_a_fit_gives_is_compensated_beside_what_was_wanted(monkeypatch, is_whole):
+    seen = []
+
+    def doubled(made, given, wanted):
+        seen.append([torch.cat(list(part)).flatten(1) for part in (given, wanted)])
+        return replace(made, weight=2 * made.weight)
+
+    a, inputs = layer(RNG(1), (6, 5, 1, 1)), batches(16, 5, 7, 7)
+    chains, origins = {"a": narrow(a, 3)}, {"a": low_rank(a, 3)} if is_whole else {}
+    plain = refit(chained(("a", a)), inputs, chains, origins, MANY)["a"]
+    monkeypatch.setattr(refitting, "compensated", doubled)
+    changed = refit(chained(("a", a)), inputs, chains, origins, MANY)["a"]
+    np.testing.assert_array_equal(changed[1].weight, 2 * plain[1].weight)
+    x = torch.cat([batch["v0"] for batch in inputs])
+    with torch.no_grad():
+        for found, expected in zip(seen[0], (chain(plain, x), chain([a], x)), strict=True):
+            torch.testing.assert_close(found, expected.movedim(1, -1).flatten(0, 2), atol=1e-5, rtol=1e-4)
 
 
 def test_of_wide_patches_the_last_layer_alone_is_fitted(monkeypatch):
