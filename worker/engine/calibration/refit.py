@@ -75,15 +75,28 @@ def refit(
     batches = _few_enough(program, prints, batches, chains, most_bytes // 2)
     rests = resting_places(prints, len(batches), most_bytes // 2)
     original, compressed = (Walk(program, batches, rests) for _ in range(2))
-    steps, fitted = list(program.steps), dict[str, tuple[Layer, ...]]()
+    steps, fitted, ends = list(program.steps), dict[str, tuple[Layer, ...]](), _ends(program)
     for position, step in enumerate(program.steps):
         if step.site is not None and step.site in chains:
             if step.site not in fitted and not chains[step.site][-1].convolution.transposed:
                 pairs = zip(original.cross(position, program.steps), compressed.reach(position, steps), strict=True)
                 behind = rectified(program, position)
-                fitted[step.site] = _fitted(pairs, chains[step.site], origins.get(step.site), len(batches), behind)
+                origin, is_end = origins.get(step.site), step.site in ends
+                fitted[step.site] = _fitted(pairs, chains[step.site], origin, len(batches), behind, is_end=is_end)
             steps[position] = _replaced(step, fitted.get(step.site, chains[step.site]))
     return {**chains, **fitted}
+
+
+def _ends(program: Program) -> set[str]:
+    """Return the sites from which no way leads to another one: a classifier's last, whose outputs are its scores."""
+    found, leading = set[str](), set[str]()
+    for step in reversed(program.steps):
+        leads = not leading.isdisjoint(step.gives)
+        if step.site is not None and not leads:
+            found.add(step.site)
+        if step.site is not None or leads:
+            leading.update(step.takes)
+    return found
 
 
 def _few_enough(
@@ -105,8 +118,14 @@ def _fitted(
     origin: Origin | None,
     batches: int,
     behind: Rectified | None,
+    *,
+    is_end: bool,
 ) -> tuple[Layer, ...]:
-    """Return a site's chain for what comes in: factored again if its patches are narrow enough."""
+    """Return a site's chain for what comes in: factored again if its patches are narrow enough.
+
+    Its outputs are compensated for what the fit takes from them, unless they are the model's own: a classifier's scores
+    are held against one another, and where an image comes out the least error is wanted.
+    """
     whole = None if origin is None else origin.layer()
     if whole is not None and whole.convolution.patch > _WIDEST:
         whole = None
@@ -120,7 +139,7 @@ def _fitted(
         (best,) = _refitted((whole,), seen, behind)
         made = origin.factors(best, seen.moments(best.convolution))
         given = seen.given(composed(made, best.convolution))
-    return (*made[:-1], compensated(made[-1], given, seen.wanted))
+    return made if is_end else (*made[:-1], compensated(made[-1], given, seen.wanted))
 
 
 def _rows(pairs: Pairs, layers: Sequence[Layer], batches: int) -> "_Rows | None":

@@ -20,7 +20,7 @@ from worker.engine.calibration.walk import spread
 from worker.engine.convolution import Layer
 from worker.engine.decompose import FORMS, Target
 from worker.engine.moments import unknown
-from worker.engine.program import StepError
+from worker.engine.program import Program, Step, StepError
 
 RNG = np.random.default_rng
 
@@ -140,16 +140,38 @@ def test_what_a_fit_gives_is_compensated_beside_what_was_wanted(monkeypatch, is_
         seen.append([torch.cat(list(part)).flatten(1) for part in (given, wanted)])
         return replace(made, weight=2 * made.weight)
 
-    a, inputs = layer(RNG(1), (6, 5, 1, 1)), batches(16, 5, 7, 7)
+    a, b, inputs = layer(RNG(1), (6, 5, 1, 1)), layer(RNG(2), (6, 6, 1, 1)), batches(16, 5, 7, 7)
     chains, origins = {"a": narrow(a, 3)}, {"a": low_rank(a, 3)} if is_whole else {}
-    plain = refit(chained(("a", a)), inputs, chains, origins, MANY)["a"]
+    program = chained(("a", a), torch.tanh, ("b", b))
+    plain = refit(program, inputs, chains, origins, MANY)["a"]
     monkeypatch.setattr(refitting, "compensated", doubled)
-    changed = refit(chained(("a", a)), inputs, chains, origins, MANY)["a"]
+    changed = refit(program, inputs, chains, origins, MANY)["a"]
     np.testing.assert_array_equal(changed[1].weight, 2 * plain[1].weight)
     x = torch.cat([batch["v0"] for batch in inputs])
     with torch.no_grad():
         for found, expected in zip(seen[0], (chain(plain, x), chain([a], x)), strict=True):
             torch.testing.assert_close(found, expected.movedim(1, -1).flatten(0, 2), atol=1e-5, rtol=1e-4)
+
+
+def test_the_models_own_outputs_are_not_compensated(monkeypatch):
+    """Of three sites two end in outputs: one by itself, one that is added to what comes of the first."""
+    a, b, c = (layer(RNG(seed), (5, 5, 1, 1)) for seed in range(3))
+    first, second, third = (
+        replace(step, takes=takes, gives=gives)
+        for step, takes, gives in zip(
+            chained(("a", a), ("b", b), ("c", c)).steps,
+            [("v0",), ("x",), ("x",)],
+            [("x",), ("y",), ("z",)],
+            strict=True,
+        )
+    )
+    added = Step("Add", ("x", "y"), ("sum",), lambda x, y: (x + y,))
+    program = Program(("v0",), ("sum", "z"), {}, (first, second, added, third))
+    compensated = []
+    monkeypatch.setattr(refitting, "compensated", lambda made, *_: compensated.append(made) or made)
+    chains = {"a": (rough(a),), "b": (rough(b),), "c": (rough(c),)}
+    fitted = refit(program, batches(16, 5, 7, 7), chains, {}, MANY)
+    assert compensated == [fitted["a"][-1]]
 
 
 def test_of_wide_patches_the_last_layer_alone_is_fitted(monkeypatch):
