@@ -72,7 +72,7 @@ def told_range(told: InputValues, channels: int) -> Range:
         Refusal: `input_range_invalid` where the numbers do not fit the channels.
 
     >>> told_range(InputValues((-1, 1), None, None), 3)
-    Range(name='-1 to 1', mean=(0.5,), deviation=(0.5,))
+    Range(name='-1 to 1', mean=(0.5,), deviation=(0.5,), strict=False)
     """
     if told.limits is not None:
         low, high = told.limits

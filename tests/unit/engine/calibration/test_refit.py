@@ -113,23 +113,24 @@ def test_images_are_left_out_where_every_layer_would_run_again_for_every_site(fi
     assert set(seen) == {float(batch["v0"].sum()) for batch in spread(inputs, used)}
 
 
-@pytest.mark.parametrize(
-    ("shape", "groups"),
-    [*product([(8, 6, 3, 3), (8, 6, 1, 1), (8, 6, 5), (8, 6, 2, 3, 3)], [1, 2]), ((8, 6), 1)],
-)
-@pytest.mark.parametrize("form", FORMS)
-def test_layers_that_stand_for_one_are_composed_to_one(form, shape, groups):
-    n, c, *kernel = shape
-    whole = layer(RNG(1), (n, c // groups, *kernel), padding=1, stride=2, groups=groups)
-    dilated = replace(whole.convolution, dilation=(2,) * len(kernel))
-    whole = replace(whole, convolution=dilated)
-    if FORMS[form].why_not(dilated) is not None:
-        pytest.skip("the form has nothing to do with it")
-    x = torch.from_numpy(RNG(2).standard_normal((3, c, *(7 for _ in kernel))).astype(np.float32))
-    for made in FORMS[form].factorisations(dilated):
-        layers = made.layers(Target.of(whole, unknown(dilated)), made.ranks[len(made.ranks) // 2])
+def geometries():
+    """Geometries of any number of axes, with strides, paddings, dilations and groups, and the forms that apply."""
+    shapes = [*product([(8, 6, 3, 3), (8, 6, 1, 1), (8, 6, 5), (8, 6, 2, 3, 3)], [1, 2]), ((8, 6), 1)]
+    for (n, c, *kernel), groups in shapes:
+        plain = layer(RNG(1), (n, c // groups, *kernel), padding=1, stride=2, groups=groups)
+        whole = replace(plain, convolution=replace(plain.convolution, dilation=(2,) * len(kernel)))
+        yield from ((form, whole) for form in FORMS if FORMS[form].why_not(whole.convolution) is None)
+
+
+@pytest.mark.parametrize(("form", "whole"), [*geometries()])
+def test_layers_that_stand_for_one_are_composed_to_one(form, whole):
+    geometry = whole.convolution
+    size = (7,) * len(geometry.kernel)
+    x = torch.from_numpy(RNG(2).standard_normal((3, geometry.in_channels, *size)).astype(np.float32))
+    for made in FORMS[form].factorisations(geometry):
+        layers = made.layers(Target.of(whole, unknown(geometry)), made.ranks[len(made.ranks) // 2])
         with torch.no_grad():
-            torch.testing.assert_close(chain([composed(layers, dilated)], x), chain(layers, x))
+            torch.testing.assert_close(chain([composed(layers, geometry)], x), chain(layers, x))
 
 
 @pytest.mark.parametrize("is_whole", [False, True], ids=["last layer", "whole site"])
