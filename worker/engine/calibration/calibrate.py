@@ -3,7 +3,8 @@
 All limits are amounts of work, not of time, so that the same model gives the same artifact on a slow day too.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,7 +18,7 @@ from contract.calibration import InputValues
 from contract.refusal import Code, Refusal
 from worker.engine.calibration.distil import DistillingError, distil
 from worker.engine.calibration.inputs import Arrays
-from worker.engine.calibration.observe import Observation, observe
+from worker.engine.calibration.observe import Observation, Observer, observe
 from worker.engine.calibration.probing import probe, probed_ranges
 from worker.engine.calibration.ranges import Range, known_ranges
 from worker.engine.calibration.subject import Subject, WeakCalibrationError, subject
@@ -46,8 +47,7 @@ _FEWEST_TO_SPLIT = 20
 _PROBES, _FEWEST_PROBES = 16, 4
 """Images that a range of values is tried on; fewer where all ranges would take more than what the moments may."""
 _MOST_NAMED = 8
-_CONVERGED = 0.05
-
+_CONVERGED, _DIRECTIONS = 0.05, 64
 
 _DISTILLING_SHARE = 0.7
 """Of the time that calibration takes, where images are distilled; the rest is for the moments."""
@@ -313,33 +313,49 @@ class _Bending:
 def _until_converged(
     found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], sample_macs: int, tell: Tell
 ) -> tuple[list[Batch], Observation]:
-    """Double the number of samples until the covariances stay the same within 5 %, or memory allows no more."""
+    """Double the number of samples until the covariances stay the same within 5 %, or memory allows no more.
+
+    New ones join those that are measured already, unless they give other statistics, and so other activations.
+    """
     most = _most_images(found, _RUNS * sample_macs)
-    count = most if most < 2 * _FIRST_IMAGES else _FIRST_IMAGES
-    last: Mapping[str, NDArray[np.float32]] = {}
-    while True:
-        batches = _leaves(found, dead_leaves, ranges, count, 0)
-        statistics = twin_statistics(found.program, batches, MOST_BYTES) if found.program.normalises else {}
-        observation = Observation(observe(twin(found.program, statistics), batches, convolutions), statistics)
-        if count == most or (last and _change(last, observation) < _CONVERGED):
-            return batches, observation
-        tell(count / most)
-        # Half the digits tell a change of 5 % as well, in half the memory.
-        last = {site: covariance.astype(np.float32) for site, covariance in _covariances(observation)}
-        count = min(2 * count, most)
-        del observation
+    first = most if most < 2 * _FIRST_IMAGES else _FIRST_IMAGES
+    least = max(1, min(most, 2 * _FIRST_IMAGES) // found.batch)  # the first number of batches that may be enough
+    observer, statistics = Observer(convolutions, least), dict[str, tuple[Tensor, Tensor]]()
+    batches, last = list[Batch](), dict[str, Array]()
+    for turn in itertools.count():
+        made = len(batches) * found.batch
+        more = _leaves(found, dead_leaves, ranges, min(2 * made, most) - made if made else first, 10 * turn)
+        batches += more
+        if found.program.normalises:
+            statistics = dict(twin_statistics(found.program, batches, MOST_BYTES))
+            observer, more = Observer(convolutions, len(batches)), batches
+        observer.add(twin(found.program, statistics), more)
+        made = len(batches) * found.batch
+        if made >= most:
+            break
+        now = _sketches(observer)
+        if last and _change(last, now) < _CONVERGED:
+            break
+        tell(made / most)
+        last = now
+    return batches, Observation(observer.taken(), statistics)
 
 
-def _covariances(observation: Observation) -> Iterator[tuple[str, Array]]:
-    for site, moments in observation.moments.items():
+def _sketches(observer: Observer) -> dict[str, Array]:
+    """Return what the sites' covariances make of some random directions: as good as they are to tell a change."""
+    found = {}
+    for site, moments in observer.moments():
         assert moments.covariance is not None  # observed moments have covariances
-        yield site, moments.covariance
+        size = moments.covariance.shape[-1]
+        signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (size, min(size, _DIRECTIONS)))
+        found[site] = moments.covariance @ signs
+    return found
 
 
-def _change(before: Mapping[str, NDArray[np.float32]], now: Observation) -> float:
-    """Return the largest relative change of any site's covariance."""
+def _change(before: Mapping[str, Array], now: Mapping[str, Array]) -> float:
+    """Return the largest relative change of any site's covariance, by their sketches."""
     changes = [0.0]
-    for site, new in _covariances(now):
+    for site, new in now.items():
         size = float(np.linalg.norm(new))
         if site in before and size > 0:
             changes.append(float(np.linalg.norm(new - before[site])) / size)

@@ -1,6 +1,6 @@
 """The moments of every site's inputs, summed over one batch after another, none of which is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -34,7 +34,6 @@ class Observation:
     statistics: Statistics
 
 
-@torch.no_grad()
 def observe(
     program: Program, batches: Sequence[Batch], convolutions: Mapping[str, Convolution]
 ) -> Mapping[str, Moments]:
@@ -45,18 +44,46 @@ def observe(
     Raises:
         StepError: the program does not run on these batches.
     """
-    sums = {site: Sums(convolution) for site, convolution in convolutions.items()}
-    for at, batch in enumerate(batches):
+    observer = Observer(convolutions, len(batches))
+    observer.add(program, batches)
+    return observer.taken()
 
-        def watch(step: Step, taken: Sequence[Any], at: int = at) -> None:
-            if step.site is not None and step.site in convolutions:
-                convolution, x = convolutions[step.site], taken[0]
-                sums[step.site].add(rows(convolution, x, sample(convolution, x, len(batches), at)))
 
-        run(program, batch, watch=watch)
-    counted = [site for site, collected in sums.items() if collected.count]
-    found = {site: sums.pop(site).moments() for site in counted}  # the sums of wide sites take as much again
-    return {site: moments for site, moments in found.items() if _is_finite(moments)}
+class Observer:
+    """Sums over every site's patches, to which those of more batches can be added."""
+
+    def __init__(self, convolutions: Mapping[str, Convolution], batches: int) -> None:
+        """Observe sites of these geometries; `batches` are to give all the patches that are wanted of each."""
+        self._convolutions, self._batches = convolutions, batches
+        self._sums = {site: Sums(convolution) for site, convolution in convolutions.items()}
+        self._behind = 0
+
+    @torch.no_grad()
+    def add(self, program: Program, batches: Sequence[Batch]) -> None:
+        """Run a program on batches.
+
+        Raises:
+            StepError: the program does not run on them.
+        """
+
+        def watch(step: Step, taken: Sequence[Any]) -> None:
+            if step.site is not None and step.site in self._convolutions:
+                convolution, x = self._convolutions[step.site], taken[0]
+                self._sums[step.site].add(rows(convolution, x, sample(convolution, x, self._batches, self._behind)))
+
+        for batch in batches:
+            run(program, batch, watch=watch)
+            self._behind += 1
+
+    def moments(self) -> Iterator[tuple[str, Moments]]:
+        """Yield the moments of one site after another, as they are by now."""
+        return ((site, sums.moments()) for site, sums in self._sums.items() if sums.count)
+
+    def taken(self) -> Mapping[str, Moments]:
+        """Return the moments of all sites whose inputs are finite, in the place of the sums, which take as much."""
+        counted = [site for site, sums in self._sums.items() if sums.count]
+        found = {site: self._sums.pop(site).moments() for site in counted}
+        return {site: moments for site, moments in found.items() if _is_finite(moments)}
 
 
 def _is_finite(moments: Moments) -> bool:
@@ -123,19 +150,23 @@ class Sums:
         product = products(rows)
         self._second = product if self._second is None else self._second.add_(product)
 
-    def moments(self) -> Moments:
-        """Return what was summed as moments, in the place of the sums."""
+    def covariance(self) -> tuple[Tensor, Tensor]:
+        """Return the mean `(groups, m)` and the covariance `(groups, m, m)` of what was summed, both in float64."""
         if self._waiting:
             self._sum()
         assert self._second is not None  # something was added
         assert self._origin is not None
-        second = self._second.double().div_(self.count)
+        second = self._second.to(torch.float64, copy=True).div_(self.count)
         off = self._first / self.count
-        second.baddbmm_(off[:, :, None], off[:, None, :], alpha=-1)
-        share = shrinkage(second, self.count)[:, None]
-        diagonal = second.diagonal(dim1=1, dim2=2)
+        return self._origin[:, 0] + off, second.baddbmm_(off[:, :, None], off[:, None, :], alpha=-1)
+
+    def moments(self) -> Moments:
+        """Return the mean, and the covariance drawn towards one without directions where rows are few."""
+        mean, covariance = self.covariance()
+        share = shrinkage(covariance, self.count)[:, None]
+        diagonal = covariance.diagonal(dim1=1, dim2=2)
         variance = diagonal.mean(1)[:, None]
-        second *= 1 - share[:, None]
+        covariance *= 1 - share[:, None]
         diagonal += share * variance
-        mean = self._origin[:, 0] + off
-        return Moments(mean.numpy(force=True), second.to(self._second.dtype).numpy(force=True))
+        assert self._second is not None  # `covariance` has summed
+        return Moments(mean.numpy(force=True), covariance.to(self._second.dtype).numpy(force=True))

@@ -27,8 +27,8 @@ from worker.engine.calibration.rectified import Rectified, rectified
 from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.walk import Batch, Walk, footprints, resting_places, spread
 from worker.engine.convolution import Convolution, Layer
-from worker.engine.moments import Moments
-from worker.engine.patches import convolve, products, results, rows
+from worker.engine.moments import WIDE, Moments
+from worker.engine.patches import convolve, results, rows
 from worker.engine.program import Program, Step
 
 Chains = Mapping[str, tuple[Layer, ...]]
@@ -137,7 +137,7 @@ def _fitted(
         given = seen.given(made[-1])
     else:
         (best,) = _refitted((whole,), seen, behind)
-        made = origin.factors(best, seen.moments(best.convolution))
+        made = origin.factors(best, seen.moments())
         given = seen.given(composed(made, best.convolution))
     return made if is_end else (*made[:-1], compensated(made[-1], given, seen.wanted))
 
@@ -148,7 +148,7 @@ def _rows(pairs: Pairs, layers: Sequence[Layer], batches: int) -> "_Rows | None"
     inputs, outputs = last.convolution.groups * last.convolution.patch, last.convolution.out_channels
     sums = last.convolution.patch * (inputs + (1 + _TURNS) * outputs)
     most_rows = min(_MOST_NUMBERS // (inputs + outputs), _WORK // sums)
-    seen, alike = _Rows(), True
+    seen, alike = _Rows(last.convolution), True
     for at, (((before, *_), (wanted, *_)), (now, *_)) in enumerate(pairs):
         alike = alike and before.shape == now.shape
         if alike:
@@ -207,13 +207,14 @@ def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
 class _Rows:
     """Rows that a layer takes and that it is to give, and the normal equations of a fit with an intercept.
 
-    The rows that it takes have the shape (rows, groups, m), those that it is to give (rows, groups, outputs); the sums
-    are group by group, in float64.
+    The rows that it takes have the shape (rows, groups, m), those that it is to give (rows, groups, outputs). They are
+    summed about their means, group by group, as precisely as moments are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, convolution: Convolution) -> None:
         self.wanted: list[Tensor] = []
         self._taken: list[Tensor] = []
+        self._convolution = convolution
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Add rows of one batch."""
@@ -226,12 +227,9 @@ class _Rows:
         every = (*self._taken, *self.wanted)
         return bool(every) and all(bool(part.isfinite().all()) for part in every)
 
-    def moments(self, convolution: Convolution) -> Moments:
-        """Return the moments of the rows, which are patches of this convolution."""
-        sums = Sums(convolution)
-        for part in self._taken:
-            sums.add(part)
-        return sums.moments()
+    def moments(self) -> Moments:
+        """Return the moments of the rows that are taken."""
+        return self._sums.moments()
 
     def given(self, layer: Layer) -> Iterator[Tensor]:
         """Yield what a layer gives for the rows, batch after batch."""
@@ -251,37 +249,42 @@ class _Rows:
         present = device.placed(torch.from_numpy(layer.weight.astype(np.float64))).reshape(
             groups, convolution.out_channels // groups, -1
         )
-        aa, a = self._moments
-        ab, b = (part / self._count for part in self._products(wanted))
-        gram = aa - a[:, :, None] * a[:, None, :]
-        cross = ab - a[:, :, None] * b[:, None, :]
-        variance, square = (matrix.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] for matrix in (gram, aa))
-        pull = shrinkage(gram, self._count).clamp_min(_RIDGE)[:, None, None]
-        ridge = pull * variance + _ROUNDING * square + torch.finfo(torch.float64).tiny
-        system = gram + ridge * torch.eye(gram.shape[-1], dtype=torch.float64)
-        weight = torch.linalg.solve(system, cross + ridge * present.mT).mT
-        bias = b - (weight @ a[:, :, None])[:, :, 0]
+        mean, ridge, factors = self._system
+        offset = torch.stack([y.sum(0, dtype=torch.float64) for y in wanted]).sum(0) / self._sums.count
+        cross = self._products(mean, wanted, offset) / self._sums.count
+        weight = torch.linalg.lu_solve(*factors, cross + ridge * present.mT).mT
+        bias = offset - (weight @ mean[:, :, None])[:, :, 0]
         return replace(
             layer,
             weight=weight.reshape(convolution.weight_shape).numpy(force=True).astype(dtype),
             bias=bias.flatten().numpy(force=True).astype(dtype),
         )
 
-    @property
-    def _count(self) -> int:
-        return sum(len(x) for x in self._taken)
+    @cached_property
+    def _sums(self) -> Sums:
+        sums = Sums(self._convolution)
+        for part in self._taken:
+            sums.add(part)
+        return sums
 
     @cached_property
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """The mean products of what is taken with itself, and its mean."""
-        squares, sums = self._products(self._taken)
-        return squares / self._count, sums / self._count
+    def _system(self) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """The mean of what is taken, the pull towards present weights, and the factors of the covariance with it."""
+        mean, covariance = self._sums.covariance()
+        diagonal = covariance.diagonal(dim1=1, dim2=2)
+        variance = diagonal.mean(1)
+        square = variance + mean.square().mean(1)
+        pull = shrinkage(covariance, self._sums.count).clamp_min(_RIDGE)
+        ridge = (pull * variance + _ROUNDING * square + torch.finfo(torch.float64).tiny)[:, None]
+        diagonal += ridge
+        return mean, ridge[:, :, None], torch.linalg.lu_factor(covariance)
 
-    def _products(self, others: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the sums, over all rows, of what is taken times something else, and of that alone."""
-        together, sums = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-        for x, y in zip(self._taken, others, strict=True):
-            taken, other = x.double().transpose(0, 1), y.double().transpose(0, 1)
-            added = products(taken) if x is y else taken.mT @ other
-            together, sums = together + added, sums + other.sum(1)
-        return together, sums
+    def _products(self, mean: Tensor, wanted: Sequence[Tensor], offset: Tensor) -> Tensor:
+        """Return the sums `(groups, m, outputs)`, over all rows, of what is taken times what is wanted."""
+        is_wide = self._convolution.patch > WIDE
+        summed = torch.zeros(*mean.shape, offset.shape[-1], dtype=torch.float64, device=mean.device)
+        for x, y in zip(self._taken, wanted, strict=True):
+            exact = x.dtype if is_wide else torch.float64
+            taken, other = (part.to(exact) - middle.to(exact) for part, middle in ((x, mean), (y, offset)))
+            summed += torch.einsum("rgm,rgn->gmn", taken, other)
+        return summed

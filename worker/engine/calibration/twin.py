@@ -44,7 +44,11 @@ def together(inputs: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     dtype = torch.get_default_dtype()
     for x in inputs:  # Chan, Golub and LeVeque, "Updating formulae", 1979: exact where the mean is large
         axes = [axis for axis in range(x.dim()) if axis != 1]
-        own_variance, own_mean = torch.var_mean(x.double(), axes, correction=0)
+        exact = x.double()
+        own_mean = exact.mean(axes)
+        # The deviations are squared in their own place: `var_mean` takes up to eight times as long in float64.
+        deviations = exact - own_mean.reshape(-1, *(1,) * (x.dim() - 2))
+        own_variance = deviations.square_().mean(axes)
         size, dtype = x.numel() // x.shape[1], x.dtype
         step = own_mean - mean
         squares = squares + own_variance * size + step.square() * (count * size / max(count + size, 1))

@@ -78,7 +78,7 @@ def _errors(dealt: blocks.Blocks, input_ranks: Sequence[int]) -> dict[int, Array
     """Return, by r1, which come in ascending order, the errors of every r2 from 1 to n."""
     groups, n, count, _ = dealt.weight.shape
     white = blocks.responses(dealt, blocks.leading_rows(*blocks.own(dealt), input_ranks[-1]))
-    outputs = np.zeros((groups, n, n))  # the covariance of what the leading rows make of the outputs
+    outputs = np.zeros((groups, n, n), white.dtype)  # the covariance of what the leading rows make of the outputs
     found, behind = {}, 0
     for r1 in input_ranks:
         more = white[..., behind * count : r1 * count]

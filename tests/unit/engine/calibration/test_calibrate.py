@@ -121,13 +121,62 @@ def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil(
     assert (found.account["kind"], found.batches[0]["v0"].shape[2:]) == ("synthetic", (64, 64))
 
 
+def numbers_measured(monkeypatch):
+    """Return the list to which the number of batches is added whenever some are measured."""
+    measured, add = [], calibrating.Observer.add
+    monkeypatch.setattr(calibrating.Observer, "add", lambda *asked: (measured.append(len(asked[-1])), add(*asked))[1])
+    return measured
+
+
+def test_samples_that_join_others_are_measured_alone_and_the_moments_are_those_of_all(monkeypatch):
+    """Without normalisation: with one, other statistics are other activations, and all are measured anew."""
+    monkeypatch.setattr(calibrating, "_MOST_IMAGES", 100)
+    monkeypatch.setattr(calibrating, "_CONVERGED", 0.0)
+    monkeypatch.setattr(subjects, "_MOST_SAMPLES", 1)
+    measured = numbers_measured(monkeypatch)
+    found = of(("a", A), torch.relu)
+    assert measured == [32, 32, 36]
+    assert len(torch.cat([batch["v0"] for batch in found.batches]).unique(dim=0)) == found.account["images"] == 100
+    at_once = calibrating.observe(found.program, found.batches, {"a": A.convolution})["a"]
+    np.testing.assert_allclose(found.observation.moments["a"].covariance, at_once.covariance, rtol=1e-9, atol=1e-12)
+    measured.clear()
+    stored = norm(RNG(2), 4)
+    assert of(("a", A), stored, torch.relu, macs=11 * 10**8).account["twin"]  # too large to distil
+    assert measured == [32, 64, 100]
+
+
+@pytest.mark.parametrize(("change", "rounds"), [(0.0, 3), (100.0, 2)])
+def test_no_more_samples_are_made_once_the_moments_stay_the_same(monkeypatch, change, rounds):
+    monkeypatch.setattr(calibrating, "_MOST_IMAGES", 100)
+    monkeypatch.setattr(calibrating, "_CONVERGED", change)
+    monkeypatch.setattr(subjects, "_MOST_SAMPLES", 1)
+    measured = numbers_measured(monkeypatch)
+    found = of(("a", A), torch.relu)
+    assert measured == [32, 32, 36][:rounds]
+    assert found.account["images"] == sum(measured)
+
+
+def test_sketches_tell_how_much_covariances_change_about_as_well_as_they_do_themselves():
+    geometry = layer(RNG(1), (2, 300, 1, 1)).convolution
+    observer, alike = calibrating.Observer({"a": geometry}, 2), RNG(0).standard_normal((2, 300, 20, 20))
+    program = chained(("a", layer(RNG(1), (2, 300, 1, 1))))
+    found = []
+    for part in alike * np.linspace(0.1, 2, 300)[None, :, None, None]:
+        observer.add(program, [{"v0": torch.from_numpy(part[None].astype(np.float32))}])
+        ((_, moments),) = observer.moments()
+        found.append((moments.covariance, calibrating._sketches(observer)))
+    (before, first), (now, second) = found
+    change = np.linalg.norm(now - before) / np.linalg.norm(now)
+    assert 0.05 < change < 1
+    assert calibrating._change(first, second) == pytest.approx(change, rel=0.1)
+
+
 def test_of_a_large_model_few_images_are_tried_and_judged_by_and_those_to_fit_on_measured_once(monkeypatch):
     """Twelve images are affordable of 27.7 G multiply-accumulates; five ranges are tried on the fewest that tell."""
     monkeypatch.setattr(subjects, "_MOST_SAMPLES", 1)
-    tried, measured = [], []
-    images, observe = probing._images, calibrating.observe
+    tried, images = [], probing._images
     monkeypatch.setattr(probing, "_images", lambda *asked: (tried.append(asked[-1]), images(*asked))[1])
-    monkeypatch.setattr(calibrating, "observe", lambda *asked: (measured.append(len(asked[1])), observe(*asked))[1])
+    measured = numbers_measured(monkeypatch)
     found = of(("a", A), torch.relu, pooled, macs=27_700_000_000)
     assert tried == [4] * 5
     assert measured == [12]

@@ -113,6 +113,17 @@ def test_every_batch_gives_patches_of_its_own(monkeypatch):
     assert not torch.equal(*seen)
 
 
+def test_what_was_summed_can_be_looked_at_before_more_is_added():
+    made, x = layer(RNG(1), (3, 4, 3, 3), padding=1), images(6, 4, 7, 6)
+    observer = observing.Observer({"site": made.convolution}, 3)
+    for batch in in_batches(x, 2):
+        observer.add(chained(("site", made)), [batch])
+        ((_, moments),) = observer.moments()
+    at_once = observe(chained(("site", made)), in_batches(x, 2), {"site": made.convolution})["site"]
+    np.testing.assert_array_equal(moments.covariance, at_once.covariance)
+    np.testing.assert_array_equal(observer.taken()["site"].covariance, at_once.covariance)
+
+
 def test_sites_whose_inputs_are_not_finite_are_left_out():
     made = layer(RNG(1), (3, 3, 1, 1))
     program = chained(("before", made), torch.log, ("behind", made))
