@@ -10,6 +10,7 @@ from programs import chained, layer, norm
 from contract.calibration import InputValues
 from contract.refusal import Refusal
 from worker.engine.calibration import calibrate as calibrating
+from worker.engine.calibration import observe as observing
 from worker.engine.calibration import probing
 from worker.engine.calibration import subject as subjects
 from worker.engine.calibration.calibrate import calibrate
@@ -143,6 +144,19 @@ def test_samples_that_join_others_are_measured_alone_and_the_moments_are_those_o
     stored = norm(RNG(2), 4)
     assert of(("a", A), stored, torch.relu, macs=11 * 10**8).account["twin"]  # too large to distil
     assert measured == [32, 64, 100]
+
+
+def test_the_first_samples_that_may_be_enough_give_all_the_patches_that_are_wanted_and_later_ones_as_many_each(
+    monkeypatch,
+):
+    monkeypatch.setattr(calibrating, "_MOST_IMAGES", 100)
+    monkeypatch.setattr(calibrating, "_CONVERGED", 0.0)
+    monkeypatch.setattr(subjects, "_MOST_SAMPLES", 1)
+    monkeypatch.setattr(observing, "_MOST_ROWS", 640)
+    seen, add = [], observing.Sums.add
+    monkeypatch.setattr(observing.Sums, "add", lambda sums, patches: (seen.append(len(patches)), add(sums, patches))[1])
+    of(("a", A), torch.relu)
+    assert seen == [640 // 64] * 100
 
 
 @pytest.mark.parametrize(("change", "rounds"), [(0.0, 3), (100.0, 2)])

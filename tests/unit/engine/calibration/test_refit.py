@@ -250,16 +250,29 @@ def test_a_site_called_twice_is_fitted_once_and_used_twice():
     np.testing.assert_array_equal(twice["a"][1].weight, once["a"][1].weight)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_wide_layers_whose_inputs_are_far_from_0_are_fitted_as_well_in_less_precision(groups):
+    """Of sums that are not centred rounding is a share of the mean's square, 10,000 times the variance."""
+    a = layer(RNG(1), (4, 600, 1, 1), groups=groups)
+    (fitted,) = refit(chained(("a", a)), batches(64, 600 * groups, 5, 5, offset=100), {"a": (rough(a),)}, {}, MANY)["a"]
+    noise = np.linalg.norm(rough(a).weight - a.weight)
+    assert np.linalg.norm(fitted.weight - a.weight) < 0.01 * noise
+    given, wanted = (chain([made], torch.full((1, 600 * groups, 1, 1), 100.0)) for made in (fitted, a))
+    torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("channels", [3, 600])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 3.0])
-def test_inputs_that_never_change_leave_the_weights_and_mend_the_bias(constant):
+@pytest.mark.parametrize("rounding", [0.0, 1e-7])
+def test_inputs_that_never_change_but_for_rounding_leave_the_weights_and_mend_the_bias(constant, channels, rounding):
     """As behind dead channels: of weights nothing can be learned, of the bias everything."""
-    a = layer(RNG(1), (4, 3, 1, 1))
+    a = layer(RNG(1), (4, channels, 1, 1))
     present = rough(a)
-    program = chained(lambda x: torch.zeros_like(x) + constant, ("a", a))
-    inputs = batches(8, 3, 5, 5)
+    program = chained(lambda x: constant * (1 + rounding * x.sign()), ("a", a))
+    inputs = batches(8, channels, 5, 5)
     fitted = refit(program, inputs, {"a": (present,)}, {}, MANY)
     np.testing.assert_allclose(fitted["a"][0].weight, present.weight, rtol=1e-2, atol=1e-2)
-    found, expected = (chain([made], torch.full((1, 3, 1, 1), constant)) for made in (fitted["a"][0], a))
+    found, expected = (chain([made], torch.full((1, channels, 1, 1), constant)) for made in (fitted["a"][0], a))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
