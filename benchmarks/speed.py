@@ -43,7 +43,7 @@ from contract.refusal import Refusal
 from worker.engine.formats import open_model
 from worker.engine.request import Request
 
-LAYERS, CHANNELS, SIDES = (4, 8, 16, 32, 64), (64, 128, 256, 512, 1024, 2048), (16, 32, 64, 128, 256)
+LAYERS, CHANNELS, SIDES = (16, 32, 64, 128, 256), (64, 128, 256, 512, 1024, 2048), (32, 64, 128, 256, 512)
 KEEP, SECOND_KEEP = "0.5", "0.7"
 
 

@@ -1,5 +1,6 @@
 """Whatever the geometry, a convolution replaced by what equals it leaves the model's outputs as they were."""
 
+from collections import Counter
 from functools import partial
 from math import prod
 
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_text import distance, model, outputs, written
 
 from worker.engine.decompose import FORMS
-from worker.engine.formats import open_model
+from worker.engine.formats import onnx_replace, open_model
 
 TOLERANCE = 1e-5
 
@@ -426,3 +427,25 @@ def test_a_replaced_model_counts_its_new_sites(tmp_path):
     opened.replace(pointwise, [opened.layer(pointwise)])  # what was put in can be taken out again
     opened.save(tmp_path / "after.onnx")
     assert distance(outputs(tmp_path / "after.onnx", X)[0], outputs(tmp_path / "model.onnx", X)[0]) <= TOLERANCE
+
+
+def test_what_is_looked_up_in_the_whole_model_is_looked_up_once_however_many_sites_are_replaced(tmp_path, monkeypatch):
+    """Else work would grow with the square of the number of layers."""
+    steps = " ".join(f"v{at + 1} = Conv <pads = [1, 1, 1, 1]> (v{at}, w{at})" for at in range(9))
+    weights = ", ".join(f"float[3, 3, 3, 3] w{at}" for at in range(9))
+    opened = open_model(
+        "onnx",
+        written(tmp_path, model(f"g (float[1, 3, 8, 8] v0) => (float[1, 3, 8, 8] v9) <{weights}> {{ {steps} }}")),
+    )
+    sites = opened.count(opened.bind(None)).sites
+    looked = Counter()
+    for name in ("constants", "all_graphs", "names", "uses"):
+        found = getattr(onnx_replace, name)
+        monkeypatch.setattr(
+            onnx_replace, name, lambda graph, name=name, found=found: (looked.update([name]), found(graph))[1]
+        )
+    for site in sites:
+        opened.replace(site, split_exactly(opened.layer(site)))
+    opened.save(tmp_path / "after.onnx")
+    assert looked == {"constants": 1, "all_graphs": 2, "names": 1, "uses": 1}
+    assert len(onnx.load(tmp_path / "after.onnx").graph.initializer) == 18

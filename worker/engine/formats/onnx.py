@@ -18,12 +18,12 @@ from contract.shapes import InputShapes, format_shape
 from worker.engine.convolution import Array, Layer
 from worker.engine.formats import Count, Site, TensorSpec, binding, onnx_bundle, onnx_file, onnx_linear
 from worker.engine.formats.onnx_bodies import make_unique
-from worker.engine.formats.onnx_constants import Constant, constants
+from worker.engine.formats.onnx_constants import Constant
 from worker.engine.formats.onnx_count import OPERATORS, Counted, count
 from worker.engine.formats.onnx_functions import with_inlined
-from worker.engine.formats.onnx_graph import FLOATS, all_nodes, main_tensors, nested_tensors, own_opset
+from worker.engine.formats.onnx_graph import FLOATS, main_tensors, nested_tensors, own_opset
 from worker.engine.formats.onnx_paddings import shorten
-from worker.engine.formats.onnx_replace import replace_nodes
+from worker.engine.formats.onnx_replace import Surgery
 from worker.engine.formats.onnx_shapes import Unfit, prepared
 
 if TYPE_CHECKING:  # torch, which an ONNX model needs for calibrating alone
@@ -43,6 +43,7 @@ class OnnxModel:
         self._inputs = tuple(_spec(value) for value in model.graph.input if value.name not in initializers)
         self._outputs = tuple(_spec(value) for value in model.graph.output)
         self._counted: Counted | None = None
+        self._surgery: Surgery | None = None
 
     @classmethod
     def open(cls, path: Path) -> "OnnxModel":
@@ -73,6 +74,7 @@ class OnnxModel:
     @property
     def parameters(self) -> int:
         """The number of elements of all floating-point tensors that the model stores."""
+        self._close()
         stored = (*main_tensors(self._model), *nested_tensors(self._model))
         return sum(prod(tensor.dims) for tensor in stored if tensor.data_type in FLOATS)
 
@@ -91,6 +93,7 @@ class OnnxModel:
             Refusal: `input_shape_mismatch` where the model cannot take these shapes, `model_invalid` where these are
                 the only ones that it takes.
         """
+        self._close()
         try:
             self._counted = count(self._model, _ones(self._inputs, shapes), self._source)
         except Unfit as error:
@@ -100,15 +103,16 @@ class OnnxModel:
     def layer(self, site: Site) -> Layer:
         """Return a replaceable site's weights, as float32 or float64 arrays; `site` stems from the last `count`."""
         assert site.convolution is not None  # a site that can be replaced is a convolution
-        node = self._node(site)
+        node = self._opened().node(self._nodes_of(site)[0])
         weight, bias = self._operands(node)
         stored = self._array(weight), None if bias is None else self._array(bias)
         return Layer(site.convolution, *(stored if site.convolution.kernel else onnx_linear.arrays(node, *stored)))
 
     def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
         """Put the sum of chains, layers that feed one another, in a site's place, for all its calls, in its dtype."""
-        weight, _ = self._operands(self._node(site))
-        replace_nodes(self._model, self._nodes_of(site), chains, weight.data_type)
+        nodes = self._nodes_of(site)
+        weight, _ = self._operands(self._opened().node(nodes[0]))
+        self._opened().replace(nodes, chains, weight.data_type)
 
     def program(self) -> "Program":
         """Return the model as steps on torch tensors, along the course that inputs of the last count's shapes take.
@@ -123,6 +127,7 @@ class OnnxModel:
         """
         from worker.engine.formats import onnx_program
 
+        self._close()
         if self._counted is None:
             return onnx_program.read(prepared(self._model), self._source, {})
         return onnx_program.read(self._counted.course.model, self._source, self._counted.nodes)
@@ -133,6 +138,7 @@ class OnnxModel:
         Raises:
             ValueError: `path` is the file that the model was opened from, which still holds its weights.
         """
+        self._close()
         shorten(self._model)
         archive = bundle.read(self._source)
         if archive is not None:
@@ -140,10 +146,16 @@ class OnnxModel:
         else:
             onnx_file.write(self._model, self._source, path)
 
-    def _node(self, site: Site) -> NodeProto:
-        """Return the first of a site's nodes."""
-        output = self._nodes_of(site)[0]
-        return next(node for node in all_nodes(self._model.graph.node) if output in node.output)
+    def _opened(self) -> Surgery:
+        if self._surgery is None:
+            self._surgery = Surgery(self._model)
+        return self._surgery
+
+    def _close(self) -> None:
+        """End the surgery, so that the model is whole again."""
+        if self._surgery is not None:
+            self._surgery.close()
+            self._surgery = None
 
     def _nodes_of(self, site: Site) -> tuple[str, ...]:
         assert self._counted is not None  # sites stem from a count
@@ -151,7 +163,7 @@ class OnnxModel:
 
     def _operands(self, node: NodeProto) -> tuple[Constant, Constant | None]:
         """Return the weight and the bias that a node takes."""
-        fixed = constants(self._model.graph)
+        fixed = self._opened().constants
         return fixed[node.input[1]], fixed.get(node.input[2]) if len(node.input) > 2 else None
 
     def _array(self, constant: Constant) -> Array:

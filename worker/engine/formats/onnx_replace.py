@@ -1,19 +1,23 @@
 """Putting chains of layers, which are summed, in the place of Conv, ConvTranspose, Gemm or MatMul nodes.
 
 Before: the nodes share one weight and one bias, both constant. After: each is chains of nodes over one set of new
-initializers; the value that it gave keeps its name; of what it took, what nobody else uses is gone.
+initializers; the value that it gave keeps its name; of what it took, what nobody else uses is gone at the end.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from worker.engine.convolution import Array, Layer
-from worker.engine.formats.onnx_constants import FOLDED
+from worker.engine.formats.onnx_constants import FOLDED, Constant, constants
 from worker.engine.formats.onnx_convolution import attributes
 from worker.engine.formats.onnx_graph import all_graphs, fresh_name, integer, names, operator, own_opset, uses
+
+Message = TypeVar("Message")
 
 _LAST_IR_WITH_WEIGHTS_AS_INPUTS = 3
 """Up to this IR version every initializer is listed among the inputs too."""
@@ -30,38 +34,70 @@ class _Step:
     attributes: Sequence[AttributeProto] = ()
 
 
-def replace_nodes(
-    model: ModelProto, outputs: Collection[str], chains: Sequence[Sequence[Layer]], data_type: int
-) -> None:
-    """Replace the nodes that give these values, wherever they are, by the sum of chains.
+class Surgery:
+    """A model while some of its nodes are replaced, one after another; what all of it tells is looked up once.
 
-    The old node becomes the last of the new ones, with other inputs and attributes, so that its name and documentation
-    stay. New weights are stored in the main graph, which bodies see too, as `data_type`, an element type of ONNX.
+    Until it is closed the model still stores what the replaced nodes took.
     """
-    places = [
-        (graph, at)
-        for graph in all_graphs(model.graph)
-        for at, node in enumerate(graph.node)
-        if node.output and node.output[0] in outputs
-    ]
-    graph, position = places[0]
-    abandoned = [name for graph, at in places for name in graph.node[at].input[1:3]]
-    taken = names(model.graph)
-    stems = [""] if len(chains) == 1 else [f"_branch{number}" for number in range(1, len(chains) + 1)]
-    branches = {
-        stem: list(_steps(model, graph.node[position], stem, layers, data_type, taken))
-        for stem, layers in zip(stems, chains, strict=True)
-    }
-    for graph, position in reversed(places):
-        node = graph.node[position]
-        *ahead, last = _nodes(node, branches, taken)
-        node.op_type = last.op_type
-        for name in ("input", "attribute"):
-            node.ClearField(name)
-            getattr(node, name).extend(getattr(last, name))
-        for offset, link in enumerate(ahead):
-            graph.node.insert(position + offset, link)
-    _drop_unused(model, abandoned)
+
+    def __init__(self, model: ModelProto) -> None:
+        self._model = model
+        self._abandoned: list[str] = []
+
+    def node(self, output: str) -> NodeProto:
+        """Return the node that gives a value as its first."""
+        graph, _ = self._graphs[output]
+        return graph.node[_position(graph, output)]
+
+    @cached_property
+    def constants(self) -> dict[str, Constant]:
+        """What was known of the model's values, before any was replaced."""
+        return constants(self._model.graph)
+
+    def replace(self, outputs: Collection[str], chains: Sequence[Sequence[Layer]], data_type: int) -> None:
+        """Replace the nodes that give these values, wherever they are, by the sum of chains.
+
+        The old node becomes the last of the new ones, with other inputs and attributes, so that its name and
+        documentation stay. New weights are stored in the main graph, which bodies see too, as `data_type`, an element
+        type of ONNX.
+        """
+        ordered = sorted(outputs, key=lambda output: self._graphs[output][1])
+        nodes = [self.node(output) for output in ordered]
+        self._abandoned += [name for node in nodes for name in node.input[1:3] if name]
+        stems = [""] if len(chains) == 1 else [f"_branch{number}" for number in range(1, len(chains) + 1)]
+        branches = {
+            stem: list(_steps(self._model, nodes[0], stem, layers, data_type, self._taken))
+            for stem, layers in zip(stems, chains, strict=True)
+        }
+        for output, node in zip(reversed(ordered), reversed(nodes), strict=True):
+            *ahead, last = _nodes(node, branches, self._taken)
+            node.op_type = last.op_type
+            for name in ("input", "attribute"):
+                node.ClearField(name)
+                getattr(node, name).extend(getattr(last, name))
+            graph, _ = self._graphs[output]
+            position = _position(graph, output)
+            for offset, link in enumerate(ahead):
+                graph.node.insert(position + offset, link)
+
+    def close(self) -> None:
+        """Remove the constants that the replaced nodes took, as far as nobody uses them."""
+        if self._abandoned:
+            _drop_unused(self._model, self._abandoned)
+
+    @cached_property
+    def _graphs(self) -> dict[str, tuple[GraphProto, int]]:
+        """By the first value that a node gives, the graph that it is in, and how many nodes come before it in all."""
+        found = [(graph, node) for graph in all_graphs(self._model.graph) for node in graph.node if node.output]
+        return {node.output[0]: (graph, at) for at, (graph, node) in enumerate(found)}
+
+    @cached_property
+    def _taken(self) -> set[str]:
+        return names(self._model.graph)
+
+
+def _position(graph: GraphProto, output: str) -> int:
+    return next(at for at, node in enumerate(graph.node) if node.output[:1] == [output])
 
 
 def _nodes(node: NodeProto, branches: Mapping[str, Sequence[_Step]], taken: set[str]) -> list[NodeProto]:
@@ -123,21 +159,25 @@ def _stored(model: ModelProto, name: str, weight: Array, data_type: int) -> str:
 def _drop_unused(model: ModelProto, values: Iterable[str]) -> None:
     """Remove the constants behind these values, as far as nobody uses them."""
     graphs = list(all_graphs(model.graph))
-    used = uses(model.graph)
-    pending = [value for value in values if value]
+    folded = {name: node for graph in graphs for node in graph.node if operator(node) in FOLDED for name in node.output}
+    used, pending, gone = uses(model.graph), list(values), set[str]()
     while pending:
         value = pending.pop()
-        if used[value] > 0:
+        if used[value] > 0 or value in gone:
             continue
-        for graph in graphs:
-            for initializer in [tensor for tensor in graph.initializer if tensor.name == value]:
-                graph.initializer.remove(initializer)
-            for place in (graph.input, graph.value_info):
-                for described in [info for info in place if info.name == value]:
-                    place.remove(described)
-            for at, node in enumerate(graph.node):
-                if value in node.output and operator(node) in FOLDED:
-                    used.subtract(node.input)
-                    pending += node.input
-                    del graph.node[at]
-                    break
+        gone.add(value)
+        if value in folded:
+            inputs = folded[value].input
+            used.subtract(inputs)
+            pending += inputs
+    for graph in graphs:
+        _delete(graph.initializer, lambda tensor: tensor.name in gone)
+        _delete(graph.input, lambda described: described.name in gone)
+        _delete(graph.value_info, lambda described: described.name in gone)
+        _delete(graph.node, lambda node: operator(node) in FOLDED and not gone.isdisjoint(node.output))
+
+
+def _delete(several: MutableSequence[Message], is_gone: Callable[[Message], bool]) -> None:
+    for at in reversed(range(len(several))):
+        if is_gone(several[at]):
+            del several[at]
