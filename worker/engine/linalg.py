@@ -4,7 +4,7 @@ numpy computes in float64 and all there is. Of large matrices scipy finds the le
 float32 as such: a half to a third of the time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,24 +72,29 @@ def _leading(matrices: Array, count: int) -> tuple[Array, Array]:
     last = matrices.shape[-1] - 1
     subset = last + 1 - count, last
     pairs = [linalg.eigh(each, driver="evr", subset_by_index=subset) for each in _each(matrices)]
-    values, vectors = (np.stack(part) for part in zip(*pairs, strict=True))
+    values, vectors = (_stacked(part) for part in zip(*pairs, strict=True))
     return values.reshape(*matrices.shape[:-2], -1), vectors.reshape(*matrices.shape[:-1], -1)
 
 
 def _values(matrices: Array) -> Array:
     from scipy import linalg
 
-    return np.stack([linalg.eigvalsh(each, driver="evr") for each in _each(matrices)]).reshape(matrices.shape[:-1])
+    return _stacked([linalg.eigvalsh(each, driver="evr") for each in _each(matrices)]).reshape(matrices.shape[:-1])
 
 
 def _cholesky(matrices: Array) -> Array:
     from scipy import linalg
 
-    return np.stack([linalg.cholesky(each, lower=True) for each in _each(matrices)]).reshape(matrices.shape)
+    return _stacked([linalg.cholesky(each, lower=True) for each in _each(matrices)]).reshape(matrices.shape)
 
 
 def _each(matrices: Array) -> Array:
     return matrices.reshape(-1, *matrices.shape[-2:])
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """Stack arrays; a single one, which may be as large as memory allows, is not copied."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _computed(name: str, small: Callable[..., Any], large: Callable[..., Any], *arrays: Array) -> Any:  # noqa: ANN401 - one array, or two
