@@ -388,13 +388,14 @@ def test_weights_that_are_listed_as_inputs_are_no_inputs_and_go_with_their_initi
     proto.ir_version = 3
     for tensor in proto.graph.initializer:
         proto.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        proto.graph.value_info.append(proto.graph.input[-1])
     proto.opset_import[0].version = 8
     opened = open_model("onnx", written(tmp_path, proto))
     assert [spec.name for spec in opened.inputs] == ["x"]
     assert opened.bind(None) == {"x": (1, 3, 8, 8)}
     _, after = replaced(tmp_path, proto, X)
     assert sorted(names(after.graph.input)) == sorted(["x", *names(after.graph.initializer)])
-    assert not {"w", "b"} & set(names(after.graph.input))
+    assert not {"w", "b"} & {*names(after.graph.input), *names(after.graph.value_info)}
 
 
 @pytest.mark.parametrize(

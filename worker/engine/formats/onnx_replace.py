@@ -46,7 +46,7 @@ class Surgery:
 
     def node(self, output: str) -> NodeProto:
         """Return the node that gives a value as its first."""
-        graph, _ = self._graphs[output]
+        graph = self._graphs[output]
         return graph.node[_position(graph, output)]
 
     @cached_property
@@ -61,21 +61,20 @@ class Surgery:
         documentation stay. New weights are stored in the main graph, which bodies see too, as `data_type`, an element
         type of ONNX.
         """
-        ordered = sorted(outputs, key=lambda output: self._graphs[output][1])
-        nodes = [self.node(output) for output in ordered]
+        nodes = [self.node(output) for output in outputs]
         self._abandoned += [name for node in nodes for name in node.input[1:3] if name]
         stems = [""] if len(chains) == 1 else [f"_branch{number}" for number in range(1, len(chains) + 1)]
         branches = {
             stem: list(_steps(self._model, nodes[0], stem, layers, data_type, self._taken))
             for stem, layers in zip(stems, chains, strict=True)
         }
-        for output, node in zip(reversed(ordered), reversed(nodes), strict=True):
+        for output, node in zip(outputs, nodes, strict=True):
             *ahead, last = _nodes(node, branches, self._taken)
             node.op_type = last.op_type
             for name in ("input", "attribute"):
                 node.ClearField(name)
                 getattr(node, name).extend(getattr(last, name))
-            graph, _ = self._graphs[output]
+            graph = self._graphs[output]
             position = _position(graph, output)
             for offset, link in enumerate(ahead):
                 graph.node.insert(position + offset, link)
@@ -86,10 +85,10 @@ class Surgery:
             _drop_unused(self._model, self._abandoned)
 
     @cached_property
-    def _graphs(self) -> dict[str, tuple[GraphProto, int]]:
-        """By the first value that a node gives, the graph that it is in, and how many nodes come before it in all."""
-        found = [(graph, node) for graph in all_graphs(self._model.graph) for node in graph.node if node.output]
-        return {node.output[0]: (graph, at) for at, (graph, node) in enumerate(found)}
+    def _graphs(self) -> dict[str, GraphProto]:
+        """The graphs that nodes are in, by the first value that each gives."""
+        graphs = all_graphs(self._model.graph)
+        return {node.output[0]: graph for graph in graphs for node in graph.node if node.output}
 
     @cached_property
     def _taken(self) -> set[str]:
