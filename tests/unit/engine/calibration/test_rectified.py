@@ -68,3 +68,11 @@ def test_behind_a_normalisation_what_is_cut_off_begins_where_that_gives_nothing(
     present = torch.tensor([[0.5, 2.0], [2.0, -1.0], [0.5, 2.0]])[:, None]
     found = Rectified(stored).wanted(original, present)
     assert found[:, 0].T.tolist() == [[0.5, 1.0, 3.0], [2.0, 1.0, -2.0]]
+
+
+def test_equations_are_factored_once_however_often_the_fit_is_repeated(monkeypatch):
+    factored, fitted, lu_factor, fit = [], [], torch.linalg.lu_factor, refitting._Rows.fitted
+    monkeypatch.setattr(torch.linalg, "lu_factor", lambda matrix: (factored.append(matrix), lu_factor(matrix))[1])
+    monkeypatch.setattr(refitting._Rows, "fitted", lambda *asked: (fitted.append(asked), fit(*asked))[1])
+    refit(chained(("a", SITE), Relu), batches(), {"a": (SITE,)}, {}, 1 << 30)
+    assert (len(fitted), len(factored)) == (4, 1)
