@@ -34,7 +34,7 @@ from scipy.stats import spearmanr
 
 from contract.budget import FLOPS
 from contract.container import identify
-from worker.engine.analysis import Analysis, analyse, choose, factor
+from worker.engine.analysis import Analysis, analyse, choose, factor, refined
 from worker.engine.budgets import Limit
 from worker.engine.calibration.refit import chain
 from worker.engine.candidates import offer_all
@@ -147,7 +147,7 @@ def budgets(
         except ValueError:
             found.append((None, {}))
             continue
-        chains, refinement = factor(subject.model, analysis, chosen)
+        chains, refinement = refined(subject.model, analysis, chosen, factor(subject.model, analysis, chosen))
         notes: dict[str, Any] = {"predicted_error": analysis.predicted_error(chosen)}
         if refinement is not None:
             notes |= {
@@ -164,7 +164,7 @@ def uniform(subject: Subject, keep: float) -> tuple[Any, dict[str, Any]]:
         analysis = subject.analyse(calibration="none", form="dac", rank=rank)
         chosen = choose(analysis, None)
         if sum(candidate.macs for candidate in chosen) <= keep * subject.count.macs:
-            return factor(subject.model, analysis, chosen)[0], {"rank": rank}
+            return factor(subject.model, analysis, chosen), {"rank": rank}
     return None, {}
 
 
@@ -183,7 +183,7 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
     if not balf:
         return analysis
     uncentred = {
-        site: Moments(np.zeros_like(known.mean), known.covariance + known.mean[:, :, None] * known.mean[:, None, :])
+        site: Moments.of(np.zeros_like(known.mean), known.covariance + known.mean[:, :, None] * known.mean[:, None, :])
         for site, known in calibration.observation.moments.items()
         if known.covariance is not None
     }

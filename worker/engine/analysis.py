@@ -5,7 +5,7 @@ A second budget on the same model starts here: `choose` is a matter of milliseco
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +87,13 @@ class Analysis:
     def moments(self, site: Site) -> Moments | None:
         """Return the moments of a site's inputs; None where they are not known."""
         return _moments(self.calibration, site)
+
+    def without_moments(self) -> "Analysis":
+        """Return the analysis without what takes most of its memory and nothing needs once layers are factored."""
+        if isinstance(self.calibration, str):
+            return self
+        observation = replace(self.calibration.observation, moments={})
+        return replace(self, calibration=replace(self.calibration, observation=observation))
 
 
 def analyse(
@@ -237,25 +244,35 @@ def frontier(analysis: Analysis, limits: Sequence[Limit] | None = None, *, at_an
     return [points[cost] for cost in sorted(points)]
 
 
-def factor(
-    model: Model, analysis: Analysis, chosen: Sequence[Candidate]
-) -> tuple[Mapping[str, tuple[Layer, ...]], "Refinement | None"]:
-    """Return the layers that take each factored site's place, and how they were refined where they were."""
-    factored = [
-        (offer.site, candidate)
-        for offer, candidate in zip(analysis.offers, chosen, strict=True)
-        if candidate.form != ORIGINAL
-    ]
-    chains = {site.name: candidate.layers(model.layer(site), analysis.moments(site)) for site, candidate in factored}
+def factor(model: Model, analysis: Analysis, chosen: Sequence[Candidate]) -> Mapping[str, tuple[Layer, ...]]:
+    """Return the layers that take each factored site's place, by the moments of its inputs."""
+    return {
+        site.name: candidate.layers(model.layer(site), analysis.moments(site))
+        for site, candidate in _factored(analysis, chosen)
+    }
+
+
+def refined(
+    model: Model, analysis: Analysis, chosen: Sequence[Candidate], chains: Mapping[str, tuple[Layer, ...]]
+) -> "tuple[Mapping[str, tuple[Layer, ...]], Refinement | None]":
+    """Return the layers that were factored as a refit leaves them, and what it did where the model is calibrated."""
     if isinstance(analysis.calibration, str) or not chains:
         return chains, None
     from worker.engine.calibration.refine import refine
     from worker.engine.calibration.refit import Origin
 
-    origins = {site.name: Origin(partial(model.layer, site), candidate.layers) for site, candidate in factored}
+    origins = {
+        site.name: Origin(partial(model.layer, site), candidate.layers)
+        for site, candidate in _factored(analysis, chosen)
+    }
     with device.computing():
         refinement = refine(analysis.calibration, chains, origins)
     return refinement.chains, refinement
+
+
+def _factored(analysis: Analysis, chosen: Sequence[Candidate]) -> list[tuple[Site, Candidate]]:
+    pairs = zip(analysis.sites, chosen, strict=True)
+    return [(site, candidate) for site, candidate in pairs if candidate.form != ORIGINAL]
 
 
 def _offered(analysis: Analysis, limits: Sequence[Limit], *, at_any_price: bool) -> list[list[Candidate]]:

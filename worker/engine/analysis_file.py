@@ -5,7 +5,8 @@ believed, since a child wrote it in which that model had run: whatever does not 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from worker.engine.convolution import Array
 from worker.engine.costs.table import CostTable
 from worker.engine.formats import Count, Model, Site
 from worker.engine.moments import WIDE, Moments
+from worker.engine.symmetric import Symmetric, bands_of
 
 if TYPE_CHECKING:  # torch, which takes more than a second to import, is for calibrated analyses alone
     from worker.engine.calibration.calibrate import Calibration
@@ -96,8 +98,9 @@ def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any
     """Put a calibration's arrays among others, and return what they do not say."""
     observation = calibration.observation
     for at, moments in enumerate(observation.moments.values()):
-        assert moments.covariance is not None  # observed moments have covariances
-        arrays[f"mean {at}"], arrays[f"covariance {at}"] = moments.mean, moments.covariance
+        assert moments.held is not None  # observed moments have covariances
+        arrays[f"mean {at}"] = moments.mean
+        arrays |= {f"covariance {at} {number}": band for number, band in enumerate(moments.held.bands)}
     for at, pair in enumerate(observation.statistics.values()):
         arrays[f"norm mean {at}"], arrays[f"norm variance {at}"] = (part.numpy(force=True) for part in pair)
     turned: list[str] = []
@@ -147,6 +150,9 @@ def _unpack(said: dict[str, Any], file: Any, model: Model, sites: Mapping[str, S
             raise ValueError(key)
         return found
 
+    def banded(at: int, band: int) -> Array:
+        return array(f"covariance {at} {band}")
+
     def tensor(key: str) -> torch.Tensor:
         found = device.placed(torch.from_numpy(array(key)))
         return found.contiguous(memory_format=torch.channels_last) if key in turned else found
@@ -155,8 +161,7 @@ def _unpack(said: dict[str, Any], file: Any, model: Model, sites: Mapping[str, S
         return tuple({spec.name: tensor(f"{kind} {at} {spec.name}") for spec in model.inputs} for at in range(count))
 
     moments = {
-        name: _moments(sites[name], array(f"mean {at}"), array(f"covariance {at}"))
-        for at, name in enumerate(said["moments"])
+        name: _moments(sites[name], array(f"mean {at}"), partial(banded, at)) for at, name in enumerate(said["moments"])
     }
     statistics = {
         name: (tensor(f"norm mean {at}"), tensor(f"norm variance {at}")) for at, name in enumerate(said["statistics"])
@@ -177,13 +182,16 @@ def _unpack(said: dict[str, Any], file: Any, model: Model, sites: Mapping[str, S
     )
 
 
-def _moments(site: Site, mean: Array, covariance: Array) -> Moments:
+def _moments(site: Site, mean: Array, band: Callable[[int], Array]) -> Moments:
     if site.convolution is None:
         raise ValueError(site.name)
     groups = site.convolution.groups
     size = site.convolution.patch
-    if mean.shape != (groups, size) or covariance.shape != (groups, size, size):
+    spans = bands_of(size)
+    bands = tuple(band(number) for number in range(len(spans)))
+    if mean.shape != (groups, size) or [each.shape for each in bands] != [(groups, b - a, b) for a, b in spans]:
         raise ValueError(site.name)
-    if mean.dtype != np.float64 or covariance.dtype not in (np.float64, np.float32 if size > WIDE else np.float64):
+    exact, single = np.dtype(np.float64), np.dtype(np.float32)
+    if mean.dtype != exact or {each.dtype for each in bands} not in ({exact}, {single if size > WIDE else exact}):
         raise ValueError(site.name)
-    return Moments(mean, covariance)
+    return Moments(mean, Symmetric(bands))

@@ -15,7 +15,7 @@ from contract.budget import LATENCY, Budget, Unit, parse_budgets, require_consis
 from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
 from worker.engine import device, report
-from worker.engine.analysis import Analysis, analyse, choose, factor, frontier, leave
+from worker.engine.analysis import Analysis, analyse, choose, factor, frontier, leave, refined
 from worker.engine.budgets import Limit, amount_of, needs_trial
 from worker.engine.candidates import Candidate, require_form
 from worker.engine.costs import table as cost_table
@@ -76,7 +76,9 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         arrange = partial(arranged, target=target)
         limits, chosen = _tried(request, source, shapes, arrange, analysis, limits, chosen)
     progress.enter("refining")
-    chains, refinement = factor(model, analysis, chosen)
+    chains = factor(model, analysis, chosen)
+    analysis = analysis.without_moments()
+    chains, refinement = refined(model, analysis, chosen, chains)
 
     progress.enter("rewriting")
     if not chains:

@@ -120,7 +120,9 @@ LIES = {
     "no count": set_in(["calibration", "batch"], None),
     "no account": set_in(["calibration", "account"], None),
     "a mean of another size": replace("mean 0", np.zeros((1, 3))),
-    "a covariance in half": replace("covariance 0", np.zeros((1, 9, 9), np.float32)),
+    "a covariance in half": replace("covariance 0 0", np.zeros((1, 9, 9), np.float32)),
+    "a covariance of another size": replace("covariance 0 0", np.zeros((1, 4, 9))),
+    "a covariance of another type": replace("covariance 0 0", np.eye(9, dtype=np.float16)[None]),
     "an image that is none": replace("fitted 0 image", np.full((16, 1, 16, 16), np.nan, np.float32)),
 }
 

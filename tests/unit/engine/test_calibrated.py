@@ -14,7 +14,7 @@ from onnx_text import written
 from app.report import Report
 from contract.budget import FLOPS
 from contract.container import identify
-from worker.engine.analysis import analyse, choose, factor
+from worker.engine.analysis import analyse, choose, factor, refined
 from worker.engine.budgets import Limit
 from worker.engine.calibration import calibrate
 from worker.engine.formats import open_model
@@ -57,7 +57,8 @@ def losses(folder, source, calibration):
     model, shapes, count, analysis = analysed(source, calibration)
     found = []
     for keep in KEEPS:
-        layers, _ = factor(model, analysis, choose(analysis, [Limit.of(FLOPS.parse(str(keep)), count.macs)]))
+        chosen = choose(analysis, [Limit.of(FLOPS.parse(str(keep)), count.macs)])
+        layers, _ = refined(model, analysis, chosen, factor(model, analysis, chosen))
         fresh = open_model(model_format, source)
         for site in fresh.count(shapes).sites:
             if site.name in layers:

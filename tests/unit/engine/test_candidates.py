@@ -45,7 +45,7 @@ def test_candidates_get_nearer_with_what_they_cost():
 def test_a_candidates_layers_follow_the_moments():
     rng = np.random.default_rng(1)
     root = rng.standard_normal((1, 72, 72))
-    moments = Moments(rng.standard_normal((1, 72)), root @ root.swapaxes(1, 2))
+    moments = Moments.of(rng.standard_normal((1, 72)), root @ root.swapaxes(1, 2))
     model, site = OneLayer(PLAIN), site_of(PLAIN)
     candidate = offer_all(model, site, "dac", moments).candidates[2]
     blind, fitted = (candidate.layers(model.layer(site), known) for known in (None, moments))

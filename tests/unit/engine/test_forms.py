@@ -61,7 +61,7 @@ def measured(convolution, x):
     found = patches(convolution, x)
     mean = found.mean(axis=1)
     centred = found - mean[:, None]
-    return Moments(mean, centred.swapaxes(1, 2) @ centred / found.shape[1])
+    return Moments.of(mean, centred.swapaxes(1, 2) @ centred / found.shape[1])
 
 
 @st.composite
@@ -186,7 +186,7 @@ def test_an_identity_covariance_is_knowing_nothing(layer, monkeypatch):
     monkeypatch.setattr("worker.engine.decompose.target.FLOOR", 1e-15)
     nothing = unknown(layer.convolution)
     groups, m = nothing.mean.shape
-    identity = Moments(nothing.mean, np.tile(np.eye(m), (groups, 1, 1)))
+    identity = Moments.of(nothing.mean, np.tile(np.eye(m), (groups, 1, 1)))
     plain, known = Target.of(layer, nothing), Target.of(layer, identity)
     for each, rank in every(layer):
         assert each.errors(known, [rank])[0] == pytest.approx(each.errors(plain, [rank])[0], abs=1e-9)
@@ -225,7 +225,7 @@ def test_singular_inputs_and_weights_give_finite_factors(layer, ruin):
     moments = measured(replace(layer.convolution, padding=((0, 0),) * len(layer.convolution.kernel)), x)
     if ruin == "few patches":
         few = np.random.default_rng(0).standard_normal((*moments.mean.shape, 2))
-        moments = Moments(moments.mean, few @ few.swapaxes(-1, -2))
+        moments = Moments.of(moments.mean, few @ few.swapaxes(-1, -2))
     target = Target.of(layer, moments)
     for each, rank in every(layer):
         [error] = each.errors(target, [rank])
@@ -312,7 +312,7 @@ def measured_positions(convolution, x):
     groups = convolution.groups
     found = x.movedim(1, -1).reshape(-1, groups, x.shape[1] // groups).transpose(0, 1).numpy()
     mean = found.mean(axis=1)
-    return Moments(mean, (found - mean[:, None]).swapaxes(1, 2) @ (found - mean[:, None]) / found.shape[1])
+    return Moments.of(mean, (found - mean[:, None]).swapaxes(1, 2) @ (found - mean[:, None]) / found.shape[1])
 
 
 def transposed_layer(axes, groups, c, n, kernel, stride, seed, **geometry):
@@ -374,8 +374,8 @@ def test_the_errors_of_wide_layers_do_not_depend_on_how_strong_inputs_are(streng
     convolution = Convolution((16, 64, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     layer = Layer(convolution, np.random.default_rng(0).standard_normal((16, 64, 3, 3)).astype(np.float32), None)
     root = np.random.default_rng(1).standard_normal((1, 576, 700)).astype(np.float32)
-    moments = Moments(np.zeros((1, 576)), root @ root.swapaxes(1, 2) / 700)
-    strong = Moments(moments.mean, moments.covariance.astype(np.float64) * strength**2)
+    moments = Moments.of(np.zeros((1, 576)), root @ root.swapaxes(1, 2) / 700)
+    strong = Moments.of(moments.mean, moments.covariance.astype(np.float64) * strength**2)
     plain, scaled = (Target.of(layer, known) for known in (moments, strong))
     assert (plain.covariance.dtype, scaled.covariance.dtype) == (np.float32, np.float64)
     for name in ("dac", "spatial", "tucker2", "grouped", "pointwise-first"):
@@ -387,6 +387,6 @@ def test_the_errors_of_wide_layers_do_not_depend_on_how_strong_inputs_are(streng
 def test_weights_near_the_end_of_float32_are_computed_in_float64():
     convolution = Convolution((16, 64, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     layer = Layer(convolution, np.full((16, 64, 3, 3), 1e15, np.float32), None)
-    target = Target.of(layer, Moments(np.zeros((1, 576)), np.eye(576, dtype=np.float32)[None]))
+    target = Target.of(layer, Moments.of(np.zeros((1, 576)), np.eye(576, dtype=np.float32)[None]))
     assert target.covariance.dtype == target.weight.dtype == np.float64
     assert np.isfinite(target.energy)

@@ -115,7 +115,7 @@ def test_what_is_left_beyond_the_directions_is_estimated(sides, decay):
 def test_a_large_layer_has_the_errors_that_it_is_said_to_have(is_known):
     convolution = Convolution((120, 150), (), (), ())
     weight = decaying(120, 150, 0.5)
-    moments = Moments(np.zeros((1, 150)), covariance(150)[None]) if is_known else unknown(convolution)
+    moments = Moments.of(np.zeros((1, 150)), covariance(150)[None]) if is_known else unknown(convolution)
     target = Target.of(Layer(convolution, weight, None), moments)
     (form,) = low_rank(convolution)
     assert list(form.ranks) == [*range(1, WIDTH + 1), WIDTH + 1, WIDTH + 33, 120]

@@ -345,10 +345,10 @@ def _sketches(observer: Observer) -> dict[str, Array]:
     """Return what the sites' covariances make of some random directions: as good as they are to tell a change."""
     found = {}
     for site, moments in observer.moments():
-        assert moments.covariance is not None  # observed moments have covariances
-        size = moments.covariance.shape[-1]
+        assert moments.held is not None  # observed moments have covariances
+        size = moments.mean.shape[-1]
         signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (size, min(size, _DIRECTIONS)))
-        found[site] = moments.covariance @ signs
+        found[site] = moments.held.times(signs)
     return found
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from worker.engine import device
 from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.twin import Statistics
 from worker.engine.calibration.walk import Batch
@@ -16,6 +16,7 @@ from worker.engine.convolution import Convolution
 from worker.engine.moments import WIDE, Moments
 from worker.engine.patches import products, rows
 from worker.engine.program import Program, Step, run
+from worker.engine.symmetric import Symmetric, bands_of
 
 _MOST_ROWS = 65536
 _ROW_WORK = 20_000_000_000
@@ -87,7 +88,7 @@ class Observer:
 
 
 def _is_finite(moments: Moments) -> bool:
-    return moments.covariance is not None and bool(np.isfinite(moments.covariance).all())
+    return moments.held is not None and moments.held.is_finite()
 
 
 def sample(convolution: Convolution, x: Tensor, batches: int, seed: int, most_rows: int = _MOST_ROWS) -> Tensor | None:
@@ -120,7 +121,8 @@ def count_rows(convolution: Convolution, x: Tensor) -> int:
 class Sums:
     """What is summed over the patches of one site, about a point near their mean; wide patches in their own precision.
 
-    Products are taken of many rows at a time: adding one to the sums takes as long as an eighth of it then.
+    Products are summed in the bands that `Symmetric` holds, and of many rows at a time: adding one to the sums takes as
+    long as an eighth of it then.
     """
 
     def __init__(self, convolution: Convolution) -> None:
@@ -129,7 +131,8 @@ class Sums:
         self._waiting: list[Tensor] = []
         self._origin: Tensor | None = None
         self._first = torch.zeros(convolution.groups, convolution.patch, dtype=torch.float64)
-        self._second: Tensor | None = None
+        self._spans = bands_of(convolution.patch)
+        self._second: list[Tensor] = []
 
     def add(self, patches: Tensor) -> None:
         """Add patches of the shape (rows, groups, m)."""
@@ -147,26 +150,49 @@ class Sums:
             self._origin = rows.mean(1, keepdim=True)
         rows = rows - self._origin
         self._first += rows.sum(1, dtype=torch.float64)
-        product = products(rows)
-        self._second = product if self._second is None else self._second.add_(product)
+        if not self._second:
+            self._second = [rows.new_zeros(len(rows), end - start, end) for start, end in self._spans]
+        for (start, end), band in zip(self._spans, self._second, strict=True):
+            own = rows[:, :, start:end]
+            band[:, :, start:] += products(own)
+            if start:
+                band[:, :, :start].baddbmm_(own.mT, rows[:, :, :start])
 
     def covariance(self) -> tuple[Tensor, Tensor]:
         """Return the mean `(groups, m)` and the covariance `(groups, m, m)` of what was summed, both in float64."""
-        if self._waiting:
-            self._sum()
-        assert self._second is not None  # something was added
-        assert self._origin is not None
-        second = self._second.to(torch.float64, copy=True).div_(self.count)
-        off = self._first / self.count
-        return self._origin[:, 0] + off, second.baddbmm_(off[:, :, None], off[:, None, :], alpha=-1)
+        mean, bands = self._centred()
+        whole = Symmetric(tuple(band.numpy(force=True) for band in bands)).whole()
+        return mean, device.placed(torch.from_numpy(whole))
 
     def moments(self) -> Moments:
         """Return the mean, and the covariance drawn towards one without directions where rows are few."""
-        mean, covariance = self.covariance()
-        share = shrinkage(covariance, self.count)[:, None]
-        diagonal = covariance.diagonal(dim1=1, dim2=2)
-        variance = diagonal.mean(1)[:, None]
-        covariance *= 1 - share[:, None]
-        diagonal += share * variance
-        assert self._second is not None  # `covariance` has summed
-        return Moments(mean.numpy(force=True), covariance.to(self._second.dtype).numpy(force=True))
+        mean, bands = self._centred()
+        square, diagonals = torch.zeros(len(mean), dtype=mean.dtype, device=mean.device), []
+        for (start, _), band in zip(self._spans, bands, strict=True):
+            own = band[:, :, start:]
+            square += torch.linalg.matrix_norm(own).square() + 2 * band[:, :, :start].square().sum((1, 2))
+            diagonals.append(own.diagonal(dim1=1, dim2=2).clone())
+        variances = torch.cat(diagonals, 1)
+        share = shrinkage(square, variances, self.count)[:, None]
+        added = share * variances.mean(1)[:, None]
+        drawn = []
+        for (start, _), band in zip(self._spans, self._centred()[1], strict=True):
+            band *= 1 - share[:, None]
+            band[:, :, start:].diagonal(dim1=1, dim2=2).add_(added)
+            drawn.append(band.to(self._second[0].dtype).numpy(force=True))
+        return Moments(mean.numpy(force=True), Symmetric(tuple(drawn)))
+
+    def _centred(self) -> tuple[Tensor, Iterator[Tensor]]:
+        """Return the mean, and the covariance's bands, one after another, as arrays of their own; all in float64."""
+        if self._waiting:
+            self._sum()
+        assert self._origin is not None  # something was added
+        off = self._first / self.count
+        pairs = zip(self._spans, self._second, strict=True)
+        bands = (
+            band.to(torch.float64, copy=True)
+            .div_(self.count)
+            .baddbmm_(off[:, start:end, None], off[:, None, :end], alpha=-1)
+            for (start, end), band in pairs
+        )
+        return self._origin[:, 0] + off, bands

@@ -274,7 +274,8 @@ class _Rows:
         diagonal = covariance.diagonal(dim1=1, dim2=2)
         variance = diagonal.mean(1)
         square = variance + mean.square().mean(1)
-        pull = shrinkage(covariance, self._sums.count).clamp_min(_RIDGE)
+        norm = torch.linalg.matrix_norm(covariance)  # without a second matrix of the squares
+        pull = shrinkage(norm.square(), diagonal, self._sums.count).clamp_min(_RIDGE)
         ridge = (pull * variance + _ROUNDING * square + torch.finfo(torch.float64).tiny)[:, None]
         diagonal += ridge
         return mean, ridge[:, :, None], torch.linalg.lu_factor(covariance)

@@ -15,20 +15,21 @@ _ENOUGH = 10
 activations, most of whose variance lies in a few strong ones."""
 
 
-def shrinkage(covariance: Tensor, count: int) -> Tensor:
-    """Return the share of the identity, times the mean variance, for covariances `(groups, m, m)` of so many rows each.
+def shrinkage(square: Tensor, variances: Tensor, count: int) -> Tensor:
+    """Return the share of the identity, times the mean variance, for covariances that were measured on so many rows.
 
-    It is `(groups,)`, from 0 to 1; 1 where there is nothing to tell directions apart, and 0 for all of enough rows.
+    Of the covariances `(groups, m, m)` `square` is the sum of all squares, `(groups,)`, and `variances` the diagonal,
+    `(groups, m)`. The share is `(groups,)`, from 0 to 1; 1 where there is nothing to tell directions apart, and 0 for
+    all of enough rows.
 
-    >>> few, many = (shrinkage(torch.diag(torch.tensor([4.0, 1.0]))[None], count) for count in (2, 20))
+    >>> few, many = (shrinkage(torch.tensor([17.0]), torch.tensor([[4.0, 1.0]]), count) for count in (2, 20))
     >>> bool(few > 0.5), bool(many > 0)
     (True, False)
     """
-    size = covariance.shape[-1]
+    size = variances.shape[-1]
     if count >= _ENOUGH * size:
-        return torch.zeros(len(covariance), dtype=covariance.dtype)
-    square = torch.linalg.matrix_norm(covariance).square()  # without a second matrix of the squares
-    trace = covariance.diagonal(dim1=1, dim2=2).sum(1).square()
+        return torch.zeros(len(variances), dtype=variances.dtype)
+    trace = variances.sum(1).square()
     wanted = (1 - 2 / size) * square + trace
     possible = (count + 1 - 2 / size) * (square - trace / size)
     return torch.where(possible > wanted, wanted / possible.clamp_min(torch.finfo(possible.dtype).tiny), 1.0)

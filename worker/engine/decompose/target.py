@@ -58,7 +58,9 @@ class Target:
         if covariance is not None:
             floor = FLOOR * float(np.einsum("gii->", covariance, dtype=np.float64)) / mean.size
             is_wide = mean.shape[1] > WIDE and _is_far_from_overflow(weight, covariance)
-            covariance = covariance.astype(covariance.dtype if is_wide else np.float64) if floor > 0 else None
+            covariance = (
+                covariance.astype(covariance.dtype if is_wide else np.float64, copy=False) if floor > 0 else None
+            )
             if covariance is not None:
                 np.einsum("gii->gi", covariance)[...] += floor
         if weight.size < _LARGE if covariance is None else covariance.dtype == np.float64:

@@ -7,6 +7,7 @@ from programs import chained, layer
 
 from worker.engine.calibration import observe as observing
 from worker.engine.calibration.observe import observe, sample
+from worker.engine.calibration.shrink import shrinkage
 from worker.engine.convolution import Convolution
 from worker.engine.program import StepError
 
@@ -16,7 +17,7 @@ RNG = np.random.default_rng
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """What is measured is checked before it is shrunk; `test_shrink` has that."""
-    monkeypatch.setattr(observing, "shrinkage", lambda covariance, _: torch.zeros(len(covariance)))
+    monkeypatch.setattr(observing, "shrinkage", lambda square, *_: torch.zeros(len(square)))
 
 
 def images(*shape, seed=0):
@@ -77,6 +78,25 @@ def test_wide_patches_far_from_0_are_about_as_exact_in_half_the_memory(groups):
         expected = np.cov(patches[:, group].T, bias=True)
         np.testing.assert_allclose(found.mean[group], patches[:, group].mean(0), rtol=1e-7)
         np.testing.assert_allclose(found.covariance[group], expected, rtol=0, atol=2e-6 * expected.max())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_widest_are_summed_band_by_band_and_shrunk_as_a_whole(monkeypatch, groups):
+    """Against torch's sums over the same rows, drawn towards the mean variance by the published share."""
+    monkeypatch.setattr(observing, "shrinkage", shrinkage)
+    made, rows = layer(RNG(1), (groups, 1300, 1, 1), groups=groups), torch.randn(900, groups, 1300) + 3
+    sums = observing.Sums(made.convolution)
+    for part in rows.split(350):
+        sums.add(part)
+    measured = torch.stack([rows[:, group].T.double().cov(correction=0) for group in range(groups)])
+    np.testing.assert_allclose(sums.covariance()[1], measured, rtol=0, atol=1e-5)
+    variances = measured.diagonal(dim1=1, dim2=2)
+    share = shrinkage(measured.square().sum((1, 2)), variances, 900)[:, None, None]
+    assert (share > 0.5).all()
+    expected = (1 - share) * measured + share * variances.mean(1)[:, None, None] * torch.eye(1300)
+    np.testing.assert_allclose(sums.moments().covariance, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(sums.covariance()[1], measured, rtol=0, atol=1e-5)  # a look has changed nothing
+    assert len(sums.moments().held.bands) == 3
 
 
 def test_all_calls_of_a_site_count():

@@ -29,7 +29,7 @@ RNG = np.random.default_rng
 def exact(monkeypatch):
     """What is fitted is checked before it is shrunk or compensated; `test_shrink` and `test_attenuation` have that."""
     for module in (observing, refitting):
-        monkeypatch.setattr(module, "shrinkage", lambda covariance, _: torch.zeros(len(covariance)))
+        monkeypatch.setattr(module, "shrinkage", lambda square, *_: torch.zeros(len(square)))
     monkeypatch.setattr(refitting, "compensated", lambda made, *_: made)
 
 

@@ -21,8 +21,12 @@ def measured(rows):
     return centred.mT @ centred / rows.shape[1]
 
 
+def share_of(covariance, count):
+    return shrinkage(covariance.square().sum((1, 2)), covariance.diagonal(dim1=1, dim2=2), count)
+
+
 def shrunk(covariance, count):
-    share = shrinkage(covariance, count)[:, None, None]
+    share = share_of(covariance, count)[:, None, None]
     variance = covariance.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     return (1 - share) * covariance + share * variance * torch.eye(SIZE, dtype=torch.float64)
 
@@ -38,7 +42,7 @@ def test_of_few_rows_what_is_shrunk_is_nearer_to_the_truth(count):
 
 
 def test_the_share_falls_as_rows_come():
-    shares = [float(shrinkage(measured(drawn(count, 1)[0]), count).mean()) for count in (6, 60, 120, 240)]
+    shares = [float(share_of(measured(drawn(count, 1)[0]), count).mean()) for count in (6, 60, 120, 240)]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0.3
     assert shares[-2] > 0
@@ -47,4 +51,4 @@ def test_the_share_falls_as_rows_come():
 
 @pytest.mark.parametrize("covariance", [torch.zeros(1, 3, 3), torch.eye(3)[None], torch.ones(2, 1, 1)])
 def test_where_nothing_tells_directions_apart_all_are_alike(covariance):
-    assert torch.equal(shrinkage(covariance.double(), 2), torch.ones(len(covariance), dtype=torch.float64))
+    assert torch.equal(share_of(covariance.double(), 2), torch.ones(len(covariance), dtype=torch.float64))

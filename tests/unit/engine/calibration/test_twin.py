@@ -16,7 +16,7 @@ RNG = np.random.default_rng
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """What is measured is checked before it is shrunk; `test_shrink` has that."""
-    monkeypatch.setattr(observing, "shrinkage", lambda covariance, _: torch.zeros(len(covariance)))
+    monkeypatch.setattr(observing, "shrinkage", lambda square, *_: torch.zeros(len(square)))
 
 
 MANY = 1 << 30
