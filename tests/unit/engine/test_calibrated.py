@@ -1,6 +1,8 @@
 """Calibrated compressions from file to file: what they save in accuracy, and what the report says of hard models."""
 
 import json
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,6 +16,7 @@ from onnx_text import written
 from app.report import Report
 from contract.budget import FLOPS
 from contract.container import identify
+from worker.engine import pipeline
 from worker.engine.analysis import analyse, choose, factor, refined
 from worker.engine.budgets import Limit
 from worker.engine.calibration import calibrate
@@ -185,3 +188,29 @@ def test_raw_images_with_channels_last_are_calibrated(tmp_path):
 def test_the_risk_rests_on_what_was_predicted_too(tmp_path):
     _, report = run(tmp_path, MODELS / "batchnorm_bn.onnx")
     assert f"{100 * report['predicted_error'] ** 0.5:.1f} % were predicted" in report["risk"]["text"]
+
+
+@pytest.mark.parametrize("is_reused", [False, True])
+def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is_reused):
+    """They are most of a job's memory, and nothing needs them any more."""
+    calibrate_little(monkeypatch)
+    seen, left = [], []
+
+    def factored(model, analysis, chosen):
+        seen.extend(map(weakref.ref, analysis.calibration.observation.moments.values()))
+        return factor(model, analysis, chosen)
+
+    def watched(*arguments):
+        left.extend(moments() for moments in seen)
+        return refined(*arguments)
+
+    source, kept = MODELS / "plain.onnx", {"kept_analysis": str(tmp_path / "kept"), "largest_analysis": 1 << 30}
+    request = Request(str(source), "onnx", str(tmp_path / "out"), str(tmp_path / "report"), {"flops_budget": "0.5"})
+    if is_reused:
+        compress(replace(request, **kept), lambda *_: None)
+        request = replace(request, analysis=kept["kept_analysis"])
+    monkeypatch.setattr(pipeline, "factor", factored)
+    monkeypatch.setattr(pipeline, "refined", watched)
+    compress(request, lambda *_: None)
+    assert seen
+    assert left == [None] * len(seen)
