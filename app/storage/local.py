@@ -58,13 +58,13 @@ class LocalStorage:
     def fetch(self, key: str, target: Path) -> None:
         """Put the file of a key at `target`: by a link where both share a disk, else by a copy.
 
+        While the same bytes are kept once more a link may find no file, though there always is one: a copy finds it.
+
         Raises:
             FileNotFoundError: the key holds nothing.
         """
         try:
             os.link(self.root / key, target)
-        except FileNotFoundError:
-            raise
         except OSError:
             shutil.copyfile(self.root / key, target)
 
