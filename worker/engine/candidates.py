@@ -8,6 +8,7 @@ from math import inf, prod
 import numpy as np
 
 from contract.refusal import Code, Refusal
+from worker.engine import memory
 from worker.engine.convolution import Convolution, Layer
 from worker.engine.costs.table import EVEN, CostTable
 from worker.engine.decompose import FORMS, Factorisation, Rank, Target
@@ -103,7 +104,10 @@ def offer_all(
     if isinstance(layer, str):
         return original_only(site, layer, table)
     target = _target(layer, moments)
-    found = [candidate for each in factorisations(site, names) for candidate in _cheaper(site, each, target)]
+    found = []
+    for each in factorisations(site, names):
+        found += _cheaper(site, each, target)
+        memory.give_back()
     if whole and min(target.layer.convolution.in_channels, target.layer.convolution.out_channels) >= _WIDE:
         found = [candidate for candidate in found if _is_whole(candidate)]
     kept = _worthwhile(found) if table is None else _worthwhile_in_time(site, found, table)

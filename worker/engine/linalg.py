@@ -53,6 +53,31 @@ def cholesky(matrices: Array) -> Array:
     return _computed("cholesky", np.linalg.cholesky, _cholesky, matrices)  # type: ignore[no-any-return]  # one array
 
 
+def whitened(matrix: Array, right: Array) -> Array:
+    """Return `right L^-T`, `(n, m)`, for the lower Cholesky factor L of one large matrix; both are used up.
+
+    Raises:
+        LinAlgError: the matrix is not positive definite. It is then what it was.
+
+    >>> whitened(np.diag([4.0, 9.0]), np.array([[2.0, 6.0]])).tolist()
+    [[1.0, 2.0]]
+    """
+    if device.chosen() != device.PROCESSOR:
+        return solve(cholesky(matrix), right.T).T
+    from scipy import linalg
+
+    diagonal = matrix.diagonal().copy()
+    try:
+        factor = linalg.cho_factor(matrix.T, overwrite_a=True)  # in the lower half of what is stored row by row
+    except LinAlgError:
+        for row in range(len(matrix)):
+            matrix[row, :row] = matrix[:row, row]
+        np.einsum("ii->i", matrix)[...] = diagonal
+        raise
+    found: Array = linalg.solve_triangular(factor[0], right.T, trans="T", overwrite_b=True).T
+    return found
+
+
 def solve(matrices: Array, right: Array) -> Array:
     """Return `matrices^-1 right`.
 

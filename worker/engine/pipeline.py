@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract.budget import LATENCY, Budget, Unit, parse_budgets, require_consistent
 from contract.refusal import Code, Refusal
 from contract.shapes import parse_input_shape
-from worker.engine import device, report
+from worker.engine import device, memory, report
 from worker.engine.analysis import Analysis, analyse, choose, factor, frontier, leave, refined
 from worker.engine.budgets import Limit, amount_of, needs_trial
 from worker.engine.candidates import Candidate, require_form
@@ -78,6 +78,7 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     progress.enter("refining")
     chains = factor(model, analysis, chosen)
     analysis = analysis.without_moments()
+    memory.give_back()
     chains, refinement = refined(model, analysis, chosen, chains)
 
     progress.enter("rewriting")

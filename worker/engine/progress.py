@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
+from worker.engine import memory
 from worker.engine.request import Phase
 
 Emit = Callable[[Phase, float], None]
@@ -32,8 +33,9 @@ class Progress:
         self.seconds: dict[str, float] = {}
 
     def enter(self, phase: Phase) -> None:
-        """Begin a phase, and end the one before."""
+        """Begin a phase, and end the one before: what memory it has left free is given back."""
         self.close()
+        memory.give_back()
         self._phase = phase
         self._emit(phase, _STARTS[phase])
 

@@ -43,3 +43,28 @@ def test_eigenvalues_and_cholesky_factors(positive, dtype):
 def test_what_is_not_positive_has_no_cholesky_factor(size, dtype):
     with pytest.raises(np.linalg.LinAlgError):
         linalg.cholesky(-np.eye(size, dtype=dtype)[None])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_whitening_takes_the_place_of_what_it_is_given(size, dtype):
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((size, 2 * size)).astype(dtype)
+    matrix, right = root @ root.T, rng.standard_normal((7, size)).astype(dtype)
+    exact = np.linalg.cholesky(matrix.astype(np.float64))
+    expected = np.linalg.solve(exact, right.T.astype(np.float64)).T
+    found = linalg.whitened(matrix, right)
+    assert found.dtype == dtype
+    assert found == near(expected, dtype)
+    assert np.shares_memory(found, right)
+    assert np.tril(matrix) == near(exact, dtype)  # it was factored where it is
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_cannot_be_whitened_is_left_as_it_was(size, dtype):
+    root = np.random.default_rng(0).standard_normal((size, 2 * size)).astype(dtype)
+    matrix = root @ root.T
+    matrix[size // 2, size // 2] = -1  # so that half of it is factored before that is found
+    before = matrix.copy()
+    with pytest.raises(linalg.LinAlgError):
+        linalg.whitened(matrix, np.ones((3, size), dtype))
+    np.testing.assert_array_equal(matrix, before)

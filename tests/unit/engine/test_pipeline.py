@@ -220,6 +220,15 @@ def test_progress_counts_the_seconds_of_every_phase():
     assert progress.seconds.keys() == {"loading", "factoring"}
 
 
+def test_a_phase_begins_with_free_memory_given_back(monkeypatch):
+    happened = []
+    monkeypatch.setattr("worker.engine.memory.give_back", lambda: happened.append("given back"))
+    progress = Progress(lambda phase, _: happened.append(phase))
+    progress.enter("measuring")
+    progress.within(1, 2)
+    assert happened == ["given back", "measuring", "measuring"]
+
+
 VGG16 = [
     (64, 3, 224), (64, 64, 224), (128, 64, 112), (128, 128, 112), (256, 128, 56), (256, 256, 56), (256, 256, 56),
     (512, 256, 28), (512, 512, 28), (512, 512, 28), (512, 512, 14), (512, 512, 14), (512, 512, 14),

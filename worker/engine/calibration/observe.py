@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine import device
+from worker.engine import device, memory
 from worker.engine.calibration.shrink import shrinkage
 from worker.engine.calibration.twin import Statistics
 from worker.engine.calibration.walk import Batch
@@ -68,12 +68,14 @@ class Observer:
         """
 
         def watch(step: Step, taken: Sequence[Any]) -> None:
+            memory.give_back_files()  # else all layers' weights are held beside the largest one's
             if step.site is not None and step.site in self._convolutions:
                 convolution, x = self._convolutions[step.site], taken[0]
                 self._sums[step.site].add(rows(convolution, x, sample(convolution, x, self._batches, self._behind)))
 
         for batch in batches:
             run(program, batch, watch=watch)
+            memory.give_back()
             self._behind += 1
 
     def moments(self) -> Iterator[tuple[str, Moments]]:
@@ -82,6 +84,7 @@ class Observer:
 
     def taken(self) -> Mapping[str, Moments]:
         """Return the moments of all sites whose inputs are finite, in the place of the sums, which take as much."""
+        memory.give_back()
         counted = [site for site, sums in self._sums.items() if sums.count]
         found = {site: self._sums.pop(site).moments() for site in counted}
         return {site: moments for site, moments in found.items() if _is_finite(moments)}

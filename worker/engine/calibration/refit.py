@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine import device
+from worker.engine import device, memory
 from worker.engine.calibration.attenuation import compensated
 from worker.engine.calibration.observe import Sums, sample
 from worker.engine.calibration.rectified import Rectified, rectified
@@ -72,6 +72,7 @@ def refit(
         StepError: the program does not run on what the compressed sites give.
     """
     prints = footprints(program, batches[0])
+    memory.give_back()
     batches = _few_enough(program, prints, batches, chains, most_bytes // 2)
     rests = resting_places(prints, len(batches), most_bytes // 2)
     original, compressed = (Walk(program, batches, rests) for _ in range(2))
@@ -84,6 +85,7 @@ def refit(
                 origin, is_end = origins.get(step.site), step.site in ends
                 fitted[step.site] = _fitted(pairs, chains[step.site], origin, len(batches), behind, is_end=is_end)
             steps[position] = _replaced(step, fitted.get(step.site, chains[step.site]))
+            memory.give_back()
     return {**chains, **fitted}
 
 
@@ -155,6 +157,7 @@ def _rows(pairs: Pairs, layers: Sequence[Layer], batches: int) -> "_Rows | None"
             x = chain(first, now)
             positions = sample(last.convolution, x, batches, at, most_rows)
             seen.add(rows(last.convolution, x, positions), results(last.convolution, wanted, positions))
+    memory.give_back()
     return seen if alike and seen.are_finite else None
 
 

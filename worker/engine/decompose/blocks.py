@@ -10,11 +10,13 @@ their ranks, one Cholesky factor of `D C D^T = L L^T` tells the error at every r
 outputs' energy is `||Y||^2`, `Y = W C D^T L^-T`, and Y's leading columns are those of the lower ranks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.engine import linalg
 from worker.engine.convolution import Array
@@ -23,21 +25,24 @@ from worker.engine.decompose.target import Target
 
 _TINY = float(np.finfo(np.float64).tiny)
 _ATTEMPTS = 3
+_MOST_COPIED = 1024
+"""Rows up to which equations are copied into a larger matrix, and this once more: one step, of 20 MB at the most."""
 
 
 @dataclass(frozen=True)
 class Blocks:
     """A target with its patches dealt into `count` blocks of `size` numbers.
 
-    `weight` and `product` are `(groups, n, count, size)`, `mean` is `(groups, count, size)`, `covariance` is
-    `(groups, m, m)` in the order of the blocks, or None. `shared`: all blocks of a group have the same rows.
+    `weight` and `product` are `(groups, n, count, size)`, `mean` is `(groups, count, size)`. `order` says which number
+    of a patch stands where in the blocks, None where they are runs of neighbours. `shared`: all blocks of a group have
+    the same rows.
     """
 
     target: Target
     weight: Array
     product: Array
     mean: Array
-    covariance: Array | None
+    order: NDArray[np.intp] | None
     shared: bool
 
     @property
@@ -50,12 +55,25 @@ class Blocks:
         """How many numbers of a patch a block has."""
         return int(self.weight.shape[3])
 
+    @property
+    def are_coupled(self) -> bool:
+        """Whether anything is known of the inputs, and so of what blocks have to do with one another."""
+        return self.target.covariance is not None
+
+    def covariance(self, block: int, start: int, end: int) -> Array:
+        """Return the covariance of a block with those from `start` to `end`, `(groups, size, (end - start) * size)`."""
+        assert self.target.covariance is not None  # `are_coupled`
+        own, others = slice(block * self.size, (block + 1) * self.size), slice(start * self.size, end * self.size)
+        if self.order is None:
+            return self.target.covariance[:, own, others]
+        return self.target.covariance[:, self.order[own, None], self.order[others]]
+
 
 def channel_blocks(target: Target, count: int) -> Blocks:
     """Deal the input channels of each group into `count` runs of neighbours, each with its whole kernel."""
     groups, n, _ = target.weight.shape
     weight, product = (array.reshape(groups, n, count, -1) for array in (target.weight, target.product))
-    return Blocks(target, weight, product, target.mean.reshape(groups, count, -1), target.covariance, shared=False)
+    return Blocks(target, weight, product, target.mean.reshape(groups, count, -1), None, shared=False)
 
 
 def offset_blocks(target: Target, axes: Sequence[int]) -> Blocks:
@@ -66,14 +84,13 @@ def offset_blocks(target: Target, axes: Sequence[int]) -> Blocks:
     order = np.moveaxis(numbers, [axis + 1 for axis in axes], range(len(axes))).reshape(-1)
     count = prod(convolution.kernel[axis] for axis in axes)
     weight, product = (array[:, :, order].reshape(groups, n, count, -1) for array in (target.weight, target.product))
-    covariance = None if target.covariance is None else target.covariance[:, order[:, None], order]
-    return Blocks(target, weight, product, target.mean[:, order].reshape(groups, count, -1), covariance, shared=True)
+    return Blocks(target, weight, product, target.mean[:, order].reshape(groups, count, -1), order, shared=True)
 
 
 def errors(blocks: Blocks, rank: int) -> Array:
     """Return the errors of ranks 1 to `rank`, `(rank,)`, each with its best second layer."""
     weight, covariance = own(blocks)
-    if blocks.covariance is None or blocks.count == 1:  # nothing couples the blocks: each explains for itself
+    if not blocks.are_coupled or blocks.count == 1:  # nothing couples the blocks: each explains for itself
         values = spectrum(weight, covariance, rank)
         return blocks.target.relative(values.reshape(-1, rank).sum(axis=0).cumsum())
     gram, cross = normal_equations(blocks, _spread(leading_rows(weight, covariance, rank), blocks))
@@ -100,7 +117,7 @@ def norms(rows: Array) -> Array:
 
 def responses(blocks: Blocks, rows: Array) -> Array:
     """Return `Y` `(groups, n, R)` for rows that are the blocks' leading ones: what the outputs have of each of them."""
-    if blocks.covariance is not None:
+    if blocks.are_coupled:
         return whitened(*normal_equations(blocks, _spread(rows, blocks)))
     seen = (blocks.weight.swapaxes(1, 2) @ rows.swapaxes(-1, -2)).transpose(0, 2, 3, 1)  # the rows are orthonormal
     return seen.reshape(*seen.shape[:2], -1)
@@ -140,12 +157,11 @@ def normal_equations(blocks: Blocks, rows: Array) -> tuple[Array, Array]:
     The `R = rank * count` rows of D stand in the order of their ranks.
     """
     groups, count, rank, size = rows.shape
-    assert blocks.covariance is not None  # blocks that nothing couples need no joint equations
     across = rows.swapaxes(-1, -2)
     cross = (blocks.product.swapaxes(1, 2) @ across).transpose(0, 2, 3, 1).reshape(groups, -1, rank * count)
     gram = np.empty((groups, rank, count, rank, count), rows.dtype)
     for block in range(count):
-        seen = rows[:, block] @ blocks.covariance[:, block * size : (block + 1) * size, block * size :]
+        seen = rows[:, block] @ blocks.covariance(block, block, count)
         pairs = seen.reshape(groups, rank, count - block, size).swapaxes(1, 2) @ across[:, block:]
         gram[:, :, block, :, block:] = pairs.transpose(0, 2, 3, 1)
         gram[:, :, block:, :, block] = pairs.transpose(0, 3, 1, 2)
@@ -153,23 +169,27 @@ def normal_equations(blocks: Blocks, rows: Array) -> tuple[Array, Array]:
 
 
 def whitened(gram: Array, cross: Array) -> Array:
-    """Return `Y = W C D^T L^-T`, `(..., n, R)`.
+    """Return `Y = W C D^T L^-T`, `(..., n, R)`; large equations are used up.
 
     Y is a corner of the Cholesky factor of the matrix that has `D C D^T` and `W C D^T` on its left; what stands in its
     last corner does not matter as long as it is large.
     """
     n, size = cross.shape[-2:]
+    ridge = _ridge(gram)
+    if size > _MOST_COPIED:
+        pairs = zip(gram, ridge, cross, strict=True)
+        return np.stack([_on_ridge(partial(linalg.whitened, each, own), each, least) for each, least, own in pairs])
     joint = np.zeros((*gram.shape[:-2], size + n, size + n), gram.dtype)
     joint[..., :size, :size] = gram
     joint[..., size:, :size] = cross
     last = np.arange(size, size + n)
     joint[..., last, last] = np.sqrt(np.finfo(gram.dtype).max)
-    return _cholesky(joint, _ridge(gram), size)[..., size:, :size]
+    return _on_ridge(partial(linalg.cholesky, joint), joint[..., :size, :size], ridge)[..., size:, :size]
 
 
 def fit(blocks: Blocks, rows: Array) -> Array:
     """Return the best second layer behind these rows, `(groups, n, rank, count)`."""
-    if blocks.covariance is None:
+    if not blocks.are_coupled:
         across = rows.swapaxes(-1, -2)
         return solved(rows @ across, blocks.weight.swapaxes(1, 2) @ across).transpose(0, 2, 3, 1)
     groups, _, rank, _ = rows.shape
@@ -192,9 +212,8 @@ def own(blocks: Blocks) -> tuple[Array, Array | None]:
     weight = blocks.weight.swapaxes(1, 2)
     groups, count, n, size = weight.shape
     covariance = None
-    if blocks.covariance is not None:
-        every = blocks.covariance.reshape(groups, count, size, count, size)
-        covariance = np.stack([every[:, block, :, block] for block in range(count)], axis=1)
+    if blocks.are_coupled:
+        covariance = np.stack([blocks.covariance(block, block, block + 1) for block in range(count)], axis=1)
     if not blocks.shared:
         return weight, covariance
     averaged = None if covariance is None else covariance.mean(axis=1, keepdims=True)
@@ -231,17 +250,17 @@ def _ridge(gram: Array) -> Array:
     return ridge
 
 
-def _cholesky(matrix: Array, ridge: Array, size: int) -> Array:
-    """Return the Cholesky factor with `ridge` on the first `size` diagonal elements, or more where rounding needs it.
+def _on_ridge(factored: Callable[[], Array], matrix: Array, ridge: Array) -> Array:
+    """Return what is made of a matrix with `ridge` on its diagonal, or with more where rounding needs it.
 
     Raises:
         LinAlgError: the matrix is not finite, or not positive at all.
     """
-    diagonal = np.arange(size)
+    diagonal = np.arange(matrix.shape[-1])
     for _ in range(_ATTEMPTS):
         matrix[..., diagonal, diagonal] += ridge
         try:
-            return linalg.cholesky(matrix)
+            return factored()
         except linalg.LinAlgError:
             ridge = 1000 * ridge
-    return linalg.cholesky(matrix)
+    return factored()

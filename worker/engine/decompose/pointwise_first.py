@@ -75,7 +75,7 @@ def pointwise_first(convolution: Convolution) -> tuple[Factorisation, ...]:
 
 def _errors(dealt: blocks.Blocks, rank: int) -> Array:
     """Return the errors of ranks 1 to `rank`."""
-    if dealt.covariance is None:
+    if not dealt.are_coupled:
         values = blocks.spectrum(dealt.weight, None, rank)
         return dealt.target.relative(values.sum(axis=(0, 1)).cumsum())
     explained = np.zeros(rank)
@@ -88,7 +88,7 @@ def _errors(dealt: blocks.Blocks, rank: int) -> Array:
 def _factors(dealt: blocks.Blocks, rank: int) -> tuple[Array, Array]:
     """Return the 1x1 filters `(groups, n, rank, c)`, of norm 1, and the depthwise ones `(groups, n, rank, k2)`."""
     rows = _rows(dealt, rank)
-    if dealt.covariance is None:
+    if not dealt.are_coupled:
         across = rows.swapaxes(-1, -2)
         second = blocks.solved(rows @ across, dealt.weight @ across).swapaxes(-1, -2)
     else:
@@ -105,7 +105,6 @@ def _rows(dealt: blocks.Blocks, rank: int) -> Array:
 
 def _normal_equations(dealt: blocks.Blocks, rows: Array) -> Iterator[tuple[Array, Array]]:
     """Yield the equations of some outputs at a time: `D C D^T` `(some, R, R)` and `W C D^T` `(some, 1, R)`."""
-    assert dealt.covariance is not None
     groups, n, rank, size = rows.shape
     count = dealt.count
     step = max(1, _ELEMENTS // (rank * count) ** 2)
@@ -116,7 +115,7 @@ def _normal_equations(dealt: blocks.Blocks, rows: Array) -> Iterator[tuple[Array
             cross = (dealt.product[group, start : start + step] @ across).swapaxes(-1, -2)
             gram = np.empty((len(own), rank, count, rank, count))
             for block in range(count):
-                seen = own.reshape(-1, size) @ dealt.covariance[group, block * size : (block + 1) * size]
+                seen = own.reshape(-1, size) @ dealt.covariance(block, 0, count)[group]
                 pairs = seen.reshape(len(own), rank, count, size).swapaxes(1, 2) @ across[:, None]
                 gram[:, :, block] = pairs.transpose(0, 2, 3, 1)
             yield gram.reshape(len(own), rank * count, -1), cross.reshape(len(own), 1, -1)

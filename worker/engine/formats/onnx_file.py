@@ -25,6 +25,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from contract import bundle, protobuf
 from contract.container import FIELD
 from contract.refusal import Code, Refusal
+from worker.engine import memory
 from worker.engine.formats.onnx_graph import OWN_DOMAINS, nested_tensors
 
 LIFTED_BYTES = 1024
@@ -181,7 +182,7 @@ def mapped(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
     if not is_external(tensor) or extent_of(tensor).length < _LEAST_MAPPED:
         return array(tensor, source)
     dtype, extent = _stored(tensor)
-    return np.memmap(source, dtype, "c", extent.offset, tuple(tensor.dims))
+    return memory.mapped(source, dtype, extent.offset, tuple(tensor.dims))
 
 
 def _stored(tensor: TensorProto) -> tuple[np.dtype[np.generic], Extent]:

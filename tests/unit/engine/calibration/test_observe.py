@@ -144,6 +144,19 @@ def test_what_was_summed_can_be_looked_at_before_more_is_added():
     np.testing.assert_array_equal(observer.taken()["site"].covariance, at_once.covariance)
 
 
+def test_no_layer_runs_beside_the_mapped_weights_of_those_before_it(monkeypatch):
+    made, x = layer(RNG(1), (3, 3, 1, 1)), images(2, 3, 5, 5)
+    happened = []
+    monkeypatch.setattr("worker.engine.memory.give_back_files", lambda: happened.append("given back"))
+
+    def told(x):
+        happened.append("run")
+        return x
+
+    observe(chained(("first", made), told, ("last", made), told), [{"v0": x}], {"first": made.convolution})
+    assert happened[:6] == ["given back", "given back", "run", "given back", "given back", "run"]
+
+
 def test_sites_whose_inputs_are_not_finite_are_left_out():
     made = layer(RNG(1), (3, 3, 1, 1))
     program = chained(("before", made), torch.log, ("behind", made))
