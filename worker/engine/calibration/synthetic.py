@@ -10,6 +10,7 @@ by looking at noise", NeurIPS 2021, for what such images teach a network.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,31 +42,46 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], seed: int = 0) -
 def _some_leaves(count: int, channels: int, size: tuple[int, ...], rng: np.random.Generator) -> Images:
     """Draw several images at once, leaf by leaf, each over what is there."""
     axes = (1,) * len(size)
-    grid = np.indices(size, np.float32)
     images = np.zeros((count, channels, *size), np.float32)
     grain = np.zeros((count, 1, *size), np.float32)
     for _ in range(_LEAVES):
-        inside = _leaf(count, size, grid, rng)[:, None]
+        inside = _leaf(count, size, rng)[:, None]
         colours = _colours(count, channels, rng).reshape(count, channels, *axes)
         np.copyto(images, colours, where=inside)
         np.copyto(grain, np.abs(rng.normal(0, 0.02, (count, 1, *axes))).astype(np.float32), where=inside)
     return images + grain * rng.standard_normal(images.shape, np.float32)
 
 
-def _leaf(count: int, size: tuple[int, ...], grid: Images, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _leaf(count: int, size: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return where one leaf lies in each image, a ball or a turned box: `(count, *size)`."""
     axes = len(size)
     longest = max(size, default=1)
     radius = np.minimum(longest, longest / 16 / (rng.random(count) + 0.06))
     centre = rng.random((count, axes)) * size
-    is_ball = (rng.random(count) < 0.5).reshape(count, *(1,) * axes)
+    is_ball = rng.random(count) < 0.5
     turn = np.linalg.qr(rng.standard_normal((count, axes, axes)))[0]
     narrow = np.concatenate([np.ones((count, min(axes, 1))), rng.uniform(0.3, 1, (count, max(axes - 1, 0)))], axis=1)
-    offsets = grid[None] - centre.reshape(count, axes, *(1,) * axes).astype(np.float32)
-    offsets /= radius.reshape(count, *(1,) * (axes + 1)).astype(np.float32)
-    turned = np.einsum("nij,nj...->ni...", (turn / narrow[:, :, None]).astype(np.float32), offsets)
-    inside: NDArray[np.bool_] = np.where(is_ball, (offsets**2).sum(1) < 1, (np.abs(turned) < 1).all(1))
+    turned = (turn / narrow[:, :, None]).astype(np.float32)
+    middle, reach = centre.astype(np.float32), radius.astype(np.float32)[:, None]
+    offsets = [
+        (np.arange(length, dtype=np.float32) - middle[:, axis, None]) / reach for axis, length in enumerate(size)
+    ]
+    inside = np.ones((count, *size), np.bool_)
+    inside[is_ball] &= _summed([np.square(offset[is_ball]) for offset in offsets]) < 1
+    for side in turned[~is_ball].swapaxes(0, 1):
+        parts = [side[:, axis, None] * offset[~is_ball] for axis, offset in enumerate(offsets)]
+        inside[~is_ball] &= np.abs(_summed(parts)) < 1
     return inside
+
+
+def _summed(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return what is the sum of one number for each axis, `(count, *size)`, from these numbers, `(count, length)`.
+
+    Whatever else can be done to them is done before: the sums are as much larger as images have sides.
+    """
+    axes = range(len(parts))
+    spread = (np.expand_dims(part, [1 + other for other in axes if other != own]) for own, part in enumerate(parts))
+    return np.asarray(sum(spread, np.float32(0)))
 
 
 def _colours(count: int, channels: int, rng: np.random.Generator) -> Images:
@@ -90,8 +106,8 @@ def mosaics(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Im
             image[:] = _colours(1, channels, rng)[0]
             continue
         points = rng.random((cells, axes)) * np.array(size) / max(size)
-        distances = np.stack([((grid - point.reshape(-1, *(1,) * axes)) ** 2).sum(axis=0) for point in points])
-        cell = distances.argmin(axis=0)
+        offsets = (np.arange(length) / max(size) - points[:, axis, None] for axis, length in enumerate(size))
+        cell = _summed([np.square(offset) for offset in offsets]).argmin(axis=0)
         colours = _colours(cells, channels, rng)
         slopes = rng.normal(0, 0.3, (cells, axes))
         shade = sum(slopes[cell, axis] * (grid[axis] - points[cell, axis]) for axis in range(axes))
