@@ -52,6 +52,23 @@ def test_a_measurement_is_a_run_and_its_time(model_format, name, name_of_input):
     assert measured.latency_ms > 0
 
 
+@pytest.mark.parametrize(("each", "runs"), [(2**-13, 819), (1 / 64, 15), (1 / 8, 7), (1 / 2, 3), (32, 1)])
+def test_small_models_are_timed_for_a_tenth_of_a_second_and_large_ones_seldom(monkeypatch, each, runs):
+    """Of a few milliseconds together, anything else that the machine does would be a large part."""
+    now, called = 0.0, []
+
+    def run(inputs):
+        nonlocal now
+        now += each * (1 + (len(called) == 3))  # one of them is held up, if there are so many
+        called.append(inputs)
+        return {"y": np.zeros(1)}
+
+    monkeypatch.setattr("worker.engine.verify.load_runner", lambda *_: run)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    assert measure("onnx", MODELS / "plain.onnx", [{}]).latency_ms == 1000 * each
+    assert len(called) == 1 + runs
+
+
 def test_scores_are_compared_about_their_mean_and_probabilities_by_their_logarithms():
     scores = np.array([[4.0, 1.0, 1.0], [0.0, 3.0, 0.0]])
     others = scores + 5  # softmax makes the same of them
