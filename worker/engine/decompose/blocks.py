@@ -60,13 +60,13 @@ class Blocks:
         """Whether anything is known of the inputs, and so of what blocks have to do with one another."""
         return self.target.covariance is not None
 
-    def covariance(self, block: int, start: int, end: int) -> Array:
+    def covariance(self, block: int, start: int, end: int, groups: slice = slice(None)) -> Array:
         """Return the covariance of a block with those from `start` to `end`, `(groups, size, (end - start) * size)`."""
         assert self.target.covariance is not None  # `are_coupled`
         own, others = slice(block * self.size, (block + 1) * self.size), slice(start * self.size, end * self.size)
         if self.order is None:
-            return self.target.covariance[:, own, others]
-        return self.target.covariance[:, self.order[own, None], self.order[others]]
+            return self.target.covariance[groups, own, others]
+        return self.target.covariance[groups, self.order[own, None], self.order[others]]
 
 
 def channel_blocks(target: Target, count: int) -> Blocks:

@@ -115,7 +115,8 @@ def _normal_equations(dealt: blocks.Blocks, rows: Array) -> Iterator[tuple[Array
             cross = (dealt.product[group, start : start + step] @ across).swapaxes(-1, -2)
             gram = np.empty((len(own), rank, count, rank, count))
             for block in range(count):
-                seen = own.reshape(-1, size) @ dealt.covariance(block, 0, count)[group]
+                covariance = dealt.covariance(block, 0, count, slice(group, group + 1))[0]
+                seen = own.reshape(-1, size) @ covariance
                 pairs = seen.reshape(len(own), rank, count, size).swapaxes(1, 2) @ across[:, None]
                 gram[:, :, block] = pairs.transpose(0, 2, 3, 1)
             yield gram.reshape(len(own), rank * count, -1), cross.reshape(len(own), 1, -1)
