@@ -8,23 +8,29 @@ Sources: malloc_trim(3); mallopt(3) on M_MMAP_THRESHOLD; madvise(2).
 
 import ctypes
 import mmap
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-_mappings: WeakSet[mmap.mmap] = WeakSet()
+_mappings: WeakValueDictionary[tuple[int, int, int], mmap.mmap] = WeakValueDictionary()
+"""Whole files by device, inode and size, as long as anything lies over them: one call then gives back all pages."""
 
 
 def mapped(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return what a file has at an offset, of which only pages that are read are kept; writing does not change it."""
-    array: NDArray[Any] = np.memmap(path, dtype, "c", offset, shape)
-    _mappings.add(cast(mmap.mmap, array.base))
-    return array
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
+        identity = found.st_dev, found.st_ino, found.st_size
+        mapping = _mappings.get(identity)
+        if mapping is None:
+            mapping = _mappings[identity] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return np.ndarray(shape, dtype, mapping, offset)
 
 
 def give_back() -> None:
@@ -40,5 +46,5 @@ def give_back() -> None:
 
 def give_back_files() -> None:
     """Give back all pages of mapped files. What was written to such an array is lost."""
-    for mapping in _mappings:
+    for mapping in _mappings.values():
         mapping.madvise(mmap.MADV_DONTNEED)

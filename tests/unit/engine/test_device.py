@@ -58,6 +58,9 @@ def test_what_torch_computes_for_a_device_is_what_numpy_does(torch_instead_of_nu
     assert vectors * values[:, None] @ vectors.swapaxes(-1, -2) == pytest.approx(matrices)
     assert linalg.eigvalsh(matrices) == pytest.approx(np.linalg.eigvalsh(matrices))
     assert linalg.cholesky(matrices) == pytest.approx(np.linalg.cholesky(matrices))
+    assert linalg.whitened(matrices[0].copy(), right[0].T.copy()) == pytest.approx(
+        np.linalg.solve(np.linalg.cholesky(matrices[0]), right[0]).T
+    )
     assert linalg.solve(matrices, right) == pytest.approx(np.linalg.solve(matrices, right))
 
 

@@ -35,15 +35,34 @@ def test_writing_to_a_mapped_array_leaves_the_file_alone(tmp_path):
     assert path.read_bytes() == bytes(100)
 
 
-def test_mappings_that_are_gone_are_forgotten(tmp_path):
+def mappings_of(path):
+    """The lines of the process's mappings that are of a file."""
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
+
+
+def test_a_file_is_mapped_once_and_as_long_as_anything_lies_over_it(tmp_path):
     path = tmp_path / "numbers"
-    path.write_bytes(bytes(100))
-    before = len(memory._mappings)
-    found = memory.mapped(path, np.dtype(np.uint8), 0, (100,))
-    assert len(memory._mappings) == before + 1
-    del found
-    assert len(memory._mappings) == before
+    path.write_bytes(bytes(range(200)))
+    first, second = (memory.mapped(path, np.dtype(np.uint8), offset, (10, 5)) for offset in (0, 7))
+    assert (first[0, 0], second[0, 0]) == (0, 7)
+    assert len(mappings_of(path)) == 1
+    del first
     memory.give_back()
+    assert second[9, 4] == 56
+    del second
+    assert not mappings_of(path)
+    memory.give_back()
+
+
+def test_a_file_that_has_taken_the_place_of_another_is_mapped_anew(tmp_path):
+    path, other = tmp_path / "numbers", tmp_path / "other"
+    path.write_bytes(b"a" * 100)
+    other.write_bytes(b"b" * 100)
+    first = memory.mapped(path, np.dtype("S1"), 0, (1,))
+    other.replace(path)
+    second = memory.mapped(path, np.dtype("S1"), 0, (1,))
+    memory.give_back()
+    assert (first[0], second[0]) == (b"a", b"b")
 
 
 def test_free_memory_between_what_is_held_is_given_back():

@@ -84,7 +84,6 @@ class Observer:
 
     def taken(self) -> Mapping[str, Moments]:
         """Return the moments of all sites whose inputs are finite, in the place of the sums, which take as much."""
-        memory.give_back()
         counted = [site for site, sums in self._sums.items() if sums.count]
         found = {site: self._sums.pop(site).moments() for site in counted}
         return {site: moments for site, moments in found.items() if _is_finite(moments)}
