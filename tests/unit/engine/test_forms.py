@@ -178,6 +178,7 @@ EXAMPLES = [
     random_layer(4, 3, (2, 3, 2)),
     random_layer(9, 7, (1, 1)),
     random_layer(6, 6, (3, 3), groups=6),
+    random_layer(4, 12, (3, 3), groups=2),
 ]
 
 
