@@ -6,8 +6,8 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url
 
-from app import keys  # noqa: F401 - its table belongs to the schema as well
-from app.models import Base, UtcDateTime
+from app.auth import keys  # noqa: F401 - its table belongs to the schema as well
+from app.db.models import Base, UtcDateTime
 from app.settings import get_settings
 
 # A change that cannot have its lock gives up, instead of holding up everybody who comes after it.
@@ -41,14 +41,22 @@ def open_sqlite(url: str) -> Engine:
 def run() -> None:
     """Configure the context and migrate; SQLite at once or not at all, where it must by copying tables."""
     url = context.config.attributes.get("url") or get_settings().sql_url
-    options = {"target_metadata": Base.metadata, "render_as_batch": True, "render_item": render_item}
+    options = {
+        "target_metadata": Base.metadata,
+        "render_as_batch": True,
+        "render_item": render_item,
+    }
     if context.is_offline_mode():
         context.configure(url=url, literal_binds=True, **options)
         with context.begin_transaction():
             context.run_migrations()
         return
     sqlite = make_url(url).get_backend_name() == "sqlite"
-    engine = open_sqlite(url) if sqlite else create_engine(url, poolclass=NullPool, connect_args=LOCK_TIMEOUT)
+    engine = (
+        open_sqlite(url)
+        if sqlite
+        else create_engine(url, poolclass=NullPool, connect_args=LOCK_TIMEOUT)
+    )
     with engine.connect() as connection:
         context.configure(connection=connection, transactional_ddl=True, **options)
         if sqlite:

@@ -16,9 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app.storage import StorageUnavailable
-from contract.refusal import Code, Refusal
-
-MEDIA_TYPE = "application/problem+json"
+from convpress.refusal import Code, Refusal
+from convpress.schemas import PROBLEM_MEDIA_TYPE
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +51,9 @@ KINDS: Mapping[str, Kind] = {
     Code.MODEL_PICKLED: Kind(422, "The file is a Python pickle, not an exported model"),
     Code.MODEL_INVALID: Kind(422, "The model cannot be loaded or run"),
     Code.MODEL_UNSAFE: Kind(422, "The model holds what no exported network needs"),
-    Code.MODEL_OVER_LIMIT: Kind(422, "The model is larger or deeper inside than this service takes"),
+    Code.MODEL_OVER_LIMIT: Kind(
+        422, "The model is larger or deeper inside than this service takes"
+    ),
     Code.MODEL_UNSUPPORTED: Kind(422, "The model uses what is not supported"),
     Code.MODEL_GONE: Kind(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: Kind(422, "The model has nothing to compress"),
@@ -70,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
     "field_unknown": Kind(422, "The form has a field that does not exist"),
     "field_repeated": Kind(422, "The form has a field twice"),
     "field_invalid": Kind(422, "The field is no short text"),
-    "labels_invalid": Kind(422, "The labels cannot be read"),
+    Code.LABELS_INVALID: Kind(422, "The labels cannot be read"),
     "model_uri_invalid": Kind(422, "The model's address cannot be used"),
     "webhook_invalid": Kind(422, "The webhook cannot be called"),
     "sha256_invalid": Kind(422, "The SHA-256 cannot be read"),
@@ -105,7 +106,9 @@ KINDS: Mapping[str, Kind] = {
 }
 """Every code with its HTTP status and title; docs/api.md lists the same."""
 
-_NEWER = Kind(422, "The model was not compressed")  # a job's problem may come from a worker newer than this process
+_NEWER = Kind(
+    422, "The model was not compressed"
+)  # a job's problem may come from a worker newer than this process
 
 
 ProblemPage = Callable[[Request, Mapping[str, Any], Mapping[str, str] | None], Response]
@@ -127,10 +130,18 @@ class Problem(Exception):
     ) -> None:
         super().__init__(detail)
         self.headers = headers
-        self.members = {"code": code, "detail": detail, "field": field, "expected": expected, "got": got}
+        self.members = {
+            "code": code,
+            "detail": detail,
+            "field": field,
+            "expected": expected,
+            "got": got,
+        }
 
 
-def document(members: Mapping[str, Any], instance: str, status: int | None = None) -> dict[str, Any]:
+def document(
+    members: Mapping[str, Any], instance: str, status: int | None = None
+) -> dict[str, Any]:
     """Complete `code`, `detail` and what else is known to a problem document about `instance`.
 
     >>> document({"code": "job_not_found", "detail": "no job 7"}, "/jobs/7")["status"]
@@ -151,14 +162,17 @@ def document(members: Mapping[str, Any], instance: str, status: int | None = Non
 
 
 def respond(
-    request: Request, members: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
+    request: Request,
+    members: Mapping[str, Any],
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Answer a request with a problem: as a page where a browser wants one, else as JSON."""
     content = document(members, request.url.path, status)
     page: ProblemPage | None = request.app.state.problem_page
     if page and wants_page(request):
         return page(request, content, headers)
-    return JSONResponse(content, content["status"], headers, MEDIA_TYPE)
+    return JSONResponse(content, content["status"], headers, PROBLEM_MEDIA_TYPE)
 
 
 def wants_page(request: Request) -> bool:
@@ -167,7 +181,10 @@ def wants_page(request: Request) -> bool:
 
 
 def install(app: FastAPI, page: ProblemPage | None = None) -> None:
-    """Let the application answer every known error as a problem; `app.requests` answers the unknown ones."""
+    """Let the application answer every known error as a problem.
+
+    `app.http.request_context` answers the unknown ones.
+    """
     app.state.problem_page = page
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(Refusal, _refusal)
@@ -208,7 +225,10 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "request_invalid")
     members = {"code": code, "detail": f"{request.method} {request.url.path}: {error.detail}"}
-    headers = {**(error.headers or {}), **({"Allow": _allowed(request)} if error.status_code == 405 else {})}
+    headers = {
+        **(error.headers or {}),
+        **({"Allow": _allowed(request)} if error.status_code == 405 else {}),
+    }
     return respond(request, members, error.status_code, headers)
 
 
@@ -216,7 +236,10 @@ def _allowed(request: Request) -> str:
     """List the methods of the path; Starlette knows those of the first route that it tried alone."""
 
     def applies(method: str) -> bool:
-        return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+        return any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
 
     return ", ".join(filter(applies, ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")))
 
@@ -225,7 +248,10 @@ def _system(request: Request, error: Exception) -> Response:
     """A full disk and a store that is away are told as such; any other failure of the system is unexpected."""
     if isinstance(error, StorageUnavailable):
         log.error("the artifact store does not answer", error=str(error))
-        members = {"code": "storage_unavailable", "detail": "the artifact store does not answer; try again in a moment"}
+        members = {
+            "code": "storage_unavailable",
+            "detail": "the artifact store does not answer; try again in a moment",
+        }
         return respond(request, members, headers={"Retry-After": "5"})
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         raise error
@@ -234,13 +260,21 @@ def _system(request: Request, error: Exception) -> Response:
 
 def _database(request: Request, error: Exception) -> Response:
     cause = getattr(error, "orig", None)
-    if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    if (
+        isinstance(cause, sqlite3.Error)
+        and getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    ):
         return _full(request, error)
     log.error("the database does not answer", error=str(cause or error))
-    members = {"code": "database_unavailable", "detail": "the database does not answer; try again in a moment"}
+    members = {
+        "code": "database_unavailable",
+        "detail": "the database does not answer; try again in a moment",
+    }
     return respond(request, members, headers={"Retry-After": "5"})
 
 
 def _full(request: Request, error: Exception) -> Response:
     log.error("the disk is full", error=str(error))
-    return respond(request, {"code": "storage_full", "detail": "the service's disk is full; nothing was kept"})
+    return respond(
+        request, {"code": "storage_full", "detail": "the service's disk is full; nothing was kept"}
+    )

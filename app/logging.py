@@ -39,8 +39,13 @@ def configure_logging(level: str) -> None:
     )
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
-    for talkative in ("alembic", "httpx"):  # one line for every look at the schema, one for every request
+    for talkative in (
+        "alembic",
+        "httpx",
+    ):  # one line for every look at the schema, one for every request
         logging.getLogger(talkative).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = name != "uvicorn.access"  # app.requests writes that line
+        logging.getLogger(name).propagate = (
+            name != "uvicorn.access"
+        )  # app.http.request_context writes that line

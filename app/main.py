@@ -11,18 +11,18 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import dashboard, errors, openapi
-from app.deliveries import deliver
-from app.door import Door
+from app.auth.middleware import Door
+from app.http.request_context import RequestContext
+from app.jobs.loader import JobLoader
+from app.jobs.watcher import Watch
 from app.logging import configure_logging
-from app.requests import RequestContext
-from app.routes import events, figures, health, jobs, models
+from app.routes import events, health, jobs, models, stats
 from app.settings import get_settings
-from app.sight import Sight
+from app.stats.requests import Traffic
 from app.tracing import configure_tracing
-from app.traffic import Traffic
-from app.watch import Watch
+from app.webhooks.deliveries import deliver
 
-# Describes the key for those who read the API's description; `app.door` has asked for it long before.
+# Describes the key for those who read the API's description; `app.auth.middleware` has asked for it long before.
 _key = HTTPBearer(scheme_name="key", description="An API key: cp_...", auto_error=False)
 
 
@@ -38,7 +38,7 @@ def create_app() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
-    app.state.sight = Sight()
+    app.state.job_loader = JobLoader()
     app.state.watch = Watch()
     app.state.traffic = Traffic()
     errors.install(app, dashboard.show_problem)
@@ -55,7 +55,7 @@ def create_app() -> FastAPI:
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
-    for router in (jobs.router, events.router, models.router, figures.router):
+    for router in (jobs.router, events.router, models.router, stats.router):
         app.include_router(router, dependencies=[Depends(_key)] if settings.api_keys else None)
     app.include_router(health.router)
     dashboard.install(app)

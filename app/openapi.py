@@ -3,9 +3,12 @@
 from importlib.metadata import version
 from typing import Any, get_args
 
-from app import labels, orders, references, webhooks
-from app.errors import KINDS, MEDIA_TYPE, document
-from contract import budget, calibration, container, samples, shapes
+from app.errors import KINDS, document
+from app.uploads import remote, submission
+from app.webhooks import call
+from convpress import budgets, calibration, labels, shapes
+from convpress.gate import identify, samples
+from convpress.schemas import PROBLEM_MEDIA_TYPE
 
 TITLE = "convpress"
 VERSION = version("convpress")
@@ -35,28 +38,38 @@ JOB_FORM: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "anyOf": [{"required": [field]} for field in budget.KINDS],
-                    "oneOf": [{"required": [field]} for field in orders.SOURCES],
-                    "if": {"properties": {calibration.FIELD: {"const": "samples"}}, "required": [calibration.FIELD]},
+                    "anyOf": [{"required": [field]} for field in budgets.KINDS],
+                    "oneOf": [{"required": [field]} for field in submission.SOURCES],
+                    "if": {
+                        "properties": {calibration.FIELD: {"const": "samples"}},
+                        "required": [calibration.FIELD],
+                    },
                     "then": {"required": [samples.FIELD]},
                     "dependentSchemas": {
                         samples.FIELD: {"properties": {calibration.FIELD: {"const": "samples"}}},
-                        budget.LATENCY.field: {"properties": {budget.AT_ANY_PRICE: {"const": "false"}}},
-                        calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
+                        budgets.LATENCY.field: {
+                            "properties": {budgets.AT_ANY_PRICE: {"const": "false"}}
+                        },
+                        calibration.RANGE: {
+                            "properties": {calibration.MEAN: False, calibration.DEVIATION: False}
+                        },
                     },
                     "additionalProperties": False,
                     "properties": {
-                        budget.FLOPS.field: {
+                        budgets.FLOPS.field: {
                             "type": "string",
-                            "description": f"What to keep: {budget.FLOPS.expected}",
+                            "description": f"What to keep: {budgets.FLOPS.expected}",
                             "example": "0.5",
                         },
                         **{
-                            kind.field: {"type": "string", "description": f"As well, or instead: {kind.expected}"}
-                            for kind in budget.KINDS.values()
-                            if kind is not budget.FLOPS
+                            kind.field: {
+                                "type": "string",
+                                "description": f"As well, or instead: {kind.expected}",
+                            }
+                            for kind in budgets.KINDS.values()
+                            if kind is not budgets.FLOPS
                         },
-                        budget.AT_ANY_PRICE: {
+                        budgets.AT_ANY_PRICE: {
                             "type": "string",
                             "enum": ["true", "false"],
                             "description": "Whether layers may become slower than they are; without, and where the "
@@ -93,30 +106,30 @@ JOB_FORM: dict[str, Any] = {
                             "description": f"To find the job by: {labels.EXPECTED}",
                             "example": "team=vision",
                         },
-                        webhooks.FIELD: {
+                        call.FIELD: {
                             "type": "string",
                             "format": "uri",
-                            "description": f"Called when the job has ended: {webhooks.EXPECTED}",
+                            "description": f"Called when the job has ended: {call.EXPECTED}",
                         },
-                        orders.SHA256: {
+                        submission.SHA256: {
                             "type": "string",
                             "pattern": "^[0-9a-f]{64}$",
                             "description": "In the file's place: a model that is stored already",
                         },
-                        references.FIELD: {
+                        remote.FIELD: {
                             "type": "string",
                             "format": "uri",
-                            "description": f"In the file's place: {references.EXPECTED}",
+                            "description": f"In the file's place: {remote.EXPECTED}",
                         },
                         samples.FIELD: {
                             "type": "string",
                             "format": "binary",
                             "description": f"A file: {samples.EXPECTED}",
                         },
-                        container.FIELD: {
+                        identify.FIELD: {
                             "type": "string",
                             "format": "binary",
-                            "description": f"The file: {container.EXPECTED}",
+                            "description": f"The file: {identify.EXPECTED}",
                         },
                     },
                 },
@@ -127,7 +140,10 @@ JOB_FORM: dict[str, Any] = {
 """The fields stand in the order in which they are best sent: what is wrong with a field is told when it has come."""
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
-ANY_PROBLEM: dict[str, Any] = {"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+ANY_PROBLEM: dict[str, Any] = {
+    "description": "Any other problem",
+    "content": {PROBLEM_MEDIA_TYPE: {"schema": _PROBLEM}},
+}
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -135,9 +151,9 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     described: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         kind = KINDS[code]
-        examples = described.setdefault(kind.status, {"content": {MEDIA_TYPE: {"schema": _PROBLEM, "examples": {}}}})[
-            "content"
-        ][MEDIA_TYPE]["examples"]
+        examples = described.setdefault(
+            kind.status, {"content": {PROBLEM_MEDIA_TYPE: {"schema": _PROBLEM, "examples": {}}}}
+        )["content"][PROBLEM_MEDIA_TYPE]["examples"]
         examples[code] = {"value": document({"code": code, "detail": kind.title}, "/jobs")}
         described[kind.status]["description"] = " or ".join(f"`{name}`" for name in examples)
     return described

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from contract.limits import Limits
+from convpress.limits import Limits
 
 _DATABASES = "postgresql+psycopg://USER:PASSWORD@HOST/NAME or sqlite:///PATH"
 
@@ -32,7 +32,8 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(
-        default=Path("var"), description="Folder for artifacts and, embedded, for the database and the broker"
+        default=Path("var"),
+        description="Folder for artifacts and, embedded, for the database and the broker",
     )
     database_url: str | None = Field(
         default=None,
@@ -44,29 +45,42 @@ class Settings(BaseSettings):
         "credentials; the data folder if unset",
     )
     redirect_downloads: bool = Field(
-        default=False, description="Whether downloads are sent to the bucket itself, by addresses that expire"
+        default=False,
+        description="Whether downloads are sent to the bucket itself, by addresses that expire",
     )
     model_uri_prefixes: tuple[str, ...] = Field(
-        default=(), description='JSON list of prefixes that model_uri may name, such as ["s3://models/"]'
+        default=(),
+        description='JSON list of prefixes that model_uri may name, such as ["s3://models/"]',
     )
     broker_url: str | None = Field(
-        default=None, description="Redis, as redis://HOST:PORT/NUMBER; files in the data folder if unset"
+        default=None,
+        description="Redis, as redis://HOST:PORT/NUMBER; files in the data folder if unset",
     )
     host: str = Field(default="127.0.0.1", description="Address that `convpress serve` listens on")
-    port: int = Field(default=8000, ge=1, le=65535, description="Port that `convpress serve` listens on")
-    api_keys: bool = Field(
-        default=False, description="Serve those alone who hold a key; needed for any address but this machine's own"
+    port: int = Field(
+        default=8000, ge=1, le=65535, description="Port that `convpress serve` listens on"
     )
-    owner_requests_per_minute: int = Field(default=600, ge=1, description="Requests that one owner's keys may send")
-    owner_unfinished_jobs: int = Field(default=50, ge=1, description="Jobs of one owner that wait or run at a time")
+    api_keys: bool = Field(
+        default=False,
+        description="Serve those alone who hold a key; needed for any address but this machine's own",
+    )
+    owner_requests_per_minute: int = Field(
+        default=600, ge=1, description="Requests that one owner's keys may send"
+    )
+    owner_unfinished_jobs: int = Field(
+        default=50, ge=1, description="Jobs of one owner that wait or run at a time"
+    )
     owner_stored_bytes: int = Field(
-        default=100 * 1024**3, gt=0, description="Models, their analyses and artifacts kept for one owner"
+        default=100 * 1024**3,
+        gt=0,
+        description="Models, their analyses and artifacts kept for one owner",
     )
     cors_origins: tuple[str, ...] = Field(
         default=(), description='Sites whose pages may use the service, as JSON: ["https://..."]'
     )
     trusted_proxies: tuple[str, ...] = Field(
-        default=(), description='Addresses whose X-Forwarded headers are believed, as JSON: ["10.0.0.1"]'
+        default=(),
+        description='Addresses whose X-Forwarded headers are believed, as JSON: ["10.0.0.1"]',
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged"
@@ -75,9 +89,12 @@ class Settings(BaseSettings):
         default=None,
         description="OpenTelemetry collector that traces go to, such as http://collector:4318; no traces if unset",
     )
-    max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes")
+    max_upload_bytes: int = Field(
+        default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes"
+    )
     limits: Limits = Field(
-        default=Limits(), description="What a model's container may hold; one by one as CONVPRESS_LIMITS__<NAME>"
+        default=Limits(),
+        description="What a model's container may hold; one by one as CONVPRESS_LIMITS__<NAME>",
     )
     analysis_bytes: int = Field(
         default=1024**3,
@@ -90,7 +107,9 @@ class Settings(BaseSettings):
         "in the data folder if unset",
     )
     job_memory_bytes: int = Field(
-        default=8 * 1024**3, ge=1024**3, description="Address space of the process that opens a model, in bytes"
+        default=8 * 1024**3,
+        ge=1024**3,
+        description="Address space of the process that opens a model, in bytes",
     )
     device: str = Field(
         default="cpu",
@@ -106,15 +125,25 @@ class Settings(BaseSettings):
     lease_seconds: _Seconds = Field(
         default=30, description="How long a silent worker keeps a job before it is given back"
     )
-    max_attempts: int = Field(default=3, ge=1, description="How many workers may die of a job before it fails")
-    sweep_seconds: _Seconds = Field(default=5, description="Pause between two rounds of the sweeper")
-    upload_days: _Days = Field(default=30, description="Days after which a model that no job asks for is deleted")
-    artifact_days: _Days = Field(default=30, description="Days after which what an ended job has made is deleted")
+    max_attempts: int = Field(
+        default=3, ge=1, description="How many workers may die of a job before it fails"
+    )
+    sweep_seconds: _Seconds = Field(
+        default=5, description="Pause between two rounds of the sweeper"
+    )
+    upload_days: _Days = Field(
+        default=30, description="Days after which a model that no job asks for is deleted"
+    )
+    artifact_days: _Days = Field(
+        default=30, description="Days after which what an ended job has made is deleted"
+    )
     webhook_secret: SecretStr | None = Field(
-        default=None, description="Key that webhooks are signed with, whsec_ and base64; no webhooks if unset"
+        default=None,
+        description="Key that webhooks are signed with, whsec_ and base64; no webhooks if unset",
     )
     webhook_private_targets: bool = Field(
-        default=False, description="Whether webhooks may call addresses that are not on the internet"
+        default=False,
+        description="Whether webhooks may call addresses that are not on the internet",
     )
     webhook_retry_seconds: float = Field(
         default=5,
@@ -122,7 +151,9 @@ class Settings(BaseSettings):
         le=86400,
         description="Pause before a webhook is called again; each next one is five times as long",
     )
-    worker_concurrency: int = Field(default=1, ge=1, description="Jobs that one worker runs at a time")
+    worker_concurrency: int = Field(
+        default=1, ge=1, description="Jobs that one worker runs at a time"
+    )
 
     @field_validator("webhook_secret")
     @classmethod
@@ -166,7 +197,9 @@ class Settings(BaseSettings):
             raise ValueError(f"a database is {_DATABASES}") from error
         if given is not None:
             on_postgres = given.drivername in ("postgresql", "postgresql+psycopg")
-            if not on_postgres and not (given.drivername == "sqlite" and given.database not in (None, "", ":memory:")):
+            if not on_postgres and not (
+                given.drivername == "sqlite" and given.database not in (None, "", ":memory:")
+            ):
                 raise ValueError(f"a database is {_DATABASES}")
         return url
 
@@ -175,15 +208,26 @@ class Settings(BaseSettings):
     def _check_broker(cls, url: str | None) -> str | None:
         """What carries no messages is told now, and not by every one of them."""
         if url is not None and url.partition("://")[0] not in ("redis", "rediss", "redis+socket"):
-            raise ValueError("a broker is redis://HOST:PORT/NUMBER, rediss:// or redis+socket://PATH")
+            raise ValueError(
+                "a broker is redis://HOST:PORT/NUMBER, rediss:// or redis+socket://PATH"
+            )
         return url
 
     @field_validator("storage_url")
     @classmethod
     def _check_storage(cls, url: str | None) -> str | None:
         """A store that is a folder is the data folder's."""
-        if url is not None and url.partition("://")[0] not in ("s3", "gs", "az", "azure", "abfs", "abfss"):
-            raise ValueError("a bucket is s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX")
+        if url is not None and url.partition("://")[0] not in (
+            "s3",
+            "gs",
+            "az",
+            "azure",
+            "abfs",
+            "abfss",
+        ):
+            raise ValueError(
+                "a bucket is s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+            )
         return url
 
     @field_validator("model_uri_prefixes")

@@ -42,7 +42,9 @@ def configure_tracing(settings: Settings, part: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise TracingMissing(f"CONVPRESS_OTLP_ENDPOINT needs pip install 'convpress[otel]': {error}") from error
+        raise TracingMissing(
+            f"CONVPRESS_OTLP_ENDPOINT needs pip install 'convpress[otel]': {error}"
+        ) from error
     provider = TracerProvider(resource=Resource.create({"service.name": f"convpress-{part}"}))
     exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -51,7 +53,11 @@ def configure_tracing(settings: Settings, part: str) -> None:
 
 @contextmanager
 def span(
-    name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None
+    name: str,
+    *,
+    kind: Kind = "internal",
+    parent: str | None = None,
+    attributes: Attributes | None = None,
 ) -> "Iterator[Span | None]":
     """Trace the block, under the `traceparent` of another process if one is given; None where nothing is traced."""
     if _tracer is None:
@@ -68,7 +74,9 @@ def span(
 def record(name: str, began: float, ended: float, *, parent: str | None = None) -> None:
     """Trace what has happened already, between two times in seconds since 1970."""
     if _tracer is not None:
-        _tracer.start_span(name, _context(parent), start_time=int(began * 1e9)).end(int(ended * 1e9))
+        _tracer.start_span(name, _context(parent), start_time=int(began * 1e9)).end(
+            int(ended * 1e9)
+        )
 
 
 def traceparent() -> str | None:

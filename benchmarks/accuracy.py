@@ -32,18 +32,19 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from contract.budget import FLOPS
-from contract.container import identify
-from worker.engine.analysis import Analysis, analyse, choose, factor, refined
-from worker.engine.budgets import Limit
-from worker.engine.calibration.refit import chain
-from worker.engine.candidates import offer_all
-from worker.engine.formats import Count, Model, open_model
-from worker.engine.moments import Moments
+from convpress.budgets import FLOPS
+from convpress.gate.identify import identify
+from worker.engine.calibration.refit.refit import chain
+from worker.engine.formats import open_model
+from worker.engine.model import Count, Model
+from worker.engine.numerics.moments import Moments
 from worker.engine.program import run
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
+from worker.engine.selection.analysis import Analysis, analyse, choose, factor, refined
+from worker.engine.selection.candidates import offer_all
+from worker.engine.selection.units import Limit
 from worker.engine.verify import compare
 
 KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -69,7 +70,9 @@ class Subject:
 
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         """Return what scores a compressed model: inputs to outputs, as arrays."""
-        replaced = {site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()}
+        replaced = {
+            site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()
+        }
 
         @torch.no_grad()
         def outputs(x: np.ndarray) -> np.ndarray:
@@ -101,7 +104,9 @@ def main() -> None:
             write(arguments.output, figures)
 
 
-def measure(zoo: ModuleType, folder: Path, network: str, rows: Sequence[str], keeps: Sequence[float]) -> dict[str, Any]:
+def measure(
+    zoo: ModuleType, folder: Path, network: str, rows: Sequence[str], keeps: Sequence[float]
+) -> dict[str, Any]:
     """Score one network at every budget, row by row."""
     shape = zoo.NETWORKS[network]["shape"]
     onnx = Subject(folder / f"{network}.onnx", shape)
@@ -122,7 +127,9 @@ def measure(zoo: ModuleType, folder: Path, network: str, rows: Sequence[str], ke
         )
         cells = []
         for chains, notes in points:
-            cells.append(None if chains is None else {"score": score(zoo, network, subject, chains), **notes})
+            cells.append(
+                None if chains is None else {"score": score(zoo, network, subject, chains), **notes}
+            )
             print(f"  {network} {row} {cells[-1]} {time.perf_counter() - start:.0f} s", flush=True)
         found[row] = {"cells": cells, "seconds": round(time.perf_counter() - start, 1)}
     return found
@@ -147,7 +154,9 @@ def budgets(
         except ValueError:
             found.append((None, {}))
             continue
-        chains, refinement = refined(subject.model, analysis, chosen, factor(subject.model, analysis, chosen))
+        chains, refinement = refined(
+            subject.model, analysis, chosen, factor(subject.model, analysis, chosen)
+        )
         notes: dict[str, Any] = {"predicted_error": analysis.predicted_error(chosen)}
         if refinement is not None:
             notes |= {
@@ -183,7 +192,10 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
     if not balf:
         return analysis
     uncentred = {
-        site: Moments.of(np.zeros_like(known.mean), known.covariance + known.mean[:, :, None] * known.mean[:, None, :])
+        site: Moments.of(
+            np.zeros_like(known.mean),
+            known.covariance + known.mean[:, :, None] * known.mean[:, None, :],
+        )
         for site, known in calibration.observation.moments.items()
         if known.covariance is not None
     }
@@ -199,7 +211,9 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
     return Analysis(tuple(offers), {}, "BALF")
 
 
-def judged(subject: Subject, analysis: Analysis, chains: Mapping[str, Any], predicted: float) -> dict[str, Any]:
+def judged(
+    subject: Subject, analysis: Analysis, chains: Mapping[str, Any], predicted: float
+) -> dict[str, Any]:
     """Return how far the compressed model's outputs are from the original's on fresh inputs, as a job's report does."""
     calibration = analysis.calibration
     assert not isinstance(calibration, str)
@@ -207,8 +221,14 @@ def judged(subject: Subject, analysis: Analysis, chains: Mapping[str, Any], pred
     models = (subject.runner({}), subject.runner(chains))
     given = [[{"": model(batch[name].numpy())} for batch in calibration.fresh] for model in models]
     comparison = compare(*given)
-    risk = assess(comparison, predicted if analysis.weights else None, calibrated=True, unchanged=False).level
-    return {"agreement": comparison.agreement, "relative_error": comparison.relative_error, "risk": risk}
+    risk = assess(
+        comparison, predicted if analysis.weights else None, calibrated=True, unchanged=False
+    ).level
+    return {
+        "agreement": comparison.agreement,
+        "relative_error": comparison.relative_error,
+        "risk": risk,
+    }
 
 
 def score(zoo: ModuleType, network: str, subject: Subject, chains: Mapping[str, Any]) -> float:
@@ -223,7 +243,9 @@ def print_table(network: str, found: Mapping[str, Any]) -> None:
     print("|---" * (1 + len(found["keeps"])) + "|")
     for row in ROWS:
         if row in found:
-            cells = ["-" if cell is None else f"{cell['score']:.2f}" for cell in found[row]["cells"]]
+            cells = [
+                "-" if cell is None else f"{cell['score']:.2f}" for cell in found[row]["cells"]
+            ]
             print(f"| {row} | " + " | ".join(cells) + " |")
     for row in ("torchscript", "onnx"):
         cells = [cell for cell in found.get(row, {"cells": ()})["cells"] if cell is not None]
@@ -233,7 +255,9 @@ def print_table(network: str, found: Mapping[str, Any]) -> None:
             for told in ("predicted_error", "relative_error"):
                 told_of = [cell[told] for cell in cells if told in cell]
                 if len(told_of) == len(lost):
-                    print(f"{row}: rank correlation of {told} and lost score {spearmanr(told_of, lost).statistic:.2f}")
+                    print(
+                        f"{row}: rank correlation of {told} and lost score {spearmanr(told_of, lost).statistic:.2f}"
+                    )
     print(flush=True)
 
 
@@ -247,7 +271,9 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
     path = folder / "accuracy.json"
     if path.exists():
         earlier = json.loads(path.read_text())["networks"]
-        figures = earlier | {network: _beside(earlier.get(network, {}), found) for network, found in figures.items()}
+        figures = earlier | {
+            network: _beside(earlier.get(network, {}), found) for network, found in figures.items()
+        }
     path.write_text(json.dumps({"networks": figures}, indent=1) + "\n")
     plt.rcParams["svg.hashsalt"] = "convpress"
     figure, axes = plt.subplots(1, len(figures), figsize=(4 * len(figures), 3.6), squeeze=False)
@@ -256,7 +282,9 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
         for row in ROWS:
             cells = [
                 (keep, cell["score"])
-                for keep, cell in zip(found["keeps"], found.get(row, {"cells": ()})["cells"], strict=False)
+                for keep, cell in zip(
+                    found["keeps"], found.get(row, {"cells": ()})["cells"], strict=False
+                )
                 if cell
             ]
             if cells:

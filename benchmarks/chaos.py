@@ -32,11 +32,12 @@ from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.models import TERMINAL, Event, Job
+from app.db.models import Event, Job
 from app.settings import get_settings
 from app.storage.local import LocalStorage
-from worker import expiry
-from worker.scratch import scratch_root
+from convpress.states import TERMINAL
+from worker.queue import retention
+from worker.sandbox.scratch import scratch_root
 
 
 class Client(threading.Thread):
@@ -68,13 +69,19 @@ class Client(threading.Thread):
     def _post(self, http: httpx.Client) -> str:
         naps = f"nap={self._dice.randint(1, 1500)}"
         behaviour = self._dice.choices([naps, "die=1", "refuse=1"], [90, 4, 6])[0]
-        form = {"flops_budget": "0.5", "input_shape": behaviour, "labels": f"number={len(self.accepted)}"}
+        form = {
+            "flops_budget": "0.5",
+            "input_shape": behaviour,
+            "labels": f"number={len(self.accepted)}",
+        }
         headers = {"Idempotency-Key": uuid.UUID(int=self._dice.getrandbits(128)).hex}
         length = self._dice.randint(0, 20)  # of the producer's name, so that there are some models
         model = MODEL[:2] + b"\x12" + bytes([length]) + b"x" * length + MODEL[2:]
         while True:
             with suppress(httpx.TransportError):
-                response = http.post("/jobs", data=form, files={"model": ("net.onnx", model)}, headers=headers)
+                response = http.post(
+                    "/jobs", data=form, files={"model": ("net.onnx", model)}, headers=headers
+                )
                 if response.status_code == httpx.codes.ACCEPTED:
                     return str(response.json()["id"])
                 self.refused[response.status_code] += 1
@@ -89,16 +96,22 @@ class Client(threading.Thread):
             headers = {"Last-Event-ID": str(heard[-1])} if heard else {}
             with (
                 suppress(httpx.TransportError),
-                httpx.stream("GET", f"{self._base_url}/jobs/{job_id}/events", headers=headers, timeout=30) as response,
+                httpx.stream(
+                    "GET", f"{self._base_url}/jobs/{job_id}/events", headers=headers, timeout=30
+                ) as response,
             ):
                 if response.status_code == httpx.codes.NO_CONTENT:
                     return
                 if response.status_code == httpx.codes.OK:
-                    heard.extend(int(line[4:]) for line in response.iter_lines() if line.startswith("id: "))
+                    heard.extend(
+                        int(line[4:]) for line in response.iter_lines() if line.startswith("id: ")
+                    )
             time.sleep(0.1)
 
 
-def run(folder: Path, *, servers: bool, jobs: int, blows: int, seed: int) -> tuple[dict[str, Any], list[str]]:
+def run(
+    folder: Path, *, servers: bool, jobs: int, blows: int, seed: int
+) -> tuple[dict[str, Any], list[str]]:
     """Post jobs and deal blows; return the figures, and what went wrong in words."""
     disk = os.geteuid() == 0 and Path("/bin/mount").exists() and jobs >= 100
     dice = random.Random(seed)
@@ -214,13 +227,15 @@ def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
             if sha256
         }
     with _settings_of(fleet):
-        orphans = expiry.remove_orphans(storage)
+        orphans = retention.remove_orphans(storage)
     if orphans != len(found - known):
         yield f"the sweep removed {orphans} files and there were {len(found - known)} without a row"
     if left := (set(storage.keys("models/")) | set(storage.keys("artifacts/"))) ^ known:
         yield f"files without rows, or rows without files: {sorted(left)}"
     wait_until(
-        lambda: not [*storage.staging.iterdir(), *scratch_root(fleet.data).iterdir()], "the workers' own sweep", 10
+        lambda: not [*storage.staging.iterdir(), *scratch_root(fleet.data).iterdir()],
+        "the workers' own sweep",
+        10,
     )
 
 
@@ -239,8 +254,12 @@ def count(client: Client, engine: Engine) -> dict[str, Any]:
 
 def main() -> None:
     """Run it and print what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder"
+    )
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--blows", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -248,12 +267,19 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
-        figures, wrong = run(Path(folder), servers=given.servers, jobs=given.jobs, blows=given.blows, seed=given.seed)
+        figures, wrong = run(
+            Path(folder), servers=given.servers, jobs=given.jobs, blows=given.blows, seed=given.seed
+        )
         if wrong:
-            shutil.copytree(folder, f"chaos-{given.seed}", ignore=shutil.ignore_patterns("data", "postgres"))
+            shutil.copytree(
+                folder, f"chaos-{given.seed}", ignore=shutil.ignore_patterns("data", "postgres")
+            )
     for name, value in figures.items():
         print(f"{name:16} {value}")
-    print("\n".join(wrong) or "every job ended once, every artifact is right, no file is orphaned, no event was lost")
+    print(
+        "\n".join(wrong)
+        or "every job ended once, every artifact is right, no file is orphaned, no event was lost"
+    )
     if given.output:
         given.output.write_text(json.dumps(figures | {"wrong": wrong}, indent=1))
     sys.exit(1 if wrong else 0)

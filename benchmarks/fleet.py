@@ -18,15 +18,15 @@ import psutil
 import redis
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import fake_engine
+from support import fake_engine
 
-from app.migrations import migrate
+from app.db.migrations import migrate
 
 MODEL = bytes([0x08, 0x0A, 0x3A, 0x00])
 LEASE_SECONDS = 2.0
 START = """
 import datetime, sys
-import app.db
+import app.db.session
 
 class Clock(datetime.datetime):
     @classmethod
@@ -34,14 +34,17 @@ class Clock(datetime.datetime):
         return super().now(tz) + datetime.timedelta(seconds=float(open({clock!r}).read() or 0))
 
 if not {servers}:
-    app.db.datetime = Clock  # what SQLite is told of the time; PostgreSQL has its own
+    app.db.session.datetime = Clock  # what SQLite is told of the time; PostgreSQL has its own
 """
-API = START + "import uvicorn; uvicorn.run('app.main:create_app', factory=True, port={port}, log_config=None)"
+API = (
+    START
+    + "import uvicorn; uvicorn.run('app.main:create_app', factory=True, port={port}, log_config=None)"
+)
 WORKER = (
     START
     + """
 from pathlib import Path
-from worker import doctor, sandbox
+from worker.sandbox import doctor, run as sandbox
 cell = doctor.confined
 # The cell is the real one, but for a child that may read its own file, which lies outside of the installation.
 doctor.confined = lambda home, readable, **rest: cell(home, readable=(*readable, Path({engine!r})), **rest)
@@ -96,7 +99,15 @@ class Postgres:
         data = folder / "data"
         setup = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust"]
         subprocess.run(setup, check=True, stdout=subprocess.DEVNULL, **options)
-        command = [str(binaries / "postgres"), "-D", str(data), "-p", str(self.port), "-k", str(folder)]
+        command = [
+            str(binaries / "postgres"),
+            "-D",
+            str(data),
+            "-p",
+            str(self.port),
+            "-k",
+            str(folder),
+        ]
         self.process = Process(command, folder.parent / "postgres.log", **options)
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
         wait_until(self.answers, "PostgreSQL")
@@ -110,7 +121,9 @@ class Postgres:
     def stop(self) -> None:
         """End it at once; it recovers from its log when it is started again."""
         while self.process.popen.poll() is None:
-            self.process.popen.send_signal(signal.SIGQUIT)  # which one that only just starts does not hear
+            self.process.popen.send_signal(
+                signal.SIGQUIT
+            )  # which one that only just starts does not hear
             with suppress(subprocess.TimeoutExpired):
                 self.process.popen.wait(1)
 
@@ -121,7 +134,17 @@ class Redis:
     def __init__(self, folder: Path) -> None:
         port = free_port()
         folder.mkdir()
-        command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+        command = [
+            "redis-server",
+            "--port",
+            str(port),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(folder),
+        ]
         self.process = Process(command, folder.parent / "redis.log")
         self.url = f"redis://127.0.0.1:{port}/0"
         wait_until(self._answers, "Redis")
@@ -167,12 +190,23 @@ class Fleet:
             "sweep_seconds": "0.3",
             "database_url": self.url,
         } | ({"broker_url": self.redis.url} if self.redis else {})
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")}
-        environment = inherited | {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")
+        }
+        environment = inherited | {
+            f"CONVPRESS_{name.upper()}": value for name, value in settings.items()
+        }
         port = free_port()
         self.base_url = f"http://127.0.0.1:{port}"
-        given = {"clock": str(self.clock), "port": port, "engine": fake_engine.__file__, "servers": servers}
-        start = lambda code, log: Process([sys.executable, "-c", code.format(**given)], folder / log, env=environment)  # noqa: E731
+        given = {
+            "clock": str(self.clock),
+            "port": port,
+            "engine": fake_engine.__file__,
+            "servers": servers,
+        }
+        start = lambda code, log: Process(  # noqa: E731
+            [sys.executable, "-c", code.format(**given)], folder / log, env=environment
+        )
         self.api = start(API, "api.log")
         self.workers = [start(WORKER, f"worker{number + 1}.log") for number in range(workers)]
         self.frozen: dict[int, float] = {}
@@ -192,7 +226,10 @@ class Fleet:
             known["PostgreSQL restarted"] = (2, lambda _: self.postgres and self.postgres.stop())
             known["PostgreSQL away for ten seconds"] = (1, self.database_away)
         else:
-            known["clock jumps"] = (3, lambda dice: self.set_clock(dice.choice([-7200, -60, 0, 60, 7200])))
+            known["clock jumps"] = (
+                3,
+                lambda dice: self.set_clock(dice.choice([-7200, -60, 0, 60, 7200])),
+            )
         if disk:
             known["disk full"] = (3, self.fill_disk)
         return known
@@ -271,7 +308,9 @@ def children_of(pid: int) -> list[psutil.Process]:
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
     """Put a disk of 160 MB under a folder."""
-    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(folder)], check=True)
+    subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(folder)], check=True
+    )
     try:
         yield
     finally:

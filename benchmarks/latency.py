@@ -27,10 +27,11 @@ import numpy as np
 from speed import RefusedError, is_sized, job, write
 from systems import vgg16
 
-from contract.budget import FLOPS, LATENCY
-from contract.shapes import parse_input_shape
+from convpress.budgets import FLOPS, LATENCY
+from convpress.shapes import parse_input_shape
 from worker.engine.costs.benchmark import measure
-from worker.engine.formats import Inputs, load_runner, open_model
+from worker.engine.formats import load_runner, open_model
+from worker.engine.model import Inputs
 
 KEEP = "0.5"
 SECONDS = 2.0
@@ -83,14 +84,23 @@ def measured(path: Path, costs: Path, folder: Path) -> dict[str, dict[str, Any]]
             print(f"{way}: {refused}", file=sys.stderr)
             continue
         before, after = medians([path, folder / "out.onnx"], inputs_of(path))
-        found[way] = {"before": before, "after": after, "keep": report["keep"], "ratio": after / before}
+        found[way] = {
+            "before": before,
+            "after": after,
+            "keep": report["keep"],
+            "ratio": after / before,
+        }
         found[way] |= {"error": report["predicted_error"], "predicted": report["latency"]}
         if report["latency"] is not None and report["latency"]["expected_after_ms"]:
-            found[way]["expected"] = report["latency"]["expected_after_ms"] / report["before"]["latency_ms"] * before
+            found[way]["expected"] = (
+                report["latency"]["expected_after_ms"] / report["before"]["latency_ms"] * before
+            )
     return found
 
 
-def summed_up(figures: dict[str, dict[str, dict[str, Any]]], way: str, models: Iterable[str]) -> str:
+def summed_up(
+    figures: dict[str, dict[str, dict[str, Any]]], way: str, models: Iterable[str]
+) -> str:
     """Say what one way comes to for some of the models."""
     rows = [figures[model][way] for model in models if way in figures.get(model, {})]
     if not rows:
@@ -98,18 +108,28 @@ def summed_up(figures: dict[str, dict[str, dict[str, Any]]], way: str, models: I
     ratios = [row["ratio"] for row in rows]
     said = f"{way}: geometric mean of after / before {geometric_mean(ratios):.3f}, at most {max(ratios):.2f}"
     apart = [abs(row["expected"] / row["after"] - 1) for row in rows if "expected" in row]
-    return f"{said}; expected {100 * median(apart):.0f} % from measured on the median" if apart else said
+    return (
+        f"{said}; expected {100 * median(apart):.0f} % from measured on the median"
+        if apart
+        else said
+    )
 
 
 def main() -> None:
     """Measure and print a row a model and way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help="names of models, without their suffix")
-    parser.add_argument("--costs", type=Path, help="a table as `convpress calibrate-host` writes it")
+    parser.add_argument(
+        "--costs", type=Path, help="a table as `convpress calibrate-host` writes it"
+    )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch announces the end of TorchScript
+    warnings.filterwarnings(
+        "ignore", category=DeprecationWarning
+    )  # torch announces the end of TorchScript
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         costs = arguments.costs or folder / "onnx.json"
@@ -120,7 +140,9 @@ def main() -> None:
         labelled = [name for name, path in models.items() if any(path.parent.glob("*.zip"))]
         models["vgg16"] = write(vgg16(), (1, 3, 224, 224), folder / "vgg16.onnx")
         wanted = arguments.only or list(models)
-        print("| model | half its | ms before | after | after / before | MACs kept | expected ms after |")
+        print(
+            "| model | half its | ms before | after | after / before | MACs kept | expected ms after |"
+        )
         print("|---|---|---|---|---|---|---|")
         figures = {}
         for model in wanted:

@@ -19,11 +19,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from contract.container import Format
+from convpress.gate.identify import Format
 from worker.engine.decompose import FORMS, Target
-from worker.engine.formats import Inputs, Runner, load_runner, open_model
-from worker.engine.layout import Layout, in_layout
-from worker.engine.moments import unknown
+from worker.engine.formats import load_runner, open_model
+from worker.engine.model import Inputs, Runner
+from worker.engine.numerics.moments import unknown
+from worker.engine.selection.layout import Layout, in_layout
 
 PLANES = [
     (16, 16, 32), (32, 32, 16), (64, 64, 8), (20, 20, 32), (64, 64, 56), (128, 128, 28), (256, 256, 14),
@@ -39,7 +40,9 @@ LAYOUTS: tuple[Layout, ...] = ("whole", "branches")
 SECONDS = 0.3
 
 
-def network(model_format: Format, inputs: int, outputs: int, size: tuple[int, ...], path: Path) -> torch.Tensor:
+def network(
+    model_format: Format, inputs: int, outputs: int, size: tuple[int, ...], path: Path
+) -> torch.Tensor:
     """Write three layers and return an input for them."""
     torch.manual_seed(0)
     conv = LAYERS[len(size)]
@@ -55,10 +58,14 @@ def network(model_format: Format, inputs: int, outputs: int, size: tuple[int, ..
     return x
 
 
-def factored(model_format: Format, path: Path, x: torch.Tensor, form: str, rank: int, layout: Layout) -> Runner:
+def factored(
+    model_format: Format, path: Path, x: torch.Tensor, form: str, rank: int, layout: Layout
+) -> Runner:
     """Return what runs the network with its middle layer factored."""
     model = open_model(model_format, path)
-    (site,) = (site for site in model.count({"input": tuple(x.shape)}).sites if site.weight_shape[2] == 3)
+    (site,) = (
+        site for site in model.count({"input": tuple(x.shape)}).sites if site.weight_shape[2] == 3
+    )
     assert site.convolution is not None
     (each,) = FORMS[form].factorisations(site.convolution)
     layers = each.layers(Target.of(model.layer(site), unknown(site.convolution)), rank)
@@ -90,19 +97,32 @@ def measured(
     rows = []
     for rank in RANKS:
         runners = {"original": load_runner(model_format, path)}
-        runners |= {layout: factored(model_format, path, x, form, rank, layout) for layout in LAYOUTS}
-        shape = {"format": model_format, "form": form, "inputs": inputs, "outputs": outputs, "size": size, "rank": rank}
+        runners |= {
+            layout: factored(model_format, path, x, form, rank, layout) for layout in LAYOUTS
+        }
+        shape = {
+            "format": model_format,
+            "form": form,
+            "inputs": inputs,
+            "outputs": outputs,
+            "size": size,
+            "rank": rank,
+        }
         rows.append(shape | least_ms(runners, {"input": x.numpy()}))
     return rows
 
 
 def main() -> None:
     """Measure and print a row a shape and rank."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch announces the end of TorchScript
+    warnings.filterwarnings(
+        "ignore", category=DeprecationWarning
+    )  # torch announces the end of TorchScript
     figures = []
     print("| format | form | layer | rank | original ms | whole | branches | branches / whole |")
     print("|---|---|---|---|---|---|---|---|")
@@ -112,7 +132,9 @@ def main() -> None:
                 for row in measured(model_format, *shape, Path(name)):
                     figures.append(row)
                     times = f"{row['original']:.3f} | {row['whole']:.3f} | {row['branches']:.3f}"
-                    layer = f"{row['inputs']} to {row['outputs']}, {'x'.join(map(str, row['size']))}"
+                    layer = (
+                        f"{row['inputs']} to {row['outputs']}, {'x'.join(map(str, row['size']))}"
+                    )
                     ratio = row["branches"] / row["whole"]
                     print(
                         f"| {model_format} | {row['form']} | {layer} | {row['rank']} | {times} | {ratio:.2f} |",
@@ -120,10 +142,14 @@ def main() -> None:
                     )
     for model_format in FORMATS:
         ratios = [
-            row["branches"] / row["whole"] for row in figures if row["format"] == model_format and len(row["size"]) == 2
+            row["branches"] / row["whole"]
+            for row in figures
+            if row["format"] == model_format and len(row["size"]) == 2
         ]
         spread = f"from {min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"\n{model_format}, two axes: branches / whole {geometric_mean(ratios):.2f}, {spread}")
+        print(
+            f"\n{model_format}, two axes: branches / whole {geometric_mean(ratios):.2f}, {spread}"
+        )
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))
 

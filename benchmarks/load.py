@@ -30,7 +30,7 @@ from fleet import MODEL, Fleet, Process, answers, fake_engine, free_port, wait_u
 from sqlalchemy import create_engine, func, insert, select
 from sqlalchemy.orm import Session
 
-from app.models import Event, Job, JobLabel, Model
+from app.db.models import Event, Job, JobLabel, Model
 from app.storage import LocalStorage, artifact_key
 
 BARE = """
@@ -82,7 +82,9 @@ async def _client(host: str, port: int, request: bytes, until: float) -> int:
 def bare(folder: Path, length: int) -> Iterator[str]:
     """Serve the endpoint that does nothing."""
     port = free_port()
-    process = Process([sys.executable, "-c", BARE.format(port=port, length=length)], folder / "bare.log")
+    process = Process(
+        [sys.executable, "-c", BARE.format(port=port, length=length)], folder / "bare.log"
+    )
     try:
         wait_until(lambda: _up(f"http://127.0.0.1:{port}/jobs/1"), "the bare endpoint")
         yield f"http://127.0.0.1:{port}/jobs/1"
@@ -100,7 +102,9 @@ def _up(url: str) -> bool:
 def measure_rate(fleet: Fleet) -> dict[str, Any]:
     """Compare GET /jobs/{id} with the bare endpoint, in turns, so that both meet the same machine."""
     job = post(fleet.base_url)
-    wait_until(lambda: httpx.get(f"{fleet.base_url}/jobs/{job['id']}").json()["finished_at"], "a job")
+    wait_until(
+        lambda: httpx.get(f"{fleet.base_url}/jobs/{job['id']}").json()["finished_at"], "a job"
+    )
     length = len(httpx.get(f"{fleet.base_url}/jobs/{job['id']}").content)
     rates: dict[str, list[float]] = {"bare": [], "job": []}
     with bare(fleet.folder, length) as url:
@@ -108,13 +112,19 @@ def measure_rate(fleet: Fleet) -> dict[str, Any]:
             rates["bare"].append(asyncio.run(rate(url, SECONDS)))
             rates["job"].append(asyncio.run(rate(f"{fleet.base_url}/jobs/{job['id']}", SECONDS)))
     plain, full = median(rates["bare"]), median(rates["job"])
-    return {"bare_per_s": round(plain), "get_job_per_s": round(full), "get_job_of_bare": round(full / plain, 3)}
+    return {
+        "bare_per_s": round(plain),
+        "get_job_per_s": round(full),
+        "get_job_of_bare": round(full / plain, 3),
+    }
 
 
 def post(base_url: str, model: bytes = MODEL, nap: int = 1) -> dict[str, Any]:
     """Post a job whose child sleeps for some milliseconds."""
     form = {"flops_budget": "0.5", "input_shape": f"nap={nap}"}
-    response = httpx.post(f"{base_url}/jobs", data=form, files={"model": ("net.onnx", model)}, timeout=120)
+    response = httpx.post(
+        f"{base_url}/jobs", data=form, files={"model": ("net.onnx", model)}, timeout=120
+    )
     response.raise_for_status()
     job: dict[str, Any] = response.json()
     return job
@@ -181,18 +191,27 @@ def measure_start(fleet: Fleet) -> dict[str, Any]:
     waits = []
     for _ in range(20):
         job = post(fleet.base_url)
-        ended = httpx.get(f"{fleet.base_url}/jobs/{job['id']}", params={"wait": 30}, timeout=40).json()
+        ended = httpx.get(
+            f"{fleet.base_url}/jobs/{job['id']}", params={"wait": 30}, timeout=40
+        ).json()
         if ended["state"] != "succeeded":
             raise RuntimeError(ended)
-        created, started = (datetime.fromisoformat(ended[name]) for name in ("created_at", "started_at"))
+        created, started = (
+            datetime.fromisoformat(ended[name]) for name in ("created_at", "started_at")
+        )
         waits.append((started - created).total_seconds())
-    return {"post_to_running_median_s": round(median(waits), 4), "post_to_running_max_s": round(max(waits), 4)}
+    return {
+        "post_to_running_median_s": round(median(waits), 4),
+        "post_to_running_max_s": round(max(waits), 4),
+    }
 
 
 def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
     """Drain a long queue; compare the first jobs' pace and the list's time with those near the end."""
     seed = post(fleet.base_url)
-    wait_until(lambda: httpx.get(f"{fleet.base_url}/jobs/{seed['id']}").json()["finished_at"], "a job")
+    wait_until(
+        lambda: httpx.get(f"{fleet.base_url}/jobs/{seed['id']}").json()["finished_at"], "a job"
+    )
     engine = create_engine(fleet.url)
     with Session(engine) as session, session.begin():
         at = session.scalar(select(func.max(Job.created_at)))
@@ -202,15 +221,22 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
             "flops_budget": "0.5",
             "input_shape": "nap=1",
         }
-        session.execute(insert(Job), [{"created_at": at, "labels": {}, **common} for _ in range(jobs)])
+        session.execute(
+            insert(Job), [{"created_at": at, "labels": {}, **common} for _ in range(jobs)]
+        )
     lists, left, began, pace = [], [jobs], time.monotonic(), [(0.0, jobs)]
     while left[-1]:
         time.sleep(1)
         asked = time.perf_counter()
-        httpx.get(f"{fleet.base_url}/jobs", params={"state": "queued"}, timeout=30).raise_for_status()
+        httpx.get(
+            f"{fleet.base_url}/jobs", params={"state": "queued"}, timeout=30
+        ).raise_for_status()
         lists.append(time.perf_counter() - asked)
         with Session(engine) as session:
-            left.append(session.scalar(select(func.count()).where(Job.state.in_(("queued", "running")))) or 0)
+            left.append(
+                session.scalar(select(func.count()).where(Job.state.in_(("queued", "running"))))
+                or 0
+            )
         pace.append((time.monotonic() - began, left[-1]))
     engine.dispose()
     tenth = jobs // 10
@@ -231,7 +257,9 @@ def measure_pages(fleet: Fleet, jobs: int) -> dict[str, Any]:
     """Return the median times of the pages beside so many jobs that have ended, and of what refreshes them."""
     model = remember(fleet, jobs)
     wanted = {"model_sha256": model, "state": "succeeded", "limit": 2}
-    first, second = (job["id"] for job in httpx.get(f"{fleet.base_url}/jobs", params=wanted).json()["jobs"])
+    first, second = (
+        job["id"] for job in httpx.get(f"{fleet.base_url}/jobs", params=wanted).json()["jobs"]
+    )
     pages = {
         "jobs": "/",
         "jobs_failed": "/?state=failed",
@@ -267,7 +295,10 @@ def remember(fleet: Fleet, jobs: int) -> str:
     """Write down jobs of the last four weeks that have ended, and what those of one model made; return that model."""
     model, report = digest(b"model 0"), json.dumps(long_report()).encode()
     at = datetime.now(UTC)
-    rows = [ended_job(number, at - timedelta(days=28) * number / jobs, digest(report)) for number in range(jobs)]
+    rows = [
+        ended_job(number, at - timedelta(days=28) * number / jobs, digest(report))
+        for number in range(jobs)
+    ]
     models = dict.fromkeys(row["model_sha256"] for row in rows)
     common = {"format": "onnx", "bytes": 100, "created_at": at, "used_at": at}
     engine = create_engine(fleet.url)
@@ -325,14 +356,20 @@ def story(row: dict[str, Any]) -> list[dict[str, Any]]:
         ("running", row["started_at"], "claimed"),
         (row["state"], row["finished_at"], row["error"]["code"] if row["error"] else "done"),
     ]
-    return [{"job_id": row["id"], "state": state, "at": at, "attempt": 1, "detail": why} for state, at, why in steps]
+    return [
+        {"job_id": row["id"], "state": state, "at": at, "attempt": 1, "detail": why}
+        for state, at, why in steps
+    ]
 
 
 def long_report() -> dict[str, Any]:
     """Return the account of a network with many layers, at as many budgets as the engine tells of."""
     [site] = fake_engine.REPORT["sites"]
     sites = [{**site, "name": f"/layer{number}/Conv"} for number in range(LAYERS)]
-    frontier = [{"macs": keep, "keep": keep / 100, "predicted_error": (1 / keep) ** 2} for keep in range(5, 101, 2)]
+    frontier = [
+        {"macs": keep, "keep": keep / 100, "predicted_error": (1 / keep) ** 2}
+        for keep in range(5, 101, 2)
+    ]
     return fake_engine.REPORT | {"sites": sites, "frontier": frontier}
 
 
@@ -352,10 +389,18 @@ MEASURES: dict[str, Callable[[Fleet, int], dict[str, Any]]] = {
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder")
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: all")
-    parser.add_argument("--jobs", type=int, default=10_000, help="jobs beside the pages, and in the long queue")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: all"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=10_000, help="jobs beside the pages, and in the long queue"
+    )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

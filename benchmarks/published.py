@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from contract.container import identify
-from contract.refusal import Refusal
-from contract.shapes import parse_input_shape
-from worker.engine.candidates import factorisations
+from convpress.gate.identify import identify
+from convpress.refusal import Refusal
+from convpress.shapes import parse_input_shape
 from worker.engine.decompose import Target
 from worker.engine.formats import load_runner, open_model, readable
-from worker.engine.moments import unknown
+from worker.engine.numerics.moments import unknown
+from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
-from worker.engine.samples import random_inputs
+from worker.engine.selection.candidates import factorisations
 
 _WIDEST = 2048
 """Channels or features beyond which a layer is put in its own place: its full-rank factors take minutes."""
@@ -43,7 +43,11 @@ def at_full_rank(path: Path, shape: str | None, folder: Path) -> dict[str, Any]:
         count = model.count(shapes)
         replaced = 0
         for site in count.sites:
-            form = next(iter(factorisations(site)), None) if site.reason is None and site.convolution else None
+            form = (
+                next(iter(factorisations(site)), None)
+                if site.reason is None and site.convolution
+                else None
+            )
             if form is None or site.convolution is None:
                 continue
             layer = model.layer(site)
@@ -53,7 +57,10 @@ def at_full_rank(path: Path, shape: str | None, folder: Path) -> dict[str, Any]:
             replaced += 1
         model.save(target)
         inputs = random_inputs(model.inputs, shapes)
-        expected, found = load_runner(model_format, source)(inputs), load_runner(model_format, target)(inputs)
+        expected, found = (
+            load_runner(model_format, source)(inputs),
+            load_runner(model_format, target)(inputs),
+        )
     return {
         "macs": count.macs,
         "courses": len(count.courses),
@@ -70,7 +77,9 @@ def _distance(found: np.ndarray, expected: np.ndarray) -> float:
     return float(apart / (np.abs(expected).max(initial=0) or 1))
 
 
-def at_budget(path: Path, shape: str | None, budget: str, calibration: str, folder: Path) -> dict[str, Any]:
+def at_budget(
+    path: Path, shape: str | None, budget: str, calibration: str, folder: Path
+) -> dict[str, Any]:
     """Compress a model, and return what is kept and the outputs' error, or the refusal."""
     report = folder / "report.json"
     request = Request(
@@ -82,7 +91,11 @@ def at_budget(path: Path, shape: str | None, budget: str, calibration: str, fold
     except Refusal as refusal:
         return {"refused": f"{refusal.code}: {refusal.detail}"}
     account = json.loads(report.read_text())
-    return {"keep": account["keep"], "error": account["verification"]["relative_error"], "risk": account["risk"]}
+    return {
+        "keep": account["keep"],
+        "error": account["verification"]["relative_error"],
+        "risk": account["risk"],
+    }
 
 
 def tried(argument: str, budget: str, calibration: str) -> dict[str, Any]:
@@ -100,14 +113,18 @@ def tried(argument: str, budget: str, calibration: str) -> dict[str, Any]:
 
 def main() -> None:
     """Try the models that are named, print a table and the reasons, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("models", nargs="+", metavar="MODEL[@SHAPE]")
     parser.add_argument("--flops-budget", default="0.6")
     parser.add_argument("--calibration", choices=["none", "synthetic"], default="none")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
     rows = []
-    print("| model | MMACs | courses | layers | replaced | difference at full rank | kept | error |")
+    print(
+        "| model | MMACs | courses | layers | replaced | difference at full rank | kept | error |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for argument in arguments.models:
         row = tried(argument, arguments.flops_budget, arguments.calibration)

@@ -42,7 +42,9 @@ def fleet_of(workers: int, *, servers: bool) -> Iterator[Fleet]:
         fleet = Fleet(Path(folder), servers=servers, disk=False, workers=workers)
         try:
             wait_until(lambda: answers(fleet.base_url), "the API")
-            for job in [post(fleet.base_url) for _ in range(2 * workers)]:  # until every worker has started
+            for job in [
+                post(fleet.base_url) for _ in range(2 * workers)
+            ]:  # until every worker has started
                 ended(fleet, job)
             yield fleet
         finally:
@@ -53,7 +55,9 @@ def ended(fleet: Fleet, job: dict[str, Any]) -> dict[str, Any]:
     """Wait for a job and return it."""
     while True:
         asked = {"wait": 30}
-        found: dict[str, Any] = httpx.get(f"{fleet.base_url}/jobs/{job['id']}", params=asked, timeout=40).json()
+        found: dict[str, Any] = httpx.get(
+            f"{fleet.base_url}/jobs/{job['id']}", params=asked, timeout=40
+        ).json()
         if found["finished_at"]:
             if found["state"] != "succeeded":
                 raise RuntimeError(found)
@@ -72,7 +76,10 @@ def processor_seconds(fleet: Fleet) -> float:
         roots += [fleet.postgres.process, fleet.redis.process]
     total = 0.0
     for root in roots:
-        for process in [psutil.Process(root.popen.pid), *psutil.Process(root.popen.pid).children(recursive=True)]:
+        for process in [
+            psutil.Process(root.popen.pid),
+            *psutil.Process(root.popen.pid).children(recursive=True),
+        ]:
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
     return total
@@ -121,15 +128,21 @@ def expected_wait(workers: int, times: Sequence[float], service: float) -> float
 
 def main() -> None:
     """Measure and print a row for each number of workers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder"
+    )
     parser.add_argument("--nap", type=float, default=2.0, help="seconds that a child sleeps")
     parser.add_argument("--jobs", type=int, default=20, help="jobs a worker")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     given = parser.parse_args()
     rows: list[dict[str, float]] = []
     cycle = cost = 0.0
-    print("| workers | jobs/s predicted | measured | mean wait s predicted | measured | processor s a job |")
+    print(
+        "| workers | jobs/s predicted | measured | mean wait s predicted | measured | processor s a job |"
+    )
     print("|---|---|---|---|---|---|")
     for workers in WORKERS:
         with fleet_of(workers, servers=given.servers) as fleet:
@@ -155,7 +168,9 @@ def main() -> None:
         )
     print(f"\noverhead of a job beside its child's sleep: {1000 * (cycle - given.nap):.0f} ms")
     if given.output:
-        given.output.write_text(json.dumps({"overhead_s": cycle - given.nap, "rows": rows}, indent=1) + "\n")
+        given.output.write_text(
+            json.dumps({"overhead_s": cycle - given.nap, "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

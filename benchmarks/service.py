@@ -33,7 +33,10 @@ from torch import nn
 WIDTHS = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
 SETTLING_SECONDS = 2
 """After the API is ready, until the worker listens as well."""
-CHILD_IMPORTS = "import worker.engine.pipeline, worker.engine.formats.torchscript, worker.engine.calibration.calibrate"
+CHILD_IMPORTS = (
+    "import worker.engine.pipeline, worker.engine.formats.torchscript.model, "
+    "worker.engine.calibration.calibrate"
+)
 SMALL = Path(__file__).parents[1] / "tests" / "models" / "residual.onnx"
 
 
@@ -43,13 +46,23 @@ def write_vgg16(path: Path) -> None:
     layers: list[nn.Module] = []
     channels = 3
     for width in WIDTHS:
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+        layers += (
+            [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+        )
         channels = width or channels
-    linear = [nn.Linear(25088, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 1000)]
+    linear = [
+        nn.Linear(25088, 4096),
+        nn.ReLU(),
+        nn.Linear(4096, 4096),
+        nn.ReLU(),
+        nn.Linear(4096, 1000),
+    ]
     model = nn.Sequential(*layers, nn.Flatten(), *linear).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (torch.zeros(1, 3, 224, 224),), path, dynamo=False, input_names=["image"])
+        torch.onnx.export(
+            model, (torch.zeros(1, 3, 224, 224),), path, dynamo=False, input_names=["image"]
+        )
 
 
 class Watch(threading.Thread):
@@ -88,7 +101,7 @@ def serving(data_dir: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"CONVPRESS_DATA_DIR": str(data_dir), "CONVPRESS_PORT": str(port)}
-    command = [sys.executable, "-m", "worker.cli", "serve"]
+    command = [sys.executable, "-m", "worker.cli.main", "serve"]
     with (
         subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,
@@ -109,7 +122,9 @@ def serving(data_dir: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
 def post(http: httpx.Client, model: Path, budget: str) -> dict[str, Any]:
     """Post a model and return its job."""
     with model.open("rb") as file:
-        response = http.post("/jobs", data={"flops_budget": budget}, files={"model": (model.name, file)})
+        response = http.post(
+            "/jobs", data={"flops_budget": budget}, files={"model": (model.name, file)}
+        )
     response.raise_for_status()
     job: dict[str, Any] = response.json()
     return job
@@ -129,7 +144,9 @@ def seconds_to_running(http: httpx.Client) -> float:
     """Return the seconds from the POST of a small model to the moment when a worker had claimed it."""
     began = time.time()
     job = follow(http, post(http, SMALL, "0.5"))
-    started = time.mktime(time.strptime(job["started_at"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    started = (
+        time.mktime(time.strptime(job["started_at"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    )
     return started + float("0" + job["started_at"][19:].rstrip("Z")) - began
 
 
@@ -160,7 +177,9 @@ def imports_seconds() -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -38,12 +38,16 @@ from systems import vgg16
 from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
 
-from contract.budget import FLOPS
-from contract.refusal import Refusal
+from convpress.budgets import FLOPS
+from convpress.refusal import Refusal
 from worker.engine.formats import open_model
 from worker.engine.request import Request
 
-LAYERS, CHANNELS, SIDES = (16, 32, 64, 128, 256), (64, 128, 256, 512, 1024, 2048), (32, 64, 128, 256, 512)
+LAYERS, CHANNELS, SIDES = (
+    (16, 32, 64, 128, 256),
+    (64, 128, 256, 512, 1024, 2048),
+    (32, 64, 128, 256, 512),
+)
 KEEP, SECOND_KEEP = "0.5", "0.7"
 
 
@@ -93,7 +97,9 @@ def write(model: nn.Module, shape: tuple[int, ...], path: Path) -> Path:
                 nn.init.zeros_(layer.bias)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model.eval(), (torch.rand(shape),), path, dynamo=False, input_names=["image"])
+        torch.onnx.export(
+            model.eval(), (torch.rand(shape),), path, dynamo=False, input_names=["image"]
+        )
     return path
 
 
@@ -121,7 +127,15 @@ def job(model: Path, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str
     options = {"calibration": "none", "input_shape": None, "budgets": {FLOPS.field: budget}} | asked
     request = Request(str(model), "onnx", str(folder / "out.onnx"), str(report), **options)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, "-c", WATCHED, sys.executable, "-m", "worker.engine", request.to_json()]
+    command = [
+        sys.executable,
+        "-c",
+        WATCHED,
+        sys.executable,
+        "-m",
+        "worker.engine",
+        request.to_json(),
+    ]
     done = subprocess.run(command, capture_output=True, env=environment, text=True, check=True)
     *_, last, usage = map(json.loads, done.stdout.splitlines())
     if last["event"] != "succeeded":
@@ -149,7 +163,11 @@ def weights(model: Path) -> list[np.ndarray]:
     """Return the weights of the sites that can be factored."""
     opened = open_model("onnx", model)
     sites = opened.count(opened.bind(None)).sites
-    return [opened.layer(site).weight for site in sites if site.reason is None and site.convolution is not None]
+    return [
+        opened.layer(site).weight
+        for site in sites
+        if site.reason is None and site.convolution is not None
+    ]
 
 
 def plain_svd(arrays: Sequence[np.ndarray]) -> None:
@@ -190,7 +208,9 @@ def measured(model: Path, folder: Path) -> dict[str, Any]:
     first = job(model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34)
     again = job(model, folder, SECOND_KEEP, analysis=str(folder / "kept"))
     calibration = {"calibration": "synthetic"}
-    calibrated = job(model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34, **calibration)
+    calibrated = job(
+        model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34, **calibration
+    )
     calibrated_again = job(model, folder, SECOND_KEEP, analysis=str(folder / "kept"), **calibration)
     account, before = calibrated["report"]["calibration"], first["report"]["before"]
     images = account.get("images")
@@ -218,7 +238,8 @@ def measured(model: Path, folder: Path) -> dict[str, Any]:
             "kind": account["kind"],
             "images": images,
             "over_forward": images
-            and calibrated["report"]["engine"]["seconds"]["measuring"] / (images * before["latency_ms"] / 1000),
+            and calibrated["report"]["engine"]["seconds"]["measuring"]
+            / (images * before["latency_ms"] / 1000),
         },
     }
 
@@ -243,7 +264,9 @@ def growth(folder: Path) -> dict[str, Any]:
     found = {}
     for name, cases in series.items():
         sizes = [size for size, _, _ in cases]
-        jobs = [job(write(model, shape, folder / "chain.onnx"), folder) for _, model, shape in cases]
+        jobs = [
+            job(write(model, shape, folder / "chain.onnx"), folder) for _, model, shape in cases
+        ]
         cpu = [max(run["cpu"] - untimed, 0.01) for run in jobs]
         memory = [max(run["peak_mb"] - base["peak_mb"], 1.0) for run in jobs]
         found[name] = {
@@ -264,7 +287,9 @@ def growth(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print a row a model, and how time and memory grow."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--zoo", type=Path)
     parser.add_argument("--only", nargs="+", help="names of models, without their suffix")
     parser.add_argument("--no-growth", action="store_true")
@@ -283,10 +308,16 @@ def main() -> None:
             else {}
         )
         names = arguments.only or [*makers, *found]
-        print("| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | calibrated |")
+        print(
+            "| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | calibrated |"
+        )
         print("|---|---|---|---|---|---|---|---|---|")
         for name in names:
-            made = write(makers[name](), (1, 3, 224, 224), folder / f"{name}.onnx") if name in makers else found[name]
+            made = (
+                write(makers[name](), (1, 3, 224, 224), folder / f"{name}.onnx")
+                if name in makers
+                else found[name]
+            )
             row = figures["models"][name] = measured(made, folder)
             over = row["calibrated"]["over_forward"]
             print(

@@ -24,7 +24,23 @@ from service import Watch, follow, serving
 from torch import Tensor, nn
 
 VGG16 = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
-OPENPOSE_VGG = [64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 256, 128]  # VGG19's first ten, then two more
+OPENPOSE_VGG = [
+    64,
+    64,
+    0,
+    128,
+    128,
+    0,
+    256,
+    256,
+    256,
+    256,
+    0,
+    512,
+    512,
+    256,
+    128,
+]  # VGG19's first ten, then two more
 
 
 def convolutions(widths: list[int], channels: int = 3) -> nn.Sequential:
@@ -41,7 +57,13 @@ def convolutions(widths: list[int], channels: int = 3) -> nn.Sequential:
 
 def vgg16() -> nn.Module:
     """VGG16 with its three linear layers."""
-    linear = [nn.Linear(25088, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 1000)]
+    linear = [
+        nn.Linear(25088, 4096),
+        nn.ReLU(),
+        nn.Linear(4096, 4096),
+        nn.ReLU(),
+        nn.Linear(4096, 1000),
+    ]
     return nn.Sequential(convolutions(VGG16), nn.Flatten(), *linear)
 
 
@@ -59,7 +81,10 @@ class SSD300(nn.Module):
         )  # fmt: skip
         self.extras = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inputs, middle, 1), nn.ReLU(), nn.Conv2d(middle, 2 * middle, 3, stride, padding), nn.ReLU()
+                nn.Conv2d(inputs, middle, 1),
+                nn.ReLU(),
+                nn.Conv2d(middle, 2 * middle, 3, stride, padding),
+                nn.ReLU(),
             )
             for inputs, middle, stride, padding in (
                 (1024, 256, 2, 1),
@@ -69,7 +94,9 @@ class SSD300(nn.Module):
             )
         )
         sources = zip((512, 1024, 512, 256, 256, 256), (4, 6, 6, 6, 4, 4), strict=True)
-        self.heads = nn.ModuleList(nn.Conv2d(width, boxes * (4 + classes), 3, padding=1) for width, boxes in sources)
+        self.heads = nn.ModuleList(
+            nn.Conv2d(width, boxes * (4 + classes), 3, padding=1) for width, boxes in sources
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """Return what the heads say, one row a position."""
@@ -77,7 +104,10 @@ class SSD300(nn.Module):
         maps = [low / low.norm(dim=1, keepdim=True) * self.scale, self.high(low)]
         for extra in self.extras:
             maps.append(extra(maps[-1]))
-        said = [head(source).permute(0, 2, 3, 1).reshape(1, -1) for head, source in zip(self.heads, maps, strict=True)]
+        said = [
+            head(source).permute(0, 2, 3, 1).reshape(1, -1)
+            for head, source in zip(self.heads, maps, strict=True)
+        ]
         return torch.cat(said, 1)
 
 
@@ -89,7 +119,9 @@ class OpenPose(nn.Module):
         self.features = convolutions(OPENPOSE_VGG)
         kernels = [[3, 3, 3], *[[7, 7, 7, 7, 7]] * 5]
         self.stages = nn.ModuleList(
-            nn.ModuleList(self._branch(128 if stage == 0 else 185, sizes, maps) for maps in (38, 19))
+            nn.ModuleList(
+                self._branch(128 if stage == 0 else 185, sizes, maps) for maps in (38, 19)
+            )
             for stage, sizes in enumerate(kernels)
         )
 
@@ -99,7 +131,9 @@ class OpenPose(nn.Module):
             layers += [nn.Conv2d(channels, 128, size, padding=size // 2), nn.ReLU()]
             channels = 128
         middle = 512 if len(sizes) == 3 else 128
-        return nn.Sequential(*layers, nn.Conv2d(128, middle, 1), nn.ReLU(), nn.Conv2d(middle, maps, 1))
+        return nn.Sequential(
+            *layers, nn.Conv2d(128, middle, 1), nn.ReLU(), nn.Conv2d(middle, maps, 1)
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the last stage's fields and maps together."""
@@ -159,7 +193,7 @@ def error_of_dac(model: Path, budget: str, side: int, folder: Path) -> float | N
     """Return the output error of DAC alone at the same budget; None where it cannot reach it."""
     report = folder / "dac.json"
     command = [
-        sys.executable, "-m", "worker.cli", "compress", str(model), "--flops-budget", budget, "--form", "dac",
+        sys.executable, "-m", "worker.cli.main", "compress", str(model), "--flops-budget", budget, "--form", "dac",
         "--input-shape", f"1x3x{side}x{side}", "--output", str(folder / f"dac{model.suffix}"), "--report", str(report),
     ]  # fmt: skip
     if subprocess.run(command, capture_output=True, check=False).returncode:
@@ -170,13 +204,19 @@ def error_of_dac(model: Path, budget: str, side: int, folder: Path) -> float | N
 
 def main() -> None:
     """Measure and print a row a system and format, and the forms and ranks that were chosen below it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    parser.add_argument("--formats", nargs="+", choices=["onnx", "torchscript"], default=["onnx", "torchscript"])
+    parser.add_argument(
+        "--formats", nargs="+", choices=["onnx", "torchscript"], default=["onnx", "torchscript"]
+    )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
     figures = []
-    print("| system | format | GMACs before | after | kept | error | of DAC | ms before | after | peak MB | job s |")
+    print(
+        "| system | format | GMACs before | after | kept | error | of DAC | ms before | after | peak MB | job s |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in arguments.only:
         _, side, budget = SYSTEMS[name]
@@ -201,7 +241,9 @@ def main() -> None:
         forms = Counter(site["form"] for site in figure["sites"])
         print(f"\n{figure['system']}, {figure['format']}: {dict(forms)}")
         for site in figure["sites"]:
-            print(f"  {site['name']:32}{site['op']:16}{site['form']:12}{site['rank']!s:12}{site['error']:.4f}")
+            print(
+                f"  {site['name']:32}{site['op']:16}{site['form']:12}{site['rank']!s:12}{site['error']:.4f}"
+            )
 
 
 if __name__ == "__main__":

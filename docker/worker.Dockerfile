@@ -23,5 +23,5 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CONVPR
 USER 10001
 # A worker that died is restarted; one that lives but cannot hear the broker shows here.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=20s \
-    CMD ["python", "-c", "from app.queue import check_broker; check_broker()"]
+    CMD ["python", "-c", "from app.queue.celery_client import check_broker; check_broker()"]
 CMD ["convpress", "worker"]

@@ -32,7 +32,9 @@ REDIS = "redis://127.0.0.1:6379"
 def pytest_collection_finish() -> None:
     """Take all that is imported by now out of the collector's sight: the engine collects before it writes a model."""
     if "torch" in sys.modules:
-        importlib.import_module("torch.distributed.tensor")  # or tracing imports it, and sympy, in the first test
+        importlib.import_module(
+            "torch.distributed.tensor"
+        )  # or tracing imports it, and sympy, in the first test
     gc.collect()
     gc.freeze()
 
@@ -58,7 +60,9 @@ def postgres_url() -> Iterator[str]:
     """The SQLAlchemy URL of a new, empty PostgreSQL database; it is dropped after the test, whoever is connected."""
     name = f"convpress_test_{secrets.token_hex(6)}"
     try:
-        server = psycopg.connect(f"postgresql://{POSTGRES}/postgres", autocommit=True, connect_timeout=3)
+        server = psycopg.connect(
+            f"postgresql://{POSTGRES}/postgres", autocommit=True, connect_timeout=3
+        )
     except psycopg.OperationalError as error:
         unavailable(f"PostgreSQL at {POSTGRES}", error)
     with server:
@@ -91,7 +95,9 @@ def claim_redis_database() -> int:
                 return number
             if claimed:
                 client.delete("convpress_test")
-    pytest.fail("needs an empty Redis database, and 1 to 15 all hold keys: FLUSHDB one that nobody needs")
+    pytest.fail(
+        "needs an empty Redis database, and 1 to 15 all hold keys: FLUSHDB one that nobody needs"
+    )
 
 
 @pytest.fixture(scope="session")

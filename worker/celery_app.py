@@ -13,13 +13,15 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 
 from app.logging import configure_logging
-from app.queue import celery_options
+from app.queue.celery_client import celery_options
 from app.settings import get_settings
 from app.tracing import configure_tracing
-from worker import sweeper
+from worker.queue import sweeper
 
 celery = Celery("convpress", include=["worker.tasks"])
-celery.add_defaults(lambda: {**celery_options(get_settings()), "worker_enable_remote_control": False})
+celery.add_defaults(
+    lambda: {**celery_options(get_settings()), "worker_enable_remote_control": False}
+)
 
 stopping = threading.Event()
 """Set when this worker has been told to end: its jobs go back into the queue."""
@@ -47,7 +49,9 @@ def run_worker() -> int:
 def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
     configure_logging(get_settings().log_level)
     for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # worker.tasks says the same, and how the job ended
+        logging.getLogger(name).setLevel(
+            logging.WARNING
+        )  # worker.tasks says the same, and how the job ended
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types

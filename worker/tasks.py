@@ -14,24 +14,26 @@ from sqlalchemy.exc import DBAPIError
 from structlog.contextvars import bound_contextvars
 
 from app import tracing
-from app.db import transaction
-from app.models import Job
-from app.queue import TASK, ring
+from app.db.models import Job
+from app.db.session import transaction
+from app.queue.celery_client import TASK, ring
 from app.settings import Settings, get_settings
 from app.storage import StorageUnavailable, get_storage, model_key, samples_key
 from app.storage.local import free_bytes
-from contract.container import Format
-from contract.refusal import Code, Refusal
-from worker import analyses, doctor, host_costs, inspections, results, sandbox
-from worker import lease as leases
+from convpress.gate.identify import Format
+from convpress.refusal import Code, Refusal
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request
-from worker.heartbeat import Heartbeat, Lap
-from worker.lease import Lease, Result
-from worker.messages import Failed, MalformedOutput, Progress, Succeeded
-from worker.sandbox import Lost, Outcome, Stopped, TimedOut
-from worker.scratch import scratch, scratch_root
-from worker.sweeper import timed_out, worker_lost
+from worker.jobs import analysis_cache, cost_tables, inspections, results
+from worker.queue import lease as leases
+from worker.queue.heartbeat import Heartbeat, Lap
+from worker.queue.lease import Lease, Result
+from worker.queue.sweeper import timed_out, worker_lost
+from worker.sandbox import doctor
+from worker.sandbox import run as sandbox
+from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded
+from worker.sandbox.run import Lost, Outcome, Stopped, TimedOut
+from worker.sandbox.scratch import scratch, scratch_root
 
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 _RETRY_SECONDS = 1.0
@@ -71,7 +73,10 @@ def _take_up(job_id: uuid.UUID, settings: Settings) -> None:
     if lease is None or job is None:
         log.info("nothing to claim")
         return
-    attributes: dict[str, str | int] = {"convpress.job_id": str(job_id), "convpress.attempt": lease.attempt}
+    attributes: dict[str, str | int] = {
+        "convpress.job_id": str(job_id),
+        "convpress.attempt": lease.attempt,
+    }
     with (
         bound_contextvars(request_id=job.request_id, attempt=lease.attempt),
         tracing.span("job", kind="consumer", parent=job.traceparent, attributes=attributes),
@@ -120,7 +125,11 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             device=settings.device,
         )
         try:
-            _fetch(model_key(job.model_sha256), folder / "input" / name, writable=not confinement.landlock)
+            _fetch(
+                model_key(job.model_sha256),
+                folder / "input" / name,
+                writable=not confinement.landlock,
+            )
         except FileNotFoundError:
             return Failed(_gone(job))
         samples = None if job.samples_sha256 is None else folder / "input" / "samples"
@@ -131,11 +140,11 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             except FileNotFoundError:
                 return Failed(_samples_gone(job))
         inspection = folder / "output" / "inspection.json"
-        costs = host_costs.known(settings, cast("Format", job.model.format))
+        costs = cost_tables.known(settings, cast("Format", job.model.format))
         if costs is not None:  # a copy, so that what is read is what the analysis is filed under
             shutil.copyfile(costs, folder / "input" / "costs.json")
             costs = folder / "input" / "costs.json"
-        analysis_key = analyses.key_of(job, host_costs.digest(costs))
+        analysis_key = analysis_cache.key_of(job, cost_tables.digest(costs))
         analysis, kept_analysis = folder / "input" / "analysis", folder / "output" / "analysis"
         try:
             _fetch(analysis_key, analysis, writable=not confinement.landlock)
@@ -177,7 +186,9 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
         ended = _take_over(job, request, outcome, heartbeat, settings)
         if isinstance(ended, Result | Failed):
             inspections.keep(job, inspection)
-            analyses.keep(get_storage(), job, analysis_key, kept_analysis, settings.analysis_bytes)
+            analysis_cache.keep(
+                get_storage(), job, analysis_key, kept_analysis, settings.analysis_bytes
+            )
         return ended
 
 
@@ -245,7 +256,9 @@ def _tell(outcome: End, *, held: bool) -> None:
     """Log how a job ended, and before that, line by line, what its child had to say beyond its messages."""
     said = dict(vars(outcome))
     for line in said.pop("log", "").splitlines():
-        plain = "".join(char if char.isprintable() else "?" for char in line)  # a terminal may read it
+        plain = "".join(
+            char if char.isprintable() else "?" for char in line
+        )  # a terminal may read it
         log.warning("the child wrote", line=plain)
     told = log.info if isinstance(outcome, Result) else log.warning
     told("ended" if held else "lease lost at the end", outcome=type(outcome).__name__, **said)
@@ -261,7 +274,9 @@ def _commit(lease: Lease, outcome: End, seconds: Mapping[str, float], *, waits: 
             case TimedOut():
                 return leases.fail(session, lease, timed_out(outcome.seconds))
             case _ if waits:
-                return leases.give_back(session, lease, _reason(outcome), blameless=isinstance(outcome, _BLAMELESS))
+                return leases.give_back(
+                    session, lease, _reason(outcome), blameless=isinstance(outcome, _BLAMELESS)
+                )
             case Full():
                 return leases.fail(session, lease, _full(lease.attempt))
             case _:
@@ -282,12 +297,16 @@ def _reason(outcome: End) -> str:
 
 def _gone(job: Job) -> dict[str, str]:
     detail = "the store no longer has the model of this job; upload it again"
-    return Refusal(Code.MODEL_GONE, detail, field="model", got=f"SHA-256 {job.model_sha256}").as_dict()
+    return Refusal(
+        Code.MODEL_GONE, detail, field="model", got=f"SHA-256 {job.model_sha256}"
+    ).as_dict()
 
 
 def _samples_gone(job: Job) -> dict[str, str]:
     detail = "the store no longer has the samples of this job; post them again"
-    return Refusal(Code.SAMPLES_GONE, detail, field="samples", got=f"SHA-256 {job.samples_sha256}").as_dict()
+    return Refusal(
+        Code.SAMPLES_GONE, detail, field="samples", got=f"SHA-256 {job.samples_sha256}"
+    ).as_dict()
 
 
 def _full(attempts: int) -> dict[str, str]:

@@ -15,7 +15,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("models", sa.Column("analysis_bytes", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column(
+        "models", sa.Column("analysis_bytes", sa.BigInteger(), nullable=False, server_default="0")
+    )
 
 
 def downgrade() -> None:

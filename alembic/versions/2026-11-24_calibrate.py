@@ -30,7 +30,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_samples")),
         if_not_exists=True,
     )
-    op.create_index(op.f("ix_samples_expired_at_used_at"), "samples", ["expired_at", "used_at"], if_not_exists=True)
+    op.create_index(
+        op.f("ix_samples_expired_at_used_at"),
+        "samples",
+        ["expired_at", "used_at"],
+        if_not_exists=True,
+    )
     again = op.get_context().dialect.name == "postgresql"  # SQLite migrates at once or not at all
     for column in (
         sa.Column("samples_sha256", sa.String(length=64), nullable=True),

@@ -46,9 +46,12 @@ def upgrade() -> None:
         sa.Column("report_sha256", sa.String(length=64), nullable=True),
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.CheckConstraint(
-            "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name=op.f("ck_jobs_state")
+            "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')",
+            name=op.f("ck_jobs_state"),
         ),
-        sa.ForeignKeyConstraint(["model_sha256"], ["models.sha256"], name=op.f("fk_jobs_model_sha256_models")),
+        sa.ForeignKeyConstraint(
+            ["model_sha256"], ["models.sha256"], name=op.f("fk_jobs_model_sha256_models")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
     op.create_index(op.f("ix_jobs_created_at_id"), "jobs", ["created_at", "id"])

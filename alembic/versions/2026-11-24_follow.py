@@ -21,9 +21,14 @@ depends_on = None
 def upgrade() -> None:
     zone = "" if op.get_context().dialect.name == "sqlite" else "+00"
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f") + zone
-    op.add_column("models", sa.Column("used_at", sa.DateTime(timezone=True), nullable=False, server_default=now))
+    op.add_column(
+        "models",
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=False, server_default=now),
+    )
     op.add_column("models", sa.Column("expired_at", sa.DateTime(timezone=True), nullable=True))
-    op.add_column("jobs", sa.Column("labels", sa.JSON(none_as_null=True), nullable=False, server_default="{}"))
+    op.add_column(
+        "jobs", sa.Column("labels", sa.JSON(none_as_null=True), nullable=False, server_default="{}")
+    )
     op.add_column("jobs", sa.Column("webhook_url", sa.String(length=2000), nullable=True))
     op.add_column("jobs", sa.Column("idempotency_key", sa.String(length=255), nullable=True))
     op.add_column("jobs", sa.Column("fingerprint", sa.String(length=64), nullable=True))
@@ -37,7 +42,9 @@ def upgrade() -> None:
         sa.Column("attempt", sa.BigInteger(), nullable=False),
         sa.Column("worker", sa.String(length=255), nullable=True),
         sa.Column("detail", sa.String(length=255), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_events_job_id_jobs"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_events_job_id_jobs"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
     op.create_index(op.f("ix_events_job_id_id"), "events", ["job_id", "id"])
@@ -50,7 +57,9 @@ def upgrade() -> None:
         sa.Column("attempt", sa.BigInteger(), nullable=False),
         sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.String(length=255), nullable=True),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_deliveries_job_id_jobs"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_deliveries_job_id_jobs"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
     )
     op.create_index(op.f("ix_deliveries_due_at"), "deliveries", ["due_at"])

@@ -29,7 +29,10 @@ _FILL = (
     " FROM jobs, {} AS label WHERE {} {} ON CONFLICT DO NOTHING"
 )
 _LABELS = {"postgresql": "json_each_text(jobs.labels)", "sqlite": "json_each(jobs.labels)"}
-_LOCK = {"postgresql": "FOR KEY SHARE OF jobs", "sqlite": ""}  # or a job might be deleted before its labels are there
+_LOCK = {
+    "postgresql": "FOR KEY SHARE OF jobs",
+    "sqlite": "",
+}  # or a job might be deleted before its labels are there
 
 
 def upgrade() -> None:
@@ -39,7 +42,9 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("value", sa.String(length=128), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_labels_job_id_jobs"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_job_labels_job_id_jobs"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_job_labels")),
         if_not_exists=True,
     )
@@ -53,7 +58,9 @@ def upgrade() -> None:
         _replace_index(_BEFORE, _BY_MODEL)
         _fill()
         if op.get_context().dialect.name == "postgresql":
-            op.execute("ANALYZE job_labels")  # or several labels at once are slow to find until it comes by itself
+            op.execute(
+                "ANALYZE job_labels"
+            )  # or several labels at once are slow to find until it comes by itself
 
 
 def _replace_index(before: tuple[str, list[str]], after: tuple[str, list[str]]) -> None:
@@ -70,11 +77,16 @@ def _fill() -> None:
         op.execute(_FILL.format(labels, "true", lock))
         return
     connection, behind, edge = op.get_bind(), "true", {}
-    while last := connection.execute(sa.text(_EDGE.format(behind)), edge | {"batch": _BATCH}).one_or_none():
+    while last := connection.execute(
+        sa.text(_EDGE.format(behind)), edge | {"batch": _BATCH}
+    ).one_or_none():
         batch = f"{behind} AND (jobs.created_at, jobs.id) <= (:last_created_at, :last_id)"
         edge |= {"last_created_at": last.created_at, "last_id": last.id}
         connection.execute(sa.text(_FILL.format(labels, batch, lock)), edge)
-        behind, edge = "(jobs.created_at, jobs.id) > (:created_at, :id)", {"created_at": last.created_at, "id": last.id}
+        behind, edge = (
+            "(jobs.created_at, jobs.id) > (:created_at, :id)",
+            {"created_at": last.created_at, "id": last.id},
+        )
 
 
 def downgrade() -> None:

@@ -40,8 +40,12 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         for name, columns, unique in INDEXES:
             op.drop_index(op.f(name), "jobs", if_exists=True, postgresql_concurrently=True)
-            op.create_index(op.f(name), "jobs", columns, unique=unique, postgresql_concurrently=True)
-        op.drop_index(op.f("ix_jobs_idempotency_key"), "jobs", if_exists=True, postgresql_concurrently=True)
+            op.create_index(
+                op.f(name), "jobs", columns, unique=unique, postgresql_concurrently=True
+            )
+        op.drop_index(
+            op.f("ix_jobs_idempotency_key"), "jobs", if_exists=True, postgresql_concurrently=True
+        )
 
 
 def downgrade() -> None:

@@ -54,7 +54,9 @@ class Tradeoff:
     bottom: float = HEIGHT - _BOTTOM
 
 
-def tradeoff(curve: Sequence[tuple[float, float]], marks: Sequence[Mark], what: str = "FLOPs") -> Tradeoff:
+def tradeoff(
+    curve: Sequence[tuple[float, float]], marks: Sequence[Mark], what: str = "FLOPs"
+) -> Tradeoff:
     """Lay out a trade-off; keeps are fractions of `what`, errors relative to the outputs' size.
 
     What lies above the top stays at its edge, which says so: outputs that are all wrong need no further scale.
@@ -84,7 +86,10 @@ def tradeoff(curve: Sequence[tuple[float, float]], marks: Sequence[Mark], what: 
         tuple(place(*mark) for mark in marks),
         tuple(Tick(place(fifth / 5, 0).x, f"{20 * fifth} %") for fifth in range(6)),
         tuple(
-            Tick(place(0, step * line).y, f"{'≥ ' if beyond and line == lines else ''}{100 * step * line:.3g} %")
+            Tick(
+                place(0, step * line).y,
+                f"{'≥ ' if beyond and line == lines else ''}{100 * step * line:.3g} %",
+            )
             for line in range(lines + 1)
         ),
         what=what,

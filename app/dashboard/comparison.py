@@ -6,14 +6,15 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app import jobs, listing, schemas
-from app.dashboard import charts, reports, words
+from app.dashboard import charts, formatting, job_report
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
-from app.db import transaction
+from app.db.models import Job
+from app.db.session import transaction
 from app.errors import Problem
-from app.models import Job
-from app.report import Report, Site
+from app.jobs import commands, queries
+from app.jobs.presentation import present_model
+from convpress.report import Report, Site
 
 _MOST = 50
 
@@ -31,12 +32,12 @@ class Told(NamedTuple):
 def show_model(request: Request, sha256: str) -> Response:
     """Show an uploaded model, its latest jobs, and what each of them traded."""
     with transaction() as session:
-        model = schemas.StoredModel.of(jobs.get_model(session, sha256))
-        found, next_cursor = listing.page(session, listing.Filter(model_sha256=sha256), _MOST, None)
-    told = [Told(job, reports.read(job)) for job in found]
+        model = present_model(commands.get_model(session, sha256))
+        found, next_cursor = queries.page(session, queries.Filter(model_sha256=sha256), _MOST, None)
+    told = [Told(job, job_report.read(job)) for job in found]
     return render(
         request, "model.html", model=model, told=told, more=next_cursor is not None, tradeoff=_tradeoff(told),
-        output_error=reports.output_error,
+        output_error=job_report.output_error,
     )  # fmt: skip
 
 
@@ -52,10 +53,13 @@ def compare_jobs(request: Request, job: Annotated[list[str] | None, Query()] = N
             got=f"{len(job or ())} jobs",
         )
     with transaction() as session:
-        told = [Told(found, reports.read(found)) for found in (jobs.get(session, job_id) for job_id in job)]
+        told = [
+            Told(found, job_report.read(found))
+            for found in (commands.get(session, job_id) for job_id in job)
+        ]
     return render(
         request, "compare.html", told=told, tradeoff=_tradeoff(told), layers=_beside(told),
-        output_error=reports.output_error,
+        output_error=job_report.output_error,
     )  # fmt: skip
 
 
@@ -68,16 +72,18 @@ def _tradeoff(told: Sequence[Told]) -> charts.Tradeoff | None:
     marks = [
         Mark(
             report.keep,
-            reports.output_error(report),
-            f"{job.filename}, {words.budgets(job.budgets)}",
+            job_report.output_error(report),
+            f"{job.filename}, {formatting.budgets(job.budgets)}",
             f"/dashboard/jobs/{job.id}",
         )
         for job, report in known
     ]
-    return charts.tradeoff(reports.curve(known[0][1]) if same else (), marks)
+    return charts.tradeoff(job_report.curve(known[0][1]) if same else (), marks)
 
 
 def _beside(told: Sequence[Told]) -> list[tuple[str, Site | None, Site | None]]:
     """Pair the layers of two jobs by name, in the order of the first."""
-    first, second = ({site.name: site for site in report.sites} if report else {} for _, report in told)
+    first, second = (
+        {site.name: site for site in report.sites} if report else {} for _, report in told
+    )
     return [(name, first.get(name), second.get(name)) for name in dict.fromkeys((*first, *second))]

@@ -8,16 +8,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app import jobs, listing
-from app.dashboard import charts, reports, words
+from app.dashboard import charts, formatting, job_report
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
-from app.db import transaction
-from app.models import TERMINAL, Job
-from app.report import Report, Site
+from app.db.models import Job
+from app.db.session import transaction
+from app.jobs import commands as jobs
+from app.jobs import queries
 from app.routes.jobs import JobId
 from app.settings import get_settings
-from contract import budget
+from convpress import budgets as budget
+from convpress.report import Report, Site
+from convpress.states import TERMINAL
 
 router = APIRouter()
 
@@ -43,40 +45,45 @@ class Choice(NamedTuple):
 
 
 @router.get("/dashboard/jobs/{job_id}")
-def show_job(request: Request, job_id: JobId, sort: Annotated[Order, Query()] = "model") -> Response:
+def show_job(
+    request: Request, job_id: JobId, sort: Annotated[Order, Query()] = "model"
+) -> Response:
     """Show a job as it stands."""
     with transaction() as session:
         job = jobs.get(session, job_id)
         events = jobs.events_after(session, job.id, 0)
-        session.refresh(job)  # not older than its events: who follows it is told of all that comes after these
-        siblings, _ = listing.page(session, listing.Filter(model_sha256=job.model_sha256), 9, None)
-    report = reports.read(job)
+        session.refresh(
+            job
+        )  # not older than its events: who follows it is told of all that comes after these
+        siblings, _ = queries.page(session, queries.Filter(model_sha256=job.model_sha256), 9, None)
+    report = job_report.read(job)
     return render(
         request,
         "job.html",
         job=job,
-        error=words.shown_error(job.error),
+        error=formatting.shown_error(job.error),
         live=job.state not in TERMINAL,
         seen=events[-1].id if events else 0,
         siblings=[other for other in siblings if other.id != job.id],
         commands=repeat(job, str(request.base_url).rstrip("/")),
         sort=sort,
         report=report,
-        output_error=report and reports.output_error(report),
+        output_error=report and job_report.output_error(report),
         choices=report and choices(report),
         frontier=report and frontier(report),
-        kind=report and reports.kind(report),
-        kept=report and reports.kept(report),
+        kind=report and job_report.kind(report),
+        kept=report and job_report.kept(report),
         sites=report and (sorted(report.sites, key=_KEYS[sort]) if sort in _KEYS else report.sites),
-        columns=report and charts.columns([(site.macs_before, site.macs_after) for site in report.sites]),
+        columns=report
+        and charts.columns([(site.macs_before, site.macs_after) for site in report.sites]),
         layers_height=charts.LAYERS_HEIGHT,
     )
 
 
 def choices(report: Report) -> Sequence[Choice]:
     """Return the budgets of the frontier, the one that was taken marked."""
-    kept = reports.kept(report)
-    points = reports.choices(report)
+    kept = job_report.kept(report)
+    points = job_report.choices(report)
     taken = min(range(len(points)), key=lambda at: abs(points[at][0] - kept), default=None)
     return [
         Choice(_budget(keep), point.macs, keep, error, at == taken)
@@ -95,8 +102,8 @@ def _budget(keep: float) -> str:
 
 def frontier(report: Report) -> charts.Tradeoff:
     """Lay out what other budgets would give, and what this job took."""
-    mark = Mark(reports.kept(report), report.predicted_error**0.5, "this job")
-    return charts.tradeoff(reports.choices(report), [mark], reports.kind(report).what)
+    mark = Mark(job_report.kept(report), report.predicted_error**0.5, "this job")
+    return charts.tradeoff(job_report.choices(report), [mark], job_report.kind(report).what)
 
 
 def repeat(job: Job, server: str) -> dict[str, str]:
@@ -129,7 +136,7 @@ def repeat(job: Job, server: str) -> dict[str, str]:
     key = ', os.environ["CONVPRESS_KEY"]' if get_settings().api_keys else ""
     python = [
         *(["import os", ""] if key else []),
-        "from app.client import Client",
+        "from convpress.client.client import Client",
         "",
         f"with Client({server!r}{key}) as client:",
         f"    job = client.submit({', '.join(arguments)})",

@@ -7,15 +7,16 @@ from fastapi import APIRouter, Form, Query, Request
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
-from app import jobs, listing
 from app.dashboard.pages import is_fragment, own_path, render, see_other
-from app.db import transaction
-from app.models import State
-from app.queue import ring
+from app.db.session import transaction
+from app.jobs import commands, queries
+from app.queue.celery_client import ring
 from app.routes.jobs import JobId, delete_job
 from app.settings import get_settings
 from app.storage import get_storage
-from contract import budget, shapes
+from convpress import budgets as budget
+from convpress import shapes
+from convpress.states import State
 
 _PAGE = 50
 
@@ -34,13 +35,15 @@ def show_jobs(
     cursor: str | None = None,
 ) -> Response:
     """Show a page of jobs, newest first; htmx asks for the table alone."""
-    wanted = listing.Filter(states=[state] if state else (), search=q.strip())
+    wanted = queries.Filter(states=[state] if state else (), search=q.strip())
     with transaction() as session:
-        found, next_cursor = listing.page(session, wanted, _PAGE, cursor)
-        counts = listing.count(session, wanted)
+        found, next_cursor = queries.page(session, wanted, _PAGE, cursor)
+        counts = queries.count(session, wanted)
 
     def link(**changes: str | None) -> str:
-        query = urlencode({name: value for name, value in ({"state": state, "q": q} | changes).items() if value})
+        query = urlencode(
+            {name: value for name, value in ({"state": state, "q": q} | changes).items() if value}
+        )
         return f"/?{query}" if query else "/"
 
     return render(
@@ -63,7 +66,7 @@ def show_jobs(
 def cancel_job(job_id: JobId, back: Next = None) -> Response:
     """Stop a job, and go back."""
     with transaction() as session:
-        jobs.cancel(session, job_id)
+        commands.cancel(session, job_id)
     return see_other(own_path(back))
 
 
@@ -88,13 +91,17 @@ def repeat_job(
     Raises:
         Refusal: `budget_invalid` or `input_shape_invalid`.
     """
-    told = zip(budget.KINDS, (flops_budget, latency_budget, params_budget, bytes_budget), strict=True)
+    told = zip(
+        budget.KINDS, (flops_budget, latency_budget, params_budget, bytes_budget), strict=True
+    )
     budgets = {field: text for field, text in told if text}
     if budgets:
         budget.parse_budgets(budgets)
     if input_shape:
         shapes.parse_input_shape(input_shape)
     with transaction() as session:
-        job = jobs.again(session, get_storage(), job_id, budgets=budgets, input_shape=input_shape)
+        job = commands.again(
+            session, get_storage(), job_id, budgets=budgets, input_shape=input_shape
+        )
     ring(job.id)
     return see_other(f"/dashboard/jobs/{job.id}")

@@ -9,9 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.dashboard import words
-from app.door import SIGN_IN
-from app.keys import Caller
+from app.auth.keys import Caller
+from app.auth.middleware import SIGN_IN
+from app.dashboard import formatting
 from app.openapi import VERSION
 from app.settings import get_settings
 
@@ -30,7 +30,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(words.FILTERS)
+_environment.filters.update(formatting.FILTERS)
 
 
 def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
@@ -62,11 +62,18 @@ def own_path(given: str | None) -> str:
     >>> own_path("/dashboard/system"), own_path("//evil.example"), own_path("/\\evil.example"), own_path(None)
     ('/dashboard/system', '/', '/', '/')
     """
-    safe = given is not None and given.startswith("/") and given[1:2] not in ("/", "\\") and given.isprintable()
+    safe = (
+        given is not None
+        and given.startswith("/")
+        and given[1:2] not in ("/", "\\")
+        and given.isprintable()
+    )
     return given if safe and given is not None else "/"
 
 
-def show_problem(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str] | None) -> Response:
+def show_problem(
+    request: Request, problem: Mapping[str, Any], headers: Mapping[str, str] | None
+) -> Response:
     """Show a problem to a person; who is not known is asked for a key."""
     if problem["status"] == 401:
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -75,6 +82,14 @@ def show_problem(request: Request, problem: Mapping[str, Any], headers: Mapping[
             return Response(status_code=401, headers={"HX-Redirect": address})
         return see_other(address)
     shown = {"field": None, "expected": None, "got": None, **problem}
-    page = render(request, "problem.html", problem["status"], problem=shown, advice=words.advice(problem["code"]))
-    page.headers.update({name: value for name, value in (headers or {}).items() if name != "WWW-Authenticate"})
+    page = render(
+        request,
+        "problem.html",
+        problem["status"],
+        problem=shown,
+        advice=formatting.advice(problem["code"]),
+    )
+    page.headers.update(
+        {name: value for name, value in (headers or {}).items() if name != "WWW-Authenticate"}
+    )
     return page

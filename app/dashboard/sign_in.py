@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
-from app import keys
+from app.auth import keys
+from app.auth.middleware import COOKIE, SIGN_IN
 from app.dashboard.pages import own_path, render, see_other
-from app.db import transaction
-from app.door import COOKIE, SIGN_IN
+from app.db.session import transaction
 from app.settings import get_settings
 
 router = APIRouter()
@@ -23,8 +23,15 @@ def ask_for_key(request: Request, next: str = "/") -> Response:  # noqa: A002 - 
 
 
 @router.post(SIGN_IN)
-def take_key(request: Request, key: Annotated[str, Form()], next: Annotated[str, Form()] = "/") -> Response:  # noqa: A002
-    """Take a key, and go on to what was asked for. `app.door` has seen that the form is this service's own."""
+def take_key(
+    request: Request,
+    key: Annotated[str, Form()],
+    next: Annotated[str, Form()] = "/",  # noqa: A002
+) -> Response:
+    """Take a key, and go on to what was asked for.
+
+    `app.auth.middleware` has seen that the form is this service's own.
+    """
     with transaction() as session:
         caller = keys.verify(session, key.strip())
     if caller is None or not caller.may("read"):

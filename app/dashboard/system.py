@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app import figures
-from app.dashboard import words
+from app.dashboard import formatting
 from app.dashboard.pages import is_fragment, render
-from app.db import now, transaction
-from app.figures import SPANS, Span
-from app.owners import current_owner
+from app.db.session import now, transaction
+from app.identity import current_owner
+from app.stats import queries
+from app.stats.queries import SPANS, Span
 
 router = APIRouter()
 
@@ -20,11 +20,11 @@ def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Resp
     """Show the figures of the jobs that the caller may see, and of the whole service if these are all."""
     with transaction() as session:
         at = now(session)
-        own = figures.of_jobs(session)
-        buckets = figures.history(session, by)
-        service = figures.of_service(session) if current_owner.get() is None else None
+        own = queries.of_jobs(session)
+        buckets = queries.history(session, by)
+        service = queries.of_service(session) if current_owner.get() is None else None
     most = max((sum(bucket.ended.values()) for bucket in buckets), default=0)
     return render(
         request, "_system.html" if is_fragment(request) else "system.html", at=at, own=own, buckets=buckets,
-        service=service, by=by, spans=list(SPANS), most=most, advice=words.advice,
+        service=service, by=by, spans=list(SPANS), most=most, advice=formatting.advice,
     )  # fmt: skip

@@ -13,13 +13,14 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from app import jobs
-from app.db import transaction
+from app.db.models import Event, Job
+from app.db.session import transaction
 from app.errors import Problem
-from app.models import TERMINAL, Event, Job
+from app.jobs import commands
+from app.jobs.watcher import Watch
 from app.openapi import problems
 from app.routes.jobs import JobId
-from app.watch import Watch
+from convpress.states import TERMINAL
 
 _SILENCE_SECONDS = 15.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -50,7 +51,9 @@ LastEventId = Annotated[
         **problems("job_not_found"),
     },
 )
-async def follow_job(request: Request, job_id: JobId, last_event_id: LastEventId = None) -> Response:
+async def follow_job(
+    request: Request, job_id: JobId, last_event_id: LastEventId = None
+) -> Response:
     """Follow a job by server-sent events until it has ended.
 
     `state` events have an `id` and none is left out, also after a break (`Last-Event-ID`); `progress` events tell how
@@ -91,10 +94,15 @@ async def _stream(watch: Watch, job_id: uuid.UUID, seen: int) -> AsyncIterator[b
 
 def _load(job_id: str, seen: int) -> tuple[Job, list[Event]]:
     with transaction() as session:
-        job = jobs.get(session, job_id)
-        return job, jobs.events_after(session, job.id, seen)
+        job = commands.get(session, job_id)
+        return job, commands.events_after(session, job.id, seen)
 
 
 def _told(event: Event) -> str:
-    told = {"state": event.state, "at": event.at.isoformat(), "attempt": event.attempt, "detail": event.detail}
+    told = {
+        "state": event.state,
+        "at": event.at.isoformat(),
+        "attempt": event.attempt,
+        "detail": event.detail,
+    }
     return json.dumps(told)

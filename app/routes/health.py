@@ -5,19 +5,27 @@ from pathlib import Path
 
 import structlog
 from fastapi import APIRouter
+from pydantic import BaseModel
 
-from app import schemas
-from app.db import get_engine
+from app.db.migrations import is_current
+from app.db.session import get_engine
 from app.errors import Problem
-from app.migrations import is_current
 from app.openapi import problems
-from app.queue import check_broker
+from app.queue.celery_client import check_broker
 from app.settings import get_settings
 from app.storage import get_storage, model_key
 
 router = APIRouter(tags=["health"])
 
 log = structlog.get_logger(__name__)
+
+
+class Readiness(BaseModel):
+    """What the service needs, and that each of it answers."""
+
+    database: str
+    storage: str
+    broker: str
 
 
 @router.get("/healthz")
@@ -27,13 +35,13 @@ async def get_health() -> dict[str, str]:
 
 
 @router.get("/readyz", responses=problems("not_ready"))
-def get_readiness() -> schemas.Readiness:
+def get_readiness() -> Readiness:
     """Try what the service needs: a migrated database, a store that takes files, a broker."""
     failed = {name: reason for name, check in _CHECKS.items() if (reason := _try(name, check))}
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise Problem("not_ready", reasons, field=", ".join(failed), headers={"Retry-After": "5"})
-    return schemas.Readiness(database="ok", storage="ok", broker="ok")
+    return Readiness(database="ok", storage="ok", broker="ok")
 
 
 def _try(name: str, check: Callable[[], None]) -> str | None:
@@ -66,4 +74,8 @@ def _storage() -> None:
     get_storage().size(model_key("0" * 64))  # a bucket has to answer, whatever it says
 
 
-_CHECKS: Mapping[str, Callable[[], None]] = {"database": _database, "storage": _storage, "broker": check_broker}
+_CHECKS: Mapping[str, Callable[[], None]] = {
+    "database": _database,
+    "storage": _storage,
+    "broker": check_broker,
+}

@@ -13,20 +13,23 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from app import jobs, listing, schemas
-from app.conditional import is_known, stored_file, tagged
-from app.db import transaction
+from app.db.models import Job
+from app.db.session import transaction
 from app.errors import Problem, wants_page
-from app.labels import MOST as MOST_LABELS
-from app.labels import parse_labels
-from app.models import TERMINAL, Job, State
+from app.http.conditional import is_known, stored_file, tagged
+from app.jobs import commands, queries
+from app.jobs.presentation import href, job_json, present_job
+from app.jobs.rows import JobRow
 from app.openapi import JOB_FORM, problems
-from app.orders import Order, receive_order
-from app.queue import ring
-from app.retention import MODELS, SAMPLES, delete_artifacts, release
+from app.queue.celery_client import ring
 from app.settings import get_settings
-from app.sight import SeenJob
 from app.storage import artifact_key, get_storage
+from app.uploads.retention import MODELS, SAMPLES, delete_artifacts, release
+from app.uploads.submission import Order, receive_order
+from convpress import schemas
+from convpress.labels import MOST as MOST_LABELS
+from convpress.labels import parse_labels
+from convpress.states import TERMINAL, State
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
 _BUNDLES = {"onnx": (".zip", ".tar"), "torchscript": ()}
@@ -41,14 +44,18 @@ IdempotencyKey = Annotated[
     str | SkipJsonSchema[None],
     Header(
         description="Any text of yours; the same key with the same form gives the same job, however often it is sent",
-        json_schema_extra={"pattern": f"^{_KEY.pattern}$"},  # checked by hand, for a code of its own
+        json_schema_extra={
+            "pattern": f"^{_KEY.pattern}$"
+        },  # checked by hand, for a code of its own
     ),
 ]
 
 
 def _no_number(given: object) -> object:
     """Leave seconds since 1970 to nobody's guess: a time is written as one."""
-    if isinstance(given, str) and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", given.strip(), re.IGNORECASE):
+    if isinstance(given, str) and re.fullmatch(
+        r"[+-]?[\d.]+(e[+-]?\d+)?", given.strip(), re.IGNORECASE
+    ):
         raise ValueError("a number is no time; write it as 2026-05-04T03:02:01Z")
     return given
 
@@ -105,11 +112,11 @@ async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -
     async with receive_order(request) as order:
         job, new = await run_in_threadpool(_accept, order, idempotency_key)
     if wants_page(request):  # a form that was sent without JavaScript
-        return RedirectResponse(f"/dashboard{schemas.href(job)}", 303)
-    headers = {"Location": schemas.href(job), "Retry-After": _POLL_SECONDS}
+        return RedirectResponse(f"/dashboard{href(job)}", 303)
+    headers = {"Location": href(job), "Retry-After": _POLL_SECONDS}
     if not new:
         headers["Idempotency-Replayed"] = "true"
-    return Response(_json(job), 202, headers, "application/json")
+    return Response(job_json(job), 202, headers, "application/json")
 
 
 def _check_key(key: str | None) -> None:
@@ -126,7 +133,7 @@ def _check_key(key: str | None) -> None:
 def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
     """Keep the model and commit the job, and only then ring."""
     with transaction() as session:
-        job, new = jobs.create(session, get_storage(), order, key)
+        job, new = commands.create(session, get_storage(), order, key)
     if new:
         log.info("accepted", job_id=str(job.id))
         ring(job.id)
@@ -135,51 +142,68 @@ def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
 
 @router.get("/jobs", responses=problems("cursor_invalid", "labels_invalid", "request_invalid"))
 def list_jobs(
-    state: Annotated[list[State] | SkipJsonSchema[None], Query(description="In one of these states")] = None,
+    state: Annotated[
+        list[State] | SkipJsonSchema[None], Query(description="In one of these states")
+    ] = None,
     model_sha256: Annotated[
-        Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | SkipJsonSchema[None], Query(description="Of this model")
+        Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | SkipJsonSchema[None],
+        Query(description="Of this model"),
     ] = None,
     label: Annotated[
         Annotated[list[str], Field(max_length=MOST_LABELS, json_schema_extra={"uniqueItems": True})]
         | SkipJsonSchema[None],
         Query(description="With all of these labels, each as name=value"),
     ] = None,
-    created_from: Annotated[Time | SkipJsonSchema[None], Query(description="Created at this time or later")] = None,
-    created_before: Annotated[Time | SkipJsonSchema[None], Query(description="Created before this time")] = None,
+    created_from: Annotated[
+        Time | SkipJsonSchema[None], Query(description="Created at this time or later")
+    ] = None,
+    created_before: Annotated[
+        Time | SkipJsonSchema[None], Query(description="Created before this time")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="How many at most")] = 50,
     cursor: Annotated[
-        str | SkipJsonSchema[None], Query(description="`next_cursor` of the page before, with the same filters")
+        str | SkipJsonSchema[None],
+        Query(description="`next_cursor` of the page before, with the same filters"),
     ] = None,
 ) -> schemas.JobPage:
     """List jobs, newest first."""
     labels = parse_labels(",".join(label or ()), "label")
-    wanted = listing.Filter(state or (), model_sha256, labels, created_from, created_before)
+    wanted = queries.Filter(state or (), model_sha256, labels, created_from, created_before)
     with transaction() as session:
-        found, next_cursor = listing.page(session, wanted, limit, cursor)
-    return schemas.JobPage(jobs=[schemas.Job.of(job) for job in found], next_cursor=next_cursor)
+        found, next_cursor = queries.page(session, wanted, limit, cursor)
+    return schemas.JobPage(jobs=[present_job(job) for job in found], next_cursor=next_cursor)
 
 
 @router.get(
     "/jobs/{job_id}",
     response_model=schemas.Job,
-    responses={304: {"description": "Nothing has changed since the ETag"}, **problems("job_not_found")},
+    responses={
+        304: {"description": "Nothing has changed since the ETag"},
+        **problems("job_not_found"),
+    },
 )
 async def get_job(
     request: Request,
     job_id: JobId,
     wait: Annotated[
         float,
-        Query(ge=0, le=60, description="Seconds to wait for the job's end or, with If-None-Match, for any change"),
+        Query(
+            ge=0,
+            le=60,
+            description="Seconds to wait for the job's end or, with If-None-Match, for any change",
+        ),
     ] = 0,
 ) -> Response:
     """Tell how a job stands. `Retry-After` says when to ask again; it is missing when the job has ended."""
-    job = await request.app.state.sight.see(job_id)
+    job = await request.app.state.job_loader.load(job_id)
     if wait and job.state not in TERMINAL:
         job = await _wait(request, job, wait)
-    return tagged(request, _json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS})
+    return tagged(
+        request, job_json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS}
+    )
 
 
-async def _wait(request: Request, job: SeenJob, seconds: float) -> SeenJob:
+async def _wait(request: Request, job: JobRow, seconds: float) -> JobRow:
     """Return the job when it has ended, when it is another than the client knows, or when the time is over."""
     conditional = "if-none-match" in request.headers
     began = time.perf_counter()
@@ -187,28 +211,34 @@ async def _wait(request: Request, job: SeenJob, seconds: float) -> SeenJob:
         async with request.app.state.watch.follow(job.id) as changed:
             while True:
                 changed.clear()
-                job = await request.app.state.sight.see(str(job.id))
-                if job.state in TERMINAL or (conditional and not is_known(request, _json(job))):
+                job = await request.app.state.job_loader.load(str(job.id))
+                if job.state in TERMINAL or (conditional and not is_known(request, job_json(job))):
                     break
                 await changed.wait()
     request.state.held_seconds = time.perf_counter() - began
     return job
 
 
-@router.post("/jobs/{job_id}/cancel", response_model=schemas.Job, responses=problems("job_not_found", "job_finished"))
+@router.post(
+    "/jobs/{job_id}/cancel",
+    response_model=schemas.Job,
+    responses=problems("job_not_found", "job_finished"),
+)
 def cancel_job(job_id: JobId) -> Response:
     """Stop a job; what works on it is dead within two seconds. Stopping it twice is stopping it."""
     with transaction() as session:
-        job = jobs.cancel(session, job_id)
-    return Response(_json(job), 200, None, "application/json")
+        job = commands.cancel(session, job_id)
+    return Response(job_json(job), 200, None, "application/json")
 
 
-@router.delete("/jobs/{job_id}", status_code=204, responses=problems("job_not_found", "job_unfinished"))
+@router.delete(
+    "/jobs/{job_id}", status_code=204, responses=problems("job_not_found", "job_unfinished")
+)
 def delete_job(job_id: JobId) -> None:
     """Forget a job that has ended, with what it made, and its model if no other job is known for it."""
     storage = get_storage()
     with transaction() as session:
-        job = jobs.forget(session, job_id)
+        job = commands.forget(session, job_id)
     delete_artifacts(storage, job.id)
     with transaction() as session:
         release(session, storage, MODELS, job.model_sha256, None)
@@ -222,19 +252,27 @@ def delete_job(job_id: JobId) -> None:
     "/jobs/{job_id}/artifact",
     response_class=FileResponse,
     responses={
-        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        200: {
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            }
+        },
         206: {"description": "The range that was asked for"},
         307: {"description": "Where the bucket itself serves it, for five minutes"},
         304: {"description": "The client has this artifact"},
-        **problems("job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"),
+        **problems(
+            "job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"
+        ),
     },
 )
 def get_artifact(request: Request, job_id: JobId) -> Response:
     """Download the compressed model, whole or in ranges. The `ETag` is its SHA-256."""
     with transaction() as session:
-        job = jobs.get_succeeded(session, job_id)
+        job = commands.get_succeeded(session, job_id)
     given = PurePosixPath(job.filename)
-    suffix = given.suffix if given.suffix in _BUNDLES[job.model.format] else _EXTENSION[job.model.format]
+    suffix = (
+        given.suffix if given.suffix in _BUNDLES[job.model.format] else _EXTENSION[job.model.format]
+    )
     name = f"{given.stem}.convpress{suffix}"
     return _stored(request, job, job.artifact_sha256, "application/octet-stream", name)
 
@@ -246,22 +284,22 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     responses={
         200: {"content": {"application/json": {"schema": {"type": "object"}}}},
         304: {"description": "The client has this report"},
-        **problems("job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"),
+        **problems(
+            "job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"
+        ),
     },
 )
 def get_report(request: Request, job_id: JobId) -> Response:
     """Account for every FLOP: each convolution, what was done to it, and what it costs before and after."""
     with transaction() as session:
-        job = jobs.get_succeeded(session, job_id)
+        job = commands.get_succeeded(session, job_id)
     return _stored(request, job, job.report_sha256, "application/json", None)
 
 
-def _stored(request: Request, job: Job, sha256: str | None, media_type: str, filename: str | None) -> Response:
+def _stored(
+    request: Request, job: Job, sha256: str | None, media_type: str, filename: str | None
+) -> Response:
     assert sha256 is not None  # a job that has succeeded has both files
     redirect = get_settings().redirect_downloads
     key = artifact_key(job.id, sha256)
     return stored_file(request, get_storage(), key, sha256, media_type, filename, redirect=redirect)
-
-
-def _json(job: Job | SeenJob) -> bytes:
-    return job.json if isinstance(job, SeenJob) else schemas.Job.of(job).model_dump_json().encode()

@@ -4,15 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from app import jobs, schemas
-from app.db import transaction
+from app.db.session import transaction
+from app.jobs import commands
+from app.jobs.presentation import present_model
 from app.openapi import problems
+from convpress import schemas
 
 router = APIRouter(tags=["models"])
 
 
 @router.get("/models/{sha256}", responses=problems("model_not_found"))
-def get_model(sha256: Annotated[str, Path(description="SHA-256 of the uploaded file")]) -> schemas.StoredModel:
+def get_model(
+    sha256: Annotated[str, Path(description="SHA-256 of the uploaded file")],
+) -> schemas.StoredModel:
     """Tell what is known of an uploaded model. While it is stored, `model_sha256` posts jobs for it."""
     with transaction() as session:
-        return schemas.StoredModel.of(jobs.get_model(session, sha256))
+        return present_model(commands.get_model(session, sha256))

@@ -94,7 +94,11 @@ def get_storage() -> Storage:
     """Return the store that the settings name."""
     settings = get_settings()
     folder = settings.data_dir.absolute() / "storage"
-    return LocalStorage(folder) if settings.storage_url is None else _bucket(settings.storage_url, folder / "staging")
+    return (
+        LocalStorage(folder)
+        if settings.storage_url is None
+        else _bucket(settings.storage_url, folder / "staging")
+    )
 
 
 @cache

@@ -78,7 +78,9 @@ class LocalStorage:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Return the keys that begin with `prefix`, a folder such as `models/`."""
-        for folder, _, names in os.walk(self.root / prefix):  # what vanishes meanwhile is passed over
+        for folder, _, names in os.walk(
+            self.root / prefix
+        ):  # what vanishes meanwhile is passed over
             for name in names:
                 yield str(Path(folder, name).relative_to(self.root))
 

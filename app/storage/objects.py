@@ -120,7 +120,9 @@ def open_store(url: str) -> ObjectStore:
     return store
 
 
-def read_object(store: ObjectStore, key: str, start: int, end: int, tag: str | None = None) -> Iterator[bytes]:
+def read_object(
+    store: ObjectStore, key: str, start: int, end: int, tag: str | None = None
+) -> Iterator[bytes]:
     """Read a part of an object, piece by piece; it exists when this returns, and all is of one `tag` if that is given.
 
     A request of the library's ends after half a minute, whatever still comes: the pieces are small enough for a slow

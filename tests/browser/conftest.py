@@ -8,11 +8,11 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
-from browsing import make_key
 from playwright.sync_api import expect, sync_playwright
-from running_service import serving
+from support.browsing import make_key
+from support.running_service import serving
 
-from app.door import COOKIE
+from app.auth.middleware import COOKIE
 
 expect.set_options(timeout=30_000)
 
@@ -33,7 +33,9 @@ def chromium():
 def service(chromium, tmp_path_factory):
     """The service with keys on, shared by all these tests."""
     with serving(
-        tmp_path_factory.mktemp("browser") / "data", api_keys="true", owner_requests_per_minute="100000"
+        tmp_path_factory.mktemp("browser") / "data",
+        api_keys="true",
+        owner_requests_per_minute="100000",
     ) as running:
         running.http.headers["Authorization"] = f"Bearer {make_key(running, 'ann')}"
         yield running
@@ -45,12 +47,22 @@ def browse(chromium, service):
 
     @contextmanager
     def opened(path="/", owner=None, **options):
-        context = chromium.new_context(base_url=str(service.http.base_url), accept_downloads=True, **options)
-        token = make_key(service, owner) if owner else service.http.headers["Authorization"].partition(" ")[2]
+        context = chromium.new_context(
+            base_url=str(service.http.base_url), accept_downloads=True, **options
+        )
+        token = (
+            make_key(service, owner)
+            if owner
+            else service.http.headers["Authorization"].partition(" ")[2]
+        )
         url = str(service.http.base_url)
-        context.add_cookies([{"name": COOKIE, "value": token, "url": url, "httpOnly": True, "sameSite": "Strict"}])
+        context.add_cookies(
+            [{"name": COOKIE, "value": token, "url": url, "httpOnly": True, "sameSite": "Strict"}]
+        )
         page, said = context.new_page(), []
-        page.on("console", lambda message: said.append(message.text) if _is_wrong(message) else None)
+        page.on(
+            "console", lambda message: said.append(message.text) if _is_wrong(message) else None
+        )
         page.on("pageerror", lambda error: said.append(str(error)))
         page.set_default_timeout(30_000)
         page.goto(path)

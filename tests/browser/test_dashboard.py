@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from browsing import check_accessible, make_key
 from digits import MODELS
 from playwright.sync_api import expect
+from support.browsing import check_accessible, make_key
 
 SCRIPT = "<img src=x onerror=alert(1)>.onnx"
 
@@ -19,7 +19,9 @@ def upload(page, path, *, name=None, shape=None, budget="50%"):
     if page.locator("#new").get_attribute("open") is None:
         page.locator("#new > summary").click()
     content = Path(path).read_bytes()
-    page.locator("#model").set_input_files({"name": name or Path(path).name, "mimeType": "", "buffer": content})
+    page.locator("#model").set_input_files(
+        {"name": name or Path(path).name, "mimeType": "", "buffer": content}
+    )
     page.locator("#budget").fill(budget)
     page.get_by_text("More options").click()
     page.locator("#calibration").select_option("none")
@@ -31,20 +33,27 @@ def upload(page, path, *, name=None, shape=None, budget="50%"):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("residual.onnx", None), ("plain.traced.pt", "1x1x16x16")], ids=["onnx", "torchscript"]
+    ("name", "shape"),
+    [("residual.onnx", None), ("plain.traced.pt", "1x1x16x16")],
+    ids=["onnx", "torchscript"],
 )
 def test_from_upload_to_download(browse, name, shape):
     with browse() as page:
         expect(page.locator("#shape-field")).to_be_hidden()
         upload(page, MODELS / name, shape=shape)
-        expect(page.get_by_role("heading", name="Other budgets")).to_be_visible()  # without a reload by hand
+        expect(
+            page.get_by_role("heading", name="Other budgets")
+        ).to_be_visible()  # without a reload by hand
         expect(page.locator(".facts .state")).to_have_text("succeeded")
         sha256 = page.locator(".sum").first.text_content()
         with page.expect_download() as downloading:
             page.get_by_role("link", name="Download", exact=True).click()
         content = Path(downloading.value.path()).read_bytes()
         assert hashlib.sha256(content).hexdigest() == sha256
-        assert downloading.value.suggested_filename == f"{Path(name).stem}.convpress{Path(name).suffix}"
+        assert (
+            downloading.value.suggested_filename
+            == f"{Path(name).stem}.convpress{Path(name).suffix}"
+        )
         check_accessible(page)
 
 
@@ -54,7 +63,9 @@ def test_a_file_may_be_dropped_anywhere(browse):
         debugger = page.context.new_cdp_session(page)
         files = {"items": [], "files": [str(MODELS / "plain.traced.pt")], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
-            debugger.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": files})
+            debugger.send(
+                "Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": files}
+            )
         expect(page.locator("#model-name")).to_have_text("plain.traced.pt")
         expect(page.get_by_label("Input shape")).to_be_visible()
 
@@ -101,7 +112,9 @@ def test_a_failed_job_says_what_to_do_and_can_be_tried_again(browse, service):
     service.wait(job["id"])
     with browse(f"/dashboard/jobs/{job['id']}") as page:
         expect(page.get_by_role("heading", name="Input shape required")).to_be_visible()
-        expect(page.get_by_text("TorchScript does not store its input's sizes", exact=False)).to_be_visible()
+        expect(
+            page.get_by_text("TorchScript does not store its input's sizes", exact=False)
+        ).to_be_visible()
         check_accessible(page)
         page.get_by_label("Input shape").fill("1x1x16x16")
         page.get_by_role("button", name="Try again").click()
@@ -113,7 +126,9 @@ def test_what_the_service_refuses_is_told_beside_the_form(browse):
     with browse() as page:
         if page.locator("#new").get_attribute("open") is None:
             page.locator("#new > summary").click()
-        page.locator("#model").set_input_files({"name": "net.onnx", "mimeType": "", "buffer": b"\x80\x04K\x01."})
+        page.locator("#model").set_input_files(
+            {"name": "net.onnx", "mimeType": "", "buffer": b"\x80\x04K\x01."}
+        )
         page.get_by_role("button", name="Compress", exact=True).click()
         expect(page.locator("#refused")).to_contain_text("Expected")
         check_accessible(page)
@@ -155,7 +170,10 @@ def test_jobs_are_found_and_names_stay_text(browse, service):
 
 
 def test_every_page_fits_a_phone_in_the_dark(browse, service):
-    jobs = [service.wait(service.post("residual.onnx", flops_budget=keep)["id"]) for keep in ("0.5", "0.3")]
+    jobs = [
+        service.wait(service.post("residual.onnx", flops_budget=keep)["id"])
+        for keep in ("0.5", "0.3")
+    ]
     pages = [
         f"/dashboard/jobs/{jobs[0]['id']}",
         f"/dashboard/models/{jobs[0]['model']['sha256']}",
@@ -182,10 +200,19 @@ def test_times_are_those_of_whoever_looks(browse):
 
 
 def test_two_jobs_are_picked_with_the_keyboard_alone(browse, service):
-    for more in ({}, {"params_budget": "60%", "bytes_budget": "150KB", "labels": "environment=staging,team=vision"}):
+    for more in (
+        {},
+        {
+            "params_budget": "60%",
+            "bytes_budget": "150KB",
+            "labels": "environment=staging,team=vision",
+        },
+    ):
         service.wait(service.post("residual.onnx", **more)["id"])
     with browse() as page:
-        assert page.locator("#jobs .scroll").evaluate("table => table.scrollWidth <= table.clientWidth")
+        assert page.locator("#jobs .scroll").evaluate(
+            "table => table.scrollWidth <= table.clientWidth"
+        )
         compare = page.get_by_role("button", name="Compare two")
         expect(compare).to_be_disabled()
         for box in page.get_by_role("checkbox").all()[:2]:
@@ -260,7 +287,9 @@ def test_a_model_is_uploaded_without_javascript(browse):
         page.goto("/")
         if page.locator("#new").get_attribute("open") is None:
             page.locator("#new > summary").click()
-        page.locator("#model").set_input_files({"name": "net.onnx", "mimeType": "", "buffer": b"\x80\x04K\x01."})
+        page.locator("#model").set_input_files(
+            {"name": "net.onnx", "mimeType": "", "buffer": b"\x80\x04K\x01."}
+        )
         page.get_by_role("button", name="Compress", exact=True).click()
         expect(page.locator(".problem")).to_contain_text("Expected")
 
@@ -272,10 +301,17 @@ def test_the_commands_of_a_page_repeat_its_job(browse, service, tmp_path):
         curl, python = page.locator("pre").all_text_contents()
     shutil.copy(MODELS / "residual.onnx", tmp_path)
     key = service.http.headers["Authorization"].partition(" ")[2]
-    environment = {"PATH": os.environ["PATH"], "CONVPRESS_KEY": key, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CONVPRESS_KEY": key,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     for command in (["sh", "-ec", curl], [sys.executable, "-c", python]):
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
     assert (tmp_path / "compressed-residual.onnx").exists()
     found = service.http.get("/jobs?label=by=hand").json()["jobs"]
-    asked = [{name: each[name] for name in ("flops_budget", "calibration", "labels", "model")} for each in found]
+    asked = [
+        {name: each[name] for name in ("flops_budget", "calibration", "labels", "model")}
+        for each in found
+    ]
     assert asked == [asked[0]] * 3

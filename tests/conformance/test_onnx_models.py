@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from chains import split_exactly
-from onnx_text import distance, outputs
+from support.chains import split_exactly
+from support.onnx_text import distance, outputs
 
-from contract.refusal import Code, Refusal
+from convpress.refusal import Code, Refusal
 from worker.engine.formats import open_model
+from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
-from worker.engine.samples import random_inputs
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
@@ -21,11 +21,16 @@ LARGE_MATRIX = 2048  # of a fully connected layer, too large to be rotated in a 
 
 
 def has_layers(path):
-    return bool(LAYERS & {node.op_type for node in onnx.load(path, load_external_data=False).graph.node})
+    return bool(
+        LAYERS & {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+    )
 
 
 SMALL = sorted(
-    path for kind in ("pytorch-*", "simple") for path in DATA.glob(f"{kind}/*/model.onnx") if has_layers(path)
+    path
+    for kind in ("pytorch-*", "simple")
+    for path in DATA.glob(f"{kind}/*/model.onnx")
+    if has_layers(path)
 )
 LIGHT = sorted(DATA.glob("light/*.onnx"))
 # What these have instead of layers whose weights are known, or what ONNX Runtime does not run.
@@ -51,12 +56,16 @@ def check_identity(path, folder):
     for site in count.sites:
         if site.reason is None:
             layer = opened.layer(site)
-            opened.replace(site, [layer] if max(site.weight_shape) > LARGE_MATRIX else split_exactly(layer))
+            opened.replace(
+                site, [layer] if max(site.weight_shape) > LARGE_MATRIX else split_exactly(layer)
+            )
     if any(site.reason is None for site in count.sites):
         opened.save(folder / "after.onnx")
         onnx.checker.check_model(str(folder / "after.onnx"), full_check=True)
         inputs = random_inputs(opened.inputs, shapes)
-        for found, expected in zip(outputs(folder / "after.onnx", inputs), outputs(path, inputs), strict=True):
+        for found, expected in zip(
+            outputs(folder / "after.onnx", inputs), outputs(path, inputs), strict=True
+        ):
             assert distance(found, expected) <= 1e-4
     return {site.reason for site in count.sites if site.reason}
 

@@ -9,15 +9,23 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
-from broken_line import UNAVAILABLE, broken_line
 from digits import MODELS
-from running_service import serving
+from support.broken_line import UNAVAILABLE, broken_line
+from support.running_service import serving
 from typer.testing import CliRunner
 
-from app.client import AsyncClient, Client, Corrupt, JobFailed, Refused, TooLate, Unavailable
 from app.errors import document
-from app.schemas import Problem
-from worker import cli
+from convpress.client.client import (
+    AsyncClient,
+    Client,
+    Corrupt,
+    JobFailed,
+    Refused,
+    TooLate,
+    Unavailable,
+)
+from convpress.schemas import Problem
+from worker.cli import main
 
 MODEL = MODELS / "residual.onnx"
 
@@ -67,14 +75,22 @@ def connect(request):
 
 def test_a_model_goes_and_comes_back(service, connect, tmp_path):
     client, sent, seen, received = connect(str(service.http.base_url)), [], [], []
-    job = client.submit(MODEL, 0.5, calibration="none", labels={"a": "1"}, on_upload=lambda *told: sent.append(told))
-    assert (job.model.filename, job.flops_budget, job.labels) == ("residual.onnx", "0.5", {"a": "1"})
+    job = client.submit(
+        MODEL, 0.5, calibration="none", labels={"a": "1"}, on_upload=lambda *told: sent.append(told)
+    )
+    assert (job.model.filename, job.flops_budget, job.labels) == (
+        "residual.onnx",
+        "0.5",
+        {"a": "1"},
+    )
     assert sent[-1] == (MODEL.stat().st_size, MODEL.stat().st_size)
     target = tmp_path / "net.onnx"
     job = client.wait(job, on_progress=seen.append, timeout=60)
     assert {each.state for each in seen} >= {"running", "succeeded"}
     assert [each.progress for each in seen] == sorted(each.progress for each in seen)
-    assert client.download(job.id, target, on_download=lambda *told: received.append(told)) == target
+    assert (
+        client.download(job.id, target, on_download=lambda *told: received.append(told)) == target
+    )
     content = target.read_bytes()
     assert hashlib.sha256(content).hexdigest() == job.result.artifact.sha256
     assert received[-1] == (len(content), len(content))
@@ -109,7 +125,10 @@ def test_problems_are_typed(service, connect, tmp_path):
     client = connect(str(service.http.base_url))
     with pytest.raises(Refused) as refused:
         client.submit(MODEL, "much")
-    assert (refused.value.problem.code, refused.value.problem.field) == ("budget_invalid", "flops_budget")
+    assert (refused.value.problem.code, refused.value.problem.field) == (
+        "budget_invalid",
+        "flops_budget",
+    )
     with pytest.raises(Refused, match="job_not_found"):
         client.job(uuid.uuid4())
     with pytest.raises(Refused, match="not_found"):
@@ -137,7 +156,9 @@ def test_a_submission_whose_answer_is_lost_makes_one_job(service, address, conne
 
 def test_the_same_key_gives_the_same_job(service, connect):
     client, key = connect(str(service.http.base_url)), uuid.uuid4().hex
-    ids = {client.submit(MODEL, "0.5", calibration="none", idempotency_key=key).id for _ in range(2)}
+    ids = {
+        client.submit(MODEL, "0.5", calibration="none", idempotency_key=key).id for _ in range(2)
+    }
     assert len(ids) == 1
     with pytest.raises(Refused, match="idempotency_key_reused"):
         client.submit(MODEL, "0.4", calibration="none", idempotency_key=key)
@@ -148,7 +169,9 @@ def test_a_download_goes_on_where_it_was_cut_off(address, done, connect, tmp_pat
     with broken_line(address, size // 2, size // 2, UNAVAILABLE) as line:
         path = connect(line.url).download(done, tmp_path / "net.onnx")
         assert line.connections >= 4
-        assert size < line.passed < size + 16384  # each byte once, and what the answers' headers weigh
+        assert (
+            size < line.passed < size + 16384
+        )  # each byte once, and what the answers' headers weigh
     assert hashlib.sha256(path.read_bytes()).hexdigest() == done.result.artifact.sha256
 
 
@@ -207,7 +230,7 @@ def test_both_clients_have_the_same_calls():
 def submit(monkeypatch, service):
     """Run `convpress submit` for this service in this process."""
     monkeypatch.setenv("CONVPRESS_SERVER", str(service.http.base_url))
-    return lambda *arguments: CliRunner().invoke(cli.app, ["submit", *map(str, arguments)])
+    return lambda *arguments: CliRunner().invoke(main.app, ["submit", *map(str, arguments)])
 
 
 def test_the_command_line_submits(submit, tmp_path):
@@ -234,9 +257,20 @@ def test_the_command_line_submits(submit, tmp_path):
     assert (tmp_path / "again.onnx").read_bytes() == target.read_bytes()
 
 
-@pytest.mark.parametrize(("budget", "code"), [("much", "budget_invalid"), ("0.0001", "budget_unreachable")])
+@pytest.mark.parametrize(
+    ("budget", "code"), [("much", "budget_invalid"), ("0.0001", "budget_unreachable")]
+)
 def test_the_command_line_tells_a_refusal_to_people_and_machines(submit, tmp_path, budget, code):
-    ended = submit(MODEL, "--flops-budget", budget, "--calibration", "none", "--output", tmp_path / "n", "--json")
+    ended = submit(
+        MODEL,
+        "--flops-budget",
+        budget,
+        "--calibration",
+        "none",
+        "--output",
+        tmp_path / "n",
+        "--json",
+    )
     assert ended.exit_code == 1, ended.output
     said = json.loads(ended.stdout)
     assert (said.get("error") or said)["code"] == code
@@ -248,7 +282,9 @@ def test_the_command_line_tells_a_refusal_to_people_and_machines(submit, tmp_pat
 def test_the_command_line_ends_with_a_code_that_says_why(submit, address, monkeypatch):
     with broken_line(address, UNAVAILABLE) as line:
         busy = submit(MODEL, "--flops-budget", "0.5", "--server", line.url, "--patience", "0")
-    away = submit(MODEL, "--flops-budget", "0.5", "--server", "http://127.0.0.1:9", "--patience", "0")
+    away = submit(
+        MODEL, "--flops-budget", "0.5", "--server", "http://127.0.0.1:9", "--patience", "0"
+    )
     assert [(each.exit_code, each.stdout) for each in (busy, away)] == [(4, "")] * 2
     assert "does not answer" in away.stderr
     for wrong in (["--server", "nowhere"], ["--label", "a"], ["--output", MODEL]):
@@ -256,11 +292,16 @@ def test_the_command_line_ends_with_a_code_that_says_why(submit, address, monkey
 
 
 @pytest.mark.parametrize(
-    ("problem", "status"), [(None, 5), ("budget_unreachable", 1), ("engine_error", 3), ("job_timeout", 3)]
+    ("problem", "status"),
+    [(None, 5), ("budget_unreachable", 1), ("engine_error", 3), ("job_timeout", 3)],
 )
 def test_a_job_that_made_nothing_ends_the_command_line_by_its_reason(done, capsys, problem, status):
-    error = problem and Problem.model_validate(document({"code": problem, "detail": "so it is"}, "/jobs"))
+    error = problem and Problem.model_validate(
+        document({"code": problem, "detail": "so it is"}, "/jobs")
+    )
     with pytest.raises(SystemExit) as ended:
-        cli._fail(JobFailed(done.model_copy(update={"state": "failed", "error": error})), json=False)
+        main._fail(
+            JobFailed(done.model_copy(update={"state": "failed", "error": error})), json=False
+        )
     assert ended.value.code == status
     assert capsys.readouterr().err.startswith(problem or "the job has failed")

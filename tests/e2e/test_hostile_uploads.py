@@ -7,9 +7,9 @@ import sys
 import psutil
 import pytest
 from corpus import corpus
-from running_service import serving, wait_for
+from support.running_service import serving, wait_for
 
-from worker import cell
+from worker.sandbox import launcher
 
 NAMES = (
     "torchscript: setstate-saves-a-file",
@@ -20,15 +20,20 @@ NAMES = (
 )
 
 
-@pytest.mark.skipif(cell.landlock_version() < 3 or cell.load_libseccomp() is None, reason="needs Landlock and seccomp")
+@pytest.mark.skipif(
+    launcher.landlock_version() < 3 or launcher.load_libseccomp() is None,
+    reason="needs Landlock and seccomp",
+)
 def test_the_service_outlives_hostile_models(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_text("secret")
     data = tmp_path / "data"
     environment = {**os.environ, "CONVPRESS_DATA_DIR": str(data)}
-    command = [sys.executable, "-m", "worker.cli", "keys", "create", "ann"]
-    token = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    command = [sys.executable, "-m", "worker.cli.main", "keys", "create", "ann"]
+    token = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
     files = {file.title: file for file in corpus(outside)}
     with serving(
         data,
@@ -41,7 +46,9 @@ def test_the_service_outlives_hostile_models(tmp_path):
         service.http.headers["Authorization"] = f"Bearer {token}"
         for name in NAMES:
             form = {"data": {"flops_budget": "0.5", "input_shape": "1x1x8x8"}}
-            posted = service.http.post("/jobs", files={"model": ("model", files[name].content)}, **form)
+            posted = service.http.post(
+                "/jobs", files={"model": ("model", files[name].content)}, **form
+            )
             job = (
                 service.wait(posted.json()["id"])
                 if posted.status_code == 202
@@ -56,7 +63,7 @@ def test_the_service_outlives_hostile_models(tmp_path):
         keepers = [
             child
             for child in psutil.Process(service.process.pid).children(recursive=True)
-            if cell.__file__ in child.cmdline()
+            if launcher.__file__ in child.cmdline()
         ]
         assert keepers == []
     assert [path.name for path in outside.iterdir()] == ["secret"]

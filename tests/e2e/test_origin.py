@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from running_service import serving, wait_for
+from support.running_service import serving, wait_for
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -20,10 +20,14 @@ def collector():
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             assert self.path == "/v1/traces"
-            sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+            sent = ExportTraceServiceRequest.FromString(
+                self.rfile.read(int(self.headers["Content-Length"]))
+            )
             for resource in sent.resource_spans:
                 [name] = [
-                    each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
+                    each.value.string_value
+                    for each in resource.resource.attributes
+                    if each.key == "service.name"
                 ]
                 spans.extend((name, span) for scope in resource.scope_spans for span in scope.spans)
             self.send_response(200)
@@ -44,14 +48,20 @@ def done(tmp_path_factory, collector):
     url, spans = collector
     data_dir = tmp_path_factory.mktemp("origin") / "data"
     with serving(data_dir, otlp_endpoint=url) as service:
-        service.http.headers.update({"X-Request-ID": "deploy-7", "traceparent": f"00-{TRACE}-{CALLER}-01"})
+        service.http.headers.update(
+            {"X-Request-ID": "deploy-7", "traceparent": f"00-{TRACE}-{CALLER}-01"}
+        )
         job = service.post()
         for name in ("X-Request-ID", "traceparent"):
             del service.http.headers[name]
         job = service.wait(job["id"])
         assert job["state"] == "succeeded"
         wait_for(lambda: any(span.name == "job" for _, span in spans), "the worker's spans")
-    lines = [json.loads(line) for line in (data_dir / "service.log").read_text().splitlines() if line.startswith("{")]
+    lines = [
+        json.loads(line)
+        for line in (data_dir / "service.log").read_text().splitlines()
+        if line.startswith("{")
+    ]
     return job, lines, [(name, span) for name, span in spans if span.trace_id.hex() == TRACE]
 
 
@@ -74,10 +84,17 @@ def test_a_job_is_one_trace_from_the_callers_to_the_engines_phases(done):
     }
     assert request.parent_span_id.hex() == CALLER
     assert queue.parent_span_id == work.parent_span_id == request.span_id
-    phases = [by_name[name][1] for name in ("loading", "factoring", "allocating", "rewriting", "verifying", "storing")]
+    phases = [
+        by_name[name][1]
+        for name in ("loading", "factoring", "allocating", "rewriting", "verifying", "storing")
+    ]
     for earlier, later in pairwise(phases):
         assert earlier.parent_span_id == later.parent_span_id == work.span_id
-        assert work.start_time_unix_nano <= earlier.start_time_unix_nano < earlier.end_time_unix_nano
-        assert earlier.end_time_unix_nano <= later.start_time_unix_nano + 1_000_000  # two clocks, a millisecond
+        assert (
+            work.start_time_unix_nano <= earlier.start_time_unix_nano < earlier.end_time_unix_nano
+        )
+        assert (
+            earlier.end_time_unix_nano <= later.start_time_unix_nano + 1_000_000
+        )  # two clocks, a millisecond
     attributes = {each.key: each.value.string_value for each in work.attributes}
     assert attributes["convpress.job_id"] == job["id"]

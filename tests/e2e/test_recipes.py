@@ -13,16 +13,18 @@ from pathlib import Path
 import pytest
 import yaml
 from digits import MODELS, accuracy
-from running_service import serving
+from support.running_service import serving
 
-from app.client import Client, JobFailed, _Api
+from convpress.client.client import Client, JobFailed, _Api
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODEL = MODELS / "residual.onnx"
 
 
 def blocks(name, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +53,22 @@ def step(address, tmp_path):
     (tmp_path / "compress.sh").write_text(script)
     command = tmp_path / "bin" / "convpress"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m worker.cli "$@" --calibration none\n')
+    command.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -m worker.cli.main "$@" --calibration none\n'
+    )
     command.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(DOCS.parent)}
+    environment = {
+        **os.environ,
+        "PATH": f"{command.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(DOCS.parent),
+    }
 
     def run(*arguments, **changes):
         return subprocess.run(
-            ["sh", "compress.sh", *map(str, arguments)], env=environment | changes, capture_output=True, text=True
+            ["sh", "compress.sh", *map(str, arguments)],
+            env=environment | changes,
+            capture_output=True,
+            text=True,
         )
 
     return run
@@ -88,7 +99,9 @@ def test_the_ci_workflow_runs_the_step_with_what_it_needs():
     [workflow] = map(yaml.safe_load, blocks("recipes.md", "yaml"))
     job = workflow["jobs"]["compress"]
     assert set(job["env"]) == {"CONVPRESS_SERVER", "CONVPRESS_KEY"}
-    assert [each["run"].split()[:3] for each in job["steps"] if "run" in each] == [["sh", "compress.sh", "model.onnx"]]
+    assert [each["run"].split()[:3] for each in job["steps"] if "run" in each] == [
+        ["sh", "compress.sh", "model.onnx"]
+    ]
 
 
 def recipe(name):
@@ -111,7 +124,9 @@ def test_mlflow_has_artifact_and_report(address, tmp_path, monkeypatch):
     assert run.data.metrics["flops_after"] <= 0.5 * run.data.metrics["flops_before"]
     assert run.data.params["flops_budget"] == "0.5"
     with Client(address) as client:
-        assert [str(job.id) for job in client.list(labels={"mlflow_run": run_id})] == [run.data.tags["convpress.job"]]
+        assert [str(job.id) for job in client.list(labels={"mlflow_run": run_id})] == [
+            run.data.tags["convpress.job"]
+        ]
     names = {item.path for item in mlflow.artifacts.list_artifacts(run_id=run_id)}
     assert names == {"report.json", "residual.convpress.onnx"}
     with pytest.raises(JobFailed):

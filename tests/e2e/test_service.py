@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from digits import MODELS, accuracy, split
-from running_service import serving, wait_for
+from support.running_service import serving, wait_for
 
 FILES = [
     ("residual.onnx", {}),
@@ -45,7 +45,11 @@ def test_a_model_comes_back_smaller_and_as_good(service, tmp_path, name, fields)
     path.write_bytes(content)
     assert accuracy(path) >= accuracy(MODELS / name) - 0.015
     report = service.http.get(f"/jobs/{job['id']}/report").json()
-    assert report["after"]["macs"] == result["macs_after"] == sum(site["macs_after"] for site in report["sites"])
+    assert (
+        report["after"]["macs"]
+        == result["macs_after"]
+        == sum(site["macs_after"] for site in report["sites"])
+    )
     assert report["after"]["bytes"] == len(content)
     assert report["before"]["latency_ms"] > 0
     assert report["after"]["latency_ms"] > 0
@@ -76,7 +80,10 @@ def test_what_the_engine_refuses_fails_its_job_with_the_reason(service, name, fi
 
 def test_real_samples_are_calibrated_on(service, tmp_path):
     np.save(tmp_path / "samples.npy", split()[0][0][:24].reshape(-1, 1, 16, 16))
-    with (tmp_path / "samples.npy").open("rb") as samples, (MODELS / "plain.onnx").open("rb") as model:
+    with (
+        (tmp_path / "samples.npy").open("rb") as samples,
+        (MODELS / "plain.onnx").open("rb") as model,
+    ):
         files = {"samples": ("samples.npy", samples), "model": ("plain.onnx", model)}
         job = service.http.post("/jobs", data={"flops_budget": "0.4"}, files=files).json()
     assert job["calibration"] == "samples"
@@ -87,10 +94,19 @@ def test_real_samples_are_calibrated_on(service, tmp_path):
 
 def test_samples_that_do_not_fit_the_model_fail_their_job(service, tmp_path):
     np.save(tmp_path / "samples.npy", split()[0][0][:24].reshape(-1, 16, 16))
-    with (tmp_path / "samples.npy").open("rb") as samples, (MODELS / "plain.onnx").open("rb") as model:
+    with (
+        (tmp_path / "samples.npy").open("rb") as samples,
+        (MODELS / "plain.onnx").open("rb") as model,
+    ):
         files = {"samples": ("samples.npy", samples), "model": ("plain.onnx", model)}
-        job = service.wait(service.http.post("/jobs", data={"flops_budget": "0.4"}, files=files).json()["id"])
-    assert (job["state"], job["error"]["code"], job["error"]["field"]) == ("failed", "samples_invalid", "samples")
+        job = service.wait(
+            service.http.post("/jobs", data={"flops_budget": "0.4"}, files=files).json()["id"]
+        )
+    assert (job["state"], job["error"]["code"], job["error"]["field"]) == (
+        "failed",
+        "samples_invalid",
+        "samples",
+    )
     assert job["error"]["got"] == "24x16x16"
 
 
@@ -101,10 +117,15 @@ def test_nothing_is_left_of_a_job_but_its_files(service):
     assert list((service.data_dir / "storage" / "staging").iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["app.main", "worker.tasks", "worker.cli", "worker.supervisor", "worker.offline"])
+@pytest.mark.parametrize(
+    "module",
+    ["app.main", "worker.tasks", "worker.cli.main", "worker.cli.supervisor", "worker.cli.compress"],
+)
 def test_neither_the_api_nor_the_worker_imports_a_model_library(module):
     program = f"import sys, {module}; print([n for n in ('torch', 'onnx', 'onnxruntime', 'numpy') if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -129,7 +150,9 @@ def test_a_child_killed_three_times_fails_its_own_job_alone(service, slow_model)
     job, other = service.post(**slow_model), service.post()
     killed: set[int] = set()
     while len(killed) < 3:
-        [child] = wait_for(lambda: [c for c in service.children("worker.engine") if c.pid not in killed], "a child")
+        [child] = wait_for(
+            lambda: [c for c in service.children("worker.engine") if c.pid not in killed], "a child"
+        )
         if service.job(other["id"])["state"] != "running":
             child.send_signal(signal.SIGKILL)
             killed.add(child.pid)
@@ -142,9 +165,16 @@ def test_a_killed_worker_is_replaced_and_its_job_is_done_once(tmp_path, slow_mod
     with serving(tmp_path / "data", lease_seconds="2", sweep_seconds="0.5") as service:
         job = service.post(**slow_model)
         [engine] = wait_for(lambda: service.children("worker.engine"), "an engine child")
-        [worker] = [child for child in service.children("worker.cli") if child.pid != service.process.pid]
+        [worker] = [
+            child
+            for child in service.children("worker.cli.main")
+            if child.pid != service.process.pid
+        ]
         worker.send_signal(signal.SIGKILL)
-        wait_for(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, "the engine to die too")
+        wait_for(
+            lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE,
+            "the engine to die too",
+        )
         assert service.wait(job["id"])["state"] == "succeeded"
 
 
@@ -155,7 +185,9 @@ def test_a_killed_service_leaves_no_orphan_and_goes_on_where_it_was(tmp_path, sl
         wait_for(lambda: service.children("worker.engine"), "an engine child")
         family = psutil.Process(service.process.pid).children(recursive=True)
         service.process.send_signal(signal.SIGKILL)
-        wait_for(lambda: not any(child.is_running() for child in family), "all its processes to die")
+        wait_for(
+            lambda: not any(child.is_running() for child in family), "all its processes to die"
+        )
     with serving(data_dir, lease_seconds="2", sweep_seconds="0.5") as service:
         assert service.wait(job["id"])["state"] == "succeeded"
 
@@ -186,9 +218,16 @@ def test_the_demonstration_shows_the_result_and_serves_on(tmp_path):
 
 
 def test_a_port_in_use_is_said_and_nothing_is_started(service, tmp_path):
-    environment = {"CONVPRESS_PORT": str(service.http.base_url.port), "CONVPRESS_DATA_DIR": str(tmp_path / "data")}
+    environment = {
+        "CONVPRESS_PORT": str(service.http.base_url.port),
+        "CONVPRESS_DATA_DIR": str(tmp_path / "data"),
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "serve"], env=environment, capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "worker.cli.main", "serve"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert done.returncode == 1
     assert "CONVPRESS_PORT" in done.stderr
@@ -199,7 +238,10 @@ def test_the_command_line_compresses_and_explains(tmp_path):
     model = tmp_path / "net.onnx"
     shutil.copy(MODELS / "residual.onnx", model)
     run = lambda *arguments: subprocess.run(  # noqa: E731
-        [sys.executable, "-m", "worker.cli", *arguments], capture_output=True, text=True, timeout=180
+        [sys.executable, "-m", "worker.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     budget = ("--flops-budget", "0.5")
     done = run("compress", str(model), *budget, "--calibration", "none")
@@ -210,7 +252,12 @@ def test_the_command_line_compresses_and_explains(tmp_path):
     shutil.copy(MODELS / "plain.onnx", tmp_path / "plain.onnx")
     samples = ("--samples", str(tmp_path / "samples.npz"), "--input-range", "0,1")
     sampled = run(
-        "compress", str(tmp_path / "plain.onnx"), *budget, *samples, "--report", str(tmp_path / "report.json")
+        "compress",
+        str(tmp_path / "plain.onnx"),
+        *budget,
+        *samples,
+        "--report",
+        str(tmp_path / "report.json"),
     )
     assert sampled.returncode == 0, sampled.stderr
     calibration = json.loads((tmp_path / "report.json").read_text())["calibration"]

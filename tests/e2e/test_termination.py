@@ -3,7 +3,7 @@
 import signal
 
 import psutil
-from running_service import serving, wait_for
+from support.running_service import serving, wait_for
 
 
 def test_sigterm_ends_everything_and_the_job_goes_back_uncounted(tmp_path):
@@ -14,7 +14,9 @@ def test_sigterm_ends_everything_and_the_job_goes_back_uncounted(tmp_path):
         family = psutil.Process(service.process.pid).children(recursive=True)
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(10) in (0, 128 + signal.SIGTERM)
-        wait_for(lambda: not any(child.is_running() for child in family), "all its processes to end", 1)
+        wait_for(
+            lambda: not any(child.is_running() for child in family), "all its processes to end", 1
+        )
         assert list((data_dir / "scratch").iterdir()) == []
     with serving(data_dir) as service:
         assert service.wait(job["id"])["state"] == "succeeded"

@@ -25,7 +25,9 @@ def model(location: str = "weights", **said: str) -> bytes:
     return proto.SerializeToString()
 
 
-def zipped(*members: tuple[str, bytes], mode: int = 0o100644, method: int = zipfile.ZIP_STORED) -> bytes:
+def zipped(
+    *members: tuple[str, bytes], mode: int = 0o100644, method: int = zipfile.ZIP_STORED
+) -> bytes:
     """A zip archive of members, of which the last has this mode and compression."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings():
@@ -38,7 +40,9 @@ def zipped(*members: tuple[str, bytes], mode: int = 0o100644, method: int = zipf
     return buffer.getvalue()
 
 
-def tarred(*members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE, link: str = "", claims: int = 0) -> bytes:
+def tarred(
+    *members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE, link: str = "", claims: int = 0
+) -> bytes:
     """A tar archive of members, of which the last is of this kind, and claims to be so much longer than it is."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
@@ -57,10 +61,17 @@ def tarred(*members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE, link: str
 def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     secret = str(outside / "secret")
     net = ("net.onnx", model())
-    for what, name in {"a-path-upwards": "../../../../tmp/evil", "an-absolute-path": str(outside / "written")}.items():
+    for what, name in {
+        "a-path-upwards": "../../../../tmp/evil",
+        "an-absolute-path": str(outside / "written"),
+    }.items():
         yield f"zip-with-{what}", zipped(net, (name, WEIGHTS)), True
         yield f"tar-with-{what}", tarred(net, (name, WEIGHTS)), True
-    yield "zip-with-a-path-that-goes-back", zipped(net, ("weights", WEIGHTS), ("a\\..\\..\\evil", b"")), True
+    yield (
+        "zip-with-a-path-that-goes-back",
+        zipped(net, ("weights", WEIGHTS), ("a\\..\\..\\evil", b"")),
+        True,
+    )
     yield "zip-with-a-symbolic-link", zipped(net, ("weights", WEIGHTS), mode=0o120777), True
     for what, kind in {
         "a-symbolic-link": tarfile.SYMTYPE,
@@ -70,23 +81,45 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     }.items():
         yield f"tar-with-{what}", tarred(net, ("weights", b""), kind=kind, link=secret), True
     folder = ("sub", b"")
-    yield "tar-with-a-linked-folder", tarred(net, folder, kind=tarfile.SYMTYPE, link=str(outside)), True
+    yield (
+        "tar-with-a-linked-folder",
+        tarred(net, folder, kind=tarfile.SYMTYPE, link=str(outside)),
+        True,
+    )
     yield "tar-that-lies-about-a-size", tarred(net, ("weights", WEIGHTS), claims=1 << 33), True
-    yield "tar-with-a-sparse-file", tarred(net, ("weights", WEIGHTS), kind=tarfile.GNUTYPE_SPARSE), True
+    yield (
+        "tar-with-a-sparse-file",
+        tarred(net, ("weights", WEIGHTS), kind=tarfile.GNUTYPE_SPARSE),
+        True,
+    )
     yield "tar-cut-short", tarred(net, ("weights", WEIGHTS))[:1600], True
     yield "tar-with-a-member-twice", tarred(net, ("weights", WEIGHTS), ("weights", WEIGHTS)), True
     yield "zip-with-a-member-twice", zipped(net, ("weights", WEIGHTS), ("./weights", WEIGHTS)), True
     yield "zip-of-two-models", zipped(net, ("other.onnx", model())), True
     yield "zip-of-no-model", zipped(("weights", WEIGHTS)), True
     deflated = zipfile.ZIP_DEFLATED
-    yield "zip-bomb-of-weights", zipped(net, ("weights", bytes(64 * 1024**2)), method=deflated), True
-    bomb = zipped(("net.onnx", b"\x08\x08\x12" + b"\xff\xff\xff\x7f" + b"ab" * 80_000_000), method=deflated)
+    yield (
+        "zip-bomb-of-weights",
+        zipped(net, ("weights", bytes(64 * 1024**2)), method=deflated),
+        True,
+    )
+    bomb = zipped(
+        ("net.onnx", b"\x08\x08\x12" + b"\xff\xff\xff\x7f" + b"ab" * 80_000_000), method=deflated
+    )
     yield "zip-bomb-of-a-model", bomb, True
-    yield "zip-of-countless-files", zipped(net, *((f"{number}", b"") for number in range(21_000))), True
+    yield (
+        "zip-of-countless-files",
+        zipped(net, *((f"{number}", b"") for number in range(21_000))),
+        True,
+    )
     whole = zipped(net, ("weights", WEIGHTS))
     entry = whole.rindex(b"PK\x01\x02")
     yield "zip-with-an-encrypted-file", whole[: entry + 8] + b"\x01" + whole[entry + 9 :], True
-    yield "zip-with-an-offset-that-lies", whole[: entry + 42] + struct.pack("<I", 7) + whole[entry + 46 :], True
+    yield (
+        "zip-with-an-offset-that-lies",
+        whole[: entry + 42] + struct.pack("<I", 7) + whole[entry + 46 :],
+        True,
+    )
     packed = zipped(net, ("weights", WEIGHTS), method=deflated)
     entry = packed.rindex(b"PK\x01\x02")
     for what, offset in {"before-its-beginning": 0xFFFFFFF0, "at-another-member": 7}.items():
@@ -94,7 +127,11 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         yield f"zip-with-an-offset-{what}", lying, True
     named = zipped(("weights", WEIGHTS), ("n\u00e9t.onnx", model()), method=deflated)
     yield "zip-with-a-name-that-is-no-text", named.replace("\u00e9".encode(), b"\xff\xff", 1), True
-    yield "zip-of-a-strange-method", zipped(net, ("weights", WEIGHTS), method=zipfile.ZIP_LZMA), True
+    yield (
+        "zip-of-a-strange-method",
+        zipped(net, ("weights", WEIGHTS), method=zipfile.ZIP_LZMA),
+        True,
+    )
     entry = whole.rindex(b"PK\x01\x02")
     yield "zip-with-a-size-that-lies", _sized(whole, entry, 1 << 30), True
     for what, said in {

@@ -86,5 +86,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(exist_ok=True)
     for each in corpus(Path(os.devnull).parent):
-        suffix = {"torchscript": "pt", "onnx": "onnx", "bundle": "bundle", "program": "py"}[each.kind]
+        suffix = {"torchscript": "pt", "onnx": "onnx", "bundle": "bundle", "program": "py"}[
+            each.kind
+        ]
         (folder / f"{each.kind}-{each.name}.{suffix}").write_bytes(each.content)

@@ -24,16 +24,17 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from app.report import Inspection, Report
-from contract import gate
-from contract.container import identify
-from contract.limits import Limits
-from contract.protobuf import write_varint
-from contract.refusal import Refusal
-from worker import results, sandbox
-from worker.confinement import Confinement
+from convpress.gate import check as gate
+from convpress.gate.identify import identify
+from convpress.gate.protobuf import write_varint
+from convpress.limits import Limits
+from convpress.refusal import Refusal
+from convpress.report import Inspection, Report
 from worker.engine.request import Request
-from worker.messages import Failed, MalformedOutput, Succeeded
+from worker.jobs import results
+from worker.sandbox import run as sandbox
+from worker.sandbox.messages import Failed, MalformedOutput, Succeeded
+from worker.sandbox.policy import Confinement
 
 MODELS = Path(__file__).parent.parent / "models"
 BAD = frozenset({"Lost", "TimedOut", "Stopped", "MalformedOutput", "engine_error"})
@@ -45,7 +46,9 @@ class Small(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, stride=2)])
+        self.blocks = nn.ModuleList(
+            [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, stride=2)]
+        )
         self.head = nn.Linear(8, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -84,7 +87,13 @@ def _bundle(model: onnx.ModelProto) -> bytes:
     """A zip archive of the model and a file with its weights."""
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(packed, "w") as archive:
-        onnx.save(model, Path(name, "net.onnx"), save_as_external_data=True, location="weights", size_threshold=0)
+        onnx.save(
+            model,
+            Path(name, "net.onnx"),
+            save_as_external_data=True,
+            location="weights",
+            size_threshold=0,
+        )
         for path in sorted(Path(name).iterdir()):
             archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
     return packed.getvalue()
@@ -119,7 +128,11 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
     """Return a model with a few bytes changed, pieces moved, cut out, doubled, or numbers made extreme."""
     out = bytearray(content)
     for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
-        at = chance.randrange(len(out)) if chance.random() < 0.3 else chance.randrange(min(len(out), 4000))
+        at = (
+            chance.randrange(len(out))
+            if chance.random() < 0.3
+            else chance.randrange(min(len(out), 4000))
+        )
         if chance.random() < 0.3:
             at = max(0, len(out) - 1 - chance.randrange(min(len(out), 20_000)))
         size = chance.choice((1, 1, 2, 4, 8, 64))
@@ -133,7 +146,9 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
             case 3:
                 out[at:at] = out[at : at + size]
             case 4:
-                out[at : at + size] = write_varint(chance.choice((0, 1, 127, 1 << 31, (1 << 63) - 1, (1 << 64) - 1)))
+                out[at : at + size] = write_varint(
+                    chance.choice((0, 1, 127, 1 << 31, (1 << 63) - 1, (1 << 64) - 1))
+                )
             case _:
                 other = chance.randrange(len(out))
                 out[at : at + size] = out[other : other + size]
@@ -178,7 +193,12 @@ def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
     )
     confinement = Confinement(home, readable=(path,), memory_bytes=3 * 1024**3)
     outcome = sandbox.run(
-        sandbox.ENGINE, [request.to_json()], confinement, seconds=60, on_progress=lambda _: None, wanted=lambda: True
+        sandbox.ENGINE,
+        [request.to_json()],
+        confinement,
+        seconds=60,
+        on_progress=lambda _: None,
+        wanted=lambda: True,
     )
     if isinstance(outcome, Failed):
         return outcome.error["code"]
@@ -245,7 +265,9 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch announces the end of TorchScript
+    warnings.filterwarnings(
+        "ignore", category=DeprecationWarning
+    )  # torch announces the end of TorchScript
     total = run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), tell=True)
     sys.stdout.write(str(total))
     sys.exit(bool(total.bad))

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 from torchscript_files import archive, plain
 
-from contract.protobuf import write_varint
+from convpress.gate.protobuf import write_varint
 
 
 def message(number: int, payload: bytes) -> bytes:
@@ -20,8 +20,12 @@ def onnx_model(nodes: list[onnx.NodeProto] | None = None, **changed: object) -> 
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     conv = helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1])
-    graph = helper.make_graph([conv, *(nodes or [helper.make_node("Relu", ["c"], ["y"])])], "g", [x], [y], [weight])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("f", 1)], **changed)
+    graph = helper.make_graph(
+        [conv, *(nodes or [helper.make_node("Relu", ["c"], ["y"])])], "g", [x], [y], [weight]
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("f", 1)], **changed
+    )
 
 
 def onnx_files(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
@@ -76,13 +80,24 @@ def onnx_files(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "tensor-with-two-contents", good + message(7, message(5, weight)), True
     graph = onnx_model().graph.SerializeToString()
     yield "graph-given-twice", good + message(7, graph), True
-    for what, shape in {"giant": [1, 1, 1 << 30, 1 << 30], "giant-batch": [1 << 40, 1, 8, 8]}.items():
+    for what, shape in {
+        "giant": [1, 1, 1 << 30, 1 << 30],
+        "giant-batch": [1 << 40, 1, 8, 8],
+    }.items():
         model = onnx_model()
         model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
         yield f"input-of-{what}-size", model.SerializeToString(), True
     cycle = [helper.make_node("Add", ["c", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
-    yield "nodes-in-a-circle", onnx_model([*cycle, helper.make_node("Relu", ["b"], ["y"])]).SerializeToString(), True
-    yield "node-that-needs-itself", onnx_model([helper.make_node("Relu", ["y"], ["y"])]).SerializeToString(), True
+    yield (
+        "nodes-in-a-circle",
+        onnx_model([*cycle, helper.make_node("Relu", ["b"], ["y"])]).SerializeToString(),
+        True,
+    )
+    yield (
+        "node-that-needs-itself",
+        onnx_model([helper.make_node("Relu", ["y"], ["y"])]).SerializeToString(),
+        True,
+    )
     yield "types-nested-deeply", good[:-2] + _nested_type(2000), True
     yield "graphs-nested-deeply", _nested_graphs(90), True
     yield "functions-nested-deeply", _functions(1000, 1), True
@@ -91,8 +106,16 @@ def onnx_files(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "functions-of-one-name", _functions(2, 1, names=["a", "a"]), True
     many = message(1, message(4, b"Relu")) * 110_000
     yield "nodes-without-number", b"\x08\x08" + message(7, many), True
-    yield "fields-without-number", b"\x08\x08" + message(7, message(1, message(1, b"") * 1_100_000)), True
-    yield "tensors-without-number", b"\x08\x08" + message(7, message(5, b"\x08\x00\x10\x01") * 110_000), True
+    yield (
+        "fields-without-number",
+        b"\x08\x08" + message(7, message(1, message(1, b"") * 1_100_000)),
+        True,
+    )
+    yield (
+        "tensors-without-number",
+        b"\x08\x08" + message(7, message(5, b"\x08\x00\x10\x01") * 110_000),
+        True,
+    )
     yield "message-cut-short", good[: len(good) // 2], True
     yield "length-that-lies", b"\x08\x08" + b"\x3a" + write_varint(1 << 40) + graph, True
     yield "number-without-end", b"\x08" + b"\xff" * 20 + message(7, graph), True
@@ -163,18 +186,24 @@ def _nested_type(depth: int) -> bytes:
 def _nested_graphs(depth: int) -> bytes:
     graph = b""
     for _ in range(depth):
-        graph = message(1, message(4, b"If") + message(5, message(1, b"then_branch") + message(6, graph)))
+        graph = message(
+            1, message(4, b"If") + message(5, message(1, b"then_branch") + message(6, graph))
+        )
     return b"\x08\x08" + message(7, graph)
 
 
-def _functions(count: int, calls: int, *, closing: bool = False, names: list[str] | None = None) -> bytes:
+def _functions(
+    count: int, calls: int, *, closing: bool = False, names: list[str] | None = None
+) -> bytes:
     """A model of functions that each call the next, `calls` times; the last calls the first where `closing`."""
     model = onnx_model([helper.make_node("f0", ["c"], ["y"], domain="f")], ir_version=8)
     for number in range(count):
         following = f"f{number + 1}" if number + 1 < count else "f0"
         end = number + 1 == count and not closing
         nodes = [
-            helper.make_node("Relu" if end else following, ["a"], [f"b{call}"], domain="" if end else "f")
+            helper.make_node(
+                "Relu" if end else following, ["a"], [f"b{call}"], domain="" if end else "f"
+            )
             for call in range(calls)
         ]
         name = names[number] if names else f"f{number}"

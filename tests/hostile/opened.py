@@ -14,13 +14,14 @@ import psutil
 from corpus import Hostile, corpus
 
 from app.storage.local import LocalStorage
-from contract.limits import Limits
-from worker import results, sandbox
-from worker.confinement import Confinement
+from convpress.limits import Limits
 from worker.engine.request import Request
-from worker.messages import Failed, MalformedOutput, Succeeded
-from worker.sandbox import Lost, Outcome, TimedOut
-from worker.scratch import scratch
+from worker.jobs import results
+from worker.sandbox import run as sandbox
+from worker.sandbox.messages import Failed, MalformedOutput, Succeeded
+from worker.sandbox.policy import Confinement
+from worker.sandbox.run import Lost, Outcome, TimedOut
+from worker.sandbox.scratch import scratch
 
 SECRET = "secret"
 _SECRET_AS_TENSOR = re.compile(r"\D+".join(str(byte) for byte in SECRET.encode()))
@@ -39,17 +40,27 @@ class World:
     def harm(self) -> list[str]:
         """What has been done to it, which is then undone."""
         done = []
-        if (secret := self.outside / "secret").is_symlink() or not secret.exists() or secret.read_text() != SECRET:
+        if (
+            (secret := self.outside / "secret").is_symlink()
+            or not secret.exists()
+            or secret.read_text() != SECRET
+        ):
             done.append("a file outside was changed")
         if {path.name for path in self.outside.iterdir()} - {"secret"}:
             done.append("a file outside was written")
         for path in self.outside.iterdir():
             path.unlink()
         secret.write_text(SECRET)
-        done += ["another process was called" for listener in self.listening if _called(listener)][:1]
+        done += ["another process was called" for listener in self.listening if _called(listener)][
+            :1
+        ]
         if Path("/tmp/evil").exists() or Path("/etc/evil").exists():
             done.append("a name was followed")
-        left = [child for child in psutil.Process().children(recursive=True) if child.status() != "zombie"]
+        left = [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if child.status() != "zombie"
+        ]
         return [*done, *(["a process was left"] if left else [])]
 
 
@@ -57,7 +68,9 @@ class World:
 def world() -> Iterator[World]:
     """Make the world around the files, and the files that know it."""
     with ExitStack() as stack:
-        outside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="convpress-outside-")))
+        outside = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="convpress-outside-"))
+        )
         (outside / "secret").write_text(SECRET)
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -115,20 +128,34 @@ def opened(
     `limits` puts the first wall before it, `landlock` and `seccomp` set up the second or do not, `take` puts the third
     behind it. Time and memory are bounded always: without that some would take this machine along.
     """
-    with tempfile.TemporaryDirectory(prefix="convpress-opened-") as name, scratch(Path(name, "scratch")) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="convpress-opened-") as name,
+        scratch(Path(name, "scratch")) as folder,
+    ):
         home, given = folder / "work", folder / "input"
-        model = given / {"torchscript": "model.pt", "program": "program.py"}.get(file.kind, "model.onnx")
+        model = given / {"torchscript": "model.pt", "program": "program.py"}.get(
+            file.kind, "model.onnx"
+        )
         model.write_bytes(file.content)
         before = model.stat().st_mtime_ns
-        confinement = Confinement(home, readable=(given,), memory_bytes=_MEMORY, file_bytes=_LARGEST, **walls)
+        confinement = Confinement(
+            home, readable=(given,), memory_bytes=_MEMORY, file_bytes=_LARGEST, **walls
+        )
         if file.kind == "program":
             command, arguments = (sys.executable, "-I", str(model)), []
         else:
             files = (str(model), file.format, str(home / "out"), str(home / "report"))
-            request = Request(*files, {"flops_budget": "0.5"}, "1x1x8x8", calibration="none", limits=limits)
+            request = Request(
+                *files, {"flops_budget": "0.5"}, "1x1x8x8", calibration="none", limits=limits
+            )
             command, arguments = sandbox.ENGINE, [request.to_json()]
         outcome = sandbox.run(
-            command, arguments, confinement, seconds=seconds, on_progress=lambda _: None, wanted=lambda: True
+            command,
+            arguments,
+            confinement,
+            seconds=seconds,
+            on_progress=lambda _: None,
+            wanted=lambda: True,
         )
         harm = world.harm()
         if model.stat().st_mtime_ns != before or model.read_bytes() != file.content:

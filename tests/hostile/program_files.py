@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from fake_engine import REPORT
 from onnx_files import onnx_model
+from support.fake_engine import REPORT
 from torchscript_files import with_code
 
 PORT = 9
@@ -116,7 +116,9 @@ def programs(outside: Path, port: int = PORT) -> Iterator[tuple[str, bytes, bool
     """Yield name, source, and that the first wall refuses it."""
     hostile = with_code(f'torch.save([1], "{outside / "written"}")')
     for name, deed in _DEEDS.items():
-        code = "\n".join(f"    {line}" for line in deed.format(outside=outside, port=port).splitlines())
+        code = "\n".join(
+            f"    {line}" for line in deed.format(outside=outside, port=port).splitlines()
+        )
         tried = f"try:\n{code}\nexcept BaseException as error:\n    print(error)\nelse:\n    write('loot', b'')\n"
         yield name, (_COMMON + tried).encode(), True
     for name, lie in _LIES.items():

@@ -10,10 +10,10 @@ import walls
 from corpus import THREATS, corpus
 from opened import opened, world
 
-from contract import gate
-from contract.limits import Limits
-from contract.refusal import Refusal
-from worker import cell
+from convpress.gate import check as gate
+from convpress.limits import Limits
+from convpress.refusal import Refusal
+from worker.sandbox import launcher
 
 FILES = corpus(Path("/nowhere"))
 QUICK = [
@@ -30,12 +30,15 @@ QUICK = [
 ]
 
 needs_cell = pytest.mark.skipif(
-    cell.landlock_version() < 4 or cell.load_libseccomp() is None, reason="needs Landlock and libseccomp"
+    launcher.landlock_version() < 4 or launcher.load_libseccomp() is None,
+    reason="needs Landlock and libseccomp",
 )
 
 
 def each(titles):
-    return pytest.mark.parametrize("title", titles, ids=[title.replace(" ", "-") for title in titles])
+    return pytest.mark.parametrize(
+        "title", titles, ids=[title.replace(" ", "-") for title in titles]
+    )
 
 
 def titles(*threats):
@@ -92,7 +95,13 @@ def test_half_of_the_second_wall_alone(file, around):
     assert found is None or found[1].harm == []
 
 
-@each(["program: leaves-a-symbolic-link", "program: leaves-a-hostile-archive", "program: reports-no-number"])
+@each(
+    [
+        "program: leaves-a-symbolic-link",
+        "program: leaves-a-hostile-archive",
+        "program: reports-no-number",
+    ]
+)
 def test_the_third_wall_alone_takes_no_lies(file, around):
     assert walls.third(file, around).told.startswith("not taken")
 
@@ -103,7 +112,13 @@ def test_the_third_wall_alone(file, around):
     assert walls.third(file, around).told not in ("taken", "succeeds")
 
 
-@each(["torchscript: setstate-writes-a-mapped-file", "torchscript: setstate-saves-a-file", "program: calls-by-udp"])
+@each(
+    [
+        "torchscript: setstate-writes-a-mapped-file",
+        "torchscript: setstate-saves-a-file",
+        "program: calls-by-udp",
+    ]
+)
 def test_the_harm_is_real_where_no_wall_stands(file, around):
     assert opened(file, around, landlock=False, seccomp=False).harm != []
 

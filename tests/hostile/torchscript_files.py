@@ -49,21 +49,34 @@ def archive(members: dict[str, bytes], deflated: str = "", root: str = "model") 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as out:
         for name, content in members.items():
-            method = zipfile.ZIP_DEFLATED if deflated and re.search(deflated, name) else zipfile.ZIP_STORED
+            method = (
+                zipfile.ZIP_DEFLATED
+                if deflated and re.search(deflated, name)
+                else zipfile.ZIP_STORED
+            )
             out.writestr(zipfile.ZipInfo(f"{root}/{name}"), content, method)
     return buffer.getvalue()
 
 
 def plain(**changed: bytes | None) -> dict[str, bytes]:
-    members = {**members_of(Plain), **{name: content for name, content in changed.items() if content is not None}}
-    return {name: content for name, content in members.items() if changed.get(name, b"") is not None}
+    members = {
+        **members_of(Plain),
+        **{name: content for name, content in changed.items() if content is not None},
+    }
+    return {
+        name: content for name, content in members.items() if changed.get(name, b"") is not None
+    }
 
 
-def with_code(lines: str, method: str = "forward", kind: type[Plain] = Plain, more: str = "") -> bytes:
+def with_code(
+    lines: str, method: str = "forward", kind: type[Plain] = Plain, more: str = ""
+) -> bytes:
     """An archive whose `method` begins with other lines."""
     members = dict(members_of(kind))
     [name] = [
-        name for name, text in members.items() if name.endswith(".py") and f"class {kind.__name__}".encode() in text
+        name
+        for name, text in members.items()
+        if name.endswith(".py") and f"class {kind.__name__}".encode() in text
     ]
     text = members[name].decode()
     body = "".join(f"    {line}\n" for line in lines.splitlines())
@@ -101,7 +114,9 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
             yield f"setstate-{name}", with_code(code, "__setstate__", Stateful), True
     endless = "n = 0\nwhile True:\n  n = torch.add(n, 1)"
     bomb = "l = [x]\nfor i in range(100):\n  l = torch.add(l, l)"
-    forks = "def __forked_function():\n  return x\nl = [x]\nwhile True:\n  f = fork(__forked_function)"
+    forks = (
+        "def __forked_function():\n  return x\nl = [x]\nwhile True:\n  f = fork(__forked_function)"
+    )
     yield "forward-starts-threads-without-end", with_code(forks), True
     yield "setstate-does-nothing-bad", archive(members_of(Stateful)), True
     yield "setstate-loops-for-ever", with_code(endless, "__setstate__", Stateful), True
@@ -112,14 +127,20 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         False,
     )
     yield "forward-grows-a-list", with_code(bomb), False
-    yield "forward-takes-all-memory", with_code("y = torch.zeros([100000, 100000, 100])\nprint(y)"), False
+    yield (
+        "forward-takes-all-memory",
+        with_code("y = torch.zeros([100000, 100000, 100])\nprint(y)"),
+        False,
+    )
     yield "forward-floods-the-log", with_code("while True:\n  print(x)"), False
     yield "forward-calls-itself", with_code("y = (self).forward(x, )"), False
     yield "brackets-nested-deeply", with_code(f"y = {'(' * 50_000}x{')' * 50_000}"), True
     yield "prefixes-nested-deeply", with_code(f"y = {'- ' * 100_000}1"), True
     yield (
         "blocks-nested-deeply",
-        with_code("".join(f"{' ' * depth}if True:\n" for depth in range(3000)) + " " * 3000 + "y = 1"),
+        with_code(
+            "".join(f"{' ' * depth}if True:\n" for depth in range(3000)) + " " * 3000 + "y = 1"
+        ),
         True,
     )
     yield "source-that-is-no-text", archive(plain(**{"code/__torch__.py": b"\xff\xfe"})), True
@@ -128,7 +149,11 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         archive(plain(**{"code/__torch__.py": b"import os\nos.system('true')\nx = \xe2\x82\xac"})),
         True,
     )
-    yield "source-of-endless-words", archive(plain(**{"code/__torch__.py": b"a " * 1_200_000})), True
+    yield (
+        "source-of-endless-words",
+        archive(plain(**{"code/__torch__.py": b"a " * 1_200_000})),
+        True,
+    )
     yield "an-unfinished-string", with_code('y = "'), True
     yield from pickles(outside)
     yield from archives(outside)
@@ -151,7 +176,11 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "pickle-with-an-extension", data(b"\x80\x02\x82\x01."), True
     yield "pickle-of-a-giant-memo", data(b"\x80\x02Nr\xff\xff\xff\xff" + b"}" * 3 + b"."), True
     yield "pickle-of-a-giant-array", data(b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"."), True
-    yield "pickle-of-a-giant-number", data(b"\x80\x02\x8b" + struct.pack("<I", 1 << 30) + b"."), True
+    yield (
+        "pickle-of-a-giant-number",
+        data(b"\x80\x02\x8b" + struct.pack("<I", 1 << 30) + b"."),
+        True,
+    )
     yield "pickle-of-a-giant-text", data(b"\x80\x02X" + struct.pack("<I", 1 << 31) + b"."), True
     yield "pickle-nested-deeply", data(b"\x80\x02N" + b"\x85" * 100_000 + b"."), True
     yield "pickle-of-marks", data(b"\x80\x02" + b"(" * 100_000 + b"."), True
@@ -165,21 +194,49 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     reference = re.search(rb"X\x03\x00\x00\x00cpu(?:q.)?(K.|M..|J....)", tensors, re.DOTALL)
     assert reference
     start, end = reference.span(1)
-    yield "storage-larger-than-its-file", data(tensors[:start] + b"J\xff\xff\xff\x7f" + tensors[end:]), True
-    yield "storage-of-a-negative-size", data(tensors[:start] + b"J\xff\xff\xff\xff" + tensors[end:]), True
+    yield (
+        "storage-larger-than-its-file",
+        data(tensors[:start] + b"J\xff\xff\xff\x7f" + tensors[end:]),
+        True,
+    )
+    yield (
+        "storage-of-a-negative-size",
+        data(tensors[:start] + b"J\xff\xff\xff\xff" + tensors[end:]),
+        True,
+    )
     at = tensors.index(b"Q", end) + 1
     yield "tensor-behind-its-storage", data(tensors[:at] + b"M\xff\xff" + tensors[at + 2 :]), True
-    yield "tensor-before-its-storage", data(tensors[:at] + b"J\xf0\xff\xff\xff" + tensors[at + 2 :]), True
+    yield (
+        "tensor-before-its-storage",
+        data(tensors[:at] + b"J\xf0\xff\xff\xff" + tensors[at + 2 :]),
+        True,
+    )
     sizes = tensors.index(b"(", at)
-    yield "tensor-of-giant-sizes", data(tensors[: sizes + 1] + b"J\xff\xff\xff\x7f" + tensors[sizes + 3 :]), True
-    yield "storage-in-another-file", data(tensors.replace(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x007", 1)), True
-    yield "storage-of-objects", data(tensors.replace(b"ctorch\nFloatStorage\n", b"ctorch\nObjectStorage\n")), True
+    yield (
+        "tensor-of-giant-sizes",
+        data(tensors[: sizes + 1] + b"J\xff\xff\xff\x7f" + tensors[sizes + 3 :]),
+        True,
+    )
+    yield (
+        "storage-in-another-file",
+        data(tensors.replace(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x007", 1)),
+        True,
+    )
+    yield (
+        "storage-of-objects",
+        data(tensors.replace(b"ctorch\nFloatStorage\n", b"ctorch\nObjectStorage\n")),
+        True,
+    )
 
 
 def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     whole = plain()
     good = archive(whole)
-    named = {"..-in-a-name": "../../../../../../tmp/evil", "an-absolute-name": "/etc/evil", "a-backslash": "..\\evil"}
+    named = {
+        "..-in-a-name": "../../../../../../tmp/evil",
+        "an-absolute-name": "/etc/evil",
+        "a-backslash": "..\\evil",
+    }
     for what, name in named.items():
         yield f"archive-with-{what}", archive({**whole, f"extra/{name}": b"x"}), True
     yield "archive-with-a-strange-name", archive({**whole, "extra/\x1b[2J": b"x"}), True
@@ -189,9 +246,17 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         info.external_attr = mode << 16 | (0x10 if what == "a-folder" else 0)
         yield f"archive-with-{what}", _appended(whole, info, b"/etc/passwd"), True
     yield "archive-with-an-unknown-member", archive({**whole, "autoexec.bat": b"x"}), True
-    yield "archive-with-a-member-twice", _appended(whole, zipfile.ZipInfo("model/data.pkl"), b"\x80\x02N."), True
+    yield (
+        "archive-with-a-member-twice",
+        _appended(whole, zipfile.ZipInfo("model/data.pkl"), b"\x80\x02N."),
+        True,
+    )
     yield "archive-with-compressed-tensors", archive(whole, deflated=r"^data/"), True
-    yield "zip-bomb", archive({**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"), True
+    yield (
+        "zip-bomb",
+        archive({**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"),
+        True,
+    )
     yield (
         "zip-bomb-of-many-files",
         archive({**whole, **{f"extra/{n}": b"ab" * 500_000 for n in range(150)}}, "extra"),
@@ -200,7 +265,11 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     info = zipfile.ZipInfo("model/extra/other")
     info.compress_type = zipfile.ZIP_BZIP2
     yield "archive-of-another-compression", _appended(whole, info, b"x" * 100), True
-    yield "archive-of-countless-members", archive({**whole, **{f"extra/{n}": b"" for n in range(21_000)}}), True
+    yield (
+        "archive-of-countless-members",
+        archive({**whole, **{f"extra/{n}": b"" for n in range(21_000)}}),
+        True,
+    )
     yield "archive-cut-short", good[: len(good) * 2 // 3], True
     yield "archive-behind-a-program", b"\x7fELF" + bytes(60) + good, True
     yield "archive-behind-a-page", b"PK\x03\x04<html><script>alert(1)</script></html>" + good, True
@@ -209,9 +278,21 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     first, end = good.index(b"PK\x01\x02"), good.rindex(b"PK\x05\x06")
     yield "archive-with-a-comment", good[:-2] + b"\x04\x00evil", True
     yield "encrypted-member", good[: directory + 8] + b"\x01" + good[directory + 9 :], True
-    yield "offset-that-lies", good[: directory + 42] + struct.pack("<I", 0) + good[directory + 46 :], True
-    yield "size-that-lies", good[: first + 20] + struct.pack("<II", 1 << 30, 1 << 30) + good[first + 28 :], True
-    yield "size-that-lies-in-one-half", good[: first + 24] + struct.pack("<I", 1 << 30) + good[first + 28 :], True
+    yield (
+        "offset-that-lies",
+        good[: directory + 42] + struct.pack("<I", 0) + good[directory + 46 :],
+        True,
+    )
+    yield (
+        "size-that-lies",
+        good[: first + 20] + struct.pack("<II", 1 << 30, 1 << 30) + good[first + 28 :],
+        True,
+    )
+    yield (
+        "size-that-lies-in-one-half",
+        good[: first + 24] + struct.pack("<I", 1 << 30) + good[first + 28 :],
+        True,
+    )
     yield "count-that-lies", good[: end + 8] + struct.pack("<HH", 1, 1) + good[end + 12 :], True
     yield "directory-that-lies", good[: end + 16] + struct.pack("<I", 4) + good[end + 20 :], True
     yield "names-that-differ", good.replace(b"model/data.pkl", b"model/atad.pkl", 1), True

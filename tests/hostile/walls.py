@@ -15,12 +15,12 @@ from pathlib import Path
 
 from corpus import Hostile
 from opened import Opened, World, opened, world
-from running_service import Service, serving, wait_for
+from support.running_service import Service, serving, wait_for
 
-from contract import gate
-from contract.limits import Limits
-from contract.refusal import Refusal
-from worker import cell
+from convpress.gate import check as gate
+from convpress.limits import Limits
+from convpress.refusal import Refusal
+from worker.sandbox import launcher
 
 FILES = frozenset({"files at load", "files at run", "names that are paths", "links"})
 CALLS = frozenset({"network", "processes and threads", "rights"})
@@ -74,7 +74,9 @@ def third(file: Hostile, around: World) -> Opened:
     return opened(file, around, landlock=False, seccomp=False, take=True)
 
 
-def faults(file: Hostile, said: str, cell_alone: Opened, half_alone: Opened | None, belief: Opened) -> list[str]:
+def faults(
+    file: Hostile, said: str, cell_alone: Opened, half_alone: Opened | None, belief: Opened
+) -> list[str]:
     """What a wall should have stopped and did not."""
     found = ["wall 1"] if (said == "passes") is file.refused else []
     found += ["wall 2"] if cell_alone.harm else []
@@ -92,14 +94,19 @@ def served(files: list[Hostile]) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="convpress-served-") as name:
         data = Path(name, "data")
         with serving(
-            data, job_memory_bytes=str(3 * 1024**3), job_timeout_seconds="15", owner_unfinished_jobs="1000"
+            data,
+            job_memory_bytes=str(3 * 1024**3),
+            job_timeout_seconds="15",
+            owner_unfinished_jobs="1000",
         ) as service:
             codes = [_posted(service, file) for file in files]
             honest = service.wait(service.post()["id"])
             if honest["state"] != "succeeded":
                 raise SystemExit(f"the service no longer compresses: {honest['error']}")
             wait_for(lambda: not service.children("worker.engine"), "the last child to end")
-            wait_for(lambda: not any((data / "scratch").iterdir()), "the scratch folder to be empty")
+            wait_for(
+                lambda: not any((data / "scratch").iterdir()), "the scratch folder to be empty"
+            )
             return codes
 
 
@@ -120,27 +127,37 @@ def _plain(text: str, outside: Path) -> str:
 
 def main(path: Path) -> None:
     """Try everything and write the table."""
-    if cell.landlock_version() < 4 or cell.load_libseccomp() is None:
+    if launcher.landlock_version() < 4 or launcher.load_libseccomp() is None:
         raise SystemExit("needs Landlock 4 and libseccomp")
     began = time.monotonic()
     rows, wrong = [], []
     with world() as around, tempfile.TemporaryDirectory() as scratch:
         for file in around.files:
             said = first(file, Path(scratch, "model"))
-            cell_alone, half_alone, belief = second(file, around), half(file, around), third(file, around)
+            cell_alone, half_alone, belief = (
+                second(file, around),
+                half(file, around),
+                third(file, around),
+            )
             wrong += faults(file, said, cell_alone, half_alone and half_alone[1], belief)
             shown = f"{half_alone[0]}: {_held(half_alone[1])}" if half_alone else ""
             done = f"; {', '.join(belief.harm)}" if belief.harm else ""
-            rows.append([file.title, file.threat, said, _held(cell_alone), shown, belief.told + done])
+            rows.append(
+                [file.title, file.threat, said, _held(cell_alone), shown, belief.told + done]
+            )
             sys.stderr.write(f"{len(rows)}/{len(around.files)} {rows[-1]}\n")
         for row, code in zip(rows, served(around.files), strict=True):
             row.append(code)
         if harm := around.harm():
             wrong.append(f"the service: {', '.join(harm)}")
-    version = subprocess.run(["uname", "-r"], capture_output=True, text=True, check=True).stdout.split("-")[0]
-    threats = ", ".join(f"{threat} {count}" for threat, count in Counter(row[1] for row in rows).most_common())
+    version = subprocess.run(
+        ["uname", "-r"], capture_output=True, text=True, check=True
+    ).stdout.split("-")[0]
+    threats = ", ".join(
+        f"{threat} {count}" for threat, count in Counter(row[1] for row in rows).most_common()
+    )
     lines = [
-        f"{len(rows)} files, on Linux {version} with Landlock {cell.landlock_version()}, in "
+        f"{len(rows)} files, on Linux {version} with Landlock {launcher.landlock_version()}, in "
         f"{(time.monotonic() - began) / 60:.0f} minutes: {threats}.\n",
         "| File | Class | Wall 1 | Wall 2 | Half of wall 2 | Wall 3 | All |",
         "|---|---|---|---|---|---|---|",
@@ -152,5 +169,7 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch announces the end of TorchScript
+    warnings.filterwarnings(
+        "ignore", category=DeprecationWarning
+    )  # torch announces the end of TorchScript
     main(Path(sys.argv[1]))

@@ -19,8 +19,8 @@ import pytest
 from sqlalchemy import create_engine, update
 from sqlalchemy.orm import Session
 
-from app.migrations import migrate
-from app.models import Job
+from app.db.migrations import migrate
+from app.db.models import Job
 from app.storage.local import LocalStorage
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
@@ -37,8 +37,12 @@ class Api:
     sql_url: str
     log: Path
 
-    def post(self, model: bytes = ONNX, filename: str = "net.onnx", **fields: str) -> httpx.Response:
-        return self.http.post("/jobs", data={"flops_budget": "0.5"} | fields, files={"model": (filename, model)})
+    def post(
+        self, model: bytes = ONNX, filename: str = "net.onnx", **fields: str
+    ) -> httpx.Response:
+        return self.http.post(
+            "/jobs", data={"flops_budget": "0.5"} | fields, files={"model": (filename, model)}
+        )
 
     def change(self, job_id: str, **columns: Any) -> None:
         """Write what a worker would write."""
@@ -81,7 +85,9 @@ class Api:
 
     def left_over(self) -> list[Path]:
         """What lies between upload and store, and has to be gone after every request."""
-        return list((self.data_dir / "storage" / "staging").glob("*"))  # no folder before the first upload
+        return list(
+            (self.data_dir / "storage" / "staging").glob("*")
+        )  # no folder before the first upload
 
     def stored(self) -> set[str]:
         """The keys of the store."""
@@ -97,7 +103,9 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")
+    }
     environment |= {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
     environment["CONVPRESS_DATA_DIR"] = str(data_dir)
     log = data_dir / "api.log"
@@ -105,7 +113,10 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", *arguments], env=environment, stdout=output, stderr=output
+            [sys.executable, "-m", "uvicorn", *arguments],
+            env=environment,
+            stdout=output,
+            stderr=output,
         ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
     ):

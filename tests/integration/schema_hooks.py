@@ -18,12 +18,21 @@ from hypothesis import strategies as st
 MODELS = Path(__file__).parents[1] / "models"
 
 _PATHS = sorted(path for path in MODELS.iterdir() if path.suffix in (".onnx", ".pt"))
-_PREFIXES, _UNITS = st.sampled_from(["", "k", "M", " G", "T"]), {"flops": "FLOPs", "params": "params", "bytes": "B"}
+_PREFIXES, _UNITS = (
+    st.sampled_from(["", "k", "M", " G", "T"]),
+    {"flops": "FLOPs", "params": "params", "bytes": "B"},
+)
 _NUMBER = st.decimals(1, 9999, places=2).map(str)
-_FRACTION = st.decimals("0.0001", 1, places=4).map(str) | st.decimals("0.01", 100, places=2).map("{}%".format)
-_SHAPE = st.lists(st.integers(1, 10**6), min_size=1, max_size=16).map(lambda sizes: "x".join(map(str, sizes)))
+_FRACTION = st.decimals("0.0001", 1, places=4).map(str) | st.decimals("0.01", 100, places=2).map(
+    "{}%".format
+)
+_SHAPE = st.lists(st.integers(1, 10**6), min_size=1, max_size=16).map(
+    lambda sizes: "x".join(map(str, sizes))
+)
 _NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", fullmatch=True)
-_VALUE = st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters=","), max_size=128)
+_VALUE = st.text(
+    st.characters(categories=["L", "N", "P", "S"], exclude_characters=","), max_size=128
+)
 _2000 = datetime(2000, 1, 1)
 _REAL = st.floats(-1e9, 1e9).map(str)
 
@@ -48,17 +57,20 @@ FORMATS = {
     "samples": st.just("samples.npz"),
     "model_uri": st.sampled_from([path.as_uri() for path in _PATHS]),
     **{f"{kind}_budget": _FRACTION | _amounts(unit) for kind, unit in _UNITS.items()},
-    "latency_budget": _FRACTION | st.builds("{}{}".format, _NUMBER, st.sampled_from(["ns", "us", "ms", " s"])),
+    "latency_budget": _FRACTION
+    | st.builds("{}{}".format, _NUMBER, st.sampled_from(["ns", "us", "ms", " s"])),
     "input_shape": _SHAPE | _pairs(_SHAPE),
     "input_range": st.builds("{},{}".format, st.floats(-1e9, 0), st.floats(1, 1e9)),
     "input_mean": st.lists(_REAL, min_size=1, max_size=4).map(",".join),
     "input_std": st.lists(st.floats(1e-6, 1e9).map(str), min_size=1, max_size=4).map(",".join),
     "labels": _pairs(_VALUE, 0),
     "label": st.builds("{}={}".format, _NAME, _VALUE),
-    "webhook_url": st.from_regex(r"https://[a-z0-9]{1,20}\.example/[a-z0-9/]{0,40}", fullmatch=True),
-    "cursor": st.builds("{:%Y-%m-%dT%H:%M:%S.%f}+00:00 {}".format, st.datetimes(_2000), st.uuids()).map(
-        lambda place: base64.urlsafe_b64encode(place.encode()).decode()
+    "webhook_url": st.from_regex(
+        r"https://[a-z0-9]{1,20}\.example/[a-z0-9/]{0,40}", fullmatch=True
     ),
+    "cursor": st.builds(
+        "{:%Y-%m-%dT%H:%M:%S.%f}+00:00 {}".format, st.datetimes(_2000), st.uuids()
+    ).map(lambda place: base64.urlsafe_b64encode(place.encode()).decode()),
 }
 
 FILES = {"samples.npz": _samples(), **{path.name: path.read_bytes() for path in _PATHS}}
@@ -73,7 +85,9 @@ def before_load_schema(context, raw_schema):
     jobs = raw_schema["paths"]["/jobs"]
     form = jobs["post"]["requestBody"]["content"]["multipart/form-data"]
     parameters = {
-        parameter["name"].lower(): parameter["schema"] for call in jobs.values() for parameter in call["parameters"]
+        parameter["name"].lower(): parameter["schema"]
+        for call in jobs.values()
+        for parameter in call["parameters"]
     }
     fields = form["schema"]["properties"]
     shown = {name: schema["example"] for name, schema in fields.items() if "example" in schema}

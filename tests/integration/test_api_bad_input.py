@@ -29,7 +29,10 @@ BAD_MODELS = {
     "html": (b"<!doctype html><html></html>", "model_unrecognised"),
     "other zip": (archive("word/document.xml"), "model_unrecognised"),
     "onnx cut short": (bytes([0x08, 0x0A, 0x3A, 0x7F]) + b"graph", "model_truncated"),
-    "archive cut short": (archive("net/data.pkl", "net/constants.pkl", "net/code/net.py")[:80], "model_truncated"),
+    "archive cut short": (
+        archive("net/data.pkl", "net/constants.pkl", "net/code/net.py")[:80],
+        "model_truncated",
+    ),
     "state_dict": (STATE_DICT, "model_pickled"),
     "old state_dict": (pickle.dumps({"weight": [1.0]}, protocol=2), "model_pickled"),
 }
@@ -69,7 +72,9 @@ def test_pickled_model_is_told_what_to_export(api):
     assert "torch.onnx.export" in api.post(STATE_DICT).json()["detail"]
 
 
-@pytest.mark.parametrize("budget", ["0", "-1", "NaN", "abc", "101%", "1.01", "inf", "1e-3", "5 apples", "9" * 3000])
+@pytest.mark.parametrize(
+    "budget", ["0", "-1", "NaN", "abc", "101%", "1.01", "inf", "1e-3", "5 apples", "9" * 3000]
+)
 def test_bad_budget(api, budget):
     body = assert_problem(api.post(flops_budget=budget), 422, "budget_invalid", "flops_budget")
     assert "47%" in body["expected"]
@@ -84,7 +89,8 @@ def test_a_bad_budget_of_another_kind_beside_a_good_one(api, field, budget):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"flops_at_any_price": "maybe"}, {"flops_at_any_price": "true", "latency_budget": "1"}]
+    "fields",
+    [{"flops_at_any_price": "maybe"}, {"flops_at_any_price": "true", "latency_budget": "1"}],
 )
 def test_a_bad_price(api, fields):
     assert_problem(api.post(**fields), 422, "budget_invalid", "flops_at_any_price")
@@ -100,7 +106,9 @@ def test_missing_budget(api):
     assert_problem(response, 422, "budget_missing", "flops_budget")
 
 
-@pytest.mark.parametrize("shape", ["1x3x0x4", "3,224,224", "1x3x-2", "image=", "a=1x2,a=1x2", "1x" * 500])
+@pytest.mark.parametrize(
+    "shape", ["1x3x0x4", "3,224,224", "1x3x-2", "image=", "a=1x2,a=1x2", "1x" * 500]
+)
 def test_bad_input_shape(api, shape):
     assert_problem(api.post(input_shape=shape), 422, "input_shape_invalid", "input_shape")
 
@@ -116,19 +124,30 @@ def test_unknown_field_is_named(api):
 
 @pytest.mark.parametrize("name", ["flops_budget", "model", "input_shape"])
 def test_repeated_field_is_named(api, name):
-    twice = [("flops_budget", (None, "0.5")), ("model", ("n.onnx", ONNX)), ("input_shape", (None, "1x3")), (name, "1")]
+    twice = [
+        ("flops_budget", (None, "0.5")),
+        ("model", ("n.onnx", ONNX)),
+        ("input_shape", (None, "1x3")),
+        (name, "1"),
+    ]
     assert_problem(api.http.post("/jobs", files=twice), 422, "field_repeated", name)
 
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"a\0=1x3", b"1x" * 4000])
 def test_field_that_is_no_short_text(api, value):
-    response = api.http.post("/jobs", files={"input_shape": (None, value), "model": ("net.onnx", ONNX)})
+    response = api.http.post(
+        "/jobs", files={"input_shape": (None, value), "model": ("net.onnx", ONNX)}
+    )
     assert_problem(response, 422, "field_invalid", "input_shape")
 
 
 def test_body_that_is_no_form(api):
-    assert_problem(api.http.post("/jobs", json={"flops_budget": "0.5"}), 415, "media_type_unsupported")
-    assert_problem(api.http.post("/jobs", data={"flops_budget": "0.5"}), 415, "media_type_unsupported")
+    assert_problem(
+        api.http.post("/jobs", json={"flops_budget": "0.5"}), 415, "media_type_unsupported"
+    )
+    assert_problem(
+        api.http.post("/jobs", data={"flops_budget": "0.5"}), 415, "media_type_unsupported"
+    )
     assert_problem(api.http.post("/jobs"), 415, "media_type_unsupported")
 
 
@@ -148,13 +167,17 @@ MALFORMED = {
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_multipart(api, body):
-    response = api.http.post("/jobs", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    response = api.http.post(
+        "/jobs", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
     assert_problem(response, 400, "multipart_invalid")
 
 
 @pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=" + "b" * 300])
 def test_bad_boundary(api, boundary):
-    response = api.http.post("/jobs", content=PART, headers={"Content-Type": "multipart/form-data" + boundary})
+    response = api.http.post(
+        "/jobs", content=PART, headers={"Content-Type": "multipart/form-data" + boundary}
+    )
     assert_problem(response, 400, "multipart_invalid")
 
 
@@ -188,13 +211,17 @@ def test_unannounced_upload_over_the_limit(api, size):
         yield b"x" * (size % 50_000)
         yield b"\r\n--b--\r\n"
 
-    response = api.http.post("/jobs", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+    response = api.http.post(
+        "/jobs", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
     assert_problem(response, 413, "upload_too_large", "model")
 
 
 def test_endless_preamble_is_an_upload_over_the_limit(api):
     body = (b"\r\n" * 25_000 for _ in range(40))
-    response = api.http.post("/jobs", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    response = api.http.post(
+        "/jobs", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
     assert_problem(response, 413, "upload_too_large", "model")
 
 
@@ -232,7 +259,9 @@ def test_unknown_job(api, job_id, part):
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "é", "MjAyNi0wMS0wMSA3", "%00", "9" * 5000])
 def test_bad_cursor(api, cursor):
-    assert_problem(api.http.get("/jobs", params={"cursor": cursor}), 400, "cursor_invalid", "cursor")
+    assert_problem(
+        api.http.get("/jobs", params={"cursor": cursor}), 400, "cursor_invalid", "cursor"
+    )
 
 
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "x", "9" * 5000])

@@ -25,7 +25,11 @@ def test_a_job_that_has_ended_is_not_cancelled(api, state):
     job = api.post().json()
     api.change(job["id"], state=state)
     response = api.http.post(f"/jobs/{job['id']}/cancel")
-    assert (response.status_code, response.json()["code"], response.json()["got"]) == (409, "job_finished", state)
+    assert (response.status_code, response.json()["code"], response.json()["got"]) == (
+        409,
+        "job_finished",
+        state,
+    )
     assert api.http.get(f"/jobs/{job['id']}").json()["state"] == state
 
 

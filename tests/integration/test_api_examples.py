@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app import schemas
 from app.errors import KINDS
+from convpress import schemas
 
 MODEL = Path(__file__).parents[1] / "models" / "plain.onnx"
 
@@ -28,7 +28,11 @@ def test_the_command_lines_work_in_order(api, description, tmp_path):
     def run(line):
         line = line.replace("http://127.0.0.1:8000", str(api.http.base_url).rstrip("/"))
         return subprocess.run(
-            ["/bin/sh", "-c", line], cwd=tmp_path, env={"ID": job_id}, capture_output=True, check=True
+            ["/bin/sh", "-c", line],
+            cwd=tmp_path,
+            env={"ID": job_id},
+            capture_output=True,
+            check=True,
         ).stdout
 
     job_id = ""
@@ -57,7 +61,13 @@ def test_every_problem_that_is_described_is_one_of_its_status(description):
             assert schemas.Problem.model_validate(example["value"]).code == code
             assert str(KINDS[code].status) == status
             seen.add(code)
-    assert seen >= {"budget_invalid", "job_unfinished", "upload_too_large", "storage_full", "not_ready"}
+    assert seen >= {
+        "budget_invalid",
+        "job_unfinished",
+        "upload_too_large",
+        "storage_full",
+        "not_ready",
+    }
 
 
 def test_every_call_describes_its_success_and_any_problem(description):

@@ -36,7 +36,9 @@ def test_a_long_poll_ends_with_the_job(api, job):
 def test_a_long_poll_with_a_tag_ends_with_any_change(api, job):
     tag = api.http.get(f"/jobs/{job}").headers["etag"]
     later(0.5, api.change, job, phase="factoring", state="running", progress=0.2)
-    response, seconds = timed(lambda: api.http.get(f"/jobs/{job}", params={"wait": 20}, headers={"If-None-Match": tag}))
+    response, seconds = timed(
+        lambda: api.http.get(f"/jobs/{job}", params={"wait": 20}, headers={"If-None-Match": tag})
+    )
     assert (response.status_code, response.json()["phase"]) == (200, "factoring")
     assert 0.4 < seconds < 10
 
@@ -51,7 +53,9 @@ def test_a_long_poll_in_vain_says_how_things_stand(api, job):
 
 def test_many_wait_at_once_and_all_are_told(api, job):
     with ThreadPoolExecutor(40) as pool:
-        waiting = [pool.submit(api.http.get, f"/jobs/{job}", params={"wait": 20}) for _ in range(40)]
+        waiting = [
+            pool.submit(api.http.get, f"/jobs/{job}", params={"wait": 20}) for _ in range(40)
+        ]
         time.sleep(1)
         api.http.post(f"/jobs/{job}/cancel")
         assert {call.result().json()["state"] for call in waiting} == {"cancelled"}
@@ -80,7 +84,9 @@ def follow(api, job, last=None):
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
         for block in response.read().decode().split("\n\n"):
-            lines = dict(line.partition(": ")[::2] for line in block.splitlines() if not line.startswith(":"))
+            lines = dict(
+                line.partition(": ")[::2] for line in block.splitlines() if not line.startswith(":")
+            )
             if lines:
                 yield lines.get("id"), lines["event"], json.loads(lines["data"])
 
@@ -99,7 +105,9 @@ def test_a_job_is_told_from_its_beginning_to_its_end(api, job):
     first, last = int(events[0][0]), int(events[2][0])
     assert first < last
     assert [data["state"] for _, _, data in follow(api, job, first)] == ["cancelled"]
-    assert api.http.get(f"/jobs/{job}/events", headers={"Last-Event-ID": str(last)}).status_code == 204
+    assert (
+        api.http.get(f"/jobs/{job}/events", headers={"Last-Event-ID": str(last)}).status_code == 204
+    )
 
 
 def test_a_break_loses_no_event(api, job):

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from sqlalchemy import create_engine, select
 
-from app.models import Model
+from app.db.models import Model
 
 ARTIFACT = bytes(range(256)) * 40
 FIELDS = {
@@ -42,7 +42,12 @@ def test_a_job_is_accepted_and_found_again(api):
     job = response.json()
     assert job.keys() == FIELDS
     assert response.headers["location"] == f"/jobs/{job['id']}"
-    assert (job["state"], job["progress"], job["flops_budget"], job["input_shape"]) == ("queued", 0, "47%", "1x3x8x8")
+    assert (job["state"], job["progress"], job["flops_budget"], job["input_shape"]) == (
+        "queued",
+        0,
+        "47%",
+        "1x3x8x8",
+    )
     assert job["model"]["filename"] == "né t.onnx"
     assert job["model"]["format"] == "onnx"
     assert job["created_at"].endswith("Z")
@@ -57,7 +62,14 @@ def test_the_same_model_is_stored_once(api):
     assert key in api.stored()
     engine = create_engine(api.sql_url)
     with engine.connect() as connection:
-        assert len(connection.execute(select(Model).where(Model.sha256 == first["model"]["sha256"])).all()) == 1
+        assert (
+            len(
+                connection.execute(
+                    select(Model).where(Model.sha256 == first["model"]["sha256"])
+                ).all()
+            )
+            == 1
+        )
     engine.dispose()
 
 
@@ -70,7 +82,11 @@ def test_a_job_that_has_not_changed_is_not_sent_again(api):
     assert api.http.get(path, headers={"If-None-Match": tag}).status_code == 304
     api.change(job["id"], state="running", phase="factoring", progress=0.3)
     changed = api.http.get(path, headers={"If-None-Match": tag})
-    assert (changed.status_code, changed.json()["phase"], changed.json()["progress"]) == (200, "factoring", 0.3)
+    assert (changed.status_code, changed.json()["phase"], changed.json()["progress"]) == (
+        200,
+        "factoring",
+        0.3,
+    )
 
 
 def test_an_unfinished_job_has_no_files(api):
@@ -107,7 +123,11 @@ def finished(api):
 def test_the_artifact_is_what_the_job_says(api, finished):
     path, sha256 = finished
     job = api.http.get(path).json()
-    assert job["result"]["artifact"] == {"sha256": sha256, "bytes": len(ARTIFACT), "href": f"{path}/artifact"}
+    assert job["result"]["artifact"] == {
+        "sha256": sha256,
+        "bytes": len(ARTIFACT),
+        "href": f"{path}/artifact",
+    }
     assert job["result"]["keep"] == 0.47
     response = api.http.get(job["result"]["artifact"]["href"])
     assert hashlib.sha256(response.content).hexdigest() == sha256
@@ -120,9 +140,13 @@ def test_a_part_of_the_artifact_can_be_had_and_the_rest_later(api, finished):
     path, sha256 = finished
     part = api.http.get(f"{path}/artifact", headers={"Range": "bytes=100-199"})
     assert (part.status_code, part.content) == (206, ARTIFACT[100:200])
-    rest = api.http.get(f"{path}/artifact", headers={"Range": "bytes=200-", "If-Range": f'"{sha256}"'})
+    rest = api.http.get(
+        f"{path}/artifact", headers={"Range": "bytes=200-", "If-Range": f'"{sha256}"'}
+    )
     assert (rest.status_code, rest.content) == (206, ARTIFACT[200:])
-    other = api.http.get(f"{path}/artifact", headers={"Range": "bytes=200-", "If-Range": '"another"'})
+    other = api.http.get(
+        f"{path}/artifact", headers={"Range": "bytes=200-", "If-Range": '"another"'}
+    )
     assert (other.status_code, other.content) == (200, ARTIFACT)
     beyond = api.http.get(f"{path}/artifact", headers={"Range": "bytes=99999-"})
     assert (beyond.status_code, beyond.json()["code"]) == (416, "range_not_satisfiable")
@@ -144,7 +168,9 @@ def test_pages_hold_every_job_once_newest_first(api):
     made = [api.post().json()["id"] for _ in range(5)]
     seen, cursor = [], None
     while True:
-        page = api.http.get("/jobs", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        page = api.http.get(
+            "/jobs", params={"limit": 2} | ({"cursor": cursor} if cursor else {})
+        ).json()
         seen += [job["id"] for job in page["jobs"]]
         cursor = page["next_cursor"]
         if cursor is None:
@@ -154,13 +180,22 @@ def test_pages_hold_every_job_once_newest_first(api):
 
 
 def test_every_answer_names_its_request(api):
-    assert api.http.get("/healthz", headers={"X-Request-ID": "mine-7"}).headers["x-request-id"] == "mine-7"
-    assert uuid.UUID(api.http.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers["x-request-id"])
+    assert (
+        api.http.get("/healthz", headers={"X-Request-ID": "mine-7"}).headers["x-request-id"]
+        == "mine-7"
+    )
+    assert uuid.UUID(
+        api.http.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers["x-request-id"]
+    )
 
 
 def test_readiness_says_what_is_missing(start_api):
     with start_api() as running:
-        assert running.http.get("/readyz").json() == {"database": "ok", "storage": "ok", "broker": "ok"}
+        assert running.http.get("/readyz").json() == {
+            "database": "ok",
+            "storage": "ok",
+            "broker": "ok",
+        }
     with start_api(broker_url="redis://127.0.0.1:1/0") as running:
         response = running.http.get("/readyz")
         assert (response.status_code, response.json()["field"]) == (503, "broker")
@@ -170,7 +205,9 @@ def test_readiness_says_what_is_missing(start_api):
 def test_the_examples_of_the_description_work_as_they_stand(api):
     paths = api.http.get("/openapi.json").json()["paths"]
     form = paths["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    example = {name: part["example"] for name, part in form["properties"].items() if "example" in part}
+    example = {
+        name: part["example"] for name, part in form["properties"].items() if "example" in part
+    }
     assert api.post(**example).status_code == 202
     assert api.http.get("/docs").status_code == 200
     assert {field for choice in form["anyOf"] for field in choice["required"]} == {
@@ -183,7 +220,14 @@ def test_the_same_on_postgresql(start_api, postgres_url):
         job = running.post().json()
         assert running.http.get("/readyz").status_code == 200
         sha256 = running.succeed(job["id"], ARTIFACT)
-        assert running.http.get(f"/jobs/{job['id']}").json()["result"]["artifact"]["sha256"] == sha256
+        assert (
+            running.http.get(f"/jobs/{job['id']}").json()["result"]["artifact"]["sha256"] == sha256
+        )
         running.post()
         page = running.http.get("/jobs", params={"limit": 1}).json()
-        assert running.http.get("/jobs", params={"cursor": page["next_cursor"]}).json()["jobs"][0]["id"] == job["id"]
+        assert (
+            running.http.get("/jobs", params={"cursor": page["next_cursor"]}).json()["jobs"][0][
+                "id"
+            ]
+            == job["id"]
+        )

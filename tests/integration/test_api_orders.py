@@ -28,11 +28,23 @@ def test_a_stored_model_needs_no_second_upload(api):
     response = order(api, model_sha256=sha256, flops_budget="0.3")
     assert response.status_code == 202
     job = response.json()
-    assert (job["model"]["sha256"], job["model"]["format"], job["flops_budget"]) == (sha256, "onnx", "0.3")
+    assert (job["model"]["sha256"], job["model"]["format"], job["flops_budget"]) == (
+        sha256,
+        "onnx",
+        "0.3",
+    )
     assert job["model"]["filename"] == "model"
     stored = api.http.get(f"/models/{sha256}").json()
-    assert (stored["sha256"], stored["format"], stored["bytes"], stored["expired_at"]) == (sha256, "onnx", 44, None)
-    assert [found["id"] for found in api.http.get(stored["jobs"]).json()["jobs"]] == [job["id"], first["id"]]
+    assert (stored["sha256"], stored["format"], stored["bytes"], stored["expired_at"]) == (
+        sha256,
+        "onnx",
+        44,
+        None,
+    )
+    assert [found["id"] for found in api.http.get(stored["jobs"]).json()["jobs"]] == [
+        job["id"],
+        first["id"],
+    ]
 
 
 def test_a_job_has_the_budgets_that_were_given_and_no_others(api):
@@ -65,7 +77,11 @@ def test_an_unknown_model(api, sha256):
 )
 def test_bad_orders(api, fields, status, code, field):
     response = order(api, **fields)
-    assert (response.status_code, response.json()["code"], response.json()["field"]) == (status, code, field)
+    assert (response.status_code, response.json()["code"], response.json()["field"]) == (
+        status,
+        code,
+        field,
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +133,10 @@ def test_samples_are_stored_by_their_content_and_go_with_their_last_job(api):
     sha256 = hashlib.sha256(samples).hexdigest()
     first, second = (sampled(api, samples).json() for _ in range(2))
     assert (first["calibration"], first["samples_sha256"]) == ("samples", sha256)
-    assert (api.row(first["id"]).calibration, api.row(first["id"]).samples_sha256) == ("samples", sha256)
+    assert (api.row(first["id"]).calibration, api.row(first["id"]).samples_sha256) == (
+        "samples",
+        sha256,
+    )
     assert (api.data_dir / "storage" / "samples" / sha256).read_bytes() == samples
     assert api.left_over() == []
     for job, kept in ((first, True), (second, False)):
@@ -217,18 +236,28 @@ def test_labels_are_kept_and_found(api):
 )
 def test_bad_filters(api, filters, code, field):
     response = api.http.get("/jobs", params=filters)
-    assert (response.status_code, response.json()["code"], response.json()["field"]) == (422, code, field)
+    assert (response.status_code, response.json()["code"], response.json()["field"]) == (
+        422,
+        code,
+        field,
+    )
 
 
 def test_a_key_makes_one_job_however_often_it_is_sent(api):
     headers = {"Idempotency-Key": "order-7"}
-    first = api.http.post("/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers)
-    again = api.http.post("/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers)
+    first = api.http.post(
+        "/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers
+    )
+    again = api.http.post(
+        "/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers
+    )
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.json()["id"] == first.json()["id"]
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
-    other = api.http.post("/jobs", data={"flops_budget": "0.4"}, files={"model": ("n.onnx", ONNX)}, headers=headers)
+    other = api.http.post(
+        "/jobs", data={"flops_budget": "0.4"}, files={"model": ("n.onnx", ONNX)}, headers=headers
+    )
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
@@ -240,7 +269,11 @@ def test_a_key_that_is_none(api, key):
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_key_sent_many_times_at_once_makes_one_job(start_api, request, database):
-    url = {"database_url": request.getfixturevalue("postgres_url")} if database == "postgresql" else {}
+    url = (
+        {"database_url": request.getfixturevalue("postgres_url")}
+        if database == "postgresql"
+        else {}
+    )
     with start_api(**url) as api:
 
         def post(_):

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from app import keys
+from app.auth import keys
 
 pytest.importorskip("schemathesis")
 
@@ -36,13 +36,24 @@ def test_no_request_gets_an_answer_that_is_not_described(start_api, tmp_path, gu
             _, token = keys.create(session, "ann", ["admin"])
         engine.dispose()
         command = [
-            *(sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml"),
+            *(
+                sys.executable,
+                "-m",
+                "schemathesis.cli",
+                "--config-file",
+                HERE / "schemathesis.toml",
+            ),
             *("run", f"{api.http.base_url}/openapi.json", "--checks", "all"),
             *("--max-examples", os.environ.get("SCHEMATHESIS_EXAMPLES", "10"), "--seed", "1"),
             *(("--header", f"Authorization: Bearer {token}") if guarded else ()),
         ]
         hooks = {"SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(HERE)}
         ended = subprocess.run(
-            command, env=os.environ | hooks, capture_output=True, text=True, check=False, cwd=tmp_path
+            command,
+            env=os.environ | hooks,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
         )
         assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-1000:]

@@ -6,10 +6,10 @@ import json
 import httpx
 import pytest
 from digits import MODELS
-from running_service import serving
+from support.running_service import serving
 
-from app.client import Client
 from app.storage import ObjectStorage
+from convpress.client.client import Client
 
 MODEL = (MODELS / "residual.onnx").read_bytes()
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
@@ -33,7 +33,9 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
             artifact["href"], headers={"Range": "bytes=10-19", "If-Range": response.headers["etag"]}
         )
         assert (part.status_code, part.content) == (206, response.content[10:20])
-        assert service.http.head(artifact["href"]).headers["content-length"] == str(artifact["bytes"])
+        assert service.http.head(artifact["href"]).headers["content-length"] == str(
+            artifact["bytes"]
+        )
         assert service.http.get(f"/jobs/{job['id']}/report").json()["keep"] == job["result"]["keep"]
         storage = ObjectStorage(bucket, tmp_path / "elsewhere")
         assert len(list(storage.keys("artifacts/"))) == 2
@@ -46,14 +48,19 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
             },
         )
         assert service.wait(again.json()["id"])["state"] == "succeeded"
-        told = [service.http.get(f"/jobs/{each['id']}/report").json()["engine"] for each in (job, again.json())]
+        told = [
+            service.http.get(f"/jobs/{each['id']}/report").json()["engine"]
+            for each in (job, again.json())
+        ]
         assert [engine["analysis_reused"] for engine in told] == [False, True]
         assert len(list(storage.keys("analyses/"))) == 1
         files = [path for path in (tmp_path / "data" / "storage").rglob("*") if path.is_file()]
         assert files == []
         for each in (job, again.json()):
             assert service.http.delete(f"/jobs/{each['id']}").status_code == 204
-        assert [key for folder in ("artifacts/", "models/", "analyses/") for key in storage.keys(folder)] == []
+        assert [
+            key for folder in ("artifacts/", "models/", "analyses/") for key in storage.keys(folder)
+        ] == []
 
 
 def test_downloads_are_sent_to_the_bucket_where_that_is_wanted(start_api, bucket, tmp_path):
@@ -104,10 +111,21 @@ def test_a_model_by_reference_is_stored_like_an_upload(start_api, models, tmp_pa
 def test_references_that_lead_nowhere(start_api, models, tmp_path):
     put(models.removesuffix("models/"), "secret.onnx", ONNX, tmp_path)
     with start_api(model_uri_prefixes=json.dumps([models])) as api:
-        for rest in ("", "missing.onnx", "../secret.onnx", "a//b", "./a", "team/net.onnx?x", "a%2e%2e/b", "é\u202e"):
+        for rest in (
+            "",
+            "missing.onnx",
+            "../secret.onnx",
+            "a//b",
+            "./a",
+            "team/net.onnx?x",
+            "a%2e%2e/b",
+            "é\u202e",
+        ):
             form = {"flops_budget": (None, "0.5"), "model_uri": (None, models + rest)}
             response = api.http.post("/jobs", files=form)
-            assert (response.status_code, response.json()["code"]) == (422, "model_uri_invalid"), rest
+            assert (response.status_code, response.json()["code"]) == (422, "model_uri_invalid"), (
+                rest
+            )
         assert api.left_over() == []
 
 

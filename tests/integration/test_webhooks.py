@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from running_service import wait_for
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
+from support.running_service import wait_for
 
-from app.models import Delivery
+from app.db.models import Delivery
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OPEN = {"webhook_secret": SECRET, "webhook_private_targets": "true", "webhook_retry_seconds": "0.1"}
@@ -63,7 +63,11 @@ def end(api, url):
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_the_end_of_a_job_is_told_once_and_signed(start_api, request, database):
-    url = {"database_url": request.getfixturevalue("postgres_url")} if database == "postgresql" else {}
+    url = (
+        {"database_url": request.getfixturevalue("postgres_url")}
+        if database == "postgresql"
+        else {}
+    )
     with receiver(204) as (target, sent), start_api(**OPEN, **url) as api:
         job = end(api, target)
         wait_for(lambda: all(each.delivered_at for each in deliveries(api)), "the delivery", 10)
@@ -99,7 +103,9 @@ def test_a_process_killed_while_it_delivers_costs_no_delivery(start_api, monkeyp
         assert delivery.attempt == 1
         engine = create_engine(api.sql_url)
         with Session(engine) as session, session.begin():
-            session.get_one(Delivery, delivery.id).due_at = delivery.created_at  # its half minute is over
+            session.get_one(
+                Delivery, delivery.id
+            ).due_at = delivery.created_at  # its half minute is over
         engine.dispose()
         with start_api(**OPEN) as api:
             wait_for(lambda: deliveries(api)[0].delivered_at, "the delivery", 10)
@@ -116,7 +122,11 @@ def test_a_webhook_that_calls_the_service_itself_makes_no_job(start_api):
 
 def test_slow_receivers_hold_up_no_other(start_api):
     gate = threading.Event()
-    with receiver(lambda: gate.wait(20)) as (slow, waiting), receiver(200) as (fast, sent), start_api(**OPEN) as api:
+    with (
+        receiver(lambda: gate.wait(20)) as (slow, waiting),
+        receiver(200) as (fast, sent),
+        start_api(**OPEN) as api,
+    ):
         try:
             for _ in range(12):
                 end(api, slow)
@@ -128,7 +138,10 @@ def test_slow_receivers_hold_up_no_other(start_api):
 
 
 def test_a_name_that_leads_home_is_not_called(start_api):
-    with receiver(200) as (url, sent), start_api(webhook_secret=SECRET, webhook_retry_seconds="0.1") as api:
+    with (
+        receiver(200) as (url, sent),
+        start_api(webhook_secret=SECRET, webhook_retry_seconds="0.1") as api,
+    ):
         end(api, url.replace("127.0.0.1", "localhost"))
         wait_for(lambda: deliveries(api)[0].error, "the refusal", 10)
         assert deliveries(api)[0].error == "the receiver is not on the internet"

@@ -13,17 +13,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import fake_engine
 import psutil
 import pytest
-from running_service import wait_for
 from sqlalchemy import create_engine, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from support import fake_engine
+from support.running_service import wait_for
 
-from app import jobs, queue
-from app.migrations import migrate
-from app.models import Job, Model
+from app.db.migrations import migrate
+from app.db.models import Job, Model
+from app.jobs import commands
+from app.queue import celery_client
 from app.settings import Settings
 from app.storage.local import LocalStorage
 
@@ -32,7 +33,7 @@ WORKER = f"""
 import sys
 sys.path.append({str(Path(fake_engine.__file__).parent)!r})
 import fake_engine
-from worker import doctor, sandbox
+from worker.sandbox import doctor, run as sandbox
 sandbox.ENGINE, doctor.confined = fake_engine.ENGINE, fake_engine.unconfined
 from worker.celery_app import run_worker
 sys.exit(run_worker())
@@ -60,15 +61,22 @@ class Workplace:
         self.storage.keep(Path(staged.name), f"models/{self.sha256}")
         with Session(self.engine) as session, session.begin():
             now = datetime.now(UTC)
-            session.add(Model(sha256=self.sha256, format="onnx", bytes=4, created_at=now, used_at=now))
+            session.add(
+                Model(sha256=self.sha256, format="onnx", bytes=4, created_at=now, used_at=now)
+            )
 
     def start(self):
         """Start a worker and wait until it takes messages."""
         ready = self.log.read_text().count("ready.") if self.log.exists() else 0
         with self.log.open("ab") as log:
-            worker = subprocess.Popen([sys.executable, "-c", WORKER], env=self.environment, stdout=log, stderr=log)
+            worker = subprocess.Popen(
+                [sys.executable, "-c", WORKER], env=self.environment, stdout=log, stderr=log
+            )
         self.workers.append(worker)
-        wait_for(lambda: worker.poll() is not None or self.log.read_text().count("ready.") > ready, "a worker")
+        wait_for(
+            lambda: worker.poll() is not None or self.log.read_text().count("ready.") > ready,
+            "a worker",
+        )
         assert worker.poll() is None, self.log.read_text()
         return worker
 
@@ -98,19 +106,21 @@ class Workplace:
             session.add(job)
             job_id = job.id
         if ring:
-            queue._client(self.settings).send_task(queue.TASK, [str(job_id)])
+            celery_client._client(self.settings).send_task(celery_client.TASK, [str(job_id)])
         return job_id
 
     def cancel(self, job_id):
         with Session(self.engine) as session, session.begin():
-            jobs.cancel(session, str(job_id))
+            commands.cancel(session, str(job_id))
 
     def job(self, job_id):
         with Session(self.engine) as session:
             return session.get_one(Job, job_id)
 
     def wait(self, job_id, state="succeeded"):
-        job = wait_for(lambda: (job := self.job(job_id)).state == state and job, f"a job to be {state}", 30)
+        job = wait_for(
+            lambda: (job := self.job(job_id)).state == state and job, f"a job to be {state}", 30
+        )
         self.job(job_id)
         return job
 
@@ -126,7 +136,10 @@ class Workplace:
         return child
 
     def claims(self, job_id):
-        return sum(f'"{job_id}"' in line and '"claimed"' in line for line in self.log.read_text().splitlines())
+        return sum(
+            f'"{job_id}"' in line and '"claimed"' in line
+            for line in self.log.read_text().splitlines()
+        )
 
 
 @pytest.fixture(params=["files", "servers"])
@@ -195,7 +208,10 @@ def test_a_killed_worker_takes_its_child_along_and_another_does_the_job(workplac
     wait_for(lambda: is_dead(child), "the child to die with its worker")
     workplace.start()
     assert workplace.wait(job_id).attempt == 2
-    wait_for(lambda: not list((workplace.settings.data_dir / "scratch").iterdir()), "the scratch folder to go")
+    wait_for(
+        lambda: not list((workplace.settings.data_dir / "scratch").iterdir()),
+        "the scratch folder to go",
+    )
 
 
 def test_workers_that_always_die_fail_the_job_in_the_end(workplace):
@@ -245,7 +261,10 @@ def test_a_worker_frozen_past_its_lease_commits_nothing_when_it_goes_on(workplac
     ended = workplace.wait(job_id)
     frozen.send_signal(signal.SIGCONT)
     wait_for(lambda: is_dead(child), "the child of the lost lease to be stopped")
-    wait_for(lambda: '"lease lost"' in workplace.log.read_text(), "the worker to see that its lease is lost")
+    wait_for(
+        lambda: '"lease lost"' in workplace.log.read_text(),
+        "the worker to see that its lease is lost",
+    )
     job = workplace.job(job_id)
     assert (job.state, job.attempt, job.finished_at) == ("succeeded", 2, ended.finished_at)
     assert frozen.poll() is None

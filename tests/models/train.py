@@ -68,7 +68,13 @@ class Residual(nn.Sequential):
     """A small ResNet: a stem, a block that keeps its shape, and one with a strided shortcut."""
 
     def __init__(self) -> None:
-        super().__init__(normalised(1, 32), nn.ReLU(), Block(32, 32, stride=1), Block(32, 48, stride=2), *head(48))
+        super().__init__(
+            normalised(1, 32),
+            nn.ReLU(),
+            Block(32, 32, stride=1),
+            Block(32, 48, stride=2),
+            *head(48),
+        )
 
 
 WEIGHT_DECAY = {Plain: 3e-3, BatchNorm: 1e-2, Residual: 1e-2}
@@ -76,7 +82,9 @@ WEIGHT_DECAY = {Plain: 3e-3, BatchNorm: 1e-2, Residual: 1e-2}
 
 
 def normalised(c: int, n: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(c, n, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(n))
+    return nn.Sequential(
+        nn.Conv2d(c, n, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(n)
+    )
 
 
 def head(c: int) -> list[nn.Module]:
@@ -94,13 +102,17 @@ def train(model: nn.Module, weight_decay: float) -> None:
     (images, labels), _ = split()
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     steps = EPOCHS * -(-len(y) // BATCH)
-    optimizer = torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, weight_decay=weight_decay)
+    optimizer = torch.optim.SGD(
+        model.parameters(), momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=steps)
     model.train()
     for _ in range(EPOCHS):
         for chosen in torch.randperm(len(y)).split(BATCH):
             optimizer.zero_grad()
-            functional.cross_entropy(model(shifted(x[chosen])), y[chosen], label_smoothing=0.05).backward()
+            functional.cross_entropy(
+                model(shifted(x[chosen])), y[chosen], label_smoothing=0.05
+            ).backward()
             optimizer.step()
             schedule.step()
     model.eval()
@@ -126,7 +138,11 @@ def write_torchscript(module: torch.jit.ScriptModule, path: Path) -> None:
     """Save without the debug records: they hold the source paths of the machine that trained."""
     module.save(path)
     reader = torch._C.PyTorchFileReader(str(path))
-    kept = {name: reader.get_record(name) for name in reader.get_all_records() if not name.endswith(".debug_pkl")}
+    kept = {
+        name: reader.get_record(name)
+        for name in reader.get_all_records()
+        if not name.endswith(".debug_pkl")
+    }
     path.unlink()
     writer = torch._C.PyTorchFileWriter(str(path))
     for name, data in kept.items():
@@ -136,8 +152,12 @@ def write_torchscript(module: torch.jit.ScriptModule, path: Path) -> None:
 
 def main() -> None:
     if sys.flags.hash_randomization:
-        sys.exit("run with PYTHONHASHSEED=0: torch.jit.script writes constants in the order of a set")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)  # of TorchScript and of its ONNX exporter
+        sys.exit(
+            "run with PYTHONHASHSEED=0: torch.jit.script writes constants in the order of a set"
+        )
+    warnings.filterwarnings(
+        "ignore", category=DeprecationWarning
+    )  # of TorchScript and of its ONNX exporter
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for build, weight_decay in WEIGHT_DECAY.items():
@@ -148,7 +168,9 @@ def main() -> None:
         write_onnx(model, MODELS / f"{name}.onnx", keep_batchnorm=False)
         if build is not Plain:
             write_onnx(model, MODELS / f"{name}_bn.onnx", keep_batchnorm=True)
-        write_torchscript(torch.jit.trace(model, torch.zeros(2, 1, 16, 16)), MODELS / f"{name}.traced.pt")
+        write_torchscript(
+            torch.jit.trace(model, torch.zeros(2, 1, 16, 16)), MODELS / f"{name}.traced.pt"
+        )
         write_torchscript(torch.jit.script(model), MODELS / f"{name}.scripted.pt")
     for path in sorted((*MODELS.glob("*.onnx"), *MODELS.glob("*.pt"))):
         print(f"{path.name:24} {path.stat().st_size:8} bytes  {accuracy(path):.2%}")  # noqa: T201 - a script

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.figures import SILENT_SECONDS, Histogram, Jobs, Service
-from app.metrics import registry
 from app.settings import Settings
-from app.tallies import BUCKETS, REQUEST_BUCKETS
+from app.stats.counters import BUCKETS, REQUEST_BUCKETS
+from app.stats.prometheus import registry
+from app.stats.queries import SILENT_SECONDS, Histogram, Jobs, Service
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "docker" / "prometheus", ROOT / "docker" / "grafana"
@@ -29,7 +29,9 @@ def exposed():
     phases = {"loading": Histogram((1,) * len(BUCKETS), 0.1)}
     requests = {("GET", "/jobs", "200"): Histogram((1,) * len(REQUEST_BUCKETS), 0.1)}
     service = Service((), 0, 0, 0, {}, phases, 0.0, requests)
-    return [sample for metric in registry(jobs, service, 0.0).collect() for sample in metric.samples]
+    return [
+        sample for metric in registry(jobs, service, 0.0).collect() for sample in metric.samples
+    ]
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
@@ -43,13 +45,18 @@ def test_queries_ask_for_metrics_and_labels_that_there_are(query):
         assert name in labels
         assert set(re.findall(r"(\w+)=", matchers)) <= labels[name]
     grouped = re.findall(r"by \(([^)]*)\)", query)
-    assert {name.strip() for names in grouped for name in names.split(",")} <= set().union(*labels.values())
+    assert {name.strip() for names in grouped for name in names.split(",")} <= set().union(
+        *labels.values()
+    )
 
 
 def test_alerts_name_codes_that_there_are():
     codes = {sample.labels["code"] for sample in exposed() if "code" in sample.labels}
     named = {
-        code for rule in RULES for text in re.findall(r'code=~?"([^"]*)"', rule["expr"]) for code in text.split("|")
+        code
+        for rule in RULES
+        for text in re.findall(r'code=~?"([^"]*)"', rule["expr"])
+        for code in text.split("|")
     }
     assert named
     assert named <= codes
@@ -79,7 +86,9 @@ def test_queries_are_promql(promtool, tmp_path):
 def test_every_alert_is_tried():
     tried = yaml.safe_load((ROOT / "tests" / "prometheus" / "alerts.test.yml").read_text())["tests"]
     for test in tried:
-        assert {each["alertname"] for each in test["alert_rule_test"]} == {rule["alert"] for rule in RULES}
+        assert {each["alertname"] for each in test["alert_rule_test"]} == {
+            rule["alert"] for rule in RULES
+        }
 
 
 def test_panels_are_apart_and_have_their_data():
@@ -96,7 +105,9 @@ def test_panels_are_apart_and_have_their_data():
         assert place["x"] + place["w"] <= 24
         places |= cells
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
-    [source] = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "prometheus.yml").read_text())["datasources"]
+    [source] = yaml.safe_load(
+        (GRAFANA / "provisioning" / "datasources" / "prometheus.yml").read_text()
+    )["datasources"]
     assert source["uid"] == "prometheus"
 
 

@@ -14,7 +14,9 @@ import yaml
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-DOCKERFILES = {name: (ROOT / "docker" / f"{name}.Dockerfile").read_text() for name in ("api", "worker")}
+DOCKERFILES = {
+    name: (ROOT / "docker" / f"{name}.Dockerfile").read_text() for name in ("api", "worker")
+}
 
 
 def read_compose(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +31,12 @@ def read_compose(*options: str, **environment: str) -> subprocess.CompletedProce
         "json",
     ]
     return subprocess.run(
-        command, cwd=ROOT, env={"PATH": os.defpath, **environment}, capture_output=True, text=True, timeout=60
+        command,
+        cwd=ROOT,
+        env={"PATH": os.defpath, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
@@ -53,7 +60,11 @@ def test_compose_refuses_to_start_without_a_password():
 @pytest.mark.parametrize("name", ["api", "worker", "migrate"])
 def test_compose_sets_only_what_the_settings_know(services, name):
     names = {f"CONVPRESS_{field.upper()}" for field in Settings.model_fields}
-    assert {"CONVPRESS_DATABASE_URL", "CONVPRESS_BROKER_URL"} <= set(services[name]["environment"]) <= names
+    assert (
+        {"CONVPRESS_DATABASE_URL", "CONVPRESS_BROKER_URL"}
+        <= set(services[name]["environment"])
+        <= names
+    )
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
@@ -72,7 +83,9 @@ def test_api_and_worker_share_the_artifacts_where_the_images_keep_them(services)
 
 def test_api_and_worker_wait_for_the_migrations(services):
     for name in ("api", "worker"):
-        assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+        assert (
+            services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+        )
 
 
 def test_a_second_worker_takes_over_from_the_first(services):
@@ -90,7 +103,9 @@ def test_every_container_is_locked_down(services):
 def test_only_the_api_is_reachable_and_only_from_this_machine(services):
     assert [name for name, service in services.items() if "ports" in service] == ["api"]
     assert [port["host_ip"] for port in services["api"]["ports"]] == ["127.0.0.1"]
-    assert [name for name, service in services.items() if "outside" in service["networks"]] == ["api"]
+    assert [name for name, service in services.items() if "outside" in service["networks"]] == [
+        "api"
+    ]
 
 
 def test_compose_starts_monitoring_where_it_is_asked_for():
@@ -105,11 +120,15 @@ def test_compose_starts_monitoring_where_it_is_asked_for():
         assert service["user"]
         assert service["healthcheck"]["test"]
         for volume in service["volumes"]:
-            assert volume["type"] == "volume" or (volume["read_only"] and Path(volume["source"]).exists())
+            assert volume["type"] == "volume" or (
+                volume["read_only"] and Path(volume["source"]).exists()
+            )
     assert [port["host_ip"] for port in added["grafana"]["ports"]] == ["127.0.0.1"]
     assert "ports" not in added["prometheus"]
     [secret] = added["prometheus"]["secrets"]
-    [job] = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    [job] = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())[
+        "scrape_configs"
+    ]
     assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret['source']}"
     assert "api" in services
     assert job["static_configs"] == [{"targets": ["api:8000"]}]
@@ -117,7 +136,9 @@ def test_compose_starts_monitoring_where_it_is_asked_for():
 
 def test_every_service_that_stays_is_watched(services):
     in_image = {name for name, text in DOCKERFILES.items() if "\nHEALTHCHECK " in text}
-    in_compose = {name for name, service in services.items() if service.get("healthcheck", {}).get("test")}
+    in_compose = {
+        name for name, service in services.items() if service.get("healthcheck", {}).get("test")
+    }
     assert in_image | in_compose == set(services) - {"migrate"}
 
 
@@ -138,15 +159,24 @@ def test_api_image_installs_no_engine():
 
 def test_torch_is_named_once_so_that_makefile_and_image_install_the_projects_own():
     pins = re.findall(r"torch==[0-9.]*", (ROOT / "pyproject.toml").read_text())
-    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["engine"]
+    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]["engine"]
     assert [pin for pin in engine if pin.startswith("torch")] == pins
 
 
 def test_images_hold_the_whole_project_and_no_more():
-    ignored, *rules = (line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#"))
+    ignored, *rules = (
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line[:1] not in ("", "#")
+    )
     allowed = {rule[1:] for rule in rules if rule.startswith("!")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.removesuffix("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    packages = {
+        name.removesuffix("*")
+        for name in project["tool"]["setuptools"]["packages"]["find"]["include"]
+    }
     assert ignored == "*"
     assert allowed == {"pyproject.toml", "README.md", "alembic.ini", "alembic"} | packages
     assert all((ROOT / path).exists() for path in allowed)
@@ -154,6 +184,8 @@ def test_images_hold_the_whole_project_and_no_more():
 
 def test_readme_names_targets_that_the_makefile_has():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:^ *|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    named = set(
+        re.findall(r"(?:^ *|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    )
     assert {"demo", "test"} <= named & targets
     assert named <= targets

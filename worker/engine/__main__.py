@@ -9,8 +9,8 @@ import warnings
 from pathlib import Path
 from typing import TextIO
 
-from contract import gate
-from contract.refusal import Code, Refusal
+from convpress.gate import check as gate
+from convpress.refusal import Code, Refusal
 from worker.engine.request import Phase, Request
 
 
@@ -31,10 +31,12 @@ def main(arguments: list[str]) -> None:
             case ["calibrate-host", "onnx" | "torchscript" as model_format, path]:
                 from worker.engine.costs import benchmark
 
-                table = benchmark.measure(model_format, lambda done, of: emit("measuring", done / of))
+                table = benchmark.measure(
+                    model_format, lambda done, of: emit("measuring", done / of)
+                )
                 table.write(Path(path))
             case ["device", name]:
-                from worker.engine import device
+                from worker.engine.numerics import device
 
                 device.choose(name)
             case [*command, text]:
@@ -49,14 +51,24 @@ def main(arguments: list[str]) -> None:
         _say(messages, {"event": "failed", "error": refusal.as_dict()})
     except MemoryError:
         traceback.print_exc()
-        error = {"code": Code.OUT_OF_MEMORY, "detail": "the model needs more memory than a job may use"}
+        error = {
+            "code": Code.OUT_OF_MEMORY,
+            "detail": "the model needs more memory than a job may use",
+        }
         _say(messages, {"event": "failed", "error": error})
-    except Exception as unexpected:  # a fault of ours, which trying again would only repeat: said, logged, coded
+    except (
+        Exception
+    ) as unexpected:  # a fault of ours, which trying again would only repeat: said, logged, coded
         traceback.print_exc()
         if isinstance(unexpected, OSError) and unexpected.errno in (errno.ENOSPC, errno.EDQUOT):
-            error = {"code": Code.STORAGE_FULL, "detail": "the disk has no room for what is made of this model"}
+            error = {
+                "code": Code.STORAGE_FULL,
+                "detail": "the disk has no room for what is made of this model",
+            }
         else:
-            detail = f"the engine failed on this model: {type(unexpected).__name__}: {unexpected}"[:1000]
+            detail = f"the engine failed on this model: {type(unexpected).__name__}: {unexpected}"[
+                :1000
+            ]
             error = {"code": Code.ENGINE_ERROR, "detail": detail}
         _say(messages, {"event": "failed", "error": error})
     else:

@@ -11,23 +11,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.budget import LATENCY, Budget, Unit, parse_budgets, require_consistent
-from contract.refusal import Code, Refusal
-from contract.shapes import parse_input_shape
-from worker.engine import device, memory, report
-from worker.engine.analysis import Analysis, analyse, choose, factor, frontier, leave, refined
-from worker.engine.budgets import Limit, amount_of, needs_trial
-from worker.engine.candidates import Candidate, require_form
+from convpress.budgets import LATENCY, Budget, Unit, parse_budgets, require_consistent
+from convpress.refusal import Code, Refusal
+from convpress.shapes import parse_input_shape
+from worker.engine import report
 from worker.engine.costs import table as cost_table
 from worker.engine.costs.table import CostTable
-from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, Model, TensorSpec, open_model, readable
-from worker.engine.layout import arranged
+from worker.engine.formats import open_model, readable
+from worker.engine.model import Count, Model, TensorSpec
+from worker.engine.numerics import device, memory
+from worker.engine.numerics.flops import FLOPS_PER_MAC
+from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
-from worker.engine.samples import random_inputs
-from worker.engine.trial import Arrange, tried
+from worker.engine.selection.analysis import (
+    Analysis,
+    analyse,
+    choose,
+    factor,
+    frontier,
+    leave,
+    refined,
+)
+from worker.engine.selection.candidates import Candidate, require_form
+from worker.engine.selection.file_overhead import Arrange, tried
+from worker.engine.selection.layout import arranged
+from worker.engine.selection.units import Limit, amount_of, needs_trial
 from worker.engine.verify import compare, measure
 
 if TYPE_CHECKING:
@@ -58,7 +68,9 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     shapes = model.bind(parse_input_shape(request.input_shape))
     before = model.count(shapes)
     if request.inspection is not None:
-        _write(request.inspection, _describe(request, model) | _describe_costs(model, shapes, before))
+        _write(
+            request.inspection, _describe(request, model) | _describe_costs(model, shapes, before)
+        )
     _require_convolutions(before)
     specs, parameters = model.inputs, model.parameters
 
@@ -92,12 +104,15 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
             progress.within(done, len(chains))
         model.save(output)
     sites = [
-        report.describe_site(offer, candidate, target) for offer, candidate in zip(analysis.offers, chosen, strict=True)
+        report.describe_site(offer, candidate, target)
+        for offer, candidate in zip(analysis.offers, chosen, strict=True)
     ]
     predicted = analysis.predicted_error(chosen)
     accounts = {
         "predicted_error": predicted,
-        "frontier": report.describe_frontier(frontier(analysis, limits, at_any_price=at_any_price), analysis),
+        "frontier": report.describe_frontier(
+            frontier(analysis, limits, at_any_price=at_any_price), analysis
+        ),
         "calibration": report.describe_calibration(analysis.calibration, refinement),
     }
     latency = None if table is None else report.describe_latency(table, analysis, chosen)
@@ -105,13 +120,23 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
     calibrated, reused = not isinstance(analysis.calibration, str), analysis.reused
     foreseen = predicted if analysis.weights else None
     inputs = _fresh_inputs(analysis.calibration, specs, shapes, before.macs)
-    del model, analysis, chosen, chains, refinement  # the weights, before two models are loaded to be run
+    del (
+        model,
+        analysis,
+        chosen,
+        chains,
+        refinement,
+    )  # the weights, before two models are loaded to be run
 
     progress.enter("verifying")
     artifact = open_model(request.format, output)
     after = artifact.count(shapes)
     parameters_after = artifact.parameters
-    counted: dict[Unit, int] = {"macs": after.macs, "parameters": parameters_after, "bytes": output.stat().st_size}
+    counted: dict[Unit, int] = {
+        "macs": after.macs,
+        "parameters": parameters_after,
+        "bytes": output.stat().st_size,
+    }
     _require_promised(promised, counted, limits or ())
     del artifact
     original = measure(request.format, source, inputs)
@@ -132,7 +157,8 @@ def _compress(request: Request, source: Path, emit: Emit) -> None:
         "sites": sites,
         "uncounted": dict(sorted(before.uncounted.items())),
         **accounts,
-        "latency": latency and latency | {"expected_after_ms": report.expected_ms(latency, original.latency_ms)},
+        "latency": latency
+        and latency | {"expected_after_ms": report.expected_ms(latency, original.latency_ms)},
         "verification": report.describe_comparison(comparison, len(inputs), calibrated=calibrated),
         "risk": asdict(assess(comparison, foreseen, calibrated=calibrated, unchanged=unchanged)),
         "engine": report.describe_engine(request.format, progress.seconds, reused=reused),
@@ -160,7 +186,13 @@ def _inspect(request: Request, source: Path, emit: Emit) -> None:
     except Refusal as refusal:
         if refusal.code != Code.INPUT_SHAPE_REQUIRED:
             raise
-        account |= {"macs": None, "flops": None, "sites": [], "uncounted": {}, "missing": refusal.detail}
+        account |= {
+            "macs": None,
+            "flops": None,
+            "sites": [],
+            "uncounted": {},
+            "missing": refusal.detail,
+        }
     else:
         account |= _describe_costs(model, shapes, model.count(shapes))
     _write(request.report, account)
@@ -178,7 +210,9 @@ def _describe(request: Request, model: Model) -> dict[str, Any]:
     }
 
 
-def _describe_costs(model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count) -> dict[str, Any]:
+def _describe_costs(
+    model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count
+) -> dict[str, Any]:
     """Return what a model costs on inputs of certain shapes."""
     inputs = report.describe_inputs(model.inputs, shapes)
     described = report.describe_count(count)
@@ -217,7 +251,9 @@ def _require_convolutions(count: Count) -> None:
     )
 
 
-def _limits(budgets: Sequence[Budget], analysis: Analysis, parameters: int, source: Path) -> list[Limit]:
+def _limits(
+    budgets: Sequence[Budget], analysis: Analysis, parameters: int, source: Path
+) -> list[Limit]:
     """Return what the budgets allow this model.
 
     Raises:
@@ -253,7 +289,16 @@ def _tried(
         Refusal: `budget_unreachable`.
     """
     while True:
-        found = tried(request.format, source, Path(request.output), shapes, arrange, analysis.offers, chosen, limits)
+        found = tried(
+            request.format,
+            source,
+            Path(request.output),
+            shapes,
+            arrange,
+            analysis.offers,
+            chosen,
+            limits,
+        )
         if found == limits:
             return limits, chosen
         limits = found
@@ -318,7 +363,9 @@ def _time(analysis: Analysis) -> int:
     return analysis.nanoseconds
 
 
-def _describe_budget(request: Request, limits: Sequence[Limit] | None, unchanged: bool) -> dict[str, Any]:
+def _describe_budget(
+    request: Request, limits: Sequence[Limit] | None, unchanged: bool
+) -> dict[str, Any]:
     if limits is None:
         return {"form": request.form or "dac", "rank": request.rank}
     account: dict[str, Any] = {}
@@ -336,7 +383,10 @@ def _describe_budget(request: Request, limits: Sequence[Limit] | None, unchanged
 
 
 def _fresh_inputs(
-    calibration: "Calibration | str", specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]], macs: int
+    calibration: "Calibration | str",
+    specs: Sequence[TensorSpec],
+    shapes: Mapping[str, tuple[int, ...]],
+    macs: int,
 ) -> list[dict[str, NDArray[np.generic]]]:
     """Return inputs that nothing was fitted on: those of the calibration, or white noise where there is none."""
     if isinstance(calibration, str):

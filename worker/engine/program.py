@@ -81,7 +81,11 @@ class Program:
     def last_uses(self) -> tuple[tuple[str, ...], ...]:
         """For every step, the values that nothing needs once it has run (constants and outputs always stay)."""
         kept = {*self.outputs, *self.constants}
-        last = {name: position for position, step in enumerate(self.steps) for name in (*step.gives, *step.takes)}
+        last = {
+            name: position
+            for position, step in enumerate(self.steps)
+            for name in (*step.gives, *step.takes)
+        }
         found: list[list[str]] = [[] for _ in self.steps]
         for name, position in last.items():
             if name not in kept:

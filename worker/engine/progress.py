@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from worker.engine import memory
+from worker.engine.numerics import memory
 from worker.engine.request import Phase
 
 Emit = Callable[[Phase, float], None]

@@ -5,20 +5,20 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from contract.container import Format
-from contract.shapes import format_shape
-from worker.engine import device
-from worker.engine.analysis import Analysis, Point
-from worker.engine.candidates import ORIGINAL, Candidate, Offer
+from convpress.gate.identify import Format
+from convpress.shapes import format_shape
 from worker.engine.costs.table import CostTable
-from worker.engine.flops import FLOPS_PER_MAC
-from worker.engine.formats import Count, Site, TensorSpec
-from worker.engine.layout import branch_convolutions, branch_number, layout_of
+from worker.engine.model import Count, Site, TensorSpec
+from worker.engine.numerics import device
+from worker.engine.numerics.flops import FLOPS_PER_MAC
+from worker.engine.selection.analysis import Analysis, Point
+from worker.engine.selection.candidates import ORIGINAL, Candidate, Offer
+from worker.engine.selection.layout import branch_convolutions, branch_number, layout_of
 from worker.engine.verify import Comparison
 
 if TYPE_CHECKING:
     from worker.engine.calibration.calibrate import Calibration
-    from worker.engine.calibration.refine import Refinement
+    from worker.engine.calibration.refit.select_refit import Refinement
 
 CONVENTION = (
     "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input position if transposed), "
@@ -28,18 +28,30 @@ CONVENTION = (
     "taken (TorchScript). A free batch counts as 1."
 )
 
-_RUNTIMES: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime"), "torchscript": ("torch",)}
+_RUNTIMES: Mapping[Format, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxruntime"),
+    "torchscript": ("torch",),
+}
 
 
-def describe_inputs(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
+def describe_inputs(
+    specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
+) -> list[dict[str, Any]]:
     """Return the inputs with the shapes that everything was counted for."""
-    return [{"name": spec.name, "dtype": spec.dtype, "shape": format_shape(shapes[spec.name])} for spec in specs]
+    return [
+        {"name": spec.name, "dtype": spec.dtype, "shape": format_shape(shapes[spec.name])}
+        for spec in specs
+    ]
 
 
 def describe_tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
     """Return tensors as the model declares them; the shape is None where it declares none."""
     return [
-        {"name": spec.name, "dtype": spec.dtype, "shape": None if spec.shape is None else format_shape(spec.shape)}
+        {
+            "name": spec.name,
+            "dtype": spec.dtype,
+            "shape": None if spec.shape is None else format_shape(spec.shape),
+        }
         for spec in specs
     ]
 
@@ -90,7 +102,9 @@ def describe_site(offer: Offer, chosen: Candidate, target: Format | CostTable) -
     """
     is_whole = layout_of(offer.site, chosen.convolutions, target) == "whole"
     layers = chosen.convolutions if is_whole else branch_convolutions(chosen.convolutions)
-    reason = offer.reason or ("the budget is met without factoring it" if chosen.form == ORIGINAL else None)
+    reason = offer.reason or (
+        "the budget is met without factoring it" if chosen.form == ORIGINAL else None
+    )
     return {
         "name": offer.site.name,
         "op": offer.site.op,
@@ -110,11 +124,14 @@ def describe_site(offer: Offer, chosen: Candidate, target: Format | CostTable) -
     }
 
 
-def describe_engine(model_format: Format, seconds: Mapping[str, float], *, reused: bool) -> dict[str, Any]:
+def describe_engine(
+    model_format: Format, seconds: Mapping[str, float], *, reused: bool
+) -> dict[str, Any]:
     """Return the versions and the device that did the work, the seconds of each phase, and if an analysis was kept."""
     packages = ("convpress", "numpy", *_RUNTIMES[model_format])
     return {
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in packages},
         "device": device.chosen(),
         "analysis_reused": reused,
         "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
@@ -124,7 +141,9 @@ def describe_engine(model_format: Format, seconds: Mapping[str, float], *, reuse
 def describe_comparison(comparison: Comparison, count: int, *, calibrated: bool) -> dict[str, Any]:
     """Return how the artifact, loaded from its file, compared with the original on the same fresh inputs."""
     return {
-        "inputs": "synthetic, of another kind than was calibrated on" if calibrated else "standard normal",
+        "inputs": "synthetic, of another kind than was calibrated on"
+        if calibrated
+        else "standard normal",
         "runs": count,
         "outputs": list(comparison.outputs),
         "relative_error": comparison.relative_error,
@@ -149,7 +168,9 @@ def describe_frontier(points: Sequence[Point], analysis: Analysis) -> list[dict[
     ]
 
 
-def describe_latency(table: CostTable, analysis: Analysis, chosen: Sequence[Candidate]) -> dict[str, Any]:
+def describe_latency(
+    table: CostTable, analysis: Analysis, chosen: Sequence[Candidate]
+) -> dict[str, Any]:
     """Return what the sites take by the cost table, those apart that have no price in it, and which table that is."""
     return {
         "predicted_before_ms": _milliseconds(analysis.nanoseconds),
@@ -178,7 +199,9 @@ def _milliseconds(nanoseconds: int | None) -> float | None:
     return None if nanoseconds is None else round(nanoseconds / 1e6, 6)
 
 
-def describe_calibration(calibration: "Calibration | str", refinement: "Refinement | None") -> dict[str, Any]:
+def describe_calibration(
+    calibration: "Calibration | str", refinement: "Refinement | None"
+) -> dict[str, Any]:
     """Return how the inputs' statistics were found, or why the weights counted alone, and what the refit did."""
     if isinstance(calibration, str):
         return {"kind": "none", "reason": calibration}

@@ -5,10 +5,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
-from contract.container import Format
-from contract.limits import Limits
+from convpress.gate.identify import Format
+from convpress.limits import Limits
 
-Phase = Literal["loading", "measuring", "factoring", "allocating", "refining", "rewriting", "verifying", "storing"]
+Phase = Literal[
+    "loading",
+    "measuring",
+    "factoring",
+    "allocating",
+    "refining",
+    "rewriting",
+    "verifying",
+    "storing",
+]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 

@@ -29,7 +29,9 @@ class Risk:
     text: str
 
 
-def assess(comparison: Comparison, predicted: float | None, *, calibrated: bool, unchanged: bool) -> Risk:
+def assess(
+    comparison: Comparison, predicted: float | None, *, calibrated: bool, unchanged: bool
+) -> Risk:
     """Return the risk of using the compressed model, from how it compared with the original on fresh inputs.
 
     `predicted` is the error of the outputs, relative and squared, to which those of the layers were predicted to add
@@ -48,7 +50,9 @@ def assess(comparison: Comparison, predicted: float | None, *, calibrated: bool,
         return Risk("unknown", text)
     error = comparison.relative_error
     if error is None:
-        return Risk("unknown", "The original gives nothing on synthetic inputs that could be compared.")
+        return Risk(
+            "unknown", "The original gives nothing on synthetic inputs that could be compared."
+        )
     text = f"On fresh synthetic inputs its outputs differ from the original's by {100 * error:.1f} % of their size"
     if comparison.agreement is not None:
         text += f", and it gives the same class in {100 * comparison.agreement:.0f} % of the cases"

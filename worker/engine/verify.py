@@ -9,9 +9,10 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.container import Format
-from contract.refusal import Code, Refusal
-from worker.engine.formats import Inputs, load_runner
+from convpress.gate.identify import Format
+from convpress.refusal import Code, Refusal
+from worker.engine.formats import load_runner
+from worker.engine.model import Inputs
 
 Outputs = Mapping[str, NDArray[np.generic]]
 
@@ -50,7 +51,9 @@ def measure(model_format: Format, path: Path, samples: Sequence[Inputs]) -> Meas
 def _enough(seconds: list[float]) -> bool:
     spent = sum(seconds)
     if len(seconds) >= _FEWEST_RUNS:
-        return spent >= _ENOUGH_SECONDS or (len(seconds) >= _ENOUGH_RUNS and spent >= _FEWEST_SECONDS)
+        return spent >= _ENOUGH_SECONDS or (
+            len(seconds) >= _ENOUGH_RUNS and spent >= _FEWEST_SECONDS
+        )
     return spent >= _MOST_SECONDS
 
 

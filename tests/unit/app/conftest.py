@@ -5,10 +5,10 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
-from app import rates
-from app.db import get_engine
+from app.auth import rate_limit
+from app.db.migrations import migrate
+from app.db.session import get_engine
 from app.main import create_app
-from app.migrations import migrate
 from app.settings import get_settings
 
 
@@ -84,7 +84,7 @@ def client_of():
 @pytest.fixture
 def guarded(configure, client_of, monkeypatch):
     """A service with keys, started with some settings."""
-    monkeypatch.setattr(rates, "_counts", {})
+    monkeypatch.setattr(rate_limit, "_counts", {})
 
     def start(**settings):
         configure(api_keys="true", **settings)

@@ -13,7 +13,8 @@ def test_the_api_imports_no_model_library():
     code = """
 import sys
 from app.main import create_app
-from app import queue, migrations
+from app.db import migrations
+from app.queue import celery_client
 create_app()
 print(sorted({"torch", "onnx", "onnx_ir", "onnxruntime", "numpy"} & {name.partition(".")[0] for name in sys.modules}))
 """

@@ -11,9 +11,9 @@ from starlette.requests import ClientDisconnect
 from structlog.testing import capture_logs
 
 from app.errors import KINDS, Problem, document, install
-from app.requests import RequestContext
-from app.traffic import Traffic
-from contract.refusal import Code, Refusal
+from app.http.request_context import RequestContext
+from app.stats.requests import Traffic
+from convpress.refusal import Code, Refusal
 
 
 def fail_in_sql():
@@ -68,13 +68,20 @@ def test_a_problem_carries_the_status_of_its_code(answer, code):
 
 
 def test_a_refusal_of_the_contract_is_a_problem(answer):
-    response = answer(Refusal(Code.BUDGET_INVALID, "why", field="flops_budget", expected="0.5", got="x"))
+    response = answer(
+        Refusal(Code.BUDGET_INVALID, "why", field="flops_budget", expected="0.5", got="x")
+    )
     assert response.status_code == 422
-    assert response.json().items() >= {"code": "budget_invalid", "expected": "0.5", "got": "x"}.items()
+    assert (
+        response.json().items() >= {"code": "budget_invalid", "expected": "0.5", "got": "x"}.items()
+    )
 
 
 def test_the_frameworks_refusals_are_problems(answer, client):
-    assert answer(HTTPException(418, "teapot")).json().items() >= {"status": 418, "code": "request_invalid"}.items()
+    assert (
+        answer(HTTPException(418, "teapot")).json().items()
+        >= {"status": 418, "code": "request_invalid"}.items()
+    )
     refused = client.request("DELETE", "/jobs")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
 
@@ -104,7 +111,10 @@ def test_the_unexpected_is_logged_in_full_and_told_in_short(answer):
 
 
 def test_a_client_that_went_away_is_no_error(answer):
-    with capture_logs() as logs, pytest.raises(AssertionError):  # httpx misses the answer that nobody is there to read
+    with (
+        capture_logs() as logs,
+        pytest.raises(AssertionError),
+    ):  # httpx misses the answer that nobody is there to read
         answer(ClientDisconnect())
     assert {line["log_level"] for line in logs} == {"info"}
 

@@ -20,7 +20,9 @@ with tracing.span("x", parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203
     tracing.record("y", 0.0, 1.0)
     print(span, tracing.traceparent(), [name for name in sys.modules if name.startswith("opentelemetry")])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={}
+    )
     assert done.stdout.strip() == "None None []"
 
 

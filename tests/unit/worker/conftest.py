@@ -6,15 +6,16 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import fake_engine
 import pytest
 from sqlalchemy import select
+from support import fake_engine
 
-from app.db import get_engine, transaction
-from app.models import Base, Event, Job, Model
+from app.db.models import Base, Event, Job, Model
+from app.db.session import get_engine, transaction
 from app.settings import get_settings
 from app.storage import get_storage
-from worker import doctor, sandbox, tasks
+from worker import tasks
+from worker.sandbox import doctor, run
 
 
 @pytest.fixture
@@ -63,7 +64,15 @@ def make_job(settings, store_file):
             **{"state": "queued", "flops_budget": "0.5", **columns},
         )
         with transaction() as session:
-            session.merge(Model(sha256=sha256, format="onnx", bytes=len(content), created_at=created, used_at=created))
+            session.merge(
+                Model(
+                    sha256=sha256,
+                    format="onnx",
+                    bytes=len(content),
+                    created_at=created,
+                    used_at=created,
+                )
+            )
             session.add(job)
         return job.id
 
@@ -103,7 +112,9 @@ def events(settings):
 
     def load(job_id):
         with transaction() as session:
-            return session.scalars(select(Event).where(Event.job_id == job_id).order_by(Event.id)).all()
+            return session.scalars(
+                select(Event).where(Event.job_id == job_id).order_by(Event.id)
+            ).all()
 
     return load
 
@@ -111,7 +122,7 @@ def events(settings):
 @pytest.fixture
 def engine_without_work(monkeypatch):
     """Children that speak like the engine, in cells with open doors."""
-    monkeypatch.setattr(sandbox, "ENGINE", fake_engine.ENGINE)
+    monkeypatch.setattr(run, "ENGINE", fake_engine.ENGINE)
     monkeypatch.setattr(doctor, "confined", fake_engine.unconfined)
 
 

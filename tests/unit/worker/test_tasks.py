@@ -9,21 +9,29 @@ import time
 import uuid
 from pathlib import Path
 
-import fake_engine
 import pytest
 from sqlalchemy.exc import OperationalError
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
+from support import fake_engine
 
-from app import jobs
-from app.db import transaction
-from app.storage import LocalStorage, StorageUnavailable, artifact_key, get_storage, model_key, samples_key
-from worker import heartbeat as heartbeats
-from worker import lease as leases
-from worker import sandbox, tasks
+from app.db.session import transaction
+from app.jobs import commands
+from app.storage import (
+    LocalStorage,
+    StorageUnavailable,
+    artifact_key,
+    get_storage,
+    model_key,
+    samples_key,
+)
+from worker import tasks
 from worker.celery_app import stopping
-from worker.messages import Failed
-from worker.sweeper import sweep
+from worker.queue import heartbeat as heartbeats
+from worker.queue import lease as leases
+from worker.queue.sweeper import sweep
+from worker.sandbox import run as sandbox
+from worker.sandbox.messages import Failed
 
 pytestmark = pytest.mark.usefixtures("engine_without_work")
 
@@ -31,8 +39,14 @@ pytestmark = pytest.mark.usefixtures("engine_without_work")
 def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, rings):
     job = work(make_job())
     assert (job.state, job.attempt, job.macs_before, job.macs_after) == ("succeeded", 1, 100, 40)
-    assert get_storage().path(artifact_key(job.id, job.artifact_sha256)).stat().st_size == job.artifact_bytes
-    assert json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text()) == fake_engine.REPORT
+    assert (
+        get_storage().path(artifact_key(job.id, job.artifact_sha256)).stat().st_size
+        == job.artifact_bytes
+    )
+    assert (
+        json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())
+        == fake_engine.REPORT
+    )
     assert get_storage().path(f"models/{job.model_sha256}").exists()
     assert rings == []
 
@@ -70,13 +84,22 @@ def test_a_model_that_the_store_has_lost_is_told_as_such(make_job, work, load_jo
     assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "model_gone")
 
 
-def test_samples_are_handed_to_the_child_and_told_as_such_where_the_store_has_lost_them(make_job, work, store_file):
+def test_samples_are_handed_to_the_child_and_told_as_such_where_the_store_has_lost_them(
+    make_job, work, store_file
+):
     sha256 = "a" * 64
-    told = {"calibration": "samples", "samples_sha256": sha256, "input_range": "0,1", "input_std": "2"}
+    told = {
+        "calibration": "samples",
+        "samples_sha256": sha256,
+        "input_range": "0,1",
+        "input_std": "2",
+    }
     store_file(samples_key(sha256), b"real")
     job = work(make_job(input_shape="show", **told))
     assert job.state == "succeeded"
-    shown = json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())["budget"]
+    shown = json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())[
+        "budget"
+    ]
     assert {name: shown[name] for name in ("calibration", "input_range", "input_mean", "input_std")} == {
         "calibration": "samples", "input_range": "0,1", "input_mean": None, "input_std": "2",
     }  # fmt: skip
@@ -87,29 +110,41 @@ def test_samples_are_handed_to_the_child_and_told_as_such_where_the_store_has_lo
 
 
 @pytest.mark.parametrize("full", ["fetch", "keep"])
-def test_a_full_disk_is_waited_for_and_then_told_as_such(make_job, work, monkeypatch, rings, events, full):
+def test_a_full_disk_is_waited_for_and_then_told_as_such(
+    make_job, work, monkeypatch, rings, events, full
+):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     job_id = make_job()
     monkeypatch.setattr(LocalStorage, full, fail)
-    states = [(job.state, job.error and job.error["code"]) for job in (work(job_id) for _ in range(3))]
+    states = [
+        (job.state, job.error and job.error["code"]) for job in (work(job_id) for _ in range(3))
+    ]
     assert states == [("queued", None), ("queued", None), ("failed", "storage_full")]
-    assert [event.detail for event in events(job_id) if event.state == "queued"] == ["the disk is full"] * 2
+    assert [event.detail for event in events(job_id) if event.state == "queued"] == [
+        "the disk is full"
+    ] * 2
     assert list(get_storage().staging.iterdir()) == []
     assert rings == []  # it would be full at once again
 
 
 @pytest.mark.parametrize("behaviour", ["die", "fill"])
-def test_a_child_without_room_is_no_fault_of_its_job(make_job, work, monkeypatch, events, behaviour):
+def test_a_child_without_room_is_no_fault_of_its_job(
+    make_job, work, monkeypatch, events, behaviour
+):
     job_id = make_job(input_shape=behaviour)
     monkeypatch.setattr(tasks, "free_bytes", lambda _: 1000)
     assert [work(job_id).state for _ in range(3)] == ["queued", "queued", "failed"]
     assert work(job_id).error["code"] == "storage_full"
-    assert [event.detail for event in events(job_id) if event.state == "queued"] == ["the disk is full"] * 2
+    assert [event.detail for event in events(job_id) if event.state == "queued"] == [
+        "the disk is full"
+    ] * 2
 
 
-def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(make_job, work, monkeypatch, rings, events):
+def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(
+    make_job, work, monkeypatch, rings, events
+):
     def fail(*_):
         raise StorageUnavailable("the bucket does not answer")
 
@@ -124,14 +159,16 @@ def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(make_job, work,
     assert events(job_id)[1].detail == "the artifact store does not answer"
 
 
-def test_a_job_cancelled_while_it_runs_is_let_go_of_within_two_seconds(make_job, settings, load_job, rings):
+def test_a_job_cancelled_while_it_runs_is_let_go_of_within_two_seconds(
+    make_job, settings, load_job, rings
+):
     job_id = make_job(input_shape="sleep 60")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
     thread.start()
     while load_job(job_id).phase != "factoring":
         thread.join(0.05)
     with transaction() as session:
-        jobs.cancel(session, str(job_id))
+        commands.cancel(session, str(job_id))
     thread.join(2)
     assert not thread.is_alive()
     job = load_job(job_id)
@@ -195,7 +232,9 @@ def test_a_worker_that_has_to_go_takes_no_new_job(make_job, work):
     assert (job.state, job.attempt) == ("queued", 0)
 
 
-def test_a_lost_lease_stops_the_child_and_commits_nothing(make_job, work, monkeypatch, rings, load_job):
+def test_a_lost_lease_stops_the_child_and_commits_nothing(
+    make_job, work, monkeypatch, rings, load_job
+):
     monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "0.5")
     tasks.get_settings.cache_clear()
     job_id = make_job(input_shape="sleep 60")
@@ -218,7 +257,9 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
     def store_slowly(*args, **kwargs):
         with transaction() as session:
             job = session.get_one(tasks.Job, job_id)
-            leases.give_back(session, leases.Lease(job_id, job.lease_owner, 1), "a test", blameless=False)
+            leases.give_back(
+                session, leases.Lease(job_id, job.lease_owner, 1), "a test", blameless=False
+            )
             leases.claim(session, job_id, "heir", 60)
         return store(*args, **kwargs)
 
@@ -260,7 +301,7 @@ def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, r
     assert load_job(job_id).state == "succeeded"
 
 
-@pytest.mark.parametrize("module", ["worker.tasks", "worker.cli", "worker.supervisor"])
+@pytest.mark.parametrize("module", ["worker.tasks", "worker.cli.main", "worker.cli.supervisor"])
 def test_the_worker_imports_no_model_library(module, tmp_path):
     code = (
         f"import sys, {module}\n"
@@ -276,7 +317,9 @@ def test_importing_the_task_touches_no_file(tmp_path):
 
 
 def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make_job, monkeypatch):
-    child = Failed({"code": "engine_error", "detail": "so it is"}, log="Traceback:\n  it \x1b[31mfell\n")
+    child = Failed(
+        {"code": "engine_error", "detail": "so it is"}, log="Traceback:\n  it \x1b[31mfell\n"
+    )
     monkeypatch.setattr(tasks, "_compress", lambda *_: child)
     job_id = make_job(request_id="deploy-7")
     with capture_logs([merge_contextvars]) as lines:
@@ -284,5 +327,7 @@ def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make
     assert [(line["event"], line.get("line")) for line in lines] == [
         ("claimed", None), ("the child wrote", "Traceback:"), ("the child wrote", "  it ?[31mfell"), ("ended", None),
     ]  # fmt: skip
-    assert {(line["job_id"], line["request_id"], line["attempt"]) for line in lines} == {(str(job_id), "deploy-7", 1)}
+    assert {(line["job_id"], line["request_id"], line["attempt"]) for line in lines} == {
+        (str(job_id), "deploy-7", 1)
+    }
     assert lines[-1]["error"]["code"] == "engine_error"

@@ -14,19 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from contract.calibration import InputValues
-from contract.refusal import Code, Refusal
-from worker.engine.calibration.distil import DistillingError, distil
-from worker.engine.calibration.inputs import Arrays
-from worker.engine.calibration.observe import Observation, Observer, observe
-from worker.engine.calibration.probing import probe, probed_ranges
-from worker.engine.calibration.ranges import Range, known_ranges
-from worker.engine.calibration.subject import Subject, WeakCalibrationError, subject
-from worker.engine.calibration.synthetic import Generator, dead_leaves, mosaics
-from worker.engine.calibration.twin import twin, twin_statistics
-from worker.engine.calibration.walk import Batch
-from worker.engine.convolution import Array, Convolution
-from worker.engine.formats import Model, TensorSpec
+from convpress.calibration import InputValues
+from convpress.refusal import Code, Refusal
+from worker.engine.calibration.harness import Subject, WeakCalibrationError, subject
+from worker.engine.calibration.inputs.distil import DistillingError, distil
+from worker.engine.calibration.inputs.model_inputs import Arrays
+from worker.engine.calibration.inputs.probing import probe, probed_ranges
+from worker.engine.calibration.inputs.ranges import Range, known_ranges
+from worker.engine.calibration.inputs.synthetic import Generator, dead_leaves, mosaics
+from worker.engine.calibration.replay import Batch
+from worker.engine.calibration.statistics.batchnorm_statistics import twin, twin_statistics
+from worker.engine.calibration.statistics.covariance import Observation, Observer, observe
+from worker.engine.model import Model, TensorSpec
+from worker.engine.numerics.convolution import Array, Convolution
 from worker.engine.program import NoProgramError, Program, StepError, run
 
 _MOST_WORK = 2_000_000_000_000
@@ -80,7 +80,9 @@ class Calibration:
         found: list[dict[str, NDArray[np.generic]]] = []
         for batch in self.fresh:
             shaped = {spec.name: spec.axes(shapes[spec.name]) for spec in specs}
-            runs = max(len(batch[name]) // max(shape[0], 1) for name, shape in shaped.items() if shape)
+            runs = max(
+                len(batch[name]) // max(shape[0], 1) for name, shape in shaped.items() if shape
+            )
             found += [
                 {spec.name: _piece(batch[spec.name], shaped[spec.name], at, spec) for spec in specs}
                 for at in range(runs)
@@ -88,10 +90,14 @@ class Calibration:
         return found[:most]
 
 
-def _piece(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> NDArray[np.generic]:
+def _piece(
+    tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec
+) -> NDArray[np.generic]:
     """Return one run's part of an input; images smaller than the shape, repeated side by side until they fill it."""
     whole = tensor if tensor.shape == shape else tensor[at * shape[0] : (at + 1) * shape[0]]
-    repeats = [wanted // size if size else 1 for wanted, size in zip(shape, whole.shape, strict=True)]
+    repeats = [
+        wanted // size if size else 1 for wanted, size in zip(shape, whole.shape, strict=True)
+    ]
     piece = whole.numpy(force=True)
     return np.tile(piece, repeats).astype(spec.dtype) if shape else np.asarray(piece, spec.dtype)
 
@@ -120,14 +126,22 @@ def calibrate(
         found = subject(program, model.inputs, shapes)
         if not found.images:
             raise WeakCalibrationError("no input of the model is a batch of images or signals")
-        if samples is None and program.normalises and not _affordable_steps(_sample_macs(found, macs, shapes)):
+        if (
+            samples is None
+            and program.normalises
+            and not _affordable_steps(_sample_macs(found, macs, shapes))
+        ):
             shorter = subject(program, model.inputs, shapes, _SHORT_SIDE)
             found = shorter if _affordable_steps(_sample_macs(shorter, macs, shapes)) else found
-        return _calibrate(found, convolutions, _sample_macs(found, macs, shapes), told, samples, tell)
+        return _calibrate(
+            found, convolutions, _sample_macs(found, macs, shapes), told, samples, tell
+        )
     except NoProgramError as error:
         raise WeakCalibrationError(f"the model cannot be taken apart: {error}") from error
     except StepError as error:
-        raise WeakCalibrationError(f"the model does not run on synthetic inputs: {error}") from error
+        raise WeakCalibrationError(
+            f"the model does not run on synthetic inputs: {error}"
+        ) from error
 
 
 def _calibrate(
@@ -142,7 +156,11 @@ def _calibrate(
     ranges, source = probed_ranges(found, span, _probes(found, sample_macs))
     if told is None and samples is not None:
         source = "the samples"
-    account: dict[str, Any] = {"ranges": [known.name for known in ranges], "ranges_from": source, "notes": []}
+    account: dict[str, Any] = {
+        "ranges": [known.name for known in ranges],
+        "ranges_from": source,
+        "notes": [],
+    }
     steps = _distilling_steps(found, ranges, sample_macs) if samples is None else 0
     try:
         return _learned(found, convolutions, sample_macs, ranges, samples, steps, account, tell)
@@ -166,12 +184,19 @@ def _learned(
     Raises:
         DistillingError: the inputs cannot be distilled.
     """
-    judging_steps = min(steps, _JUDGING_STEPS) if found.program.normalises else 0  # classes alone change no judgement
+    judging_steps = (
+        min(steps, _JUDGING_STEPS) if found.program.normalises else 0
+    )  # classes alone change no judgement
     count = _most_images(found, _PASSES * max(steps, 1) * sample_macs)
-    to_judge = min(_JUDGING_IMAGES, _most_images(found, 2 * _RUNS * sample_macs))  # half of what could be fitted on
+    to_judge = min(
+        _JUDGING_IMAGES, _most_images(found, 2 * _RUNS * sample_macs)
+    )  # half of what could be fitted on
     work = 2 * to_judge * judging_steps + (count * steps if samples is None else 0)
     bend = _Bending(found, work, tell)
-    held_out, fresh = (bend(_leaves(found, mosaics, ranges, to_judge, seed), judging_steps, seed) for seed in (1, 2))
+    held_out, fresh = (
+        bend(_leaves(found, mosaics, ranges, to_judge, seed), judging_steps, seed)
+        for seed in (1, 2)
+    )
     if samples is not None:
         fitted, judging = _split(samples, found)
         most = _most_images(found, _RUNS * sample_macs)
@@ -181,20 +206,37 @@ def _learned(
         observation = Observation(observe(found.program, batches, convolutions), {})
         images = found.images[0].name
         account |= {"kind": "samples", "images": sum(len(batch[images]) for batch in batches)}
-        account |= {"held_out_samples": 0 if judging is None else sum(len(batch[images]) for batch in held_out)}
+        account |= {
+            "held_out_samples": 0
+            if judging is None
+            else sum(len(batch[images]) for batch in held_out)
+        }
     elif steps:
         batches = bend(_leaves(found, dead_leaves, ranges, count, 0), steps, 0)
         distilled = len(batches) * found.batch
         batches += _filling(found, ranges, distilled, sample_macs)
         observation = Observation(observe(found.program, batches, convolutions), {})
-        account |= {"kind": "distilled", "images": len(batches) * found.batch, "distilled": distilled, "steps": steps}
+        account |= {
+            "kind": "distilled",
+            "images": len(batches) * found.batch,
+            "distilled": distilled,
+            "steps": steps,
+        }
     else:
         batches, observation = _until_converged(found, ranges, convolutions, sample_macs, tell)
-        account |= {"kind": "synthetic", "images": len(batches) * found.batch, "twin": bool(observation.statistics)}
+        account |= {
+            "kind": "synthetic",
+            "images": len(batches) * found.batch,
+            "twin": bool(observation.statistics),
+        }
     unmeasured = [site for site in convolutions if site not in observation.moments]
     if unmeasured:
-        some = ", ".join(unmeasured[:_MOST_NAMED]) + (" and more" if len(unmeasured) > _MOST_NAMED else "")
-        account["notes"].append(f"by their weights alone, since no finite inputs reach them: {some}")
+        some = ", ".join(unmeasured[:_MOST_NAMED]) + (
+            " and more" if len(unmeasured) > _MOST_NAMED else ""
+        )
+        account["notes"].append(
+            f"by their weights alone, since no finite inputs reach them: {some}"
+        )
     return Calibration(
         found.program,
         tuple(batches),
@@ -221,8 +263,14 @@ def _split(samples: Arrays, found: Subject) -> tuple[Arrays, Arrays | None]:
     if count < _FEWEST_TO_SPLIT or fifth < max(found.shapes[name][0] for name in names):
         return samples, None
     return (
-        {name: array[: count - fifth] if name in names else array for name, array in samples.items()},
-        {name: array[count - fifth :] if name in names else array for name, array in samples.items()},
+        {
+            name: array[: count - fifth] if name in names else array
+            for name, array in samples.items()
+        },
+        {
+            name: array[count - fifth :] if name in names else array
+            for name, array in samples.items()
+        },
     )
 
 
@@ -230,7 +278,9 @@ def _split(samples: Arrays, found: Subject) -> tuple[Arrays, Arrays | None]:
 def _require_finite(found: Subject, batches: Sequence[Batch]) -> None:
     for batch in batches:
         outputs = run(found.program, batch)
-        if not all(bool(output.isfinite().all()) for output in outputs if isinstance(output, Tensor)):
+        if not all(
+            bool(output.isfinite().all()) for output in outputs if isinstance(output, Tensor)
+        ):
             raise Refusal(
                 Code.SAMPLES_INVALID,
                 "the model gives NaN or infinity on the samples",
@@ -247,14 +297,21 @@ def _sample_macs(found: Subject, macs: int, shapes: Mapping[str, tuple[int, ...]
     return max(1, round(macs * share / found.shapes[name][0]))
 
 
-def _leaves(found: Subject, generator: Generator, ranges: Sequence[Range], count: int, seed: int) -> list[Batch]:
+def _leaves(
+    found: Subject, generator: Generator, ranges: Sequence[Range], count: int, seed: int
+) -> list[Batch]:
     """Return samples in equal parts from all ranges."""
     share = -(-count // len(ranges))
-    parts = (found.synthetic(generator, values, share, seed + 100 * at) for at, values in enumerate(ranges))
+    parts = (
+        found.synthetic(generator, values, share, seed + 100 * at)
+        for at, values in enumerate(ranges)
+    )
     return [batch for part in parts for batch in part]
 
 
-def _filling(found: Subject, ranges: Sequence[Range], distilled: int, sample_macs: int) -> list[Batch]:
+def _filling(
+    found: Subject, ranges: Sequence[Range], distilled: int, sample_macs: int
+) -> list[Batch]:
     """Return plain images to go with so few that were distilled by classes alone; none where statistics are stored."""
     enough = min(_ENOUGH_IMAGES, _most_images(found, _RUNS * sample_macs))
     if distilled >= enough or found.program.normalises:
@@ -275,7 +332,9 @@ def _distilling_steps(found: Subject, ranges: Sequence[Range], sample_macs: int)
         return 0
     if found.program.normalises:
         return min(_STEPS_BY_STATISTICS, affordable)
-    return min(_STEPS_BY_CLASSES, affordable) if isinstance(probe(found, ranges[0], 1), Tensor) else 0
+    return (
+        min(_STEPS_BY_CLASSES, affordable) if isinstance(probe(found, ranges[0], 1), Tensor) else 0
+    )
 
 
 def _affordable_steps(sample_macs: int) -> int:
@@ -287,7 +346,9 @@ def _affordable_steps(sample_macs: int) -> int:
 def _most_images(found: Subject, work: int) -> int:
     """Return how many samples are affordable of which each takes so much work, and which are all kept."""
     bytes_each = sum(4 * prod(found.shapes[images.name][1:]) for images in found.images)
-    return max(_FEWEST_IMAGES, min(_MOST_IMAGES, _MOST_BYTES_KEPT // bytes_each, _MOST_WORK // work))
+    return max(
+        _FEWEST_IMAGES, min(_MOST_IMAGES, _MOST_BYTES_KEPT // bytes_each, _MOST_WORK // work)
+    )
 
 
 class _Bending:
@@ -311,7 +372,11 @@ class _Bending:
 
 
 def _until_converged(
-    found: Subject, ranges: Sequence[Range], convolutions: Mapping[str, Convolution], sample_macs: int, tell: Tell
+    found: Subject,
+    ranges: Sequence[Range],
+    convolutions: Mapping[str, Convolution],
+    sample_macs: int,
+    tell: Tell,
 ) -> tuple[list[Batch], Observation]:
     """Double the number of samples until the covariances stay the same within 5 %, or memory allows no more.
 
@@ -319,12 +384,16 @@ def _until_converged(
     """
     most = _most_images(found, _RUNS * sample_macs)
     first = most if most < 2 * _FIRST_IMAGES else _FIRST_IMAGES
-    least = max(1, min(most, 2 * _FIRST_IMAGES) // found.batch)  # the first number of batches that may be enough
+    least = max(
+        1, min(most, 2 * _FIRST_IMAGES) // found.batch
+    )  # the first number of batches that may be enough
     observer, statistics = Observer(convolutions, least), dict[str, tuple[Tensor, Tensor]]()
     batches, last = list[Batch](), dict[str, Array]()
     for turn in itertools.count():
         made = len(batches) * found.batch
-        more = _leaves(found, dead_leaves, ranges, min(2 * made, most) - made if made else first, 10 * turn)
+        more = _leaves(
+            found, dead_leaves, ranges, min(2 * made, most) - made if made else first, 10 * turn
+        )
         batches += more
         if found.program.normalises:
             statistics = dict(twin_statistics(found.program, batches, MOST_BYTES))
@@ -347,7 +416,9 @@ def _sketches(observer: Observer) -> dict[str, Array]:
     for site, moments in observer.moments():
         assert moments.held is not None  # observed moments have covariances
         size = moments.mean.shape[-1]
-        signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (size, min(size, _DIRECTIONS)))
+        signs = np.random.default_rng(0).choice(
+            np.array([-1, 1], np.float32), (size, min(size, _DIRECTIONS))
+        )
         found[site] = moments.held.times(signs)
     return found
 

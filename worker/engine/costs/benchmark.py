@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
 
-from contract.container import Format
-from worker.engine.convolution import Convolution
+from convpress.gate.identify import Format
 from worker.engine.costs.table import CostTable, Grid
+from worker.engine.numerics.convolution import Convolution
 
 Stopwatch = Callable[[Convolution, tuple[int, ...], int], float]
 """Nanoseconds that one call of a layer takes on inputs of this size and batch."""
@@ -52,20 +52,33 @@ def _ragged(size: int) -> _Plan:
 
 def _grouped(size: int) -> _Plan:
     sizes = (2, 4, 8, 16, 32, 64)
-    return _Plan(sizes, sizes, _SIDES[3:], lambda c, n: _layer((size, size), c, n, max(2, 64 // max(c, n))))
+    return _Plan(
+        sizes, sizes, _SIDES[3:], lambda c, n: _layer((size, size), c, n, max(2, 64 // max(c, n)))
+    )
 
 
 def _depthwise(high: int, wide: int) -> _Plan:
-    return _Plan((4, 8, 32, 128, 512), (1, 2, 4, 8), _SIDES[1:], lambda c, m: _layer((high, wide), 1, m, c))
+    return _Plan(
+        (4, 8, 32, 128, 512), (1, 2, 4, 8), _SIDES[1:], lambda c, m: _layer((high, wide), 1, m, c)
+    )
 
 
 _PLANS = {
-    **{f"{high}x{wide}": _dense(high, wide) for high, wide in ((1, 1), (3, 3), (1, 3), (3, 1), (5, 5), (7, 7))},
+    **{
+        f"{high}x{wide}": _dense(high, wide)
+        for high, wide in ((1, 1), (3, 3), (1, 3), (3, 1), (5, 5), (7, 7))
+    },
     **{f"ragged {size}x{size}": _ragged(size) for size in (1, 3)},
     **{f"grouped {size}x{size}": _grouped(size) for size in (1, 3)},
-    **{f"depthwise {high}x{wide}": _depthwise(high, wide) for high, wide in ((1, 1), (3, 3), (1, 3), (3, 1))},
+    **{
+        f"depthwise {high}x{wide}": _depthwise(high, wide)
+        for high, wide in ((1, 1), (3, 3), (1, 3), (3, 1))
+    },
     "linear": _Plan(
-        (16, 64, 256, 1024, 4096), (4, 16, 64, 256, 1024, 4096), (1, 2, 4, 8, 16), lambda c, n: _layer((), c, n)
+        (16, 64, 256, 1024, 4096),
+        (4, 16, 64, 256, 1024, 4096),
+        (1, 2, 4, 8, 16),
+        lambda c, n: _layer((), c, n),
     ),
 }
 _RUNTIMES = {"onnx": "onnxruntime", "torchscript": "torch"}
@@ -116,13 +129,20 @@ def _row(plan: _Plan, inputs: int, outputs: int, watch: Stopwatch) -> Iterator[f
     layer = plan.layer(inputs, outputs)
     for side in plan.sides:
         size, batch = ((side, side), 1) if layer.kernel else ((), side * side)
-        numbers = batch * prod(size) * (layer.in_channels + layer.out_channels) + prod(layer.weight_shape)
+        numbers = batch * prod(size) * (layer.in_channels + layer.out_channels) + prod(
+            layer.weight_shape
+        )
         macs = layer.macs(size, batch)
         large = macs > _MOST_MACS or numbers > _MOST_NUMBERS
-        yield None if large and side != plan.sides[0] else max(watch(layer, size, batch), 1.0) / macs
+        yield (
+            None if large and side != plan.sides[0] else max(watch(layer, size, batch), 1.0) / macs
+        )
 
 
 def _processor() -> str:
     """Return the processor's name as Linux gives it."""
     with open("/proc/cpuinfo") as file:  # noqa: PTH123 - a line, not a file
-        return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown")
+        return next(
+            (line.partition(":")[2].strip() for line in file if line.startswith("model name")),
+            "unknown",
+        )

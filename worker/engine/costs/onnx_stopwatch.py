@@ -17,9 +17,9 @@ import numpy as np
 import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from worker.engine.convolution import Convolution
-from worker.engine.formats.onnx_convolution import attributes
-from worker.engine.formats.onnx_runtime import options
+from worker.engine.formats.onnx.convolution import attributes
+from worker.engine.formats.onnx.runner import options
+from worker.engine.numerics.convolution import Convolution
 
 _RUNS, _FEWEST_RUNS = 8, 3
 _ENOUGH_NS = 5_000_000
@@ -84,7 +84,11 @@ def _layer_model(convolution: Convolution, shape: Sequence[int]) -> bytes:
 
 
 def _model(
-    nodes: Sequence[NodeProto], given: str, shape: Sequence[int], wanted: str, weights: Sequence[TensorProto]
+    nodes: Sequence[NodeProto],
+    given: str,
+    shape: Sequence[int],
+    wanted: str,
+    weights: Sequence[TensorProto],
 ) -> bytes:
     graph = helper.make_graph(
         nodes,
@@ -93,7 +97,9 @@ def _model(
         [helper.make_tensor_value_info(wanted, TensorProto.FLOAT, None)],
         weights,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR
+    )
     written: bytes = model.SerializeToString()
     return written
 
@@ -102,7 +108,10 @@ def _spent(events: Sequence[Mapping[str, Any]]) -> list[float]:
     """Return the nanoseconds that each run took between the operators at the edges."""
     runs: list[float] = []
     inside = False
-    for event in sorted((event for event in events if event["name"].endswith(_KERNEL)), key=lambda event: event["ts"]):
+    for event in sorted(
+        (event for event in events if event["name"].endswith(_KERNEL)),
+        key=lambda event: event["ts"],
+    ):
         if event["name"].startswith(_BEFORE):
             runs.append(0.0)
             inside = True

@@ -15,9 +15,9 @@ from math import isfinite, log2, prod
 from pathlib import Path
 from typing import Any, get_args
 
-from contract.container import Format
-from contract.refusal import Code, Refusal
-from worker.engine.convolution import Convolution
+from convpress.gate.identify import Format
+from convpress.refusal import Code, Refusal
+from worker.engine.numerics.convolution import Convolution
 
 FIELD = "cost_table"
 EXPECTED = "a table as `convpress calibrate-host` writes it"
@@ -46,7 +46,11 @@ class Grid:
 
     def rate(self, inputs: int, outputs: int, positions: int) -> float:
         """Return what one multiply-accumulate takes, linear between the logarithms of the grid's sizes."""
-        axes = (_between(self.inputs, inputs), _between(self.outputs, outputs), _between(self.positions, positions))
+        axes = (
+            _between(self.inputs, inputs),
+            _between(self.outputs, outputs),
+            _between(self.positions, positions),
+        )
         return sum(
             a_share * b_share * c_share * self._at(a, b, c)
             for (a, a_share), (b, b_share), (c, c_share) in product(*axes)
@@ -68,7 +72,9 @@ class CostTable:
     layer_ns: float
     grids: Mapping[str, Grid]
 
-    def nanoseconds(self, convolution: Convolution, input_size: Sequence[int], batch: int = 1) -> int | None:
+    def nanoseconds(
+        self, convolution: Convolution, input_size: Sequence[int], batch: int = 1
+    ) -> int | None:
         """Return what one call of a layer takes on one thread; None for a kind that the table does not have."""
         kind = kind_of(convolution)
         if kind is None or kind not in self.grids:
@@ -88,7 +94,11 @@ class CostTable:
         return round(_as_computed(convolution).macs(input_size, batch) * rate + self.layer_ns)
 
     def summed(
-        self, convolutions: Sequence[Convolution], number: int, input_size: Sequence[int], batch: int = 1
+        self,
+        convolutions: Sequence[Convolution],
+        number: int,
+        input_size: Sequence[int],
+        batch: int = 1,
     ) -> int | None:
         """Return what so many chains of layers take whose outputs are summed, in nanoseconds; None without a price.
 
@@ -105,7 +115,9 @@ class CostTable:
         if number > 1 and self.format != "onnx":
             ones = (1,) * len(size)
             n = convolutions[-1].out_channels
-            taken = self.nanoseconds(Convolution((n, 1, *ones), ones, ((0, 0),) * len(size), ones, n), size, batch)
+            taken = self.nanoseconds(
+                Convolution((n, 1, *ones), ones, ((0, 0),) * len(size), ones, n), size, batch
+            )
             if taken is None:
                 return None
             sums = (number - 1) * taken
@@ -196,9 +208,14 @@ def read(path: Path, wanted: Format) -> CostTable:
     except FileNotFoundError as error:
         raise _invalid("there is no such cost table", path.name) from error
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise _invalid(f"the file is no cost table: {type(error).__name__}: {str(error)[:200]}", path.name) from error
+        raise _invalid(
+            f"the file is no cost table: {type(error).__name__}: {str(error)[:200]}", path.name
+        ) from error
     if found.format != wanted:
-        raise _invalid(f"the cost table is one for {found.format}", f"{found.format}, where the model is {wanted}")
+        raise _invalid(
+            f"the cost table is one for {found.format}",
+            f"{found.format}, where the model is {wanted}",
+        )
     return found
 
 
@@ -207,18 +224,29 @@ def _table(said: Any) -> CostTable:  # noqa: ANN401 - anything
         raise ValueError(f"version {said['version']!r} of format {said['format']!r}")
     grids = {str(kind): _grid(kind, grid) for kind, grid in said["grids"].items()}
     layer_ns = 0.0 if said["layer_ns"] == 0 else _number(said["layer_ns"], _DEAREST_LAYER)
-    return CostTable(said["format"], str(said["runtime"])[:200], str(said["host"])[:200], layer_ns, grids)
+    return CostTable(
+        said["format"], str(said["runtime"])[:200], str(said["host"])[:200], layer_ns, grids
+    )
 
 
 def _grid(kind: str, said: Any) -> Grid:  # noqa: ANN401 - anything
-    inputs, outputs, positions = (_axis(kind, name, said[name]) for name in ("inputs", "outputs", "positions"))
+    inputs, outputs, positions = (
+        _axis(kind, name, said[name]) for name in ("inputs", "outputs", "positions")
+    )
     rates = tuple(
-        tuple(tuple(None if rate is None else _number(rate, _DEAREST) for rate in row) for row in plane)
+        tuple(
+            tuple(None if rate is None else _number(rate, _DEAREST) for rate in row)
+            for row in plane
+        )
         for plane in said["ns_per_mac"]
     )
     fits = len(rates) == len(inputs) and all(len(plane) == len(outputs) for plane in rates)
-    if not fits or any(len(row) != len(positions) or row[0] is None for plane in rates for row in plane):
-        raise ValueError(f"ns_per_mac of {kind} has not the shape of its axes, or nothing at the fewest positions")
+    if not fits or any(
+        len(row) != len(positions) or row[0] is None for plane in rates for row in plane
+    ):
+        raise ValueError(
+            f"ns_per_mac of {kind} has not the shape of its axes, or nothing at the fewest positions"
+        )
     return Grid(inputs, outputs, positions, rates)
 
 
@@ -231,7 +259,12 @@ def _axis(kind: str, name: str, said: Any) -> tuple[int, ...]:  # noqa: ANN401 -
 
 
 def _number(said: object, most: float) -> float:
-    if isinstance(said, bool) or not isinstance(said, float | int) or not isfinite(said) or not 0 < said <= most:
+    if (
+        isinstance(said, bool)
+        or not isinstance(said, float | int)
+        or not isfinite(said)
+        or not 0 < said <= most
+    ):
         raise ValueError(f"{str(said)[:40]} is no time")
     return float(said)
 

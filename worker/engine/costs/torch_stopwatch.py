@@ -5,8 +5,8 @@ import time
 import torch
 from torch import Tensor
 
-from worker.engine.convolution import Convolution
-from worker.engine.patches import convolve
+from worker.engine.numerics.convolution import Convolution
+from worker.engine.numerics.patches import convolve
 
 _RUNS, _FEWEST_RUNS = 8, 3
 _ENOUGH_NS = 5_000_000

@@ -7,11 +7,11 @@ section 3, which is the case of no moments; the fit of the pointwise layer under
 from dataclasses import replace
 from functools import partial
 
-from worker.engine.convolution import Convolution
-from worker.engine.decompose.blocks import channel_blocks
-from worker.engine.decompose.factorisation import Factorisation
-from worker.engine.decompose.reasons import no_spatial_extent
+from worker.engine.decompose.applicability import no_spatial_extent
+from worker.engine.decompose.base import Factorisation
+from worker.engine.decompose.block_low_rank import channel_blocks
 from worker.engine.decompose.two_layers import pointwise, two_layers
+from worker.engine.numerics.convolution import Convolution
 
 
 def why_not_dac(convolution: Convolution) -> str | None:
@@ -36,7 +36,11 @@ def dac(convolution: Convolution) -> tuple[Factorisation, ...]:
     n, c = convolution.out_channels // groups, convolution.in_channels // groups
 
     def geometry(rank: int) -> tuple[Convolution, Convolution]:
-        depthwise = replace(convolution, weight_shape=(groups * c * rank, 1, *kernel), groups=groups * c)
+        depthwise = replace(
+            convolution, weight_shape=(groups * c * rank, 1, *kernel), groups=groups * c
+        )
         return depthwise, pointwise(c * rank, n, len(kernel), groups)
 
-    return (two_layers("dac", None, (n, convolution.k2), partial(channel_blocks, count=c), geometry),)
+    return (
+        two_layers("dac", None, (n, convolution.k2), partial(channel_blocks, count=c), geometry),
+    )

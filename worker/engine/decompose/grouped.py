@@ -8,11 +8,11 @@ ECCV 2018 (arXiv 1807.11254). With g = c it would be DAC.
 from dataclasses import replace
 from functools import partial
 
-from worker.engine.convolution import Convolution
-from worker.engine.decompose.blocks import channel_blocks
-from worker.engine.decompose.factorisation import Factorisation
-from worker.engine.decompose.reasons import no_spatial_extent
+from worker.engine.decompose.applicability import no_spatial_extent
+from worker.engine.decompose.base import Factorisation
+from worker.engine.decompose.block_low_rank import channel_blocks
 from worker.engine.decompose.two_layers import pointwise, two_layers
+from worker.engine.numerics.convolution import Convolution
 
 _WIDEST = 2048
 """Numbers in a patch. Of wider ones a single group is looked at: more take most of an analysis' time there, and what is
@@ -21,7 +21,11 @@ chosen of trained networks at most budgets is spatial and DAC (docs/method.md)."
 
 def why_not_grouped(convolution: Convolution) -> str | None:
     """Say why the form does not apply to a convolution, or return None where it does."""
-    single = "one input channel cannot be grouped" if convolution.in_channels == convolution.groups else None
+    single = (
+        "one input channel cannot be grouped"
+        if convolution.in_channels == convolution.groups
+        else None
+    )
     return no_spatial_extent(convolution) or single
 
 
@@ -41,7 +45,9 @@ def grouped(convolution: Convolution) -> tuple[Factorisation, ...]:
     """
     c = convolution.in_channels // convolution.groups
     numbers = _divisors(c)[:-1] if c * convolution.k2 <= _WIDEST else [1]
-    return tuple(split(convolution, g, "grouped", f"{g} groups" if g > 1 else "1 group") for g in numbers)
+    return tuple(
+        split(convolution, g, "grouped", f"{g} groups" if g > 1 else "1 group") for g in numbers
+    )
 
 
 def split(convolution: Convolution, g: int, form: str, variant: str | None) -> Factorisation:
@@ -50,10 +56,14 @@ def split(convolution: Convolution, g: int, form: str, variant: str | None) -> F
     n, c = convolution.out_channels // groups, convolution.in_channels // groups
 
     def geometry(rank: int) -> tuple[Convolution, Convolution]:
-        first = replace(convolution, weight_shape=(groups * g * rank, c // g, *kernel), groups=groups * g)
+        first = replace(
+            convolution, weight_shape=(groups * g * rank, c // g, *kernel), groups=groups * g
+        )
         return first, pointwise(g * rank, n, len(kernel), groups)
 
-    return two_layers(form, variant, (n, c // g * convolution.k2), partial(channel_blocks, count=g), geometry)
+    return two_layers(
+        form, variant, (n, c // g * convolution.k2), partial(channel_blocks, count=g), geometry
+    )
 
 
 def _divisors(number: int) -> list[int]:

@@ -7,12 +7,12 @@ Interspeech 2013; under the moments of the inputs, Zhang et al. (arXiv 1505.0679
 from dataclasses import replace
 from functools import partial
 
-from worker.engine.convolution import Convolution
-from worker.engine.decompose.blocks import channel_blocks
-from worker.engine.decompose.factorisation import Factorisation
+from worker.engine.decompose.applicability import depthwise
+from worker.engine.decompose.base import Factorisation
+from worker.engine.decompose.block_low_rank import channel_blocks
 from worker.engine.decompose.grouped import split
-from worker.engine.decompose.reasons import depthwise
 from worker.engine.decompose.two_layers import pointwise, two_layers
+from worker.engine.numerics.convolution import Convolution
 
 
 def why_not_low_rank(convolution: Convolution) -> str | None:

@@ -10,12 +10,12 @@ from math import prod
 
 import numpy as np
 
-from worker.engine.convolution import Array, Convolution, Layer
-from worker.engine.decompose import blocks
-from worker.engine.decompose.factorisation import Factorisation, Rank
-from worker.engine.decompose.reasons import no_spatial_extent
+from worker.engine.decompose import block_low_rank
+from worker.engine.decompose.applicability import no_spatial_extent
+from worker.engine.decompose.base import Factorisation, Rank
 from worker.engine.decompose.target import Target
 from worker.engine.decompose.two_layers import pointwise
+from worker.engine.numerics.convolution import Array, Convolution, Layer
 
 _ELEMENTS = 2**23
 """How many numbers of normal equations are in memory at once."""
@@ -25,7 +25,10 @@ def why_not_pointwise_first(convolution: Convolution) -> str | None:
     """Say why the form does not apply to a convolution, or return None where it does."""
     if reason := no_spatial_extent(convolution):
         return reason
-    n, c = convolution.out_channels // convolution.groups, convolution.in_channels // convolution.groups
+    n, c = (
+        convolution.out_channels // convolution.groups,
+        convolution.in_channels // convolution.groups,
+    )
     dearer = n * (c * prod(convolution.stride) + convolution.k2) >= c * (convolution.k2 + n)
     return "dac costs no more at any rank" if dearer else None
 
@@ -50,14 +53,18 @@ def pointwise_first(convolution: Convolution) -> tuple[Factorisation, ...]:
 
     def convolutions(rank: Rank) -> tuple[Convolution, ...]:
         assert isinstance(rank, int)
-        depthwise = replace(convolution, weight_shape=(groups * n, rank, *kernel), groups=groups * n)
+        depthwise = replace(
+            convolution, weight_shape=(groups * n, rank, *kernel), groups=groups * n
+        )
         return pointwise(c, n * rank, len(kernel), groups), depthwise
 
     def errors(target: Target, ranks: Sequence[Rank]) -> Array:
         chosen = np.array(ranks, dtype=np.intp)
         if not chosen.size:
             return np.zeros(0)
-        return np.where(chosen >= exact, 0.0, _errors(_dealt(target), int(chosen.max()))[chosen - 1])
+        return np.where(
+            chosen >= exact, 0.0, _errors(_dealt(target), int(chosen.max()))[chosen - 1]
+        )
 
     def layers(target: Target, rank: Rank) -> tuple[Layer, ...]:
         assert isinstance(rank, int)
@@ -70,40 +77,44 @@ def pointwise_first(convolution: Convolution) -> tuple[Factorisation, ...]:
             Layer(last, second.reshape(last.weight_shape), target.bias(outputs)),
         )
 
-    return (Factorisation("pointwise-first", None, range(1, exact + 1), convolutions, errors, layers),)
+    return (
+        Factorisation("pointwise-first", None, range(1, exact + 1), convolutions, errors, layers),
+    )
 
 
-def _errors(dealt: blocks.Blocks, rank: int) -> Array:
+def _errors(dealt: block_low_rank.Blocks, rank: int) -> Array:
     """Return the errors of ranks 1 to `rank`."""
     if not dealt.are_coupled:
-        values = blocks.spectrum(dealt.weight, None, rank)
+        values = block_low_rank.spectrum(dealt.weight, None, rank)
         return dealt.target.relative(values.sum(axis=(0, 1)).cumsum())
     explained = np.zeros(rank)
     for gram, cross in _normal_equations(dealt, _rows(dealt, rank)):
-        white = blocks.whitened(gram, cross) ** 2
+        white = block_low_rank.whitened(gram, cross) ** 2
         explained += white.reshape(-1, rank, dealt.count).sum(axis=(0, 2))
     return dealt.target.relative(explained.cumsum())
 
 
-def _factors(dealt: blocks.Blocks, rank: int) -> tuple[Array, Array]:
+def _factors(dealt: block_low_rank.Blocks, rank: int) -> tuple[Array, Array]:
     """Return the 1x1 filters `(groups, n, rank, c)`, of norm 1, and the depthwise ones `(groups, n, rank, k2)`."""
     rows = _rows(dealt, rank)
     if not dealt.are_coupled:
         across = rows.swapaxes(-1, -2)
-        second = blocks.solved(rows @ across, dealt.weight @ across).swapaxes(-1, -2)
+        second = block_low_rank.solved(rows @ across, dealt.weight @ across).swapaxes(-1, -2)
     else:
-        solutions = [blocks.solved(gram, cross) for gram, cross in _normal_equations(dealt, rows)]
+        solutions = [
+            block_low_rank.solved(gram, cross) for gram, cross in _normal_equations(dealt, rows)
+        ]
         second = np.concatenate(solutions).reshape(*rows.shape[:3], dealt.count)
-    lengths = blocks.norms(rows)[..., None]
+    lengths = block_low_rank.norms(rows)[..., None]
     return rows / lengths, second * lengths
 
 
-def _rows(dealt: blocks.Blocks, rank: int) -> Array:
+def _rows(dealt: block_low_rank.Blocks, rank: int) -> Array:
     """Return the rows of every output, `(groups, n, rank, c)`."""
-    return blocks.leading_rows(dealt.weight, blocks.own(dealt)[1], rank)
+    return block_low_rank.leading_rows(dealt.weight, block_low_rank.own(dealt)[1], rank)
 
 
-def _normal_equations(dealt: blocks.Blocks, rows: Array) -> Iterator[tuple[Array, Array]]:
+def _normal_equations(dealt: block_low_rank.Blocks, rows: Array) -> Iterator[tuple[Array, Array]]:
     """Yield the equations of some outputs at a time: `D C D^T` `(some, R, R)` and `W C D^T` `(some, 1, R)`."""
     groups, n, rank, size = rows.shape
     count = dealt.count
@@ -122,5 +133,5 @@ def _normal_equations(dealt: blocks.Blocks, rows: Array) -> Iterator[tuple[Array
             yield gram.reshape(len(own), rank * count, -1), cross.reshape(len(own), 1, -1)
 
 
-def _dealt(target: Target) -> blocks.Blocks:
-    return blocks.offset_blocks(target, range(len(target.layer.convolution.kernel)))
+def _dealt(target: Target) -> block_low_rank.Blocks:
+    return block_low_rank.offset_blocks(target, range(len(target.layer.convolution.kernel)))

@@ -11,11 +11,11 @@ from itertools import combinations
 from math import prod
 from typing import TypeVar
 
-from worker.engine.convolution import Convolution
-from worker.engine.decompose.blocks import offset_blocks
-from worker.engine.decompose.factorisation import Factorisation
-from worker.engine.decompose.reasons import transposed
+from worker.engine.decompose.applicability import transposed
+from worker.engine.decompose.base import Factorisation
+from worker.engine.decompose.block_low_rank import offset_blocks
 from worker.engine.decompose.two_layers import two_layers
+from worker.engine.numerics.convolution import Convolution
 
 Value = TypeVar("Value")
 
@@ -23,7 +23,9 @@ Value = TypeVar("Value")
 def why_not_spatial(convolution: Convolution) -> str | None:
     """Say why the form does not apply to a convolution, or return None where it does; depthwise ones it applies to."""
     flat = sum(size > 1 for size in convolution.kernel) < 2
-    return transposed(convolution) or ("its kernel extends along fewer than two axes" if flat else None)
+    return transposed(convolution) or (
+        "its kernel extends along fewer than two axes" if flat else None
+    )
 
 
 def spatial(convolution: Convolution) -> tuple[Factorisation, ...]:
@@ -55,7 +57,9 @@ def _split(convolution: Convolution, second_axes: tuple[int, ...]) -> Factorisat
     groups = convolution.groups
     n, c = convolution.out_channels // groups, convolution.in_channels // groups
     first_axes = tuple(axis for axis in range(len(convolution.kernel)) if axis not in second_axes)
-    first_kernel, second_kernel = (_only(convolution.kernel, axes, 1) for axes in (first_axes, second_axes))
+    first_kernel, second_kernel = (
+        _only(convolution.kernel, axes, 1) for axes in (first_axes, second_axes)
+    )
 
     def geometry(rank: int) -> tuple[Convolution, Convolution]:
         first = _along(convolution, first_axes, (groups * rank, c, *first_kernel))
@@ -70,7 +74,9 @@ def _split(convolution: Convolution, second_axes: tuple[int, ...]) -> Factorisat
     )
 
 
-def _along(convolution: Convolution, axes: tuple[int, ...], weight_shape: tuple[int, ...]) -> Convolution:
+def _along(
+    convolution: Convolution, axes: tuple[int, ...], weight_shape: tuple[int, ...]
+) -> Convolution:
     padding = convolution.padding
     return replace(
         convolution,

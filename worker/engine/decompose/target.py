@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from worker.engine.convolution import Array, Layer
-from worker.engine.moments import WIDE, Moments
+from worker.engine.numerics.convolution import Array, Layer
+from worker.engine.numerics.moments import WIDE, Moments
 
 FLOOR = 1e-4
 """What is added to every variance, as a share of their mean: inputs that were never seen to vary may still do so."""
@@ -59,7 +59,9 @@ class Target:
             floor = FLOOR * float(np.einsum("gii->", covariance, dtype=np.float64)) / mean.size
             is_wide = mean.shape[1] > WIDE and _is_far_from_overflow(weight, covariance)
             covariance = (
-                covariance.astype(covariance.dtype if is_wide else np.float64, copy=False) if floor > 0 else None
+                covariance.astype(covariance.dtype if is_wide else np.float64, copy=False)
+                if floor > 0
+                else None
             )
             if covariance is not None:
                 np.einsum("gii->gi", covariance)[...] += floor
@@ -95,7 +97,9 @@ class Target:
 
 def _is_far_from_overflow(weight: Array, covariance: Array) -> bool:
     """Whether float32 holds whatever is made of the outputs' energies."""
-    variance = float(np.einsum("gii->gi", covariance).max())  # nothing else in a covariance is larger
+    variance = float(
+        np.einsum("gii->gi", covariance).max()
+    )  # nothing else in a covariance is larger
     largest = float(np.abs(weight).max()) ** 2 * variance * weight[0].size
     limits = np.finfo(np.float32)
     return bool(float(limits.tiny) ** 0.5 < largest < float(limits.max) ** 0.5)

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from worker.engine import linalg
-from worker.engine.convolution import Array, Convolution, Layer
-from worker.engine.decompose import blocks
-from worker.engine.decompose.factorisation import Factorisation, Rank
-from worker.engine.decompose.reasons import no_spatial_extent
+from worker.engine.decompose import block_low_rank
+from worker.engine.decompose.applicability import no_spatial_extent
+from worker.engine.decompose.base import Factorisation, Rank
 from worker.engine.decompose.target import Target
 from worker.engine.decompose.two_layers import pointwise
+from worker.engine.numerics import linalg
+from worker.engine.numerics.convolution import Array, Convolution, Layer
 
 _INPUT_STEPS, _OUTPUT_STEPS = 12, 24
 """How many ranks of either side are looked at."""
@@ -26,7 +26,9 @@ _LOPSIDED = 2
 def why_not_tucker2(convolution: Convolution) -> str | None:
     """Say why the form does not apply to a convolution, or return None where it does."""
     single = min(convolution.in_channels, convolution.out_channels) == convolution.groups
-    return no_spatial_extent(convolution) or ("one channel on a side cannot be made fewer" if single else None)
+    return no_spatial_extent(convolution) or (
+        "one channel on a side cannot be made fewer" if single else None
+    )
 
 
 def tucker2(convolution: Convolution) -> tuple[Factorisation, ...]:
@@ -63,7 +65,7 @@ def tucker2(convolution: Convolution) -> tuple[Factorisation, ...]:
     def layers(target: Target, rank: Rank) -> tuple[Layer, ...]:
         dealt = _dealt(target)
         rows, core, last = _factors(dealt, *_pair(rank))
-        outputs = np.einsum("gnr,gr->gn", last, blocks.outputs_at_mean(dealt, rows, core))
+        outputs = np.einsum("gnr,gr->gn", last, block_low_rank.outputs_at_mean(dealt, rows, core))
         arrays = (rows, core, last)
         first, middle, final = (
             Layer(made, array.reshape(made.weight_shape), None)
@@ -71,14 +73,22 @@ def tucker2(convolution: Convolution) -> tuple[Factorisation, ...]:
         )
         return first, middle, replace(final, bias=target.bias(outputs))
 
-    return (Factorisation("tucker2", None, [*_inexact_ranks(*exact), exact], convolutions, errors, layers),)
+    return (
+        Factorisation(
+            "tucker2", None, [*_inexact_ranks(*exact), exact], convolutions, errors, layers
+        ),
+    )
 
 
-def _errors(dealt: blocks.Blocks, input_ranks: Sequence[int]) -> dict[int, Array]:
+def _errors(dealt: block_low_rank.Blocks, input_ranks: Sequence[int]) -> dict[int, Array]:
     """Return, by r1, which come in ascending order, the errors of every r2 from 1 to n."""
     groups, n, count, _ = dealt.weight.shape
-    white = blocks.responses(dealt, blocks.leading_rows(*blocks.own(dealt), input_ranks[-1]))
-    outputs = np.zeros((groups, n, n), white.dtype)  # the covariance of what the leading rows make of the outputs
+    white = block_low_rank.responses(
+        dealt, block_low_rank.leading_rows(*block_low_rank.own(dealt), input_ranks[-1])
+    )
+    outputs = np.zeros(
+        (groups, n, n), white.dtype
+    )  # the covariance of what the leading rows make of the outputs
     found, behind = {}, 0
     for r1 in input_ranks:
         more = white[..., behind * count : r1 * count]
@@ -89,18 +99,20 @@ def _errors(dealt: blocks.Blocks, input_ranks: Sequence[int]) -> dict[int, Array
     return found
 
 
-def _factors(dealt: blocks.Blocks, r1: int, r2: int) -> tuple[Array, Array, Array]:
+def _factors(dealt: block_low_rank.Blocks, r1: int, r2: int) -> tuple[Array, Array, Array]:
     """Return the rows `(groups, 1, r1, c)`, the core `(groups, r2, r1, k2)` and the last layer `(groups, n, r2)`."""
-    rows, second = blocks.factors(dealt, r1)
+    rows, second = block_low_rank.factors(dealt, r1)
     seen = (dealt.product.swapaxes(1, 2) @ rows.swapaxes(-1, -2)).transpose(0, 2, 3, 1)
     groups, n = second.shape[:2]
-    outputs = second.reshape(groups, n, -1) @ seen.reshape(groups, n, -1).swapaxes(-1, -2)  # their covariance
+    outputs = second.reshape(groups, n, -1) @ seen.reshape(groups, n, -1).swapaxes(
+        -1, -2
+    )  # their covariance
     _, last = linalg.leading((outputs + outputs.swapaxes(-1, -2)) / 2, r2)
     return rows, np.einsum("gnq,gnrb->gqrb", last, second), last
 
 
-def _dealt(target: Target) -> blocks.Blocks:
-    return blocks.offset_blocks(target, range(len(target.layer.convolution.kernel)))
+def _dealt(target: Target) -> block_low_rank.Blocks:
+    return block_low_rank.offset_blocks(target, range(len(target.layer.convolution.kernel)))
 
 
 def _inexact_ranks(highest1: int, highest2: int) -> list[tuple[int, int]]:

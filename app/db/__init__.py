@@ -1,0 +1,1 @@
+"""The database: sessions, tables, upserts and migrations."""

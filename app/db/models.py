@@ -1,0 +1,237 @@
+"""The tables: what was uploaded, and what was asked of it. SQL is the truth; broker and files follow it."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Uuid,
+    false,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+from app.identity import posting_owner
+from app.tracing import current_request, traceparent
+from convpress import budgets as budget
+from convpress.states import State
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time, also on databases that forget the zone (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Store UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Load UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables, with names for their constraints so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012
+        datetime: UtcDateTime,
+        int: BigInteger,
+        dict[str, Any]: JSON(none_as_null=True),
+    }
+
+
+class Model(Base):
+    """An uploaded model, known by the SHA-256 of its bytes; stored once however often it is uploaded.
+
+    `used_at` is when a job was last posted for it; `expired_at` is when its file was deleted, until it comes again.
+    `analysis_bytes` is what the analysis takes that is kept beside it; `inspection` what the child said of it that
+    opened it last, as an `convpress.report.Inspection`.
+    """
+
+    __tablename__ = "models"
+    __table_args__ = (Index(None, "expired_at", "used_at"),)
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    format: Mapped[str] = mapped_column(String(16))
+    bytes: Mapped[int]
+    analysis_bytes: Mapped[int] = mapped_column(default=0, server_default="0")
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    expired_at: Mapped[datetime | None]
+    inspection: Mapped[dict[str, Any] | None] = mapped_column(
+        deferred=True
+    )  # long, and jobs load their models
+
+
+class Samples(Base):
+    """Uploaded real inputs of a model, known and kept as models are."""
+
+    __tablename__ = "samples"
+    __table_args__ = (Index(None, "expired_at", "used_at"),)
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    bytes: Mapped[int]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    expired_at: Mapped[datetime | None]
+
+
+class Job(Base):
+    """One compression of one model to one budget, or to several at once.
+
+    `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt` counts claims.
+    `expired_at` is when retention deleted what the job had made. `app.jobs.transitions` alone changes the state.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(
+            f"state IN ({', '.join(repr(state) for state in get_args(State))})", name="state"
+        ),
+        Index(None, "created_at", "id"),
+        Index(None, "state", "created_at"),
+        Index(None, "expired_at", "finished_at"),
+        Index(None, "owner", "idempotency_key", unique=True),
+        Index(None, "owner", "created_at", "id"),
+        Index(None, "model_sha256", "created_at", "id"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    state: Mapped[State] = mapped_column(String(16), default="queued")
+    phase: Mapped[str | None] = mapped_column(String(16))
+    progress: Mapped[float] = mapped_column(default=0.0)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, server_default="")
+    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"))
+    filename: Mapped[str] = mapped_column(String(255))
+    flops_budget: Mapped[str] = mapped_column(
+        String(40), default=""
+    )  # as all budgets, empty where it was not given
+    params_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    bytes_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    latency_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    flops_at_any_price: Mapped[bool] = mapped_column(default=False, server_default=false())
+    input_shape: Mapped[str | None] = mapped_column(String(2000))
+    calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
+    samples_sha256: Mapped[str | None] = mapped_column(
+        String(64), index=True
+    )  # SQLite adds no foreign key afterwards
+    input_range: Mapped[str | None] = mapped_column(String(2000))
+    input_mean: Mapped[str | None] = mapped_column(String(2000))
+    input_std: Mapped[str | None] = mapped_column(String(2000))
+    labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    webhook_url: Mapped[str | None] = mapped_column(String(2000))
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(64), default=current_request.get)
+    traceparent: Mapped[str | None] = mapped_column(String(64), default=traceparent)
+
+    lease_owner: Mapped[str | None] = mapped_column(String(255))
+    lease_expires_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+
+    macs_before: Mapped[int | None]
+    macs_after: Mapped[int | None]
+    artifact_sha256: Mapped[str | None] = mapped_column(String(64))
+    artifact_bytes: Mapped[int | None]
+    report_sha256: Mapped[str | None] = mapped_column(String(64))
+    error: Mapped[dict[str, Any] | None]
+    expired_at: Mapped[datetime | None]
+
+    model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
+
+    @property
+    def budgets(self) -> dict[str, str]:
+        """What to keep, as the client wrote it, by field."""
+        return {field: text for field in budget.KINDS if (text := getattr(self, field))}
+
+
+class JobLabel(Base):
+    """A label of a job, to find it by in the order of time; what the job itself says is in `Job.labels`."""
+
+    __tablename__ = "job_labels"
+    __table_args__ = (Index(None, "name", "value", "created_at", "job_id"),)
+
+    job_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime]
+
+
+class Event(Base):
+    """One change of a job's state: the audit trail, and what followers of the job are told; ids grow with time."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index(None, "job_id", "id"), Index(None, "state", "at", "detail"))
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    at: Mapped[datetime]
+    state: Mapped[State] = mapped_column(String(16))
+    attempt: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(String(255))
+    detail: Mapped[str] = mapped_column(String(255))
+
+
+class Delivery(Base):
+    """One call of a job's webhook; `due_at` is set until the receiver has taken it or nobody tries any more."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index(None, "job_id"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    attempt: Mapped[int] = mapped_column(default=0)
+    delivered_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(String(255))
+
+
+class Tally(Base):
+    """A sum that only grows; `app.stats.counters` has the names."""
+
+    __tablename__ = "tallies"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    label: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[float]
+
+
+class Worker(Base):
+    """A worker process that lives, as long as `seen_at` is fresh; `slots` is how many jobs it runs at a time."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    slots: Mapped[int]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]

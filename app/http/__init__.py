@@ -1,0 +1,1 @@
+"""HTTP parts that every route shares: conditional answers and the request context."""

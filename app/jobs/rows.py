@@ -1,0 +1,25 @@
+"""Jobs read without the ORM: one row of the query that every poll runs."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row
+
+
+class ModelRow(NamedTuple):
+    """What a job says of its model."""
+
+    sha256: str
+    format: str
+    bytes: int
+
+
+class JobRow:
+    """A job's row, to be read like a `Job`."""
+
+    def __init__(self, row: Row[Any]) -> None:
+        self._row = row
+        self.json: bytes | None = None
+        self.model = ModelRow(row.model_sha256, row.model_format, row.model_bytes)
+
+    def __getattr__(self, column: str) -> Any:  # noqa: ANN401 - columns of any type
+        return getattr(self._row, column)

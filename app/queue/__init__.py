@@ -1,0 +1,1 @@
+"""The queue: Celery's client, and the broker in a folder that runs without a server."""

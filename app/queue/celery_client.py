@@ -1,0 +1,129 @@
+"""The doorbell: tell the workers by Celery that a job waits.
+
+SQL is the truth: a ring that is lost costs seconds, never a job.
+"""
+
+import uuid
+from functools import cache
+from typing import Any
+
+import structlog
+from celery import Celery
+from kombu.exceptions import ChannelError, OperationalError
+
+from app.settings import Settings, get_settings
+
+QUEUE = "convpress"
+TASK = "convpress.compress"
+"""The task's name; its one argument is the job's id as text."""
+
+_CONNECT_SECONDS = 2.0
+_REPLY_SECONDS = 3.0  # workers wait for a message a second at a time
+
+log = structlog.get_logger(__name__)
+
+
+def celery_options(settings: Settings) -> dict[str, Any]:
+    """Return what both ends of the queue are configured with; makes the embedded broker's folders."""
+    return {
+        **(
+            _folder_options(settings)
+            if settings.broker_url is None
+            else _redis_options(settings, settings.broker_url)
+        ),
+        "broker_connection_timeout": _CONNECT_SECONDS,
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_default_queue": QUEUE,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_publish_retry_policy": {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        },
+        "worker_prefetch_multiplier": 1,
+    }
+
+
+def _folder_options(settings: Settings) -> dict[str, Any]:
+    root = settings.data_dir.absolute() / "broker"
+    folders = {
+        "data_folder_in": root / "queue",
+        "data_folder_out": root / "queue",
+        "processed_folder": root / "passing",
+    }
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "broker_url": "filesystem://localhost",
+        "broker_transport": "app.queue.folder_broker:Transport",
+        "broker_transport_options": {name: str(folder) for name, folder in folders.items()}
+        | {"polling_interval": 0.05},
+    }
+
+
+def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
+    return {
+        "broker_url": url,
+        "broker_transport_options": {
+            # A message that outlives it runs twice at once; the lease in SQL would sort that out, but not for free.
+            "visibility_timeout": int(2 * settings.job_timeout_seconds + settings.lease_seconds),
+            # Look for lost messages as often as this, and not every hundred seconds.
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": _CONNECT_SECONDS,
+            "socket_timeout": _REPLY_SECONDS,
+            "max_retries": 1,
+            "interval_start": 0,
+        },
+    }
+
+
+def ring(job_id: uuid.UUID) -> bool:
+    """Tell the workers that a job waits, strictly after its row is committed; return whether the broker took it.
+
+    A broker that is down costs seconds and a warning: the sweeper rings again for every job that nobody holds.
+    """
+    try:
+        _client(get_settings()).send_task(TASK, [str(job_id)])
+    except (OperationalError, ChannelError, OSError) as error:
+        log.warning(
+            "the broker took no message; the sweeper will ring again",
+            job_id=str(job_id),
+            error=str(error),
+        )
+        return False
+    return True
+
+
+def backlog() -> int | None:
+    """Return how many messages wait at the broker, or None where it does not answer."""
+    try:
+        with _client(get_settings()).connection_for_read() as connection:
+            return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
+    except ChannelError:
+        return 0  # what holds nothing does not exist
+    except (OperationalError, OSError) as error:
+        log.warning("the broker does not answer", error=str(error))
+        return None
+
+
+def check_broker() -> None:
+    """Connect to the broker.
+
+    Raises:
+        OperationalError: it does not answer.
+    """
+    with _client(get_settings()).connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=_REPLY_SECONDS)
+
+
+@cache
+def _client(settings: Settings) -> Celery:
+    client = Celery("convpress", set_as_current=False)
+    client.conf.update(celery_options(settings))
+    return client

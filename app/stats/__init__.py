@@ -1,0 +1,1 @@
+"""Statistics: counters that outlive jobs, queries over jobs, and their Prometheus form."""

@@ -1,0 +1,1 @@
+"""Webhooks: addresses that may be called, the signed call, and its deliveries."""

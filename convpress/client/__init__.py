@@ -1,0 +1,1 @@
+"""The client of a service: blocking and asynchronous."""

@@ -1,0 +1,77 @@
+"""The one error that blames the input: a stable code, the field, what was expected and what came."""
+
+from enum import StrEnum
+from typing import Any
+
+
+class Code(StrEnum):
+    """Every reason for which an input is refused or its job fails; stable, documented in docs/api.md."""
+
+    BUDGET_MISSING = "budget_missing"
+    BUDGET_INVALID = "budget_invalid"
+    BUDGET_UNREACHABLE = "budget_unreachable"
+    COST_TABLE_INVALID = "cost_table_invalid"
+    COST_TABLE_MISSING = "cost_table_missing"
+    DEVICE_UNAVAILABLE = "device_unavailable"
+    FORM_INVALID = "form_invalid"
+    INPUT_SHAPE_REQUIRED = "input_shape_required"
+    INPUT_SHAPE_INVALID = "input_shape_invalid"
+    INPUT_SHAPE_MISMATCH = "input_shape_mismatch"
+    MODEL_MISSING = "model_missing"
+    MODEL_EMPTY = "model_empty"
+    MODEL_UNRECOGNISED = "model_unrecognised"
+    MODEL_TRUNCATED = "model_truncated"
+    MODEL_PICKLED = "model_pickled"
+    MODEL_INVALID = "model_invalid"
+    MODEL_UNSAFE = "model_unsafe"
+    MODEL_OVER_LIMIT = "model_over_limit"
+    MODEL_UNSUPPORTED = "model_unsupported"
+    MODEL_GONE = "model_gone"
+    NOTHING_TO_COMPRESS = "nothing_to_compress"
+    INPUT_RANGE_INVALID = "input_range_invalid"
+    CALIBRATION_INVALID = "calibration_invalid"
+    SAMPLES_INVALID = "samples_invalid"
+    SAMPLES_GONE = "samples_gone"
+    VERIFICATION_FAILED = "verification_failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    ENGINE_ERROR = "engine_error"
+    JOB_TIMEOUT = "job_timeout"
+    WORKER_LOST = "worker_lost"
+    STORAGE_FULL = "storage_full"
+    LABELS_INVALID = "labels_invalid"
+
+
+class Refusal(ValueError):
+    """An input that cannot be served, and why, in terms its sender can act on.
+
+    >>> r = Refusal(Code.BUDGET_INVALID, "not above zero", field="flops_budget", expected="0 < keep <= 1", got="0")
+    >>> r.as_dict()["code"]
+    'budget_invalid'
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        detail: str,
+        *,
+        field: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.expected = expected
+        self.got = got
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the refusal as JSON-ready members; absent ones are left out."""
+        members = {
+            "code": str(self.code),
+            "detail": self.detail,
+            "field": self.field,
+            "expected": self.expected,
+            "got": self.got,
+        }
+        return {key: value for key, value in members.items() if value is not None}

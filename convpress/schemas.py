@@ -1,0 +1,158 @@
+"""The JSON of jobs and models, as the API sends it and the client reads it; every field is stable."""
+
+import uuid
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from convpress.calibration import Calibration
+from convpress.gate.identify import Format
+from convpress.report import Inspection
+from convpress.states import State
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+_SHA256 = "9f2c1e0d3b5a49788c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3"
+_ID = "6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f"
+
+
+class Problem(BaseModel):
+    """What went wrong, by RFC 9457; `code` is stable, the sentences are for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str = Field(description="Stable name of the problem")
+    field: str | None = Field(None, description="The input that is to blame")
+    expected: str | None = Field(None, description="What it may be")
+    got: str | None = Field(None, description="What it was")
+
+
+class UploadedModel(BaseModel):
+    """The model that was uploaded."""
+
+    filename: str
+    format: Format
+    sha256: str
+    bytes: int
+
+
+class StoredModel(BaseModel):
+    """A model that was uploaded, and whether it is still there."""
+
+    sha256: str
+    format: Format
+    bytes: int
+    created_at: datetime = Field(description="When it first came")
+    used_at: datetime = Field(description="When a job was last posted for it")
+    expired_at: datetime | None = Field(
+        description="When its file was deleted; null while it is stored"
+    )
+    inspection: Inspection | None = Field(
+        description="What it takes, gives and costs, layer by layer, as the last job saw it that opened it; null before"
+    )
+    jobs: str = Field(description="Where its jobs are listed")
+
+
+class Artifact(BaseModel):
+    """The compressed model, in the format of the original."""
+
+    sha256: str
+    bytes: int
+    href: str
+
+
+class Result(BaseModel):
+    """What the compression achieved; one MAC is two FLOPs."""
+
+    macs_before: int
+    macs_after: int
+    keep: float = Field(description="macs_after / macs_before")
+    artifact: Artifact
+
+
+class Job(BaseModel):
+    """One compression of one model to one budget, or to several at once."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": _ID,
+                "state": "succeeded",
+                "phase": None,
+                "progress": 1.0,
+                "created_at": "2026-05-04T03:02:01.123456Z",
+                "started_at": "2026-05-04T03:02:01.345678Z",
+                "finished_at": "2026-05-04T03:02:09.876543Z",
+                "model": {
+                    "filename": "resnet20.onnx",
+                    "format": "onnx",
+                    "sha256": _SHA256,
+                    "bytes": 1_092_211,
+                },
+                "flops_budget": "0.5",
+                "params_budget": None,
+                "bytes_budget": None,
+                "latency_budget": None,
+                "flops_at_any_price": False,
+                "input_shape": "1x3x32x32",
+                "calibration": "synthetic",
+                "samples_sha256": None,
+                "input_range": None,
+                "input_mean": "0.485,0.456,0.406",
+                "input_std": "0.229,0.224,0.225",
+                "labels": {"team": "vision"},
+                "result": {
+                    "macs_before": 40_813_184,
+                    "macs_after": 20_187_392,
+                    "keep": 0.4946,
+                    "artifact": {
+                        "sha256": _SHA256[::-1],
+                        "bytes": 612_345,
+                        "href": f"/jobs/{_ID}/artifact",
+                    },
+                },
+                "error": None,
+                "expired_at": None,
+            }
+        }
+    )
+
+    id: uuid.UUID
+    state: State
+    phase: str | None = Field(
+        description="What a running job does: loading, measuring, factoring ... storing"
+    )
+    progress: float = Field(description="How much of the job is done, from 0 to 1")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    model: UploadedModel
+    flops_budget: str | None = Field(
+        description="What to keep, as it was asked for; at least one budget is set"
+    )
+    params_budget: str | None
+    bytes_budget: str | None
+    latency_budget: str | None
+    flops_at_any_price: bool
+    input_shape: str | None
+    calibration: Calibration
+    samples_sha256: str | None = Field(description="Of the real samples that came with the job")
+    input_range: str | None = Field(description="What values the inputs have, as it was told")
+    input_mean: str | None
+    input_std: str | None
+    labels: dict[str, str]
+    result: Result | None = Field(description="Set when the job has succeeded")
+    error: Problem | None = Field(description="Set when the job has failed")
+    expired_at: datetime | None = Field(description="When retention deleted what the job had made")
+
+
+class JobPage(BaseModel):
+    """Some jobs, newest first."""
+
+    jobs: list[Job]
+    next_cursor: str | None = Field(
+        description="Ask with `?cursor=` for the jobs before these; null on the last page"
+    )

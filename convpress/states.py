@@ -1,0 +1,13 @@
+"""The states of a job."""
+
+from typing import Literal
+
+State = Literal[
+    "queued",  # accepted, held by nobody
+    "running",  # held by a worker under a lease
+    "succeeded",  # the artifact is stored
+    "failed",  # ended with a problem
+    "cancelled",  # stopped by its owner
+]
+TERMINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+"""States that never change."""

@@ -1,0 +1,29 @@
+"""What tests in a browser need beside it: keys of a running service, and axe."""
+
+from pathlib import Path
+
+from playwright.sync_api import Page
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from app.auth import keys
+from support.running_service import Service
+
+AXE = (Path(__file__).parents[1] / "browser" / "axe" / "axe.min.js").read_text()
+
+
+def make_key(service: Service, owner: str, *scopes: str) -> str:
+    engine = create_engine(f"sqlite:///{service.data_dir}/convpress.db")
+    with Session(engine) as session, session.begin():
+        token = keys.create(session, owner, scopes or ("submit", "read"))[1]
+    engine.dispose()
+    return token
+
+
+def check_accessible(page: Page) -> None:
+    """Let axe look at the page, scripts that a page may not have through the debugger's door."""
+    page.evaluate(AXE)
+    violations = page.evaluate("axe.run(document).then(found => found.violations)")
+    assert [
+        (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in violations
+    ] == []

@@ -1,0 +1,110 @@
+"""The whole service as its user starts it: `convpress serve` in a process of its own, watched down to its children."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from digits import MODELS
+
+from worker.sandbox import launcher
+
+
+@dataclass
+class Service:
+    """A running service: an HTTP client for it, and its processes."""
+
+    http: httpx.Client
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+
+    def post(self, name: str = "residual.onnx", **fields: str) -> dict[str, Any]:
+        with (MODELS / name).open("rb") as file:
+            form = {"flops_budget": "0.5", "calibration": "none"} | fields
+            return self.http.post("/jobs", data=form, files={"model": (name, file)}).json()
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return self.http.get(f"/jobs/{job_id}").json()
+
+    def wait(self, job_id: str) -> dict[str, Any]:
+        return wait_for(lambda: (job := self.job(job_id))["finished_at"] and job, "the job's end")
+
+    def children(self, module: str) -> list[psutil.Process]:
+        """The processes below the service that run a module, without the keepers of their cells."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return [
+            child
+            for child in below
+            if module in (command := _command(child)) and launcher.__file__ not in command
+        ]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
+    return found
+
+
+@contextmanager
+def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator[Service]:
+    """Run the service until the block ends, then stop it as Ctrl-C does and see that nothing is left of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")
+    }
+    environment |= {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
+    environment |= {"CONVPRESS_DATA_DIR": str(data_dir), "CONVPRESS_PORT": port}
+    data_dir.mkdir(exist_ok=True)
+    with (
+        (data_dir / "service.log").open("ab") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "worker.cli.main", command],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+    ):
+        service = Service(http, process, data_dir)
+        try:
+            wait_for(lambda: _ready(http) or process.poll() is not None, "the service to be ready")
+            assert process.poll() is None, (data_dir / "service.log").read_text()
+            yield service
+        finally:
+            family = (
+                psutil.Process(process.pid).children(recursive=True)
+                if process.poll() is None
+                else []
+            )
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+            wait_for(
+                lambda: not any(child.is_running() for child in family), "all processes to end"
+            )
+
+
+def _ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False

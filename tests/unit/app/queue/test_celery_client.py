@@ -1,0 +1,127 @@
+"""The doorbell: both ends agree, messages come whole and once, and a dead broker holds nobody up."""
+
+import socket
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from app.queue import celery_client
+from app.settings import Settings
+
+
+def connect(settings):
+    client = Celery(set_as_current=False)
+    client.conf.update(celery_client.celery_options(settings))
+    return client.connection_for_read()
+
+
+def take(connection):
+    """The arguments of the next message."""
+    waiting = connection.SimpleQueue("convpress")
+    message = waiting.get(timeout=5)
+    message.ack()
+    waiting.close()
+    return message.headers["task"], message.payload[0]
+
+
+@pytest.mark.parametrize("broker", ["folder", "redis"])
+def test_a_ring_reaches_the_other_end(request, configure, broker):
+    settings = configure(
+        **({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {})
+    )
+    job_id = uuid.uuid4()
+    assert celery_client.ring(job_id)
+    with connect(settings) as connection:
+        assert take(connection) == ("convpress.compress", [str(job_id)])
+        if broker == "folder":
+            assert not list((settings.data_dir / "broker").rglob("*.msg"))
+
+
+def test_a_broker_that_is_down_costs_a_warning(configure):
+    configure(broker_url="redis://127.0.0.1:1/0")
+    started = time.monotonic()
+    assert not celery_client.ring(uuid.uuid4())
+    assert time.monotonic() - started < 10
+    with pytest.raises(OperationalError):
+        celery_client.check_broker()
+
+
+def test_a_broker_that_hangs_costs_seconds(configure):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        configure(broker_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        started = time.monotonic()
+        assert not celery_client.ring(uuid.uuid4())
+        assert time.monotonic() - started < 10
+
+
+def test_a_message_is_not_given_to_a_second_worker_while_a_job_may_still_run():
+    settings = Settings(broker_url="redis://localhost/0", job_timeout_seconds=1000)
+    options = celery_client.celery_options(settings)["broker_transport_options"]
+    assert options["visibility_timeout"] >= 2 * settings.job_timeout_seconds
+
+
+MESSAGES = 300
+
+SEND = """
+import sys; from pathlib import Path; from celery import Celery
+from app.queue.celery_client import celery_options; from app.settings import Settings
+client = Celery(set_as_current=False)
+client.conf.update(celery_options(Settings(data_dir=Path(sys.argv[1]))))
+for number in range(int(sys.argv[2])):
+    client.send_task("any", [number])
+"""
+
+RECEIVE = """
+import sys; from pathlib import Path; from celery import Celery
+from app.queue.celery_client import celery_options; from app.settings import Settings
+client = Celery(set_as_current=False)
+client.conf.update(celery_options(Settings(data_dir=Path(sys.argv[1]))))
+with client.connection_for_read() as connection:
+    waiting, taken = connection.SimpleQueue("convpress"), 0
+    while True:
+        try:
+            waiting.get(timeout=2).ack()
+            taken += 1
+        except waiting.Empty:
+            break
+print(taken)
+"""
+
+
+def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
+    def start(code):
+        command = [sys.executable, "-c", code, str(tmp_path), str(MESSAGES)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    senders, receivers = [start(SEND), start(SEND)], [start(RECEIVE), start(RECEIVE)]
+    taken = [process.communicate(timeout=60)[0] for process in senders + receivers][2:]
+    assert [process.returncode for process in senders + receivers] == [0, 0, 0, 0]
+    assert sum(map(int, taken)) == MESSAGES * len(senders)
+    assert not list(tmp_path.rglob("*.msg"))
+
+
+@pytest.mark.parametrize("broker", ["folder", "redis"])
+def test_the_backlog_is_what_waits_at_the_broker(configure, request, broker):
+    configure(**({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {}))
+    assert celery_client.backlog() == 0
+    for waiting in (1, 2):
+        celery_client.ring(uuid.uuid4())
+        assert celery_client.backlog() == waiting
+
+
+def test_the_backlog_of_a_broker_that_is_down_is_unknown(configure):
+    configure(broker_url="redis://127.0.0.1:1/0")
+    assert celery_client.backlog() is None
+
+
+def test_the_folder_holds_messages_alone_so_that_a_killed_process_leaves_no_half_table(settings):
+    assert celery_client.ring(uuid.uuid4())
+    files = [path for path in (settings.data_dir / "broker").rglob("*") if path.is_file()]
+    assert [path.suffix for path in files] == [".msg"]

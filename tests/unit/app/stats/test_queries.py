@@ -1,0 +1,244 @@
+"""Figures say what the jobs are, to each owner of the own ones, whatever is forgotten; and they say it fast."""
+
+import subprocess
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import insert
+
+from app.auth import keys
+from app.db.models import Event, Job, Model, Worker
+from app.db.session import now, transaction
+from app.identity import current_owner
+from app.jobs import commands
+from app.jobs import queries as job_queries
+from app.jobs.transitions import Changed, change, record
+from app.main import create_app
+from app.stats import counters, queries
+
+
+def add(session, state, *, owner="", age=0.0, code="", **columns):
+    """A job with the events that a job of this state has."""
+    at = now(session) - timedelta(seconds=age)
+    session.merge(Model(sha256="a" * 64, format="onnx", bytes=1000, created_at=at, used_at=at))
+    ended = {"finished_at": at} if state not in ("queued", "running") else {}
+    job = Job(
+        created_at=at, model_sha256="a" * 64, filename="n", flops_budget="0.5", state=state, owner=owner,
+        **ended, **columns,
+    )  # fmt: skip
+    session.add(job)
+    session.flush()
+    record(session, at, state, code or "done", [Changed(job.id, 1, None, None)])
+    return job
+
+
+@pytest.fixture
+def filled(session):
+    add(session, "queued", age=30)
+    add(session, "queued", age=90)
+    held = add(
+        session,
+        "running",
+        lease_owner="host:7:x",
+        lease_expires_at=now(session) + timedelta(seconds=30),
+    )
+    add(
+        session,
+        "running",
+        lease_owner="lost:8:x",
+        lease_expires_at=now(session) - timedelta(seconds=30),
+    )
+    add(session, "succeeded", owner="ann", artifact_bytes=70, macs_before=100, macs_after=40)
+    add(session, "failed", owner="ann", code="budget_unreachable")
+    add(session, "failed", code="worker_lost", age=7200)
+    add(session, "cancelled", age=50 * 3600)
+    at = held.created_at
+    session.get_one(Model, "a" * 64).analysis_bytes = 300
+    session.add(Worker(name="host:7", slots=2, started_at=at, seen_at=at))
+    session.add(Worker(name="gone:9", slots=2, started_at=at, seen_at=at - timedelta(hours=1)))
+    counters.add(session, counters.of_success(60, {"loading": 0.3, "factoring": 7000.0}))
+    counters.add(session, counters.of_success(40, {"loading": 0.1}))
+    session.commit()
+
+
+@pytest.fixture
+def as_ann():
+    token = current_owner.set("ann")
+    yield
+    current_owner.reset(token)
+
+
+def test_the_jobs(session, filled):
+    told = queries.of_jobs(session)
+    assert told.states == {"queued": 2, "running": 2, "succeeded": 1, "failed": 2, "cancelled": 1}
+    assert 89 < (now(session) - told.oldest_queued_at).total_seconds() < 100
+    assert told.failures == {"budget_unreachable": 1, "worker_lost": 1}
+    assert told.stored_bytes == {"models": 1000, "analyses": 300, "samples": 0, "artifacts": 70}
+
+
+def test_an_owner_learns_of_the_own_jobs_alone(filled, as_ann):
+    with transaction() as session:
+        told, history = queries.of_jobs(session), queries.history(session, "day")
+    assert told.states == {"queued": 0, "running": 0, "succeeded": 1, "failed": 1, "cancelled": 0}
+    assert told.oldest_queued_at is None
+    assert told.failures == {"budget_unreachable": 1}
+    assert told.stored_bytes == {"models": 1000, "analyses": 300, "samples": 0, "artifacts": 70}
+    assert sum(bucket.created for bucket in history) == 2
+    assert sum(sum(bucket.ended.values()) for bucket in history) == 2
+
+
+def test_the_service(session, filled):
+    told = queries.of_service(session)
+    assert [(worker.name, worker.slots, worker.leases) for worker in told.workers] == [
+        ("host:7", 2, 1)
+    ]
+    assert (told.leases, told.overdue_leases, told.due_webhooks) == (2, 1, 0)
+    assert told.flops_saved == 200
+    assert told.phases["loading"] == queries.Histogram((1, 2) + (2,) * 10, 0.4)
+    assert told.phases["factoring"] == queries.Histogram((0,) * 11 + (1,), 7000.0)
+    assert told.finished == {
+        ("succeeded", ""): 1,
+        ("failed", "budget_unreachable"): 1,
+        ("failed", "worker_lost"): 1,
+        ("cancelled", ""): 1,
+    }
+
+
+def test_what_is_forgotten_stays_counted(session, filled):
+    before = queries.of_service(session)
+    for job in job_queries.page(
+        session, job_queries.Filter(states=["succeeded", "failed", "cancelled"]), 10, None
+    )[0]:
+        commands.forget(session, str(job.id))
+    assert queries.of_service(session) == before
+    assert queries.of_jobs(session).states["failed"] == 0
+
+
+def test_nothing_yet(session):
+    assert set(queries.of_jobs(session).states.values()) == {0}
+    assert queries.of_service(session) == queries.Service((), 0, 0, 0, {}, {}, 0.0, {})
+
+
+def test_history_has_every_bucket(session, filled):
+    for span, (seconds, number) in queries.SPANS.items():
+        history = queries.history(session, span)
+        assert len(history) == number
+        steps = {
+            (later.start - earlier.start).total_seconds() for earlier, later in pairwise(history)
+        }
+        assert steps == {seconds}
+        assert history[-1].start <= now(session) < history[-1].start + timedelta(seconds=seconds)
+        in_time = [
+            age for age in (30, 90, 0, 0, 0, 0, 7200, 50 * 3600) if age < seconds * (number - 1)
+        ]
+        assert sum(bucket.created for bucket in history) == len(in_time)
+        assert sum(bucket.ended["failed"] for bucket in history) == 1 + (span != "minute")
+
+
+def test_a_change_counts_in_its_bucket(session, filled):
+    change(session, now(session), "failed", "engine_error", Job.state == "queued")
+    session.commit()
+    assert queries.history(session, "minute")[-1].ended["failed"] >= 2
+    assert queries.of_jobs(session).failures["engine_error"] == 2
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_metrics_are_what_prometheus_reads(client_of, session, filled, accept):
+    answer = client_of(create_app()).get("/metrics", headers={"Accept": accept})
+    assert answer.status_code == 200
+    if not accept:
+        told = {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in text_string_to_metric_families(answer.text)
+            for sample in family.samples
+        }
+        assert told["convpress_jobs", "queued"] == 2
+        assert 89 < told["convpress_queue_age_seconds",] < 100
+        assert told["convpress_jobs_finished_total", "failed", "worker_lost"] == 1
+        assert told["convpress_phase_seconds_bucket", "0.5", "loading"] == 2
+        assert told["convpress_phase_seconds_count", "loading"] == 2
+        assert told["convpress_flops_saved_total",] == 200
+
+
+def test_promtool_finds_no_fault_with_the_metrics(client_of, session, filled, promtool):
+    text = client_of(create_app()).get("/metrics").content
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_stats_are_the_same_as_json(client_of, session, filled):
+    told = client_of(create_app()).get("/stats", params={"by": "day"}).json()
+    assert told["jobs"]["succeeded"] == 1
+    assert told["failures"] == {"budget_unreachable": 1, "worker_lost": 1}
+    assert len(told["history"]) == 30
+    assert told["service"]["phases"]["loading"]["at_most"]["0.1"] == 1
+    assert [worker["name"] for worker in told["service"]["workers"]] == ["host:7"]
+    assert client_of(create_app()).get("/stats", params={"by": "year"}).json()["field"] == "by"
+
+
+def test_a_key_opens_what_its_scope_says(configure, client_of):
+    configure(api_keys="true")
+    tokens = {}
+    with transaction() as session:
+        add(session, "succeeded", owner="ann", macs_before=100, macs_after=40)
+        add(session, "queued", owner="bob")
+        for scope in keys.SCOPES:
+            tokens[scope] = keys.create(session, "bob", [scope])[1]
+    client = client_of(create_app())
+
+    def ask(scope, path):
+        return client.get(path, headers={"Authorization": f"Bearer {tokens[scope]}"})
+
+    assert client.get("/metrics").status_code == 401
+    assert {scope: ask(scope, "/metrics").status_code for scope in keys.SCOPES} == {
+        "submit": 403, "read": 403, "metrics": 200, "admin": 200,
+    }  # fmt: skip
+    assert {scope: ask(scope, "/stats").status_code for scope in keys.SCOPES} == {
+        "submit": 403, "read": 200, "metrics": 403, "admin": 200,
+    }  # fmt: skip
+    assert 'convpress_jobs{state="succeeded"} 1.0' in ask("metrics", "/metrics").text
+    told = ask("read", "/stats").json()
+    assert (told["jobs"]["queued"], told["jobs"]["succeeded"], told["service"]) == (1, 0, None)
+    assert ask("admin", "/stats").json()["jobs"]["succeeded"] == 1
+    assert ask("admin", "/stats").json()["service"]["leases"] == 0
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_jobs_are_counted_in_a_moment(settings):
+    moments = [datetime.now(UTC) - timedelta(seconds=20 * number) for number in range(100_000)]
+    states = ("succeeded", "succeeded", "succeeded", "failed", "cancelled")
+    common = {"model_sha256": "a" * 64, "filename": "n", "flops_budget": "0.5", "artifact_bytes": 5}
+    rows = [
+        {
+            "id": uuid.uuid4(),
+            "state": states[number % 5],
+            "created_at": at,
+            "finished_at": at,
+            **common,
+        }
+        for number, at in enumerate(moments)
+    ]
+    with transaction() as session:
+        session.add(
+            Model(
+                sha256="a" * 64, format="onnx", bytes=1, created_at=moments[0], used_at=moments[0]
+            )
+        )
+        session.flush()
+        session.execute(insert(Job), rows)
+        for state in ("queued", "running", None):
+            events = [
+                {"job_id": row["id"], "at": row["created_at"], "state": state or row["state"]}
+                for row in rows
+            ]
+            session.execute(insert(Event).values(attempt=1, detail="engine_error"), events)
+    with transaction() as session:
+        began = time.perf_counter()
+        assert queries.of_jobs(session).states["succeeded"] == 60_000
+        assert queries.of_service(session).finished["failed", "engine_error"] == 20_000
+        assert sum(bucket.created for bucket in queries.history(session, "day")) == 100_000
+        assert time.perf_counter() - began < 1.5  # a quarter of it on an idle machine

@@ -1,0 +1,188 @@
+"""The first wall lets honest models pass, whatever made them, and ends on anything else with a refusal."""
+
+import io
+import time
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from convpress.gate import check as gate
+from convpress.gate.identify import identify
+from convpress.limits import Limits
+from convpress.refusal import Refusal
+
+MODELS = Path(__file__).parents[3] / "models"
+SAMPLES = sorted(MODELS.glob("*.onnx")) + sorted(MODELS.glob("*.pt"))
+PUBLISHED = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data").rglob("*.onnx"))
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_sample_models_pass(path):
+    gate.check(path, identify(path), Limits())
+
+
+def test_every_model_that_comes_with_onnx_passes():
+    assert len(PUBLISHED) > 100
+    for path in PUBLISHED:
+        gate.check(path, "onnx", Limits())
+
+
+class Varied(nn.Module):
+    """Much of what the compiler writes: recurrences, attention, containers, control flow, errors, strings."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(10, 8)
+        self.lstm = nn.LSTM(8, 16, 2, batch_first=True, bidirectional=True)
+        self.encode = nn.TransformerEncoderLayer(32, 4, batch_first=True)
+        self.blocks = nn.ModuleList(
+            [nn.Sequential(nn.Conv2d(1, 1, 3), nn.Hardswish()) for _ in range(2)]
+        )
+        self.named = nn.ModuleDict({"up": nn.Upsample(scale_factor=2.0, mode="bilinear")})
+        self.anchors = [1.0, 2.0]
+
+    def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        found, _ = self.lstm(self.embed(tokens))
+        image = self.encode(found).unsqueeze(1)
+        for block in self.blocks:
+            image = block(image)
+        for layer in self.named.values():
+            image = layer(image)
+        if image.dim() != 4:
+            raise ValueError(f"torch.save(x) is not called here; {image.dim()} sizes")
+        parts: list[torch.Tensor] = []
+        while len(parts) < 3:
+            parts.append(image.to(torch.float32) * len(parts) * self.anchors[0])
+        return {
+            "image": torch.nn.functional.interpolate(image, size=(7, 7), mode="bicubic"),
+            "all": torch.stack(parts),
+        }
+
+
+@pytest.mark.parametrize(
+    "made_by", [torch.jit.script, lambda model: torch.jit.freeze(torch.jit.script(model))]
+)
+def test_what_the_compiler_writes_passes(tmp_path, made_by):
+    made_by(Varied().eval()).save(tmp_path / "varied.pt")
+    gate.check(tmp_path / "varied.pt", "torchscript", Limits())
+
+
+@pytest.mark.filterwarnings(
+    "ignore:torch.quantize_per_tensor:UserWarning"
+)  # such models are still about
+def test_quantised_models_are_told_that_they_are(tmp_path):
+    tensor = torch.quantize_per_tensor(torch.rand(4), 0.1, 0, torch.qint8)
+    module = torch.jit.script(nn.Identity())
+    module._c._register_attribute("weight", torch._C.TensorType.get(), tensor)
+    module.save(tmp_path / "quantised.pt")
+    with pytest.raises(Refusal, match="quantised tensors") as refused:
+        gate.check(tmp_path / "quantised.pt", "torchscript", Limits())
+    assert refused.value.code == "model_unsupported"
+
+
+def test_a_large_model_costs_little(tmp_path):
+    path = tmp_path / "large.onnx"
+    weight = onnx.helper.make_tensor(
+        "w", onnx.TensorProto.FLOAT, [128, 1024, 512], bytes(4 * 128 * 1024 * 512), raw=True
+    )
+    graph = onnx.helper.make_graph([], "large", [], [], [weight])
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    started = time.process_time()
+    gate.check(path, "onnx", Limits())
+    assert time.process_time() - started < 0.1
+
+
+CONTENTS = {
+    path.name: path.read_bytes()
+    for path in SAMPLES
+    if path.name in ("plain.onnx", "plain.traced.pt")
+}
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
+)
+@given(
+    st.sampled_from(sorted(CONTENTS)),
+    st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=8)), max_size=5),
+)
+def test_any_damage_is_let_in_or_refused(tmp_path, name, damage):
+    content = bytearray(CONTENTS[name])
+    for where, what in damage:
+        at = int(where * len(content))
+        content[at : at + len(what)] = what
+    path = tmp_path / "damaged"
+    path.write_bytes(content)
+    with suppress(Refusal):
+        gate.check(path, "onnx" if name.endswith(".onnx") else "torchscript", Limits())
+
+
+def test_limits_are_what_decides():
+    for tight, name in [
+        (Limits(nodes=3), "plain.onnx"),
+        (Limits(tensors=3), "plain.onnx"),
+        (Limits(fields=30), "plain.onnx"),
+        (Limits(tensor_bytes=1000), "plain.onnx"),
+        (Limits(members=3), "plain.traced.pt"),
+        (Limits(pickle_bytes=300), "plain.traced.pt"),
+        (Limits(pickle_steps=30), "plain.traced.pt"),
+        (Limits(source_tokens=30), "plain.traced.pt"),
+        (Limits(nesting=1), "plain.traced.pt"),
+    ]:
+        path = MODELS / name
+        with pytest.raises(Refusal) as refusal:
+            gate.check(path, identify(path), tight)
+        assert refusal.value.code == "model_over_limit", tight
+
+
+def test_the_format_that_is_not_wanted_is_refused():
+    with pytest.raises(Refusal, match="onnx, not torchscript"):
+        gate.check(MODELS / "plain.onnx", "torchscript", Limits())
+
+
+def test_compressed_members_may_grow_so_far_and_no_further(tmp_path):
+    source = io.BytesIO(CONTENTS["plain.traced.pt"])
+    path = tmp_path / "grown.pt"
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for member in old.infolist():
+            new.writestr(member, old.read(member))
+        new.writestr("plain.traced/extra/note", b"x" * 100_000, zipfile.ZIP_DEFLATED)
+    gate.check(path, "torchscript", Limits(inflation=1000))
+    for tight in (Limits(inflation=20), Limits(inflation=1000, inflated_bytes=99_999)):
+        with pytest.raises(Refusal) as refusal:
+            gate.check(path, "torchscript", tight)
+        assert refusal.value.code == "model_over_limit"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    ("location", "size", "code"),
+    [
+        ("weights.bin", 36 * 4, None),
+        ("./weights.bin", 36 * 4, None),
+        ("weights.bin", 36 * 4 - 1, "model_invalid"),
+        ("other.bin", 36 * 4, "model_unsupported"),
+        ("../../etc/passwd", 36 * 4, "model_unsafe"),
+    ],
+)
+def test_a_bundle_may_refer_to_its_own_files_alone(tmp_path, method, location, size, code):
+    weight = onnx.TensorProto(name="w", dims=[4, 1, 3, 3], data_type=1, data_location=1)
+    weight.external_data.add(key="location", value=location)
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [weight]))
+    path = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("net/model.onnx", model.SerializeToString())
+        archive.writestr("net/weights.bin", bytes(range(size)))
+    if code is None:
+        gate.check(path, "onnx", Limits())
+        return
+    with pytest.raises(Refusal) as refusal:
+        gate.check(path, "onnx", Limits())
+    assert refusal.value.code == code

@@ -1,0 +1,119 @@
+"""Budgets as users write them: what each kind takes, and that nothing else is taken for one."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convpress.budgets import (
+    BYTES,
+    FLOPS,
+    KINDS,
+    LATENCY,
+    PARAMETERS,
+    parse_at_any_price,
+    parse_budgets,
+)
+from convpress.refusal import Code, Refusal
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "amount"),
+    [
+        (FLOPS, "7.2G", 3_600_000_000),
+        (FLOPS, " 7.2 GFLOPs ", 3_600_000_000),
+        (FLOPS, "3.6gmacs", 3_600_000_000),
+        (FLOPS, "2 FLOPs", 1),
+        (PARAMETERS, "5.4M", 5_400_000),
+        (PARAMETERS, "300k params", 300_000),
+        (PARAMETERS, "12 parameters", 12),
+        (BYTES, "20MB", 20_000_000),
+        (BYTES, "1.5 MiB", 1_572_864),
+        (BYTES, "900B", 900),
+        (LATENCY, "12ms", 12_000_000),
+        (LATENCY, ".5 s", 500_000_000),
+    ],
+)
+def test_an_amount_is_read_in_its_kinds_unit(kind, text, amount):
+    assert kind.parse(text).amount == amount
+    assert kind.parse(text).of(10) == amount
+
+
+@given(st.sampled_from(sorted(KINDS)), st.decimals(0, 1, places=4), st.integers(0, 10**12))
+def test_a_fraction_keeps_that_much_of_any_model_however_it_is_written(field, keep, total):
+    if keep == 0:
+        return
+    assert KINDS[field].parse(str(keep)).of(total) == int(keep * total)
+    assert KINDS[field].parse(f"{keep * 100}%").of(total) == int(
+        Decimal(str(keep * 100)) / 100 * total
+    )
+
+
+@pytest.mark.parametrize("field", KINDS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "0%",
+        "-1",
+        "1.01",
+        "101%",
+        "NaN",
+        "inf",
+        "1e3",
+        "half",
+        "5 x",
+        "1 2",
+        "1" * 41,
+        "%",
+        "G",
+        "7,2G",
+        "0.1%%",
+    ],
+)
+def test_what_is_no_budget_is_refused_by_its_field(field, text):
+    with pytest.raises(Refusal) as refused:
+        KINDS[field].parse(text)
+    assert (refused.value.code, refused.value.field) == (Code.BUDGET_INVALID, field)
+    assert refused.value.expected == KINDS[field].expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [(FLOPS, "12ms"), (BYTES, "5M"), (LATENCY, "5M"), (PARAMETERS, "20MB")]
+)
+def test_the_suffix_of_another_kind_is_refused(kind, text):
+    with pytest.raises(Refusal):
+        kind.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(FLOPS, "1 FLOP"), (PARAMETERS, "0.5 params"), (BYTES, "0.2B"), (LATENCY, ".1ns")],
+)
+def test_an_amount_of_less_than_one_is_refused(kind, text):
+    with pytest.raises(Refusal, match="at least one"):
+        kind.parse(text)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"flops_budget": None}, {"flops_budget": " ", "bytes_budget": ""}]
+)
+def test_no_budget_at_all_is_told_with_every_field_that_would_do(given):
+    with pytest.raises(Refusal) as refused:
+        parse_budgets(given)
+    assert refused.value.code == Code.BUDGET_MISSING
+    assert all(field == "flops_budget" or field in refused.value.expected for field in KINDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, False), ("", False), ("false", False), ("True", True)]
+)
+def test_a_price_is_any_or_it_is_not(text, said):
+    assert parse_at_any_price(text) is said
+
+
+def test_a_price_that_is_neither_is_refused():
+    with pytest.raises(Refusal) as refused:
+        parse_at_any_price("1")
+    assert refused.value.field == "flops_at_any_price"

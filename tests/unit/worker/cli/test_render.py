@@ -1,0 +1,93 @@
+"""Tables show every figure of a report, and a model's own text as text."""
+
+import json
+
+import pytest
+from rich.console import Console
+from support import fake_engine
+
+from convpress.report import Inspection, Report
+from worker.cli import render
+from worker.jobs.report import read
+
+HOSTILE = "[red]conv[/red]\x1b]0;title\x07\n"
+
+
+def shown(*parts):
+    console = Console(width=160, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return capture.get()
+
+
+def report(**site):
+    changed = [{**fake_engine.REPORT["sites"][0], **site}]
+    return read(Report, json.dumps({**fake_engine.REPORT, "sites": changed}).encode())
+
+
+def test_a_factored_convolution_is_shown_with_its_rank_and_its_error():
+    [line] = [line for line in shown(render.sites(report())).splitlines() if "conv1" in line]
+    assert line.split() == ["conv1", "Conv", "8x3x3x3", "dac", "2", "100", "40", "10.00%"]
+
+
+def test_one_that_was_left_is_shown_with_the_reason():
+    left = report(form="original", rank=None, macs_after=100, error=0.0, reason="it has groups")
+    assert "it has groups" in shown(render.sites(left))
+
+
+def test_before_and_after_are_shown_with_what_is_kept():
+    text = shown(render.summary(report()))
+    [macs] = [line for line in text.splitlines() if "MACs" in line]
+    assert macs.split() == ["MACs", "100", "40", "40.0%"]
+    assert "1.5 ms" in text
+
+
+def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
+    risky = {**fake_engine.REPORT, "risk": {"level": "high", "text": HOSTILE}}
+    text = shown(render.account(read(Report, json.dumps(risky).encode())))
+    assert (
+        text.index("conv1")
+        < text.index("FLOPs")
+        < text.index("risk high: [red]conv[/red]?]0;title??")
+    )
+    assert "\x07" not in text
+
+
+def test_names_cannot_write_to_the_terminal():
+    text = shown(render.sites(report(name=HOSTILE)))
+    assert "[red]conv[/red]?]0;title??" in text
+    assert "\x07" not in text
+
+
+INSPECTION = {
+    "format": "onnx",
+    "inputs": [{"name": "x", "dtype": "float32", "shape": None}],
+    "outputs": [{"name": HOSTILE, "dtype": "float32", "shape": "1x10"}],
+    "parameters": 10,
+    "bytes": 50,
+    "macs": 1_500_000,
+    "sites": [
+        {
+            "name": "c",
+            "op": "Conv",
+            "weight_shape": [1, 1, 3, 3],
+            "macs": 1_500_000,
+            "calls": 3,
+            "reason": "grouped",
+        }
+    ],
+    "uncounted": {"Relu": 3},
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"macs": None, "sites": [], "uncounted": {}, "missing": "give a shape"}]
+)
+def test_an_inspection_is_shown_whether_its_costs_are_known_or_not(change):
+    found = read(Inspection, json.dumps(INSPECTION | change).encode())
+    text = shown(render.overview(found), render.inspection(found))
+    assert "x: float32 of unknown shape" in text
+    assert "\x07" not in text
+    assert ("1.5 M" in text and "Relu 3" in text and "grouped" in text) == (not change)

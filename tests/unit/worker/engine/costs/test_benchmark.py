@@ -1,0 +1,61 @@
+"""The benchmark: every kind of layer is timed, on either runtime, and of two rounds the least is kept."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from worker.engine.costs import benchmark
+from worker.engine.costs.benchmark import measure, stopwatch
+from worker.engine.costs.table import BLOCK, kind_of, read
+from worker.engine.numerics.convolution import Convolution
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Two points an axis and no large layers."""
+    monkeypatch.chdir(tmp_path)  # where the profiler writes
+    plans = {
+        kind: replace(plan, inputs=plan.inputs[:2], outputs=plan.outputs[:2], sides=plan.sides[:2])
+        for kind, plan in benchmark._PLANS.items()
+    }
+    monkeypatch.setattr(benchmark, "_PLANS", plans)
+    return tmp_path
+
+
+@pytest.mark.parametrize("model_format", ["onnx", "torchscript"])
+def test_a_measured_table_has_a_time_for_every_kind(small, model_format):
+    steps = []
+    table = measure(model_format, lambda done, of: steps.append(done / of))
+    assert steps == sorted(steps)
+    assert {kind for kind, grid in table.grids.items() if grid.rate(8, 8, 4) > 0} == set(
+        benchmark._PLANS
+    )
+    table.write(small / "costs.json")
+    assert read(small / "costs.json", model_format) == table
+    assert [path.name for path in small.iterdir()] == ["costs.json"]
+
+
+def test_every_planned_layer_is_of_its_kind():
+    for kind, plan in benchmark._PLANS.items():
+        for c, n in itertools.product(plan.inputs, plan.outputs):
+            assert kind_of(plan.layer(c, n)) == kind
+
+
+def test_of_two_rounds_the_least_is_kept(small, monkeypatch):
+    times = itertools.count(1)
+    monkeypatch.setattr(
+        benchmark, "stopwatch", lambda _: (lambda layer, size, batch: 1e6 * next(times), 0.0)
+    )
+    monkeypatch.setattr(benchmark, "_PLANS", {"3x3": benchmark._PLANS["3x3"]})
+    grid = measure("onnx", lambda *_: None).grids["3x3"]
+    first = benchmark._PLANS["3x3"].layer(4, BLOCK)
+    assert grid.ns_per_mac[0][0][0] == 1e6 / first.macs((1, 1))
+
+
+@pytest.mark.parametrize("model_format", ["onnx", "torchscript"])
+def test_sixteen_times_the_arithmetic_takes_longer(model_format, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    watch, _ = stopwatch(model_format)
+    small, large = (Convolution((n, 32, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)) for n in (8, 128))
+    assert watch(large, (28, 28), 1) > watch(small, (28, 28), 1)

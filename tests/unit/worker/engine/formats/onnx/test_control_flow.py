@@ -1,0 +1,375 @@
+"""Layers inside If, Loop, Scan and local functions: found, counted along every course, and replaced."""
+
+import json
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from support.chains import split_exactly
+from support.onnx_text import distance, model, outputs, written
+
+from convpress.refusal import Refusal
+from convpress.report import Inspection
+from worker.engine.calibration.inputs.model_inputs import image_inputs
+from worker.engine.formats import load_runner, open_model
+from worker.engine.model import Call
+from worker.engine.pipeline import compress, inspect
+from worker.engine.request import Request
+
+TOLERANCE = 1e-5
+SHARED = "its weight is shared with nodes that use it in another way"
+IMAGE = np.random.default_rng(0).standard_normal((1, 8, 12, 12)).astype(np.float32)
+
+# A size that no inference sees through, as in `test_onnx_count`.
+HIDDEN = "s = Shape(x) f = Cast <to = 1> (s) q = Mul(f, f) r = Sqrt(q) k = Cast <to = 7> (r) h = Reshape(x, k)"
+
+BRANCHES = """g (float[1, 8, 12, 12] x, int64 mode) => (float[1, c, m, n] y)
+    <float[24, 8, 3, 3] w, float[16, 24, 3, 3] v, float[24] a, float[20, 8, 5, 5] u, float[16, 20, 3, 3] t> {
+    one = Constant <value = int64 {1}> ()
+    is_one = Equal(mode, one)
+    y = If (is_one) <
+        then_branch = one () => (float[1, c, m, n] p) {
+            [first] d = Conv(x, w, a) e = Relu(d) [second] p = Conv <pads = [1, 1, 1, 1]> (e, v) },
+        else_branch = other () => (float[1, c, m, n] q) {
+            [third] d = Conv <pads = [1, 1, 1, 1]> (x, u) e = Relu(d)
+            [fourth] q = Conv <pads = [1, 1, 1, 1]> (e, t) } > }"""
+
+LOOP = """g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] w, float[8] a> {
+    n = Constant <value = int64 {3}> ()
+    y = Loop (n, , x) <body = b (int64 i, bool go, float[1, 8, 12, 12] v) => (bool on, float[1, 8, 12, 12] o) {
+        on = Identity(go) [inside] c = Conv <pads = [1, 1, 1, 1]> (v, w, a) o = Tanh(c) }> }"""
+
+SCAN = """g (float[5, 1, 8, 12, 12] xs, float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] z, float[5, 1, 8, 12, 12] y)
+    <float[8, 8, 3, 3] w> {
+    z, y = Scan <num_scan_inputs = 1, body = b (float[1, 8, 12, 12] s, float[1, 8, 12, 12] v)
+        => (float[1, 8, 12, 12] t, float[1, 8, 12, 12] o) {
+        [inside] o = Conv <pads = [1, 1, 1, 1]> (v, w) t = Add(s, o) }> (x, xs) }"""
+
+SHAPED = """g (float[5, 8, 12, 12] xs, float[1] x) => (float[1] z, float[5, 8, 12, 12] y)
+    <float[8, 8, 3, 3] w, int64[1] first = {0}> {
+    z, y = Scan <num_scan_inputs = 1, body = b (float[1] s, float[8, 12, 12] v) => (float[1] t, float[8, 12, 12] o) {
+        u = Unsqueeze(v, first) [inside] c = Conv <pads = [1, 1, 1, 1]> (u, w) o = Squeeze(c, first) t = Tanh(s)
+    }> (x, xs) }"""
+
+FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
+    g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] v, float[8, 8, 3, 3] w> {
+        a = acme.twice(x, v, w)  b = acme.quiet(a)  y = acme.block(b, w) }
+    <domain: "acme", opset_import: ["": 17]>
+    block (x, w) => (y) { t = Conv <pads = [1, 1, 1, 1]> (x, w)  y = Relu(t) }
+    <domain: "acme", opset_import: ["": 17, "acme": 1]>
+    twice (x, v, w) => (y) { t = acme.block(x, v)  y = acme.block(t, w) }
+    <domain: "acme", opset_import: ["": 17]>
+    quiet (x) => (y) { y = Tanh(x) }"""
+
+
+def opened_with_count(path, shapes=None):
+    opened = open_model("onnx", path)
+    return opened, opened.count(opened.bind(shapes))
+
+
+def split_everywhere(path, target, shapes=None):
+    """Replace every site that can be by two layers that equal it, and return their names."""
+    opened, count = opened_with_count(path, shapes)
+    replaceable = [site for site in count.sites if site.reason is None]
+    for site in replaceable:
+        opened.replace(site, split_exactly(opened.layer(site)))
+    opened.save(target)
+    onnx.checker.check_model(str(target), full_check=True)
+    return [site.name for site in replaceable]
+
+
+def agree(before, after, *inputs):
+    for given in inputs:
+        pairs = zip(outputs(after, given), outputs(before, given), strict=True)
+        assert all(distance(found, expected) < TOLERANCE for found, expected in pairs)
+
+
+def test_layers_in_branches_are_replaced_in_all_of_them(tmp_path):
+    path, target = written(tmp_path, BRANCHES), tmp_path / "after.onnx"
+    assert split_everywhere(path, target) == ["first", "second", "third", "fourth"]
+    agree(path, target, *({"x": IMAGE, "mode": np.array(mode)} for mode in (0, 1)))
+    stored = {tensor.name for tensor in onnx.load(target).graph.initializer}
+    assert stored.isdisjoint({"w", "v", "u", "t"})
+
+
+def test_values_of_one_name_in_two_bodies_are_told_apart(tmp_path):
+    """Both branches call their values d and e."""
+    path = written(tmp_path, BRANCHES)
+    opened, _ = opened_with_count(path)
+    opened.save(tmp_path / "after.onnx")
+    agree(path, tmp_path / "after.onnx", *({"x": IMAGE, "mode": np.array(mode)} for mode in (0, 1)))
+
+
+def test_every_course_keeps_the_budget(tmp_path):
+    path, target, report = (
+        written(tmp_path, BRANCHES),
+        tmp_path / "after.onnx",
+        tmp_path / "report.json",
+    )
+    request = Request(
+        str(path), "onnx", str(target), str(report), {"flops_budget": "0.5"}, calibration="none"
+    )
+    compress(request, lambda *_: None)
+    account = json.loads(report.read_text())
+    _, before = opened_with_count(path)
+    _, after = opened_with_count(target)
+    one = 100 * 24 * 8 * 9 + 100 * 16 * 24 * 9
+    other = 100 * 20 * 8 * 25 + 100 * 16 * 20 * 9
+    assert before.courses == (one, other)
+    assert max(after.courses) <= max(one, other) // 2
+    assert account["before"]["courses"] == [one, other]
+    assert account["after"]["courses"] == list(after.courses)
+    assert account["after"]["macs"] == max(after.courses)
+    assert {site["name"]: site["courses"] for site in account["sites"]} == {
+        "first": [0], "second": [0], "third": [1], "fourth": [1],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "measured"), [(1, {"first", "second"}), (7, {"third", "fourth"})])
+def test_calibration_follows_the_branch_that_is_taken_and_the_others_are_replaced_too(
+    tmp_path, mode, measured
+):
+    path, target, report = (
+        written(tmp_path, BRANCHES),
+        tmp_path / "after.onnx",
+        tmp_path / "report.json",
+    )
+    shape = f"x=1x8x12x12,mode={mode}"
+    request = Request(
+        str(path), "onnx", str(target), str(report), {"flops_budget": "0.3"}, input_shape=shape
+    )
+    compress(request, lambda *_: None)
+    account = json.loads(report.read_text())
+    (note,) = [note for note in account["calibration"]["notes"] if "by their weights alone" in note]
+    assert {name for name in ("first", "second", "third", "fourth") if name not in note} == measured
+    _, after = opened_with_count(target)
+    assert max(after.courses) == account["after"]["macs"] <= 0.3 * account["before"]["macs"]
+
+
+def test_shapes_inside_a_branch_are_measured_where_inference_does_not_tell_them(tmp_path):
+    text = f"""g (float[1, 8, 12, 12] x, bool c) => (float y) <float[4, 8, 3, 3] w> {{
+        y = If (c) <
+            then_branch = yes () => (float t) {{ {HIDDEN} t = Conv(h, w) }},
+            else_branch = no () => (float e) {{ e = Identity(x) }} > }}"""
+    _, count = opened_with_count(written(tmp_path, text))
+    assert count.courses == (100 * 4 * 72, 0)
+    assert "Conv" not in count.uncounted
+
+
+def test_a_weight_that_branches_use_in_two_ways_is_left(tmp_path):
+    text = """g (float[1, 8, 12, 12] x, bool c) => (float y) <float[4, 8, 3, 3] w> {
+        y = If (c) <
+            then_branch = yes () => (float t) { t = Conv(x, w) },
+            else_branch = no () => (float e) { e = Conv <strides = [2, 2]> (x, w) } > }"""
+    _, count = opened_with_count(written(tmp_path, text))
+    assert [(site.courses, site.reason) for site in count.sites] == [
+        ((100 * 288, 0), SHARED),
+        ((0, 25 * 288), SHARED),
+    ]
+
+
+def test_a_layer_that_branches_call_on_two_sizes_is_counted_for_each_and_left(tmp_path):
+    text = """g (float[1, 8, 12, 12] x, bool c) => (float y) <float[4, 8, 3, 3] w> {
+        y = If (c) <
+            then_branch = yes () => (float t) { t = Conv(x, w) },
+            else_branch = no () => (float e) {
+                s = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)
+                e = Conv(s, w) } > }"""
+    _, count = opened_with_count(written(tmp_path, text))
+    (site,) = count.sites
+    assert site.courses == (100 * 288, 16 * 288)
+    assert site.reason == "it is called in another way in another branch of an If"
+    assert count.courses == site.courses
+
+
+def test_a_layer_that_one_course_calls_more_often_is_replaced_in_both(tmp_path):
+    text = """g (float[1, 8, 12, 12] x, bool c) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] w> {
+        a = Conv <pads = [1, 1, 1, 1]> (x, w)
+        y = If (c) <
+            then_branch = yes () => (float[1, 8, 12, 12] t) { t = Conv <pads = [1, 1, 1, 1]> (a, w) },
+            else_branch = no () => (float[1, 8, 12, 12] e) { e = Tanh(a) } > }"""
+    path, target = written(tmp_path, text), tmp_path / "after.onnx"
+    _, count = opened_with_count(path)
+    assert [(site.courses, site.reason) for site in count.sites] == [
+        ((2 * 144 * 576, 144 * 576), None)
+    ]
+    assert split_everywhere(path, target) == ["w"]
+    _, after = opened_with_count(target)
+    assert after.courses[0] == 2 * after.courses[1]
+    agree(path, target, *({"x": IMAGE, "c": np.array(taken)} for taken in (True, False)))
+
+
+def ifs(*conditions):
+    """A model of Ifs behind one another, each on one of these inputs, that convolve or do not."""
+    nodes = " ".join(
+        f"""x{at + 1} = If ({condition}) <
+            then_branch = yes{at} () => (float[1, 8, 12, 12] t{at}) {{
+                t{at} = Conv <pads = [1, 1, 1, 1]> (x{at}, w{at}) }},
+            else_branch = no{at} () => (float[1, 8, 12, 12] e{at}) {{ e{at} = Tanh(x{at}) }} >"""
+        for at, condition in enumerate(conditions)
+    )
+    inputs = ", ".join(
+        [
+            "float[1, 8, 12, 12] x0",
+            *(f"bool {condition}" for condition in dict.fromkeys(conditions)),
+        ]
+    )
+    weights = ", ".join(f"float[8, 8, 3, 3] w{at}" for at in range(len(conditions)))
+    return f"g ({inputs}) => (float[1, 8, 12, 12] x{len(conditions)}) <{weights}> {{ {nodes} }}"
+
+
+def test_beyond_a_number_of_courses_the_ifs_that_are_left_are_counted_and_not_edited(tmp_path):
+    path, target = written(tmp_path, ifs(*"abcdef")), tmp_path / "after.onnx"
+    _, count = opened_with_count(path)
+    assert count.macs == 6 * 144 * 576
+    assert len(count.courses) == 16
+    assert {site.name for site in count.sites if site.reason is not None} == {"w4", "w5"}
+    assert split_everywhere(path, target) == ["w0", "w1", "w2", "w3"]
+    agree(
+        path,
+        target,
+        *({"x0": IMAGE} | dict.fromkeys("abcdef", np.array(taken)) for taken in (True, False)),
+    )
+
+
+def test_ifs_on_one_condition_are_taken_together(tmp_path):
+    _, count = opened_with_count(written(tmp_path, ifs(*"aaaaaa")))
+    assert count.courses == (6 * 144 * 576, 0)
+    assert [site.reason for site in count.sites] == [None] * 6
+
+
+def test_very_many_ifs_are_looked_at_in_no_time(tmp_path):
+    """A hostile model would have each of them inlined, one after another, in sixteen copies of itself."""
+    path = written(tmp_path, ifs(*(f"c{at}" for at in range(8)), *["same"] * 292))
+    started = time.process_time()
+    _, count = opened_with_count(path)
+    assert time.process_time() - started < 30
+    assert count.macs == 300 * 144 * 576
+
+
+@pytest.mark.parametrize("lacking", ["input", "output", "branches", "names"])
+def test_an_if_that_is_none_is_refused_or_counted_but_nothing_else(tmp_path, lacking):
+    proto = model(ifs("a"))
+    (node,) = proto.graph.node
+    if lacking in ("input", "output"):
+        node.ClearField(lacking)
+    elif lacking == "branches":
+        node.ClearField("attribute")
+    else:
+        for attribute in node.attribute:
+            attribute.name = "a_branch"
+    try:
+        _, count = opened_with_count(written(tmp_path, proto))
+    except Refusal as refusal:
+        assert refusal.code == "model_invalid"  # noqa: PT017 - counting it is right, too
+    else:
+        assert count.macs >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "times", "inputs"),
+    [
+        (LOOP, 3, {"x": IMAGE}),
+        (SCAN, 5, {"x": IMAGE, "xs": np.stack([IMAGE] * 5)}),
+        (SHAPED, 5, {"x": IMAGE[0, 0, 0, :1], "xs": np.concatenate([IMAGE] * 5)}),
+    ],
+    ids=["Loop", "Scan", "axes that are kept outside"],
+)
+def test_a_layer_in_a_body_counts_as_often_as_that_runs_and_is_replaced(
+    tmp_path, text, times, inputs
+):
+    path, target = written(tmp_path, text), tmp_path / "after.onnx"
+    _, count = opened_with_count(path)
+    (site,) = count.sites
+    assert site.calls == (Call(1, (12, 12), times),)
+    assert site.macs == times * 144 * 576
+    assert split_everywhere(path, target) == ["inside"]
+    agree(path, target, inputs)
+
+
+def test_what_a_body_stores_itself_goes_with_the_layer(tmp_path):
+    stored = f"w = Constant <value = float[8, 8, 1, 1] {{{', '.join(['0.1'] * 64)}}}> ()"
+    text = LOOP.replace("<float[8, 8, 3, 3] w, float[8] a>", "").replace("on =", f"{stored} on =")
+    text = text.replace("<pads = [1, 1, 1, 1]> (v, w, a)", "(v, w)")
+    path, target = written(tmp_path, text), tmp_path / "after.onnx"
+    assert split_everywhere(path, target) == ["inside"]
+    agree(path, target, {"x": IMAGE})
+    (loop,) = [node for node in onnx.load(target).graph.node if node.op_type == "Loop"]
+    assert "Constant" not in [node.op_type for node in loop.attribute[0].g.node]
+
+
+def test_weights_that_bodies_store_are_kept_in_a_file_of_several_links(tmp_path):
+    """As the service's own files are, of which ONNX Runtime takes no external data for a body."""
+    stored = helper.make_tensor(
+        "w", TensorProto.FLOAT, [8, 8, 3, 3], np.full(576, 0.1, np.float32).tobytes(), raw=True
+    )
+    proto = model(
+        LOOP.replace("<float[8, 8, 3, 3] w, float[8] a>", "").replace("(v, w, a)", "(v, w)")
+    )
+    (body,) = [
+        attribute.g
+        for node in proto.graph.node
+        for attribute in node.attribute
+        if attribute.HasField("g")
+    ]
+    body.initializer.append(stored)
+    path, target = written(tmp_path, proto), tmp_path / "after.onnx"
+    (tmp_path / "link.onnx").hardlink_to(path)
+    assert load_runner("onnx", path)({"x": IMAGE})["y"].shape == IMAGE.shape
+    opened, _ = opened_with_count(path)
+    assert opened.parameters == 576
+    assert split_everywhere(path, target) == ["inside"]
+    agree(path, target, {"x": IMAGE})
+
+
+def test_functions_that_hold_layers_are_inlined_and_others_stay(tmp_path):
+    path, target = written(tmp_path, FUNCTIONS), tmp_path / "after.onnx"
+    _, count = opened_with_count(path)
+    assert [(site.macs, site.reason) for site in count.sites] == [
+        (144 * 576, None),
+        (2 * 144 * 576, None),
+    ]
+    assert len(split_everywhere(path, target)) == 2
+    agree(path, target, {"x": IMAGE})
+    assert [function.name for function in onnx.load(target).functions] == ["quiet"]
+
+
+def test_a_function_that_carries_weights_and_is_called_twice_is_counted_and_left(tmp_path):
+    values = ", ".join(["0.01"] * 576)
+    text = f"""<ir_version: 8, opset_import: ["": 17, "acme": 1]>
+        g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) {{ a = acme.block(x)  y = acme.block(a) }}
+        <domain: "acme", opset_import: ["": 17]>
+        block (x) => (y) {{
+            w = Constant <value = float[8, 8, 3, 3] {{{values}}}> ()  y = Conv <pads = [1, 1, 1, 1]> (x, w) }}"""
+    _, count = opened_with_count(written(tmp_path, text))
+    assert count.macs == 2 * 144 * 576
+    assert {site.reason for site in count.sites} == {"it lies inside a local function"}
+
+
+def test_an_inspection_tells_the_courses_and_never_0_for_what_it_does_not_know(tmp_path):
+    def told(text):
+        request = Request(str(written(tmp_path, text)), "onnx", "", str(tmp_path / "told.json"))
+        inspect(request, lambda *_: None)
+        return json.loads((tmp_path / "told.json").read_text())
+
+    known = told(ifs("a"))
+    assert (known["macs"], known["courses"], known["missing"]) == (144 * 576, [144 * 576, 0], None)
+    assert Inspection.model_validate(known).courses == known["courses"]
+    endless = told(LOOP.replace("Loop (n, , x)", "Loop (, , x)"))
+    assert (endless["macs"], endless["flops"], endless["courses"]) == (None, None, [])
+    assert "Conv 1" in endless["missing"]
+
+
+def test_a_whole_number_is_bound_by_its_value(tmp_path):
+    path = written(tmp_path, BRANCHES)
+    opened = open_model("onnx", path)
+    assert opened.bind({"mode": (7,)})["mode"] == (7,)
+    assert opened.bind(None)["mode"] == ()
+
+
+def test_a_state_is_no_batch_of_images(tmp_path):
+    text = """g (float[1, 8, 12] x, float[2, 1, 8] state) => (float y) <float[4, 8, 3] w> { y = Conv(x, w) }"""
+    opened = open_model("onnx", written(tmp_path, text))
+    assert list(image_inputs(opened.inputs, opened.bind(None))) == ["x"]

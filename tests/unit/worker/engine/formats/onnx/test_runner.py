@@ -1,0 +1,74 @@
+"""The runner gives what the whole file gives, and says in our terms what ONNX Runtime refuses."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from digits import MODELS
+from support.onnx_text import outputs, written
+
+from convpress.refusal import Refusal
+from worker.engine.formats import load_runner
+
+
+def test_weights_that_stay_in_the_file_give_the_same_outputs():
+    path = MODELS / "residual.onnx"
+    images = np.random.default_rng(0).random((2, 1, 16, 16), dtype=np.float32)
+    runner = load_runner("onnx", path)
+    name = next(iter(runner({"image": images})))
+    np.testing.assert_array_equal(
+        runner({"image": images})[name], outputs(path, {"image": images})[0]
+    )
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_linked_file_runs_like_any(tmp_path, link):
+    (tmp_path / "there").mkdir()
+    path = written(
+        tmp_path / "there",
+        "g (float[2, 400] x) => (float[2, 400] y) <float[400] w> { y = Add(x, w) }",
+    )
+    (tmp_path / "here").mkdir()
+    getattr(tmp_path / "here" / "linked, file.onnx", link)(path)
+    x = np.ones((2, 400), np.float32)
+    found = load_runner("onnx", tmp_path / "here" / "linked, file.onnx")({"x": x})
+    np.testing.assert_array_equal(found["y"], outputs(path, {"x": x})[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("g (float[1, 3] x) => (float[1, 3] y) { y = Nonsense(x) }", "Nonsense"),
+        ("g (float[1, 3] x) => (float[1, 3] y) { z = Relu(y) y = Relu(z) }", "acyclic"),
+    ],
+    ids=["unknown operator", "cycle"],
+)
+def test_what_the_runtime_refuses_to_load_is_an_invalid_model(tmp_path, text, said):
+    with pytest.raises(Refusal, match=said) as caught:
+        load_runner("onnx", written(tmp_path, text))
+    assert caught.value.code == "model_invalid"
+    assert str(tmp_path) not in caught.value.detail
+
+
+def test_what_the_runtime_refuses_to_run_is_an_invalid_model(tmp_path, capfd):
+    text = "g (float[n, k] x) => (float[n, 5] y) <float[4, 5] w> { y = MatMul(x, w) }"
+    with pytest.raises(Refusal, match="mismatch") as caught:
+        load_runner("onnx", written(tmp_path, text))({"x": np.ones((1, 3), np.float32)})
+    assert caught.value.code == "model_invalid"
+    assert len(caught.value.detail) < 400
+    assert capfd.readouterr().err == ""
+
+
+def test_inputs_of_a_type_that_the_runtime_cannot_take_are_an_invalid_model(tmp_path):
+    text = "g (bfloat16[2] x) => (bfloat16[2] y) { y = Identity(x) }"
+    with pytest.raises(Refusal) as caught:
+        load_runner("onnx", written(tmp_path, text))({"x": np.ones(2, ml_dtypes.bfloat16)})
+    assert caught.value.code == "model_invalid"
+
+
+def test_want_of_memory_is_told_apart(tmp_path):
+    runner = load_runner(
+        "onnx",
+        written(tmp_path, "net (float[1] x, int64[1] n) => (float[k] y) { y = Expand(x, n) }"),
+    )
+    with pytest.raises(MemoryError):
+        runner({"x": np.zeros(1, np.float32), "n": np.array([2**46])})

@@ -1,0 +1,239 @@
+"""Calibrated compressions from file to file: what they save in accuracy, and what the report says of hard models."""
+
+import json
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from digits import MODELS, accuracy
+from onnx import numpy_helper
+from support.calibrating import calibrate_little
+from support.onnx_text import model as parsed
+from support.onnx_text import written
+
+from convpress.budgets import FLOPS
+from convpress.gate.identify import identify
+from convpress.report import Report
+from worker.engine import pipeline
+from worker.engine.calibration import calibrate
+from worker.engine.formats import open_model
+from worker.engine.pipeline import compress
+from worker.engine.progress import Progress
+from worker.engine.request import Request
+from worker.engine.selection.analysis import analyse, choose, factor, refined
+from worker.engine.selection.units import Limit
+from worker.jobs.report import read
+
+KEEPS = (0.5, 0.4, 0.3)
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    monkeypatch.setattr(calibrate, "_MOST_IMAGES", 64)
+    monkeypatch.setattr(calibrate, "_JUDGING_IMAGES", 32)
+
+
+def run(folder, source, **asked):
+    output, report = folder / f"out{source.suffix}", folder / "report.json"
+    budgets = {"flops_budget": asked.pop("flops_budget", "0.6")}
+    request = Request(str(source), identify(source), str(output), str(report), budgets, **asked)
+    compress(request, lambda *_: None)
+    read(Report, report.read_bytes())  # as the worker does
+    return output, json.loads(report.read_text())
+
+
+def analysed(source, calibration):
+    """Return a model, the shapes it is counted at, its count and its analysis."""
+    model_format = identify(source)
+    model = open_model(model_format, source)
+    shapes = {spec.name: (1, 1, 16, 16) for spec in model.inputs}
+    count = model.count(shapes)
+    request = Request(str(source), model_format, "", "", calibration=calibration)
+    return model, shapes, count, analyse(request, model, shapes, count, Progress(lambda *_: None))
+
+
+def losses(folder, source, calibration):
+    """Return the points of accuracy lost at every budget, from one analysis."""
+    model_format = identify(source)
+    model, shapes, count, analysis = analysed(source, calibration)
+    found = []
+    for keep in KEEPS:
+        chosen = choose(analysis, [Limit.of(FLOPS.parse(str(keep)), count.macs)])
+        layers, _ = refined(model, analysis, chosen, factor(model, analysis, chosen))
+        fresh = open_model(model_format, source)
+        for site in fresh.count(shapes).sites:
+            if site.name in layers:
+                fresh.replace(site, layers[site.name])
+        output = folder / f"out{source.suffix}"
+        fresh.save(output)
+        found.append(100 * (accuracy(source) - accuracy(output)))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", ["plain.traced.pt", "batchnorm.onnx", "batchnorm.traced.pt"])
+def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weights(tmp_path, name):
+    calibrated, by_weights = (
+        losses(tmp_path, MODELS / name, kind) for kind in ("synthetic", "none")
+    )
+    assert (calibrated <= by_weights).all()
+    assert calibrated.sum() < 0.6 * by_weights.sum()
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.traced.pt"])
+def test_sites_are_weighed_each_for_itself(monkeypatch, name):
+    calibrate_little(monkeypatch)
+    weights = analysed(MODELS / name, "synthetic")[3].weights
+    assert len(set(weights.values())) > 1
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.scripted.pt"])
+def test_the_same_model_and_budget_give_the_same_bytes(tmp_path, monkeypatch, name):
+    calibrate_little(monkeypatch)
+    first, report = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")
+    content = first.read_bytes()
+    again, report_again = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")
+    assert again.read_bytes() == content
+    assert report_again["calibration"] == report["calibration"]
+    assert report["calibration"]["kind"] == "distilled"
+    assert report["calibration"]["held_out_error"].keys() == {"closed_form", "refitted"}
+    assert report["verification"]["runs"] > 1
+
+
+NET = "net (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) <float[8, 8, 3, 3] w, float[8, 8, 3, 3] v{more}>"
+BODY = "a = Conv<pads=[1, 1, 1, 1]>(x, w) b = Relu(a) c = Conv<pads=[1, 1, 1, 1]>(b, v)"
+
+
+def of(folder, text, edit=lambda model: model, **asked):
+    return run(folder, written(folder, edit(parsed(text))), **asked)[1]
+
+
+HARD = {
+    "nan": (
+        NET.format(more=""),
+        f"{{ {BODY} z = Sub(c, c) y = Div(z, z) }}",
+        "gives NaN or infinity",
+    ),
+    "constant": (
+        NET.format(more=""),
+        f"{{ {BODY} z = Sub(c, c) y = Exp(z) }}",
+        "the same outputs whatever the inputs",
+    ),
+    "indices": (
+        "net (int64[1, 16] i) => (float[1, 4, 14] y) <float[9, 8] e, float[4, 8, 3] w>",
+        "{ s = Gather(e, i) t = Transpose<perm=[0, 2, 1]>(s) y = Conv(t, w) }",
+        "no input of the model is a batch of images or signals",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_models_of_which_nothing_can_be_learned_are_compressed_by_their_weights_and_the_report_says_why(
+    tmp_path, kind
+):
+    head, body, reason = HARD[kind]
+    report = of(tmp_path, head + body)
+    assert report["keep"] <= 0.6
+    assert report["calibration"]["kind"] == "none"
+    assert reason in report["calibration"]["reason"]
+    assert report["risk"]["level"] == "unknown"
+
+
+def test_several_inputs_are_calibrated_together(tmp_path):
+    report = of(
+        tmp_path,
+        "net (float[1, 3, 16, 16] x, float[1, 1, 16, 16] z, float s, int64[1] i) => (float[1, 8, 12, 12] y)"
+        "<float[8, 4, 3, 3] w, float[8, 8, 3, 3] v>"
+        "{ a = Concat<axis=1>(x, z) b = Conv(a, w) c = Relu(b) d = Conv(c, v) e = Mul(d, s)"
+        "  f = Cast<to=1>(i) y = Add(e, f) }",
+    )
+    assert report["calibration"]["kind"] == "synthetic"
+    assert report["verification"]["relative_error"] < 0.5
+
+
+def test_images_of_a_fixed_size_too_large_to_calibrate_on_are_verified_at_that_size(tmp_path):
+    wide = NET.replace("16, 16", "128, 128").format(more="")
+    report = of(tmp_path, f"{wide} {{ {BODY} y = Relu(c) }}")
+    assert report["inputs"][0]["shape"] == "1x8x128x128"
+    assert report["calibration"]["kind"] == "synthetic"
+    assert report["verification"]["relative_error"] < 0.5
+
+
+def test_dead_channels_cost_no_rank_and_do_no_harm(tmp_path):
+    def biased(value):
+        def edit(model):
+            [bias] = [each for each in model.graph.initializer if each.name == "d"]
+            bias.CopyFrom(numpy_helper.from_array(np.array([value] * 5 + [0] * 3, np.float32), "d"))
+            return model
+
+        return edit
+
+    body = BODY.replace("(x, w)", "(x, w, d)")
+    text = NET.format(more=", float[8] d") + f"{{ {body} y = Relu(c) }}"
+    alive, dead = (of(tmp_path, text, biased(value), flops_budget="0.9") for value in (0, -1000))
+    assert dead["predicted_error"] < 0.02 * alive["predicted_error"]
+    assert dead["verification"]["relative_error"] < 0.1
+    assert dead["calibration"]["kind"] == "synthetic"
+    assert dead["calibration"]["notes"] == []
+
+
+def test_half_precision_weights_are_calibrated_in_single_and_stay_half(tmp_path):
+    text = (NET.format(more="") + f"{{ {BODY} y = Relu(c) }}").replace("float[", "float16[")
+    report = of(tmp_path, text)
+    assert report["calibration"]["kind"] == "synthetic"
+    assert report["verification"]["relative_error"] < 0.6
+    made = onnx.load(tmp_path / "out.onnx").graph.initializer
+    assert {initializer.data_type for initializer in made} == {onnx.TensorProto.FLOAT16}
+
+
+def test_raw_images_with_channels_last_are_calibrated(tmp_path):
+    report = of(
+        tmp_path,
+        "net (uint8[1, 16, 16, 3] x) => (float[1, 16, 12, 12] y) <float[16, 3, 3, 3] w, float[16, 16, 3, 3] v>"
+        "{ f = Cast<to=1>(x) t = Transpose<perm=[0, 3, 1, 2]>(f) a = Conv(t, w) b = Relu(a) y = Conv(b, v) }",
+    )
+    assert report["calibration"]["ranges_from"] == "the inputs are whole numbers"
+    assert report["verification"]["relative_error"] < 0.5
+
+
+def test_the_risk_rests_on_what_was_predicted_too(tmp_path):
+    _, report = run(tmp_path, MODELS / "batchnorm_bn.onnx")
+    assert (
+        f"{100 * report['predicted_error'] ** 0.5:.1f} % were predicted" in report["risk"]["text"]
+    )
+
+
+@pytest.mark.parametrize("is_reused", [False, True])
+def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is_reused):
+    """They are most of a job's memory, and nothing needs them any more."""
+    calibrate_little(monkeypatch)
+    seen, left = [], []
+
+    def factored(model, analysis, chosen):
+        seen.extend(map(weakref.ref, analysis.calibration.observation.moments.values()))
+        return factor(model, analysis, chosen)
+
+    def watched(*arguments):
+        left.extend(moments() for moments in seen)
+        return refined(*arguments)
+
+    source, kept = (
+        MODELS / "plain.onnx",
+        {"kept_analysis": str(tmp_path / "kept"), "largest_analysis": 1 << 30},
+    )
+    request = Request(
+        str(source),
+        "onnx",
+        str(tmp_path / "out"),
+        str(tmp_path / "report"),
+        {"flops_budget": "0.5"},
+    )
+    if is_reused:
+        compress(replace(request, **kept), lambda *_: None)
+        request = replace(request, analysis=kept["kept_analysis"])
+    monkeypatch.setattr(pipeline, "factor", factored)
+    monkeypatch.setattr(pipeline, "refined", watched)
+    compress(request, lambda *_: None)
+    assert seen
+    assert left == [None] * len(seen)

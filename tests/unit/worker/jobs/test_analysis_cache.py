@@ -1,0 +1,92 @@
+"""What is learned of a model is kept for the next job on it, in the room that it is given, and costs no job."""
+
+import errno
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.db.models import Model
+from app.db.session import transaction
+from app.settings import get_settings
+from app.storage import LocalStorage, get_storage
+from worker.jobs import analysis_cache
+
+pytestmark = pytest.mark.usefixtures("engine_without_work")
+
+
+def kept():
+    return {key: get_storage().path(key).read_text() for key in get_storage().keys("analyses/")}
+
+
+def test_a_second_job_is_given_what_the_first_has_learned(make_job, work):
+    job = work(make_job(input_shape="learn one"))
+    [(key, content)] = kept().items()
+    assert (job.state, key, content) == ("succeeded", analysis_cache.key_of(job), "one")
+    with transaction() as session:
+        assert session.get_one(Model, job.model_sha256).analysis_bytes == 3
+    again = work(make_job(input_shape="learn one", flops_budget="0.3"))
+    assert (again.state, kept()) == ("succeeded", {key: "oneone"})
+
+
+def test_of_a_model_the_latest_settings_are_kept(make_job, work):
+    work(make_job(input_shape="learn one"))
+    job = work(make_job(input_shape="learn one", calibration="none"))
+    assert kept() == {analysis_cache.key_of(job): "one"}
+    other = work(make_job(input_shape="learn two", content=bytes([0x08, 0x09, 0x3A, 0x00])))
+    assert kept() == {analysis_cache.key_of(job): "one", analysis_cache.key_of(other): "two"}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"input_shape": "1"}, {"calibration": "none"}, {"samples_sha256": "b" * 64}, {"input_range": "0,1"},
+     {"input_mean": "0"}, {"input_std": "1"}, {"model_sha256": "b" * 64}],
+)  # fmt: skip
+def test_what_changes_an_analysis_changes_its_place(make_job, load_job, columns):
+    job = load_job(make_job())
+    before = analysis_cache.key_of(job)
+    job.flops_budget = "0.1"
+    assert analysis_cache.key_of(job) == before
+    for name, value in columns.items():
+        setattr(job, name, value)
+    assert analysis_cache.key_of(job) != before
+
+
+def test_another_engine_reads_none_of_this_one(make_job, load_job, monkeypatch):
+    job = load_job(make_job())
+    before = analysis_cache.key_of(job)
+    monkeypatch.setattr(analysis_cache, "_engine", lambda: "another")
+    assert analysis_cache.key_of(job) != before
+
+
+def test_none_is_kept_where_none_is_wanted(make_job, work, settings, monkeypatch):
+    monkeypatch.setenv("CONVPRESS_ANALYSIS_BYTES", "0")
+    get_settings.cache_clear()
+    assert work(make_job(input_shape="learn one")).state == "succeeded"
+    assert kept() == {}
+
+
+def fill(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def be_away(*_):
+    raise OperationalError("UPDATE", {}, ConnectionError("away"))
+
+
+@pytest.mark.parametrize(("what", "fails"), [("delete_analyses", fill), ("update", be_away)])
+def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch, what, fails):
+    monkeypatch.setattr(analysis_cache, what, fails)
+    assert work(make_job(input_shape="learn one")).state == "succeeded"
+    assert kept() == {}
+
+
+def test_none_is_kept_that_leaves_no_room_for_uploads_or_is_larger_than_it_may_be(
+    make_job, work, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "free_bytes", lambda _: 1024**3)
+        assert work(make_job(input_shape="learn one")).state == "succeeded"
+    assert kept() == {}
+    monkeypatch.setattr(analysis_cache, "_HEADER_BYTES", -(1024**3) + 2)
+    assert work(make_job(input_shape="learn one")).state == "succeeded"
+    assert kept() == {}

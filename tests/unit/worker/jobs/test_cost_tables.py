@@ -1,0 +1,93 @@
+"""The cost tables of a host: put in their place whole, found there, and left alone by a benchmark that fails."""
+
+from pathlib import Path
+
+import pytest
+from support.costs import cost_table
+from typer.testing import CliRunner
+
+from app.settings import get_settings
+from convpress.refusal import Refusal
+from worker.cli import main
+from worker.engine.costs import table
+from worker.jobs import cost_tables
+from worker.sandbox.messages import Progress, Succeeded
+from worker.sandbox.run import Lost
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVPRESS_COSTS_DIR", str(tmp_path / "costs"))
+    get_settings.cache_clear()
+    yield tmp_path / "costs"
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Stand for the child: write what the test says of a format, and end as it says."""
+
+    def stand(write, outcome):
+        def run(command, arguments, confinement, *, on_progress, **_):
+            assert command == cost_tables.ENGINE
+            verb, model_format, path = arguments
+            assert verb == "calibrate-host"
+            assert confinement.readable == ()  # no model could be in its sight
+            on_progress(Progress("measuring", 0.5))
+            write(model_format, Path(path))
+            return outcome
+
+        monkeypatch.setattr(cost_tables.sandbox, "run", run)
+
+    return stand
+
+
+def measured(model_format, path):
+    cost_table(model_format, layer_ns=7.0 if model_format == "onnx" else 9.0).write(path)
+
+
+def test_both_runtimes_are_measured_and_their_tables_found_from_then_on(folder, benchmark):
+    benchmark(measured, Succeeded())
+    assert cost_tables.known(get_settings(), "onnx") is None
+    assert cost_tables.digest(None) is None
+    told = []
+    cost_tables.calibrate(
+        get_settings(), lambda model_format, said: told.append((model_format, said.fraction))
+    )
+    assert told == [("onnx", 0.5), ("torchscript", 0.5)]
+    found = {name: cost_tables.known(get_settings(), name) for name in ("onnx", "torchscript")}
+    assert found == {name: folder / f"{name}.json" for name in found}
+    assert [table.read(path, name).layer_ns for name, path in found.items()] == [7.0, 9.0]
+    assert table.read(found["onnx"], "onnx").digest == cost_tables.digest(found["onnx"])
+
+
+@pytest.mark.parametrize(
+    ("write", "outcome", "error"),
+    [
+        (lambda *_: None, Lost("it was killed", ""), cost_tables.NotMeasuredError),
+        (lambda _, path: path.write_text("{}"), Succeeded(), Refusal),
+        (lambda _, path: path.symlink_to("/etc/passwd"), Succeeded(), Refusal),
+    ],
+    ids=["killed", "no table", "a link"],
+)
+def test_a_benchmark_that_fails_leaves_the_table_that_is_there(
+    folder, benchmark, write, outcome, error
+):
+    benchmark(measured, Succeeded())
+    cost_tables.calibrate(get_settings(), lambda *_: None)
+    before = (folder / "onnx.json").read_bytes()
+    benchmark(write, outcome)
+    with pytest.raises(error):
+        cost_tables.calibrate(get_settings(), lambda *_: None)
+    assert (folder / "onnx.json").read_bytes() == before
+    assert {path.name for path in folder.iterdir()} == {"onnx.json", "torchscript.json"}
+
+
+def test_the_command_tells_where_the_tables_lie_or_what_went_wrong(folder, benchmark):
+    benchmark(measured, Succeeded())
+    done = CliRunner().invoke(main.app, ["calibrate-host"])
+    assert done.exit_code == 0, done.output
+    assert f"a runtime on a host: {folder / 'onnx.json'}" in done.output
+    benchmark(lambda *_: None, Lost("it was killed", ""))
+    failed = CliRunner().invoke(main.app, ["calibrate-host"])
+    assert (failed.exit_code, "it was killed" in failed.output) == (3, True)

@@ -1,0 +1,81 @@
+"""What a child says of the model it opened is kept with the model, where it is an inspection, and costs no job."""
+
+import json
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.db.models import Model
+from app.db.session import transaction
+from app.jobs.presentation import present_model
+from worker.jobs import inspections
+
+pytestmark = pytest.mark.usefixtures("engine_without_work")
+
+SITE = {
+    "name": "c",
+    "op": "Conv",
+    "weight_shape": [1, 1, 3, 3],
+    "macs": 9,
+    "calls": 1,
+    "courses": None,
+    "reason": None,
+}
+TOLD = {
+    "format": "onnx",
+    "inputs": [{"name": "x", "dtype": "float32", "shape": "1x1x3x3"}],
+    "outputs": [{"name": "y", "dtype": "float32", "shape": None}],
+    "parameters": 9,
+    "bytes": 50,
+    "macs": 9,
+    "courses": [9],
+    "sites": [SITE],
+    "uncounted": {"Relu": 1},
+    "missing": None,
+}
+
+
+def told(job):
+    with transaction() as session:
+        found = present_model(session.get_one(Model, job.model_sha256)).inspection
+    return None if found is None else found.model_dump()
+
+
+def test_a_model_tells_what_the_last_job_saw(make_job, work):
+    assert told(work(make_job())) is None
+    assert told(work(make_job(input_shape="tell " + json.dumps(TOLD)))) == TOLD
+    assert told(work(make_job())) == TOLD
+    later = {**TOLD, "macs": None, "missing": "a shape"}
+    assert told(work(make_job(input_shape="tell " + json.dumps(later)))) == later
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "",
+        "[]",
+        "{}",
+        "NaN",
+        json.dumps({**TOLD, "macs": -1}),
+        json.dumps({**TOLD, "macs": "9"}),
+        "[" * 100_000,
+    ],
+    ids=["nothing", "list", "empty", "nan", "negative", "text", "deep"],
+)
+def test_what_is_no_inspection_is_not_kept(make_job, work, lie):
+    job = work(make_job(input_shape=f"tell {lie}"))
+    assert (job.state, told(job)) == ("succeeded", None)
+
+
+def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch):
+    def be_away(*_):
+        raise OperationalError("UPDATE", {}, ConnectionError("away"))
+
+    asked = "tell " + json.dumps(TOLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(inspections, "update", be_away)
+        job = work(make_job(input_shape=asked))
+    assert (job.state, told(job)) == ("succeeded", None)
+    monkeypatch.setattr(inspections, "LARGEST_BYTES", 10)
+    job = work(make_job(input_shape=asked))
+    assert (job.state, told(job)) == ("succeeded", None)

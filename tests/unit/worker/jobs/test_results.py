@@ -1,0 +1,165 @@
+"""What a child leaves is taken only if it is what it should be, and under the sums that the worker computes."""
+
+import hashlib
+import json
+import os
+import uuid
+
+import pytest
+from support.fake_engine import COST, REPORT
+
+from app.storage.local import LocalStorage
+from convpress.limits import Limits
+from convpress.report import Report
+from worker.jobs import results
+from worker.jobs.report import read
+from worker.sandbox.messages import MalformedOutput
+
+ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
+
+
+@pytest.fixture
+def output(tmp_path):
+    folder = tmp_path / "scratch" / "output"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(ONNX)
+    (folder / "report.json").write_text(json.dumps(REPORT))
+    return folder
+
+
+JOB = uuid.UUID("6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f")
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return LocalStorage(tmp_path / "storage")
+
+
+def store(output, storage, largest=1000):
+    return results.store(
+        JOB,
+        output / "model.onnx",
+        output / "report.json",
+        "onnx",
+        largest=largest,
+        limits=Limits(),
+        storage=storage,
+    )
+
+
+def staged(storage):
+    return list((storage.root / "staging").iterdir())
+
+
+def test_files_are_stored_under_their_sums(output, storage):
+    result = store(output, storage)
+    assert (result.macs_before, result.macs_after, result.artifact_bytes) == (100, 40, len(ONNX))
+    assert result.artifact_sha256 == hashlib.sha256(ONNX).hexdigest()
+    assert storage.path(f"artifacts/{JOB}/{result.artifact_sha256}").read_bytes() == ONNX
+    assert (
+        json.loads(storage.path(f"artifacts/{JOB}/{result.report_sha256}").read_bytes()) == REPORT
+    )
+    assert staged(storage) == []
+
+
+def replace_by_link(path):
+    path.rename(path.with_suffix(".real"))
+    path.symlink_to(path.with_suffix(".real"))
+
+
+def replace_by_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def replace_by_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def replace_folder_by_link(path):
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.symlink_to(path.parent.with_name("elsewhere"))
+
+
+SPOIL = {
+    "missing": lambda path: path.unlink(),
+    "a link": replace_by_link,
+    "a hard link": lambda path: os.link(path, path.with_suffix(".real")),
+    "a pipe": replace_by_pipe,
+    "a folder": replace_by_folder,
+    "behind a link": replace_folder_by_link,
+    "empty": lambda path: path.write_bytes(b""),
+    "something else": lambda path: path.write_bytes(b"something else"),
+    "sparse and huge": lambda path: os.truncate(path, 10**12),
+}
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "report.json"])
+@pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
+def test_anything_but_a_plain_file_of_the_right_kind_is_refused(output, storage, name, spoil):
+    spoil(output / name)
+    with pytest.raises(MalformedOutput):
+        store(output, storage)
+    assert staged(storage) == []
+
+
+def test_an_artifact_of_the_other_format_is_refused(output, storage):
+    with pytest.raises(MalformedOutput, match="onnx, not torchscript"):
+        results.store(
+            JOB,
+            output / "model.onnx",
+            output / "report.json",
+            "torchscript",
+            largest=1000,
+            limits=Limits(),
+            storage=storage,
+        )
+    assert staged(storage) == []
+
+
+def without(name):
+    return {key: value for key, value in REPORT.items() if key != name}
+
+
+BAD_REPORTS = {
+    **{f"no {name}": without(name) for name in REPORT},
+    "a list": [],
+    "negative": {**REPORT, "before": {**COST, "macs": -1}},
+    "too large for SQL": {**REPORT, "before": {**COST, "macs": 2**63}},
+    "a number as text": {**REPORT, "keep": "0.4"},
+    "a site without a name": {**REPORT, "sites": [{**REPORT["sites"][0], "name": None}]},
+    "not a number": {**REPORT, "keep": float("nan")},
+    "not a number, deep inside": {
+        **REPORT,
+        "verification": {**REPORT["verification"], "relative_error": float("inf")},
+    },
+    "runs below zero": {**REPORT, "verification": {**REPORT["verification"], "runs": -1}},
+    "a calibration of no kind": {**REPORT, "calibration": {"images": 8}},
+    "a held-out error in words": {
+        **REPORT,
+        "calibration": {"kind": "synthetic", "held_out_error": {"refitted": "0"}},
+    },
+    "a frontier without costs": {**REPORT, "frontier": [{"keep": 0.5}]},
+}
+
+
+@pytest.mark.parametrize("report", BAD_REPORTS.values(), ids=BAD_REPORTS)
+def test_a_report_with_another_schema_is_refused(report):
+    with pytest.raises(MalformedOutput):
+        read(Report, json.dumps(report).encode())
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[" * 100_000, b"1" * 10_000, json.dumps(REPORT).encode("utf-16")]
+)
+def test_a_report_that_is_no_json_in_utf8_is_refused(content):
+    with pytest.raises(MalformedOutput):
+        read(Report, content)
+
+
+def test_a_rank_may_have_two_numbers_and_a_site_none():
+    site = {**REPORT["sites"][0], "rank": [2, 3]}
+    left = {**site, "form": None, "rank": None, "error": None, "reason": "grouped"}
+    report = read(Report, json.dumps({**REPORT, "sites": [site, left]}).encode())
+    assert [each.rank for each in report.sites] == [[2, 3], None]

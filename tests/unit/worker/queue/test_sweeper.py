@@ -1,0 +1,180 @@
+"""The sweep takes jobs from dead workers and rings for those whose message was lost, and touches no other."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.db.session import transaction
+from worker.queue import sweeper
+
+PAST = datetime.now(UTC) - timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+
+
+def ahead():
+    """When a lease ends that has just been renewed."""
+    return datetime.now(UTC) + timedelta(seconds=30)
+
+
+def sweep():
+    with transaction() as session:
+        return sweeper.sweep(session, sweeper.get_settings())
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """How many messages wait at the broker, as a list of one number."""
+    waiting = [0]
+    monkeypatch.setattr(sweeper, "backlog", lambda: waiting[0])
+    return waiting
+
+
+@pytest.fixture
+def rings(monkeypatch, messages):
+    rung = []
+    monkeypatch.setattr(sweeper, "ring", lambda job_id: rung.append(job_id) or True)
+    return rung
+
+
+def test_a_lease_that_ran_out_is_returned(make_job, load_job):
+    job_id = make_job(
+        state="running", phase="factoring", lease_owner="dead", lease_expires_at=PAST, attempt=2
+    )
+    assert sweep() == [job_id]
+    job = load_job(job_id)
+    assert (job.state, job.phase, job.lease_owner, job.lease_expires_at) == (
+        "queued",
+        None,
+        None,
+        None,
+    )
+    assert job.attempt == 2
+
+
+def test_after_the_last_attempt_the_job_fails(make_job, load_job):
+    job_id = make_job(state="running", lease_owner="dead", lease_expires_at=PAST, attempt=3)
+    assert sweep() == []
+    job = load_job(job_id)
+    assert (job.state, job.error["code"], job.lease_owner) == ("failed", "worker_lost", None)
+    assert "3 attempts" in job.error["detail"]
+    assert job.finished_at
+
+
+def test_a_lease_that_holds_and_ended_jobs_are_left_alone(make_job, load_job):
+    held = make_job(state="running", lease_owner="alive", lease_expires_at=ahead(), attempt=3)
+    others = {
+        make_job(state=state): state for state in ("queued", "succeeded", "failed", "cancelled")
+    }
+    assert sweep() == []
+    assert load_job(held).lease_owner == "alive"
+    assert {job_id: load_job(job_id).state for job_id in others} == others
+
+
+def test_a_job_far_over_its_time_is_taken_from_whoever_holds_it_and_fails_at_last(
+    make_job, load_job, events
+):
+    began = datetime.now(UTC) - timedelta(seconds=3600 + 31)
+    held = {"state": "running", "lease_owner": "alive", "lease_expires_at": ahead()}
+    overdue, busy = (
+        make_job(**held, attempt=1, started_at=began),
+        make_job(**held, attempt=3, started_at=began + HOUR),
+    )
+    last = make_job(**held, attempt=3, started_at=began)
+    assert sweep() == [overdue]
+    assert (load_job(overdue).state, load_job(overdue).lease_owner) == ("queued", None)
+    assert [event.detail for event in events(overdue)] == ["overdue"]
+    assert (load_job(last).state, load_job(last).error["code"]) == ("failed", "job_timeout")
+    assert load_job(busy).state == "running"
+
+
+def test_a_lease_given_before_the_clock_went_back_is_none(make_job, load_job):
+    job_id = make_job(
+        state="running", lease_owner="dead", lease_expires_at=ahead() + HOUR, attempt=1
+    )
+    assert sweep() == [job_id]
+
+
+def test_sweepers_beside_each_other_return_each_job_once(make_job, events):
+    jobs = [
+        make_job(
+            state="running", lease_owner="dead", lease_expires_at=PAST, attempt=1, started_at=PAST
+        )
+        for _ in range(20)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        returned = [job for some in pool.map(lambda _: sweep(), range(4)) for job in some]
+    assert sorted(returned) == sorted(jobs)
+    assert all(len(events(job)) == 1 for job in jobs)
+
+
+def test_only_jobs_that_waited_longer_than_a_message_travels_are_unheard(make_job):
+    oldest, old = make_job(age_seconds=20), make_job(age_seconds=10)
+    make_job()
+    make_job(age_seconds=20, state="running")
+    with transaction() as session:
+        assert sweeper.unheard(session, 0) == [oldest, old]
+
+
+def test_while_messages_wait_only_jobs_that_were_overtaken_are_unheard(make_job):
+    overtaken = make_job(age_seconds=30)
+    make_job(age_seconds=10, state="succeeded")
+    with transaction() as session:
+        assert sweeper.unheard(session, 5) == []
+    make_job(age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead())
+    make_job(age_seconds=19)
+    with transaction() as session:
+        assert sweeper.unheard(session, 5) == [overtaken]
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_it_rings_for_the_unheard_when_no_message_waits(
+    make_job, settings, rings, messages, waiting
+):
+    job_id = make_job(age_seconds=60)
+    messages[0] = waiting
+    sweeper.sweep_and_ring(settings)
+    assert rings == ([] if waiting else [job_id])
+
+
+def test_it_rings_for_the_job_it_returned_whatever_waits(make_job, settings, rings, messages):
+    make_job(age_seconds=60)
+    job_id = make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
+    messages[0] = 7
+    sweeper.sweep_and_ring(settings)
+    assert rings == [job_id]
+
+
+def test_it_rings_once_for_each_job(make_job, settings, rings):
+    make_job(age_seconds=60)
+    make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
+    sweeper.sweep_and_ring(settings)
+    assert len(rings) == len(set(rings)) == 2
+
+
+def test_a_broker_that_is_down_ends_the_round(make_job, settings, messages, monkeypatch):
+    tried = []
+    monkeypatch.setattr(sweeper, "ring", lambda job_id: tried.append(job_id))
+    for _ in range(3):
+        make_job(age_seconds=60)
+    sweeper.sweep_and_ring(settings)
+    assert len(tried) == 1
+
+
+def test_the_loop_outlives_a_database_that_is_away_and_stops_when_told(settings, monkeypatch):
+    rounds = []
+    stopping = threading.Event()
+
+    def fail(settings):
+        rounds.append(1)
+        if len(rounds) == 3:
+            stopping.set()
+        raise OperationalError("SELECT", {}, ConnectionError("away"))
+
+    monkeypatch.setattr(sweeper, "sweep_and_ring", fail)
+    monkeypatch.setenv("CONVPRESS_SWEEP_SECONDS", "0.01")
+    sweeper.get_settings.cache_clear()
+    sweeper.run(stopping)
+    assert len(rounds) == 3

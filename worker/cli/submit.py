@@ -1,0 +1,60 @@
+"""`convpress submit`: a model through a running service and back, as its user watches it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from convpress.client.client import Client, Options
+from convpress.report import Report
+from convpress.schemas import Job
+
+
+class Asked(NamedTuple):
+    """Which model goes, to what FLOPs budget if any and under which key, and where the artifact is to lie."""
+
+    model: Path
+    flops_budget: str | None
+    output: Path
+    idempotency_key: str | None = None
+
+
+def submit(client: Client, asked: Asked, options: Options, *, quiet: bool) -> tuple[Job, Report]:
+    """Compress a model by a service, with bars on standard error unless `quiet`; return the job and the account.
+
+    Raises:
+        ClientError: there is no artifact, and why.
+    """
+    console = Console(stderr=True, quiet=quiet)
+    columns = (
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=quiet) as bars:
+        job = client.submit(
+            asked.model,
+            asked.flops_budget,
+            idempotency_key=asked.idempotency_key,
+            on_upload=_bar(bars, "upload"),
+            **options,
+        )
+        console.print(
+            f"job {job.id}", highlight=False
+        )  # whoever goes away now can ask for it later
+        working = bars.add_task(job.state, total=1.0)
+
+        def show(job: Job) -> None:
+            bars.update(working, description=job.phase or job.state, completed=job.progress)
+
+        job = client.wait(job, on_progress=show)
+        client.download(job, asked.output, on_download=_bar(bars, "download"))
+    return job, Report.model_validate(client.report(job))
+
+
+def _bar(bars: Progress, what: str) -> Callable[[int, int], None]:
+    task = bars.add_task(what, total=None, visible=False)
+    return lambda done, total: bars.update(task, completed=done, total=total, visible=True)

@@ -1,0 +1,144 @@
+"""`convpress serve`: the API in this process and a worker as its supervised child; they begin and end together."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+import structlog
+import uvicorn
+
+from app.auth.middleware import is_loopback
+from app.db.migrations import migrate
+from app.logging import configure_logging
+from app.settings import Settings
+from worker.sandbox import doctor
+from worker.sandbox.die_with_parent import tethered
+
+_WORKER = (sys.executable, "-P", "-m", "worker.cli.main", "worker")
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 10.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_STEADY_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class CannotListen(Exception):
+    """The address is taken, not this machine's or open to those without keys; says which, and what to do."""
+
+
+def serve(settings: Settings) -> None:
+    """Bring the database up to date, then run the API and a worker until SIGINT or SIGTERM.
+
+    Raises:
+        CannotListen: before anything was started.
+        DeviceMissing: before anything was started.
+        WallsMissing: before anything was started.
+    """
+    signal.signal(
+        signal.SIGTERM, _exit
+    )  # uvicorn raises it again when it is done, and what is open is to be closed
+    configure_logging(settings.log_level)
+    _require_keys(settings)
+    doctor.require(settings)
+    doctor.require_device(settings.device)
+    with listen(settings.host, settings.port) as address:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        migrate(settings.sql_url)
+        log.info(
+            "serving",
+            url=f"http://{settings.host}:{settings.port}",
+            data=str(settings.data_dir.absolute()),
+        )
+        with supervised(_WORKER):
+            config = uvicorn.Config(
+                "app.main:create_app",
+                factory=True,
+                http="h11",  # ends headers beyond 64 KiB; httptools holds whatever comes before a key is asked for
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # app.main believes those of configured proxies
+                timeout_graceful_shutdown=5,
+            )
+            with suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
+                uvicorn.Server(config).run(sockets=[address])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket that the API answers on.
+
+    Raises:
+        CannotListen: the address is taken or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {host}:{port}: {error.strerror}; "
+            "CONVPRESS_HOST and CONVPRESS_PORT choose another address"
+        ) from error
+
+
+def _require_keys(settings: Settings) -> None:
+    if not settings.api_keys and not is_loopback(settings.host):
+        raise CannotListen(
+            f"{settings.host} is open to others, who need keys: make one with `convpress keys create OWNER` and set "
+            "CONVPRESS_API_KEYS=true"
+        )
+
+
+@contextmanager
+def supervised(command: tuple[str, ...]) -> Iterator[None]:
+    """Keep a command running during the block, in a process group of its own; it has ended when the block is left."""
+    stopping = threading.Event()
+    keeper = threading.Thread(target=_keep_running, args=(command, stopping), name="supervisor")
+    keeper.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        keeper.join()
+
+
+def _keep_running(command: tuple[str, ...], stopping: threading.Event) -> None:
+    """Start the command again whenever it ends, after a pause that grows while it ends at once."""
+    pause = _SHORTEST_PAUSE
+    while not stopping.is_set():
+        began = time.monotonic()
+        with subprocess.Popen(  # noqa: S603 - ours
+            tethered([*command]), stdin=subprocess.DEVNULL, start_new_session=True
+        ) as child:
+            while child.poll() is None and not stopping.wait(_POLL_SECONDS):
+                pass
+            if stopping.is_set():
+                _end(child)
+                return
+        pause = (
+            _SHORTEST_PAUSE
+            if time.monotonic() - began > _STEADY_SECONDS
+            else min(2 * pause, _LONGEST_PAUSE)
+        )
+        log.error(
+            "the worker ended and will be started again", status=child.returncode, pause=pause
+        )
+        stopping.wait(pause)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

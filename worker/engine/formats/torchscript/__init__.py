@@ -1,0 +1,1 @@
+"""TorchScript: modules read, profiled, run and rewritten."""

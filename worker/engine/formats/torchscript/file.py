@@ -1,0 +1,150 @@
+"""The TorchScript archive: open it from its file, with a refusal that says what is wrong, and write it again."""
+
+import gc
+import re
+import struct
+import zipfile
+from pathlib import Path
+
+import torch
+from torch.jit._script import RecursiveScriptModule
+
+from convpress.refusal import Code, Refusal
+
+TORCH_ERRORS = (
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    torch.jit.Error,
+)
+"""What torch and the exceptions of a module itself raise for a file or an input that they cannot take.
+
+Memory and system errors are not the input's fault.
+"""
+
+_LONGEST_MESSAGE = 300
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+_TRUNCATED = ("failed finding central directory", "file read failed", "not a ZIP archive")
+_UNSUPPORTED = (
+    "maximum supported version",
+    "minimum supported version",
+    "Unknown builtin op",
+    "Unknown custom",
+)
+
+
+def load(
+    path: Path, device: str = "cpu", extra_files: dict[str, bytes] | None = None
+) -> RecursiveScriptModule:
+    """Load the module at `path`; the contents of the archive's extra files are put into `extra_files`.
+
+    On the `meta` device its tensors have shapes but no data.
+
+    Raises:
+        Refusal: `model_truncated`, `model_unsupported` (archive version, operators of other libraries) or
+            `model_invalid`.
+    """
+    wanted = dict.fromkeys(_extra_names(path), b"")
+    try:
+        module = torch.jit.load(path, map_location=device, _extra_files=wanted)  # type: ignore[no-untyped-call]  # untyped in torch
+    except (*TORCH_ERRORS, OSError, EOFError) as error:
+        raise _refusal(error) from error
+    if not isinstance(module, RecursiveScriptModule):
+        raise Refusal(
+            Code.MODEL_INVALID,
+            "the archive does not hold a module",
+            field="model",
+            got=type(module).__name__,
+        )
+    if extra_files is not None:
+        extra_files.update(wanted)
+    return module
+
+
+def save(module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes]) -> None:
+    """Write the module and the archive's extra files; the same module gives the same bytes.
+
+    How torch writes an object depends on whether anything else holds it: Python's garbage must not.
+    """
+    gc.collect()
+    torch.jit.save(module, path, _extra_files=extra_files)
+
+
+def require_memory(error: BaseException) -> None:
+    """Tell want of memory, for which torch has no exception of its own, from what the input is to blame for.
+
+    Raises:
+        MemoryError: the error is torch's way to say so.
+    """
+    if _NO_MEMORY in str(error):
+        raise MemoryError(message_of(error)) from error
+
+
+def message_of(error: BaseException) -> str:
+    r"""Return the line of torch's message that says what is wrong, without the traceback around it.
+
+    >>> message_of(RuntimeError("The operation failed\nTraceback of TorchScript:\nRuntimeError: bad size\n"))
+    'bad size'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [
+        match[1]
+        for line in lines
+        if (match := re.fullmatch(r"(?:[\w.]+(?:Error|Exception)): (.+)", line))
+    ]
+    text = causes[-1] if causes else lines[0] if lines else type(error).__name__
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 3] + "..."
+
+
+def members(path: Path) -> list[zipfile.ZipInfo]:
+    """Return the archive's directory.
+
+    Raises:
+        Refusal: `model_truncated`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        struct.error,
+    ) as error:
+        raise _refusal(error) from error
+
+
+def _extra_names(path: Path) -> list[str]:
+    """The archive's extra files: the members below `<archive>/extra/`."""
+    names = [member.filename.partition("/")[2] for member in members(path)]
+    return [name.removeprefix("extra/") for name in names if name.startswith("extra/")]
+
+
+def _refusal(error: BaseException) -> Refusal:
+    require_memory(error)
+    text = str(error)
+    detail = message_of(error)
+    if isinstance(error, zipfile.BadZipFile | EOFError | struct.error) or any(
+        sign in text for sign in _TRUNCATED
+    ):
+        return Refusal(
+            Code.MODEL_TRUNCATED,
+            f"the TorchScript archive is cut short or damaged: {detail}",
+            field="model",
+        )
+    if any(sign in text for sign in _UNSUPPORTED):
+        expected = f"an archive that plain torch {torch.__version__.partition('+')[0]} can load"
+        return Refusal(
+            Code.MODEL_UNSUPPORTED,
+            f"torch cannot load it: {detail}",
+            field="model",
+            expected=expected,
+        )
+    return Refusal(
+        Code.MODEL_INVALID, f"torch cannot load the TorchScript archive: {detail}", field="model"
+    )

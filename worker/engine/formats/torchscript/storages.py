@@ -1,0 +1,97 @@
+"""Whether a TorchScript archive holds as many bytes as its tensors claim: torch would read on behind fewer."""
+
+import io
+import pickle
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convpress.gate.identify import FIELD
+from convpress.refusal import Code, Refusal
+from worker.engine.formats.torchscript.file import TORCH_ERRORS, members
+
+_ITEM_SIZES = {
+    name: dtype.itemsize for dtype, name in torch.storage._dtype_to_storage_type_map().items()
+}
+_PICKLES = ("data", "constants")
+_MALFORMED = (
+    *TORCH_ERRORS,
+    pickle.UnpicklingError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+)
+
+
+def check(path: Path) -> None:
+    """Check every tensor's storage against the member of the archive that holds its bytes.
+
+    Raises:
+        Refusal: `model_truncated` where the archive has no directory, `model_invalid` where a member is too short or
+            the archive's account of its tensors cannot be read.
+    """
+    sizes: dict[str, int] = {}
+    for member in members(path):
+        name = member.filename.partition("/")[2]
+        sizes[name] = min(member.file_size, sizes.get(name, member.file_size))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claims = [claim for part in _PICKLES for claim in _claims(archive, part)]
+    except _MALFORMED as error:
+        raise _invalid(f"its account of its tensors cannot be read ({error})") from error
+    for name, needed in claims:
+        if not 0 <= needed <= sizes.get(name, 0):
+            raise _invalid(
+                f"a tensor of {needed} bytes lies in {name}, which holds {sizes.get(name, 0)}"
+            )
+
+
+def _claims(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, int]]:
+    """Yield the member and the number of bytes of every storage that a pickle of the archive names."""
+    root = archive.namelist()[0].partition("/")[0]
+    reader = _Reader(io.BytesIO(archive.read(f"{root}/{part}.pkl")))
+    reader.load()
+    for kind, storage, key, _, elements, *_ in reader.storages:
+        if kind != "storage":
+            raise pickle.UnpicklingError(f"a reference of kind {kind!r}")
+        yield f"{part}/{key}", int(elements) * _ITEM_SIZES.get(storage.__name__, 1)
+
+
+class _Inert:
+    """Stands for whatever a pickle names: takes all, does nothing."""
+
+    def __new__(cls, *_: object) -> "_Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+    def __setitem__(self, key: object, value: object) -> None: ...
+
+    def append(self, item: object) -> None: ...
+
+
+class _Reader(pickle.Unpickler):
+    """Reads a pickle without importing or calling anything, and notes the storages that it refers to."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.storages: list[Any] = []
+
+    def find_class(self, module_name: str, global_name: str, /) -> type[_Inert]:  # noqa: ARG002
+        return type(global_name, (_Inert,), {})
+
+    def persistent_load(self, pid: Any) -> None:  # noqa: ANN401 - whatever the pickle holds
+        self.storages.append(pid)
+
+
+def _invalid(detail: str) -> Refusal:
+    return Refusal(
+        Code.MODEL_INVALID, f"the TorchScript archive is damaged: {detail[:300]}", field=FIELD
+    )

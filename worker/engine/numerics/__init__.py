@@ -1,0 +1,1 @@
+"""Mathematics that the whole engine shares: convolutions, linear algebra, counting, devices and memory."""

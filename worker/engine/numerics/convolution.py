@@ -1,0 +1,111 @@
+"""The geometry of one convolution, of any dimension: shapes, sizes and multiply-accumulates.
+
+A linear layer is a convolution without spatial axes: kernel `()`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+SamePadding = Literal["same_upper", "same_lower"]
+Padding = tuple[tuple[int, int], ...] | SamePadding
+"""Zeros put before and behind each axis, or ONNX's `auto_pad` rules, which depend on the input's size."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Geometry of a convolution with weight `(n, c // groups, *kernel)`; transposed: `(c, n // groups, *kernel)`.
+
+    Per spatial axis: `stride`, `dilation`, `padding` and, for transposed ones, `output_padding`.
+    """
+
+    weight_shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Padding
+    dilation: tuple[int, ...]
+    groups: int = 1
+    transposed: bool = False
+    output_padding: tuple[int, ...] = ()
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The kernel's size along each spatial axis."""
+        return self.weight_shape[2:]
+
+    @property
+    def k2(self) -> int:
+        """The number of kernel offsets, `kh * kw` in two dimensions."""
+        return prod(self.kernel)
+
+    @property
+    def out_channels(self) -> int:
+        """Output channels, `n` in the literature."""
+        return self.weight_shape[1] * self.groups if self.transposed else self.weight_shape[0]
+
+    @property
+    def in_channels(self) -> int:
+        """Input channels over all groups, `c` in the literature."""
+        return self.weight_shape[0] if self.transposed else self.weight_shape[1] * self.groups
+
+    @property
+    def patch(self) -> int:
+        """How many numbers of one group's input a weight's rows multiply; transposed: the channels of one position."""
+        return self.in_channels // self.groups * (1 if self.transposed else self.k2)
+
+    def output_size(self, input_size: Sequence[int]) -> tuple[int, ...]:
+        """Return the output's size along each spatial axis.
+
+        >>> Convolution((64, 3, 7, 7), (2, 2), ((3, 3), (3, 3)), (1, 1)).output_size((224, 224))
+        (112, 112)
+        """
+        sizes = []
+        for axis, size in enumerate(input_size):
+            reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
+            stride = self.stride[axis]
+            if isinstance(self.padding, str):
+                sizes.append(size * stride if self.transposed else -(-size // stride))
+                continue
+            padded = sum(self.padding[axis])
+            if self.transposed:
+                sizes.append((size - 1) * stride - padded + reach + self.output_padding[axis])
+            else:
+                sizes.append((size + padded - reach) // stride + 1)
+        return tuple(sizes)
+
+    def macs(self, input_size: Sequence[int], batch: int = 1) -> int:
+        """Return the multiply-accumulates of one call on an input of this spatial size.
+
+        Counted: one per weight and position (output position; input position if transposed), padding included.
+        Not counted: the bias.
+
+        >>> Convolution((64, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)).macs((224, 224))
+        86704128
+        """
+        positions = prod(input_size) if self.transposed else prod(self.output_size(input_size))
+        return batch * positions * prod(self.weight_shape)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution with its weights, in the layout of `Convolution.weight_shape`; `bias` is `(n,)` or None."""
+
+    convolution: Convolution
+    weight: Array = field(repr=False)
+    bias: Array | None = field(repr=False)
+
+
+def chain_macs(
+    convolutions: Sequence[Convolution], input_size: Sequence[int], batch: int = 1
+) -> int:
+    """Return the multiply-accumulates of convolutions that feed one another, on an input of this spatial size."""
+    total = 0
+    size = tuple(input_size)
+    for convolution in convolutions:
+        total += convolution.macs(size, batch)
+        size = convolution.output_size(size)
+    return total

@@ -1,0 +1,1 @@
+"""Selection: candidates for every site, budgets, and the choice among them."""
