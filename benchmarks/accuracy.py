@@ -36,7 +36,7 @@ from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
 from worker.engine.calibration.refit.refit import chain
 from worker.engine.formats import open_model
-from worker.engine.model import Count, Model
+from worker.engine.model import CostProfile, Model
 from worker.engine.numerics.moments import Moments
 from worker.engine.program import run
 from worker.engine.progress import Progress
@@ -60,7 +60,7 @@ class Subject:
         self.path = path
         self.model: Model = open_model(self.format, path)
         self.shapes = self.model.bind({"": shape})
-        self.count: Count = self.model.count(self.shapes)
+        self.count: CostProfile = self.model.count(self.shapes)
         self.program = self.model.program()
 
     def analyse(self, **asked: Any) -> Analysis:  # noqa: ANN401 - whatever a request has

@@ -63,7 +63,7 @@ def at_full_rank(path: Path, shape: str | None, folder: Path) -> dict[str, Any]:
         )
     return {
         "macs": count.macs,
-        "courses": len(count.courses),
+        "courses": len(count.execution_paths),
         "sites": len(count.sites),
         "replaced": replaced,
         "reasons": Counter(site.reason for site in count.sites if site.reason),

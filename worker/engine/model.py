@@ -64,8 +64,8 @@ class Site:
 
     `convolution` is None for an operator that is no convolution (a product of two activations, say). `reason` says
     why the format cannot replace this site; None where it can. `itemsize` is how many bytes one number of its weight
-    takes, where it can be replaced. `courses` says what it costs in each of the model's courses, the ways through its
-    branches, of which `macs` is the most; it is empty where the model has one course.
+    takes, where it can be replaced. `execution_paths` holds its cost along each way through the model's
+    branches; `macs` is the largest of them. It is empty where the model has no branches.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Site:
     calls: tuple[Call, ...] = ()
     reason: str | None = None
     itemsize: int = 4
-    courses: tuple[int, ...] = ()
+    execution_paths: tuple[int, ...] = ()
 
     def macs_of(self, convolutions: Sequence[Convolution]) -> int:
         """Return what these convolutions would cost in this site's place, over all its calls."""
@@ -87,11 +87,15 @@ class Site:
 
     def cost_in(self, course: int, cost: int) -> int:
         """Return what something in this site's place that costs so much costs in one of the model's courses."""
-        return cost * self.courses[course] // max(self.macs, 1) if self.courses else cost
+        return (
+            cost * self.execution_paths[course] // max(self.macs, 1)
+            if self.execution_paths
+            else cost
+        )
 
 
 @dataclass(frozen=True)
-class Count:
+class CostProfile:
     """The multiply-accumulates of a model, site by site, and the operators that were not counted, with their number.
 
     `unsettled` are those of them that have multiply-accumulates, of which these shapes do not tell how many.
@@ -102,24 +106,24 @@ class Count:
     unsettled: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def courses(self) -> tuple[int, ...]:
+    def execution_paths(self) -> tuple[int, ...]:
         """What each of the model's courses costs: the sum over the sites that run in it."""
-        return by_course(self.sites, [site.macs for site in self.sites])
+        return by_execution_path(self.sites, [site.macs for site in self.sites])
 
     @property
     def macs(self) -> int:
         """The total: what the dearest course costs."""
-        return max(self.courses)
+        return max(self.execution_paths)
 
 
-def by_course(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int, ...]:
+def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int, ...]:
     """Return what each course of a model costs whose sites cost so much.
 
     >>> sites = [Site("a", "Conv", (), 9, courses=(9, 9)), Site("b", "Conv", (), 5, courses=(0, 5))]
     >>> by_course(sites, [9, 5]), by_course(sites, [4, 2]), by_course([], [])
     ((9, 14), (4, 6), (0,))
     """
-    number = max((len(site.courses) for site in sites), default=1) or 1
+    number = max((len(site.execution_paths) for site in sites), default=1) or 1
     costed = list(zip(sites, costs, strict=True))
     return tuple(
         sum(site.cost_in(course, cost) for site, cost in costed) for course in range(number)
@@ -152,7 +156,7 @@ class Model(Protocol):
         """
         ...
 
-    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> Count:
+    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
         """Return the sites and what they cost on inputs of these shapes.
 
         Raises:

@@ -18,7 +18,7 @@ from worker.engine import report
 from worker.engine.costs import table as cost_table
 from worker.engine.costs.table import CostTable
 from worker.engine.formats import open_model, readable
-from worker.engine.model import Count, Model, TensorSpec
+from worker.engine.model import CostProfile, Model, TensorSpec
 from worker.engine.numerics import device, memory
 from worker.engine.numerics.flops import FLOPS_PER_MAC
 from worker.engine.numerics.random_inputs import random_inputs
@@ -211,7 +211,7 @@ def _describe(request: Request, model: Model) -> dict[str, Any]:
 
 
 def _describe_costs(
-    model: Model, shapes: Mapping[str, tuple[int, ...]], count: Count
+    model: Model, shapes: Mapping[str, tuple[int, ...]], count: CostProfile
 ) -> dict[str, Any]:
     """Return what a model costs on inputs of certain shapes."""
     inputs = report.describe_inputs(model.inputs, shapes)
@@ -222,7 +222,7 @@ def _describe_costs(
     return {**described, "inputs": inputs, "missing": missing}
 
 
-def _unsettled(count: Count) -> str:
+def _unsettled(count: CostProfile) -> str:
     """Say which operators have a cost that is not known; nothing where there are none."""
     number = ", ".join(f"{kind} {number}" for kind, number in sorted(count.unsettled.items()))
     return number and (
@@ -235,7 +235,7 @@ def _write(path: str, account: dict[str, Any]) -> None:
     Path(path).write_text(json.dumps(account, indent=1, allow_nan=False))
 
 
-def _require_convolutions(count: Count) -> None:
+def _require_convolutions(count: CostProfile) -> None:
     if any(site.convolution is not None and site.convolution.kernel for site in count.sites):
         return
     operators = sorted({site.op for site in count.sites} | set(count.uncounted))

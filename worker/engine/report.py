@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from convpress.gate.identify import Format
 from convpress.shapes import format_shape
 from worker.engine.costs.table import CostTable
-from worker.engine.model import Count, Site, TensorSpec
+from worker.engine.model import CostProfile, Site, TensorSpec
 from worker.engine.numerics import device
 from worker.engine.numerics.flops import FLOPS_PER_MAC
 from worker.engine.selection.analysis import Analysis, Point
@@ -56,12 +56,12 @@ def describe_tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
     ]
 
 
-def describe_count(count: Count) -> dict[str, Any]:
+def describe_count(count: CostProfile) -> dict[str, Any]:
     """Return a model's sites and their costs before anything was done to them."""
     return {
         "macs": count.macs,
         "flops": FLOPS_PER_MAC * count.macs,
-        "courses": list(count.courses),
+        "courses": list(count.execution_paths),
         "sites": [
             {
                 "name": site.name,
@@ -80,15 +80,21 @@ def describe_count(count: Count) -> dict[str, Any]:
 
 def _courses(site: Site) -> list[int] | None:
     """Return along which of the model's courses a site runs, by their places; None where there is one course."""
-    return [course for course, macs in enumerate(site.courses) if macs] if site.courses else None
+    return (
+        [course for course, macs in enumerate(site.execution_paths) if macs]
+        if site.execution_paths
+        else None
+    )
 
 
-def describe_cost(count: Count, parameters: int, size: int, latency_ms: float) -> dict[str, Any]:
+def describe_cost(
+    count: CostProfile, parameters: int, size: int, latency_ms: float
+) -> dict[str, Any]:
     """Return one side of before and after."""
     return {
         "macs": count.macs,
         "flops": FLOPS_PER_MAC * count.macs,
-        "courses": list(count.courses),
+        "courses": list(count.execution_paths),
         "parameters": parameters,
         "bytes": size,
         "latency_ms": round(latency_ms, 4),

@@ -14,7 +14,7 @@ from convpress.budgets import FLOPS
 from convpress.calibration import choose_calibration, parse_calibration, parse_input_values
 from convpress.refusal import Code, Refusal
 from worker.engine.costs.table import CostTable
-from worker.engine.model import Count, Model, Site, by_course
+from worker.engine.model import CostProfile, Model, Site, by_execution_path
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.moments import Moments
@@ -66,13 +66,15 @@ class Analysis:
 
     def spent(self, chosen: Iterable[Candidate]) -> int:
         """Return the multiply-accumulates of a choice, along the course that costs most."""
-        return max(by_course(self.sites, [candidate.macs for candidate in chosen]))
+        return max(by_execution_path(self.sites, [candidate.macs for candidate in chosen]))
 
     def time(self, chosen: Iterable[Candidate]) -> int | None:
         """Return what a choice's layers take by the table, as far as they have a price there; None without a table."""
         if self.table is None:
             return None
-        return max(by_course(self.sites, [candidate.nanoseconds or 0 for candidate in chosen]))
+        return max(
+            by_execution_path(self.sites, [candidate.nanoseconds or 0 for candidate in chosen])
+        )
 
     @property
     def sites(self) -> list[Site]:
@@ -112,7 +114,7 @@ def analyse(
     request: Request,
     model: Model,
     shapes: Mapping[str, tuple[int, ...]],
-    count: Count,
+    count: CostProfile,
     progress: Progress,
     table: CostTable | None = None,
 ) -> Analysis:
@@ -140,7 +142,7 @@ def _analyse(
     request: Request,
     model: Model,
     shapes: Mapping[str, tuple[int, ...]],
-    count: Count,
+    count: CostProfile,
     progress: Progress,
     table: CostTable | None,
 ) -> Analysis:
@@ -162,7 +164,7 @@ def _analyse(
     return Analysis(tuple(offers), _weights(model, offers, calibration), calibration, table)
 
 
-def leave(count: Count, table: CostTable | None = None) -> Analysis:
+def leave(count: CostProfile, table: CostTable | None = None) -> Analysis:
     """Offer every site as it is."""
     return Analysis(
         tuple(original_only(site, UNCHANGED, table) for site in count.sites), {}, UNCHANGED, table
@@ -262,10 +264,10 @@ def frontier(
     offered = _offered(analysis, limits, at_any_price=at_any_price)
     options = _options(analysis, offered, limits, at_any_price=at_any_price)
     first, *others = limits
-    courses = _courses(analysis, first)
+    execution_paths = _courses(analysis, first)
     least = max(
         sum(min(option.costs[course] for option in site) for site in options)
-        for course in range(courses)
+        for course in range(execution_paths)
     )
     most = first.spent(analysis.sites, analysis.originals)
     elsewhere = first.allowed - _left(analysis, first)  # what the rest of the model costs
@@ -275,7 +277,7 @@ def frontier(
     for step in range(steps + 1):
         try:
             budget = least + (most - least) * step // steps
-            choices = knapsack.allocate([budget] * courses + _budgets(analysis, others))
+            choices = knapsack.allocate([budget] * execution_paths + _budgets(analysis, others))
         except BudgetUnreachableError:  # the least of the first is not the least of the others
             continue
         chosen = [candidates[choice] for candidates, choice in zip(offered, choices, strict=True)]
@@ -403,7 +405,7 @@ def _calibrate(
     request: Request,
     model: Model,
     shapes: Mapping[str, tuple[int, ...]],
-    count: Count,
+    count: CostProfile,
     tell: "Tell",
 ) -> "Calibration | str":
     """Calibrate as the request says; return in words why not, where that is not asked for or not possible."""

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from worker.engine.costs.table import CostTable
-from worker.engine.model import Count, Model, Site
+from worker.engine.model import CostProfile, Model, Site
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Array
 from worker.engine.numerics.moments import WIDE, Moments
@@ -70,7 +70,9 @@ def write(
         path.unlink(missing_ok=True)
 
 
-def read(path: Path, model: Model, count: Count, table: CostTable | None = None) -> Found | None:
+def read(
+    path: Path, model: Model, count: CostProfile, table: CostTable | None = None
+) -> Found | None:
     """Return the parts of an analysis of this model, priced by the table; None where it is none of it."""
     try:
         with safe_open(path, "np") as file:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convpress.budgets import Budget, Unit
-from worker.engine.model import Site, by_course
+from worker.engine.model import Site, by_execution_path
 from worker.engine.numerics.flops import FLOPS_PER_MAC
 from worker.engine.selection.candidates import ORIGINAL, Candidate
 
@@ -54,9 +54,9 @@ class Limit:
         """
         match self.unit:
             case "macs":
-                return by_course([site], [candidate.macs])
+                return by_execution_path([site], [candidate.macs])
             case "nanoseconds":
-                return by_course([site], [candidate.nanoseconds or 0])
+                return by_execution_path([site], [candidate.nanoseconds or 0])
             case "parameters" | "bytes":
                 size = 1 if self.unit == "parameters" else site.itemsize
                 return (

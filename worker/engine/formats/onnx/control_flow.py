@@ -70,7 +70,7 @@ class Course:
     conditions: Mapping[str, bool]
 
 
-def courses(model: ModelProto, operators: frozenset[str]) -> list[Course]:
+def execution_paths(model: ModelProto, operators: frozenset[str]) -> list[Course]:
     """Return a model along each of its courses, as far as Ifs have one of these operators in a branch.
 
     The order follows the branches' own; names have to be unique. A model without such Ifs is its only course.

@@ -26,7 +26,7 @@ from worker.engine.formats.onnx.padding import shorten
 from worker.engine.formats.onnx.profile import OPERATORS, Counted, count
 from worker.engine.formats.onnx.rewrite import Surgery
 from worker.engine.formats.onnx.shapes import Unfit, prepared
-from worker.engine.model import Count, Site, TensorSpec
+from worker.engine.model import CostProfile, Site, TensorSpec
 from worker.engine.numerics.convolution import Array, Layer
 
 if TYPE_CHECKING:  # torch, which an ONNX model needs for calibrating alone
@@ -91,7 +91,7 @@ class OnnxModel:
         """
         return input_shapes.bind(self._inputs, shapes)
 
-    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> Count:
+    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
         """Return the sites and what they cost on inputs of these shapes.
 
         Raises:

@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 from convpress.refusal import Refusal
 from worker.engine.formats.onnx import linear
 from worker.engine.formats.onnx.constants import Constant, constants
-from worker.engine.formats.onnx.control_flow import Course, courses, is_taken
+from worker.engine.formats.onnx.control_flow import Course, execution_paths, is_taken
 from worker.engine.formats.onnx.convolution import geometry
 from worker.engine.formats.onnx.graph import (
     FLOATS,
@@ -42,7 +42,7 @@ from worker.engine.formats.onnx.shapes import (
     prepared,
 )
 from worker.engine.formats.onnx.trip_count import trips
-from worker.engine.model import Call, Count, Inputs, Site
+from worker.engine.model import Call, CostProfile, Inputs, Site
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.flops import gemm_macs, matmul_macs
 
@@ -73,7 +73,7 @@ class Counted:
     `course` is the one that the inputs take, or the dearest where none of those that can be counted is taken.
     """
 
-    count: Count
+    count: CostProfile
     nodes: Mapping[str, tuple[str, ...]]
     course: Course
 
@@ -112,7 +112,7 @@ def count(model: ModelProto, inputs: Inputs, source: Path) -> Counted:
     fixed = constants(model.graph)
     found: list[tuple[Course, list[_Priced]]] = []
     failure: Unfit | Refusal | None = None
-    for course in courses(plain, OPERATORS):
+    for course in execution_paths(plain, OPERATORS):
         try:
             uses = _own_uses(_uses_of(course.model, inputs, source), own, fixed)
             found.append((course, [(use, _priced(use)) for use in uses]))
@@ -121,7 +121,9 @@ def count(model: ModelProto, inputs: Inputs, source: Path) -> Counted:
     if failure is not None and not found:
         raise failure
     counted, nodes = _gathered(plain.graph, [priced for _, priced in found], own_opset(model))
-    _, (dearest, _) = max(zip(counted.courses, found, strict=False), key=lambda pair: pair[0])
+    _, (dearest, _) = max(
+        zip(counted.execution_paths, found, strict=False), key=lambda pair: pair[0]
+    )
     taken = (course for course, _ in found if is_taken(course, inputs, source))
     return Counted(counted, nodes, dearest if len(found) == 1 else next(taken, dearest))
 
@@ -196,7 +198,7 @@ def _macs(uses: Sequence[_Use]) -> int:
 
 def _gathered(
     graph: GraphProto, found: Sequence[Sequence[_Priced]], opset: int
-) -> tuple[Count, Mapping[str, tuple[str, ...]]]:
+) -> tuple[CostProfile, Mapping[str, tuple[str, ...]]]:
     """Join the calls of one weight to one site, name the sites, and count what is no site."""
     joined: list[dict[Hashable, Site]] = []
     nodes: dict[Hashable, dict[str, None]] = defaultdict(dict)
@@ -238,7 +240,7 @@ def _gathered(
     replaceable = {
         site.name: tuple(nodes[key]) for key, site in named.items() if site.reason is None
     }
-    return Count(tuple(named.values()), dict(others), unsettled), replaceable
+    return CostProfile(tuple(named.values()), dict(others), unsettled), replaceable
 
 
 def _merged(found: Sequence[Site | None], *, shared: bool) -> Site:
@@ -249,7 +251,7 @@ def _merged(found: Sequence[Site | None], *, shared: bool) -> Site:
     if not all(_is_part(site.calls, dearest.calls) for site in called):
         reason = reason or SEVERAL_WAYS
     costs = tuple(0 if site is None else site.macs for site in found)
-    return replace(dearest, reason=reason, courses=costs if len(costs) > 1 else ())
+    return replace(dearest, reason=reason, execution_paths=costs if len(costs) > 1 else ())
 
 
 def _is_part(calls: Sequence[Call], of: Sequence[Call]) -> bool:

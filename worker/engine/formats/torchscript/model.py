@@ -17,7 +17,7 @@ from worker.engine.formats.torchscript.layers import Key, key_of
 from worker.engine.formats.torchscript.profile import count
 from worker.engine.formats.torchscript.program import read
 from worker.engine.formats.torchscript.sites import gather, group, unused_name
-from worker.engine.model import Count, Site, TensorSpec
+from worker.engine.model import CostProfile, Site, TensorSpec
 from worker.engine.numerics.convolution import Array, Layer
 from worker.engine.program import Program
 
@@ -91,7 +91,7 @@ class TorchScriptModel:
         """
         return input_shapes.bind(self._inputs, shapes)
 
-    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> Count:
+    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
         """Return the sites and what they cost on inputs of these shapes.
 
         Raises:

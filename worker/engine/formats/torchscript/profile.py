@@ -25,7 +25,7 @@ from worker.engine.formats.torchscript.layers import WEIGHT, Identity, Key, key_
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.formats.torchscript.sites import HIDDEN, GraphSite, gather, unused_name
 from worker.engine.formats.torchscript.trace import Operation, Trace
-from worker.engine.model import NUMBER, Call, Count, Site, TensorSpec
+from worker.engine.model import NUMBER, Call, CostProfile, Site, TensorSpec
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.random_inputs import random_inputs
 
@@ -38,7 +38,9 @@ class _DoesNotRunError(RuntimeError):
     """The module fails on these tensors; the message is torch's own."""
 
 
-def count(path: Path, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> Count:
+def count(
+    path: Path, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
+) -> CostProfile:
     """Count the module at `path` on inputs of these shapes.
 
     It is run without data (on torch's `meta` device) where that is possible, else on random inputs: where its control
@@ -72,7 +74,7 @@ def count(path: Path, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[i
         ) from error
 
 
-def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> Count:
+def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> CostProfile:
     sites = gather(scopes(module, "", set()))
     paths = {key_of(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
     own = {
@@ -94,7 +96,7 @@ def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> Coun
         path = None if first.weight is None else paths.get(first.weight)
         name = unused_name((path or first.op).removesuffix(".weight"), rows.__contains__)
         rows[name] = _site_outside(name, first, operations)
-    return Count(tuple(rows.values()), dict(trace.others))
+    return CostProfile(tuple(rows.values()), dict(trace.others))
 
 
 def _run(module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: Set[Key]) -> Trace:

@@ -117,11 +117,11 @@ def test_every_course_keeps_the_budget(tmp_path):
     _, after = opened_with_count(target)
     one = 100 * 24 * 8 * 9 + 100 * 16 * 24 * 9
     other = 100 * 20 * 8 * 25 + 100 * 16 * 20 * 9
-    assert before.courses == (one, other)
-    assert max(after.courses) <= max(one, other) // 2
+    assert before.execution_paths == (one, other)
+    assert max(after.execution_paths) <= max(one, other) // 2
     assert account["before"]["courses"] == [one, other]
-    assert account["after"]["courses"] == list(after.courses)
-    assert account["after"]["macs"] == max(after.courses)
+    assert account["after"]["courses"] == list(after.execution_paths)
+    assert account["after"]["macs"] == max(after.execution_paths)
     assert {site["name"]: site["courses"] for site in account["sites"]} == {
         "first": [0], "second": [0], "third": [1], "fourth": [1],
     }  # fmt: skip
@@ -145,7 +145,7 @@ def test_calibration_follows_the_branch_that_is_taken_and_the_others_are_replace
     (note,) = [note for note in account["calibration"]["notes"] if "by their weights alone" in note]
     assert {name for name in ("first", "second", "third", "fourth") if name not in note} == measured
     _, after = opened_with_count(target)
-    assert max(after.courses) == account["after"]["macs"] <= 0.3 * account["before"]["macs"]
+    assert max(after.execution_paths) == account["after"]["macs"] <= 0.3 * account["before"]["macs"]
 
 
 def test_shapes_inside_a_branch_are_measured_where_inference_does_not_tell_them(tmp_path):
@@ -154,7 +154,7 @@ def test_shapes_inside_a_branch_are_measured_where_inference_does_not_tell_them(
             then_branch = yes () => (float t) {{ {HIDDEN} t = Conv(h, w) }},
             else_branch = no () => (float e) {{ e = Identity(x) }} > }}"""
     _, count = opened_with_count(written(tmp_path, text))
-    assert count.courses == (100 * 4 * 72, 0)
+    assert count.execution_paths == (100 * 4 * 72, 0)
     assert "Conv" not in count.uncounted
 
 
@@ -164,7 +164,7 @@ def test_a_weight_that_branches_use_in_two_ways_is_left(tmp_path):
             then_branch = yes () => (float t) { t = Conv(x, w) },
             else_branch = no () => (float e) { e = Conv <strides = [2, 2]> (x, w) } > }"""
     _, count = opened_with_count(written(tmp_path, text))
-    assert [(site.courses, site.reason) for site in count.sites] == [
+    assert [(site.execution_paths, site.reason) for site in count.sites] == [
         ((100 * 288, 0), SHARED),
         ((0, 25 * 288), SHARED),
     ]
@@ -179,9 +179,9 @@ def test_a_layer_that_branches_call_on_two_sizes_is_counted_for_each_and_left(tm
                 e = Conv(s, w) } > }"""
     _, count = opened_with_count(written(tmp_path, text))
     (site,) = count.sites
-    assert site.courses == (100 * 288, 16 * 288)
+    assert site.execution_paths == (100 * 288, 16 * 288)
     assert site.reason == "it is called in another way in another branch of an If"
-    assert count.courses == site.courses
+    assert count.execution_paths == site.execution_paths
 
 
 def test_a_layer_that_one_course_calls_more_often_is_replaced_in_both(tmp_path):
@@ -192,12 +192,12 @@ def test_a_layer_that_one_course_calls_more_often_is_replaced_in_both(tmp_path):
             else_branch = no () => (float[1, 8, 12, 12] e) { e = Tanh(a) } > }"""
     path, target = written(tmp_path, text), tmp_path / "after.onnx"
     _, count = opened_with_count(path)
-    assert [(site.courses, site.reason) for site in count.sites] == [
+    assert [(site.execution_paths, site.reason) for site in count.sites] == [
         ((2 * 144 * 576, 144 * 576), None)
     ]
     assert split_everywhere(path, target) == ["w"]
     _, after = opened_with_count(target)
-    assert after.courses[0] == 2 * after.courses[1]
+    assert after.execution_paths[0] == 2 * after.execution_paths[1]
     agree(path, target, *({"x": IMAGE, "c": np.array(taken)} for taken in (True, False)))
 
 
@@ -224,7 +224,7 @@ def test_beyond_a_number_of_courses_the_ifs_that_are_left_are_counted_and_not_ed
     path, target = written(tmp_path, ifs(*"abcdef")), tmp_path / "after.onnx"
     _, count = opened_with_count(path)
     assert count.macs == 6 * 144 * 576
-    assert len(count.courses) == 16
+    assert len(count.execution_paths) == 16
     assert {site.name for site in count.sites if site.reason is not None} == {"w4", "w5"}
     assert split_everywhere(path, target) == ["w0", "w1", "w2", "w3"]
     agree(
@@ -236,7 +236,7 @@ def test_beyond_a_number_of_courses_the_ifs_that_are_left_are_counted_and_not_ed
 
 def test_ifs_on_one_condition_are_taken_together(tmp_path):
     _, count = opened_with_count(written(tmp_path, ifs(*"aaaaaa")))
-    assert count.courses == (6 * 144 * 576, 0)
+    assert count.execution_paths == (6 * 144 * 576, 0)
     assert [site.reason for site in count.sites] == [None] * 6
 
 

@@ -296,11 +296,11 @@ def test_of_an_if_the_dearer_branch_counts(tmp_path):
                         else_branch = no () => (float h) { h = Relu(f) } > } > }""",
     )
     first, second = 36 * 108, 36 * 16
-    assert [(site.courses, site.reason) for site in count.sites] == [
+    assert [(site.execution_paths, site.reason) for site in count.sites] == [
         ((first,) * 3, None),
         ((0, second, 0), None),
     ]
-    assert count.courses == (first, first + second, first)
+    assert count.execution_paths == (first, first + second, first)
     assert count.macs == first + second
     assert count.uncounted == {"If": 2, "Neg": 1, "Relu": 1}
 
