@@ -59,9 +59,9 @@ test test-all conformance hostile walls fuzz: export OMP_NUM_THREADS = 1
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/pip install --index-url $(TORCH_INDEX) $(TORCH))
-	$(BIN)/pip install -e '.[engine]'
+	$(BIN)/pip install -e '.[server,engine]'
 	touch $@
 
 .venv/.dev: .venv/.engine
-	$(BIN)/pip install -e '.[engine,otel,dev]'
+	$(BIN)/pip install -e '.[server,engine,otel,dev]'
 	touch $@

@@ -5,7 +5,7 @@ FROM python:3.11-slim-bookworm AS build
 RUN python -m venv /opt/venv
 WORKDIR /srv/convpress
 COPY . .
-RUN /opt/venv/bin/pip install --no-cache-dir -e '.[otel]'
+RUN /opt/venv/bin/pip install --no-cache-dir -e '.[server,otel]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data

@@ -11,7 +11,7 @@ COPY pyproject.toml .
 RUN /opt/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
     "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
 COPY . .
-RUN /opt/venv/bin/pip install --no-cache-dir -e '.[engine,otel]'
+RUN /opt/venv/bin/pip install --no-cache-dir -e '.[server,engine,otel]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data

@@ -154,7 +154,7 @@ def test_api_image_bounds_headers():
 
 def test_api_image_installs_no_engine():
     installs = re.findall(r"pip install .*", DOCKERFILES["api"])
-    assert installs == ["pip install --no-cache-dir -e '.[otel]'"]
+    assert installs == ["pip install --no-cache-dir -e '.[server,otel]'"]
 
 
 def test_torch_is_named_once_so_that_makefile_and_image_install_the_projects_own():
@@ -178,7 +178,7 @@ def test_images_hold_the_whole_project_and_no_more():
         for name in project["tool"]["setuptools"]["packages"]["find"]["include"]
     }
     assert ignored == "*"
-    assert allowed == {"pyproject.toml", "README.md", "alembic.ini", "alembic"} | packages
+    assert allowed == {"LICENSE", "pyproject.toml", "README.md", "alembic.ini", "alembic"} | packages
     assert all((ROOT / path).exists() for path in allowed)
 
 
