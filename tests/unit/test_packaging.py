@@ -178,7 +178,9 @@ def test_images_hold_the_whole_project_and_no_more():
         for name in project["tool"]["setuptools"]["packages"]["find"]["include"]
     }
     assert ignored == "*"
-    assert allowed == {"LICENSE", "pyproject.toml", "README.md", "alembic.ini", "alembic"} | packages
+    assert (
+        allowed == {"LICENSE", "pyproject.toml", "README.md", "alembic.ini", "alembic"} | packages
+    )
     assert all((ROOT / path).exists() for path in allowed)
 
 

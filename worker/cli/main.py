@@ -5,7 +5,7 @@ engine died or ran out of time, 4 the service is not to be reached, busy or brok
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from convpress.client.client import ClientError, Options
     from convpress.schemas import Problem
-    from worker.cli.compress import RefusedError
+    from worker.offline import RefusedError
+    from worker.sandbox.messages import Progress
 
 app = typer.Typer(
     help="Make trained convolutional networks cheaper, without any data.",
@@ -221,7 +222,7 @@ def compress(
     ] = None,
 ) -> None:
     """Compress a model offline, as the service does it."""
-    from worker.cli import compress as offline
+    from worker import offline
     from worker.cli import render
 
     budgets = _budgets(flops_budget, params_budget, bytes_budget, latency_budget)
@@ -229,7 +230,7 @@ def compress(
         raise typer.BadParameter("give --flops-budget or other budgets, or --rank")
     target = _check_targets(output, report, model)
     try:
-        asked = offline.Asked(
+        asked = offline.OfflineOptions(
             budgets=budgets,
             flops_at_any_price=flops_at_any_price,
             input_shape=input_shape,
@@ -241,7 +242,10 @@ def compress(
             input_mean=input_mean,
             input_std=input_std,
         )
-        account = offline.compress(model, target, report, asked, cost_table, device)
+        with _engine_bar() as show:
+            account = offline.compress(
+                model, target, report, asked, cost_table, device, on_progress=show
+            )
     except offline.RefusedError as error:
         _refuse(error)
     except offline.LostError as error:
@@ -344,7 +348,7 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
     """Tell a model's format, inputs, outputs, convolutions and multiply-accumulates."""
-    from worker.cli import compress as offline
+    from worker import offline
     from worker.cli import render
 
     try:
@@ -386,6 +390,24 @@ def demo(
 def main() -> None:
     """Run the command line."""
     app()
+
+
+@contextmanager
+def _engine_bar() -> Iterator[Callable[["Progress"], None]]:
+    """Show a bar on standard error until the block ends."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn()
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("starting", total=1.0)
+
+        def show(progress: "Progress") -> None:
+            bar.update(task, description=progress.phase, completed=progress.fraction)
+
+        yield show
+        bar.update(task, description="done", completed=1.0)
 
 
 def _check_targets(output: Path | None, report: Path | None, model: Path) -> Path:

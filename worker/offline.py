@@ -1,15 +1,18 @@
-"""Compression and inspection without the service: the same engine in the same kind of child process."""
+"""Compression and inspection without the service: the same engine in the same kind of child process.
 
+`python -m worker.offline` does it for `convpress.compress` and `convpress.inspect`: one JSON request on standard input,
+one JSON answer on standard output. They run it as a process of its own, because the caller's project may have packages
+that are called `app` or `worker` too.
+"""
+
+import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypedDict
-
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
+from typing import Any, BinaryIO, TypedDict
 
 from app.settings import get_settings
 from convpress.calibration import Calibration, choose_calibration, parse_calibration
@@ -42,8 +45,8 @@ class LostError(Exception):
     """The engine died, or said what no engine would."""
 
 
-class Asked(TypedDict):
-    """What the user asks for, in the terms of a `Request`."""
+class OfflineOptions(TypedDict):
+    """The options of an offline compression, in the terms of a `Request`."""
 
     budgets: dict[str, str]
     flops_at_any_price: bool
@@ -73,9 +76,10 @@ def compress(
     model: Path,
     output: Path,
     report: Path | None,
-    asked: Asked,
+    options: OfflineOptions,
     costs: Path | None = None,
     device: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Compress `model` into `output`, which appears whole or not at all, and return the account.
 
@@ -94,20 +98,9 @@ def compress(
             report=str(folder / "output" / "report.json"),
             device=device or get_settings().device,
             costs=_absolute(costs or cost_tables.known(get_settings(), model_format)),
-            **asked,
+            **options,
         )
-        console = Console(stderr=True)
-        with Bar(
-            TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), console=console
-        ) as bar:
-            task = bar.add_task("starting", total=1.0)
-            _run(
-                [],
-                request,
-                folder,
-                lambda said: bar.update(task, description=said.phase, completed=said.fraction),
-            )
-            bar.update(task, description="done", completed=1.0)
+        _run([], request, folder, on_progress or _ignore)
         content, account = _take(Report, Path(request.report))
         with results.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
             _write(output, lambda part: _copy_checked(artifact, part, model_format))
@@ -132,9 +125,13 @@ def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
             report=str(folder / "output" / "inspection.json"),
             input_shape=input_shape,
         )
-        _run(["inspect"], request, folder, lambda _: None)
+        _run(["inspect"], request, folder, _ignore)
         content, found = _take(Inspection, Path(request.report))
         return content.decode(), found
+
+
+def _ignore(_progress: Progress) -> None:
+    """Show nothing."""
 
 
 def _identify(model: Path) -> Format:
@@ -213,3 +210,54 @@ def _write(target: Path, fill: Callable[..., object]) -> None:
         except BaseException:
             Path(part.name).unlink(missing_ok=True)
             raise
+
+
+def main() -> None:
+    """Answer one JSON request from standard input on standard output.
+
+    The request is `{"command": "compress" or "inspect", ...}`; the answer has one member: `account` (a report or an
+    inspection), `refusal` (the members of a `Refusal`) or `lost` (a sentence).
+    """
+    request = json.load(sys.stdin)
+    try:
+        answer: dict[str, object] = {"account": _answer(request)}
+    except RefusedError as error:
+        answer = {"refusal": error.members}
+    except (LostError, doctor.WallsMissing, doctor.DeviceMissing) as error:
+        answer = {"lost": str(error)}
+    json.dump(answer, sys.stdout)
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    model = Path(request["model"])
+    if request["command"] == "inspect":
+        content, _ = inspect(model, request["input_shape"])
+        account: dict[str, Any] = json.loads(content)
+        return account
+    samples = request["samples"]
+    options = OfflineOptions(
+        budgets=request["budgets"],
+        flops_at_any_price=request["flops_at_any_price"],
+        input_shape=request["input_shape"],
+        form=request["form"],
+        rank=request["rank"],
+        calibration=read_calibration(request["calibration"], Path(samples) if samples else None),
+        samples=samples,
+        input_range=request["input_range"],
+        input_mean=request["input_mean"],
+        input_std=request["input_std"],
+    )
+    costs = request["cost_table"]
+    report = compress(
+        model,
+        Path(request["output"]),
+        None,
+        options,
+        costs=Path(costs) if costs else None,
+        device=request["device"],
+    )
+    return report.model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    main()

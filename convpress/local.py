@@ -1,0 +1,148 @@
+"""Compression and inspection of a local file: the engine runs sandboxed, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from convpress.budgets import parse_budgets
+from convpress.refusal import Code, Refusal
+from convpress.report import Inspection, Report
+
+# Isolated: neither the working directory nor PYTHONPATH can put another `app` or `worker` before ours.
+_ENGINE = (sys.executable, "-I", "-m", "worker.offline")
+_ENGINE_PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "scipy", "pydantic_settings")
+
+FilePath = str | os.PathLike[str]
+
+
+class EngineMissing(ImportError):
+    """The packages that run models are not installed."""
+
+
+class EngineLost(RuntimeError):
+    """The engine died, ran out of time, or cannot be sandboxed on this host."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A compressed model: the file that was written, and the report on it."""
+
+    output: Path
+    report: Report
+
+
+def compress(
+    model: FilePath,
+    *,
+    output: FilePath | None = None,
+    flops_budget: str | float | None = None,
+    params_budget: str | float | None = None,
+    bytes_budget: str | float | None = None,
+    latency_budget: str | float | None = None,
+    flops_at_any_price: bool = False,
+    form: str | None = None,
+    rank: int | None = None,
+    input_shape: str | None = None,
+    calibration: str | None = None,
+    samples: FilePath | None = None,
+    input_range: str | None = None,
+    input_mean: str | None = None,
+    input_std: str | None = None,
+    cost_table: FilePath | None = None,
+    device: str | None = None,
+) -> Compression:
+    """Compress a TorchScript or ONNX file to fit its budgets.
+
+    Budgets are fractions (0.5, "50%") or amounts ("7.2G", "20MB", "12ms"); `rank` takes their place. The output is
+    `MODEL.convpress` with the model's suffix unless it is named. The other options are those of `POST /jobs`.
+
+    Raises:
+        EngineMissing: the engine extra is not installed.
+        Refusal: the model, a budget or an option cannot be served.
+        EngineLost: the engine did not finish.
+    """
+    source = Path(model)
+    target = _default_output(source) if output is None else Path(output)
+    named = {
+        "flops_budget": flops_budget,
+        "params_budget": params_budget,
+        "bytes_budget": bytes_budget,
+        "latency_budget": latency_budget,
+    }
+    budgets = {field: str(budget) for field, budget in named.items() if budget is not None}
+    if rank is None:
+        parse_budgets(budgets)
+    request = {
+        "command": "compress",
+        "model": str(source.absolute()),
+        "output": str(target.absolute()),
+        "budgets": budgets,
+        "flops_at_any_price": flops_at_any_price,
+        "form": form,
+        "rank": rank,
+        "input_shape": input_shape,
+        "calibration": calibration,
+        "samples": _absolute(samples),
+        "input_range": input_range,
+        "input_mean": input_mean,
+        "input_std": input_std,
+        "cost_table": _absolute(cost_table),
+        "device": device,
+    }
+    return Compression(target, Report.model_validate(_run_engine(source, request)))
+
+
+def inspect(model: FilePath, *, input_shape: str | None = None) -> Inspection:
+    """Return a model's format, inputs, outputs and layers, and their cost where the input shape is known.
+
+    Raises:
+        EngineMissing: the engine extra is not installed.
+        Refusal: the model cannot be opened, or does not take this input shape.
+        EngineLost: the engine did not finish.
+    """
+    source = Path(model)
+    request = {
+        "command": "inspect",
+        "model": str(source.absolute()),
+        "input_shape": input_shape,
+    }
+    return Inspection.model_validate(_run_engine(source, request))
+
+
+def _default_output(model: Path) -> Path:
+    return model.with_name(f"{model.stem}.convpress{model.suffix}")
+
+
+def _absolute(path: FilePath | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def _run_engine(model: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Run the engine on a request, and return the account that it wrote."""
+    missing = [name for name in _ENGINE_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise EngineMissing(
+            f"compress() and inspect() need the engine, and {', '.join(missing)} cannot be imported:"
+            " pip install 'convpress[engine]'"
+        )
+    if not model.is_file():
+        raise FileNotFoundError(f"there is no model at {model}")
+    engine = subprocess.run(  # noqa: S603 - our own module
+        _ENGINE, input=json.dumps(request), capture_output=True, text=True, check=False
+    )
+    if engine.returncode != 0:
+        last_line = engine.stderr.strip().rpartition("\n")[2]
+        raise EngineLost(f"the engine ended with status {engine.returncode}: {last_line}")
+    answer = json.loads(engine.stdout)
+    if "refusal" in answer:
+        members = answer["refusal"]
+        raise Refusal(Code(members.pop("code")), members.pop("detail"), **members)
+    if "lost" in answer:
+        raise EngineLost(answer["lost"])
+    account: dict[str, Any] = answer["account"]
+    return account
