@@ -101,7 +101,7 @@ def serving(data_dir: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"CONVPRESS_DATA_DIR": str(data_dir), "CONVPRESS_PORT": str(port)}
-    command = [sys.executable, "-m", "worker.cli.main", "serve"]
+    command = [sys.executable, "-m", "worker.cli", "serve"]
     with (
         subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,

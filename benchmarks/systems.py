@@ -193,7 +193,7 @@ def error_of_dac(model: Path, budget: str, side: int, folder: Path) -> float | N
     """Return the output error of DAC alone at the same budget; None where it cannot reach it."""
     report = folder / "dac.json"
     command = [
-        sys.executable, "-m", "worker.cli.main", "compress", str(model), "--flops-budget", budget, "--form", "dac",
+        sys.executable, "-m", "worker.cli", "compress", str(model), "--flops-budget", budget, "--form", "dac",
         "--input-shape", f"1x3x{side}x{side}", "--output", str(folder / f"dac{model.suffix}"), "--report", str(report),
     ]  # fmt: skip
     if subprocess.run(command, capture_output=True, check=False).returncode:

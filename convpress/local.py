@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def compress(
         "bytes_budget": bytes_budget,
         "latency_budget": latency_budget,
     }
-    budgets = {field: str(budget) for field, budget in named.items() if budget is not None}
+    budgets = {field: _budget_text(budget) for field, budget in named.items() if budget is not None}
     if rank is None:
         parse_budgets(budgets)
     request = {
@@ -116,6 +117,11 @@ def inspect(model: FilePath, *, input_shape: str | None = None) -> Inspection:
 
 def _default_output(model: Path) -> Path:
     return model.with_name(f"{model.stem}.convpress{model.suffix}")
+
+
+def _budget_text(budget: str | float) -> str:
+    """Return a budget as text, without an exponent: budgets are written by people."""
+    return budget if isinstance(budget, str) else format(Decimal(repr(budget)), "f")
 
 
 def _absolute(path: FilePath | None) -> str | None:

@@ -9,12 +9,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-_INI = Path(__file__).resolve().parents[2] / "alembic.ini"
+# In a checkout the scripts lie in `alembic/`; setup.py puts them beside this file when it builds a wheel.
+_INSTALLED = Path(__file__).resolve().with_name("migration_scripts")
+_CHECKOUT = Path(__file__).resolve().parents[2] / "alembic"
 
 
 def migrate(url: str) -> None:
     """Bring the database to the newest schema; does nothing when it is there."""
-    config = Config(_INI)
+    config = _config()
     config.attributes["url"] = url
     command.upgrade(config, "head")
 
@@ -26,4 +28,13 @@ def is_current(connection: Connection) -> bool:
 
 @cache
 def _newest() -> str | None:
-    return ScriptDirectory.from_config(Config(_INI)).get_current_head()
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    """Return a configuration that knows where the migrations are."""
+    config = Config()
+    scripts = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

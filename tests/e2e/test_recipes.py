@@ -53,9 +53,7 @@ def step(address, tmp_path):
     (tmp_path / "compress.sh").write_text(script)
     command = tmp_path / "bin" / "convpress"
     command.parent.mkdir()
-    command.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -m worker.cli.main "$@" --calibration none\n'
-    )
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m worker.cli "$@" --calibration none\n')
     command.chmod(0o755)
     environment = {
         **os.environ,

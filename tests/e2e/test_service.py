@@ -119,7 +119,7 @@ def test_nothing_is_left_of_a_job_but_its_files(service):
 
 @pytest.mark.parametrize(
     "module",
-    ["app.main", "worker.tasks", "worker.cli.main", "worker.cli.supervisor", "worker.cli.compress"],
+    ["app.main", "worker.tasks", "worker.cli.main", "worker.cli.supervisor", "worker.offline"],
 )
 def test_neither_the_api_nor_the_worker_imports_a_model_library(module):
     program = f"import sys, {module}; print([n for n in ('torch', 'onnx', 'onnxruntime', 'numpy') if n in sys.modules])"
@@ -166,9 +166,7 @@ def test_a_killed_worker_is_replaced_and_its_job_is_done_once(tmp_path, slow_mod
         job = service.post(**slow_model)
         [engine] = wait_for(lambda: service.children("worker.engine"), "an engine child")
         [worker] = [
-            child
-            for child in service.children("worker.cli.main")
-            if child.pid != service.process.pid
+            child for child in service.children("worker.cli") if child.pid != service.process.pid
         ]
         worker.send_signal(signal.SIGKILL)
         wait_for(
@@ -223,7 +221,7 @@ def test_a_port_in_use_is_said_and_nothing_is_started(service, tmp_path):
         "CONVPRESS_DATA_DIR": str(tmp_path / "data"),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "worker.cli.main", "serve"],
+        [sys.executable, "-m", "worker.cli", "serve"],
         env=environment,
         capture_output=True,
         text=True,
@@ -238,7 +236,7 @@ def test_the_command_line_compresses_and_explains(tmp_path):
     model = tmp_path / "net.onnx"
     shutil.copy(MODELS / "residual.onnx", model)
     run = lambda *arguments: subprocess.run(  # noqa: E731
-        [sys.executable, "-m", "worker.cli.main", *arguments],
+        [sys.executable, "-m", "worker.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=180,

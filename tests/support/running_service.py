@@ -63,12 +63,17 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> An
     return found
 
 
+def free_port() -> int:
+    """A port on which nothing listens at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
 def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator[Service]:
     """Run the service until the block ends, then stop it as Ctrl-C does and see that nothing is left of it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")
     }
@@ -78,7 +83,7 @@ def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator
     with (
         (data_dir / "service.log").open("ab") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "worker.cli.main", command],
+            [sys.executable, "-m", "worker.cli", command],
             env=environment,
             stdout=log,
             stderr=log,

@@ -1,60 +1,120 @@
-"""`convpress submit`: a model through a running service and back, as its user watches it."""
+"""`convpress submit`: compress a model by a running service, with bars while it is sent and worked on."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, cast
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+import typer
 
-from convpress.client.client import Client, Options
-from convpress.report import Report
-from convpress.schemas import Job
+from convpress import budgets
+from worker.cli.exits import end_failed
+from worker.cli.options import (
+    AtAnyPrice,
+    BytesBudget,
+    Calibration,
+    FlopsBudget,
+    InputMean,
+    InputRange,
+    InputShape,
+    InputStd,
+    LatencyBudget,
+    ModelFile,
+    Output,
+    ParamsBudget,
+    ReportFile,
+    Samples,
+    budgets_by_field,
+    check_targets,
+)
+
+if TYPE_CHECKING:
+    from convpress.client.client import Options
 
 
-class Asked(NamedTuple):
-    """Which model goes, to what FLOPs budget if any and under which key, and where the artifact is to lie."""
+def submit(
+    model: ModelFile,
+    flops_budget: FlopsBudget = None,
+    params_budget: ParamsBudget = None,
+    bytes_budget: BytesBudget = None,
+    latency_budget: LatencyBudget = None,
+    flops_at_any_price: AtAnyPrice = False,
+    server: Annotated[str, typer.Option(envvar="CONVPRESS_SERVER")] = "http://127.0.0.1:8000",
+    key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CONVPRESS_KEY", help="API key; better in the variable, where no others see it"
+        ),
+    ] = None,
+    input_shape: InputShape = None,
+    output: Output = None,
+    report: ReportFile = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    input_range: InputRange = None,
+    input_mean: InputMean = None,
+    input_std: InputStd = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="name=value, to find the job by; as often as wanted")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="Sent again with the same model and options, it gives the same job"),
+    ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(
+            help="For how many seconds a service that is away or busy is asked again", min=0
+        ),
+    ] = 60,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the job, or the problem, as JSON, and no bars")
+    ] = False,
+) -> None:
+    """Compress a model by a running service; Ctrl-C leaves the job to it.
 
-    model: Path
-    flops_budget: str | None
-    output: Path
-    idempotency_key: str | None = None
-
-
-def submit(client: Client, asked: Asked, options: Options, *, quiet: bool) -> tuple[Job, Report]:
-    """Compress a model by a service, with bars on standard error unless `quiet`; return the job and the account.
-
-    Raises:
-        ClientError: there is no artifact, and why.
+    Exit codes: 0 the artifact is written, 1 model or request were refused, 2 wrong usage, 3 the engine died or ran out
+    of time, 4 the service is not to be reached, busy or broken, 5 the job was cancelled.
     """
-    console = Console(stderr=True, quiet=quiet)
-    columns = (
-        TextColumn("{task.description:12}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=quiet) as bars:
-        job = client.submit(
-            asked.model,
-            asked.flops_budget,
-            idempotency_key=asked.idempotency_key,
-            on_upload=_bar(bars, "upload"),
-            **options,
-        )
-        console.print(
-            f"job {job.id}", highlight=False
-        )  # whoever goes away now can ask for it later
-        working = bars.add_task(job.state, total=1.0)
+    from convpress.client.client import Client, ClientError
+    from worker.cli import render
+    from worker.cli.submission import Submission, submit_and_wait
 
-        def show(job: Job) -> None:
-            bars.update(working, description=job.phase or job.state, completed=job.progress)
+    target = check_targets(output, report, model)
+    told: dict[str, object] = {
+        "input_shape": input_shape,
+        "calibration": calibration,
+        "samples": samples,
+        "input_range": input_range,
+        "input_mean": input_mean,
+        "input_std": input_std,
+        "labels": parse_labels(label or []),
+        "flops_at_any_price": flops_at_any_price,
+        **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
+    }
+    if flops_budget is None and not told.keys() & budgets.KINDS:
+        raise typer.BadParameter("give --flops-budget or another budget")
+    options = cast("Options", {name: value for name, value in told.items() if value})
+    try:
+        client = Client(server, key, patience=patience)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error
+    submission = Submission(model, flops_budget, target, idempotency_key)
+    try:
+        with client:
+            job, account = submit_and_wait(client, submission, options, quiet=json)
+    except ClientError as error:
+        end_failed(error, json=json)
+    if report is not None:
+        report.write_text(account.model_dump_json(indent=2))
+    if json:
+        typer.echo(job.model_dump_json(indent=2))
+        return
+    console = render.console()
+    console.print(render.account(account))
+    console.print(f"written to {target}", soft_wrap=True, markup=False)
 
-        job = client.wait(job, on_progress=show)
-        client.download(job, asked.output, on_download=_bar(bars, "download"))
-    return job, Report.model_validate(client.report(job))
 
-
-def _bar(bars: Progress, what: str) -> Callable[[int, int], None]:
-    task = bars.add_task(what, total=None, visible=False)
-    return lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+def parse_labels(pairs: list[str]) -> dict[str, str]:
+    """Read labels that are given one by one, each as name=value."""
+    split = [pair.partition("=") for pair in pairs]
+    if not all(equals for _, equals, _ in split):
+        raise typer.BadParameter("a label is name=value", param_hint="--label")
+    return {name: value for name, _, value in split}

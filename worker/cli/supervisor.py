@@ -21,7 +21,7 @@ from app.settings import Settings
 from worker.sandbox import doctor
 from worker.sandbox.die_with_parent import tethered
 
-_WORKER = (sys.executable, "-P", "-m", "worker.cli.main", "worker")
+_WORKER = (sys.executable, "-P", "-m", "worker.cli", "worker")
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.settings import get_settings
-from worker.cli import compress, main
+from worker import offline
+from worker.cli import main
 from worker.sandbox.messages import Failed
 from worker.sandbox.run import Lost, TimedOut
 
@@ -32,7 +33,7 @@ def run(monkeypatch):
 @pytest.fixture
 def no_engine(monkeypatch):
     monkeypatch.setattr(
-        compress.sandbox, "run", lambda *_, **__: pytest.fail("the engine was started")
+        offline.sandbox, "run", lambda *_, **__: pytest.fail("the engine was started")
     )
 
 
@@ -90,7 +91,7 @@ OUTCOMES = {
 def test_an_engine_that_ends_badly_leaves_no_file_and_says_why(
     run, model, monkeypatch, outcome, status, text
 ):
-    monkeypatch.setattr(compress.sandbox, "run", lambda *_, **__: outcome)
+    monkeypatch.setattr(offline.sandbox, "run", lambda *_, **__: outcome)
     done = run("compress", model, "--flops-budget", "0.5")
     assert done.exit_code == status
     assert text in done.stderr

@@ -1,0 +1,15 @@
+"""What pyproject.toml cannot say: the migrations lie in `alembic/`, and an installed service finds them in `app/db`."""
+
+from setuptools import find_packages, setup
+
+MIGRATIONS = "app.db.migration_scripts"
+
+setup(
+    packages=[*find_packages(include=["app*", "convpress*", "worker*"]), MIGRATIONS],
+    package_dir={MIGRATIONS: "alembic"},
+    package_data={
+        "app.dashboard": ["templates/*", "static/*", "static/vendor/*"],
+        "convpress": ["py.typed"],
+        MIGRATIONS: ["*.mako", "versions/*.py"],
+    },
+)

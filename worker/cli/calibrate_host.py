@@ -1,0 +1,31 @@
+"""`convpress calibrate-host`: measure this host's cost tables."""
+
+import typer
+
+from worker.cli.environment import read_settings
+from worker.cli.exits import LOST, end, require_extra
+
+
+def calibrate_host() -> None:
+    """Measure what layers take on this host, for budgets of time; some minutes, best while nothing else runs."""
+    require_extra("engine")
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from worker.jobs import cost_tables
+    from worker.sandbox.doctor import WallsMissing
+
+    settings = read_settings()
+    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn()
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            task = bars.add_task("starting", total=1.0)
+            tables = cost_tables.calibrate(
+                settings,
+                lambda what, said: bars.update(task, description=what, completed=said.fraction),
+            )
+    except (WallsMissing, cost_tables.NotMeasuredError) as error:
+        end(str(error), LOST)
+    for table in tables:
+        where = cost_tables.path_of(settings, table.format)
+        typer.echo(f"{table.runtime} on {table.host}: {where}")

@@ -1,0 +1,117 @@
+"""`convpress compress`: compress a model on this machine."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.exits import LOST, end, end_refused, require_extra
+from worker.cli.options import (
+    AtAnyPrice,
+    BytesBudget,
+    Calibration,
+    FlopsBudget,
+    InputMean,
+    InputRange,
+    InputShape,
+    InputStd,
+    LatencyBudget,
+    ModelFile,
+    Output,
+    ParamsBudget,
+    ReportFile,
+    Samples,
+    budgets_by_field,
+    check_targets,
+)
+
+if TYPE_CHECKING:
+    from worker.sandbox.messages import Progress
+
+_FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
+
+
+def compress(
+    model: ModelFile,
+    flops_budget: FlopsBudget = None,
+    params_budget: ParamsBudget = None,
+    bytes_budget: BytesBudget = None,
+    latency_budget: LatencyBudget = None,
+    input_shape: InputShape = None,
+    output: Output = None,
+    report: ReportFile = None,
+    flops_at_any_price: AtAnyPrice = False,
+    cost_table: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measured on the device that the model is to run on", exists=True, dir_okay=False
+        ),
+    ] = None,
+    form: Annotated[str | None, typer.Option(help=f"Admit this form alone: {_FORMS}")] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="One rank everywhere, in the budget's place")
+    ] = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    input_range: InputRange = None,
+    input_mean: InputMean = None,
+    input_std: InputStd = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N; default: CONVPRESS_DEVICE")
+    ] = None,
+) -> None:
+    """Compress a model offline, as the service does it."""
+    require_extra("engine")
+    from worker import offline
+    from worker.cli import render
+
+    budgets = budgets_by_field(flops_budget, params_budget, bytes_budget, latency_budget)
+    if bool(budgets) == (rank is not None):
+        raise typer.BadParameter("give --flops-budget or other budgets, or --rank")
+    target = check_targets(output, report, model)
+    try:
+        asked = offline.OfflineOptions(
+            budgets=budgets,
+            flops_at_any_price=flops_at_any_price,
+            input_shape=input_shape,
+            form=form,
+            rank=rank,
+            calibration=offline.read_calibration(calibration, samples),
+            samples=None if samples is None else str(samples.absolute()),
+            input_range=input_range,
+            input_mean=input_mean,
+            input_std=input_std,
+        )
+        with _engine_bar() as show:
+            account = offline.compress(
+                model, target, report, asked, cost_table, device, on_progress=show
+            )
+    except offline.RefusedError as error:
+        end_refused(error)
+    except offline.LostError as error:
+        end(str(error), LOST)
+    console = render.console()
+    console.print(render.account(account))
+    if account.budget.note:
+        console.print(account.budget.note, markup=False)
+    console.print(f"written to {target}", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _engine_bar() -> Iterator[Callable[["Progress"], None]]:
+    """Show a bar on standard error until the block ends."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn()
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("starting", total=1.0)
+
+        def show(progress: "Progress") -> None:
+            bar.update(task, description=progress.phase, completed=progress.fraction)
+
+        yield show
+        bar.update(task, description="done", completed=1.0)

@@ -1,0 +1,23 @@
+"""`convpress doctor`: which parts of the sandbox work on this host."""
+
+import typer
+
+from worker.cli.environment import read_settings
+from worker.cli.exits import REFUSED, end, require_extra
+
+
+def doctor() -> None:
+    """Say which walls stand around a model on this host, and whether the device is there; exit code 1 if one is not."""
+    require_extra("engine")
+    from worker.cli import render
+    from worker.sandbox import doctor as walls
+
+    device = read_settings().device
+    found = walls.examine(device)
+    render.console().print(render.walls(found))
+    try:
+        walls.require_device(device)
+    except walls.DeviceMissing as error:
+        end(str(error), REFUSED)
+    if not all(wall.stands for wall in found):
+        raise typer.Exit(REFUSED)

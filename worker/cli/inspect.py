@@ -1,0 +1,38 @@
+"""`convpress inspect`: a model's format, inputs, layers and cost."""
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.exits import LOST, end, end_refused, require_extra
+from worker.cli.options import InputShape, ModelFile
+
+
+def inspect(
+    model: ModelFile,
+    input_shape: InputShape = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
+    """Tell a model's format, inputs, outputs, convolutions and multiply-accumulates."""
+    require_extra("engine")
+    from worker import offline
+    from worker.cli import render
+
+    try:
+        content, found = offline.inspect(model, input_shape)
+    except offline.RefusedError as error:
+        end_refused(error)
+    except offline.LostError as error:
+        end(str(error), LOST)
+    if json:
+        typer.echo(content)
+        return
+    console = render.console()
+    console.print(render.overview(found))
+    if found.sites or found.missing is None:
+        console.print(render.inspection(found))
+    if found.missing is not None:
+        console.print(
+            f"Not all of the cost is known: {found.missing}. It may depend on --input-shape.",
+            markup=False,
+        )

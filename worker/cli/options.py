@@ -1,0 +1,76 @@
+"""Options that several commands share, and their checks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convpress import budgets
+
+ModelFile = Annotated[
+    Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)
+]
+_FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
+
+FlopsBudget = Annotated[
+    str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")
+]
+ParamsBudget = Annotated[
+    str | None, typer.Option(help="As well, or instead: 0.6, 60% of the parameters, or 5.4M")
+]
+BytesBudget = Annotated[
+    str | None, typer.Option(help="As well, or instead: 0.6, 60% of the file's size, or 20MB")
+]
+LatencyBudget = Annotated[
+    str | None, typer.Option(help="As well, or instead: 0.6, 60% of the time, or 12ms")
+]
+AtAnyPrice = Annotated[
+    bool, typer.Option("--flops-at-any-price", help="Let layers become slower than they are")
+]
+InputShape = Annotated[
+    str | None, typer.Option(help="Such as 1x3x224x224, where the model does not carry it")
+]
+Output = Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")]
+ReportFile = Annotated[Path | None, typer.Option(help="Write the account here, as JSON")]
+Calibration = Annotated[
+    str | None, typer.Option(help="Inputs to measure on: synthetic, samples or none")
+]
+Samples = Annotated[
+    Path | None,
+    typer.Option(help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False),
+]
+InputRange = Annotated[str | None, typer.Option(help="What values images have, such as 0,255")]
+InputMean = Annotated[
+    str | None, typer.Option(help="In the range's place, such as 0.485,0.456,0.406")
+]
+InputStd = Annotated[str | None, typer.Option(help="With the mean, such as 0.229,0.224,0.225")]
+
+
+def check_targets(output: Path | None, report: Path | None, model: Path) -> Path:
+    """Return where the artifact goes; it and the report are files that can be written, and three with the model."""
+    target = output or model.with_name(f"{model.stem}.convpress{model.suffix}")
+    _check_target(target, model, "--output")
+    if report is not None:
+        _check_target(report, model, "--report")
+        if report.absolute() == target.absolute():
+            raise typer.BadParameter("it is the output as well", param_hint="--report")
+    return target
+
+
+def _check_target(target: Path, model: Path, option: str) -> None:
+    """Refuse a file that could not be written, or should not be, before the work rather than after it."""
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{target} is a folder, or in none that exists", param_hint=option)
+    if target.exists() and target.samefile(model):
+        raise typer.BadParameter("it would overwrite the model", param_hint=option)
+
+
+def budgets_by_field(
+    flops: str | None, params: str | None, size: str | None, latency: str | None
+) -> dict[str, str]:
+    """Return the budgets that were given, by field."""
+    kinds = (budgets.FLOPS, budgets.PARAMETERS, budgets.BYTES, budgets.LATENCY)
+    told = {
+        kind.field: text for kind, text in zip(kinds, (flops, params, size, latency), strict=True)
+    }
+    return {field: text for field, text in told.items() if text is not None}

@@ -1,0 +1,25 @@
+"""`convpress worker`: work on jobs."""
+
+import typer
+
+from worker.cli.environment import read_settings
+from worker.cli.exits import REFUSED, USAGE, end, require_extra
+
+
+def worker() -> None:
+    """Work on jobs until told to stop."""
+    require_extra("server", "engine")
+    from worker.sandbox.doctor import DeviceMissing, WallsMissing, require, require_device
+
+    try:
+        require(read_settings())
+        require_device(read_settings().device)
+    except (DeviceMissing, WallsMissing) as error:
+        end(str(error), REFUSED)
+    from app.tracing import TracingMissing
+    from worker.celery_app import run_worker
+
+    try:
+        raise typer.Exit(run_worker())
+    except TracingMissing as error:
+        end(str(error), USAGE)
