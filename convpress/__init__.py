@@ -16,9 +16,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convpress.client.client import AsyncClient, Client, JobFailed
-    from convpress.client.downloads import Corrupt
-    from convpress.client.transport import ClientError, Refused, Unavailable
+    from convpress.client.client import AsyncClient, Client
+    from convpress.client.errors import (
+        ClientError,
+        Corrupt,
+        JobFailed,
+        Refused,
+        TooLate,
+        Unavailable,
+    )
     from convpress.local import Compression, EngineLost, EngineMissing, compress, inspect
     from convpress.refusal import Refusal
     from convpress.report import Inspection, Report
@@ -36,6 +42,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Report",
+    "TooLate",
     "Unavailable",
     "compress",
     "inspect",
@@ -44,17 +51,18 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "convpress.client.client",
     "Client": "convpress.client.client",
-    "ClientError": "convpress.client.transport",
+    "ClientError": "convpress.client.errors",
     "Compression": "convpress.local",
-    "Corrupt": "convpress.client.downloads",
+    "Corrupt": "convpress.client.errors",
     "EngineLost": "convpress.local",
     "EngineMissing": "convpress.local",
     "Inspection": "convpress.report",
-    "JobFailed": "convpress.client.client",
+    "JobFailed": "convpress.client.errors",
     "Refusal": "convpress.refusal",
-    "Refused": "convpress.client.transport",
+    "Refused": "convpress.client.errors",
     "Report": "convpress.report",
-    "Unavailable": "convpress.client.transport",
+    "TooLate": "convpress.client.errors",
+    "Unavailable": "convpress.client.errors",
     "compress": "convpress.local",
     "inspect": "convpress.local",
 }

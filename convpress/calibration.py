@@ -1,4 +1,4 @@
-"""How a job learns what a model's inputs are like, and what the user says of their values."""
+"""Calibration options: which inputs a job measures on, and the range of their values."""
 
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
@@ -8,21 +8,22 @@ from convpress.refusal import Code, Refusal
 FIELD, RANGE, MEAN, DEVIATION = "calibration", "input_range", "input_mean", "input_std"
 
 Calibration = Literal["synthetic", "none", "samples"]
-"""Inputs that the service makes itself; none at all, so that the weights count alone; or real ones that were sent."""
+"""Inputs that the service makes; none, so that only the weights count; or real inputs of the user."""
 
 EXPECTED = " or ".join(get_args(Calibration))
 EXPECTED_RANGE = "LOW,HIGH with LOW below HIGH (0,255)"
 EXPECTED_NUMBERS = "one number, or one for each channel with commas between (0.485,0.456,0.406)"
 
+# Beyond these, single precision loses the values of the inputs.
 _LARGEST, _LEAST = 1e9, 1e-9
-_LONGEST = 2000
+_LONGEST_TEXT = 2000
 
 
 @dataclass(frozen=True)
 class InputValues:
-    """What inputs' values are, as the user told it: between two limits, or with a mean and a deviation a channel.
+    """The values of the inputs: between two limits, or standardised with a mean and a deviation.
 
-    A mean and a deviation are those by which images of values 0 to 1 were standardised.
+    Mean and deviation have one number, or one for each channel; they refer to images of values 0 to 1.
     """
 
     limits: tuple[float, float] | None
@@ -41,7 +42,7 @@ def parse_calibration(text: str | None) -> Calibration | None:
     if text not in get_args(Calibration):
         raise Refusal(
             Code.CALIBRATION_INVALID,
-            "there is no such calibration",
+            "unknown calibration",
             field=FIELD,
             expected=EXPECTED,
             got=text[:80],
@@ -49,34 +50,28 @@ def parse_calibration(text: str | None) -> Calibration | None:
     return cast(Calibration, text)
 
 
-def choose_calibration(asked: Calibration | None, *, samples: bool) -> Calibration:
-    """Return the calibration that is asked for: where nothing is said, `samples` where there are some.
+def choose_calibration(choice: Calibration | None, *, samples: bool) -> Calibration:
+    """Return the calibration of a job: by default `samples` if there are samples, else `synthetic`.
 
     Raises:
-        Refusal: `calibration_invalid` where one is asked for that does not go with samples, or without.
+        Refusal: `calibration_invalid` where calibration and samples contradict each other.
 
     >>> choose_calibration(None, samples=True), choose_calibration(None, samples=False)
     ('samples', 'synthetic')
     """
-    if asked is None:
+    if choice is None:
         return "samples" if samples else "synthetic"
-    if (asked == "samples") != samples:
-        raise Refusal(
-            Code.CALIBRATION_INVALID,
-            "samples are given, which another calibration has no use for"
-            if samples
-            else "there are no samples",
-            field=FIELD,
-            expected="samples" if samples else "a file in the field samples",
-            got=asked,
-        )
-    return asked
+    if choice != "samples" and samples:
+        raise _contradiction("this calibration does not use the samples", "samples", choice)
+    if choice == "samples" and not samples:
+        raise _contradiction("there are no samples", "a file in the field samples", choice)
+    return choice
 
 
 def parse_input_values(
     limits: str | None, mean: str | None, deviation: str | None
 ) -> InputValues | None:
-    """Read `input_range`, `input_mean` and `input_std`: numbers with commas between; None where all are missing.
+    """Read `input_range`, `input_mean` and `input_std`, each a list of numbers; None if all are empty.
 
     Raises:
         Refusal: `input_range_invalid`, with the field.
@@ -98,7 +93,7 @@ def parse_input_values(
 
 
 def parse_range(text: str) -> tuple[float, float]:
-    """Read the field `input_range` by itself.
+    """Read the field `input_range`.
 
     Raises:
         Refusal: `input_range_invalid`.
@@ -110,7 +105,7 @@ def parse_range(text: str) -> tuple[float, float]:
 
 
 def parse_mean(text: str) -> tuple[float, ...]:
-    """Read the field `input_mean` by itself.
+    """Read the field `input_mean`.
 
     Raises:
         Refusal: `input_range_invalid`.
@@ -119,7 +114,7 @@ def parse_mean(text: str) -> tuple[float, ...]:
 
 
 def parse_deviation(text: str) -> tuple[float, ...]:
-    """Read the field `input_std` by itself.
+    """Read the field `input_std`.
 
     Raises:
         Refusal: `input_range_invalid`.
@@ -131,17 +126,21 @@ def parse_deviation(text: str) -> tuple[float, ...]:
 
 
 def _numbers(field: str, expected: str, text: str) -> tuple[float, ...]:
-    if len(text) > _LONGEST:
-        raise _wrong(field, f"at most {_LONGEST} characters", text)
+    if len(text) > _LONGEST_TEXT:
+        raise _wrong(field, f"at most {_LONGEST_TEXT} characters", text)
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise _wrong(field, expected, text) from None
-    if not all(abs(number) <= _LARGEST for number in numbers):  # nor is NaN
+    if not all(abs(number) <= _LARGEST for number in numbers):  # NaN fails too
         raise _wrong(field, f"{expected}, none beyond {_LARGEST:.0f}", text)
     return numbers
 
 
+def _contradiction(detail: str, expected: str, got: str) -> Refusal:
+    return Refusal(Code.CALIBRATION_INVALID, detail, field=FIELD, expected=expected, got=got)
+
+
 def _wrong(field: str, expected: str, got: str) -> Refusal:
-    detail = "what the model's input values are like cannot be read"
+    detail = "the values of the model's inputs cannot be read"
     return Refusal(Code.INPUT_RANGE_INVALID, detail, field=field, expected=expected, got=got[:80])

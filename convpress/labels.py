@@ -1,4 +1,4 @@
-"""Labels on a job: names and values of its owner's, to find it by."""
+"""Labels of a job: names and values by which its owner finds it."""
 
 import re
 
@@ -34,7 +34,7 @@ def parse_labels(text: str, field: str = FIELD) -> dict[str, str]:
         ):
             raise _invalid(f"{pair.strip()[:80]!r} is not a label", field, text)
         if name in labels:
-            raise _invalid(f"label {name!r} is given twice", field, text)
+            raise _invalid(f"label {name!r} is named twice", field, text)
         labels[name] = value
     if len(labels) > MOST:
         raise _invalid(f"{len(labels)} labels are too many", field, text)

@@ -1,11 +1,11 @@
-"""The one error that blames the input: a stable code, the field, what was expected and what came."""
+"""The error for bad input: a stable code, the field, what was expected and what came."""
 
 from enum import StrEnum
 from typing import Any
 
 
 class Code(StrEnum):
-    """Every reason for which an input is refused or its job fails; stable, documented in docs/api.md."""
+    """Every reason to refuse an input or to fail its job. The codes are stable; docs/api.md lists them."""
 
     BUDGET_MISSING = "budget_missing"
     BUDGET_INVALID = "budget_invalid"
@@ -42,11 +42,11 @@ class Code(StrEnum):
 
 
 class Refusal(ValueError):
-    """An input that cannot be served, and why, in terms its sender can act on.
+    """An input that cannot be served, with the reason in terms that its sender can act on.
 
-    >>> r = Refusal(Code.BUDGET_INVALID, "not above zero", field="flops_budget", expected="0 < keep <= 1", got="0")
-    >>> r.as_dict()["code"]
-    'budget_invalid'
+    >>> refusal = Refusal(Code.BUDGET_INVALID, "not above zero", field="flops_budget", got="0")
+    >>> refusal.as_dict()["code"], refusal.field
+    ('budget_invalid', 'flops_budget')
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Refusal(ValueError):
         self.got = got
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the refusal as JSON-ready members; absent ones are left out."""
+        """Return the members as JSON values, without those that are absent."""
         members = {
             "code": str(self.code),
             "detail": self.detail,

@@ -1,4 +1,4 @@
-"""The input shape as a user writes it."""
+"""Input shapes as users write them."""
 
 import re
 
@@ -8,17 +8,17 @@ FIELD = "input_shape"
 EXPECTED = "sizes joined by x (1x3x224x224); several inputs as name=1x3x224x224,other=1x10"
 
 _SHAPE = re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){0,15}", re.IGNORECASE)
-_LONGEST = 2000
+_LONGEST_TEXT = 2000
 
 InputShapes = dict[str, tuple[int, ...]]
-"""Shapes by input name; the name is empty where the user gave a single shape without one."""
+"""Shapes by input name; the name is empty for a single shape without a name."""
 
 
 def parse_input_shape(text: str | None) -> InputShapes | None:
-    """Read an input shape, or None where none was given.
+    """Read an input shape; None for an empty text.
 
     Raises:
-        Refusal: `input_shape_invalid` for anything else than positive sizes joined by x.
+        Refusal: `input_shape_invalid` for anything but positive sizes joined by x.
 
     >>> parse_input_shape("1x3x224x224")
     {'': (1, 3, 224, 224)}
@@ -27,27 +27,26 @@ def parse_input_shape(text: str | None) -> InputShapes | None:
     """
     if text is None or not text.strip():
         return None
-    shown = text if len(text) <= 80 else text[:80] + "..."
-    if len(text) > _LONGEST:
-        raise _invalid(f"{FIELD} is longer than {_LONGEST} characters", shown)
+    if len(text) > _LONGEST_TEXT:
+        raise _invalid(f"{FIELD} is longer than {_LONGEST_TEXT} characters", text)
     shapes: InputShapes = {}
     parts = text.strip().split(",")
     for part in parts:
-        name, named, sizes = part.strip().rpartition("=")
-        name, sizes = name.strip(), sizes.strip()
-        if not _SHAPE.fullmatch(sizes) or (named and not name) or (not named and len(parts) > 1):
-            raise _invalid(f"{part.strip()[:80]!r} is not a shape", shown)
+        name, equals, sizes = (piece.strip() for piece in part.strip().rpartition("="))
+        lacks_name = not name and (equals or len(parts) > 1)
+        if lacks_name or not _SHAPE.fullmatch(sizes):
+            raise _invalid(f"{part.strip()[:80]!r} is not a shape", text)
         shape = tuple(int(size) for size in re.split("[xX]", sizes))
         if 0 in shape:
-            raise _invalid("sizes are positive", shown)
+            raise _invalid("sizes must be positive", text)
         if name in shapes:
-            raise _invalid(f"input {name!r} is given twice", shown)
+            raise _invalid(f"input {name!r} is named twice", text)
         shapes[name] = shape
     return shapes
 
 
 def format_shape(shape: tuple[int | str | None, ...]) -> str:
-    """Write a shape as `parse_input_shape` reads it; an unknown size is a question mark.
+    """Return a shape as users write it; an unknown size is a question mark.
 
     >>> format_shape((None, 3, "height", 224))
     '?x3xheightx224'
@@ -55,5 +54,6 @@ def format_shape(shape: tuple[int | str | None, ...]) -> str:
     return "x".join("?" if size is None else str(size) for size in shape)
 
 
-def _invalid(detail: str, got: str) -> Refusal:
+def _invalid(detail: str, text: str) -> Refusal:
+    got = text if len(text) <= 80 else text[:80] + "..."
     return Refusal(Code.INPUT_SHAPE_INVALID, detail, field=FIELD, expected=EXPECTED, got=got)

@@ -136,7 +136,7 @@ def repeat(job: Job, server: str) -> dict[str, str]:
     key = ', os.environ["CONVPRESS_KEY"]' if get_settings().api_keys else ""
     python = [
         *(["import os", ""] if key else []),
-        "from convpress.client.client import Client",
+        "from convpress import Client",
         "",
         f"with Client({server!r}{key}) as client:",
         f"    job = client.submit({', '.join(arguments)})",

@@ -1,4 +1,4 @@
-"""Files between a client and a service: counted on the way up, taken up again where they broke off on the way down."""
+"""Files between a client and a service: counted while they are sent, resumed where a download broke off."""
 
 import hashlib
 import io
@@ -7,57 +7,61 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from convpress.client.transport import ClientError
+from convpress.client.errors import Corrupt
 
 _CHUNK = 1024**2
 
 OnBytes = Callable[[int, int], object]
-"""Told how many bytes are over, and of how many."""
+"""Called with the number of bytes that were transferred, and the total."""
+
+FormFile = tuple[str, tuple[str, BinaryIO]]
+"""A file of a multipart form: its field, its name and its content."""
 
 
-class Corrupt(ClientError):
-    """What came is not the file that was asked for; nothing of it is kept."""
+class CountingFile(io.FileIO):
+    """A file that reports how much of it was read; `before` bytes of other files precede it."""
 
-
-class Counted(io.FileIO):
-    """A file that tells how much of it, and of those before it, has been read."""
-
-    def __init__(self, path: Path, before: int, total: int, told: OnBytes | None) -> None:
+    def __init__(self, path: Path, before: int, total: int, on_bytes: OnBytes | None) -> None:
         super().__init__(path)
-        self._before, self._total, self._told = before, total, told
+        self._before = before
+        self._total = total
+        self._on_bytes = on_bytes
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read, and tell."""
+        """Read, and report."""
         data = super().read(size)
-        if self._told is not None and data:
-            self._told(self._before + self.tell(), self._total)
+        if self._on_bytes is not None and data:
+            self._on_bytes(self._before + self.tell(), self._total)
         return data
 
 
 @contextmanager
-def opened(
-    paths: Mapping[str, Path], told: OnBytes | None
-) -> Iterator[Sequence[tuple[str, tuple[str, BinaryIO]]]]:
-    """Open files as the parts of a form."""
-    sizes = [path.stat().st_size for path in paths.values()]
+def open_form_files(
+    paths: Mapping[str, Path], on_bytes: OnBytes | None
+) -> Iterator[Sequence[FormFile]]:
+    """Open files, by form field, as the files of a form."""
+    total = sum(path.stat().st_size for path in paths.values())
+    before = 0
+    files: list[FormFile] = []
     with ExitStack() as stack:
-        yield [
-            (
-                name,
-                (
-                    path.name,
-                    stack.enter_context(Counted(path, sum(sizes[:number]), sum(sizes), told)),
-                ),
-            )
-            for number, (name, path) in enumerate(paths.items())
-        ]
+        for field, path in paths.items():
+            file = stack.enter_context(CountingFile(path, before, total, on_bytes))
+            files.append((field, (path.name, file)))
+            before += path.stat().st_size
+        yield files
 
 
-class Arriving:
-    """A file that is coming, beside its target until it is whole; begins with what an earlier try has left of it."""
+class PartialDownload:
+    """A download in a file beside its target; it starts with what an earlier attempt left there.
 
-    def __init__(self, target: Path, sha256: str, size: int, told: OnBytes | None) -> None:
-        self._target, self._sha256, self._size, self._told = target, sha256, size, told
+    The name of that file holds the artifact's SHA-256, so that no other artifact is continued.
+    """
+
+    def __init__(self, target: Path, sha256: str, size: int, on_bytes: OnBytes | None) -> None:
+        self._target = target
+        self._sha256 = sha256
+        self._size = size
+        self._on_bytes = on_bytes
         self._path = target.with_name(f".{target.name}.{sha256[:16]}.part")
         self._file = self._path.open("a+b")
         self._digest = hashlib.sha256()
@@ -66,40 +70,39 @@ class Arriving:
             self._digest.update(chunk)
 
     @property
-    def have(self) -> int:
-        """How many bytes are there."""
+    def received(self) -> int:
+        """The number of bytes that are there."""
         return self._file.tell()
 
     @property
-    def whole(self) -> bool:
-        """Whether no more is to come."""
-        return self.have >= self._size
+    def is_complete(self) -> bool:
+        """Whether all bytes are there."""
+        return self.received >= self._size
 
-    def begin_again(self) -> None:
-        """Drop what is there."""
+    def restart(self) -> None:
+        """Drop all bytes."""
         self._file.seek(0)
         self._file.truncate()
         self._digest = hashlib.sha256()
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes."""
+        """Append bytes, and report."""
         self._file.write(chunk)
         self._digest.update(chunk)
-        if self._told is not None:
-            self._told(self.have, self._size)
+        if self._on_bytes is not None:
+            self._on_bytes(self.received, self._size)
 
-    def keep(self) -> Path:
-        """Give the file its name.
+    def finish(self) -> Path:
+        """Verify the file and give it the name of its target.
 
         Raises:
-            Corrupt: it is another one.
+            Corrupt: its SHA-256 is another one.
         """
         self._file.close()
-        if self._digest.hexdigest() != self._sha256:
+        sha256 = self._digest.hexdigest()
+        if sha256 != self._sha256:
             self._path.unlink()
-            raise Corrupt(
-                f"the file should have SHA-256 {self._sha256}, what came has {self._digest.hexdigest()}"
-            )
+            raise Corrupt(f"expected SHA-256 {self._sha256}, received {sha256}")
         return self._path.replace(self._target)
 
     def __enter__(self) -> Self:

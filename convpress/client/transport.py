@@ -1,7 +1,7 @@
-"""Calls to a service, tried again while that may help; written once, for callers that block and those that do not.
+"""HTTP calls with retries, written once for the blocking and the asynchronous client.
 
-All is written as coroutines over a `Line`. One that blocks never suspends them, so `finish` runs them to their end in a
-single step, without an event loop.
+Everything is a coroutine over a `Transport`. The coroutines of a `SyncTransport` never suspend, so `run_blocking` runs
+them to their end in one step, without an event loop.
 """
 
 import asyncio
@@ -14,54 +14,44 @@ from typing import Any, Protocol, TypeVar
 import httpx
 from pydantic import ValidationError
 
+from convpress.client.errors import ClientError, Refused, Unavailable
 from convpress.schemas import PROBLEM_MEDIA_TYPE, Problem
 
 T = TypeVar("T")
 
-_BROKEN = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
-"""What the network does to a call; all else that httpx raises is the caller's mistake."""
-_BUSY = frozenset({429, 502, 503, 504})
+# Faults of the network. All other errors of httpx are mistakes of the caller and are not retried.
+_NETWORK_FAULTS = (
+    httpx.TimeoutException,
+    httpx.NetworkError,
+    httpx.RemoteProtocolError,
+    httpx.ProxyError,
+)
+_RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
-_TIMEOUT = httpx.Timeout(
-    90.0, connect=10.0
-)  # a service that is asked to holds its answer for up to a minute
+
+# The service may hold an answer for up to a minute when it is asked to wait for a change.
+_TIMEOUT = httpx.Timeout(90.0, connect=10.0)
 
 
-class ClientError(Exception):
-    """What a client raises; says what went wrong."""
-
-
-class Refused(ClientError):
-    """The service answered with a problem; its `code` is stable, docs/api.md has them all."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.code}: {problem.detail}")
-        self.problem = problem
-
-
-class Unavailable(ClientError):
-    """The service could not be reached for as long as patience lasted, or what answers is no such service."""
-
-
-class Line(Protocol):
-    """What carries calls, and how to wait between them."""
+class Transport(Protocol):
+    """Sends requests, and waits between them."""
 
     @property
     def http(self) -> httpx.Client | httpx.AsyncClient:
-        """What builds the requests."""
+        """The httpx client that builds the requests."""
 
     def stream(self, request: httpx.Request) -> AbstractAsyncContextManager[httpx.Response]:
-        """Send a request; give the answer before its body has come, and let go of it after the block."""
+        """Send a request and give the response before its body; the block's end closes it."""
 
     def chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """Receive the body piece by piece."""
+        """Receive the body in pieces."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
 
 
-class Blocking:
-    """A line whose coroutines never suspend."""
+class SyncTransport:
+    """A transport that blocks: its coroutines never suspend."""
 
     def __init__(self, server: str, headers: dict[str, str]) -> None:
         self.http = httpx.Client(base_url=server, headers=headers, timeout=_TIMEOUT)
@@ -85,8 +75,8 @@ class Blocking:
         time.sleep(seconds)
 
 
-class Suspending:
-    """A line on the running event loop."""
+class AsyncTransport:
+    """A transport on the running event loop."""
 
     def __init__(self, server: str, headers: dict[str, str]) -> None:
         self.http = httpx.AsyncClient(base_url=server, headers=headers, timeout=_TIMEOUT)
@@ -94,9 +84,8 @@ class Suspending:
     @asynccontextmanager
     async def stream(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         """Send a request."""
-        response = await self.http.send(
-            request, stream=True, follow_redirects=request.method == "GET"
-        )
+        follow = request.method == "GET"
+        response = await self.http.send(request, stream=True, follow_redirects=follow)
         try:
             yield response
         finally:
@@ -111,12 +100,12 @@ class Suspending:
         await asyncio.sleep(seconds)
 
 
-def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine over a blocking line.
+def run_blocking(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine over a `SyncTransport` and return its result.
 
     >>> async def answer() -> int:
     ...     return 42
-    >>> finish(answer())
+    >>> run_blocking(answer())
     42
     """
     try:
@@ -125,11 +114,11 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
         result: T = end.value
         return result
     work.close()
-    raise RuntimeError("a blocking line suspended its caller")
+    raise RuntimeError("a blocking transport suspended its caller")
 
 
-class Patience:
-    """How long what fails is tried again: `seconds` from the first failure on, with pauses that grow."""
+class RetryBudget:
+    """The time for retries: `seconds` from the first failure on, with pauses that grow."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -137,77 +126,79 @@ class Patience:
         self.renew()
 
     def renew(self) -> None:
-        """Forget what failed: something has worked since."""
-        self._until: float | None = None
+        """Forget earlier failures, because something has worked since."""
+        self._deadline: float | None = None
         self._pause = _FIRST_PAUSE
 
-    def next_pause(self, wanted: float) -> float | None:
-        """Return how many seconds to wait, at least those that are `wanted`; None to give up."""
+    def next_pause(self, least: float) -> float | None:
+        """Return how many seconds to wait, `least` or more; None when the time is used up."""
         now = self._clock()
-        if self._until is None:
-            self._until = now + self._seconds
-        pause = max(wanted, self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - keeps clients apart, hides nothing
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+        # Clients that failed together must not come back together.
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - it hides nothing
+        pause = max(least, self._pause * jitter)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        return pause if now + pause <= self._until else None
+        return pause if now + pause <= self._deadline else None
 
 
 async def call(
-    line: Line,
-    request: Callable[[], httpx.Request],
+    transport: Transport,
+    build_request: Callable[[], httpx.Request],
     receive: Callable[[httpx.Response], Awaitable[T]],
-    patience: Patience,
+    retries: RetryBudget,
 ) -> T:
-    """Send what `request` builds, anew for every try, and return what `receive` makes of the answer.
+    """Send a request, built anew for every attempt, and return what `receive` makes of the response.
 
-    Only what may arrive twice can be sent so: where an answer is lost nobody knows whether the request was.
+    The request must be safe to repeat: when a response is lost, nobody knows whether the request arrived.
 
     Raises:
         Refused: the service answered with a problem.
-        Unavailable: patience has ended, or what answered is no such service.
+        Unavailable: the retries are used up, or another service answered.
     """
     while True:
-        wanted = 0.0
+        least_pause = 0.0
         try:
-            async with line.stream(request()) as response:
+            async with transport.stream(build_request()) as response:
                 if response.is_success or response.status_code == httpx.codes.NOT_MODIFIED:
                     return await receive(response)
-                error = _problem(response, await read(line, response))
-            if response.status_code not in _BUSY:
+                error = _problem(response, await read_body(transport, response))
+            if response.status_code not in _RETRIED_STATUSES:
                 raise error
-            wanted = _retry_after(response)
-        except _BROKEN as broken:
-            error = Unavailable(
-                f"{line.http.base_url} does not answer: {broken or type(broken).__name__}"
-            )
-            error.__cause__ = broken
-        pause = patience.next_pause(wanted)
+            least_pause = _retry_after(response)
+        except _NETWORK_FAULTS as fault:
+            reason = str(fault) or type(fault).__name__
+            error = Unavailable(f"{transport.http.base_url} does not answer: {reason}")
+            error.__cause__ = fault
+        pause = retries.next_pause(least_pause)
         if pause is None:
             raise error
-        await line.sleep(pause)
+        await transport.sleep(pause)
 
 
-async def read(line: Line, response: httpx.Response) -> bytes:
-    """Receive the whole body of an answer."""
-    return b"".join([chunk async for chunk in line.chunks(response)])
+async def read_body(transport: Transport, response: httpx.Response) -> bytes:
+    """Receive the whole body of a response."""
+    return b"".join([chunk async for chunk in transport.chunks(response)])
 
 
-def stranger(response: httpx.Response) -> Unavailable:
-    """Say that what answers is not the service, a proxy before it perhaps."""
-    return Unavailable(
-        f"{response.url} answered {response.status_code}, and not as the service does"
-    )
+def not_the_service(response: httpx.Response) -> Unavailable:
+    """Return the error for an answer of another service, such as a proxy."""
+    status = response.status_code
+    return Unavailable(f"{response.url} answered {status}, and not as the service does")
 
 
 def _problem(response: httpx.Response, content: bytes) -> ClientError:
-    if response.headers.get("content-type", "").partition(";")[0] != PROBLEM_MEDIA_TYPE:
-        return stranger(response)
+    """Return the error that a response stands for."""
+    media_type = response.headers.get("content-type", "").partition(";")[0]
+    if media_type != PROBLEM_MEDIA_TYPE:
+        return not_the_service(response)
     try:
         return Refused(Problem.model_validate_json(content))
     except ValidationError:
-        return stranger(response)
+        return not_the_service(response)
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Return the seconds that an answer asks to wait; a date counts for none."""
+    """Return the seconds of the Retry-After header; 0 for a date or nothing."""
     text = response.headers.get("retry-after", "")
     return float(text) if text.isdecimal() else 0.0

@@ -15,7 +15,7 @@ from support.running_service import serving
 from typer.testing import CliRunner
 
 from app.errors import document
-from convpress.client.client import (
+from convpress import (
     AsyncClient,
     Client,
     Corrupt,
@@ -25,7 +25,7 @@ from convpress.client.client import (
     Unavailable,
 )
 from convpress.schemas import Problem
-from worker.cli import main
+from worker.cli import exits, main
 
 MODEL = MODELS / "residual.onnx"
 
@@ -300,7 +300,7 @@ def test_a_job_that_made_nothing_ends_the_command_line_by_its_reason(done, capsy
         document({"code": problem, "detail": "so it is"}, "/jobs")
     )
     with pytest.raises(SystemExit) as ended:
-        main._fail(
+        exits.end_failed(
             JobFailed(done.model_copy(update={"state": "failed", "error": error})), json=False
         )
     assert ended.value.code == status

@@ -15,7 +15,8 @@ import yaml
 from digits import MODELS, accuracy
 from support.running_service import serving
 
-from convpress.client.client import Client, JobFailed, _Api
+from convpress import Client, JobFailed
+from convpress.client.api import Api
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODEL = MODELS / "residual.onnx"
@@ -43,7 +44,7 @@ def address(service, monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def uncalibrated(monkeypatch):
     """A tenth of the time for each job."""
-    monkeypatch.setattr(_Api, "submit", partialmethod(_Api.submit, calibration="none"))
+    monkeypatch.setattr(Api, "submit", partialmethod(Api.submit, calibration="none"))
 
 
 @pytest.fixture

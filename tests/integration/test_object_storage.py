@@ -9,7 +9,7 @@ from digits import MODELS
 from support.running_service import serving
 
 from app.storage import ObjectStorage
-from convpress.client.client import Client
+from convpress import Client
 
 MODEL = (MODELS / "residual.onnx").read_bytes()
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])

@@ -14,7 +14,7 @@ def demo(
         Path, typer.Argument(help="The model to post", exists=True, dir_okay=False)
     ] = Path("tests/models/residual.onnx"),
 ) -> None:
-    """Start the service, compress a sample model through it, show the result, and serve on until Ctrl-C."""
+    """Start the service, compress a sample model, show the result, and serve until Ctrl-C."""
     require_extra("server", "engine")
     from worker.cli import demonstration
     from worker.cli.supervisor import CannotListen

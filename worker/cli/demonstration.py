@@ -9,7 +9,7 @@ import httpx
 from rich.console import Console
 
 from app.settings import Settings, get_settings
-from convpress.client.client import Client, ClientError
+from convpress import Client, ClientError
 from worker.cli import render
 from worker.cli.submission import Submission, submit_and_wait
 from worker.cli.supervisor import CannotListen, listen, serve

@@ -10,7 +10,7 @@ import typer
 from convpress.refusal import Code
 
 if TYPE_CHECKING:
-    from convpress.client.transport import ClientError
+    from convpress.client.errors import ClientError
     from convpress.schemas import Problem
     from worker.offline import RefusedError
 
@@ -24,7 +24,7 @@ _PACKAGES = {
 
 
 def require_extra(*extras: str) -> None:
-    """End with what to install where one of the extras is not installed."""
+    """End where an extra is not installed, and name what to install."""
     for extra in extras:
         missing = [name for name in _PACKAGES[extra] if find_spec(name) is None]
         if missing:
@@ -33,10 +33,10 @@ def require_extra(*extras: str) -> None:
 
 
 def end(message: str, status: int) -> NoReturn:
-    """End with a message on standard error; what a terminal could take for a command is replaced."""
-    typer.echo(
-        "".join(char if char.isprintable() or char == "\n" else "?" for char in message), err=True
-    )
+    """End with a message on standard error."""
+    # A message may quote a model: its control characters must not reach the terminal.
+    printable = (char if char.isprintable() or char == "\n" else "?" for char in message)
+    typer.echo("".join(printable), err=True)
     sys.exit(status)
 
 
@@ -46,32 +46,37 @@ def end_refused(error: "RefusedError") -> NoReturn:
 
 
 def end_failed(error: "ClientError", *, json: bool) -> NoReturn:
-    """End as what went wrong with the service demands; as JSON goes what the service itself says."""
-    from convpress.client.client import JobFailed, Refused
+    """End with the exit code of a client's error; with `json`, print the service's own answer first."""
+    from convpress.client.errors import JobFailed, Refused
 
-    said: str | None = None
+    answer: str | None = None
     problem: Problem | None = None
     match error:
         case JobFailed(job=job):
-            said, problem = job.model_dump_json(indent=2), job.error
-            lost = problem is not None and (
-                problem.status >= 500 or problem.code == Code.JOB_TIMEOUT
-            )
-            status = CANCELLED if problem is None else LOST if lost else REFUSED
+            problem = job.error
+            answer = job.model_dump_json(indent=2)
+            status = CANCELLED if problem is None else _status_of_failed_job(problem)
         case Refused(problem=problem):
-            said = problem.model_dump_json(indent=2, exclude_none=True)
-            status = UNAVAILABLE if problem.status >= 500 or problem.status == 429 else REFUSED
+            answer = problem.model_dump_json(indent=2, exclude_none=True)
+            is_busy = problem.status >= 500 or problem.status == 429
+            status = UNAVAILABLE if is_busy else REFUSED
         case _:
             status = UNAVAILABLE
-    if json and said is not None:
-        typer.echo(said)
-    end(problem_lines(problem.model_dump(exclude_none=True)) if problem else str(error), status)
+    if json and answer is not None:
+        typer.echo(answer)
+    if problem is None:
+        end(str(error), status)
+    end(problem_lines(problem.model_dump(exclude_none=True)), status)
+
+
+def _status_of_failed_job(problem: "Problem") -> int:
+    """Return the exit code of a failed job: an engine that died is no refusal of the model."""
+    engine_died = problem.status >= 500 or problem.code == Code.JOB_TIMEOUT
+    return LOST if engine_died else REFUSED
 
 
 def problem_lines(members: Mapping[str, str]) -> str:
-    """Return a problem in lines: its code and detail, then the field, what was expected and what came."""
-    lines = [f"{members['code']}: {members['detail']}"]
-    return "\n".join(
-        lines
-        + [f"  {name}: {members[name]}" for name in ("field", "expected", "got") if name in members]
-    )
+    """Return a problem in lines: code and detail, then the field, what was expected, what came."""
+    names = [name for name in ("field", "expected", "got") if name in members]
+    details = [f"  {name}: {members[name]}" for name in names]
+    return "\n".join([f"{members['code']}: {members['detail']}", *details])

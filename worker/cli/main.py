@@ -1,7 +1,8 @@
-"""The command line: `convpress serve`, `worker`, `submit`, `compress`, `inspect`, `calibrate-host` and more.
+"""The command line, `convpress`: one module a command.
 
-Exit codes: 0 done, 1 refused (standard error names the field, what was expected and what came), 2 wrong usage, 3 the
-engine died or ran out of time, 4 the service is unreachable, busy or broken, 5 the job was cancelled.
+Exit codes: 0 done, 1 refused (standard error names the field, what was expected and what came),
+2 wrong usage, 3 the engine died or ran out of time, 4 the service is unreachable, busy or broken,
+5 the job was cancelled.
 """
 
 import typer

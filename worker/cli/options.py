@@ -10,44 +10,33 @@ from convpress import budgets
 ModelFile = Annotated[
     Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)
 ]
-_FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
-
-FlopsBudget = Annotated[
-    str | None, typer.Option(help="What to keep: 0.5, 50%, 7.2G (FLOPs), 3.6GMACs")
-]
-ParamsBudget = Annotated[
-    str | None, typer.Option(help="As well, or instead: 0.6, 60% of the parameters, or 5.4M")
-]
-BytesBudget = Annotated[
-    str | None, typer.Option(help="As well, or instead: 0.6, 60% of the file's size, or 20MB")
-]
-LatencyBudget = Annotated[
-    str | None, typer.Option(help="As well, or instead: 0.6, 60% of the time, or 12ms")
-]
+FlopsBudget = Annotated[str | None, typer.Option(help="FLOPs to keep: 0.5, 50%, 7.2G, 3.6GMACs")]
+ParamsBudget = Annotated[str | None, typer.Option(help="Parameters to keep: 0.6, 60%, 5.4M")]
+BytesBudget = Annotated[str | None, typer.Option(help="File size to keep: 0.6, 60%, 20MB")]
+LatencyBudget = Annotated[str | None, typer.Option(help="Time to keep: 0.6, 60%, 12ms")]
 AtAnyPrice = Annotated[
-    bool, typer.Option("--flops-at-any-price", help="Let layers become slower than they are")
+    bool, typer.Option("--flops-at-any-price", help="Keep FLOPs though layers become slower")
 ]
-InputShape = Annotated[
-    str | None, typer.Option(help="Such as 1x3x224x224, where the model does not carry it")
-]
+InputShape = Annotated[str | None, typer.Option(help="1x3x224x224, where the model does not say")]
 Output = Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")]
-ReportFile = Annotated[Path | None, typer.Option(help="Write the account here, as JSON")]
+ReportFile = Annotated[Path | None, typer.Option(help="Write the report here, as JSON")]
 Calibration = Annotated[
-    str | None, typer.Option(help="Inputs to measure on: synthetic, samples or none")
+    str | None, typer.Option(help="Calibration inputs: synthetic, samples or none")
 ]
 Samples = Annotated[
     Path | None,
     typer.Option(help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False),
 ]
-InputRange = Annotated[str | None, typer.Option(help="What values images have, such as 0,255")]
-InputMean = Annotated[
-    str | None, typer.Option(help="In the range's place, such as 0.485,0.456,0.406")
-]
+InputRange = Annotated[str | None, typer.Option(help="Range of the input values, such as 0,255")]
+InputMean = Annotated[str | None, typer.Option(help="In place of the range: 0.485,0.456,0.406")]
 InputStd = Annotated[str | None, typer.Option(help="With the mean, such as 0.229,0.224,0.225")]
 
 
 def check_targets(output: Path | None, report: Path | None, model: Path) -> Path:
-    """Return where the artifact goes; it and the report are files that can be written, and three with the model."""
+    """Return the path of the artifact.
+
+    Artifact and report must be writable, and neither may be the model or the other.
+    """
     target = output or model.with_name(f"{model.stem}.convpress{model.suffix}")
     _check_target(target, model, "--output")
     if report is not None:
@@ -58,7 +47,7 @@ def check_targets(output: Path | None, report: Path | None, model: Path) -> Path
 
 
 def _check_target(target: Path, model: Path, option: str) -> None:
-    """Refuse a file that could not be written, or should not be, before the work rather than after it."""
+    """Refuse a target before the work where it cannot or must not be written."""
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise typer.BadParameter(f"{target} is a folder, or in none that exists", param_hint=option)
     if target.exists() and target.samefile(model):

@@ -1,22 +1,25 @@
-"""Reports and inspections as people read them in a terminal."""
+"""Reports, inspections and lists as tables for a terminal."""
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from app.auth.keys import ApiKey
 from convpress.report import Cost, Inspection, Report
-from worker.sandbox.doctor import Wall
+
+if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are installed
+    from app.auth.keys import ApiKey
+    from worker.sandbox.doctor import Wall
 
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 
 
 def amount(number: int | None) -> str:
-    """Shorten a count to four digits.
+    """Return a count in four digits; a question mark where it is not known.
 
     >>> amount(15470264320), amount(812), amount(None)
     ('15.47 G', '812', '?')
@@ -30,82 +33,85 @@ def amount(number: int | None) -> str:
 
 
 def account(report: Report) -> Group:
-    """Return the whole account: every convolution, the costs, and how far the result may be trusted."""
-    return Group(
-        sites(report), summary(report), _plain(f"risk {report.risk.level}: {report.risk.text}")
-    )
+    """Return a report: every layer, the costs, and the risk."""
+    risk = _plain(f"risk {report.risk.level}: {report.risk.text}")
+    return Group(sites(report), summary(report), risk)
 
 
 def summary(report: Report) -> Table:
-    """Return what the model cost before and after."""
+    """Return the costs before and after."""
     table = _table("", ("before", "right"), ("after", "right"), ("kept", "right"))
     for name, before, after in _costs(report.before, report.after):
-        table.add_row(
-            name, amount(before), amount(after), f"{after / before:.1%}" if before else ""
-        )
-    latencies = report.before.latency_ms, report.after.latency_ms
-    table.add_row(
-        "latency", *("?" if value is None else f"{value:.3g} ms" for value in latencies), ""
-    )
+        kept = f"{after / before:.1%}" if before else ""
+        table.add_row(name, amount(before), amount(after), kept)
+    before_ms = _milliseconds(report.before.latency_ms)
+    after_ms = _milliseconds(report.after.latency_ms)
+    table.add_row("latency", before_ms, after_ms, "")
     if report.latency is not None:
-        expected = report.latency.expected_after_ms
-        table.add_row("expected", "", "?" if expected is None else f"{expected:.3g} ms", "")
+        table.add_row("expected", "", _milliseconds(report.latency.expected_after_ms), "")
     return table
 
 
 def sites(report: Report) -> Table:
-    """Return what became of every convolution."""
-    table = _table(
-        "convolution", "op", "weight", "form", ("rank", "right"), ("MACs", "right"), ("after", "right"),
-        ("error", "right"), "why not",
-    )  # fmt: skip
+    """Return one row a layer: what it was, and what replaced it."""
+    numbers = [(name, "right") for name in ("rank", "MACs", "after", "error")]
+    table = _table("convolution", "op", "weight", "form", *numbers, "why not")
     for site in report.sites:
         table.add_row(
             _plain(site.name),
             _plain(site.op),
             _shape(site.weight_shape),
-            _plain(" ".join(filter(None, (site.form, site.variant)))),
+            _plain(f"{site.form or ''} {site.variant or ''}".strip()),
             _rank(site.rank),
             amount(site.macs_before),
             amount(site.macs_after),
-            "" if not site.error else f"{site.error:.2%}",
+            f"{site.error:.2%}" if site.error else "",
             _plain(site.reason),
         )
     return table
 
 
-def inspection(found: Inspection) -> Table:
-    """Return every convolution of a model, and what it costs."""
+def inspection(model: Inspection) -> Table:
+    """Return one row a layer: its weight, its cost, and why it stays as it is."""
     table = _table("convolution", "op", "weight", ("MACs", "right"), ("calls", "right"), "why not")
-    for site in found.sites:
+    for site in model.sites:
         table.add_row(
-            _plain(site.name), _plain(site.op), _shape(site.weight_shape), amount(site.macs), str(site.calls),
+            _plain(site.name),
+            _plain(site.op),
+            _shape(site.weight_shape),
+            amount(site.macs),
+            str(site.calls),
             _plain(site.reason),
-        )  # fmt: skip
+        )
     return table
 
 
 def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int]]:
     return [
-        (name, getattr(before, name.lower()), getattr(after, name.lower()))
-        for name in ("MACs", "FLOPs", "parameters", "bytes")
+        ("MACs", before.macs, after.macs),
+        ("FLOPs", before.flops, after.flops),
+        ("parameters", before.parameters, after.parameters),
+        ("bytes", before.bytes, after.bytes),
     ]
 
 
-def walls(found: Sequence[Wall]) -> Table:
-    """Return which walls stand around a model, and what was seen."""
+def _milliseconds(latency: float | None) -> str:
+    return "?" if latency is None else f"{latency:.3g} ms"
+
+
+def walls(walls: "Sequence[Wall]") -> Table:
+    """Return one row a wall of the sandbox: its promise, whether it holds, and what was observed."""
     table = _table("wall", "promise", "", "seen")
-    for wall in found:
-        table.add_row(
-            wall.name, wall.promise, "stands" if wall.stands else "MISSING", _plain(wall.found)
-        )
+    for wall in walls:
+        state = "stands" if wall.stands else "MISSING"
+        table.add_row(wall.name, wall.promise, state, _plain(wall.found))
     return table
 
 
-def keys(found: Sequence[ApiKey]) -> Table:
-    """Return the keys of a service, without their secrets."""
+def keys(keys: "Sequence[ApiKey]") -> Table:
+    """Return one row a key, without its secret."""
     table = _table("id", "owner", "scopes", "created", "revoked")
-    for key in found:
+    for key in keys:
         revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
         table.add_row(key.id, key.owner, key.scopes, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
     return table
@@ -120,7 +126,7 @@ def _table(*columns: str | tuple[str, str]) -> Table:
 
 
 def _plain(text: str | None) -> Text:
-    """Show a model's own text as text: neither markup nor the terminal's control characters."""
+    """Return text from a model as plain text: no markup, no control characters of a terminal."""
     return Text("".join(char if char.isprintable() else "?" for char in text or ""))
 
 
@@ -129,28 +135,28 @@ def _shape(sizes: Sequence[int]) -> str:
 
 
 def _rank(rank: int | list[int] | None) -> str:
-    return "" if rank is None else _shape(rank) if isinstance(rank, list) else str(rank)
+    if rank is None:
+        return ""
+    return _shape(rank) if isinstance(rank, list) else str(rank)
 
 
-def overview(found: Inspection) -> Table:
-    """Return what a model is, in a few lines."""
+def overview(model: Inspection) -> Table:
+    """Return a model's format, inputs, outputs and size."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("format", found.format)
-    for name, tensors in (("input", found.inputs), ("output", found.outputs)):
+    table.add_row("format", model.format)
+    for name, tensors in (("input", model.inputs), ("output", model.outputs)):
         for tensor in tensors:
             shape = "of unknown shape" if tensor.shape is None else tensor.shape or "without axes"
             table.add_row(name, _plain(f"{tensor.name}: {tensor.dtype} {shape}"))
-    table.add_row("parameters", amount(found.parameters))
-    table.add_row("bytes", amount(found.bytes))
-    table.add_row("MACs", amount(found.macs))
-    if found.uncounted:
-        table.add_row(
-            "not counted",
-            _plain(", ".join(f"{op} {number}" for op, number in found.uncounted.items())),
-        )
+    table.add_row("parameters", amount(model.parameters))
+    table.add_row("bytes", amount(model.bytes))
+    table.add_row("MACs", amount(model.macs))
+    if model.uncounted:
+        operators = ", ".join(f"{op} {number}" for op, number in model.uncounted.items())
+        table.add_row("not counted", _plain(operators))
     return table
 
 
 def console() -> Console:
-    """Return a terminal, wide enough for the tables where standard output is none."""
+    """Return the terminal, or a wide console where standard output is none."""
     return Console() if sys.stdout.isatty() else Console(width=160)

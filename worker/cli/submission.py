@@ -7,7 +7,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from convpress.client.client import Client, Options
+from convpress import Client
+from convpress.client.arguments import Options
 from convpress.report import Report
 from convpress.schemas import Job
 

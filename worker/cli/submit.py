@@ -26,7 +26,7 @@ from worker.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from convpress.client.client import Options
+    from convpress.client.arguments import Options
 
 
 def submit(
@@ -73,7 +73,7 @@ def submit(
     Exit codes: 0 the artifact is written, 1 model or request were refused, 2 wrong usage, 3 the engine died or ran out
     of time, 4 the service is not to be reached, busy or broken, 5 the job was cancelled.
     """
-    from convpress.client.client import Client, ClientError
+    from convpress import Client, ClientError
     from worker.cli import render
     from worker.cli.submission import Submission, submit_and_wait
 

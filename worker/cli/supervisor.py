@@ -1,4 +1,4 @@
-"""`convpress serve`: the API in this process and a worker as its supervised child; they begin and end together."""
+"""The API in this process and a worker as its supervised child; they start and end together."""
 
 import signal
 import socket
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class CannotListen(Exception):
-    """The address is taken, not this machine's or open to those without keys; says which, and what to do."""
+    """The API cannot listen on the address; the message says why, and what to do."""
 
 
 def serve(settings: Settings) -> None:
@@ -42,9 +42,8 @@ def serve(settings: Settings) -> None:
         DeviceMissing: before anything was started.
         WallsMissing: before anything was started.
     """
-    signal.signal(
-        signal.SIGTERM, _exit
-    )  # uvicorn raises it again when it is done, and what is open is to be closed
+    # uvicorn raises the signal again when it is done; an exit runs the cleanup of open blocks.
+    signal.signal(signal.SIGTERM, _exit)
     configure_logging(settings.log_level)
     _require_keys(settings)
     doctor.require(settings)
@@ -61,21 +60,23 @@ def serve(settings: Settings) -> None:
             config = uvicorn.Config(
                 "app.main:create_app",
                 factory=True,
-                http="h11",  # ends headers beyond 64 KiB; httptools holds whatever comes before a key is asked for
+                # h11 ends headers beyond 64 KiB; httptools holds them all before any key is checked.
+                http="h11",
                 log_config=None,
                 access_log=False,
-                proxy_headers=False,  # app.main believes those of configured proxies
+                # app.main trusts the headers of configured proxies alone.
+                proxy_headers=False,
                 timeout_graceful_shutdown=5,
             )
-            with suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
+            with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end
                 uvicorn.Server(config).run(sockets=[address])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the socket that the API answers on.
+    """Open the API's socket.
 
     Raises:
-        CannotListen: the address is taken or not this machine's.
+        CannotListen: the address is taken, or belongs to another machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -90,14 +91,14 @@ def listen(host: str, port: int) -> socket.socket:
 def _require_keys(settings: Settings) -> None:
     if not settings.api_keys and not is_loopback(settings.host):
         raise CannotListen(
-            f"{settings.host} is open to others, who need keys: make one with `convpress keys create OWNER` and set "
-            "CONVPRESS_API_KEYS=true"
+            f"{settings.host} is open to other machines, and they need keys: make one with "
+            "`convpress keys create OWNER` and set CONVPRESS_API_KEYS=true"
         )
 
 
 @contextmanager
 def supervised(command: tuple[str, ...]) -> Iterator[None]:
-    """Keep a command running during the block, in a process group of its own; it has ended when the block is left."""
+    """Keep a command running during the block, in a process group of its own."""
     stopping = threading.Event()
     keeper = threading.Thread(target=_keep_running, args=(command, stopping), name="supervisor")
     keeper.start()
@@ -109,10 +110,10 @@ def supervised(command: tuple[str, ...]) -> Iterator[None]:
 
 
 def _keep_running(command: tuple[str, ...], stopping: threading.Event) -> None:
-    """Start the command again whenever it ends, after a pause that grows while it ends at once."""
+    """Restart the command whenever it ends; the pause grows while it ends soon after its start."""
     pause = _SHORTEST_PAUSE
     while not stopping.is_set():
-        began = time.monotonic()
+        started = time.monotonic()
         with subprocess.Popen(  # noqa: S603 - ours
             tethered([*command]), stdin=subprocess.DEVNULL, start_new_session=True
         ) as child:
@@ -121,14 +122,9 @@ def _keep_running(command: tuple[str, ...], stopping: threading.Event) -> None:
             if stopping.is_set():
                 _end(child)
                 return
-        pause = (
-            _SHORTEST_PAUSE
-            if time.monotonic() - began > _STEADY_SECONDS
-            else min(2 * pause, _LONGEST_PAUSE)
-        )
-        log.error(
-            "the worker ended and will be started again", status=child.returncode, pause=pause
-        )
+        was_steady = time.monotonic() - started > _STEADY_SECONDS
+        pause = _SHORTEST_PAUSE if was_steady else min(2 * pause, _LONGEST_PAUSE)
+        log.error("the worker ended and is restarted", status=child.returncode, pause=pause)
         stopping.wait(pause)
 
 

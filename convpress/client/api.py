@@ -1,0 +1,225 @@
+"""The calls of a service, as coroutines over a transport; both clients are made of them."""
+
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from convpress.client.arguments import Filter, JobRef, Options, Point, StrPath
+from convpress.client.downloads import OnBytes, PartialDownload, open_form_files
+from convpress.client.errors import Corrupt, JobFailed, TooLate
+from convpress.client.transport import RetryBudget, Transport, call, not_the_service, read_body
+from convpress.schemas import Job, JobPage
+from convpress.states import TERMINAL
+
+_LONGEST_WAIT_SECONDS = 30.0  # for which the service is asked to hold one answer
+_PAGE = 200
+
+T = TypeVar("T")
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class Api:
+    """The calls of a service."""
+
+    def __init__(self, transport: Transport, patience: float) -> None:
+        self._transport = transport
+        self._patience = patience
+
+    async def submit(
+        self,
+        model: StrPath,
+        flops_budget: str | float | None = None,
+        *,
+        idempotency_key: str | None = None,
+        on_upload: OnBytes | None = None,
+        **options: Unpack[Options],
+    ) -> Job:
+        """Post a model file and return its job."""
+        files = {"model": Path(model)}
+        if samples := options.get("samples"):
+            files = {"samples": Path(samples), **files}
+        fields = _form_fields(flops_budget, options)
+        # A job is always posted under a key, so that a retry makes no second one.
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        with open_form_files(files, on_upload) as parts:
+            texts = [(name, (None, text)) for name, text in fields.items()]
+            return await self._get(Job, "POST", "/jobs", headers=headers, files=[*texts, *parts])
+
+    async def wait(
+        self,
+        job: JobRef,
+        *,
+        on_progress: Callable[[Job], object] | None = None,
+        timeout: float | None = None,
+    ) -> Job:
+        """Return the job when it has succeeded."""
+        start = time.monotonic()
+        state, tag = await self._poll(job, None, 0.0)
+        while True:
+            if state is not None:
+                last = state
+                if on_progress is not None:
+                    on_progress(last)
+            if last.state == "succeeded":
+                return last
+            if last.state in TERMINAL:
+                raise JobFailed(last)
+            wait_seconds = _LONGEST_WAIT_SECONDS
+            if timeout is not None:
+                remaining = start + timeout - time.monotonic()
+                if remaining <= 0:
+                    raise TooLate(last, timeout)
+                wait_seconds = min(wait_seconds, remaining)
+            state, tag = await self._poll(job, tag, wait_seconds)
+
+    async def download(
+        self, job: JobRef, path: StrPath, *, on_download: OnBytes | None = None
+    ) -> Path:
+        """Write the artifact to `path` when the job has succeeded."""
+        finished = await self.wait(job)
+        if finished.result is None:
+            raise Corrupt(f"job {finished.id} has succeeded but names no artifact")
+        artifact = finished.result.artifact
+        retries = RetryBudget(self._patience)
+        target = Path(path)
+        with PartialDownload(target, artifact.sha256, artifact.bytes, on_download) as file:
+
+            def build_request() -> httpx.Request:
+                headers = {"Accept-Encoding": "identity"}
+                if file.received:
+                    headers["Range"] = f"bytes={file.received}-"
+                return self._request("GET", _path(finished, "/artifact"), headers=headers)
+
+            async def receive(response: httpx.Response) -> None:
+                content_range = response.headers.get("content-range", "")
+                if not content_range.startswith(f"bytes {file.received}-"):
+                    file.restart()
+                async for chunk in self._transport.chunks(response):
+                    file.write(chunk)
+                    retries.renew()
+                    if file.received > artifact.bytes:
+                        return  # another file; `finish` refuses it
+
+            if not file.is_complete:
+                await call(self._transport, build_request, receive, retries)
+            return file.finish()
+
+    async def job(self, job: JobRef) -> Job:
+        """Return the job as it is now."""
+        return await self._get(Job, "GET", _path(job))
+
+    async def cancel(self, job: JobRef) -> Job:
+        """Stop the job."""
+        return await self._get(Job, "POST", _path(job, "/cancel"))
+
+    async def report(self, job: JobRef) -> dict[str, Any]:
+        """Return the report of a job; docs/api.md has its fields."""
+        content = await self._call(self._body, "GET", _path(job, "/report"))
+        report: dict[str, Any] = json.loads(content)
+        return report
+
+    async def frontier(self, job: JobRef) -> Sequence[Point]:
+        """Return the predicted error at other budgets."""
+        report = await self.report(job)
+        return [
+            Point(point["macs"], point["keep"], point["predicted_error"])
+            for point in report["frontier"]
+        ]
+
+    async def list(self, *, limit: int = 50, **which: Unpack[Filter]) -> Sequence[Job]:
+        """Return up to `limit` jobs, newest first."""
+        params = _query(which)
+        jobs: list[Job] = []
+        while len(jobs) < limit:
+            params["limit"] = min(_PAGE, limit - len(jobs))
+            page = await self._get(JobPage, "GET", "/jobs", params=params)
+            jobs += page.jobs
+            if page.next_cursor is None:
+                break
+            params["cursor"] = page.next_cursor
+        return jobs
+
+    async def _poll(
+        self, job: JobRef, tag: str | None, seconds: float
+    ) -> tuple[Job | None, str | None]:
+        """Return the job and its entity tag; None for the job where it stays the same for `seconds`."""
+
+        async def receive(response: httpx.Response) -> tuple[Job | None, str | None]:
+            if response.status_code == httpx.codes.NOT_MODIFIED:
+                return None, tag
+            state = _parse(Job, response, await self._body(response))
+            return state, response.headers.get("etag")
+
+        headers = {"If-None-Match": tag} if tag else {}
+        params = {"wait": f"{seconds:.3f}"}
+        return await self._call(receive, "GET", _path(job), headers=headers, params=params)
+
+    async def _get(self, kind: type[Answer], method: str, path: str, **parts: Any) -> Answer:  # noqa: ANN401 - httpx's
+        async def receive(response: httpx.Response) -> Answer:
+            return _parse(kind, response, await self._body(response))
+
+        return await self._call(receive, method, path, **parts)
+
+    async def _call(
+        self,
+        receive: Callable[[httpx.Response], Awaitable[T]],
+        method: str,
+        path: str,
+        **parts: Any,  # noqa: ANN401 - httpx's
+    ) -> T:
+        def build_request() -> httpx.Request:
+            return self._request(method, path, **parts)
+
+        return await call(self._transport, build_request, receive, RetryBudget(self._patience))
+
+    def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:  # noqa: ANN401 - httpx's
+        return self._transport.http.build_request(method, path, **parts)
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        return await read_body(self._transport, response)
+
+
+def _form_fields(flops_budget: str | float | None, options: Options) -> dict[str, str]:
+    """Return the text fields of the form for a new job."""
+    fields: dict[str, Any] = dict(options)
+    fields.pop("samples", None)
+    if flops_budget is not None:
+        fields["flops_budget"] = flops_budget
+    if "flops_at_any_price" in fields:
+        fields["flops_at_any_price"] = "true" if fields["flops_at_any_price"] else "false"
+    if labels := fields.pop("labels", None):
+        fields["labels"] = ",".join(f"{name}={value}" for name, value in labels.items())
+    return {name: str(value) for name, value in fields.items()}
+
+
+def _query(which: Filter) -> dict[str, Any]:
+    """Return the query parameters for a list of jobs."""
+    params: dict[str, Any] = dict(which)
+    for name, value in params.items():
+        if isinstance(value, datetime):
+            params[name] = value.isoformat()
+    labels = params.pop("labels", {})
+    params["label"] = [f"{name}={value}" for name, value in labels.items()]
+    return params
+
+
+def _parse(kind: type[Answer], response: httpx.Response, content: bytes) -> Answer:
+    """Read a record from the body of a response."""
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise not_the_service(response) from error
+
+
+def _path(job: JobRef, part: str = "") -> str:
+    """Return the path of a job, or of a part of it."""
+    job_id = job.id if isinstance(job, Job) else job
+    return f"/jobs/{quote(str(job_id), safe='')}{part}"
