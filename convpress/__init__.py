@@ -71,7 +71,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has its own type
     """Import a public name when it is first used.
 
-    The engine's child process imports this package for every job; httpx and pydantic would cost it time.
+    The engine's child process imports this package for every job; httpx and pydantic would cost it
+    time.
     """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from convpress.refusal import Code, Refusal
 FIELD, RANGE, MEAN, DEVIATION = "calibration", "input_range", "input_mean", "input_std"
 
 Calibration = Literal["synthetic", "none", "samples"]
-"""Inputs that the service makes; none, so that only the weights count; or real inputs of the user."""
+"""Inputs that the service makes; none, so that only weights count; or the user's real inputs."""
 
 EXPECTED = " or ".join(get_args(Calibration))
 EXPECTED_RANGE = "LOW,HIGH with LOW below HIGH (0,255)"
@@ -23,7 +23,8 @@ _LONGEST_TEXT = 2000
 class InputValues:
     """The values of the inputs: between two limits, or standardised with a mean and a deviation.
 
-    Mean and deviation have one number, or one for each channel; they refer to images of values 0 to 1.
+    Mean and deviation have one number, or one for each channel; they refer to images of values 0 to
+    1.
     """
 
     limits: tuple[float, float] | None
@@ -71,7 +72,7 @@ def choose_calibration(choice: Calibration | None, *, samples: bool) -> Calibrat
 def parse_input_values(
     limits: str | None, mean: str | None, deviation: str | None
 ) -> InputValues | None:
-    """Read `input_range`, `input_mean` and `input_std`, each a list of numbers; None if all are empty.
+    """Read `input_range`, `input_mean` and `input_std`, lists of numbers; None if all are empty.
 
     Raises:
         Refusal: `input_range_invalid`, with the field.

@@ -1,4 +1,4 @@
-"""Compression and inspection of a local file: the engine runs sandboxed, in a process of its own."""
+"""Compression and inspection of a local file, by a sandboxed engine in its own process."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from convpress.budgets import parse_budgets
 from convpress.refusal import Code, Refusal
 from convpress.report import Inspection, Report
 
-# Isolated: neither the working directory nor PYTHONPATH can put another `app` or `worker` before ours.
+# Isolated: neither the working directory nor PYTHONPATH can put another `app` or `worker` before
+# ours.
 _ENGINE = (sys.executable, "-I", "-m", "worker.offline")
 _ENGINE_PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "scipy", "pydantic_settings")
 
@@ -59,8 +60,9 @@ def compress(
 ) -> Compression:
     """Compress a TorchScript or ONNX file to fit its budgets.
 
-    Budgets are fractions (0.5, "50%") or amounts ("7.2G", "20MB", "12ms"); `rank` takes their place. The output is
-    `MODEL.convpress` with the model's suffix unless it is named. The other options are those of `POST /jobs`.
+    Budgets are fractions (0.5, "50%") or amounts ("7.2G", "20MB", "12ms"); `rank` takes their
+    place. The output is `MODEL.convpress` with the model's suffix unless it is named. The other
+    options are those of `POST /jobs`.
 
     Raises:
         EngineMissing: the engine extra is not installed.
@@ -99,7 +101,7 @@ def compress(
 
 
 def inspect(model: FilePath, *, input_shape: str | None = None) -> Inspection:
-    """Return a model's format, inputs, outputs and layers, and their cost where the input shape is known.
+    """Return a model's format, inputs, outputs and layers; with their cost if the shape is known.
 
     Raises:
         EngineMissing: the engine extra is not installed.
@@ -120,7 +122,7 @@ def _default_output(model: Path) -> Path:
 
 
 def _budget_text(budget: str | float) -> str:
-    """Return a budget as text, without an exponent: budgets are written by people."""
+    """Return a budget as text, without an exponent."""
     return budget if isinstance(budget, str) else format(Decimal(repr(budget)), "f")
 
 
@@ -133,8 +135,8 @@ def _run_engine(model: Path, request: dict[str, Any]) -> dict[str, Any]:
     missing = [name for name in _ENGINE_PACKAGES if find_spec(name) is None]
     if missing:
         raise EngineMissing(
-            f"compress() and inspect() need the engine, and {', '.join(missing)} cannot be imported:"
-            " pip install 'convpress[engine]'"
+            f"compress() and inspect() need the engine, and {', '.join(missing)} is missing: "
+            "pip install 'convpress[engine]'"
         )
     if not model.is_file():
         raise FileNotFoundError(f"there is no model at {model}")

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class Code(StrEnum):
-    """Every reason to refuse an input or to fail its job. The codes are stable; docs/api.md lists them."""
+    """Every reason to refuse an input or to fail its job; stable, listed in docs/api.md."""
 
     BUDGET_MISSING = "budget_missing"
     BUDGET_INVALID = "budget_invalid"

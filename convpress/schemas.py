@@ -1,4 +1,4 @@
-"""The JSON of jobs and models, as the API sends it and the client reads it; every field is stable."""
+"""The JSON of jobs and models that the API sends and the client reads; all fields are stable."""
 
 import uuid
 from datetime import datetime
@@ -51,7 +51,7 @@ class StoredModel(BaseModel):
         description="When its file was deleted; null while it is stored"
     )
     inspection: Inspection | None = Field(
-        description="What it takes, gives and costs, layer by layer, as the last job saw it that opened it; null before"
+        description="Inputs, outputs and cost, layer by layer, as the latest job saw them; null before"
     )
     jobs: str = Field(description="Where its jobs are listed")
 

@@ -1,8 +1,8 @@
-"""Compression and inspection without the service: the same engine in the same kind of child process.
+"""Compression and inspection without the service: the same engine, sandboxed in the same way.
 
-`python -m worker.offline` does it for `convpress.compress` and `convpress.inspect`: one JSON request on standard input,
-one JSON answer on standard output. They run it as a process of its own, because the caller's project may have packages
-that are called `app` or `worker` too.
+`python -m worker.offline` does it for `convpress.compress` and `convpress.inspect`: one JSON
+request on standard input, one JSON answer on standard output. They run it as a process of its own,
+because the caller's project may have packages that are called `app` or `worker` too.
 """
 
 import json
@@ -83,7 +83,8 @@ def compress(
 ) -> Report:
     """Compress `model` into `output`, which appears whole or not at all, and return the account.
 
-    `costs` is a cost table in this host's own one's place, `device` what to compute on in that of the settings' own.
+    `costs` is a cost table in this host's own one's place, `device` what to compute on in that of
+    the settings' own.
 
     Raises:
         RefusedError: what is wrong with the input.
@@ -198,7 +199,7 @@ def _copy_checked(artifact: BinaryIO, part: BinaryIO, model_format: Format) -> N
 
 
 def _write(target: Path, fill: Callable[..., object]) -> None:
-    """Fill a file beside the target and rename it, so that no half a file ever has the target's name."""
+    """Fill a temporary file and rename it to the target, so that the target is never half written."""
     with tempfile.NamedTemporaryFile(
         dir=target.absolute().parent, prefix=f".{target.name}.", delete=False
     ) as part:
@@ -215,8 +216,8 @@ def _write(target: Path, fill: Callable[..., object]) -> None:
 def main() -> None:
     """Answer one JSON request from standard input on standard output.
 
-    The request is `{"command": "compress" or "inspect", ...}`; the answer has one member: `account` (a report or an
-    inspection), `refusal` (the members of a `Refusal`) or `lost` (a sentence).
+    The request is `{"command": "compress" or "inspect", ...}`; the answer has one member: `account`
+    (a report or an inspection), `refusal` (the members of a `Refusal`) or `lost` (a sentence).
     """
     request = json.load(sys.stdin)
     try:

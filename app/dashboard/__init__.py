@@ -1,4 +1,4 @@
-"""What people see: server-rendered pages over the same queries as the API; `/` is the list of jobs."""
+"""The dashboard: server-rendered pages over the same queries as the API; `/` lists the jobs."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ __all__ = ["install", "show_problem"]
 
 
 def install(app: FastAPI) -> None:
-    """Add the dashboard's pages to the application; `app.auth.middleware` guards them as it guards the API."""
+    """Add the pages to the application; `app.auth.middleware` guards them as it guards the API."""
     app.mount("/dashboard/static", StaticFiles(directory=Path(__file__).parent / "static"))
     for page in (jobs, job, comparison, system, sign_in):
         app.include_router(page.router, include_in_schema=False)

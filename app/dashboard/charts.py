@@ -1,4 +1,8 @@
-"""Charts as shapes to be drawn: data in, coordinates of an SVG out. Every chart stands beside a table of the same."""
+"""Charts: data in, coordinates of an SVG out.
+
+To add a chart, write a function here that returns a record of coordinates, and a block in a
+template that draws it. Every chart has a table of the same numbers, for those who cannot see it.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,14 +14,14 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 92, 26, 34, 48
 
 
 class Tick(NamedTuple):
-    """A grid line, where it is and what it says."""
+    """A grid line: its coordinate and its label."""
 
     at: float
     label: str
 
 
 class Dot(NamedTuple):
-    """A point of a curve: where it is, and what it stands for."""
+    """A point of a curve: its coordinates and its values."""
 
     x: float
     y: float
@@ -28,7 +32,7 @@ class Dot(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A result to be marked: the fraction of FLOPs that is kept, the outputs' error, a name, and where it leads."""
+    """A result to mark: the fraction kept, the error of the outputs, a label and a link."""
 
     keep: float
     error: float
@@ -38,7 +42,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """Errors of the outputs against FLOPs kept: curves of what could be had, and marks of what was made."""
+    """The error of the outputs against the fraction kept: a predicted curve, and results."""
 
     path: str
     dots: tuple[Dot, ...]
@@ -57,19 +61,16 @@ class Tradeoff:
 def tradeoff(
     curve: Sequence[tuple[float, float]], marks: Sequence[Mark], what: str = "FLOPs"
 ) -> Tradeoff:
-    """Lay out a trade-off; keeps are fractions of `what`, errors relative to the outputs' size.
+    """Return the chart of a trade-off: fractions of `what` kept, and relative errors.
 
-    What lies above the top stays at its edge, which says so: outputs that are all wrong need no further scale.
+    Points above the top are drawn at its edge, whose label says so: an error of 60 % and one of 300
+    % are both useless.
 
-    >>> tradeoff([(0.1, 3.0), (0.5, 0.1), (1.0, 0.0)], [Mark(0.5, 0.1, "this job")]).y_ticks[-1].label
+    >>> curve = [(0.1, 3.0), (0.5, 0.1), (1.0, 0.0)]
+    >>> tradeoff(curve, [Mark(0.5, 0.1, "this job")]).y_ticks[-1].label
     '≥ 60 %'
     """
-    told = [error for keep, error in curve if keep >= 0.2] + [mark.error for mark in marks]
-    step = _step(min(max(told, default=0.1), 1.0) / 4)
-    highest = step * max(1, math.ceil(min(max(told, default=0.1), 1.0) / step - 1e-9))
-    if curve and max(error for _, error in curve) > highest:
-        highest = max(highest, min(0.6, step * math.ceil(0.6 / step - 1e-9)))
-        step = _step(highest / 4)
+    highest, step = _scale(curve, marks)
 
     def place(keep: float, error: float, label: str = "", href: str | None = None) -> Dot:
         x = _LEFT + (WIDTH - _LEFT - _RIGHT) * keep
@@ -77,33 +78,39 @@ def tradeoff(
         return Dot(round(x, 1), round(y, 1), keep, error, label, href)
 
     dots = tuple(place(keep, error) for keep, error in curve)
-    path = "".join(f"{'L' if index else 'M'}{dot.x} {dot.y}" for index, dot in enumerate(dots))
-    lines = round(highest / step)
-    beyond = any(dot.error > highest for dot in (*dots, *(place(*mark) for mark in marks)))
-    return Tradeoff(
-        path,
-        dots,
-        tuple(place(*mark) for mark in marks),
-        tuple(Tick(place(fifth / 5, 0).x, f"{20 * fifth} %") for fifth in range(6)),
-        tuple(
-            Tick(
-                place(0, step * line).y,
-                f"{'≥ ' if beyond and line == lines else ''}{100 * step * line:.3g} %",
-            )
-            for line in range(lines + 1)
-        ),
-        what=what,
-    )
+    steps = [f"{dot.x} {dot.y}" for dot in dots]
+    path = "M" + "L".join(steps) if steps else ""
+    placed_marks = tuple(place(*mark) for mark in marks)
+    x_ticks = tuple(Tick(place(fifth / 5, 0).x, f"{20 * fifth} %") for fifth in range(6))
+    lines = [step * number for number in range(round(highest / step) + 1)]
+    y_ticks = [Tick(place(0, error).y, f"{100 * error:.3g} %") for error in lines]
+    if any(dot.error > highest for dot in (*dots, *placed_marks)):
+        y_ticks[-1] = y_ticks[-1]._replace(label=f"≥ {y_ticks[-1].label}")
+    return Tradeoff(path, dots, placed_marks, x_ticks, tuple(y_ticks), what=what)
+
+
+def _scale(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> tuple[float, float]:
+    """Return the error at the top of a chart, and the distance of its grid lines."""
+    # Below a fifth errors explode; they would press the useful part of the curve to the bottom.
+    errors = [error for keep, error in curve if keep >= 0.2]
+    errors += [mark.error for mark in marks]
+    largest = min(max(errors, default=0.1), 1.0)
+    step = _step(largest / 4)
+    highest = step * max(1, math.ceil(largest / step - 1e-9))
+    if curve and max(error for _, error in curve) > highest:
+        highest = max(highest, min(0.6, step * math.ceil(0.6 / step - 1e-9)))
+        step = _step(highest / 4)
+    return highest, step
 
 
 def _step(rough: float) -> float:
-    """Round a distance of grid lines up to 1, 2 or 5 of a power of ten."""
+    """Return a distance of grid lines: `rough`, rounded up to 1, 2 or 5 times a power of ten."""
     scale = 10.0 ** math.floor(math.log10(max(rough, 1e-6)))
     return scale * next(nice for nice in (1, 2, 5, 10) if nice * scale >= rough * (1 - 1e-9))
 
 
 class Column(NamedTuple):
-    """One layer: where its column stands, and how high before and after."""
+    """The column of one layer: its place, and its height before and after."""
 
     x: float
     width: float
@@ -115,7 +122,7 @@ LAYERS_HEIGHT = 140
 
 
 def columns(layers: Sequence[tuple[int, int]]) -> tuple[Column, ...]:
-    """Lay out MACs before and after, in the order of the model; the largest is as high as the chart.
+    """Return the chart of MACs before and after, in the order of the model.
 
     >>> columns([(100, 40), (50, 50)])[0]
     Column(x=0.0, width=92.8, before=140.0, after=56.0)

@@ -1,4 +1,4 @@
-"""Jobs beside each other: all of one model on one chart, or two in every detail."""
+"""Comparisons: all jobs of one model in one chart, or two jobs in every detail."""
 
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -21,7 +21,7 @@ _MOST = 50
 router = APIRouter()
 
 
-class Told(NamedTuple):
+class ReportedJob(NamedTuple):
     """A job and its report."""
 
     job: Job
@@ -30,15 +30,20 @@ class Told(NamedTuple):
 
 @router.get("/dashboard/models/{sha256}")
 def show_model(request: Request, sha256: str) -> Response:
-    """Show an uploaded model, its latest jobs, and what each of them traded."""
+    """Show an uploaded model, its latest jobs, and the trade-off of each."""
     with transaction() as session:
         model = present_model(commands.get_model(session, sha256))
-        found, next_cursor = queries.page(session, queries.Filter(model_sha256=sha256), _MOST, None)
-    told = [Told(job, job_report.read(job)) for job in found]
+        page, next_cursor = queries.page(session, queries.Filter(model_sha256=sha256), _MOST, None)
+    jobs = [ReportedJob(job, job_report.read(job)) for job in page]
     return render(
-        request, "model.html", model=model, told=told, more=next_cursor is not None, tradeoff=_tradeoff(told),
+        request,
+        "model.html",
+        model=model,
+        reported=jobs,
+        more=next_cursor is not None,
+        tradeoff=_tradeoff(jobs),
         output_error=job_report.output_error,
-    )  # fmt: skip
+    )
 
 
 @router.get("/dashboard/compare")
@@ -47,28 +52,31 @@ def compare_jobs(request: Request, job: Annotated[list[str] | None, Query()] = N
     if not job or len(job) != 2:
         raise Problem(
             "request_invalid",
-            "two jobs are compared at a time",
+            "a comparison takes two jobs",
             field="job",
             expected="?job=ID&job=ID",
             got=f"{len(job or ())} jobs",
         )
     with transaction() as session:
-        told = [
-            Told(found, job_report.read(found))
-            for found in (commands.get(session, job_id) for job_id in job)
-        ]
+        rows = [commands.get(session, job_id) for job_id in job]
+        jobs = [ReportedJob(row, job_report.read(row)) for row in rows]
     return render(
-        request, "compare.html", told=told, tradeoff=_tradeoff(told), layers=_beside(told),
+        request,
+        "compare.html",
+        reported=jobs,
+        tradeoff=_tradeoff(jobs),
+        layers=_paired_layers(jobs),
         output_error=job_report.output_error,
-    )  # fmt: skip
+    )
 
 
-def _tradeoff(told: Sequence[Told]) -> charts.Tradeoff | None:
-    """Lay out what was made, above what the latest of the jobs says could be had of its model."""
-    known = [(job, report) for job, report in told if report]
+def _tradeoff(jobs: Sequence[ReportedJob]) -> charts.Tradeoff | None:
+    """Return the chart of the jobs' results; the curve is the prediction of the latest."""
+    known = [(job, report) for job, report in jobs if report]
     if not known:
         return None
-    same = len({job.model_sha256 for job, _ in known}) == 1
+    models = {job.model_sha256 for job, _ in known}
+    curve = job_report.curve(known[0][1]) if len(models) == 1 else ()
     marks = [
         Mark(
             report.keep,
@@ -78,12 +86,17 @@ def _tradeoff(told: Sequence[Told]) -> charts.Tradeoff | None:
         )
         for job, report in known
     ]
-    return charts.tradeoff(job_report.curve(known[0][1]) if same else (), marks)
+    return charts.tradeoff(curve, marks)
 
 
-def _beside(told: Sequence[Told]) -> list[tuple[str, Site | None, Site | None]]:
-    """Pair the layers of two jobs by name, in the order of the first."""
-    first, second = (
-        {site.name: site for site in report.sites} if report else {} for _, report in told
-    )
-    return [(name, first.get(name), second.get(name)) for name in dict.fromkeys((*first, *second))]
+def _paired_layers(
+    jobs: Sequence[ReportedJob],
+) -> list[tuple[str, Site | None, Site | None]]:
+    """Return the layers of two jobs, paired by name, in the order of the first."""
+    first, second = (_layers_by_name(job.report) for job in jobs)
+    names = dict.fromkeys((*first, *second))
+    return [(name, first.get(name), second.get(name)) for name in names]
+
+
+def _layers_by_name(report: Report | None) -> dict[str, Site]:
+    return {site.name: site for site in report.sites} if report else {}

@@ -1,4 +1,4 @@
-"""The stored report of a job, read for a page."""
+"""The stored report of a job, and the figures that pages take from it."""
 
 import structlog
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 
 def read(job: Job) -> Report | None:
-    """Return a job's report, or None where there is none: not made yet, deleted, or of another version's making."""
+    """Return a job's report; None where it is not made yet, deleted, or of another version."""
     if job.report_sha256 is None or job.expired_at is not None:
         return None
     try:
@@ -22,20 +22,19 @@ def read(job: Job) -> Report | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        log.warning("a report that cannot be shown", job_id=str(job.id), error=str(error)[:500])
+        log.warning("the report cannot be shown", job_id=str(job.id), error=str(error)[:500])
         return None
 
 
 def kind(report: Report) -> budgets.Kind:
-    """Return the kind of the first budget that was given, which is what the frontier goes along."""
-    known = [
-        kind for field, kind in budgets.KINDS.items() if field in (report.budget.model_extra or {})
-    ]
-    return known[0] if known else budgets.FLOPS
+    """Return the kind of the job's first budget; the frontier follows it."""
+    fields = report.budget.model_extra or {}
+    kinds = [kind for field, kind in budgets.KINDS.items() if field in fields]
+    return kinds[0] if kinds else budgets.FLOPS
 
 
 def kept(report: Report) -> float:
-    """Return what the job has kept in what its first budget counts."""
+    """Return the fraction that the job kept, in the unit of its first budget."""
     match kind(report).unit:
         case "macs":
             return report.keep
@@ -52,7 +51,7 @@ def kept(report: Report) -> float:
 
 
 def choices(report: Report) -> list[tuple[float, float]]:
-    """Return what other budgets of the first's kind would give: what is kept of it, and the error predicted."""
+    """Return the frontier in the unit of the first budget: (fraction kept, predicted relative error)."""
     return [
         (point.keep if point.budget_keep is None else point.budget_keep, point.predicted_error**0.5)
         for point in report.frontier
@@ -60,11 +59,11 @@ def choices(report: Report) -> list[tuple[float, float]]:
 
 
 def curve(report: Report) -> list[tuple[float, float]]:
-    """Return what other budgets would give: fractions of the FLOPs, and the relative error predicted at each."""
+    """Return the frontier in FLOPs: (fraction kept, predicted relative error)."""
     return [(point.keep, point.predicted_error**0.5) for point in report.frontier]
 
 
 def output_error(report: Report) -> float:
-    """Return the relative error of the outputs: as measured, else as predicted."""
+    """Return the relative error of the outputs: measured, else predicted."""
     measured = report.verification.relative_error
     return report.predicted_error**0.5 if measured is None else measured

@@ -1,4 +1,4 @@
-"""The list of jobs at `/`, with what can be done to them."""
+"""The list of jobs at `/`, and the buttons that act on a job."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -14,15 +14,15 @@ from app.queue.celery_client import ring
 from app.routes.jobs import JobId, delete_job
 from app.settings import get_settings
 from app.storage import get_storage
-from convpress import budgets as budget
 from convpress import shapes
+from convpress.budgets import KINDS, parse_budgets
 from convpress.states import State
 
 _PAGE = 50
 
 router = APIRouter()
 
-AnyState = Annotated[State | None, BeforeValidator(lambda given: given or None)]
+AnyState = Annotated[State | None, BeforeValidator(lambda text: text or None)]
 Text = Annotated[str | None, Form()]
 Next = Annotated[str | None, Form(alias="next")]
 
@@ -34,22 +34,21 @@ def show_jobs(
     q: Annotated[str, Query(max_length=200)] = "",
     cursor: str | None = None,
 ) -> Response:
-    """Show a page of jobs, newest first; htmx asks for the table alone."""
-    wanted = queries.Filter(states=[state] if state else (), search=q.strip())
+    """Show a page of jobs, newest first; htmx requests the table alone."""
+    which = queries.Filter(states=[state] if state else (), search=q.strip())
     with transaction() as session:
-        found, next_cursor = queries.page(session, wanted, _PAGE, cursor)
-        counts = queries.count(session, wanted)
+        jobs, next_cursor = queries.page(session, which, _PAGE, cursor)
+        counts = queries.count(session, which)
 
     def link(**changes: str | None) -> str:
-        query = urlencode(
-            {name: value for name, value in ({"state": state, "q": q} | changes).items() if value}
-        )
+        parameters: dict[str, str | None] = {"state": state, "q": q, **changes}
+        query = urlencode({name: value for name, value in parameters.items() if value})
         return f"/?{query}" if query else "/"
 
     return render(
         request,
         "_jobs.html" if is_fragment(request) else "jobs.html",
-        jobs=found,
+        jobs=jobs,
         counts=counts,
         total=sum(counts.values()),
         state=state,
@@ -86,17 +85,20 @@ def repeat_job(
     latency_budget: Text = None,
     input_shape: Text = None,
 ) -> Response:
-    """Ask the same of the same model once more, with other budgets or input shape if some are given; show the new job.
+    """Post a job like this one, with other budgets or another input shape, and show the new job.
 
     Raises:
         Refusal: `budget_invalid` or `input_shape_invalid`.
     """
-    told = zip(
-        budget.KINDS, (flops_budget, latency_budget, params_budget, bytes_budget), strict=True
-    )
-    budgets = {field: text for field, text in told if text}
+    texts = {
+        "flops_budget": flops_budget,
+        "params_budget": params_budget,
+        "bytes_budget": bytes_budget,
+        "latency_budget": latency_budget,
+    }
+    budgets = {field: text for field in KINDS if (text := texts[field])}
     if budgets:
-        budget.parse_budgets(budgets)
+        parse_budgets(budgets)
     if input_shape:
         shapes.parse_input_shape(input_shape)
     with transaction() as session:

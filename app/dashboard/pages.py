@@ -1,4 +1,4 @@
-"""How a page comes about: a template, filled in with everything escaped, under headers that let nothing else in."""
+"""Pages: templates rendered with everything escaped, and sent with strict security headers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +12,17 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.auth.keys import Caller
 from app.auth.middleware import SIGN_IN
 from app.dashboard import formatting
+from app.dashboard.advice import advice
 from app.openapi import VERSION
 from app.settings import get_settings
 
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
-    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",  # with none at all, browsers would not say which site a form comes from
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    # Without any referrer, browsers would not say from which site a form comes.
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
     "Vary": "Accept, Cookie, HX-Request",
 }
@@ -34,7 +38,7 @@ _environment.filters.update(formatting.FILTERS)
 
 
 def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
-    """Fill in a template; it knows who asks, and what they may do."""
+    """Render a template; it knows the caller and the caller's scopes."""
     caller: Caller | None = getattr(request.state, "caller", None)
     content = _environment.get_template(template).render(
         values,
@@ -47,37 +51,36 @@ def render(request: Request, template: str, status: int = 200, **values: object)
 
 
 def is_fragment(request: Request) -> bool:
-    """Tell whether a page asks for a part of itself, to be put in place."""
+    """Return whether a page requests a part of itself."""
     return "HX-Request" in request.headers
 
 
 def see_other(path: str) -> RedirectResponse:
-    """Lead on to a page after something was done."""
+    """Redirect to a page after an action."""
     return RedirectResponse(path, 303)
 
 
-def own_path(given: str | None) -> str:
-    r"""Return a path of this service that a form names as the next, `/` for anything else.
+def own_path(path: str | None) -> str:
+    r"""Return a path of this service that a form names as the next; `/` for anything else.
 
-    >>> own_path("/dashboard/system"), own_path("//evil.example"), own_path("/\\evil.example"), own_path(None)
-    ('/dashboard/system', '/', '/', '/')
+    >>> own_path("/dashboard/system"), own_path(None)
+    ('/dashboard/system', '/')
+    >>> own_path("//evil.example"), own_path("/\\evil.example")
+    ('/', '/')
     """
-    safe = (
-        given is not None
-        and given.startswith("/")
-        and given[1:2] not in ("/", "\\")
-        and given.isprintable()
-    )
-    return given if safe and given is not None else "/"
+    if path is None or not path.startswith("/") or not path.isprintable():
+        return "/"
+    # Browsers read `//host` and `/\\host` as another site.
+    names_a_host = path[1:2] in ("/", "\\")
+    return "/" if names_a_host else path
 
 
 def show_problem(
     request: Request, problem: Mapping[str, Any], headers: Mapping[str, str] | None
 ) -> Response:
-    """Show a problem to a person; who is not known is asked for a key."""
+    """Show a problem as a page; a caller without a key is sent to the sign-in page."""
     if problem["status"] == 401:
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        address = f"{SIGN_IN}?next={quote(target if request.method == 'GET' else '/')}"
+        address = f"{SIGN_IN}?next={quote(_return_path(request))}"
         if is_fragment(request):
             return Response(status_code=401, headers={"HX-Redirect": address})
         return see_other(address)
@@ -87,9 +90,19 @@ def show_problem(
         "problem.html",
         problem["status"],
         problem=shown,
-        advice=formatting.advice(problem["code"]),
+        advice=advice(problem["code"]),
     )
-    page.headers.update(
-        {name: value for name, value in (headers or {}).items() if name != "WWW-Authenticate"}
-    )
+    # WWW-Authenticate would make the browser ask for a password.
+    shown_headers = {
+        name: value for name, value in (headers or {}).items() if name != "WWW-Authenticate"
+    }
+    page.headers.update(shown_headers)
     return page
+
+
+def _return_path(request: Request) -> str:
+    """Return the path to open after the sign-in; a form cannot be sent again."""
+    if request.method != "GET":
+        return "/"
+    query = request.url.query
+    return f"{request.url.path}?{query}" if query else request.url.path

@@ -1,4 +1,7 @@
-"""Signing in: an API key, kept in a cookie that scripts cannot read and that other sites' requests do not carry."""
+"""Signing in with an API key.
+
+The key is kept in a cookie. Scripts cannot read it, and requests from other sites do not carry it.
+"""
 
 from typing import Annotated
 
@@ -28,9 +31,9 @@ def take_key(
     key: Annotated[str, Form()],
     next: Annotated[str, Form()] = "/",  # noqa: A002
 ) -> Response:
-    """Take a key, and go on to what was asked for.
+    """Check a key, keep it in a cookie, and redirect to the next page.
 
-    `app.auth.middleware` has seen that the form is this service's own.
+    `app.auth.middleware` has checked that the form comes from this service.
     """
     with transaction() as session:
         caller = keys.verify(session, key.strip())

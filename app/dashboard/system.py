@@ -1,11 +1,11 @@
-"""How the service fares: its queue, workers, throughput, failures and storage."""
+"""The system page: queue, workers, throughput, failures and storage."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.dashboard import formatting
+from app.dashboard.advice import advice
 from app.dashboard.pages import is_fragment, render
 from app.db.session import now, transaction
 from app.identity import current_owner
@@ -17,7 +17,7 @@ router = APIRouter()
 
 @router.get("/dashboard/system")
 def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Response:
-    """Show the figures of the jobs that the caller may see, and of the whole service if these are all."""
+    """Show the figures of the caller's jobs; for an administrator, also of the service."""
     with transaction() as session:
         at = now(session)
         own = queries.of_jobs(session)
@@ -25,6 +25,14 @@ def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Resp
         service = queries.of_service(session) if current_owner.get() is None else None
     most = max((sum(bucket.ended.values()) for bucket in buckets), default=0)
     return render(
-        request, "_system.html" if is_fragment(request) else "system.html", at=at, own=own, buckets=buckets,
-        service=service, by=by, spans=list(SPANS), most=most, advice=formatting.advice,
-    )  # fmt: skip
+        request,
+        "_system.html" if is_fragment(request) else "system.html",
+        at=at,
+        own=own,
+        buckets=buckets,
+        service=service,
+        by=by,
+        spans=list(SPANS),
+        most=most,
+        advice=advice,
+    )

@@ -150,7 +150,7 @@ class Api:
     async def _poll(
         self, job: JobRef, tag: str | None, seconds: float
     ) -> tuple[Job | None, str | None]:
-        """Return the job and its entity tag; None for the job where it stays the same for `seconds`."""
+        """Return the job and its entity tag; no job where nothing changes for `seconds`."""
 
         async def receive(response: httpx.Response) -> tuple[Job | None, str | None]:
             if response.status_code == httpx.codes.NOT_MODIFIED:

@@ -4,8 +4,8 @@
         job = client.wait(client.submit("net.onnx", "0.5"))
         client.download(job, "net.convpress.onnx")
 
-Faults of the network and answers that put a request off (429, 502, 503, 504) are retried for `patience` seconds, after
-the pause that `Retry-After` names where there is one.
+Faults of the network and answers that put a request off (429, 502, 503, 504) are retried for
+`patience` seconds, after the pause that `Retry-After` names where there is one.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,7 +74,8 @@ class Client:
     def download(self, job: JobRef, path: StrPath, *, on_download: OnBytes | None = None) -> Path:
         """Write the artifact to `path` when the job has succeeded.
 
-        The file appears whole and verified, or not at all. A broken download is resumed, even one of another process.
+        The file appears whole and verified, or not at all. A broken download is resumed, even one
+        of another process.
 
         Raises:
             JobFailed: there is no artifact.

@@ -1,4 +1,4 @@
-"""Files between a client and a service: counted while they are sent, resumed where a download broke off."""
+"""Files between client and service: uploads are counted, broken downloads are resumed."""
 
 import hashlib
 import io

@@ -1,7 +1,7 @@
 """HTTP calls with retries, written once for the blocking and the asynchronous client.
 
-Everything is a coroutine over a `Transport`. The coroutines of a `SyncTransport` never suspend, so `run_blocking` runs
-them to their end in one step, without an event loop.
+Everything is a coroutine over a `Transport`. The coroutines of a `SyncTransport` never suspend, so
+`run_blocking` runs them to their end in one step, without an event loop.
 """
 
 import asyncio
@@ -148,9 +148,10 @@ async def call(
     receive: Callable[[httpx.Response], Awaitable[T]],
     retries: RetryBudget,
 ) -> T:
-    """Send a request, built anew for every attempt, and return what `receive` makes of the response.
+    """Send a request, built anew for every attempt, and return the result of `receive`.
 
-    The request must be safe to repeat: when a response is lost, nobody knows whether the request arrived.
+    The request must be safe to repeat: when a response is lost, nobody knows whether the request
+    arrived.
 
     Raises:
         Refused: the service answered with a problem.

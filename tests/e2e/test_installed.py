@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -89,6 +90,19 @@ def test_the_sdist_holds_the_migrations(distributions):
     assert any(name.startswith("alembic/versions/") for name in names)
 
 
+def test_the_wheel_holds_every_file_of_the_packages(distributions):
+    [wheel] = distributions.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    files = {
+        str(path.relative_to(ROOT))
+        for package in ("app", "convpress", "worker")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert files <= packed
+
+
 def test_a_project_with_an_app_of_its_own_compresses_a_model(interpreter, project):
     run = subprocess.run(
         [interpreter, "-c", FOREIGN], cwd=project, capture_output=True, text=True, timeout=300
@@ -129,6 +143,8 @@ def test_the_installed_service_migrates_and_serves(interpreter, project, monkeyp
         service = subprocess.Popen(command, cwd=project, stdout=log, stderr=log)
     try:
         wait_for(lambda: is_ready(port, service), "the service")
+        for page in ("/", "/dashboard/static/dashboard.css", "/docs"):
+            assert httpx.get(f"http://127.0.0.1:{port}{page}").status_code == 200
     finally:
         service.terminate()
         service.wait(60)

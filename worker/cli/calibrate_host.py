@@ -7,7 +7,7 @@ from worker.cli.exits import LOST, end, require_extra
 
 
 def calibrate_host() -> None:
-    """Measure the time of layers on this host, for latency budgets; best while nothing else runs."""
+    """Measure the time of layers on this host, for latency budgets; an idle host is best."""
     require_extra("engine")
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

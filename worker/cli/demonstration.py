@@ -1,4 +1,4 @@
-"""`convpress demo`: the service as its user meets it, from the first request to the downloaded model."""
+"""The demonstration: the service from the first request to the downloaded model."""
 
 import os
 import threading
@@ -46,9 +46,8 @@ def _free_port(settings: Settings) -> int:
         except CannotListen:
             continue
         return port
-    raise CannotListen(
-        f"no free port on {settings.host} from {settings.port} to {settings.port + _PORTS_TRIED - 1}"
-    )
+    last = settings.port + _PORTS_TRIED - 1
+    raise CannotListen(f"no free port on {settings.host} from {settings.port} to {last}")
 
 
 def _show(model: Path, settings: Settings, console: Console) -> None:
@@ -80,7 +79,8 @@ def _show(model: Path, settings: Settings, console: Console) -> None:
     ):
         console.print(f"  {line}", markup=False, soft_wrap=True, highlight=False)
     console.print(
-        f"\nIn a browser: {url}/dashboard/jobs/{job.id} shows this job, {url}/ all of them, {url}/docs the API.",
+        f"\nIn a browser: {url}/dashboard/jobs/{job.id} shows this job, {url}/ all jobs, "
+        f"{url}/docs the API.",
         markup=False,
         soft_wrap=True,
     )

@@ -46,7 +46,7 @@ def end_refused(error: "RefusedError") -> NoReturn:
 
 
 def end_failed(error: "ClientError", *, json: bool) -> NoReturn:
-    """End with the exit code of a client's error; with `json`, print the service's own answer first."""
+    """End with the exit code of an error; with `json`, print the service's own answer first."""
     from convpress.client.errors import JobFailed, Refused
 
     answer: str | None = None

@@ -100,7 +100,7 @@ def _milliseconds(latency: float | None) -> str:
 
 
 def walls(walls: "Sequence[Wall]") -> Table:
-    """Return one row a wall of the sandbox: its promise, whether it holds, and what was observed."""
+    """Return one row a wall of the sandbox: its promise, its state, and what was observed."""
     table = _table("wall", "promise", "", "seen")
     for wall in walls:
         state = "stands" if wall.stands else "MISSING"

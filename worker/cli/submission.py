@@ -1,4 +1,4 @@
-"""A model sent to a service, its job watched and its artifact fetched, with bars on standard error."""
+"""A model sent to a service and fetched back, with bars on standard error."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from convpress.schemas import Job
 
 
 class Submission(NamedTuple):
-    """Which model goes, to what FLOPs budget if any and under which key, and where the artifact is to lie."""
+    """A model to send, its FLOPs budget and idempotency key, and the path of its artifact."""
 
     model: Path
     flops_budget: str | None
@@ -25,7 +25,7 @@ class Submission(NamedTuple):
 def submit_and_wait(
     client: Client, submission: Submission, options: Options, *, quiet: bool
 ) -> tuple[Job, Report]:
-    """Compress a model by a service, with bars on standard error unless `quiet`; return the job and the account.
+    """Compress a model by a service, with bars unless `quiet`; return the job and its report.
 
     Raises:
         ClientError: there is no artifact, and why.

@@ -1,4 +1,4 @@
-"""`convpress submit`: compress a model by a running service, with bars while it is sent and worked on."""
+"""`convpress submit`: compress a model by a running service."""
 
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -70,8 +70,9 @@ def submit(
 ) -> None:
     """Compress a model by a running service; Ctrl-C leaves the job to it.
 
-    Exit codes: 0 the artifact is written, 1 model or request were refused, 2 wrong usage, 3 the engine died or ran out
-    of time, 4 the service is not to be reached, busy or broken, 5 the job was cancelled.
+    Exit codes: 0 the artifact is written, 1 model or request were refused, 2 wrong usage, 3 the
+    engine died or ran out of time, 4 the service is not to be reached, busy or broken, 5 the job
+    was cancelled.
     """
     from convpress import Client, ClientError
     from worker.cli import render

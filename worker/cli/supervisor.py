@@ -60,7 +60,8 @@ def serve(settings: Settings) -> None:
             config = uvicorn.Config(
                 "app.main:create_app",
                 factory=True,
-                # h11 ends headers beyond 64 KiB; httptools holds them all before any key is checked.
+                # h11 ends headers beyond 64 KiB; httptools holds them all before any key is
+                # checked.
                 http="h11",
                 log_config=None,
                 access_log=False,

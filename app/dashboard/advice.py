@@ -1,0 +1,77 @@
+"""Advice: the next step for each problem code, shown below the problem."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_ADVICE: Mapping[str, str] = {
+    "budget_unreachable": (
+        "Choose a larger budget; the message names the smallest one that can be reached."
+    ),
+    "budget_invalid": (
+        "Write the budget as a fraction (0.5 or 50%) or an amount (7.2G, 3.6 GMACs, 5.4M, "
+        "20MB or 12ms)."
+    ),
+    "input_shape_required": (
+        "TorchScript does not store the sizes of its inputs. Enter them, such as 1x3x224x224."
+    ),
+    "input_shape_mismatch": (
+        "The model does not run on these sizes. Enter the sizes that it was exported for."
+    ),
+    "input_shape_invalid": "Separate the sizes by x, such as 1x3x224x224.",
+    "model_pickled": (
+        "Export it first, with torch.jit.script or torch.onnx.export: pickles are never opened."
+    ),
+    "model_unrecognised": "Upload an ONNX model or a TorchScript archive.",
+    "model_truncated": "The upload is incomplete: export or copy the file again.",
+    "model_invalid": (
+        "Check that the file loads and runs where it was exported, then export it again."
+    ),
+    "model_unsafe": (
+        "The file contains something that no exported network needs, so it was not opened. "
+        "Export the network alone."
+    ),
+    "model_over_limit": "An administrator can raise the limit that the message names.",
+    "model_gone": "The stored model has expired. Upload it again.",
+    "samples_gone": "The stored samples have expired. Send them again.",
+    "file_gone": "The job's files have expired. Run it again.",
+    "nothing_to_compress": "The model has no layer that can be factored.",
+    "verification_failed": "The compressed model failed its verification. Try a larger budget.",
+    "out_of_memory": (
+        "Enter a smaller input shape, or ask an administrator to raise the memory limit of a job."
+    ),
+    "job_timeout": (
+        "Try calibration “none”, which takes seconds, or ask an administrator to raise the "
+        "time limit of a job."
+    ),
+    "worker_lost": (
+        "The workers that ran it died. Run it again; if that repeats, tell an administrator."
+    ),
+    "engine_error": (
+        "Run it again. If that repeats, it is a fault of this service: tell its maintainers."
+    ),
+    "storage_full": "The disk is full. An administrator must free space.",
+    "samples_invalid": (
+        "Send an .npz file with one array for each input, under the input's name; samples lie"
+        " along the first axis."
+    ),
+    "scope_missing": "Sign in with a key that has this scope.",
+    "quota_exceeded": "Wait until jobs have ended, or delete jobs.",
+    "rate_exceeded": "Wait a minute.",
+    "job_not_found": "It was deleted, or it belongs to another owner.",
+    "keys_required": (
+        "Open it on the machine that runs it, or ask an administrator to turn keys on."
+    ),
+}
+
+
+def advice(code: str) -> str | None:
+    """Return the next step for a problem; None where the problem itself says enough."""
+    return _ADVICE.get(code)
+
+
+def shown_error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the problem of a failed job with its advice."""
+    if error is None:
+        return None
+    members = {name: error.get(name) for name in ("code", "detail", "field", "expected", "got")}
+    return {**members, "advice": advice(error["code"])}

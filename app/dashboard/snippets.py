@@ -1,0 +1,77 @@
+"""Commands that repeat a job: for a shell with curl, and for Python."""
+
+import shlex
+from collections.abc import Sequence
+
+from app.db.models import Job
+from app.settings import get_settings
+from convpress.budgets import AT_ANY_PRICE, FLOPS
+
+_SAMPLES = "samples.npz"
+
+
+def commands(job: Job, server: str) -> dict[str, str]:
+    """Return the commands that repeat a job on a service, by tool."""
+    return {"curl": _curl(job, server), "python": _python(job, server)}
+
+
+def _fields(job: Job) -> list[tuple[str, str]]:
+    """Return the form fields of a job that are not empty."""
+    labels = ",".join(f"{name}={value}" for name, value in job.labels.items())
+    fields: Sequence[tuple[str, str | None]] = (
+        *job.budgets.items(),
+        (AT_ANY_PRICE, "true" if job.flops_at_any_price else ""),
+        ("input_shape", job.input_shape),
+        ("calibration", job.calibration),
+        ("input_range", job.input_range),
+        ("input_mean", job.input_mean),
+        ("input_std", job.input_std),
+        ("labels", labels),
+    )
+    return [(name, value) for name, value in fields if value]
+
+
+def _curl(job: Job, server: str) -> str:
+    lines = [f"curl {shlex.quote(f'{server}/jobs')}"]
+    if get_settings().api_keys:
+        lines.append('-H "Authorization: Bearer $CONVPRESS_KEY"')
+    for name, value in _fields(job):
+        lines.append(f"--form-string {shlex.quote(f'{name}={value}')}")
+    if job.samples_sha256:
+        lines.append(f"-F samples=@{_SAMPLES}")
+    lines.append(f"-F {shlex.quote(f'model=@{_curl_filename(job.filename)}')}")
+    return " \\\n  ".join(lines)
+
+
+def _curl_filename(filename: str) -> str:
+    """Return a file name in quotes, in which curl reads no options."""
+    escaped = filename.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _python(job: Job, server: str) -> str:
+    arguments = [repr(job.filename)]
+    if job.flops_budget:
+        arguments.append(repr(job.flops_budget))
+    for name, value in _fields(job):
+        if name not in (FLOPS.field, AT_ANY_PRICE, "labels"):
+            arguments.append(f"{name}={value!r}")
+    if job.flops_at_any_price:
+        arguments.append(f"{AT_ANY_PRICE}=True")
+    if job.labels:
+        arguments.append(f"labels={dict(job.labels)!r}")
+    if job.samples_sha256:
+        arguments.append(f"samples={_SAMPLES!r}")
+    has_keys = get_settings().api_keys
+    imports = ["import os", ""] if has_keys else []
+    key = ', os.environ["CONVPRESS_KEY"]' if has_keys else ""
+    lines = [
+        *imports,
+        "from convpress import Client",
+        "",
+        f"with Client({server!r}{key}) as client:",
+        f"    job = client.submit({', '.join(arguments)})",
+        "    client.wait(job)",
+        f"    client.download(job, {'compressed-' + job.filename!r})",
+    ]
+    return "\n".join(lines)
