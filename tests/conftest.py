@@ -9,17 +9,21 @@ import os
 import secrets
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NoReturn
 
 import httpx
 import psycopg
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,6 +31,13 @@ settings.load_profile("tests")
 
 POSTGRES = "postgres@127.0.0.1:5432"
 REDIS = "redis://127.0.0.1:6379"
+
+
+@event.listens_for(Pool, "checkout")
+def _wait_for_no_disk(connection: Any, *_: Any) -> None:
+    """No test cuts the power, so this process need not wait until what SQLite writes is on the disk."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 def pytest_collection_finish() -> None:
@@ -55,27 +66,31 @@ def promtool() -> str:
     return found
 
 
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """The SQLAlchemy URL of a new, empty PostgreSQL database; it is dropped after the test, whoever is connected."""
+@contextmanager
+def new_postgres_database(template: str = "template1") -> Iterator[str]:
+    """Give the SQLAlchemy URL of a new PostgreSQL database; it is dropped behind the block, whoever is in it.
+
+    It is empty, or a copy of `template`, the name of a database that nobody is connected to.
+    """
     name = f"convpress_test_{secrets.token_hex(6)}"
     try:
         server = psycopg.connect(
-            f"postgresql://{POSTGRES}/postgres", autocommit=True, connect_timeout=3
+            f"postgresql://{POSTGRES}/postgres", autocommit=True, connect_timeout=30
         )
     except psycopg.OperationalError as error:
         unavailable(f"PostgreSQL at {POSTGRES}", error)
     with server:
-        server.execute(f'CREATE DATABASE "{name}"')
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        server.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')  # as for SQLite
         try:
             yield f"postgresql+psycopg://{POSTGRES}/{name}"
         finally:
             server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-@pytest.fixture
-def redis_url() -> Iterator[str]:
-    """The URL of a Redis database that was empty and is this test's alone; it is emptied after the test."""
+@contextmanager
+def new_redis_database() -> Iterator[str]:
+    """Give the URL of a Redis database that was empty and is the block's alone; it is emptied behind the block."""
     number = claim_redis_database()
     url = f"{REDIS}/{number}"
     yield url
@@ -83,10 +98,36 @@ def redis_url() -> Iterator[str]:
         client.flushdb()
 
 
+@pytest.fixture(scope="session")
+def postgres_database() -> Callable[..., AbstractContextManager[str]]:
+    """What gives a new PostgreSQL database: for fixtures that share one among tests."""
+    return new_postgres_database
+
+
+@pytest.fixture(scope="session")
+def redis_database() -> Callable[[], AbstractContextManager[str]]:
+    """What gives an empty Redis database: for fixtures that share one among tests."""
+    return new_redis_database
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """The SQLAlchemy URL of a new, empty PostgreSQL database."""
+    with new_postgres_database() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """The URL of a Redis database that was empty and is this test's alone."""
+    with new_redis_database() as url:
+        yield url
+
+
 def claim_redis_database() -> int:
     """Mark an empty database as taken, so that test runs beside each other do not share one; never number 0."""
     for number in range(1, 16):
-        with redis.Redis.from_url(f"{REDIS}/{number}", socket_connect_timeout=3) as client:
+        with redis.Redis.from_url(f"{REDIS}/{number}", socket_connect_timeout=30) as client:
             try:
                 claimed = client.set("convpress_test", os.getpid(), nx=True)
             except redis.ConnectionError as error:
@@ -110,7 +151,7 @@ def s3_endpoint() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while not answers(url):
                 assert server.poll() is None, "the S3 server ended"
                 assert time.monotonic() < deadline, "the S3 server does not answer"
@@ -131,6 +172,17 @@ def answers(url: str) -> bool:
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a new bucket; the environment, also of processes started in the test, leads to its server."""
+    return new_bucket(s3_endpoint, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def make_bucket() -> Callable[[str, pytest.MonkeyPatch], str]:
+    """What makes a bucket as `bucket` does: for fixtures that share one among tests."""
+    return new_bucket
+
+
+def new_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make a bucket on a server, lead the environment to it, and return its URL."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "tests",
         "AWS_SECRET_ACCESS_KEY": "tests",

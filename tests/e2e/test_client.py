@@ -11,7 +11,6 @@ import anyio
 import pytest
 from digits import MODELS
 from support.broken_line import UNAVAILABLE, broken_line
-from support.running_service import serving
 from typer.testing import CliRunner
 
 from app.errors import document
@@ -28,12 +27,6 @@ from convpress.schemas import Problem
 from worker.cli import exits, main
 
 MODEL = MODELS / "residual.onnx"
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("client") / "data") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +78,7 @@ def test_a_model_goes_and_comes_back(service, connect, tmp_path):
     )
     assert sent[-1] == (MODEL.stat().st_size, MODEL.stat().st_size)
     target = tmp_path / "net.onnx"
-    job = client.wait(job, on_progress=seen.append, timeout=60)
+    job = client.wait(job, on_progress=seen.append, timeout=600)
     assert {each.state for each in seen} >= {"running", "succeeded"}
     assert [each.progress for each in seen] == sorted(each.progress for each in seen)
     assert (

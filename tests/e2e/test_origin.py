@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
@@ -42,12 +43,20 @@ def collector():
         server.shutdown()
 
 
+@contextmanager
+def spans_sent_at_once():
+    """Have the processes that are started in the block send their spans five times a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        yield
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, collector):
     """A job that was posted with an id and a trace of the caller's; it, the log's lines and the spans."""
     url, spans = collector
     data_dir = tmp_path_factory.mktemp("origin") / "data"
-    with serving(data_dir, otlp_endpoint=url) as service:
+    with spans_sent_at_once(), serving(data_dir, otlp_endpoint=url) as service:
         service.http.headers.update(
             {"X-Request-ID": "deploy-7", "traceparent": f"00-{TRACE}-{CALLER}-01"}
         )

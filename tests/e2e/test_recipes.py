@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import yaml
 from digits import MODELS, accuracy
-from support.running_service import serving
 
 from convpress import Client, JobFailed
 from convpress.client.api import Api
@@ -26,12 +25,6 @@ def blocks(name, language):
     return re.findall(
         rf"^```{language}\n(.*?)^```", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL
     )
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("recipes") / "data") as running:
-        yield running
 
 
 @pytest.fixture

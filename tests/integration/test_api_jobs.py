@@ -189,13 +189,8 @@ def test_every_answer_names_its_request(api):
     )
 
 
-def test_readiness_says_what_is_missing(start_api):
-    with start_api() as running:
-        assert running.http.get("/readyz").json() == {
-            "database": "ok",
-            "storage": "ok",
-            "broker": "ok",
-        }
+def test_readiness_says_what_is_missing(api, start_api):
+    assert api.http.get("/readyz").json() == {"database": "ok", "storage": "ok", "broker": "ok"}
     with start_api(broker_url="redis://127.0.0.1:1/0") as running:
         response = running.http.get("/readyz")
         assert (response.status_code, response.json()["field"]) == (503, "broker")
@@ -215,19 +210,14 @@ def test_the_examples_of_the_description_work_as_they_stand(api):
     }  # fmt: skip
 
 
-def test_the_same_on_postgresql(start_api, postgres_url):
-    with start_api(database_url=postgres_url) as running:
-        job = running.post().json()
-        assert running.http.get("/readyz").status_code == 200
-        sha256 = running.succeed(job["id"], ARTIFACT)
-        assert (
-            running.http.get(f"/jobs/{job['id']}").json()["result"]["artifact"]["sha256"] == sha256
-        )
-        running.post()
-        page = running.http.get("/jobs", params={"limit": 1}).json()
-        assert (
-            running.http.get("/jobs", params={"cursor": page["next_cursor"]}).json()["jobs"][0][
-                "id"
-            ]
-            == job["id"]
-        )
+def test_the_same_on_postgresql(postgres_api):
+    job = postgres_api.post().json()
+    assert postgres_api.http.get("/readyz").status_code == 200
+    sha256 = postgres_api.succeed(job["id"], ARTIFACT)
+    assert (
+        postgres_api.http.get(f"/jobs/{job['id']}").json()["result"]["artifact"]["sha256"] == sha256
+    )
+    postgres_api.post()
+    page = postgres_api.http.get("/jobs", params={"limit": 1}).json()
+    rest = postgres_api.http.get("/jobs", params={"cursor": page["next_cursor"]}).json()
+    assert rest["jobs"][0]["id"] == job["id"]

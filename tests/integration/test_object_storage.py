@@ -13,6 +13,7 @@ from convpress import Client
 
 MODEL = (MODELS / "residual.onnx").read_bytes()
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
+LARGEST = len(MODEL) + 1000
 
 
 def put(url, key, content, tmp_path):
@@ -88,55 +89,61 @@ def test_a_bucket_that_does_not_answer(start_api, bucket, monkeypatch):
         assert api.http.get("/readyz").json()["field"] == "storage"
 
 
-@pytest.fixture
-def models(bucket):
-    return f"{bucket}/models/"
-
-
-def test_a_model_by_reference_is_stored_like_an_upload(start_api, models, tmp_path):
-    put(models, "team/net.onnx", MODEL, tmp_path)
-    with start_api(model_uri_prefixes=json.dumps(["s3://other/", models])) as api:
-        form = {"flops_budget": (None, "0.5"), "model_uri": (None, f"{models}team/net.onnx")}
-        job = api.http.post("/jobs", files=form).json()
-        assert job["model"] == {
-            "filename": "net.onnx",
-            "format": "onnx",
-            "sha256": hashlib.sha256(MODEL).hexdigest(),
-            "bytes": len(MODEL),
+@pytest.fixture(scope="module")
+def reading(api_server, s3_endpoint, make_bucket, tmp_path_factory):
+    """An API that reads models below a prefix, and that prefix; shared by these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        models = f"{make_bucket(s3_endpoint, patch)}/models/"
+        settings = {
+            "model_uri_prefixes": json.dumps(["s3://other/", models]),
+            "max_upload_bytes": str(LARGEST),
         }
-        assert f"models/{job['model']['sha256']}" in api.stored()
-        assert api.left_over() == []
+        with api_server(tmp_path_factory.mktemp("reading"), **settings) as api:
+            yield api, models
 
 
-def test_references_that_lead_nowhere(start_api, models, tmp_path):
+def test_a_model_by_reference_is_stored_like_an_upload(reading, tmp_path):
+    api, models = reading
+    put(models, "team/net.onnx", MODEL, tmp_path)
+    form = {"flops_budget": (None, "0.5"), "model_uri": (None, f"{models}team/net.onnx")}
+    job = api.http.post("/jobs", files=form).json()
+    assert job["model"] == {
+        "filename": "net.onnx",
+        "format": "onnx",
+        "sha256": hashlib.sha256(MODEL).hexdigest(),
+        "bytes": len(MODEL),
+    }
+    assert f"models/{job['model']['sha256']}" in api.stored()
+    assert api.left_over() == []
+
+
+def test_references_that_lead_nowhere(reading, tmp_path):
+    api, models = reading
     put(models.removesuffix("models/"), "secret.onnx", ONNX, tmp_path)
-    with start_api(model_uri_prefixes=json.dumps([models])) as api:
-        for rest in (
-            "",
-            "missing.onnx",
-            "../secret.onnx",
-            "a//b",
-            "./a",
-            "team/net.onnx?x",
-            "a%2e%2e/b",
-            "é\u202e",
-        ):
-            form = {"flops_budget": (None, "0.5"), "model_uri": (None, models + rest)}
-            response = api.http.post("/jobs", files=form)
-            assert (response.status_code, response.json()["code"]) == (422, "model_uri_invalid"), (
-                rest
-            )
-        assert api.left_over() == []
+    for rest in (
+        "",
+        "missing.onnx",
+        "../secret.onnx",
+        "a//b",
+        "./a",
+        "team/net.onnx?x",
+        "a%2e%2e/b",
+        "é\u202e",
+    ):
+        form = {"flops_budget": (None, "0.5"), "model_uri": (None, models + rest)}
+        response = api.http.post("/jobs", files=form)
+        assert (response.status_code, response.json()["code"]) == (422, "model_uri_invalid"), rest
+    assert api.left_over() == []
 
 
-def test_references_that_are_no_models_or_too_large(start_api, models, tmp_path):
+def test_references_that_are_no_models_or_too_large(reading, tmp_path):
+    api, models = reading
     put(models, "text", b"no model at all", tmp_path)
-    put(models, "large", b"x" * 3000, tmp_path)
-    with start_api(model_uri_prefixes=json.dumps([models]), max_upload_bytes="2000") as api:
-        for name, code in (("text", "model_unrecognised"), ("large", "upload_too_large")):
-            form = {"flops_budget": (None, "0.5"), "model_uri": (None, models + name)}
-            assert api.http.post("/jobs", files=form).json()["code"] == code
-        assert api.left_over() == []
+    put(models, "large", b"x" * (LARGEST + 1000), tmp_path)
+    for name, code in (("text", "model_unrecognised"), ("large", "upload_too_large")):
+        form = {"flops_budget": (None, "0.5"), "model_uri": (None, models + name)}
+        assert api.http.post("/jobs", files=form).json()["code"] == code
+    assert api.left_over() == []
 
 
 def test_a_service_without_prefixes_reads_from_nowhere(api):

@@ -77,6 +77,10 @@ def main(request):
         case "sleep":
             say(event="progress", phase="factoring", fraction=0.3)
             time.sleep(float(detail))
+        case "await":  # goes on once there is a file
+            say(event="progress", phase="factoring", fraction=0.3)
+            while not Path(detail).exists():
+                time.sleep(0.01)
         case "nap":
             time.sleep(int(detail) / 1000)
         case "refuse":

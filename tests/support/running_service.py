@@ -6,16 +6,20 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 from digits import MODELS
+from sqlalchemy import create_engine, update
 
+from app.db.models import Job
 from worker.sandbox import launcher
 
 
@@ -38,6 +42,36 @@ class Service:
     def wait(self, job_id: str) -> dict[str, Any]:
         return wait_for(lambda: (job := self.job(job_id))["finished_at"] and job, "the job's end")
 
+    def post_and_catch(
+        self, name: str = "residual.onnx", **fields: str
+    ) -> tuple[dict[str, Any], psutil.Process]:
+        """Post jobs until one is caught at work; return it and the engine's process."""
+
+        def catch() -> tuple[dict[str, Any], psutil.Process] | None:
+            before = {child.pid for child in self.children("worker.engine")}
+            job = self.post(name, **fields)
+            while not self.job(job["id"])["finished_at"]:
+                if engines := [
+                    child for child in self.children("worker.engine") if child.pid not in before
+                ]:
+                    return job, engines[0]
+                time.sleep(0.02)
+            return None
+
+        return wait_for(catch, "an engine child")
+
+    def end_lease(self, job_id: str) -> None:
+        """Let a running job's lease be over, as it is half a minute after its worker's death."""
+        engine = create_engine(
+            f"sqlite:///{self.data_dir}/convpress.db", connect_args={"timeout": 60}
+        )
+        with engine.begin() as connection:
+            running = update(Job).where(Job.id == uuid.UUID(job_id), Job.state == "running")
+            connection.execute(
+                running.values(lease_expires_at=datetime.now(UTC) - timedelta(seconds=1))
+            )
+        engine.dispose()
+
     def children(self, module: str) -> list[psutil.Process]:
         """The processes below the service that run a module, without the keepers of their cells."""
         below = psutil.Process(self.process.pid).children(recursive=True)
@@ -55,7 +89,7 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -88,7 +122,7 @@ def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator
             stdout=log,
             stderr=log,
         ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,
     ):
         service = Service(http, process, data_dir)
         try:
@@ -102,7 +136,7 @@ def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator
                 else []
             )
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(120)
             wait_for(
                 lambda: not any(child.is_running() for child in family), "all processes to end"
             )

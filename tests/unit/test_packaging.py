@@ -36,7 +36,7 @@ def read_compose(*options: str, **environment: str) -> subprocess.CompletedProce
         env={"PATH": os.defpath, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
 

@@ -1,5 +1,7 @@
 """The application in this process, with settings and a migrated database of one test's own."""
 
+import shutil
+
 import anyio
 import httpx
 import pytest
@@ -12,16 +14,44 @@ from app.main import create_app
 from app.settings import get_settings
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory):
+    """A SQLite file of the newest schema, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "convpress.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_database):
+    """The name of a PostgreSQL database of the newest schema, to be copied."""
+    with postgres_database() as url:
+        migrate(url)
+        yield url.rpartition("/")[2]
+
+
 @pytest.fixture
-def configure(tmp_path, monkeypatch):
-    """Set the process's settings, and migrate the database that they name."""
+def migrated_postgres_url(postgres_database, migrated_postgres):
+    with postgres_database(migrated_postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def configure(tmp_path, monkeypatch, migrated_sqlite):
+    """Set the process's settings, and see to the newest schema in the database that they name."""
 
     def set_up(**values):
         for name, value in {"data_dir": str(tmp_path / "data"), **values}.items():
             monkeypatch.setenv(f"CONVPRESS_{name.upper()}", value)
         get_settings.cache_clear()
-        migrate(get_settings().sql_url)
-        return get_settings()
+        settings = get_settings()
+        if (
+            settings.database_url is None
+            and not (file := settings.data_dir / "convpress.db").exists()
+        ):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(migrated_sqlite, file)
+        return settings
 
     for name in ("DATABASE_URL", "BROKER_URL"):
         monkeypatch.delenv(f"CONVPRESS_{name}", raising=False)
@@ -40,7 +70,7 @@ def each_database(request, configure):
     """The settings, once with SQLite and once with PostgreSQL."""
     if request.param == "sqlite":
         return configure()
-    return configure(database_url=request.getfixturevalue("postgres_url"))
+    return configure(database_url=request.getfixturevalue("migrated_postgres_url"))
 
 
 @pytest.fixture

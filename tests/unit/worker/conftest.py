@@ -81,7 +81,7 @@ def make_job(settings, store_file):
 
 @pytest.fixture
 def wait_gone():
-    def wait(pid, seconds=5.0):
+    def wait(pid, seconds=60.0):
         """Whether a process dies in time; one that nobody has reaped yet is dead."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -159,17 +159,15 @@ def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(
     assert events(job_id)[1].detail == "the artifact store does not answer"
 
 
-def test_a_job_cancelled_while_it_runs_is_let_go_of_within_two_seconds(
-    make_job, settings, load_job, rings
-):
-    job_id = make_job(input_shape="sleep 60")
+def test_a_job_cancelled_while_it_runs_is_let_go_of(make_job, settings, load_job, rings):
+    job_id = make_job(input_shape="sleep 600")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
     thread.start()
     while load_job(job_id).phase != "factoring":
         thread.join(0.05)
     with transaction() as session:
         commands.cancel(session, str(job_id))
-    thread.join(2)
+    thread.join(120)
     assert not thread.is_alive()
     job = load_job(job_id)
     assert (job.state, job.lease_owner) == ("cancelled", None)
@@ -195,7 +193,7 @@ def test_a_database_that_is_away_when_the_job_ends_is_asked_again(make_job, work
 def test_a_job_over_its_time_fails(make_job, work, monkeypatch, rings):
     monkeypatch.setenv("CONVPRESS_JOB_TIMEOUT_SECONDS", "1")
     tasks.get_settings.cache_clear()
-    job = work(make_job(input_shape="sleep 60"))
+    job = work(make_job(input_shape="sleep 600"))
     assert (job.state, job.error["code"]) == ("failed", "job_timeout")
     assert "1 seconds" in job.error["detail"]
     assert rings == []
@@ -213,11 +211,19 @@ def test_a_ring_for_an_unknown_job_does_nothing(settings):
 
 
 def test_a_worker_that_has_to_go_gives_its_job_back_uncounted(make_job, work, rings, load_job):
-    job_id = make_job(input_shape="sleep 60")
-    threading.Timer(1.0, stopping.set).start()
+    job_id = make_job(input_shape="sleep 600")
+
+    def stop_when_it_runs():
+        while load_job(job_id).phase != "factoring":
+            time.sleep(0.02)
+        stopping.set()
+
+    thread = threading.Thread(target=stop_when_it_runs)
+    thread.start()
     try:
         job = work(job_id)
     finally:
+        thread.join(120)
         stopping.clear()
     assert (job.state, job.attempt, job.started_at) == ("queued", 0, None)
     assert rings == []  # it would hear the ring itself
@@ -237,7 +243,7 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(
 ):
     monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "0.5")
     tasks.get_settings.cache_clear()
-    job_id = make_job(input_shape="sleep 60")
+    job_id = make_job(input_shape="sleep 600")
     renew = leases.renew
 
     def renew_after_another_took_it(session, lease, seconds, phase=None, progress=0.0):
@@ -270,13 +276,18 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
 
 
 @pytest.mark.parametrize("slow", ["fetch", "prepare"])
-def test_a_store_that_is_slower_than_the_lease_loses_no_job(make_job, work, monkeypatch, slow):
-    monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "0.4")
-    tasks.get_settings.cache_clear()
+def test_a_store_that_is_slower_than_the_lease_loses_no_job(
+    make_job, load_job, work, monkeypatch, slow
+):
+    monkeypatch.setattr(heartbeats, "_ASK_SECONDS", 0.1)
     quick = getattr(LocalStorage, slow)
 
     def slowly(storage, *given):
-        time.sleep(0.9)
+        lease_ends = load_job(job_id).lease_expires_at
+        deadline = time.monotonic() + 120
+        while load_job(job_id).lease_expires_at == lease_ends:
+            assert time.monotonic() < deadline, "the lease is not renewed meanwhile"
+            time.sleep(0.02)
         with transaction() as session:  # as the sweeper does
             swept = sweep(session, tasks.get_settings())
         assert not swept
@@ -288,23 +299,23 @@ def test_a_store_that_is_slower_than_the_lease_loses_no_job(make_job, work, monk
     assert (job.state, job.attempt) == ("succeeded", 1)
 
 
-def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, rings):
-    job_id = make_job(input_shape="sleep 1")
-    seen = set()
+def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, rings, tmp_path):
+    seen = tmp_path / "seen"
+    job_id = make_job(input_shape=f"await {seen}")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
     thread.start()
     while thread.is_alive():
         job = load_job(job_id)
-        seen.add((job.state, job.phase, job.progress))
+        if (job.state, job.phase, job.progress) == ("running", "factoring", 0.3):
+            seen.touch()
         thread.join(0.05)
-    assert ("running", "factoring", 0.3) in seen
+    assert seen.exists()
     assert load_job(job_id).state == "succeeded"
 
 
-@pytest.mark.parametrize("module", ["worker.tasks", "worker.cli.main", "worker.cli.supervisor"])
-def test_the_worker_imports_no_model_library(module, tmp_path):
+def test_the_worker_imports_no_model_library(tmp_path):
     code = (
-        f"import sys, {module}\n"
+        "import sys, worker.tasks, worker.cli.main, worker.cli.supervisor, worker.offline\n"
         "heavy = {'torch', 'onnx', 'onnx_ir', 'onnxruntime', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -103,7 +103,7 @@ def test_a_receiver_that_drips_is_hung_up_on(monkeypatch):
         dripping.start()
         with pytest.raises(webhooks.Refused, match=r"within 0\.5 seconds"):
             call(f"http://127.0.0.1:{server.getsockname()[1]}/")
-        dripping.join(5)
+        dripping.join(60)
         assert not dripping.is_alive()
 
 

@@ -26,7 +26,7 @@ from worker.engine.selection.analysis import analyse, choose, factor, refined
 from worker.engine.selection.units import Limit
 from worker.jobs.report import read
 
-KEEPS = (0.5, 0.4, 0.3)
+KEEPS = (0.4, 0.3)  # at 0.5 hardly a point is lost either way
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +197,8 @@ def test_raw_images_with_channels_last_are_calibrated(tmp_path):
     assert report["verification"]["relative_error"] < 0.5
 
 
-def test_the_risk_rests_on_what_was_predicted_too(tmp_path):
+def test_the_risk_rests_on_what_was_predicted_too(tmp_path, monkeypatch):
+    calibrate_little(monkeypatch)
     _, report = run(tmp_path, MODELS / "batchnorm_bn.onnx")
     assert (
         f"{100 * report['predicted_error'] ** 0.5:.1f} % were predicted" in report["risk"]["text"]

@@ -16,7 +16,7 @@ RESULT = Result(
 )
 
 CHANGES = {
-    "renew": lambda session, lease: leases.renew(session, lease, 30, "factoring", 0.4),
+    "renew": lambda session, lease: leases.renew(session, lease, 3600, "factoring", 0.4),
     "succeed": lambda session, lease: leases.succeed(session, lease, RESULT, {"loading": 0.3}),
     "fail": lambda session, lease: leases.fail(
         session, lease, {"code": "model_invalid", "detail": "no"}
@@ -25,7 +25,7 @@ CHANGES = {
 }
 
 
-def claim(job_id, owner="me", seconds=30):
+def claim(job_id, owner="me", seconds=3600):
     with transaction() as session:
         return leases.claim(session, job_id, owner, seconds)
 
@@ -42,7 +42,7 @@ def test_a_claim_starts_the_job_and_counts_the_attempt(make_job, load_job):
     job = load_job(job_id)
     assert (job.state, job.phase, job.attempt, job.lease_owner) == ("running", "loading", 1, "me")
     assert job.started_at <= datetime.now(UTC)
-    assert timedelta(seconds=25) < job.lease_expires_at - datetime.now(UTC) <= timedelta(seconds=30)
+    assert timedelta(minutes=50) < job.lease_expires_at - datetime.now(UTC) <= timedelta(minutes=60)
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded", "failed", "cancelled"])
@@ -69,7 +69,7 @@ def test_renewing_tells_the_progress(make_job, load_job):
     assert change("renew", lease)
     job = load_job(lease.job_id)
     assert (job.phase, job.progress) == ("factoring", 0.4)
-    assert job.lease_expires_at > datetime.now(UTC) + timedelta(seconds=20)
+    assert job.lease_expires_at > datetime.now(UTC) + timedelta(minutes=50)
 
 
 def test_renewing_without_news_leaves_the_progress(make_job, load_job):

@@ -11,9 +11,9 @@ from worker.sandbox.die_with_parent import tethered
 PARENT = """
 import subprocess, sys, time
 from worker.sandbox.die_with_parent import tethered
-child = subprocess.Popen(tethered([sys.executable, '-c', 'import time; time.sleep(60)']), start_new_session=True)
+child = subprocess.Popen(tethered([sys.executable, '-c', 'import time; time.sleep(600)']), start_new_session=True)
 print(child.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

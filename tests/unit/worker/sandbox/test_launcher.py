@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def shut_in(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    def run(confinement, code, seconds=20.0):
+    def run(confinement, code, seconds=120.0):
         script = tmp_path / "script.py"
         script.write_text("import os, sys, time, signal\n" + textwrap.dedent(code))
         return sandbox.run(
@@ -174,50 +175,56 @@ def test_what_it_may_read_it_cannot_change(run, shut_in, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "ending", [SUCCEEDED, "sys.exit(1)", "os.kill(os.getpid(), 9)", "time.sleep(60)"]
+    "ending", [SUCCEEDED, "sys.exit(1)", "os.kill(os.getpid(), 9)", "time.sleep(600)"]
 )
 def test_nothing_outlives_it_in_whatever_session(run, shut_in, wait_gone, ending):
-    run(
-        replace(shut_in, landlock=False, seccomp=False),
-        f"""
-        for number in range(20):
-            if os.fork() == 0:
-                os.setsid()
+    for seconds in (1.0, 8.0, 64.0):  # the first is enough, unless the machine is busy
+        for path in shut_in.home.iterdir():
+            path.unlink()
+        run(
+            replace(shut_in, landlock=False, seccomp=False),
+            f"""
+            for number in range(20):
                 if os.fork() == 0:
                     os.setsid()
-                open(f'{{number}}-{{os.getpid()}}', 'w').close()
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                time.sleep(60)
-        while len(os.listdir('.')) < 40:
-            time.sleep(0.01)
-        {ending}
-        """,
-        seconds=3.0,
-    )
-    started = [int(path.name.partition("-")[2]) for path in shut_in.home.iterdir()]
+                    if os.fork() == 0:
+                        os.setsid()
+                    open(f'{{number}}-{{os.getpid()}}', 'w').close()
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    time.sleep(600)
+            while len(os.listdir('.')) < 40:
+                time.sleep(0.01)
+            {ending}
+            """,
+            seconds=seconds,
+        )
+        started = [int(path.name.partition("-")[2]) for path in shut_in.home.iterdir()]
+        assert all(wait_gone(pid) for pid in started)
+        if len(started) == 40:
+            break
     assert len(started) == 40
-    assert all(wait_gone(pid, 0.1) for pid in started)
 
 
 def test_the_keeper_leaves_nothing_when_the_worker_is_killed(shut_in, tmp_path, wait_gone):
-    code = "import os, time\nif os.fork() == 0: os.setsid()\nopen(str(os.getpid()), 'w').close()\ntime.sleep(60)"
+    code = "import os, time\nif os.fork() == 0: os.setsid()\nopen(str(os.getpid()), 'w').close()\ntime.sleep(600)"
     parent = f"""
 import subprocess, sys, time
 from pathlib import Path
 from worker.sandbox.policy import Confinement
 cell = Confinement(Path({str(shut_in.home)!r}), landlock=False, seccomp=False)
-subprocess.Popen(cell.command([sys.executable, "-c", {code!r}], 60), cwd=cell.home, start_new_session=True)
-time.sleep(60)
+subprocess.Popen(cell.command([sys.executable, "-c", {code!r}], 600), cwd=cell.home, start_new_session=True)
+time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", parent]) as worker:
         while len(started := list(shut_in.home.iterdir())) < 2:
             assert worker.poll() is None
+            time.sleep(0.01)
         worker.kill()
     assert all(wait_gone(int(path.name)) for path in started)
 
 
 def test_an_endless_loop_ends_with_its_time(run, shut_in):
-    assert run(shut_in, "while True: pass", seconds=1.0) == TimedOut(1.0)
+    assert run(shut_in, "while True: pass", seconds=0.5) == TimedOut(0.5)
 
 
 def test_a_cell_that_cannot_be_closed_runs_nothing(run, shut_in, tmp_path):

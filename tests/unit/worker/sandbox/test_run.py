@@ -18,7 +18,7 @@ SUCCEEDED = """print('{"event": "succeeded"}', flush=True)"""
 @pytest.fixture
 def run(tmp_path):
     def run(
-        code, arguments=(), seconds=20.0, wanted=lambda: True, on_progress=lambda progress: None
+        code, arguments=(), seconds=120.0, wanted=lambda: True, on_progress=lambda progress: None
     ):
         script = tmp_path / "child.py"
         script.write_text("import os, sys, time, signal\n" + textwrap.dedent(code))
@@ -72,8 +72,8 @@ def test_arguments_arrive_as_they_are(run):
 
 def test_the_last_word_settles_it_though_the_child_would_go_on(run):
     start = time.monotonic()
-    assert run(f"{SUCCEEDED}\ntime.sleep(60)") == Succeeded()
-    assert time.monotonic() - start < 10
+    assert run(f"{SUCCEEDED}\ntime.sleep(600)") == Succeeded()
+    assert time.monotonic() - start < 100  # the child's time is not up either
 
 
 def test_a_word_said_just_before_death_is_heard(run):
@@ -114,22 +114,22 @@ def test_a_loss_comes_with_the_tail_of_the_log(run):
 @pytest.mark.parametrize(
     "code",
     [
-        "time.sleep(60)",
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)",
-        "os.close(1); os.close(2); time.sleep(60)",
+        "time.sleep(600)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)",
+        "os.close(1); os.close(2); time.sleep(600)",
         "while True: sys.stderr.write('x' * 100_000)",
     ],
 )
 def test_time_runs_out(run, code):
     start = time.monotonic()
-    assert run(code, seconds=1.0) == TimedOut(1.0)
-    assert time.monotonic() - start < 5
+    assert run(code, seconds=0.5) == TimedOut(0.5)
+    assert time.monotonic() - start < 100
 
 
 def test_a_child_that_is_not_wanted_any_more_is_stopped(run, tmp_path, wait_gone):
     started = tmp_path / "started"
     outcome = run(
-        "open('started', 'w').write(str(os.getpid())); time.sleep(60)",
+        "open('started', 'w').write(str(os.getpid())); time.sleep(600)",
         wanted=lambda: not started.exists(),
     )
     assert outcome == Stopped()
@@ -145,26 +145,31 @@ def test_the_child_dies_with_an_error_in_what_listens(run, tmp_path, wait_gone):
             """
             open('pid', 'w').write(str(os.getpid()))
             print('{"event": "progress", "phase": "loading", "fraction": 0}', flush=True)
-            time.sleep(60)
+            time.sleep(600)
             """,
             on_progress=refuse,
         )
     assert wait_gone(int((tmp_path / "pid").read_text()))
 
 
-@pytest.mark.parametrize("ending", [SUCCEEDED, "sys.exit(1)", "time.sleep(60)"])
+@pytest.mark.parametrize("ending", [SUCCEEDED, "sys.exit(1)", "time.sleep(600)"])
 def test_its_children_die_with_it(run, tmp_path, wait_gone, ending):
-    run(
-        f"""
-        child = os.fork()
-        if child == 0:
-            time.sleep(60)
-        open('pid', 'w').write(str(child))
-        {ending}
-        """,
-        seconds=2.0,
-    )
-    assert wait_gone(int((tmp_path / "pid").read_text()))
+    pid = tmp_path / "pid"
+    pid.touch()
+    for seconds in (1.0, 8.0, 64.0):  # the first is enough, unless the machine is busy
+        run(
+            f"""
+            child = os.fork()
+            if child == 0:
+                time.sleep(600)
+            open('pid', 'w').write(str(child))
+            {ending}
+            """,
+            seconds=seconds,
+        )
+        if pid.read_text():
+            break
+    assert wait_gone(int(pid.read_text()))
 
 
 def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(run, tmp_path, wait_gone):
@@ -174,14 +179,14 @@ def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(run, tmp_path, w
         if os.fork() == 0:
             os.setsid()
             open('pid', 'w').write(str(os.getpid()))
-            time.sleep(60)
+            time.sleep(600)
         while not os.path.exists('pid') or not open('pid').read():
             time.sleep(0.01)
         """,
     )
-    assert wait_gone(int((tmp_path / "pid").read_text()), seconds=0.1)
+    assert wait_gone(int((tmp_path / "pid").read_text()))
     assert isinstance(outcome, Lost)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 100
 
 
 def test_it_learns_nothing_of_the_worker(run, tmp_path, monkeypatch):
