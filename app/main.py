@@ -11,8 +11,9 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import dashboard, errors, openapi
-from app.auth.middleware import Door
+from app.auth.middleware import Authentication
 from app.http.request_context import RequestContext
+from app.http.security_headers import SecurityHeaders
 from app.jobs.loader import JobLoader
 from app.jobs.watcher import Watch
 from app.logging import configure_logging
@@ -43,7 +44,8 @@ def create_app() -> FastAPI:
     app.state.traffic = Traffic()
     errors.install(app, dashboard.show_problem)
     settings = get_settings()
-    app.add_middleware(Door)
+    app.add_middleware(Authentication)
+    app.add_middleware(SecurityHeaders)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -44,9 +44,14 @@ class Caller(NamedTuple):
     owner: str
     scopes: frozenset[str]
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may see and do everything, for the jobs of all owners."""
+        return "admin" in self.scopes
+
     def may(self, scope: Scope) -> bool:
-        """Tell whether a scope, or admin, is among the caller's."""
-        return scope in self.scopes or "admin" in self.scopes
+        """Tell whether the caller has a scope, or is an admin."""
+        return self.is_admin or scope in self.scopes
 
 
 def create(session: Session, owner: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:

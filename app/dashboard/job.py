@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Security
 from starlette.responses import Response
 
+from app.auth.scopes import require
 from app.dashboard import charts, formatting, job_report
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
@@ -44,7 +45,7 @@ class Choice(NamedTuple):
     chosen: bool
 
 
-@router.get("/dashboard/jobs/{job_id}")
+@router.get("/dashboard/jobs/{job_id}", dependencies=[Security(require("read"))])
 def show_job(
     request: Request, job_id: JobId, sort: Annotated[Order, Query()] = "model"
 ) -> Response:

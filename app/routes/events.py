@@ -6,13 +6,14 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Request, Security
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from app.auth.scopes import require
 from app.db.models import Event, Job
 from app.db.session import transaction
 from app.errors import Problem
@@ -44,6 +45,7 @@ LastEventId = Annotated[
 
 @router.get(
     "/jobs/{job_id}/events",
+    dependencies=[Security(require("read"))],
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},

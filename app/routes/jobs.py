@@ -7,12 +7,14 @@ from typing import Annotated
 
 import anyio
 import structlog
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
 from pydantic import AwareDatetime, BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
+from app.auth.quota import check_quota
+from app.auth.scopes import require
 from app.db.models import Job
 from app.db.session import transaction
 from app.errors import Problem, wants_page
@@ -67,6 +69,7 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
 
 @router.post(
     "/jobs",
+    dependencies=[Security(require("submit")), Depends(check_quota)],
     status_code=202,
     response_model=schemas.Job,
     openapi_extra=JOB_FORM,
@@ -140,7 +143,11 @@ def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
     return job, new
 
 
-@router.get("/jobs", responses=problems("cursor_invalid", "labels_invalid", "request_invalid"))
+@router.get(
+    "/jobs",
+    dependencies=[Security(require("read"))],
+    responses=problems("cursor_invalid", "labels_invalid", "request_invalid"),
+)
 def list_jobs(
     state: Annotated[
         list[State] | SkipJsonSchema[None], Query(description="In one of these states")
@@ -176,6 +183,7 @@ def list_jobs(
 
 @router.get(
     "/jobs/{job_id}",
+    dependencies=[Security(require("read"))],
     response_model=schemas.Job,
     responses={
         304: {"description": "Nothing has changed since the ETag"},
@@ -221,6 +229,7 @@ async def _wait(request: Request, job: JobRow, seconds: float) -> JobRow:
 
 @router.post(
     "/jobs/{job_id}/cancel",
+    dependencies=[Security(require("submit"))],
     response_model=schemas.Job,
     responses=problems("job_not_found", "job_finished"),
 )
@@ -232,7 +241,10 @@ def cancel_job(job_id: JobId) -> Response:
 
 
 @router.delete(
-    "/jobs/{job_id}", status_code=204, responses=problems("job_not_found", "job_unfinished")
+    "/jobs/{job_id}",
+    dependencies=[Security(require("submit"))],
+    status_code=204,
+    responses=problems("job_not_found", "job_unfinished"),
 )
 def delete_job(job_id: JobId) -> None:
     """Forget a job that has ended, with what it made, and its model if no other job is known for it."""
@@ -247,9 +259,14 @@ def delete_job(job_id: JobId) -> None:
             release(session, storage, SAMPLES, job.samples_sha256, None)
 
 
-@router.head("/jobs/{job_id}/artifact", include_in_schema=False)
+@router.head(
+    "/jobs/{job_id}/artifact",
+    dependencies=[Security(require("read"))],
+    include_in_schema=False,
+)
 @router.get(
     "/jobs/{job_id}/artifact",
+    dependencies=[Security(require("read"))],
     response_class=FileResponse,
     responses={
         200: {
@@ -277,9 +294,14 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     return _stored(request, job, job.artifact_sha256, "application/octet-stream", name)
 
 
-@router.head("/jobs/{job_id}/report", include_in_schema=False)
+@router.head(
+    "/jobs/{job_id}/report",
+    dependencies=[Security(require("read"))],
+    include_in_schema=False,
+)
 @router.get(
     "/jobs/{job_id}/report",
+    dependencies=[Security(require("read"))],
     response_class=FileResponse,
     responses={
         200: {"content": {"application/json": {"schema": {"type": "object"}}}},

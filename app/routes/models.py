@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Security
 
+from app.auth.scopes import require
 from app.db.session import transaction
 from app.jobs import commands
 from app.jobs.presentation import present_model
@@ -13,7 +14,11 @@ from convpress import schemas
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models/{sha256}", responses=problems("model_not_found"))
+@router.get(
+    "/models/{sha256}",
+    dependencies=[Security(require("read"))],
+    responses=problems("model_not_found"),
+)
 def get_model(
     sha256: Annotated[str, Path(description="SHA-256 of the uploaded file")],
 ) -> schemas.StoredModel:

@@ -2,20 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Security
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
+from app.auth.scopes import require
 from app.db.session import now, transaction
-from app.identity import current_owner
+from app.identity import all_owners, current_owner
 from app.stats import prometheus, queries, schemas
 from app.stats.queries import Span
 
 router = APIRouter(tags=["figures"])
 
 
-@router.get("/stats")
+@router.get("/stats", dependencies=[Security(require("read"))])
 def get_stats(
     by: Annotated[
         Span, Query(description="Buckets of history: 60 minutes, 48 hours or 30 days")
@@ -33,6 +34,7 @@ def get_stats(
 
 @router.get(
     "/metrics",
+    dependencies=[Security(require("metrics"))],
     response_class=Response,
     responses={
         200: {"content": {CONTENT_TYPE_LATEST.partition(";")[0]: {"schema": {"type": "string"}}}}
@@ -41,7 +43,7 @@ def get_stats(
 def get_metrics(request: Request) -> Response:
     """Tell the figures of the whole service as Prometheus reads them; a key needs the scope `metrics` or `admin`."""
     request.app.state.traffic.flush()  # so that one process alone tells all of its own
-    with transaction() as session:
+    with all_owners(), transaction() as session:
         jobs, service = queries.of_jobs(session), queries.of_service(session)
         age = (
             0.0
