@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from app.errors import KINDS, document
 from app.uploads import remote, submission
-from app.webhooks import call
+from app.webhooks import url as webhook_url
 from convpress import budgets, calibration, labels, shapes
 from convpress.gate import identify, samples
 from convpress.schemas import PROBLEM_MEDIA_TYPE
@@ -106,10 +106,10 @@ JOB_FORM: dict[str, Any] = {
                             "description": f"To find the job by: {labels.EXPECTED}",
                             "example": "team=vision",
                         },
-                        call.FIELD: {
+                        webhook_url.FIELD: {
                             "type": "string",
                             "format": "uri",
-                            "description": f"Called when the job has ended: {call.EXPECTED}",
+                            "description": f"Called when the job has ended: {webhook_url.EXPECTED}",
                         },
                         submission.SHA256: {
                             "type": "string",
