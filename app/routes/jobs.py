@@ -18,7 +18,8 @@ from app.auth.scopes import require
 from app.db.models import Job
 from app.db.session import transaction
 from app.errors import Problem, wants_page
-from app.http.conditional import is_known, stored_file, tagged
+from app.http.conditional import is_known, tagged
+from app.http.download import Download, send_file
 from app.jobs import commands, queries
 from app.jobs.presentation import href, job_json, present_job
 from app.jobs.rows import JobRow
@@ -322,6 +323,6 @@ def _stored(
     request: Request, job: Job, sha256: str | None, media_type: str, filename: str | None
 ) -> Response:
     assert sha256 is not None  # a job that has succeeded has both files
+    file = Download(artifact_key(job.id, sha256), sha256, media_type, filename)
     redirect = get_settings().redirect_downloads
-    key = artifact_key(job.id, sha256)
-    return stored_file(request, get_storage(), key, sha256, media_type, filename, redirect=redirect)
+    return send_file(request, get_storage(), file, redirect=redirect)
