@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from app.errors import KINDS, Problem, document, install
 from app.http.request_context import RequestContext
-from app.stats.requests import Traffic
+from app.stats.request_counts import RequestCounts
 from convpress.refusal import Code, Refusal
 
 
@@ -35,7 +35,7 @@ def answer(client_of):
 
     def call(error, **options):
         app = FastAPI()
-        app.state.traffic = Traffic()
+        app.state.request_counts = RequestCounts()
         install(app)
         app.add_middleware(RequestContext)
 
