@@ -1,4 +1,4 @@
-"""An owner's quota of unfinished jobs and stored bytes, as a dependency of routes that make jobs."""
+"""An owner's quota of unfinished jobs and stored bytes, as a route dependency."""
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -12,6 +12,7 @@ from app.settings import Settings, get_settings
 from app.uploads.retention import MODELS, SAMPLES
 from convpress.states import TERMINAL
 
+# Quota returns when a job ends or is deleted, which takes longer than a request rate to recover.
 _RETRY_SECONDS = "30"
 
 

@@ -73,7 +73,7 @@ def local_limiter() -> FixedWindowRateLimiter:
 
 @cache
 def shared_limiter(url: str) -> FixedWindowRateLimiter:
-    """Return the limiter that all processes share through Redis; it connects with its first request."""
+    """Return the limiter that all processes share; it connects to Redis with the first request."""
     storage = RedisStorage(
         url,
         key_prefix=_KEY_PREFIX,

@@ -15,7 +15,8 @@ def tagged(request: Request, content: bytes, headers: Mapping[str, str]) -> Resp
     tag = _tag(content)
     if has_tag(request, tag):
         return not_modified(tag, headers)
-    return Response(content, 200, {**headers, "ETag": f'"{tag}"'}, "application/json")
+    tagged_headers = {**headers, "ETag": f'"{tag}"'}
+    return Response(content, 200, tagged_headers, "application/json")
 
 
 def is_known(request: Request, content: bytes) -> bool:
@@ -24,9 +25,10 @@ def is_known(request: Request, content: bytes) -> bool:
 
 
 def has_tag(request: Request, tag: str) -> bool:
-    """Tell whether If-None-Match names a tag; weak and strong tags compare equal (RFC 9110, 8.8.3)."""
-    entries = request.headers.get("if-none-match", "").split(",")
-    tags = [entry.strip().removeprefix("W/") for entry in entries]
+    """Tell whether If-None-Match names a tag, or any by `*`."""
+    header = request.headers.get("if-none-match", "")
+    # Weak and strong tags compare equal here (RFC 9110, section 13.1.2).
+    tags = [entry.strip().removeprefix("W/") for entry in header.split(",")]
     return f'"{tag}"' in tags or "*" in tags
 
 

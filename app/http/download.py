@@ -18,11 +18,12 @@ from app.http.byte_ranges import ByteRange, parse_ranges
 from app.http.conditional import has_tag, not_modified
 from app.storage import FileInfo, ObjectStorage, Storage
 
+# Long enough for a client to follow the redirect; the download itself may take longer.
 _SIGNED_SECONDS = 300.0
 
 
 class Download(NamedTuple):
-    """A stored file as clients see it; browsers save it as `filename`, or show it if that is None."""
+    """A stored file as clients see it; browsers save it under its `filename`, if it has one."""
 
     key: str
     sha256: str
@@ -49,6 +50,7 @@ def send_file(request: Request, storage: Storage, file: Download, *, redirect: b
     if redirect and isinstance(storage, ObjectStorage) and request.method != "HEAD":
         address = storage.sign(file.key, _SIGNED_SECONDS)
         return RedirectResponse(address, 307, {**digests, "ETag": headers["ETag"]})
+    # The file may be deleted after the look at its size.
     try:
         return _stream(request, storage, file, info.size, ranges, headers)
     except FileNotFoundError as error:
@@ -131,6 +133,7 @@ def _stream_parts(
     ranges: Sequence[ByteRange],
     headers: Mapping[str, str],
 ) -> Response:
+    # Random, so that no file contains it.
     boundary = secrets.token_hex(16)
     heads = [_part_head(boundary, file.media_type, each, size) for each in ranges]
     closing = f"--{boundary}--".encode()

@@ -1,4 +1,4 @@
-"""Response headers that keep browsers from guessing content types, framing pages and leaking addresses."""
+"""Response headers against guessed content types, framed pages and leaked addresses."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -1,4 +1,4 @@
-"""Models over HTTP: what is stored of an upload, so that another budget needs no second upload."""
+"""Stored models over HTTP: another budget needs no second upload."""
 
 from typing import Annotated
 
@@ -22,6 +22,6 @@ router = APIRouter(tags=["models"])
 def get_model(
     sha256: Annotated[str, Path(description="SHA-256 of the uploaded file")],
 ) -> schemas.StoredModel:
-    """Tell what is known of an uploaded model. While it is stored, `model_sha256` posts jobs for it."""
+    """Return an uploaded model. While it is stored, `model_sha256` posts jobs for it."""
     with transaction() as session:
         return present_model(commands.get_model(session, sha256))

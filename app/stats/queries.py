@@ -114,7 +114,7 @@ def of_jobs(session: Session) -> Jobs:
 
 
 def of_service(session: Session) -> Service:
-    """Return the statistics of the whole service, for callers who may see the jobs of all owners."""
+    """Return the statistics of the whole service, for callers who may see all jobs."""
     at = now(session)
     sums = counters.read(session)
     leases, overdue = _leases(session, at)
@@ -143,6 +143,7 @@ def history(session: Session, span: Span) -> list[Bucket]:
     since = buckets[indexes[0]].start
 
     index_of = _bucket_index(session, Job.created_at, seconds)
+    # One query for each kind: a join of jobs and events would count a job once for each event.
     created = select(index_of, func.count()).where(Job.created_at >= since).group_by(index_of)
     for index, count in session.execute(created):
         # A clock that was set back leaves jobs in the future, which have no bucket.
@@ -189,7 +190,7 @@ def _upload_bytes(session: Session, kept: Kept, column: InstrumentedAttribute[in
 
 
 def _leases(session: Session, at: datetime) -> tuple[int, int]:
-    """Return the number of leases, and of those that have run out."""
+    """Return the number of leases, and the number of those that have run out."""
     is_overdue = case((Job.lease_expires_at < at, 1), else_=0)
     running = select(func.count(), func.sum(is_overdue)).where(Job.state == "running")
     leases, overdue = session.execute(running).one()
@@ -256,6 +257,7 @@ def _bucket_index(
     session: Session, at: InstrumentedAttribute[datetime], seconds: int
 ) -> ColumnElement[int]:
     """Return the number of whole buckets of `seconds` since 1970."""
+    # Written out: PostgreSQL takes a parameter in SELECT and one in GROUP BY for two expressions.
     size = literal_column(str(seconds), BigInteger)
     if session.get_bind().dialect.name == "sqlite":
         epoch = func.strftime("%s", at).cast(Integer)

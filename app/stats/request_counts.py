@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class RequestCounts:
-    """Requests that are not in SQL yet; a process that is killed loses those of its last seconds."""
+    """Requests that are not in SQL yet; a killed process loses those of its last seconds."""
 
     def __init__(self) -> None:
         self._amounts: defaultdict[tuple[str, str], float] = defaultdict(float)

@@ -154,7 +154,7 @@ def _read(store: ObjectStore, key: str, start: int, end: int, tag: str | None) -
 
 @contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Raise errors of the library as `StorageUnavailable`; a missing object stays FileNotFoundError."""
+    """Raise the library's errors as `StorageUnavailable`, but not FileNotFoundError."""
     try:
         yield
     except BaseError as error:

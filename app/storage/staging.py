@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 
 def stage(folder: Path) -> BinaryIO:
-    """Open a new file in `folder`, locked by this process until it is closed; `name` is its path."""
+    """Open a new file in `folder`, locked until it is closed; `name` is its path."""
     while True:
         file = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - the caller's to close
         if _lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:

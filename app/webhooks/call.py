@@ -11,6 +11,7 @@ from standardwebhooks import Webhook
 
 from app.webhooks.url import is_public
 
+# Documented in docs/api.md. It covers the look-up of the name, the connection and the answer.
 _DEADLINE_SECONDS = 15.0
 
 
@@ -19,7 +20,7 @@ class Refused(Exception):
 
 
 class Message(NamedTuple):
-    """A webhook call's content. `id` is the same for every attempt, so receivers can ignore repeats."""
+    """The content of a call. All attempts have the same `id`, so receivers can ignore repeats."""
 
     id: str
     sent_at: datetime

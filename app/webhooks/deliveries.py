@@ -1,4 +1,4 @@
-"""Delivers webhooks: calls each due row of `deliveries` until its receiver accepts or attempts run out.
+"""Delivers webhooks: calls each due row of `deliveries` until it is accepted or given up.
 
 Any number of processes may deliver. A process claims a delivery by moving its next attempt into
 the future, so one that dies loses nothing: the delivery becomes due again.

@@ -33,7 +33,7 @@ EVENTS = (
     WebhookEvent("job.failed", "failed", job_payload),
     WebhookEvent("job.cancelled", "cancelled", job_payload),
 )
-"""Names are stable: receivers and rows of `deliveries` hold them. They have 32 characters at most."""
+"""Names are stable, because receivers and the table `deliveries` know them."""
 
 BY_NAME: Mapping[str, WebhookEvent] = {event.name: event for event in EVENTS}
 

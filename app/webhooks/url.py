@@ -1,4 +1,4 @@
-"""Which addresses webhooks may call: http or https, and on the internet unless a setting allows all."""
+"""The addresses that webhooks may call: on the internet only, unless a setting allows all."""
 
 import ipaddress
 import re

@@ -15,7 +15,7 @@ from app.dashboard.formatting import capital
 from app.dashboard.job import choices, frontier, repeat
 from app.db.models import Job, Samples
 from app.db.session import transaction
-from app.errors import KINDS
+from app.errors import PROBLEM_TYPES
 from app.jobs import commands, queries
 from app.storage import artifact_key, get_storage
 from worker.jobs import report, results
@@ -208,7 +208,7 @@ def test_a_job_with_samples_is_repeated_while_they_are_kept(client):
         session.get_one(Samples, "b" * 64).expired_at = at
     assert (
         client.post(f"/dashboard/jobs/{job}/again", headers=headers).status_code
-        == KINDS["samples_gone"].status
+        == PROBLEM_TYPES["samples_gone"].status
     )
 
 

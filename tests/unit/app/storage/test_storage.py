@@ -59,7 +59,7 @@ def put(storage, key, content):
 def test_a_file_can_be_fetched_at_any_moment_while_the_same_bytes_are_kept_once_more(
     local, tmp_path
 ):
-    """The kernel finds a name and then links its file, which has no name left if another came in between."""
+    """The kernel looks up a name and then links its file, which may be replaced in between."""
     put(local, "models/a", b"same")
     is_over = threading.Event()
 

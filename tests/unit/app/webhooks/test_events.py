@@ -1,4 +1,4 @@
-"""A new event is a line: a state that a job enters makes its deliveries, with the payload of their events."""
+"""A job that enters a state makes deliveries of its events; a new event is a line."""
 
 import json
 import uuid
