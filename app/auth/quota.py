@@ -12,7 +12,7 @@ from app.settings import Settings, get_settings
 from app.uploads.retention import MODELS, SAMPLES
 from convpress.states import TERMINAL
 
-# Quota returns when a job ends or is deleted, which takes longer than a request rate to recover.
+# Jobs take seconds to minutes: an earlier retry would mostly meet the same quota.
 _RETRY_SECONDS = "30"
 
 

@@ -1,7 +1,6 @@
-"""For schemathesis: values of the kinds that no schema describes, so that what it takes for valid is accepted.
+"""Values for schemathesis that no schema can describe: models, samples, cursors and idempotency keys.
 
-A model is bytes that a program reads, samples go with it, a cursor is a place in a list, and an idempotency key
-belongs to one form alone.
+Without them, requests that are valid by the schema would be refused.
 """
 
 import base64
@@ -104,7 +103,7 @@ def _text(schema):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Send files for their names, a key that no other form has, and wait for no minute: nobody works on the jobs."""
+    """Send files for their names and a fresh key, and do not wait: there is no worker."""
     if isinstance(case.body, dict):
         case.body = {name: FILES.get(str(value), value) for name, value in case.body.items()}
     if re.fullmatch("[!-~]+", (case.headers or {}).get("idempotency-key") or ""):

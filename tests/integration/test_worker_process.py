@@ -1,6 +1,6 @@
-"""Real Celery workers, on files and on servers: whatever is killed, stopped or lost, every job ends, and ends once.
+"""Celery workers on files and on servers: whatever is killed or lost, every job ends once.
 
-The children speak like the engine without its work, so that what is tested is the service around them.
+The children speak the engine's protocol without its work, so the service around them is tested.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ class Workplace:
         return worker
 
     def freeze(self, worker):
-        """Stop a worker as it stands, but not within a write, since what it has locked stays locked."""
+        """Stop a worker, but not during a write: it would keep its locks."""
         while True:
             worker.send_signal(signal.SIGSTOP)
             try:
@@ -175,7 +175,7 @@ def test_jobs_go_to_whoever_is_free_and_each_is_claimed_once(workplace):
 def test_a_job_runs_within_a_second_of_its_ring(workplace):
     workplace.start()
     jobs = [workplace.wait(workplace.post()) for _ in range(4)]
-    # The least, since the machine may be busy: one whose message is lost waits three seconds for the sweeper.
+    # The minimum, since the machine may be busy. Without its message a job waits three seconds.
     assert min((job.started_at - job.created_at).total_seconds() for job in jobs) < 1
 
 
