@@ -1,1 +1,1 @@
-"""The API process, and what it shares with the worker: settings, tables, jobs, storage and the doorbell."""
+"""The API, and the parts it shares with the worker: settings, tables, jobs, storage and queue."""

@@ -1,4 +1,4 @@
-"""The owner whose request is being served: new jobs belong to that owner, and queries find no others' jobs."""
+"""The owner whose request is served: new jobs belong to that owner, and queries see only theirs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +8,33 @@ EVERYONE = ""
 """The owner of jobs that were posted without a key."""
 
 current_owner: ContextVar[str | None] = ContextVar("current_owner", default=None)
-"""None: all jobs are to be seen, as the worker, an administrator and a service without keys see them."""
+"""The owner whose jobs queries see; None for all jobs.
+
+The worker, an administrator and a service without keys see all jobs.
+"""
 
 posting_owner: ContextVar[str] = ContextVar("posting_owner", default=EVERYONE)
-"""To whom a new job belongs."""
+"""The owner of new jobs."""
+
+
+@contextmanager
+def acting_for(owner: str, *, sees_all: bool) -> Iterator[None]:
+    """Let new jobs belong to `owner` until the block ends, and queries see only theirs, or all."""
+    seen = current_owner.set(None if sees_all else owner)
+    posted = posting_owner.set(owner)
+    try:
+        yield
+    finally:
+        posting_owner.reset(posted)
+        current_owner.reset(seen)
 
 
 @contextmanager
 def all_owners() -> Iterator[None]:
-    """Let queries find the jobs of all owners until the block ends: what one deletes, another may need."""
+    """Let queries see the jobs of all owners until the block ends.
+
+    Retention needs it: a file that one owner deletes may still be another's.
+    """
     token = current_owner.set(None)
     try:
         yield

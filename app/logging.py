@@ -1,4 +1,4 @@
-"""Structured logs on standard error: JSON for machines, colours for a terminal; the libraries' own lines as well."""
+"""Structured logs on standard error, also those of libraries: JSON, or colours on a terminal."""
 
 import logging
 import sys
@@ -6,46 +6,53 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+_SHARED: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+"""Applied to every event, from structlog and from the standard library."""
+
+_TALKATIVE = ("alembic", "httpx")
+_UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access")
+
 
 def configure_logging(level: str) -> None:
-    """Send everything that is logged in this process through one format; call it once, at the start."""
-    readable = sys.stderr.isatty()
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    """Send all logs of this process through one format; call it once, at the start."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    ending: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-        if readable
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[remove_meta, *_renderers()],
     )
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
-        )
-    )
+    handler.setFormatter(formatter)
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
-    for talkative in (
-        "alembic",
-        "httpx",
-    ):  # one line for every look at the schema, one for every request
-        logging.getLogger(talkative).setLevel(logging.WARNING)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    _quieten_libraries()
+
+
+def _renderers() -> list[Processor]:
+    if sys.stderr.isatty():
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _quieten_libraries() -> None:
+    # They log a line at INFO for every check of the schema and for every request.
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _UVICORN:
         logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = (
-            name != "uvicorn.access"
-        )  # app.http.request_context writes that line
+        # app.http.request_context logs requests itself.
+        logging.getLogger(name).propagate = name != "uvicorn.access"

@@ -11,23 +11,25 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import dashboard, errors, openapi
-from app.auth.middleware import Door
+from app.auth.middleware import Authentication
 from app.http.request_context import RequestContext
+from app.http.security_headers import SecurityHeaders
 from app.jobs.loader import JobLoader
 from app.jobs.watcher import Watch
 from app.logging import configure_logging
 from app.routes import events, health, jobs, models, stats
-from app.settings import get_settings
-from app.stats.requests import Traffic
+from app.settings import Settings, get_settings
+from app.stats.request_counts import RequestCounts
 from app.tracing import configure_tracing
 from app.webhooks.deliveries import deliver
 
-# Describes the key for those who read the API's description; `app.auth.middleware` has asked for it long before.
+# Only describes the key in openapi.json; `app.auth.middleware` checks it.
 _key = HTTPBearer(scheme_name="key", description="An API key: cp_...", auto_error=False)
 
 
 def create_app() -> FastAPI:
-    """Build the application; its settings are read from the environment."""
+    """Build the application with settings from the environment."""
+    settings = get_settings()
     app = FastAPIOffline(
         title=openapi.TITLE,
         version=openapi.VERSION,
@@ -40,10 +42,17 @@ def create_app() -> FastAPI:
     )
     app.state.job_loader = JobLoader()
     app.state.watch = Watch()
-    app.state.traffic = Traffic()
+    app.state.request_counts = RequestCounts()
     errors.install(app, dashboard.show_problem)
-    settings = get_settings()
-    app.add_middleware(Door)
+    _add_middleware(app, settings)
+    _add_routes(app, settings)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    # The last one added is the outermost: it sees a request first and its response last.
+    app.add_middleware(Authentication)
+    app.add_middleware(SecurityHeaders)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -55,11 +64,14 @@ def create_app() -> FastAPI:
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
+
+
+def _add_routes(app: FastAPI, settings: Settings) -> None:
+    described = [Depends(_key)] if settings.api_keys else None
     for router in (jobs.router, events.router, models.router, stats.router):
-        app.include_router(router, dependencies=[Depends(_key)] if settings.api_keys else None)
+        app.include_router(router, dependencies=described)
     app.include_router(health.router)
     dashboard.install(app)
-    return app
 
 
 @asynccontextmanager
@@ -67,10 +79,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     configure_logging(settings.log_level)
     configure_tracing(settings, "api")
-    counting = asyncio.create_task(app.state.traffic.keep())
-    delivering = asyncio.create_task(deliver(settings)) if settings.webhook_secret else None
+    counting = asyncio.create_task(app.state.request_counts.flush_regularly())
+    delivering: asyncio.Task[None] | None = None
+    if settings.webhook_secret:
+        delivering = asyncio.create_task(deliver(settings))
     yield
     if delivering:
         delivering.cancel()
     counting.cancel()
+    # Its last flush has to reach the database.
     await asyncio.wait([counting])

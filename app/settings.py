@@ -1,4 +1,4 @@
-"""Every setting of the service, read from the environment as CONVPRESS_<NAME>; the defaults run it embedded."""
+"""The service's settings, from environment variables CONVPRESS_<NAME>; defaults run it embedded."""
 
 import base64
 import binascii
@@ -13,15 +13,20 @@ from sqlalchemy.exc import ArgumentError
 
 from convpress.limits import Limits
 
+_SCHEMES = {
+    "broker": ("redis", "rediss", "redis+socket"),
+    "bucket": ("s3", "gs", "az", "azure", "abfs", "abfss"),
+    "collector": ("http", "https"),
+}
 _DATABASES = "postgresql+psycopg://USER:PASSWORD@HOST/NAME or sqlite:///PATH"
 
-# Beyond such bounds no date can be calculated.
+# Dates overflow beyond these bounds.
 _Seconds = Annotated[float, Field(gt=0, le=365 * 86400)]
 _Days = Annotated[float, Field(gt=0, le=36500)]
 
 
 class Settings(BaseSettings):
-    """Where things are, and how much of each is allowed.
+    """Places, limits and switches.
 
     >>> Settings(data_dir=Path("/srv/convpress")).sql_url
     'sqlite:////srv/convpress/convpress.db'
@@ -37,12 +42,13 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         default=None,
-        description="postgresql+psycopg://USER:PASSWORD@HOST/NAME; a SQLite file in the data folder if unset",
+        description="postgresql+psycopg://USER:PASSWORD@HOST/NAME; "
+        "a SQLite file in the data folder if unset",
     )
     storage_url: str | None = Field(
         default=None,
-        description="Bucket for artifacts (s3://bucket/prefix, gs://, az://), with the provider's own variables for "
-        "credentials; the data folder if unset",
+        description="Bucket for artifacts (s3://bucket/prefix, gs://, az://), with the provider's "
+        "own variables for credentials; the data folder if unset",
     )
     redirect_downloads: bool = Field(
         default=False,
@@ -62,7 +68,8 @@ class Settings(BaseSettings):
     )
     api_keys: bool = Field(
         default=False,
-        description="Serve those alone who hold a key; needed for any address but this machine's own",
+        description="Serve those alone who hold a key; "
+        "needed for any address but this machine's own",
     )
     owner_requests_per_minute: int = Field(
         default=600, ge=1, description="Requests that one owner's keys may send"
@@ -87,7 +94,8 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: str | None = Field(
         default=None,
-        description="OpenTelemetry collector that traces go to, such as http://collector:4318; no traces if unset",
+        description="OpenTelemetry collector that traces go to, such as http://collector:4318; "
+        "no traces if unset",
     )
     max_upload_bytes: int = Field(
         default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes"
@@ -99,12 +107,13 @@ class Settings(BaseSettings):
     analysis_bytes: int = Field(
         default=1024**3,
         ge=0,
-        description="Largest analysis of a model that is kept for another budget, in bytes; 0 keeps none",
+        description="Largest analysis of a model that is kept for another budget, in bytes; "
+        "0 keeps none",
     )
     costs_dir: Path | None = Field(
         default=None,
-        description="Folder of cost tables, onnx.json and torchscript.json, from here or from another device; `costs` "
-        "in the data folder if unset",
+        description="Folder of cost tables, onnx.json and torchscript.json, from here or from "
+        "another device; `costs` in the data folder if unset",
     )
     job_memory_bytes: int = Field(
         default=8 * 1024**3,
@@ -114,12 +123,13 @@ class Settings(BaseSettings):
     device: str = Field(
         default="cpu",
         pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$",
-        description="What jobs calibrate and factor on: cpu, or a GPU as cuda or cuda:N, whose driver models can then "
-        "talk to (SECURITY.md)",
+        description="What jobs calibrate and factor on: cpu, or a GPU as cuda or cuda:N, whose "
+        "driver models can then talk to (SECURITY.md)",
     )
     accept_models_that_can_escape: bool = Field(
         default=False,
-        description="Serve although this host cannot shut models in; `convpress doctor` says what is open",
+        description="Serve although this host cannot shut models in; "
+        "`convpress doctor` says what is open",
     )
     job_timeout_seconds: _Seconds = Field(default=3600, description="Wall-clock limit of one job")
     lease_seconds: _Seconds = Field(
@@ -158,7 +168,7 @@ class Settings(BaseSettings):
     @field_validator("webhook_secret")
     @classmethod
     def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
-        """A key that could be guessed, or read by no receiver, is none."""
+        """Refuse a key that could be guessed, or that receivers cannot read."""
         if secret is None:
             return None
         prefix, _, encoded = secret.get_secret_value().partition("_")
@@ -172,7 +182,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        """Refuse settings that contradict each other, by the name of the variable that is to change."""
+        """Refuse settings that contradict each other, and name the variable to change."""
         if self.webhook_private_targets and self.webhook_secret is None:
             raise ValueError("CONVPRESS_WEBHOOK_PRIVATE_TARGETS needs CONVPRESS_WEBHOOK_SECRET")
         if self.redirect_downloads and self.storage_url is None:
@@ -182,32 +192,33 @@ class Settings(BaseSettings):
     @field_validator("otlp_endpoint")
     @classmethod
     def _check_collector(cls, url: str | None) -> str | None:
-        """A collector that cannot be one would be missed only when traces are."""
-        if url is not None and url.partition("://")[0] not in ("http", "https"):
+        """Refuse an address that cannot be a collector: traces would be lost in silence."""
+        if not _has_scheme(url, "collector"):
             raise ValueError("a collector is http://HOST:4318, or https")
         return url
 
     @field_validator("database_url")
     @classmethod
     def _check_database(cls, url: str | None) -> str | None:
-        """A database in memory is another one in every process."""
+        """Refuse unknown databases, and SQLite in memory, which each process would have its own of."""
+        if url is None:
+            return None
         try:
-            given = None if url is None else make_url(url)
+            parsed = make_url(url)
         except (ArgumentError, ValueError) as error:
             raise ValueError(f"a database is {_DATABASES}") from error
-        if given is not None:
-            on_postgres = given.drivername in ("postgresql", "postgresql+psycopg")
-            if not on_postgres and not (
-                given.drivername == "sqlite" and given.database not in (None, "", ":memory:")
-            ):
-                raise ValueError(f"a database is {_DATABASES}")
+        is_postgres = parsed.drivername in ("postgresql", "postgresql+psycopg")
+        in_memory = parsed.database in (None, "", ":memory:")
+        is_sqlite_file = parsed.drivername == "sqlite" and not in_memory
+        if not is_postgres and not is_sqlite_file:
+            raise ValueError(f"a database is {_DATABASES}")
         return url
 
     @field_validator("broker_url")
     @classmethod
     def _check_broker(cls, url: str | None) -> str | None:
-        """What carries no messages is told now, and not by every one of them."""
-        if url is not None and url.partition("://")[0] not in ("redis", "rediss", "redis+socket"):
+        """Refuse an unknown broker at the start, and not with each message."""
+        if not _has_scheme(url, "broker"):
             raise ValueError(
                 "a broker is redis://HOST:PORT/NUMBER, rediss:// or redis+socket://PATH"
             )
@@ -216,15 +227,8 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _check_storage(cls, url: str | None) -> str | None:
-        """A store that is a folder is the data folder's."""
-        if url is not None and url.partition("://")[0] not in (
-            "s3",
-            "gs",
-            "az",
-            "azure",
-            "abfs",
-            "abfss",
-        ):
+        """Refuse anything but a bucket: a store in a folder is the data folder's."""
+        if not _has_scheme(url, "bucket"):
             raise ValueError(
                 "a bucket is s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
             )
@@ -233,25 +237,33 @@ class Settings(BaseSettings):
     @field_validator("model_uri_prefixes")
     @classmethod
     def _check_prefixes(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-        """A prefix that ends within a name would let its longer neighbours in."""
+        """Refuse prefixes that end within a name: they would allow longer names as well."""
         if not all("://" in prefix and prefix.endswith("/") for prefix in prefixes):
             raise ValueError("a prefix is a URL that ends in /, such as s3://models/")
         return prefixes
 
     @property
     def sql_url(self) -> str:
-        """The database's URL, embedded default resolved."""
+        """The database's URL, or the embedded default."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute()}/convpress.db"
 
     @property
     def costs_folder(self) -> Path:
-        """Where the cost tables lie, default resolved."""
+        """The folder of cost tables, or the default in the data folder."""
         return self.costs_dir or self.data_dir / "costs"
 
     @property
     def embedded_broker(self) -> bool:
-        """Whether the broker is the folder of files that needs no server."""
+        """Whether the broker is a folder of files, without a server."""
         return self.broker_url is None
+
+
+def _has_scheme(url: str | None, kind: str) -> bool:
+    """Tell whether a URL is unset, or has one of the schemes of its kind."""
+    if url is None:
+        return True
+    scheme, _, _ = url.partition("://")
+    return scheme in _SCHEMES[kind]
 
 
 @cache

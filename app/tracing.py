@@ -1,6 +1,7 @@
-"""What a request leads to, from one process to the next: its id in every log, and one trace where that is set.
+"""Request ids and OpenTelemetry traces, across processes.
 
-The row of a job carries both on. Without `CONVPRESS_OTLP_ENDPOINT` OpenTelemetry is not even imported.
+A job's row carries both from the API to the worker. OpenTelemetry is imported only where
+`CONVPRESS_OTLP_ENDPOINT` is set.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,21 +15,23 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
-Kind = Literal["server", "consumer", "internal"]
+SpanRole = Literal["server", "consumer", "internal"]
 Attributes = Mapping[str, str | int]
 
 current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
-"""The id of the request that is served."""
+"""The id of the request that is being served."""
 
 _tracer: "Tracer | None" = None
 
 
 class TracingMissing(Exception):
-    """Traces are asked for, and what makes them is not installed."""
+    """The settings ask for traces, but OpenTelemetry is not installed."""
 
 
 def configure_tracing(settings: Settings, part: str) -> None:
-    """Send traces of this process, which is `part` of the service, to the collector of the settings, if there is one.
+    """Send traces to the collector of the settings, if there is one.
+
+    `part` names this process in traces: `convpress-<part>`.
 
     Raises:
         TracingMissing: the extra `otel` is not installed.
@@ -36,6 +39,7 @@ def configure_tracing(settings: Settings, part: str) -> None:
     global _tracer
     if settings.otlp_endpoint is None:
         return
+    # Imported here: it takes long, and it is an extra that many installations lack.
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -55,11 +59,14 @@ def configure_tracing(settings: Settings, part: str) -> None:
 def span(
     name: str,
     *,
-    kind: Kind = "internal",
+    kind: SpanRole = "internal",
     parent: str | None = None,
     attributes: Attributes | None = None,
 ) -> "Iterator[Span | None]":
-    """Trace the block, under the `traceparent` of another process if one is given; None where nothing is traced."""
+    """Trace the block, as a child of `parent`, another process's `traceparent`.
+
+    Yields the span, or None where nothing is traced.
+    """
     if _tracer is None:
         yield None
         return
@@ -72,15 +79,15 @@ def span(
 
 
 def record(name: str, began: float, ended: float, *, parent: str | None = None) -> None:
-    """Trace what has happened already, between two times in seconds since 1970."""
-    if _tracer is not None:
-        _tracer.start_span(name, _context(parent), start_time=int(began * 1e9)).end(
-            int(ended * 1e9)
-        )
+    """Trace a past period, between two times in seconds since 1970."""
+    if _tracer is None:
+        return
+    started = _tracer.start_span(name, _context(parent), start_time=_nanoseconds(began))
+    started.end(_nanoseconds(ended))
 
 
 def traceparent() -> str | None:
-    """Return what another process continues this trace by; None where nothing is traced."""
+    """Return the `traceparent` that continues this trace elsewhere, or None without traces."""
     if _tracer is None:
         return None
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -88,6 +95,10 @@ def traceparent() -> str | None:
     carrier: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(carrier)
     return carrier.get("traceparent")
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)
 
 
 def _context(parent: str | None) -> "Context | None":

@@ -1,4 +1,4 @@
-"""API keys: who may do what. A key is shown once, when it is made; the database has only its hash."""
+"""API keys and their scopes. A key is shown once, when it is made; the database has its hash only."""
 
 import hashlib
 import hmac
@@ -14,10 +14,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from app.db.models import Base
 
 Scope = Literal[
-    "submit",  # post jobs and change one's own
-    "read",  # see one's own jobs and fetch what they made
-    "metrics",  # see the service's figures at /metrics, and nothing else
-    "admin",  # all of it, and the jobs of all owners
+    "submit",  # post jobs, and cancel or delete one's own
+    "read",  # see one's own jobs, and download their files
+    "metrics",  # read /metrics, and nothing else
+    "admin",  # everything, for the jobs of all owners
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
@@ -26,7 +26,7 @@ _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 
 
 class ApiKey(Base):
-    """One key of an owner; a random secret of 256 bits needs no salt and no slow hash."""
+    """One key of an owner. A random secret of 256 bits needs no salt and no slow hash."""
 
     __tablename__ = "api_keys"
 
@@ -39,21 +39,26 @@ class ApiKey(Base):
 
 
 class Caller(NamedTuple):
-    """Who asks, and what they may do."""
+    """The owner of the request's key, and the key's scopes."""
 
     owner: str
     scopes: frozenset[str]
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may see and do everything, for the jobs of all owners."""
+        return "admin" in self.scopes
+
     def may(self, scope: Scope) -> bool:
-        """Tell whether a scope, or admin, is among the caller's."""
-        return scope in self.scopes or "admin" in self.scopes
+        """Tell whether the caller has a scope, or is an admin."""
+        return self.is_admin or scope in self.scopes
 
 
 def create(session: Session, owner: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
-    """Add a key and return it with its token, which is not kept.
+    """Add a key, and return it with its token, which is not stored.
 
     Raises:
-        ValueError: the owner is no plain name, or a scope does not exist.
+        ValueError: the owner is not a plain name, or a scope does not exist.
     """
     if not _OWNER.fullmatch(owner):
         raise ValueError(
@@ -64,7 +69,8 @@ def create(session: Session, owner: str, scopes: Sequence[str]) -> tuple[ApiKey,
         raise ValueError(
             f"scopes are {', '.join(SCOPES)}, not {', '.join(sorted(unknown)) or 'none'}"
         )
-    number, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    number = secrets.token_hex(8)
+    secret = secrets.token_urlsafe(32)
     key = ApiKey(
         id=number,
         owner=owner,
@@ -82,7 +88,7 @@ def listed(session: Session) -> Sequence[ApiKey]:
 
 
 def revoke(session: Session, number: str) -> bool:
-    """Make a key invalid from now on; return whether there was a valid one."""
+    """Revoke a key at once, and return whether there was a valid one."""
     key = session.get(ApiKey, number)
     if key is None or key.revoked_at is not None:
         return False
@@ -91,16 +97,18 @@ def revoke(session: Session, number: str) -> bool:
 
 
 def verify(session: Session, token: str) -> Caller | None:
-    """Return whose token this is, None where it is nobody's or revoked."""
+    """Return the caller that a token identifies; None if it is unknown or revoked."""
     match = _TOKEN.fullmatch(token)
-    key = session.get(ApiKey, match[1]) if match else None
-    if (
-        match is None
-        or key is None
-        or not hmac.compare_digest(key.secret_sha256, _sha256(match[2]))
-    ):
+    if match is None:
         return None
-    return None if key.revoked_at else Caller(key.owner, frozenset(key.scopes.split()))
+    number, secret = match.groups()
+    key = session.get(ApiKey, number)
+    if key is None or key.revoked_at is not None:
+        return None
+    # In constant time: the duration of a comparison that stops early tells how far it came.
+    if not hmac.compare_digest(key.secret_sha256, _sha256(secret)):
+        return None
+    return Caller(key.owner, frozenset(key.scopes.split()))
 
 
 def _sha256(secret: str) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Security
 from starlette.responses import Response
 
+from app.auth.scopes import require
 from app.dashboard import charts, formatting, job_report
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
@@ -28,7 +29,7 @@ class ReportedJob(NamedTuple):
     report: Report | None
 
 
-@router.get("/dashboard/models/{sha256}")
+@router.get("/dashboard/models/{sha256}", dependencies=[Security(require("read"))])
 def show_model(request: Request, sha256: str) -> Response:
     """Show an uploaded model, its latest jobs, and the trade-off of each."""
     with transaction() as session:
@@ -46,7 +47,7 @@ def show_model(request: Request, sha256: str) -> Response:
     )
 
 
-@router.get("/dashboard/compare")
+@router.get("/dashboard/compare", dependencies=[Security(require("read"))])
 def compare_jobs(request: Request, job: Annotated[list[str] | None, Query()] = None) -> Response:
     """Show two jobs side by side."""
     if not job or len(job) != 2:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Security
 from starlette.responses import Response
 
+from app.auth.scopes import require
 from app.dashboard import charts, job_report, snippets
 from app.dashboard.advice import shown_error
 from app.dashboard.charts import Mark
@@ -40,7 +41,7 @@ class Choice(NamedTuple):
     chosen: bool
 
 
-@router.get("/dashboard/jobs/{job_id}")
+@router.get("/dashboard/jobs/{job_id}", dependencies=[Security(require("read"))])
 def show_job(
     request: Request, job_id: JobId, sort: Annotated[Order, Query()] = "model"
 ) -> Response:

@@ -3,10 +3,12 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request, Security
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
+from app.auth.quota import check_quota
+from app.auth.scopes import require
 from app.dashboard.pages import is_fragment, own_path, render, see_other
 from app.db.session import transaction
 from app.jobs import commands, queries
@@ -27,7 +29,7 @@ Text = Annotated[str | None, Form()]
 Next = Annotated[str | None, Form(alias="next")]
 
 
-@router.get("/")
+@router.get("/", dependencies=[Security(require("read"))])
 def show_jobs(
     request: Request,
     state: Annotated[AnyState, Query()] = None,
@@ -61,7 +63,7 @@ def show_jobs(
     )
 
 
-@router.post("/dashboard/jobs/{job_id}/cancel")
+@router.post("/dashboard/jobs/{job_id}/cancel", dependencies=[Security(require("submit"))])
 def cancel_job(job_id: JobId, back: Next = None) -> Response:
     """Stop a job, and go back."""
     with transaction() as session:
@@ -69,14 +71,17 @@ def cancel_job(job_id: JobId, back: Next = None) -> Response:
     return see_other(own_path(back))
 
 
-@router.post("/dashboard/jobs/{job_id}/delete")
+@router.post("/dashboard/jobs/{job_id}/delete", dependencies=[Security(require("submit"))])
 def forget_job(job_id: JobId, back: Next = None) -> Response:
     """Delete a job, and go back."""
     delete_job(job_id)
     return see_other(own_path(back))
 
 
-@router.post("/dashboard/jobs/{job_id}/again")
+@router.post(
+    "/dashboard/jobs/{job_id}/again",
+    dependencies=[Security(require("submit")), Depends(check_quota)],
+)
 def repeat_job(
     job_id: JobId,
     flops_budget: Text = None,

@@ -5,11 +5,12 @@ The key is kept in a cookie. Scripts cannot read it, and requests from other sit
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Request, Security
 from starlette.responses import Response
 
 from app.auth import keys
 from app.auth.middleware import COOKIE, SIGN_IN
+from app.auth.scopes import require
 from app.dashboard.pages import own_path, render, see_other
 from app.db.session import transaction
 from app.settings import get_settings
@@ -45,7 +46,7 @@ def take_key(
     return answer
 
 
-@router.post("/dashboard/sign-out")
+@router.post("/dashboard/sign-out", dependencies=[Security(require("submit"))])
 def forget_key() -> Response:
     """Forget the key of this browser."""
     answer = see_other(SIGN_IN)

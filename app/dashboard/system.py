@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Security
 from starlette.responses import Response
 
+from app.auth.scopes import require
 from app.dashboard.advice import advice
 from app.dashboard.pages import is_fragment, render
 from app.db.session import now, transaction
@@ -15,7 +16,7 @@ from app.stats.queries import SPANS, Span
 router = APIRouter()
 
 
-@router.get("/dashboard/system")
+@router.get("/dashboard/system", dependencies=[Security(require("read"))])
 def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Response:
     """Show the figures of the caller's jobs; for an administrator, also of the service."""
     with transaction() as session:

@@ -1,6 +1,6 @@
-"""What surrounds every request: an id in its log and its response, a line in the log, an answer come what may.
+"""Gives every request an id, a trace, a line in the log and, whatever fails, an answer.
 
-Reads that succeed are logged at DEBUG, all else at INFO.
+Reads that succeed are logged at DEBUG, everything else at INFO.
 """
 
 import logging
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 HEADER = "X-Request-ID"
-_SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Other ids could break lines of the log or of the response's headers.
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger(__name__)
-_plain = logging.getLogger(__name__)  # tells for next to nothing whether a level is logged
+# Tells at almost no cost whether a level is logged; structlog builds the event first.
+_stdlib_log = logging.getLogger(__name__)
 
 
 class RequestContext:
@@ -39,69 +41,85 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get(HEADER))
-        status = 0
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers.get(HEADER))
+        answer = _Answer(send, request_id)
         started = time.perf_counter()
-        answered: float | None = None
-
-        async def send_marked(message: Message) -> None:
-            nonlocal status, answered
-            if message["type"] == "http.response.start":
-                status, answered = message["status"], time.perf_counter()
-                MutableHeaders(scope=message)[HEADER] = request_id
-            await send(message)
-
         token = current_request.set(request_id)
-        parent = Headers(scope=scope).get("traceparent")
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id),
-            tracing.span(scope["method"], kind="server", parent=parent) as span,
+            tracing.span(scope["method"], kind="server", parent=headers.get("traceparent")) as span,
         ):
             try:
-                await self.app(scope, receive, send_marked)
-            except ClientDisconnect:
-                log.info("the client went away")
-            except Exception:
-                log.exception("unexpected error")
-                if status:
-                    raise  # too late for an answer; the server breaks the connection off
-                members = {
-                    "code": "internal_error",
-                    "detail": f"the service failed; its log says more under {request_id}",
-                }
-                await respond(Request(scope), members)(scope, receive, send_marked)
+                await self._serve(scope, receive, answer)
             finally:
                 current_request.reset(token)
                 if span is not None:
-                    _describe(span, scope, status, request_id)
-                ended = time.perf_counter()
-                if answered is not None:  # else the client has gone away
-                    _count(scope, status, answered - started)
-                read = (
-                    scope["method"] in ("GET", "HEAD") and 0 < status < 400
-                )  # polls by the hundred tell nothing
-                if not read or _plain.isEnabledFor(logging.DEBUG):
-                    seconds = round(ended - started, 4)
-                    tell = log.debug if read else log.info
-                    tell(
-                        "request",
-                        method=scope["method"],
-                        path=scope["path"],
-                        status=status,
-                        seconds=seconds,
-                    )
+                    _describe(span, scope, answer.status, request_id)
+                # A client that went away has no answer, and no duration to count.
+                if answer.started_at is not None:
+                    _count(scope, answer.status, answer.started_at - started)
+                _log(scope, answer.status, time.perf_counter() - started)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        """Serve a request, and answer an unexpected error with 500."""
+        try:
+            await self.app(scope, receive, answer.send)
+        except ClientDisconnect:
+            log.info("the client went away")
+        except Exception:
+            log.exception("unexpected error")
+            if answer.status:
+                raise  # too late for another answer; the server closes the connection
+            members = {
+                "code": "internal_error",
+                "detail": f"the service failed; its log has details under {answer.request_id}",
+            }
+            await respond(Request(scope), members)(scope, receive, answer.send)
 
 
-def _count(scope: Scope, status: int, seconds: float) -> None:
-    """Count a request; what a client asked for by `wait` is no slowness."""
-    held = scope.get("state", {}).get("held_seconds", 0.0)
-    scope["app"].state.traffic.note(
-        scope["method"], _route(scope), status, max(0.0, seconds - held)
+class _Answer:
+    """Sends a request's answer under its id, and remembers its status and when it began."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.request_id = request_id
+        self.status = 0
+        self.started_at: float | None = None
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on to the client."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.started_at = time.perf_counter()
+            MutableHeaders(scope=message)[HEADER] = self.request_id
+        await self._send(message)
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    # Clients poll: hundreds of lines that say "nothing new" would hide the others.
+    is_plain_read = scope["method"] in ("GET", "HEAD") and 0 < status < 400
+    if is_plain_read and not _stdlib_log.isEnabledFor(logging.DEBUG):
+        return
+    write = log.debug if is_plain_read else log.info
+    write(
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        seconds=round(seconds, 4),
     )
 
 
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    """Count a request, without the time that the client asked for by `wait`."""
+    held = scope.get("state", {}).get("held_seconds", 0.0)
+    counts = scope["app"].state.request_counts
+    counts.count(scope["method"], _route(scope), status, max(0.0, seconds - held))
+
+
 def _describe(span: "Span", scope: Scope, status: int, request_id: str) -> None:
-    """Name a request's span by its route, of which there are few."""
+    # The route and not the path names the span: collectors group spans by name.
     route = _route(scope)
     span.update_name(f"{scope['method']} {route or 'unknown'}")
     span.set_attribute("http.request.method", scope["method"])
@@ -112,10 +130,12 @@ def _describe(span: "Span", scope: Scope, status: int, request_id: str) -> None:
 
 
 def _route(scope: Scope) -> str | None:
-    """Return the template of the path, of which there are few, or what is mounted there; None where nothing is."""
+    """Return the route's path template, or the path of a mounted application; None for neither."""
     return getattr(scope.get("route"), "path", None) or scope.get("root_path") or None
 
 
-def _request_id(given: str | None) -> str:
-    """Take over the caller's id where it is harmless in logs and headers."""
-    return given if given and _SANE.fullmatch(given) else uuid.uuid4().hex
+def _request_id(header: str | None) -> str:
+    """Return the caller's id if it is safe, else a new one."""
+    if header and _SAFE_ID.fullmatch(header):
+        return header
+    return uuid.uuid4().hex

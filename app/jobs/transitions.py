@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, insert, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Delivery, Event, Job
+from app.webhooks.events import events_of
 from convpress.states import TERMINAL, State
 
 FREE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
@@ -61,8 +62,11 @@ def record(
         for job in changed
     ]
     session.execute(insert(Event), events)
-    called = [
-        {"job_id": job.id, "created_at": now, "due_at": now} for job in changed if job.webhook_url
+    deliveries = [
+        {"job_id": job.id, "event": event.name, "created_at": now, "due_at": now}
+        for event in events_of(state)
+        for job in changed
+        if job.webhook_url
     ]
-    if state in TERMINAL and called:
-        session.execute(insert(Delivery), called)
+    if deliveries:
+        session.execute(insert(Delivery), deliveries)

@@ -1,6 +1,6 @@
-"""The doorbell: tell the workers by Celery that a job waits.
+"""Tells workers by Celery that a job waits.
 
-SQL is the truth: a ring that is lost costs seconds, never a job.
+SQL is the truth: a lost message delays a job by seconds and never loses it.
 """
 
 import uuid
@@ -18,25 +18,23 @@ TASK = "convpress.compress"
 """The task's name; its one argument is the job's id as text."""
 
 _CONNECT_SECONDS = 2.0
-_REPLY_SECONDS = 3.0  # workers wait for a message a second at a time
+# Longer than the second for which a worker waits for a message, or each wait would time out.
+_REPLY_SECONDS = 3.0
 
 log = structlog.get_logger(__name__)
 
 
 def celery_options(settings: Settings) -> dict[str, Any]:
-    """Return what both ends of the queue are configured with; makes the embedded broker's folders."""
+    """Return Celery's options for both ends of the queue; create the embedded broker's folders."""
     return {
-        **(
-            _folder_options(settings)
-            if settings.broker_url is None
-            else _redis_options(settings, settings.broker_url)
-        ),
+        **_broker_options(settings),
         "broker_connection_timeout": _CONNECT_SECONDS,
         "result_backend": None,
         "task_ignore_result": True,
         "task_default_queue": QUEUE,
         "task_serializer": "json",
         "accept_content": ["json"],
+        # A message is acknowledged after its job, so a worker that dies leaves it to others.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_publish_retry_policy": {
@@ -49,6 +47,12 @@ def celery_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _broker_options(settings: Settings) -> dict[str, Any]:
+    if settings.broker_url is None:
+        return _folder_options(settings)
+    return _redis_options(settings, settings.broker_url)
+
+
 def _folder_options(settings: Settings) -> dict[str, Any]:
     root = settings.data_dir.absolute() / "broker"
     folders = {
@@ -58,11 +62,11 @@ def _folder_options(settings: Settings) -> dict[str, Any]:
     }
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
+    paths = {name: str(folder) for name, folder in folders.items()}
     return {
         "broker_url": "filesystem://localhost",
         "broker_transport": "app.queue.folder_broker:Transport",
-        "broker_transport_options": {name: str(folder) for name, folder in folders.items()}
-        | {"polling_interval": 0.05},
+        "broker_transport_options": {**paths, "polling_interval": 0.05},
     }
 
 
@@ -70,9 +74,10 @@ def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
     return {
         "broker_url": url,
         "broker_transport_options": {
-            # A message that outlives it runs twice at once; the lease in SQL would sort that out, but not for free.
+            # Redis hands an unacknowledged message to another worker after this time. The lease in
+            # SQL would keep the job from running twice, but the second worker would be busy.
             "visibility_timeout": int(2 * settings.job_timeout_seconds + settings.lease_seconds),
-            # Look for lost messages as often as this, and not every hundred seconds.
+            # How often lost messages are looked for; the default is every hundred seconds.
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": _CONNECT_SECONDS,
@@ -84,9 +89,10 @@ def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
 
 
 def ring(job_id: uuid.UUID) -> bool:
-    """Tell the workers that a job waits, strictly after its row is committed; return whether the broker took it.
+    """Tell the workers that a job waits, and return whether the broker took the message.
 
-    A broker that is down costs seconds and a warning: the sweeper rings again for every job that nobody holds.
+    Call it after the job's row is committed. While the broker is down, the sweeper repeats the
+    message for every job that no worker holds.
     """
     try:
         _client(get_settings()).send_task(TASK, [str(job_id)])
@@ -101,12 +107,13 @@ def ring(job_id: uuid.UUID) -> bool:
 
 
 def backlog() -> int | None:
-    """Return how many messages wait at the broker, or None where it does not answer."""
+    """Return the number of messages that wait at the broker, or None if it does not answer."""
     try:
         with _client(get_settings()).connection_for_read() as connection:
-            return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
+            declared = connection.default_channel.queue_declare(QUEUE, passive=True)
+            return int(declared.message_count)
     except ChannelError:
-        return 0  # what holds nothing does not exist
+        return 0  # an empty queue does not exist
     except (OperationalError, OSError) as error:
         log.warning("the broker does not answer", error=str(error))
         return None

@@ -1,8 +1,8 @@
-"""The embedded broker: kombu's folder of message files, with messages that appear whole and are taken once.
+"""The embedded broker: kombu's folder of message files, with whole messages that are taken once.
 
-Kombu's own channel creates a file and then fills it, so a reader that polls often meets empty messages and falls over,
-and a process killed between the two leaves a table of exchanges that nobody can read again; what was read either piles
-up for ever or passes through the machine's temporary folder.
+Kombu's own channel creates a file and then fills it. A reader that polls often meets empty files
+and fails, and a process killed in between leaves a table of exchanges that cannot be read again.
+Messages that were read pile up, or pass through the machine's temporary folder.
 """
 
 import json
@@ -15,18 +15,22 @@ from typing import Any
 
 from kombu.transport import filesystem
 
-_MOMENT_SECONDS = 0.2
+# Between two waits a worker sees that it has to end.
+_WAIT_SECONDS = 0.2
 
 
 class Channel(filesystem.Channel):
-    """A queue is the files `<time>_<id>.<queue>.msg` of one folder, oldest first; an exchange leads to its namesake."""
+    """A queue is the files `<time>_<id>.<queue>.msg` of one folder, oldest first.
+
+    Every exchange is bound to the queue of the same name.
+    """
 
     def get_table(self, exchange: str) -> list[filesystem.exchange_queue_t]:
-        """Return what is bound to an exchange: known without a file."""
+        """Return the queue that is bound to an exchange, without a file."""
         return [filesystem.exchange_queue_t(exchange, "", exchange)]
 
     def _queue_bind(self, *_: object) -> None:
-        """Bind nothing: `get_table` knows."""
+        """Do nothing: `get_table` knows the bindings."""
 
     def _put(self, queue: str, payload: Any, **_options: Any) -> None:  # type: ignore[override]  # noqa: ANN401 - kombu's signature, on which its bases disagree
         name = f"{time.time_ns()}_{uuid.uuid4()}.{queue}.msg"
@@ -38,13 +42,14 @@ class Channel(filesystem.Channel):
         for name in sorted(os.listdir(self.data_folder_in)):  # noqa: PTH208 - names are all that is needed
             if name.partition(".")[2] != f"{queue}.msg":
                 continue
-            taken = Path(self.processed_folder, name)
+            # Only one worker can move a file, so only one gets the message.
+            own = Path(self.processed_folder, name)
             try:
-                Path(self.data_folder_in, name).replace(taken)
+                Path(self.data_folder_in, name).replace(own)
             except FileNotFoundError:
                 continue  # another worker was faster
-            message = json.loads(taken.read_text())
-            taken.unlink()
+            message = json.loads(own.read_text())
+            own.unlink()
             return message
         raise Empty
 
@@ -55,5 +60,5 @@ class Transport(filesystem.Transport):
     Channel = Channel
 
     def drain_events(self, connection: Any, timeout: Any = None) -> Any:  # type: ignore[override]  # noqa: ANN401, ARG002 - kombu's signature, on which its bases disagree
-        """Wait for a message; only for a moment, because a worker sees between two waits that it has to end."""
-        return super().drain_events(connection, timeout=_MOMENT_SECONDS)  # type: ignore[no-untyped-call]  # kombu's
+        """Wait a moment for a message."""
+        return super().drain_events(connection, timeout=_WAIT_SECONDS)  # type: ignore[no-untyped-call]  # kombu's

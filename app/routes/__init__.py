@@ -1,1 +1,1 @@
-"""The HTTP resources, one file each; thin."""
+"""The HTTP resources, one file each: they translate requests to commands and queries."""

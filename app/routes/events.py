@@ -1,4 +1,4 @@
-"""A job's story as server-sent events: every change of its state, once and in order, and its progress meanwhile."""
+"""A job's changes of state and progress as server-sent events."""
 
 import asyncio
 import json
@@ -6,13 +6,14 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Request, Security
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from app.auth.scopes import require
 from app.db.models import Event, Job
 from app.db.session import transaction
 from app.errors import Problem
@@ -22,14 +23,16 @@ from app.openapi import problems
 from app.routes.jobs import JobId
 from convpress.states import TERMINAL
 
+# Proxies close connections that are silent for longer.
 _SILENCE_SECONDS = 15.0
+# The second header tells nginx not to buffer the stream.
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _EVENT = {
     "type": "object",
     "properties": {
         "event": {"type": "string", "enum": ["state", "progress"]},
         "data": {"type": "string", "contentMediaType": "application/json"},
-        "id": {"type": "string", "description": "Of `state` alone"},
+        "id": {"type": "string", "description": "Only of `state`"},
     },
     "required": ["event", "data"],
 }
@@ -38,12 +41,13 @@ router = APIRouter(tags=["jobs"])
 
 LastEventId = Annotated[
     Annotated[int, Field(ge=0, le=2**63 - 1)] | SkipJsonSchema[None],
-    Header(description="`id` of the last event that was received; those after it follow"),
+    Header(description="`id` of the last event that you received; the stream continues after it"),
 ]
 
 
 @router.get(
     "/jobs/{job_id}/events",
+    dependencies=[Security(require("read"))],
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
@@ -56,8 +60,8 @@ async def follow_job(
 ) -> Response:
     """Follow a job by server-sent events until it has ended.
 
-    `state` events have an `id` and none is left out, also after a break (`Last-Event-ID`); `progress` events tell how
-    far a running job is, as often as somebody could want to know.
+    Every change of state is one `state` event with an `id`. `Last-Event-ID` continues after a break
+    without a gap. `progress` events show the phase and progress of a running job.
     """
     seen = last_event_id or 0
     job, events = await run_in_threadpool(_load, job_id, seen)
@@ -71,20 +75,22 @@ async def _stream(watch: Watch, job_id: uuid.UUID, seen: int) -> AsyncIterator[b
     progress: tuple[str | None, float] | None = None
     async with watch.follow(job_id) as changed:
         while True:
+            # Cleared before the look, or a change during it would be missed.
             changed.clear()
             try:
                 job, events = await run_in_threadpool(_load, str(job_id), seen)
             except Problem:
-                return  # the job has been forgotten
+                return  # the job was deleted
             for event in events:
                 seen = event.id
-                yield format_sse_event(id=str(event.id), event="state", data_str=_told(event))
+                data = json.dumps(_state_data(event))
+                yield format_sse_event(id=str(event.id), event="state", data_str=data)
             if job.state in TERMINAL:
                 return
             if job.state == "running" and progress != (job.phase, job.progress):
                 progress = (job.phase, job.progress)
-                told = json.dumps({"phase": job.phase, "progress": job.progress})
-                yield format_sse_event(event="progress", data_str=told)
+                data = json.dumps({"phase": job.phase, "progress": job.progress})
+                yield format_sse_event(event="progress", data_str=data)
             while not changed.is_set():
                 try:
                     await asyncio.wait_for(changed.wait(), _SILENCE_SECONDS)
@@ -98,11 +104,10 @@ def _load(job_id: str, seen: int) -> tuple[Job, list[Event]]:
         return job, commands.events_after(session, job.id, seen)
 
 
-def _told(event: Event) -> str:
-    told = {
+def _state_data(event: Event) -> dict[str, object]:
+    return {
         "state": event.state,
         "at": event.at.isoformat(),
         "attempt": event.attempt,
         "detail": event.detail,
     }
-    return json.dumps(told)

@@ -1,4 +1,4 @@
-"""For orchestrators: whether the process lives, and whether it can serve."""
+"""Health checks for orchestrators: does the process live, and can it serve?"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Readiness(BaseModel):
-    """What the service needs, and that each of it answers."""
+    """The parts that the service needs; each is `ok`."""
 
     database: str
     storage: str
@@ -30,38 +30,42 @@ class Readiness(BaseModel):
 
 @router.get("/healthz")
 async def get_health() -> dict[str, str]:
-    """Tell that the process lives and its event loop turns."""
+    """Answer while the process lives and its event loop runs."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", responses=problems("not_ready"))
 def get_readiness() -> Readiness:
-    """Try what the service needs: a migrated database, a store that takes files, a broker."""
-    failed = {name: reason for name, check in _CHECKS.items() if (reason := _try(name, check))}
+    """Check the parts that the service needs: a migrated database, a writable store, a broker."""
+    results = {name: _failure(name, check) for name, check in _CHECKS.items()}
+    failed = {name: reason for name, reason in results.items() if reason}
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise Problem("not_ready", reasons, field=", ".join(failed), headers={"Retry-After": "5"})
     return Readiness(database="ok", storage="ok", broker="ok")
 
 
-def _try(name: str, check: Callable[[], None]) -> str | None:
-    """Return why a check failed, in words that give no address or password away."""
+def _failure(name: str, check: Callable[[], None]) -> str | None:
+    """Return the reason why a check failed, or None."""
     try:
         check()
     except Exception as error:
         log.warning("not ready", part=name, error=str(error))
-        return str(error) if isinstance(error, _Unready) else type(error).__name__
+        if isinstance(error, _Unready):
+            return str(error)
+        # The text of other errors may contain addresses and passwords.
+        return type(error).__name__
     return None
 
 
 class _Unready(Exception):
-    """Something answers, but not as it should."""
+    """A part answers, but cannot be used."""
 
 
 def _database() -> None:
     with get_engine(get_settings().sql_url).connect() as connection:
         if not is_current(connection):
-            raise _Unready("its schema is not the one of this version; run the migrations")
+            raise _Unready("its schema is of another version; run the migrations")
 
 
 def _storage() -> None:
@@ -71,7 +75,8 @@ def _storage() -> None:
             probe.flush()
         finally:
             Path(probe.name).unlink()
-    get_storage().size(model_key("0" * 64))  # a bucket has to answer, whatever it says
+    # Staging is local; only a request shows that a bucket answers.
+    get_storage().size(model_key("0" * 64))
 
 
 _CHECKS: Mapping[str, Callable[[], None]] = {

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: post one, follow it, fetch what it made."""
+"""Jobs over HTTP: post, list, watch, cancel and delete them, and download their files."""
 
 import re
 import time
@@ -7,16 +7,19 @@ from typing import Annotated
 
 import anyio
 import structlog
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
 from pydantic import AwareDatetime, BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
+from app.auth.quota import check_quota
+from app.auth.scopes import require
 from app.db.models import Job
 from app.db.session import transaction
 from app.errors import Problem, wants_page
-from app.http.conditional import is_known, stored_file, tagged
+from app.http.conditional import is_known, tagged
+from app.http.download import Download, send_file
 from app.jobs import commands, queries
 from app.jobs.presentation import href, job_json, present_job
 from app.jobs.rows import JobRow
@@ -39,34 +42,35 @@ router = APIRouter(tags=["jobs"])
 
 log = structlog.get_logger(__name__)
 
-_KEY = re.compile(r"[!-~]{1,255}")
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 IdempotencyKey = Annotated[
     str | SkipJsonSchema[None],
     Header(
-        description="Any text of yours; the same key with the same form gives the same job, however often it is sent",
-        json_schema_extra={
-            "pattern": f"^{_KEY.pattern}$"
-        },  # checked by hand, for a code of its own
+        description="Any text; the same key with the same form gives the same job",
+        # Not a constraint of the parameter: a bad key has a problem code of its own.
+        json_schema_extra={"pattern": f"^{_IDEMPOTENCY_KEY.pattern}$"},
     ),
 ]
 
 
-def _no_number(given: object) -> object:
-    """Leave seconds since 1970 to nobody's guess: a time is written as one."""
-    if isinstance(given, str) and re.fullmatch(
-        r"[+-]?[\d.]+(e[+-]?\d+)?", given.strip(), re.IGNORECASE
-    ):
-        raise ValueError("a number is no time; write it as 2026-05-04T03:02:01Z")
-    return given
+_NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?", re.IGNORECASE)
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+def _refuse_number(value: object) -> object:
+    """Refuse a number as a time: Pydantic would guess whether it is in seconds or milliseconds."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        raise ValueError("a time is not a number; write it as 2026-05-04T03:02:01Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 
 JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})]
 
 
 @router.post(
     "/jobs",
+    dependencies=[Security(require("submit")), Depends(check_quota)],
     status_code=202,
     response_model=schemas.Job,
     openapi_extra=JOB_FORM,
@@ -104,14 +108,15 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
     },
 )
 async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
-    """Post a model and a FLOPs budget; the answer comes at once, the compression follows.
+    """Post a model and a budget; the answer comes at once, and the compression follows.
 
-    The body is stored as it arrives, and what is wrong with it is told as soon as it is known.
+    The body is stored as it arrives, and refused as soon as a fault in it is known.
     """
     _check_key(idempotency_key)
     async with receive_order(request) as order:
         job, new = await run_in_threadpool(_accept, order, idempotency_key)
-    if wants_page(request):  # a form that was sent without JavaScript
+    # A browser without JavaScript sent the form itself.
+    if wants_page(request):
         return RedirectResponse(f"/dashboard{href(job)}", 303)
     headers = {"Location": href(job), "Retry-After": _POLL_SECONDS}
     if not new:
@@ -120,18 +125,18 @@ async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -
 
 
 def _check_key(key: str | None) -> None:
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem(
             "idempotency_key_invalid",
             "an idempotency key is 1 to 255 visible ASCII characters",
             field="Idempotency-Key",
-            expected="such as a UUID",
+            expected="for example a UUID",
             got=key[:80],
         )
 
 
 def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
-    """Keep the model and commit the job, and only then ring."""
+    """Store the model and commit the job, and only then tell the workers."""
     with transaction() as session:
         job, new = commands.create(session, get_storage(), order, key)
     if new:
@@ -140,42 +145,48 @@ def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
     return job, new
 
 
-@router.get("/jobs", responses=problems("cursor_invalid", "labels_invalid", "request_invalid"))
+@router.get(
+    "/jobs",
+    dependencies=[Security(require("read"))],
+    responses=problems("cursor_invalid", "labels_invalid", "request_invalid"),
+)
 def list_jobs(
     state: Annotated[
-        list[State] | SkipJsonSchema[None], Query(description="In one of these states")
+        list[State] | SkipJsonSchema[None], Query(description="Jobs in one of these states")
     ] = None,
     model_sha256: Annotated[
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | SkipJsonSchema[None],
-        Query(description="Of this model"),
+        Query(description="Jobs of this model"),
     ] = None,
     label: Annotated[
         Annotated[list[str], Field(max_length=MOST_LABELS, json_schema_extra={"uniqueItems": True})]
         | SkipJsonSchema[None],
-        Query(description="With all of these labels, each as name=value"),
+        Query(description="Jobs with all of these labels, each as name=value"),
     ] = None,
     created_from: Annotated[
-        Time | SkipJsonSchema[None], Query(description="Created at this time or later")
+        Time | SkipJsonSchema[None], Query(description="Jobs created at this time or later")
     ] = None,
     created_before: Annotated[
-        Time | SkipJsonSchema[None], Query(description="Created before this time")
+        Time | SkipJsonSchema[None], Query(description="Jobs created before this time")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=200, description="How many at most")] = 50,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most jobs of a page")] = 50,
     cursor: Annotated[
         str | SkipJsonSchema[None],
-        Query(description="`next_cursor` of the page before, with the same filters"),
+        Query(description="`next_cursor` of the previous page, with the same filters"),
     ] = None,
 ) -> schemas.JobPage:
     """List jobs, newest first."""
     labels = parse_labels(",".join(label or ()), "label")
-    wanted = queries.Filter(state or (), model_sha256, labels, created_from, created_before)
+    criteria = queries.Filter(state or (), model_sha256, labels, created_from, created_before)
     with transaction() as session:
-        found, next_cursor = queries.page(session, wanted, limit, cursor)
-    return schemas.JobPage(jobs=[present_job(job) for job in found], next_cursor=next_cursor)
+        rows, next_cursor = queries.page(session, criteria, limit, cursor)
+    jobs = [present_job(row) for row in rows]
+    return schemas.JobPage(jobs=jobs, next_cursor=next_cursor)
 
 
 @router.get(
     "/jobs/{job_id}",
+    dependencies=[Security(require("read"))],
     response_model=schemas.Job,
     responses={
         304: {"description": "Nothing has changed since the ETag"},
@@ -190,52 +201,60 @@ async def get_job(
         Query(
             ge=0,
             le=60,
-            description="Seconds to wait for the job's end or, with If-None-Match, for any change",
+            description="Seconds to wait for the job's end or, with If-None-Match, for a change",
         ),
     ] = 0,
 ) -> Response:
-    """Tell how a job stands. `Retry-After` says when to ask again; it is missing when the job has ended."""
+    """Return a job. `Retry-After` says when to ask again; it is missing when the job has ended."""
     job = await request.app.state.job_loader.load(job_id)
     if wait and job.state not in TERMINAL:
         job = await _wait(request, job, wait)
-    return tagged(
-        request, job_json(job), {} if job.state in TERMINAL else {"Retry-After": _POLL_SECONDS}
-    )
+    headers = {}
+    if job.state not in TERMINAL:
+        headers["Retry-After"] = _POLL_SECONDS
+    return tagged(request, job_json(job), headers)
 
 
 async def _wait(request: Request, job: JobRow, seconds: float) -> JobRow:
-    """Return the job when it has ended, when it is another than the client knows, or when the time is over."""
-    conditional = "if-none-match" in request.headers
+    """Return the job when it has ended or differs from the client's, or after some seconds."""
+    is_conditional = "if-none-match" in request.headers
     began = time.perf_counter()
     with anyio.move_on_after(seconds):
         async with request.app.state.watch.follow(job.id) as changed:
             while True:
+                # Cleared before the look, or a change during it would be missed.
                 changed.clear()
                 job = await request.app.state.job_loader.load(str(job.id))
-                if job.state in TERMINAL or (conditional and not is_known(request, job_json(job))):
+                is_news = is_conditional and not is_known(request, job_json(job))
+                if is_news or job.state in TERMINAL:
                     break
                 await changed.wait()
+    # app.http.request_context leaves this time out of the request's duration.
     request.state.held_seconds = time.perf_counter() - began
     return job
 
 
 @router.post(
     "/jobs/{job_id}/cancel",
+    dependencies=[Security(require("submit"))],
     response_model=schemas.Job,
     responses=problems("job_not_found", "job_finished"),
 )
 def cancel_job(job_id: JobId) -> Response:
-    """Stop a job; what works on it is dead within two seconds. Stopping it twice is stopping it."""
+    """Cancel a job; its process ends within two seconds. A second call changes nothing."""
     with transaction() as session:
         job = commands.cancel(session, job_id)
     return Response(job_json(job), 200, None, "application/json")
 
 
 @router.delete(
-    "/jobs/{job_id}", status_code=204, responses=problems("job_not_found", "job_unfinished")
+    "/jobs/{job_id}",
+    dependencies=[Security(require("submit"))],
+    status_code=204,
+    responses=problems("job_not_found", "job_unfinished"),
 )
 def delete_job(job_id: JobId) -> None:
-    """Forget a job that has ended, with what it made, and its model if no other job is known for it."""
+    """Delete a job that has ended, its files, and its model if no other job uses it."""
     storage = get_storage()
     with transaction() as session:
         job = commands.forget(session, job_id)
@@ -247,9 +266,14 @@ def delete_job(job_id: JobId) -> None:
             release(session, storage, SAMPLES, job.samples_sha256, None)
 
 
-@router.head("/jobs/{job_id}/artifact", include_in_schema=False)
+@router.head(
+    "/jobs/{job_id}/artifact",
+    dependencies=[Security(require("read"))],
+    include_in_schema=False,
+)
 @router.get(
     "/jobs/{job_id}/artifact",
+    dependencies=[Security(require("read"))],
     response_class=FileResponse,
     responses={
         200: {
@@ -257,8 +281,8 @@ def delete_job(job_id: JobId) -> None:
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
             }
         },
-        206: {"description": "The range that was asked for"},
-        307: {"description": "Where the bucket itself serves it, for five minutes"},
+        206: {"description": "The requested range"},
+        307: {"description": "An address in the bucket that is valid for five minutes"},
         304: {"description": "The client has this artifact"},
         **problems(
             "job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"
@@ -269,17 +293,27 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     """Download the compressed model, whole or in ranges. The `ETag` is its SHA-256."""
     with transaction() as session:
         job = commands.get_succeeded(session, job_id)
-    given = PurePosixPath(job.filename)
-    suffix = (
-        given.suffix if given.suffix in _BUNDLES[job.model.format] else _EXTENSION[job.model.format]
-    )
-    name = f"{given.stem}.convpress{suffix}"
-    return _stored(request, job, job.artifact_sha256, "application/octet-stream", name)
+    filename = _artifact_name(job)
+    return _stored(request, job, job.artifact_sha256, "application/octet-stream", filename)
 
 
-@router.head("/jobs/{job_id}/report", include_in_schema=False)
+def _artifact_name(job: Job) -> str:
+    """Return the name of a job's artifact: the upload's, with `convpress` before the suffix."""
+    upload = PurePosixPath(job.filename)
+    suffix = upload.suffix
+    if suffix not in _BUNDLES[job.model.format]:
+        suffix = _EXTENSION[job.model.format]
+    return f"{upload.stem}.convpress{suffix}"
+
+
+@router.head(
+    "/jobs/{job_id}/report",
+    dependencies=[Security(require("read"))],
+    include_in_schema=False,
+)
 @router.get(
     "/jobs/{job_id}/report",
+    dependencies=[Security(require("read"))],
     response_class=FileResponse,
     responses={
         200: {"content": {"application/json": {"schema": {"type": "object"}}}},
@@ -290,7 +324,7 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     },
 )
 def get_report(request: Request, job_id: JobId) -> Response:
-    """Account for every FLOP: each convolution, what was done to it, and what it costs before and after."""
+    """Download the report: every convolution, its replacement, and its cost before and after."""
     with transaction() as session:
         job = commands.get_succeeded(session, job_id)
     return _stored(request, job, job.report_sha256, "application/json", None)
@@ -300,6 +334,6 @@ def _stored(
     request: Request, job: Job, sha256: str | None, media_type: str, filename: str | None
 ) -> Response:
     assert sha256 is not None  # a job that has succeeded has both files
+    file = Download(artifact_key(job.id, sha256), sha256, media_type, filename)
     redirect = get_settings().redirect_downloads
-    key = artifact_key(job.id, sha256)
-    return stored_file(request, get_storage(), key, sha256, media_type, filename, redirect=redirect)
+    return send_file(request, get_storage(), file, redirect=redirect)

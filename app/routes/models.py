@@ -1,9 +1,10 @@
-"""Models over HTTP: what is stored of an upload, so that another budget needs no second upload."""
+"""Stored models over HTTP: another budget needs no second upload."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Security
 
+from app.auth.scopes import require
 from app.db.session import transaction
 from app.jobs import commands
 from app.jobs.presentation import present_model
@@ -13,10 +14,14 @@ from convpress import schemas
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models/{sha256}", responses=problems("model_not_found"))
+@router.get(
+    "/models/{sha256}",
+    dependencies=[Security(require("read"))],
+    responses=problems("model_not_found"),
+)
 def get_model(
     sha256: Annotated[str, Path(description="SHA-256 of the uploaded file")],
 ) -> schemas.StoredModel:
-    """Tell what is known of an uploaded model. While it is stored, `model_sha256` posts jobs for it."""
+    """Return an uploaded model. While it is stored, `model_sha256` posts jobs for it."""
     with transaction() as session:
         return present_model(commands.get_model(session, sha256))

@@ -1,4 +1,4 @@
-"""The figures as Prometheus reads them; their names are stable."""
+"""The statistics as Prometheus reads them; metric names are stable."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -18,86 +18,91 @@ from app.stats.queries import Histogram, Jobs, Service
 from convpress.refusal import Code
 from convpress.states import State
 
+# Prometheus sees no increase in a counter whose first value is already above zero.
 _NONE_FINISHED: dict[tuple[State, str], int] = {
     ("succeeded", ""): 0,
     ("cancelled", ""): 0,
     **{("failed", str(code)): 0 for code in Code},
 }
-"""A counter that appears with its first event has not grown, to Prometheus."""
 
 
 class _Snapshot(Collector):
-    """The figures of one moment."""
+    """The statistics of one moment."""
 
     def __init__(self, jobs: Jobs, service: Service, queue_age: float) -> None:
-        self._jobs, self._service, self._queue_age = jobs, service, queue_age
+        self._jobs = jobs
+        self._service = service
+        self._queue_age = queue_age
 
     def collect(self) -> Iterator[Metric]:
-        """Tell each figure."""
-        jobs, service = self._jobs, self._service
-        yield InfoMetricFamily("convpress_build", "The version that answers", {"version": VERSION})
-        yield _gauges(
-            "convpress_jobs",
-            "Jobs that are known",
-            "state",
-            {str(state): count for state, count in jobs.states.items()},
-        )
-        yield _gauge(
-            "convpress_queue_age_seconds",
-            "How long the first job in the queue has waited",
-            self._queue_age,
-        )
-        yield _gauge(
-            "convpress_workers",
-            "Workers that have shown themselves within a minute",
-            len(service.workers),
-        )
-        slots = sum(worker.slots for worker in service.workers)
-        yield _gauge("convpress_worker_slots", "Jobs that these workers can run at a time", slots)
-        yield _gauge("convpress_leases", "Jobs that are held by a worker", service.leases)
-        yield _gauge(
-            "convpress_leases_overdue",
-            "Leases that have run out and are not returned",
-            service.overdue_leases,
-        )
-        yield _gauge(
-            "convpress_webhooks_due", "Webhooks that wait to be called", service.due_webhooks
-        )
-        yield _gauges(
-            "convpress_stored_bytes", "Bytes of the files that are kept", "kind", jobs.stored_bytes
-        )
-        finished = CounterMetricFamily(
-            "convpress_jobs_finished",
-            "Jobs that have ended, and the code of why they failed",
-            labels=("state", "code"),
-        )
-        for (state, code), count in sorted({**_NONE_FINISHED, **service.finished}.items()):
-            finished.add_metric((state, code), count)
-        yield finished
-        yield CounterMetricFamily(
-            "convpress_flops_saved", "FLOPs that artifacts need less", service.flops_saved
-        )
-        yield _histograms(
-            "convpress_phase_seconds",
-            "How long the phases of jobs that have succeeded took",
-            ("phase",),
-            (((phase,), times) for phase, times in service.phases.items()),
-            BUCKETS,
-        )
-        yield _histograms(
-            "convpress_http_request_seconds",
-            "How long requests took until their answer began, without what they asked to be held",
-            ("method", "route", "status"),
-            service.requests.items(),
-            REQUEST_BUCKETS,
-        )
+        """Yield each metric."""
+        yield InfoMetricFamily("convpress_build", "Version that answers", {"version": VERSION})
+        yield from _job_metrics(self._jobs, self._queue_age)
+        yield from _worker_metrics(self._service)
+        yield from _total_metrics(self._service)
+        yield from _duration_metrics(self._service)
 
 
 def registry(jobs: Jobs, service: Service, queue_age: float) -> CollectorRegistry:
-    """Return what Prometheus' own library writes out; `queue_age` is in seconds."""
+    """Return the metrics for Prometheus's own encoder; `queue_age` is in seconds."""
     collected = CollectorRegistry()
     collected.register(_Snapshot(jobs, service, queue_age))
     return collected
+
+
+def _job_metrics(jobs: Jobs, queue_age: float) -> Iterator[Metric]:
+    states = {str(state): count for state, count in jobs.states.items()}
+    yield _gauges("convpress_jobs", "Known jobs", "state", states)
+    yield _gauge("convpress_queue_age_seconds", "Wait of the first job in the queue", queue_age)
+    yield _gauges("convpress_stored_bytes", "Bytes of stored files", "kind", jobs.stored_bytes)
+
+
+def _worker_metrics(service: Service) -> Iterator[Metric]:
+    slots = sum(worker.slots for worker in service.workers)
+    yield _gauge("convpress_workers", "Workers seen in the last minute", len(service.workers))
+    yield _gauge("convpress_worker_slots", "Jobs that these workers can run at a time", slots)
+    yield _gauge("convpress_leases", "Jobs that a worker holds", service.leases)
+    yield _gauge(
+        "convpress_leases_overdue",
+        "Leases that have run out and are not returned yet",
+        service.overdue_leases,
+    )
+    yield _gauge("convpress_webhooks_due", "Webhooks that wait to be called", service.due_webhooks)
+
+
+def _total_metrics(service: Service) -> Iterator[Metric]:
+    finished = CounterMetricFamily(
+        "convpress_jobs_finished",
+        "Jobs that have ended, with the code of failures",
+        labels=("state", "code"),
+    )
+    counts = {**_NONE_FINISHED, **service.finished}
+    for labels, count in sorted(counts.items()):
+        finished.add_metric(labels, count)
+    yield finished
+    yield CounterMetricFamily(
+        "convpress_flops_saved",
+        "FLOPs that one run of every artifact saves",
+        service.flops_saved,
+    )
+
+
+def _duration_metrics(service: Service) -> Iterator[Metric]:
+    phases = [((phase,), durations) for phase, durations in service.phases.items()]
+    yield _histograms(
+        "convpress_phase_seconds",
+        "Duration of the phases of jobs that have succeeded",
+        ("phase",),
+        phases,
+        BUCKETS,
+    )
+    yield _histograms(
+        "convpress_http_request_seconds",
+        "Time until an answer began, without the time that `wait` asked for",
+        ("method", "route", "status"),
+        service.requests.items(),
+        REQUEST_BUCKETS,
+    )
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
@@ -115,11 +120,12 @@ def _histograms(
     name: str,
     documentation: str,
     labels: Sequence[str],
-    told: Iterable[tuple[Sequence[str], Histogram]],
+    series: Iterable[tuple[Sequence[str], Histogram]],
     bounds: Sequence[float],
 ) -> Metric:
     family = HistogramMetricFamily(name, documentation, labels=labels)
-    named = [*map(str, bounds[:-1]), "+Inf"]
-    for values, times in told:
-        family.add_metric(values, list(zip(named, times.at_most, strict=True)), times.total)
+    bound_names = [*map(str, bounds[:-1]), "+Inf"]
+    for values, durations in series:
+        buckets = list(zip(bound_names, durations.at_most, strict=True))
+        family.add_metric(values, buckets, durations.total)
     return family

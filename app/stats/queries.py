@@ -1,6 +1,6 @@
-"""The figures of a service, read from SQL when they are asked for, so that any number of processes tell the same."""
+"""Statistics of jobs and of the service, read from SQL, so all processes give the same answers."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,21 +28,21 @@ from app.uploads.retention import MODELS, SAMPLES, Kept
 from convpress.states import TERMINAL, State
 
 SILENT_SECONDS = 60.0
-"""After so long without a sign a worker counts for none."""
+"""A worker that was not seen for so long counts as gone."""
 
 Columns = TypeVarTuple("Columns")
 Span = Literal["minute", "hour", "day"]
 SPANS: Mapping[Span, tuple[int, int]] = {"minute": (60, 60), "hour": (3600, 48), "day": (86400, 30)}
-"""Seconds of a bucket, and how many there are."""
+"""The seconds of a bucket of history, and the number of buckets."""
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs that whoever asks may see.
+    """Statistics of the jobs that the caller may see.
 
-    `states` counts those that are known, `oldest_queued_at` is since when the first in the queue waits. `failures`
-    counts by code. `stored_bytes` are by kind: the uploads that these jobs need, what was learned of these models, and
-    the artifacts.
+    `states` counts jobs by state, `failures` failed jobs by code. `oldest_queued_at` is when the
+    first job in the queue was created. `stored_bytes` are the bytes by kind: models and samples
+    that the jobs need, analyses of the models, and artifacts.
     """
 
     states: Mapping[State, int]
@@ -52,7 +52,7 @@ class Jobs:
 
 
 class Presence(NamedTuple):
-    """A worker that lives, how many jobs it can run at a time, and how many leases it holds."""
+    """A live worker: the jobs that it can run at a time (`slots`) and that it holds (`leases`)."""
 
     name: str
     slots: int
@@ -62,7 +62,7 @@ class Presence(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """How long something took: for each bound of its buckets how many times at most that, and the sum of seconds."""
+    """Durations: how many were at most each bound of the buckets, and their total in seconds."""
 
     at_most: tuple[int, ...]
     total: float
@@ -70,11 +70,12 @@ class Histogram(NamedTuple):
 
 @dataclass(frozen=True)
 class Service:
-    """What concerns the service as a whole.
+    """Statistics of the whole service.
 
-    `finished` counts all jobs that have ended since the beginning, by state and, of failed ones, code; forgotten ones
-    too. `overdue_leases` have run out and are still to be returned. `phases` are known by name, `requests` by method,
-    route and status; their bounds are `tallies.BUCKETS` and `tallies.REQUEST_BUCKETS`.
+    `finished` counts all jobs that have ever ended, also deleted ones, by state and, for failed
+    jobs, code. `overdue_leases` have run out and are not returned yet. `phases` are histograms by
+    phase with the bounds `counters.BUCKETS`; `requests` by method, route and status with the bounds
+    `counters.REQUEST_BUCKETS`.
     """
 
     workers: tuple[Presence, ...]
@@ -89,7 +90,7 @@ class Service:
 
 @dataclass
 class Bucket:
-    """What happened between `start` and the next bucket's."""
+    """The jobs that were created and ended between `start` and the next bucket's start."""
 
     start: datetime
     created: int = 0
@@ -97,40 +98,32 @@ class Bucket:
 
 
 def of_jobs(session: Session) -> Jobs:
-    """Read the figures of the jobs that the current owner may see."""
-    counted = session.execute(select(Job.state, func.count()).group_by(Job.state))
-    failed = (
+    """Return the statistics of the jobs that the current owner may see."""
+    by_state = select(Job.state, func.count()).group_by(Job.state)
+    counts = dict(iter(session.execute(by_state)))
+    failures = (
         select(Event.detail, func.count()).where(Event.state == "failed").group_by(Event.detail)
     )
-    artifacts = select(func.sum(Job.artifact_bytes)).where(Job.expired_at.is_(None))
+    oldest_queued = select(func.min(Job.created_at)).where(Job.state == "queued")
     return Jobs(
-        states={**dict.fromkeys(get_args(State), 0), **dict(iter(counted))},
-        oldest_queued_at=session.scalar(
-            select(func.min(Job.created_at)).where(Job.state == "queued")
-        ),
-        failures=dict(iter(session.execute(_own_events(failed)))),
-        stored_bytes={
-            "models": _upload_bytes(session, MODELS, Model.bytes),
-            "analyses": _upload_bytes(session, MODELS, Model.analysis_bytes),
-            "samples": _upload_bytes(session, SAMPLES, Samples.bytes),
-            "artifacts": session.scalar(artifacts) or 0,
-        },
+        states={**dict.fromkeys(get_args(State), 0), **counts},
+        oldest_queued_at=session.scalar(oldest_queued),
+        failures=dict(iter(session.execute(_own_events(failures)))),
+        stored_bytes=_stored_bytes(session),
     )
 
 
 def of_service(session: Session) -> Service:
-    """Read the figures of the whole service; for those alone who may see the jobs of all owners."""
+    """Return the statistics of the whole service, for callers who may see all jobs."""
     at = now(session)
     sums = counters.read(session)
-    overdue = func.sum(case((Job.lease_expires_at < at, 1), else_=0))
-    leases, late = session.execute(
-        select(func.count(), overdue).where(Job.state == "running")
-    ).one()
+    leases, overdue = _leases(session, at)
+    due_webhooks = select(func.count()).where(Delivery.due_at <= at)
     return Service(
         workers=_workers(session, at),
         leases=leases,
-        overdue_leases=late or 0,
-        due_webhooks=session.scalar(select(func.count()).where(Delivery.due_at <= at)) or 0,
+        overdue_leases=overdue,
+        due_webhooks=session.scalar(due_webhooks) or 0,
         finished=_finished(session, sums),
         phases=_histograms(sums, counters.PHASE, counters.BUCKETS),
         flops_saved=sums.get((counters.FLOPS_SAVED, ""), 0.0),
@@ -139,31 +132,54 @@ def of_service(session: Session) -> Service:
 
 
 def history(session: Session, span: Span) -> list[Bucket]:
-    """Read what happened to the jobs that the current owner may see, oldest bucket first; the last is still open."""
+    """Return the history of the jobs that the current owner may see, in buckets of a span.
+
+    The oldest bucket comes first; the last one is still open.
+    """
     seconds, number = SPANS[span]
-    first = int(now(session).timestamp()) // seconds - number + 1
-    buckets = [
-        Bucket(datetime.fromtimestamp((first + index) * seconds, UTC)) for index in range(number)
-    ]
-    since = buckets[0].start
-    slot = _slot(session, Job.created_at, seconds)
-    created = select(slot, func.count()).where(Job.created_at >= since).group_by(slot)
+    last = int(now(session).timestamp()) // seconds
+    indexes = range(last - number + 1, last + 1)
+    buckets = {index: Bucket(datetime.fromtimestamp(index * seconds, UTC)) for index in indexes}
+    since = buckets[indexes[0]].start
+
+    index_of = _bucket_index(session, Job.created_at, seconds)
+    # One query for each kind: a join of jobs and events would count a job once for each event.
+    created = select(index_of, func.count()).where(Job.created_at >= since).group_by(index_of)
     for index, count in session.execute(created):
-        if index - first < number:  # a clock that went back has left jobs in the future
-            buckets[index - first].created = count
-    slot = _slot(session, Event.at, seconds)
-    ended = select(slot, Event.state, func.count()).where(
-        Event.state.in_(TERMINAL), Event.at >= since
+        # A clock that was set back leaves jobs in the future, which have no bucket.
+        if index in buckets:
+            buckets[index].created = count
+
+    index_of = _bucket_index(session, Event.at, seconds)
+    ended = (
+        select(index_of, Event.state, func.count())
+        .where(Event.state.in_(TERMINAL), Event.at >= since)
+        .group_by(index_of, Event.state)
     )
-    for index, state, count in session.execute(_own_events(ended.group_by(slot, Event.state))):
-        if index - first < number:
-            buckets[index - first].ended[state] = count
-    return buckets
+    for index, state, count in session.execute(_own_events(ended)):
+        if index in buckets:
+            buckets[index].ended[state] = count
+    return list(buckets.values())
 
 
 def _own_events(query: Select[*Columns]) -> Select[*Columns]:
-    """Confine a query of events to those of jobs that the current owner may see; the sessions confine jobs."""
-    return query if current_owner.get() is None else query.join(Job, Job.id == Event.job_id)
+    """Restrict a query of events to jobs that the current owner may see.
+
+    Sessions restrict queries of jobs only, so that for all owners the join can be left out.
+    """
+    if current_owner.get() is None:
+        return query
+    return query.join(Job, Job.id == Event.job_id)
+
+
+def _stored_bytes(session: Session) -> Mapping[str, int]:
+    artifacts = select(func.sum(Job.artifact_bytes)).where(Job.expired_at.is_(None))
+    return {
+        "models": _upload_bytes(session, MODELS, Model.bytes),
+        "analyses": _upload_bytes(session, MODELS, Model.analysis_bytes),
+        "samples": _upload_bytes(session, SAMPLES, Samples.bytes),
+        "artifacts": session.scalar(artifacts) or 0,
+    }
 
 
 def _upload_bytes(session: Session, kept: Kept, column: InstrumentedAttribute[int]) -> int:
@@ -173,57 +189,77 @@ def _upload_bytes(session: Session, kept: Kept, column: InstrumentedAttribute[in
     return session.scalar(size) or 0
 
 
+def _leases(session: Session, at: datetime) -> tuple[int, int]:
+    """Return the number of leases, and the number of those that have run out."""
+    is_overdue = case((Job.lease_expires_at < at, 1), else_=0)
+    running = select(func.count(), func.sum(is_overdue)).where(Job.state == "running")
+    leases, overdue = session.execute(running).one()
+    return leases, overdue or 0
+
+
 def _workers(session: Session, at: datetime) -> tuple[Presence, ...]:
+    # A lease's owner is the worker's name, a colon and a random part.
     owners = session.scalars(select(Job.lease_owner).where(Job.state == "running"))
-    held = Counter(owner.rpartition(":")[0] for owner in owners if owner)
-    living = (
-        select(Worker)
-        .where(Worker.seen_at > at - timedelta(seconds=SILENT_SECONDS))
-        .order_by(Worker.name)
-    )
+    leases = Counter(owner.rpartition(":")[0] for owner in owners if owner)
+    seen_since = at - timedelta(seconds=SILENT_SECONDS)
+    live = select(Worker).where(Worker.seen_at > seen_since).order_by(Worker.name)
     return tuple(
-        Presence(worker.name, worker.slots, worker.started_at, worker.seen_at, held[worker.name])
-        for worker in session.scalars(living)
+        Presence(worker.name, worker.slots, worker.started_at, worker.seen_at, leases[worker.name])
+        for worker in session.scalars(live)
     )
 
 
 def _finished(session: Session, sums: counters.Amounts) -> Mapping[tuple[State, str], int]:
-    known = select(Event.state, Event.detail, func.count()).where(Event.state.in_(TERMINAL))
-    counted: Counter[tuple[State, str]] = Counter()
-    for state, detail, count in session.execute(known.group_by(Event.state, Event.detail)):
-        counted[state, detail if state == "failed" else ""] += count
-    for (name, label), forgotten in sums.items():
+    ended = (
+        select(Event.state, Event.detail, func.count())
+        .where(Event.state.in_(TERMINAL))
+        .group_by(Event.state, Event.detail)
+    )
+    counts: Counter[tuple[State, str]] = Counter()
+    for state, detail, count in session.execute(ended):
+        # Only the detail of a failure is a code.
+        code = detail if state == "failed" else ""
+        counts[state, code] += count
+    for (name, label), deleted in sums.items():
         if name == counters.FORGOTTEN:
-            ended, _, code = label.partition(" ")
-            counted[cast("State", ended), code] += int(forgotten)
-    return counted
+            last_state, _, code = label.partition(" ")
+            counts[cast("State", last_state), code] += int(deleted)
+    return counts
 
 
 def _histograms(
     sums: counters.Amounts, name: str, bounds: Sequence[float]
 ) -> Mapping[str, Histogram]:
-    """Return the histograms of one name, by what stands before the bound in their labels."""
-    series = sorted({label.rpartition(" ")[0] for told, label in sums if told == name})
-    return {
-        each: Histogram(
-            tuple(accumulate(int(sums.get((name, f"{each} {bound:g}"), 0)) for bound in bounds)),
-            sums[name, f"{each} sum"],
-        )
-        for each in series
-    }
+    """Return the histograms of a name, by their labels without bound or `sum`."""
+    by_series: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for (each, label), amount in sums.items():
+        if each == name:
+            series, _, bound = label.rpartition(" ")
+            by_series[series][bound] = amount
+    return {series: _histogram(by_series[series], bounds) for series in sorted(by_series)}
+
+
+def _histogram(amounts: Mapping[str, float], bounds: Sequence[float]) -> Histogram:
+    counts = [int(amounts.get(f"{bound:g}", 0)) for bound in bounds]
+    return Histogram(tuple(accumulate(counts)), amounts["sum"])
 
 
 def _requests(sums: counters.Amounts) -> Mapping[tuple[str, str, str], Histogram]:
-    told = _histograms(sums, counters.REQUEST, counters.REQUEST_BUCKETS)
-    split = [(series.split(" "), times) for series, times in told.items()]
-    return {(method, route, status): times for (method, route, status), times in split}
+    requests = {}
+    histograms = _histograms(sums, counters.REQUEST, counters.REQUEST_BUCKETS)
+    for series, histogram in histograms.items():
+        method, route, status = series.split(" ")
+        requests[method, route, status] = histogram
+    return requests
 
 
-def _slot(
+def _bucket_index(
     session: Session, at: InstrumentedAttribute[datetime], seconds: int
 ) -> ColumnElement[int]:
-    """Number the buckets since 1970."""
+    """Return the number of whole buckets of `seconds` since 1970."""
+    # Written out: PostgreSQL takes a parameter in SELECT and one in GROUP BY for two expressions.
     size = literal_column(str(seconds), BigInteger)
     if session.get_bind().dialect.name == "sqlite":
-        return func.strftime("%s", at).cast(Integer).op("/", return_type=BigInteger())(size)
+        epoch = func.strftime("%s", at).cast(Integer)
+        return epoch.op("/", return_type=BigInteger())(size)
     return func.floor(extract("epoch", at) / size).cast(BigInteger)

@@ -1,4 +1,4 @@
-"""The JSON of `GET /stats`; every field is stable."""
+"""The JSON of `GET /stats`; field names are stable."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from convpress.states import State
 
 
 class Bucket(BaseModel):
-    """What happened between `start` and the next bucket's start."""
+    """Jobs created and ended between `start` and the next bucket's start."""
 
     start: datetime
     created: int
@@ -22,18 +22,16 @@ class Bucket(BaseModel):
 
 
 class StoredBytes(BaseModel):
-    """How much is kept."""
+    """Bytes of stored files."""
 
     models: int
-    analyses: int = Field(
-        description="What was learned of the models, so that another budget takes less time"
-    )
+    analyses: int = Field(description="Kept analyses of models, which make another budget faster")
     samples: int
     artifacts: int
 
 
 class Worker(BaseModel):
-    """A worker that has shown itself within the last minute."""
+    """A worker that was seen within the last minute."""
 
     name: str
     slots: int = Field(description="Jobs that it can run at a time")
@@ -43,40 +41,40 @@ class Worker(BaseModel):
 
 
 class PhaseTimes(BaseModel):
-    """How long a phase took, over all jobs that have succeeded."""
+    """Durations of a phase, over all jobs that have succeeded."""
 
     count: int
-    seconds: float = Field(description="Together")
-    at_most: dict[str, int] = Field(description="How many took at most so many seconds")
+    seconds: float = Field(description="Total duration")
+    at_most: dict[str, int] = Field(description="Number by upper bound in seconds")
 
 
 class RequestTimes(BaseModel):
-    """How long the requests of one kind took until their answer began, without what they asked to be held."""
+    """Durations of one kind of request until its answer began, without the time of `wait`."""
 
     method: str
     route: str
     status: int
     count: int
-    seconds: float = Field(description="Together")
-    at_most: dict[str, int] = Field(description="How many took at most so many seconds")
+    seconds: float = Field(description="Total duration")
+    at_most: dict[str, int] = Field(description="Number by upper bound in seconds")
 
 
 class ServiceStats(BaseModel):
-    """What concerns the whole service, since its beginning where it counts."""
+    """Statistics of the whole service; counters run since its beginning."""
 
     workers: list[Worker]
     leases: int
-    overdue_leases: int = Field(description="Run out, and not returned yet")
+    overdue_leases: int = Field(description="Leases that have run out and are not returned yet")
     due_webhooks: int
     flops_saved: float = Field(
-        description="FLOPs that one run of every artifact needs less than its original"
+        description="FLOPs that one run of every artifact saves against its original"
     )
     phases: dict[str, PhaseTimes]
     requests: list[RequestTimes]
 
 
 class Stats(BaseModel):
-    """The figures of the jobs that the caller may see."""
+    """Statistics of the jobs that the caller may see."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -143,15 +141,15 @@ class Stats(BaseModel):
     )
 
     at: datetime
-    jobs: dict[State, int] = Field(description="Jobs that are known, by state")
+    jobs: dict[State, int] = Field(description="Known jobs by state")
     queue_age_seconds: float | None = Field(
-        description="How long the first in the queue has waited; null if it is empty"
+        description="Wait of the first job in the queue; null if the queue is empty"
     )
-    failures: dict[str, int] = Field(description="Known jobs that have failed, by code")
+    failures: dict[str, int] = Field(description="Known failed jobs by code")
     stored_bytes: StoredBytes
     history: list[Bucket] = Field(description="Oldest first; the last bucket is still open")
     service: ServiceStats | None = Field(
-        description="null for who may see the jobs of one owner alone"
+        description="null for callers who may see only their own jobs"
     )
 
     @classmethod
@@ -162,20 +160,28 @@ class Stats(BaseModel):
         history: Sequence[queries.Bucket],
         service: queries.Service | None,
     ) -> Self:
-        """Present figures."""
-        oldest = jobs.oldest_queued_at
+        """Return the JSON record of statistics."""
         return cls(
             at=at,
             jobs=dict(jobs.states),
-            queue_age_seconds=None if oldest is None else max(0.0, (at - oldest).total_seconds()),
+            queue_age_seconds=queue_age(at, jobs),
             failures=dict(jobs.failures),
             stored_bytes=StoredBytes(**jobs.stored_bytes),
-            history=[
-                Bucket(start=bucket.start, created=bucket.created, **bucket.ended)
-                for bucket in history
-            ],
+            history=[_bucket(bucket) for bucket in history],
             service=None if service is None else _service(service),
         )
+
+
+def queue_age(at: datetime, jobs: queries.Jobs) -> float | None:
+    """Return the seconds that the first job in the queue has waited, or None without a queue."""
+    if jobs.oldest_queued_at is None:
+        return None
+    # Never negative, also if a clock was set back.
+    return max(0.0, (at - jobs.oldest_queued_at).total_seconds())
+
+
+def _bucket(bucket: queries.Bucket) -> Bucket:
+    return Bucket(start=bucket.start, created=bucket.created, **bucket.ended)
 
 
 def _service(service: queries.Service) -> ServiceStats:
@@ -185,27 +191,31 @@ def _service(service: queries.Service) -> ServiceStats:
         overdue_leases=service.overdue_leases,
         due_webhooks=service.due_webhooks,
         flops_saved=service.flops_saved,
-        phases={
-            phase: PhaseTimes(
-                count=told.at_most[-1],
-                seconds=told.total,
-                at_most=_at_most(BUCKETS, told),
-            )
-            for phase, told in service.phases.items()
-        },
-        requests=[
-            RequestTimes(
-                method=method,
-                route=route,
-                status=int(status),
-                count=told.at_most[-1],
-                seconds=told.total,
-                at_most=_at_most(REQUEST_BUCKETS, told),
-            )
-            for (method, route, status), told in service.requests.items()
-        ],
+        phases={phase: _phase_times(times) for phase, times in service.phases.items()},
+        requests=[_request_times(labels, times) for labels, times in service.requests.items()],
     )
 
 
-def _at_most(bounds: Sequence[float], told: queries.Histogram) -> dict[str, int]:
-    return {f"{bound:g}": count for bound, count in zip(bounds, told.at_most, strict=True)}
+def _phase_times(times: queries.Histogram) -> PhaseTimes:
+    return PhaseTimes(
+        count=times.at_most[-1],
+        seconds=times.total,
+        at_most=_at_most(BUCKETS, times),
+    )
+
+
+def _request_times(labels: tuple[str, str, str], times: queries.Histogram) -> RequestTimes:
+    method, route, status = labels
+    return RequestTimes(
+        method=method,
+        route=route,
+        status=int(status),
+        count=times.at_most[-1],
+        seconds=times.total,
+        at_most=_at_most(REQUEST_BUCKETS, times),
+    )
+
+
+def _at_most(bounds: Sequence[float], times: queries.Histogram) -> dict[str, int]:
+    names = [f"{bound:g}" for bound in bounds]
+    return dict(zip(names, times.at_most, strict=True))

@@ -1,7 +1,7 @@
-"""The artifact store: files by key, whole or not there at all.
+"""The artifact store: each key holds a whole file or none.
 
-Keys are `models/<sha256>` and `samples/<sha256>` for uploads, `artifacts/<job id>/<sha256>` for what the service made,
-and `analyses/<model's sha256>/<settings>` for what it has learned of a model on the way.
+Keys are `models/<sha256>` and `samples/<sha256>` for uploads, `artifacts/<job id>/<sha256>` for
+what a job made, and `analyses/<model's sha256>/<settings>` for the analysis of a model.
 """
 
 import uuid
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from app.settings import get_settings
-from app.storage.local import LocalStorage
+from app.storage.local import FileInfo, LocalStorage
 from app.storage.objects import ObjectStorage, StorageUnavailable
 
 __all__ = [
+    "FileInfo",
     "LocalStorage",
     "ObjectStorage",
     "Storage",
@@ -28,65 +29,78 @@ __all__ = [
 
 
 class Storage(Protocol):
-    """What every store can do; each says how."""
+    """The operations of every store; each class says how it does them."""
 
     @property
     def staging(self) -> Path:
         """The local folder of files that have no key yet."""
 
     def stage(self) -> BinaryIO:
-        """Open a new local file to be filled and kept, or closed and unlinked; `name` is its path."""
+        """Open a new local file to fill and keep, or to close and unlink; `name` is its path."""
 
     def prepare(self, staged: Path, key: str) -> None:
-        """Do ahead of `keep` what takes long, so that `keep` can stand in a transaction."""
+        """Do the slow part of `keep` ahead, so that `keep` can stand in a transaction."""
 
     def keep(self, staged: Path, key: str) -> None:
-        """Give a prepared file its key, durably; it has lost its own name then."""
+        """Give a prepared file its key, durably, in place of its own name."""
+
+    def info(self, key: str) -> FileInfo | None:
+        """Return the size and time of a key's file, or None without a file."""
 
     def size(self, key: str) -> int | None:
-        """Return how many bytes a key holds, or None."""
+        """Return the bytes of a key's file, or None without a file."""
 
-    def content(self, key: str) -> bytes:
-        """Return the bytes of a key.
+    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        """Read a key's file in pieces, from byte `start` up to but not including `end`.
 
         Raises:
-            FileNotFoundError: the key holds nothing.
+            FileNotFoundError: the key has no file.
+        """
+
+    def content(self, key: str) -> bytes:
+        """Return the content of a key's file.
+
+        Raises:
+            FileNotFoundError: the key has no file.
         """
 
     def fetch(self, key: str, target: Path) -> None:
-        """Put the file of a key at `target`.
+        """Put a key's file at `target`.
 
         Raises:
-            FileNotFoundError: the key holds nothing.
+            FileNotFoundError: the key has no file.
         """
 
     def delete(self, key: str) -> None:
-        """Remove a key, if it is there."""
+        """Remove a key's file, if there is one."""
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Return the keys that begin with `prefix`, a folder such as `models/`."""
 
     def free_bytes(self) -> int:
-        """Return how much more the disk of staged files can take."""
+        """Return the free bytes of the disk of staged files."""
 
 
 def model_key(sha256: str) -> str:
-    """Name the place of an uploaded model."""
+    """Return the key of an uploaded model."""
     return f"models/{sha256}"
 
 
 def samples_key(sha256: str) -> str:
-    """Name the place of uploaded samples."""
+    """Return the key of uploaded samples."""
     return f"samples/{sha256}"
 
 
 def artifact_key(job_id: uuid.UUID, sha256: str) -> str:
-    """Name the place of a file that a job made; no two jobs share one, so that none waits for another to be deleted."""
+    """Return the key of a file that a job made.
+
+    Jobs share no artifact, so one can be deleted without a look at the others.
+    """
     return f"artifacts/{job_id}/{sha256}"
 
 
 def analysis_key(model_sha256: str, settings: str) -> str:
-    """Name the place of what was learned of a model under some settings."""
+    """Return the key of a model's analysis under some settings."""
     return f"analyses/{model_sha256}/{settings}"
 
 
@@ -94,14 +108,12 @@ def get_storage() -> Storage:
     """Return the store that the settings name."""
     settings = get_settings()
     folder = settings.data_dir.absolute() / "storage"
-    return (
-        LocalStorage(folder)
-        if settings.storage_url is None
-        else _bucket(settings.storage_url, folder / "staging")
-    )
+    if settings.storage_url is None:
+        return LocalStorage(folder)
+    return _bucket(settings.storage_url, folder / "staging")
 
 
+# One client a process, because it keeps its connections open.
 @cache
 def _bucket(url: str, staging_folder: Path) -> ObjectStorage:
-    """Keep one client a process, with its connections."""
     return ObjectStorage(url, staging_folder)

@@ -1,4 +1,7 @@
-"""Files on their way to a key: each under a lock, so that those of killed processes can be told apart and removed."""
+"""Staged files: files without a key yet, each under a lock that its process holds.
+
+The kernel drops the lock when the process dies, so abandoned files can be recognised and removed.
+"""
 
 import fcntl
 import os
@@ -8,16 +11,16 @@ from typing import BinaryIO
 
 
 def stage(folder: Path) -> BinaryIO:
-    """Open a new file in `folder`; `name` is its path, and it is its maker's until it is closed or given a key."""
+    """Open a new file in `folder`, locked until it is closed; `name` is its path."""
     while True:
         file = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - the caller's to close
         if _lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:
             return file  # type: ignore[return-value]  # what a NamedTemporaryFile wraps
-        file.close()  # a sweep came between making and locking
+        file.close()  # remove_abandoned came between creation and lock
 
 
 def remove_abandoned(folder: Path) -> int:
-    """Remove the files whose makers have died, and return how many there were."""
+    """Remove the files whose processes have died, and return their number."""
     removed = 0
     for path in folder.iterdir():
         try:
@@ -32,7 +35,7 @@ def remove_abandoned(folder: Path) -> int:
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether this process holds the file's lock now; the kernel drops it with the process."""
+    """Try to lock a file, and tell whether this process holds the lock now."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

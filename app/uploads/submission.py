@@ -17,7 +17,7 @@ from app.storage import get_storage, model_key, samples_key
 from app.uploads import remote
 from app.uploads.multipart import Form, Sink, TextCheck
 from app.uploads.upload import Part, Upload, check_room, display_name, too_large
-from app.webhooks import call
+from app.webhooks import url as call
 from convpress import budgets as budget
 from convpress import calibration, labels, shapes
 from convpress.calibration import Calibration

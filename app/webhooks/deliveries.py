@@ -1,140 +1,186 @@
-"""Deliver what SQL says has to be delivered: webhooks of ended jobs, again and again until somebody has taken them.
+"""Delivers webhooks: calls each due row of `deliveries` until it is accepted or given up.
 
-Any number of processes may deliver: a delivery is claimed by moving its next attempt into the future.
+Any number of processes may deliver. A process claims a delivery by moving its next attempt into
+the future, so one that dies loses nothing: the delivery becomes due again.
 """
 
 import asyncio
-import json
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import httpx
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.db.models import Delivery, Job
 from app.db.session import now, transaction
-from app.jobs.presentation import present_job
 from app.settings import Settings
-from app.webhooks import call as webhooks
+from app.webhooks import events
+from app.webhooks.call import Message, Refused, call, new_client
 
-_LOOK_SECONDS = 1.0
-_AT_ONCE = 50
-"""As many slow receivers hold up the others."""
+_POLL_SECONDS = 1.0
+# Enough that this many slow receivers must be called at once before others have to wait.
+_MOST_CALLS = 50
 _MOST_ATTEMPTS = 8
-_GROWTH = 5
-_CALL_SECONDS = 30.0
-"""Longer than a call takes, so that one whose process dies is soon another's."""
+_PAUSE_GROWTH = 5
+# Longer than a call takes, yet short: a delivery whose process died is called again after it.
+_CLAIM_SECONDS = 30.0
 
 log = structlog.get_logger(__name__)
 
 
-class Claimed(NamedTuple):
-    """A delivery that this process has to make now."""
+class ClaimedDelivery(NamedTuple):
+    """A delivery that this process makes now."""
 
     id: uuid.UUID
     attempt: int
-    sent_at: datetime
     url: str
-    body: str
+    message: Message
+
+
+class Outcome(NamedTuple):
+    """The result of one call: accepted without an `error`, else called again after `retry_seconds`.
+
+    `retry_seconds` is None after the last attempt.
+    """
+
+    error: str | None = None
+    retry_seconds: float | None = None
 
 
 async def deliver(settings: Settings) -> None:
-    """Deliver until cancelled; a database that is away is asked again."""
+    """Deliver until cancelled; while the database does not answer, try again every second."""
     under_way: set[asyncio.Task[None]] = set()
-    async with webhooks.new_client() as client, asyncio.TaskGroup() as calls:
+    async with new_client() as client, asyncio.TaskGroup() as calls:
         while True:
-            claimed = await _claim(_AT_ONCE - len(under_way))
+            claimed = await _try_to_claim(_MOST_CALLS - len(under_way))
             for delivery in claimed:
-                call = calls.create_task(_deliver(delivery, settings, client))
-                under_way.add(call)
-                call.add_done_callback(under_way.discard)
+                task = calls.create_task(_deliver(delivery, settings, client))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
             if not claimed:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _claim(most: int) -> list[Claimed]:
+async def _try_to_claim(most: int) -> Sequence[ClaimedDelivery]:
+    if most == 0:
+        return ()
     try:
-        return await run_in_threadpool(claim, most) if most else []
+        return await run_in_threadpool(claim, most)
     except SQLAlchemyError as error:
         log.warning("deliveries put off", error=str(error))
-        return []
+        return ()
 
 
-def claim(most: int) -> list[Claimed]:
-    """Take some deliveries that are due."""
+def claim(most: int) -> Sequence[ClaimedDelivery]:
+    """Claim at most `most` deliveries that are due, the longest due first."""
     with transaction() as session:
         at = now(session)
-        due = select(Delivery.id).where(Delivery.due_at <= at).order_by(Delivery.due_at).limit(most)
-        ids = session.scalars(
-            update(Delivery)
-            .where(Delivery.id.in_(due.scalar_subquery()), Delivery.due_at <= at)
-            .values(due_at=at + timedelta(seconds=_CALL_SECONDS), attempt=Delivery.attempt + 1)
-            .returning(Delivery.id)
-            .execution_options(synchronize_session=False)
-        ).all()
-        rows = session.execute(
+        ids = _postpone_due(session, at, most)
+        claimed = (
             select(Delivery, Job).join(Job, Job.id == Delivery.job_id).where(Delivery.id.in_(ids))
         )
-        return [
-            Claimed(
-                delivery.id,
-                delivery.attempt,
-                at,
-                job.webhook_url or "",
-                _message(job, delivery.created_at),
-            )
-            for delivery, job in rows
-        ]
+        return [_claimed(delivery, job, at) for delivery, job in session.execute(claimed)]
 
 
-def _message(job: Job, at: datetime) -> str:
-    data = present_job(job).model_dump(mode="json")
-    return json.dumps({"type": f"job.{job.state}", "timestamp": at.isoformat(), "data": data})
+def _postpone_due(session: Session, at: datetime, most: int) -> Sequence[uuid.UUID]:
+    """Move the next attempt of due deliveries into the future, and return their ids."""
+    due = (
+        select(Delivery.id)
+        .where(Delivery.due_at <= at, _is_known())
+        .order_by(Delivery.due_at)
+        .limit(most)
+    )
+    # The second look at due_at: another process may have claimed a row since the subquery saw it.
+    postponed = (
+        update(Delivery)
+        .where(Delivery.id.in_(due.scalar_subquery()), Delivery.due_at <= at)
+        .values(due_at=at + timedelta(seconds=_CLAIM_SECONDS), attempt=Delivery.attempt + 1)
+        .returning(Delivery.id)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalars(postponed).all()
 
 
-async def _deliver(delivery: Claimed, settings: Settings, client: httpx.AsyncClient) -> None:
-    assert settings.webhook_secret is not None  # nothing delivers without one
-    noted: tuple[str | None, float | None] = (None, None)
+def _is_known() -> ColumnElement[bool]:
+    # During an upgrade an older version writes rows without an event, and a newer one may write
+    # events that this version does not know: those are left to the newer one.
+    return or_(Delivery.event.is_(None), Delivery.event.in_(events.BY_NAME))
+
+
+def _claimed(delivery: Delivery, job: Job, at: datetime) -> ClaimedDelivery:
+    event = _event_of(delivery, job)
+    body = events.message_body(event, job, delivery.created_at)
+    message = Message(f"msg_{delivery.id.hex}", at, body)
+    return ClaimedDelivery(delivery.id, delivery.attempt, job.webhook_url or "", message)
+
+
+def _event_of(delivery: Delivery, job: Job) -> events.WebhookEvent:
+    if delivery.event is not None:
+        return events.BY_NAME[delivery.event]
+    # Versions that wrote no event called webhooks only for the end of a job, its one last state.
+    return events.events_of(job.state)[0]
+
+
+async def _deliver(
+    delivery: ClaimedDelivery, settings: Settings, client: httpx.AsyncClient
+) -> None:
+    outcome = await _call(delivery, settings, client)
     try:
-        await webhooks.call(
+        await run_in_threadpool(_record, delivery, outcome)
+    except SQLAlchemyError as error:
+        # The claim runs out, and the receiver is called once more under the same id.
+        log.warning("webhook not noted", delivery=str(delivery.id), error=str(error))
+
+
+async def _call(
+    delivery: ClaimedDelivery, settings: Settings, client: httpx.AsyncClient
+) -> Outcome:
+    assert settings.webhook_secret is not None  # nothing delivers without one
+    try:
+        await call(
             delivery.url,
-            f"msg_{delivery.id.hex}",
-            delivery.sent_at,
-            delivery.body,
+            delivery.message,
             secret=settings.webhook_secret.get_secret_value(),
             private=settings.webhook_private_targets,
             client=client,
         )
-    except webhooks.Refused as error:
-        pause = settings.webhook_retry_seconds * _GROWTH ** (delivery.attempt - 1)
+    except Refused as error:
         log.warning(
             "webhook not taken",
             delivery=str(delivery.id),
             attempt=delivery.attempt,
             error=str(error),
         )
-        noted = (str(error), pause if delivery.attempt < _MOST_ATTEMPTS else None)
-    try:
-        await run_in_threadpool(_note, delivery, *noted)
-    except SQLAlchemyError as error:  # it will be called once more
-        log.warning("webhook not noted", delivery=str(delivery.id), error=str(error))
+        return Outcome(str(error), _pause(delivery.attempt, settings))
+    return Outcome()
 
 
-def _note(delivery: Claimed, error: str | None, pause: float | None) -> None:
-    """Write down how a call went, and when the next is due, if any."""
+def _pause(attempt: int, settings: Settings) -> float | None:
+    """Return the seconds until the next attempt, or None after the last."""
+    if attempt >= _MOST_ATTEMPTS:
+        return None
+    pause: float = settings.webhook_retry_seconds * _PAUSE_GROWTH ** (attempt - 1)
+    return pause
+
+
+def _record(delivery: ClaimedDelivery, outcome: Outcome) -> None:
+    """Write the outcome of a call, unless a later attempt has begun meanwhile."""
     with transaction() as session:
         at = now(session)
+        values: dict[str, object] = {"error": outcome.error, "delivered_at": None, "due_at": None}
+        if outcome.error is None:
+            values["delivered_at"] = at
+        if outcome.retry_seconds is not None:
+            values["due_at"] = at + timedelta(seconds=outcome.retry_seconds)
         session.execute(
             update(Delivery)
             .where(Delivery.id == delivery.id, Delivery.attempt == delivery.attempt)
-            .values(
-                error=error,
-                delivered_at=None if error else at,
-                due_at=None if pause is None else at + timedelta(seconds=pause),
-            )
+            .values(**values)
             .execution_options(synchronize_session=False)
         )

@@ -242,7 +242,7 @@ def test_owners_sign_in_and_see_their_own_jobs(browse, chromium, service):
         page.goto("/")
         expect(page.get_by_text("No jobs yet", exact=False)).to_be_visible()
         page.goto(f"/dashboard/jobs/{job['id']}")
-        expect(page.get_by_role("heading", name="There is no such job")).to_be_visible()
+        expect(page.get_by_role("heading", name="No job has this id")).to_be_visible()
         page.get_by_role("button", name="Sign out").click()
         page.wait_for_url("**/dashboard/sign-in")
         assert context.cookies() == []

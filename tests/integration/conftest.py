@@ -1,4 +1,4 @@
-"""The API as a real process on a free port, with what a test needs to talk to it and to play the worker."""
+"""The API as a process on a free port, with a client and the means to act as its worker."""
 
 import hashlib
 import os
@@ -24,12 +24,12 @@ from app.db.models import Job
 from app.storage.local import LocalStorage
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
-"""The least that passes for an ONNX file: an IR version and an empty graph."""
+"""The smallest ONNX file: an IR version and an empty graph."""
 
 
 @dataclass
 class Api:
-    """A running API: an HTTP client for it, its process, and where its files and rows are."""
+    """A running API: a client, its process, and the places of its files and rows."""
 
     http: httpx.Client
     process: subprocess.Popen[bytes]
@@ -84,7 +84,7 @@ class Api:
         return hashes[0]
 
     def left_over(self) -> list[Path]:
-        """What lies between upload and store, and has to be gone after every request."""
+        """The staged files; there must be none after a request."""
         return list(
             (self.data_dir / "storage" / "staging").glob("*")
         )  # no folder before the first upload

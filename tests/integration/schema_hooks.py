@@ -1,7 +1,6 @@
-"""For schemathesis: values of the kinds that no schema describes, so that what it takes for valid is accepted.
+"""Values for schemathesis that no schema can describe: models, samples, cursors and idempotency keys.
 
-A model is bytes that a program reads, samples go with it, a cursor is a place in a list, and an idempotency key
-belongs to one form alone.
+Without them, requests that are valid by the schema would be refused.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Every input that the API itself can tell is bad: status, code, field, and nothing left on the disk."""
+"""Input that the API itself refuses: status, code and field, and nothing left on the disk."""
 
 import http.client
 import io

@@ -1,4 +1,4 @@
-"""Cancelling and forgetting over HTTP: what is running ends, what has ended goes, and nothing else does."""
+"""Jobs are cancelled while they run and deleted after their end, and never otherwise."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the API's description shows works as it stands: its command lines, its examples, its schemas."""
+"""The command lines, examples and schemas of the API's description work as they are."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import KINDS
+from app.errors import PROBLEM_TYPES
 from convpress import schemas
 
 MODEL = Path(__file__).parents[1] / "models" / "plain.onnx"
@@ -59,7 +59,7 @@ def test_every_problem_that_is_described_is_one_of_its_status(description):
         content = response.get("content", {}).get("application/problem+json", {})
         for code, example in content.get("examples", {}).items():
             assert schemas.Problem.model_validate(example["value"]).code == code
-            assert str(KINDS[code].status) == status
+            assert str(PROBLEM_TYPES[code].status) == status
             seen.add(code)
     assert seen >= {
         "budget_invalid",

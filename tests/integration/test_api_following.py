@@ -1,4 +1,4 @@
-"""Following a job over HTTP: long polls come back when something has changed, events come once and in order."""
+"""Long polls return when a job has changed; events come once and in order."""
 
 import json
 import threading

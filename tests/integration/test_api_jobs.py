@@ -1,4 +1,4 @@
-"""Jobs over HTTP as a client meets them: posted, followed, listed, and their files fetched whole or in part."""
+"""Jobs over HTTP: posted, followed, listed, and their files downloaded whole or in part."""
 
 import hashlib
 import uuid

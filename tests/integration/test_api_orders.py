@@ -1,4 +1,4 @@
-"""Orders over HTTP: a stored model is not sent again, a key makes one job, labels and times find jobs."""
+"""Stored models need no second upload, a key makes one job, labels and times find jobs."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""The service on a bucket: uploads, artifacts, references and retention over a real S3 server, the disk empty after."""
+"""The service on a bucket of a real S3 server; afterwards its own disk is empty."""
 
 import hashlib
 import json

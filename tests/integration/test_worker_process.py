@@ -1,4 +1,4 @@
-"""Real Celery workers, on files and on servers: whatever is killed, stopped or lost, every job ends, and ends once.
+"""Celery workers on files and on servers: whatever is killed or lost, every job ends once.
 
 The children speak like the engine without its work, so that what is tested is the service around them. Leases are
 longer than any test: a busy machine loses none, and a test that is about lost ones ends them itself.
@@ -83,7 +83,7 @@ class Workplace:
         return worker
 
     def freeze(self, worker):
-        """Stop a worker as it stands, but not within a write, since what it has locked stays locked."""
+        """Stop a worker, but not during a write: it would keep its locks."""
         while True:
             worker.send_signal(signal.SIGSTOP)
             try:

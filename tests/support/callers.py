@@ -8,6 +8,33 @@ from app.db.session import transaction
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 SHA256 = hashlib.sha256(ONNX).hexdigest()
 FORM = {"data": {"flops_budget": "0.5"}, "files": {"model": ("net.onnx", ONNX)}}
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+
+CALLS = [
+    ("GET", "/jobs", "read"),
+    ("POST", "/jobs", "submit"),
+    ("GET", "/jobs/{job_id}", "read"),
+    ("GET", "/jobs/{job_id}/artifact", "read"),
+    ("HEAD", "/jobs/{job_id}/artifact", "read"),
+    ("GET", "/jobs/{job_id}/report", "read"),
+    ("HEAD", "/jobs/{job_id}/report", "read"),
+    ("GET", "/jobs/{job_id}/events", "read"),
+    ("POST", "/jobs/{job_id}/cancel", "submit"),
+    ("DELETE", "/jobs/{job_id}", "submit"),
+    ("GET", "/models/{sha256}", "read"),
+    ("GET", "/stats", "read"),
+    ("GET", "/metrics", "metrics"),
+    ("GET", "/", "read"),
+    ("GET", "/dashboard/jobs/{job_id}", "read"),
+    ("POST", "/dashboard/jobs/{job_id}/cancel", "submit"),
+    ("POST", "/dashboard/jobs/{job_id}/delete", "submit"),
+    ("POST", "/dashboard/jobs/{job_id}/again", "submit"),
+    ("GET", "/dashboard/models/{sha256}", "read"),
+    ("GET", "/dashboard/compare?job={job_id}&job={job_id}", "read"),
+    ("GET", "/dashboard/system", "read"),
+    ("POST", "/dashboard/sign-out", "submit"),
+]
+"""Every call that needs a key: method, path and scope."""
 
 
 def token(owner="ann", *scopes):
@@ -15,9 +42,9 @@ def token(owner="ann", *scopes):
         return keys.create(session, owner, scopes or ("submit", "read"))[1]
 
 
-def bearing(given):
-    return {"Authorization": f"Bearer {given}"}
+def bearing(key):
+    return {"Authorization": f"Bearer {key}"}
 
 
-def post(client, given):
-    return client.post("/jobs", **FORM, headers=bearing(given))
+def post(client, key):
+    return client.post("/jobs", **FORM, headers=bearing(key))

@@ -14,8 +14,8 @@ from typing import NoReturn
 import structlog
 import uvicorn
 
-from app.auth.middleware import is_loopback
 from app.db.migrations import migrate
+from app.http.origin import is_loopback
 from app.logging import configure_logging
 from app.settings import Settings
 from worker.sandbox import doctor

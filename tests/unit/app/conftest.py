@@ -112,12 +112,23 @@ def client_of():
 
 
 @pytest.fixture
-def guarded(configure, client_of, monkeypatch):
+def guarded(configure, client_of):
     """A service with keys, started with some settings."""
-    monkeypatch.setattr(rate_limit, "_counts", {})
+    rate_limit.local_limiter.cache_clear()
 
     def start(**settings):
         configure(api_keys="true", **settings)
         return client_of(create_app())
 
     return start
+
+
+@pytest.fixture
+def unread_body():
+    """The options of a request whose body fails the test when a byte of it is read."""
+
+    async def body():
+        raise AssertionError("the body was read")
+        yield b""
+
+    return {"content": body()}

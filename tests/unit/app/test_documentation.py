@@ -5,7 +5,7 @@ from pathlib import Path
 
 from support.fake_engine import REPORT
 
-from app.errors import KINDS
+from app.errors import PROBLEM_TYPES
 from app.stats import prometheus
 from app.stats.queries import Jobs, Service
 from convpress.refusal import Code
@@ -18,12 +18,12 @@ API = (DOCS / "api.md").read_text()
 
 def test_every_problem_is_documented_as_it_is():
     rows = {line for line in API.splitlines() if line.startswith("| `")}
-    for code, kind in KINDS.items():
+    for code, kind in PROBLEM_TYPES.items():
         assert f"| `{code}` | {kind.status} | {kind.title} |" in rows
 
 
 def test_every_refusal_has_a_status():
-    assert set(Code) <= set(KINDS)
+    assert set(Code) <= set(PROBLEM_TYPES)
 
 
 def test_every_field_of_the_report_is_documented():

@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from structlog.testing import capture_logs
 
-from app.errors import KINDS, Problem, document, install
+from app.errors import PROBLEM_TYPES, Problem, document, install
 from app.http.request_context import RequestContext
-from app.stats.requests import Traffic
+from app.stats.request_counts import RequestCounts
 from convpress.refusal import Code, Refusal
 
 
@@ -35,7 +35,7 @@ def answer(client_of):
 
     def call(error, **options):
         app = FastAPI()
-        app.state.traffic = Traffic()
+        app.state.request_counts = RequestCounts()
         install(app)
         app.add_middleware(RequestContext)
 
@@ -50,16 +50,16 @@ def answer(client_of):
     return call
 
 
-@pytest.mark.parametrize("code", KINDS)
+@pytest.mark.parametrize("code", PROBLEM_TYPES)
 def test_a_problem_carries_the_status_of_its_code(answer, code):
     response = answer(Problem(code, "why", field="f", headers={"Retry-After": "3"}))
-    assert response.status_code == KINDS[code].status
+    assert response.status_code == PROBLEM_TYPES[code].status
     assert response.headers["retry-after"] == "3"
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json() == {
         "type": f"urn:convpress:problem:{code}",
-        "title": KINDS[code].title,
-        "status": KINDS[code].status,
+        "title": PROBLEM_TYPES[code].title,
+        "status": PROBLEM_TYPES[code].status,
         "detail": "why",
         "instance": "/call",
         "code": code,

@@ -1,4 +1,4 @@
-"""Settings that cannot be meant are refused by the name of their variable; the documents list every one."""
+"""Impossible settings are refused by the name of their variable; the docs list every setting."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from app.dashboard.formatting import capital
 from app.dashboard.job import choices, frontier
 from app.db.models import Job, Samples
 from app.db.session import transaction
-from app.errors import KINDS
+from app.errors import PROBLEM_TYPES
 from app.jobs import commands, queries
 from app.storage import artifact_key, get_storage
 from worker.jobs import report, results
@@ -88,7 +88,7 @@ def test_what_a_form_asks_for_is_done(guarded):
     refused = client.post(
         f"/dashboard/jobs/{job}/again", data={"flops_budget": "7 apples"}, headers=headers
     )
-    assert (refused.status_code, "cannot be read" in refused.text) == (422, True)
+    assert (refused.status_code, "cannot be parsed" in refused.text) == (422, True)
     assert client.post(f"/dashboard/jobs/{job}/delete", headers=headers).status_code == 303
     assert client.get(f"/jobs/{job}", headers=bearing(ann)).status_code == 404
 
@@ -206,7 +206,7 @@ def test_a_job_with_samples_is_repeated_while_they_are_kept(client):
         session.get_one(Samples, "b" * 64).expired_at = at
     assert (
         client.post(f"/dashboard/jobs/{job}/again", headers=headers).status_code
-        == KINDS["samples_gone"].status
+        == PROBLEM_TYPES["samples_gone"].status
     )
 
 

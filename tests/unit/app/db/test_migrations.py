@@ -12,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import Engine, column, create_engine, event, insert, inspect, select, table, text
 
 from app.db import migrations
-from app.db.models import Base, Job, JobLabel
+from app.db.models import Base, Delivery, Job, JobLabel, Model
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -119,6 +119,36 @@ def test_labels_from_before_their_index_are_in_it(url):
         for job in jobs
         for name, value in sorted(job["labels"].items())
     ]
+
+
+def test_deliveries_from_before_events_are_named_by_their_jobs_states(url):
+    config = Config(migrations._INI)
+    config.attributes["url"] = url
+    command.upgrade(config, "0011")
+    states = ("succeeded", "failed", "cancelled")
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    model = {"sha256": "a", "format": "onnx", "bytes": 5, "created_at": at, "used_at": at}
+    jobs = [
+        {"id": uuid.UUID(int=number), "state": state, "created_at": at}
+        | {"model_sha256": "a", "filename": "n", "flops_budget": "1"}
+        for number, state in enumerate(states)
+    ]
+    deliveries = [
+        {"id": uuid.uuid4(), "job_id": uuid.UUID(int=number % 3), "created_at": at, "attempt": 0}
+        for number in range(10_001)  # two batches and one
+    ]
+    columns = [column(name, Delivery.__table__.c[name].type) for name in deliveries[0]]
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(insert(Model), model)
+        connection.execute(insert(Job), jobs)
+        connection.execute(insert(table("deliveries", *columns)), deliveries)
+    command.upgrade(config, "head")
+    pairs = select(Job.state, Delivery.event).join(Job, Job.id == Delivery.job_id).distinct()
+    with engine.begin() as connection:
+        named = {tuple(row) for row in connection.execute(pairs)}
+    engine.dispose()
+    assert named == {(state, f"job.{state}") for state in states}
 
 
 def test_migrations_can_be_written_as_sql(capsys):

@@ -1,4 +1,4 @@
-"""The doorbell: both ends agree, messages come whole and once, and a dead broker holds nobody up."""
+"""Both ends of the queue agree, messages come whole and once, and a dead broker blocks nobody."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""Figures say what the jobs are, to each owner of the own ones, whatever is forgotten; and they say it fast."""
+"""Statistics cover each owner's jobs, or all jobs, also deleted ones, and are fast."""
 
 import subprocess
 import time

@@ -59,7 +59,7 @@ def put(storage, key, content):
 def test_a_file_can_be_fetched_at_any_moment_while_the_same_bytes_are_kept_once_more(
     local, tmp_path
 ):
-    """The kernel finds a name and then links its file, which has no name left if another came in between."""
+    """The kernel looks up a name and then links its file, which may be replaced in between."""
     put(local, "models/a", b"same")
     is_over = threading.Event()
 
@@ -135,7 +135,7 @@ def test_a_signed_address_serves_who_has_no_key(bucket, tmp_path):
 def test_an_object_is_read_in_pieces_that_are_all_of_one(bucket, tmp_path, monkeypatch):
     storage = ObjectStorage(bucket, tmp_path)
     put(storage, "models/a", b"0123456789")
-    monkeypatch.setattr(objects, "_PIECE", 3)
+    monkeypatch.setattr(objects, "_PIECE_BYTES", 3)
     assert list(storage.read("models/a", 1, 9)) == [b"123", b"456", b"78"]
     tag = obstore.head(storage._store, "models/a")["e_tag"]
     assert b"".join(objects.read_object(storage._store, "models/a", 0, 10, tag)) == b"0123456789"

@@ -1,8 +1,7 @@
-"""Who may be called, and what is made of a receiver that is silent or slow."""
+"""A receiver that is slow, silent or not allowed is not waited for."""
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import threading
 import time
@@ -11,7 +10,6 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from app.errors import Problem
 from app.webhooks import call as webhooks
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -20,72 +18,10 @@ SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 def call(url, private=True):
     async def run():
         async with webhooks.new_client() as client:
-            await webhooks.call(
-                url, "msg_1", datetime.now(UTC), "{}", secret=SECRET, private=private, client=client
-            )
+            message = webhooks.Message("msg_1", datetime.now(UTC), "{}")
+            await webhooks.call(url, message, secret=SECRET, private=private, client=client)
 
     anyio.run(run)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "10.0.0.1",
-        "100.64.0.1",
-        "224.0.0.1",
-        "64:ff9b::7f00:1",
-        "2002:7f00:1::",
-        "2001:0:1::",
-        "::ffff:127.0.0.1",
-        "fe80::1",
-        "fc00::1",
-        "::",
-    ],
-)
-def test_disguises_of_private_addresses(address):
-    assert not webhooks.is_public(ipaddress.ip_address(address))
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://example.com/",
-        "http:///x",
-        "example.com",
-        "http://user:pass@example.com/",
-        "http://example.com/#x",
-        "http://127.0.0.1/",
-        "http://[::1]/",
-        "http://[::ffff:10.0.0.1]/",
-        "http://169.254.169.254/latest",
-        "http://0.0.0.0/",
-        "https://example.com/" + "x" * 2000,
-        "http://exa mple.com/",
-        "http://example.com:99999/",
-        "http://example.com:x/",
-        "http://[::1/",
-        "",
-    ],
-)
-def test_bad_addresses(url):
-    with pytest.raises(Problem) as caught:
-        webhooks.check_url(url, enabled=True, private=False)
-    assert (caught.value.members["code"], caught.value.members["field"]) == (
-        "webhook_invalid",
-        "webhook_url",
-    )
-
-
-@pytest.mark.parametrize(
-    "url", ["https://example.com/hook?x=1", "http://bücher.example:8080/", "http://8.8.8.8/"]
-)
-def test_good_addresses(url):
-    assert webhooks.check_url(url, enabled=True, private=False) == url
-
-
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111"])
-def test_addresses_of_the_internet(address):
-    assert webhooks.is_public(ipaddress.ip_address(address))
 
 
 def test_a_receiver_that_drips_is_hung_up_on(monkeypatch):

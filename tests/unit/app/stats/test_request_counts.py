@@ -1,4 +1,4 @@
-"""Requests are counted by route, for all processes together, and none is lost while the database is away."""
+"""Requests are counted by route for all processes, and none is lost without a database."""
 
 import anyio
 import pytest
@@ -7,9 +7,8 @@ from support.callers import FORM, SHA256
 
 from app.db.session import transaction
 from app.main import create_app
-from app.stats import queries
-from app.stats import requests as traffic
-from app.stats.requests import Traffic
+from app.stats import queries, request_counts
+from app.stats.request_counts import RequestCounts
 
 
 def told():
@@ -29,7 +28,8 @@ def lines(client):
 
 
 def count(method, route, status):
-    return f'convpress_http_request_seconds_count{{method="{method}",route="{route}",status="{status}"}}'
+    labels = f'method="{method}",route="{route}",status="{status}"'
+    return f"convpress_http_request_seconds_count{{{labels}}}"
 
 
 def test_each_process_tells_what_all_have_served(client_of, settings):
@@ -64,25 +64,25 @@ def test_a_wait_that_was_asked_for_is_no_slowness(client):
 
 
 def test_nothing_is_lost_while_the_database_is_away(settings, monkeypatch):
-    counted = Traffic()
-    counted.note("GET", "/jobs", 200, 0.01)
+    counted = RequestCounts()
+    counted.count("GET", "/jobs", 200, 0.01)
     with monkeypatch.context() as broken:
-        broken.setattr(traffic, "transaction", _away)
+        broken.setattr(request_counts, "transaction", _away)
         with pytest.raises(OperationalError):
             counted.flush()
-        counted.note("GET", "/jobs", 200, 0.01)
+        counted.count("GET", "/jobs", 200, 0.01)
     counted.flush()
     counted.flush()
     assert told() == {("GET", "/jobs", "200"): 2}
 
 
 def test_what_is_left_is_counted_at_the_end(settings):
-    counted = Traffic()
-    counted.note("GET", "/jobs", 200, 0.01)
+    counted = RequestCounts()
+    counted.count("GET", "/jobs", 200, 0.01)
 
     async def stop_at_once():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(counted.keep)
+            tasks.start_soon(counted.flush_regularly)
             await anyio.sleep(0.05)
             tasks.cancel_scope.cancel()
 

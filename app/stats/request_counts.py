@@ -1,0 +1,74 @@
+"""Counts HTTP requests and their durations in this process, and adds them to the sums in SQL.
+
+The sums are shared by all processes of the API, so each of them can answer `/metrics` and `/stats`
+for the whole service. Counters in a process's memory would answer for that process only.
+"""
+
+import asyncio
+import threading
+from collections import defaultdict
+
+import anyio
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from app.db.session import transaction
+from app.stats import counters
+
+_FLUSH_SECONDS = 5.0
+# Anything else a client invents is counted as "other", so clients cannot make new series.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+log = structlog.get_logger(__name__)
+
+
+class RequestCounts:
+    """Requests that are not in SQL yet; a killed process loses those of its last seconds."""
+
+    def __init__(self) -> None:
+        self._amounts: defaultdict[tuple[str, str], float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    def count(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """Count a request by its route's path template; None for a path without a route."""
+        if method not in _METHODS:
+            method = "other"
+        series = f"{method} {route or 'other'} {status}"
+        bucket = counters.bucket_of(seconds, counters.REQUEST_BUCKETS)
+        with self._lock:
+            self._amounts[counters.REQUEST, f"{series} {bucket:g}"] += 1
+            self._amounts[counters.REQUEST, f"{series} sum"] += seconds
+
+    def flush(self) -> None:
+        """Add the counts to the sums in SQL; where that fails, keep them for the next flush."""
+        with self._lock:
+            amounts = self._amounts
+            self._amounts = defaultdict(float)
+        if not amounts:
+            return
+        try:
+            with transaction() as session:
+                counters.add(session, amounts)
+        except BaseException:
+            with self._lock:
+                for key, amount in amounts.items():
+                    self._amounts[key] += amount
+            raise
+
+    async def flush_regularly(self) -> None:
+        """Flush every few seconds until cancelled, and once more at the end."""
+        try:
+            while True:
+                await asyncio.sleep(_FLUSH_SECONDS)
+                await self._try_to_flush()
+        finally:
+            # Shielded: the task is being cancelled, and the last flush has to finish.
+            with anyio.CancelScope(shield=True):
+                await self._try_to_flush()
+
+    async def _try_to_flush(self) -> None:
+        try:
+            await run_in_threadpool(self.flush)
+        except SQLAlchemyError as error:
+            log.warning("requests not counted yet", error=str(error)[:500])
