@@ -1,6 +1,7 @@
 """The tables: what was uploaded, and what was asked of it. SQL is the truth; broker and files follow it."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -21,9 +22,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from app.db.options import options_of
 from app.identity import posting_owner
 from app.tracing import current_request, traceparent
-from convpress import budgets as budget
+from convpress.options import JobOptions
 from convpress.states import State
 
 
@@ -167,9 +169,14 @@ class Job(Base):
     model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
 
     @property
-    def budgets(self) -> dict[str, str]:
-        """What to keep, as the client wrote it, by field."""
-        return {field: text for field in budget.KINDS if (text := getattr(self, field))}
+    def options(self) -> JobOptions:
+        """What the job asks for."""
+        return options_of(self)
+
+    @property
+    def budgets(self) -> Mapping[str, str]:
+        """The budgets as the client wrote them, by field."""
+        return self.options.budgets
 
 
 class JobLabel(Base):

@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import cast
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Event, Job, JobLabel, Model, Samples
+from app.db.options import columns_of
 from app.db.session import now
 from app.db.upsert import insert
 from app.errors import Problem
@@ -17,17 +18,16 @@ from app.jobs.loader import not_found
 from app.jobs.transitions import Changed, change, record
 from app.stats import counters
 from app.storage import Storage, model_key, samples_key
-from app.uploads.submission import Order
+from app.uploads.submission import Submission
 from app.uploads.upload import Upload
-from convpress import budgets as budget
-from convpress.calibration import Calibration
+from convpress.budgets import FLOPS
 from convpress.states import TERMINAL
 
 
 def create(
-    session: Session, storage: Storage, order: Order, key: str | None = None
+    session: Session, storage: Storage, submission: Submission, key: str | None = None
 ) -> tuple[Job, bool]:
-    """Store what came with an order and add a queued job for it; the flag says whether it is new.
+    """Store what came with a submission and add a queued job for it; the flag says whether it is new.
 
     The rows of the model and the samples, shared by all their jobs, stay locked until the caller commits, so that
     nobody deletes the files before the job is seen to need them. An idempotency key that has a job already gives that
@@ -36,31 +36,23 @@ def create(
     Raises:
         Problem: `model_not_found`, `model_gone`, `samples_gone`, `idempotency_key_reused`.
     """
-    fingerprint = order.fingerprint()
+    fingerprint = submission.fingerprint()
     if key is not None and (earlier := _with_key(session, key, fingerprint)):
         return earlier, False
     at = now(session)
-    _use_model(session, storage, order, at)
-    if order.samples:
-        _keep(session, storage, Samples, samples_key, order.samples, at)
-    elif order.samples_sha256:
-        _use_samples(session, order.samples_sha256, at)
+    _use_model(session, storage, submission, at)
+    if submission.samples:
+        _keep(session, storage, Samples, samples_key, submission.samples, at)
+    elif submission.options.samples_sha256:
+        _use_samples(session, submission.options.samples_sha256, at)
     row = {
         "id": uuid.uuid4(),
-        "model_sha256": order.sha256,
+        "model_sha256": submission.sha256,
         "created_at": at,
-        "filename": order.filename,
-        **dict.fromkeys(budget.KINDS, ""),
-        **order.budgets,
-        "flops_at_any_price": order.flops_at_any_price,
-        "input_shape": order.input_shape,
-        "calibration": order.calibration,
-        "samples_sha256": order.samples.sha256 if order.samples else order.samples_sha256,
-        "input_range": order.input_range,
-        "input_mean": order.input_mean,
-        "input_std": order.input_std,
-        "labels": order.labels,
-        "webhook_url": order.webhook_url,
+        "filename": submission.filename,
+        **columns_of(submission.options),
+        "labels": submission.labels,
+        "webhook_url": submission.webhook_url,
         "idempotency_key": key,
         "fingerprint": fingerprint,
     }
@@ -75,7 +67,7 @@ def create(
         assert key is not None
         if earlier := _with_key(session, key, fingerprint):
             return earlier, False
-        return create(session, storage, order, key)  # and its job has just been forgotten
+        return create(session, storage, submission, key)  # and its job has just been forgotten
     job = session.get_one(Job, row["id"])
     labels = [
         {"job_id": job.id, "name": name, "value": value, "created_at": at}
@@ -103,36 +95,34 @@ def again(
         Problem: `job_not_found`, `model_gone`, `samples_gone`.
     """
     job = get(session, job_id)
-    given = budgets or {}
-    order = Order(
+    new_budgets = dict(budgets or {})
+    kept_budgets = dict(job.budgets)
+    if FLOPS.field in new_budgets and not job.flops_budget:
+        kept_budgets.clear()
+    options = replace(
+        job.options,
+        budgets=kept_budgets | new_budgets,
+        input_shape=input_shape or job.input_shape,
+    )
+    submission = Submission(
         sha256=job.model_sha256,
         filename=job.filename,
-        budgets={
-            **(job.budgets if job.flops_budget or budget.FLOPS.field not in given else {}),
-            **given,
-        },
-        flops_at_any_price=job.flops_at_any_price,
-        input_shape=input_shape or job.input_shape,
-        calibration=cast("Calibration", job.calibration),
-        input_range=job.input_range,
-        input_mean=job.input_mean,
-        input_std=job.input_std,
+        options=options,
         labels=job.labels,
         webhook_url=job.webhook_url,
-        samples_sha256=job.samples_sha256,
     )
-    return create(session, storage, order)[0]
+    return create(session, storage, submission)[0]
 
 
-def _use_model(session: Session, storage: Storage, order: Order, at: datetime) -> None:
-    """Note that a model is used, and lock its row; store it if it has come with the order."""
-    if upload := order.upload:
+def _use_model(session: Session, storage: Storage, submission: Submission, at: datetime) -> None:
+    """Note that a model is used, and lock its row; store it if it has come with the submission."""
+    if upload := submission.upload:
         _keep(session, storage, Model, model_key, upload, at, format=upload.format)
         return
-    get_model(session, order.sha256)
+    get_model(session, submission.sha256)
     used = (
         update(Model)
-        .where(Model.sha256 == order.sha256, Model.expired_at.is_(None))
+        .where(Model.sha256 == submission.sha256, Model.expired_at.is_(None))
         .values(used_at=at)
     )
     if not session.scalar(
@@ -142,7 +132,7 @@ def _use_model(session: Session, storage: Storage, order: Order, at: datetime) -
             "model_gone",
             "the model has expired; upload it again",
             field="model_sha256",
-            got=order.sha256,
+            got=submission.sha256,
         )
 
 
@@ -259,7 +249,7 @@ def get_succeeded(session: Session, job_id: str) -> Job:
 
 
 def events_after(session: Session, job_id: uuid.UUID, seen: int) -> list[Event]:
-    """Return the changes of a job's state after the event `seen`, in their order."""
+    """Return the changes of a job's state after the event `seen`, in their submission."""
     query = select(Event).where(Event.job_id == job_id, Event.id > seen).order_by(Event.id)
     return list(session.scalars(query))
 

@@ -1,12 +1,13 @@
 """Jobs and models as JSON records: from a row, or a row that was read without the ORM, to what the API sends."""
 
+from dataclasses import asdict
 from typing import cast
 
 from app.db import models
 from app.errors import document
 from app.jobs.rows import JobRow
 from convpress import schemas
-from convpress.calibration import Calibration
+from convpress.budgets import KINDS
 from convpress.gate.identify import Format
 from convpress.report import Inspection
 
@@ -24,6 +25,8 @@ def job_json(job: AnyJob) -> bytes:
 
 def present_job(job: AnyJob) -> schemas.Job:
     """Return the JSON record of a job."""
+    options = asdict(job.options)
+    budgets = {**dict.fromkeys(KINDS), **options.pop("budgets")}
     return schemas.Job(
         id=job.id,
         state=job.state,
@@ -38,17 +41,8 @@ def present_job(job: AnyJob) -> schemas.Job:
             sha256=job.model.sha256,
             bytes=job.model.bytes,
         ),
-        flops_budget=job.flops_budget or None,
-        params_budget=job.params_budget or None,
-        bytes_budget=job.bytes_budget or None,
-        latency_budget=job.latency_budget or None,
-        flops_at_any_price=job.flops_at_any_price,
-        input_shape=job.input_shape,
-        calibration=cast("Calibration", job.calibration),
-        samples_sha256=job.samples_sha256,
-        input_range=job.input_range,
-        input_mean=job.input_mean,
-        input_std=job.input_std,
+        **budgets,
+        **options,
         labels=job.labels,
         result=_result(job),
         error=_error(job),

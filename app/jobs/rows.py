@@ -4,6 +4,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
+from app.db.options import options_of
+from convpress.options import JobOptions
+
 
 class ModelRow(NamedTuple):
     """What a job says of its model."""
@@ -20,6 +23,11 @@ class JobRow:
         self._row = row
         self.json: bytes | None = None
         self.model = ModelRow(row.model_sha256, row.model_format, row.model_bytes)
+
+    @property
+    def options(self) -> JobOptions:
+        """What the job asks for."""
+        return options_of(self)
 
     def __getattr__(self, column: str) -> Any:  # noqa: ANN401 - columns of any type
         return getattr(self._row, column)

@@ -25,7 +25,7 @@ from app.queue.celery_client import ring
 from app.settings import get_settings
 from app.storage import artifact_key, get_storage
 from app.uploads.retention import MODELS, SAMPLES, delete_artifacts, release
-from app.uploads.submission import Order, receive_order
+from app.uploads.submission import Submission, receive_submission
 from convpress import schemas
 from convpress.labels import MOST as MOST_LABELS
 from convpress.labels import parse_labels
@@ -109,7 +109,7 @@ async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -
     The body is stored as it arrives, and what is wrong with it is told as soon as it is known.
     """
     _check_key(idempotency_key)
-    async with receive_order(request) as order:
+    async with receive_submission(request) as order:
         job, new = await run_in_threadpool(_accept, order, idempotency_key)
     if wants_page(request):  # a form that was sent without JavaScript
         return RedirectResponse(f"/dashboard{href(job)}", 303)
@@ -130,7 +130,7 @@ def _check_key(key: str | None) -> None:
         )
 
 
-def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
+def _accept(order: Submission, key: str | None) -> tuple[Job, bool]:
     """Keep the model and commit the job, and only then ring."""
     with transaction() as session:
         job, new = commands.create(session, get_storage(), order, key)

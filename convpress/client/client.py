@@ -37,6 +37,7 @@ from convpress.client.transport import (
     read,
     stranger,
 )
+from convpress.options import form_text
 from convpress.schemas import Job, JobPage
 from convpress.states import TERMINAL, State
 
@@ -128,8 +129,6 @@ class _Api:
         fields: dict[str, Any] = dict(options)
         if flops_budget is not None:
             fields["flops_budget"] = flops_budget
-        if "flops_at_any_price" in fields:
-            fields["flops_at_any_price"] = "true" if fields["flops_at_any_price"] else "false"
         paths = {
             name: Path(path)
             for name, path in (("samples", fields.pop("samples", None)), ("model", model))
@@ -139,7 +138,7 @@ class _Api:
             fields["labels"] = ",".join(f"{name}={value}" for name, value in labels.items())
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         with opened(paths, on_upload) as files:
-            texts = [(name, (None, str(value))) for name, value in fields.items()]
+            texts = [(name, (None, form_text(value))) for name, value in fields.items()]
             return await self._get(Job, "POST", "/jobs", headers=headers, files=[*texts, *files])
 
     async def wait(
