@@ -134,7 +134,7 @@ def test_a_child_without_room_is_no_fault_of_its_job(
     make_job, work, monkeypatch, events, behaviour
 ):
     job_id = make_job(input_shape=behaviour)
-    monkeypatch.setattr(tasks, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(tasks.run, "free_bytes", lambda _: 1000)
     assert [work(job_id).state for _ in range(3)] == ["queued", "queued", "failed"]
     assert work(job_id).error["code"] == "storage_full"
     assert [event.detail for event in events(job_id) if event.state == "queued"] == [
@@ -252,7 +252,7 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(
 
 
 def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work, monkeypatch):
-    store = tasks.results.store
+    store = tasks.run.results.store
 
     def store_slowly(*args, **kwargs):
         with transaction() as session:
@@ -263,7 +263,7 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
             leases.claim(session, job_id, "heir", 60)
         return store(*args, **kwargs)
 
-    monkeypatch.setattr(tasks.results, "store", store_slowly)
+    monkeypatch.setattr(tasks.run.results, "store", store_slowly)
     job_id = make_job()
     job = work(job_id)
     assert (job.state, job.lease_owner, job.artifact_sha256) == ("running", "heir", None)
@@ -320,7 +320,7 @@ def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make
     child = Failed(
         {"code": "engine_error", "detail": "so it is"}, log="Traceback:\n  it \x1b[31mfell\n"
     )
-    monkeypatch.setattr(tasks, "_compress", lambda *_: child)
+    monkeypatch.setattr(tasks.run, "run_job", lambda *_: child)
     job_id = make_job(request_id="deploy-7")
     with capture_logs([merge_contextvars]) as lines:
         tasks.compress(str(job_id))

@@ -54,7 +54,7 @@ def test_what_changes_an_analysis_changes_its_place(make_job, load_job, columns)
 def test_another_engine_reads_none_of_this_one(make_job, load_job, monkeypatch):
     job = load_job(make_job())
     before = analysis_cache.key_of(job)
-    monkeypatch.setattr(analysis_cache, "_engine", lambda: "another")
+    monkeypatch.setattr(analysis_cache, "_engine_version", lambda: "another")
     assert analysis_cache.key_of(job) != before
 
 
