@@ -1,4 +1,4 @@
-"""The schema's versions: bring a database to the newest, and tell whether it is there."""
+"""Migrations: bring a database to the newest schema, and tell whether it has it."""
 
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ _INI = Path(__file__).resolve().parents[2] / "alembic.ini"
 
 
 def migrate(url: str) -> None:
-    """Bring the database to the newest schema; does nothing when it is there."""
+    """Bring the database to the newest schema; does nothing to a database that has it."""
     config = Config(_INI)
     config.attributes["url"] = url
     command.upgrade(config, "head")

@@ -1,4 +1,4 @@
-"""Jobs and models as JSON records: from a row, or a row that was read without the ORM, to what the API sends."""
+"""The JSON records of jobs and models, made of rows with or without the ORM."""
 
 from dataclasses import asdict
 from typing import cast
@@ -52,6 +52,9 @@ def present_job(job: AnyJob) -> schemas.Job:
 
 def present_model(model: models.Model) -> schemas.StoredModel:
     """Return the JSON record of a model."""
+    inspection = None
+    if model.inspection is not None:
+        inspection = Inspection.model_validate(model.inspection)
     return schemas.StoredModel(
         sha256=model.sha256,
         format=cast("Format", model.format),
@@ -59,9 +62,7 @@ def present_model(model: models.Model) -> schemas.StoredModel:
         created_at=model.created_at,
         used_at=model.used_at,
         expired_at=model.expired_at,
-        inspection=None
-        if model.inspection is None
-        else Inspection.model_validate(model.inspection),
+        inspection=inspection,
         jobs=f"/jobs?model_sha256={model.sha256}",
     )
 
@@ -79,15 +80,18 @@ def _result(job: AnyJob) -> schemas.Result | None:
         or job.artifact_bytes is None
     ):
         return None
+    artifact = schemas.Artifact(
+        sha256=job.artifact_sha256, bytes=job.artifact_bytes, href=href(job, "/artifact")
+    )
     return schemas.Result(
         macs_before=job.macs_before,
         macs_after=job.macs_after,
         keep=job.macs_after / job.macs_before,
-        artifact=schemas.Artifact(
-            sha256=job.artifact_sha256, bytes=job.artifact_bytes, href=href(job, "/artifact")
-        ),
+        artifact=artifact,
     )
 
 
 def _error(job: AnyJob) -> schemas.Problem | None:
-    return schemas.Problem.model_validate(document(job.error, href(job))) if job.error else None
+    if not job.error:
+        return None
+    return schemas.Problem.model_validate(document(job.error, href(job)))

@@ -9,7 +9,7 @@ from convpress.options import JobOptions
 
 
 class ModelRow(NamedTuple):
-    """What a job says of its model."""
+    """The columns of a job's model that the JSON of the job shows."""
 
     sha256: str
     format: str
@@ -17,7 +17,10 @@ class ModelRow(NamedTuple):
 
 
 class JobRow:
-    """A job's row, to be read like a `Job`."""
+    """A row of a job, with the attributes of a `Job`.
+
+    `json` is the JSON of the job as soon as one request has serialised it.
+    """
 
     def __init__(self, row: Row[Any]) -> None:
         self._row = row
@@ -27,7 +30,7 @@ class JobRow:
     @property
     def options(self) -> JobOptions:
         """What the job asks for."""
-        return options_of(self)
+        return options_of(self._row)
 
     def __getattr__(self, column: str) -> Any:  # noqa: ANN401 - columns of any type
         return getattr(self._row, column)

@@ -1,1 +1,1 @@
-"""One job in the worker: its input files, its child process, its results and what is cached."""
+"""One job in the worker: its input files, child process, results and outcome, and the caches between jobs."""
