@@ -19,7 +19,7 @@ from app.db.migrations import migrate
 from app.logging import configure_logging
 from app.settings import Settings
 from worker.sandbox import doctor
-from worker.sandbox.die_with_parent import tethered
+from worker.sandbox.die_with_parent import dying_with_parent
 
 _WORKER = (sys.executable, "-P", "-m", "worker.cli.main", "worker")
 _POLL_SECONDS = 0.1
@@ -114,7 +114,7 @@ def _keep_running(command: tuple[str, ...], stopping: threading.Event) -> None:
     while not stopping.is_set():
         began = time.monotonic()
         with subprocess.Popen(  # noqa: S603 - ours
-            tethered([*command]), stdin=subprocess.DEVNULL, start_new_session=True
+            dying_with_parent([*command]), stdin=subprocess.DEVNULL, start_new_session=True
         ) as child:
             while child.poll() is None and not stopping.wait(_POLL_SECONDS):
                 pass

@@ -11,8 +11,7 @@ from convpress.gate.identify import Format
 from convpress.refusal import Code, Refusal
 from worker.jobs import analysis_cache, cost_tables
 
-# The engine tells the formats of files in a bundle apart by their suffix.
-SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
+_SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def fetch_inputs(
         StorageUnavailable: the store did not answer.
         OSError: the disk is full.
     """
-    model = folder / f"model{SUFFIX[model_format]}"
+    model = folder / f"model{_SUFFIX[model_format]}"
     if not _fetch(model_key(job.model_sha256), model, read_only=read_only):
         raise InputGone(_model_gone(job.model_sha256))
     samples = None

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from convpress.report import Inspection, Report
 from worker.sandbox.messages import MalformedOutput
 
-# Some ten thousand layers.
 LARGEST_BYTES = 32 * 1024**2
 
 Account = TypeVar("Account", Report, Inspection)

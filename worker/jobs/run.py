@@ -77,7 +77,7 @@ def _run(
     if _ran_out_of_disk(outcome, folder):
         raise OSError(errno.ENOSPC, "the child could not write its files")
     stored = _store(job, request, outcome, on_progress, settings)
-    # A refused model is inspected and analysed too; the rest was cut off anywhere.
+    # Any other outcome cut the child off, perhaps in the middle of a file.
     if isinstance(stored, Result | Failed):
         _cache(job, request, inputs, settings)
     return stored

@@ -23,7 +23,7 @@ from app.uploads.retention import (
 )
 from convpress.states import TERMINAL
 
-# A sweep holds up the worker's other duties, so that each deletes this much at most.
+# One sweep deletes this much at most, so that the next steps of the sweep are not delayed for long.
 _BATCH = 100
 
 log = structlog.get_logger(__name__)

@@ -223,7 +223,7 @@ def test_an_endless_loop_ends_with_its_time(run, shut_in):
 def test_a_cell_that_cannot_be_closed_runs_nothing(run, shut_in, tmp_path):
     outcome = run(replace(shut_in, writable=(Path("no\0path"),)), "open('begun', 'w')")
     assert isinstance(outcome, Lost)
-    assert "the cell could not be closed" in outcome.log
+    assert "the sandbox could not be set up" in outcome.log
     assert list(shut_in.home.iterdir()) == []
 
 
@@ -271,4 +271,4 @@ def test_a_probe_that_cannot_run_counts_as_no_wall(monkeypatch):
     monkeypatch.setattr(doctor, "_PROBE", ("/nowhere",))
     found = doctor.examine()
     assert not any(wall.stands for wall in found)
-    assert "could not be closed" in found[0].found
+    assert "could not be set up" in found[0].found
