@@ -1,6 +1,7 @@
 """Job options: all that a job can ask of a compression, in one record.
 
-A new option is a field of `JobOptions` here, a column of the table `jobs` and a member of the engine's request.
+A new option is a field of `JobOptions` here, a column of the table `jobs` and a member of the
+engine's request.
 """
 
 import hashlib
@@ -32,7 +33,10 @@ from convpress.calibration import (
 from convpress.shapes import parse_input_shape
 
 FieldParser = Callable[[str], Any]
-"""Reads the text of one form field and returns its value; None or False stand for a field left empty."""
+"""Reads the text of one form field and returns its value.
+
+None or False stands for a field left empty.
+"""
 
 # Metadata of a field: part of the budget, so that an analysis does not depend on it.
 _BUDGET = {"budget": True}
@@ -44,11 +48,13 @@ _OLDEST = frozenset({"input_shape", FIELD, RANGE, MEAN, DEVIATION})
 
 @dataclass(frozen=True)
 class JobOptions:
-    """All that a job can ask, as the user wrote it; the model, labels and webhook of a job are not part of it.
+    """All that a job can ask, as the user wrote it.
 
-    `budgets` has the texts of the budgets by field (`KINDS`). `samples_sha256` is the SHA-256 of the file of real
-    inputs, for the calibration `samples`. Every field takes part in the key of an analysis unless it is marked as a
-    budget.
+    The model, labels and webhook of a job are not part of it.
+
+    `budgets` has the texts of the budgets by field (`KINDS`). `samples_sha256` is the SHA-256 of
+    the file of real inputs, for the calibration `samples`. Every field takes part in the key of an
+    analysis unless it is marked as a budget.
     """
 
     budgets: Mapping[str, str] = field(default_factory=dict, metadata=_BUDGET)
@@ -75,10 +81,11 @@ class JobOptions:
 
     @classmethod
     def combine(cls, values: Mapping[str, Any], *, samples_sha256: str | None = None) -> Self:
-        """Build the options from values that `FIELD_PARSERS` returned, and check the fields against each other.
+        """Build the options from values of `FIELD_PARSERS`, and check them against each other.
 
         Raises:
-            Refusal: `budget_missing`, `budget_invalid`, `input_range_invalid` or `calibration_invalid`.
+            Refusal: `budget_missing`, `budget_invalid`, `input_range_invalid` or
+                `calibration_invalid`.
         """
         budgets = [values[name] for name in KINDS if values.get(name)]
         members = {name: values[name] for name in _MEMBERS if values.get(name)}
@@ -91,19 +98,25 @@ class JobOptions:
         return cls(budgets=texts, samples_sha256=samples_sha256, **members)
 
     def as_fields(self) -> dict[str, str]:
-        """Return the form fields that ask for these options; samples are sent as a file, so they are not among them."""
+        """Return the form fields that ask for these options.
+
+        Samples are sent as a file, so they are not among them.
+        """
         members = {name: getattr(self, name) for name in _MEMBERS}
         texts = {name: form_text(value) for name, value in members.items() if value}
         return {**self.budgets, **texts}
 
     def as_request(self) -> dict[str, Any]:
-        """Return the members of the engine's request; the engine gets samples as the path of a file instead."""
+        """Return the members of the engine's request.
+
+        The engine gets samples as the path of a file instead.
+        """
         members = asdict(self)
         del members["samples_sha256"]
         return members
 
     def analysis_key(self) -> str:
-        """Return the SHA-256 of all options but the budgets: what the analysis of a model depends on."""
+        """Return the SHA-256 of all options but the budgets; an analysis depends on these."""
         members = {
             each.name: getattr(self, each.name)
             for each in fields(self)
@@ -112,7 +125,10 @@ class JobOptions:
         return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()
 
     def fingerprint_members(self) -> dict[str, Any]:
-        """Return the members of a request's fingerprint; what is not asked for adds none, except the oldest options."""
+        """Return the members of a request's fingerprint.
+
+        An option that is not asked for adds none, unless it is one of the oldest.
+        """
         members = {
             each.name: getattr(self, each.name)
             for each in fields(self)
@@ -134,7 +150,7 @@ def form_text(value: str | float) -> str:
 
 
 def _unless_empty(parse: FieldParser) -> FieldParser:
-    """Return a parser that reads an empty text as None: browsers send fields that were not filled in."""
+    """Return a parser that reads an empty text as None; browsers send empty fields."""
     return lambda text: parse(text) if text.strip() else None
 
 
@@ -157,6 +173,9 @@ FIELD_PARSERS: Mapping[str, FieldParser] = {
     MEAN: _as_written(parse_mean),
     DEVIATION: _as_written(parse_deviation),
 }
-"""The parser of each form field; each can refuse its field before the rest of a form has arrived."""
+"""The parser of each form field.
+
+Each can refuse its field before the rest of a form has arrived.
+"""
 
 _MEMBERS = tuple(name for name in FIELD_PARSERS if name not in KINDS)

@@ -1,7 +1,7 @@
-"""The Celery application of the worker: one process, with a thread for each job that it runs at a time.
+"""The Celery application of the worker: one process, with a thread for each concurrent job.
 
-Each job has a child process of its own, so that a pool of processes would only cost memory. Nothing here imports a
-model library: a process that has run ONNX Runtime cannot fork safely.
+Each job has a child process of its own, so that a pool of processes would only cost memory. Nothing
+here imports a model library: a process that has run ONNX Runtime cannot fork safely.
 """
 
 import logging

@@ -1,5 +1,6 @@
 """The Celery task: claim one job, run it, and commit its outcome."""
 
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -27,7 +28,10 @@ log = structlog.get_logger(__name__)
 
 @celery.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery ships no types
 def compress(job_id: str) -> None:
-    """Make one attempt at a job, unless it is not queued any more; safe to be called any number of times."""
+    """Make one attempt at a job, unless it is not queued any more.
+
+    It is safe to call it any number of times.
+    """
     # A worker that shuts down has no time for a new job; the message comes back to another one.
     if stopping.is_set():
         return
@@ -73,7 +77,10 @@ def _claim(job_id: uuid.UUID, settings: Settings) -> tuple[Job, Lease] | None:
 
 
 def _trace(laps: Mapping[str, Lap]) -> None:
-    """Record a span for each phase; laps are measured by the monotonic clock, spans by the time of day."""
+    """Record a span for each phase.
+
+    Laps are measured by the monotonic clock, spans by the time of day.
+    """
     offset = time.time() - time.monotonic()
     for phase, lap in laps.items():
         tracing.record(phase, offset + lap.began, offset + lap.ended)
@@ -97,7 +104,8 @@ def _commit_patiently(
 ) -> bool:
     """Commit the outcome, and return whether the lease was still held.
 
-    While the database is unavailable, try again until the lease has run out: then another worker does the job.
+    While the database is unavailable, try again until the lease has run out: then another worker
+    does the job.
     """
     deadline = time.monotonic() + settings.lease_seconds
     while True:
@@ -121,9 +129,12 @@ def _log(outcome: JobOutcome, *, held: bool) -> None:
     """Log what the child wrote to standard error, line by line, and then the outcome."""
     members = dict(vars(outcome))
     for line in members.pop("log", "").splitlines():
-        # Control characters could drive the terminal of whoever reads the log.
-        printable = "".join(char if char.isprintable() else "?" for char in line)
-        log.warning("the child wrote", line=printable)
-    write = log.info if isinstance(outcome, Result) else log.warning
+        log.warning("the child wrote", line=_printable(line))
     event = "ended" if held else "lease lost at the end"
-    write(event, outcome=type(outcome).__name__, **members)
+    level = logging.INFO if isinstance(outcome, Result) else logging.WARNING
+    log.log(level, event, outcome=type(outcome).__name__, **members)
+
+
+def _printable(line: str) -> str:
+    """Replace control characters, which could act on the terminal of a reader of the log."""
+    return "".join(char if char.isprintable() else "?" for char in line)

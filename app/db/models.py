@@ -47,7 +47,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """The base of all tables; the convention names their constraints, so that migrations can refer to them."""
+    """The base of all tables.
+
+    The convention names their constraints, so that migrations can refer to them.
+    """
 
     metadata = MetaData(
         naming_convention={
@@ -68,9 +71,9 @@ class Base(DeclarativeBase):
 class Model(Base):
     """An uploaded model, identified by the SHA-256 of its bytes and stored once.
 
-    `used_at` is the time of the last job for it; `expired_at` the time when its file was deleted, until the model is
-    uploaded again. `analysis_bytes` is the size of the analysis in the store; `inspection` is the
-    `convpress.report.Inspection` that the last job for it wrote.
+    `used_at` is the time of the last job for it; `expired_at` the time when its file was deleted,
+    until the model is uploaded again. `analysis_bytes` is the size of the analysis in the store;
+    `inspection` is the `convpress.report.Inspection` that the last job for it wrote.
     """
 
     __tablename__ = "models"
@@ -103,8 +106,9 @@ class Samples(Base):
 class Job(Base):
     """One compression of one model to one budget, or to several at once.
 
-    `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt` counts claims.
-    `expired_at` is the time when retention deleted the results. `app.jobs.transitions` alone changes the state.
+    `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt`
+    counts claims. `expired_at` is the time when retention deleted the results.
+    `app.jobs.transitions` alone changes the state.
     """
 
     __tablename__ = "jobs"
@@ -177,7 +181,10 @@ class Job(Base):
 
 
 class JobLabel(Base):
-    """A label of a job, for the index by label and time; `Job.labels` has all labels of a job together."""
+    """A label of a job, for the index by label and time.
+
+    `Job.labels` has all labels of a job together.
+    """
 
     __tablename__ = "job_labels"
     __table_args__ = (Index(None, "name", "value", "created_at", "job_id"),)
@@ -191,7 +198,10 @@ class JobLabel(Base):
 
 
 class Event(Base):
-    """One change of a job's state, for the audit trail and for followers of the job; ids grow with time."""
+    """One change of a job's state, for the audit trail and for followers of the job.
+
+    The ids grow with time.
+    """
 
     __tablename__ = "events"
     __table_args__ = (Index(None, "job_id", "id"), Index(None, "state", "at", "detail"))
@@ -206,7 +216,10 @@ class Event(Base):
 
 
 class Delivery(Base):
-    """One call of a job's webhook; `due_at` is set until the call was answered or was tried for the last time."""
+    """One call of a job's webhook.
+
+    `due_at` is set until the call was answered or was tried for the last time.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (Index(None, "job_id"),)
@@ -231,7 +244,10 @@ class Tally(Base):
 
 
 class Worker(Base):
-    """A worker process, alive as long as `seen_at` is recent; `slots` is the number of jobs that it runs at a time."""
+    """A worker process, alive as long as `seen_at` is recent.
+
+    `slots` is the number of jobs that it runs at a time.
+    """
 
     __tablename__ = "workers"
 

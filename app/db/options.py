@@ -1,4 +1,4 @@
-"""Job options as columns of the table `jobs`: a column for each option, and one for each kind of budget."""
+"""Job options as columns of the table `jobs`; each kind of budget has a column of its own."""
 
 from dataclasses import asdict, fields
 from typing import Any

@@ -16,7 +16,7 @@ from app.settings import get_settings
 
 
 class _Session(Session):
-    """The session of `transaction`: its queries see only the jobs of the owner whose request is served."""
+    """The session of `transaction`; it restricts queries to the jobs of the current owner."""
 
 
 def _confine_to_owner(state: ORMExecuteState) -> None:
@@ -41,7 +41,7 @@ def get_engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own signature
-    """Set readers free to work beside one writer (WAL), and make commits survive a power cut (synchronous FULL)."""
+    """Let readers work beside one writer (WAL), and make commits survive a power cut (FULL)."""
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -59,7 +59,10 @@ def transaction() -> Iterator[Session]:
 
 
 def now(session: Session) -> datetime:
-    """Return the time by the clock of the database, which all processes share; for SQLite, by that of this machine."""
+    """Return the time by the clock of the database, which all processes share.
+
+    SQLite has no clock: there it is the time of this machine.
+    """
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
     time = session.scalar(select(func.clock_timestamp()))

@@ -1,4 +1,7 @@
-"""What a client can do with a job: create, repeat, read, cancel and delete it; plain functions over one session."""
+"""What a client can do with a job: create, repeat, read, cancel and delete it.
+
+All are plain functions over one session.
+"""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -30,8 +33,9 @@ def create(
 ) -> tuple[Job, bool]:
     """Store the files of a submission and add a queued job; the flag tells whether the job is new.
 
-    The rows of the model and the samples, which all their jobs share, stay locked until the caller commits, so that
-    nobody deletes the files before the job is visible. A repeated idempotency key returns its earlier job.
+    The rows of the model and the samples, which all their jobs share, stay locked until the caller
+    commits, so that nobody deletes the files before the job is visible. A repeated idempotency key
+    returns its earlier job.
 
     Raises:
         Problem: `model_not_found`, `model_gone`, `samples_gone`, `idempotency_key_reused`.
@@ -59,7 +63,10 @@ def create(
 def _add_row(
     session: Session, submission: Submission, key: str | None, fingerprint: str, at: datetime
 ) -> uuid.UUID | None:
-    """Insert the row of a new job, and return its id; None where the owner's key has a job already."""
+    """Insert the row of a new job, and return its id.
+
+    Return None where the owner's key has a job already.
+    """
     row = {
         "id": uuid.uuid4(),
         "created_at": at,
@@ -94,10 +101,10 @@ def repeat(
     budgets: Mapping[str, str] | None = None,
     input_shape: str | None = None,
 ) -> Job:
-    """Add a job for the same model with the same options as an earlier job, except for the given ones.
+    """Add a job with the model and the options of an earlier job, except for the given options.
 
-    A FLOPs budget replaces all budgets of a job that had none for FLOPs; any other budget joins or replaces its own
-    kind alone.
+    A FLOPs budget replaces all budgets of a job that had none for FLOPs; any other budget joins or
+    replaces its own kind alone.
 
     Raises:
         Problem: `job_not_found`, `model_gone`, `samples_gone`.
@@ -284,7 +291,9 @@ def cancel(session: Session, job_id: str) -> Job:
 
 
 def forget(session: Session, job_id: str) -> Job:
-    """Delete the row of a job that has ended, with all rows that refer to it; the caller deletes the files.
+    """Delete the row of a job that has ended, with all rows that refer to it.
+
+    The caller deletes the files.
 
     Raises:
         Problem: `job_not_found` or `job_unfinished`.

@@ -1,4 +1,4 @@
-"""The query that every poll of a job runs: prepared once, without the ORM, and shared by concurrent requests."""
+"""The query of a poll: prepared once, without the ORM, and shared by concurrent requests."""
 
 import asyncio
 import uuid

@@ -21,9 +21,10 @@ from convpress.states import State
 
 @dataclass(frozen=True)
 class Filter:
-    """The jobs to list: in one of the states, of the model, with all labels, created within the times.
+    """The jobs of a list: in one of the states, of the model, with all labels, within the times.
 
-    `search` is a part of the file name, the beginning of the model's SHA-256, a job's id, or labels as `name=value`.
+    `search` is a part of the file name, the beginning of the model's SHA-256, a job's id, or labels
+    as `name=value`.
     """
 
     states: Sequence[State] = ()
@@ -63,9 +64,10 @@ def page(
 
 
 def _select(which: Filter, *columns: Any) -> tuple[Select[Any], tuple[Any, Any]]:  # noqa: ANN401 - SQLAlchemy's own
-    """Return a query of the jobs, and the two columns that order them: the time of creation and the id.
+    """Return a query of the jobs, and the columns that order them: time of creation and id.
 
-    With labels these are the columns of the last label, whose index has its jobs in their order, however rare it is.
+    With labels these are the columns of the last label, whose index has its jobs in their order,
+    however rare it is.
     """
     query = select(*columns).select_from(Job)
     position: tuple[Any, Any] = (Job.created_at, Job.id)

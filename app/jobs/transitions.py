@@ -1,6 +1,7 @@
-"""State transitions of a job: one conditional UPDATE, with its event and its webhook delivery in the same transaction.
+"""State transitions of a job: a conditional UPDATE with its event and webhook delivery.
 
-Nothing else writes `Job.state`. Each transition leaves an event; one that ends a job with a webhook leaves a delivery.
+All three are in one transaction. Nothing else writes `Job.state`. Each transition leaves an event;
+one that ends a job with a webhook leaves a delivery.
 """
 
 import uuid

@@ -23,7 +23,10 @@ log = structlog.get_logger(__name__)
 
 
 class Watch:
-    """Wakes the followers of a job whenever its status changes; polls only while there are followers."""
+    """Wakes the followers of a job whenever its status changes.
+
+    Polls only while there are followers.
+    """
 
     def __init__(self) -> None:
         self._followers: dict[uuid.UUID, set[asyncio.Event]] = {}
@@ -31,7 +34,10 @@ class Watch:
 
     @asynccontextmanager
     async def follow(self, job_id: uuid.UUID) -> AsyncIterator[asyncio.Event]:
-        """Give an event that is set when the job has changed, or may have; clear it before reading the job."""
+        """Give an event that is set when the job has changed, or may have.
+
+        Clear it before reading the job.
+        """
         changed = asyncio.Event()
         followers = self._followers.setdefault(job_id, set())
         followers.add(changed)

@@ -1,4 +1,4 @@
-"""The parser of a multipart form: it parses text fields and passes the bytes of files on as they arrive."""
+"""The parser of a multipart form: it parses text fields and passes the bytes of files on."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,13 +18,15 @@ Sink = Callable[[memoryview], object]
 
 
 class Form:
-    """Feed it the body; it gives each file's bytes to its sink, and parses each text field when the field ends.
+    """A form that is fed its body in pieces.
 
-    A field in both `files` and `texts` is a file where its part has a file name. A file without name and bytes counts
-    as left out: browsers send one where the user chose none.
+    It gives each file's bytes to its sink, and parses each text field when the field ends.
+    A field in both `files` and `texts` is a file where its part has a file name. A file without
+    name and bytes counts as left out: browsers send one where the user chose none.
 
     Raises, from `feed` and `finish`:
-        Problem: `media_type_unsupported`, `multipart_invalid`, `field_unknown`, `field_repeated`, `field_invalid`.
+        Problem: `media_type_unsupported`, `multipart_invalid`, `field_unknown`, `field_repeated`,
+            `field_invalid`.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""The deletion of files that no job needs; SQL decides, and a row lock keeps out a job that would need the file."""
+"""The deletion of files that no job needs.
+
+SQL decides, and a row lock keeps out a job that would need the file.
+"""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -33,7 +36,7 @@ def delete_analyses(storage: Storage, model_sha256: str) -> None:
 
 @dataclass(frozen=True)
 class UploadKind:
-    """A kind of upload: its table, the column of jobs that refers to it, and its key in the store by SHA-256.
+    """A kind of upload: its table, the column of jobs that refers to it, and its storage key.
 
     `defaults` are the columns of a row that is made for an upload whose file is unknown to SQL.
     """
@@ -58,10 +61,11 @@ def release(
 ) -> bool:
     """Delete the file of an upload that no job needs, and return whether it was deleted.
 
-    The file stays while an unfinished job of any owner needs it, or if a job was posted for it after `unused_since`;
-    where that is None, it stays while any job refers to it. The row of the upload is locked until the caller's
-    transaction ends, so that an upload of the same bytes waits and then stores them again; a file without a row gets
-    one for that purpose. The row is deleted as well if no job refers to it.
+    The file stays while an unfinished job of any owner needs it, or if a job was posted for it
+    after `unused_since`; where that is None, it stays while any job refers to it. The row of the
+    upload is locked until the caller's transaction ends, so that an upload of the same bytes waits
+    and then stores them again; a file without a row gets one for that purpose. The row is deleted
+    as well if no job refers to it.
     """
     used_at = _lock_row(session, kind, sha256)
     if used_at is None or _is_needed(session, kind, sha256, unfinished=unused_since is not None):

@@ -1,4 +1,4 @@
-"""The form of a new job: received while it arrives, each field checked as soon as it is complete."""
+"""The form of a new job: each field is checked as soon as it has arrived."""
 
 import hashlib
 import json
@@ -40,8 +40,8 @@ _FRAMING_BYTES = 64 * 1024
 class Submission:
     """A parsed request for a job: the model, the options, and the files that arrived with it.
 
-    `upload` and `samples` are None where the file is stored already; `sha256` is the SHA-256 of the model, that of the
-    samples is in `options`.
+    `upload` and `samples` are None where the file is stored already; `sha256` is the SHA-256 of the
+    model, that of the samples is in `options`.
     """
 
     sha256: str
@@ -53,7 +53,10 @@ class Submission:
     samples: Upload | None = None
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 by which a repeated request is recognised; the way the model arrived does not count."""
+        """Return the SHA-256 by which a repeated request is recognised.
+
+        The way the model arrived does not count.
+        """
         members = self.options.fingerprint_members()
         members |= {
             "sha256": self.sha256,
@@ -67,10 +70,13 @@ class Submission:
 
 @asynccontextmanager
 async def receive_submission(request: Request) -> AsyncIterator[Submission]:
-    """Receive the form of a new job; files without a key in the store are deleted when the block ends or fails.
+    """Receive the form of a new job.
+
+    Files without a key in the store are deleted when the block ends or fails.
 
     Raises:
-        Problem: `upload_too_large`, `storage_full`, an error of `app.uploads.multipart`, or an invalid field.
+        Problem: `upload_too_large`, `storage_full`, an error of `app.uploads.multipart`, or an
+            invalid field.
         Refusal: the options, labels, samples or model are invalid.
         ClientDisconnect: the client closed the connection.
     """
@@ -88,7 +94,10 @@ async def receive_submission(request: Request) -> AsyncIterator[Submission]:
 
 
 async def _batches(request: Request) -> AsyncIterator[list[bytes]]:
-    """Group the chunks of a body into batches of `_BATCH_BYTES`; the first chunk is a batch of its own."""
+    """Group the chunks of a body into batches of `_BATCH_BYTES`.
+
+    The first chunk is a batch of its own.
+    """
     batch: list[bytes] = []
     size = 0
     threshold = 1
@@ -170,7 +179,7 @@ class _Receiver:
         )
 
     def _resolve_source(self) -> str:
-        """Check that there is one model, fetch it where its address was sent, and return its name."""
+        """Check that there is one model, fetch it if it came as an address, and return its name."""
         sources = [name for name in SOURCES if self._form.has(name)]
         if not sources:
             raise Refusal(

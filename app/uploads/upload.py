@@ -18,7 +18,10 @@ _LONGEST_NAME = 255
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that arrived completely: staged, but not under its key yet; `format` is None for samples."""
+    """A file that arrived completely: staged, but not under its key yet.
+
+    `format` is None for samples.
+    """
 
     staged: Path
     sha256: str

@@ -1,4 +1,4 @@
-"""A child that speaks like the engine without its work; a request's `input_shape` tells it how to behave.
+"""A child with the messages of the engine but not its work; `input_shape` sets its behaviour.
 
 Over HTTP that has to look like a shape: `nap=500`, `die=1`.
 """
@@ -53,7 +53,7 @@ REPORT = {
 
 
 def unconfined(home, **_):
-    """A cell with open doors: this file and what its requests name lie outside of every real one."""
+    """No confinement: this file and the files of its requests lie outside of a real sandbox."""
     from worker.sandbox.policy import Confinement
 
     return Confinement(home, landlock=False, seccomp=False)

@@ -1,1 +1,1 @@
-"""One job in the worker: its input files, child process, results and outcome, and the caches between jobs."""
+"""One job in the worker: inputs, child process, results, outcome, and caches for later jobs."""

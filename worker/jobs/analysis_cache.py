@@ -1,4 +1,4 @@
-"""The analyses in the store: the latest one of each model, reused by later jobs and deleted with the model.
+"""The analyses in the store: the latest of each model, for later jobs, deleted with the model.
 
 An analysis only saves time: an error here is logged and fails no job.
 """
@@ -35,7 +35,9 @@ log = structlog.get_logger(__name__)
 
 
 def key_of(job: Job, costs: str | None = None) -> str:
-    """Return the storage key of the analysis that a job needs; jobs that differ in budgets alone share it.
+    """Return the storage key of the analysis that a job needs.
+
+    Jobs that differ in budgets alone share it.
 
     `costs` is the SHA-256 of the cost table, or None without one.
     """
@@ -44,7 +46,10 @@ def key_of(job: Job, costs: str | None = None) -> str:
 
 
 def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None:
-    """Put the analysis that a child may have written to `path` into the store; it replaces the model's earlier one."""
+    """Put the analysis that a child may have written to `path` into the store.
+
+    It replaces the model's earlier one.
+    """
     if not os.path.lexists(path):
         return
     try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a table's arithmetic needs numpy, which no worker loads
 
 _SECONDS = 1800.0
 _LARGEST_BYTES = 4 * 1024**2
-# The limit ends a child that writes without end; `_LARGEST_BYTES` is checked when the table is read.
+# This limit ends a child that writes on and on; a table is checked against `_LARGEST_BYTES`.
 _FILE_BYTES = 64 * _LARGEST_BYTES
 _FORMATS: tuple[Format, ...] = get_args(Format)
 

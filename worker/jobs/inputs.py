@@ -1,4 +1,4 @@
-"""The input files of a job: fetched from the store into the folder that its child process may read."""
+"""The input files of a job: fetched from the store for its child process."""
 
 import shutil
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ _SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of one job before its child starts; all but the model are None where there are none.
+    """The files of one job before its child starts.
+
+    Each file but the model is None where the job has none.
 
     `analysis` is the analysis that an earlier job left in the store under `analysis_key`.
     """
@@ -39,7 +41,9 @@ class InputGone(Exception):
 def fetch_inputs(
     job: Job, model_format: Format, folder: Path, settings: Settings, *, read_only: bool
 ) -> Inputs:
-    """Put the input files of a job into `folder`; `read_only` says that the child cannot write there.
+    """Put the input files of a job into `folder`.
+
+    `read_only` says that the child cannot write there.
 
     Raises:
         InputGone: the store has lost the model or the samples.
@@ -62,7 +66,7 @@ def fetch_inputs(
 
 
 def _copy_costs(model_format: Format, folder: Path, settings: Settings) -> Path | None:
-    """Copy the cost table of this host, so that the child reads the table that the analysis key was made of."""
+    """Copy the cost table of this host, so that the analysis key and the child use the same one."""
     table = cost_tables.known(settings, model_format)
     if table is None:
         return None

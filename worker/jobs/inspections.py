@@ -1,4 +1,4 @@
-"""The inspections of models: the latest one is in the model's row, so that nothing needs to open the model to show it.
+"""The inspections of models: the latest one is in the model's row, to be shown.
 
 An inspection only informs: an error here is logged and fails no job.
 """

@@ -42,10 +42,11 @@ JobOutcome = Outcome | Result | DiskFull | StoreUnavailable
 class _Rule:
     """What an outcome means for its job.
 
-    `retry` is `limited` where the job is tried again until its attempts are used up, and `unlimited` where the job and
-    its child have done nothing wrong, so that the attempt does not count. `reason` says in the job's events why it
-    waits again, `error` is the error of the job that fails after `attempts`. The job is enqueued `at_once` unless the
-    same would happen again at once: then it waits for the sweeper.
+    `retry` is `limited` where the job is tried again until its attempts are used up, and
+    `unlimited` where the job and its child have done nothing wrong, so that the attempt does not
+    count. `reason` says in the job's events why it waits again, `error` is the error of the job
+    that fails after `attempts`. The job is enqueued `at_once` unless the same would happen again at
+    once: then it waits for the sweeper.
     """
 
     retry: Literal["never", "limited", "unlimited"]

@@ -1,4 +1,7 @@
-"""The parser of reports and inspections; a hostile child may have written them, so that sizes have limits."""
+"""The parser of reports and inspections.
+
+A hostile child may have written them, so that sizes have limits.
+"""
 
 import json
 from typing import NoReturn, TypeVar

@@ -1,4 +1,4 @@
-"""The files that a child writes, read without trust: only plain files, measured and hashed by the worker."""
+"""The files that a child writes, read without trust: plain files only, hashed by the worker."""
 
 import hashlib
 import os
@@ -26,7 +26,8 @@ def take(kind: type[Account], path: Path, largest: int = LARGEST_BYTES) -> tuple
     """Read the report or inspection that a child wrote, and return its bytes and the parsed record.
 
     Raises:
-        MalformedOutput: it is not a plain file, is larger than `largest` bytes, or has another schema.
+        MalformedOutput: it is not a plain file, is larger than `largest` bytes, or has another
+            schema.
     """
     with open_plain(path, largest) as file:
         content = file.read()
@@ -43,10 +44,11 @@ def store(
     limits: Limits,
     storage: Storage,
 ) -> Result:
-    """Put the artifact and the report of a child into the store, and return the columns of the job's result.
+    """Put the artifact and the report of a child into the store, and return the job's result.
 
     Raises:
-        MalformedOutput: a file is missing, not a plain file, larger than `largest` bytes, or invalid.
+        MalformedOutput: a file is missing, not a plain file, larger than `largest` bytes, or
+            invalid.
     """
     content, account = take(Report, report)
     key_of = partial(artifact_key, job_id)
@@ -87,7 +89,10 @@ def keep(
     key_of: Callable[[str], str],
     check: Callable[[Path], None] = lambda _: None,
 ) -> tuple[str, int]:
-    """Put bytes into the store, under the key for their SHA-256; return the SHA-256 and the size."""
+    """Put bytes into the store, under the key for their SHA-256.
+
+    Return the SHA-256 and the size.
+    """
     digest = hashlib.sha256()
     size = 0
     with storage.stage() as staged:

@@ -1,4 +1,4 @@
-"""One attempt at a job: fetch its input files, run the engine in a child process, and store the results."""
+"""One attempt at a job: fetch its input files, run the engine in a child, store the results."""
 
 import errno
 from collections.abc import Callable
@@ -37,7 +37,10 @@ log = structlog.get_logger(__name__)
 def run_job(
     job: Job, settings: Settings, on_progress: OnProgress, is_wanted: Callable[[], bool]
 ) -> JobOutcome:
-    """Make one attempt at a job and return its outcome; the child is killed as soon as `is_wanted` says no."""
+    """Make one attempt at a job and return its outcome.
+
+    The child is killed as soon as `is_wanted` says no.
+    """
     try:
         with scratch(scratch_root(settings.data_dir)) as folder:
             return _run(job, folder, settings, on_progress, is_wanted)
@@ -120,7 +123,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _ran_out_of_disk(outcome: Outcome, folder: Path) -> bool:
-    """Tell whether the child failed because the disk was full: it reported that, or died on a full disk."""
+    """Tell whether the child reported a full disk, or died on one."""
     if isinstance(outcome, Failed):
         return outcome.error["code"] == Code.STORAGE_FULL
     return isinstance(outcome, Lost) and free_bytes(folder) < _LEAST_FREE_BYTES
@@ -129,7 +132,10 @@ def _ran_out_of_disk(outcome: Outcome, folder: Path) -> bool:
 def _store(
     job: Job, request: Request, outcome: Outcome, on_progress: OnProgress, settings: Settings
 ) -> Outcome | Result:
-    """Put the artifact and the report of a child that succeeded into the store; other outcomes stay as they are."""
+    """Put the artifact and the report of a child that succeeded into the store.
+
+    Other outcomes stay as they are.
+    """
     if not isinstance(outcome, Succeeded):
         return outcome
     on_progress(Progress("storing", 0.95))

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Lap(NamedTuple):
-    """The times by the clock when a phase first began and last ended, and the seconds spent in it."""
+    """The clock's times when a phase first began and last ended, and the seconds spent in it."""
 
     began: float
     ended: float

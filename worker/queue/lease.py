@@ -1,7 +1,7 @@
-"""Leases on jobs: taken and renewed in SQL by conditional UPDATEs, so that one worker at most ends a job.
+"""Leases on jobs: conditional UPDATEs in SQL, so that one worker at most ends a job.
 
-Every function is one UPDATE in the caller's transaction, and returns whether it took effect. Times are those of the
-database, so that a worker whose clock is wrong takes no job away from another.
+Every function is one UPDATE in the caller's transaction, and returns whether it took effect. Times
+are those of the database, so that a worker whose clock is wrong takes no job away from another.
 """
 
 import os
@@ -37,7 +37,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Result:
-    """The results of a job in the store; the worker has measured and hashed the files, not the child."""
+    """The results of a job in the store.
+
+    The worker has measured and hashed the files, not the child.
+    """
 
     macs_before: int
     macs_after: int
@@ -109,7 +112,10 @@ def fail(session: Session, lease: Lease, error: dict[str, str]) -> bool:
 
 
 def give_back(session: Session, lease: Lease, reason: str, *, blameless: bool) -> bool:
-    """Put the job back into the queue; a `blameless` attempt does not count (the worker was shutting down)."""
+    """Put the job back into the queue.
+
+    A `blameless` attempt does not count (the worker was shutting down).
+    """
     attempt = lease.attempt
     if blameless:
         attempt -= 1

@@ -1,4 +1,7 @@
-"""The registry of live workers in SQL, for people who watch the service; nothing else depends on it."""
+"""The registry of live workers in SQL, for people who watch the service.
+
+Nothing else depends on it.
+"""
 
 from datetime import timedelta
 
@@ -14,7 +17,10 @@ _KEPT_SECONDS = 3600.0
 
 
 def show(slots: int) -> None:
-    """Record that this worker is alive and runs `slots` jobs at a time; delete workers silent for long."""
+    """Record that this worker is alive and runs `slots` jobs at a time.
+
+    Delete workers silent for long.
+    """
     with transaction() as session:
         at = now(session)
         row = {"name": worker_name(), "slots": slots, "started_at": at, "seen_at": at}

@@ -1,6 +1,7 @@
 """Retention: delete the files that are old enough, and files that SQL does not know.
 
-SQL changes first and files follow: a sweeper that dies in between leaves an orphan, which the next one deletes.
+SQL changes first and files follow: a sweeper that dies in between leaves an orphan, which the next
+one deletes.
 """
 
 import uuid
@@ -42,7 +43,7 @@ def expire_artifacts(storage: Storage, age: timedelta) -> None:
 
 
 def expire_uploads(storage: Storage, age: timedelta) -> None:
-    """Delete models and samples that no unfinished job needs and that no job was posted for within `age`."""
+    """Delete models and samples that no unfinished job needs and no job used within `age`."""
     for kind in (MODELS, SAMPLES):
         table = kind.table
         unfinished = exists().where(kind.needed_by == table.sha256, Job.state.not_in(TERMINAL))
@@ -109,7 +110,10 @@ def _remove_uploads(storage: Storage, kind: UploadKind) -> int:
 
 
 def _known_keys(job_id: str) -> set[str] | None:
-    """Return the keys that the row of a job refers to; None for an unfinished job or a name that is not a job's."""
+    """Return the keys that the row of a job refers to.
+
+    Return None for an unfinished job, and for a name that is not a job's.
+    """
     try:
         identity = uuid.UUID(job_id)
     except ValueError:

@@ -1,6 +1,7 @@
-"""The sweeper: it repairs what dead workers and lost messages leave behind. SQL is the truth, and the rest follows it.
+"""The sweeper: it recovers jobs from dead workers and lost messages; SQL is the truth.
 
-Any number of sweepers may run: each change is a conditional UPDATE, and the lease refuses a superfluous message.
+Any number of sweepers may run: each change is a conditional UPDATE, and the lease refuses a
+superfluous message.
 """
 
 import threading
@@ -52,10 +53,13 @@ def timed_out(seconds: float) -> dict[str, str]:
 
 
 def sweep(session: Session, settings: Settings) -> list[uuid.UUID]:
-    """Take jobs whose lease or time limit has run out from their workers; return those that are queued again.
+    """Take jobs whose lease or time limit has run out from their workers.
 
-    At the last attempt the job fails instead. A live worker renews its lease and respects the time limit, but a clock
-    that jumped can make either look overdue, so that an earlier attempt is never the end of a job.
+    Return those that are queued again.
+
+    At the last attempt the job fails instead. A live worker renews its lease and respects the time
+    limit, but a clock that jumped can make either look overdue, so that an earlier attempt is never
+    the end of a job.
     """
     at = now(session)
     overdue = (Job.state == "running", _is_overdue(settings, at))
@@ -94,8 +98,8 @@ def _is_abandoned(settings: Settings, at: datetime) -> ColumnElement[bool]:
 def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
     """Return the jobs whose messages are lost, oldest first, with `backlog` messages at the broker.
 
-    Without a backlog, a message is lost if its job has been queued for longer than a message takes. With one, a message
-    is lost if it was overtaken: a job that was created later is running.
+    Without a backlog, a message is lost if its job has been queued for longer than a message takes.
+    With one, a message is lost if it was overtaken: a job that was created later is running.
     """
     newest = now(session)
     if backlog:
@@ -110,7 +114,10 @@ def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
 
 
 def run(stopping: threading.Event) -> None:
-    """Sweep every few seconds until `stopping` is set; after an error, try again at the next sweep."""
+    """Sweep every few seconds until `stopping` is set.
+
+    After an error, try again at the next sweep.
+    """
     settings = get_settings()
     orphans_due = time.monotonic()
     while not stopping.is_set():
@@ -130,7 +137,7 @@ def run(stopping: threading.Event) -> None:
 
 
 def sweep_and_ring(settings: Settings) -> None:
-    """Put jobs back into the queue, and send messages for them and for jobs whose messages are lost."""
+    """Queue abandoned jobs again, and send messages for them and in the place of lost ones."""
     with transaction() as session:
         waiting = sweep(session, settings)
     if waiting:

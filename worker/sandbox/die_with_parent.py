@@ -1,7 +1,7 @@
-"""The parent-death signal: a command dies with the process that started it, however that process dies.
+"""The parent-death signal: a command dies with its parent process, however that dies.
 
-The parent has threads and must run no Python between fork and exec, so that this file is the first thing that a child
-runs, in an interpreter that imports nothing else; then it becomes the command:
+The parent has threads and must run no Python between fork and exec, so that this file is the first
+thing that a child runs, in an interpreter that imports nothing else; then it becomes the command:
 
     python -I -S die_with_parent.py PARENT_PID COMMAND...
 """
@@ -18,7 +18,8 @@ _PR_SET_PDEATHSIG = 1
 def dying_with_parent(command: list[str]) -> list[str]:
     """Return the command line that runs `command` and ends it with the calling process.
 
-    On Linux the kernel kills it when the thread that started it ends, so start it from a thread that outlives it.
+    On Linux the kernel kills it when the thread that started it ends, so start it from a thread
+    that outlives it.
     """
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 

@@ -1,4 +1,4 @@
-"""The doctor: a probe in a sandbox like a job's tries to escape, and shows which promises hold on this host."""
+"""The doctor: a probe tries to escape from a sandbox, and shows which promises hold here."""
 
 import json
 import os
@@ -29,7 +29,10 @@ log = structlog.get_logger(__name__)
 
 
 class WallsMissing(Exception):
-    """The sandbox has a gap on this host; the message names the gaps and the setting that accepts them."""
+    """The sandbox has a gap on this host.
+
+    The message names the gaps and the setting that accepts them.
+    """
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def confined(
     writable: tuple[Path, ...] = (),
     device: str = "cpu",
 ) -> Confinement:
-    """Return the strongest confinement that this host can enforce, for a child that works in `home`."""
+    """Return the strongest confinement that this host can enforce; `home` is the working folder."""
     return Confinement(
         home=home,
         writable=writable,

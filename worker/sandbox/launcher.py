@@ -1,14 +1,14 @@
-"""The launcher: it runs a command in a sandbox, which bounds its files, system calls, memory and time.
+"""The launcher: it runs a command with limited files, system calls, memory and time.
 
-The worker has threads and must run no Python between fork and exec, so that this file is the first thing that a child
-runs, in an interpreter that imports nothing else. It stays as the keeper of the command: processes that the command
-leaves behind become children of the keeper, in whatever session they are, and are killed before the keeper ends in the
-same way as the command.
+The worker has threads and must run no Python between fork and exec, so that this file is the first
+thing that a child runs, in an interpreter that imports nothing else. It stays as the keeper of the
+command: processes that the command leaves behind become children of the keeper, in whatever session
+they are, and are killed before the keeper ends in the same way as the command.
 
     python -I -S launcher.py PARENT_PID SANDBOX COMMAND...
 
-SANDBOX is the JSON that `worker.sandbox.policy` writes. Landlock and libseccomp are called by ctypes; both bind the
-command and its children for good, and need no privileges.
+SANDBOX is the JSON that `worker.sandbox.policy` writes. Landlock and libseccomp are called by
+ctypes; both bind the command and its children for good, and need no privileges.
 
 Source: Linux's userspace-api/landlock.rst and prctl(2), libseccomp's seccomp_rule_add(3).
 """
@@ -73,24 +73,28 @@ _MASKED_EQUAL = 7
 _CLONE_THREAD = 0x00010000
 _REFUSED_CALLS = """
     socket socketpair connect bind listen accept accept4 sendmmsg
-    fork vfork execveat ptrace process_vm_readv process_vm_writev kcmp pidfd_open pidfd_getfd pidfd_send_signal
+    fork vfork execveat ptrace process_vm_readv process_vm_writev kcmp pidfd_open pidfd_getfd
+    pidfd_send_signal
     mount umount umount2 pivot_root chroot unshare setns
     move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr
-    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register memfd_secret fanotify_init
-    add_key request_key keyctl open_by_handle_at name_to_handle_at quotactl acct swapon swapoff reboot syslog
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register memfd_secret
+    fanotify_init
+    add_key request_key keyctl open_by_handle_at name_to_handle_at quotactl acct swapon swapoff
+    reboot syslog
     init_module finit_module delete_module kexec_load kexec_file_load iopl ioperm
     settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname personality vhangup
     mq_open mq_unlink msgget msgsnd msgrcv msgctl semget semop semtimedop semctl shmget shmat shmctl
     inotify_init inotify_init1 modify_ldt tkill
     chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat utimensat
     setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
-    setpriority ioprio_set sched_setscheduler sched_setparam sched_setattr sched_setaffinity migrate_pages move_pages
+    setpriority ioprio_set sched_setscheduler sched_setparam sched_setattr sched_setaffinity
+    migrate_pages move_pages
     process_madvise process_mrelease
     """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
 """The calls that no arithmetic needs: for other machines, other processes and the system itself.
 
-They include some that Landlock does not check: those for the rights, times and attributes of files and for the
-scheduling of other processes."""
+They include some that Landlock does not check: those for the rights, times and attributes of files
+and for the scheduling of other processes."""
 # Calls since Linux 5.17, with the same numbers on every architecture. Libraries know few of them,
 # and fall back on older ones.
 _NEW_CALLS = range(450, 512)
@@ -101,7 +105,7 @@ _TICK_SECONDS = 0.005
 
 
 def main(parent: int, sandbox: dict[str, Any], command: list[str]) -> None:
-    """Run the command in the sandbox, kill all processes that it leaves behind, and end in the same way."""
+    """Run the command in the sandbox, kill the processes that it leaves, and end as it did."""
     libc = ctypes.CDLL(None, use_errno=True)
     signal.signal(signal.SIGTERM, _end)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would be a copy of someone's model
@@ -129,7 +133,7 @@ def main(parent: int, sandbox: dict[str, Any], command: list[str]) -> None:
 
 
 def _wait_for(child: int) -> int:
-    """Wait for the end of the command, reap all other children meanwhile, and return the exit status."""
+    """Wait for the command, reaping other children meanwhile, and return its exit status."""
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == child:
@@ -176,7 +180,10 @@ def _limit(kind: int, most: int) -> None:
 
 
 def _drop_rights(libc: ctypes.CDLL) -> None:
-    """Drop the capabilities of root, for this process and the programs that it executes; other users have none."""
+    """Drop the capabilities of root, for this process and the programs that it executes.
+
+    Other users have none.
+    """
     number = _CAPSET.get(os.uname().machine)
     if os.geteuid() != 0 or number is None:
         return
@@ -196,7 +203,7 @@ def landlock_version() -> int:
 
 
 def _restrict_files(libc: ctypes.CDLL, sandbox: dict[str, Any]) -> None:
-    """Restrict the files, TCP and scopes that this process can use, as far as the kernel's version of Landlock can."""
+    """Restrict files, TCP and scopes, as far as the kernel's version of Landlock can."""
     version = landlock_version()
     if not version:
         raise OSError("this kernel has no Landlock")
@@ -302,7 +309,10 @@ def _checked(result: int, what: str) -> int:
 
 
 def _kill_all(keeper: int) -> None:
-    """Kill all descendants of this process; stop them first, so that none starts another meanwhile."""
+    """Kill all descendants of this process.
+
+    Stop them first, so that none starts another meanwhile.
+    """
     stopped: set[int] = set()
     while new := _descendants(keeper) - stopped:
         for pid in new:

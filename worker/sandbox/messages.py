@@ -26,7 +26,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failed:
-    """The input was refused; `error` has the members of a `Refusal`, `log` the child's standard error."""
+    """The input was refused.
+
+    `error` has the members of a `Refusal`, `log` the child's standard error.
+    """
 
     error: dict[str, str]
     log: str = ""

@@ -1,4 +1,4 @@
-"""The policy of a sandbox: a description of what a child may use, which `worker.sandbox.launcher` enforces."""
+"""The policy of a sandbox: the limits of a child, which `worker.sandbox.launcher` enforces."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from worker.sandbox import launcher
 _LAUNCHER = (sys.executable, "-I", "-S", launcher.__file__)
 # The interpreter and the numerical libraries need these: libraries, the processor, randomness.
 _SYSTEM = (
-    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/proc/self", "/proc/cpuinfo", "/proc/meminfo",
-    "/sys/devices/system/cpu", "/sys/devices/system/node",
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/proc/self", "/proc/cpuinfo",
+    "/proc/meminfo", "/sys/devices/system/cpu", "/sys/devices/system/node",
 )  # fmt: skip
 # CUDA also needs the list of devices and the state of the driver.
 _CUDA_SYSTEM = (
@@ -24,17 +24,20 @@ _CUDA_SYSTEM = (
     "/sys/module/nvidia", "/sys/module/nvidia_uvm",
 )  # fmt: skip
 _CUDA_DEVICES = "nvidia*"
-_MOST_FILES, _MOST_PROCESSES = 256, 512
+_MOST_FILES = 256
+# Threads count as processes here.
+_MOST_PROCESSES = 512
 
 
 @dataclass(frozen=True)
 class Confinement:
     """The limits of a child process; sizes are in bytes.
 
-    The child works in `home`. It can write there and in `writable`, and read these, `readable` and the installation.
-    `landlock` and `seccomp` say which mechanisms of the kernel enforce the limits. Where `device` is not `cpu`, the
-    child can use the driver of the host's GPUs; `memory_bytes` then bounds its data instead of its address space, of
-    which CUDA reserves more than the host has.
+    The child works in `home`. It can write there and in `writable`, and read these, `readable` and
+    the installation. `landlock` and `seccomp` say which mechanisms of the kernel enforce the
+    limits. Where `device` is not `cpu`, the child can use the driver of the host's GPUs;
+    `memory_bytes` then bounds its data instead of its address space, of which CUDA reserves more
+    than the host has.
     """
 
     home: Path
@@ -47,9 +50,10 @@ class Confinement:
     device: str = "cpu"
 
     def command(self, command: list[str], seconds: float) -> list[str]:
-        """Return the command line that runs `command` in the sandbox, for at most `seconds` of CPU time.
+        """Return the command line that runs `command` in the sandbox, for `seconds` of CPU time.
 
-        The kernel ends it when the thread that started it ends, so start it from a thread that outlives it.
+        The kernel ends it when the thread that started it ends, so start it from a thread that
+        outlives it.
         """
         system: tuple[str, ...] = _SYSTEM
         devices: list[Path] = []
@@ -82,7 +86,10 @@ class Confinement:
         }
 
     def environment(self) -> dict[str, str]:
-        """Return the whole environment of the child; nothing of the worker's environment, which has secrets."""
+        """Return the whole environment of the child.
+
+        It has nothing of the worker's environment, which has secrets.
+        """
         return {
             "PATH": os.defpath,
             "HOME": str(self.home),
@@ -105,7 +112,10 @@ def _texts(paths: Iterable[Path]) -> list[str]:
 
 @cache
 def _installation() -> tuple[Path, ...]:
-    """Return the interpreter, its libraries and the engine's code; not the project's root, which may have data."""
+    """Return the interpreter, its libraries and the engine's code.
+
+    The project's root is left out, because it may have data.
+    """
     parts = ("bin", "lib", "lib64", "pyvenv.cfg")
     interpreter = [
         *(Path(sys.prefix, part) for part in parts),

@@ -1,4 +1,4 @@
-"""The probe: it tries in a sandbox what a hostile model would try, and prints its successes as JSON.
+"""The probe: it tries what a hostile model would try, and prints its successes as JSON.
 
 It runs in an interpreter that imports nothing else: python -I -S probe.py TARGETS
 """
@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 WALLS = {
-    "files": "a model reads nothing but itself and the installation, and writes only to its scratch folder",
+    "files": "a model reads nothing but itself and the installation, "
+    "and writes only to its scratch folder",
     "network": "a model reaches no network and no other process",
     "processes": "a model starts no processes and signals none",
     "memory": "a model takes no more memory than a job may use",

@@ -1,4 +1,4 @@
-"""One engine in a child process: sandboxed, limited in time and output, and ended with all processes it started."""
+"""One engine in a child process: sandboxed, and limited in time and output."""
 
 import os
 import selectors
@@ -58,10 +58,11 @@ def run(
     on_progress: Callable[[Progress], None],
     wanted: Callable[[], bool],
 ) -> Outcome:
-    """Run `command` (the ENGINE) on `arguments` in a sandbox and return its outcome, when all its processes are dead.
+    """Run `command` (the ENGINE) on `arguments` in a sandbox and return its outcome.
 
-    The first final message is the outcome; the child is killed then. `wanted` is called several times a second; the
-    child is killed as soon as it returns False or raises.
+    The first final message is the outcome; the child and all its processes are killed then.
+    `wanted` is called several times a second; the child is killed as soon as it returns False or
+    raises.
     """
     log = bytearray()
     with subprocess.Popen(  # noqa: S603 - the command is ours
@@ -140,7 +141,10 @@ def _with_log(
 
 
 def _tail(child: subprocess.Popen[bytes], log: bytearray) -> str:
-    """Return the end of standard error, with the output before the final message; wait for nothing more."""
+    """Return the end of standard error, with the output before the final message.
+
+    Wait for nothing more.
+    """
     assert child.stderr
     os.set_blocking(child.stderr.fileno(), False)
     rest = child.stderr.read(_KEPT_LOG) or b""
@@ -148,7 +152,7 @@ def _tail(child: subprocess.Popen[bytes], log: bytearray) -> str:
 
 
 class _Lines:
-    """Cuts a stream into lines, and refuses a line longer than any message and a stream without end."""
+    """Cuts a stream into lines; refuses a line longer than any message and an endless stream."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -164,7 +168,10 @@ class _Lines:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Make the keeper kill all processes of the child, and kill both if that takes too long; reap neither before."""
+    """Make the keeper kill all processes of the child, and kill both if that takes too long.
+
+    Reap neither before.
+    """
     os.kill(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS
     while not _ended(child) and time.monotonic() < deadline:
@@ -173,7 +180,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:
-    """Tell whether the child has ended, without reaping it, so that no other process gets the number of its group."""
+    """Tell whether the child has ended; unreaped, so that no other process gets its number."""
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -1,4 +1,4 @@
-"""Scratch folders: one for each child process, removed with its files, also after the death of the worker."""
+"""Scratch folders: one for each child, removed with its files, also after the worker's death."""
 
 import fcntl
 import os
@@ -11,15 +11,18 @@ _PREFIX = "convpress-"
 
 
 def scratch_root(data_dir: Path) -> Path:
-    """Return the parent of the scratch folders: on the disk of the store, so that uploads can be linked."""
+    """Return the parent of the scratch folders; uploads can be linked on the store's disk."""
     return data_dir.absolute() / "scratch"
 
 
 @contextmanager
 def scratch(root: Path) -> Iterator[Path]:
-    """Make a folder under `root` with the folders `input`, `output` and `work`; remove it when the block ends.
+    """Make a folder under `root` with the folders `input`, `output` and `work`.
 
-    A lock on the folder shows `remove_orphans` that its process is alive; the kernel drops it with the process.
+    Remove it when the block ends.
+
+    A lock on the folder shows `remove_orphans` that its process is alive; the kernel drops it with
+    the process.
     """
     root.mkdir(parents=True, exist_ok=True)
     folder, lock = _make(root)
@@ -58,7 +61,10 @@ def _make(root: Path) -> tuple[Path, int]:
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder and return the lock; None where another process holds it or the folder is gone."""
+    """Lock a folder and return the lock.
+
+    Return None where another process holds it or the folder is gone.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -72,9 +78,10 @@ def _lock(folder: Path) -> int | None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a tree in which a child may have dropped its owner's rights or nested folders very deeply.
+    """Remove a tree in which a child may have removed rights or nested folders very deeply.
 
-    Inner folders are moved to the top before their turn comes, so that no path exceeds the system's limit.
+    Inner folders are moved to the top before their turn comes, so that no path exceeds the system's
+    limit.
     """
     with suppress(FileNotFoundError):  # another sweep was faster
         folders = [folder]

@@ -1,4 +1,4 @@
-"""Job options: what is read from a form, what an analysis depends on, and what a fingerprint is made of."""
+"""Job options: reading a form, the key of an analysis, and the members of a fingerprint."""
 
 from dataclasses import dataclass, fields, replace
 

@@ -1,4 +1,4 @@
-"""A task brings its job to exactly one end, whatever its child does, and leaves the scratch folder empty."""
+"""A task brings its job to exactly one end, whatever its child does, and leaves no scratch."""
 
 import errno
 import json
@@ -100,9 +100,8 @@ def test_samples_are_handed_to_the_child_and_told_as_such_where_the_store_has_lo
     shown = json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())[
         "budget"
     ]
-    assert {name: shown[name] for name in ("calibration", "input_range", "input_mean", "input_std")} == {
-        "calibration": "samples", "input_range": "0,1", "input_mean": None, "input_std": "2",
-    }  # fmt: skip
+    options = {"calibration": "samples", "input_range": "0,1", "input_mean": None, "input_std": "2"}
+    assert {name: shown[name] for name in options} == options
     assert shown["samples"] == "real"
     get_storage().delete(samples_key(sha256))
     job = work(make_job(**told))
@@ -325,8 +324,11 @@ def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make
     with capture_logs([merge_contextvars]) as lines:
         tasks.compress(str(job_id))
     assert [(line["event"], line.get("line")) for line in lines] == [
-        ("claimed", None), ("the child wrote", "Traceback:"), ("the child wrote", "  it ?[31mfell"), ("ended", None),
-    ]  # fmt: skip
+        ("claimed", None),
+        ("the child wrote", "Traceback:"),
+        ("the child wrote", "  it ?[31mfell"),
+        ("ended", None),
+    ]
     assert {(line["job_id"], line["request_id"], line["attempt"]) for line in lines} == {
         (str(job_id), "deploy-7", 1)
     }

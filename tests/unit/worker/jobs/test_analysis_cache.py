@@ -1,4 +1,4 @@
-"""What is learned of a model is kept for the next job on it, in the room that it is given, and costs no job."""
+"""The analysis of a model is kept for later jobs, within its limit of bytes, and fails no job."""
 
 import errno
 
@@ -38,9 +38,16 @@ def test_of_a_model_the_latest_settings_are_kept(make_job, work):
 
 @pytest.mark.parametrize(
     "columns",
-    [{"input_shape": "1"}, {"calibration": "none"}, {"samples_sha256": "b" * 64}, {"input_range": "0,1"},
-     {"input_mean": "0"}, {"input_std": "1"}, {"model_sha256": "b" * 64}],
-)  # fmt: skip
+    [
+        {"input_shape": "1"},
+        {"calibration": "none"},
+        {"samples_sha256": "b" * 64},
+        {"input_range": "0,1"},
+        {"input_mean": "0"},
+        {"input_std": "1"},
+        {"model_sha256": "b" * 64},
+    ],
+)
 def test_what_changes_an_analysis_changes_its_place(make_job, load_job, columns):
     job = load_job(make_job())
     before = analysis_cache.key_of(job)

@@ -1,4 +1,4 @@
-"""The cost tables of a host: put in their place whole, found there, and left alone by a benchmark that fails."""
+"""A cost table is replaced as a whole, and stays as it is where the benchmark fails."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a child says of the model it opened is kept with the model, where it is an inspection, and costs no job."""
+"""The inspection that a child writes is kept with its model if it is valid, and fails no job."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The sweep takes jobs from dead workers and rings for those whose message was lost, and touches no other."""
+"""A sweep queues the jobs of dead workers, resends lost messages, and touches no other job."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -200,13 +200,17 @@ def test_nothing_outlives_it_in_whatever_session(run, shut_in, wait_gone, ending
 
 
 def test_the_keeper_leaves_nothing_when_the_worker_is_killed(shut_in, tmp_path, wait_gone):
-    code = "import os, time\nif os.fork() == 0: os.setsid()\nopen(str(os.getpid()), 'w').close()\ntime.sleep(60)"
+    code = (
+        "import os, time\nif os.fork() == 0: os.setsid()\n"
+        "open(str(os.getpid()), 'w').close()\ntime.sleep(60)"
+    )
     parent = f"""
 import subprocess, sys, time
 from pathlib import Path
 from worker.sandbox.policy import Confinement
-cell = Confinement(Path({str(shut_in.home)!r}), landlock=False, seccomp=False)
-subprocess.Popen(cell.command([sys.executable, "-c", {code!r}], 60), cwd=cell.home, start_new_session=True)
+confinement = Confinement(Path({str(shut_in.home)!r}), landlock=False, seccomp=False)
+command = confinement.command([sys.executable, "-c", {code!r}], 60)
+subprocess.Popen(command, cwd=confinement.home, start_new_session=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", parent]) as worker:
