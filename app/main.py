@@ -14,7 +14,7 @@ from app import dashboard, errors, openapi
 from app.auth.middleware import Door
 from app.http.request_context import RequestContext
 from app.jobs.loader import JobLoader
-from app.jobs.watcher import Watch
+from app.jobs.watcher import JobWatcher
 from app.logging import configure_logging
 from app.routes import events, health, jobs, models, stats
 from app.settings import get_settings
@@ -39,7 +39,7 @@ def create_app() -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.job_loader = JobLoader()
-    app.state.watch = Watch()
+    app.state.watch = JobWatcher()
     app.state.traffic = Traffic()
     errors.install(app, dashboard.show_problem)
     settings = get_settings()

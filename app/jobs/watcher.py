@@ -22,7 +22,7 @@ Status = tuple[str, int, str | None, float]
 log = structlog.get_logger(__name__)
 
 
-class Watch:
+class JobWatcher:
     """Wakes the followers of a job whenever its status changes.
 
     Polls only while there are followers.

@@ -79,23 +79,23 @@ def serve() -> None:
     """Run the whole service here: database, API and a worker; Ctrl-C stops everything."""
     from worker.cli.supervisor import CannotListen
     from worker.cli.supervisor import serve as serve_until_stopped
-    from worker.sandbox.doctor import DeviceMissing, WallsMissing
+    from worker.sandbox.doctor import DeviceMissing, SandboxIncomplete
 
     try:
         serve_until_stopped(_settings())
-    except (CannotListen, DeviceMissing, WallsMissing) as error:
+    except (CannotListen, DeviceMissing, SandboxIncomplete) as error:
         _exit(str(error), _REFUSED)
 
 
 @app.command()
 def worker() -> None:
     """Work on jobs until told to stop."""
-    from worker.sandbox.doctor import DeviceMissing, WallsMissing, require, require_device
+    from worker.sandbox.doctor import DeviceMissing, SandboxIncomplete, require, require_device
 
     try:
         require(_settings())
         require_device(_settings().device)
-    except (DeviceMissing, WallsMissing) as error:
+    except (DeviceMissing, SandboxIncomplete) as error:
         _exit(str(error), _REFUSED)
     from app.tracing import TracingMissing
     from worker.celery_app import run_worker
@@ -161,7 +161,7 @@ def doctor() -> None:
         walls.require_device(device)
     except walls.DeviceMissing as error:
         _exit(str(error), _REFUSED)
-    if not all(wall.stands for wall in found):
+    if not all(wall.holds for wall in found):
         raise typer.Exit(_REFUSED)
 
 
@@ -172,7 +172,7 @@ def calibrate_host() -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from worker.jobs import cost_tables
-    from worker.sandbox.doctor import WallsMissing
+    from worker.sandbox.doctor import SandboxIncomplete
 
     settings = _settings()
     columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn()
@@ -183,7 +183,7 @@ def calibrate_host() -> None:
                 settings,
                 lambda what, said: bars.update(task, description=what, completed=said.fraction),
             )
-    except (WallsMissing, cost_tables.NotMeasuredError) as error:
+    except (SandboxIncomplete, cost_tables.NotMeasuredError) as error:
         _exit(str(error), _LOST)
     for table in tables:
         where = cost_tables.path_of(settings, table.format)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from app.auth.keys import ApiKey
 from convpress.report import Cost, Inspection, Report
-from worker.sandbox.doctor import Wall
+from worker.sandbox.doctor import Check
 
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 
@@ -92,12 +92,12 @@ def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int]]:
     ]
 
 
-def walls(found: Sequence[Wall]) -> Table:
+def walls(found: Sequence[Check]) -> Table:
     """Return which walls stand around a model, and what was seen."""
     table = _table("wall", "promise", "", "seen")
     for wall in found:
         table.add_row(
-            wall.name, wall.promise, "stands" if wall.stands else "MISSING", _plain(wall.found)
+            wall.name, wall.promise, "stands" if wall.holds else "MISSING", _plain(wall.evidence)
         )
     return table
 

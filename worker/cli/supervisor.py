@@ -40,7 +40,7 @@ def serve(settings: Settings) -> None:
     Raises:
         CannotListen: before anything was started.
         DeviceMissing: before anything was started.
-        WallsMissing: before anything was started.
+        SandboxIncomplete: before anything was started.
     """
     signal.signal(
         signal.SIGTERM, _exit

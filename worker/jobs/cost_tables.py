@@ -60,7 +60,7 @@ def calibrate(
 
     Raises:
         NotMeasuredError: a benchmark failed.
-        WallsMissing: this host cannot build a sandbox.
+        SandboxIncomplete: this host cannot build a sandbox.
     """
     doctor.require(settings)
     settings.costs_folder.mkdir(parents=True, exist_ok=True)

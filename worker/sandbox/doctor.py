@@ -28,7 +28,7 @@ _DEVICE_MEMORY_BYTES = 8 * 1024**3
 log = structlog.get_logger(__name__)
 
 
-class WallsMissing(Exception):
+class SandboxIncomplete(Exception):
     """The sandbox has a gap on this host.
 
     The message names the gaps and the setting that accepts them.
@@ -36,20 +36,20 @@ class WallsMissing(Exception):
 
 
 @dataclass(frozen=True)
-class Wall:
+class Check:
     """One promise of the sandbox, whether it holds on this host, and the evidence."""
 
     name: str
     promise: str
-    stands: bool
-    found: str
+    holds: bool
+    evidence: str
 
 
 class DeviceMissing(Exception):
     """The device that jobs compute on cannot be used; the message has torch's reason."""
 
 
-def examine(device: str = "cpu") -> list[Wall]:
+def examine(device: str = "cpu") -> list[Check]:
     """Test every promise of the sandbox of a job on a device; takes about a tenth of a second."""
     with (
         tempfile.TemporaryDirectory(prefix="convpress-doctor-") as folder,
@@ -77,15 +77,15 @@ def examine(device: str = "cpu") -> list[Wall]:
     escapes = _parse(output)
     if escapes is None:
         reason = errors.decode(errors="replace").strip()[-300:] or "the probe wrote nothing"
-        escapes = {name: [reason] for name in probe.WALLS}
+        escapes = {name: [reason] for name in probe.PROMISES}
     return [
-        Wall(
+        Check(
             name,
             promise,
-            stands=not escapes[name],
-            found="; ".join(escapes[name]) or "held",
+            holds=not escapes[name],
+            evidence="; ".join(escapes[name]) or "held",
         )
-        for name, promise in probe.WALLS.items()
+        for name, promise in probe.PROMISES.items()
     ]
 
 
@@ -162,14 +162,14 @@ def require(settings: Settings) -> None:
     """Check that models can be opened safely on this host.
 
     Raises:
-        WallsMissing: they cannot, and the settings do not accept that.
+        SandboxIncomplete: they cannot, and the settings do not accept that.
     """
-    missing = [wall for wall in examine(settings.device) if not wall.stands]
+    missing = [check for check in examine(settings.device) if not check.holds]
     if not missing:
         return
-    gaps = "; ".join(f"{wall.name}: {wall.promise}, but {wall.found}" for wall in missing)
+    gaps = "; ".join(f"{check.name}: {check.promise}, but {check.evidence}" for check in missing)
     if not settings.accept_models_that_can_escape:
-        raise WallsMissing(
+        raise SandboxIncomplete(
             f"a model is a program, and on this host it could escape from its sandbox ({gaps}). "
             "Use Linux 6.2 or later with Landlock and libseccomp, or, if you trust all people who "
             "upload models, set CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"
@@ -183,6 +183,6 @@ def _parse(output: bytes) -> dict[str, list[str]] | None:
         escapes = json.loads(output)
     except ValueError:
         return None
-    if not isinstance(escapes, dict) or escapes.keys() != probe.WALLS.keys():
+    if not isinstance(escapes, dict) or escapes.keys() != probe.PROMISES.keys():
         return None
     return escapes

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-WALLS = {
+PROMISES = {
     "files": "a model reads nothing but itself and the installation, "
     "and writes only to its scratch folder",
     "network": "a model reaches no network and no other process",
