@@ -67,8 +67,8 @@ def say(**message):
 def main(request):
     behaviour, _, detail = (request["input_shape"] or "succeed").replace("=", " ", 1).partition(" ")
     if behaviour == "once":  # once MARK BEHAVIOUR: the first time, and succeed from then on
-        mark, _, wanted = detail.partition(" ")
-        behaviour, _, detail = ("succeed" if Path(mark).exists() else wanted).partition(" ")
+        mark, _, then = detail.partition(" ")
+        behaviour, _, detail = ("succeed" if Path(mark).exists() else then).partition(" ")
         Path(mark).touch()
     say(event="progress", phase="loading", fraction=0.1)
     match behaviour:
@@ -86,8 +86,8 @@ def main(request):
             say(event="failed", error={"code": "storage_full", "detail": "no"})
             return
         case "show":  # the report's budget says what was asked for
-            asked = request | {"samples": Path(request["samples"]).read_text()}
-            REPORT["budget"] = asked
+            shown = request | {"samples": Path(request["samples"]).read_text()}
+            REPORT["budget"] = shown
         case "lie":
             say(event="succeeded")
             return

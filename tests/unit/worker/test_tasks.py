@@ -77,25 +77,27 @@ def test_a_job_whose_child_died_once_succeeds(make_job, work, tmp_path):
     assert (job.state, job.attempt) == ("succeeded", 2)
 
 
-def test_a_model_that_the_store_has_lost_is_told_as_such(make_job, work, load_job):
+def test_a_model_that_the_store_has_lost_fails_the_job_by_a_code_of_its_own(
+    make_job, work, load_job
+):
     job_id = make_job()
     get_storage().delete(model_key(load_job(job_id).model_sha256))
     job = work(job_id)
     assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "model_gone")
 
 
-def test_samples_are_handed_to_the_child_and_told_as_such_where_the_store_has_lost_them(
+def test_samples_reach_the_child_and_fail_the_job_where_the_store_has_lost_them(
     make_job, work, store_file
 ):
     sha256 = "a" * 64
-    told = {
+    columns = {
         "calibration": "samples",
         "samples_sha256": sha256,
         "input_range": "0,1",
         "input_std": "2",
     }
     store_file(samples_key(sha256), b"real")
-    job = work(make_job(input_shape="show", **told))
+    job = work(make_job(input_shape="show", **columns))
     assert job.state == "succeeded"
     shown = json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())[
         "budget"
@@ -104,12 +106,12 @@ def test_samples_are_handed_to_the_child_and_told_as_such_where_the_store_has_lo
     assert {name: shown[name] for name in options} == options
     assert shown["samples"] == "real"
     get_storage().delete(samples_key(sha256))
-    job = work(make_job(**told))
+    job = work(make_job(**columns))
     assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "samples_gone")
 
 
 @pytest.mark.parametrize("full", ["fetch", "keep"])
-def test_a_full_disk_is_waited_for_and_then_told_as_such(
+def test_a_full_disk_is_waited_for_and_fails_the_last_attempt(
     make_job, work, monkeypatch, rings, events, full
 ):
     def fail(*_):
@@ -141,7 +143,7 @@ def test_a_child_without_room_is_no_fault_of_its_job(
     ] * 2
 
 
-def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(
+def test_an_unavailable_store_is_waited_for_and_counts_no_attempt(
     make_job, work, monkeypatch, rings, events
 ):
     def fail(*_):
@@ -158,7 +160,7 @@ def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(
     assert events(job_id)[1].detail == "the artifact store does not answer"
 
 
-def test_a_job_cancelled_while_it_runs_is_let_go_of_within_two_seconds(
+def test_a_job_cancelled_while_it_runs_stops_within_two_seconds(
     make_job, settings, load_job, rings
 ):
     job_id = make_job(input_shape="sleep 60")
@@ -176,7 +178,7 @@ def test_a_job_cancelled_while_it_runs_is_let_go_of_within_two_seconds(
     assert rings == []
 
 
-def test_a_database_that_is_away_when_the_job_ends_is_asked_again(make_job, work, monkeypatch):
+def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work, monkeypatch):
     commit, tried = tasks._commit, []
 
     def commit_later(*arguments, **options):
@@ -211,7 +213,7 @@ def test_a_ring_for_an_unknown_job_does_nothing(settings):
     tasks.compress(str(uuid.uuid4()))
 
 
-def test_a_worker_that_has_to_go_gives_its_job_back_uncounted(make_job, work, rings, load_job):
+def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, rings, load_job):
     job_id = make_job(input_shape="sleep 60")
     threading.Timer(1.0, stopping.set).start()
     try:
@@ -222,7 +224,7 @@ def test_a_worker_that_has_to_go_gives_its_job_back_uncounted(make_job, work, ri
     assert rings == []  # it would hear the ring itself
 
 
-def test_a_worker_that_has_to_go_takes_no_new_job(make_job, work):
+def test_a_worker_that_shuts_down_takes_no_new_job(make_job, work):
     stopping.set()
     try:
         job = work(make_job())
@@ -274,12 +276,12 @@ def test_a_store_that_is_slower_than_the_lease_loses_no_job(make_job, work, monk
     tasks.get_settings.cache_clear()
     quick = getattr(LocalStorage, slow)
 
-    def slowly(storage, *given):
+    def slowly(storage, *arguments):
         time.sleep(0.9)
         with transaction() as session:  # as the sweeper does
             swept = sweep(session, tasks.get_settings())
         assert not swept
-        return quick(storage, *given)
+        return quick(storage, *arguments)
 
     job_id = make_job()
     monkeypatch.setattr(LocalStorage, slow, slowly)

@@ -113,9 +113,9 @@ def test_labels_from_before_their_index_are_in_it(url):
         )
     command.upgrade(config, "head")
     with engine.begin() as connection:
-        found = connection.execute(select(JobLabel).order_by(JobLabel.job_id, JobLabel.name)).all()
+        rows = connection.execute(select(JobLabel).order_by(JobLabel.job_id, JobLabel.name)).all()
     engine.dispose()
-    assert [tuple(row) for row in found] == [
+    assert [tuple(row) for row in rows] == [
         (job["id"], name, value, job["created_at"])
         for job in jobs
         for name, value in sorted(job["labels"].items())

@@ -52,10 +52,10 @@ def test_the_same_model_posted_at_once_makes_as_many_jobs_and_one_model(each_dat
             return post(session, 7).id
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(create, range(40)))
+        job_ids = list(pool.map(create, range(40)))
     with transaction() as session:
         assert session.scalar(select(func.count()).select_from(Model)) == 1
-        assert set(session.scalars(select(Job.id))) == set(made)
+        assert set(session.scalars(select(Job.id))) == set(job_ids)
 
 
 def test_what_has_no_files_says_why(session):
@@ -122,9 +122,9 @@ def test_one_key_used_at_once_makes_one_job(each_database):
             )
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(create, range(30)))
-    assert sum(new for _, new in made) == 3
-    assert len({job.id for job, _ in made}) == 3
+        results = list(pool.map(create, range(30)))
+    assert sum(new for _, new in results) == 3
+    assert len({job.id for job, _ in results}) == 3
 
 
 def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(session):
@@ -142,20 +142,20 @@ def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(sess
 
 
 @pytest.mark.parametrize(
-    ("kept", "column"), [(MODELS, "model_sha256"), (SAMPLES, "samples_sha256")]
+    ("kind", "column"), [(MODELS, "model_sha256"), (SAMPLES, "samples_sha256")]
 )
-def test_what_one_owner_deletes_stays_for_another(session, kept, column):
+def test_what_one_owner_deletes_stays_for_another(session, kind, column):
     job = post(session, 6, samples=submission(8).upload)
     job.owner = "bob"
     session.commit()
     seen = current_owner.set("alice")
     try:
         with transaction() as confined:
-            assert not release(confined, get_storage(), kept, getattr(job, column), None)
+            assert not release(confined, get_storage(), kind, getattr(job, column), None)
         assert current_owner.get() == "alice"
     finally:
         current_owner.reset(seen)
-    assert get_storage().size(kept.key(getattr(job, column))) == 5
+    assert get_storage().size(kind.key(getattr(job, column))) == 5
 
 
 def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_database):

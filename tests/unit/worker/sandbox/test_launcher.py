@@ -56,7 +56,7 @@ def run(tmp_path):
 
 def escapes(confinement, tmp_path):
     """The promises that the probe can break."""
-    asked = {
+    targets = {
         "secret": str(tmp_path / "secret"),
         "upload": str(tmp_path / "secret"),
         "port": 9,
@@ -66,7 +66,7 @@ def escapes(confinement, tmp_path):
         "shared_too": confinement.device == "cpu",
     }
     command = confinement.command(
-        [sys.executable, "-I", "-S", probe.__file__, json.dumps(asked)], 10
+        [sys.executable, "-I", "-S", probe.__file__, json.dumps(targets)], 10
     )
     done = subprocess.run(command, cwd=confinement.home, capture_output=True, check=False, env={})
     return {name for name, successes in json.loads(done.stdout).items() if successes}
