@@ -134,7 +134,7 @@ class JobOptions:
             for each in fields(self)
             if each.name in _OLDEST or getattr(self, each.name) != each.default
         }
-        # The two names differ from the fields' for the same reason.
+        # The oldest versions had a member for each budget, and `samples` for the SHA-256.
         members.pop("samples_sha256", None)
         members |= members.pop("budgets")
         return members | {"samples": self.samples_sha256}
