@@ -15,7 +15,7 @@ from app.auth.middleware import Authentication
 from app.http.request_context import RequestContext
 from app.http.security_headers import SecurityHeaders
 from app.jobs.loader import JobLoader
-from app.jobs.watcher import Watch
+from app.jobs.watcher import JobWatcher
 from app.logging import configure_logging
 from app.routes import events, health, jobs, models, stats
 from app.settings import Settings, get_settings
@@ -41,7 +41,7 @@ def create_app() -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.job_loader = JobLoader()
-    app.state.watch = Watch()
+    app.state.watch = JobWatcher()
     app.state.request_counts = RequestCounts()
     errors.install(app, dashboard.show_problem)
     _add_middleware(app, settings)

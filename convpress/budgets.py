@@ -159,8 +159,18 @@ def parse_budgets(given: Mapping[str, str | None]) -> tuple[Budget, ...]:
         for field, text in texts.items()
         if text is not None and text.strip()
     )
+    require_budget(budgets)
+    return budgets
+
+
+def require_budget(budgets: Sequence[Budget]) -> None:
+    """Check that there is a budget.
+
+    Raises:
+        Refusal: `budget_missing`.
+    """
     if budgets:
-        return budgets
+        return
     raise Refusal(
         Code.BUDGET_MISSING,
         "a budget is required",

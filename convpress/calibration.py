@@ -82,8 +82,7 @@ def parse_input_values(
     >>> parse_input_values(None, "0.485,0.456,0.406", "0.229,0.224,0.225").mean
     (0.485, 0.456, 0.406)
     """
-    if limits and (mean or deviation):
-        raise _wrong(RANGE, "a range, or a mean and a deviation, not both", limits)
+    require_range_or_moments(limits, mean, deviation)
     if not (limits or mean or deviation):
         return None
     return InputValues(
@@ -91,6 +90,16 @@ def parse_input_values(
         parse_mean(mean) if mean else None,
         parse_deviation(deviation) if deviation else None,
     )
+
+
+def require_range_or_moments(limits: str | None, mean: str | None, deviation: str | None) -> None:
+    """Check that a range does not come together with a mean or a deviation.
+
+    Raises:
+        Refusal: `input_range_invalid`.
+    """
+    if limits and (mean or deviation):
+        raise _wrong(RANGE, "a range, or a mean and a deviation, not both", limits)
 
 
 def parse_range(text: str) -> tuple[float, float]:

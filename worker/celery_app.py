@@ -1,7 +1,7 @@
-"""The Celery side of the worker: one process, with a thread for each job that it runs at a time.
+"""The Celery application of the worker: one process, with a thread for each concurrent job.
 
-A job's work happens in a child process of its own, so a pool of processes would only cost memory. Nothing here imports
-a model library: a process that has run ONNX Runtime cannot safely have children.
+Each job has a child process of its own, so that a pool of processes would only cost memory. Nothing
+here imports a model library: a process that has run ONNX Runtime cannot fork safely.
 """
 
 import logging
@@ -24,14 +24,14 @@ celery.add_defaults(
 )
 
 stopping = threading.Event()
-"""Set when this worker has been told to end: its jobs go back into the queue."""
+"""Set when this worker shuts down: its jobs go back into the queue."""
 
 
 def run_worker() -> int:
-    """Work until told to stop (SIGTERM, SIGINT) and return the exit status."""
+    """Work until SIGTERM or SIGINT, and return the exit status."""
     settings = get_settings()
     configure_tracing(settings, "worker")
-    # Celery warns root of pickled messages; this worker takes JSON alone
+    # Celery warns root of pickled messages; this worker accepts JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = celery.Worker(
         pool="threads",
@@ -48,10 +48,9 @@ def run_worker() -> int:
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
     configure_logging(get_settings().log_level)
+    # The log lines of worker.tasks have the same events, and the outcome as well.
     for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(
-            logging.WARNING
-        )  # worker.tasks says the same, and how the job ended
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types

@@ -224,7 +224,7 @@ def main() -> None:
         answer: dict[str, object] = {"account": _answer(request)}
     except RefusedError as error:
         answer = {"refusal": error.members}
-    except (LostError, doctor.WallsMissing, doctor.DeviceMissing) as error:
+    except (LostError, doctor.SandboxIncomplete, doctor.DeviceMissing) as error:
         answer = {"lost": str(error)}
     json.dump(answer, sys.stdout)
 

@@ -107,7 +107,7 @@ def repeat_job(
     if input_shape:
         shapes.parse_input_shape(input_shape)
     with transaction() as session:
-        job = commands.again(
+        job = commands.repeat(
             session, get_storage(), job_id, budgets=budgets, input_shape=input_shape
         )
     ring(job.id)

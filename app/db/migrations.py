@@ -1,4 +1,4 @@
-"""The schema's versions: bring a database to the newest, and tell whether it is there."""
+"""Migrations: bring a database to the newest schema, and tell whether it has it."""
 
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2] / "alembic"
 
 
 def migrate(url: str) -> None:
-    """Bring the database to the newest schema; does nothing when it is there."""
+    """Bring the database to the newest schema; does nothing to a database that has it."""
     config = _config()
     config.attributes["url"] = url
     command.upgrade(config, "head")

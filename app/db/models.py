@@ -1,6 +1,7 @@
-"""The tables: what was uploaded, and what was asked of it. SQL is the truth; broker and files follow it."""
+"""The tables of the database. SQL is the truth; the broker and the files follow it."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -21,14 +22,15 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from app.db.options import options_of
 from app.identity import posting_owner
 from app.tracing import current_request, traceparent
-from convpress import budgets as budget
+from convpress.options import JobOptions
 from convpress.states import State
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time, also on databases that forget the zone (SQLite)."""
+    """An aware UTC time, also on databases that store no time zone (SQLite)."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -45,7 +47,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """All tables, with names for their constraints so that migrations can speak of them."""
+    """The base of all tables.
+
+    The convention names their constraints, so that migrations can refer to them.
+    """
 
     metadata = MetaData(
         naming_convention={
@@ -64,11 +69,11 @@ class Base(DeclarativeBase):
 
 
 class Model(Base):
-    """An uploaded model, known by the SHA-256 of its bytes; stored once however often it is uploaded.
+    """An uploaded model, identified by the SHA-256 of its bytes and stored once.
 
-    `used_at` is when a job was last posted for it; `expired_at` is when its file was deleted, until it comes again.
-    `analysis_bytes` is what the analysis takes that is kept beside it; `inspection` what the child said of it that
-    opened it last, as an `convpress.report.Inspection`.
+    `used_at` is the time of the last job for it; `expired_at` the time when its file was deleted,
+    until the model is uploaded again. `analysis_bytes` is the size of the analysis in the store;
+    `inspection` is the `convpress.report.Inspection` that the last job for it wrote.
     """
 
     __tablename__ = "models"
@@ -81,13 +86,12 @@ class Model(Base):
     created_at: Mapped[datetime]
     used_at: Mapped[datetime]
     expired_at: Mapped[datetime | None]
-    inspection: Mapped[dict[str, Any] | None] = mapped_column(
-        deferred=True
-    )  # long, and jobs load their models
+    # Deferred, because it is long and every job loads its model.
+    inspection: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
 
 
 class Samples(Base):
-    """Uploaded real inputs of a model, known and kept as models are."""
+    """Uploaded real inputs of a model, identified and stored in the same way as models."""
 
     __tablename__ = "samples"
     __table_args__ = (Index(None, "expired_at", "used_at"),)
@@ -102,8 +106,9 @@ class Samples(Base):
 class Job(Base):
     """One compression of one model to one budget, or to several at once.
 
-    `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt` counts claims.
-    `expired_at` is when retention deleted what the job had made. `app.jobs.transitions` alone changes the state.
+    `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt`
+    counts claims. `expired_at` is the time when retention deleted the results.
+    `app.jobs.transitions` alone changes the state.
     """
 
     __tablename__ = "jobs"
@@ -130,18 +135,16 @@ class Job(Base):
     owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, server_default="")
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"))
     filename: Mapped[str] = mapped_column(String(255))
-    flops_budget: Mapped[str] = mapped_column(
-        String(40), default=""
-    )  # as all budgets, empty where it was not given
+    # A budget that the job does not have is empty.
+    flops_budget: Mapped[str] = mapped_column(String(40), default="")
     params_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
     bytes_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
     latency_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
     flops_at_any_price: Mapped[bool] = mapped_column(default=False, server_default=false())
     input_shape: Mapped[str | None] = mapped_column(String(2000))
     calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
-    samples_sha256: Mapped[str | None] = mapped_column(
-        String(64), index=True
-    )  # SQLite adds no foreign key afterwards
+    # Not a foreign key: SQLite cannot add one to an existing table.
+    samples_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     input_range: Mapped[str | None] = mapped_column(String(2000))
     input_mean: Mapped[str | None] = mapped_column(String(2000))
     input_std: Mapped[str | None] = mapped_column(String(2000))
@@ -167,13 +170,21 @@ class Job(Base):
     model: Mapped[Model] = relationship(lazy="joined", innerjoin=True)
 
     @property
-    def budgets(self) -> dict[str, str]:
-        """What to keep, as the client wrote it, by field."""
-        return {field: text for field in budget.KINDS if (text := getattr(self, field))}
+    def options(self) -> JobOptions:
+        """What the job asks for."""
+        return options_of(self)
+
+    @property
+    def budgets(self) -> Mapping[str, str]:
+        """The budgets as the client wrote them, by field."""
+        return self.options.budgets
 
 
 class JobLabel(Base):
-    """A label of a job, to find it by in the order of time; what the job itself says is in `Job.labels`."""
+    """A label of a job, for the index by label and time.
+
+    `Job.labels` has all labels of a job together.
+    """
 
     __tablename__ = "job_labels"
     __table_args__ = (Index(None, "name", "value", "created_at", "job_id"),)
@@ -187,7 +198,10 @@ class JobLabel(Base):
 
 
 class Event(Base):
-    """One change of a job's state: the audit trail, and what followers of the job are told; ids grow with time."""
+    """One change of a job's state, for the audit trail and for followers of the job.
+
+    The ids grow with time.
+    """
 
     __tablename__ = "events"
     __table_args__ = (Index(None, "job_id", "id"), Index(None, "state", "at", "detail"))
@@ -202,7 +216,10 @@ class Event(Base):
 
 
 class Delivery(Base):
-    """One call of a job's webhook; `due_at` is set until the receiver has taken it or nobody tries any more."""
+    """One call of a job's webhook.
+
+    `due_at` is set until the call was answered or was tried for the last time.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (Index(None, "job_id"),)
@@ -218,7 +235,7 @@ class Delivery(Base):
 
 
 class Tally(Base):
-    """A sum that only grows; `app.stats.counters` has the names."""
+    """A counter that only grows; `app.stats.counters` has the names."""
 
     __tablename__ = "tallies"
 
@@ -228,7 +245,10 @@ class Tally(Base):
 
 
 class Worker(Base):
-    """A worker process that lives, as long as `seen_at` is fresh; `slots` is how many jobs it runs at a time."""
+    """A worker process, alive as long as `seen_at` is recent.
+
+    `slots` is the number of jobs that it runs at a time.
+    """
 
     __tablename__ = "workers"
 

@@ -16,7 +16,7 @@ from app.settings import get_settings
 
 
 class _Session(Session):
-    """What `transaction` opens: its queries keep to the owner whose request is served."""
+    """The session of `transaction`; it restricts queries to the jobs of the current owner."""
 
 
 def _confine_to_owner(state: ORMExecuteState) -> None:
@@ -41,7 +41,7 @@ def get_engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own signature
-    """Let readers and one writer work at once (WAL), and lose no commit to a power cut (synchronous FULL)."""
+    """Let readers work beside one writer (WAL), and make commits survive a power cut (FULL)."""
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -59,9 +59,12 @@ def transaction() -> Iterator[Session]:
 
 
 def now(session: Session) -> datetime:
-    """Return the time by the database's clock, the one that all processes share; SQLite's is this machine's."""
+    """Return the time by the clock of the database, which all processes share.
+
+    SQLite has no clock: there it is the time of this machine.
+    """
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
-    told = session.scalar(select(func.clock_timestamp()))
-    assert isinstance(told, datetime)
-    return told.astimezone(UTC)
+    time = session.scalar(select(func.clock_timestamp()))
+    assert isinstance(time, datetime)
+    return time.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""INSERT ... ON CONFLICT, which both databases speak and SQLAlchemy knows by dialect only."""
+"""INSERT ... ON CONFLICT: both databases have it, but SQLAlchemy offers it by dialect only."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,14 +1,19 @@
-"""What can be done to a job, and its queries: plain functions over one session."""
+"""What a client can do with a job: create, repeat, read, cancel and delete it.
+
+All are plain functions over one session.
+"""
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import cast
+from typing import Any
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Event, Job, JobLabel, Model, Samples
+from app.db.options import columns_of
 from app.db.session import now
 from app.db.upsert import insert
 from app.errors import Problem
@@ -17,77 +22,78 @@ from app.jobs.loader import not_found
 from app.jobs.transitions import Changed, change, record
 from app.stats import counters
 from app.storage import Storage, model_key, samples_key
-from app.uploads.submission import Order
+from app.uploads.submission import Submission
 from app.uploads.upload import Upload
-from convpress import budgets as budget
-from convpress.calibration import Calibration
+from convpress.budgets import FLOPS
 from convpress.states import TERMINAL
 
 
 def create(
-    session: Session, storage: Storage, order: Order, key: str | None = None
+    session: Session, storage: Storage, submission: Submission, key: str | None = None
 ) -> tuple[Job, bool]:
-    """Store what came with an order and add a queued job for it; the flag says whether it is new.
+    """Store the files of a submission and add a queued job; the flag tells whether the job is new.
 
-    The rows of the model and the samples, shared by all their jobs, stay locked until the caller commits, so that
-    nobody deletes the files before the job is seen to need them. An idempotency key that has a job already gives that
-    job again.
+    The rows of the model and the samples, which all their jobs share, stay locked until the caller
+    commits, so that nobody deletes the files before the job is visible. A repeated idempotency key
+    returns its earlier job.
 
     Raises:
         Problem: `model_not_found`, `model_gone`, `samples_gone`, `idempotency_key_reused`.
     """
-    fingerprint = order.fingerprint()
+    fingerprint = submission.fingerprint()
     if key is not None and (earlier := _with_key(session, key, fingerprint)):
         return earlier, False
     at = now(session)
-    _use_model(session, storage, order, at)
-    if order.samples:
-        _keep(session, storage, Samples, samples_key, order.samples, at)
-    elif order.samples_sha256:
-        _use_samples(session, order.samples_sha256, at)
-    row = {
-        "id": uuid.uuid4(),
-        "model_sha256": order.sha256,
-        "created_at": at,
-        "filename": order.filename,
-        **dict.fromkeys(budget.KINDS, ""),
-        **order.budgets,
-        "flops_at_any_price": order.flops_at_any_price,
-        "input_shape": order.input_shape,
-        "calibration": order.calibration,
-        "samples_sha256": order.samples.sha256 if order.samples else order.samples_sha256,
-        "input_range": order.input_range,
-        "input_mean": order.input_mean,
-        "input_std": order.input_std,
-        "labels": order.labels,
-        "webhook_url": order.webhook_url,
-        "idempotency_key": key,
-        "fingerprint": fingerprint,
-    }
-    added = (
-        insert(session, Job)
-        .values(row)
-        .on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
-    )
-    if (
-        session.scalar(added.returning(Job.id)) is None
-    ):  # another request with the same key has just been faster
+    _store_model(session, storage, submission, at)
+    _store_samples(session, storage, submission, at)
+    job_id = _add_row(session, submission, key, fingerprint, at)
+    if job_id is None:
+        # Another request with the same key was faster.
         assert key is not None
         if earlier := _with_key(session, key, fingerprint):
             return earlier, False
-        return create(session, storage, order, key)  # and its job has just been forgotten
-    job = session.get_one(Job, row["id"])
-    labels = [
-        {"job_id": job.id, "name": name, "value": value, "created_at": at}
-        for name, value in job.labels.items()
-    ]
-    if labels:
-        session.execute(insert(session, JobLabel), labels)
+        # Its job was deleted meanwhile, so that the key is free again.
+        return create(session, storage, submission, key)
+    job = session.get_one(Job, job_id)
+    _add_labels(session, job, at)
     record(session, at, "queued", "accepted", [Changed(job.id, 0, job.webhook_url, None)])
     return job, True
 
 
-def again(
+def _add_row(
+    session: Session, submission: Submission, key: str | None, fingerprint: str, at: datetime
+) -> uuid.UUID | None:
+    """Insert the row of a new job, and return its id.
+
+    Return None where the owner's key has a job already.
+    """
+    row = {
+        "id": uuid.uuid4(),
+        "created_at": at,
+        "model_sha256": submission.sha256,
+        "filename": submission.filename,
+        **columns_of(submission.options),
+        "labels": submission.labels,
+        "webhook_url": submission.webhook_url,
+        "idempotency_key": key,
+        "fingerprint": fingerprint,
+    }
+    added = insert(session, Job).values(row)
+    added = added.on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
+    job_id: uuid.UUID | None = session.scalar(added.returning(Job.id))
+    return job_id
+
+
+def _add_labels(session: Session, job: Job, at: datetime) -> None:
+    rows = [
+        {"job_id": job.id, "name": name, "value": value, "created_at": at}
+        for name, value in job.labels.items()
+    ]
+    if rows:
+        session.execute(insert(session, JobLabel), rows)
+
+
+def repeat(
     session: Session,
     storage: Storage,
     job_id: str,
@@ -95,72 +101,71 @@ def again(
     budgets: Mapping[str, str] | None = None,
     input_shape: str | None = None,
 ) -> Job:
-    """Add a job that asks of the same model what an earlier one did, but for what is given here.
+    """Add a job with the model and the options of an earlier job, except for the given options.
 
-    A FLOPs budget stands in the place of all others, unless it stood beside them before.
+    A FLOPs budget replaces all budgets of a job that had none for FLOPs; any other budget joins or
+    replaces its own kind alone.
 
     Raises:
         Problem: `job_not_found`, `model_gone`, `samples_gone`.
     """
     job = get(session, job_id)
-    given = budgets or {}
-    order = Order(
+    new_budgets = dict(budgets or {})
+    kept_budgets = dict(job.options.budgets)
+    if FLOPS.field in new_budgets and FLOPS.field not in kept_budgets:
+        kept_budgets.clear()
+    options = replace(
+        job.options,
+        budgets=kept_budgets | new_budgets,
+        input_shape=input_shape or job.input_shape,
+    )
+    submission = Submission(
         sha256=job.model_sha256,
         filename=job.filename,
-        budgets={
-            **(job.budgets if job.flops_budget or budget.FLOPS.field not in given else {}),
-            **given,
-        },
-        flops_at_any_price=job.flops_at_any_price,
-        input_shape=input_shape or job.input_shape,
-        calibration=cast("Calibration", job.calibration),
-        input_range=job.input_range,
-        input_mean=job.input_mean,
-        input_std=job.input_std,
+        options=options,
         labels=job.labels,
         webhook_url=job.webhook_url,
-        samples_sha256=job.samples_sha256,
     )
-    return create(session, storage, order)[0]
+    return create(session, storage, submission)[0]
 
 
-def _use_model(session: Session, storage: Storage, order: Order, at: datetime) -> None:
-    """Note that a model is used, and lock its row; store it if it has come with the order."""
-    if upload := order.upload:
-        _keep(session, storage, Model, model_key, upload, at, format=upload.format)
+def _store_model(session: Session, storage: Storage, submission: Submission, at: datetime) -> None:
+    """Store the model of a submission, or note that the stored one is used; lock its row."""
+    upload = submission.upload
+    if upload:
+        _store(session, storage, Model, model_key, upload, at, format=upload.format)
         return
-    get_model(session, order.sha256)
-    used = (
-        update(Model)
-        .where(Model.sha256 == order.sha256, Model.expired_at.is_(None))
-        .values(used_at=at)
-    )
-    if not session.scalar(
-        used.returning(Model.sha256).execution_options(synchronize_session=False)
-    ):
+    get_model(session, submission.sha256)
+    if not _touch(session, Model, submission.sha256, at):
         raise Problem(
             "model_gone",
             "the model has expired; upload it again",
             field="model_sha256",
-            got=order.sha256,
+            got=submission.sha256,
         )
 
 
-def _use_samples(session: Session, sha256: str, at: datetime) -> None:
-    used = (
-        update(Samples)
-        .where(Samples.sha256 == sha256, Samples.expired_at.is_(None))
-        .values(used_at=at)
-    )
-    if not session.scalar(
-        used.returning(Samples.sha256).execution_options(synchronize_session=False)
-    ):
+def _store_samples(
+    session: Session, storage: Storage, submission: Submission, at: datetime
+) -> None:
+    """Store the samples of a submission, or note that the stored ones are used; lock their row."""
+    sha256 = submission.options.samples_sha256
+    if submission.samples:
+        _store(session, storage, Samples, samples_key, submission.samples, at)
+    elif sha256 and not _touch(session, Samples, sha256, at):
         raise Problem(
             "samples_gone", "the samples have expired; send them again", field="samples", got=sha256
         )
 
 
-def _keep(
+def _touch(session: Session, table: type[Model] | type[Samples], sha256: str, at: datetime) -> bool:
+    """Note that a stored upload is used, and return whether its file is still there."""
+    used = update(table).where(table.sha256 == sha256, table.expired_at.is_(None))
+    used_row = used.values(used_at=at).returning(table.sha256)
+    return bool(session.scalar(used_row.execution_options(synchronize_session=False)))
+
+
+def _store(
     session: Session,
     storage: Storage,
     table: type[Model] | type[Samples],
@@ -169,7 +174,7 @@ def _keep(
     at: datetime,
     **columns: str | None,
 ) -> None:
-    """Store an upload under its key, and lock its row."""
+    """Put an upload under its key in the store, and lock its row."""
     row = {
         "sha256": upload.sha256,
         "bytes": upload.bytes,
@@ -177,24 +182,22 @@ def _keep(
         "used_at": at,
         **columns,
     }
-    again = {"used_at": at, "expired_at": None}
-    session.execute(
-        insert(session, table)
-        .values(row)
-        .on_conflict_do_update(index_elements=["sha256"], set_=again)
-    )
-    if upload.staged.exists():  # it has its key already where a lost race is run again
+    renewed = {"used_at": at, "expired_at": None}
+    added = insert(session, table).values(row)
+    session.execute(added.on_conflict_do_update(index_elements=["sha256"], set_=renewed))
+    # The file is under its key already where `create` calls itself after a lost race.
+    if upload.staged.exists():
         storage.keep(upload.staged, key(upload.sha256))
 
 
 def _with_key(session: Session, key: str, fingerprint: str) -> Job | None:
-    job = session.scalar(
-        select(Job).where(Job.owner == posting_owner.get(), Job.idempotency_key == key)
-    )
+    """Return the job that the posting owner created under an idempotency key."""
+    query = select(Job).where(Job.owner == posting_owner.get(), Job.idempotency_key == key)
+    job = session.scalar(query)
     if job is not None and job.fingerprint != fingerprint:
         raise Problem(
             "idempotency_key_reused",
-            f"this key belongs to job {job.id}, which was asked for in other words",
+            f"this key belongs to job {job.id}, which was used with a different request",
             field="Idempotency-Key",
             expected="a key for every new job",
             got=key[:80],
@@ -203,14 +206,13 @@ def _with_key(session: Session, key: str, fingerprint: str) -> Job | None:
 
 
 def get_model(session: Session, sha256: str) -> Model:
-    """Return an uploaded model; to an owner, those of the owner's own jobs alone exist.
+    """Return an uploaded model; an owner sees only the models of the owner's jobs.
 
     Raises:
         Problem: `model_not_found`.
     """
     model = session.get(Model, sha256) if sha256.isalnum() else None
-    used = select(Job.id).where(Job.model_sha256 == sha256).limit(1)
-    if model is None or (current_owner.get() is not None and session.scalar(used) is None):
+    if model is None or not _is_visible(session, model):
         raise Problem(
             "model_not_found",
             "there is no model of this SHA-256",
@@ -220,11 +222,19 @@ def get_model(session: Session, sha256: str) -> Model:
     return model
 
 
+def _is_visible(session: Session, model: Model) -> bool:
+    if current_owner.get() is None:
+        return True
+    # The session confines the query to jobs of the owner.
+    used = select(Job.id).where(Job.model_sha256 == model.sha256).limit(1)
+    return session.scalar(used) is not None
+
+
 def get(session: Session, job_id: str) -> Job:
     """Return a job.
 
     Raises:
-        Problem: `job_not_found`, also for what is no job id at all.
+        Problem: `job_not_found`, also where `job_id` is not a UUID.
     """
     try:
         job = session.get(Job, uuid.UUID(job_id))
@@ -236,15 +246,14 @@ def get(session: Session, job_id: str) -> Job:
 
 
 def get_succeeded(session: Session, job_id: str) -> Job:
-    """Return a job whose artifact and report are stored.
+    """Return a job that has succeeded, so that its artifact and report are stored.
 
     Raises:
         Problem: `job_not_found`, `job_unfinished` or `job_failed`.
     """
     job = get(session, job_id)
     if job.state not in TERMINAL:
-        raise Problem(
-            "job_unfinished",
+        raise _unfinished(
             f"the job is still {job.state}",
             expected="succeeded",
             got=job.state,
@@ -259,26 +268,20 @@ def get_succeeded(session: Session, job_id: str) -> Job:
 
 
 def events_after(session: Session, job_id: uuid.UUID, seen: int) -> list[Event]:
-    """Return the changes of a job's state after the event `seen`, in their order."""
+    """Return the changes of a job's state after the event with the id `seen`, oldest first."""
     query = select(Event).where(Event.job_id == job_id, Event.id > seen).order_by(Event.id)
     return list(session.scalars(query))
 
 
 def cancel(session: Session, job_id: str) -> Job:
-    """End a job where it stands; its worker loses the lease and stops. Cancelling twice is cancelling.
+    """Cancel a job; its worker loses the lease and stops. A cancelled job can be cancelled again.
 
     Raises:
-        Problem: `job_not_found`, or `job_finished` where it had ended otherwise.
+        Problem: `job_not_found`, or `job_finished` where the job has succeeded or failed.
     """
     job = get(session, job_id)
-    change(
-        session,
-        now(session),
-        "cancelled",
-        "on request",
-        Job.id == job.id,
-        Job.state.not_in(TERMINAL),
-    )
+    which = (Job.id == job.id, Job.state.not_in(TERMINAL))
+    change(session, now(session), "cancelled", "on request", *which)
     session.refresh(job)
     if job.state != "cancelled":
         raise Problem(
@@ -288,7 +291,9 @@ def cancel(session: Session, job_id: str) -> Job:
 
 
 def forget(session: Session, job_id: str) -> Job:
-    """Delete the row of a job that has ended, and all that hangs on it; its files are the caller's to delete.
+    """Delete the row of a job that has ended, with all rows that refer to it.
+
+    The caller deletes the files.
 
     Raises:
         Problem: `job_not_found` or `job_unfinished`.
@@ -298,11 +303,13 @@ def forget(session: Session, job_id: str) -> Job:
     ended = counters.of_forgotten(job.state, session.scalar(code) or "")
     gone = delete(Job).where(Job.id == job.id, Job.state.in_(TERMINAL)).returning(Job.id)
     if session.scalar(gone.execution_options(synchronize_session=False)) is None:
-        raise Problem(
-            "job_unfinished",
-            f"the job is still {job.state}; cancel it first",
-            expected="a job that has ended",
+        raise _unfinished(
+            f"the job is still {job.state}; cancel it first", expected="a job that has ended"
         )
     counters.add(session, ended)
     session.expunge(job)
     return job
+
+
+def _unfinished(detail: str, **members: Any) -> Problem:  # noqa: ANN401 - those of `Problem`
+    return Problem("job_unfinished", detail, **members)

@@ -1,4 +1,4 @@
-"""Jobs as they are asked for all the time: by one prepared query for all who ask at once, and without the ORM."""
+"""The query of a poll: prepared once, without the ORM, and shared by concurrent requests."""
 
 import asyncio
 import uuid
@@ -14,76 +14,88 @@ from app.identity import current_owner
 from app.jobs.rows import JobRow
 from app.settings import get_settings
 
-_JOB, _MODEL = Job.__table__, Model.__table__
+_JOB = Job.__table__
+_MODEL = Model.__table__
 _QUERY = (
     select(_JOB, _MODEL.c.format.label("model_format"), _MODEL.c.bytes.label("model_bytes"))
     .join(_MODEL, _JOB.c.model_sha256 == _MODEL.c.sha256)
     .where(_JOB.c.id.in_(bindparam("job_ids", expanding=True)))
 )
 
+Waiting = dict[uuid.UUID, list[asyncio.Future[JobRow | None]]]
+Rows = Mapping[uuid.UUID, JobRow]
+
 
 class JobLoader:
-    """Looks for all who ask while the look before is under way, so that a crowd costs hardly more than one."""
+    """Coalesces concurrent reads: callers that arrive during a query share the next one."""
 
     def __init__(self) -> None:
-        self._asked: dict[uuid.UUID, list[asyncio.Future[JobRow | None]]] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._waiting: Waiting = {}
+        self._task: asyncio.Task[None] | None = None
 
     async def load(self, job_id: str) -> JobRow:
-        """Return a job as it is now: the look begins after the question.
+        """Return a job as it is now: the query begins after the call.
 
         Raises:
-            Problem: `job_not_found`, also for what is no job id at all.
+            Problem: `job_not_found`, also where `job_id` is not a UUID.
         """
         try:
             identity = uuid.UUID(job_id)
         except ValueError as error:
             raise not_found(job_id) from error
-        answer: asyncio.Future[JobRow | None] = asyncio.get_running_loop().create_future()
-        self._asked.setdefault(identity, []).append(
-            answer
-        )  # one for each, so that who goes away cancels no other's
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        job = await answer
-        owner = (
-            current_owner.get()
-        )  # of who asks; the look is for all of them, and no query of the ORM
+        job = await self._answer(identity)
+        # The query is the same for all callers and no query of the ORM, so that the session's
+        # filter by owner does not apply to it.
+        owner = current_owner.get()
         if job is None or (owner is not None and job.owner != owner):
             raise not_found(job_id)
         return job
 
-    async def _look(self) -> None:
-        while self._asked:
-            asked, self._asked = self._asked, {}
-            seen: Mapping[uuid.UUID, JobRow] | Exception
+    def _answer(self, job_id: uuid.UUID) -> asyncio.Future[JobRow | None]:
+        """Add a caller; each has a future of its own, so that cancelling one cancels no other."""
+        answer: asyncio.Future[JobRow | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, []).append(answer)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            waiting = self._waiting
+            self._waiting = {}
             try:
-                seen = await run_in_threadpool(load_jobs, asked.keys())
-            except Exception as error:  # it is the askers' to handle
-                seen = error
-            for job_id, answers in asked.items():
-                for answer in answers:
-                    if answer.done():  # who asked has gone away
-                        continue
-                    if isinstance(seen, Exception):
-                        answer.set_exception(seen)
-                    else:
-                        answer.set_result(seen.get(job_id))
+                rows = await run_in_threadpool(load_jobs, waiting.keys())
+            except Exception as error:  # each caller handles it
+                _fail(waiting, error)
+            else:
+                _resolve(waiting, rows)
 
 
-def load_jobs(job_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, JobRow]:
-    """Return those of the jobs that there are."""
+def _fail(waiting: Waiting, error: Exception) -> None:
+    for answers in waiting.values():
+        for answer in answers:
+            if not answer.done():  # the caller was cancelled
+                answer.set_exception(error)
+
+
+def _resolve(waiting: Waiting, rows: Rows) -> None:
+    for job_id, answers in waiting.items():
+        for answer in answers:
+            if not answer.done():  # the caller was cancelled
+                answer.set_result(rows.get(job_id))
+
+
+def load_jobs(job_ids: Collection[uuid.UUID]) -> Rows:
+    """Return the rows of those of the jobs that exist."""
+    # A single query needs no transaction, which would cost two more trips to PostgreSQL.
     engine = get_engine(get_settings().sql_url).execution_options(isolation_level="AUTOCOMMIT")
-    with (
-        engine.connect() as connection
-    ):  # one query is no transaction: two trips to PostgreSQL less
-        return {
-            row.id: JobRow(row) for row in connection.execute(_QUERY, {"job_ids": list(job_ids)})
-        }
+    with engine.connect() as connection:
+        rows = connection.execute(_QUERY, {"job_ids": list(job_ids)})
+        return {row.id: JobRow(row) for row in rows}
 
 
 def not_found(job_id: str) -> Problem:
-    """Say that there is no such job."""
+    """Return the problem of an unknown job."""
     return Problem(
         "job_not_found", f"there is no job {job_id[:80]!r}", field="job_id", got=job_id[:80]
     )

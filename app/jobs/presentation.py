@@ -1,12 +1,13 @@
-"""Jobs and models as JSON records: from a row, or a row that was read without the ORM, to what the API sends."""
+"""The JSON records of jobs and models, made of rows with or without the ORM."""
 
+from dataclasses import asdict
 from typing import cast
 
 from app.db import models
 from app.errors import document
 from app.jobs.rows import JobRow
 from convpress import schemas
-from convpress.calibration import Calibration
+from convpress.budgets import KINDS
 from convpress.gate.identify import Format
 from convpress.report import Inspection
 
@@ -24,6 +25,8 @@ def job_json(job: AnyJob) -> bytes:
 
 def present_job(job: AnyJob) -> schemas.Job:
     """Return the JSON record of a job."""
+    options = asdict(job.options)
+    budgets = {**dict.fromkeys(KINDS), **options.pop("budgets")}
     return schemas.Job(
         id=job.id,
         state=job.state,
@@ -38,17 +41,8 @@ def present_job(job: AnyJob) -> schemas.Job:
             sha256=job.model.sha256,
             bytes=job.model.bytes,
         ),
-        flops_budget=job.flops_budget or None,
-        params_budget=job.params_budget or None,
-        bytes_budget=job.bytes_budget or None,
-        latency_budget=job.latency_budget or None,
-        flops_at_any_price=job.flops_at_any_price,
-        input_shape=job.input_shape,
-        calibration=cast("Calibration", job.calibration),
-        samples_sha256=job.samples_sha256,
-        input_range=job.input_range,
-        input_mean=job.input_mean,
-        input_std=job.input_std,
+        **budgets,
+        **options,
         labels=job.labels,
         result=_result(job),
         error=_error(job),
@@ -58,6 +52,9 @@ def present_job(job: AnyJob) -> schemas.Job:
 
 def present_model(model: models.Model) -> schemas.StoredModel:
     """Return the JSON record of a model."""
+    inspection = None
+    if model.inspection is not None:
+        inspection = Inspection.model_validate(model.inspection)
     return schemas.StoredModel(
         sha256=model.sha256,
         format=cast("Format", model.format),
@@ -65,9 +62,7 @@ def present_model(model: models.Model) -> schemas.StoredModel:
         created_at=model.created_at,
         used_at=model.used_at,
         expired_at=model.expired_at,
-        inspection=None
-        if model.inspection is None
-        else Inspection.model_validate(model.inspection),
+        inspection=inspection,
         jobs=f"/jobs?model_sha256={model.sha256}",
     )
 
@@ -85,15 +80,18 @@ def _result(job: AnyJob) -> schemas.Result | None:
         or job.artifact_bytes is None
     ):
         return None
+    artifact = schemas.Artifact(
+        sha256=job.artifact_sha256, bytes=job.artifact_bytes, href=href(job, "/artifact")
+    )
     return schemas.Result(
         macs_before=job.macs_before,
         macs_after=job.macs_after,
         keep=job.macs_after / job.macs_before,
-        artifact=schemas.Artifact(
-            sha256=job.artifact_sha256, bytes=job.artifact_bytes, href=href(job, "/artifact")
-        ),
+        artifact=artifact,
     )
 
 
 def _error(job: AnyJob) -> schemas.Problem | None:
-    return schemas.Problem.model_validate(document(job.error, href(job))) if job.error else None
+    if not job.error:
+        return None
+    return schemas.Problem.model_validate(document(job.error, href(job)))

@@ -1,4 +1,4 @@
-"""Which jobs there are: filters, pages in the order of time, counts."""
+"""Lists of jobs: filters, pages in the order of creation, and counts by state."""
 
 import base64
 import binascii
@@ -21,9 +21,10 @@ from convpress.states import State
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs to list: those in one of the states, of the model, with all labels, created within the times.
+    """The jobs of a list: in one of the states, of the model, with all labels, within the times.
 
-    `search` is part of a file's name, the beginning of its SHA-256, a job's id or `name=value` of a label.
+    `search` is a part of the file name, the beginning of the model's SHA-256, a job's id, or labels
+    as `name=value`.
     """
 
     states: Sequence[State] = ()
@@ -34,70 +35,74 @@ class Filter:
     search: str = ""
 
 
-def count(session: Session, wanted: Filter) -> dict[State, int]:
-    """Return how many of the jobs are in each state, whatever states are wanted."""
-    counted, _ = _choose(replace(wanted, states=()), Job.state, func.count())
-    return {
-        **dict.fromkeys(get_args(State), 0),
-        **dict(iter(session.execute(counted.group_by(Job.state)))),
-    }
+def count(session: Session, which: Filter) -> dict[State, int]:
+    """Return the number of jobs in each state; the states of the filter do not count."""
+    query, _ = _select(replace(which, states=()), Job.state, func.count())
+    rows = session.execute(query.group_by(Job.state))
+    counts: dict[State, int] = dict.fromkeys(get_args(State), 0)
+    counts.update((state, number) for state, number in rows)
+    return counts
 
 
 def page(
-    session: Session, wanted: Filter, limit: int, cursor: str | None
+    session: Session, which: Filter, limit: int, cursor: str | None
 ) -> tuple[Sequence[Job], str | None]:
     """Return up to `limit` jobs, newest first, and the cursor of the next page if there is one.
 
     Raises:
         Problem: `cursor_invalid`.
     """
-    query, place = _choose(wanted, Job)
+    query, position = _select(which, Job)
     if cursor is not None:
-        query = query.where(tuple_(*place) < tuple_(*_read_cursor(cursor)))
-    found = session.scalars(
-        query.order_by(*(column.desc() for column in place)).limit(limit + 1)
-    ).all()
-    return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
+        query = query.where(tuple_(*position) < tuple_(*_read_cursor(cursor)))
+    query = query.order_by(*(column.desc() for column in position))
+    # One more than the page has, to know whether there is a next page.
+    jobs = session.scalars(query.limit(limit + 1)).all()
+    if len(jobs) <= limit:
+        return jobs, None
+    return jobs[:limit], _write_cursor(jobs[limit - 1])
 
 
-def _choose(wanted: Filter, *columns: Any) -> tuple[Select[Any], tuple[Any, Any]]:  # noqa: ANN401 - SQLAlchemy's own
-    """Select of the jobs that are wanted, and tell the columns of their place in time.
+def _select(which: Filter, *columns: Any) -> tuple[Select[Any], tuple[Any, Any]]:  # noqa: ANN401 - SQLAlchemy's own
+    """Return a query of the jobs, and the columns that order them: time of creation and id.
 
-    With labels these are the last one's, whose index has its jobs in their order, however many or few they are.
+    With labels these are the columns of the last label, whose index has its jobs in their order,
+    however rare it is.
     """
-    query, place = select(*columns).select_from(Job), (Job.created_at, Job.id)
-    for name, value in wanted.labels.items():
+    query = select(*columns).select_from(Job)
+    position: tuple[Any, Any] = (Job.created_at, Job.id)
+    for name, value in which.labels.items():
         label = aliased(JobLabel)
-        query = query.join(
-            label, and_(label.job_id == Job.id, label.name == name, label.value == value)
-        )
-        place = (label.created_at, label.job_id)
-    if wanted.states:
-        query = query.where(Job.state.in_(wanted.states))
-    if wanted.model_sha256 is not None:
-        query = query.where(Job.model_sha256 == wanted.model_sha256)
-    if wanted.created_from is not None:
-        query = query.where(place[0] >= wanted.created_from)
-    if wanted.created_before is not None:
-        query = query.where(place[0] < wanted.created_before)
-    if wanted.search:
-        query = query.where(or_(*_alike(wanted.search)))
-    return query, place
+        has_label = and_(label.job_id == Job.id, label.name == name, label.value == value)
+        query = query.join(label, has_label)
+        position = (label.created_at, label.job_id)
+    created_at = position[0]
+    if which.states:
+        query = query.where(Job.state.in_(which.states))
+    if which.model_sha256 is not None:
+        query = query.where(Job.model_sha256 == which.model_sha256)
+    if which.created_from is not None:
+        query = query.where(created_at >= which.created_from)
+    if which.created_before is not None:
+        query = query.where(created_at < which.created_before)
+    if which.search:
+        query = query.where(or_(*_matches(which.search)))
+    return query, position
 
 
-def _alike(search: str) -> Iterator[ColumnElement[bool]]:
+def _matches(search: str) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions under which a job is a result of a search."""
     yield Job.filename.icontains(search, autoescape=True)
     yield Job.model_sha256.startswith(search.lower(), autoescape=True)
-    with suppress(ValueError):  # it is no id
+    with suppress(ValueError):  # the text is not a UUID
         yield Job.id == uuid.UUID(search)
-    with suppress(Refusal):  # nor labels
-        yield and_(
-            *(Job.labels[name].as_string() == value for name, value in parse_labels(search).items())
-        )
+    with suppress(Refusal):  # the text is not a list of labels
+        labels = parse_labels(search)
+        yield and_(*(Job.labels[name].as_string() == value for name, value in labels.items()))
 
 
 def _write_cursor(job: Job) -> str:
-    """Name the place behind a job; opaque to clients."""
+    """Return the cursor of the page after a job; opaque to clients."""
     return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode()
 
 
@@ -108,7 +113,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
     except (ValueError, OverflowError, binascii.Error) as error:
         raise Problem(
             "cursor_invalid",
-            "the cursor is not one that this service gave",
+            "the cursor does not come from this service",
             field="cursor",
             expected="next_cursor of the page before",
             got=cursor[:80],

@@ -1,6 +1,7 @@
-"""How a job changes its state: one conditional UPDATE with its trace and what has to follow, all or nothing.
+"""State transitions of a job: a conditional UPDATE with its event and webhook delivery.
 
-Nothing else writes `Job.state`. Each change leaves an event; one that ends a job with a webhook leaves a delivery.
+All three are in one transaction. Nothing else writes `Job.state`. Each transition leaves an event;
+one that ends a job with a webhook leaves a delivery.
 """
 
 import uuid
@@ -16,11 +17,13 @@ from app.webhooks.events import events_of
 from convpress.states import TERMINAL, State
 
 FREE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
+"""The columns of a job that no worker holds."""
+# The length of the column.
 _LONGEST_DETAIL = 255
 
 
 class Changed(NamedTuple):
-    """A job that a change took effect on, as it is now."""
+    """A job whose state has changed, as it is after the change."""
 
     id: uuid.UUID
     attempt: int
@@ -36,24 +39,28 @@ def change(
     *which: ColumnElement[bool],
     **values: Any,  # noqa: ANN401 - columns of any type
 ) -> Sequence[Changed]:
-    """Bring the jobs that meet `which` to `state`, and return them; their row locks put a job's events in order."""
-    ended: dict[str, Any] = {**FREE, "finished_at": now} if state in TERMINAL else {}
+    """Bring the jobs that meet the conditions to `state`, and return them.
+
+    The locks of their rows put the events of a job in order.
+    """
+    ended: dict[str, Any] = {}
+    if state in TERMINAL:
+        ended = {**FREE, "finished_at": now}
+    changed = update(Job).where(*which).values(state=state, **ended, **values)
     rows = session.execute(
-        update(Job)
-        .where(*which)
-        .values(state=state, **ended, **values)
-        .returning(Job.id, Job.attempt, Job.webhook_url, Job.lease_owner)
-        .execution_options(synchronize_session=False)
+        changed.returning(Job.id, Job.attempt, Job.webhook_url, Job.lease_owner).execution_options(
+            synchronize_session=False
+        )
     )
-    changed = [Changed(*row) for row in rows]
-    record(session, now, state, detail, changed)
-    return changed
+    jobs = [Changed(*row) for row in rows]
+    record(session, now, state, detail, jobs)
+    return jobs
 
 
 def record(
     session: Session, now: datetime, state: State, detail: str, changed: Sequence[Changed]
 ) -> None:
-    """Write down what has changed, for those who follow the jobs and those who look back."""
+    """Add the events of jobs that came to `state`, and the deliveries where they have ended."""
     if not changed:
         return
     common = {"at": now, "state": state, "detail": detail[:_LONGEST_DETAIL]}

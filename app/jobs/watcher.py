@@ -1,4 +1,4 @@
-"""One look at SQL, a few times a second, for all who wait for jobs in this process."""
+"""One poll of SQL, a few times a second, for all requests that follow jobs in this process."""
 
 import asyncio
 import contextvars
@@ -14,31 +14,36 @@ from starlette.concurrency import run_in_threadpool
 from app.db.models import Job
 from app.db.session import transaction
 
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
-Glimpse = tuple[str, int, str | None, float]
-"""What can be seen of a job: state, attempt, phase and progress."""
+Status = tuple[str, int, str | None, float]
+"""The state, attempt, phase and progress of a job: followers are woken when one of them changes."""
 
 log = structlog.get_logger(__name__)
 
 
-class Watch:
-    """Wakes those who follow a job whenever it looks different; looks only while somebody does."""
+class JobWatcher:
+    """Wakes the followers of a job whenever its status changes.
+
+    Polls only while there are followers.
+    """
 
     def __init__(self) -> None:
         self._followers: dict[uuid.UUID, set[asyncio.Event]] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def follow(self, job_id: uuid.UUID) -> AsyncIterator[asyncio.Event]:
-        """Give an event that is set when the job has changed, or may have; clear it before looking."""
+        """Give an event that is set when the job has changed, or may have.
+
+        Clear it before reading the job.
+        """
         changed = asyncio.Event()
         followers = self._followers.setdefault(job_id, set())
         followers.add(changed)
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(
-                self._look(), context=contextvars.Context()
-            )  # it looks for all owners
+        if self._task is None or self._task.done():
+            # An empty context, because the poll sees the jobs of all owners.
+            self._task = asyncio.create_task(self._poll(), context=contextvars.Context())
         try:
             yield changed
         finally:
@@ -46,28 +51,33 @@ class Watch:
             if not followers and self._followers.get(job_id) is followers:
                 del self._followers[job_id]
 
-    async def _look(self) -> None:
-        before: Mapping[uuid.UUID, Glimpse] = {}
+    async def _poll(self) -> None:
+        before: Mapping[uuid.UUID, Status] = {}
         while self._followers:
-            await asyncio.sleep(_LOOK_SECONDS)
-            watched = list(self._followers)
+            await asyncio.sleep(_POLL_SECONDS)
+            job_ids = list(self._followers)
             try:
-                now = await run_in_threadpool(see, watched)
+                now = await run_in_threadpool(load_statuses, job_ids)
             except SQLAlchemyError as error:
-                log.warning("nothing to be seen of the jobs", error=str(error))
+                log.warning("the statuses of jobs cannot be read", error=str(error))
                 continue
-            for job_id in watched:
-                if before.get(job_id) != now.get(job_id) or job_id not in now:
-                    for changed in self._followers.get(job_id, ()):
-                        changed.set()
+            for job_id in job_ids:
+                # A deleted job has no status; its followers find out when they read it.
+                if job_id not in now or before.get(job_id) != now[job_id]:
+                    self._wake(job_id)
             before = now
 
+    def _wake(self, job_id: uuid.UUID) -> None:
+        for changed in self._followers.get(job_id, ()):
+            changed.set()
 
-def see(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Glimpse]:
-    """Look at jobs; those that are gone are not in what is seen."""
+
+def load_statuses(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Status]:
+    """Return the statuses of those of the jobs that exist."""
+    columns = (Job.id, Job.state, Job.attempt, Job.phase, Job.progress)
+    query = select(*columns).where(Job.id.in_(job_ids))
     with transaction() as session:
-        columns = (Job.id, Job.state, Job.attempt, Job.phase, Job.progress)
-        rows = session.execute(select(*columns).where(Job.id.in_(job_ids)))
+        rows = session.execute(query)
         return {
             job_id: (state, attempt, phase, progress)
             for job_id, state, attempt, phase, progress in rows

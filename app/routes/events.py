@@ -18,7 +18,7 @@ from app.db.models import Event, Job
 from app.db.session import transaction
 from app.errors import Problem
 from app.jobs import commands
-from app.jobs.watcher import Watch
+from app.jobs.watcher import JobWatcher
 from app.openapi import problems
 from app.routes.jobs import JobId
 from convpress.states import TERMINAL
@@ -71,7 +71,7 @@ async def follow_job(
     return StreamingResponse(stream, 200, _HEADERS, "text/event-stream")
 
 
-async def _stream(watch: Watch, job_id: uuid.UUID, seen: int) -> AsyncIterator[bytes]:
+async def _stream(watch: JobWatcher, job_id: uuid.UUID, seen: int) -> AsyncIterator[bytes]:
     progress: tuple[str | None, float] | None = None
     async with watch.follow(job_id) as changed:
         while True:

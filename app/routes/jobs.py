@@ -28,7 +28,7 @@ from app.queue.celery_client import ring
 from app.settings import get_settings
 from app.storage import artifact_key, get_storage
 from app.uploads.retention import MODELS, SAMPLES, delete_artifacts, release
-from app.uploads.submission import Order, receive_order
+from app.uploads.submission import Submission, receive_submission
 from convpress import schemas
 from convpress.labels import MOST as MOST_LABELS
 from convpress.labels import parse_labels
@@ -113,8 +113,8 @@ async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -
     The body is stored as it arrives, and refused as soon as a fault in it is known.
     """
     _check_key(idempotency_key)
-    async with receive_order(request) as order:
-        job, new = await run_in_threadpool(_accept, order, idempotency_key)
+    async with receive_submission(request) as submission:
+        job, new = await run_in_threadpool(_accept, submission, idempotency_key)
     # A browser without JavaScript sent the form itself.
     if wants_page(request):
         return RedirectResponse(f"/dashboard{href(job)}", 303)
@@ -135,10 +135,10 @@ def _check_key(key: str | None) -> None:
         )
 
 
-def _accept(order: Order, key: str | None) -> tuple[Job, bool]:
+def _accept(submission: Submission, key: str | None) -> tuple[Job, bool]:
     """Store the model and commit the job, and only then tell the workers."""
     with transaction() as session:
-        job, new = commands.create(session, get_storage(), order, key)
+        job, new = commands.create(session, get_storage(), submission, key)
     if new:
         log.info("accepted", job_id=str(job.id))
         ring(job.id)

@@ -24,7 +24,7 @@ from app.db.models import Delivery, Event, Job, Model, Samples, Worker
 from app.db.session import now
 from app.identity import current_owner
 from app.stats import counters
-from app.uploads.retention import MODELS, SAMPLES, Kept
+from app.uploads.retention import MODELS, SAMPLES, UploadKind
 from convpress.states import TERMINAL, State
 
 SILENT_SECONDS = 60.0
@@ -182,7 +182,7 @@ def _stored_bytes(session: Session) -> Mapping[str, int]:
     }
 
 
-def _upload_bytes(session: Session, kept: Kept, column: InstrumentedAttribute[int]) -> int:
+def _upload_bytes(session: Session, kept: UploadKind, column: InstrumentedAttribute[int]) -> int:
     size = select(func.sum(column)).where(kept.table.expired_at.is_(None))
     if current_owner.get() is not None:
         size = size.where(kept.table.sha256.in_(select(kept.needed_by)))

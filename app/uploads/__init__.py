@@ -1,1 +1,1 @@
-"""Uploads: the multipart form, the submission that it makes, and the files on their way to the store."""
+"""Uploads: the multipart form, the parsed submission, and the files on their way to the store."""

@@ -1,4 +1,4 @@
-"""Models by reference: fetched from where pipelines keep them, and only from there."""
+"""Models by URI: read from an object store, and only below the prefixes that the settings allow."""
 
 import obstore
 from obstore.exceptions import BaseError
@@ -14,7 +14,7 @@ EXPECTED = "the address of a file under one of the configured prefixes"
 
 
 def check_uri(uri: str, settings: Settings) -> tuple[str, str]:
-    """Split an address into a configured prefix and a key below it.
+    """Split an address into a configured prefix and the key below it.
 
     Raises:
         Problem: `model_uri_invalid`.
@@ -31,26 +31,28 @@ def fetch(uri: str, part: Part, settings: Settings, storage: Storage) -> None:
 
     Raises:
         Problem: `model_uri_invalid`, `upload_too_large`, `storage_full`.
-        StorageUnavailable: the other store broke off.
+        StorageUnavailable: the object store failed while the file was read.
     """
     prefix, key = check_uri(uri, settings)
     store = open_store(prefix)
     try:
-        found = obstore.head(store, key)
+        meta = obstore.head(store, key)
     except (FileNotFoundError, BaseError) as error:
-        raise _invalid("there is nothing to read", uri) from error
-    size, tag = int(found["size"]), found["e_tag"]
+        raise _invalid("there is no such file, or it cannot be read", uri) from error
+    size = int(meta["size"])
     if size > settings.max_upload_bytes:
         raise too_large(FIELD, settings.max_upload_bytes, f"{size} bytes")
     check_room(storage, FIELD, size)
-    for chunk in read_object(store, key, 0, size, tag):
+    for chunk in read_object(store, key, 0, size, meta["e_tag"]):
         part.write(chunk)
 
 
 def _is_plain(key: str) -> bool:
-    """Whether a key goes down from its prefix, and says so without escapes."""
-    steps = key.split("/")
-    return key.isprintable() and not set(key) & set("?#%\\") and not set(steps) & {"", ".", ".."}
+    """Tell whether a key stays below its prefix and needs no URL escapes."""
+    steps = set(key.split("/"))
+    has_escapes = bool(set(key) & set("?#%\\"))
+    leaves_prefix = bool(steps & {"", ".", ".."})
+    return key.isprintable() and not has_escapes and not leaves_prefix
 
 
 def _invalid(detail: str, got: str) -> Problem:

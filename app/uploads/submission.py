@@ -1,11 +1,11 @@
-"""The form of a new job: received as it arrives, checked as soon as it can be, and understood as an order."""
+"""The form of a new job: each field is checked as soon as it has arrived."""
 
 import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import anyio
 from starlette.concurrency import run_in_threadpool
@@ -15,220 +15,208 @@ from app.errors import Problem
 from app.settings import get_settings
 from app.storage import get_storage, model_key, samples_key
 from app.uploads import remote
-from app.uploads.multipart import Form, Sink, TextCheck
+from app.uploads.multipart import FieldParser, Form, Sink
 from app.uploads.upload import Part, Upload, check_room, display_name, too_large
-from app.webhooks import url as call
-from convpress import budgets as budget
-from convpress import calibration, labels, shapes
-from convpress.calibration import Calibration
+from app.webhooks import url as webhook_url
+from convpress import labels
 from convpress.gate import identify as container
 from convpress.gate import samples
+from convpress.options import FIELD_PARSERS, JobOptions
 from convpress.refusal import Code, Refusal
 
 SHA256 = "model_sha256"
 SOURCES = (container.FIELD, SHA256, remote.FIELD)
+"""The fields that can carry the model; a form has exactly one of them."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_BATCH_BYTES = 1024**2  # what is hashed and written off the event loop at a time
-_FRAMING_BYTES = 64 * 1024  # what a form may weigh beyond its file
+# Hashing and writing happen off the event loop, in batches of this size: a change of thread costs
+# more than a small chunk.
+_BATCH_BYTES = 1024**2
+# The most that boundaries, headers and text fields add to the files of a form.
+_FRAMING_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a client asks for: a model, come with the order or stored already, what to make of it, and real samples."""
+class Submission:
+    """A parsed request for a job: the model, the options, and the files that arrived with it.
+
+    `upload` and `samples` are None where the file is stored already; `sha256` is the SHA-256 of the
+    model, that of the samples is in `options`.
+    """
 
     sha256: str
     filename: str
-    budgets: dict[str, str]
-    flops_at_any_price: bool = False
-    input_shape: str | None = None
-    calibration: Calibration = "synthetic"
-    input_range: str | None = None
-    input_mean: str | None = None
-    input_std: str | None = None
+    options: JobOptions
     labels: dict[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
     upload: Upload | None = None
     samples: Upload | None = None
-    samples_sha256: str | None = None  # of samples that are stored already
 
     def fingerprint(self) -> str:
-        """Return what tells this order from any other, however its model came."""
-        files = {
-            "upload": None,
-            "samples": self.samples.sha256 if self.samples else self.samples_sha256,
+        """Return the SHA-256 by which a repeated request is recognised.
+
+        The way the model arrived does not count.
+        """
+        members = self.options.fingerprint_members()
+        members |= {
+            "sha256": self.sha256,
+            "filename": self.filename,
+            "labels": self.labels,
+            "webhook_url": self.webhook_url,
+            "upload": None,  # older versions wrote this member, and keys outlive versions
         }
-        apart = (*files, "samples_sha256", "budgets", budget.AT_ANY_PRICE)
-        asked = {
-            member.name: getattr(self, member.name)
-            for member in fields(self)
-            if member.name not in apart
-        }
-        asked |= (
-            files | self.budgets
-        )  # what was not asked for adds nothing: keys outlive the versions that know it
-        if self.flops_at_any_price:
-            asked[budget.AT_ANY_PRICE] = True
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()
 
 
 @asynccontextmanager
-async def receive_order(request: Request) -> AsyncIterator[Order]:
-    """Receive the form of a new job; what is still staged when the block ends, or fails, is deleted.
+async def receive_submission(request: Request) -> AsyncIterator[Submission]:
+    """Receive the form of a new job.
+
+    Files without a key in the store are deleted when the block ends or fails.
 
     Raises:
-        Problem: `upload_too_large`, `storage_full`, what `app.uploads.multipart` raises, and what is
-            wrong with a field.
-        Refusal: what is wrong with budget, input shape, calibration, samples or model.
-        ClientDisconnect: the client went away.
+        Problem: `upload_too_large`, `storage_full`, an error of `app.uploads.multipart`, or an
+            invalid field.
+        Refusal: the options, labels, samples or model are invalid.
+        ClientDisconnect: the client closed the connection.
     """
     announced = int(request.headers.get("content-length", 0))
-    incoming = await run_in_threadpool(
-        _Incoming, request.headers.get("content-type", ""), announced
-    )
+    content_type = request.headers.get("content-type", "")
+    receiver = await run_in_threadpool(_Receiver, content_type, announced)
     try:
         async for batch in _batches(request):
-            await run_in_threadpool(incoming.take, batch)
-        yield await run_in_threadpool(incoming.finish)
+            await run_in_threadpool(receiver.feed, batch)
+        yield await run_in_threadpool(receiver.finish)
     finally:
+        # Shielded, so that a cancelled request leaves no staged file either.
         with anyio.CancelScope(shield=True):
-            await run_in_threadpool(incoming.discard)
+            await run_in_threadpool(receiver.discard)
 
 
 async def _batches(request: Request) -> AsyncIterator[list[bytes]]:
-    """Gather what the socket yields, so that a large upload costs few changes of thread; its beginning goes at once."""
+    """Group the chunks of a body into batches of `_BATCH_BYTES`.
+
+    The first chunk is a batch of its own.
+    """
     batch: list[bytes] = []
-    size, enough = 0, 1
+    size = 0
+    threshold = 1
     async for chunk in request.stream():
         batch.append(chunk)
         size += len(chunk)
-        if size >= enough:
+        if size >= threshold:
             yield batch
-            batch, size, enough = [], 0, _BATCH_BYTES
+            batch = []
+            size = 0
+            threshold = _BATCH_BYTES
     yield batch
 
 
-class _Incoming:
-    """The receiving end: a form whose files go into staged files. Its methods block."""
+class _Receiver:
+    """Feeds a form to its parser and its files into staged files. Its methods block."""
 
     def __init__(self, content_type: str, announced: int) -> None:
-        self._storage, self._settings = get_storage(), get_settings()
+        self._storage = get_storage()
+        self._settings = get_settings()
         self._limit = self._settings.max_upload_bytes
+        self._received = 0
+        self._parts: list[Part] = []
         if announced > self._limit + _FRAMING_BYTES:
             raise too_large(container.FIELD, self._limit, f"{announced} bytes announced")
         check_room(self._storage, container.FIELD, announced)
-        self._received = 0
-        texts: dict[str, TextCheck] = {
-            **{field: _unless_empty(kind.parse) for field, kind in budget.KINDS.items()},
-            budget.AT_ANY_PRICE: budget.parse_at_any_price,
-            shapes.FIELD: shapes.parse_input_shape,
-            calibration.FIELD: calibration.parse_calibration,
-            calibration.RANGE: _unless_empty(calibration.parse_range),
-            calibration.MEAN: _unless_empty(calibration.parse_mean),
-            calibration.DEVIATION: _unless_empty(calibration.parse_deviation),
-            labels.FIELD: labels.parse_labels,
-            SHA256: parse_sha256,
-            remote.FIELD: self._check_reference,
-            call.FIELD: self._check_webhook,
-        }
-        self._parts: list[Part] = []
         try:
             self._model = self._part(container.FIELD, self._limit)
             self._samples = self._part(samples.FIELD, min(self._limit, samples.LARGEST_BYTES))
-            files: dict[str, Sink] = {
-                container.FIELD: self._model.write,
-                samples.FIELD: self._samples.write,
-            }
-            self._form = Form(content_type, files, texts)
+            self._form = Form(content_type, self._files(), self._texts())
         except BaseException:
             self.discard()
             raise
 
-    def _part(self, field: str, limit: int) -> Part:
-        part = Part(self._storage, field, limit)
+    def _part(self, name: str, limit: int) -> Part:
+        part = Part(self._storage, name, limit)
         self._parts.append(part)
         return part
 
-    def take(self, batch: list[bytes]) -> None:
+    def _files(self) -> dict[str, Sink]:
+        return {container.FIELD: self._model.write, samples.FIELD: self._samples.write}
+
+    def _texts(self) -> dict[str, FieldParser]:
+        return {
+            **FIELD_PARSERS,
+            labels.FIELD: labels.parse_labels,
+            SHA256: parse_sha256,
+            remote.FIELD: self._parse_uri,
+            webhook_url.FIELD: self._parse_webhook,
+        }
+
+    def feed(self, batch: list[bytes]) -> None:
+        """Take the next chunks of the body."""
         for chunk in batch:
             self._received += len(chunk)
             if self._received > self._limit + _FRAMING_BYTES:
                 raise too_large(container.FIELD, self._limit, f"more than {self._limit} bytes")
             self._form.feed(chunk)
 
-    def finish(self) -> Order:
+    def finish(self) -> Submission:
+        """Check the fields against each other, then the files, and return the submission."""
         self._form.finish()
         values = self._form.values
-        budgets = budget.parse_budgets(values)
-        at_any_price = budget.parse_at_any_price(values.get(budget.AT_ANY_PRICE))
-        budget.require_consistent(budgets, at_any_price=at_any_price)
-        told = [
-            values.get(name) or None
-            for name in (calibration.RANGE, calibration.MEAN, calibration.DEVIATION)
-        ]
-        calibration.parse_input_values(*told)
         has_samples = self._form.has(samples.FIELD)
-        kind = calibration.choose_calibration(
-            calibration.parse_calibration(values.get(calibration.FIELD)), samples=has_samples
-        )
-        self._check_source()
-        filename = self._form.filenames.get(container.FIELD, "")
-        if uri := values.get(remote.FIELD):
-            remote.fetch(uri, self._model, self._settings, self._storage)
-            filename = uri
-        upload = (
-            None if self._form.has(SHA256) else self._model.finish(container.identify, model_key)
-        )
-        return Order(
+        samples_sha256 = self._samples.sha256 if has_samples else None
+        options = JobOptions.combine(values, samples_sha256=samples_sha256)
+        filename = self._resolve_source()
+        upload = None
+        if not self._form.has(SHA256):
+            upload = self._model.finish(container.identify, model_key)
+        return Submission(
             sha256=upload.sha256 if upload else values[SHA256],
             filename=display_name(filename),
-            budgets={asked.kind.field: asked.text for asked in budgets},
-            flops_at_any_price=at_any_price,
-            input_shape=values.get(shapes.FIELD) or None,
-            calibration=kind,
-            input_range=told[0],
-            input_mean=told[1],
-            input_std=told[2],
-            labels=labels.parse_labels(values.get(labels.FIELD, "")),
-            webhook_url=values.get(call.FIELD) or None,
+            options=options,
+            labels=values.get(labels.FIELD, {}),
+            webhook_url=values.get(webhook_url.FIELD),
             upload=upload,
             samples=self._samples.finish(samples.check, samples_key) if has_samples else None,
         )
 
-    def _check_source(self) -> None:
-        given = [name for name in SOURCES if self._form.has(name)]
-        if not given:
+    def _resolve_source(self) -> str:
+        """Check that there is one model, fetch it if it came as an address, and return its name."""
+        sources = [name for name in SOURCES if self._form.has(name)]
+        if not sources:
             raise Refusal(
                 Code.MODEL_MISSING,
                 "the form has no model",
                 field=container.FIELD,
-                expected=f"{container.EXPECTED}; or {SHA256} of one that is stored; or {remote.FIELD}",
+                expected=f"{container.EXPECTED}; or {SHA256} of a stored model; or {remote.FIELD}",
                 got="no such field",
             )
-        if len(given) > 1:
+        if len(sources) > 1:
             raise Problem(
                 "model_ambiguous",
-                f"{' and '.join(given)} are given",
-                field=given[-1],
+                f"the form has both {' and '.join(sources)}",
+                field=sources[-1],
                 expected=f"one of {', '.join(SOURCES)}",
-                got=" and ".join(given),
+                got=" and ".join(sources),
             )
+        uri = self._form.values.get(remote.FIELD)
+        if not uri:
+            return self._form.filenames.get(container.FIELD, "")
+        remote.fetch(uri, self._model, self._settings, self._storage)
+        return str(uri)
 
-    def _check_reference(self, text: str) -> None:
+    def _parse_uri(self, text: str) -> str:
         remote.check_uri(text, self._settings)
+        return text
 
-    def _check_webhook(self, text: str) -> str:
+    def _parse_webhook(self, text: str) -> str:
         enabled = self._settings.webhook_secret is not None
-        return call.check_url(text, enabled=enabled, private=self._settings.webhook_private_targets)
+        return webhook_url.check_url(
+            text, enabled=enabled, private=self._settings.webhook_private_targets
+        )
 
     def discard(self) -> None:
+        """Delete the files that have no key in the store."""
         for part in self._parts:
             part.discard()
-
-
-def _unless_empty(check: TextCheck) -> TextCheck:
-    """Let pass what a form sends of a field that was not filled in."""
-    return lambda text: text.strip() and check(text)
 
 
 def parse_sha256(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A file on its way to the store: one pass over its bytes, hashed and written as they arrive."""
+"""An uploaded file on its way to the store: hashed and written in one pass as its bytes arrive."""
 
 import hashlib
 import re
@@ -11,13 +11,17 @@ from app.errors import Problem
 from app.storage import Storage
 from convpress.gate import identify as container
 
-_RESERVE_BYTES = 64 * 1024**2  # what an upload leaves free: the database writes to the same disk
+# An upload leaves this much free, because the database writes to the same disk.
+_RESERVE_BYTES = 64 * 1024**2
 _LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that has arrived whole, staged but without its key yet; `format` is that of a model."""
+    """A file that arrived completely: staged, but not under its key yet.
+
+    `format` is None for samples.
+    """
 
     staged: Path
     sha256: str
@@ -29,13 +33,20 @@ class Part:
     """A file that is arriving, at most `limit` bytes long. Its methods block."""
 
     def __init__(self, storage: Storage, field: str, limit: int) -> None:
-        self._storage, self._field, self._limit = storage, field, limit
+        self._storage = storage
+        self._field = field
+        self._limit = limit
         self._size = 0
         self._hash = hashlib.sha256()
         self._file = storage.stage()
 
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes so far."""
+        return self._hash.hexdigest()
+
     def write(self, data: bytes | memoryview) -> None:
-        """Take the next bytes.
+        """Append the next bytes.
 
         Raises:
             Problem: `upload_too_large`.
@@ -49,28 +60,27 @@ class Part:
     def finish(
         self, identify: Callable[[Path], container.Format | None], key: Callable[[str], str]
     ) -> Upload:
-        """Take note that all has come, see what it is and bring it to the disk.
+        """Identify the complete file and prepare it for its key in the store.
 
         Raises:
-            Refusal: it is not what it has to be.
+            Refusal: `identify` refuses the file.
         """
         self._file.flush()
-        staged, sha256 = Path(self._file.name), self._hash.hexdigest()
-        found = identify(staged)
-        self._storage.prepare(staged, key(sha256))
-        return Upload(staged, sha256, self._size, found)
+        staged = Path(self._file.name)
+        file_format = identify(staged)
+        self._storage.prepare(staged, key(self.sha256))
+        return Upload(staged, self.sha256, self._size, file_format)
 
     def discard(self) -> None:
-        """Delete what has no key."""
+        """Delete the staged file, unless the store has moved it to its key."""
         Path(self._file.name).unlink(missing_ok=True)
-        with suppress(
-            OSError
-        ):  # on a full disk, closing tries once more to write what nobody wants
+        # On a full disk, closing tries to write the buffer once more; the file is deleted anyway.
+        with suppress(OSError):
             self._file.close()
 
 
 def check_room(storage: Storage, field: str, announced: int) -> None:
-    """Refuse what the disk has no room for.
+    """Check that the disk has room for an upload of `announced` bytes.
 
     Raises:
         Problem: `storage_full`.
@@ -87,7 +97,7 @@ def check_room(storage: Storage, field: str, announced: int) -> None:
 
 
 def too_large(field: str, limit: int, got: str) -> Problem:
-    """Say how much a file may be."""
+    """Return the problem of a file that is larger than `limit` bytes."""
     return Problem(
         "upload_too_large",
         f"a {field} is at most {limit} bytes",
@@ -97,14 +107,17 @@ def too_large(field: str, limit: int, got: str) -> Problem:
     )
 
 
-def display_name(given: str) -> str:
-    r"""Return what of a client's file name is fit to be shown; it never names a file on this side.
+def display_name(name: str) -> str:
+    r"""Return a display-safe version of a client's file name; never used as a path.
 
     >>> display_name("..\\..\\models/resnet\n20.onnx")
     'resnet20.onnx'
     >>> display_name("../")
     'model'
     """
-    name = re.split(r"[/\\]", given)[-1]
-    name = "".join(character for character in name if character.isprintable()).strip()
-    return name[:_LONGEST_NAME] if name.strip(".") else "model"
+    last = re.split(r"[/\\]", name)[-1]
+    printable = "".join(character for character in last if character.isprintable()).strip()
+    # "." and ".." are names of folders.
+    if not printable.strip("."):
+        return "model"
+    return printable[:_LONGEST_NAME]

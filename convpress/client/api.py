@@ -16,6 +16,7 @@ from convpress.client.arguments import Filter, JobRef, Options, Point, StrPath
 from convpress.client.downloads import OnBytes, PartialDownload, open_form_files
 from convpress.client.errors import Corrupt, JobFailed, TooLate
 from convpress.client.transport import RetryBudget, Transport, call, not_the_service, read_body
+from convpress.options import form_text
 from convpress.schemas import Job, JobPage
 from convpress.states import TERMINAL
 
@@ -193,11 +194,9 @@ def _form_fields(flops_budget: str | float | None, options: Options) -> dict[str
     fields.pop("samples", None)
     if flops_budget is not None:
         fields["flops_budget"] = flops_budget
-    if "flops_at_any_price" in fields:
-        fields["flops_at_any_price"] = "true" if fields["flops_at_any_price"] else "false"
     if labels := fields.pop("labels", None):
         fields["labels"] = ",".join(f"{name}={value}" for name, value in labels.items())
-    return {name: str(value) for name, value in fields.items()}
+    return {name: form_text(value) for name, value in fields.items()}
 
 
 def _query(which: Filter) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A child that speaks like the engine without its work; a request's `input_shape` tells it how to behave.
+"""A child with the messages of the engine but not its work; `input_shape` sets its behaviour.
 
 Over HTTP that has to look like a shape: `nap=500`, `die=1`.
 """
@@ -53,7 +53,7 @@ REPORT = {
 
 
 def unconfined(home, **_):
-    """A cell with open doors: this file and what its requests name lie outside of every real one."""
+    """No confinement: this file and the files of its requests lie outside of a real sandbox."""
     from worker.sandbox.policy import Confinement
 
     return Confinement(home, landlock=False, seccomp=False)
@@ -67,8 +67,8 @@ def say(**message):
 def main(request):
     behaviour, _, detail = (request["input_shape"] or "succeed").replace("=", " ", 1).partition(" ")
     if behaviour == "once":  # once MARK BEHAVIOUR: the first time, and succeed from then on
-        mark, _, wanted = detail.partition(" ")
-        behaviour, _, detail = ("succeed" if Path(mark).exists() else wanted).partition(" ")
+        mark, _, then = detail.partition(" ")
+        behaviour, _, detail = ("succeed" if Path(mark).exists() else then).partition(" ")
         Path(mark).touch()
     say(event="progress", phase="loading", fraction=0.1)
     match behaviour:
@@ -90,8 +90,8 @@ def main(request):
             say(event="failed", error={"code": "storage_full", "detail": "no"})
             return
         case "show":  # the report's budget says what was asked for
-            asked = request | {"samples": Path(request["samples"]).read_text()}
-            REPORT["budget"] = asked
+            shown = request | {"samples": Path(request["samples"]).read_text()}
+            REPORT["budget"] = shown
         case "lie":
             say(event="succeeded")
             return

@@ -13,7 +13,7 @@ def calibrate_host() -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from worker.jobs import cost_tables
-    from worker.sandbox.doctor import WallsMissing
+    from worker.sandbox.doctor import SandboxIncomplete
 
     settings = read_settings()
     columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn()
@@ -24,7 +24,7 @@ def calibrate_host() -> None:
                 settings,
                 lambda what, said: bars.update(task, description=what, completed=said.fraction),
             )
-    except (WallsMissing, cost_tables.NotMeasuredError) as error:
+    except (SandboxIncomplete, cost_tables.NotMeasuredError) as error:
         end(str(error), LOST)
     for table in tables:
         where = cost_tables.path_of(settings, table.format)

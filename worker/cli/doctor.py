@@ -19,5 +19,5 @@ def doctor() -> None:
         walls.require_device(device)
     except walls.DeviceMissing as error:
         end(str(error), REFUSED)
-    if not all(wall.stands for wall in found):
+    if not all(wall.holds for wall in found):
         raise typer.Exit(REFUSED)

@@ -13,7 +13,7 @@ from convpress.report import Cost, Inspection, Report
 
 if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are installed
     from app.auth.keys import ApiKey
-    from worker.sandbox.doctor import Wall
+    from worker.sandbox.doctor import Check
 
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 
@@ -99,12 +99,12 @@ def _milliseconds(latency: float | None) -> str:
     return "?" if latency is None else f"{latency:.3g} ms"
 
 
-def walls(walls: "Sequence[Wall]") -> Table:
+def walls(walls: "Sequence[Check]") -> Table:
     """Return one row a wall of the sandbox: its promise, its state, and what was observed."""
     table = _table("wall", "promise", "", "seen")
     for wall in walls:
-        state = "stands" if wall.stands else "MISSING"
-        table.add_row(wall.name, wall.promise, state, _plain(wall.found))
+        state = "stands" if wall.holds else "MISSING"
+        table.add_row(wall.name, wall.promise, state, _plain(wall.evidence))
     return table
 
 

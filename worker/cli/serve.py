@@ -9,9 +9,9 @@ def serve() -> None:
     require_extra("server", "engine")
     from worker.cli.supervisor import CannotListen
     from worker.cli.supervisor import serve as serve_until_stopped
-    from worker.sandbox.doctor import DeviceMissing, WallsMissing
+    from worker.sandbox.doctor import DeviceMissing, SandboxIncomplete
 
     try:
         serve_until_stopped(read_settings())
-    except (CannotListen, DeviceMissing, WallsMissing) as error:
+    except (CannotListen, DeviceMissing, SandboxIncomplete) as error:
         end(str(error), REFUSED)

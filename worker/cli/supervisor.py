@@ -19,7 +19,7 @@ from app.http.origin import is_loopback
 from app.logging import configure_logging
 from app.settings import Settings
 from worker.sandbox import doctor
-from worker.sandbox.die_with_parent import tethered
+from worker.sandbox.die_with_parent import dying_with_parent
 
 _WORKER = (sys.executable, "-P", "-m", "worker.cli", "worker")
 _POLL_SECONDS = 0.1
@@ -40,7 +40,7 @@ def serve(settings: Settings) -> None:
     Raises:
         CannotListen: before anything was started.
         DeviceMissing: before anything was started.
-        WallsMissing: before anything was started.
+        SandboxIncomplete: before anything was started.
     """
     # uvicorn raises the signal again when it is done; an exit runs the cleanup of open blocks.
     signal.signal(signal.SIGTERM, _exit)
@@ -116,7 +116,7 @@ def _keep_running(command: tuple[str, ...], stopping: threading.Event) -> None:
     while not stopping.is_set():
         started = time.monotonic()
         with subprocess.Popen(  # noqa: S603 - ours
-            tethered([*command]), stdin=subprocess.DEVNULL, start_new_session=True
+            dying_with_parent([*command]), stdin=subprocess.DEVNULL, start_new_session=True
         ) as child:
             while child.poll() is None and not stopping.wait(_POLL_SECONDS):
                 pass

@@ -9,12 +9,12 @@ from worker.cli.exits import REFUSED, USAGE, end, require_extra
 def worker() -> None:
     """Work on jobs until told to stop."""
     require_extra("server", "engine")
-    from worker.sandbox.doctor import DeviceMissing, WallsMissing, require, require_device
+    from worker.sandbox.doctor import DeviceMissing, SandboxIncomplete, require, require_device
 
     try:
         require(read_settings())
         require_device(read_settings().device)
-    except (DeviceMissing, WallsMissing) as error:
+    except (DeviceMissing, SandboxIncomplete) as error:
         end(str(error), REFUSED)
     from app.tracing import TracingMissing
     from worker.celery_app import run_worker

@@ -1,1 +1,1 @@
-"""One job in the worker: its input files, its child process, its results and what is cached."""
+"""One job in the worker: inputs, child process, results, outcome, and caches for later jobs."""

@@ -1,6 +1,6 @@
-"""Analyses that are kept between jobs: of each model the latest, beside the model in the store, and gone with it.
+"""The analyses in the store: the latest of each model, for later jobs, deleted with the model.
 
-They only save time: what goes wrong with one is logged and costs no job.
+An analysis only saves time: an error here is logged and fails no job.
 """
 
 import hashlib
@@ -23,36 +23,33 @@ from app.uploads.retention import delete_analyses
 from worker.jobs import results
 from worker.sandbox.messages import MalformedOutput
 
+# The engine computes with these; another version may give other numbers.
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "safetensors", "torch")
 _CHUNK = 1024**2
+# The bound on an analysis counts its arrays; this is the most that the rest of the file can take.
 _HEADER_BYTES = 16 * 1024**2
-"""What a file may have beside its arrays."""
+# The cache leaves this much of the disk free for uploads.
 _RESERVE_BYTES = 1024**3
-"""What it leaves free on the disk, for uploads."""
 
 log = structlog.get_logger(__name__)
 
 
 def key_of(job: Job, costs: str | None = None) -> str:
-    """Name the place of the analysis that a job needs: the same for all that differ in their budgets alone.
+    """Return the storage key of the analysis that a job needs.
 
-    `costs` is the SHA-256 of the cost table, if there is one.
+    Jobs that differ in budgets alone share it.
+
+    `costs` is the SHA-256 of the cost table, or None without one.
     """
-    settings = [
-        job.input_shape,
-        job.calibration,
-        job.samples_sha256,
-        job.input_range,
-        job.input_mean,
-        job.input_std,
-        costs,
-        _engine(),
-    ]
-    return analysis_key(job.model_sha256, hashlib.sha256(json.dumps(settings).encode()).hexdigest())
+    parts = [job.options.analysis_key(), costs, _engine_version()]
+    return analysis_key(job.model_sha256, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
 
 
 def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None:
-    """Put the analysis that a job's child may have left into the store, in the place of the model's earlier one."""
+    """Put the analysis that a child may have written to `path` into the store.
+
+    It replaces the model's earlier one.
+    """
     if not os.path.lexists(path):
         return
     try:
@@ -61,22 +58,24 @@ def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None
             if storage.free_bytes() < size + _RESERVE_BYTES:
                 return
             delete_analyses(storage, job.model_sha256)
-            with transaction() as session:  # before there is a file, so that none is uncounted
-                counted = (
-                    update(Model)
-                    .where(Model.sha256 == job.model_sha256)
-                    .values(analysis_bytes=size)
-                )
-                session.execute(counted.execution_options(synchronize_session=False))
+            # Before the file exists, so that no file is uncounted.
+            _record_size(job.model_sha256, size)
             results.keep(storage, iter(lambda: file.read(_CHUNK), b""), lambda _: key)
     except (OSError, SQLAlchemyError, MalformedOutput) as error:
         log.warning("analysis not kept", job_id=str(job.id), error=str(error))
 
 
+def _record_size(model_sha256: str, size: int) -> None:
+    sized = update(Model).where(Model.sha256 == model_sha256).values(analysis_bytes=size)
+    with transaction() as session:
+        session.execute(sized.execution_options(synchronize_session=False))
+
+
 @cache
-def _engine() -> str:
-    """Return what tells this engine from every other one: its code, and the versions of what it calculates with."""
-    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
+def _engine_version() -> str:
+    """Return the SHA-256 of the engine's code and of the versions of its numerical libraries."""
+    versions = " ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    digest = hashlib.sha256(versions.encode())
     for package in (convpress, worker.engine):
         for path in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(path.read_bytes())

@@ -1,6 +1,6 @@
-"""The cost tables of this host: where they lie, and the benchmark that measures them, in a cell like every engine.
+"""The cost tables of this host: their paths, and the benchmark that measures them in a sandbox.
 
-The benchmark's child never sees a model, so that no model can say what layers cost.
+The child of the benchmark reads no model, so that no model can influence the costs of layers.
 """
 
 import hashlib
@@ -24,37 +24,43 @@ if TYPE_CHECKING:  # a table's arithmetic needs numpy, which no worker loads
 
 _SECONDS = 1800.0
 _LARGEST_BYTES = 4 * 1024**2
+# This limit ends a child that writes on and on; a table is checked against `_LARGEST_BYTES`.
+_FILE_BYTES = 64 * _LARGEST_BYTES
 _FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 class NotMeasuredError(Exception):
-    """The benchmark did not come to an end; says how it ended."""
+    """The benchmark did not finish; the message says how it ended."""
 
 
 def path_of(settings: Settings, model_format: Format) -> Path:
-    """Return where the table of a format's runtime lies, whether it is there or not."""
+    """Return the path of the table of a format's runtime; the file need not exist."""
     return settings.costs_folder / f"{model_format}.json"
 
 
 def known(settings: Settings, model_format: Format) -> Path | None:
     """Return the table of a format's runtime, if there is one."""
     path = path_of(settings, model_format)
-    return path if path.is_file() else None
+    if not path.is_file():
+        return None
+    return path
 
 
 def digest(path: Path | None) -> str | None:
-    """Return what tells a table from any other, as it lies there."""
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of a table; None without one."""
+    if path is None:
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def calibrate(
     settings: Settings, on_progress: Callable[[Format, Progress], None]
 ) -> "list[CostTable]":
-    """Measure the tables of all formats and put them in their place, each whole or not at all.
+    """Measure the tables of all formats; each replaces its earlier one when it is complete.
 
     Raises:
         NotMeasuredError: a benchmark failed.
-        WallsMissing: this host cannot shut anything in.
+        SandboxIncomplete: this host cannot build a sandbox.
     """
     doctor.require(settings)
     settings.costs_folder.mkdir(parents=True, exist_ok=True)
@@ -73,22 +79,26 @@ def _calibrate(
             readable=(),
             writable=(folder / "output",),
             memory_bytes=settings.job_memory_bytes,
-            file_bytes=64 * _LARGEST_BYTES,
+            file_bytes=_FILE_BYTES,
         )
         outcome = sandbox.run(
             ENGINE,
             ["calibrate-host", model_format, str(measured)],
             confinement,
             seconds=_SECONDS,
-            on_progress=lambda said: on_progress(model_format, said),
+            on_progress=lambda progress: on_progress(model_format, progress),
             wanted=lambda: True,
         )
         if not isinstance(outcome, Succeeded):
             raise NotMeasuredError(f"the benchmark of {model_format} was not done: {outcome}")
-        found = cost_table.read(measured, model_format)
-        target = path_of(settings, model_format)
-        part = target.with_suffix(".part")
-        with results.open_plain(measured, _LARGEST_BYTES) as file, part.open("wb") as copy:
-            shutil.copyfileobj(file, copy)
-        part.replace(target)
-        return found
+        table = cost_table.read(measured, model_format)
+        _put(measured, path_of(settings, model_format))
+        return table
+
+
+def _put(measured: Path, target: Path) -> None:
+    """Copy a table that a child wrote, and rename the copy, so that no reader sees half a table."""
+    part = target.with_suffix(".part")
+    with results.open_plain(measured, _LARGEST_BYTES) as file, part.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
+    part.replace(target)

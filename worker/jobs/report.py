@@ -1,4 +1,7 @@
-"""What the engine writes of a model, as the worker reads it: a schema with caps, for a hostile child may write it."""
+"""The parser of reports and inspections.
+
+A hostile child may have written them, so that sizes have limits.
+"""
 
 import json
 from typing import NoReturn, TypeVar
@@ -10,15 +13,14 @@ from worker.sandbox.messages import MalformedOutput
 
 LARGEST_BYTES = 32 * 1024**2
 
-
 Account = TypeVar("Account", Report, Inspection)
 
 
 def read(kind: type[Account], content: bytes) -> Account:
-    """Check the bytes of a report or an inspection.
+    """Parse the bytes of a report or an inspection.
 
     Raises:
-        MalformedOutput: they are not JSON, or not one.
+        MalformedOutput: they are not JSON, or have another schema.
     """
     try:
         return kind.model_validate(json.loads(content.decode(), parse_constant=_no_constant))

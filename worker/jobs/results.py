@@ -1,4 +1,4 @@
-"""What a child leaves behind, taken over without trust: only plain files, measured and hashed by the worker."""
+"""The files that a child writes, read without trust: plain files only, hashed by the worker."""
 
 import hashlib
 import os
@@ -23,10 +23,11 @@ _CHUNK = 1024**2
 
 
 def take(kind: type[Account], path: Path, largest: int = LARGEST_BYTES) -> tuple[bytes, Account]:
-    """Read the report or inspection that a child wrote: its bytes, and what they say.
+    """Read the report or inspection that a child wrote, and return its bytes and the parsed record.
 
     Raises:
-        MalformedOutput: it is no plain file, is too large or says something else.
+        MalformedOutput: it is not a plain file, is larger than `largest` bytes, or has another
+            schema.
     """
     with open_plain(path, largest) as file:
         content = file.read()
@@ -43,31 +44,33 @@ def store(
     limits: Limits,
     storage: Storage,
 ) -> Result:
-    """Put what the child made into the store, and return what the job's row has to say of it.
+    """Put the artifact and the report of a child into the store, and return the job's result.
 
     Raises:
-        MalformedOutput: a file is missing, no plain file, larger than `largest` bytes or not what it should be.
+        MalformedOutput: a file is missing, not a plain file, larger than `largest` bytes, or
+            invalid.
     """
     content, account = take(Report, report)
     key_of = partial(artifact_key, job_id)
+    check = partial(check_artifact, model_format=model_format, limits=limits)
     with open_plain(artifact, largest) as file:
         chunks = iter(lambda: file.read(_CHUNK), b"")
-        sha256, size = keep(
-            storage, chunks, key_of, lambda path: check_artifact(path, model_format, limits)
-        )
+        sha256, size = keep(storage, chunks, key_of, check)
     report_sha256, _ = keep(storage, iter([content]), key_of)
     return Result(account.before.macs, account.after.macs, sha256, size, report_sha256)
 
 
 def open_plain(path: Path, largest: int) -> BinaryIO:
-    """Open a file that a child wrote, refusing links of both kinds, devices and pipes.
+    """Open a file that a child wrote; refuse symbolic and hard links, devices and pipes.
 
     Raises:
-        MalformedOutput: it is something else, or larger than `largest` bytes.
+        MalformedOutput: it is not a plain file, or larger than `largest` bytes.
     """
     try:
+        # O_NOFOLLOW looks at the last step of a path alone.
         if path.parent.is_symlink():
             raise MalformedOutput(f"{path.parent.name}/ has become a link")
+        # Opening a pipe would wait for its writer, were it not for O_NONBLOCK.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise MalformedOutput(f"{path.name} cannot be opened: {error.strerror}") from error
@@ -75,7 +78,7 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size > largest:
         os.close(descriptor)
         raise MalformedOutput(
-            f"{path.name} is no plain file, in one place alone, of at most {largest} bytes"
+            f"{path.name} is not a plain file with one name and at most {largest} bytes"
         )
     return os.fdopen(descriptor, "rb")
 
@@ -86,8 +89,12 @@ def keep(
     key_of: Callable[[str], str],
     check: Callable[[Path], None] = lambda _: None,
 ) -> tuple[str, int]:
-    """Put bytes into the store, under the key that their SHA-256 gives them, and return that sum and their number."""
-    digest, size = hashlib.sha256(), 0
+    """Put bytes into the store, under the key for their SHA-256.
+
+    Return the SHA-256 and the size.
+    """
+    digest = hashlib.sha256()
+    size = 0
     with storage.stage() as staged:
         path = Path(staged.name)
         try:
@@ -106,15 +113,13 @@ def keep(
     return digest.hexdigest(), size
 
 
-def check_artifact(path: Path, wanted: Format, limits: Limits) -> None:
-    """Hold a model that a child made to what an uploaded one is held to.
+def check_artifact(path: Path, model_format: Format, limits: Limits) -> None:
+    """Check a model that a child wrote in the same way as an uploaded one.
 
     Raises:
-        MalformedOutput: it would not be let in.
+        MalformedOutput: as an upload it would be refused.
     """
     try:
-        gate.check(path, wanted, limits)
+        gate.check(path, model_format, limits)
     except Refusal as refusal:
-        raise MalformedOutput(
-            f"the artifact is no model to give away: {refusal.detail}"
-        ) from refusal
+        raise MalformedOutput(f"the artifact is not a valid model: {refusal.detail}") from refusal

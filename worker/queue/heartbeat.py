@@ -1,4 +1,4 @@
-"""Keep a lease while its job runs, and tell SQL how far the job is, no more often than anybody looks."""
+"""The heartbeat of a running job: it renews the lease and writes the progress to SQL."""
 
 import threading
 import time
@@ -15,15 +15,16 @@ from worker.queue.lease import Lease
 from worker.sandbox.messages import Progress
 
 _TICK_SECONDS = 0.1
+# Progress is written no more often than followers of a job poll for it.
 _REPORT_SECONDS = 0.3
-_ASK_SECONDS = 1.0
-"""A job that was cancelled is let go of as soon as this."""
+# The renewal also shows that a job was cancelled; this bounds the time until its child is killed.
+_RENEW_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
 
 class Lap(NamedTuple):
-    """When a phase began and ended for the last time, by the clock, and how many seconds were spent in it."""
+    """The clock's times when a phase first began and last ended, and the seconds spent in it."""
 
     began: float
     ended: float
@@ -31,7 +32,7 @@ class Lap(NamedTuple):
 
 
 class Heartbeat:
-    """Beats for one lease while its job is worked on; `held` says whether the job is still ours."""
+    """Renews one lease while its job runs; `held` says whether the job is still ours."""
 
     def __init__(
         self, lease: Lease, seconds: float, clock: Callable[[], float] = time.monotonic
@@ -39,7 +40,8 @@ class Heartbeat:
         self._lease = lease
         self._seconds = seconds
         self._clock = clock
-        self._renewed = self._tried = clock()
+        self._renewed = clock()
+        self._tried = self._renewed
         self._news: Progress | None = None
         self._phase: str | None = None
         self._since = self._renewed
@@ -47,22 +49,24 @@ class Heartbeat:
         self.held = True
 
     def report(self, progress: Progress) -> None:
-        """Note how far the job is, for the next beat."""
+        """Note the progress of the job, for the next beat."""
         self._news = progress
         self._laps = self.laps()
-        self._phase, self._since = progress.phase, self._clock()
+        self._phase = progress.phase
+        self._since = self._clock()
 
     def laps(self) -> dict[str, Lap]:
-        """Return how long each phase has taken so far."""
+        """Return the lap of each phase so far."""
         if self._phase is None:
             return {}
         now = self._clock()
-        began, _, seconds = self._laps.get(self._phase, Lap(self._since, now, 0.0))
-        return {**self._laps, self._phase: Lap(began, now, seconds + now - self._since)}
+        lap = self._laps.get(self._phase, Lap(self._since, now, 0.0))
+        seconds = lap.seconds + now - self._since
+        return {**self._laps, self._phase: Lap(lap.began, now, seconds)}
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Beat during the block from a thread of its own: a slow store is no reason to lose a job."""
+        """Beat during the block from a thread of its own, so that a slow store costs no lease."""
         ended = threading.Event()
 
         def beat_on() -> None:
@@ -78,22 +82,18 @@ class Heartbeat:
             thread.join()
 
     def beat(self) -> bool:
-        """Renew the lease when that is due or there is news; cheap enough to be called at every turn.
+        """Renew the lease if that is due, and return whether it is held.
 
-        The renewal also tells whether the job is still wanted.
-
-        A database that cannot be reached is no reason to stop before the lease would have run out.
+        While the database is unavailable, the lease counts as held until it would have run out.
         """
         now = self._clock()
-        due = _REPORT_SECONDS if self._news else _ASK_SECONDS
-        if not self.held or now - self._tried < min(due, self._seconds / 3):
+        if not self.held or now - self._tried < self._interval():
             return self.held
         self._tried = now
-        news, self._news = self._news, None
+        news = self._news
+        self._news = None
         try:
-            with transaction() as session:
-                phase, fraction = (news.phase, news.fraction) if news else (None, 0.0)
-                self.held = leases.renew(session, self._lease, self._seconds, phase, fraction)
+            self.held = self._renew(news)
         except SQLAlchemyError as error:
             log.warning("lease not renewed", job_id=str(self._lease.job_id), error=str(error))
             self._news = self._news or news
@@ -101,3 +101,14 @@ class Heartbeat:
             return self.held
         self._renewed = now
         return self.held
+
+    def _interval(self) -> float:
+        """Return the seconds between two beats: a third of the lease at most."""
+        due = _REPORT_SECONDS if self._news else _RENEW_SECONDS
+        return min(due, self._seconds / 3)
+
+    def _renew(self, news: Progress | None) -> bool:
+        with transaction() as session:
+            if news is None:
+                return leases.renew(session, self._lease, self._seconds)
+            return leases.renew(session, self._lease, self._seconds, news.phase, news.fraction)

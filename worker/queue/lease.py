@@ -1,7 +1,7 @@
-"""Who holds a job: leases in SQL, taken and kept by conditional UPDATEs, so that two workers never both finish one.
+"""Leases on jobs: conditional UPDATEs in SQL, so that one worker at most ends a job.
 
-Every function is one UPDATE in the caller's transaction, and tells whether it took effect. Times are the database's, so
-that a worker whose clock is wrong takes nobody's job.
+Every function is one UPDATE in the caller's transaction, and returns whether it took effect. Times
+are those of the database, so that a worker whose clock is wrong takes no job away from another.
 """
 
 import os
@@ -23,12 +23,12 @@ from convpress.states import State
 from worker.engine.request import Phase
 
 BACK_IN_QUEUE: dict[str, Any] = {**FREE, "phase": None, "progress": 0.0, "started_at": None}
-"""What a job looks like that a worker had and has no longer."""
+"""The columns of a job that goes back from a worker into the queue."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A claim on a running job: the `attempt`-th, by `owner` alone."""
+    """A claim of `owner` on a running job, for its `attempt`-th attempt."""
 
     job_id: uuid.UUID
     owner: str
@@ -37,7 +37,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Result:
-    """What a job has made; sizes and sums are the worker's own, not the child's."""
+    """The results of a job in the store.
+
+    The worker has measured and hashed the files, not the child.
+    """
 
     macs_before: int
     macs_after: int
@@ -47,17 +50,17 @@ class Result:
 
 
 def new_owner() -> str:
-    """Name one claim: where it is held, and by which of many."""
+    """Return a unique name for a claim, which begins with the name of this process."""
     return f"{worker_name()}:{uuid.uuid4().hex[:12]}"
 
 
 def worker_name() -> str:
-    """Name this process."""
+    """Return the name of this process: its host and its process id."""
     return f"{socket.gethostname()[:200]}:{os.getpid()}"
 
 
 def claim(session: Session, job_id: uuid.UUID, owner: str, seconds: float) -> Lease | None:
-    """Take a queued job for `seconds`; None where it is not queued any more."""
+    """Take a queued job for `seconds`; return None where it is not queued any more."""
     began = now(session)
     claimed = change(
         session,
@@ -73,7 +76,9 @@ def claim(session: Session, job_id: uuid.UUID, owner: str, seconds: float) -> Le
         lease_owner=owner,
         lease_expires_at=began + timedelta(seconds=seconds),
     )
-    return Lease(job_id, owner, claimed[0].attempt) if claimed else None
+    if not claimed:
+        return None
+    return Lease(job_id, owner, claimed[0].attempt)
 
 
 def renew(
@@ -83,20 +88,18 @@ def renew(
     phase: Phase | None = None,
     progress: float = 0.0,
 ) -> bool:
-    """Hold on for another `seconds` from now, and tell how far the job is where `phase` is given."""
-    told = {} if phase is None else {"phase": phase, "progress": progress}
-    result = session.execute(
-        update(Job)
-        .where(*_held(lease))
-        .values(lease_expires_at=now(session) + timedelta(seconds=seconds), **told)
-        .execution_options(synchronize_session=False)
-    )
-    assert isinstance(result, CursorResult)  # what an UPDATE gives
+    """Hold the lease for another `seconds` from now; record the progress if there is a `phase`."""
+    values: dict[str, Any] = {"lease_expires_at": now(session) + timedelta(seconds=seconds)}
+    if phase is not None:
+        values |= {"phase": phase, "progress": progress}
+    renewed = update(Job).where(*_held(lease)).values(values)
+    result = session.execute(renewed.execution_options(synchronize_session=False))
+    assert isinstance(result, CursorResult)  # the result of an UPDATE
     return result.rowcount == 1
 
 
 def succeed(session: Session, lease: Lease, result: Result, seconds: Mapping[str, float]) -> bool:
-    """End the job with its result, and count what it has saved and how long each phase took."""
+    """End the job with its result, and count the saved MACs and the seconds of each phase."""
     if not _end(session, lease, "succeeded", "done", phase=None, progress=1.0, **vars(result)):
         return False
     counters.add(session, counters.of_success(result.macs_before - result.macs_after, seconds))
@@ -109,13 +112,15 @@ def fail(session: Session, lease: Lease, error: dict[str, str]) -> bool:
 
 
 def give_back(session: Session, lease: Lease, reason: str, *, blameless: bool) -> bool:
-    """Put the job back into the queue; a `blameless` attempt (the worker had to go) is not counted."""
-    attempt = lease.attempt - (1 if blameless else 0)
-    return bool(
-        change(
-            session, now(session), "queued", reason, *_held(lease), **BACK_IN_QUEUE, attempt=attempt
-        )
-    )
+    """Put the job back into the queue.
+
+    A `blameless` attempt does not count (the worker was shutting down).
+    """
+    attempt = lease.attempt
+    if blameless:
+        attempt -= 1
+    values = {**BACK_IN_QUEUE, "attempt": attempt}
+    return bool(change(session, now(session), "queued", reason, *_held(lease), **values))
 
 
 def _end(session: Session, lease: Lease, state: State, detail: str, **values: Any) -> bool:  # noqa: ANN401 - columns of any type

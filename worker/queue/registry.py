@@ -1,4 +1,7 @@
-"""Workers that live say so in SQL, for those who watch the service; nothing else depends on it."""
+"""The registry of live workers in SQL, for people who watch the service.
+
+Nothing else depends on it.
+"""
 
 from datetime import timedelta
 
@@ -9,24 +12,26 @@ from app.db.session import now, transaction
 from app.db.upsert import insert
 from worker.queue.lease import worker_name
 
+# A worker that was killed stays in the table for this long.
 _KEPT_SECONDS = 3600.0
 
 
 def show(slots: int) -> None:
-    """Say that this worker lives and runs so many jobs at a time; drop those who have long been silent."""
+    """Record that this worker is alive and runs `slots` jobs at a time.
+
+    Delete workers silent for long.
+    """
     with transaction() as session:
         at = now(session)
-        row = insert(session, Worker).values(
-            name=worker_name(), slots=slots, started_at=at, seen_at=at
-        )
-        again = {"slots": slots, "seen_at": at}
-        session.execute(row.on_conflict_do_update(index_elements=["name"], set_=again))
-        session.execute(
-            delete(Worker).where(Worker.seen_at < at - timedelta(seconds=_KEPT_SECONDS))
-        )
+        row = {"name": worker_name(), "slots": slots, "started_at": at, "seen_at": at}
+        seen = {"slots": slots, "seen_at": at}
+        alive = insert(session, Worker).values(row)
+        session.execute(alive.on_conflict_do_update(index_elements=["name"], set_=seen))
+        oldest = at - timedelta(seconds=_KEPT_SECONDS)
+        session.execute(delete(Worker).where(Worker.seen_at < oldest))
 
 
 def leave() -> None:
-    """Say that this worker is going."""
+    """Delete this worker, which shuts down."""
     with transaction() as session:
         session.execute(delete(Worker).where(Worker.name == worker_name()))

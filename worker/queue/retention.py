@@ -1,6 +1,7 @@
-"""Retention: what has been kept for long enough goes, and so does what no row knows.
+"""Retention: delete the files that are old enough, and files that SQL does not know.
 
-SQL changes first and files follow, so a sweeper that dies in between leaves an orphan, which the next one finds.
+SQL changes first and files follow: a sweeper that dies in between leaves an orphan, which the next
+one deletes.
 """
 
 import uuid
@@ -13,16 +14,24 @@ from sqlalchemy import exists, select, update
 from app.db.models import Job, Model
 from app.db.session import now, transaction
 from app.storage import Storage, artifact_key
-from app.uploads.retention import MODELS, SAMPLES, delete_analyses, delete_artifacts, release
+from app.uploads.retention import (
+    MODELS,
+    SAMPLES,
+    UploadKind,
+    delete_analyses,
+    delete_artifacts,
+    release,
+)
 from convpress.states import TERMINAL
 
+# One sweep deletes this much at most, so that the next steps of the sweep are not delayed for long.
 _BATCH = 100
 
 log = structlog.get_logger(__name__)
 
 
 def expire_artifacts(storage: Storage, age: timedelta) -> None:
-    """Delete what jobs have made that ended longer ago than `age`; the jobs themselves stay."""
+    """Delete the results of jobs that ended longer ago than `age`; the jobs themselves stay."""
     with transaction() as session:
         at = now(session)
         old = (Job.expired_at.is_(None), Job.finished_at < at - age)
@@ -34,10 +43,10 @@ def expire_artifacts(storage: Storage, age: timedelta) -> None:
 
 
 def expire_uploads(storage: Storage, age: timedelta) -> None:
-    """Delete models and samples that no unfinished job needs and no job was posted for within `age`."""
-    for kept in (MODELS, SAMPLES):
-        table = kept.table
-        unfinished = exists().where(kept.needed_by == table.sha256, Job.state.not_in(TERMINAL))
+    """Delete models and samples that no unfinished job needs and no job used within `age`."""
+    for kind in (MODELS, SAMPLES):
+        table = kind.table
+        unfinished = exists().where(kind.needed_by == table.sha256, Job.state.not_in(TERMINAL))
         with transaction() as session:
             cutoff = now(session) - age
             old = select(table.sha256).where(
@@ -45,47 +54,66 @@ def expire_uploads(storage: Storage, age: timedelta) -> None:
             )
             uploads = session.scalars(old.limit(_BATCH)).all()
         for sha256 in uploads:
+            # A transaction for each, so that its row is locked only while its file is deleted.
             with transaction() as session:
-                release(session, storage, kept, sha256, cutoff)
+                release(session, storage, kind, sha256, cutoff)
 
 
 def remove_orphans(storage: Storage) -> int:
-    """Delete the files of the store that no row knows, and return how many there were.
+    """Delete the files of the store that no row refers to, and return their number.
 
-    A running job may be storing files right now; those of an ended one, or of none, belong to nobody.
+    A running job may be storing files right now, so that only files of other jobs count as orphans.
     """
-    removed = 0
-    for job_id, keys in groupby(storage.keys("artifacts/"), key=lambda key: key.split("/")[1]):
-        kept = _kept(job_id)
-        for key in keys:
-            if kept is not None and key not in kept:
-                storage.delete(key)
-                removed += 1
-    for sha256 in {key.split("/")[1] for key in storage.keys("analyses/")}:
-        with transaction() as session:
-            kept_model = session.scalar(
-                select(exists().where(Model.sha256 == sha256, Model.expired_at.is_(None)))
-            )
-        if not kept_model:
-            delete_analyses(storage, sha256)
-            removed += 1
-    for upload in (MODELS, SAMPLES):
-        table, folder = upload.table, upload.key("")
-        for key in storage.keys(folder):
-            sha256 = key.removeprefix(folder)
-            with transaction() as session:
-                if session.scalar(
-                    select(exists().where(table.sha256 == sha256, table.expired_at.is_(None)))
-                ):
-                    continue
-                removed += release(session, storage, upload, sha256, now(session))
+    removed = _remove_artifacts(storage) + _remove_analyses(storage)
+    for kind in (MODELS, SAMPLES):
+        removed += _remove_uploads(storage, kind)
     if removed:
         log.warning("orphaned files removed", files=removed)
     return removed
 
 
-def _kept(job_id: str) -> set[str] | None:
-    """Return the keys that a job's row knows, or None where the job has not ended or the name is none of ours."""
+def _remove_artifacts(storage: Storage) -> int:
+    removed = 0
+    for job_id, keys in groupby(storage.keys("artifacts/"), key=lambda key: key.split("/")[1]):
+        known = _known_keys(job_id)
+        if known is None:
+            continue
+        for key in keys:
+            if key not in known:
+                storage.delete(key)
+                removed += 1
+    return removed
+
+
+def _remove_analyses(storage: Storage) -> int:
+    removed = 0
+    for sha256 in {key.split("/")[1] for key in storage.keys("analyses/")}:
+        stored = exists().where(Model.sha256 == sha256, Model.expired_at.is_(None))
+        with transaction() as session:
+            is_stored = session.scalar(select(stored))
+        if not is_stored:
+            delete_analyses(storage, sha256)
+            removed += 1
+    return removed
+
+
+def _remove_uploads(storage: Storage, kind: UploadKind) -> int:
+    removed = 0
+    folder = kind.key("")
+    for key in storage.keys(folder):
+        sha256 = key.removeprefix(folder)
+        stored = exists().where(kind.table.sha256 == sha256, kind.table.expired_at.is_(None))
+        with transaction() as session:
+            if not session.scalar(select(stored)):
+                removed += release(session, storage, kind, sha256, now(session))
+    return removed
+
+
+def _known_keys(job_id: str) -> set[str] | None:
+    """Return the keys that the row of a job refers to.
+
+    Return None for an unfinished job, and for a name that is not a job's.
+    """
     try:
         identity = uuid.UUID(job_id)
     except ValueError:
@@ -96,8 +124,5 @@ def _kept(job_id: str) -> set[str] | None:
             return set()
         if job.state not in TERMINAL:
             return None
-        return {
-            artifact_key(job.id, sha256)
-            for sha256 in (job.artifact_sha256, job.report_sha256)
-            if sha256
-        }
+        files = (job.artifact_sha256, job.report_sha256)
+        return {artifact_key(job.id, sha256) for sha256 in files if sha256}

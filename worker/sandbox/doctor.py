@@ -1,4 +1,4 @@
-"""Which walls stand on this host: a probe is shut in as every model is, and tries to get out."""
+"""The doctor: a probe tries to escape from a sandbox, and shows which promises hold here."""
 
 import json
 import os
@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -20,74 +22,89 @@ from worker.sandbox.policy import Confinement
 _PROBE = (sys.executable, "-I", "-S", probe.__file__)
 _SECONDS = 30.0
 _MEMORY_BYTES = 512 * 1024**2
-_DEVICE_SECONDS, _DEVICE_MEMORY_BYTES = 120.0, 8 * 1024**3
+_DEVICE_SECONDS = 120.0
+_DEVICE_MEMORY_BYTES = 8 * 1024**3
 
 log = structlog.get_logger(__name__)
 
 
-class WallsMissing(Exception):
-    """Models cannot be opened safely on this host; says which walls are missing and which setting accepts that."""
+class SandboxIncomplete(Exception):
+    """The sandbox has a gap on this host.
+
+    The message names the gaps and the setting that accepts them.
+    """
 
 
 @dataclass(frozen=True)
-class Wall:
-    """One thing that a model may not do, whether it is kept from it, and what was seen."""
+class Check:
+    """One promise of the sandbox, whether it holds on this host, and the evidence."""
 
     name: str
     promise: str
-    stands: bool
-    found: str
+    holds: bool
+    evidence: str
 
 
 class DeviceMissing(Exception):
-    """The device that jobs are to compute on is not there; says what torch says of it."""
+    """The device that jobs compute on cannot be used; the message has torch's reason."""
 
 
-def examine(device: str = "cpu") -> list[Wall]:
-    """Try every wall around a job on a device; takes about a tenth of a second."""
+def examine(device: str = "cpu") -> list[Check]:
+    """Test every promise of the sandbox of a job on a device; takes about a tenth of a second."""
     with (
         tempfile.TemporaryDirectory(prefix="convpress-doctor-") as folder,
         socket.create_server(("127.0.0.1", 0)) as server,
     ):
-        home, secret = Path(folder, "home"), Path(folder, "secret")
+        home = Path(folder, "home")
+        secret = Path(folder, "secret")
+        upload = Path(folder, "upload")
         home.mkdir()
         secret.write_text("secret")
-        upload = Path(folder, "upload")
         upload.write_text("upload")
         confinement = confined(home, readable=(upload,), memory_bytes=_MEMORY_BYTES, device=device)
-        asked = {
+        targets = {
             "secret": str(secret),
             "upload": str(upload),
             "port": server.getsockname()[1],
             "worker": os.getpid(),
-            "nice": os.getpriority(os.PRIO_PROCESS, 0),  # as it is: a missing wall is to do no harm
+            # The priority that the worker has: a gap then does no harm.
+            "nice": os.getpriority(os.PRIO_PROCESS, 0),
             "memory": 2 * _MEMORY_BYTES,
+            # With CUDA, the limit of memory does not count shared memory.
             "shared_too": device == "cpu",
         }
-        with subprocess.Popen(  # noqa: S603 - ours
-            confinement.command([*_PROBE, json.dumps(asked)], _SECONDS),
-            cwd=home,
-            env=confinement.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        ) as child:
-            try:
-                output, errors = child.communicate(timeout=_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.terminate()
-                output, errors = child.communicate()
-    escapes = _read(output)
+        output, errors = _probe(confinement, targets)
+    escapes = _parse(output)
     if escapes is None:
-        reason = errors.decode(errors="replace").strip()[-300:] or "the probe said nothing"
-        return [
-            Wall(name, promise, stands=False, found=reason) for name, promise in probe.WALLS.items()
-        ]
+        reason = errors.decode(errors="replace").strip()[-300:] or "the probe wrote nothing"
+        escapes = {name: [reason] for name in probe.PROMISES}
     return [
-        Wall(name, promise, stands=not escapes[name], found="; ".join(escapes[name]) or "held")
-        for name, promise in probe.WALLS.items()
+        Check(
+            name,
+            promise,
+            holds=not escapes[name],
+            evidence="; ".join(escapes[name]) or "held",
+        )
+        for name, promise in probe.PROMISES.items()
     ]
+
+
+def _probe(confinement: Confinement, targets: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Run the probe in a sandbox, and return its standard output and standard error."""
+    with subprocess.Popen(  # noqa: S603 - ours
+        confinement.command([*_PROBE, json.dumps(targets)], _SECONDS),
+        cwd=confinement.home,
+        env=confinement.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as child:
+        try:
+            return child.communicate(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            return child.communicate()
 
 
 def confined(
@@ -99,7 +116,7 @@ def confined(
     writable: tuple[Path, ...] = (),
     device: str = "cpu",
 ) -> Confinement:
-    """Return the strongest cell that this host can build, for a child that works in `home` and may read `readable`."""
+    """Return the strongest confinement that this host can enforce; `home` is the working folder."""
     return Confinement(
         home=home,
         writable=writable,
@@ -113,10 +130,10 @@ def confined(
 
 
 def require_device(device: str) -> None:
-    """Have a device compute once, in a cell like a job's; nothing is done for the processor.
+    """Compute once on a device, in a sandbox like a job's; the processor needs no test.
 
     Raises:
-        DeviceMissing: it does not.
+        DeviceMissing: the device cannot be used.
     """
     if device == "cpu":
         return
@@ -133,33 +150,39 @@ def require_device(device: str) -> None:
             wanted=lambda: True,
         )
     if isinstance(outcome, Succeeded):
-        log.warning("models can talk to the driver of a device, as the settings say", device=device)
+        log.warning("as configured, models can use the driver of a device", device=device)
         return
-    said = outcome.error["detail"] if isinstance(outcome, Failed) else f"{outcome}"
-    raise DeviceMissing(f"CONVPRESS_DEVICE={device}, but {said}")
+    reason = str(outcome)
+    if isinstance(outcome, Failed):
+        reason = outcome.error["detail"]
+    raise DeviceMissing(f"CONVPRESS_DEVICE={device}, but {reason}")
 
 
 def require(settings: Settings) -> None:
-    """Check that models can be opened safely here.
+    """Check that models can be opened safely on this host.
 
     Raises:
-        WallsMissing: they cannot, and no setting says that this is accepted.
+        SandboxIncomplete: they cannot, and the settings do not accept that.
     """
-    missing = [wall for wall in examine(settings.device) if not wall.stands]
+    missing = [check for check in examine(settings.device) if not check.holds]
     if not missing:
         return
-    told = "; ".join(f"{wall.name}: {wall.promise}, but {wall.found}" for wall in missing)
+    gaps = "; ".join(f"{check.name}: {check.promise}, but {check.evidence}" for check in missing)
     if not settings.accept_models_that_can_escape:
-        raise WallsMissing(
-            f"a model is a program, and here it could break out ({told}). Serve on Linux 6.2 or later with Landlock "
-            "and libseccomp, or accept it for models of people you trust: CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"
+        raise SandboxIncomplete(
+            f"a model is a program, and on this host it could escape from its sandbox ({gaps}). "
+            "Use Linux 6.2 or later with Landlock and libseccomp, or, if you trust all people who "
+            "upload models, set CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"
         )
-    log.warning("models can escape, as the settings accept", missing=told)
+    log.warning("models can escape from the sandbox, as the settings accept", missing=gaps)
 
 
-def _read(output: bytes) -> dict[str, list[str]] | None:
+def _parse(output: bytes) -> dict[str, list[str]] | None:
+    """Return the escapes by promise; None for output that is not the probe's."""
     try:
-        said = json.loads(output)
+        escapes = json.loads(output)
     except ValueError:
         return None
-    return said if isinstance(said, dict) and said.keys() == probe.WALLS.keys() else None
+    if not isinstance(escapes, dict) or escapes.keys() != probe.PROMISES.keys():
+        return None
+    return escapes

@@ -1,12 +1,14 @@
-"""Run a command shut in: what it may read, write, call and use up is settled before it begins; nothing outlives it.
+"""The launcher: it runs a command with limited files, system calls, memory and time.
 
-The parent has threads and must run no Python between fork and exec, so this file is the first thing a child runs, in
-an interpreter that imports nothing else. It stays as the keeper of what it starts: whatever the command leaves behind,
-in sessions of its own or not, becomes the keeper's child and is killed before the keeper ends as the command did.
+The worker has threads and must run no Python between fork and exec, so that this file is the first
+thing that a child runs, in an interpreter that imports nothing else. It stays as the keeper of the
+command: processes that the command leaves behind become children of the keeper, in whatever session
+they are, and are killed before the keeper ends in the same way as the command.
 
-    python -I -S cell.py PARENT_PID CELL COMMAND...
+    python -I -S launcher.py PARENT_PID SANDBOX COMMAND...
 
-Landlock and libseccomp are called by ctypes; both bind the command and whatever it starts for good, and need no rights.
+SANDBOX is the JSON that `worker.sandbox.policy` writes. Landlock and libseccomp are called by
+ctypes; both bind the command and its children for good, and need no privileges.
 
 Source: Linux's userspace-api/landlock.rst and prctl(2), libseccomp's seccomp_rule_add(3).
 """
@@ -20,52 +22,90 @@ import struct
 import sys
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
-_PDEATHSIG, _SUBREAPER, _NO_NEW_PRIVS, _CAPBSET_DROP, _SECUREBITS = 1, 36, 38, 24, 28
-_NO_RIGHTS_FOR_ROOT = (
-    0x2F  # SECBIT_NOROOT, _NO_SETUID_FIXUP, _KEEP_CAPS_LOCKED, locked: root is a plain user
-)
+# The operations of prctl(2).
+_PDEATHSIG = 1
+_CAPBSET_DROP = 24
+_SECUREBITS = 28
+_SUBREAPER = 36
+_NO_NEW_PRIVS = 38
+# SECBIT_NOROOT, _NO_SETUID_FIXUP and _KEEP_CAPS_LOCKED, locked: root is a plain user from then on.
+_NO_RIGHTS_FOR_ROOT = 0x2F
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
-_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = (1 << bit for bit in (4, 5, 7, 8))
-_REFER, _TRUNCATE, _IOCTL_DEV = (1 << bit for bit in (13, 14, 15))
+# The system calls of Landlock, which have the same numbers on every architecture.
+_CREATE_RULESET = 444
+_ADD_RULE = 445
+_RESTRICT_SELF = 446
+# The rights of Landlock.
+_EXECUTE = 1 << 0
+_WRITE_FILE = 1 << 1
+_READ_FILE = 1 << 2
+_READ_DIR = 1 << 3
+_REMOVE_DIR = 1 << 4
+_REMOVE_FILE = 1 << 5
+_MAKE_DIR = 1 << 7
+_MAKE_REG = 1 << 8
+_REFER = 1 << 13
+_TRUNCATE = 1 << 14
+_IOCTL_DEV = 1 << 15
 _BASIC_RIGHTS = (1 << 13) - 1
+_RIGHT_SINCE_VERSION = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))
 _TCP = 3  # bind and connect
-_SCOPES = 3  # abstract UNIX sockets, and signals to what is outside
+_SCOPES = 3  # abstract UNIX sockets, and signals to processes outside the sandbox
+_READ = _READ_FILE | _READ_DIR | _EXECUTE
+# No links, pipes, sockets and devices: the worker reads what a child writes, and expects files.
+_MAKE = _MAKE_REG | _MAKE_DIR
+_REMOVE = _REMOVE_FILE | _REMOVE_DIR
+_WRITE = _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _MAKE | _REMOVE
+_USE_DEVICE = _READ_FILE | _WRITE_FILE | _IOCTL_DEV
+# The kernel accepts only these for a path that is not a folder.
+_FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
-_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_EPERM, _ENOSYS = 1, 38
-_DIFFERS, _MASKED_EQUAL = 1, 7
+# The actions and comparisons of libseccomp.
+_ALLOW = 0x7FFF0000
+_ERRNO = 0x00050000
+_EPERM = 1
+_ENOSYS = 38
+_DIFFERS = 1
+_MASKED_EQUAL = 7
 _CLONE_THREAD = 0x00010000
 _REFUSED_CALLS = """
     socket socketpair connect bind listen accept accept4 sendmmsg
-    fork vfork execveat ptrace process_vm_readv process_vm_writev kcmp pidfd_open pidfd_getfd pidfd_send_signal
+    fork vfork execveat ptrace process_vm_readv process_vm_writev kcmp pidfd_open pidfd_getfd
+    pidfd_send_signal
     mount umount umount2 pivot_root chroot unshare setns
     move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr
-    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register memfd_secret fanotify_init
-    add_key request_key keyctl open_by_handle_at name_to_handle_at quotactl acct swapon swapoff reboot syslog
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register memfd_secret
+    fanotify_init
+    add_key request_key keyctl open_by_handle_at name_to_handle_at quotactl acct swapon swapoff
+    reboot syslog
     init_module finit_module delete_module kexec_load kexec_file_load iopl ioperm
     settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname personality vhangup
     mq_open mq_unlink msgget msgsnd msgrcv msgctl semget semop semtimedop semctl shmget shmat shmctl
     inotify_init inotify_init1 modify_ldt tkill
     chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat utimensat
     setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
-    setpriority ioprio_set sched_setscheduler sched_setparam sched_setattr sched_setaffinity migrate_pages move_pages
+    setpriority ioprio_set sched_setscheduler sched_setparam sched_setattr sched_setaffinity
+    migrate_pages move_pages
     process_madvise process_mrelease
     """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
-"""What no arithmetic needs: other machines, other processes, the system itself, and what Landlock does not look at:
-the rights, times and attributes of files, and how other processes are scheduled."""
+"""The calls that no arithmetic needs: for other machines, other processes and the system itself.
+
+They include some that Landlock does not check: those for the rights, times and attributes of files
+and for the scheduling of other processes."""
+# Calls since Linux 5.17, with the same numbers on every architecture. Libraries know few of them,
+# and fall back on older ones.
 _NEW_CALLS = range(450, 512)
-"""Calls since Linux 5.17, whose numbers are the same everywhere: libraries know few of them and do without."""
+# A process may use these on itself only: their first argument is the process.
 _OWN_CALLS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
-"""What a process may do to itself alone: its first argument is the process."""
+# The worker waits for the keeper, so that this is short.
+_TICK_SECONDS = 0.005
 
 
-def main(parent: int, cell: dict[str, Any], command: list[str]) -> None:
-    """Start the command in the cell, wait for its end, leave nothing of it, and end as it did."""
+def main(parent: int, sandbox: dict[str, Any], command: list[str]) -> None:
+    """Run the command in the sandbox, kill the processes that it leaves, and end as it did."""
     libc = ctypes.CDLL(None, use_errno=True)
     signal.signal(signal.SIGTERM, _end)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would be a copy of someone's model
@@ -77,12 +117,9 @@ def main(parent: int, cell: dict[str, Any], command: list[str]) -> None:
     keeper = os.getpid()
     child = os.fork()
     if child == 0:
-        _become(libc, keeper, cell, command)
-    status = None
+        _become(libc, keeper, sandbox, command)
     try:
-        while status is None:
-            pid, ended = os.waitpid(-1, 0)
-            status = ended if pid == child else None
+        status = _wait_for(child)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _kill_all(keeper)
@@ -91,45 +128,62 @@ def main(parent: int, cell: dict[str, Any], command: list[str]) -> None:
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)
         os.kill(keeper, number)
-        time.sleep(10)  # it is on its way
+        time.sleep(10)  # until the signal arrives
     os._exit(os.WEXITSTATUS(status))
+
+
+def _wait_for(child: int) -> int:
+    """Wait for the command, reaping other children meanwhile, and return its exit status."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            return status
 
 
 def _end(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _become(libc: ctypes.CDLL, keeper: int, cell: dict[str, Any], command: list[str]) -> None:
-    """Close the cell around this process and become the command; only ever returns by ending the process."""
+def _become(
+    libc: ctypes.CDLL, keeper: int, sandbox: dict[str, Any], command: list[str]
+) -> NoReturn:
+    """Confine this process and replace it by the command; an error ends the process."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if sys.platform == "linux":
             libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            # The keeper died before the signal was set.
             if os.getppid() != keeper:
                 os._exit(1)
-        for name, most in cell["limits"].items():
+        for name, most in sandbox["limits"].items():
             _limit(getattr(resource, f"RLIMIT_{name}"), most)
-        if cell["landlock"] or cell["seccomp"]:
+        if sandbox["landlock"] or sandbox["seccomp"]:
             _checked(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
             _drop_rights(libc)
-        if cell["landlock"]:
-            _restrict_files(libc, cell)
-        if cell["seccomp"]:
+        if sandbox["landlock"]:
+            _restrict_files(libc, sandbox)
+        # Last, because it refuses calls that the other steps need.
+        if sandbox["seccomp"]:
             _restrict_calls()
         os.execv(command[0], command)  # noqa: S606 - no shell is the point
     except BaseException as error:
-        os.write(2, f"the cell could not be closed: {error}\n".encode())
+        os.write(2, f"the sandbox could not be set up: {error}\n".encode())
     os._exit(1)
 
 
 def _limit(kind: int, most: int) -> None:
     _, hard = resource.getrlimit(kind)
-    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(kind, (bound, bound))
+    # RLIM_INFINITY is -1 in Python.
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(kind, (most, most))
 
 
 def _drop_rights(libc: ctypes.CDLL) -> None:
-    """Take root's capabilities away, now and for what it will execute; a user has none to lose."""
+    """Drop the capabilities of root, for this process and the programs that it executes.
+
+    Other users have none.
+    """
     number = _CAPSET.get(os.uname().machine)
     if os.geteuid() != 0 or number is None:
         return
@@ -141,43 +195,36 @@ def _drop_rights(libc: ctypes.CDLL) -> None:
 
 
 def landlock_version() -> int:
-    """Return the version of Landlock that this kernel speaks, 0 for none."""
+    """Return the version of Landlock in this kernel; 0 for a kernel without it."""
     if sys.platform != "linux":
         return 0
     version: int = ctypes.CDLL(None).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     return max(0, version)
 
 
-def _restrict_files(libc: ctypes.CDLL, cell: dict[str, Any]) -> None:
+def _restrict_files(libc: ctypes.CDLL, sandbox: dict[str, Any]) -> None:
+    """Restrict files, TCP and scopes, as far as the kernel's version of Landlock can."""
     version = landlock_version()
     if not version:
         raise OSError("this kernel has no Landlock")
     rights = _BASIC_RIGHTS
-    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV)):
-        rights |= right if version >= since else 0
-    handled = [rights, _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0]
-    size = 8 * (3 if version >= 6 else 2 if version >= 4 else 1)
-    ruleset = _checked(
-        libc.syscall(_CREATE_RULESET, struct.pack("QQQ", *handled), ctypes.c_size_t(size), 0),
-        "Landlock",
-    )
-    read = _READ_FILE | _READ_DIR | _EXECUTE
-    # No links, pipes, sockets and devices: what is left behind has to be files and folders.
-    write = (
-        _READ_FILE
-        | _READ_DIR
-        | _WRITE_FILE
-        | _TRUNCATE
-        | _REMOVE_FILE
-        | _REMOVE_DIR
-        | _MAKE_REG
-        | _MAKE_DIR
-    )
+    for since, right in _RIGHT_SINCE_VERSION:
+        if version >= since:
+            rights |= right
+    # The kernel takes a struct of 64-bit members: a later version has more of them.
+    handled = [rights]
+    if version >= 4:
+        handled.append(_TCP)
+    if version >= 6:
+        handled.append(_SCOPES)
+    attributes = struct.pack(f"{len(handled)}Q", *handled)
+    size = ctypes.c_size_t(len(attributes))
+    ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, size, 0), "Landlock")
     grants = (
-        (cell["listable"], _READ_DIR),
-        (cell["readable"], read),
-        (cell["writable"], write),
-        (cell["devices"], _READ_FILE | _WRITE_FILE | _IOCTL_DEV),
+        (sandbox["listable"], _READ_DIR),
+        (sandbox["readable"], _READ),
+        (sandbox["writable"], _WRITE),
+        (sandbox["devices"], _USE_DEVICE),
     )
     for paths, granted in grants:
         for path in paths:
@@ -187,12 +234,13 @@ def _restrict_files(libc: ctypes.CDLL, cell: dict[str, Any]) -> None:
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
+    """Allow the rights below a path; a path that does not exist needs none."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     if not os.path.isdir(path):  # noqa: PTH112 - pathlib would double the time to start
-        rights &= _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+        rights &= _FILE_RIGHTS
     rule = struct.pack("=Qi", rights, descriptor)
     _checked(libc.syscall(_ADD_RULE, ruleset, 1, rule, 0), f"Landlock: {path}")
     os.close(descriptor)
@@ -216,6 +264,7 @@ def load_libseccomp() -> ctypes.CDLL | None:
 
 
 def _restrict_calls() -> None:
+    """Load a seccomp filter that refuses the system calls above."""
     library = load_libseccomp()
     if library is None:
         raise OSError("libseccomp is not installed")
@@ -225,9 +274,8 @@ def _restrict_calls() -> None:
         _refuse(library, context, name, _EPERM)
     for number in _NEW_CALLS:
         _refuse_number(library, context, number, _ENOSYS)
-    _refuse(
-        library, context, "clone3", _ENOSYS
-    )  # its flags cannot be seen; the C library then asks clone for threads
+    # A filter cannot see the flags of clone3. Without it the C library starts threads by clone.
+    _refuse(library, context, "clone3", _ENOSYS)
     _refuse(library, context, "clone", _EPERM, _Compare(0, _MASKED_EQUAL, _CLONE_THREAD, 0))
     for name in _OWN_CALLS:
         _refuse(library, context, name, _EPERM, _Compare(0, _DIFFERS, os.getpid(), 0))
@@ -240,7 +288,7 @@ def _refuse(
     library: ctypes.CDLL, context: ctypes.c_void_p, name: str, error: int, *compared: _Compare
 ) -> None:
     number = library.seccomp_syscall_resolve_name(name.encode())
-    if number >= 0:  # else it is not on this architecture
+    if number >= 0:  # some calls do not exist on every architecture
         _refuse_number(library, context, number, error, *compared)
 
 
@@ -261,7 +309,10 @@ def _checked(result: int, what: str) -> int:
 
 
 def _kill_all(keeper: int) -> None:
-    """Kill all that descends from this process; stopped first, so that none starts another meanwhile."""
+    """Kill all descendants of this process.
+
+    Stop them first, so that none starts another meanwhile.
+    """
     stopped: set[int] = set()
     while new := _descendants(keeper) - stopped:
         for pid in new:
@@ -274,29 +325,37 @@ def _kill_all(keeper: int) -> None:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
                 for pid in _descendants(keeper):
                     _signal(pid, signal.SIGKILL)
-                time.sleep(0.005)
+                time.sleep(_TICK_SECONDS)
     except ChildProcessError:
-        return  # none is left
+        return  # no child is left
 
 
 def _descendants(ancestor: int) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc") if sys.platform == "linux" else []:  # noqa: PTH208 - as above
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
-                    parent = int(file.read().rpartition(b")")[2].split()[1])
-            except OSError:
-                continue  # it has ended
-            children.setdefault(parent, []).append(int(name))
-    found: set[int] = set()
+    children = _children_by_parent()
+    descendants: set[int] = set()
     waiting = [ancestor]
     while waiting:
         for child in children.get(waiting.pop(), []):
-            if child not in found:
-                found.add(child)
+            if child not in descendants:
+                descendants.add(child)
                 waiting.append(child)
-    return found
+    return descendants
+
+
+def _children_by_parent() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    if sys.platform != "linux":
+        return children
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue  # the process has ended
+        children.setdefault(int(fields[1]), []).append(int(name))
+    return children
 
 
 def _signal(pid: int, number: int) -> None:

@@ -1,4 +1,4 @@
-"""What a child process says about its work, one JSON object a line, read without trusting it."""
+"""The messages of a child process, one JSON object a line, parsed without trust."""
 
 import json
 from dataclasses import dataclass
@@ -7,17 +7,18 @@ from typing import Any
 from convpress.refusal import Code
 from worker.engine.request import PHASES, Phase
 
+# The messages end up in the job's row.
 _LONGEST_TEXT = 4000
 _ERROR_MEMBERS = frozenset({"code", "detail", "field", "expected", "got"})
 
 
 class MalformedOutput(Exception):
-    """The child said or wrote something that no honest engine would."""
+    """The child sent a message or wrote a file that no honest engine would."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The child is in `phase`, and `fraction` (0 to 1) of the whole is behind it."""
+    """The child is in `phase`, and `fraction` (0 to 1) of the whole work is done."""
 
     phase: Phase
     fraction: float
@@ -25,7 +26,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failed:
-    """The input was refused; `error` has the members of a `Refusal`, and `log` is what the child wrote beside."""
+    """The input was refused.
+
+    `error` has the members of a `Refusal`, `log` the child's standard error.
+    """
 
     error: dict[str, str]
     log: str = ""
@@ -37,10 +41,10 @@ class Succeeded:
 
 
 def parse(line: bytes) -> Progress | Failed | Succeeded:
-    """Read one line.
+    """Parse one line.
 
     Raises:
-        MalformedOutput: it is none of the three messages.
+        MalformedOutput: the line is none of the three messages.
 
     >>> parse(b'{"event": "progress", "phase": "loading", "fraction": 0.5}')
     Progress(phase='loading', fraction=0.5)
@@ -63,12 +67,13 @@ def parse(line: bytes) -> Progress | Failed | Succeeded:
 
 
 def _refusal(error: dict[str, Any]) -> dict[str, str]:
-    texts = all(isinstance(value, str) and len(value) <= _LONGEST_TEXT for value in error.values())
-    if (
-        not texts
-        or not error.keys() <= _ERROR_MEMBERS
-        or "detail" not in error
-        or error.get("code") not in list(Code)
-    ):
+    has_texts = all(_is_short_text(value) for value in error.values())
+    has_members = "detail" in error and error.keys() <= _ERROR_MEMBERS
+    # A list, because the code may be a value without a hash.
+    if not has_texts or not has_members or error.get("code") not in list(Code):
         raise MalformedOutput(f"an error that is not a refusal: {str(error)[:80]}")
     return error
+
+
+def _is_short_text(value: Any) -> bool:  # noqa: ANN401 - any JSON
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT

@@ -1,8 +1,9 @@
-"""The confinement of a child process: a description that `worker.sandbox.launcher` enforces."""
+"""The policy of a sandbox: the limits of a child, which `worker.sandbox.launcher` enforces."""
 
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,28 +12,32 @@ import convpress
 import worker
 from worker.sandbox import launcher
 
-_CELL = (sys.executable, "-I", "-S", launcher.__file__)
-# What the interpreter and the numerical libraries ask of the system: libraries, the processor, randomness.
+_LAUNCHER = (sys.executable, "-I", "-S", launcher.__file__)
+# The interpreter and the numerical libraries need these: libraries, the processor, randomness.
 _SYSTEM = (
-    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/proc/self", "/proc/cpuinfo", "/proc/meminfo",
-    "/sys/devices/system/cpu", "/sys/devices/system/node",
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/proc/self", "/proc/cpuinfo",
+    "/proc/meminfo", "/sys/devices/system/cpu", "/sys/devices/system/node",
 )  # fmt: skip
-# What CUDA asks of it beyond that: what there is of devices, and the driver's own state.
+# CUDA also needs the list of devices and the state of the driver.
 _CUDA_SYSTEM = (
     "/proc/driver/nvidia", "/proc/devices", "/proc/sys/vm", "/sys/bus/pci/devices", "/sys/devices",
     "/sys/module/nvidia", "/sys/module/nvidia_uvm",
 )  # fmt: skip
 _CUDA_DEVICES = "nvidia*"
-_MOST_FILES, _MOST_PROCESSES = 256, 512
+_MOST_FILES = 256
+# Threads count as processes here.
+_MOST_PROCESSES = 512
 
 
 @dataclass(frozen=True)
 class Confinement:
-    """A cell: `home` is the working folder, where files may be written as in `writable`; sizes are in bytes.
+    """The limits of a child process; sizes are in bytes.
 
-    Beyond these and `readable`, the child sees the installation alone. `landlock` and `seccomp` say which of the
-    kernel's walls stand around it. Where `device` is not `cpu`, the child may talk to the driver of the host's GPUs;
-    `memory_bytes` then bounds its own data and not its address space, of which CUDA reserves more than there is.
+    The child works in `home`. It can write there and in `writable`, and read these, `readable` and
+    the installation. `landlock` and `seccomp` say which mechanisms of the kernel enforce the
+    limits. Where `device` is not `cpu`, the child can use the driver of the host's GPUs;
+    `memory_bytes` then bounds its data instead of its address space, of which CUDA reserves more
+    than the host has.
     """
 
     home: Path
@@ -45,35 +50,46 @@ class Confinement:
     device: str = "cpu"
 
     def command(self, command: list[str], seconds: float) -> list[str]:
-        """Return the command line that runs `command` confined, tied to the calling process, on `seconds` of CPU.
+        """Return the command line that runs `command` in the sandbox, for `seconds` of CPU time.
 
-        The kernel ends it when the thread that starts it ends, so start it from a thread that outlives it.
+        The kernel ends it when the thread that started it ends, so start it from a thread that
+        outlives it.
         """
-        on_processor = self.device == "cpu"
-        system = _SYSTEM if on_processor else (*_SYSTEM, *_CUDA_SYSTEM)
-        described = {
+        system: tuple[str, ...] = _SYSTEM
+        devices: list[Path] = []
+        if self.device != "cpu":
+            system += _CUDA_SYSTEM
+            devices = sorted(Path("/dev").glob(_CUDA_DEVICES))
+        description = {
             "landlock": self.landlock,
             "seccomp": self.seccomp,
-            "listable": [str(path) for path in _import_folders()],
-            "readable": [*system, *map(str, _installation()), *map(str, self.readable)],
-            "writable": [*map(str, (self.home, *self.writable)), "/dev/null"],
-            "devices": []
-            if on_processor
-            else [str(path) for path in sorted(Path("/dev").glob(_CUDA_DEVICES))],
-            "limits": {
-                "AS" if on_processor else "DATA": self.memory_bytes,
-                "FSIZE": self.file_bytes,
-                "CPU": int(seconds) + 2,
-                "NOFILE": _MOST_FILES,
-                "NPROC": _MOST_PROCESSES,
-                "MEMLOCK": 0,
-                "MSGQUEUE": 0,
-            },
+            "listable": _texts(_import_folders()),
+            "readable": [*system, *_texts(_installation()), *_texts(self.readable)],
+            "writable": [*_texts((self.home, *self.writable)), "/dev/null"],
+            "devices": _texts(devices),
+            "limits": self._limits(seconds),
         }
-        return [*_CELL, str(os.getpid()), json.dumps(described), *command]
+        return [*_LAUNCHER, str(os.getpid()), json.dumps(description), *command]
+
+    def _limits(self, seconds: float) -> dict[str, int]:
+        """Return the resource limits of setrlimit(2), by name."""
+        memory = "AS" if self.device == "cpu" else "DATA"
+        return {
+            memory: self.memory_bytes,
+            "FSIZE": self.file_bytes,
+            # A little more than the wall-clock limit, which then ends a busy child first.
+            "CPU": int(seconds) + 2,
+            "NOFILE": _MOST_FILES,
+            "NPROC": _MOST_PROCESSES,
+            "MEMLOCK": 0,
+            "MSGQUEUE": 0,
+        }
 
     def environment(self) -> dict[str, str]:
-        """Return all that the child learns of its parent's environment: no secrets, one thread for its arithmetic."""
+        """Return the whole environment of the child.
+
+        It has nothing of the worker's environment, which has secrets.
+        """
         return {
             "PATH": os.defpath,
             "HOME": str(self.home),
@@ -83,26 +99,35 @@ class Confinement:
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # the same sums every time; read where there is CUDA
-            "PYTHONHASHSEED": "0",  # torch writes constants in the order of a set: the same artifact every time
+            # With CUDA, cuBLAS then adds in the same order every time.
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            # torch writes constants in the order of a set: the artifact is then always the same.
+            "PYTHONHASHSEED": "0",
         }
+
+
+def _texts(paths: Iterable[Path]) -> list[str]:
+    return [str(path) for path in paths]
 
 
 @cache
 def _installation() -> tuple[Path, ...]:
-    """Return the interpreter, its libraries and the engine's own code; not the project's root: data may lie there."""
-    libraries = [
-        path for path in _import_folders() if path.name in ("site-packages", "dist-packages")
+    """Return the interpreter, its libraries and the engine's code.
+
+    The project's root is left out, because it may have data.
+    """
+    parts = ("bin", "lib", "lib64", "pyvenv.cfg")
+    interpreter = [
+        *(Path(sys.prefix, part) for part in parts),
+        *(Path(sys.base_prefix, part) for part in parts),
     ]
-    prefixes = [
-        Path(prefix) / part
-        for prefix in (sys.prefix, sys.base_prefix)
-        for part in ("bin", "lib", "lib64", "pyvenv.cfg")
-    ]
+    folders = ("site-packages", "dist-packages")
+    libraries = [path for path in _import_folders() if path.name in folders]
     code = [Path(package.__path__[0]) for package in (convpress, worker)]
-    return (*prefixes, *libraries, *code)
+    return (*interpreter, *libraries, *code)
 
 
 @cache
 def _import_folders() -> tuple[Path, ...]:
-    return tuple(dict.fromkeys(Path(entry) for entry in sys.path if entry and Path(entry).is_dir()))
+    folders = [Path(entry) for entry in sys.path if entry]
+    return tuple(dict.fromkeys(folder for folder in folders if folder.is_dir()))

@@ -1,6 +1,6 @@
-"""What a hostile model would try, tried in its cell: prints what it got away with, by wall, as JSON.
+"""The probe: it tries what a hostile model would try, and prints its successes as JSON.
 
-Runs in an interpreter that imports nothing else: python -I -S probe.py ASKED
+It runs in an interpreter that imports nothing else: python -I -S probe.py TARGETS
 """
 
 import json
@@ -11,85 +11,34 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-WALLS = {
-    "files": "a model reads nothing but itself and the installation, and writes only to its scratch folder",
+PROMISES = {
+    "files": "a model reads nothing but itself and the installation, "
+    "and writes only to its scratch folder",
     "network": "a model reaches no network and no other process",
     "processes": "a model starts no processes and signals none",
     "memory": "a model takes no more memory than a job may use",
     "rights": "a model has no privileges and can gain none",
 }
 
+Attempts = dict[str, Callable[[], object]]
+"""Functions by the message for their success; they fail by OSError or MemoryError."""
 
-def _attempts(asked: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]]]:
-    def read(path: str) -> object:
-        with open(path, "rb") as file:  # noqa: PTH123 - imports nothing
-            return file.read(1)
 
-    def write(path: str, flags: int) -> None:
-        os.close(os.open(path, os.O_WRONLY | flags, 0o600))
-
-    def send(family: int, kind: int, address: tuple[str, int]) -> None:
-        with socket.socket(family, kind) as out:
-            out.settimeout(1)
-            out.connect(address)
-            out.send(b"?")
-
-    def start() -> None:
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-
-    return {
-        "files": {
-            "it read a file outside": lambda: read(asked["secret"]),
-            "it read the worker's environment": lambda: read(f"/proc/{asked['worker']}/environ"),
-            "it could write to the upload": lambda: write(asked["upload"], 0),
-            "it could shorten the upload": lambda: os.truncate(asked["upload"], 0),
-            "it could shorten what it opened to read": lambda: os.close(
-                os.open(asked["upload"], os.O_TRUNC)
-            ),
-            "it made a file outside": lambda: write(asked["secret"] + ".new", os.O_CREAT),
-            "it could take the rights to a file outside": lambda: os.chmod(asked["secret"], 0o600),  # noqa: PTH101 - as above
-            "it made a link": lambda: os.symlink("/", "link"),  # noqa: PTH211 - imports nothing
-        },
-        "network": {
-            "it connected by TCP": lambda: send(
-                socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", asked["port"])
-            ),
-            "it sent by UDP": lambda: send(
-                socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", asked["port"])
-            ),
-            "it opened a UNIX socket": lambda: socket.socket(socket.AF_UNIX).close(),
-        },
-        "processes": {
-            "it started a process": start,
-            "it could signal the worker": lambda: os.kill(asked["worker"], 0),
-            "it could slow the worker down": lambda: os.setpriority(
-                os.PRIO_PROCESS, asked["worker"], asked["nice"]
-            ),
-        },
-        "memory": {
-            "it took more memory": lambda: mmap.mmap(
-                -1, asked["memory"], mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            ),
-            **(
-                {"it took more memory to share": lambda: mmap.mmap(-1, asked["memory"])}
-                if asked["shared_too"]
-                else {}
-            ),
-        },
-        "rights": {"it has capabilities, or could gain them": _capable},
+def main(targets: dict[str, Any]) -> None:
+    """Try everything, and print the messages of what succeeded."""
+    attempts: dict[str, Attempts] = {
+        "files": _attempts_on_files(targets),
+        "network": _attempts_on_network(targets),
+        "processes": _attempts_on_processes(targets),
+        "memory": _attempts_on_memory(targets),
+        "rights": {"it has capabilities, or could gain them": _gain_rights},
     }
-
-
-def main(asked: dict[str, Any]) -> None:
-    """Try everything, and print what succeeded."""
-    escapes = {
-        wall: [what for what, attempt in attempts.items() if _works(attempt)]
-        for wall, attempts in _attempts(asked).items()
-    }
+    escapes = {name: _successes(each) for name, each in attempts.items()}
     sys.stdout.write(json.dumps(escapes))
+
+
+def _successes(attempts: Attempts) -> list[str]:
+    return [message for message, attempt in attempts.items() if _works(attempt)]
 
 
 def _works(attempt: Callable[[], object]) -> bool:
@@ -100,10 +49,76 @@ def _works(attempt: Callable[[], object]) -> bool:
     return True
 
 
-def _capable() -> None:
+def _attempts_on_files(targets: dict[str, Any]) -> Attempts:
+    secret, upload = targets["secret"], targets["upload"]
+    environ = f"/proc/{targets['worker']}/environ"
+    return {
+        "it read a file outside": lambda: _read(secret),
+        "it read the worker's environment": lambda: _read(environ),
+        "it could write to the upload": lambda: _open(upload, os.O_WRONLY),
+        "it could shorten the upload": lambda: os.truncate(upload, 0),
+        "it could shorten what it opened to read": lambda: _open(upload, os.O_TRUNC),
+        "it made a file outside": lambda: _open(secret + ".new", os.O_WRONLY | os.O_CREAT),
+        "it could take the rights to a file outside": lambda: os.chmod(secret, 0o600),  # noqa: PTH101 - imports nothing
+        "it made a link": lambda: os.symlink("/", "link"),  # noqa: PTH211 - imports nothing
+    }
+
+
+def _attempts_on_network(targets: dict[str, Any]) -> Attempts:
+    address = ("127.0.0.1", targets["port"])
+    return {
+        "it connected by TCP": lambda: _send(socket.SOCK_STREAM, address),
+        "it sent by UDP": lambda: _send(socket.SOCK_DGRAM, address),
+        "it opened a UNIX socket": lambda: socket.socket(socket.AF_UNIX).close(),
+    }
+
+
+def _attempts_on_processes(targets: dict[str, Any]) -> Attempts:
+    worker, nice = targets["worker"], targets["nice"]
+    return {
+        "it started a process": _start_process,
+        "it could signal the worker": lambda: os.kill(worker, 0),
+        "it could slow the worker down": lambda: os.setpriority(os.PRIO_PROCESS, worker, nice),
+    }
+
+
+def _attempts_on_memory(targets: dict[str, Any]) -> Attempts:
+    size = targets["memory"]
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    attempts: Attempts = {"it took more memory": lambda: mmap.mmap(-1, size, private)}
+    if targets["shared_too"]:
+        attempts["it took more memory to share"] = lambda: mmap.mmap(-1, size)
+    return attempts
+
+
+def _read(path: str) -> object:
+    with open(path, "rb") as file:  # noqa: PTH123 - imports nothing
+        return file.read(1)
+
+
+def _open(path: str, flags: int) -> None:
+    os.close(os.open(path, flags, 0o600))
+
+
+def _send(kind: int, address: tuple[str, int]) -> None:
+    with socket.socket(socket.AF_INET, kind) as out:
+        out.settimeout(1)
+        out.connect(address)
+        out.send(b"?")
+
+
+def _start_process() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _gain_rights() -> None:
+    """Fail where this process has no capabilities and no program that it executes can gain any."""
     with open("/proc/self/status") as file:  # noqa: PTH123 - imports nothing
-        said = dict(line.split(":\t", 1) for line in file if ":\t" in line)
-    if int(said["CapEff"], 16) == 0 and said["NoNewPrivs"].strip() == "1":
+        status = dict(line.split(":\t", 1) for line in file if ":\t" in line)
+    if int(status["CapEff"], 16) == 0 and status["NoNewPrivs"].strip() == "1":
         raise PermissionError
 
 

@@ -1,4 +1,4 @@
-"""Run one engine in a process of its own: shut in, bounded in time and talk, ended with all that it started."""
+"""One engine in a child process: sandboxed, and limited in time and output."""
 
 import os
 import selectors
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded, parse
@@ -14,17 +14,21 @@ from worker.sandbox.policy import Confinement
 
 ENGINE = (sys.executable, "-P", "-m", "worker.engine")
 
-_TICK_SECONDS, _SHORT_TICK_SECONDS = 0.1, 0.005
-_GRACE_SECONDS = 10.0  # for the keeper to kill what the child has started
+_TICK_SECONDS = 0.1
+_SHORT_TICK_SECONDS = 0.005
+# The keeper in the launcher needs this long at most to kill the processes that the child started.
+_GRACE_SECONDS = 10.0
 _CHUNK = 64 * 1024
+# An honest engine stays far below these; a child that does not is not read any further.
 _LONGEST_LINE = 64 * 1024
 _MOST_OUTPUT = 16 * 1024**2
+# The end of standard error is enough for a traceback.
 _KEPT_LOG = 16 * 1024
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The child ended without a word, or with one that no honest engine would say."""
+    """The child ended without a final message, or sent a message that no honest engine would."""
 
     reason: str
     log: str
@@ -32,14 +36,14 @@ class Lost:
 
 @dataclass(frozen=True)
 class TimedOut:
-    """The child was still working when its time was up."""
+    """The child was still working after its time limit."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """The caller wanted no more of it."""
+    """The caller did not want the result any more."""
 
 
 Outcome = Succeeded | Failed | Lost | TimedOut | Stopped
@@ -54,10 +58,11 @@ def run(
     on_progress: Callable[[Progress], None],
     wanted: Callable[[], bool],
 ) -> Outcome:
-    """Run `command` (the ENGINE) on `arguments` in its cell and return how it ended, with all that it started dead.
+    """Run `command` (the ENGINE) on `arguments` in a sandbox and return its outcome.
 
-    The first final message settles it; whatever the child would still do is of no interest, so it is killed then.
-    `wanted` is asked several times a second; when it says no, or raises, the child is killed.
+    The first final message is the outcome; the child and all its processes are killed then.
+    `wanted` is called several times a second; the child is killed as soon as it returns False or
+    raises.
     """
     log = bytearray()
     with subprocess.Popen(  # noqa: S603 - the command is ours
@@ -94,35 +99,52 @@ def _listen(
         while time.monotonic() < deadline:
             if not wanted():
                 return Stopped()
-            ended = _ended(
-                child
-            )  # asked before reading, so that what a dead child has said is read to its end
-            heard = False
+            # Before reading, so that the output of a dead child is read to its end.
+            ended = _ended(child)
+            has_output = False
             for key, _ in selector.select(0 if ended else _TICK_SECONDS):
                 chunk = os.read(key.fd, _CHUNK)
-                heard = heard or bool(chunk)
+                has_output = has_output or bool(chunk)
                 if not chunk:
                     selector.unregister(key.fileobj)
                 elif key.fileobj is child.stderr:
                     log.extend(chunk)
                     del log[:-_KEPT_LOG]
-                else:
-                    for message in map(parse, lines.feed(chunk)):
-                        if isinstance(message, Progress):
-                            on_progress(message)
-                        elif isinstance(message, Failed):
-                            return replace(message, log=_tail(child, log))
-                        else:
-                            return message
-            if ended and not heard:
-                return Lost(_last_sign(child), log.decode(errors="replace"))
+                elif final := _first_final(lines.feed(chunk), on_progress):
+                    return _with_log(final, child, log)
+            if ended and not has_output:
+                return Lost(_how_it_ended(child), log.decode(errors="replace"))
+            # Both pipes are closed and the child is alive: there is nothing to select.
             if not selector.get_map():
                 time.sleep(_TICK_SECONDS)
     return TimedOut(seconds)
 
 
+def _first_final(
+    lines: Iterable[bytes], on_progress: Callable[[Progress], None]
+) -> Failed | Succeeded | None:
+    """Report the progress messages up to the first final one, and return that."""
+    for line in lines:
+        message = parse(line)
+        if not isinstance(message, Progress):
+            return message
+        on_progress(message)
+    return None
+
+
+def _with_log(
+    final: Failed | Succeeded, child: subprocess.Popen[bytes], log: bytearray
+) -> Failed | Succeeded:
+    if isinstance(final, Failed):
+        return replace(final, log=_tail(child, log))
+    return final
+
+
 def _tail(child: subprocess.Popen[bytes], log: bytearray) -> str:
-    """Return the log with what the child had written to it before it spoke; waits for nothing more."""
+    """Return the end of standard error, with the output before the final message.
+
+    Wait for nothing more.
+    """
     assert child.stderr
     os.set_blocking(child.stderr.fileno(), False)
     rest = child.stderr.read(_KEPT_LOG) or b""
@@ -130,7 +152,7 @@ def _tail(child: subprocess.Popen[bytes], log: bytearray) -> str:
 
 
 class _Lines:
-    """Cuts a stream into lines, and gives up on one that is longer than a message or never ends."""
+    """Cuts a stream into lines; refuses a line longer than any message and an endless stream."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -139,13 +161,17 @@ class _Lines:
     def feed(self, chunk: bytes) -> list[bytes]:
         self._total += len(chunk)
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if self._total > _MOST_OUTPUT or max(map(len, [*lines, self._rest])) > _LONGEST_LINE:
+        longest = max(len(line) for line in (*lines, self._rest))
+        if self._total > _MOST_OUTPUT or longest > _LONGEST_LINE:
             raise MalformedOutput("more output than any message needs")
         return lines
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Let the keeper kill all that the child has started, and make sure of both; nothing is reaped before."""
+    """Make the keeper kill all processes of the child, and kill both if that takes too long.
+
+    Reap neither before.
+    """
     os.kill(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS
     while not _ended(child) and time.monotonic() < deadline:
@@ -154,11 +180,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:
-    """Whether the child has ended; leaves it unreaped, so that its group's number cannot pass to a stranger."""
+    """Tell whether the child has ended; unreaped, so that no other process gets its number."""
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _last_sign(child: subprocess.Popen[bytes]) -> str:
+def _how_it_ended(child: subprocess.Popen[bytes]) -> str:
     status = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert status is not None  # it waits
     if status.si_code == os.CLD_EXITED:

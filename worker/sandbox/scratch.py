@@ -1,4 +1,4 @@
-"""Scratch folders: one a child process, removed with what it left there, also after the death of the worker."""
+"""Scratch folders: one for each child, removed with its files, also after the worker's death."""
 
 import fcntl
 import os
@@ -11,15 +11,18 @@ _PREFIX = "convpress-"
 
 
 def scratch_root(data_dir: Path) -> Path:
-    """Return where a worker's scratch folders lie: on the disk of the store, so that uploads can be linked."""
+    """Return the parent of the scratch folders; uploads can be linked on the store's disk."""
     return data_dir.absolute() / "scratch"
 
 
 @contextmanager
 def scratch(root: Path) -> Iterator[Path]:
-    """Make a folder with `input/`, `output/` and `work/` in it under `root`; it is gone when the block ends.
+    """Make a folder under `root` with the folders `input`, `output` and `work`.
 
-    A lock on the folder tells `remove_orphans` that its maker lives; the kernel drops it with the process.
+    Remove it when the block ends.
+
+    A lock on the folder shows `remove_orphans` that its process is alive; the kernel drops it with
+    the process.
     """
     root.mkdir(parents=True, exist_ok=True)
     folder, lock = _make(root)
@@ -34,7 +37,7 @@ def scratch(root: Path) -> Iterator[Path]:
 
 
 def remove_orphans(root: Path) -> int:
-    """Remove the folders whose makers have died, and return how many there were."""
+    """Remove the folders whose processes have died, and return their number."""
     removed = 0
     for folder in root.glob(f"{_PREFIX}*"):
         lock = _lock(folder)
@@ -52,12 +55,16 @@ def _make(root: Path) -> tuple[Path, int]:
         lock = _lock(folder)
         if lock is not None and folder.exists():
             return folder, lock
-        if lock is not None:  # a sweep came between making and locking
+        # A sweep removed the folder before it was locked.
+        if lock is not None:
             os.close(lock)
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder, or return None where another process holds it or it is gone."""
+    """Lock a folder and return the lock.
+
+    Return None where another process holds it or the folder is gone.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -71,21 +78,31 @@ def _lock(folder: Path) -> int | None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a tree in which a child may have taken its owner's rights away, or nested folders without end.
+    """Remove a tree in which a child may have removed rights or nested folders very deeply.
 
-    Inner folders are moved to the top before their turn comes, so that no path grows longer than the system takes.
+    Inner folders are moved to the top before their turn comes, so that no path exceeds the system's
+    limit.
     """
     with suppress(FileNotFoundError):  # another sweep was faster
-        waiting = [folder]
-        for number, inner in enumerate(waiting):  # which grows meanwhile
-            inner.chmod(0o700)
-            with os.scandir(inner) as entries:
-                for entry in entries:
-                    if not entry.is_dir(follow_symlinks=False):
-                        Path(entry.path).unlink()
-                    elif inner == folder:
-                        waiting.append(Path(entry.path))
-                    else:
-                        waiting.append(Path(entry.path).rename(folder / f"{number}.{len(waiting)}"))
-        for inner in reversed(waiting):
+        folders = [folder]
+        # The list grows meanwhile: `_empty` returns the folders in a folder.
+        for number, inner in enumerate(folders):
+            folders += _empty(inner, top=folder, prefix=f"{number}.")
+        for inner in reversed(folders):
             inner.rmdir()
+
+
+def _empty(inner: Path, top: Path, prefix: str) -> list[Path]:
+    """Delete the files in a folder, move its folders to the top, and return these."""
+    moved: list[Path] = []
+    inner.chmod(0o700)
+    with os.scandir(inner) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if not entry.is_dir(follow_symlinks=False):
+                path.unlink()
+            elif inner == top:
+                moved.append(path)
+            else:
+                moved.append(path.rename(top / f"{prefix}{len(moved)}"))
+    return moved

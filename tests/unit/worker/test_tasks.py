@@ -1,4 +1,4 @@
-"""A task brings its job to exactly one end, whatever its child does, and leaves the scratch folder empty."""
+"""A task brings its job to exactly one end, whatever its child does, and leaves no scratch."""
 
 import errno
 import json
@@ -77,40 +77,41 @@ def test_a_job_whose_child_died_once_succeeds(make_job, work, tmp_path):
     assert (job.state, job.attempt) == ("succeeded", 2)
 
 
-def test_a_model_that_the_store_has_lost_is_told_as_such(make_job, work, load_job):
+def test_a_model_that_the_store_has_lost_fails_the_job_by_a_code_of_its_own(
+    make_job, work, load_job
+):
     job_id = make_job()
     get_storage().delete(model_key(load_job(job_id).model_sha256))
     job = work(job_id)
     assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "model_gone")
 
 
-def test_samples_are_handed_to_the_child_and_told_as_such_where_the_store_has_lost_them(
+def test_samples_reach_the_child_and_fail_the_job_where_the_store_has_lost_them(
     make_job, work, store_file
 ):
     sha256 = "a" * 64
-    told = {
+    columns = {
         "calibration": "samples",
         "samples_sha256": sha256,
         "input_range": "0,1",
         "input_std": "2",
     }
     store_file(samples_key(sha256), b"real")
-    job = work(make_job(input_shape="show", **told))
+    job = work(make_job(input_shape="show", **columns))
     assert job.state == "succeeded"
     shown = json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())[
         "budget"
     ]
-    assert {name: shown[name] for name in ("calibration", "input_range", "input_mean", "input_std")} == {
-        "calibration": "samples", "input_range": "0,1", "input_mean": None, "input_std": "2",
-    }  # fmt: skip
+    options = {"calibration": "samples", "input_range": "0,1", "input_mean": None, "input_std": "2"}
+    assert {name: shown[name] for name in options} == options
     assert shown["samples"] == "real"
     get_storage().delete(samples_key(sha256))
-    job = work(make_job(**told))
+    job = work(make_job(**columns))
     assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "samples_gone")
 
 
 @pytest.mark.parametrize("full", ["fetch", "keep"])
-def test_a_full_disk_is_waited_for_and_then_told_as_such(
+def test_a_full_disk_is_waited_for_and_fails_the_last_attempt(
     make_job, work, monkeypatch, rings, events, full
 ):
     def fail(*_):
@@ -134,7 +135,7 @@ def test_a_child_without_room_is_no_fault_of_its_job(
     make_job, work, monkeypatch, events, behaviour
 ):
     job_id = make_job(input_shape=behaviour)
-    monkeypatch.setattr(tasks, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(tasks.run, "free_bytes", lambda _: 1000)
     assert [work(job_id).state for _ in range(3)] == ["queued", "queued", "failed"]
     assert work(job_id).error["code"] == "storage_full"
     assert [event.detail for event in events(job_id) if event.state == "queued"] == [
@@ -142,7 +143,7 @@ def test_a_child_without_room_is_no_fault_of_its_job(
     ] * 2
 
 
-def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(
+def test_an_unavailable_store_is_waited_for_and_counts_no_attempt(
     make_job, work, monkeypatch, rings, events
 ):
     def fail(*_):
@@ -159,7 +160,7 @@ def test_a_store_that_is_away_is_waited_for_and_nobody_is_blamed(
     assert events(job_id)[1].detail == "the artifact store does not answer"
 
 
-def test_a_job_cancelled_while_it_runs_is_let_go_of(make_job, settings, load_job, rings):
+def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, rings):
     job_id = make_job(input_shape="sleep 600")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
     thread.start()
@@ -175,7 +176,7 @@ def test_a_job_cancelled_while_it_runs_is_let_go_of(make_job, settings, load_job
     assert rings == []
 
 
-def test_a_database_that_is_away_when_the_job_ends_is_asked_again(make_job, work, monkeypatch):
+def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work, monkeypatch):
     commit, tried = tasks._commit, []
 
     def commit_later(*arguments, **options):
@@ -210,7 +211,7 @@ def test_a_ring_for_an_unknown_job_does_nothing(settings):
     tasks.compress(str(uuid.uuid4()))
 
 
-def test_a_worker_that_has_to_go_gives_its_job_back_uncounted(make_job, work, rings, load_job):
+def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, rings, load_job):
     job_id = make_job(input_shape="sleep 600")
 
     def stop_when_it_runs():
@@ -229,7 +230,7 @@ def test_a_worker_that_has_to_go_gives_its_job_back_uncounted(make_job, work, ri
     assert rings == []  # it would hear the ring itself
 
 
-def test_a_worker_that_has_to_go_takes_no_new_job(make_job, work):
+def test_a_worker_that_shuts_down_takes_no_new_job(make_job, work):
     stopping.set()
     try:
         job = work(make_job())
@@ -258,7 +259,7 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(
 
 
 def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work, monkeypatch):
-    store = tasks.results.store
+    store = tasks.run.results.store
 
     def store_slowly(*args, **kwargs):
         with transaction() as session:
@@ -269,7 +270,7 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
             leases.claim(session, job_id, "heir", 60)
         return store(*args, **kwargs)
 
-    monkeypatch.setattr(tasks.results, "store", store_slowly)
+    monkeypatch.setattr(tasks.run.results, "store", store_slowly)
     job_id = make_job()
     job = work(job_id)
     assert (job.state, job.lease_owner, job.artifact_sha256) == ("running", "heir", None)
@@ -282,7 +283,7 @@ def test_a_store_that_is_slower_than_the_lease_loses_no_job(
     monkeypatch.setattr(heartbeats, "_ASK_SECONDS", 0.1)
     quick = getattr(LocalStorage, slow)
 
-    def slowly(storage, *given):
+    def slowly(storage, *arguments):
         lease_ends = load_job(job_id).lease_expires_at
         deadline = time.monotonic() + 120
         while load_job(job_id).lease_expires_at == lease_ends:
@@ -291,7 +292,7 @@ def test_a_store_that_is_slower_than_the_lease_loses_no_job(
         with transaction() as session:  # as the sweeper does
             swept = sweep(session, tasks.get_settings())
         assert not swept
-        return quick(storage, *given)
+        return quick(storage, *arguments)
 
     job_id = make_job()
     monkeypatch.setattr(LocalStorage, slow, slowly)
@@ -331,13 +332,16 @@ def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make
     child = Failed(
         {"code": "engine_error", "detail": "so it is"}, log="Traceback:\n  it \x1b[31mfell\n"
     )
-    monkeypatch.setattr(tasks, "_compress", lambda *_: child)
+    monkeypatch.setattr(tasks.run, "run_job", lambda *_: child)
     job_id = make_job(request_id="deploy-7")
     with capture_logs([merge_contextvars]) as lines:
         tasks.compress(str(job_id))
     assert [(line["event"], line.get("line")) for line in lines] == [
-        ("claimed", None), ("the child wrote", "Traceback:"), ("the child wrote", "  it ?[31mfell"), ("ended", None),
-    ]  # fmt: skip
+        ("claimed", None),
+        ("the child wrote", "Traceback:"),
+        ("the child wrote", "  it ?[31mfell"),
+        ("ended", None),
+    ]
     assert {(line["job_id"], line["request_id"], line["attempt"]) for line in lines} == {
         (str(job_id), "deploy-7", 1)
     }

@@ -1,4 +1,4 @@
-"""Migrations lead up, down and to the tables that the code knows, on both databases and from any folder."""
+"""Migrations lead up, down and to the tables of the models, on both databases, from any folder."""
 
 import threading
 import time
@@ -52,7 +52,7 @@ def test_an_empty_database_is_not_current(tmp_path):
 
 
 def test_what_was_interrupted_can_be_run_again(url):
-    """Every index is interrupted once while it is built, which on PostgreSQL is outside of the transaction."""
+    """Every index is interrupted once while PostgreSQL builds it outside of the transaction."""
     config = Config(migrations._INI)
     config.attributes["url"] = url
     built = set()
@@ -89,7 +89,8 @@ def test_labels_from_before_their_index_are_in_it(url):
     with engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO models (sha256, format, bytes, created_at) VALUES ('a', 'onnx', 5, '2026-01-01')"
+                "INSERT INTO models (sha256, format, bytes, created_at)"
+                " VALUES ('a', 'onnx', 5, '2026-01-01')"
             )
         )
         constant = {
@@ -112,9 +113,9 @@ def test_labels_from_before_their_index_are_in_it(url):
         )
     command.upgrade(config, "head")
     with engine.begin() as connection:
-        found = connection.execute(select(JobLabel).order_by(JobLabel.job_id, JobLabel.name)).all()
+        rows = connection.execute(select(JobLabel).order_by(JobLabel.job_id, JobLabel.name)).all()
     engine.dispose()
-    assert [tuple(row) for row in found] == [
+    assert [tuple(row) for row in rows] == [
         (job["id"], name, value, job["created_at"])
         for job in jobs
         for name, value in sorted(job["labels"].items())
@@ -163,7 +164,7 @@ RANDOM_JOB = "(SELECT id FROM jobs WHERE id > (SELECT gen_random_uuid()) ORDER B
 
 @contextmanager
 def writing(engine):
-    """Change jobs and delete some all the while; the list is filled with how long each pair waited."""
+    """Change jobs and delete some until the block ends; the list gets the seconds of each pair."""
     stopping, waits = threading.Event(), []
 
     def write():
@@ -196,8 +197,10 @@ def test_a_million_jobs_are_not_locked_for_long(postgres_url):
         connection.execute(text("INSERT INTO models VALUES (repeat('a', 64), 'onnx', 5, now())"))
         connection.execute(
             text(
-                "INSERT INTO jobs (id, state, progress, created_at, model_sha256, filename, flops_budget, attempt)"
-                " SELECT gen_random_uuid(), 'succeeded', 1, now() - n * interval '1 second', repeat('a', 64), 'n', '1',"
+                "INSERT INTO jobs (id, state, progress, created_at, model_sha256, filename,"
+                " flops_budget, attempt)"
+                " SELECT gen_random_uuid(), 'succeeded', 1, now() - n * interval '1 second',"
+                " repeat('a', 64), 'n', '1',"
                 " 1 FROM generate_series(1, 1000000) n"
             )
         )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
-from support.posting import order, post
+from support.posting import post, submission
 
 from app.db.models import Event, Job, Model
 from app.db.session import transaction
@@ -17,8 +17,9 @@ from app.jobs import commands
 from app.jobs.presentation import present_job
 from app.storage import get_storage, model_key
 from app.uploads.retention import MODELS, SAMPLES, release
-from app.uploads.submission import Order
+from app.uploads.submission import Submission
 from convpress import schemas
+from convpress.options import JobOptions
 
 
 def code_of(call, *arguments):
@@ -51,10 +52,10 @@ def test_the_same_model_posted_at_once_makes_as_many_jobs_and_one_model(each_dat
             return post(session, 7).id
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(create, range(40)))
+        job_ids = list(pool.map(create, range(40)))
     with transaction() as session:
         assert session.scalar(select(func.count()).select_from(Model)) == 1
-        assert set(session.scalars(select(Job.id))) == set(made)
+        assert set(session.scalars(select(Job.id))) == set(job_ids)
 
 
 def test_what_has_no_files_says_why(session):
@@ -102,7 +103,7 @@ def test_the_documented_example_is_a_job():
 
 def test_a_key_gives_its_job_again_and_no_other(session):
     first = post(session, key="k")
-    again, new = commands.create(session, get_storage(), order(), "k")
+    again, new = commands.create(session, get_storage(), submission(), "k")
     assert (again.id, new) == (first.id, False)
     assert code_of(post, session, 1, "k") == "idempotency_key_reused"
     assert (
@@ -117,19 +118,19 @@ def test_one_key_used_at_once_makes_one_job(each_database):
     def create(number):
         with transaction() as session:
             return commands.create(
-                session, get_storage(), order(number % 3, filename="n"), f"key {number % 3}"
+                session, get_storage(), submission(number % 3, filename="n"), f"key {number % 3}"
             )
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(create, range(30)))
-    assert sum(new for _, new in made) == 3
-    assert len({job.id for job, _ in made}) == 3
+        results = list(pool.map(create, range(30)))
+    assert sum(new for _, new in results) == 3
+    assert len({job.id for job, _ in results}) == 3
 
 
 def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(session):
-    stored = order(5)
+    stored = submission(5)
     commands.create(session, get_storage(), stored)
-    by_sha256 = order(upload=None, sha256=stored.sha256)
+    by_sha256 = submission(upload=None, sha256=stored.sha256)
     second, _ = commands.create(session, get_storage(), by_sha256)
     assert second.model_sha256 == stored.sha256
     assert code_of(lambda: post(session, sha256="f" * 64, upload=None)) == "model_not_found"
@@ -141,20 +142,20 @@ def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(sess
 
 
 @pytest.mark.parametrize(
-    ("kept", "column"), [(MODELS, "model_sha256"), (SAMPLES, "samples_sha256")]
+    ("kind", "column"), [(MODELS, "model_sha256"), (SAMPLES, "samples_sha256")]
 )
-def test_what_one_owner_deletes_stays_for_another(session, kept, column):
-    job = post(session, 6, samples=order(8).upload)
+def test_what_one_owner_deletes_stays_for_another(session, kind, column):
+    job = post(session, 6, samples=submission(8).upload)
     job.owner = "bob"
     session.commit()
     seen = current_owner.set("alice")
     try:
         with transaction() as confined:
-            assert not release(confined, get_storage(), kept, getattr(job, column), None)
+            assert not release(confined, get_storage(), kind, getattr(job, column), None)
         assert current_owner.get() == "alice"
     finally:
         current_owner.reset(seen)
-    assert get_storage().size(kept.key(getattr(job, column))) == 5
+    assert get_storage().size(kind.key(getattr(job, column))) == 5
 
 
 def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_database):
@@ -184,9 +185,41 @@ def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_dat
                 job.state = "cancelled"
 
 
-def test_keys_outlive_versions_that_know_more_budgets():
-    """The fingerprint of an order for FLOPs alone is what it was before there were others."""
-    first = Order(sha256="a" * 64, filename="net.onnx", budgets={"flops_budget": "0.5"})
-    assert first.fingerprint() == "fc5462d19cf1a7e0f8c0e1676bb8d46e25a97af7526dc79d4b7b0985515b9112"
-    for changed in ({"budgets": {"params_budget": "0.5"}}, {"flops_at_any_price": True}):
-        assert replace(first, **changed).fingerprint() != first.fingerprint()
+SAMPLED = {
+    "budgets": {"latency_budget": "12ms", "params_budget": "50%"},
+    "input_shape": "1x3x8x8",
+    "calibration": "samples",
+    "samples_sha256": "b" * 64,
+    "input_mean": "0.5",
+    "input_std": "0.2",
+}
+UNCALIBRATED = {
+    "budgets": {"flops_budget": "0.5", "bytes_budget": "1MB"},
+    "flops_at_any_price": True,
+    "calibration": "none",
+    "input_range": "0,255",
+}
+CALLED = {"labels": {"team": "vision"}, "webhook_url": "https://example.com/hook"}
+
+
+@pytest.mark.parametrize(
+    ("options", "members", "fingerprint"),
+    [
+        (
+            {"budgets": {"flops_budget": "0.5"}},
+            {},
+            "fc5462d19cf1a7e0f8c0e1676bb8d46e25a97af7526dc79d4b7b0985515b9112",
+        ),
+        (SAMPLED, CALLED, "a7b50dac26c99dcd07d1fb9221896f4ed917c7fe46143696d80ee73c8c6d04c2"),
+        (UNCALIBRATED, {}, "80f2b0e9361df2c686ce01b35150525e795b390531e362cf7ba8d33c4910a682"),
+    ],
+    ids=["plain", "sampled", "uncalibrated"],
+)
+def test_a_fingerprint_is_what_it_was_in_the_version_that_first_knew_its_options(
+    options, members, fingerprint
+):
+    first = Submission("a" * 64, "net.onnx", JobOptions(**options), **members)
+    assert first.fingerprint() == fingerprint
+    for changed in ({"budgets": {"params_budget": "0.4"}}, {"input_shape": "1x1x4x4"}):
+        other = replace(first, options=replace(first.options, **changed))
+        assert other.fingerprint() != fingerprint

@@ -28,8 +28,8 @@ def post_at(session, monkeypatch):
     return post_then
 
 
-def page(session, limit, cursor=None, **wanted):
-    return queries.page(session, queries.Filter(**wanted), limit, cursor)
+def page(session, limit, cursor=None, **which):
+    return queries.page(session, queries.Filter(**which), limit, cursor)
 
 
 @pytest.mark.parametrize("labels", [{}, {"team": "vision"}, {"team": "vision", "run": "1"}])
@@ -44,9 +44,9 @@ def test_pages_hold_every_job_once_even_of_one_moment_and_while_more_come(
     expected = [job.id for job in every if labels.items() <= job.labels.items()]
     seen, cursor = [], None
     while True:
-        found, cursor = page(session, limit, cursor, labels=labels)
-        seen += [job.id for job in found]
-        assert len(found) <= limit
+        jobs, cursor = page(session, limit, cursor, labels=labels)
+        seen += [job.id for job in jobs]
+        assert len(jobs) <= limit
         if cursor is None:
             break
         post_at(MOMENT + timedelta(days=1), 99, labels=labels)
@@ -65,7 +65,7 @@ def test_jobs_are_found_by_what_they_are(session, post_at):
     new = post_at(MOMENT, 2, labels={"team": "audio"})
     old.state = "failed"
     session.commit()
-    wanted = {
+    cases = {
         "failed": (old, {"states": ["failed", "cancelled"]}),
         "queued": (new, {"states": ["queued"]}),
         "model": (old, {"model_sha256": old.model_sha256}),
@@ -77,8 +77,8 @@ def test_jobs_are_found_by_what_they_are(session, post_at):
         "label before": (old, {"created_before": MOMENT, "labels": {"team": "vision"}}),
         "search": (old, {"search": "team=vision, run=1"}),
     }
-    assert {name: page(session, 9, **filters)[0] for name, (_, filters) in wanted.items()} == {
-        name: [job] for name, (job, _) in wanted.items()
+    assert {name: page(session, 9, **filters)[0] for name, (_, filters) in cases.items()} == {
+        name: [job] for name, (job, _) in cases.items()
     }
     for nothing in (
         {"labels": {"team": "vision", "run": "2"}},

@@ -1,4 +1,4 @@
-"""The form is read the same however it is cut, lets nothing in that it does not know, and fails in one way alone."""
+"""A form is read the same in whatever pieces it arrives, and refuses unknown fields and texts."""
 
 import itertools
 

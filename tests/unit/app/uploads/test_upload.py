@@ -29,12 +29,12 @@ def small_disk(monkeypatch):
 
     def stage(storage):
         file = whole(storage)
-        write, taken = file.write, 0
+        write, written = file.write, 0
 
         def write_some(data):
-            nonlocal taken
-            taken += len(data)
-            if taken > 100_000:
+            nonlocal written
+            written += len(data)
+            if written > 100_000:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return write(data)
 

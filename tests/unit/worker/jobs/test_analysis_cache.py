@@ -1,4 +1,4 @@
-"""What is learned of a model is kept for the next job on it, in the room that it is given, and costs no job."""
+"""The analysis of a model is kept for later jobs, within its limit of bytes, and fails no job."""
 
 import errno
 
@@ -14,33 +14,43 @@ from worker.jobs import analysis_cache
 pytestmark = pytest.mark.usefixtures("engine_without_work")
 
 
-def kept():
+def stored_analyses():
     return {key: get_storage().path(key).read_text() for key in get_storage().keys("analyses/")}
 
 
 def test_a_second_job_is_given_what_the_first_has_learned(make_job, work):
     job = work(make_job(input_shape="learn one"))
-    [(key, content)] = kept().items()
+    [(key, content)] = stored_analyses().items()
     assert (job.state, key, content) == ("succeeded", analysis_cache.key_of(job), "one")
     with transaction() as session:
         assert session.get_one(Model, job.model_sha256).analysis_bytes == 3
     again = work(make_job(input_shape="learn one", flops_budget="0.3"))
-    assert (again.state, kept()) == ("succeeded", {key: "oneone"})
+    assert (again.state, stored_analyses()) == ("succeeded", {key: "oneone"})
 
 
 def test_of_a_model_the_latest_settings_are_kept(make_job, work):
     work(make_job(input_shape="learn one"))
     job = work(make_job(input_shape="learn one", calibration="none"))
-    assert kept() == {analysis_cache.key_of(job): "one"}
+    assert stored_analyses() == {analysis_cache.key_of(job): "one"}
     other = work(make_job(input_shape="learn two", content=bytes([0x08, 0x09, 0x3A, 0x00])))
-    assert kept() == {analysis_cache.key_of(job): "one", analysis_cache.key_of(other): "two"}
+    assert stored_analyses() == {
+        analysis_cache.key_of(job): "one",
+        analysis_cache.key_of(other): "two",
+    }
 
 
 @pytest.mark.parametrize(
     "columns",
-    [{"input_shape": "1"}, {"calibration": "none"}, {"samples_sha256": "b" * 64}, {"input_range": "0,1"},
-     {"input_mean": "0"}, {"input_std": "1"}, {"model_sha256": "b" * 64}],
-)  # fmt: skip
+    [
+        {"input_shape": "1"},
+        {"calibration": "none"},
+        {"samples_sha256": "b" * 64},
+        {"input_range": "0,1"},
+        {"input_mean": "0"},
+        {"input_std": "1"},
+        {"model_sha256": "b" * 64},
+    ],
+)
 def test_what_changes_an_analysis_changes_its_place(make_job, load_job, columns):
     job = load_job(make_job())
     before = analysis_cache.key_of(job)
@@ -54,7 +64,7 @@ def test_what_changes_an_analysis_changes_its_place(make_job, load_job, columns)
 def test_another_engine_reads_none_of_this_one(make_job, load_job, monkeypatch):
     job = load_job(make_job())
     before = analysis_cache.key_of(job)
-    monkeypatch.setattr(analysis_cache, "_engine", lambda: "another")
+    monkeypatch.setattr(analysis_cache, "_engine_version", lambda: "another")
     assert analysis_cache.key_of(job) != before
 
 
@@ -62,7 +72,7 @@ def test_none_is_kept_where_none_is_wanted(make_job, work, settings, monkeypatch
     monkeypatch.setenv("CONVPRESS_ANALYSIS_BYTES", "0")
     get_settings.cache_clear()
     assert work(make_job(input_shape="learn one")).state == "succeeded"
-    assert kept() == {}
+    assert stored_analyses() == {}
 
 
 def fill(*_):
@@ -77,7 +87,7 @@ def be_away(*_):
 def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch, what, fails):
     monkeypatch.setattr(analysis_cache, what, fails)
     assert work(make_job(input_shape="learn one")).state == "succeeded"
-    assert kept() == {}
+    assert stored_analyses() == {}
 
 
 def test_none_is_kept_that_leaves_no_room_for_uploads_or_is_larger_than_it_may_be(
@@ -86,7 +96,7 @@ def test_none_is_kept_that_leaves_no_room_for_uploads_or_is_larger_than_it_may_b
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "free_bytes", lambda _: 1024**3)
         assert work(make_job(input_shape="learn one")).state == "succeeded"
-    assert kept() == {}
+    assert stored_analyses() == {}
     monkeypatch.setattr(analysis_cache, "_HEADER_BYTES", -(1024**3) + 2)
     assert work(make_job(input_shape="learn one")).state == "succeeded"
-    assert kept() == {}
+    assert stored_analyses() == {}

@@ -1,4 +1,4 @@
-"""The cost tables of a host: put in their place whole, found there, and left alone by a benchmark that fails."""
+"""A cost table is replaced as a whole, and stays as it is where the benchmark fails."""
 
 from pathlib import Path
 
@@ -50,15 +50,16 @@ def test_both_runtimes_are_measured_and_their_tables_found_from_then_on(folder, 
     benchmark(measured, Succeeded())
     assert cost_tables.known(get_settings(), "onnx") is None
     assert cost_tables.digest(None) is None
-    told = []
+    reports = []
     cost_tables.calibrate(
-        get_settings(), lambda model_format, said: told.append((model_format, said.fraction))
+        get_settings(),
+        lambda model_format, progress: reports.append((model_format, progress.fraction)),
     )
-    assert told == [("onnx", 0.5), ("torchscript", 0.5)]
-    found = {name: cost_tables.known(get_settings(), name) for name in ("onnx", "torchscript")}
-    assert found == {name: folder / f"{name}.json" for name in found}
-    assert [table.read(path, name).layer_ns for name, path in found.items()] == [7.0, 9.0]
-    assert table.read(found["onnx"], "onnx").digest == cost_tables.digest(found["onnx"])
+    assert reports == [("onnx", 0.5), ("torchscript", 0.5)]
+    paths = {name: cost_tables.known(get_settings(), name) for name in ("onnx", "torchscript")}
+    assert paths == {name: folder / f"{name}.json" for name in paths}
+    assert [table.read(path, name).layer_ns for name, path in paths.items()] == [7.0, 9.0]
+    assert table.read(paths["onnx"], "onnx").digest == cost_tables.digest(paths["onnx"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a child says of the model it opened is kept with the model, where it is an inspection, and costs no job."""
+"""The inspection that a child writes is kept with its model if it is valid, and fails no job."""
 
 import json
 
@@ -21,7 +21,7 @@ SITE = {
     "courses": None,
     "reason": None,
 }
-TOLD = {
+INSPECTION = {
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x1x3x3"}],
     "outputs": [{"name": "y", "dtype": "float32", "shape": None}],
@@ -35,18 +35,21 @@ TOLD = {
 }
 
 
-def told(job):
+def stored_inspection(job):
     with transaction() as session:
-        found = present_model(session.get_one(Model, job.model_sha256)).inspection
-    return None if found is None else found.model_dump()
+        inspection = present_model(session.get_one(Model, job.model_sha256)).inspection
+    return None if inspection is None else inspection.model_dump()
 
 
 def test_a_model_tells_what_the_last_job_saw(make_job, work):
-    assert told(work(make_job())) is None
-    assert told(work(make_job(input_shape="tell " + json.dumps(TOLD)))) == TOLD
-    assert told(work(make_job())) == TOLD
-    later = {**TOLD, "macs": None, "missing": "a shape"}
-    assert told(work(make_job(input_shape="tell " + json.dumps(later)))) == later
+    assert stored_inspection(work(make_job())) is None
+    assert (
+        stored_inspection(work(make_job(input_shape="tell " + json.dumps(INSPECTION))))
+        == INSPECTION
+    )
+    assert stored_inspection(work(make_job())) == INSPECTION
+    later = {**INSPECTION, "macs": None, "missing": "a shape"}
+    assert stored_inspection(work(make_job(input_shape="tell " + json.dumps(later)))) == later
 
 
 @pytest.mark.parametrize(
@@ -56,26 +59,26 @@ def test_a_model_tells_what_the_last_job_saw(make_job, work):
         "[]",
         "{}",
         "NaN",
-        json.dumps({**TOLD, "macs": -1}),
-        json.dumps({**TOLD, "macs": "9"}),
+        json.dumps({**INSPECTION, "macs": -1}),
+        json.dumps({**INSPECTION, "macs": "9"}),
         "[" * 100_000,
     ],
     ids=["nothing", "list", "empty", "nan", "negative", "text", "deep"],
 )
 def test_what_is_no_inspection_is_not_kept(make_job, work, lie):
     job = work(make_job(input_shape=f"tell {lie}"))
-    assert (job.state, told(job)) == ("succeeded", None)
+    assert (job.state, stored_inspection(job)) == ("succeeded", None)
 
 
 def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch):
     def be_away(*_):
         raise OperationalError("UPDATE", {}, ConnectionError("away"))
 
-    asked = "tell " + json.dumps(TOLD)
+    behaviour = "tell " + json.dumps(INSPECTION)
     with monkeypatch.context() as patch:
         patch.setattr(inspections, "update", be_away)
-        job = work(make_job(input_shape=asked))
-    assert (job.state, told(job)) == ("succeeded", None)
+        job = work(make_job(input_shape=behaviour))
+    assert (job.state, stored_inspection(job)) == ("succeeded", None)
     monkeypatch.setattr(inspections, "LARGEST_BYTES", 10)
-    job = work(make_job(input_shape=asked))
-    assert (job.state, told(job)) == ("succeeded", None)
+    job = work(make_job(input_shape=behaviour))
+    assert (job.state, stored_inspection(job)) == ("succeeded", None)

@@ -1,4 +1,4 @@
-"""What a child leaves is taken only if it is what it should be, and under the sums that the worker computes."""
+"""The files of a child are stored only if they are valid, under hashes that the worker computes."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The heartbeat writes seldom, notices a lost lease, and lives through a database that is away for a while."""
+"""The heartbeat writes seldom, notices a lost lease, and survives an outage of the database."""
 
 import pytest
 from sqlalchemy import event

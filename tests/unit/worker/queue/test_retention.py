@@ -1,4 +1,4 @@
-"""Retention deletes what it has to, never what a job needs, and finds what killed processes have left."""
+"""Retention deletes expired files and orphans, and never a file that a job needs."""
 
 import uuid
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The sweep takes jobs from dead workers and rings for those whose message was lost, and touches no other."""
+"""A sweep queues the jobs of dead workers, resends lost messages, and touches no other job."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +85,7 @@ def test_a_job_far_over_its_time_is_taken_from_whoever_holds_it_and_fails_at_las
     last = make_job(**held, attempt=3, started_at=began)
     assert sweep() == [overdue]
     assert (load_job(overdue).state, load_job(overdue).lease_owner) == ("queued", None)
-    assert [event.detail for event in events(overdue)] == ["overdue"]
+    assert [event.detail for event in events(overdue)] == ["the time limit was exceeded"]
     assert (load_job(last).state, load_job(last).error["code"]) == ("failed", "job_timeout")
     assert load_job(busy).state == "running"
 

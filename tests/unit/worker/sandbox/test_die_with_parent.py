@@ -1,4 +1,4 @@
-"""A tethered process dies with the one that started it, also when that one is killed."""
+"""A child process dies with the one that started it, also when that one is killed."""
 
 import subprocess
 import sys
@@ -6,12 +6,13 @@ import time
 
 import pytest
 
-from worker.sandbox.die_with_parent import tethered
+from worker.sandbox.die_with_parent import dying_with_parent
 
 PARENT = """
 import subprocess, sys, time
-from worker.sandbox.die_with_parent import tethered
-child = subprocess.Popen(tethered([sys.executable, '-c', 'import time; time.sleep(600)']), start_new_session=True)
+from worker.sandbox.die_with_parent import dying_with_parent
+command = dying_with_parent([sys.executable, '-c', 'import time; time.sleep(600)'])
+child = subprocess.Popen(command, start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -37,12 +38,12 @@ def test_the_command_runs_with_its_own_arguments_and_status():
         "a b",
         "--help",
     ]
-    ended = subprocess.run(tethered(command), capture_output=True, text=True, check=False)
+    ended = subprocess.run(dying_with_parent(command), capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (7, "['a b', '--help']\n")
 
 
 def test_it_does_not_begin_for_another_parent():
-    command = tethered([sys.executable, "-c", "print('begun')"])
+    command = dying_with_parent([sys.executable, "-c", "print('begun')"])
     command[4] = "1"
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode != 0

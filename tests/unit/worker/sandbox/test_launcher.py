@@ -1,4 +1,4 @@
-"""What is shut in stays in: each wall is tried by a probe, standing and torn down."""
+"""A sandboxed child stays confined: a probe tests each promise, with every mechanism on and off."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ import pytest
 from app.settings import Settings
 from worker.sandbox import doctor, launcher, probe
 from worker.sandbox import run as sandbox
-from worker.sandbox.doctor import DeviceMissing, Wall, WallsMissing
+from worker.sandbox.doctor import Check, DeviceMissing, SandboxIncomplete
 from worker.sandbox.messages import Succeeded
 from worker.sandbox.policy import Confinement
 from worker.sandbox.run import Lost, TimedOut
@@ -56,8 +56,8 @@ def run(tmp_path):
 
 
 def escapes(confinement, tmp_path):
-    """What the probe gets away with, by wall."""
-    asked = {
+    """The promises that the probe can break."""
+    targets = {
         "secret": str(tmp_path / "secret"),
         "upload": str(tmp_path / "secret"),
         "port": 9,
@@ -67,21 +67,21 @@ def escapes(confinement, tmp_path):
         "shared_too": confinement.device == "cpu",
     }
     command = confinement.command(
-        [sys.executable, "-I", "-S", probe.__file__, json.dumps(asked)], 10
+        [sys.executable, "-I", "-S", probe.__file__, json.dumps(targets)], 10
     )
-    said = subprocess.run(command, cwd=confinement.home, capture_output=True, check=False, env={})
-    return {wall for wall, found in json.loads(said.stdout).items() if found}
+    done = subprocess.run(command, cwd=confinement.home, capture_output=True, check=False, env={})
+    return {name for name, successes in json.loads(done.stdout).items() if successes}
 
 
 @needs_landlock
 @needs_seccomp
-def test_all_walls_stand_here():
-    assert [wall for wall in doctor.examine() if not wall.stands] == []
+def test_all_promises_hold_here():
+    assert [check for check in doctor.examine() if not check.holds] == []
 
 
 @needs_landlock
 @needs_seccomp
-def test_each_wall_holds_alone_and_its_absence_is_seen(shut_in, tmp_path):
+def test_each_mechanism_alone_keeps_its_promises_and_the_probe_sees_which_is_off(shut_in, tmp_path):
     assert escapes(shut_in, tmp_path) == set()
     assert escapes(replace(shut_in, seccomp=False), tmp_path) == {"files", "network", "processes"}
     assert escapes(replace(shut_in, landlock=False), tmp_path) == {"files"}
@@ -206,13 +206,17 @@ def test_nothing_outlives_it_in_whatever_session(run, shut_in, wait_gone, ending
 
 
 def test_the_keeper_leaves_nothing_when_the_worker_is_killed(shut_in, tmp_path, wait_gone):
-    code = "import os, time\nif os.fork() == 0: os.setsid()\nopen(str(os.getpid()), 'w').close()\ntime.sleep(600)"
+    code = (
+        "import os, time\nif os.fork() == 0: os.setsid()\n"
+        "open(str(os.getpid()), 'w').close()\ntime.sleep(600)"
+    )
     parent = f"""
 import subprocess, sys, time
 from pathlib import Path
 from worker.sandbox.policy import Confinement
-cell = Confinement(Path({str(shut_in.home)!r}), landlock=False, seccomp=False)
-subprocess.Popen(cell.command([sys.executable, "-c", {code!r}], 600), cwd=cell.home, start_new_session=True)
+confinement = Confinement(Path({str(shut_in.home)!r}), landlock=False, seccomp=False)
+command = confinement.command([sys.executable, "-c", {code!r}], 600)
+subprocess.Popen(command, cwd=confinement.home, start_new_session=True)
 time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", parent]) as worker:
@@ -227,16 +231,16 @@ def test_an_endless_loop_ends_with_its_time(run, shut_in):
     assert run(shut_in, "while True: pass", seconds=0.5) == TimedOut(0.5)
 
 
-def test_a_cell_that_cannot_be_closed_runs_nothing(run, shut_in, tmp_path):
+def test_a_sandbox_that_cannot_be_set_up_runs_nothing(run, shut_in, tmp_path):
     outcome = run(replace(shut_in, writable=(Path("no\0path"),)), "open('begun', 'w')")
     assert isinstance(outcome, Lost)
-    assert "the cell could not be closed" in outcome.log
+    assert "the sandbox could not be set up" in outcome.log
     assert list(shut_in.home.iterdir()) == []
 
 
 @needs_landlock
 @needs_seccomp
-def test_a_cell_for_a_gpu_opens_its_driver_and_nothing_else(run, shut_in, tmp_path):
+def test_a_sandbox_for_a_gpu_opens_its_driver_and_nothing_else(run, shut_in, tmp_path):
     opened = replace(shut_in, device="cuda")
     closed, described = (json.loads(each.command([], 1)[-1]) for each in (shut_in, opened))
     assert (closed["devices"], closed["limits"]["AS"]) == ([], 2 * 1024**3)
@@ -266,16 +270,18 @@ def test_without_its_device_a_service_does_not_start():
     doctor.require_device("cpu")
 
 
-def test_a_missing_wall_has_to_be_accepted_in_so_many_words(monkeypatch):
-    missing = Wall("files", "a model reads nothing", stands=False, found="it read a file outside")
+def test_a_gap_in_the_sandbox_has_to_be_accepted_by_a_setting(monkeypatch):
+    missing = Check(
+        "files", "a model reads nothing", holds=False, evidence="it read a file outside"
+    )
     monkeypatch.setattr(doctor, "examine", lambda device: [missing])
-    with pytest.raises(WallsMissing, match="CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"):
+    with pytest.raises(SandboxIncomplete, match="CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"):
         doctor.require(Settings())
     doctor.require(Settings(accept_models_that_can_escape=True))
 
 
-def test_a_probe_that_cannot_run_counts_as_no_wall(monkeypatch):
+def test_a_probe_that_cannot_run_shows_no_promise_that_holds(monkeypatch):
     monkeypatch.setattr(doctor, "_PROBE", ("/nowhere",))
-    found = doctor.examine()
-    assert not any(wall.stands for wall in found)
-    assert "could not be closed" in found[0].found
+    checks = doctor.examine()
+    assert not any(check.holds for check in checks)
+    assert "could not be set up" in checks[0].evidence

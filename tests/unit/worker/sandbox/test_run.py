@@ -200,7 +200,8 @@ def test_it_learns_nothing_of_the_worker(run, tmp_path, monkeypatch):
         assert 'secret' not in str(os.environ), os.environ
         assert os.environ['HOME'] == os.environ['TMPDIR'] == os.getcwd() == {str(tmp_path)!r}
         assert os.environ['OMP_NUM_THREADS'] == '1'
-        assert sorted(map(int, os.listdir('/proc/self/fd')))[:4] == [0, 1, 2, 3], os.listdir('/proc/self/fd')
+        numbers = sorted(map(int, os.listdir('/proc/self/fd')))
+        assert numbers[:4] == [0, 1, 2, 3], numbers
         assert len(os.listdir('/proc/self/fd')) == 4  # the fourth is the listing itself
         assert sys.stdin.read() == ''
         assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)

@@ -1,0 +1,100 @@
+"""The input files of a job: fetched from the store for its child process."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.db.models import Job
+from app.settings import Settings
+from app.storage import get_storage, model_key, samples_key
+from convpress.gate.identify import Format
+from convpress.refusal import Code, Refusal
+from worker.jobs import analysis_cache, cost_tables
+
+_SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of one job before its child starts.
+
+    Each file but the model is None where the job has none.
+
+    `analysis` is the analysis that an earlier job left in the store under `analysis_key`.
+    """
+
+    model: Path
+    samples: Path | None
+    costs: Path | None
+    analysis: Path | None
+    analysis_key: str
+
+
+class InputGone(Exception):
+    """The store no longer has an upload of the job; `error` has the members of a `Refusal`."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.detail)
+        self.error: dict[str, str] = refusal.as_dict()
+
+
+def fetch_inputs(
+    job: Job, model_format: Format, folder: Path, settings: Settings, *, read_only: bool
+) -> Inputs:
+    """Put the input files of a job into `folder`.
+
+    `read_only` says that the child cannot write there.
+
+    Raises:
+        InputGone: the store has lost the model or the samples.
+        StorageUnavailable: the store did not answer.
+        OSError: the disk is full.
+    """
+    model = folder / f"model{_SUFFIX[model_format]}"
+    if not _fetch(model_key(job.model_sha256), model, read_only=read_only):
+        raise InputGone(_model_gone(job.model_sha256))
+    samples = None
+    if job.samples_sha256 is not None:
+        samples = folder / "samples"
+        if not _fetch(samples_key(job.samples_sha256), samples, read_only=read_only):
+            raise InputGone(_samples_gone(job.samples_sha256))
+    costs = _copy_costs(model_format, folder, settings)
+    analysis = folder / "analysis"
+    analysis_key = analysis_cache.key_of(job, cost_tables.digest(costs))
+    is_known = _fetch(analysis_key, analysis, read_only=read_only)
+    return Inputs(model, samples, costs, analysis if is_known else None, analysis_key)
+
+
+def _copy_costs(model_format: Format, folder: Path, settings: Settings) -> Path | None:
+    """Copy the cost table of this host, so that the analysis key and the child use the same one."""
+    table = cost_tables.known(settings, model_format)
+    if table is None:
+        return None
+    copy = folder / "costs.json"
+    shutil.copyfile(table, copy)
+    return copy
+
+
+def _fetch(key: str, target: Path, *, read_only: bool) -> bool:
+    """Fetch a file from the store, and return whether the store has it."""
+    try:
+        get_storage().fetch(key, target)
+    except FileNotFoundError:
+        return False
+    if not read_only:
+        # The store may have made a hard link: a child that could write to it would change the
+        # file in the store.
+        copy = target.with_suffix(".copy")
+        shutil.copyfile(target, copy)
+        copy.replace(target)
+    return True
+
+
+def _model_gone(sha256: str) -> Refusal:
+    detail = "the store no longer has the model of this job; upload it again"
+    return Refusal(Code.MODEL_GONE, detail, field="model", got=f"SHA-256 {sha256}")
+
+
+def _samples_gone(sha256: str) -> Refusal:
+    detail = "the store no longer has the samples of this job; post them again"
+    return Refusal(Code.SAMPLES_GONE, detail, field="samples", got=f"SHA-256 {sha256}")

@@ -1,0 +1,167 @@
+"""One attempt at a job: fetch its input files, run the engine in a child, store the results."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import structlog
+
+from app.db.models import Job
+from app.settings import Settings
+from app.storage import StorageUnavailable, get_storage
+from app.storage.local import free_bytes
+from convpress.gate.identify import Format
+from convpress.refusal import Code
+from worker.engine.request import Request
+from worker.jobs import analysis_cache, inspections, results
+from worker.jobs.inputs import InputGone, Inputs, fetch_inputs
+from worker.jobs.outcomes import DiskFull, JobOutcome, StoreUnavailable
+from worker.queue.lease import Result
+from worker.sandbox import doctor
+from worker.sandbox import run as sandbox
+from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded
+from worker.sandbox.policy import Confinement
+from worker.sandbox.run import Lost, Outcome
+from worker.sandbox.scratch import scratch, scratch_root
+
+# A child that died on a disk with less room than this died because of that: torch ends the process
+# where a file cannot be written.
+_LEAST_FREE_BYTES = 1024**2
+
+OnProgress = Callable[[Progress], None]
+
+log = structlog.get_logger(__name__)
+
+
+def run_job(
+    job: Job, settings: Settings, on_progress: OnProgress, is_wanted: Callable[[], bool]
+) -> JobOutcome:
+    """Make one attempt at a job and return its outcome.
+
+    The child is killed as soon as `is_wanted` says no.
+    """
+    try:
+        with scratch(scratch_root(settings.data_dir)) as folder:
+            return _run(job, folder, settings, on_progress, is_wanted)
+    except InputGone as gone:
+        return Failed(gone.error)
+    except StorageUnavailable as error:
+        log.error("the artifact store does not answer", error=str(error))
+        return StoreUnavailable()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.error("the disk is full", error=str(error))
+        return DiskFull()
+
+
+def _run(
+    job: Job,
+    folder: Path,
+    settings: Settings,
+    on_progress: OnProgress,
+    is_wanted: Callable[[], bool],
+) -> Outcome | Result:
+    confinement = _confine(folder, settings)
+    model_format = cast("Format", job.model.format)
+    inputs = fetch_inputs(
+        job, model_format, folder / "input", settings, read_only=confinement.landlock
+    )
+    request = _request(job, model_format, inputs, folder / "output", settings)
+    outcome = sandbox.run(
+        sandbox.ENGINE,
+        [request.to_json()],
+        confinement,
+        seconds=settings.job_timeout_seconds,
+        on_progress=on_progress,
+        wanted=is_wanted,
+    )
+    if _ran_out_of_disk(outcome, folder):
+        raise OSError(errno.ENOSPC, "the child could not write its files")
+    stored = _store(job, request, outcome, on_progress, settings)
+    # Any other outcome cut the child off, perhaps in the middle of a file.
+    if isinstance(stored, Result | Failed):
+        _cache(job, request, inputs, settings)
+    return stored
+
+
+def _confine(folder: Path, settings: Settings) -> Confinement:
+    return doctor.confined(
+        folder / "work",
+        readable=(folder / "input",),
+        writable=(folder / "output",),
+        memory_bytes=settings.job_memory_bytes,
+        file_bytes=settings.max_upload_bytes,
+        device=settings.device,
+    )
+
+
+def _request(
+    job: Job, model_format: Format, inputs: Inputs, output: Path, settings: Settings
+) -> Request:
+    keeps_analysis = settings.analysis_bytes > 0
+    return Request(
+        model=str(inputs.model),
+        format=model_format,
+        output=str(output / inputs.model.name),
+        report=str(output / "report.json"),
+        device=settings.device,
+        limits=settings.limits,
+        costs=_text(inputs.costs),
+        samples=_text(inputs.samples),
+        analysis=_text(inputs.analysis),
+        kept_analysis=str(output / "analysis") if keeps_analysis else None,
+        largest_analysis=settings.analysis_bytes,
+        inspection=str(output / "inspection.json"),
+        **job.options.as_request(),
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _ran_out_of_disk(outcome: Outcome, folder: Path) -> bool:
+    """Tell whether the child reported a full disk, or died on one."""
+    if isinstance(outcome, Failed):
+        return outcome.error["code"] == Code.STORAGE_FULL
+    return isinstance(outcome, Lost) and free_bytes(folder) < _LEAST_FREE_BYTES
+
+
+def _store(
+    job: Job, request: Request, outcome: Outcome, on_progress: OnProgress, settings: Settings
+) -> Outcome | Result:
+    """Put the artifact and the report of a child that succeeded into the store.
+
+    Other outcomes stay as they are.
+    """
+    if not isinstance(outcome, Succeeded):
+        return outcome
+    on_progress(Progress("storing", 0.95))
+    try:
+        return results.store(
+            job.id,
+            Path(request.output),
+            Path(request.report),
+            request.format,
+            largest=settings.max_upload_bytes,
+            limits=settings.limits,
+            storage=get_storage(),
+        )
+    except MalformedOutput as error:
+        return Lost(str(error), log="")
+
+
+def _cache(job: Job, request: Request, inputs: Inputs, settings: Settings) -> None:
+    """Keep the inspection and the analysis of the model for later jobs."""
+    if request.inspection is not None:
+        inspections.keep(job, Path(request.inspection))
+    if request.kept_analysis is not None:
+        analysis_cache.keep(
+            get_storage(),
+            job,
+            inputs.analysis_key,
+            Path(request.kept_analysis),
+            settings.analysis_bytes,
+        )
