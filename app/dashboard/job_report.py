@@ -26,11 +26,9 @@ def read(job: Job) -> Report | None:
         return None
 
 
-def kind(report: Report) -> budgets.Kind:
+def kind(report: Report) -> budgets.BudgetKind:
     """Return the kind of the first budget that was given, which is what the frontier goes along."""
-    known = [
-        kind for field, kind in budgets.KINDS.items() if field in (report.budget.model_extra or {})
-    ]
+    known = [kind for field, kind in budgets.KINDS.items() if field in report.budget]
     return known[0] if known else budgets.FLOPS
 
 

@@ -248,8 +248,9 @@ def compress(
         _exit(str(error), _LOST)
     console = render.console()
     console.print(render.account(account))
-    if account.budget.note:
-        console.print(account.budget.note, markup=False)
+    note = account.budget.get("note")
+    if note:
+        console.print(note, markup=False)
     console.print(f"written to {target}", soft_wrap=True, markup=False)
 
 
