@@ -53,9 +53,22 @@ class Convolution:
         return self.weight_shape[0] if self.transposed else self.weight_shape[1] * self.groups
 
     @property
+    def group_outputs(self) -> int:
+        """Output channels of each group."""
+        return self.out_channels // self.groups
+
+    @property
+    def group_inputs(self) -> int:
+        """Input channels of each group."""
+        return self.in_channels // self.groups
+
+    @property
     def patch(self) -> int:
-        """How many numbers of one group's input a weight's rows multiply; transposed: the channels of one position."""
-        return self.in_channels // self.groups * (1 if self.transposed else self.k2)
+        """The numbers of one group's input that a weight's row multiplies, m in the literature.
+
+        Transposed: the channels of one position.
+        """
+        return self.group_inputs if self.transposed else self.group_inputs * self.k2
 
     def output_size(self, input_size: Sequence[int]) -> tuple[int, ...]:
         """Return the output's size along each spatial axis.

@@ -71,6 +71,8 @@ def write_artifact(
 ) -> WrittenArtifact:
     """Write the artifact to the request's output path."""
     progress.enter("rewriting")
+    # the sites are replaced in the opened model itself: its own costs are read before
+    original = _original(opened)
     analysis, choice = plan.analysis, plan.choice
     target = plan.target(request.format)
     if plan.replacements:
@@ -81,7 +83,7 @@ def write_artifact(
     pairs = zip(analysis.candidates, choice, strict=True)
     table = analysis.table
     return WrittenArtifact(
-        original=_original(opened),
+        original=original,
         goal=plan.goal,
         unchanged=plan.unchanged,
         calibrated=not isinstance(analysis.calibration, Uncalibrated),
