@@ -1,4 +1,4 @@
-"""Budgets as users write them: a share of the model to keep, or an amount of what a kind of budget counts.
+"""Budgets as users write them: a share of the model to keep, or an amount in a unit.
 
 A new kind of budget is an entry in `KINDS` here, and its unit in `worker.engine.selection.units`.
 """
@@ -55,8 +55,10 @@ class BudgetKind:
         3600000000
         >>> KINDS["flops_budget"].parse("3.6 GMACs").amount
         3600000000
-        >>> KINDS["latency_budget"].parse("1.5 ms").amount, KINDS["bytes_budget"].parse("2 MiB").amount
-        (1500000, 2097152)
+        >>> KINDS["latency_budget"].parse("1.5 ms").amount
+        1500000
+        >>> KINDS["bytes_budget"].parse("2 MiB").amount
+        2097152
         """
         # a long text is not matched: Decimal takes its time for a million digits
         is_short = len(text) <= _LONGEST

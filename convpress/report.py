@@ -19,7 +19,7 @@ Count = Annotated[int, Ge(0), Le(2**63 - 1)]
 Size = Annotated[float, Ge(0), Le(1e18)]
 """A time, a relative error or a fraction: not negative, and too small to overflow."""
 BudgetReport = dict[str, Count | Size | str | None]
-"""The members of each kind of budget: its text and the amount allowed; `note` where it is special."""
+"""The text of each budget and the amount that it allows, with a `note` where that is special."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ def _serve(arguments: list[str], messages: TextIO) -> None:
     def emit(phase: Phase, fraction: float) -> None:
         _send(messages, {"event": "progress", "phase": phase, "fraction": fraction})
 
-    # each command imports what it needs: torch and onnx take their seconds, and the gate comes first
+    # each command imports what it needs: torch takes a second, and the gate comes before onnx
     match arguments:
         case ["calibrate-host", "onnx" | "torchscript" as model_format, path]:
             from worker.engine.costs import benchmark

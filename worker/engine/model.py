@@ -1,4 +1,4 @@
-"""The engine's vocabulary: a model, its inputs, its sites and their costs, for every file format."""
+"""The engine's vocabulary: a model, its inputs, its sites and their costs, in every format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,8 +130,10 @@ def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int,
     ...     Site("a", "Conv", (), 9, execution_paths=(9, 9)),
     ...     Site("b", "Conv", (), 5, execution_paths=(0, 5)),
     ... ]
-    >>> by_execution_path(sites, [9, 5]), by_execution_path(sites, [4, 2]), by_execution_path([], [])
-    ((9, 14), (4, 6), (0,))
+    >>> by_execution_path(sites, [9, 5]), by_execution_path(sites, [4, 2])
+    ((9, 14), (4, 6))
+    >>> by_execution_path([], [])
+    (0,)
     """
     longest = max((len(site.execution_paths) for site in sites), default=1)
     number = longest or 1
@@ -154,7 +156,7 @@ class Model(Protocol):
 
     @property
     def parameters(self) -> int:
-        """The number of stored weights (elements of floating-point initializers, parameters and buffers)."""
+        """The number of stored weights: elements of floating-point parameters and buffers."""
         ...
 
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
@@ -183,7 +185,9 @@ class Model(Protocol):
         ...
 
     def program(self) -> "Program":
-        """Return the model as steps on torch tensors, with the replaceable sites of the last `count`.
+        """Return the model as steps on torch tensors.
+
+        Its sites are the replaceable ones of the last `count`.
 
         Raises:
             NoProgramError: the model cannot be taken apart.

@@ -34,10 +34,10 @@ def errors(partition: BlockPartition, rank: int) -> Array:
 
 
 def factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
-    """Return the rows `(groups, count, rank, size)` and the second layer `(groups, n, rank, count)`.
+    """Return the rows, of norm 1, and the best second layer for them.
 
-    The rows have the norm 1, and the second layer is the best for them. Blocks that share their
-    rows have them once: `(groups, 1, rank, size)`.
+    The rows are `(groups, count, rank, size)`, or `(groups, 1, rank, size)` where the blocks share
+    them. The second layer is `(groups, n, rank, count)`.
     """
     rows = leading_rows(*by_block(partition), rank)
     second = fit(partition, rows)
@@ -70,7 +70,7 @@ def outputs_at_mean(partition: BlockPartition, rows: Array, second: Array) -> Ar
 
 
 def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
-    """Return rows `(..., rank, s)`, whose leading r are the best of rank r for weights `(..., n, s)`.
+    """Return the rows `(..., rank, s)` whose leading r approximate weights `(..., n, s)` best.
 
     They are uncorrelated under the covariance `(..., s, s)` and of variance 1; rows beyond the
     weights' own rank are about 0. The eigenproblem is that of the smaller side: no root is taken of

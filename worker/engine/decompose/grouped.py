@@ -31,7 +31,7 @@ def why_not_grouped(convolution: Convolution) -> str | None:
 
 
 def grouped(convolution: Convolution) -> tuple[Factorisation, ...]:
-    """Factor a convolution for every divisor g of its c input channels except c, the smallest first.
+    """Factor a convolution for every divisor g < c of its c input channels, the smallest first.
 
     Wide convolutions, whose patches have more than 2048 numbers, are factored for g = 1 alone.
 

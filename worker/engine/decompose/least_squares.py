@@ -61,7 +61,7 @@ def solved(gram: Array, cross: Array) -> Array:
 
 
 def _ridge(gram: Array) -> Array:
-    """Return the ridge `(..., 1)` for rows that are 0 or depend on each other; else it is rounding."""
+    """Return the ridge `(..., 1)`: rounding, but for rows that are 0 or depend on each other."""
     least = np.finfo(gram.dtype).eps / np.sqrt(gram.shape[-1])
     trace = np.einsum("...ii->...", gram)[..., None]
     ridge: Array = least * trace + np.finfo(gram.dtype).tiny

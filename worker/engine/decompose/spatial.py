@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 def why_not_spatial(convolution: Convolution) -> str | None:
-    """Say why the form does not apply to a convolution; None where it does, as to depthwise ones."""
+    """Say why the form does not apply to a convolution; None where it does (depthwise too)."""
     extended = sum(size > 1 for size in convolution.kernel)
     reason = transposed(convolution)
     if reason is None and extended < 2:

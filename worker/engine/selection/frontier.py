@@ -1,4 +1,4 @@
-"""The frontier: the choices for other budgets, from the least that can be reached to the original."""
+"""The frontier: the choices for other budgets, from the least reachable one to the original."""
 
 from dataclasses import dataclass
 

@@ -35,7 +35,7 @@ def arranged(
 def layout_of(
     site: Site, convolutions: Sequence[Convolution], target: Format | CostTable
 ) -> Layout:
-    """Return the layout of a chain in a site's place: the faster by the cost table, or the usual."""
+    """Return the layout of a chain in a site's place: the faster by the table, or the usual."""
     if branch_number(convolutions) == 1:
         return "whole"
     if not isinstance(target, CostTable):

@@ -1,4 +1,4 @@
-"""The layers that replace the chosen sites: factored by the moments of their inputs, then refitted."""
+"""The layers that replace the chosen sites: factored by their inputs' moments, then refitted."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -34,7 +34,7 @@ def one_budget(
     if budget.unit.counts_time:
         condition = ", by the cost table"
     elif slower_excluded:
-        condition = " without a layer that is slower by the cost table, which flops_at_any_price would allow"
+        condition = " without a layer that becomes slower, which flops_at_any_price would allow"
     share = f"{least / max(budget.total, 1):.4f} of its {budget.budget.kind.what}"
     return Refusal(
         Code.BUDGET_UNREACHABLE,

@@ -46,7 +46,7 @@ class Unit(ABC):
         """Return the members of a report that give an amount."""
 
     def costs(self, site: Site, candidate: Candidate) -> tuple[int, ...]:
-        """Return the cost of a candidate, once for each execution path along which it may differ."""
+        """Return the cost of a candidate, once for each path along which it may differ."""
         cost = self.cost(site, candidate)
         if self.depends_on_path:
             return by_execution_path([site], [cost])
