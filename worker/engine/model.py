@@ -97,6 +97,7 @@ class Site:
         """Return the part of a cost in the site's place that falls on one execution path."""
         if not self.execution_paths:
             return cost
+        # a site may run more often in one path than in another: costs are in proportion to its own
         return cost * self.execution_paths[path] // max(self.macs, 1)
 
 

@@ -112,6 +112,7 @@ def compute(step: Step, inputs: Sequence[Any]) -> Sequence[Any]:
         return step.run(*inputs)
     except MemoryError:
         raise
+    # torch's error for a device's memory is no MemoryError
     except OutOfMemoryError as error:
         raise MemoryError(str(error)) from error
     except Exception as error:
@@ -136,6 +137,7 @@ def run(
     values: dict[str, Any] = {**program.constants, **inputs}
     for step, unneeded in zip(program.steps, program.last_uses, strict=True):
         values.update(zip(step.gives, _outputs(step, values, replacements, watch), strict=True))
+        # the values of all steps together would take many times the model's memory
         for name in unneeded:
             del values[name]
     return tuple(values[name] for name in program.outputs)

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from worker.engine.calibration.refit.select_refit import Refinement
 
 CONVENTION = (
-    "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input position "
-    "if transposed), padding included; a matrix product one per output element and summed element. "
-    "Bias, normalisation and activations are not counted; uncounted operators are listed with "
+    "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input "
+    "position if transposed), padding included; a matrix product one per output element and summed "
+    "element. Bias, normalisation and activations are not counted; uncounted operators are listed with "
     "their number. Weights that are used several times count for every call. Of the execution paths "
     "through a model's Ifs, the one with most MACs counts (ONNX), or the one that is taken "
     "(TorchScript). A free batch counts as 1."
@@ -126,6 +126,7 @@ def site(candidates: SiteCandidates, choice: Candidate, target: Format | CostTab
     if layout_of(original, convolutions, target) == "branches":
         branches = branch_number(convolutions)
         convolutions = branch_convolutions(convolutions)
+    # a site may stay although it could be factored
     reason = candidates.reason
     if not reason and choice.form == ORIGINAL:
         reason = "the budget is met without factoring it"
@@ -194,6 +195,7 @@ def expected_ms(latency: records.Latency, measured_ms: float) -> float | None:
     1.5
     """
     before, after = latency.predicted_before_ms, latency.predicted_after_ms
+    # a table may have no price for any of the layers
     if not before or after is None:
         return None
     return round(measured_ms * after / before, 4)
@@ -239,6 +241,7 @@ def verification(comparison: Comparison, runs: int, *, calibrated: bool) -> reco
 
 def engine(model_format: Format, seconds: Mapping[str, float], *, reused: bool) -> records.Engine:
     """Return the versions and the device that did the work, and the seconds of each phase."""
+    # other versions of these may give other artifacts
     versions = {"python": platform.python_version()}
     for package in ("convpress", "numpy", *_RUNTIMES[model_format]):
         versions[package] = version(package)

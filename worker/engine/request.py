@@ -68,6 +68,7 @@ class Request:
     @classmethod
     def from_json(cls, text: str) -> "Request":
         """Read the JSON of `to_json`."""
+        # `limits` is the only member that is a record itself
         members = json.loads(text)
         limits = members.pop("limits")
         if limits is not None:

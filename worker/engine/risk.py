@@ -51,6 +51,7 @@ def assess(
     level = _rank(comparison.relative_error, _MEASURED)
     if comparison.agreement is not None and comparison.agreement < _LEAST_AGREEMENT:
         level = max(level, _LEVELS.index("moderate"))
+    # the higher of both levels counts: either may miss a loss
     if predicted is not None:
         level = max(level, _rank(predicted**0.5, _PREDICTED))
     return Risk(level=_LEVELS[level], text=_evidence(comparison, predicted))

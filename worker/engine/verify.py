@@ -40,6 +40,7 @@ def measure(model_format: Format, path: Path, samples: Sequence[Inputs]) -> Meas
     """
     run = load_runner(model_format, path)
     outputs = tuple(run(inputs) for inputs in samples)
+    # the first run, above, has warmed the caches and the runtime's own optimiser
     seconds: list[float] = []
     while not _is_enough(seconds):
         start = time.perf_counter()
@@ -94,11 +95,14 @@ def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comp
         for name, expected in original.items():
             got = other[name]
             _require_same_type(name, expected, got)
+            # whole numbers, as of an argmax, have no small differences
             if not np.issubdtype(expected.dtype, np.inexact):
                 continue
             expected64, got64 = expected.astype(np.float64), got.astype(np.float64)
+            # what is added to all scores of a sample changes no class
             if is_only_output and _is_scores(expected):
                 expected64, got64 = _centred(expected64), _centred(got64)
+            # an original may give NaN or infinity; the artifact may then do so too
             usable = np.isfinite(expected64)
             finite &= bool(usable.all())
             if not np.isfinite(got64[usable]).all():

@@ -149,6 +149,7 @@ def _row(plan: _Plan, inputs: int, outputs: int, watch: Stopwatch) -> Iterator[f
         if side != plan.sides[0] and _is_large(layer, size, batch):
             yield None
         else:
+            # the clock may show no time at all, but rates are positive
             yield max(watch(layer, size, batch), 1.0) / macs
 
 

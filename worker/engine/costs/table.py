@@ -65,6 +65,7 @@ class Grid:
         return rate
 
     def _at(self, inputs: int, outputs: int, positions: int) -> float:
+        # the smallest size is always measured, so that there is a rate
         row = self.ns_per_mac[inputs][outputs][: positions + 1]
         return next(rate for rate in reversed(row) if rate is not None)
 
@@ -192,6 +193,7 @@ def channels(convolution: Convolution) -> tuple[int, int]:
 
 def _as_computed(convolution: Convolution) -> Convolution:
     """Return a layer with its output channels in whole blocks, as the runtime computes them."""
+    # groups and matrix products are computed without blocks
     if convolution.groups > 1 or not convolution.kernel:
         return convolution
     blocks = -(-convolution.out_channels // BLOCK)

@@ -33,15 +33,35 @@ class Factorisation(ABC):
 
     @abstractmethod
     def convolutions(self, rank: Rank) -> tuple[Convolution, ...]:
-        """Return the geometry of the layers, which depends on no weights."""
+        """Return the geometry of the layers, which depends on no weights.
+
+        Args:
+            rank: one of the `ranks`, or any single number up to the last one.
+
+        Returns:
+            the layers in the order in which they feed one another.
+        """
 
     @abstractmethod
     def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
-        """Return the errors `(len(ranks),)` relative to the energy of the target's outputs.
+        """Return the errors of several ranks; it factors the weights anew, and keeps nothing.
 
-        It factors the weights anew, and keeps nothing.
+        Args:
+            target: the layer and the moments of its inputs.
+            ranks: some of the `ranks`.
+
+        Returns:
+            `(len(ranks),)`, the energy of the outputs' difference over that of the outputs.
         """
 
     @abstractmethod
     def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
-        """Return the layers of one rank; it factors the weights anew, and keeps nothing."""
+        """Return the layers of one rank; it factors the weights anew, and keeps nothing.
+
+        Args:
+            target: the layer and the moments of its inputs.
+            rank: as for `convolutions`.
+
+        Returns:
+            the layers that take the target's place, the last one with the bias.
+        """

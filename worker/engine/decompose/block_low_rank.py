@@ -19,7 +19,15 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 
 def errors(partition: BlockPartition, rank: int) -> Array:
-    """Return the errors of ranks 1 to `rank`, `(rank,)`, each with its best second layer."""
+    """Return the errors of ranks 1 to `rank`, each with its best second layer.
+
+    Args:
+        partition: the blocks of the first layer.
+        rank: the highest rank.
+
+    Returns:
+        `(rank,)`, relative to the energy of the target's outputs.
+    """
     weight, covariance = by_block(partition)
     if not partition.are_coupled or partition.count == 1:
         # nothing couples the blocks: what each explains adds up
@@ -28,21 +36,28 @@ def errors(partition: BlockPartition, rank: int) -> Array:
         return partition.target.relative(explained.cumsum())
     rows = _spread(leading_rows(weight, covariance, rank), partition)
     gram, cross = normal_equations(partition, rows)
-    explained = (least_squares.whitened(gram, cross) ** 2).sum(axis=(0, 1))
+    white = least_squares.whitened(gram, cross)
+    explained = (white**2).sum(axis=(0, 1))
+    # the rows of D stand in the order of their ranks: those of one rank are neighbours
     by_rank = explained.reshape(rank, partition.count).sum(axis=1)
     return partition.target.relative(by_rank.cumsum())
 
 
 def factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
-    """Return the rows, of norm 1, and the best second layer for them.
+    """Return the first layer's rows and the best second layer for them.
 
-    The rows are `(groups, count, rank, size)`, or `(groups, 1, rank, size)` where the blocks share
-    them. The second layer is `(groups, n, rank, count)`.
+    Returns:
+        rows: `(groups, count, rank, size)` of norm 1, or `(groups, 1, rank, size)` where the blocks
+            share them.
+        second: `(groups, n, rank, count)`.
     """
-    rows = leading_rows(*by_block(partition), rank)
+    weight, covariance = by_block(partition)
+    rows = leading_rows(weight, covariance, rank)
     second = fit(partition, rows)
+    # the scale between the layers is free: rows of norm 1 keep the weights of both moderate
     lengths = norms(rows)
-    return rows / lengths[..., None], second * lengths.swapaxes(-1, -2)[:, None]
+    scale = lengths.swapaxes(-1, -2)[:, None]
+    return rows / lengths[..., None], second * scale
 
 
 def norms(rows: Array) -> Array:
@@ -52,30 +67,56 @@ def norms(rows: Array) -> Array:
 
 
 def responses(partition: BlockPartition, rows: Array) -> Array:
-    """Return `Y` `(groups, n, R)` for the blocks' leading rows: the part of each in the outputs."""
+    """Return `Y`, the part of each of the blocks' leading rows in the outputs.
+
+    Args:
+        partition: the blocks.
+        rows: the `leading_rows`, `(groups, count, rank, size)`, or once for blocks that share them.
+
+    Returns:
+        `(groups, n, R)` for the `R = rank * count` rows, in the order of their ranks.
+    """
     if partition.are_coupled:
         equations = normal_equations(partition, _spread(rows, partition))
         return least_squares.whitened(*equations)
-    # the rows are orthonormal
-    products = partition.weight.swapaxes(1, 2) @ rows.swapaxes(-1, -2)
+    # without moments the rows are orthonormal, so that D D^T = 1 and Y = W D^T
+    weight = partition.weight.swapaxes(1, 2)
+    products = weight @ rows.swapaxes(-1, -2)
     by_row = products.transpose(0, 2, 3, 1)
     return by_row.reshape(*by_row.shape[:2], -1)
 
 
 def outputs_at_mean(partition: BlockPartition, rows: Array, second: Array) -> Array:
-    """Return the outputs of the factors for the mean patch, `(groups, n)`."""
+    """Return the outputs of the factors for the mean patch.
+
+    Args:
+        partition: the blocks, with the mean patch.
+        rows: `(groups, count, rank, size)`, or once for blocks that share them.
+        second: `(groups, n, rank, count)`.
+
+    Returns:
+        `(groups, n)`.
+    """
     firsts = np.einsum("gbrs,gbs->grb", _spread(rows, partition), partition.mean)
     outputs: Array = np.einsum("gnrb,grb->gn", second, firsts)
     return outputs
 
 
 def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
-    """Return the rows `(..., rank, s)` whose leading r approximate weights `(..., n, s)` best.
+    """Return the rows whose leading r approximate weights best at rank r, for every r.
 
-    They are uncorrelated under the covariance `(..., s, s)` and of variance 1; rows beyond the
-    weights' own rank are about 0. The eigenproblem is that of the smaller side: no root is taken of
-    a covariance that is larger than n. Where that side is long, the rows are those of a randomised
-    range finder, unless nearly all of them are needed.
+    The rows are uncorrelated under the covariance and of variance 1; rows beyond the weights' own
+    rank are about 0. The eigenproblem is that of the smaller side: no root is taken of a covariance
+    that is larger than n. Where that side is long, the rows are those of a randomised range finder,
+    unless nearly all of them are needed.
+
+    Args:
+        weight: `(..., n, s)`.
+        covariance: `(..., s, s)`, or None for the identity.
+        rank: the number of rows.
+
+    Returns:
+        `(..., rank, s)`.
     """
     n, size = weight.shape[-2:]
     count = randomized_range.directions(n, size, rank)
@@ -85,26 +126,38 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
     values, vectors = linalg.leading(gram, rank)
     across = vectors.swapaxes(-1, -2)
     if n <= size:
+        # U^T W / sqrt(lambda); eigenvalues below rounding would blow up their rows
         least = np.finfo(values.dtype).eps * n * values[..., :1]
         floor = np.maximum(least, _TINY)
-        rows: Array = across @ weight / np.sqrt(np.maximum(values, floor))[..., None]
+        deviations = np.sqrt(np.maximum(values, floor))
+        rows: Array = across @ weight / deviations[..., None]
         return rows
     if root is None:
         return across
+    # the vectors are those of the whitened weights: V^T L^-1 are rows of the weights themselves
     return linalg.solve(root.swapaxes(-1, -2), vectors).swapaxes(-1, -2)
 
 
 def normal_equations(partition: BlockPartition, rows: Array) -> tuple[Array, Array]:
-    """Return `D C D^T` `(groups, R, R)` and `W C D^T` `(groups, n, R)`.
+    """Return the two sides of the equations for the second layer.
 
-    `rows` is `(groups, count, rank, size)`; the `R = rank * count` rows of D stand in the order of
-    their ranks.
+    The `R = rank * count` rows of D stand in the order of their ranks.
+
+    Args:
+        partition: the blocks, with a covariance.
+        rows: `(groups, count, rank, size)`.
+
+    Returns:
+        gram: `D C D^T`, `(groups, R, R)`.
+        cross: `W C D^T`, `(groups, n, R)`.
     """
     groups, count, rank, size = rows.shape
     across = rows.swapaxes(-1, -2)
-    products = (partition.product.swapaxes(1, 2) @ across).transpose(0, 2, 3, 1)
-    cross = products.reshape(groups, -1, rank * count)
+    products = partition.product.swapaxes(1, 2) @ across
+    by_row = products.transpose(0, 2, 3, 1)
+    cross = by_row.reshape(groups, -1, rank * count)
     gram = np.empty((groups, rank, count, rank, count), rows.dtype)
+    # D C D^T is symmetric: each block is multiplied with itself and those after it
     for block in range(count):
         seen = rows[:, block] @ partition.covariance(block, block, count)
         by_other = seen.reshape(groups, rank, count - block, size).swapaxes(1, 2)
@@ -115,11 +168,21 @@ def normal_equations(partition: BlockPartition, rows: Array) -> tuple[Array, Arr
 
 
 def fit(partition: BlockPartition, rows: Array) -> Array:
-    """Return the best second layer for these rows, `(groups, n, rank, count)`."""
+    """Return the best second layer for these rows, the least-squares fit.
+
+    Args:
+        partition: the blocks.
+        rows: `(groups, count, rank, size)`, or once for blocks that share them.
+
+    Returns:
+        `(groups, n, rank, count)`.
+    """
     if not partition.are_coupled:
+        # without moments no block has to do with another: each has equations of its own
         across = rows.swapaxes(-1, -2)
+        gram = rows @ across
         cross = partition.weight.swapaxes(1, 2) @ across
-        return least_squares.solved(rows @ across, cross).transpose(0, 2, 3, 1)
+        return least_squares.solved(gram, cross).transpose(0, 2, 3, 1)
     groups, _, rank, _ = rows.shape
     equations = normal_equations(partition, _spread(rows, partition))
     second = least_squares.solved(*equations)
@@ -127,10 +190,15 @@ def fit(partition: BlockPartition, rows: Array) -> Array:
 
 
 def by_block(partition: BlockPartition) -> tuple[Array, Array | None]:
-    """Return the weights `(groups, count, n, size)` and the covariance that choose a block's rows.
+    """Return the weights and the covariances by which the rows of each block are chosen.
 
     Blocks that share their rows count as one: their weights are stacked and their covariances
     averaged.
+
+    Returns:
+        weight: `(groups, count, n, size)`, or `(groups, 1, count * n, size)`.
+        covariance: `(groups, count, size, size)`, or `(groups, 1, size, size)`; None for the
+            identity.
     """
     weight = partition.weight.swapaxes(1, 2)
     groups, count, n, size = weight.shape
@@ -152,9 +220,17 @@ def _spread(rows: Array, partition: BlockPartition) -> Array:
 
 
 def spectrum(weight: Array, covariance: Array | None, rank: int) -> Array:
-    """Return the energy that each of the `leading_rows` explains, `(..., rank)`, the most first.
+    """Return the energy that each of the `leading_rows` explains, the most first.
 
     For long sides it is an estimate.
+
+    Args:
+        weight: `(..., n, s)`.
+        covariance: `(..., s, s)`, or None for the identity.
+        rank: the number of rows.
+
+    Returns:
+        `(..., rank)`.
     """
     n, size = weight.shape[-2:]
     side = min(n, size)
@@ -163,12 +239,17 @@ def spectrum(weight: Array, covariance: Array | None, rank: int) -> Array:
         estimate = randomized_range.find(weight, covariance, width)
         return estimate.spectrum(side)[..., :rank]
     gram, _ = _small_side(weight, covariance)
-    values: Array = np.maximum(linalg.eigvalsh(gram)[..., ::-1], 0)
+    descending = linalg.eigvalsh(gram)[..., ::-1]
+    # rounding makes eigenvalues near 0 negative
+    values: Array = np.maximum(descending, 0)
     return values[..., :rank]
 
 
 def _small_side(weight: Array, covariance: Array | None) -> tuple[Array, Array | None]:
-    """Return `W C W^T`, or the smaller `L^T W^T W L` and the root L of the covariance."""
+    """Return the smaller of `W C W^T` and `L^T W^T W L`, whose eigenvalues are the same.
+
+    The second comes with the root L of the covariance, None for the identity.
+    """
     n, size = weight.shape[-2:]
     if n <= size:
         product = weight if covariance is None else weight @ covariance

@@ -57,13 +57,22 @@ class BlockPartition:
         assert covariance is not None  # `are_coupled`
         own = slice(block * self.size, (block + 1) * self.size)
         others = slice(start * self.size, end * self.size)
+        # blocks of neighbours are views; others have to be gathered
         if self.order is None:
             return covariance[groups, own, others]
         return covariance[groups, self.order[own, None], self.order[others]]
 
 
 def channel_blocks(target: Target, count: int) -> BlockPartition:
-    """Divide the input channels of each group into `count` runs, each with its whole kernel."""
+    """Divide the input channels of each group into `count` runs, each with its whole kernel.
+
+    >>> from worker.engine.numerics.convolution import Convolution, Layer
+    >>> from worker.engine.numerics.moments import unknown
+    >>> geometry = Convolution((8, 4, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    >>> target = Target.of(Layer(geometry, np.ones((8, 4, 3, 3)), None), unknown(geometry))
+    >>> channel_blocks(target, 4).weight.shape
+    (1, 8, 4, 9)
+    """
     groups, n, _ = target.weight.shape
     return BlockPartition(
         target,
@@ -79,10 +88,18 @@ def offset_blocks(target: Target, axes: Sequence[int]) -> BlockPartition:
     """Make a block of each kernel offset along these spatial axes.
 
     The numbers of a block are those of all channels and of the other axes.
+
+    >>> from worker.engine.numerics.convolution import Convolution, Layer
+    >>> from worker.engine.numerics.moments import unknown
+    >>> geometry = Convolution((8, 4, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    >>> target = Target.of(Layer(geometry, np.ones((8, 4, 3, 3)), None), unknown(geometry))
+    >>> offset_blocks(target, [1]).weight.shape
+    (1, 8, 3, 12)
     """
     kernel = target.layer.convolution.kernel
     groups, n, patch = target.weight.shape
     numbers = np.arange(patch).reshape(-1, *kernel)
+    # the offsets along the axes come first, and so become the index of the block
     axes_of_numbers = [axis + 1 for axis in axes]
     order = np.moveaxis(numbers, axes_of_numbers, range(len(axes))).reshape(-1)
     count = prod(kernel[axis] for axis in axes)

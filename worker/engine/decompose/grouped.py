@@ -46,6 +46,7 @@ def grouped(convolution: Convolution) -> tuple[Factorisation, ...]:
     [((6, 2, 3, 3), 2, (2, 2)), ((8, 6, 1, 1), 1, (1, 1))]
     """
     c = convolution.group_inputs
+    # g = c is another form, DAC
     numbers = [1]
     if c * convolution.k2 <= _WIDEST:
         numbers = _divisors(c)[:-1]

@@ -23,10 +23,17 @@ _RIDGE_GROWTH = 1000
 
 
 def whitened(gram: Array, cross: Array) -> Array:
-    """Return `Y = W C D^T L^-T`, `(..., n, R)`, for `D C D^T` and `W C D^T`.
+    """Return `Y = W C D^T L^-T`, by whose squares the rows of D explain the outputs' energy.
 
     Large equations are overwritten. Y is a corner of the Cholesky factor of the matrix that has
     `D C D^T` and `W C D^T` on its left; its last corner does not matter as long as it is large.
+
+    Args:
+        gram: `D C D^T`, `(..., R, R)`.
+        cross: `W C D^T`, `(..., n, R)`.
+
+    Returns:
+        `(..., n, R)`.
 
     Raises:
         LinAlgError: a matrix is not finite, or not positive at all.
@@ -35,9 +42,11 @@ def whitened(gram: Array, cross: Array) -> Array:
     ridge = _ridge(gram)
     if size > _MOST_COPIED:
         return _whitened_in_place(gram, cross, ridge)
+    # the factor of ((G, c^T), (c, large)) has c L^-T below L: one step instead of two
     joint = np.zeros((*gram.shape[:-2], size + n, size + n), gram.dtype)
     joint[..., :size, :size] = gram
     joint[..., size:, :size] = cross
+    # large on the last diagonal keeps the whole matrix positive definite
     last = np.arange(size, size + n)
     joint[..., last, last] = np.sqrt(np.finfo(gram.dtype).max)
     factor = _on_ridge(partial(linalg.cholesky, joint), joint[..., :size, :size], ridge)
@@ -53,8 +62,17 @@ def _whitened_in_place(gram: Array, cross: Array, ridge: Array) -> Array:
 
 
 def solved(gram: Array, cross: Array) -> Array:
-    """Return `W C D^T (D C D^T)^-1`, `(..., n, R)`, for `D C D^T` and `W C D^T`."""
+    """Return the best second layer, `P = W C D^T (D C D^T)^-1`.
+
+    Args:
+        gram: `D C D^T`, `(..., R, R)`.
+        cross: `W C D^T`, `(..., n, R)`.
+
+    Returns:
+        `(..., n, R)`.
+    """
     diagonal = np.arange(gram.shape[-1])
+    # the caller's equations stay as they are
     gram = gram.copy()
     gram[..., diagonal, diagonal] += _ridge(gram)
     return linalg.solve(gram, cross.swapaxes(-1, -2)).swapaxes(-1, -2)
@@ -82,5 +100,6 @@ def _on_ridge(factored: Callable[[], Array], matrix: Array, ridge: Array) -> Arr
         try:
             return factored()
         except linalg.LinAlgError:
+            # rounding has made the matrix indefinite: a larger ridge outweighs it
             ridge = _RIDGE_GROWTH * ridge
     return factored()

@@ -28,6 +28,7 @@ def why_not_pointwise_first(convolution: Convolution) -> str | None:
     if reason is not None:
         return reason
     n, c, k2 = convolution.group_outputs, convolution.group_inputs, convolution.k2
+    # the costs of one rank at an output position
     own_cost = n * (c * prod(convolution.stride) + k2)
     cost_of_dac = c * (k2 + n)
     return "dac costs no more at any rank" if own_cost >= cost_of_dac else None
@@ -86,6 +87,7 @@ class PointwiseFirst(Factorisation):
         partition = _partition(target)
         assert isinstance(rank, int)
         rows, second = _factors(partition, rank)
+        # one product after another: all at once would be a loop over five indices
         outputs = np.einsum("gnrb,gnrs,gbs->gn", second, rows, partition.mean, optimize=True)
         first_geometry, last_geometry = self.convolutions(rank)
         weight = second.reshape(last_geometry.weight_shape)
@@ -100,6 +102,7 @@ def _errors(partition: BlockPartition, rank: int) -> Array:
     if not partition.are_coupled:
         values = block_low_rank.spectrum(partition.weight, None, rank)
         return partition.target.relative(values.sum(axis=(0, 1)).cumsum())
+    # the outputs' equations are independent: the energies that they explain add up
     explained = np.zeros(rank)
     for gram, cross in _normal_equations(partition, _rows(partition, rank)):
         white = least_squares.whitened(gram, cross) ** 2
@@ -108,9 +111,11 @@ def _errors(partition: BlockPartition, rank: int) -> Array:
 
 
 def _factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
-    """Return the 1x1 filters `(groups, n, rank, c)` and the depthwise ones `(groups, n, rank, k2)`.
+    """Return the filters of both layers.
 
-    The 1x1 filters have the norm 1.
+    Returns:
+        rows: the 1x1 filters, `(groups, n, rank, c)`, of norm 1.
+        second: the depthwise filters, `(groups, n, rank, k2)`.
     """
     rows = _rows(partition, rank)
     second = _fit(partition, rows)
@@ -136,9 +141,19 @@ def _rows(partition: BlockPartition, rank: int) -> Array:
 
 
 def _normal_equations(partition: BlockPartition, rows: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield equations of several outputs: `D C D^T` `(some, R, R)` and `W C D^T` `(some, 1, R)`."""
+    """Yield the equations of several outputs at a time.
+
+    Args:
+        partition: the kernel offsets, with a covariance.
+        rows: `(groups, n, rank, c)`.
+
+    Yields:
+        gram: `D C D^T`, `(some, R, R)` for the `R = rank * k2` rows of each output.
+        cross: `W C D^T`, `(some, 1, R)`.
+    """
     groups, n, rank, size = rows.shape
     count = partition.count
+    # all outputs at once are quickest, but a wide layer's equations would take gigabytes
     step = max(1, _ELEMENTS // (rank * count) ** 2)
     for group in range(groups):
         for start in range(0, n, step):

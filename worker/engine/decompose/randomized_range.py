@@ -31,11 +31,16 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Range:
-    """Rows `basis` `(..., width, s)`, and the energy of the outputs that they explain.
+    """Rows, and the energy of the outputs that they explain.
 
-    Under the covariance `whitening @ basis` are uncorrelated and of variance 1; `explained`
-    `(..., width, width)` is the energy that they explain together, of the `energy` `(...,)` of the
-    outputs. The products with the matrix are in float32, those of the basis in float64.
+    The products with the matrix are in float32, those of the basis in float64.
+
+    Attributes:
+        basis: the rows, `(..., width, s)`.
+        whitening: `(..., width, width)`; under the covariance `whitening @ basis` are uncorrelated
+            and of variance 1.
+        explained: `(..., width, width)`, the energy that they explain together.
+        energy: `(...,)`, that of the outputs.
     """
 
     basis: Array
@@ -48,12 +53,22 @@ class Range:
 
         Beyond the width of the basis it is an estimate: the energy that r rows leave is the power
         of `side - r` that continues the spectrum as steeply as its last quarter falls.
+
+        Args:
+            side: the number of rows, the smaller side of the matrix.
+
+        Returns:
+            `(..., side)`.
         """
-        values: Array = np.maximum(linalg.eigvalsh(self.explained)[..., ::-1], 0)
+        descending = linalg.eigvalsh(self.explained)[..., ::-1]
+        values: Array = np.maximum(descending, 0)
         width = values.shape[-1]
         left = np.maximum(self.energy - values.sum(-1), 0)[..., None]
         last = values[..., width * 3 // 4 :].mean(-1)[..., None]
-        power = np.maximum(last * (side - width) / np.maximum(left, _TINY), 1)
+        # the power with which left * share^power falls by `last` at its first step
+        steepness = last * (side - width) / np.maximum(left, _TINY)
+        # a power below 1 would make the spectrum rise again
+        power = np.maximum(steepness, 1)
         shares = np.linspace(1, 0, side - width + 1)
         estimate = -np.diff(left * shares**power)
         return np.concatenate([values, estimate], axis=-1)
@@ -93,20 +108,29 @@ def find(weight: Array, covariance: Array | None, count: int) -> Range:
     """Find `count` rows of weights `(..., n, s)` under a covariance `(..., s, s)`.
 
     The signs are seeded: the same weights give the same rows.
+
+    Args:
+        weight: `(..., n, s)`.
+        covariance: `(..., s, s)`, or None for the identity.
+        count: the number of rows, the width of the basis.
     """
     single, scale = _in_single(weight)
     product, variance = single, 1.0
     if covariance is not None:
         single_covariance, variance = _in_single(covariance)
         product = single @ single_covariance
+    # an orthonormal basis of the signed sums approximates the outputs' leading directions
     hints = _signed_sums(product, count)
     whitener = _whitening(_gram(hints, hints)).swapaxes(-1, -2)
     hints = hints @ whitener.astype(hints.dtype)
+    # half a step of the power iteration: W^T takes the directions to rows
     basis = hints.swapaxes(-1, -2) @ single
     outputs = product @ basis.swapaxes(-1, -2)
     whitening = _whitening(_gram(hints, outputs))
+    # the energy that the rows explain is exact, and so in double precision
     white = outputs.astype(np.float64) @ whitening.swapaxes(-1, -2)
     explained = white.swapaxes(-1, -2) @ white
+    # what was divided out of weights and covariance comes back
     unit = scale * scale * variance
     energy = np.vecdot(product, single).sum(-1, dtype=np.float64)
     return Range(basis, whitening / np.sqrt(variance), explained * unit, energy * unit)
@@ -140,6 +164,7 @@ def _whitening(gram: Array) -> Array:
     """Return `L^-1` for `G = L L^T`, after restoring what rounding may have taken from G."""
     diagonal = np.arange(gram.shape[-1])
     gram = gram.copy()
+    # the products are of float32 factors: their rounding is relative to the trace
     trace = np.einsum("...ii->...", gram)[..., None]
     gram[..., diagonal, diagonal] += _ROUNDING * trace + _TINY
     return np.linalg.inv(np.linalg.cholesky(gram))

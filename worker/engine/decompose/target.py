@@ -27,8 +27,7 @@ _LARGE = 1 << 20
 class Target:
     """A layer of `groups` groups, of n outputs and patches of m numbers each.
 
-    `weight` is `(groups, n, m)`, `mean` `(groups, m)`, `covariance` `(groups, m, m)` with its
-    floor, or None for the identity. All is float64 except a large layer's weight without
+    All is float64 except a large layer's weight without
     covariance, and weight and covariance of wide patches: these stay as they are stored, since
     exact copies would take twice the memory and their products twice the time, for digits that no
     choice of a rank depends on.
@@ -36,6 +35,12 @@ class Target:
     A transposed layer has an output for each output channel and kernel offset, n k2 in all, before
     those that meet at a position are summed. As the outputs for the mean differ from position to
     position, no bias can make up for it: the moments are then taken about 0.
+
+    Attributes:
+        layer: the layer.
+        weight: `(groups, n, m)`.
+        mean: `(groups, m)`.
+        covariance: `(groups, m, m)` with its floor, or None for the identity.
     """
 
     layer: Layer
@@ -53,6 +58,7 @@ class Target:
         mean, covariance = moments.mean, moments.covariance
         if layer.convolution.transposed:
             weight = layer.weight.reshape(groups, patch, -1).swapaxes(1, 2)
+            # about 0 the second moment is the covariance plus the mean's square
             if covariance is not None:
                 covariance = covariance + mean[:, :, None] * mean[:, None, :]
             mean = np.zeros_like(mean)
@@ -60,6 +66,7 @@ class Target:
             weight = layer.weight.reshape(groups, -1, patch)
         if covariance is not None:
             covariance = _with_floor(covariance, weight)
+        # weight and covariance are multiplied with each other: they have one dtype
         in_double = covariance is not None and covariance.dtype == np.float64
         is_small = covariance is None and weight.size < _LARGE
         if in_double or is_small:
@@ -106,6 +113,7 @@ def _with_floor(covariance: Array, weight: Array) -> Array | None:
     floor = FLOOR * trace / (groups * size)
     if floor <= 0:
         return None
+    # float32 holds wide products as long as they stay within its range
     is_wide = size > WIDE and _is_far_from_overflow(weight, covariance)
     dtype = covariance.dtype if is_wide else np.float64
     covariance = covariance.astype(dtype, copy=False)

@@ -105,7 +105,15 @@ class Tucker2(Factorisation):
 
 
 def _errors(partition: BlockPartition, input_ranks: Sequence[int]) -> dict[int, Array]:
-    """Return the errors of every r2 from 1 to n, by r1; the `input_ranks` ascend."""
+    """Return the errors of every r2 for each r1.
+
+    Args:
+        partition: the kernel offsets.
+        input_ranks: the values of r1, ascending.
+
+    Returns:
+        by r1, the errors `(n,)` of r2 from 1 to n.
+    """
     groups, n, count, _ = partition.weight.shape
     weight, covariance = block_low_rank.by_block(partition)
     rows = block_low_rank.leading_rows(weight, covariance, input_ranks[-1])
@@ -114,6 +122,7 @@ def _errors(partition: BlockPartition, input_ranks: Sequence[int]) -> dict[int, 
     outputs = np.zeros((groups, n, n), white.dtype)
     by_input_rank = {}
     done = 0
+    # the rows of a lower rank lead those of a higher one: each r1 adds its own to the covariance
     for r1 in input_ranks:
         more = white[..., done * count : r1 * count]
         outputs += more @ more.swapaxes(-1, -2)
@@ -124,16 +133,21 @@ def _errors(partition: BlockPartition, input_ranks: Sequence[int]) -> dict[int, 
 
 
 def _factors(partition: BlockPartition, r1: int, r2: int) -> tuple[Array, Array, Array]:
-    """Return the rows, the core and the last layer.
+    """Return the weights of the three layers.
 
-    They are `(groups, 1, r1, c)`, `(groups, r2, r1, k2)` and `(groups, n, r2)`.
+    Returns:
+        rows: `(groups, 1, r1, c)`, which all kernel offsets share.
+        core: `(groups, r2, r1, k2)`.
+        last: `(groups, n, r2)`, the leading directions of the outputs.
     """
     rows, second = block_low_rank.factors(partition, r1)
     products = partition.product.swapaxes(1, 2) @ rows.swapaxes(-1, -2)
     seen = products.transpose(0, 2, 3, 1)
     groups, n = second.shape[:2]
+    # the covariance of the outputs of the first two layers, P (D C W^T)
     flat_seen = seen.reshape(groups, n, -1)
     covariance = second.reshape(groups, n, -1) @ flat_seen.swapaxes(-1, -2)
+    # it is symmetric but for rounding, and eigensolvers read one half alone
     symmetric = (covariance + covariance.swapaxes(-1, -2)) / 2
     _, last = linalg.leading(symmetric, r2)
     return rows, np.einsum("gnq,gnrb->gqrb", last, second), last
@@ -149,6 +163,7 @@ def _inexact_ranks(highest1: int, highest2: int) -> list[tuple[int, int]]:
     for r1 in _steps(highest1, _INPUT_STEPS):
         for r2 in _steps(highest2, _OUTPUT_STEPS):
             is_inexact = r1 < highest1 and r2 < highest2
+            # r1 / highest1 against r2 / highest2, in whole numbers
             share1, share2 = r1 * highest2, r2 * highest1
             if is_inexact and share1 <= _LOPSIDED * share2 and share2 <= _LOPSIDED * share1:
                 pairs.append((r1, r2))

@@ -42,6 +42,7 @@ class TwoLayers(Factorisation):
         """The ranks, fewer beyond those whose errors a range finder finds where sides are long."""
         exact = min(self.sides)
         width = randomized_range.width(*self.sides)
+        # beyond the range finder's width errors are estimates, for which a few ranks are enough
         if width == exact:
             return range(1, exact + 1)
         return (*range(1, width + 1), *range(width + 1, exact, _STEP), exact)
@@ -68,6 +69,7 @@ class TwoLayers(Factorisation):
         rows, second = block_low_rank.factors(partition, rank)
         outputs = block_low_rank.outputs_at_mean(partition, rows, second)
         first_geometry, second_geometry = self.geometry(rank)
+        # from (groups, n, rank, count) to the order of the second layer's weight
         if second_geometry.transposed:
             second = second.swapaxes(1, 2)
         elif not partition.shared:

@@ -89,6 +89,7 @@ class Convolution:
 
     def _output_size(self, axis: int, size: int) -> int:
         stride = self.stride[axis]
+        # the rules pad until the kernel size has no influence
         if isinstance(self.padding, str):
             return size * stride if self.transposed else -(-size // stride)
         padding = sum(self.padding[axis])

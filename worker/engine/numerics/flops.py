@@ -31,6 +31,7 @@ def matmul_macs(a_shape: Sequence[int], b_shape: Sequence[int]) -> int:
     shapes = f"shapes {tuple(a_shape)} and {tuple(b_shape)}"
     if not a_shape or not b_shape:
         raise ValueError(f"matmul takes no scalars: {shapes}")
+    # vectors are matrices of one row on the left, and of one column on the right
     if len(a_shape) == 1:
         a_shape = (1, *a_shape)
     if len(b_shape) == 1:
@@ -81,5 +82,6 @@ def _broadcast_size(a: Sequence[int], b: Sequence[int]) -> int:
     for first, second in zip(padded_a, padded_b, strict=True):
         if first != second and 1 not in (first, second):
             raise ValueError(f"axes broadcast where they are equal or 1: {tuple(a)} and {tuple(b)}")
+        # not the maximum: an axis of 1 takes the size 0 of the other
         sizes.append(second if first == 1 else first)
     return prod(sizes)

@@ -34,6 +34,7 @@ def mapped(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         identity = status.st_dev, status.st_ino, status.st_size
+        # a file that was replaced under the same path has another inode
         mapping = _mappings.get(identity)
         if mapping is None:
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

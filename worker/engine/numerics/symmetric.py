@@ -47,6 +47,7 @@ class Symmetric:
         groups, _, size = self.bands[-1].shape
         matrices = np.empty((groups, size, size), self.bands[0].dtype)
         for (start, end), band in zip(bands_of(size), self.bands, strict=True):
+            # what lies above the diagonal is the mirror image of what lies below
             matrices[:, start:end, :end] = band
             matrices[:, :start, start:end] = band[:, :, :start].swapaxes(1, 2)
         return matrices

@@ -142,6 +142,7 @@ def _analysed(
         progress.within(done, len(sites))
         candidates.append(_candidates(request, opened, site, statistics, table))
     progress.enter("allocating")
+    # the weights come last: they are measured with layers of the candidates
     weights = error_weights(opened.model, candidates, statistics)
     return Analysis(tuple(candidates), weights, statistics, table)
 

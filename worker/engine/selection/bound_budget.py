@@ -56,6 +56,7 @@ class BoundBudget:
     def costs(self, site: Site, candidate: Candidate) -> tuple[int, ...]:
         """Return the cost of a candidate, once for each execution path along which it differs."""
         costs = self.unit.costs(site, candidate)
+        # the original's own overhead is in the total
         if candidate.form == ORIGINAL:
             return costs
         return tuple(cost + self.overhead for cost in costs)

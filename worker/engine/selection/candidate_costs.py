@@ -43,6 +43,7 @@ def with_time(site: Site, candidate: Candidate, table: CostTable | None) -> Cand
     """Return a candidate with its time by the table, over all calls of the site."""
     if table is None or site.convolution is None:
         return candidate
+    # the original has no layers of its own: its time is that of the site's convolution
     convolutions = candidate.convolutions or (site.convolution,)
     layout = layout_of(site, convolutions, table)
     return replace(candidate, nanoseconds=nanoseconds(site, convolutions, table, layout))

@@ -60,6 +60,7 @@ def candidates_of_forms(
     the next block are left out too: they take as long as that block, or longer.
     """
     names = FORMS if form is None else (form,)
+    # the weights are read only where a form applies: reading takes time and memory
     reason = _why_not(site, names)
     if reason is not None:
         return original_only(site, reason, table)
@@ -70,6 +71,7 @@ def candidates_of_forms(
     candidates = []
     for factorisation in factorisations(site, names):
         candidates += _cheaper(site, factorisation, target)
+        # each factorisation leaves large free blocks in the heap
         memory.give_back()
     if aligned and _is_wide(layer):
         candidates = [candidate for candidate in candidates if _is_aligned(candidate)]
@@ -100,6 +102,7 @@ def candidates_at_rank(
     variants = list(factorisations(site, (form,)))
     costs = [cost_of_rank(site, each)(_clipped(each, rank)) for each in variants]
     cheapest = min(macs for macs, _ in costs)
+    # errors are computed of the cheapest variants alone: each takes a factorisation
     target = target_of(layer, moments)
     candidates = []
     for factorisation, (macs, parameters) in zip(variants, costs, strict=True):

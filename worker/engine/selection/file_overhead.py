@@ -63,6 +63,7 @@ def _written(
     arrange: Arrange,
     shapes_of_layers: Mapping[str, Sequence[Convolution]],
 ) -> Iterator[None]:
+    # the model is opened anew: replacing sites changes it, and the opened one is still needed
     model = open_model(opened.format, opened.path)
     for site in model.count(opened.shapes).sites:
         if site.name in shapes_of_layers:

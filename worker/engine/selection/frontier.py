@@ -45,6 +45,7 @@ def frontier(analysis: Analysis, goal: Goal) -> list[FrontierPoint]:
     knapsack = Knapsack(allocation.options)
     paths = path_count(analysis, first)
     held = capacities(analysis, others)
+    # the rest of the model costs the same whatever is chosen
     outside_sites = first.allowed - first.left_to(analysis.sites, analysis.originals)
     points: dict[int, FrontierPoint] = {}
     for amount in _amounts(analysis, objective, allocation):
@@ -73,6 +74,7 @@ def _all_macs(analysis: Analysis, goal: FixedRank) -> Objective:
 def _amounts(analysis: Analysis, objective: Objective, allocation: Allocation) -> list[int]:
     """Return amounts for the sites, evenly spaced from the least to the original's cost."""
     first = objective.budgets[0]
+    # every path has the budget to itself: the path that costs most at the least sets the start
     least = 0
     for path in range(path_count(analysis, first)):
         cheapest = [min(option.costs[path] for option in site) for site in allocation.options]

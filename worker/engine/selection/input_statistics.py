@@ -54,6 +54,7 @@ def measure_statistics(
     from worker.engine.calibration.inputs.samples_file import read_samples
 
     model, shapes, macs = opened.model, opened.shapes, opened.profile.macs
+    # samples are read before anything runs: a refusal of them is quick
     samples = None
     if request.samples is not None:
         samples = read_samples(Path(request.samples), model.inputs, shapes)
@@ -103,6 +104,7 @@ def error_weights(
     from worker.engine.calibration.statistics.sensitivity import sensitivities, trials
 
     layers = {each.site.name: partial(model.layer, each.site) for each in sites}
+    # a site that stays in any case needs no weight, and measuring one takes runs of the model
     trials_by_site = {}
     for each in sites:
         if len(each.candidates) > 1:

@@ -124,6 +124,7 @@ class Knapsack:
         weights = np.ones(len(budgets))
         allowed = np.maximum(np.array(budgets, float), 1)
         for _ in range(_ROUNDS):
+            # a share of one budget costs as much as the same share of another, times their weights
             priced = self._at_rates(weights / allowed)
             choice = priced.choose(budgets)
             if choice is None:
@@ -132,6 +133,7 @@ class Knapsack:
                 error = self._error(choice)
                 if best is None or error < least_error:
                     best, least_error = choice, error
+            # the budget that is spent most keeps its weight; those of the others shrink
             shares = priced.spent(choice) / allowed
             weights = weights * (shares / (shares.max() or 1.0)) ** 2
         if best is None:
@@ -194,6 +196,7 @@ class _Priced:
             return None
         if not self._steps:
             return self._filled(choice, left)
+        # the first step that exceeds a budget ends the climb along all hulls
         exceeds = np.min(left - self._climbed, axis=1) < 0
         number = [*exceeds.tolist(), True].index(True)
         for at, index in self._steps[:number]:
@@ -246,6 +249,7 @@ class _Priced:
             fits = (gains > 0) & is_within
             if not fits.any():
                 continue
+            # free upgrades have a tiny price: a slope needs one
             rises = np.maximum(site.prices - site.prices[now], self._tiny)
             slopes = np.where(fits, gains / rises, 0)
             index = int(slopes.argmax())

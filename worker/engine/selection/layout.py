@@ -40,6 +40,7 @@ def layout_of(
         return "whole"
     if not isinstance(target, CostTable):
         return _usual(convolutions, target)
+    # a tie goes to the whole chain, which has fewer layers
     whole = nanoseconds(site, convolutions, target, "whole")
     branches = nanoseconds(site, convolutions, target, "branches")
     if whole is None or branches is None:
@@ -117,6 +118,7 @@ def in_layout(layers: Sequence[Layer], layout: Layout) -> list[tuple[Layer, ...]
     for branch in range(number):
         channels = slice(branch, None, number)
         first_bias = None if first.bias is None else first.bias[channels]
+        # the outputs are summed: the bias is added once
         last_bias = second.bias if branch == 0 else None
         front = Layer(first_geometry, first.weight[channels], first_bias)
         back = Layer(second_geometry, second.weight[:, channels], last_bias)

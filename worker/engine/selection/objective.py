@@ -102,6 +102,7 @@ def choose(analysis: Analysis, goal: Goal) -> list[Candidate]:
         return [each.candidates[-1] for each in analysis.candidates]
     allocation = Allocation.of(analysis, goal)
     try:
+        # a budget has one capacity for each execution path: all paths have to fit
         indices = Knapsack(allocation.options).allocate(capacities(analysis, goal.budgets))
     except BudgetUnreachableError as error:
         if error.which is None:
@@ -172,5 +173,6 @@ def _excludes_slower(analysis: Analysis, objective: Objective) -> bool:
     """Whether there are candidates that are excluded only because they are slower."""
     if objective.at_any_price:
         return False
+    # without budgets the objective excludes slower candidates alone
     without_time = replace(objective, budgets=())
     return any(_admitted(each, without_time) != each.candidates for each in analysis.candidates)

@@ -33,6 +33,7 @@ def pareto_front_with_time(
     """Return the union of the Pareto fronts over cost and over (time, error), ordered by MACs."""
     cheap = [with_time(site, candidate, table) for candidate in pareto_front(candidates)]
     timed = [with_time(site, candidate, table) for candidate in candidates]
+    # a candidate on both fronts counts once
     union = {}
     for candidate in (*cheap, *_front_in_time(timed)):
         union[candidate.form, candidate.variant, candidate.rank] = candidate

@@ -39,6 +39,7 @@ def refined(
     from worker.engine.calibration.refit.refit import Origin
     from worker.engine.calibration.refit.select_refit import refine
 
+    # the refit reads a site's weights when it comes to it: all at once would double the memory
     origins = {}
     for site, candidate in _factored(analysis, choice):
         origins[site.name] = Origin(partial(model.layer, site), candidate.layers)

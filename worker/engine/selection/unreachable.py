@@ -28,6 +28,7 @@ def one_budget(
 
     `least_of_sites` is the least that the sites cost together; the rest of the model is added.
     """
+    # the user's budget is one of the whole model, and so is the least that the refusal names
     left = budget.left_to(analysis.sites, analysis.originals)
     least = least_of_sites + budget.allowed - left
     condition = ""

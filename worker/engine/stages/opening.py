@@ -24,6 +24,7 @@ def open_for_compression(request: Request, source: Path, progress: Progress) -> 
     progress.enter("loading")
     require_form(request.form, request.rank)
     opened = _bound(request, source, open_model(request.format, source))
+    # the inspection is of use even where the compression is refused
     if request.inspection is not None:
         report.write(request.inspection, inspection.with_costs(request, opened))
     _require_convolutions(opened.profile)
@@ -60,6 +61,7 @@ def _require_convolutions(profile: CostProfile) -> None:
     Raises:
         Refusal: `nothing_to_compress`.
     """
+    # linear layers alone, without spatial axes, are not compressed
     for site in profile.sites:
         if site.convolution is not None and site.convolution.kernel:
             return

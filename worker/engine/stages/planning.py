@@ -59,6 +59,7 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     table = _cost_table(request, budgets)
     analysis = unchanged_analysis(opened.profile, table)
     goal = _goal(request, opened, budgets, analysis)
+    # a budget that allows the original spares the calibration
     unchanged = isinstance(goal, Objective) and goal.allows_original
     if not unchanged:
         analysis = analyse(request, opened, progress, table)
@@ -97,6 +98,7 @@ def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None
         Refusal: `cost_table_invalid`; `cost_table_missing` where a budget needs one;
             `budget_invalid` for a budget of time together with FLOPs at any price.
     """
+    # a table is read without a budget of time too: it keeps layers from becoming slower
     require_consistent(budgets, at_any_price=request.flops_at_any_price)
     if request.costs is not None:
         return cost_table.read(Path(request.costs), request.format)
@@ -126,6 +128,7 @@ def _fitted_to_file(
     """
     scratch = Path(request.output)
     arrange = partial(arranged, target=analysis.table or request.format)
+    # the overhead of a choice depends on the choice: it rises until a file fits
     while True:
         budgets = measure_file_overhead(opened, scratch, arrange, choice, objective.budgets)
         if budgets == objective.budgets:

@@ -36,6 +36,7 @@ def verify(
     output = Path(request.output)
     profile, parameters = _counted(request, output, artifact)
     inputs = artifact.comparison_inputs
+    # one model after the other: both together would take twice the memory
     original = measure(request.format, source, inputs)
     progress.within(1, 2)
     compressed = measure(request.format, output, inputs)
@@ -62,6 +63,7 @@ def _require_promised(artifact: WrittenArtifact, written: OpenedModel) -> None:
     Raises:
         Refusal: `verification_failed`.
     """
+    # the file is counted anew: a mistake in replacing the sites shows here
     if written.profile.macs != artifact.macs:
         raise Refusal(
             Code.VERIFICATION_FAILED,

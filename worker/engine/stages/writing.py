@@ -78,6 +78,7 @@ def write_artifact(
     if plan.replacements:
         _save(opened, plan.replacements, target, Path(request.output), progress)
     else:
+        # saving the model would change its bytes
         shutil.copyfile(request.model, request.output)
     predicted_error = analysis.predicted_error(choice)
     pairs = zip(analysis.candidates, choice, strict=True)
@@ -126,6 +127,7 @@ def _comparison_inputs(opened: OpenedModel, plan: Plan) -> list[dict[str, NDArra
     calibration = plan.analysis.calibration
     if isinstance(calibration, Uncalibrated):
         return [random_inputs(specs, opened.shapes)]
+    # large models are compared on fewer inputs, which takes as long
     affordable = _COMPARING_WORK // max(opened.profile.macs, 1)
     runs = max(1, min(_MOST_COMPARED, affordable))
     return calibration.fresh_inputs(specs, opened.shapes, runs)

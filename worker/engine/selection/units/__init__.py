@@ -18,6 +18,7 @@ UNITS: dict[str, Unit] = {
     "bytes": Bytes(),
 }
 
+# a kind of budget without a unit would fail in the middle of a job: it fails at import instead
 _uncounted = {kind.unit for kind in KINDS.values()} - UNITS.keys()
 if _uncounted:
     raise RuntimeError(f"no unit counts what budgets are written in: {sorted(_uncounted)}")
