@@ -35,6 +35,7 @@ def with_costs(request: Request, opened: OpenedModel) -> dict[str, Any]:
     """Return the inspection of a model at the shapes that it is bound to."""
     model, profile = opened.model, opened.profile
     missing = unsettled(profile)
+    # where nothing at all could be counted, 0 would be a lie
     is_known = not missing or profile.macs > 0
     record = records.Inspection(
         format=request.format,

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 CONVENTION = (
     "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input "
-    "position if transposed), padding included; a matrix product one per output element and summed "
-    "element. Bias, normalisation and activations are not counted; uncounted operators are listed with "
-    "their number. Weights that are used several times count for every call. Of the execution paths "
-    "through a model's Ifs, the one with most MACs counts (ONNX), or the one that is taken "
-    "(TorchScript). A free batch counts as 1."
+    "position if transposed), padding included; a matrix product one per output element and "
+    "summed element. Bias, normalisation and activations are not counted; uncounted "
+    "operators are listed with their number. Weights that are used several times count for "
+    "every call. Of the execution paths through a model's Ifs, the one with most MACs counts "
+    "(ONNX), or the one that is taken (TorchScript). A free batch counts as 1."
 )
 
 _NS_PER_MS = 1e6

@@ -23,7 +23,14 @@ _SIDES = (1, 2, 4, 7, 14, 28, 56, 112, 224)
 
 @dataclass(frozen=True)
 class _Plan:
-    """The axes of a grid, and the layer at each of its points."""
+    """The axes of a grid, and the layer at each of its points.
+
+    Attributes:
+        inputs: input channels, as `Grid` counts them.
+        outputs: output channels, likewise.
+        sides: the sides of square outputs; the square roots of the batches of linear layers.
+        layer: returns the layer with these input and output channels.
+    """
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -91,7 +98,10 @@ _RUNTIMES = {"onnx": "onnxruntime", "torchscript": "torch"}
 
 
 def stopwatch(format: Format) -> tuple[Stopwatch, float]:  # noqa: A002 - the product's word
-    """Return the stopwatch of a format's runtime, and the nanoseconds that it misses of a layer."""
+    """Return the stopwatch of a format's runtime, and the nanoseconds that it misses of a layer.
+
+    ONNX Runtime's profiler reports the time within operators alone.
+    """
     if format == "onnx":
         from worker.engine.costs import onnx_stopwatch
 
@@ -102,7 +112,15 @@ def stopwatch(format: Format) -> tuple[Stopwatch, float]:  # noqa: A002 - the pr
 
 
 def measure(format: Format, within: Callable[[int, int], None]) -> CostTable:  # noqa: A002 - as above
-    """Measure a table of this host; `within` receives the number of grids done, and of all."""
+    """Measure a table of this host.
+
+    Args:
+        format: the format whose runtime is measured.
+        within: receives the number of grids that are done, and the number of all.
+
+    Returns:
+        a table with a grid of every kind.
+    """
     watch, layer_ns = stopwatch(format)
     grids: dict[str, Grid] = {}
     for done, (kind, plan) in enumerate(_ROUNDS * [*_PLANS.items()]):

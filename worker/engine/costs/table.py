@@ -39,11 +39,14 @@ Rates = tuple[tuple[tuple[float | None, ...], ...], ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """Measured rates of one kind of layer.
+    """Measured rates of one kind of layer; each axis ascends.
 
-    Channels are those of one group; of depthwise layers, inputs are all channels and outputs those
-    of one input. Each axis ascends. None stands for a point that was not measured: the rate of the
-    next fewer positions applies.
+    Attributes:
+        inputs: input channels of one group; all channels of depthwise layers.
+        outputs: output channels of one group; those of one input of depthwise layers.
+        positions: output positions, over the whole batch.
+        ns_per_mac: nanoseconds per multiply-accumulate at each point. None stands for a point that
+            was not measured: the rate of the next fewer positions applies.
     """
 
     inputs: tuple[int, ...]
@@ -52,7 +55,14 @@ class Grid:
     ns_per_mac: Rates
 
     def rate(self, inputs: int, outputs: int, positions: int) -> float:
-        """Return the nanoseconds per MAC, linear between the logarithms of the grid's sizes."""
+        """Return the nanoseconds per MAC, linear between the logarithms of the grid's sizes.
+
+        Beyond an end of an axis, the rate is that of the end.
+
+        >>> grid = Grid((1, 4), (1,), (1,), (((2.0,),), ((4.0,),)))
+        >>> grid.rate(1, 1, 1), grid.rate(2, 1, 1), grid.rate(100, 1, 1)
+        (2.0, 3.0, 4.0)
+        """
         corners = product(
             _between(self.inputs, inputs),
             _between(self.outputs, outputs),
@@ -72,9 +82,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class CostTable:
-    """The grids of a host's runtime by kind of layer.
+    """The rates of a host's runtime.
 
-    `layer_ns` is the time that a further layer takes beyond its arithmetic.
+    Attributes:
+        format: the model format whose runtime was measured.
+        runtime: the runtime's name and version.
+        host: the processor's architecture and name.
+        layer_ns: the nanoseconds that a layer takes beyond its arithmetic.
+        grids: the rates by kind of layer, as `kind_of` names them.
     """
 
     format: Format
@@ -86,7 +101,16 @@ class CostTable:
     def nanoseconds(
         self, convolution: Convolution, input_size: Sequence[int], batch: int = 1
     ) -> int | None:
-        """Return the time of one call of a layer on one thread; None for a kind without a grid."""
+        """Return the time of one call of a layer on one thread.
+
+        Args:
+            convolution: the layer's geometry.
+            input_size: the spatial size of its input; `()` for a linear layer.
+            batch: the samples, or the rows that a linear layer multiplies.
+
+        Returns:
+            nanoseconds; None for a kind without a grid.
+        """
         kind = kind_of(convolution)
         if kind is None or kind not in self.grids:
             return None
@@ -113,9 +137,16 @@ class CostTable:
         input_size: Sequence[int],
         batch: int = 1,
     ) -> int | None:
-        """Return the time of `number` equal chains of layers and of the sum of their outputs.
+        """Return the time of equal chains of layers and of the sum of their outputs.
 
-        It is in nanoseconds; None without a price.
+        Args:
+            convolutions: the layers of one chain, which feed one another.
+            number: the number of chains.
+            input_size: the spatial size of the input that all chains take.
+            batch: the samples.
+
+        Returns:
+            nanoseconds; None where a layer has no price.
         """
         chain = 0
         size = tuple(input_size)

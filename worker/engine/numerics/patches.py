@@ -58,15 +58,20 @@ def _convolve_transposed(
 
 
 def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -> Tensor:
-    """Return the patches of an input, `(positions, groups, m)`, in the weight's order.
+    """Return the patches of an input, in the weight's order.
 
-    m is `Convolution.patch`. `positions` selects among all of them (batch and output positions,
-    flattened; transposed: input positions); None selects all.
+    Args:
+        convolution: the geometry.
+        x: the input, `(batch, channels, *size)`.
+        positions: indices into batch and output positions, flattened (transposed: input
+            positions); None selects all.
+
+    Returns:
+        `(positions, groups, m)`; m is `Convolution.patch`.
     """
     axes, groups = len(convolution.kernel), convolution.groups
     if axes == 0 or convolution.transposed:
-        channels_last = x.movedim(1, -1) if axes else x
-        flat = channels_last.reshape(-1, groups, convolution.patch)
+        flat = _channels_last(convolution, x).reshape(-1, groups, convolution.patch)
         return flat if positions is None else flat[positions]
     windows = pad(x, ends(convolution, x.shape[-axes:]))
     for axis in range(axes):
@@ -84,10 +89,24 @@ def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -
 
 
 def results(convolution: Convolution, y: Tensor, positions: Tensor | None = None) -> Tensor:
-    """Return an output's values at the same positions, `(positions, groups, n // groups)`."""
-    flat = y.movedim(1, -1) if convolution.kernel else y
-    flat = flat.reshape(-1, convolution.groups, convolution.group_outputs)
+    """Return an output's values at the same positions as `rows`.
+
+    Args:
+        convolution: the geometry.
+        y: the output, `(batch, channels, *size)`.
+        positions: as for `rows`.
+
+    Returns:
+        `(positions, groups, n // groups)`.
+    """
+    channels_last = _channels_last(convolution, y)
+    flat = channels_last.reshape(-1, convolution.groups, convolution.group_outputs)
     return flat if positions is None else flat[positions]
+
+
+def _channels_last(convolution: Convolution, x: Tensor) -> Tensor:
+    """Return a tensor with its channels on the last axis, where those of linear layers are."""
+    return x.movedim(1, -1) if convolution.kernel else x
 
 
 def products(patches: Tensor) -> Tensor:
