@@ -36,7 +36,7 @@ class BudgetKind:
 
     @property
     def expected(self) -> str:
-        """How such a budget is written, for messages."""
+        """How a budget of this kind is written, for messages."""
         share = f"a fraction of the model's {self.what} to keep (0.47 or 47%)"
         return f"{share}, or an amount ({self.example})"
 

@@ -260,7 +260,7 @@ def read(path: Path, model_format: Format) -> CostTable:
             raise ValueError(f"it has more than {_LARGEST_BYTES} bytes")
         table = _table(json.loads(path.read_text()))
     except FileNotFoundError as error:
-        raise _invalid("there is no such cost table", path.name) from error
+        raise _invalid("the cost table does not exist", path.name) from error
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         cause = f"{type(error).__name__}: {str(error)[:200]}"
         raise _invalid(f"the file is no cost table: {cause}", path.name) from error

@@ -1,7 +1,7 @@
 """Partitions of a layer's patches into blocks of equal size.
 
 The blocks of `dac` are the input channels, those of `spatial` the offsets along the second kernel's
-axes; every form of two layers starts from such a partition.
+axes; every form of two layers starts from a partition.
 """
 
 from collections.abc import Sequence

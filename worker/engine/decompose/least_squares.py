@@ -17,7 +17,7 @@ _ATTEMPTS = 3
 _MOST_COPIED = 1024
 """The most rows of equations that are copied into a larger matrix, of 20 MB at the most.
 
-One step on a stack of such matrices is faster than one for each.
+One step on a stack of matrices is faster than one for each.
 """
 _RIDGE_GROWTH = 1000
 

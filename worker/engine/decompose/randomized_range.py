@@ -1,7 +1,7 @@
 """The leading directions of a matrix both of whose sides are long, without factoring all of it.
 
 In a randomised range finder, signed sums of the columns of `W C` approximate the outputs' leading
-directions, `W^T` takes these to rows, and the energy that such rows explain is computed exactly.
+directions, `W^T` takes these to rows, and the energy that the rows explain is computed exactly.
 The eigenproblem is as large as the number of directions, not as a side. The energy of the
 directions beyond these is extrapolated.
 

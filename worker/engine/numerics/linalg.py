@@ -1,7 +1,7 @@
 """Linear algebra of stacked matrices, by numpy, or by scipy or torch where they are large.
 
 numpy computes in float64, and all eigenvectors. scipy computes the leading eigenvectors alone, and
-factors float32 as such: a half to a third of the time. torch computes on the job's device.
+factors float32 in float32: a half to a third of the time. torch computes on the job's device.
 """
 
 from collections.abc import Callable, Sequence

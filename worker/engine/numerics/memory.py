@@ -49,12 +49,12 @@ def give_back() -> None:
     """
     give_back_files()
     if sys.platform == "linux":
-        # other C libraries have no such function
+        # other C libraries do not have this function
         with suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def give_back_files() -> None:
-    """Give back all pages of mapped files. What was written to such an array is lost."""
+    """Give back all pages of mapped files. Values that were written to the arrays are lost."""
     for mapping in _mappings.values():
         mapping.madvise(mmap.MADV_DONTNEED)

@@ -68,5 +68,5 @@ class BoundBudget:
         return max(by_path, default=0)
 
     def left_to(self, sites: Sequence[Site], originals: Sequence[Candidate]) -> int:
-        """Return what the sites may cost together: the rest of the model costs what it did."""
+        """Return the amount that is left to all sites; the rest of the model costs as before."""
         return self.allowed - self.total + self.spent(sites, originals)

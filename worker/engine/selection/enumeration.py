@@ -17,9 +17,9 @@ from worker.engine.selection.candidates import Candidate, SiteCandidates, target
 from worker.engine.selection.pareto import pareto_front, pareto_front_with_time
 
 _WIDE = 16
-"""The fewest channels of a layer whose runtime gains by computing them in blocks.
+"""The fewest channels that runtimes gain by computing in blocks.
 
-There are many ranks in such a layer, so that leaving some out is no great loss.
+Layers with as many channels have many ranks: leaving some out is no great loss.
 """
 _HIGHEST_SHARE = 0.9
 """The largest share of the original's cost at which several layers are worth having instead."""
@@ -90,8 +90,8 @@ def candidates_at_rank(
 ) -> SiteCandidates:
     """Return a site's candidate of one form at one rank: the mode of the DAC paper.
 
-    Where the form has no such rank, its highest is taken; a form of two ranks has this one on both
-    sides. Of a form's variants the cheapest is taken, and of equally cheap ones the nearest.
+    A rank above the form's highest is lowered to it. A form of two ranks has the same one on both
+    sides. Of a form's variants the cheapest is chosen, and of equally cheap ones the nearest.
     """
     reason = _why_not(site, (form,))
     if reason is not None:

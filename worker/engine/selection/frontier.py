@@ -17,7 +17,7 @@ from worker.engine.selection.objective import (
 
 _STEPS = 40
 _STEPS_OF_SEVERAL = 10
-"""Fewer where several budgets are to be met: each step then takes several allocations."""
+"""Fewer steps for several budgets: each step then takes several allocations."""
 
 
 @dataclass(frozen=True)

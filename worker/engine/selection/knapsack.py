@@ -2,9 +2,9 @@
 
 This is a multiple-choice knapsack. Each site's candidates are reduced to the lower convex hull of
 error over price. The segments of all hulls, merged by slope, are the solutions for every value of
-one Lagrange multiplier. What such a solution leaves of the budget is filled with the best single
-upgrades. Several budgets are treated as one, whose price is the weighted sum of the shares of each:
-the weights are moved towards the budgets of which most is spent, and the best solution is kept.
+one Lagrange multiplier. The rest of the budget is spent on the best single upgrades. Several
+budgets are treated as one, whose price is the weighted sum of the shares of each: the weights are
+moved towards the budgets of which most is spent, and the best solution is kept.
 
 Sources: Everett, "Generalized Lagrange multiplier method", Operations Research 11 (1963); Glover,
 "Surrogate constraints", Operations Research 16 (1968); Kellerer, Pferschy and Pisinger, "Knapsack

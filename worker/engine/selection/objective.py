@@ -98,7 +98,7 @@ def choose(analysis: Analysis, goal: Goal) -> list[Candidate]:
         Refusal: `budget_unreachable`.
     """
     if isinstance(goal, FixedRank):
-        # each site has that rank alone besides the original
+        # each site has two candidates at most, the original and that rank
         return [each.candidates[-1] for each in analysis.candidates]
     allocation = Allocation.of(analysis, goal)
     try:

@@ -44,7 +44,7 @@ class Plan:
     refinement: "Refinement | None" = None
 
     def target(self, model_format: Format) -> Format | CostTable:
-        """Return what decides layouts: the cost table, or without one the format."""
+        """Return the cost table, which decides layouts, or without one the format."""
         return self.analysis.table or model_format
 
 

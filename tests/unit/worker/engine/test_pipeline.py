@@ -1,4 +1,4 @@
-"""Whole compressions, from file to file: budgets kept, accuracy kept, known answers met, bad input refused."""
+"""Whole compressions, from file to file: budgets, accuracy, known answers, bad input."""
 
 import json
 import zipfile

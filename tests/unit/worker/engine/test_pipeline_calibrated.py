@@ -1,4 +1,4 @@
-"""Calibrated compressions from file to file: what they save in accuracy, and what the report says of hard models."""
+"""Calibrated compressions from file to file: accuracy, and the reports of hard models."""
 
 import json
 import weakref
@@ -105,7 +105,10 @@ def test_the_same_model_and_budget_give_the_same_bytes(tmp_path, monkeypatch, na
     assert report["verification"]["runs"] > 1
 
 
-NET = "net (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) <float[8, 8, 3, 3] w, float[8, 8, 3, 3] v{more}>"
+NET = (
+    "net (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) "
+    "<float[8, 8, 3, 3] w, float[8, 8, 3, 3] v{more}>"
+)
 BODY = "a = Conv<pads=[1, 1, 1, 1]>(x, w) b = Relu(a) c = Conv<pads=[1, 1, 1, 1]>(b, v)"
 
 
@@ -133,7 +136,7 @@ HARD = {
 
 
 @pytest.mark.parametrize("kind", HARD)
-def test_models_of_which_nothing_can_be_learned_are_compressed_by_their_weights_and_the_report_says_why(
+def test_models_that_cannot_be_calibrated_are_compressed_by_their_weights_and_the_report_says_why(
     tmp_path, kind
 ):
     head, body, reason = HARD[kind]

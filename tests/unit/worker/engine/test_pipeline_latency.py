@@ -57,7 +57,7 @@ def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
 
 
 def test_with_a_cost_table_a_budget_of_flops_is_spent_on_what_is_fast(tmp_path):
-    """On this host two layers in a site's place take hardly less time where one of them is depthwise."""
+    """On this host two layers take hardly less time than one where one of them is depthwise."""
     slow = {f"depthwise_{kernel}": 6.0 for kernel in ("1x1", "3x3", "1x3", "3x1")}
     costs = str(cost_table_in(tmp_path, **slow))
     _, blind, _ = compressed(

@@ -1,4 +1,4 @@
-"""DAC against independent oracles: torch's SVD for the error, torch's convolutions for the outputs."""
+"""DAC against independent oracles: torch's SVD for the error, its convolutions for the outputs."""
 
 import numpy as np
 import pytest
@@ -117,7 +117,8 @@ def test_what_it_does_not_apply_to_is_said(geometry, reason):
 
 
 VGG16 = [
-    (64, 3, 224), (64, 64, 224), (128, 64, 112), (128, 128, 112), (256, 128, 56), (256, 256, 56), (256, 256, 56),
+    (64, 3, 224), (64, 64, 224), (128, 64, 112), (128, 128, 112),
+    (256, 128, 56), (256, 256, 56), (256, 256, 56),
     (512, 256, 28), (512, 512, 28), (512, 512, 28), (512, 512, 14), (512, 512, 14), (512, 512, 14),
 ]  # fmt: skip
 VGG16_LINEAR = 25088 * 4096 + 4096 * 4096 + 4096 * 1000

@@ -1,4 +1,4 @@
-"""An analysis that was kept gives the same artifact as one that is made, and a file that is none gives nothing."""
+"""A kept analysis gives the same artifact as a new one, and any other file counts as none."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a site is offered: nothing that costs nearly as much as it, nothing that another candidate beats."""
+"""Candidates of a site: none costs nearly as much as the original, none beats another."""
 
 from itertools import pairwise
 
