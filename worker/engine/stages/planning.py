@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convpress.budgets import LATENCY, Budget, parse_budgets, require_consistent
+from convpress.budgets import Budget, parse_budgets, require_consistent
 from convpress.gate.identify import Format
 from convpress.refusal import Code, Refusal
 from worker.engine.costs import table as cost_table
@@ -22,6 +22,7 @@ from worker.engine.selection.file_overhead import measure_file_overhead
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import FixedRank, Goal, Objective, choose
 from worker.engine.selection.replacements import Replacements, factor, refined
+from worker.engine.selection.units import UNITS
 
 if TYPE_CHECKING:
     from worker.engine.calibration.refit.select_refit import Refinement
@@ -102,12 +103,13 @@ def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None
     require_consistent(budgets, at_any_price=request.flops_at_any_price)
     if request.costs is not None:
         return cost_table.read(Path(request.costs), request.format)
-    if LATENCY not in [budget.kind for budget in budgets]:
+    timed = [budget for budget in budgets if UNITS[budget.kind.unit].counts_time]
+    if not timed:
         return None
     raise Refusal(
         Code.COST_TABLE_MISSING,
         "no cost table says how long layers take here",
-        field=LATENCY.field,
+        field=timed[0].kind.field,
         expected="a host on which `convpress calibrate-host` has run, or a cost table from another "
         "device",
         got="none",
