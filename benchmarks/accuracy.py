@@ -36,15 +36,18 @@ from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
 from worker.engine.calibration.refit.refit import chain
 from worker.engine.formats import open_model
-from worker.engine.model import CostProfile, Model
+from worker.engine.model import CostProfile, Model, OpenedModel
 from worker.engine.numerics.moments import Moments
 from worker.engine.program import run
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
-from worker.engine.selection.analysis import Analysis, analyse, choose, factor, refined
-from worker.engine.selection.candidates import offer_all
-from worker.engine.selection.units import Limit
+from worker.engine.selection.analysis import Analysis, analyse
+from worker.engine.selection.bound_budget import BoundBudget
+from worker.engine.selection.enumeration import candidates_of_forms
+from worker.engine.selection.input_statistics import Uncalibrated
+from worker.engine.selection.objective import FixedRank, Objective, choose
+from worker.engine.selection.replacements import factor, refined
 from worker.engine.verify import compare
 
 KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -59,14 +62,14 @@ class Subject:
         self.format = identify(path)
         self.path = path
         self.model: Model = open_model(self.format, path)
-        self.shapes = self.model.bind({"": shape})
-        self.count: CostProfile = self.model.count(self.shapes)
+        self.opened = OpenedModel(self.format, path, self.model, self.model.bind({"": shape}))
+        self.count: CostProfile = self.opened.profile
         self.program = self.model.program()
 
     def analyse(self, **asked: Any) -> Analysis:  # noqa: ANN401 - whatever a request has
         """Analyse as a job with these settings does."""
         request = Request(str(self.path), self.format, "", "", **asked)
-        return analyse(request, self.model, self.shapes, self.count, Progress(lambda *_: None))
+        return analyse(request, self.opened, Progress(lambda *_: None))
 
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         """Return what scores a compressed model: inputs to outputs, as arrays."""
@@ -145,12 +148,13 @@ def budgets(
         analysis = subject.analyse(calibration="none", form="dac" if row == "dac" else None)
     else:
         analysis = subject.analyse()
-    if not isinstance(analysis.calibration, str):
+    if not isinstance(analysis.calibration, Uncalibrated):
         print(f"  {network} {row} {analysis.calibration.account}", flush=True)
     found: list[tuple[Any, dict[str, Any]]] = []
     for keep in keeps:
         try:
-            chosen = choose(analysis, [Limit.of(FLOPS.parse(str(keep)), subject.count.macs)])
+            budget = BoundBudget.of(FLOPS.parse(str(keep)), subject.opened, analysis.candidates)
+            chosen = choose(analysis, Objective((budget,)))
         except ValueError:
             found.append((None, {}))
             continue
@@ -171,7 +175,7 @@ def uniform(subject: Subject, keep: float) -> tuple[Any, dict[str, Any]]:
     """Return the layers of the paper's method at the highest rank that fits the budget."""
     for rank in range(MOST_UNIFORM, 0, -1):
         analysis = subject.analyse(calibration="none", form="dac", rank=rank)
-        chosen = choose(analysis, None)
+        chosen = choose(analysis, FixedRank("dac", rank))
         if sum(candidate.macs for candidate in chosen) <= keep * subject.count.macs:
             return factor(subject.model, analysis, chosen), {"rank": rank}
     return None, {}
@@ -188,7 +192,7 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
         np.savez(file.name, **samples)
         analysis = subject.analyse(calibration="samples", samples=file.name)
     calibration = analysis.calibration
-    assert not isinstance(calibration, str)
+    assert not isinstance(calibration, Uncalibrated)
     if not balf:
         return analysis
     uncentred = {
@@ -199,16 +203,12 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
         for site, known in calibration.observation.moments.items()
         if known.covariance is not None
     }
-    offers = []
+    candidates = []
     for site in subject.count.sites:
-        offer = offer_all(
-            subject.model,
-            site,
-            "grouped" if site.convolution and site.convolution.k2 > 1 else "low-rank",
-            uncentred.get(site.name),
-        )
-        offers.append(offer)
-    return Analysis(tuple(offers), {}, "BALF")
+        form = "grouped" if site.convolution and site.convolution.k2 > 1 else "low-rank"
+        moments = uncentred.get(site.name)
+        candidates.append(candidates_of_forms(subject.model, site, form, moments))
+    return Analysis(tuple(candidates), {}, Uncalibrated("BALF"))
 
 
 def judged(
@@ -216,7 +216,7 @@ def judged(
 ) -> dict[str, Any]:
     """Return how far the compressed model's outputs are from the original's on fresh inputs, as a job's report does."""
     calibration = analysis.calibration
-    assert not isinstance(calibration, str)
+    assert not isinstance(calibration, Uncalibrated)
     name = subject.program.inputs[0]
     models = (subject.runner({}), subject.runner(chains))
     given = [[{"": model(batch[name].numpy())} for batch in calibration.fresh] for model in models]

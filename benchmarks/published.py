@@ -27,7 +27,7 @@ from worker.engine.numerics.moments import unknown
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
-from worker.engine.selection.candidates import factorisations
+from worker.engine.selection.enumeration import factorisations
 
 _WIDEST = 2048
 """Channels or features beyond which a layer is put in its own place: its full-rank factors take minutes."""

@@ -1,50 +1,107 @@
-"""Accounts of compressions and models, as they are stored: schemas with caps, for a hostile child may write them."""
+"""The records of reports and inspections: the engine fills them, and the worker validates them.
 
-from typing import Annotated, Literal
+They are plain dataclasses, since importing pydantic would take the engine's child a tenth of a
+second. Types and limits stand in the annotations and hold where a record is read: a hostile child
+may have written the file.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Size = Annotated[float, Field(ge=0, le=1e18)]
-"""A time, a relative error or a fraction: nothing below zero, and nothing that overflows when it is worked with."""
+from annotated_types import Ge, Le
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Count = Annotated[int, Ge(0), Le(2**63 - 1)]
+Size = Annotated[float, Ge(0), Le(1e18)]
+"""A time, a relative error or a fraction: not negative, and too small to overflow."""
+BudgetReport = dict[str, Count | Size | str | None]
+"""The text of each budget and the amount that it allows, with a `note` where that is special."""
 
 
-class Part(BaseModel):
-    """A part of an account; nothing in it is converted."""
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A part of a report; reading converts nothing. The methods are named as those of pydantic."""
 
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "allow_inf_nan": False}
+
+    @classmethod
+    def model_validate(cls, members: object) -> Self:
+        """Read a record from its members as JSON has them.
+
+        Raises:
+            pydantic.ValidationError: a member is missing, or not of its type or within its limits.
+        """
+        return cls.model_validate_json(json.dumps(members))
+
+    @classmethod
+    def model_validate_json(cls, text: str | bytes) -> Self:
+        """Read a record from JSON.
+
+        Raises:
+            pydantic.ValidationError: as in `model_validate`.
+        """
+        record: Self = _adapter(cls).validate_json(text)  # type: ignore[arg-type]  # classes are hashable
+        return record
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return the members, with records within them as dictionaries."""
+        return asdict(self)
+
+    def model_dump_json(self, *, indent: int | None = None) -> str:
+        """Return the record as JSON."""
+        adapter = _adapter(type(self))  # type: ignore[arg-type]  # as above
+        text: bytes = adapter.dump_json(self, indent=indent)
+        return text.decode()
 
 
-class Tensor(Part):
-    """An input or output of a model; the shape is as `convpress.shapes` writes it, None where the model has none."""
+@cache
+def _adapter(record: type[Record]) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor(Record):
+    """An input or output of a model.
+
+    The shape is as `convpress.shapes` writes it, None where the model declares none.
+    """
 
     name: str
     dtype: str
     shape: str | None
 
 
-class Cost(Part):
-    """What a model costs; one MAC is two FLOPs.
+@dataclass(frozen=True, kw_only=True)
+class Cost(Record):
+    """The costs of a model; one MAC is two FLOPs.
 
-    `courses` are the MACs along each of the courses that the model may take through its Ifs, of which `macs` is the
-    most.
+    `courses` are the MACs along each of the model's execution paths through its Ifs; `macs` is the
+    largest of them.
     """
 
     macs: Count
-    courses: list[Count] = Field(default_factory=list)
+    courses: list[Count] = field(default_factory=list)
     flops: Count
     parameters: Count
     bytes: Count
     latency_ms: Size | None
 
 
-class Site(Part):
-    """What became of one convolution or matrix product, and the `reason` where it was left as it is.
+@dataclass(frozen=True, kw_only=True)
+class Site(Record):
+    """The choice for one convolution or matrix product, and the `reason` where it is unchanged.
 
-    `layers` are the weight shapes of what took its place, of one of the `branches` whose outputs are summed; `variant`
-    is what its form leaves open but the rank.
-    `ms_before` and `ms_after` are milliseconds by the cost table, None where that has no price for it. `courses` are
-    the places of the model's courses along which it runs, None where there is one course.
+    `layers` are the weight shapes of the layers in its place, or of one of the `branches` whose
+    outputs are summed. `variant` is the variant of its form. `error` is the energy of the
+    difference of its outputs over that of the outputs. `ms_before` and `ms_after` are milliseconds
+    by the cost table, None without a price. `courses` are the indices of the execution paths along
+    which it runs, None where there is only one.
     """
 
     name: str
@@ -64,10 +121,12 @@ class Site(Part):
     reason: str | None
 
 
-class Point(Part):
-    """What another budget would give: the predicted error of the outputs at a cost, in time by the cost table.
+@dataclass(frozen=True, kw_only=True)
+class Point(Record):
+    """The choice for another budget: the predicted error of the outputs, and shares of the cost.
 
-    `budget_keep` is what is kept in what the first budget counts; None from versions that knew FLOPs and time alone.
+    `latency_keep` is by the cost table. `budget_keep` is the share in the unit of the first budget;
+    None from versions that had budgets of FLOPs and time alone.
     """
 
     macs: Count
@@ -77,11 +136,13 @@ class Point(Part):
     predicted_error: Size
 
 
-class Latency(Part):
-    """What the sites take by the cost table, those apart that have no price in it; `before` and `after` are measured.
+@dataclass(frozen=True, kw_only=True)
+class Latency(Record):
+    """The time of the sites by the cost table, without those that have no price in it.
 
-    Operators between the sites are in the measured figures alone. `expected_after_ms` is the measured `before` times
-    the share that the sites keep by the table, to be compared with the measured `after`; None from earlier versions.
+    `expected_after_ms` is the measured time of the original times the share that the sites keep by
+    the table, to compare with the measured time of the artifact; None from earlier versions. The
+    measured times include the operators between the sites.
     """
 
     predicted_before_ms: Size | None
@@ -93,34 +154,38 @@ class Latency(Part):
     table_sha256: str
 
 
-class Risk(Part):
-    """How far the artifact may be trusted, and what that rests on."""
+@dataclass(frozen=True, kw_only=True)
+class Risk(Record):
+    """The level of risk in using the artifact, and the evidence."""
 
     level: Literal["low", "moderate", "high", "unknown"]
     text: str
 
 
-class Calibration(Part):
-    """How the inputs' statistics were found, or the `reason` why the weights counted alone.
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Record):
+    """The source of the inputs' statistics, or the `reason` why the weights counted alone.
 
-    `notes` say what made the calibration weaker than it might be.
+    `notes` say what weakened the calibration.
     """
 
     kind: str
     reason: str | None = None
-    ranges: list[str] = Field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
     ranges_from: str | None = None
     images: Count | None = None
+    distilled: Count | None = None
     steps: Count | None = None
     twin: bool | None = None
     held_out_samples: Count | None = None
     refitted: bool | None = None
-    held_out_error: dict[str, float] = Field(default_factory=dict)
-    notes: list[str] = Field(default_factory=list)
+    held_out_error: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
-class Verification(Part):
-    """How the artifact's outputs differ from the original's; None where there is nothing to compare."""
+@dataclass(frozen=True, kw_only=True)
+class Verification(Record):
+    """The difference of the artifact's outputs from the original's; None without any to compare."""
 
     inputs: str
     runs: Count
@@ -130,16 +195,12 @@ class Verification(Part):
     finite: bool
 
 
-class Allowed(Part):
-    """What the budget came to, and a `note` where it was special; each kind of budget has members of its own."""
+@dataclass(frozen=True, kw_only=True)
+class Engine(Record):
+    """The versions and the device that did the work, and the seconds of each phase.
 
-    model_config = ConfigDict(extra="allow")
-
-    note: str | None = None
-
-
-class Made(Part):
-    """What did the work, how many seconds each phase took, and whether another job's analysis served."""
+    `analysis_reused` says whether an earlier job's analysis was used.
+    """
 
     versions: dict[str, str]
     analysis_reused: bool = False
@@ -147,13 +208,14 @@ class Made(Part):
     seconds: dict[str, Size]
 
 
-class Report(Part):
-    """The account of one compression."""
+@dataclass(frozen=True, kw_only=True)
+class Report(Record):
+    """The report of one compression."""
 
     format: str
     inputs: list[Tensor]
     convention: str
-    budget: Allowed
+    budget: BudgetReport
     before: Cost
     after: Cost
     keep: Size
@@ -165,11 +227,12 @@ class Report(Part):
     latency: Latency | None = None
     verification: Verification
     risk: Risk
-    engine: Made
+    engine: Engine
 
 
-class InspectedSite(Part):
-    """One convolution or matrix product, and why it would be left as it is, if it would."""
+@dataclass(frozen=True, kw_only=True)
+class InspectedSite(Record):
+    """One convolution or matrix product, and the reason why it would be left unchanged, if any."""
 
     name: str
     op: str
@@ -180,11 +243,13 @@ class InspectedSite(Part):
     reason: str | None
 
 
-class Inspection(Part):
-    """What a model is; `missing` says what has to be given to learn its costs, which are None until then.
+@dataclass(frozen=True, kw_only=True)
+class Inspection(Record):
+    """The inputs, outputs, sites and costs of a model.
 
-    It also says of which operators the cost cannot be told, where there are some; `macs` is then that of the others.
-    `courses` are the MACs along each of the model's courses, of which `macs` is the most.
+    `missing` says what the costs depend on that is not known: an input shape, without which they
+    are None, or the cost of some operators, which `macs` then leaves out. `courses` are the MACs
+    along each of the model's execution paths; `macs` is the largest of them.
     """
 
     format: str
@@ -193,7 +258,7 @@ class Inspection(Part):
     parameters: Count
     bytes: Count
     macs: Count | None
-    courses: list[Count] = Field(default_factory=list)
+    courses: list[Count] = field(default_factory=list)
     sites: list[InspectedSite]
     uncounted: dict[str, Count]
     missing: str | None

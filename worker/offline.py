@@ -257,7 +257,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         costs=Path(costs) if costs else None,
         device=request["device"],
     )
-    return report.model_dump(mode="json")
+    return report.model_dump()
 
 
 if __name__ == "__main__":

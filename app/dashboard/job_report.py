@@ -26,10 +26,9 @@ def read(job: Job) -> Report | None:
         return None
 
 
-def kind(report: Report) -> budgets.Kind:
+def kind(report: Report) -> budgets.BudgetKind:
     """Return the kind of the job's first budget; the frontier follows it."""
-    fields = report.budget.model_extra or {}
-    kinds = [kind for field, kind in budgets.KINDS.items() if field in fields]
+    kinds = [kind for field, kind in budgets.KINDS.items() if field in report.budget]
     return kinds[0] if kinds else budgets.FLOPS
 
 

@@ -94,8 +94,8 @@ def compress(
         end(str(error), LOST)
     console = render.console()
     console.print(render.account(account))
-    if account.budget.note:
-        console.print(account.budget.note, markup=False)
+    if note := account.budget.get("note"):
+        console.print(note, markup=False)
     console.print(f"written to {target}", soft_wrap=True, markup=False)
 
 

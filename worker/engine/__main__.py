@@ -1,4 +1,4 @@
-"""The child process: one request on the command line, JSON lines on standard output, one job and out."""
+"""The child process: one request on the command line, JSON lines on standard output, one job."""
 
 import errno
 import json
@@ -13,76 +13,81 @@ from convpress.gate import check as gate
 from convpress.refusal import Code, Refusal
 from worker.engine.request import Phase, Request
 
+_LONGEST_DETAIL = 1000
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def main(arguments: list[str]) -> None:
-    """Serve `[REQUEST]` or `["inspect", REQUEST]`, a `Request` as JSON, or `["calibrate-host", FORMAT, PATH]`.
+    """Serve one command, and end with one `succeeded` or `failed` message.
 
-    `["device", NAME]` has a device compute once. It ends with one succeeded or failed message.
+    - `[REQUEST]` compresses, `["inspect", REQUEST]` inspects: a `Request` as JSON.
+    - `["calibrate-host", FORMAT, PATH]` writes the cost table of this host.
+    - `["device", NAME]` computes on a device once, to see that it is there.
     """
     messages = _take_standard_output()
     # torch 2.13 announces the end of TorchScript on every call; the format stays in use
     warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
-
-    def emit(phase: Phase, fraction: float) -> None:
-        _say(messages, {"event": "progress", "phase": phase, "fraction": fraction})
-
     try:
-        match arguments:
-            case ["calibrate-host", "onnx" | "torchscript" as model_format, path]:
-                from worker.engine.costs import benchmark
-
-                table = benchmark.measure(
-                    model_format, lambda done, of: emit("measuring", done / of)
-                )
-                table.write(Path(path))
-            case ["device", name]:
-                from worker.engine.numerics import device
-
-                device.choose(name)
-            case [*command, text]:
-                request = Request.from_json(text)
-                if request.limits is not None:
-                    gate.check(Path(request.model), request.format, request.limits)
-                from worker.engine import pipeline
-
-                serve = pipeline.inspect if command == ["inspect"] else pipeline.compress
-                serve(request, emit)
+        _serve(arguments, messages)
     except Refusal as refusal:
-        _say(messages, {"event": "failed", "error": refusal.as_dict()})
+        _send(messages, {"event": "failed", "error": refusal.as_dict()})
     except MemoryError:
         traceback.print_exc()
-        error = {
-            "code": Code.OUT_OF_MEMORY,
-            "detail": "the model needs more memory than a job may use",
-        }
-        _say(messages, {"event": "failed", "error": error})
-    except (
-        Exception
-    ) as unexpected:  # a fault of ours, which trying again would only repeat: said, logged, coded
+        detail = "the model needs more memory than a job may use"
+        _send_failure(messages, Code.OUT_OF_MEMORY, detail)
+    # any other exception is a fault of the engine, which another attempt would only repeat: it is
+    # logged, and reported with a code
+    except Exception as error:
         traceback.print_exc()
-        if isinstance(unexpected, OSError) and unexpected.errno in (errno.ENOSPC, errno.EDQUOT):
-            error = {
-                "code": Code.STORAGE_FULL,
-                "detail": "the disk has no room for what is made of this model",
-            }
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            detail = "the disk has no room for the files of this model"
+            _send_failure(messages, Code.STORAGE_FULL, detail)
         else:
-            detail = f"the engine failed on this model: {type(unexpected).__name__}: {unexpected}"[
-                :1000
-            ]
-            error = {"code": Code.ENGINE_ERROR, "detail": detail}
-        _say(messages, {"event": "failed", "error": error})
+            detail = f"the engine failed on this model: {type(error).__name__}: {error}"
+            _send_failure(messages, Code.ENGINE_ERROR, detail[:_LONGEST_DETAIL])
     else:
-        _say(messages, {"event": "succeeded"})
+        _send(messages, {"event": "succeeded"})
+
+
+def _serve(arguments: list[str], messages: TextIO) -> None:
+    def emit(phase: Phase, fraction: float) -> None:
+        _send(messages, {"event": "progress", "phase": phase, "fraction": fraction})
+
+    # each command imports what it needs: torch takes a second, and the gate comes before onnx
+    match arguments:
+        case ["calibrate-host", "onnx" | "torchscript" as model_format, path]:
+            from worker.engine.costs import benchmark
+
+            table = benchmark.measure(model_format, lambda done, of: emit("measuring", done / of))
+            table.write(Path(path))
+        case ["device", name]:
+            from worker.engine.numerics import device
+
+            device.choose(name)
+        case [*command, text]:
+            request = Request.from_json(text)
+            if request.limits is not None:
+                gate.check(Path(request.model), request.format, request.limits)
+            from worker.engine import pipeline
+
+            if command == ["inspect"]:
+                pipeline.inspect(request, emit)
+            else:
+                pipeline.compress(request, emit)
 
 
 def _take_standard_output() -> TextIO:
-    """Keep standard output for messages: whatever else a library prints goes to standard error."""
+    """Keep standard output for messages: output of libraries goes to standard error."""
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return messages
 
 
-def _say(messages: TextIO, message: dict[str, object]) -> None:
+def _send_failure(messages: TextIO, code: Code, detail: str) -> None:
+    _send(messages, {"event": "failed", "error": {"code": code, "detail": detail}})
+
+
+def _send(messages: TextIO, message: dict[str, object]) -> None:
     messages.write(json.dumps(message) + "\n")
     messages.flush()
 

@@ -1,17 +1,19 @@
-"""The engine's vocabulary: what a model is to it, whatever file it came in."""
+"""The engine's vocabulary: a model, its inputs, its sites and their costs, in every format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convpress.gate.identify import Format
 from convpress.shapes import InputShapes
 from worker.engine.numerics.convolution import Convolution, Layer, chain_macs
 
-if TYPE_CHECKING:  # torch, which takes more than a second to import, is for calibrating alone where the model is ONNX
+if TYPE_CHECKING:  # torch takes more than a second to import, and only calibration needs programs
     from worker.engine.program import Program
 
 Inputs = Mapping[str, NDArray[np.generic]]
@@ -20,6 +22,8 @@ Inputs = Mapping[str, NDArray[np.generic]]
 Runner = Callable[[Inputs], dict[str, NDArray[np.generic]]]
 """Runs a model that was loaded from its file: inputs by name to outputs by name."""
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""The full shape of every input, by its name."""
 
 NUMBER = "int"
 """The dtype of an input that is a whole number and no tensor."""
@@ -27,7 +31,7 @@ NUMBER = "int"
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A model's input or output: a size is a number, a symbol that the model gives it, or None where unknown."""
+    """A model's input or output: a size is a number, a symbol of the model, or None if unknown."""
 
     name: str
     dtype: str
@@ -35,23 +39,26 @@ class TensorSpec:
 
     @property
     def is_number(self) -> bool:
-        """Whether it is one whole number without axes: its value stands where others have their shape."""
-        return self.dtype == NUMBER or (
-            self.shape == () and np.issubdtype(np.dtype(self.dtype), np.integer)
-        )
+        """Whether it is one whole number without axes: its value stands in place of a shape."""
+        if self.dtype == NUMBER:
+            return True
+        return self.shape == () and np.issubdtype(np.dtype(self.dtype), np.integer)
 
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the array that it takes, where such a shape is bound to it."""
+        """Return the shape of the input's array where this shape is bound to the input."""
         return () if self.is_number else shape
 
     def number(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
-        """Return the number that is bound to it as an array without axes, 0 where there is none."""
+        """Return the number that is bound to the input as an array without axes, 0 for none."""
         return np.asarray(shape[0] if shape else 0, np.dtype(self.dtype))
 
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a site: the batch and the spatial size that come in, and how often (a loop's static trip count)."""
+    """One use of a site: its input's batch and spatial size, and the times it runs.
+
+    `times` is the static trip count of the loops around it.
+    """
 
     batch: int
     input_size: tuple[int, ...]
@@ -60,12 +67,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Site:
-    """One convolution (or other operator with multiply-accumulates) of a model, with every call of its weights.
+    """An operator with multiply-accumulates, with every call of its weights.
 
-    `convolution` is None for an operator that is no convolution (a product of two activations, say). `reason` says
-    why the format cannot replace this site; None where it can. `itemsize` is how many bytes one number of its weight
-    takes, where it can be replaced. `execution_paths` holds its cost along each way through the model's
-    branches; `macs` is the largest of them. It is empty where the model has no branches.
+    `convolution` is None for an operator that is no convolution (a product of two activations,
+    say). `reason` says why the format cannot replace this site; None where it can. `itemsize` is
+    the number of bytes of one weight, where the site can be replaced. `execution_paths` holds the
+    site's cost along each way through the model's branches; `macs` is the largest of them. It is
+    empty where the model has no branches.
     """
 
     name: str
@@ -79,26 +87,26 @@ class Site:
     execution_paths: tuple[int, ...] = ()
 
     def macs_of(self, convolutions: Sequence[Convolution]) -> int:
-        """Return what these convolutions would cost in this site's place, over all its calls."""
-        return sum(
-            call.times * chain_macs(convolutions, call.input_size, call.batch)
-            for call in self.calls
-        )
+        """Return the MACs of these convolutions in the site's place, over all its calls."""
+        total = 0
+        for call in self.calls:
+            total += call.times * chain_macs(convolutions, call.input_size, call.batch)
+        return total
 
-    def cost_in(self, course: int, cost: int) -> int:
-        """Return what something in this site's place that costs so much costs in one of the model's courses."""
-        return (
-            cost * self.execution_paths[course] // max(self.macs, 1)
-            if self.execution_paths
-            else cost
-        )
+    def cost_in(self, path: int, cost: int) -> int:
+        """Return the part of a cost in the site's place that falls on one execution path."""
+        if not self.execution_paths:
+            return cost
+        # a site may run more often in one path than in another: costs are in proportion to its own
+        return cost * self.execution_paths[path] // max(self.macs, 1)
 
 
 @dataclass(frozen=True)
 class CostProfile:
-    """The multiply-accumulates of a model, site by site, and the operators that were not counted, with their number.
+    """The MACs of a model, site by site, and the number of each operator that was not counted.
 
-    `unsettled` are those of them that have multiply-accumulates, of which these shapes do not tell how many.
+    `unsettled` are those of the uncounted operators that have MACs whose number these shapes do not
+    determine.
     """
 
     sites: tuple[Site, ...]
@@ -107,27 +115,31 @@ class CostProfile:
 
     @property
     def execution_paths(self) -> tuple[int, ...]:
-        """What each of the model's courses costs: the sum over the sites that run in it."""
+        """The MACs along each execution path: the sum over the sites that run in it."""
         return by_execution_path(self.sites, [site.macs for site in self.sites])
 
     @property
     def macs(self) -> int:
-        """The total: what the dearest course costs."""
+        """The MACs along the execution path that has most of them."""
         return max(self.execution_paths)
 
 
 def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int, ...]:
-    """Return what each course of a model costs whose sites cost so much.
+    """Return the sum of the sites' costs along each execution path of the model.
 
-    >>> sites = [Site("a", "Conv", (), 9, courses=(9, 9)), Site("b", "Conv", (), 5, courses=(0, 5))]
-    >>> by_course(sites, [9, 5]), by_course(sites, [4, 2]), by_course([], [])
-    ((9, 14), (4, 6), (0,))
+    >>> sites = [
+    ...     Site("a", "Conv", (), 9, execution_paths=(9, 9)),
+    ...     Site("b", "Conv", (), 5, execution_paths=(0, 5)),
+    ... ]
+    >>> by_execution_path(sites, [9, 5]), by_execution_path(sites, [4, 2])
+    ((9, 14), (4, 6))
+    >>> by_execution_path([], [])
+    (0,)
     """
-    number = max((len(site.execution_paths) for site in sites), default=1) or 1
-    costed = list(zip(sites, costs, strict=True))
-    return tuple(
-        sum(site.cost_in(course, cost) for site, cost in costed) for course in range(number)
-    )
+    longest = max((len(site.execution_paths) for site in sites), default=1)
+    number = longest or 1
+    pairs = list(zip(sites, costs, strict=True))
+    return tuple(sum(site.cost_in(path, cost) for site, cost in pairs) for path in range(number))
 
 
 class Model(Protocol):
@@ -145,19 +157,20 @@ class Model(Protocol):
 
     @property
     def parameters(self) -> int:
-        """The number of stored weights (elements of floating-point initializers, parameters and buffers)."""
+        """The number of stored weights: elements of floating-point parameters and buffers."""
         ...
 
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
-        """Return a full shape for every input: what the user gave, else what the model carries, batch 1 if free.
+        """Return a full shape for every input: the user's, else the model's, with a free batch 1.
 
         Raises:
-            Refusal: `input_shape_required` where neither tells, `input_shape_mismatch` where they contradict.
+            Refusal: `input_shape_required` where a size is missing, `input_shape_mismatch` where
+                user and model contradict each other.
         """
         ...
 
-    def count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
-        """Return the sites and what they cost on inputs of these shapes.
+    def count(self, shapes: Shapes) -> CostProfile:
+        """Return the sites and their costs on inputs of these shapes.
 
         Raises:
             Refusal: `input_shape_mismatch` where the model cannot take these shapes.
@@ -169,11 +182,13 @@ class Model(Protocol):
         ...
 
     def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
-        """Put the sum of chains, layers that feed one another, in a site's place, for all its calls, in its dtype."""
+        """Put the sum of chains of layers in a site's place, for all its calls, in its dtype."""
         ...
 
     def program(self) -> "Program":
-        """Return the model as steps on torch tensors, with the sites of the last `count` that can be replaced.
+        """Return the model as steps on torch tensors.
+
+        Its sites are the replaceable ones of the last `count`.
 
         Raises:
             NoProgramError: the model cannot be taken apart.
@@ -183,3 +198,32 @@ class Model(Protocol):
     def save(self, path: Path) -> None:
         """Write the model in its own format; weights that nothing uses any more are left out."""
         ...
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model that was opened from the file at `path` and bound to the shapes of its inputs."""
+
+    format: Format
+    path: Path
+    model: Model
+    shapes: Shapes
+
+    @cached_property
+    def profile(self) -> CostProfile:
+        """The costs at the bound shapes, counted when they are first asked for.
+
+        Raises:
+            Refusal: `input_shape_mismatch` where the model cannot take these shapes.
+        """
+        return self.model.count(self.shapes)
+
+    @property
+    def parameters(self) -> int:
+        """The number of stored weights."""
+        return self.model.parameters
+
+    @property
+    def bytes(self) -> int:
+        """The size of the file."""
+        return self.path.stat().st_size

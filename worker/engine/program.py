@@ -1,8 +1,8 @@
-"""A model as a list of steps on torch tensors: what calibration runs, looks into, and differentiates.
+"""A model as a list of steps on torch tensors: calibration runs, observes and differentiates them.
 
-A runner runs a whole model, from its file, as production does. A program is the same arithmetic taken apart, so that
-every step's inputs can be measured, replaced or kept; each format reads its own models into one. Stored half-precision
-weights are computed with as float32.
+A runner runs a whole model, from its file, as production does. A program is the same arithmetic
+taken apart, so that every step's inputs can be measured, replaced or kept; each format reads its
+own models into one. Stored half-precision weights are computed with as float32.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,25 +13,25 @@ from typing import Any
 
 from torch import OutOfMemoryError, Tensor
 
-_MOST_SAID = 300
+_LONGEST_MESSAGE = 300
 
 Values = Mapping[str, Any]
-"""What steps take and give, by name: tensors mostly, sizes and lists of either in between."""
+"""Values by name: tensors mostly, sizes and lists of either in between."""
 
 
 class NoProgramError(Exception):
-    """The model cannot be taken apart; the message says, in words for the report, what stands in the way."""
+    """The model cannot be taken apart; the message gives the reason, for the report."""
 
 
 class StepError(Exception):
-    """A step does not run on what it is given; the message says which, and what its operator says of it."""
+    """A step does not run on its inputs; the message names the operator and its error."""
 
 
 @dataclass(frozen=True)
 class Norm:
-    """Normalisation by stored statistics, `(x - mean) / sqrt(variance + epsilon) * weight + bias`, along axis 1.
+    """Normalisation by stored statistics along axis 1.
 
-    All tensors have the shape `(channels,)`.
+    It is `(x - mean) / sqrt(variance + epsilon) * weight + bias`; all tensors are `(channels,)`.
     """
 
     mean: Tensor
@@ -43,12 +43,12 @@ class Norm:
 
 @dataclass(frozen=True)
 class Step:
-    """One operator: `run` takes the values called `takes`, in order, and returns those called `gives`, in order.
+    """One operator: `run` takes the values named in `takes`, and returns those named in `gives`.
 
-    `run` never writes into what it takes, and torch can differentiate it where the operator itself is differentiable.
-    `site` is the name of the `Site` that this step is a call of: it then takes that site's input as its only value and
-    gives its output, bias included. `norm` is set where the step normalises by stored statistics: it then takes the
-    data as its only value.
+    Both are in order. `run` never writes into its inputs, and torch can differentiate it where the
+    operator itself is differentiable. `site` is the name of the `Site` that this step is a call of:
+    it then takes that site's input as its only value and returns its output, bias included. `norm`
+    is set where the step normalises by stored statistics: it then takes the data as its only value.
     """
 
     op: str
@@ -61,10 +61,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """Steps in the order in which they run, and how the values that go in and come out are called.
+    """Steps in the order in which they run, with the names of inputs and outputs.
 
-    `inputs` are the model's own names, in order; `outputs` are value names, in the order of the model's outputs. What
-    depends on no input is computed once, when the program is read, and lies in `constants`.
+    `inputs` are the model's own names, in order; `outputs` are value names, in the order of the
+    model's outputs. Values that depend on no input are computed once, when the program is read, and
+    are in `constants`.
     """
 
     inputs: tuple[str, ...]
@@ -79,42 +80,44 @@ class Program:
 
     @cached_property
     def last_uses(self) -> tuple[tuple[str, ...], ...]:
-        """For every step, the values that nothing needs once it has run (constants and outputs always stay)."""
-        kept = {*self.outputs, *self.constants}
-        last = {
-            name: position
-            for position, step in enumerate(self.steps)
-            for name in (*step.gives, *step.takes)
-        }
-        found: list[list[str]] = [[] for _ in self.steps]
+        """The values that are needed no more after each step; constants and outputs stay."""
+        last: dict[str, int] = {}
+        for position, step in enumerate(self.steps):
+            for name in (*step.gives, *step.takes):
+                last[name] = position
+        staying = {*self.outputs, *self.constants}
+        names_of: list[list[str]] = [[] for _ in self.steps]
         for name, position in last.items():
-            if name not in kept:
-                found[position].append(name)
-        return tuple(tuple(names) for names in found)
+            if name not in staying:
+                names_of[position].append(name)
+        return tuple(tuple(names) for names in names_of)
 
 
 Replacements = Mapping[str, Callable[[Tensor], Tensor]]
-"""What is computed in a site's place, by the site's name."""
+"""The computations in place of sites, by the site's name."""
 
 Watch = Callable[[Step, Sequence[Any]], None]
-"""Sees a step and what it takes."""
+"""Receives a step and its inputs."""
 
 
-def compute(step: Step, taken: Sequence[Any]) -> Sequence[Any]:
-    """Return what a step gives.
+def compute(step: Step, inputs: Sequence[Any]) -> Sequence[Any]:
+    """Return the outputs of a step.
 
     Raises:
-        StepError: whatever its operator raises: models are anyone's, and so is what becomes of inputs nobody gave.
+        StepError: for every error of its operator: models are untrusted, and so is their behaviour
+            on inputs that nobody has chosen.
+        MemoryError: there is not enough memory, on the processor or on a device.
     """
     try:
-        return step.run(*taken)
+        return step.run(*inputs)
     except MemoryError:
         raise
+    # torch's error for a device's memory is no MemoryError
     except OutOfMemoryError as error:
         raise MemoryError(str(error)) from error
     except Exception as error:
-        said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise StepError(f"{step.op} says: {said[:_MOST_SAID]}") from error
+        first_line = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise StepError(f"{step.op} says: {first_line[:_LONGEST_MESSAGE]}") from error
 
 
 def run(
@@ -123,21 +126,31 @@ def run(
     replacements: Replacements = MappingProxyType({}),
     watch: Watch | None = None,
 ) -> tuple[Any, ...]:
-    """Run a program, with some of its sites replaced, dropping each value after its last use; return its outputs.
+    """Run a program, with some of its sites replaced, and return its outputs.
 
-    `watch` is told of every step, with what it takes, before it runs.
+    Each value is dropped after its last use. `watch` receives every step and its inputs before it
+    runs.
 
     Raises:
         StepError: it does not run on these inputs.
     """
     values: dict[str, Any] = {**program.constants, **inputs}
     for step, unneeded in zip(program.steps, program.last_uses, strict=True):
-        taken = [values[name] for name in step.takes]
-        if watch is not None:
-            watch(step, taken)
-        replaced = replacements.get(step.site) if step.site is not None else None
-        given = compute(step, taken) if replaced is None else (replaced(taken[0]),)
-        values.update(zip(step.gives, given, strict=True))
+        values.update(zip(step.gives, _outputs(step, values, replacements, watch), strict=True))
+        # the values of all steps together would take many times the model's memory
         for name in unneeded:
             del values[name]
     return tuple(values[name] for name in program.outputs)
+
+
+def _outputs(
+    step: Step, values: Values, replacements: Replacements, watch: Watch | None
+) -> Sequence[Any]:
+    """Return the outputs of a step, or those of the computation in place of its site."""
+    inputs = [values[name] for name in step.takes]
+    if watch is not None:
+        watch(step, inputs)
+    replacement = None if step.site is None else replacements.get(step.site)
+    if replacement is None:
+        return compute(step, inputs)
+    return (replacement(inputs[0]),)

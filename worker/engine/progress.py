@@ -1,15 +1,16 @@
-"""Where a job is: the phase it is in, the fraction behind it, and the seconds that each phase took."""
+"""A job's progress: its phase, the fraction that is done, and the seconds of each phase."""
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 from worker.engine.numerics import memory
 from worker.engine.request import Phase
 
 Emit = Callable[[Phase, float], None]
-"""Told of progress: the phase, and the fraction of the whole job that is behind."""
+"""Receives progress: the phase, and the fraction of the whole job that is done."""
 
-# Where each phase begins, as a fraction of the whole; roughly as their times are on large models.
+# The start of each phase as a fraction of the whole, roughly by the times of large models.
 _STARTS: Mapping[Phase, float] = {
     "loading": 0.0,
     "measuring": 0.05,
@@ -20,7 +21,8 @@ _STARTS: Mapping[Phase, float] = {
     "verifying": 0.85,
     "storing": 0.95,
 }
-_ENDS = dict(zip(_STARTS, [*_STARTS.values()][1:], strict=False))
+# each phase but the last ends where the next one starts
+_ENDS = {phase: _STARTS[following] for phase, following in pairwise(_STARTS)}
 
 
 class Progress:
@@ -33,14 +35,14 @@ class Progress:
         self.seconds: dict[str, float] = {}
 
     def enter(self, phase: Phase) -> None:
-        """Begin a phase, and end the one before: what memory it has left free is given back."""
+        """End the phase before, give its free memory back, and begin a phase."""
         self.close()
         memory.give_back()
         self._phase = phase
         self._emit(phase, _STARTS[phase])
 
     def within(self, done: float, of: int) -> None:
-        """Say how much of the present phase is behind."""
+        """Emit progress within the present phase: `done` parts of `of`."""
         start, end = _STARTS[self._phase], _ENDS[self._phase]
         self._emit(self._phase, round(start + (end - start) * done / of, 4))
 

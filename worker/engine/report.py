@@ -1,19 +1,25 @@
-"""The account of a compression, as JSON; its fields are stable."""
+"""The report of a compression, as the records of `convpress.report`."""
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convpress import report as records
+from convpress.budgets import FLOPS_PER_MAC
 from convpress.gate.identify import Format
 from convpress.shapes import format_shape
 from worker.engine.costs.table import CostTable
-from worker.engine.model import CostProfile, Site, TensorSpec
+from worker.engine.model import CostProfile, Shapes, Site, TensorSpec
 from worker.engine.numerics import device
-from worker.engine.numerics.flops import FLOPS_PER_MAC
-from worker.engine.selection.analysis import Analysis, Point
-from worker.engine.selection.candidates import ORIGINAL, Candidate, Offer
+from worker.engine.selection.analysis import Analysis
+from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidates
+from worker.engine.selection.frontier import FrontierPoint
+from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.layout import branch_convolutions, branch_number, layout_of
+from worker.engine.selection.objective import FixedRank, Goal
 from worker.engine.verify import Comparison
 
 if TYPE_CHECKING:
@@ -21,201 +27,227 @@ if TYPE_CHECKING:
     from worker.engine.calibration.refit.select_refit import Refinement
 
 CONVENTION = (
-    "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input position if transposed), "
-    "padding included; a matrix product one per output element and summed element. Bias, normalisation and "
-    "activations are not counted; uncounted operators are listed with their number. Weights that are used several "
-    "times count for every call; of the courses through a model's Ifs counts the dearest (ONNX) or the one that is "
-    "taken (TorchScript). A free batch counts as 1."
+    "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input "
+    "position if transposed), padding included; a matrix product one per output element and "
+    "summed element. Bias, normalisation and activations are not counted; uncounted "
+    "operators are listed with their number. Weights that are used several times count for "
+    "every call. Of the execution paths through a model's Ifs, the one with most MACs counts "
+    "(ONNX), or the one that is taken (TorchScript). A free batch counts as 1."
 )
 
+_NS_PER_MS = 1e6
 _RUNTIMES: Mapping[Format, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxruntime"),
     "torchscript": ("torch",),
 }
 
 
-def describe_inputs(
-    specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
-) -> list[dict[str, Any]]:
-    """Return the inputs with the shapes that everything was counted for."""
+def write(path: str, members: Mapping[str, Any]) -> None:
+    """Write a report or an inspection as JSON."""
+    Path(path).write_text(json.dumps(members, indent=1, allow_nan=False))
+
+
+def inputs(specs: Sequence[TensorSpec], shapes: Shapes) -> list[records.Tensor]:
+    """Return the inputs with the shapes that all costs were counted at."""
     return [
-        {"name": spec.name, "dtype": spec.dtype, "shape": format_shape(shapes[spec.name])}
+        records.Tensor(name=spec.name, dtype=spec.dtype, shape=format_shape(shapes[spec.name]))
         for spec in specs
     ]
 
 
-def describe_tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+def tensors(specs: Sequence[TensorSpec]) -> list[records.Tensor]:
     """Return tensors as the model declares them; the shape is None where it declares none."""
+    declared = []
+    for spec in specs:
+        shape = None if spec.shape is None else format_shape(spec.shape)
+        declared.append(records.Tensor(name=spec.name, dtype=spec.dtype, shape=shape))
+    return declared
+
+
+def inspected_sites(profile: CostProfile) -> list[records.InspectedSite]:
+    """Return the sites of a model as it is."""
     return [
-        {
-            "name": spec.name,
-            "dtype": spec.dtype,
-            "shape": None if spec.shape is None else format_shape(spec.shape),
-        }
-        for spec in specs
+        records.InspectedSite(
+            name=site.name,
+            op=site.op,
+            weight_shape=list(site.weight_shape),
+            macs=site.macs,
+            calls=sum(call.times for call in site.calls),
+            courses=_paths(site),
+            reason=site.reason,
+        )
+        for site in profile.sites
     ]
 
 
-def describe_count(count: CostProfile) -> dict[str, Any]:
-    """Return a model's sites and their costs before anything was done to them."""
-    return {
-        "macs": count.macs,
-        "flops": FLOPS_PER_MAC * count.macs,
-        "courses": list(count.execution_paths),
-        "sites": [
-            {
-                "name": site.name,
-                "op": site.op,
-                "weight_shape": list(site.weight_shape),
-                "macs": site.macs,
-                "calls": sum(call.times for call in site.calls),
-                "courses": _courses(site),
-                "reason": site.reason,
-            }
-            for site in count.sites
-        ],
-        "uncounted": dict(sorted(count.uncounted.items())),
-    }
+def _paths(site: Site) -> list[int] | None:
+    """Return the indices of the execution paths of a site; None where the model has only one."""
+    if not site.execution_paths:
+        return None
+    return [path for path, macs in enumerate(site.execution_paths) if macs]
 
 
-def _courses(site: Site) -> list[int] | None:
-    """Return along which of the model's courses a site runs, by their places; None where there is one course."""
-    return (
-        [course for course, macs in enumerate(site.execution_paths) if macs]
-        if site.execution_paths
-        else None
+def uncounted(profile: CostProfile) -> dict[str, int]:
+    """Return the number of each operator that was not counted, by name."""
+    return dict(sorted(profile.uncounted.items()))
+
+
+def cost(profile: CostProfile, parameters: int, size: int, latency_ms: float) -> records.Cost:
+    """Return the costs of a model whose file has `size` bytes."""
+    return records.Cost(
+        macs=profile.macs,
+        courses=list(profile.execution_paths),
+        flops=FLOPS_PER_MAC * profile.macs,
+        parameters=parameters,
+        bytes=size,
+        latency_ms=round(latency_ms, 4),
     )
 
 
-def describe_cost(
-    count: CostProfile, parameters: int, size: int, latency_ms: float
-) -> dict[str, Any]:
-    """Return one side of before and after."""
-    return {
-        "macs": count.macs,
-        "flops": FLOPS_PER_MAC * count.macs,
-        "courses": list(count.execution_paths),
-        "parameters": parameters,
-        "bytes": size,
-        "latency_ms": round(latency_ms, 4),
-    }
+def budget(goal: Goal, *, unchanged: bool) -> records.BudgetReport:
+    """Return the text of each budget and the amount that it allows, or the fixed rank."""
+    if isinstance(goal, FixedRank):
+        return {"form": goal.form, "rank": goal.rank}
+    members: records.BudgetReport = {}
+    for each in goal.budgets:
+        members[each.field] = each.budget.text
+        members |= each.unit.reported(each.allowed)
+    members["note"] = None
+    if unchanged:
+        members["note"] = "the budget allows the model as it is: it is returned unchanged"
+    return members
 
 
-def describe_site(offer: Offer, chosen: Candidate, target: Format | CostTable) -> dict[str, Any]:
-    """Return what became of a site; `error` is the energy of its outputs' difference over that of its outputs.
-
-    `layers` are those of one of the `branches`, whose outputs are summed; `target` is what decides how many.
-    """
-    is_whole = layout_of(offer.site, chosen.convolutions, target) == "whole"
-    layers = chosen.convolutions if is_whole else branch_convolutions(chosen.convolutions)
-    reason = offer.reason or (
-        "the budget is met without factoring it" if chosen.form == ORIGINAL else None
+def site(candidates: SiteCandidates, choice: Candidate, target: Format | CostTable) -> records.Site:
+    """Return the choice for a site; `target` decides the layout, and so the number of branches."""
+    original = candidates.site
+    convolutions = choice.convolutions
+    branches = 1
+    if layout_of(original, convolutions, target) == "branches":
+        branches = branch_number(convolutions)
+        convolutions = branch_convolutions(convolutions)
+    # a site may stay although it could be factored
+    reason = candidates.reason
+    if not reason and choice.form == ORIGINAL:
+        reason = "the budget is met without factoring it"
+    return records.Site(
+        name=original.name,
+        op=original.op,
+        weight_shape=list(original.weight_shape),
+        form=choice.form,
+        variant=choice.variant,
+        rank=list(choice.rank) if isinstance(choice.rank, tuple) else choice.rank,
+        layers=[list(convolution.weight_shape) for convolution in convolutions],
+        branches=branches,
+        macs_before=original.macs,
+        macs_after=choice.macs,
+        courses=_paths(original),
+        ms_before=_milliseconds(candidates.original.nanoseconds),
+        ms_after=_milliseconds(choice.nanoseconds),
+        error=choice.error,
+        reason=reason or None,
     )
-    return {
-        "name": offer.site.name,
-        "op": offer.site.op,
-        "weight_shape": list(offer.site.weight_shape),
-        "form": chosen.form,
-        "variant": chosen.variant,
-        "rank": chosen.rank,
-        "layers": [list(made.weight_shape) for made in layers],
-        "branches": 1 if is_whole else branch_number(chosen.convolutions),
-        "macs_before": offer.site.macs,
-        "macs_after": chosen.macs,
-        "courses": _courses(offer.site),
-        "ms_before": _milliseconds(offer.candidates[0].nanoseconds),
-        "ms_after": _milliseconds(chosen.nanoseconds),
-        "error": chosen.error,
-        "reason": reason,
-    }
 
 
-def describe_engine(
-    model_format: Format, seconds: Mapping[str, float], *, reused: bool
-) -> dict[str, Any]:
-    """Return the versions and the device that did the work, the seconds of each phase, and if an analysis was kept."""
-    packages = ("convpress", "numpy", *_RUNTIMES[model_format])
-    return {
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in packages},
-        "device": device.chosen(),
-        "analysis_reused": reused,
-        "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
-    }
+def points(frontier: Sequence[FrontierPoint], analysis: Analysis) -> list[records.Point]:
+    """Return the choices for other budgets, the cheapest first."""
+    macs, nanoseconds = analysis.macs, analysis.nanoseconds
+    rows = []
+    for point in frontier:
+        latency_keep = None
+        if point.nanoseconds is not None and nanoseconds:
+            latency_keep = point.nanoseconds / nanoseconds
+        rows.append(
+            records.Point(
+                macs=point.macs,
+                keep=point.macs / macs,
+                latency_keep=latency_keep,
+                budget_keep=point.share,
+                predicted_error=point.error,
+            )
+        )
+    return rows
 
 
-def describe_comparison(comparison: Comparison, count: int, *, calibrated: bool) -> dict[str, Any]:
-    """Return how the artifact, loaded from its file, compared with the original on the same fresh inputs."""
-    return {
-        "inputs": "synthetic, of another kind than was calibrated on"
-        if calibrated
-        else "standard normal",
-        "runs": count,
-        "outputs": list(comparison.outputs),
-        "relative_error": comparison.relative_error,
-        "agreement": comparison.agreement,
-        "finite": comparison.finite,
-    }
+def latency(table: CostTable, analysis: Analysis, choice: Sequence[Candidate]) -> records.Latency:
+    """Return the time of the sites that have a price in the cost table, before and after."""
+    return records.Latency(
+        predicted_before_ms=_milliseconds(analysis.nanoseconds),
+        predicted_after_ms=_milliseconds(analysis.nanoseconds_of(choice)),
+        unpriced_sites=sum(original.nanoseconds is None for original in analysis.originals),
+        runtime=table.runtime,
+        host=table.host,
+        table_sha256=table.digest,
+    )
 
 
-def describe_frontier(points: Sequence[Point], analysis: Analysis) -> list[dict[str, Any]]:
-    """Return what other budgets would give: the predicted error of the outputs at each cost, the cheapest first."""
-    return [
-        {
-            "macs": point.macs,
-            "keep": point.macs / analysis.macs,
-            "latency_keep": point.nanoseconds / analysis.nanoseconds
-            if point.nanoseconds is not None and analysis.nanoseconds
-            else None,
-            "budget_keep": point.share,
-            "predicted_error": point.error,
-        }
-        for point in points
-    ]
+def expected_ms(latency: records.Latency, measured_ms: float) -> float | None:
+    """Return the expected time of the artifact: the measured time times the share by the table.
 
+    The operators between the sites are taken to shrink with them: the table's times are those of
+    layers alone, whose inputs no other layer has displaced from the caches.
 
-def describe_latency(
-    table: CostTable, analysis: Analysis, chosen: Sequence[Candidate]
-) -> dict[str, Any]:
-    """Return what the sites take by the cost table, those apart that have no price in it, and which table that is."""
-    return {
-        "predicted_before_ms": _milliseconds(analysis.nanoseconds),
-        "predicted_after_ms": _milliseconds(analysis.time(chosen)),
-        "unpriced_sites": sum(original.nanoseconds is None for original in analysis.originals),
-        "runtime": table.runtime,
-        "host": table.host,
-        "table_sha256": table.digest,
-    }
-
-
-def expected_ms(latency: Mapping[str, Any], measured_ms: float) -> float | None:
-    """Return what the compressed model should take where the original takes so long: the share that its sites keep.
-
-    What lies between the sites is taken to shrink with them, since the table's times are those of layers alone, whose
-    inputs no other layer has just displaced from the caches.
-
-    >>> expected_ms({"predicted_before_ms": 2.0, "predicted_after_ms": 1.0}, 3.0)
+    >>> predicted = records.Latency(
+    ...     predicted_before_ms=2.0, predicted_after_ms=1.0,
+    ...     unpriced_sites=0, runtime="", host="", table_sha256="",
+    ... )
+    >>> expected_ms(predicted, 3.0)
     1.5
     """
-    before, after = latency["predicted_before_ms"], latency["predicted_after_ms"]
-    return round(measured_ms * after / before, 4) if before else None
+    before, after = latency.predicted_before_ms, latency.predicted_after_ms
+    # a table may have no price for any of the layers
+    if not before or after is None:
+        return None
+    return round(measured_ms * after / before, 4)
 
 
 def _milliseconds(nanoseconds: int | None) -> float | None:
-    return None if nanoseconds is None else round(nanoseconds / 1e6, 6)
+    if nanoseconds is None:
+        return None
+    return round(nanoseconds / _NS_PER_MS, 6)
 
 
-def describe_calibration(
-    calibration: "Calibration | str", refinement: "Refinement | None"
+def calibration(
+    statistics: "Calibration | Uncalibrated", refinement: "Refinement | None"
 ) -> dict[str, Any]:
-    """Return how the inputs' statistics were found, or why the weights counted alone, and what the refit did."""
-    if isinstance(calibration, str):
-        return {"kind": "none", "reason": calibration}
+    """Return the members of `records.Calibration` that apply."""
+    if isinstance(statistics, Uncalibrated):
+        return {"kind": "none", "reason": statistics.reason}
+    members = dict(statistics.account)
     if refinement is None:
-        return dict(calibration.account)
-    account = {**calibration.account, "refitted": refinement.refitted}
+        return members
+    members["refitted"] = refinement.refitted
     errors = {"closed_form": refinement.error_before}
     if refinement.error_after is None:
-        notes = [*account["notes"], f"not refitted: {refinement.reason}"]
-        return {**account, "notes": notes, "held_out_error": errors}
-    return {**account, "held_out_error": {**errors, "refitted": refinement.error_after}}
+        members["notes"] = [*members["notes"], f"not refitted: {refinement.reason}"]
+    else:
+        errors["refitted"] = refinement.error_after
+    members["held_out_error"] = errors
+    return members
+
+
+def verification(comparison: Comparison, runs: int, *, calibrated: bool) -> records.Verification:
+    """Return the comparison of the artifact with the original on the same fresh inputs."""
+    synthetic = "synthetic, of another kind than was calibrated on"
+    return records.Verification(
+        inputs=synthetic if calibrated else "standard normal",
+        runs=runs,
+        outputs=list(comparison.outputs),
+        relative_error=comparison.relative_error,
+        agreement=comparison.agreement,
+        finite=comparison.finite,
+    )
+
+
+def engine(model_format: Format, seconds: Mapping[str, float], *, reused: bool) -> records.Engine:
+    """Return the versions and the device that did the work, and the seconds of each phase."""
+    # other versions of these may give other artifacts
+    versions = {"python": platform.python_version()}
+    for package in ("convpress", "numpy", *_RUNTIMES[model_format]):
+        versions[package] = version(package)
+    return records.Engine(
+        versions=versions,
+        device=device.chosen(),
+        analysis_reused=reused,
+        seconds={phase: round(spent, 3) for phase, spent in seconds.items()},
+    )

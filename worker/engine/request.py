@@ -1,4 +1,4 @@
-"""What is asked of the engine, and what it says while it works; plain data that crosses the process border as JSON."""
+"""The engine's request and phases: plain data that crosses the process border as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -23,18 +23,20 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 @dataclass(frozen=True)
 class Request:
-    """One compression. Paths are the child's; `budgets`, by field, and `input_shape` stand as the user wrote them.
+    """One compression. Paths are the child's; options that hold text are as the user wrote them.
 
-    `form` admits that form alone; `rank` asks for one rank everywhere (the paper's mode), in the budgets' place.
-    `calibration` is `synthetic`, `none`, or `samples`, which are read from the path in `samples`; `input_range`,
-    `input_mean` and `input_std` say what values the inputs have, as the user wrote them.
-    `analysis` is the path of what an earlier job with the same model and the same settings has left at its
-    `kept_analysis`, where it was not larger than `largest_analysis` bytes.
-    `inspection` is where to write what the model is, as soon as it is known.
-    `costs` is the path of the cost table of the host that the model is to run on, which a latency budget needs. With
-    `flops_at_any_price` sites may become slower than they are.
-    `device` is what calibrating and factoring compute on: `cpu`, `cuda` or `cuda:N`.
-    `limits` is what the model's container may hold at most; None opens the model unchecked.
+    - `model`, `output`, `report`: the paths of the model, the artifact and the report.
+    - `inspection`: the path to write the model's inspection to, as soon as it is known.
+    - `budgets`: the text of each budget, by form field. `rank`, in place of budgets, is one rank
+      everywhere. `form` admits that form alone.
+    - `calibration`: `synthetic`, `none`, or `samples`, which are read from the path `samples`.
+      `input_range`, `input_mean` and `input_std` describe the values of the inputs.
+    - `costs`: the path of the cost table of the host that the model will run on; a latency budget
+      needs it. With `flops_at_any_price` sites may become slower than they are.
+    - `analysis`: the path of the analysis that an earlier job with the same model and settings
+      wrote to its `kept_analysis`. It is written up to `largest_analysis` bytes.
+    - `device`: the device that calibrates and factors: `cpu`, `cuda` or `cuda:N`.
+    - `limits`: the limits on the model's container; None opens the model unchecked.
     """
 
     model: str
@@ -65,7 +67,10 @@ class Request:
 
     @classmethod
     def from_json(cls, text: str) -> "Request":
-        """Read what `to_json` wrote."""
+        """Read the JSON of `to_json`."""
+        # `limits` is the only member that is a record itself
         members = json.loads(text)
         limits = members.pop("limits")
-        return cls(**members, limits=None if limits is None else Limits(**limits))
+        if limits is not None:
+            limits = Limits(**limits)
+        return cls(**members, limits=limits)

@@ -1,4 +1,4 @@
-"""The compressed model against the original, both loaded from their files and run on the same inputs."""
+"""The comparison of the compressed model with the original, both run from their files."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,56 +15,59 @@ from worker.engine.formats import load_runner
 from worker.engine.model import Inputs
 
 Outputs = Mapping[str, NDArray[np.generic]]
+"""Arrays by output name."""
 
 _ENOUGH_RUNS, _ENOUGH_SECONDS = 15, 1.0
 _FEWEST_RUNS, _MOST_SECONDS = 3, 20.0
 _FEWEST_SECONDS = 0.1
-"""What else the machine does takes milliseconds, in which small models run many times."""
+"""Other work of the machine takes milliseconds, in which small models run many times."""
 _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a model gave on the inputs, and the median time of one run on one thread, in milliseconds, by the clock."""
+    """A model's outputs on several inputs, and the median time of one run, in milliseconds."""
 
     outputs: tuple[Outputs, ...]
     latency_ms: float
 
 
 def measure(model_format: Format, path: Path, samples: Sequence[Inputs]) -> Measurement:
-    """Load a model from its file, run it on several inputs and time it on the first; the model is dropped again.
+    """Load a model from its file, run it on several inputs, and time it on the first of them.
 
-    Timed are 3 to 15 runs after the first, fewer where one takes long, and more where they take a tenth of a second
-    together or less.
+    The model runs on one thread. 3 to 15 runs after the first are timed: fewer where one takes
+    long, and more where all of them take a tenth of a second or less.
     """
     run = load_runner(model_format, path)
     outputs = tuple(run(inputs) for inputs in samples)
-    inputs = samples[0]
+    # the first run, above, has warmed the caches and the runtime's own optimiser
     seconds: list[float] = []
-    while not _enough(seconds):
+    while not _is_enough(seconds):
         start = time.perf_counter()
-        run(inputs)
+        run(samples[0])
         seconds.append(time.perf_counter() - start)
     return Measurement(outputs, 1000 * median(seconds))
 
 
-def _enough(seconds: list[float]) -> bool:
+def _is_enough(seconds: list[float]) -> bool:
     spent = sum(seconds)
-    if len(seconds) >= _FEWEST_RUNS:
-        return spent >= _ENOUGH_SECONDS or (
-            len(seconds) >= _ENOUGH_RUNS and spent >= _FEWEST_SECONDS
-        )
-    return spent >= _MOST_SECONDS
+    if len(seconds) < _FEWEST_RUNS:
+        return spent >= _MOST_SECONDS
+    if len(seconds) >= _ENOUGH_RUNS:
+        return spent >= _FEWEST_SECONDS
+    return spent >= _ENOUGH_SECONDS
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far the compressed model's outputs are from the original's.
+    """The difference of two models' outputs.
 
-    `relative_error` is `||y - y'|| / ||y||` over all floating-point outputs together; None where the original gives
-    nothing finite to compare with. Where there is one vector of scores an input, as a classifier has, y are the scores
-    about their mean, and the logarithms of probabilities where they are such: what softmax flattens counts.
-    `agreement` is then the share of inputs to which both give the same class, of those with finite scores; else None.
+    `relative_error` is `||y - y'|| / ||y||` over all floating-point outputs together, without
+    values that are not finite in the original; None where y is zero. Where one vector of scores a
+    sample is the only output, as of a classifier, y are the scores minus their mean, or minus the
+    mean of the logarithms where they are probabilities: what all scores share changes no class.
+    `agreement` is then the share of samples with finite scores to which both give the same class;
+    else None. `finite` says whether all outputs of the original are.
     """
 
     outputs: tuple[str, ...]
@@ -74,7 +77,9 @@ class Comparison:
 
 
 def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comparison:
-    """Compare outputs, which must agree in names, shapes and dtypes, and be finite where the original's are.
+    """Compare the outputs of two models on the same inputs.
+
+    Names, shapes and dtypes must agree, and values be finite where the original's are.
 
     Raises:
         Refusal: `verification_failed`, with the first output that differs.
@@ -85,44 +90,66 @@ def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comp
     difference = energy = 0.0
     finite = True
     for original, other in zip(originals, compressed, strict=True):
-        if list(original) != list(other):
-            raise _differs("names", list(original), list(other))
+        _require_same_names(original, other)
+        is_only_output = len(original) == 1
         for name, expected in original.items():
             got = other[name]
-            if (expected.shape, expected.dtype) != (got.shape, got.dtype):
-                raise _differs(f"shape and dtype of {name}", _describe(expected), _describe(got))
+            _require_same_type(name, expected, got)
+            # whole numbers, as of an argmax, have no small differences
             if not np.issubdtype(expected.dtype, np.inexact):
                 continue
             expected64, got64 = expected.astype(np.float64), got.astype(np.float64)
-            if len(original) == 1 and _is_scores(expected):
+            # what is added to all scores of a sample changes no class
+            if is_only_output and _is_scores(expected):
                 expected64, got64 = _centred(expected64), _centred(got64)
+            # an original may give NaN or infinity; the artifact may then do so too
             usable = np.isfinite(expected64)
             finite &= bool(usable.all())
             if not np.isfinite(got64[usable]).all():
                 raise _differs(f"values of {name}", "finite", "NaN or infinity")
             difference += float(((expected64 - got64)[usable] ** 2).sum())
             energy += float((expected64[usable] ** 2).sum())
-    relative = float(np.sqrt(difference / energy)) if energy > 0 else None
-    return Comparison(tuple(originals[0]), relative, _agreement(originals, compressed), finite)
+    relative_error = float(np.sqrt(difference / energy)) if energy > 0 else None
+    agreement = _agreement(originals, compressed)
+    return Comparison(tuple(originals[0]), relative_error, agreement, finite)
+
+
+def _require_same_names(original: Outputs, other: Outputs) -> None:
+    if list(original) != list(other):
+        raise _differs("names", list(original), list(other))
+
+
+def _require_same_type(name: str, expected: NDArray[np.generic], got: NDArray[np.generic]) -> None:
+    if (expected.shape, expected.dtype) != (got.shape, got.dtype):
+        raise _differs(f"shape and dtype of {name}", _type_of(expected), _type_of(got))
 
 
 def _agreement(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> float | None:
-    """Return how often the largest number stands in the same place, where there is one vector of scores an input."""
-    pairs = [
-        (next(iter(original.values())), next(iter(other.values())))
-        for original, other in zip(originals, compressed, strict=True)
-        if len(original) == 1
-    ]
-    tables = [(a.reshape(len(a), -1), b.reshape(len(b), -1)) for a, b in pairs if _is_scores(a)]
-    if len(tables) < len(originals):
-        return None
-    a, b = (np.concatenate(each) for each in zip(*tables, strict=True))
+    """Return the share of samples whose largest score is at the same index in both models.
+
+    It is None unless each run has one vector of scores a sample as its only output.
+    """
+    scores, other_scores = [], []
+    for original, other in zip(originals, compressed, strict=True):
+        if len(original) != 1:
+            return None
+        [output], [other_output] = original.values(), other.values()
+        if not _is_scores(output):
+            return None
+        scores.append(output.reshape(len(output), -1))
+        other_scores.append(other_output.reshape(len(other_output), -1))
+    a, b = np.concatenate(scores), np.concatenate(other_scores)
     finite = np.isfinite(a).all(1)
-    return float(np.mean(a[finite].argmax(1) == b[finite].argmax(1))) if finite.any() else None
+    if not finite.any():
+        return None
+    return float(np.mean(a[finite].argmax(1) == b[finite].argmax(1)))
 
 
 def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return scores, or the logarithms of probabilities, about the mean of each vector."""
+    """Return scores, or the logarithms of probabilities, minus the mean of each vector.
+
+    Softmax flattens differences between scores: the logarithm brings them back.
+    """
     table = scores.reshape(len(scores), -1)
     if (table >= 0).all() and np.abs(table.sum(1) - 1).max() < _PROBABILITY_TOLERANCE:
         table = np.log(np.maximum(table, _LEAST_PROBABILITY))
@@ -131,16 +158,15 @@ def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _is_scores(output: NDArray[np.generic]) -> bool:
-    """Whether it is one vector of two or more numbers a sample."""
-    return (
-        output.ndim > 1
-        and np.issubdtype(output.dtype, np.floating)
-        and output.size == output.shape[0] * max(output.shape[1:])
-        and output.size >= 2 * output.shape[0]
-    )
+    """Whether an output is one vector of two or more floating-point numbers a sample."""
+    if output.ndim < 2 or not np.issubdtype(output.dtype, np.floating):
+        return False
+    samples = output.shape[0]
+    is_vector = output.size == samples * max(output.shape[1:])
+    return bool(is_vector and output.size >= 2 * samples)
 
 
-def _describe(array: NDArray[np.generic]) -> str:
+def _type_of(array: NDArray[np.generic]) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 

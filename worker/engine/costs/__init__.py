@@ -1,4 +1,4 @@
-"""Costs in time: what layers take on a host, measured there once and looked up ever after.
+"""Costs in time: measured once on a host, and looked up from then on.
 
-A choice that rests on a stored table is the same every time; one that rests on a stopwatch is not.
+A choice by a stored table is the same every time; one by a stopwatch is not.
 """

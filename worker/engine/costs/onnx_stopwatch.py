@@ -1,7 +1,8 @@
-"""Timing single layers on ONNX Runtime as they stand in a network: between layers of the runtime's own blocked layout.
+"""Timing single layers on ONNX Runtime as they are in a network.
 
-Time is what the runtime's profiler reports between a pooling of one pixel before and one behind the layer, the
-reordering of channels included that the layer makes necessary.
+There a layer stands between layers of the runtime's own blocked layout. Its time is what the
+runtime's profiler reports between a pooling of one pixel before and one after the layer, with the
+reordering of channels that the layer makes necessary.
 """
 
 import json
@@ -26,40 +27,43 @@ _ENOUGH_NS = 5_000_000
 _OPERATORS = 200
 _OPSET, _IR = 17, 8
 _KERNEL = "_kernel_time"
-_BEFORE, _BEHIND = ("a_nchwc_", "before_"), ("y_nchwc_", "behind_")
-"""How the profiler calls the operators at the edges: after their outputs where it has blocked them."""
+_NS_PER_US = 1000.0
+_BEFORE = ("a_nchwc_", "before_")
+_BEHIND = ("y_nchwc_", "behind_")
+"""The profiler's names of the operators at the edges: by their outputs in the blocked layout."""
 
 
 def nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
-    """Return what one call of a layer takes, the least of several: what disturbs a run makes it longer."""
-    given = {"x": np.full((batch, convolution.in_channels, *input_size), 0.5, np.float32)}
+    """Return the time of one call of a layer: the least of several, as disturbances only add."""
+    x = np.full((batch, convolution.in_channels, *input_size), 0.5, np.float32)
     settings = options()
     settings.enable_profiling = True
     settings.profile_file_prefix = "layer"
-    session = _session(_layer_model(convolution, given["x"].shape), settings)
+    session = _session(_layer_model(convolution, x.shape), settings)
     start = time.perf_counter_ns()
     for done in range(1, _RUNS + 1):
-        session.run(None, given)
+        session.run(None, {"x": x})
         if done >= _FEWEST_RUNS and time.perf_counter_ns() - start > _ENOUGH_NS:
             break
     path = Path(session.end_profiling())
     events = json.loads(path.read_text())
     path.unlink()
+    # the first run allocates
     return min(_spent(events)[1:])
 
 
 def operator_nanoseconds() -> float:
-    """Return what one more operator costs beside its arithmetic, which the profiler does not report."""
+    """Return the time of an operator beyond its arithmetic, which the profiler does not report."""
     names = [f"v{at}" for at in range(_OPERATORS + 1)]
     nodes = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
     session = _session(_model(nodes, names[0], (1, 1), names[-1], []), options())
-    given = {names[0]: np.ones((1, 1), np.float32)}
-    taken = []
+    inputs = {names[0]: np.ones((1, 1), np.float32)}
+    times = []
     for _ in range(_RUNS):
         start = time.perf_counter_ns()
-        session.run(None, given)
-        taken.append(time.perf_counter_ns() - start)
-    return median(taken) / _OPERATORS
+        session.run(None, inputs)
+        times.append(time.perf_counter_ns() - start)
+    return median(times) / _OPERATORS
 
 
 def _session(model: bytes, settings: Any) -> Any:  # noqa: ANN401 - the runtime ships no types
@@ -67,6 +71,7 @@ def _session(model: bytes, settings: Any) -> Any:  # noqa: ANN401 - the runtime 
 
 
 def _layer_model(convolution: Convolution, shape: Sequence[int]) -> bytes:
+    """Return a model of one layer between two operators that compute nothing."""
     weight = numpy_helper.from_array(np.full(convolution.weight_shape, 0.01, np.float32), "w")
     if convolution.kernel:
         layer = helper.make_node("Conv", ["a", "w"], ["b"])
@@ -85,38 +90,35 @@ def _layer_model(convolution: Convolution, shape: Sequence[int]) -> bytes:
 
 def _model(
     nodes: Sequence[NodeProto],
-    given: str,
+    input_name: str,
     shape: Sequence[int],
-    wanted: str,
+    output_name: str,
     weights: Sequence[TensorProto],
 ) -> bytes:
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info(given, TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(wanted, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, None)],
         weights,
     )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR
-    )
-    written: bytes = model.SerializeToString()
-    return written
+    opset = helper.make_opsetid("", _OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _spent(events: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Return the nanoseconds that each run took between the operators at the edges."""
+    """Return the nanoseconds of each run between the operators at the edges."""
+    kernels = [event for event in events if event["name"].endswith(_KERNEL)]
     runs: list[float] = []
     inside = False
-    for event in sorted(
-        (event for event in events if event["name"].endswith(_KERNEL)),
-        key=lambda event: event["ts"],
-    ):
+    for event in sorted(kernels, key=lambda event: event["ts"]):
         if event["name"].startswith(_BEFORE):
             runs.append(0.0)
             inside = True
         elif event["name"].startswith(_BEHIND):
             inside = False
         elif inside:
-            runs[-1] += 1000.0 * event["dur"]
+            runs[-1] += _NS_PER_US * event["dur"]
     return runs

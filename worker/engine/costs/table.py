@@ -1,7 +1,7 @@
-"""The cost table: nanoseconds per multiply-accumulate on grids of layer shapes, interpolated between what was measured.
+"""The cost table: nanoseconds per multiply-accumulate on grids of layer shapes, interpolated.
 
-A table names the format whose runtime it is of, and may come from another device. Layers with one or three spatial
-axes and transposed ones are in no table: they have no price.
+A table names the format whose runtime was measured, and may come from another device. Layers with
+one or three spatial axes and transposed ones are in no table: they have no price.
 """
 
 import hashlib
@@ -23,48 +23,74 @@ FIELD = "cost_table"
 EXPECTED = "a table as `convpress calibrate-host` writes it"
 VERSION = 1
 BLOCK = 8
-"""Runtimes compute output channels in blocks: what is not a multiple costs as the next one does."""
+"""The output channels that runtimes compute together: other numbers cost as the next multiple."""
 EVEN = 4
-"""Input channels that are no multiple of this take another path."""
+"""Input channels that are no multiple of this take another path in the runtimes."""
 _LARGEST_BYTES = 4 * 1024**2
 _LONGEST_AXIS = 64
-_DEAREST, _DEAREST_LAYER = 1e6, 1e12
+_LONGEST_NAME = 200
+_LARGEST_RATE = 1e6
+_LARGEST_LAYER_NS = 1e12
+_CACHED_LAYERS = 1 << 16
+
+Rates = tuple[tuple[tuple[float | None, ...], ...], ...]
+"""Nanoseconds per multiply-accumulate by input channels, output channels and output positions."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Nanoseconds per multiply-accumulate, by input channels, output channels and output positions.
+    """Measured rates of one kind of layer; each axis ascends.
 
-    Channels are those of one group; of depthwise layers, inputs are all channels and outputs those of one input. Each
-    axis ascends. Where nothing was measured stands None, and the next fewer positions hold.
+    Attributes:
+        inputs: input channels of one group; all channels of depthwise layers.
+        outputs: output channels of one group; those of one input of depthwise layers.
+        positions: output positions, over the whole batch.
+        ns_per_mac: nanoseconds per multiply-accumulate at each point. None stands for a point that
+            was not measured: the rate of the next fewer positions applies.
     """
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     positions: tuple[int, ...]
-    ns_per_mac: tuple[tuple[tuple[float | None, ...], ...], ...]
+    ns_per_mac: Rates
 
     def rate(self, inputs: int, outputs: int, positions: int) -> float:
-        """Return what one multiply-accumulate takes, linear between the logarithms of the grid's sizes."""
-        axes = (
+        """Return the nanoseconds per MAC, linear between the logarithms of the grid's sizes.
+
+        Beyond an end of an axis, the rate is that of the end.
+
+        >>> grid = Grid((1, 4), (1,), (1,), (((2.0,),), ((4.0,),)))
+        >>> grid.rate(1, 1, 1), grid.rate(2, 1, 1), grid.rate(100, 1, 1)
+        (2.0, 3.0, 4.0)
+        """
+        corners = product(
             _between(self.inputs, inputs),
             _between(self.outputs, outputs),
             _between(self.positions, positions),
         )
-        return sum(
-            a_share * b_share * c_share * self._at(a, b, c)
-            for (a, a_share), (b, b_share), (c, c_share) in product(*axes)
-            if a_share and b_share and c_share
-        )
+        rate = 0.0
+        for (a, a_share), (b, b_share), (c, c_share) in corners:
+            if a_share and b_share and c_share:
+                rate += a_share * b_share * c_share * self._at(a, b, c)
+        return rate
 
     def _at(self, inputs: int, outputs: int, positions: int) -> float:
-        found = self.ns_per_mac[inputs][outputs]
-        return next(rate for rate in reversed(found[: positions + 1]) if rate is not None)
+        # the smallest size is always measured, so that there is a rate
+        row = self.ns_per_mac[inputs][outputs][: positions + 1]
+        return next(rate for rate in reversed(row) if rate is not None)
 
 
 @dataclass(frozen=True)
 class CostTable:
-    """The grids of a host's runtime by the kind of layer, and what each further layer costs beside its arithmetic."""
+    """The rates of a host's runtime.
+
+    Attributes:
+        format: the model format whose runtime was measured.
+        runtime: the runtime's name and version.
+        host: the processor's architecture and name.
+        layer_ns: the nanoseconds that a layer takes beyond its arithmetic.
+        grids: the rates by kind of layer, as `kind_of` names them.
+    """
 
     format: Format
     runtime: str
@@ -75,7 +101,16 @@ class CostTable:
     def nanoseconds(
         self, convolution: Convolution, input_size: Sequence[int], batch: int = 1
     ) -> int | None:
-        """Return what one call of a layer takes on one thread; None for a kind that the table does not have."""
+        """Return the time of one call of a layer on one thread.
+
+        Args:
+            convolution: the layer's geometry.
+            input_size: the spatial size of its input; `()` for a linear layer.
+            batch: the samples, or the rows that a linear layer multiplies.
+
+        Returns:
+            nanoseconds; None for a kind without a grid.
+        """
         kind = kind_of(convolution)
         if kind is None or kind not in self.grids:
             return None
@@ -83,15 +118,17 @@ class CostTable:
 
     @cached_property
     def _nanoseconds(self) -> Callable[[Convolution, tuple[int, ...], int], int]:
-        return lru_cache(1 << 16)(self._computed)
+        """The computation with a cache: the ranks of a site share many layers."""
+        return lru_cache(_CACHED_LAYERS)(self._computed)
 
     def _computed(self, convolution: Convolution, input_size: tuple[int, ...], batch: int) -> int:
         kind = kind_of(convolution)
-        assert kind is not None  # `nanoseconds` has asked
+        assert kind is not None  # `nanoseconds` has checked
         positions = batch * prod(convolution.output_size(input_size))
         inputs, outputs = channels(convolution)
         rate = self.grids[kind].rate(inputs, outputs, positions)
-        return round(_as_computed(convolution).macs(input_size, batch) * rate + self.layer_ns)
+        macs = _as_computed(convolution).macs(input_size, batch)
+        return round(macs * rate + self.layer_ns)
 
     def summed(
         self,
@@ -100,28 +137,32 @@ class CostTable:
         input_size: Sequence[int],
         batch: int = 1,
     ) -> int | None:
-        """Return what so many chains of layers take whose outputs are summed, in nanoseconds; None without a price.
+        """Return the time of equal chains of layers and of the sum of their outputs.
 
-        ONNX Runtime adds within the last convolution; elsewhere a sum costs what a layer of one weight a channel does.
+        Args:
+            convolutions: the layers of one chain, which feed one another.
+            number: the number of chains.
+            input_size: the spatial size of the input that all chains take.
+            batch: the samples.
+
+        Returns:
+            nanoseconds; None where a layer has no price.
         """
-        total, size = 0, tuple(input_size)
+        chain = 0
+        size = tuple(input_size)
         for convolution in convolutions:
-            taken = self.nanoseconds(convolution, size, batch)
-            if taken is None:
+            layer = self.nanoseconds(convolution, size, batch)
+            if layer is None:
                 return None
-            total += taken
+            chain += layer
             size = convolution.output_size(size)
-        sums = 0
-        if number > 1 and self.format != "onnx":
-            ones = (1,) * len(size)
-            n = convolutions[-1].out_channels
-            taken = self.nanoseconds(
-                Convolution((n, 1, *ones), ones, ((0, 0),) * len(size), ones, n), size, batch
-            )
-            if taken is None:
-                return None
-            sums = (number - 1) * taken
-        return number * total + sums
+        # ONNX Runtime adds within the last convolution
+        if number == 1 or self.format == "onnx":
+            return number * chain
+        addition = self.nanoseconds(_addition(convolutions[-1].out_channels, size), size, batch)
+        if addition is None:
+            return None
+        return number * chain + (number - 1) * addition
 
     def write(self, path: Path) -> None:
         """Write the table as JSON."""
@@ -129,7 +170,7 @@ class CostTable:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the table as it is written: that of its file."""
+        """The SHA-256 of the table's file."""
         return hashlib.sha256(self._text.encode()).hexdigest()
 
     @property
@@ -138,7 +179,7 @@ class CostTable:
 
 
 def kind_of(convolution: Convolution) -> str | None:
-    """Return which of a table's grids a layer is in, if any; sizes of kernels are as near as the grids have them.
+    """Return the name of the grid for a layer, with the nearest kernel size; None for none.
 
     >>> kind_of(Convolution((64, 60, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)))
     '3x3'
@@ -151,51 +192,64 @@ def kind_of(convolution: Convolution) -> str | None:
         return "linear"
     if len(convolution.kernel) != 2:
         return None
-    inputs = convolution.in_channels // convolution.groups
-    kernel = _kernel(*convolution.kernel, most=7 if convolution.groups == 1 else 3)
+    inputs = convolution.group_inputs
     if convolution.groups > 1:
+        kernel = _kernel(*convolution.kernel, most=3)
         return f"depthwise {kernel}" if inputs == 1 else f"grouped {kernel}"
-    return kernel if inputs % EVEN == 0 else f"ragged {'1x1' if kernel == '1x1' else '3x3'}"
+    kernel = _kernel(*convolution.kernel, most=7)
+    if inputs % EVEN == 0:
+        return kernel
+    return "ragged 1x1" if kernel == "1x1" else "ragged 3x3"
 
 
 def _kernel(high: int, wide: int, most: int) -> str:
+    """Return the nearest kernel of the grids that is at most `most` wide."""
     if high == wide == 1:
         return "1x1"
     if wide == 1:
         return "3x1"
     if high == 1:
         return "1x3"
-    size = min(most, next((size for size in (3, 5) if max(high, wide) <= size), 7))
+    larger_or_equal = [size for size in (3, 5) if max(high, wide) <= size]
+    size = min(most, *larger_or_equal[:1], 7)
     return f"{size}x{size}"
 
 
 def channels(convolution: Convolution) -> tuple[int, int]:
-    """Return a layer's channels as the grids count them."""
-    inputs = convolution.in_channels // convolution.groups
-    outputs = convolution.out_channels // convolution.groups
-    return (convolution.groups if convolution.groups > 1 and inputs == 1 else inputs), outputs
+    """Return a layer's (inputs, outputs) as the grids count them."""
+    inputs, outputs = convolution.group_inputs, convolution.group_outputs
+    is_depthwise = convolution.groups > 1 and inputs == 1
+    return convolution.groups if is_depthwise else inputs, outputs
 
 
 def _as_computed(convolution: Convolution) -> Convolution:
-    """Return a layer with its output channels as the runtime computes them, in whole blocks."""
+    """Return a layer with its output channels in whole blocks, as the runtime computes them."""
+    # groups and matrix products are computed without blocks
     if convolution.groups > 1 or not convolution.kernel:
         return convolution
-    whole = -(-convolution.out_channels // BLOCK) * BLOCK
-    return replace(convolution, weight_shape=(whole, *convolution.weight_shape[1:]))
+    blocks = -(-convolution.out_channels // BLOCK)
+    return replace(convolution, weight_shape=(blocks * BLOCK, *convolution.weight_shape[1:]))
+
+
+def _addition(n: int, size: Sequence[int]) -> Convolution:
+    """Return a layer that costs as an addition does: one weight a channel."""
+    ones = (1,) * len(size)
+    return Convolution((n, 1, *ones), ones, ((0, 0),) * len(size), ones, n)
 
 
 def _between(axis: Sequence[int], size: int) -> tuple[tuple[int, float], ...]:
-    """Return the places on an axis that a size lies between, with their shares; beyond an end, that end."""
+    """Return the (index, share) of the points around a size; beyond an end, of that end."""
     at = bisect_right(axis, size)
     if at == 0:
         return ((0, 1.0),)
     if at == len(axis):
         return ((at - 1, 1.0),)
-    share = (log2(size) - log2(axis[at - 1])) / (log2(axis[at]) - log2(axis[at - 1]))
+    lower, upper = log2(axis[at - 1]), log2(axis[at])
+    share = (log2(size) - lower) / (upper - lower)
     return ((at - 1, 1.0 - share), (at, share))
 
 
-def read(path: Path, wanted: Format) -> CostTable:
+def read(path: Path, model_format: Format) -> CostTable:
     """Read a table of a format's runtime, which may come from another device.
 
     Raises:
@@ -204,69 +258,75 @@ def read(path: Path, wanted: Format) -> CostTable:
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             raise ValueError(f"it has more than {_LARGEST_BYTES} bytes")
-        found = _table(json.loads(path.read_text()))
+        table = _table(json.loads(path.read_text()))
     except FileNotFoundError as error:
-        raise _invalid("there is no such cost table", path.name) from error
+        raise _invalid("the cost table does not exist", path.name) from error
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise _invalid(
-            f"the file is no cost table: {type(error).__name__}: {str(error)[:200]}", path.name
-        ) from error
-    if found.format != wanted:
-        raise _invalid(
-            f"the cost table is one for {found.format}",
-            f"{found.format}, where the model is {wanted}",
-        )
-    return found
+        cause = f"{type(error).__name__}: {str(error)[:200]}"
+        raise _invalid(f"the file is no cost table: {cause}", path.name) from error
+    if table.format != model_format:
+        mismatch = f"{table.format}, where the model is {model_format}"
+        raise _invalid(f"the cost table is one for {table.format}", mismatch)
+    return table
 
 
-def _table(said: Any) -> CostTable:  # noqa: ANN401 - anything
-    if said["version"] != VERSION or said["format"] not in get_args(Format):
-        raise ValueError(f"version {said['version']!r} of format {said['format']!r}")
-    grids = {str(kind): _grid(kind, grid) for kind, grid in said["grids"].items()}
-    layer_ns = 0.0 if said["layer_ns"] == 0 else _number(said["layer_ns"], _DEAREST_LAYER)
+def _table(members: Any) -> CostTable:  # noqa: ANN401 - any JSON
+    version, model_format = members["version"], members["format"]
+    if version != VERSION or model_format not in get_args(Format):
+        raise ValueError(f"version {version!r} of format {model_format!r}")
+    grids = {str(kind): _grid(kind, grid) for kind, grid in members["grids"].items()}
+    layer_ns = members["layer_ns"]
     return CostTable(
-        said["format"], str(said["runtime"])[:200], str(said["host"])[:200], layer_ns, grids
+        model_format,
+        str(members["runtime"])[:_LONGEST_NAME],
+        str(members["host"])[:_LONGEST_NAME],
+        0.0 if layer_ns == 0 else _number(layer_ns, _LARGEST_LAYER_NS),
+        grids,
     )
 
 
-def _grid(kind: str, said: Any) -> Grid:  # noqa: ANN401 - anything
-    inputs, outputs, positions = (
-        _axis(kind, name, said[name]) for name in ("inputs", "outputs", "positions")
+def _grid(kind: str, members: Any) -> Grid:  # noqa: ANN401 - any JSON
+    inputs = _axis(kind, "inputs", members["inputs"])
+    outputs = _axis(kind, "outputs", members["outputs"])
+    positions = _axis(kind, "positions", members["positions"])
+    rates = tuple(_plane(plane) for plane in members["ns_per_mac"])
+    rows = [row for plane in rates for row in plane]
+    fits = (
+        len(rates) == len(inputs)
+        and all(len(plane) == len(outputs) for plane in rates)
+        and all(len(row) == len(positions) for row in rows)
     )
-    rates = tuple(
-        tuple(
-            tuple(None if rate is None else _number(rate, _DEAREST) for rate in row)
-            for row in plane
-        )
-        for plane in said["ns_per_mac"]
-    )
-    fits = len(rates) == len(inputs) and all(len(plane) == len(outputs) for plane in rates)
-    if not fits or any(
-        len(row) != len(positions) or row[0] is None for plane in rates for row in plane
-    ):
-        raise ValueError(
-            f"ns_per_mac of {kind} has not the shape of its axes, or nothing at the fewest positions"
-        )
+    if not fits or any(row[0] is None for row in rows):
+        fault = "has not the shape of its axes, or nothing at the fewest positions"
+        raise ValueError(f"ns_per_mac of {kind} {fault}")
     return Grid(inputs, outputs, positions, rates)
 
 
-def _axis(kind: str, name: str, said: Any) -> tuple[int, ...]:  # noqa: ANN401 - anything
-    if not isinstance(said, list) or not 0 < len(said) <= _LONGEST_AXIS:
+def _plane(rows: Any) -> tuple[tuple[float | None, ...], ...]:  # noqa: ANN401 - any JSON
+    return tuple(tuple(map(_rate, row)) for row in rows)
+
+
+def _rate(number: object) -> float | None:
+    return None if number is None else _number(number, _LARGEST_RATE)
+
+
+def _axis(kind: str, name: str, sizes: Any) -> tuple[int, ...]:  # noqa: ANN401 - any JSON
+    if not isinstance(sizes, list) or not 0 < len(sizes) <= _LONGEST_AXIS:
         raise ValueError(f"{name} of {kind} are not 1 to {_LONGEST_AXIS} sizes")
-    if any(type(size) is not int or size < 1 for size in said) or sorted(set(said)) != said:
+    are_sizes = all(type(size) is int and size >= 1 for size in sizes)
+    if not are_sizes or sorted(set(sizes)) != sizes:
         raise ValueError(f"{name} of {kind} do not ascend from 1")
-    return tuple(said)
+    return tuple(sizes)
 
 
-def _number(said: object, most: float) -> float:
-    if (
-        isinstance(said, bool)
-        or not isinstance(said, float | int)
-        or not isfinite(said)
-        or not 0 < said <= most
-    ):
-        raise ValueError(f"{str(said)[:40]} is no time")
-    return float(said)
+def _number(number: object, most: float) -> float:
+    error = ValueError(f"{str(number)[:40]} is no time")
+    # True is an int, but no number
+    if isinstance(number, bool) or not isinstance(number, float | int):
+        raise error
+    if not isfinite(number) or not 0 < number <= most:
+        raise error
+    return float(number)
 
 
 def _invalid(detail: str, got: str) -> Refusal:

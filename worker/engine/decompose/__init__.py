@@ -19,7 +19,11 @@ from worker.engine.numerics.convolution import Convolution
 
 
 class Form(NamedTuple):
-    """Why a form does not apply to a geometry (None where it does), and its factorisations of one to which it does."""
+    """A form's applicability and its factorisations.
+
+    `why_not` says why the form does not apply to a geometry; None where it does. `factorisations`
+    takes a geometry to which it applies.
+    """
 
     why_not: Callable[[Convolution], str | None]
     factorisations: Callable[[Convolution], tuple[Factorisation, ...]]

@@ -1,21 +1,21 @@
-"""Why a form does not apply to a geometry, where several forms have the reason in common."""
+"""Reasons why a form does not apply to a geometry that several forms share."""
 
 from worker.engine.numerics.convolution import Convolution
 
 
 def transposed(convolution: Convolution) -> str | None:
-    """Say that a form is not for transposed convolutions, whose outputs overlap."""
+    """Refuse transposed convolutions, whose outputs overlap."""
     return "it is for convolutions that are not transposed" if convolution.transposed else None
 
 
 def depthwise(convolution: Convolution) -> str | None:
-    """Say that there are no channels to combine within a group."""
+    """Refuse convolutions without channels to combine within a group."""
     alone = convolution.groups > 1 and convolution.in_channels == convolution.groups
     return "depthwise already" if alone else None
 
 
 def no_spatial_extent(convolution: Convolution) -> str | None:
-    """Say that the kernel is one offset."""
+    """Refuse kernels of one offset, and what `transposed` and `depthwise` refuse."""
     if convolution.k2 == 1:
         return transposed(convolution) or "a 1x1 kernel has no spatial extent to factor"
     return transposed(convolution) or depthwise(convolution)

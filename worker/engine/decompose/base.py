@@ -1,6 +1,7 @@
-"""What a form offers for one geometry: its ranks, what each costs, how far each is off, and the layers of any."""
+"""A form on one geometry: its ranks, and the cost, the error and the layers of each rank."""
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.engine.decompose.target import Target
@@ -11,19 +12,56 @@ Rank = int | tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Factorisation:
-    """One form with all that it leaves open but the rank, on one geometry; `variant` says what, in a few words.
+class Factorisation(ABC):
+    """One form of one convolution, with everything fixed but the rank.
 
-    `ranks` are those that are offered, the last one exact; what one of a single number costs grows in proportion to
-    it. `convolutions(rank)` is the geometry of the layers, known
-    without any weights. `errors(target, ranks)` are the errors of some of the ranks, in their order, each relative to
-    the energy of the outputs; `layers(target, rank)` are the layers of one. Each of these two factors the weights
-    anew, and keeps nothing.
+    `variant` says in a few words what distinguishes it from others of the same form; None for the
+    only one.
     """
 
+    convolution: Convolution
     form: str
     variant: str | None
-    ranks: Sequence[Rank]
-    convolutions: Callable[[Rank], tuple[Convolution, ...]]
-    errors: Callable[[Target, Sequence[Rank]], Array]
-    layers: Callable[[Target, Rank], tuple[Layer, ...]]
+
+    @property
+    @abstractmethod
+    def ranks(self) -> Sequence[Rank]:
+        """The ranks on offer, the last one exact.
+
+        The cost of a rank that is a single number is proportional to it.
+        """
+
+    @abstractmethod
+    def convolutions(self, rank: Rank) -> tuple[Convolution, ...]:
+        """Return the geometry of the layers, which depends on no weights.
+
+        Args:
+            rank: one of the `ranks`, or any single number up to the last one.
+
+        Returns:
+            the layers in the order in which they feed one another.
+        """
+
+    @abstractmethod
+    def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
+        """Return the errors of several ranks; it factors the weights anew, and keeps nothing.
+
+        Args:
+            target: the layer and the moments of its inputs.
+            ranks: some of the `ranks`.
+
+        Returns:
+            `(len(ranks),)`, the energy of the outputs' difference over that of the outputs.
+        """
+
+    @abstractmethod
+    def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
+        """Return the layers of one rank; it factors the weights anew, and keeps nothing.
+
+        Args:
+            target: the layer and the moments of its inputs.
+            rank: as for `convolutions`.
+
+        Returns:
+            the layers that take the target's place, the last one with the bias.
+        """

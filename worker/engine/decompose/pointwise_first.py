@@ -1,7 +1,7 @@
-"""Pointwise first: a 1x1 convolution, then a depthwise k x k one with as many inputs an output as the rank says.
+"""Pointwise first: a 1x1 convolution, then a depthwise k x k one of r inputs an output.
 
-Source: Guo et al., "Network Decoupling: From Regular to Depthwise Separable Convolutions", BMVC 2018 (arXiv
-1808.05517), in its order PW+DW.
+Source: Guo et al., "Network Decoupling: From Regular to Depthwise Separable Convolutions", BMVC
+2018 (arXiv 1808.05517), in its order PW+DW.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,128 +10,166 @@ from math import prod
 
 import numpy as np
 
-from worker.engine.decompose import block_low_rank
+from worker.engine.decompose import block_low_rank, least_squares
 from worker.engine.decompose.applicability import no_spatial_extent
 from worker.engine.decompose.base import Factorisation, Rank
+from worker.engine.decompose.block_partition import BlockPartition, offset_blocks
 from worker.engine.decompose.target import Target
 from worker.engine.decompose.two_layers import pointwise
 from worker.engine.numerics.convolution import Array, Convolution, Layer
 
 _ELEMENTS = 2**23
-"""How many numbers of normal equations are in memory at once."""
+"""The numbers of normal equations that are in memory at once."""
 
 
 def why_not_pointwise_first(convolution: Convolution) -> str | None:
     """Say why the form does not apply to a convolution, or return None where it does."""
-    if reason := no_spatial_extent(convolution):
+    reason = no_spatial_extent(convolution)
+    if reason is not None:
         return reason
-    n, c = (
-        convolution.out_channels // convolution.groups,
-        convolution.in_channels // convolution.groups,
-    )
-    dearer = n * (c * prod(convolution.stride) + convolution.k2) >= c * (convolution.k2 + n)
-    return "dac costs no more at any rank" if dearer else None
+    n, c, k2 = convolution.group_outputs, convolution.group_inputs, convolution.k2
+    # the costs of one rank at an output position
+    own_cost = n * (c * prod(convolution.stride) + k2)
+    cost_of_dac = c * (k2 + n)
+    return "dac costs no more at any rank" if own_cost >= cost_of_dac else None
 
 
 def pointwise_first(convolution: Convolution) -> tuple[Factorisation, ...]:
     """Factor a convolution filter by filter.
 
-    For every output channel o, `W[o].reshape(c, k2)` is projected onto its r leading left singular vectors (under the
-    moments: whitened by their mean over the offsets): the 1x1 filters that make the r inputs of the depthwise filter
-    of o, which is fitted to them. At rank `min(c, k2)` it is exact.
+    For every output channel o, `W[o].reshape(c, k2)` is projected onto its r leading left singular
+    vectors (under the moments: whitened by their mean over the offsets): the 1x1 filters that make
+    the r inputs of the depthwise filter of o, which is fitted to them. At rank `min(c, k2)` it is
+    exact.
 
-    Cost per output position: `n r (c s^2 + k2)`, against `n c k2`. It is the mirror image of DAC, which has `c k2` in
-    the place of `n k2`, and worth having where there are fewer outputs than inputs.
+    Cost per output position: `n r (c s^2 + k2)`, against `n c k2`. It is the mirror image of DAC,
+    which has `c k2` in the place of `n k2`, and worth having where there are fewer outputs than
+    inputs.
 
     >>> (form,) = pointwise_first(Convolution((4, 8, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)))
     >>> [(made.weight_shape, made.groups) for made in form.convolutions(2)]
     [((8, 8, 1, 1), 1), ((4, 2, 3, 3), 4)]
     """
-    groups, kernel = convolution.groups, convolution.kernel
-    n, c = convolution.out_channels // groups, convolution.in_channels // groups
-    exact = min(c, convolution.k2)
+    return (PointwiseFirst(convolution, "pointwise-first", None),)
 
-    def convolutions(rank: Rank) -> tuple[Convolution, ...]:
+
+class PointwiseFirst(Factorisation):
+    """Rows of every output, over blocks that are the kernel offsets."""
+
+    @property
+    def ranks(self) -> Sequence[int]:
+        """The ranks 1 to `min(c, k2)`."""
+        return range(1, self._exact + 1)
+
+    @property
+    def _exact(self) -> int:
+        return min(self.convolution.group_inputs, self.convolution.k2)
+
+    def convolutions(self, rank: Rank) -> tuple[Convolution, ...]:
+        """Return the pointwise and the depthwise layer's geometry."""
         assert isinstance(rank, int)
-        depthwise = replace(
-            convolution, weight_shape=(groups * n, rank, *kernel), groups=groups * n
-        )
+        groups, kernel = self.convolution.groups, self.convolution.kernel
+        n, c = self.convolution.group_outputs, self.convolution.group_inputs
+        weight_shape = (groups * n, rank, *kernel)
+        depthwise = replace(self.convolution, weight_shape=weight_shape, groups=groups * n)
         return pointwise(c, n * rank, len(kernel), groups), depthwise
 
-    def errors(target: Target, ranks: Sequence[Rank]) -> Array:
-        chosen = np.array(ranks, dtype=np.intp)
-        if not chosen.size:
+    def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
+        """Return the errors `(len(ranks),)`; 0 at the exact rank, where only rounding is left."""
+        indices = np.array(ranks, dtype=np.intp)
+        if not indices.size:
             return np.zeros(0)
-        return np.where(
-            chosen >= exact, 0.0, _errors(_dealt(target), int(chosen.max()))[chosen - 1]
-        )
+        by_rank = _errors(_partition(target), int(indices.max()))
+        return np.where(indices >= self._exact, 0.0, by_rank[indices - 1])
 
-    def layers(target: Target, rank: Rank) -> tuple[Layer, ...]:
+    def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
+        """Return both layers, the second with the bias."""
+        partition = _partition(target)
         assert isinstance(rank, int)
-        dealt = _dealt(target)
-        rows, second = _factors(dealt, rank)
-        outputs = np.einsum("gnrb,gnrs,gbs->gn", second, rows, dealt.mean, optimize=True)
-        first, last = convolutions(rank)
+        rows, second = _factors(partition, rank)
+        # one product after another: all at once would be a loop over five indices
+        outputs = np.einsum("gnrb,gnrs,gbs->gn", second, rows, partition.mean, optimize=True)
+        first_geometry, last_geometry = self.convolutions(rank)
+        weight = second.reshape(last_geometry.weight_shape)
         return (
-            Layer(first, rows.reshape(first.weight_shape), None),
-            Layer(last, second.reshape(last.weight_shape), target.bias(outputs)),
+            Layer(first_geometry, rows.reshape(first_geometry.weight_shape), None),
+            Layer(last_geometry, weight, target.bias(outputs)),
         )
 
-    return (
-        Factorisation("pointwise-first", None, range(1, exact + 1), convolutions, errors, layers),
-    )
 
-
-def _errors(dealt: block_low_rank.Blocks, rank: int) -> Array:
-    """Return the errors of ranks 1 to `rank`."""
-    if not dealt.are_coupled:
-        values = block_low_rank.spectrum(dealt.weight, None, rank)
-        return dealt.target.relative(values.sum(axis=(0, 1)).cumsum())
+def _errors(partition: BlockPartition, rank: int) -> Array:
+    """Return the errors of ranks 1 to `rank`, `(rank,)`."""
+    if not partition.are_coupled:
+        values = block_low_rank.spectrum(partition.weight, None, rank)
+        return partition.target.relative(values.sum(axis=(0, 1)).cumsum())
+    # the outputs' equations are independent: the energies that they explain add up
     explained = np.zeros(rank)
-    for gram, cross in _normal_equations(dealt, _rows(dealt, rank)):
-        white = block_low_rank.whitened(gram, cross) ** 2
-        explained += white.reshape(-1, rank, dealt.count).sum(axis=(0, 2))
-    return dealt.target.relative(explained.cumsum())
+    for gram, cross in _normal_equations(partition, _rows(partition, rank)):
+        white = least_squares.whitened(gram, cross) ** 2
+        explained += white.reshape(-1, rank, partition.count).sum(axis=(0, 2))
+    return partition.target.relative(explained.cumsum())
 
 
-def _factors(dealt: block_low_rank.Blocks, rank: int) -> tuple[Array, Array]:
-    """Return the 1x1 filters `(groups, n, rank, c)`, of norm 1, and the depthwise ones `(groups, n, rank, k2)`."""
-    rows = _rows(dealt, rank)
-    if not dealt.are_coupled:
-        across = rows.swapaxes(-1, -2)
-        second = block_low_rank.solved(rows @ across, dealt.weight @ across).swapaxes(-1, -2)
-    else:
-        solutions = [
-            block_low_rank.solved(gram, cross) for gram, cross in _normal_equations(dealt, rows)
-        ]
-        second = np.concatenate(solutions).reshape(*rows.shape[:3], dealt.count)
+def _factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
+    """Return the filters of both layers.
+
+    Returns:
+        rows: the 1x1 filters, `(groups, n, rank, c)`, of norm 1.
+        second: the depthwise filters, `(groups, n, rank, k2)`.
+    """
+    rows = _rows(partition, rank)
+    second = _fit(partition, rows)
     lengths = block_low_rank.norms(rows)[..., None]
     return rows / lengths, second * lengths
 
 
-def _rows(dealt: block_low_rank.Blocks, rank: int) -> Array:
+def _fit(partition: BlockPartition, rows: Array) -> Array:
+    """Return the best depthwise filters for these rows, `(groups, n, rank, k2)`."""
+    if not partition.are_coupled:
+        across = rows.swapaxes(-1, -2)
+        gram, cross = rows @ across, partition.weight @ across
+        return least_squares.solved(gram, cross).swapaxes(-1, -2)
+    equations = _normal_equations(partition, rows)
+    solutions = [least_squares.solved(gram, cross) for gram, cross in equations]
+    return np.concatenate(solutions).reshape(*rows.shape[:3], partition.count)
+
+
+def _rows(partition: BlockPartition, rank: int) -> Array:
     """Return the rows of every output, `(groups, n, rank, c)`."""
-    return block_low_rank.leading_rows(dealt.weight, block_low_rank.own(dealt)[1], rank)
+    _, covariance = block_low_rank.by_block(partition)
+    return block_low_rank.leading_rows(partition.weight, covariance, rank)
 
 
-def _normal_equations(dealt: block_low_rank.Blocks, rows: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield the equations of some outputs at a time: `D C D^T` `(some, R, R)` and `W C D^T` `(some, 1, R)`."""
+def _normal_equations(partition: BlockPartition, rows: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield the equations of several outputs at a time.
+
+    Args:
+        partition: the kernel offsets, with a covariance.
+        rows: `(groups, n, rank, c)`.
+
+    Yields:
+        gram: `D C D^T`, `(some, R, R)` for the `R = rank * k2` rows of each output.
+        cross: `W C D^T`, `(some, 1, R)`.
+    """
     groups, n, rank, size = rows.shape
-    count = dealt.count
+    count = partition.count
+    # all outputs at once are quickest, but a wide layer's equations would take gigabytes
     step = max(1, _ELEMENTS // (rank * count) ** 2)
     for group in range(groups):
         for start in range(0, n, step):
             own = rows[group, start : start + step]
             across = own.swapaxes(-1, -2)
-            cross = (dealt.product[group, start : start + step] @ across).swapaxes(-1, -2)
+            product = partition.product[group, start : start + step]
+            cross = (product @ across).swapaxes(-1, -2)
             gram = np.empty((len(own), rank, count, rank, count))
             for block in range(count):
-                covariance = dealt.covariance(block, 0, count, slice(group, group + 1))[0]
+                covariance = partition.covariance(block, 0, count, slice(group, group + 1))[0]
                 seen = own.reshape(-1, size) @ covariance
-                pairs = seen.reshape(len(own), rank, count, size).swapaxes(1, 2) @ across[:, None]
+                by_other = seen.reshape(len(own), rank, count, size).swapaxes(1, 2)
+                pairs = by_other @ across[:, None]
                 gram[:, :, block] = pairs.transpose(0, 2, 3, 1)
             yield gram.reshape(len(own), rank * count, -1), cross.reshape(len(own), 1, -1)
 
 
-def _dealt(target: Target) -> block_low_rank.Blocks:
-    return block_low_rank.offset_blocks(target, range(len(target.layer.convolution.kernel)))
+def _partition(target: Target) -> BlockPartition:
+    return offset_blocks(target, range(len(target.layer.convolution.kernel)))

@@ -1,12 +1,13 @@
 """The leading directions of a matrix both of whose sides are long, without factoring all of it.
 
-A randomised range finder: signed sums of the columns of `W C` hint at the outputs' leading directions, `W^T` takes
-these to rows, and what such rows explain is computed exactly. The eigenproblem is as large as the number of directions
-that are looked for, not as a side. What the directions behind them explain is estimated from where these leave off.
+In a randomised range finder, signed sums of the columns of `W C` approximate the outputs' leading
+directions, `W^T` takes these to rows, and the energy that the rows explain is computed exactly.
+The eigenproblem is as large as the number of directions, not as a side. The energy of the
+directions beyond these is extrapolated.
 
-Sources: Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53 (2011), section 4.5, with half
-a step of its power iteration; Clarkson and Woodruff, "Low Rank Approximation and Regression in Input Sparsity Time",
-STOC 2013, for the signed sums.
+Sources: Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53 (2011),
+section 4.5, with half a step of its power iteration; Clarkson and Woodruff, "Low Rank Approximation
+and Regression in Input Sparsity Time", STOC 2013, for the signed sums.
 """
 
 from dataclasses import dataclass
@@ -18,62 +19,84 @@ from worker.engine.numerics.convolution import Array
 
 _LONG = 2048
 """The longest smaller side of a matrix that is factored whole."""
-_MOST, _WORK = 512, 30_000_000_000
-"""Directions whose strengths are found: no more than this, nor than a product of so much work with the matrix takes."""
+_MOST = 512
+"""The most directions whose strengths are computed."""
+_WORK = 30_000_000_000
+"""The most multiply-accumulates of a product of the directions with the matrix."""
 _BEYOND = 5 / 4
-"""For each row that is wanted so many directions are looked for: the last ones that are found are poor."""
+"""The directions that are computed for each row that is needed: the last ones are poor."""
 _ROUNDING = float(np.finfo(np.float32).eps)
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
 class Range:
-    """The rows that were found, `found` `(..., width, s)`, and what the outputs have of them once they are whitened.
+    """Rows, and the energy of the outputs that they explain.
 
-    Under the covariance `whitening @ found` are uncorrelated and of variance 1; `explained` `(..., width, width)` is
-    what they explain together, of the `energy` `(...,)` of the outputs. The products with the matrix are in float32,
-    those of what was found in float64.
+    The products with the matrix are in float32, those of the basis in float64.
+
+    Attributes:
+        basis: the rows, `(..., width, s)`.
+        whitening: `(..., width, width)`; under the covariance `whitening @ basis` are uncorrelated
+            and of variance 1.
+        explained: `(..., width, width)`, the energy that they explain together.
+        energy: `(...,)`, that of the outputs.
     """
 
-    found: Array
+    basis: Array
     whitening: Array
     explained: Array
     energy: Array
 
     def spectrum(self, side: int) -> Array:
-        """Return what each of the `side` leading rows explains, the most first: as found, and behind that as estimated.
+        """Return the energy that each of the `side` leading rows explains, the most first.
 
-        The energy that is left behind r rows is estimated by the power of `side - r` that continues what was found, as
-        steeply as its last quarter falls.
+        Beyond the width of the basis it is an estimate: the energy that r rows leave is the power
+        of `side - r` that continues the spectrum as steeply as its last quarter falls.
+
+        Args:
+            side: the number of rows, the smaller side of the matrix.
+
+        Returns:
+            `(..., side)`.
         """
-        values: Array = np.maximum(linalg.eigvalsh(self.explained)[..., ::-1], 0)
+        descending = linalg.eigvalsh(self.explained)[..., ::-1]
+        values: Array = np.maximum(descending, 0)
         width = values.shape[-1]
         left = np.maximum(self.energy - values.sum(-1), 0)[..., None]
         last = values[..., width * 3 // 4 :].mean(-1)[..., None]
-        power = np.maximum(last * (side - width) / np.maximum(left, _TINY), 1)
-        behind = np.linspace(1, 0, side - width + 1)
-        return np.concatenate([values, -np.diff(left * behind**power)], axis=-1)
+        # the power with which left * share^power falls by `last` at its first step
+        steepness = last * (side - width) / np.maximum(left, _TINY)
+        # a power below 1 would make the spectrum rise again
+        power = np.maximum(steepness, 1)
+        shares = np.linspace(1, 0, side - width + 1)
+        estimate = -np.diff(left * shares**power)
+        return np.concatenate([values, estimate], axis=-1)
 
     def rows(self, rank: int) -> Array:
-        """Return the leading rows, `(..., rank, s)`, uncorrelated under the covariance and of variance 1."""
+        """Return the leading rows, `(..., rank, s)`, uncorrelated and of variance 1."""
         _, vectors = linalg.leading(self.explained, rank)
         turn = vectors.swapaxes(-1, -2) @ self.whitening
-        rows: Array = turn.astype(self.found.dtype) @ self.found
+        rows: Array = turn.astype(self.basis.dtype) @ self.basis
         return rows
 
 
 def width(n: int, size: int) -> int:
-    """Return of how many directions of a matrix `(n, size)` the spectrum is found: all, unless both sides are long.
+    """Return the number of directions of a matrix `(n, size)` whose strengths are computed.
+
+    It is all of them unless both sides are long.
 
     >>> width(512, 4608), width(4096, 4096), width(4096, 25088)
     (512, 512, 291)
     """
     side = min(n, size)
-    return side if side <= _LONG else max(1, min(_MOST, _WORK // (n * size)))
+    if side <= _LONG:
+        return side
+    return max(1, min(_MOST, _WORK // (n * size)))
 
 
 def directions(n: int, size: int, rank: int) -> int:
-    """Return how many directions are to be looked for where so many rows of a matrix `(n, size)` are wanted.
+    """Return the number of directions to compute for `rank` rows of a matrix `(n, size)`.
 
     >>> directions(4096, 4096, 100), directions(4096, 4096, 1000), directions(4096, 4096, 4000)
     (512, 1250, 4096)
@@ -82,26 +105,39 @@ def directions(n: int, size: int, rank: int) -> int:
 
 
 def find(weight: Array, covariance: Array | None, count: int) -> Range:
-    """Find `count` rows of weights `(..., n, s)` under a covariance `(..., s, s)`; the same ones every time."""
+    """Find `count` rows of weights `(..., n, s)` under a covariance `(..., s, s)`.
+
+    The signs are seeded: the same weights give the same rows.
+
+    Args:
+        weight: `(..., n, s)`.
+        covariance: `(..., s, s)`, or None for the identity.
+        count: the number of rows, the width of the basis.
+    """
     single, scale = _in_single(weight)
     product, variance = single, 1.0
     if covariance is not None:
-        seen, variance = _in_single(covariance)
-        product = single @ seen
+        single_covariance, variance = _in_single(covariance)
+        product = single @ single_covariance
+    # an orthonormal basis of the signed sums approximates the outputs' leading directions
     hints = _signed_sums(product, count)
-    hints = hints @ _whitening(_gram(hints, hints)).swapaxes(-1, -2).astype(hints.dtype)
-    found = hints.swapaxes(-1, -2) @ single
-    outputs = product @ found.swapaxes(-1, -2)
+    whitener = _whitening(_gram(hints, hints)).swapaxes(-1, -2)
+    hints = hints @ whitener.astype(hints.dtype)
+    # half a step of the power iteration: W^T takes the directions to rows
+    basis = hints.swapaxes(-1, -2) @ single
+    outputs = product @ basis.swapaxes(-1, -2)
     whitening = _whitening(_gram(hints, outputs))
+    # the energy that the rows explain is exact, and so in double precision
     white = outputs.astype(np.float64) @ whitening.swapaxes(-1, -2)
     explained = white.swapaxes(-1, -2) @ white
+    # what was divided out of weights and covariance comes back
     unit = scale * scale * variance
     energy = np.vecdot(product, single).sum(-1, dtype=np.float64)
-    return Range(found, whitening / np.sqrt(variance), explained * unit, energy * unit)
+    return Range(basis, whitening / np.sqrt(variance), explained * unit, energy * unit)
 
 
 def _in_single(array: Array) -> tuple[Array, float]:
-    """Return an array in float32, and what it was divided by so that it fits into that."""
+    """Return an array in float32, and the divisor that makes it fit into that."""
     if array.dtype == np.float32:
         return array, 1.0
     scale = float(np.abs(array).max()) or 1.0
@@ -109,9 +145,10 @@ def _in_single(array: Array) -> tuple[Array, float]:
 
 
 def _signed_sums(matrix: Array, count: int) -> Array:
-    """Return sums `(..., n, count)` of the columns of a matrix, each of which goes into one with a sign at random."""
+    """Return sums `(..., n, count)` of a matrix's columns, each in one sum with a random sign."""
     sums = np.zeros((*matrix.shape[:-1], count), matrix.dtype)
-    signs = np.random.default_rng(0).choice(np.array([-1, 1], matrix.dtype), matrix.shape[-1])
+    choices = np.array([-1, 1], matrix.dtype)
+    signs = np.random.default_rng(0).choice(choices, matrix.shape[-1])
     for start in range(0, matrix.shape[-1], count):
         columns = matrix[..., start : start + count]
         sums[..., : columns.shape[-1]] += columns * signs[start : start + count]
@@ -124,8 +161,10 @@ def _gram(left: Array, right: Array) -> Array:
 
 
 def _whitening(gram: Array) -> Array:
-    """Return `L^-1` for `G = L L^T`, with what rounding may have taken from G's diagonal put back."""
+    """Return `L^-1` for `G = L L^T`, after restoring what rounding may have taken from G."""
     diagonal = np.arange(gram.shape[-1])
     gram = gram.copy()
-    gram[..., diagonal, diagonal] += _ROUNDING * np.einsum("...ii->...", gram)[..., None] + _TINY
+    # the products are of float32 factors: their rounding is relative to the trace
+    trace = np.einsum("...ii->...", gram)[..., None]
+    gram[..., diagonal, diagonal] += _ROUNDING * trace + _TINY
     return np.linalg.inv(np.linalg.cholesky(gram))

@@ -1,8 +1,8 @@
-"""What a factorisation has to come near: a layer's outputs, under what is known of its inputs.
+"""The target of a factorisation: a layer's outputs, under the moments of its inputs.
 
-The error of weights `W'` in the place of `W` is the energy of the outputs' difference, `tr((W - W') C (W - W')^T)`,
-over the energy of the outputs, `tr(W C W^T)`; C is the covariance of the layer's patches, the difference of the means
-goes into the bias.
+The error of weights `W'` in the place of `W` is the energy of the outputs' difference,
+`tr((W - W') C (W - W')^T)`, over the energy of the outputs, `tr(W C W^T)`; C is the covariance of
+the layer's patches, and the difference of the means goes into the bias.
 """
 
 from dataclasses import dataclass
@@ -14,25 +14,33 @@ from worker.engine.numerics.convolution import Array, Layer
 from worker.engine.numerics.moments import WIDE, Moments
 
 FLOOR = 1e-4
-"""What is added to every variance, as a share of their mean: inputs that were never seen to vary may still do so."""
+"""The share of the mean variance that is added to every variance.
+
+Inputs that did not vary in any sample may still do so.
+"""
 
 _LARGE = 1 << 20
-"""Numbers from which on a weight is large, 4 MB."""
+"""The fewest numbers of a large weight, 4 MB."""
 
 
 @dataclass(frozen=True)
 class Target:
     """A layer of `groups` groups, of n outputs and patches of m numbers each.
 
-    All is float64, except for a large layer's weight where nothing is known of its inputs, and for weight and
-    covariance where patches are wide: these stay as they are stored, since exact copies would take twice the memory and
-    their products twice the time, for digits that no choice of a rank depends on.
+    All is float64 except a large layer's weight without
+    covariance, and weight and covariance of wide patches: these stay as they are stored, since
+    exact copies would take twice the memory and their products twice the time, for digits that no
+    choice of a rank depends on.
 
-    A transposed one has an output for each output channel and kernel offset, n k2 in all, before those that meet at
-    a position are summed. As what the mean gives differs from position to position, no bias can make up for it: the
-    moments are then taken about 0.
-    `weight` is `(groups, n, m)`, `mean` `(groups, m)`, `covariance` `(groups, m, m)` with its floor, or None for the
-    identity.
+    A transposed layer has an output for each output channel and kernel offset, n k2 in all, before
+    those that meet at a position are summed. As the outputs for the mean differ from position to
+    position, no bias can make up for it: the moments are then taken about 0.
+
+    Attributes:
+        layer: the layer.
+        weight: `(groups, n, m)`.
+        mean: `(groups, m)`.
+        covariance: `(groups, m, m)` with its floor, or None for the identity.
     """
 
     layer: Layer
@@ -42,30 +50,26 @@ class Target:
 
     @classmethod
     def of(cls, layer: Layer, moments: Moments) -> "Target":
-        """Return the target that a layer is under these moments of its inputs.
+        """Return the target of a layer under these moments of its inputs.
 
-        Inputs that do not vary at all tell nothing: the weights then count alone.
+        Inputs that do not vary at all are as good as unknown: the weights then count alone.
         """
-        groups = layer.convolution.groups
+        groups, patch = layer.convolution.groups, layer.convolution.patch
         mean, covariance = moments.mean, moments.covariance
         if layer.convolution.transposed:
-            weight = layer.weight.reshape(groups, layer.convolution.patch, -1).swapaxes(1, 2)
+            weight = layer.weight.reshape(groups, patch, -1).swapaxes(1, 2)
+            # about 0 the second moment is the covariance plus the mean's square
             if covariance is not None:
                 covariance = covariance + mean[:, :, None] * mean[:, None, :]
             mean = np.zeros_like(mean)
         else:
-            weight = layer.weight.reshape(groups, -1, layer.convolution.patch)
+            weight = layer.weight.reshape(groups, -1, patch)
         if covariance is not None:
-            floor = FLOOR * float(np.einsum("gii->", covariance, dtype=np.float64)) / mean.size
-            is_wide = mean.shape[1] > WIDE and _is_far_from_overflow(weight, covariance)
-            covariance = (
-                covariance.astype(covariance.dtype if is_wide else np.float64, copy=False)
-                if floor > 0
-                else None
-            )
-            if covariance is not None:
-                np.einsum("gii->gi", covariance)[...] += floor
-        if weight.size < _LARGE if covariance is None else covariance.dtype == np.float64:
+            covariance = _with_floor(covariance, weight)
+        # weight and covariance are multiplied with each other: they have one dtype
+        in_double = covariance is not None and covariance.dtype == np.float64
+        is_small = covariance is None and weight.size < _LARGE
+        if in_double or is_small:
             weight = weight.astype(np.float64)
         return cls(layer, weight, mean, covariance)
 
@@ -80,26 +84,47 @@ class Target:
         return float(np.vecdot(self.product, self.weight).sum(dtype=np.float64))
 
     def relative(self, explained: Array) -> Array:
-        """Return the errors of factors that explain this much of the energy; 0 where there is none to explain."""
+        """Return the errors of factors that explain this energy; 0 for outputs without any."""
         if self.energy <= 0:
             return np.zeros(explained.shape)
         unexplained: Array = np.maximum(1 - explained / self.energy, 0)
         return unexplained
 
     def bias(self, outputs: Array) -> Array | None:
-        """Return the bias `(groups * n,)` for factors whose outputs at the mean patch are `outputs`, `(groups, n)`."""
+        """Return the bias `(groups * n,)` for factors with these outputs at the mean patch.
+
+        `outputs` is `(groups, n)`.
+        """
         bias = self.layer.bias
         if not self.mean.any():
             return bias
-        missing: Array = (np.einsum("gnm,gm->gn", self.weight, self.mean) - outputs).reshape(-1)
+        expected = np.einsum("gnm,gm->gn", self.weight, self.mean)
+        missing: Array = (expected - outputs).reshape(-1)
         return missing if bias is None else bias + missing
 
 
+def _with_floor(covariance: Array, weight: Array) -> Array | None:
+    """Return a covariance with its floor; None for inputs that do not vary.
+
+    The floor may be added in place.
+    """
+    groups, size = covariance.shape[:2]
+    trace = float(np.einsum("gii->", covariance, dtype=np.float64))
+    floor = FLOOR * trace / (groups * size)
+    if floor <= 0:
+        return None
+    # float32 holds wide products as long as they stay within its range
+    is_wide = size > WIDE and _is_far_from_overflow(weight, covariance)
+    dtype = covariance.dtype if is_wide else np.float64
+    covariance = covariance.astype(dtype, copy=False)
+    np.einsum("gii->gi", covariance)[...] += floor
+    return covariance
+
+
 def _is_far_from_overflow(weight: Array, covariance: Array) -> bool:
-    """Whether float32 holds whatever is made of the outputs' energies."""
-    variance = float(
-        np.einsum("gii->gi", covariance).max()
-    )  # nothing else in a covariance is larger
+    """Whether float32 holds all products of the outputs' energies."""
+    # nothing in a covariance is larger than its largest variance
+    variance = float(np.einsum("gii->gi", covariance).max())
     largest = float(np.abs(weight).max()) ** 2 * variance * weight[0].size
     limits = np.finfo(np.float32)
     return bool(float(limits.tiny) ** 0.5 < largest < float(limits.max) ** 0.5)

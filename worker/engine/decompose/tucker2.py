@@ -1,34 +1,40 @@
-"""Tucker-2: a 1x1 convolution to fewer channels, a k x k one among these, a 1x1 one to all the outputs.
+"""Tucker-2: a 1x1 layer to fewer channels, a k x k one among these, a 1x1 one to all outputs.
 
-Source: Kim et al., "Compression of Deep Convolutional Neural Networks for Fast and Low Power Mobile Applications",
-ICLR 2016 (arXiv 1511.06530).
+Source: Kim et al., "Compression of Deep Convolutional Neural Networks for Fast and Low Power Mobile
+Applications", ICLR 2016 (arXiv 1511.06530).
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
 from worker.engine.decompose import block_low_rank
 from worker.engine.decompose.applicability import no_spatial_extent
 from worker.engine.decompose.base import Factorisation, Rank
+from worker.engine.decompose.block_partition import BlockPartition, offset_blocks
 from worker.engine.decompose.target import Target
 from worker.engine.decompose.two_layers import pointwise
 from worker.engine.numerics import linalg
 from worker.engine.numerics.convolution import Array, Convolution, Layer
 
 _INPUT_STEPS, _OUTPUT_STEPS = 12, 24
-"""How many ranks of either side are looked at."""
+"""The number of ranks of either side on offer."""
 _LOPSIDED = 2
-"""How far apart the two sides' shares of their channels may be: one side alone is what other forms reduce for less."""
+"""The largest ratio of the two sides' shares of their channels.
+
+Other forms reduce one side alone for less.
+"""
 
 
 def why_not_tucker2(convolution: Convolution) -> str | None:
     """Say why the form does not apply to a convolution, or return None where it does."""
-    single = min(convolution.in_channels, convolution.out_channels) == convolution.groups
-    return no_spatial_extent(convolution) or (
-        "one channel on a side cannot be made fewer" if single else None
-    )
+    reason = no_spatial_extent(convolution)
+    fewest = min(convolution.in_channels, convolution.out_channels)
+    if reason is None and fewest == convolution.groups:
+        return "one channel on a side cannot be made fewer"
+    return reason
 
 
 def tucker2(convolution: Convolution) -> tuple[Factorisation, ...]:
@@ -36,10 +42,10 @@ def tucker2(convolution: Convolution) -> tuple[Factorisation, ...]:
 
     It is exact at `(c, n)`, or at `n k2` inputs and `c k2` outputs where there are more than these.
 
-    The first layer takes the leading r1 directions of the input channels (under the moments: whitened by their mean
-    over the offsets). Behind it the best k x k layer to all n outputs is a least-squares fit, and the best of its
-    approximations through r2 channels is the projection onto the leading directions of its outputs: given the first
-    layer, both others are optimal.
+    The first layer takes the leading r1 directions of the input channels (under the moments:
+    whitened by their mean over the offsets). The best k x k layer from these to all n outputs is a
+    least-squares fit, and the best of its approximations through r2 channels is the projection onto
+    the leading directions of its outputs: given the first layer, both others are optimal.
 
     Cost per output position: `c r1 s^2 + r1 r2 k2 + r2 n`, against `n c k2`.
 
@@ -47,86 +53,126 @@ def tucker2(convolution: Convolution) -> tuple[Factorisation, ...]:
     >>> [(made.weight_shape, made.stride) for made in form.convolutions((2, 5))]
     [((2, 4, 1, 1), (1, 1)), ((5, 2, 3, 3), (2, 2)), ((8, 5, 1, 1), (1, 1))]
     """
-    groups, kernel = convolution.groups, convolution.kernel
-    n, c = convolution.out_channels // groups, convolution.in_channels // groups
-    exact = (min(c, n * convolution.k2), min(n, c * convolution.k2))
+    return (Tucker2(convolution, "tucker2", None),)
 
-    def convolutions(rank: Rank) -> tuple[Convolution, ...]:
+
+class Tucker2(Factorisation):
+    """Rows that all kernel offsets share, a core, and directions of the outputs."""
+
+    @cached_property
+    def ranks(self) -> Sequence[tuple[int, int]]:
+        """The pairs of ranks whose shares of both sides are alike, and the exact pair."""
+        return [*_inexact_ranks(*self._exact), self._exact]
+
+    @property
+    def _exact(self) -> tuple[int, int]:
+        n, c = self.convolution.group_outputs, self.convolution.group_inputs
+        k2 = self.convolution.k2
+        return min(c, n * k2), min(n, c * k2)
+
+    def convolutions(self, rank: Rank) -> tuple[Convolution, ...]:
+        """Return the geometry of the first layer, the core, and the last layer."""
         r1, r2 = _pair(rank)
-        core = replace(convolution, weight_shape=(groups * r2, r1, *kernel))
-        return pointwise(c, r1, len(kernel), groups), core, pointwise(r2, n, len(kernel), groups)
+        groups, kernel = self.convolution.groups, self.convolution.kernel
+        n, c = self.convolution.group_outputs, self.convolution.group_inputs
+        core = replace(self.convolution, weight_shape=(groups * r2, r1, *kernel))
+        axes = len(kernel)
+        return pointwise(c, r1, axes, groups), core, pointwise(r2, n, axes, groups)
 
-    def errors(target: Target, ranks: Sequence[Rank]) -> Array:
+    def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
+        """Return the errors `(len(ranks),)`; 0 at the exact pair, where only rounding is left."""
         pairs = [_pair(rank) for rank in ranks]
-        inexact = sorted({pair[0] for pair in pairs if pair != exact})
-        found = _errors(_dealt(target), inexact) if inexact else {}
-        return np.array([0.0 if pair == exact else found[pair[0]][pair[1] - 1] for pair in pairs])
+        input_ranks = sorted({r1 for r1, r2 in pairs if (r1, r2) != self._exact})
+        by_input_rank = _errors(_partition(target), input_ranks) if input_ranks else {}
+        errors = np.zeros(len(pairs))
+        for at, (r1, r2) in enumerate(pairs):
+            if (r1, r2) != self._exact:
+                errors[at] = by_input_rank[r1][r2 - 1]
+        return errors
 
-    def layers(target: Target, rank: Rank) -> tuple[Layer, ...]:
-        dealt = _dealt(target)
-        rows, core, last = _factors(dealt, *_pair(rank))
-        outputs = np.einsum("gnr,gr->gn", last, block_low_rank.outputs_at_mean(dealt, rows, core))
-        arrays = (rows, core, last)
-        first, middle, final = (
-            Layer(made, array.reshape(made.weight_shape), None)
-            for made, array in zip(convolutions(rank), arrays, strict=True)
+    def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
+        """Return the three layers, the last with the bias."""
+        partition = _partition(target)
+        rows, core, last = _factors(partition, *_pair(rank))
+        core_outputs = block_low_rank.outputs_at_mean(partition, rows, core)
+        bias = target.bias(np.einsum("gnr,gr->gn", last, core_outputs))
+        first_geometry, core_geometry, last_geometry = self.convolutions(rank)
+        return (
+            Layer(first_geometry, rows.reshape(first_geometry.weight_shape), None),
+            Layer(core_geometry, core.reshape(core_geometry.weight_shape), None),
+            Layer(last_geometry, last.reshape(last_geometry.weight_shape), bias),
         )
-        return first, middle, replace(final, bias=target.bias(outputs))
-
-    return (
-        Factorisation(
-            "tucker2", None, [*_inexact_ranks(*exact), exact], convolutions, errors, layers
-        ),
-    )
 
 
-def _errors(dealt: block_low_rank.Blocks, input_ranks: Sequence[int]) -> dict[int, Array]:
-    """Return, by r1, which come in ascending order, the errors of every r2 from 1 to n."""
-    groups, n, count, _ = dealt.weight.shape
-    white = block_low_rank.responses(
-        dealt, block_low_rank.leading_rows(*block_low_rank.own(dealt), input_ranks[-1])
-    )
-    outputs = np.zeros(
-        (groups, n, n), white.dtype
-    )  # the covariance of what the leading rows make of the outputs
-    found, behind = {}, 0
+def _errors(partition: BlockPartition, input_ranks: Sequence[int]) -> dict[int, Array]:
+    """Return the errors of every r2 for each r1.
+
+    Args:
+        partition: the kernel offsets.
+        input_ranks: the values of r1, ascending.
+
+    Returns:
+        by r1, the errors `(n,)` of r2 from 1 to n.
+    """
+    groups, n, count, _ = partition.weight.shape
+    weight, covariance = block_low_rank.by_block(partition)
+    rows = block_low_rank.leading_rows(weight, covariance, input_ranks[-1])
+    white = block_low_rank.responses(partition, rows)
+    # the covariance of the outputs that the leading rows make
+    outputs = np.zeros((groups, n, n), white.dtype)
+    by_input_rank = {}
+    done = 0
+    # the rows of a lower rank lead those of a higher one: each r1 adds its own to the covariance
     for r1 in input_ranks:
-        more = white[..., behind * count : r1 * count]
+        more = white[..., done * count : r1 * count]
         outputs += more @ more.swapaxes(-1, -2)
-        behind = r1
+        done = r1
         strengths = np.maximum(linalg.eigvalsh(outputs)[:, ::-1], 0).sum(axis=0)
-        found[r1] = dealt.target.relative(strengths.cumsum())
-    return found
+        by_input_rank[r1] = partition.target.relative(strengths.cumsum())
+    return by_input_rank
 
 
-def _factors(dealt: block_low_rank.Blocks, r1: int, r2: int) -> tuple[Array, Array, Array]:
-    """Return the rows `(groups, 1, r1, c)`, the core `(groups, r2, r1, k2)` and the last layer `(groups, n, r2)`."""
-    rows, second = block_low_rank.factors(dealt, r1)
-    seen = (dealt.product.swapaxes(1, 2) @ rows.swapaxes(-1, -2)).transpose(0, 2, 3, 1)
+def _factors(partition: BlockPartition, r1: int, r2: int) -> tuple[Array, Array, Array]:
+    """Return the weights of the three layers.
+
+    Returns:
+        rows: `(groups, 1, r1, c)`, which all kernel offsets share.
+        core: `(groups, r2, r1, k2)`.
+        last: `(groups, n, r2)`, the leading directions of the outputs.
+    """
+    rows, second = block_low_rank.factors(partition, r1)
+    products = partition.product.swapaxes(1, 2) @ rows.swapaxes(-1, -2)
+    seen = products.transpose(0, 2, 3, 1)
     groups, n = second.shape[:2]
-    outputs = second.reshape(groups, n, -1) @ seen.reshape(groups, n, -1).swapaxes(
-        -1, -2
-    )  # their covariance
-    _, last = linalg.leading((outputs + outputs.swapaxes(-1, -2)) / 2, r2)
+    # the covariance of the outputs of the first two layers, P (D C W^T)
+    flat_seen = seen.reshape(groups, n, -1)
+    covariance = second.reshape(groups, n, -1) @ flat_seen.swapaxes(-1, -2)
+    # it is symmetric but for rounding, and eigensolvers read one half alone
+    symmetric = (covariance + covariance.swapaxes(-1, -2)) / 2
+    _, last = linalg.leading(symmetric, r2)
     return rows, np.einsum("gnq,gnrb->gqrb", last, second), last
 
 
-def _dealt(target: Target) -> block_low_rank.Blocks:
-    return block_low_rank.offset_blocks(target, range(len(target.layer.convolution.kernel)))
+def _partition(target: Target) -> BlockPartition:
+    return offset_blocks(target, range(len(target.layer.convolution.kernel)))
 
 
 def _inexact_ranks(highest1: int, highest2: int) -> list[tuple[int, int]]:
-    return [
-        (r1, r2)
-        for r1 in _steps(highest1, _INPUT_STEPS)
-        for r2 in _steps(highest2, _OUTPUT_STEPS)
-        if r1 < highest1 and r2 < highest2
-        if r1 * highest2 <= _LOPSIDED * r2 * highest1 and r2 * highest1 <= _LOPSIDED * r1 * highest2
-    ]
+    """Return pairs of ranks below the highest whose shares of these differ little."""
+    pairs = []
+    for r1 in _steps(highest1, _INPUT_STEPS):
+        for r2 in _steps(highest2, _OUTPUT_STEPS):
+            is_inexact = r1 < highest1 and r2 < highest2
+            # r1 / highest1 against r2 / highest2, in whole numbers
+            share1, share2 = r1 * highest2, r2 * highest1
+            if is_inexact and share1 <= _LOPSIDED * share2 and share2 <= _LOPSIDED * share1:
+                pairs.append((r1, r2))
+    return pairs
 
 
 def _steps(highest: int, number: int) -> list[int]:
-    return sorted({round(step) for step in np.linspace(max(1, highest / number), highest, number)})
+    steps = np.linspace(max(1, highest / number), highest, number)
+    return sorted({round(step) for step in steps})
 
 
 def _pair(rank: Rank) -> tuple[int, int]:

@@ -1,77 +1,90 @@
-"""Forms of two layers whose first sees a patch in blocks: all of them but for the geometry of their layers."""
+"""Forms of two layers whose first sees a patch in blocks."""
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
 from worker.engine.decompose import block_low_rank, randomized_range
 from worker.engine.decompose.base import Factorisation, Rank
+from worker.engine.decompose.block_partition import BlockPartition
 from worker.engine.decompose.target import Target
 from worker.engine.numerics.convolution import Array, Convolution, Layer
 
 _STEP = 32
-"""Between two ranks whose errors are estimated."""
+"""The distance of two ranks whose errors are estimated."""
 
 
-def two_layers(
-    form: str,
-    variant: str | None,
-    sides: tuple[int, int],
-    deal: Callable[[Target], block_low_rank.Blocks],
-    geometry: Callable[[int], tuple[Convolution, Convolution]],
-) -> Factorisation:
-    """Return the factorisation into rows of blocks and what combines them.
+class TwoLayers(Factorisation):
+    """A factorisation into rows of blocks and a layer that combines them.
 
-    `sides` are those of the matrix that is cut; at the shorter one's rank it is the layer itself. Where both are long,
-    there are fewer ranks beyond those whose errors a range finder finds.
-
-    The first layer's output channels are, for each group, its blocks and for each of these its rows, or, where the
-    blocks share them, the rows once: the second layer's kernel is then what tells the blocks apart.
+    The first layer's output channels are, for each group, its blocks and for each of these its
+    rows; where the blocks share their rows, the rows once: the second layer's kernel then
+    distinguishes the blocks.
     """
-    exact, found = min(sides), randomized_range.width(*sides)
-    ranks = (
-        range(1, exact + 1)
-        if found == exact
-        else (*range(1, found + 1), *range(found + 1, exact, _STEP), exact)
-    )
 
-    def convolutions(rank: Rank) -> tuple[Convolution, ...]:
+    @property
+    @abstractmethod
+    def sides(self) -> tuple[int, int]:
+        """The sides of the matrix that is factored; the shorter one is the exact rank."""
+
+    @abstractmethod
+    def geometry(self, rank: int) -> tuple[Convolution, Convolution]:
+        """Return the geometry of both layers."""
+
+    @abstractmethod
+    def partition(self, target: Target) -> BlockPartition:
+        """Return the blocks of the first layer."""
+
+    @cached_property
+    def ranks(self) -> Sequence[int]:
+        """The ranks, fewer beyond those whose errors a range finder finds where sides are long."""
+        exact = min(self.sides)
+        width = randomized_range.width(*self.sides)
+        # beyond the range finder's width errors are estimates, for which a few ranks are enough
+        if width == exact:
+            return range(1, exact + 1)
+        return (*range(1, width + 1), *range(width + 1, exact, _STEP), exact)
+
+    def convolutions(self, rank: Rank) -> tuple[Convolution, ...]:
+        """Return the geometry of both layers."""
         assert isinstance(rank, int)
-        return geometry(rank)
+        return self.geometry(rank)
 
-    def errors(target: Target, ranks: Sequence[Rank]) -> Array:
-        chosen = np.array(ranks, dtype=np.intp)
-        inexact = chosen < exact
-        errors = np.zeros(len(chosen))  # what is left at the exact rank is rounding
+    def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
+        """Return the errors `(len(ranks),)`; 0 at the exact rank, where only rounding is left."""
+        indices = np.array(ranks, dtype=np.intp)
+        inexact = indices < min(self.sides)
+        errors = np.zeros(len(indices))
         if inexact.any():
-            errors[inexact] = block_low_rank.errors(deal(target), int(chosen[inexact].max()))[
-                chosen[inexact] - 1
-            ]
+            by_rank = block_low_rank.errors(self.partition(target), int(indices[inexact].max()))
+            errors[inexact] = by_rank[indices[inexact] - 1]
         return errors
 
-    def layers(target: Target, rank: Rank) -> tuple[Layer, ...]:
+    def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
+        """Return both layers, the second with the bias."""
         assert isinstance(rank, int)
-        dealt = deal(target)
-        rows, second = block_low_rank.factors(dealt, rank)
-        outputs = block_low_rank.outputs_at_mean(dealt, rows, second)
-        first_convolution, second_convolution = geometry(rank)
-        if second_convolution.transposed:
-            across = second.swapaxes(1, 2)
-        else:
-            across = second if dealt.shared else second.swapaxes(2, 3)
+        partition = self.partition(target)
+        rows, second = block_low_rank.factors(partition, rank)
+        outputs = block_low_rank.outputs_at_mean(partition, rows, second)
+        first_geometry, second_geometry = self.geometry(rank)
+        # from (groups, n, rank, count) to the order of the second layer's weight
+        if second_geometry.transposed:
+            second = second.swapaxes(1, 2)
+        elif not partition.shared:
+            second = second.swapaxes(2, 3)
+        weight = second.reshape(second_geometry.weight_shape)
         return (
-            Layer(first_convolution, rows.reshape(first_convolution.weight_shape), None),
-            Layer(
-                second_convolution,
-                across.reshape(second_convolution.weight_shape),
-                target.bias(outputs),
-            ),
+            Layer(first_geometry, rows.reshape(first_geometry.weight_shape), None),
+            Layer(second_geometry, weight, target.bias(outputs)),
         )
-
-    return Factorisation(form, variant, ranks, convolutions, errors, layers)
 
 
 def pointwise(inputs: int, outputs: int, axes: int, groups: int) -> Convolution:
-    """Return the geometry of a convolution whose kernel is one offset, from and to so many channels a group."""
+    """Return the geometry of a convolution whose kernel is one offset.
+
+    `inputs` and `outputs` are the channels of each group.
+    """
     ones = (1,) * axes
     return Convolution((groups * outputs, inputs, *ones), ones, ((0, 0),) * axes, ones, groups)

@@ -1,1 +1,1 @@
-"""Mathematics that the whole engine shares: convolutions, linear algebra, counting, devices and memory."""
+"""Mathematics of the whole engine: convolutions, linear algebra, counting, devices, memory."""

@@ -1,4 +1,4 @@
-"""The geometry of one convolution, of any dimension: shapes, sizes and multiply-accumulates.
+"""The geometry of a convolution of any dimension: shapes, sizes and multiply-accumulates.
 
 A linear layer is a convolution without spatial axes: kernel `()`.
 """
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 SamePadding = Literal["same_upper", "same_lower"]
 Padding = tuple[tuple[int, int], ...] | SamePadding
-"""Zeros put before and behind each axis, or ONNX's `auto_pad` rules, which depend on the input's size."""
+"""Zeros before and after each axis, or ONNX's `auto_pad` rules, by the input's size."""
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """Geometry of a convolution with weight `(n, c // groups, *kernel)`; transposed: `(c, n // groups, *kernel)`.
+    """Geometry of a convolution with weight `(n, c // groups, *kernel)`.
 
-    Per spatial axis: `stride`, `dilation`, `padding` and, for transposed ones, `output_padding`.
+    A transposed one has `(c, n // groups, *kernel)`. Per spatial axis: `stride`, `dilation`,
+    `padding` and, for transposed ones, `output_padding`.
     """
 
     weight_shape: tuple[int, ...]
@@ -45,17 +46,38 @@ class Convolution:
     @property
     def out_channels(self) -> int:
         """Output channels, `n` in the literature."""
-        return self.weight_shape[1] * self.groups if self.transposed else self.weight_shape[0]
+        if self.transposed:
+            return self.weight_shape[1] * self.groups
+        return self.weight_shape[0]
 
     @property
     def in_channels(self) -> int:
         """Input channels over all groups, `c` in the literature."""
-        return self.weight_shape[0] if self.transposed else self.weight_shape[1] * self.groups
+        if self.transposed:
+            return self.weight_shape[0]
+        return self.weight_shape[1] * self.groups
+
+    @property
+    def group_outputs(self) -> int:
+        """Output channels of each group."""
+        return self.out_channels // self.groups
+
+    @property
+    def group_inputs(self) -> int:
+        """Input channels of each group."""
+        return self.in_channels // self.groups
 
     @property
     def patch(self) -> int:
-        """How many numbers of one group's input a weight's rows multiply; transposed: the channels of one position."""
-        return self.in_channels // self.groups * (1 if self.transposed else self.k2)
+        """The numbers of one group's input that a weight's row multiplies, m in the literature.
+
+        Transposed: the channels of one position.
+        """
+        return self.group_inputs if self.transposed else self.group_inputs * self.k2
+
+    def extent(self, axis: int) -> int:
+        """Return the positions along a spatial axis that the dilated kernel extends over."""
+        return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
     def output_size(self, input_size: Sequence[int]) -> tuple[int, ...]:
         """Return the output's size along each spatial axis.
@@ -63,25 +85,24 @@ class Convolution:
         >>> Convolution((64, 3, 7, 7), (2, 2), ((3, 3), (3, 3)), (1, 1)).output_size((224, 224))
         (112, 112)
         """
-        sizes = []
-        for axis, size in enumerate(input_size):
-            reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
-            stride = self.stride[axis]
-            if isinstance(self.padding, str):
-                sizes.append(size * stride if self.transposed else -(-size // stride))
-                continue
-            padded = sum(self.padding[axis])
-            if self.transposed:
-                sizes.append((size - 1) * stride - padded + reach + self.output_padding[axis])
-            else:
-                sizes.append((size + padded - reach) // stride + 1)
-        return tuple(sizes)
+        return tuple(self._output_size(axis, size) for axis, size in enumerate(input_size))
+
+    def _output_size(self, axis: int, size: int) -> int:
+        stride = self.stride[axis]
+        # the rules pad until the kernel size has no influence
+        if isinstance(self.padding, str):
+            return size * stride if self.transposed else -(-size // stride)
+        padding = sum(self.padding[axis])
+        if self.transposed:
+            full = (size - 1) * stride + self.extent(axis)
+            return full - padding + self.output_padding[axis]
+        return (size + padding - self.extent(axis)) // stride + 1
 
     def macs(self, input_size: Sequence[int], batch: int = 1) -> int:
         """Return the multiply-accumulates of one call on an input of this spatial size.
 
-        Counted: one per weight and position (output position; input position if transposed), padding included.
-        Not counted: the bias.
+        Counted: one per weight and position (output position; input position if transposed),
+        padding included. Not counted: the bias.
 
         >>> Convolution((64, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)).macs((224, 224))
         86704128
@@ -92,7 +113,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with its weights, in the layout of `Convolution.weight_shape`; `bias` is `(n,)` or None."""
+    """A convolution with its weights, of `Convolution.weight_shape`; `bias` is `(n,)` or None."""
 
     convolution: Convolution
     weight: Array = field(repr=False)
@@ -102,7 +123,7 @@ class Layer:
 def chain_macs(
     convolutions: Sequence[Convolution], input_size: Sequence[int], batch: int = 1
 ) -> int:
-    """Return the multiply-accumulates of convolutions that feed one another, on an input of this spatial size."""
+    """Return the multiply-accumulates of a chain of convolutions on an input of this size."""
     total = 0
     size = tuple(input_size)
     for convolution in convolutions:

@@ -1,7 +1,7 @@
-"""The device on which a job calibrates and factors: the processor, or a GPU that torch knows as cuda.
+"""The device that a job calibrates and factors on: the processor, or a GPU, cuda to torch.
 
-A process serves one request, so the device is the process's own. Reading, counting, writing and verifying stay on the
-processor. torch is imported where another device is asked for, and not before.
+A process serves one request, so the device is the process's own. Reading, counting, writing and
+verifying stay on the processor. torch is imported for another device alone.
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 PROCESSOR = "cpu"
 
+_LONGEST = 200
+"""The characters of torch's message in a refusal."""
+
 _chosen = PROCESSOR
 
 
 def choose(name: str) -> None:
-    """Compute on the device of this name from here on.
+    """Compute on the device of this name from now on.
 
     Raises:
         Refusal: `device_unavailable`.
@@ -31,7 +34,7 @@ def choose(name: str) -> None:
 
 
 def chosen() -> str:
-    """Return the name of the device that is computed on.
+    """Return the name of the device.
 
     >>> chosen()
     'cpu'
@@ -40,13 +43,13 @@ def chosen() -> str:
 
 
 def placed(tensor: "Tensor") -> "Tensor":
-    """Return a tensor as it lies on the device; itself where it does."""
+    """Return a tensor on the device; the tensor itself where it is there."""
     return tensor if _chosen == PROCESSOR else tensor.to(_chosen)
 
 
 @contextmanager
 def computing() -> Iterator[None]:
-    """Let torch make its new tensors on the device."""
+    """Let torch create tensors on the device."""
     if _chosen == PROCESSOR:
         yield
         return
@@ -57,19 +60,25 @@ def computing() -> Iterator[None]:
 
 
 def _require(name: str) -> None:
-    """Have the device compute once, and set it to give the same numbers each time, in full precision."""
+    """Compute on the device once, and set it to deterministic results in full precision.
+
+    Raises:
+        Refusal: `device_unavailable`.
+    """
     import torch
 
     try:
         torch.ones(1, device=name).sum().item()
-    except (AssertionError, RuntimeError) as error:  # the one where torch was built without CUDA
-        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    # torch raises an AssertionError where it was built without CUDA
+    except (AssertionError, RuntimeError) as error:
+        first_line = str(error).partition("\n")[0] or type(error).__name__
         raise Refusal(
             Code.DEVICE_UNAVAILABLE,
-            f"torch cannot compute on the device: {said[:200]}",
+            f"torch cannot compute on the device: {first_line[:_LONGEST]}",
             field="device",
             expected=f"{PROCESSOR}, or a CUDA device of this host and a build of torch for it",
             got=name,
         ) from error
     torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,42 +1,45 @@
-"""The count: multiply-accumulates of matrix products as functions of shapes alone. One MAC is two FLOPs.
+"""Multiply-accumulates of matrix products, as functions of shapes alone.
 
-Convolutions count themselves (`Convolution.macs`). What has no formula here or there is not estimated: it is listed as
-an operator that was not counted.
+Convolutions count themselves (`Convolution.macs`). Operators without a formula here or there are
+not estimated: they are listed as uncounted.
 """
 
 from collections.abc import Sequence
 from math import prod
 
-FLOPS_PER_MAC = 2
-
 
 def matmul_macs(a_shape: Sequence[int], b_shape: Sequence[int]) -> int:
-    """Return the multiply-accumulates of `a @ b`, with the axes before the last two broadcast against each other.
+    """Return the MACs of `a @ b`, with the axes before the last two broadcast against each other.
 
-    A vector counts as a matrix of one row (`a`) or one column (`b`), as in numpy.matmul, ONNX MatMul and torch.matmul.
-    Counted: one per element of the output and element of the axis summed over.
-    Not counted: a bias added to the product, copies made to broadcast.
+    A vector counts as a matrix of one row (`a`) or one column (`b`), as in numpy.matmul, ONNX
+    MatMul and torch.matmul. Counted: one per element of the output and element of the axis summed
+    over. Not counted: a bias added to the product, copies made to broadcast.
 
     Args:
         a_shape: `(..., m, k)` or `(k,)`.
         b_shape: `(..., k, n)` or `(k,)`.
 
     Raises:
-        ValueError: a scalar, different sizes of the axis summed over, or axes that do not broadcast.
+        ValueError: a scalar, different sizes of the axis summed over, or axes that do not
+            broadcast.
 
     >>> matmul_macs((25, 64), (64, 10))
     16000
     >>> matmul_macs((8, 1, 5, 7), (3, 7, 2))
     1680
     """
+    shapes = f"shapes {tuple(a_shape)} and {tuple(b_shape)}"
     if not a_shape or not b_shape:
-        raise ValueError(f"matmul takes no scalars: shapes {tuple(a_shape)} and {tuple(b_shape)}")
-    *a_batch, m, a_inner = (1, *a_shape) if len(a_shape) == 1 else a_shape
-    *b_batch, b_inner, n = (*b_shape, 1) if len(b_shape) == 1 else b_shape
+        raise ValueError(f"matmul takes no scalars: {shapes}")
+    # vectors are matrices of one row on the left, and of one column on the right
+    if len(a_shape) == 1:
+        a_shape = (1, *a_shape)
+    if len(b_shape) == 1:
+        b_shape = (*b_shape, 1)
+    *a_batch, m, a_inner = a_shape
+    *b_batch, b_inner, n = b_shape
     if a_inner != b_inner:
-        raise ValueError(
-            f"matmul sums over axes of one size: shapes {tuple(a_shape)} and {tuple(b_shape)}"
-        )
+        raise ValueError(f"matmul sums over axes of one size: {shapes}")
     return _broadcast_size(a_batch, b_batch) * m * a_inner * n
 
 
@@ -46,7 +49,7 @@ def gemm_macs(
     transpose_a: bool = False,
     transpose_b: bool = False,
 ) -> int:
-    """Return the multiply-accumulates of a general matrix product `alpha * a @ b + beta * c` of two matrices.
+    """Return the MACs of a general matrix product `alpha * a @ b + beta * c` of two matrices.
 
     Counted: those of `a @ b`. Not counted: scaling by alpha and beta, adding `c`.
 
@@ -63,19 +66,22 @@ def gemm_macs(
     4096000
     """
     if len(a_shape) != 2 or len(b_shape) != 2:
-        raise ValueError(f"gemm takes two matrices: shapes {tuple(a_shape)} and {tuple(b_shape)}")
-    a = tuple(reversed(a_shape)) if transpose_a else tuple(a_shape)
-    b = tuple(reversed(b_shape)) if transpose_b else tuple(b_shape)
+        shapes = f"shapes {tuple(a_shape)} and {tuple(b_shape)}"
+        raise ValueError(f"gemm takes two matrices: {shapes}")
+    a = a_shape[::-1] if transpose_a else a_shape
+    b = b_shape[::-1] if transpose_b else b_shape
     return matmul_macs(a, b)
 
 
 def _broadcast_size(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the number of elements of two shapes broadcast against each other, aligned at their last axes."""
-    longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
-    padded = [1] * (len(longer) - len(shorter)) + list(shorter)
-    for first, second in zip(longer, padded, strict=True):
+    """Return the number of elements of two shapes broadcast against each other from their ends."""
+    axes = max(len(a), len(b))
+    padded_a = [1] * (axes - len(a)) + list(a)
+    padded_b = [1] * (axes - len(b)) + list(b)
+    sizes = []
+    for first, second in zip(padded_a, padded_b, strict=True):
         if first != second and 1 not in (first, second):
             raise ValueError(f"axes broadcast where they are equal or 1: {tuple(a)} and {tuple(b)}")
-    return prod(
-        second if first == 1 else first for first, second in zip(longer, padded, strict=True)
-    )
+        # not the maximum: an axis of 1 takes the size 0 of the other
+        sizes.append(second if first == 1 else first)
+    return prod(sizes)

@@ -1,7 +1,7 @@
-"""Linear algebra of stacked matrices: numpy's; scipy's where they are large, or torch's where a job has a device.
+"""Linear algebra of stacked matrices, by numpy, or by scipy or torch where they are large.
 
-numpy computes in float64 and all there is. Of large matrices scipy finds the leading eigenvectors alone, and factors
-float32 as such: a half to a third of the time.
+numpy computes in float64, and all eigenvectors. scipy computes the leading eigenvectors alone, and
+factors float32 in float32: a half to a third of the time. torch computes on the job's device.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,21 +14,23 @@ from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Array
 
 _LEAST = 256
-"""The smallest side of a matrix that is worth importing a library for, and its way to a device and back."""
+"""The smallest side of a matrix for which importing a library, or the way to a device, pays."""
 
 LinAlgError = np.linalg.LinAlgError
 
 
 def leading(matrices: Array, count: int) -> tuple[Array, Array]:
-    """Return the `count` greatest eigenvalues of symmetric matrices, the greatest first, and their eigenvectors.
+    """Return the `count` largest eigenvalues of symmetric matrices, and their eigenvectors.
 
-    Of matrices `(..., m, m)` the vectors are the columns of `(..., m, count)`.
+    The largest is the first. For matrices `(..., m, m)` the vectors are the columns of
+    `(..., m, count)`.
 
     >>> values, vectors = leading(np.diag([1.0, 3.0, 2.0]), 2)
     >>> values.tolist(), abs(vectors).tolist()
     ([3.0, 2.0], [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     """
-    values, vectors = _computed("eigh", np.linalg.eigh, partial(_leading, count=count), matrices)
+    large = partial(_leading, count=count)
+    values, vectors = _computed("eigh", np.linalg.eigh, large, matrices)
     return values[..., ::-1][..., :count], vectors[..., ::-1][..., :count]
 
 
@@ -38,7 +40,8 @@ def eigvalsh(matrices: Array) -> Array:
     >>> eigvalsh(np.diag([2.0, 1.0])).tolist()
     [1.0, 2.0]
     """
-    return _computed("eigvalsh", np.linalg.eigvalsh, _values, matrices)  # type: ignore[no-any-return]  # one array
+    values: Array = _computed("eigvalsh", np.linalg.eigvalsh, _eigvalsh, matrices)
+    return values
 
 
 def cholesky(matrices: Array) -> Array:
@@ -50,14 +53,17 @@ def cholesky(matrices: Array) -> Array:
     >>> cholesky(np.diag([4.0, 9.0])).tolist()
     [[2.0, 0.0], [0.0, 3.0]]
     """
-    return _computed("cholesky", np.linalg.cholesky, _cholesky, matrices)  # type: ignore[no-any-return]  # one array
+    factors: Array = _computed("cholesky", np.linalg.cholesky, _cholesky, matrices)
+    return factors
 
 
 def whitened(matrix: Array, right: Array) -> Array:
-    """Return `right L^-T`, `(n, m)`, for the lower Cholesky factor L of one large matrix; both are used up.
+    """Return `right L^-T`, `(n, m)`, for the lower Cholesky factor L of one large matrix.
+
+    Both arguments are overwritten.
 
     Raises:
-        LinAlgError: the matrix is not positive definite. It is then what it was.
+        LinAlgError: the matrix is not positive definite. It is then as it was.
 
     >>> whitened(np.diag([4.0, 9.0]), np.array([[2.0, 6.0]])).tolist()
     [[1.0, 2.0]]
@@ -68,16 +74,15 @@ def whitened(matrix: Array, right: Array) -> Array:
 
     diagonal = matrix.diagonal().copy()
     try:
-        factor = linalg.cho_factor(
-            matrix.T, overwrite_a=True
-        )  # in the lower half of what is stored row by row
+        # the factor is in the lower half of the rows as they are stored
+        factor, _ = linalg.cho_factor(matrix.T, overwrite_a=True)
     except LinAlgError:
         for row in range(len(matrix)):
             matrix[row, :row] = matrix[:row, row]
         np.einsum("ii->i", matrix)[...] = diagonal
         raise
-    found: Array = linalg.solve_triangular(factor[0], right.T, trans="T", overwrite_b=True).T
-    return found
+    solution: Array = linalg.solve_triangular(factor, right.T, trans="T", overwrite_b=True).T
+    return solution
 
 
 def solve(matrices: Array, right: Array) -> Array:
@@ -89,34 +94,32 @@ def solve(matrices: Array, right: Array) -> Array:
     >>> solve(np.diag([2.0, 4.0]), np.ones((2, 1))).tolist()
     [[0.5], [0.25]]
     """
-    solve = np.linalg.solve
-    return _computed("solve", solve, solve, matrices, right)  # type: ignore[no-any-return]  # one array
+    solution: Array = _computed("solve", np.linalg.solve, np.linalg.solve, matrices, right)
+    return solution
 
 
 def _leading(matrices: Array, count: int) -> tuple[Array, Array]:
     from scipy import linalg
 
-    last = matrices.shape[-1] - 1
-    subset = last + 1 - count, last
+    size = matrices.shape[-1]
+    subset = size - count, size - 1
     pairs = [linalg.eigh(each, driver="evr", subset_by_index=subset) for each in _each(matrices)]
     values, vectors = (_stacked(part) for part in zip(*pairs, strict=True))
     return values.reshape(*matrices.shape[:-2], -1), vectors.reshape(*matrices.shape[:-1], -1)
 
 
-def _values(matrices: Array) -> Array:
+def _eigvalsh(matrices: Array) -> Array:
     from scipy import linalg
 
-    return _stacked([linalg.eigvalsh(each, driver="evr") for each in _each(matrices)]).reshape(
-        matrices.shape[:-1]
-    )
+    values = [linalg.eigvalsh(each, driver="evr") for each in _each(matrices)]
+    return _stacked(values).reshape(matrices.shape[:-1])
 
 
 def _cholesky(matrices: Array) -> Array:
     from scipy import linalg
 
-    return _stacked([linalg.cholesky(each, lower=True) for each in _each(matrices)]).reshape(
-        matrices.shape
-    )
+    factors = [linalg.cholesky(each, lower=True) for each in _each(matrices)]
+    return _stacked(factors).reshape(matrices.shape)
 
 
 def _each(matrices: Array) -> Array:
@@ -131,21 +134,24 @@ def _stacked(arrays: Sequence[Array]) -> Array:
 def _computed(
     name: str, small: Callable[..., Any], large: Callable[..., Any], *arrays: Array
 ) -> Any:  # noqa: ANN401 - one array, or two
+    """Compute by `small` or `large`, or by torch's function of this name on the job's device."""
     if arrays[0].shape[-1] < _LEAST:
         return small(*arrays)
     if device.chosen() == device.PROCESSOR:
         return large(*arrays)
+    return _on_device(name, arrays)
+
+
+def _on_device(name: str, arrays: Sequence[Array]) -> Any:  # noqa: ANN401 - as above
     import torch
 
     tensors = [device.placed(torch.from_numpy(np.ascontiguousarray(array))) for array in arrays]
     try:
-        found = getattr(torch.linalg, name)(*tensors)
+        result = getattr(torch.linalg, name)(*tensors)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # torch's stubs leave it out
         raise LinAlgError(str(error)) from error
     except torch.OutOfMemoryError as error:
         raise MemoryError(str(error)) from error
-    return (
-        found.numpy(force=True)
-        if isinstance(found, torch.Tensor)
-        else tuple(part.numpy(force=True) for part in found)
-    )
+    if isinstance(result, torch.Tensor):
+        return result.numpy(force=True)
+    return tuple(part.numpy(force=True) for part in result)

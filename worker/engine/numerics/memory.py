@@ -1,7 +1,8 @@
-"""Memory that is given back between large pieces of work, where it would otherwise be a third of a job's peak.
+"""Memory that is given back between large pieces of work; it would be a third of a job's peak.
 
-glibc takes arrays of up to 32 MB from heaps, which shrink at their ends alone: what is free between what is still held
-stays with the process. So do pages of a mapped file, though they can be read again at any time.
+glibc takes arrays of up to 32 MB from heaps, which shrink at their ends alone: memory that is free
+between arrays stays with the process. So do pages of a mapped file, though they can be read again
+at any time.
 
 Sources: malloc_trim(3); mallopt(3) on M_MMAP_THRESHOLD; madvise(2).
 """
@@ -19,32 +20,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 _mappings: WeakValueDictionary[tuple[int, int, int], mmap.mmap] = WeakValueDictionary()
-"""Whole files by device, inode and size, as long as anything lies over them: one call then gives back all pages."""
+"""Whole files by device, inode and size, while arrays lie over them.
+
+One mapping a file lets one call give back all its pages.
+"""
 
 
 def mapped(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return what a file has at an offset, of which only pages that are read are kept; writing does not change it."""
+    """Return an array over a file from an offset, which only pages that are read take memory of.
+
+    Writing to the array does not change the file.
+    """
     with path.open("rb") as file:
-        found = os.fstat(file.fileno())
-        identity = found.st_dev, found.st_ino, found.st_size
+        status = os.fstat(file.fileno())
+        identity = status.st_dev, status.st_ino, status.st_size
+        # a file that was replaced under the same path has another inode
         mapping = _mappings.get(identity)
         if mapping is None:
-            mapping = _mappings[identity] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            _mappings[identity] = mapping
     return np.ndarray(shape, dtype, mapping, offset)
 
 
 def give_back() -> None:
-    """Give back all pages of mapped files, and those of the heap that hold nothing, where the C library is glibc.
+    """Give back all pages of mapped files, and free pages of the heap if the C library is glibc.
 
-    It takes a millisecond or several, and time again where pages are asked for anew.
+    It takes some milliseconds, and more where pages are needed again.
     """
     give_back_files()
     if sys.platform == "linux":
+        # other C libraries do not have this function
         with suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def give_back_files() -> None:
-    """Give back all pages of mapped files. What was written to such an array is lost."""
+    """Give back all pages of mapped files. Values that were written to the arrays are lost."""
     for mapping in _mappings.values():
         mapping.madvise(mmap.MADV_DONTNEED)

@@ -18,65 +18,99 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 
 
 def convolve(convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute one convolution, or a linear layer (without spatial axes, channels on the last axis)."""
+    """Compute one convolution of an input `(batch, channels, *size)`.
+
+    A linear layer, without spatial axes, has its channels on the last axis.
+    """
     axes = len(convolution.kernel)
     if axes == 0:
         return F.linear(x, weight, bias)
-    padding = ends(convolution, x.shape[-axes:])
     if convolution.transposed:
-        settings = (
-            convolution.stride,
-            0,
-            convolution.output_padding,
-            convolution.groups,
-            convolution.dilation,
-        )
-        full = _TRANSPOSED[axes](x, weight, bias, *settings)
-        for axis, (before, behind) in enumerate(padding, start=full.dim() - axes):
-            full = full.narrow(axis, before, full.shape[axis] - before - behind)
-        return full
-    even = all(before == behind for before, behind in padding)
-    data = x if even else pad(x, padding)
-    inside = [before for before, _ in padding] if even else [0] * axes
-    return _CONVOLVE[axes](
-        data, weight, bias, convolution.stride, inside, convolution.dilation, convolution.groups
+        return _convolve_transposed(convolution, x, weight, bias)
+    padding = ends(convolution, x.shape[-axes:])
+    inside = [before for before, _ in padding]
+    # torch pads both ends alike: other padding is put around the input
+    if any(before != after for before, after in padding):
+        x = pad(x, padding)
+        inside = [0] * axes
+    stride, dilation = convolution.stride, convolution.dilation
+    return _CONVOLVE[axes](x, weight, bias, stride, inside, dilation, convolution.groups)
+
+
+def _convolve_transposed(
+    convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    axes = len(convolution.kernel)
+    padding = ends(convolution, x.shape[-axes:])
+    output = _TRANSPOSED[axes](
+        x,
+        weight,
+        bias,
+        stride=convolution.stride,
+        output_padding=convolution.output_padding,
+        groups=convolution.groups,
+        dilation=convolution.dilation,
     )
+    # torch crops both ends alike: the full output is cropped here
+    for axis, (before, after) in enumerate(padding, start=output.dim() - axes):
+        output = output.narrow(axis, before, output.shape[axis] - before - after)
+    return output
 
 
 def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -> Tensor:
-    """Return the patches of an input, `(positions, groups, m)` of `Convolution.patch` numbers, in the weight's order.
+    """Return the patches of an input, in the weight's order.
 
-    `positions` picks among all of them (batch and output positions, flattened; transposed: input positions); None
-    stands for all.
+    Args:
+        convolution: the geometry.
+        x: the input, `(batch, channels, *size)`.
+        positions: indices into batch and output positions, flattened (transposed: input
+            positions); None selects all.
+
+    Returns:
+        `(positions, groups, m)`; m is `Convolution.patch`.
     """
     axes, groups = len(convolution.kernel), convolution.groups
     if axes == 0 or convolution.transposed:
-        flat = (x.movedim(1, -1) if axes else x).reshape(-1, groups, convolution.patch)
+        flat = _channels_last(convolution, x).reshape(-1, groups, convolution.patch)
         return flat if positions is None else flat[positions]
     windows = pad(x, ends(convolution, x.shape[-axes:]))
     for axis in range(axes):
-        step = convolution.dilation[axis]
-        reach = step * (convolution.kernel[axis] - 1) + 1
-        windows = windows.unfold(2 + axis, reach, convolution.stride[axis])[..., ::step]
-    spatial = range(2, 2 + axes)
-    windows = windows.permute(
-        0, *spatial, 1, *range(2 + axes, 2 + 2 * axes)
-    )  # batch, positions, channels, kernel
+        dilation = convolution.dilation[axis]
+        extent = convolution.extent(axis)
+        windows = windows.unfold(2 + axis, extent, convolution.stride[axis])[..., ::dilation]
+    # from (batch, channels, positions, kernel) to (batch, positions, channels, kernel)
+    position_axes = range(2, 2 + axes)
+    kernel_axes = range(2 + axes, 2 + 2 * axes)
+    windows = windows.permute(0, *position_axes, 1, *kernel_axes)
     if positions is not None:
-        picked = torch.unravel_index(positions, windows.shape[: 1 + axes])
-        windows = windows[picked]
-    return windows.reshape(-1, groups, convolution.in_channels // groups * convolution.k2)
+        indices = torch.unravel_index(positions, windows.shape[: 1 + axes])
+        windows = windows[indices]
+    return windows.reshape(-1, groups, convolution.patch)
 
 
 def results(convolution: Convolution, y: Tensor, positions: Tensor | None = None) -> Tensor:
-    """Return an output's values at the same positions, `(positions, groups, n // groups)`."""
-    flat = y.movedim(1, -1) if convolution.kernel else y
-    flat = flat.reshape(-1, convolution.groups, convolution.out_channels // convolution.groups)
+    """Return an output's values at the same positions as `rows`.
+
+    Args:
+        convolution: the geometry.
+        y: the output, `(batch, channels, *size)`.
+        positions: as for `rows`.
+
+    Returns:
+        `(positions, groups, n // groups)`.
+    """
+    channels_last = _channels_last(convolution, y)
+    flat = channels_last.reshape(-1, convolution.groups, convolution.group_outputs)
     return flat if positions is None else flat[positions]
 
 
+def _channels_last(convolution: Convolution, x: Tensor) -> Tensor:
+    """Return a tensor with its channels on the last axis, where those of linear layers are."""
+    return x.movedim(1, -1) if convolution.kernel else x
+
+
 def products(patches: Tensor) -> Tensor:
-    """Return the sums `(groups, m, m)` of patches' products with themselves, of `(groups, rows, m)`.
+    """Return the sums `(groups, m, m)` of the patches' outer products, of `(groups, rows, m)`.
 
     >>> products(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])).tolist()
     [[[10.0, 14.0], [14.0, 20.0]]]
@@ -84,31 +118,35 @@ def products(patches: Tensor) -> Tensor:
     if patches.device.type != "cpu":
         return patches.mT @ patches
     array = patches.numpy()
-    return torch.from_numpy(
-        np.matmul(array.mT, array)
-    )  # numpy, unlike torch, computes one half of what mirrors itself
+    # numpy, unlike torch, computes only one half of a symmetric product
+    return torch.from_numpy(np.matmul(array.mT, array))
 
 
 def pad(x: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:
-    """Put zeros before and behind the last axes."""
-    return (
-        F.pad(x, [size for pair in reversed(padding) for size in pair])
-        if any(map(any, padding))
-        else x
-    )
+    """Put zeros before and after the last axes."""
+    sizes = []
+    for before, after in reversed(padding):
+        sizes += [before, after]
+    return F.pad(x, sizes) if any(sizes) else x
 
 
 def ends(convolution: Convolution, size: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return the padding before and behind each axis for an input of this size, with rules made numbers."""
+    """Return the padding before and after each axis for an input of this spatial size.
+
+    Rules of padding become numbers.
+    """
     if not isinstance(convolution.padding, str):
         return convolution.padding
-    found = []
+    padding = []
     for axis, output in enumerate(convolution.output_size(size)):
-        reach = convolution.dilation[axis] * (convolution.kernel[axis] - 1) + 1
+        # the positions along the axis whose windows are spread, and those that they cover
         if convolution.transposed:
-            total = max((size[axis] - 1) * convolution.stride[axis] + reach - output, 0)
+            windows, covered = size[axis], output
         else:
-            total = max((output - 1) * convolution.stride[axis] + reach - size[axis], 0)
-        less, more = total // 2, total - total // 2
-        found.append((less, more) if convolution.padding == "same_upper" else (more, less))
-    return tuple(found)
+            windows, covered = output, size[axis]
+        spread = (windows - 1) * convolution.stride[axis] + convolution.extent(axis)
+        total = max(spread - covered, 0)
+        less = total // 2
+        more = total - less
+        padding.append((less, more) if convolution.padding == "same_upper" else (more, less))
+    return tuple(padding)

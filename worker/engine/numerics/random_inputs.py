@@ -1,4 +1,4 @@
-"""Inputs to compare two models on."""
+"""Random inputs to compare two models on."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +11,10 @@ from worker.engine.model import TensorSpec
 def random_inputs(
     specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]], seed: int = 0
 ) -> dict[str, NDArray[np.generic]]:
-    """Return one array an input: standard normal where it is floating point, else zeros (valid as index and as flag).
+    """Return one array an input: standard normal for floating point, else zeros.
 
-    A whole number without axes is what its shape says.
+    Zeros are valid as indices and as flags. A whole number without axes is the one that its shape
+    is bound to.
 
     >>> specs = [TensorSpec("image", "float32", (None, 3)), TensorSpec("length", "int64", (1,))]
     >>> inputs = random_inputs(specs, {"image": (2, 3), "length": (1,)})

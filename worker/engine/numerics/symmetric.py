@@ -1,4 +1,4 @@
-"""Symmetric matrices of which, where they are wide, little more than half is held: bands of rows up to the diagonal."""
+"""Symmetric matrices stored in bands of rows up to the diagonal: little more than half if wide."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,14 @@ import numpy as np
 
 from worker.engine.numerics.convolution import Array
 
-_WIDEST_WHOLE, _BAND = 1024, 512
+_WIDEST_WHOLE = 1024
+_BAND = 512
 
 
 def bands_of(size: int) -> list[tuple[int, int]]:
-    """Return between which rows the bands lie of matrices of so many rows: one band where they are narrow.
+    """Return the first and the last row of each band of matrices of `size` rows.
+
+    Narrow matrices have one band.
 
     >>> bands_of(1024), bands_of(1100)
     ([(0, 1024)], [(0, 512), (512, 1024), (1024, 1100)])
@@ -22,21 +25,18 @@ def bands_of(size: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Symmetric:
-    """Matrices `(groups, m, m)`: of each band of rows, up to the last one's diagonal, an array `(groups, rows, end)`.
+    """Matrices `(groups, m, m)`: of each band of rows, up to its end, `(groups, rows, end)`.
 
-    The square on the diagonal in which a band ends is held whole.
+    The square on the diagonal in which a band ends is stored whole.
     """
 
     bands: tuple[Array, ...]
 
     @classmethod
     def of(cls, matrices: Array) -> "Symmetric":
-        """Return what is held of matrices `(groups, m, m)`."""
-        return cls(
-            tuple(
-                matrices[:, start:end, :end].copy() for start, end in bands_of(matrices.shape[-1])
-            )
-        )
+        """Store matrices `(groups, m, m)`."""
+        spans = bands_of(matrices.shape[-1])
+        return cls(tuple(matrices[:, start:end, :end].copy() for start, end in spans))
 
     def whole(self) -> Array:
         """Return the matrices, as an array of their own.
@@ -45,20 +45,23 @@ class Symmetric:
         True
         """
         groups, _, size = self.bands[-1].shape
-        found = np.empty((groups, size, size), self.bands[0].dtype)
+        matrices = np.empty((groups, size, size), self.bands[0].dtype)
         for (start, end), band in zip(bands_of(size), self.bands, strict=True):
-            found[:, start:end, :end] = band
-            found[:, :start, start:end] = band[:, :, :start].swapaxes(1, 2)
-        return found
+            # what lies above the diagonal is the mirror image of what lies below
+            matrices[:, start:end, :end] = band
+            matrices[:, :start, start:end] = band[:, :, :start].swapaxes(1, 2)
+        return matrices
 
     def times(self, columns: Array) -> Array:
         """Return the matrices times columns `(m, k)`, `(groups, m, k)`."""
         groups, _, size = self.bands[-1].shape
-        found = np.zeros((groups, *columns.shape), np.result_type(self.bands[0], columns))
+        dtype = np.result_type(self.bands[0], columns)
+        product = np.zeros((groups, *columns.shape), dtype)
         for (start, end), band in zip(bands_of(size), self.bands, strict=True):
-            found[:, start:end] += band @ columns[:end]
-            found[:, :start] += band[:, :, :start].swapaxes(1, 2) @ columns[start:end]
-        return found
+            product[:, start:end] += band @ columns[:end]
+            mirrored = band[:, :, :start].swapaxes(1, 2)
+            product[:, :start] += mirrored @ columns[start:end]
+        return product
 
     def is_finite(self) -> bool:
         """Whether all numbers are finite."""

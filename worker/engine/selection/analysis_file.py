@@ -1,7 +1,8 @@
 """An analysis as a file, so that a second budget on the same model skips to the allocation.
 
-Numbers only, in safetensors' format: nothing is unpickled. What a file says is held against the model before it is
-believed, since a child wrote it in which that model had run: whatever does not fit makes it no file at all.
+The file holds numbers alone, in safetensors' format: nothing is unpickled. The child that wrote it
+had run an untrusted model, so its content is checked against the model before it is used: a file
+that does not fit in any detail counts as no file.
 """
 
 import json
@@ -21,139 +22,152 @@ from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Array
 from worker.engine.numerics.moments import WIDE, Moments
 from worker.engine.numerics.symmetric import Symmetric, bands_of
-from worker.engine.selection.candidates import (
-    Candidate,
-    Offer,
-    costs,
-    factorisations,
-    original,
-    priced_in_time,
-)
+from worker.engine.selection.candidate_costs import cost_of_rank, original, with_time
+from worker.engine.selection.candidates import Candidate, SiteCandidates
+from worker.engine.selection.enumeration import factorisations
+from worker.engine.selection.input_statistics import Uncalibrated
 
-if (
-    TYPE_CHECKING
-):  # torch, which takes more than a second to import, is for calibrated analyses alone
+if TYPE_CHECKING:  # torch takes more than a second to import, and calibrated analyses alone need it
+    import torch
+
     from worker.engine.calibration.calibrate import Calibration
     from worker.engine.calibration.replay import Batch
 
+Parts = tuple[tuple[SiteCandidates, ...], Mapping[str, float], "Calibration | Uncalibrated"]
+"""The parts of an analysis: candidates, error weights, input statistics."""
+
 _ABOUT = "about"
-Found = tuple[tuple[Offer, ...], Mapping[str, float], "Calibration | str"]
-"""The parts of an analysis."""
+_MALFORMED = (
+    OSError,
+    SafetensorError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
+"""The errors of reading a file with any content whatever."""
 
 
 def write(
-    offers: Sequence[Offer],
+    sites: Sequence[SiteCandidates],
     weights: Mapping[str, float],
-    calibration: "Calibration | str",
+    calibration: "Calibration | Uncalibrated",
     path: Path,
     largest: int,
 ) -> None:
-    """Write an analysis, unless its arrays take more than `largest` bytes or the disk has no room for them."""
+    """Write an analysis, unless its arrays exceed `largest` bytes or the disk has no room."""
     arrays: dict[str, Array] = {}
     about = {
-        "sites": [
-            [
-                offer.site.name,
-                offer.reason,
-                [[c.form, c.variant, c.rank, c.error] for c in offer.candidates[1:]],
-            ]
-            for offer in offers
-        ],
+        "sites": [_packed_site(each) for each in sites],
         "weights": dict(weights),
-        "calibration": calibration if isinstance(calibration, str) else _pack(calibration, arrays),
+        "calibration": _packed_statistics(calibration, arrays),
     }
     if sum(array.nbytes for array in arrays.values()) > largest:
         return
     try:
         save_file(arrays, path, {_ABOUT: json.dumps(about)})
-    except (OSError, SafetensorError):  # it only saves time
+    except (OSError, SafetensorError):
+        # the file only saves time: a job does not fail for it
         path.unlink(missing_ok=True)
 
 
 def read(
-    path: Path, model: Model, count: CostProfile, table: CostTable | None = None
-) -> Found | None:
-    """Return the parts of an analysis of this model, priced by the table; None where it is none of it."""
+    path: Path, model: Model, profile: CostProfile, table: CostTable | None = None
+) -> Parts | None:
+    """Return the parts of an analysis of this model, with times by the table; None if unusable."""
     try:
         with safe_open(path, "np") as file:
             about = json.loads(file.metadata()[_ABOUT])
-            named = zip(count.sites, about["sites"], strict=True)
-            offers = tuple(_offer(site, table, *said) for site, said in named)
-            sites = {site.name: site for site in count.sites}
-            weights = {
-                name: _size(share) for name, share in about["weights"].items() if name in sites
-            }
-            said = about["calibration"]
-            return (
-                offers,
-                weights,
-                str(said) if not isinstance(said, dict) else _unpack(said, file, model, sites),
-            )
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        RecursionError,
-    ):
+            rows = zip(profile.sites, about["sites"], strict=True)
+            candidates = tuple(_site_candidates(site, table, *row) for site, row in rows)
+            sites = {site.name: site for site in profile.sites}
+            weights = {}
+            for name, weight in about["weights"].items():
+                if name in sites:
+                    weights[name] = _non_negative(weight)
+            return candidates, weights, _statistics(about["calibration"], file, model, sites)
+    except _MALFORMED:
         return None
 
 
-def _offer(
+def _packed_site(site: SiteCandidates) -> list[Any]:
+    rows = [[each.form, each.variant, each.rank, each.error] for each in site.candidates[1:]]
+    return [site.site.name, site.reason, rows]
+
+
+def _site_candidates(
     site: Site,
     table: CostTable | None,
     name: str,
     reason: str | None,
-    said: Sequence[Sequence[Any]],
-) -> Offer:
-    """Return a site's offer; the costs are computed, not read."""
+    rows: Sequence[Sequence[Any]],
+) -> SiteCandidates:
+    """Return a site's candidates; the costs are computed, not read."""
     if name != site.name or not isinstance(reason, str | None):
         raise ValueError(name)
-    offered = (
-        {(each.form, each.variant): (each, costs(site, each)) for each in factorisations(site)}
-        if said
-        else {}
-    )
-    found = [original(site, table)]
-    for form, variant, rank, error in said:
-        factorisation, cost = offered[form, variant]
-        exact = tuple(rank) if isinstance(rank, list) else rank
-        if isinstance(exact, bool | float) or exact not in factorisation.ranks:
+    known = {}
+    if rows:
+        for factorisation in factorisations(site):
+            key = factorisation.form, factorisation.variant
+            known[key] = factorisation, cost_of_rank(site, factorisation)
+    candidates = [original(site, table)]
+    for form, variant, rank, error in rows:
+        factorisation, cost = known[form, variant]
+        own_rank = tuple(rank) if isinstance(rank, list) else rank
+        # True and 1.0 are equal to the rank 1, but are none
+        if isinstance(own_rank, bool | float) or own_rank not in factorisation.ranks:
             raise ValueError(f"{form} has no rank {rank}")
-        candidate = Candidate(*cost(exact), _size(error), factorisation, exact)
-        found.append(priced_in_time(site, candidate, table))
-    return Offer(site, tuple(found), reason)
+        macs, parameters = cost(own_rank)
+        candidate = Candidate(macs, parameters, _non_negative(error), factorisation, own_rank)
+        candidates.append(with_time(site, candidate, table))
+    return SiteCandidates(site, tuple(candidates), reason)
 
 
-def _size(number: object) -> float:
+def _non_negative(number: object) -> float:
     if not isinstance(number, float | int) or not isfinite(number) or number < 0:
         raise ValueError(str(number))
     return float(number)
 
 
+def _statistics(
+    packed: object,
+    file: Any,  # noqa: ANN401 - the library has no type for it
+    model: Model,
+    sites: Mapping[str, Site],
+) -> "Calibration | Uncalibrated":
+    if isinstance(packed, dict):
+        return _unpack(packed, file, model, sites)
+    return Uncalibrated(str(packed))
+
+
+def _packed_statistics(
+    statistics: "Calibration | Uncalibrated", arrays: dict[str, Array]
+) -> str | dict[str, Any]:
+    if isinstance(statistics, Uncalibrated):
+        return statistics.reason
+    return _pack(statistics, arrays)
+
+
 def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any]:
-    """Put a calibration's arrays among others, and return what they do not say."""
+    """Add a calibration's arrays to `arrays`, and return the rest of it."""
     observation = calibration.observation
     for at, moments in enumerate(observation.moments.values()):
         assert moments.held is not None  # observed moments have covariances
         arrays[f"mean {at}"] = moments.mean
-        arrays |= {
-            f"covariance {at} {number}": band for number, band in enumerate(moments.held.bands)
-        }
-    for at, pair in enumerate(observation.statistics.values()):
-        arrays[f"norm mean {at}"], arrays[f"norm variance {at}"] = (
-            part.numpy(force=True) for part in pair
-        )
-    turned: list[str] = []
+        for number, band in enumerate(moments.held.bands):
+            arrays[f"covariance {at} {number}"] = band
+    for at, (mean, variance) in enumerate(observation.statistics.values()):
+        arrays[f"norm mean {at}"] = mean.numpy(force=True)
+        arrays[f"norm variance {at}"] = variance.numpy(force=True)
+    channels_last: list[str] = []
     return {
         "moments": list(observation.moments),
         "statistics": list(observation.statistics),
-        "batches": _pack_batches("fitted", calibration.batches, arrays, turned),
-        "held_out": _pack_batches("held out", calibration.held_out, arrays, turned),
-        "fresh": _pack_batches("fresh", calibration.fresh, arrays, turned),
-        "channels_last": turned,
+        "batches": _pack_batches("fitted", calibration.batches, arrays, channels_last),
+        "held_out": _pack_batches("held out", calibration.held_out, arrays, channels_last),
+        "fresh": _pack_batches("fresh", calibration.fresh, arrays, channels_last),
+        "channels_last": channels_last,
         "sample_macs": calibration.sample_macs,
         "batch": calibration.batch,
         "device": device.chosen(),
@@ -162,96 +176,116 @@ def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any
 
 
 def _pack_batches(
-    kind: str, batches: Sequence["Batch"], arrays: dict[str, Array], turned: list[str]
+    kind: str, batches: Sequence["Batch"], arrays: dict[str, Array], channels_last: list[str]
 ) -> int:
+    """Add batches to `arrays`, and return their number.
+
+    Safetensors holds arrays in row-major order alone: the names of others go to `channels_last`.
+    """
     for at, batch in enumerate(batches):
         for name, tensor in batch.items():
             key = f"{kind} {at} {name}"
             arrays[key] = np.ascontiguousarray(tensor.numpy(force=True))
             if not tensor.is_contiguous():
-                turned.append(key)
+                channels_last.append(key)
     return len(batches)
 
 
+class _Tensors:
+    """The arrays of a file, checked, and as tensors on the job's device."""
+
+    def __init__(self, file: Any, channels_last: set[str]) -> None:  # noqa: ANN401 - as above
+        self._file = file
+        self._channels_last = channels_last
+
+    def array(self, key: str) -> Array:
+        """Return an array of finite numbers."""
+        array: Array = self._file.get_tensor(key)
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise ValueError(key)
+        return array
+
+    def band(self, at: int, number: int) -> Array:
+        """Return one band of a covariance."""
+        return self.array(f"covariance {at} {number}")
+
+    def tensor(self, key: str) -> "torch.Tensor":
+        """Return a tensor in the memory format that it had."""
+        import torch
+
+        tensor = device.placed(torch.from_numpy(self.array(key)))
+        if key in self._channels_last:
+            return tensor.contiguous(memory_format=torch.channels_last)
+        return tensor
+
+    def batches(self, kind: str, count: int, names: Sequence[str]) -> tuple["Batch", ...]:
+        """Return `count` batches of a kind, each with these inputs."""
+        return tuple(self._batch(f"{kind} {at}", names) for at in range(count))
+
+    def _batch(self, key: str, names: Sequence[str]) -> "Batch":
+        return {name: self.tensor(f"{key} {name}") for name in names}
+
+
 def _unpack(
-    said: dict[str, Any],
-    file: Any,  # noqa: ANN401 - the library has no type for it
+    packed: dict[str, Any],
+    file: Any,  # noqa: ANN401 - as above
     model: Model,
     sites: Mapping[str, Site],
 ) -> "Calibration":
-    """Return a calibration of the model that a file describes.
+    """Return the calibration of the model that a file describes.
 
     Raises:
         ValueError, TypeError, LookupError: it is none of this model.
     """
-    import torch
-
     from worker.engine.calibration.calibrate import Calibration
     from worker.engine.calibration.statistics.covariance import Observation
 
-    if said["device"] not in (device.PROCESSOR, device.chosen()):
-        raise ValueError(said["device"])
-    device.choose(said["device"])  # not every model runs where the job would have it run
-    turned = set(said["channels_last"])
-
-    def array(key: str) -> Array:
-        found: Array = file.get_tensor(key)
-        if found.dtype.kind not in "biuf" or not np.isfinite(found).all():
-            raise ValueError(key)
-        return found
-
-    def banded(at: int, band: int) -> Array:
-        return array(f"covariance {at} {band}")
-
-    def tensor(key: str) -> torch.Tensor:
-        found = device.placed(torch.from_numpy(array(key)))
-        return found.contiguous(memory_format=torch.channels_last) if key in turned else found
-
-    def batches(kind: str, count: int) -> tuple["Batch", ...]:
-        return tuple(
-            {spec.name: tensor(f"{kind} {at} {spec.name}") for spec in model.inputs}
-            for at in range(count)
-        )
-
-    moments = {
-        name: _moments(sites[name], array(f"mean {at}"), partial(banded, at))
-        for at, name in enumerate(said["moments"])
-    }
-    statistics = {
-        name: (tensor(f"norm mean {at}"), tensor(f"norm variance {at}"))
-        for at, name in enumerate(said["statistics"])
-    }
-    account = dict(said["account"])
+    if packed["device"] not in (device.PROCESSOR, device.chosen()):
+        raise ValueError(packed["device"])
+    # not every model runs on the device that the job is to use
+    device.choose(packed["device"])
+    tensors = _Tensors(file, set(packed["channels_last"]))
+    moments = {}
+    for at, name in enumerate(packed["moments"]):
+        band = partial(tensors.band, at)
+        moments[name] = _moments(sites[name], tensors.array(f"mean {at}"), band)
+    statistics = {}
+    for at, name in enumerate(packed["statistics"]):
+        mean, variance = f"norm mean {at}", f"norm variance {at}"
+        statistics[name] = tensors.tensor(mean), tensors.tensor(variance)
+    account = dict(packed["account"])
     account["notes"] = [str(note) for note in account["notes"]]
     with device.computing():
         program = model.program()
+    names = [spec.name for spec in model.inputs]
     return Calibration(
         program,
-        batches("fitted", said["batches"]),
-        batches("held out", said["held_out"]),
-        batches("fresh", said["fresh"]),
+        tensors.batches("fitted", packed["batches"], names),
+        tensors.batches("held out", packed["held_out"], names),
+        tensors.batches("fresh", packed["fresh"], names),
         Observation(moments, statistics),
-        int(said["sample_macs"]),
-        int(said["batch"]),
+        int(packed["sample_macs"]),
+        int(packed["batch"]),
         account,
     )
 
 
 def _moments(site: Site, mean: Array, band: Callable[[int], Array]) -> Moments:
+    """Return a site's moments, with the shapes and dtypes that they are measured in.
+
+    Raises:
+        ValueError: they have others.
+    """
     if site.convolution is None:
         raise ValueError(site.name)
-    groups = site.convolution.groups
-    size = site.convolution.patch
+    groups, size = site.convolution.groups, site.convolution.patch
     spans = bands_of(size)
     bands = tuple(band(number) for number in range(len(spans)))
-    if mean.shape != (groups, size) or [each.shape for each in bands] != [
-        (groups, b - a, b) for a, b in spans
-    ]:
+    shapes = [(groups, end - start, end) for start, end in spans]
+    if mean.shape != (groups, size) or [each.shape for each in bands] != shapes:
         raise ValueError(site.name)
-    exact, single = np.dtype(np.float64), np.dtype(np.float32)
-    if mean.dtype != exact or {each.dtype for each in bands} not in (
-        {exact},
-        {single if size > WIDE else exact},
-    ):
+    double, single = np.dtype(np.float64), np.dtype(np.float32)
+    allowed = [{double}, {single if size > WIDE else double}]
+    if mean.dtype != double or {each.dtype for each in bands} not in allowed:
         raise ValueError(site.name)
     return Moments(mean, Symmetric(bands))

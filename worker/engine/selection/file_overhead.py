@@ -1,6 +1,7 @@
-"""A trial of a choice: the model is written with layers of the chosen shapes and no content, and its file looked at.
+"""The overhead of factored sites in the file: names, code, alignment and biases.
 
-Names, code, alignment and biases are in no layer's arithmetic, and every format has its own; the file has them all.
+Every format has its own, and only the file shows it: the model is written with empty layers of the
+chosen shapes, and the file is measured.
 """
 
 import math
@@ -11,78 +12,76 @@ from pathlib import Path
 
 import numpy as np
 
-from convpress.gate.identify import Format
 from worker.engine.formats import open_model
-from worker.engine.model import Site
+from worker.engine.model import OpenedModel, Site
 from worker.engine.numerics.convolution import Convolution, Layer
-from worker.engine.selection.candidates import ORIGINAL, Candidate, Offer
-from worker.engine.selection.units import Limit
+from worker.engine.selection.bound_budget import BoundBudget
+from worker.engine.selection.candidates import ORIGINAL, Candidate
 
 Arrange = Callable[[Site, Sequence[Layer]], Sequence[Sequence[Layer]]]
-"""What says which chains, summed, are written for the layers that take a site's place."""
+"""Returns the chains, to be summed, that are written for the layers in a site's place."""
 
 
-def tried(
-    model_format: Format,
-    source: Path,
-    target: Path,
-    shapes: Mapping[str, tuple[int, ...]],
+def measure_file_overhead(
+    opened: OpenedModel,
+    scratch: Path,
     arrange: Arrange,
-    offers: Sequence[Offer],
-    chosen: Sequence[Candidate],
-    limits: Sequence[Limit],
-) -> list[Limit]:
-    """Return the limits with what a factored site takes beside its weights as the model at `source` shows it.
+    choice: Sequence[Candidate],
+    budgets: Sequence[BoundBudget],
+) -> tuple[BoundBudget, ...]:
+    """Write a choice with empty layers, and raise the overhead of each budget that it exceeds.
 
-    They are the same limits where the choice fits. `target` is written and deleted. `arrange` says which chains are
-    written for a site's layers.
+    The excess is divided among the factored sites. The budgets are returned as they are where the
+    choice fits. The file is written to `scratch` and deleted.
     """
-    factored = {
-        offer.site.name: candidate.convolutions
-        for offer, candidate in zip(offers, chosen, strict=True)
-        if candidate.form != ORIGINAL
-    }
-    if not factored:
-        return list(limits)
-    with _written(model_format, source, target, shapes, arrange, factored):
-        counts = {
-            "bytes": target.stat().st_size,
-            "parameters": open_model(model_format, target).parameters,
-        }
-    return [
-        replace(
-            limit,
-            extra=limit.extra
-            + max(0, math.ceil((counts[limit.unit] - limit.allowed) / len(factored))),
-        )
-        if limit.unit in counts
-        else limit
-        for limit in limits
-    ]
+    shapes_of_layers = {}
+    for site, candidate in zip(opened.profile.sites, choice, strict=True):
+        if candidate.form != ORIGINAL:
+            shapes_of_layers[site.name] = candidate.convolutions
+    if not shapes_of_layers:
+        return tuple(budgets)
+    with _written(opened, scratch, arrange, shapes_of_layers):
+        model = open_model(opened.format, scratch)
+        written = OpenedModel(opened.format, scratch, model, opened.shapes)
+        return tuple(_raised(budget, written, len(shapes_of_layers)) for budget in budgets)
+
+
+def _raised(budget: BoundBudget, written: OpenedModel, factored: int) -> BoundBudget:
+    """Return a budget with its overhead raised by the excess of the file over the budget."""
+    if not budget.unit.needs_written_file:
+        return budget
+    amount = budget.unit.measured(written)
+    assert amount is not None  # the unit is one that the file shows
+    excess = math.ceil((amount - budget.allowed) / factored)
+    return replace(budget, overhead=budget.overhead + max(0, excess))
 
 
 @contextmanager
 def _written(
-    model_format: Format,
-    source: Path,
-    target: Path,
-    shapes: Mapping[str, tuple[int, ...]],
+    opened: OpenedModel,
+    path: Path,
     arrange: Arrange,
-    factored: Mapping[str, Sequence[Convolution]],
+    shapes_of_layers: Mapping[str, Sequence[Convolution]],
 ) -> Iterator[None]:
-    model = open_model(model_format, source)
-    for site in model.count(shapes).sites:
-        if site.name in factored:
-            model.replace(site, *arrange(site, _empty(factored[site.name])))
-    model.save(target)
+    # the model is opened anew: replacing sites changes it, and the opened one is still needed
+    model = open_model(opened.format, opened.path)
+    for site in model.count(opened.shapes).sites:
+        if site.name in shapes_of_layers:
+            layers = _empty(shapes_of_layers[site.name])
+            model.replace(site, *arrange(site, layers))
+    model.save(path)
     try:
         yield
     finally:
-        target.unlink()
+        path.unlink()
 
 
 def _empty(convolutions: Sequence[Convolution]) -> list[Layer]:
-    """Return layers of zeros, the last with a bias, as it may have one."""
-    weights = [np.zeros(convolution.weight_shape, np.float32) for convolution in convolutions]
-    biases = [None] * (len(weights) - 1) + [np.zeros(convolutions[-1].out_channels, np.float32)]
-    return [Layer(*parts) for parts in zip(convolutions, weights, biases, strict=True)]
+    """Return layers of zeros, the last one with a bias: the real one may have it."""
+    layers = [
+        Layer(convolution, np.zeros(convolution.weight_shape, np.float32), None)
+        for convolution in convolutions
+    ]
+    bias = np.zeros(convolutions[-1].out_channels, np.float32)
+    layers[-1] = replace(layers[-1], bias=bias)
+    return layers

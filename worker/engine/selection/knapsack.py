@@ -1,12 +1,14 @@
-"""The budget's allocation: one candidate a site, least error in total, never above any of the budgets.
+"""The allocation of budgets: one candidate a site, with the least total error, within all budgets.
 
-A multiple-choice knapsack. Each site's candidates are reduced to the lower convex hull of error over cost; the hulls'
-segments, merged by slope, are the solutions for every value of one Lagrange multiplier. What such a solution leaves
-of the budget is filled with the best single upgrades. Several budgets are one to it, whose cost is the weighted sum of
-each one's share: the weights are moved towards the budgets that are spent most, and the best solution is kept.
+This is a multiple-choice knapsack. Each site's candidates are reduced to the lower convex hull of
+error over price. The segments of all hulls, merged by slope, are the solutions for every value of
+one Lagrange multiplier. The rest of the budget is spent on the best single upgrades. Several
+budgets are treated as one, whose price is the weighted sum of the shares of each: the weights are
+moved towards the budgets of which most is spent, and the best solution is kept.
 
-Source: Everett, "Generalized Lagrange multiplier method", Operations Research 11 (1963); Glover, "Surrogate
-constraints", Operations Research 16 (1968); Kellerer, Pferschy and Pisinger, "Knapsack Problems" (2004), section 11.2.
+Sources: Everett, "Generalized Lagrange multiplier method", Operations Research 11 (1963); Glover,
+"Surrogate constraints", Operations Research 16 (1968); Kellerer, Pferschy and Pisinger, "Knapsack
+Problems" (2004), section 11.2.
 """
 
 from collections.abc import Sequence
@@ -19,30 +21,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROUNDS = 6
-"""In which the weights of several budgets are moved."""
-_MOST_EXACT = 1 << 62
+"""The rounds in which the weights of several budgets are moved."""
+_LARGEST_EXACT = 1 << 62
 """The largest cost that is counted in whole numbers."""
+_TINY_SHARE = 1e-6
+"""The price of a free upgrade, as a share of the lowest price: free upgrades come first."""
 
 _Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Option:
-    """What one candidate of a site costs, in what each of the budgets counts, and how far it is from the original.
+    """The costs of one candidate of a site, one for each budget, and its error.
 
-    `beside` is a price that is added to the cost where there is one budget, and that this does not bound.
+    `penalty` is added to the price where there is one budget. No budget bounds it.
     """
 
     costs: tuple[int, ...]
     error: float
-    beside: int = 0
+    penalty: int = 0
 
 
 class BudgetUnreachableError(ValueError):
     """Even the cheapest candidates cost more than a budget.
 
-    `which` is that budget's place among the budgets, and `least` what they cost in it; where each of the budgets can be
-    met but no choice was found that meets all, `which` is None.
+    `which` is the index of that budget, and `least` the cost of the cheapest candidates in it.
+    `which` is None where each of the budgets can be met but no choice was found that meets all.
     """
 
     def __init__(self, which: int | None, least: int, budget: int) -> None:
@@ -55,16 +59,17 @@ class Knapsack:
     """Sites with their options, prepared for one budget after another."""
 
     def __init__(self, sites: Sequence[Sequence[Option]]) -> None:
-        most = max(
-            (cost for options in sites for option in options for cost in option.costs), default=0
-        )
-        kind = np.int64 if most < _MOST_EXACT else np.float64
-        self._costs = [np.array([option.costs for option in options], kind) for options in sites]
+        dtype = _dtype_of(sites)
+        self._costs = [np.array([option.costs for option in options], dtype) for options in sites]
         self._errors = [np.array([option.error for option in options]) for options in sites]
-        self._beside = [np.array([option.beside for option in options], kind) for options in sites]
+        self._penalties = [
+            np.array([option.penalty for option in options], dtype) for options in sites
+        ]
 
     def allocate(self, budgets: Sequence[int]) -> list[int]:
-        """Choose one option a site: the indices of the choices, whose costs add up to at most each of the `budgets`.
+        """Choose one option a site, and return their indices.
+
+        The costs of the choice add up to at most each of the `budgets`.
 
         Raises:
             BudgetUnreachableError: no choice is that cheap.
@@ -73,31 +78,40 @@ class Knapsack:
         >>> Knapsack(sites).allocate([12])
         [0, 1]
         """
+        self._require_reachable(budgets)
+        if len(budgets) > 1:
+            return self._allocate_together(budgets)
+        choice = self._with_penalties.choose(budgets)
+        if choice is None:
+            # the cheapest options by price and penalty together may be above the budget
+            choice = self._without_penalties.choose(budgets)
+        assert choice is not None  # the cheapest are within the only budget
+        return choice
+
+    def _require_reachable(self, budgets: Sequence[int]) -> None:
         for which, budget in enumerate(budgets):
             least = sum(int(costs[:, which].min()) for costs in self._costs)
             if least > budget:
                 raise BudgetUnreachableError(which, least, budget)
-        if len(budgets) > 1:
-            return self._allocate_together(budgets)
-        chosen = self._by_price.choose(budgets)
-        if chosen is None:  # what is cheapest with its price beside is above the budget
-            chosen = self._by_cost.choose(budgets)
-        assert chosen is not None  # the cheapest are within the only budget
-        return chosen
 
     @cached_property
-    def _by_price(self) -> "_Priced":
-        """The options at the price of what they cost in the only budget, whatever that is, and beside it."""
-        columns = zip(self._beside, self._errors, self._costs, strict=True)
+    def _with_penalties(self) -> "_Priced":
+        """The options at the price of their cost in the only budget and their penalty."""
+        columns = zip(self._penalties, self._errors, self._costs, strict=True)
         return _Priced(
-            [_Site(costs[:, 0] + beside, errors, costs) for beside, errors, costs in columns]
+            [_Site(costs[:, 0] + penalties, errors, costs) for penalties, errors, costs in columns]
         )
 
     @cached_property
-    def _by_cost(self) -> "_Priced":
-        """The options at the price of what they cost in the only budget alone."""
+    def _without_penalties(self) -> "_Priced":
+        """The options at the price of their cost in the only budget alone."""
         columns = zip(self._errors, self._costs, strict=True)
         return _Priced([_Site(costs[:, 0], errors, costs) for errors, costs in columns])
+
+    def _at_rates(self, rates: _Numbers) -> "_Priced":
+        """Return the options at the price of all their costs, each at the rate of its budget."""
+        columns = zip(self._errors, self._costs, strict=True)
+        return _Priced([_Site(costs @ rates, errors, costs) for errors, costs in columns])
 
     def _allocate_together(self, budgets: Sequence[int]) -> list[int]:
         """Choose under several budgets, each of which can be met alone.
@@ -105,32 +119,44 @@ class Knapsack:
         Raises:
             BudgetUnreachableError: no choice was found that meets all of them.
         """
-        best: tuple[float, list[int]] | None = None
+        best: list[int] | None = None
+        least_error = np.inf
         weights = np.ones(len(budgets))
         allowed = np.maximum(np.array(budgets, float), 1)
         for _ in range(_ROUNDS):
-            rates = weights / allowed
-            columns = zip(self._errors, self._costs, strict=True)
-            priced = _Priced([_Site(costs @ rates, errors, costs) for errors, costs in columns])
-            chosen = priced.choose(budgets)
-            if chosen is None:
-                chosen = priced.cheapest
+            # a share of one budget costs as much as the same share of another, times their weights
+            priced = self._at_rates(weights / allowed)
+            choice = priced.choose(budgets)
+            if choice is None:
+                choice = priced.cheapest
             else:
-                error = sum(
-                    float(errors[index]) for errors, index in zip(self._errors, chosen, strict=True)
-                )
-                if best is None or error < best[0]:
-                    best = error, chosen
-            shares = priced.spent(chosen) / allowed
+                error = self._error(choice)
+                if best is None or error < least_error:
+                    best, least_error = choice, error
+            # the budget that is spent most keeps its weight; those of the others shrink
+            shares = priced.spent(choice) / allowed
             weights = weights * (shares / (shares.max() or 1.0)) ** 2
         if best is None:
             raise BudgetUnreachableError(None, 0, 0)
-        return best[1]
+        return best
+
+    def _error(self, choice: Sequence[int]) -> float:
+        pairs = zip(self._errors, choice, strict=True)
+        return sum(float(errors[index]) for errors, index in pairs)
+
+
+def _dtype_of(sites: Sequence[Sequence[Option]]) -> type[np.int64] | type[np.float64]:
+    """Return the dtype of costs: whole numbers, unless one is too large to be added up."""
+    largest = 0
+    for options in sites:
+        for option in options:
+            largest = max(largest, *option.costs)
+    return np.int64 if largest < _LARGEST_EXACT else np.float64
 
 
 @dataclass(frozen=True)
 class _Site:
-    """A site's options by column: one price for all that each costs, its error, and its costs `(options, budgets)`."""
+    """A site's options by column: `(options,)` prices and errors, `(options, budgets)` costs."""
 
     prices: _Numbers
     errors: _Numbers
@@ -147,81 +173,93 @@ class _Priced:
 
     def __init__(self, sites: Sequence[_Site]) -> None:
         self._sites = sites
-        prices = [site.prices[site.prices > 0] for site in sites]
-        self._tiny = min((float(found.min()) for found in prices if found.size), default=1.0) * 1e-6
+        positive = [site.prices[site.prices > 0] for site in sites]
+        lowest = [float(prices.min()) for prices in positive if prices.size]
+        self._tiny = min(lowest, default=1.0) * _TINY_SHARE
 
     @property
     def cheapest(self) -> list[int]:
         """The cheapest option of every site."""
         return [int(site.order[0]) for site in self._sites]
 
-    def spent(self, chosen: Sequence[int]) -> _Numbers:
-        """Return what a choice costs in what each budget counts."""
-        found: _Numbers = sum(
-            site.costs[index] for site, index in zip(self._sites, chosen, strict=True)
-        )
-        return found
+    def spent(self, choice: Sequence[int]) -> _Numbers:
+        """Return the costs of a choice, `(budgets,)`."""
+        pairs = zip(self._sites, choice, strict=True)
+        costs: _Numbers = sum(site.costs[index] for site, index in pairs)
+        return costs
 
     def choose(self, budgets: Sequence[int]) -> list[int] | None:
         """Choose by price; None where the cheapest are above a budget."""
-        chosen = self.cheapest
-        left = np.array(budgets) - self.spent(chosen)
+        choice = self.cheapest
+        left = np.array(budgets) - self.spent(choice)
         if left.min() < 0:
             return None
-        if not self._by_slope:
-            return self._filled(chosen, left)
-        is_too_dear = np.min(left - self._climbed, axis=1) < 0
-        number = [*is_too_dear.tolist(), True].index(True)
-        for at, index in self._by_slope[:number]:
-            chosen[at] = index
-        return self._filled(chosen, left - self._climbed[number - 1] if number else left)
+        if not self._steps:
+            return self._filled(choice, left)
+        # the first step that exceeds a budget ends the climb along all hulls
+        exceeds = np.min(left - self._climbed, axis=1) < 0
+        number = [*exceeds.tolist(), True].index(True)
+        for at, index in self._steps[:number]:
+            choice[at] = index
+        if number:
+            left = left - self._climbed[number - 1]
+        return self._filled(choice, left)
 
     @cached_property
-    def _by_slope(self) -> list[tuple[int, int]]:
-        """(Site, option) for every step up a hull, the one that saves most error per unit of cost first."""
+    def _steps(self) -> list[tuple[int, int]]:
+        """(Site, option) of every step up a hull, the most error saved per price first."""
         steps = []
         for at, site in enumerate(self._sites):
             for cheaper, dearer in pairwise(_lower_hull(site)):
                 gain = site.errors[cheaper] - site.errors[dearer]
-                steps.append(
-                    (float(-gain / (site.prices[dearer] - site.prices[cheaper])), at, dearer)
-                )
+                rise = site.prices[dearer] - site.prices[cheaper]
+                steps.append((float(-gain / rise), at, dearer))
         return [(at, index) for _, at, index in sorted(steps)]
 
     @cached_property
     def _climbed(self) -> _Numbers:
-        """What all steps up to each one add to the costs of the cheapest, `(steps, budgets)`."""
-        now, added = self.cheapest, []
-        for at, index in self._by_slope:
-            added.append(self._sites[at].costs[index] - self._sites[at].costs[now[at]])
+        """The costs that all steps up to each one add to the cheapest, `(steps, budgets)`."""
+        now = self.cheapest
+        added = []
+        for at, index in self._steps:
+            costs = self._sites[at].costs
+            added.append(costs[index] - costs[now[at]])
             now[at] = index
         return np.cumsum(added, axis=0)
 
-    def _filled(self, chosen: list[int], left: _Numbers) -> list[int]:
-        """Spend what is left of the budgets on the upgrade that saves most error per unit of cost, until none fits."""
+    def _filled(self, choice: list[int], left: _Numbers) -> list[int]:
+        """Spend the rest of the budgets on the best single upgrades, until none fits."""
         while True:
-            best: tuple[float, int, int] | None = None
-            for at, site in enumerate(self._sites):
-                now = chosen[at]
-                gains = site.errors[now] - site.errors
-                fits = (gains > 0) & (site.costs - site.costs[now] <= left).all(axis=1)
-                if fits.any():
-                    dearer = np.maximum(
-                        site.prices - site.prices[now], self._tiny
-                    )  # free ones come first
-                    slopes = np.where(fits, gains / dearer, 0)
-                    index = int(slopes.argmax())
-                    if best is None or slopes[index] > best[0]:
-                        best = (float(slopes[index]), at, index)
-            if best is None:
-                return chosen
-            _, at, index = best
-            left = left + self._sites[at].costs[chosen[at]] - self._sites[at].costs[index]
-            chosen[at] = index
+            upgrade = self._best_upgrade(choice, left)
+            if upgrade is None:
+                return choice
+            at, index = upgrade
+            costs = self._sites[at].costs
+            left = left + costs[choice[at]] - costs[index]
+            choice[at] = index
+
+    def _best_upgrade(self, choice: Sequence[int], left: _Numbers) -> tuple[int, int] | None:
+        """Return the (site, option) that fits and saves most error per price; None for none."""
+        best: tuple[int, int] | None = None
+        steepest = 0.0
+        for at, site in enumerate(self._sites):
+            now = choice[at]
+            gains = site.errors[now] - site.errors
+            is_within = (site.costs - site.costs[now] <= left).all(axis=1)
+            fits = (gains > 0) & is_within
+            if not fits.any():
+                continue
+            # free upgrades have a tiny price: a slope needs one
+            rises = np.maximum(site.prices - site.prices[now], self._tiny)
+            slopes = np.where(fits, gains / rises, 0)
+            index = int(slopes.argmax())
+            if best is None or slopes[index] > steepest:
+                best, steepest = (at, index), float(slopes[index])
+        return best
 
 
 def _lower_hull(site: _Site) -> list[int]:
-    """Return the indices of the options on the lower convex hull of error over price, the cheapest first."""
+    """Return the options on the lower convex hull of error over price, the cheapest first."""
     prices, errors = site.prices.tolist(), site.errors.tolist()
     hull: list[int] = []
     for index in site.order.tolist():
@@ -232,6 +270,6 @@ def _lower_hull(site: _Site) -> list[int]:
             rise = (errors[index] - errors[first]) * (prices[middle] - prices[first])
             if (errors[middle] - errors[first]) * (prices[index] - prices[first]) < rise:
                 break
-            hull.pop()  # it lies on or above the line from the one before it to this one
+            hull.pop()  # it lies on or above the line from the option before to this one
         hull.append(index)
     return hull

@@ -1,8 +1,9 @@
-"""Layouts: ways to write a chain of layers that compute the same, in as much arithmetic, but not in as much time.
+"""Layouts: ways to write a chain of layers with the same result and MACs, but not the same time.
 
-A depthwise layer with several filters a channel, or several inputs an output, is one that runtimes have no fast code
-for. Where one stands beside a layer across channels (DAC, pointwise first), the pair is the sum of as many pairs, its
-branches, in whose depthwise layers every channel has one filter. `benchmarks/layouts.py` measures both.
+Runtimes have no fast code for a depthwise layer with several filters a channel, or several inputs
+an output. Next to a layer across channels (DAC, pointwise first), the pair equals a sum of pairs,
+its branches, whose depthwise layers have one filter a channel. `benchmarks/layouts.py` measures
+both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,52 +18,64 @@ from worker.engine.numerics.convolution import Convolution, Layer
 Layout = Literal["whole", "branches"]
 
 _USUAL: Mapping[Format, Layout] = {"onnx": "branches", "torchscript": "whole"}
-"""What is faster nearly always with two spatial axes, and so is taken where no cost table tells; others stay whole."""
+"""The layout that is nearly always faster with two spatial axes, used without a cost table.
+
+Layers with other numbers of axes stay whole.
+"""
 
 
 def arranged(
     site: Site, layers: Sequence[Layer], target: Format | CostTable
 ) -> list[tuple[Layer, ...]]:
-    """Return the chains whose outputs' sum is what a chain gives, in the layout that is best in a site's place."""
-    return in_layout(layers, layout_of(site, [layer.convolution for layer in layers], target))
+    """Return the chains whose outputs sum to a chain's, in the best layout in a site's place."""
+    convolutions = [layer.convolution for layer in layers]
+    return in_layout(layers, layout_of(site, convolutions, target))
 
 
 def layout_of(
     site: Site, convolutions: Sequence[Convolution], target: Format | CostTable
 ) -> Layout:
-    """Return how a chain is best written in a site's place: by the cost table, or as is usual in a format."""
+    """Return the layout of a chain in a site's place: the faster by the table, or the usual."""
     if branch_number(convolutions) == 1:
         return "whole"
-    if isinstance(target, CostTable):
-        whole, branches = (
-            nanoseconds(site, convolutions, target, layout) for layout in ("whole", "branches")
-        )
-        if whole is not None and branches is not None:
-            return "branches" if branches < whole else "whole"
-        target = target.format
-    return _USUAL[target] if len(convolutions[0].kernel) == 2 else "whole"
+    if not isinstance(target, CostTable):
+        return _usual(convolutions, target)
+    # a tie goes to the whole chain, which has fewer layers
+    whole = nanoseconds(site, convolutions, target, "whole")
+    branches = nanoseconds(site, convolutions, target, "branches")
+    if whole is None or branches is None:
+        return _usual(convolutions, target.format)
+    return "branches" if branches < whole else "whole"
+
+
+def _usual(convolutions: Sequence[Convolution], model_format: Format) -> Layout:
+    if len(convolutions[0].kernel) == 2:
+        return _USUAL[model_format]
+    return "whole"
 
 
 def nanoseconds(
     site: Site, convolutions: Sequence[Convolution], table: CostTable, layout: Layout
 ) -> int | None:
-    """Return what a chain takes in a site's place in one layout, over all its calls; None where it has no price."""
+    """Return the time of a chain in a site's place, over all its calls; None without a price."""
     number, chain = 1, convolutions
     if layout == "branches":
         number, chain = branch_number(convolutions), branch_convolutions(convolutions)
-    calls = [table.summed(chain, number, call.input_size, call.batch) for call in site.calls]
-    if not calls or None in calls:
-        return None
-    return sum(
-        call.times * once for call, once in zip(site.calls, calls, strict=True) if once is not None
-    )
+    total = 0
+    for call in site.calls:
+        once = table.summed(chain, number, call.input_size, call.batch)
+        if once is None:
+            return None
+        total += call.times * once
+    return total if site.calls else None
 
 
 def branch_number(convolutions: Sequence[Convolution]) -> int:
-    """Return of how many branches a chain is the sum; 1 where it cannot be taken apart.
+    """Return the number of branches of a chain; 1 where it cannot be taken apart.
 
-    >>> depthwise = Convolution((12, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), groups=4)
-    >>> branch_number([depthwise, Convolution((8, 12, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))])
+    >>> ones, none = (1, 1), ((0, 0), (0, 0))
+    >>> depthwise = Convolution((12, 1, 3, 3), ones, ((1, 1), (1, 1)), ones, groups=4)
+    >>> branch_number([depthwise, Convolution((8, 12, 1, 1), ones, none, ones)])
     3
     """
     if len(convolutions) != 2 or any(convolution.transposed for convolution in convolutions):
@@ -90,24 +103,24 @@ def branch_convolutions(convolutions: Sequence[Convolution]) -> tuple[Convolutio
 
 
 def in_layout(layers: Sequence[Layer], layout: Layout) -> list[tuple[Layer, ...]]:
-    """Return the chains whose outputs' sum is what a chain gives: itself, or its branches.
+    """Return the chains whose outputs sum to a chain's: the chain itself, or its branches.
 
-    The channels between its layers are dealt out in turn; the last bias goes to the first branch.
+    Branch b of k takes the channels b, b + k, b + 2k ... between the layers. The last bias goes to
+    the first branch.
     """
     convolutions = [layer.convolution for layer in layers]
     number = branch_number(convolutions)
     if layout == "whole" or number == 1:
         return [tuple(layers)]
     first, second = layers
-    ahead, behind = branch_convolutions(convolutions)
-    return [
-        (
-            Layer(
-                ahead,
-                first.weight[branch::number],
-                None if first.bias is None else first.bias[branch::number],
-            ),
-            Layer(behind, second.weight[:, branch::number], None if branch else second.bias),
-        )
-        for branch in range(number)
-    ]
+    first_geometry, second_geometry = branch_convolutions(convolutions)
+    branches: list[tuple[Layer, ...]] = []
+    for branch in range(number):
+        channels = slice(branch, None, number)
+        first_bias = None if first.bias is None else first.bias[channels]
+        # the outputs are summed: the bias is added once
+        last_bias = second.bias if branch == 0 else None
+        front = Layer(first_geometry, first.weight[channels], first_bias)
+        back = Layer(second_geometry, second.weight[:, channels], last_bias)
+        branches.append((front, back))
+    return branches

@@ -1,4 +1,4 @@
-"""Calibrated compressions from file to file: what they save in accuracy, and what the report says of hard models."""
+"""Calibrated compressions from file to file: accuracy, and the reports of hard models."""
 
 import json
 import weakref
@@ -16,14 +16,17 @@ from support.onnx_text import written
 from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
 from convpress.report import Report
-from worker.engine import pipeline
 from worker.engine.calibration import calibrate
 from worker.engine.formats import open_model
+from worker.engine.model import OpenedModel
 from worker.engine.pipeline import compress
 from worker.engine.progress import Progress
 from worker.engine.request import Request
-from worker.engine.selection.analysis import analyse, choose, factor, refined
-from worker.engine.selection.units import Limit
+from worker.engine.selection.analysis import analyse
+from worker.engine.selection.bound_budget import BoundBudget
+from worker.engine.selection.objective import Objective, choose
+from worker.engine.selection.replacements import factor, refined
+from worker.engine.stages import planning
 from worker.jobs.report import read
 
 KEEPS = (0.4, 0.3)  # at 0.5 hardly a point is lost either way
@@ -45,25 +48,26 @@ def run(folder, source, **asked):
 
 
 def analysed(source, calibration):
-    """Return a model, the shapes it is counted at, its count and its analysis."""
+    """Return an opened model and its analysis."""
     model_format = identify(source)
     model = open_model(model_format, source)
     shapes = {spec.name: (1, 1, 16, 16) for spec in model.inputs}
-    count = model.count(shapes)
+    opened = OpenedModel(model_format, source, model, shapes)
     request = Request(str(source), model_format, "", "", calibration=calibration)
-    return model, shapes, count, analyse(request, model, shapes, count, Progress(lambda *_: None))
+    return opened, analyse(request, opened, Progress(lambda *_: None))
 
 
 def losses(folder, source, calibration):
     """Return the points of accuracy lost at every budget, from one analysis."""
-    model_format = identify(source)
-    model, shapes, count, analysis = analysed(source, calibration)
+    opened, analysis = analysed(source, calibration)
+    model = opened.model
     found = []
     for keep in KEEPS:
-        chosen = choose(analysis, [Limit.of(FLOPS.parse(str(keep)), count.macs)])
+        budget = BoundBudget.of(FLOPS.parse(str(keep)), opened, analysis.candidates)
+        chosen = choose(analysis, Objective((budget,)))
         layers, _ = refined(model, analysis, chosen, factor(model, analysis, chosen))
-        fresh = open_model(model_format, source)
-        for site in fresh.count(shapes).sites:
+        fresh = open_model(opened.format, source)
+        for site in fresh.count(opened.shapes).sites:
             if site.name in layers:
                 fresh.replace(site, layers[site.name])
         output = folder / f"out{source.suffix}"
@@ -84,7 +88,7 @@ def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weig
 @pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.traced.pt"])
 def test_sites_are_weighed_each_for_itself(monkeypatch, name):
     calibrate_little(monkeypatch)
-    weights = analysed(MODELS / name, "synthetic")[3].weights
+    weights = analysed(MODELS / name, "synthetic")[1].weights
     assert len(set(weights.values())) > 1
 
 
@@ -101,7 +105,10 @@ def test_the_same_model_and_budget_give_the_same_bytes(tmp_path, monkeypatch, na
     assert report["verification"]["runs"] > 1
 
 
-NET = "net (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) <float[8, 8, 3, 3] w, float[8, 8, 3, 3] v{more}>"
+NET = (
+    "net (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) "
+    "<float[8, 8, 3, 3] w, float[8, 8, 3, 3] v{more}>"
+)
 BODY = "a = Conv<pads=[1, 1, 1, 1]>(x, w) b = Relu(a) c = Conv<pads=[1, 1, 1, 1]>(b, v)"
 
 
@@ -129,7 +136,7 @@ HARD = {
 
 
 @pytest.mark.parametrize("kind", HARD)
-def test_models_of_which_nothing_can_be_learned_are_compressed_by_their_weights_and_the_report_says_why(
+def test_models_that_cannot_be_calibrated_are_compressed_by_their_weights_and_the_report_says_why(
     tmp_path, kind
 ):
     head, body, reason = HARD[kind]
@@ -233,8 +240,8 @@ def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is
     if is_reused:
         compress(replace(request, **kept), lambda *_: None)
         request = replace(request, analysis=kept["kept_analysis"])
-    monkeypatch.setattr(pipeline, "factor", factored)
-    monkeypatch.setattr(pipeline, "refined", watched)
+    monkeypatch.setattr(planning, "factor", factored)
+    monkeypatch.setattr(planning, "refined", watched)
     compress(request, lambda *_: None)
     assert seen
     assert left == [None] * len(seen)

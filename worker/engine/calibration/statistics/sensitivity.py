@@ -12,7 +12,7 @@ from worker.engine.calibration.statistics.class_directions import last_layer, la
 from worker.engine.calibration.statistics.output_error import Judge
 from worker.engine.numerics.convolution import Layer
 from worker.engine.numerics.moments import Moments
-from worker.engine.selection.candidates import Candidate, Offer
+from worker.engine.selection.candidates import Candidate, SiteCandidates
 
 _ERRORS = (0.02, 0.08)
 _LEAST_ERROR, _LEAST_SHARE = 1e-6, 1e-6
@@ -32,9 +32,11 @@ class Trial:
     error: float
 
 
-def trials(offer: Offer, layer: Callable[[], Layer], moments: Moments | None) -> tuple[Trial, ...]:
+def trials(
+    site: SiteCandidates, layer: Callable[[], Layer], moments: Moments | None
+) -> tuple[Trial, ...]:
     """Return two trials of a site, of errors near 2 and 8 % of its outputs' energy; `layer` gives its weights."""
-    inexact = [candidate for candidate in offer.candidates if candidate.error > _LEAST_ERROR]
+    inexact = [candidate for candidate in site.candidates if candidate.error > _LEAST_ERROR]
     if not inexact:
         return ()
     near = [

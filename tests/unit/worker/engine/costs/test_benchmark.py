@@ -1,4 +1,4 @@
-"""The benchmark: every kind of layer is timed, on either runtime, and of two rounds the least is kept."""
+"""The benchmark times every kind of layer on both runtimes, and keeps the faster of two rounds."""
 
 import itertools
 from dataclasses import replace

@@ -114,5 +114,5 @@ def test_a_table_of_the_other_runtime_is_refused(tmp_path):
 
 
 def test_a_table_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(Refusal, match="no such cost table"):
+    with pytest.raises(Refusal, match="does not exist"):
         read(tmp_path / "none.json", "onnx")

@@ -1,4 +1,4 @@
-"""DAC against independent oracles: torch's SVD for the error, torch's convolutions for the outputs."""
+"""DAC against independent oracles: torch's SVD for the error, its convolutions for the outputs."""
 
 import numpy as np
 import pytest
@@ -114,3 +114,26 @@ def test_a_weight_of_zeros_is_exact_at_every_rank():
 )
 def test_what_it_does_not_apply_to_is_said(geometry, reason):
     assert reason in why_not_dac(geometry)
+
+
+VGG16 = [
+    (64, 3, 224), (64, 64, 224), (128, 64, 112), (128, 128, 112),
+    (256, 128, 56), (256, 256, 56), (256, 256, 56),
+    (512, 256, 28), (512, 512, 28), (512, 512, 28), (512, 512, 14), (512, 512, 14), (512, 512, 14),
+]  # fmt: skip
+VGG16_LINEAR = 25088 * 4096 + 4096 * 4096 + 4096 * 1000
+
+
+@pytest.mark.parametrize(("rank", "saved"), [(1, 87.7), (2, 76.1), (3, 64.5), (4, 53.0), (5, 41.4)])
+def test_the_papers_savings_on_vgg16(rank, saved):
+    convolutions = [
+        (Convolution((n, c, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (size, size))
+        for n, c, size in VGG16
+    ]
+    before = sum(convolution.macs(size) for convolution, size in convolutions) + VGG16_LINEAR
+    after = VGG16_LINEAR
+    for convolution, size in convolutions:
+        [factorisation] = dac(convolution)
+        after += chain_macs(factorisation.convolutions(rank), size)
+    assert before == 15_470_264_320
+    assert 100 * (1 - after / before) == pytest.approx(saved, abs=0.05)

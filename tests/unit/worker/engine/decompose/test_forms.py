@@ -1,4 +1,4 @@
-"""Every form against independent oracles: torch's convolutions for the outputs, real patches for the errors."""
+"""Every form against independent oracles: torch's convolutions, and patches for the errors."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
 def pads(convolution, size):
-    """The zeros before and behind each axis, as ONNX's specification of auto_pad computes them from the size."""
+    """The zeros before and after each axis, by ONNX's specification of auto_pad."""
     if not isinstance(convolution.padding, str):
         return convolution.padding
     found = []
@@ -57,7 +57,7 @@ def run(layers, x):
 
 
 def patches(convolution, x):
-    """The patches that a layer's weights multiply, `(groups, positions, m)`, cut out by a convolution with ones."""
+    """The patches of a layer, `(groups, positions, m)`, cut out by a convolution with ones."""
     groups, c = convolution.groups, convolution.in_channels // convolution.groups
     m, axes = c * convolution.k2, len(convolution.kernel)
     picks = (
@@ -136,7 +136,7 @@ def test_the_highest_rank_is_the_layer_itself(layer, known):
 
 
 def weight_of(chain, convolution):
-    """The one weight `(groups, n, m)` that a chain of layers amounts to: its outputs for every unit patch."""
+    """The weight `(groups, n, m)` that equals a chain of layers: its outputs for unit patches."""
     groups, c = convolution.groups, convolution.in_channels // convolution.groups
     m, axes = c * convolution.k2, len(convolution.kernel)
     units = (
@@ -350,7 +350,7 @@ TRANSPOSED = {
 
 
 def run_transposed(layers, x):
-    """Run a transposed layer, or a pointwise one and a transposed one behind it; padding is the same at both ends."""
+    """Run a transposed layer, or a pointwise and a transposed one; padding is symmetric."""
     *first, last = layers
     x = run(first, x)
     geometry = last.convolution

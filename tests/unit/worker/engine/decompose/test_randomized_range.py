@@ -1,4 +1,4 @@
-"""The range finder against singular values, on matrices that it would leave whole if it were not told otherwise."""
+"""The range finder against singular values, on small matrices with its limits lowered."""
 
 import numpy as np
 import pytest

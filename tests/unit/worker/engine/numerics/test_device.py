@@ -1,7 +1,8 @@
-"""A job's device: what is placed on it, what is computed there, and that the processor does without it.
+"""A job's device: placement, computation, and jobs on the processor alone.
 
-Where a host has no CUDA device the tests that compute on one are skipped, under CI=true too: no CI has one. Fake ones
-stand in for tensors on it elsewhere: they compute nothing, and refuse to meet tensors of another device.
+Tests that compute on a CUDA device are skipped on hosts without one, under CI=true too: no CI has
+one. Elsewhere fake tensors stand for tensors on it: they compute nothing, and refuse to meet
+tensors of another device.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Matrix products are counted as numpy computes them: by the shape it gives and the axis it sums over."""
+"""Matrix products are counted by numpy's output shape and the axis that it sums over."""
 
 import numpy as np
 import pytest

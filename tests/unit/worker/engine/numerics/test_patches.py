@@ -1,4 +1,4 @@
-"""Convolutions in torch against torch's own layers, and their patches against the weights that multiply them."""
+"""Convolutions against torch's own layers, and patches against the weights that multiply them."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is held of symmetric matrices gives them back, in little more than half of the memory where they are wide."""
+"""Symmetric matrices come back whole from bands that take little more than half the memory."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""An analysis that was kept gives the same artifact as one that is made, and a file that is none gives nothing."""
+"""A kept analysis gives the same artifact as a new one, and any other file counts as none."""
 
 import json
 
@@ -152,10 +152,10 @@ def test_one_that_does_not_fit_the_model_is_none(kept, tmp_path, lie):
 
 
 def test_costs_are_the_models_own_whatever_the_file_says(kept):
-    offers, _, _ = reading(kept / "none")
-    for offer in offers:
-        for candidate in offer.candidates[1:]:
-            assert candidate.macs == offer.site.macs_of(candidate.convolutions)
+    sites, _, _ = reading(kept / "none")
+    for each in sites:
+        for candidate in each.candidates[1:]:
+            assert candidate.macs == each.site.macs_of(candidate.convolutions)
 
 
 @pytest.mark.parametrize("place", ["analysis", "missing/analysis"])

@@ -154,8 +154,8 @@ def test_budgets_that_are_met_only_one_at_a_time_are_refused_together():
     assert caught.value.which is None
 
 
-def test_of_options_as_near_the_one_with_less_beside_is_chosen_and_nothing_bounds_that():
-    slow, quick = Option((10,), 0.1, beside=90), Option((11,), 0.1, beside=20)
-    assert Knapsack([[Option((30,), 0.0, beside=60), slow, quick]]).allocate([12]) == [2]
-    assert Knapsack([[Option((30,), 0.0, beside=60), slow, quick]]).allocate([10]) == [1]
-    assert Knapsack([[Option((30,), 0.0, beside=10**6), slow, quick]]).allocate([30]) == [0]
+def test_of_options_as_near_the_one_with_the_lower_penalty_is_chosen_and_nothing_bounds_that():
+    slow, quick = Option((10,), 0.1, penalty=90), Option((11,), 0.1, penalty=20)
+    assert Knapsack([[Option((30,), 0.0, penalty=60), slow, quick]]).allocate([12]) == [2]
+    assert Knapsack([[Option((30,), 0.0, penalty=60), slow, quick]]).allocate([10]) == [1]
+    assert Knapsack([[Option((30,), 0.0, penalty=10**6), slow, quick]]).allocate([30]) == [0]

@@ -1,4 +1,4 @@
-"""A chain written as branches computes what it does whole, in both formats; a cost table says which it is to be."""
+"""Branches compute the same as the whole chain in both formats; a cost table decides."""
 
 from dataclasses import replace
 from math import prod

@@ -1,4 +1,4 @@
-"""What a site is offered: nothing that costs nearly as much as it, nothing that another candidate beats."""
+"""Candidates of a site: none costs nearly as much as the original, none beats another."""
 
 from itertools import pairwise
 
@@ -8,11 +8,12 @@ import pytest
 from worker.engine.model import Call, Site
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.moments import Moments
-from worker.engine.selection.candidates import ORIGINAL, offer_all, offer_rank
+from worker.engine.selection.candidates import ORIGINAL
+from worker.engine.selection.enumeration import candidates_at_rank, candidates_of_forms
 
 
 class OneLayer:
-    """A model as far as offers ask of it."""
+    """A model of one layer."""
 
     def __init__(self, convolution: Convolution) -> None:
         self._layer = Layer(
@@ -42,7 +43,7 @@ DEPTHWISE = Convolution((8, 1, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), groups=8
 
 def test_candidates_get_nearer_with_what_they_cost():
     site = site_of(PLAIN)
-    original, *others = offer_all(OneLayer(PLAIN), site, None).candidates
+    original, *others = candidates_of_forms(OneLayer(PLAIN), site, None).candidates
     assert (original.form, original.macs, original.error) == (ORIGINAL, site.macs, 0)
     assert {candidate.form for candidate in others} >= {"dac", "grouped", "spatial"}
     assert all(
@@ -52,7 +53,8 @@ def test_candidates_get_nearer_with_what_they_cost():
     for candidate in others:
         assert site.macs_of(candidate.convolutions) == candidate.macs
         assert (
-            sum(np.prod(each.weight_shape) for each in candidate.convolutions) == candidate.numbers
+            sum(np.prod(each.weight_shape) for each in candidate.convolutions)
+            == candidate.parameters
         )
 
 
@@ -61,7 +63,7 @@ def test_a_candidates_layers_follow_the_moments():
     root = rng.standard_normal((1, 72, 72))
     moments = Moments.of(rng.standard_normal((1, 72)), root @ root.swapaxes(1, 2))
     model, site = OneLayer(PLAIN), site_of(PLAIN)
-    candidate = offer_all(model, site, "dac", moments).candidates[2]
+    candidate = candidates_of_forms(model, site, "dac", moments).candidates[2]
     blind, fitted = (candidate.layers(model.layer(site), known) for known in (None, moments))
     assert blind[-1].bias is None
     assert fitted[-1].bias is not None
@@ -82,15 +84,17 @@ def test_a_candidates_layers_follow_the_moments():
 def test_one_rank_is_offered_where_it_exists_and_the_highest_where_it_does_not(
     form, rank, expected
 ):
-    original, candidate = offer_rank(OneLayer(PLAIN), site_of(PLAIN), form, rank).candidates
+    original, candidate = candidates_at_rank(OneLayer(PLAIN), site_of(PLAIN), form, rank).candidates
     assert (original.form, candidate.form, candidate.rank) == (ORIGINAL, form, expected)
     assert (candidate.error == 0) == (rank == 99)
 
 
 def test_of_two_orders_of_the_same_cost_the_nearer_is_taken():
     model, site = OneLayer(PLAIN), site_of(PLAIN)
-    _, taken = offer_rank(model, site, "spatial", 6).candidates
-    every = [c for c in offer_all(model, site, "spatial").candidates if c.macs == taken.macs]
+    _, taken = candidates_at_rank(model, site, "spatial", 6).candidates
+    every = [
+        c for c in candidates_of_forms(model, site, "spatial").candidates if c.macs == taken.macs
+    ]
     assert [candidate.error for candidate in every] == [taken.error]
 
 
@@ -108,13 +112,13 @@ def test_of_two_orders_of_the_same_cost_the_nearer_is_taken():
     ],
 )
 def test_a_site_that_stays_has_the_reason(convolution, reason, form, expected):
-    offer = offer_all(OneLayer(convolution), site_of(convolution, reason), form)
-    assert len(offer.candidates) == 1
-    assert expected in offer.reason
+    site_candidates = candidates_of_forms(OneLayer(convolution), site_of(convolution, reason), form)
+    assert len(site_candidates.candidates) == 1
+    assert expected in site_candidates.reason
 
 
 def test_a_reason_that_forms_have_in_common_is_said_once():
-    reason = offer_all(OneLayer(DEPTHWISE), site_of(DEPTHWISE), None).reason
+    reason = candidates_of_forms(OneLayer(DEPTHWISE), site_of(DEPTHWISE), None).reason
     assert reason.count("no spatial extent") == 1
     assert "depthwise already" in reason
 
@@ -124,21 +128,25 @@ def test_a_reason_that_forms_have_in_common_is_said_once():
 def test_a_layer_whose_weights_no_arithmetic_can_square_stays_as_it_is(value, rank):
     model, site = OneLayer(PLAIN), site_of(PLAIN)
     model.layer(site).weight[0, 0, 0, 0] = value
-    offer = offer_all(model, site, "dac") if rank is None else offer_rank(model, site, "dac", rank)
-    assert [candidate.form for candidate in offer.candidates] == [ORIGINAL]
-    assert "NaN, infinite or too large" in offer.reason
+    site_candidates = (
+        candidates_of_forms(model, site, "dac")
+        if rank is None
+        else candidates_at_rank(model, site, "dac", rank)
+    )
+    assert [candidate.form for candidate in site_candidates.candidates] == [ORIGINAL]
+    assert "NaN, infinite or too large" in site_candidates.reason
 
 
-def test_whole_ranks_are_multiples_of_four_or_fewer():
+def test_aligned_ranks_are_multiples_of_four_or_fewer():
     site = site_of(Convolution((32, 16, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)))
-    ranks, whole = (
+    ranks, aligned = (
         [
             each.rank
-            for each in offer_all(
-                OneLayer(site.convolution), site, "low-rank", whole=only
+            for each in candidates_of_forms(
+                OneLayer(site.convolution), site, "low-rank", aligned=only
             ).candidates[1:]
         ]
         for only in (False, True)
     )
     assert ranks == list(range(1, 10))
-    assert whole == [1, 2, 3, 4, 8]
+    assert aligned == [1, 2, 3, 4, 8]

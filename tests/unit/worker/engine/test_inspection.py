@@ -1,0 +1,47 @@
+"""Inspections: with costs, without them, and those that a compression leaves."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+from digits import MODELS
+from support.compressing import compressed
+
+from convpress.refusal import Code, Refusal
+from worker.engine.pipeline import compress, inspect
+from worker.engine.request import Request
+
+
+def test_a_torchscript_file_needs_a_shape_and_inspection_says_so(tmp_path):
+    with pytest.raises(Refusal) as refused:
+        compressed(tmp_path, "plain.scripted.pt", flops_budget="0.5", input_shape=None)
+    assert refused.value.code == Code.INPUT_SHAPE_REQUIRED
+    request = Request(
+        str(MODELS / "plain.scripted.pt"), "torchscript", "", str(tmp_path / "inspection.json")
+    )
+    inspect(request, lambda *_: None)
+    told = json.loads((tmp_path / "inspection.json").read_text())
+    assert told["macs"] is None
+    assert "size" in told["missing"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "ending"), [("0.5", nullcontext()), ("0.0001", pytest.raises(Refusal))]
+)
+def test_a_compression_leaves_the_inspection_however_it_ends(tmp_path, budget, ending):
+    source, told = str(MODELS / "plain.onnx"), str(tmp_path / "told.json")
+    alone = Request(source, "onnx", "", str(tmp_path / "alone.json"))
+    asked = replace(
+        alone,
+        output=str(tmp_path / "out"),
+        budgets={"flops_budget": budget},
+        calibration="none",
+        inspection=told,
+    )
+    with ending:
+        compress(asked, lambda *_: None)
+    inspect(alone, lambda *_: None)
+    assert json.loads((tmp_path / "told.json").read_text()) == json.loads(
+        (tmp_path / "alone.json").read_text()
+    )

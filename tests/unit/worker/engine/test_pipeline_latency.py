@@ -1,0 +1,129 @@
+"""Budgets of time, and choices of FLOPs under a cost table, from file to file."""
+
+import json
+
+import pytest
+from digits import MODELS, accuracy
+from support.compressing import compressed
+from support.costs import written as cost_table_in
+
+from convpress.refusal import Code, Refusal
+from convpress.report import Report
+from worker.jobs.report import read
+
+
+def test_a_latency_budget_is_kept_by_the_tables_own_count(tmp_path):
+    """Where a multiply-accumulate takes as long in every layer, time is what arithmetic is."""
+    costs = str(cost_table_in(tmp_path, layer_ns=1.0))
+    output, report, _ = compressed(tmp_path, "residual.onnx", latency_budget="60%", costs=costs)
+    said = read(Report, json.dumps(report).encode())
+    assert said.latency is not None
+    assert 0 < said.latency.predicted_after_ms <= 0.6 * said.latency.predicted_before_ms
+    assert said.latency.predicted_after_ms == pytest.approx(
+        sum(site.ms_after for site in said.sites), rel=1e-6
+    )
+    assert said.latency.predicted_before_ms == pytest.approx(
+        sum(site.ms_before for site in said.sites), rel=1e-6
+    )
+    share = said.latency.predicted_after_ms / said.latency.predicted_before_ms
+    rounding = 0.5e-4 * (1 + share)  # both are given to four decimals
+    assert said.latency.expected_after_ms == pytest.approx(
+        said.before.latency_ms * share, abs=1.001 * rounding
+    )
+    assert report["budget"]["latency_budget"] == "60%"
+    assert all(site.ms_after <= site.ms_before for site in said.sites)
+    keeps = [point.latency_keep for point in said.frontier]
+    assert keeps[-1] == 1
+    assert min(keeps) < 0.5
+    assert accuracy(output) >= accuracy(MODELS / "residual.onnx") - 0.015
+
+
+def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
+    """On this host what is not dense is a hundred times as slow."""
+    slow = {
+        f"{kind}_{kernel}": 100.0
+        for kind in ("depthwise", "grouped")
+        for kernel in ("1x1", "3x3", "1x3", "3x1")
+    }
+    costs = str(cost_table_in(tmp_path, **slow))
+    asked = {"flops_budget": "0.8", "costs": costs, "form": "dac"}
+    with pytest.raises(
+        Refusal, match=r"can be brought to is 0[.]99.*which flops_at_any_price would allow"
+    ):
+        compressed(tmp_path, "plain.onnx", **asked)
+    _, report, _ = compressed(tmp_path, "plain.onnx", **asked, flops_at_any_price=True)
+    assert report["keep"] <= 0.8
+    assert any(site["ms_after"] > site["ms_before"] for site in report["sites"])
+
+
+def test_with_a_cost_table_a_budget_of_flops_is_spent_on_what_is_fast(tmp_path):
+    """On this host two layers take hardly less time than one where one of them is depthwise."""
+    slow = {f"depthwise_{kernel}": 6.0 for kernel in ("1x1", "3x3", "1x3", "3x1")}
+    costs = str(cost_table_in(tmp_path, **slow))
+    _, blind, _ = compressed(
+        tmp_path,
+        "residual.onnx",
+        flops_budget="0.5",
+        calibration="none",
+        costs=costs,
+        flops_at_any_price=True,
+    )
+    _, report, _ = compressed(
+        tmp_path, "residual.onnx", flops_budget="0.5", calibration="none", costs=costs
+    )
+    assert report["keep"] <= 0.5
+    assert report["latency"]["predicted_after_ms"] < blind["latency"]["predicted_after_ms"]
+    assert report["predicted_error"] < 1.2 * blind["predicted_error"]
+
+
+def test_one_model_one_table_and_one_budget_give_one_artifact(tmp_path):
+    costs = str(cost_table_in(tmp_path, **{"1x1": 3.0}))
+    first, _, _ = compressed(tmp_path, "residual.onnx", latency_budget="0.7", costs=costs)
+    content = first.read_bytes()
+    again, _, _ = compressed(tmp_path, "residual.onnx", latency_budget="0.7", costs=costs)
+    assert again.read_bytes() == content
+
+
+def test_a_budget_of_milliseconds_that_allows_the_model_leaves_it(tmp_path):
+    output, report, _ = compressed(
+        tmp_path, "plain.onnx", latency_budget="10s", costs=str(cost_table_in(tmp_path))
+    )
+    assert output.read_bytes() == (MODELS / "plain.onnx").read_bytes()
+    assert report["budget"]["note"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "field"),
+    [
+        ({"latency_budget": "0.5"}, Code.COST_TABLE_MISSING, "latency_budget"),
+        ({"latency_budget": "fast", "costs": "{costs}"}, Code.BUDGET_INVALID, "latency_budget"),
+        ({"latency_budget": "0", "costs": "{costs}"}, Code.BUDGET_INVALID, "latency_budget"),
+        ({"latency_budget": "1us", "costs": "{costs}"}, Code.BUDGET_UNREACHABLE, "latency_budget"),
+        (
+            {"latency_budget": "0.5", "flops_at_any_price": True, "costs": "{costs}"},
+            Code.BUDGET_INVALID,
+            None,
+        ),
+        ({"latency_budget": "0.5", "costs": "{none}"}, Code.COST_TABLE_INVALID, "cost_table"),
+        ({"flops_budget": "0.5", "costs": "{none}"}, Code.COST_TABLE_INVALID, "cost_table"),
+    ],
+)
+def test_what_cannot_be_had_of_time_is_refused_by_its_field(tmp_path, asked, code, field):
+    paths = {"costs": cost_table_in(tmp_path), "none": tmp_path / "none.json"}
+    filled = {
+        name: value.format(**paths) if isinstance(value, str) else value
+        for name, value in asked.items()
+    }
+    with pytest.raises(Refusal) as caught:
+        compressed(tmp_path, "plain.onnx", **filled)
+    assert (caught.value.code, caught.value.field) == (code, field or "flops_at_any_price")
+
+
+def test_a_table_without_the_models_layers_cannot_keep_a_budget_of_time(tmp_path):
+    path = cost_table_in(tmp_path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "grids": {}}))
+    with pytest.raises(Refusal, match="none of the model's layers has a price"):
+        compressed(tmp_path, "plain.onnx", latency_budget="0.5", costs=str(path))
+    _, report, _ = compressed(tmp_path, "plain.onnx", flops_budget="0.5", costs=str(path))
+    assert report["latency"]["unpriced_sites"] == len(report["sites"])

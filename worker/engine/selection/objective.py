@@ -1,0 +1,178 @@
+"""The objective of a choice: budgets to meet with the least error, or one rank everywhere.
+
+With a cost table, no site becomes slower than it is unless the user wants FLOPs at any price, and
+time has a price where no budget bounds it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from worker.engine.selection.analysis import Analysis
+from worker.engine.selection.bound_budget import BoundBudget
+from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidates
+from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
+from worker.engine.selection.unreachable import all_together, one_budget
+
+
+@dataclass(frozen=True)
+class FixedRank:
+    """One rank everywhere, in one form: the mode of the DAC paper.
+
+    `at_any_price` concerns the frontier alone: sites may be slower there than they are.
+    """
+
+    form: str
+    rank: int
+    at_any_price: bool = False
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Budgets that are all to be met, the leading one first.
+
+    With `at_any_price` sites may become slower than they are by the cost table.
+    """
+
+    budgets: tuple[BoundBudget, ...]
+    at_any_price: bool = False
+
+    @property
+    def allows_original(self) -> bool:
+        """Whether all budgets allow the model as it is."""
+        return all(budget.allows_original for budget in self.budgets)
+
+    @property
+    def needs_written_file(self) -> bool:
+        """Whether a choice fits for certain only once its file was written."""
+        return any(budget.unit.needs_written_file for budget in self.budgets)
+
+    @property
+    def bounds_time(self) -> bool:
+        """Whether one of the budgets is one of time."""
+        return any(budget.unit.counts_time for budget in self.budgets)
+
+    def admits(self, candidate: Candidate, original: Candidate) -> bool:
+        """Whether a candidate may be chosen: as far as the cost table shows, it is no slower.
+
+        Where a budget bounds time, a candidate without a price is not admitted.
+        """
+        if candidate.form == ORIGINAL or (self.at_any_price and not self.bounds_time):
+            return True
+        if candidate.nanoseconds is None or original.nanoseconds is None:
+            return not self.bounds_time
+        return candidate.nanoseconds <= original.nanoseconds
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The knapsack problem of an objective: each site's admitted candidates as options."""
+
+    candidates: tuple[tuple[Candidate, ...], ...]
+    options: tuple[tuple[Option, ...], ...]
+
+    @classmethod
+    def of(cls, analysis: Analysis, objective: Objective) -> "Allocation":
+        """Return the problem that an objective poses for an analysed model."""
+        price = _price_of_time(analysis, objective)
+        admitted = tuple(_admitted(each, objective) for each in analysis.candidates)
+        options = []
+        for site, candidates in zip(analysis.candidates, admitted, strict=True):
+            options.append(
+                tuple(_option(analysis, objective, site, each, price) for each in candidates)
+            )
+        return cls(admitted, tuple(options))
+
+    def picked(self, indices: Sequence[int]) -> list[Candidate]:
+        """Return the candidates at these indices, one a site."""
+        pairs = zip(self.candidates, indices, strict=True)
+        return [candidates[index] for candidates, index in pairs]
+
+
+Goal = Objective | FixedRank
+
+
+def choose(analysis: Analysis, goal: Goal) -> list[Candidate]:
+    """Choose one candidate a site: within all budgets, or at the fixed rank.
+
+    Raises:
+        Refusal: `budget_unreachable`.
+    """
+    if isinstance(goal, FixedRank):
+        # each site has two candidates at most, the original and that rank
+        return [each.candidates[-1] for each in analysis.candidates]
+    allocation = Allocation.of(analysis, goal)
+    try:
+        # a budget has one capacity for each execution path: all paths have to fit
+        indices = Knapsack(allocation.options).allocate(capacities(analysis, goal.budgets))
+    except BudgetUnreachableError as error:
+        if error.which is None:
+            raise all_together(goal.budgets) from error
+        budget = _budget_of(analysis, goal, error.which)
+        excluded = _excludes_slower(analysis, goal)
+        raise one_budget(analysis, budget, error.least, slower_excluded=excluded) from error
+    return allocation.picked(indices)
+
+
+def capacities(analysis: Analysis, budgets: Sequence[BoundBudget]) -> list[int]:
+    """Return the amount that each budget leaves to the sites, once for each execution path."""
+    amounts = []
+    for budget in budgets:
+        left = budget.left_to(analysis.sites, analysis.originals)
+        amounts += [left] * path_count(analysis, budget)
+    return amounts
+
+
+def path_count(analysis: Analysis, budget: BoundBudget) -> int:
+    """Return the number of execution paths along which a budget counts candidates."""
+    counts = [len(budget.costs(each.site, each.original)) for each in analysis.candidates]
+    return max(counts, default=1)
+
+
+def _admitted(site: SiteCandidates, objective: Objective) -> tuple[Candidate, ...]:
+    """Return the candidates of a site that may be chosen, the original first."""
+    return tuple(each for each in site.candidates if objective.admits(each, site.original))
+
+
+def _price_of_time(analysis: Analysis, objective: Objective) -> float:
+    """Return the price of a nanosecond in units of the first budget.
+
+    A share of the time costs as much as the same share of what the first budget counts. Time has no
+    price without a table, at any price, and where the first budget is one of time.
+    """
+    leading = objective.budgets[0]
+    if leading.unit.counts_time or objective.at_any_price or not analysis.nanoseconds:
+        return 0.0
+    return leading.total / analysis.nanoseconds
+
+
+def _option(
+    analysis: Analysis,
+    objective: Objective,
+    site: SiteCandidates,
+    candidate: Candidate,
+    price: float,
+) -> Option:
+    costs: list[int] = []
+    for budget in objective.budgets:
+        costs += budget.costs(site.site, candidate)
+    # a candidate without a price in the table is taken to be as fast as the original
+    nanoseconds = candidate.nanoseconds or site.original.nanoseconds or 0
+    error = analysis.weighted_error(site.site, candidate)
+    return Option(tuple(costs), error, penalty=round(price * nanoseconds))
+
+
+def _budget_of(analysis: Analysis, objective: Objective, capacity: int) -> BoundBudget:
+    """Return the budget that a capacity, by its index, belongs to."""
+    owners: list[BoundBudget] = []
+    for budget in objective.budgets:
+        owners += [budget] * path_count(analysis, budget)
+    return owners[capacity]
+
+
+def _excludes_slower(analysis: Analysis, objective: Objective) -> bool:
+    """Whether there are candidates that are excluded only because they are slower."""
+    if objective.at_any_price:
+        return False
+    # without budgets the objective excludes slower candidates alone
+    without_time = replace(objective, budgets=())
+    return any(_admitted(each, without_time) != each.candidates for each in analysis.candidates)

@@ -1,0 +1,53 @@
+"""The layers that replace the chosen sites: factored by their inputs' moments, then refitted."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from worker.engine.model import Model, Site
+from worker.engine.numerics import device
+from worker.engine.numerics.convolution import Layer
+from worker.engine.selection.analysis import Analysis
+from worker.engine.selection.candidates import ORIGINAL, Candidate
+from worker.engine.selection.input_statistics import Uncalibrated, moments_of
+
+if TYPE_CHECKING:
+    from worker.engine.calibration.refit.select_refit import Refinement
+
+Replacements = Mapping[str, tuple[Layer, ...]]
+"""The layers that take each factored site's place, by the site's name."""
+
+
+def factor(model: Model, analysis: Analysis, choice: Sequence[Candidate]) -> Replacements:
+    """Return the layers of every factored site, by the moments of its inputs."""
+    replacements = {}
+    for site, candidate in _factored(analysis, choice):
+        moments = moments_of(analysis.calibration, site)
+        replacements[site.name] = candidate.layers(model.layer(site), moments)
+    return replacements
+
+
+def refined(
+    model: Model,
+    analysis: Analysis,
+    choice: Sequence[Candidate],
+    replacements: Replacements,
+) -> "tuple[Replacements, Refinement | None]":
+    """Return the layers as a refit leaves them, and its account; None without a calibration."""
+    if isinstance(analysis.calibration, Uncalibrated) or not replacements:
+        return replacements, None
+    from worker.engine.calibration.refit.refit import Origin
+    from worker.engine.calibration.refit.select_refit import refine
+
+    # the refit reads a site's weights when it comes to it: all at once would double the memory
+    origins = {}
+    for site, candidate in _factored(analysis, choice):
+        origins[site.name] = Origin(partial(model.layer, site), candidate.layers)
+    with device.computing():
+        refinement = refine(analysis.calibration, replacements, origins)
+    return refinement.chains, refinement
+
+
+def _factored(analysis: Analysis, choice: Sequence[Candidate]) -> list[tuple[Site, Candidate]]:
+    pairs = zip(analysis.sites, choice, strict=True)
+    return [(site, candidate) for site, candidate in pairs if candidate.form != ORIGINAL]

@@ -1,0 +1,58 @@
+"""The refusal of budgets that no choice meets, with the least that can be reached."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from convpress.refusal import Code, Refusal
+from worker.engine.selection.analysis import Analysis
+from worker.engine.selection.bound_budget import BoundBudget
+
+_MOST_REASONS = 3
+
+
+def all_together(budgets: Sequence[BoundBudget]) -> Refusal:
+    """Return the refusal of budgets each of which can be met, but no choice was found for all."""
+    return Refusal(
+        Code.BUDGET_UNREACHABLE,
+        "each of the budgets can be met, but nothing was found that meets all of them",
+        field=budgets[-1].field,
+        expected="larger budgets, or fewer",
+        got=", ".join(f"{budget.field}={budget.budget.text}" for budget in budgets),
+    )
+
+
+def one_budget(
+    analysis: Analysis, budget: BoundBudget, least_of_sites: int, *, slower_excluded: bool
+) -> Refusal:
+    """Return the refusal of a budget that even the cheapest candidates exceed.
+
+    `least_of_sites` is the least that the sites cost together; the rest of the model is added.
+    """
+    # the user's budget is one of the whole model, and so is the least that the refusal names
+    left = budget.left_to(analysis.sites, analysis.originals)
+    least = least_of_sites + budget.allowed - left
+    condition = ""
+    if budget.unit.counts_time:
+        condition = ", by the cost table"
+    elif slower_excluded:
+        condition = " without a layer that becomes slower, which flops_at_any_price would allow"
+    share = f"{least / max(budget.total, 1):.4f} of its {budget.budget.kind.what}"
+    return Refusal(
+        Code.BUDGET_UNREACHABLE,
+        f"the least that this model can be brought to is {share}{condition}{_unfactored(analysis)}",
+        field=budget.field,
+        expected=f"at least {budget.text(least)}",
+        got=budget.text(budget.allowed),
+    )
+
+
+def _unfactored(analysis: Analysis) -> str:
+    """Return the number of layers that cannot be factored and the reasons; empty for none."""
+    reasons = Counter(
+        each.reason for each in analysis.candidates if len(each.candidates) == 1 and each.reason
+    )
+    if not reasons:
+        return ""
+    parts = [f"{number} because {reason}" for reason, number in reasons.most_common(_MOST_REASONS)]
+    layers, left = len(analysis.candidates), sum(reasons.values())
+    return f" (of {layers} layers {left} stay as they are: {'; '.join(parts)})"

@@ -1,0 +1,79 @@
+"""Open: read the model, bind the shapes of its inputs, and count its costs."""
+
+from pathlib import Path
+
+from convpress.refusal import Code, Refusal
+from convpress.shapes import parse_input_shape
+from worker.engine import inspection, report
+from worker.engine.formats import open_model
+from worker.engine.model import CostProfile, Model, OpenedModel
+from worker.engine.progress import Progress
+from worker.engine.request import Request
+from worker.engine.selection.enumeration import require_form
+
+_MOST_OPERATORS = 8
+"""The operators that a refusal names."""
+
+
+def open_for_compression(request: Request, source: Path, progress: Progress) -> OpenedModel:
+    """Open the model at `source`, and write its inspection where the request asks for it.
+
+    Raises:
+        Refusal: the model cannot be opened, does not take the input shape, or has no convolutions.
+    """
+    progress.enter("loading")
+    require_form(request.form, request.rank)
+    opened = _bound(request, source, open_model(request.format, source))
+    # the inspection is of use even where the compression is refused
+    if request.inspection is not None:
+        report.write(request.inspection, inspection.with_costs(request, opened))
+    _require_convolutions(opened.profile)
+    return opened
+
+
+def inspect_file(request: Request, source: Path, progress: Progress) -> None:
+    """Write the inspection of the model at `source`, with costs where its shapes are known.
+
+    Raises:
+        Refusal: the model cannot be opened, or does not take the input shape.
+    """
+    progress.enter("loading")
+    model = open_model(request.format, source)
+    try:
+        opened = _bound(request, source, model)
+    except Refusal as refusal:
+        if refusal.code != Code.INPUT_SHAPE_REQUIRED:
+            raise
+        members = inspection.without_costs(request, model, refusal)
+    else:
+        members = inspection.with_costs(request, opened)
+    report.write(request.report, members)
+
+
+def _bound(request: Request, source: Path, model: Model) -> OpenedModel:
+    shapes = model.bind(parse_input_shape(request.input_shape))
+    return OpenedModel(request.format, source, model, shapes)
+
+
+def _require_convolutions(profile: CostProfile) -> None:
+    """Check that there is a convolution with spatial axes.
+
+    Raises:
+        Refusal: `nothing_to_compress`.
+    """
+    # linear layers alone, without spatial axes, are not compressed
+    for site in profile.sites:
+        if site.convolution is not None and site.convolution.kernel:
+            return
+    detail = "the model has no convolutions"
+    unsettled = inspection.unsettled(profile)
+    if unsettled is not None:
+        detail += f" whose cost is known; {unsettled}"
+    operators = sorted({site.op for site in profile.sites} | set(profile.uncounted))
+    raise Refusal(
+        Code.NOTHING_TO_COMPRESS,
+        detail,
+        field="model",
+        expected="at least one convolution",
+        got=", ".join(operators[:_MOST_OPERATORS]) or "no operators",
+    )

@@ -1,0 +1,139 @@
+"""Plan: analyse the model, choose a candidate for every site, and factor the chosen sites."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convpress.budgets import Budget, parse_budgets, require_consistent
+from convpress.gate.identify import Format
+from convpress.refusal import Code, Refusal
+from worker.engine.costs import table as cost_table
+from worker.engine.costs.table import CostTable
+from worker.engine.model import OpenedModel
+from worker.engine.numerics import memory
+from worker.engine.progress import Progress
+from worker.engine.request import Request
+from worker.engine.selection.analysis import Analysis, analyse, unchanged_analysis
+from worker.engine.selection.bound_budget import BoundBudget
+from worker.engine.selection.candidates import Candidate
+from worker.engine.selection.file_overhead import measure_file_overhead
+from worker.engine.selection.layout import arranged
+from worker.engine.selection.objective import FixedRank, Goal, Objective, choose
+from worker.engine.selection.replacements import Replacements, factor, refined
+from worker.engine.selection.units import UNITS
+
+if TYPE_CHECKING:
+    from worker.engine.calibration.refit.select_refit import Refinement
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The choice for every site, and the layers of the factored ones.
+
+    `analysis` has lost its moments: they are most of a job's memory, and factoring was their last
+    use. `unchanged` says that the budgets allow the model as it is. `refinement` is the account of
+    the refit, None before it and without a calibration.
+    """
+
+    goal: Goal
+    analysis: Analysis
+    choice: Sequence[Candidate]
+    replacements: Replacements
+    unchanged: bool
+    refinement: "Refinement | None" = None
+
+    def target(self, model_format: Format) -> Format | CostTable:
+        """Return the cost table, which decides layouts, or without one the format."""
+        return self.analysis.table or model_format
+
+
+def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
+    """Choose one candidate a site by the request's budgets or rank, and factor the sites.
+
+    Raises:
+        Refusal: the budgets, the calibration or the cost table cannot be used, or the budgets
+            cannot be reached.
+    """
+    budgets = () if request.rank is not None else parse_budgets(request.budgets)
+    table = _cost_table(request, budgets)
+    analysis = unchanged_analysis(opened.profile, table)
+    goal = _goal(request, opened, budgets, analysis)
+    # a budget that allows the original spares the calibration
+    unchanged = isinstance(goal, Objective) and goal.allows_original
+    if not unchanged:
+        analysis = analyse(request, opened, progress, table)
+    choice = choose(analysis, goal)
+    if isinstance(goal, Objective) and goal.needs_written_file:
+        goal, choice = _fitted_to_file(request, opened, analysis, goal, choice)
+    progress.enter("refining")
+    replacements = factor(opened.model, analysis, choice)
+    return Plan(goal, analysis.without_moments(), choice, replacements, unchanged)
+
+
+def refit(opened: OpenedModel, plan: Plan) -> Plan:
+    """Return a plan with its layers refitted on the calibration's inputs, if there are any.
+
+    This is a stage of its own so that the moments, and then the layers before the refit, are freed.
+    """
+    memory.give_back()
+    replacements, refinement = refined(opened.model, plan.analysis, plan.choice, plan.replacements)
+    return replace(plan, replacements=replacements, refinement=refinement)
+
+
+def _goal(
+    request: Request, opened: OpenedModel, budgets: Sequence[Budget], analysis: Analysis
+) -> Goal:
+    at_any_price = request.flops_at_any_price
+    if request.rank is not None:
+        return FixedRank(request.form or "dac", request.rank, at_any_price)
+    bound = [BoundBudget.of(budget, opened, analysis.candidates) for budget in budgets]
+    return Objective(tuple(bound), at_any_price)
+
+
+def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None:
+    """Read the table that a request names.
+
+    Raises:
+        Refusal: `cost_table_invalid`; `cost_table_missing` where a budget needs one;
+            `budget_invalid` for a budget of time together with FLOPs at any price.
+    """
+    # a table is read without a budget of time too: it keeps layers from becoming slower
+    require_consistent(budgets, at_any_price=request.flops_at_any_price)
+    if request.costs is not None:
+        return cost_table.read(Path(request.costs), request.format)
+    timed = [budget for budget in budgets if UNITS[budget.kind.unit].counts_time]
+    if not timed:
+        return None
+    raise Refusal(
+        Code.COST_TABLE_MISSING,
+        "no cost table says how long layers take here",
+        field=timed[0].kind.field,
+        expected="a host on which `convpress calibrate-host` has run, or a cost table from another "
+        "device",
+        got="none",
+    )
+
+
+def _fitted_to_file(
+    request: Request,
+    opened: OpenedModel,
+    analysis: Analysis,
+    objective: Objective,
+    choice: list[Candidate],
+) -> tuple[Objective, list[Candidate]]:
+    """Return a choice whose file fits, and the objective that it was chosen by.
+
+    Raises:
+        Refusal: `budget_unreachable`.
+    """
+    scratch = Path(request.output)
+    arrange = partial(arranged, target=analysis.table or request.format)
+    # the overhead of a choice depends on the choice: it rises until a file fits
+    while True:
+        budgets = measure_file_overhead(opened, scratch, arrange, choice, objective.budgets)
+        if budgets == objective.budgets:
+            return objective, choice
+        objective = replace(objective, budgets=budgets)
+        choice = choose(analysis, objective)

@@ -1,0 +1,73 @@
+"""Report: write the account of the compression."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from convpress import report as records
+from worker.engine import report
+from worker.engine.progress import Progress
+from worker.engine.request import Request
+from worker.engine.risk import assess
+from worker.engine.stages.verifying import Verification
+from worker.engine.stages.writing import WrittenArtifact
+
+
+def write_report(
+    request: Request, artifact: WrittenArtifact, verification: Verification, progress: Progress
+) -> None:
+    """Write the report to the request's report path."""
+    progress.enter("storing")
+    record = records.Report(
+        format=request.format,
+        inputs=artifact.original.inputs,
+        convention=report.CONVENTION,
+        budget=report.budget(artifact.goal, unchanged=artifact.unchanged),
+        before=_before(request, artifact, verification),
+        after=_after(request, verification),
+        keep=verification.profile.macs / artifact.original.profile.macs,
+        sites=artifact.sites,
+        uncounted=report.uncounted(artifact.original.profile),
+        predicted_error=artifact.predicted_error,
+        frontier=artifact.frontier,
+        calibration=records.Calibration(**artifact.calibration),
+        latency=_latency(artifact, verification),
+        verification=_verification(artifact, verification),
+        risk=_risk(artifact, verification),
+        engine=report.engine(request.format, progress.seconds, reused=artifact.reused),
+    )
+    # members of the calibration that do not apply are left out of the file
+    report.write(request.report, asdict(record) | {"calibration": artifact.calibration})
+
+
+def _before(
+    request: Request, artifact: WrittenArtifact, verification: Verification
+) -> records.Cost:
+    original, size = artifact.original, Path(request.model).stat().st_size
+    return report.cost(original.profile, original.parameters, size, verification.original_ms)
+
+
+def _after(request: Request, verification: Verification) -> records.Cost:
+    size = Path(request.output).stat().st_size
+    profile, parameters = verification.profile, verification.parameters
+    return report.cost(profile, parameters, size, verification.artifact_ms)
+
+
+def _latency(artifact: WrittenArtifact, verification: Verification) -> records.Latency | None:
+    if artifact.latency is None:
+        return None
+    expected_ms = report.expected_ms(artifact.latency, verification.original_ms)
+    return replace(artifact.latency, expected_after_ms=expected_ms)
+
+
+def _verification(artifact: WrittenArtifact, verification: Verification) -> records.Verification:
+    runs = len(artifact.comparison_inputs)
+    return report.verification(verification.comparison, runs, calibrated=artifact.calibrated)
+
+
+def _risk(artifact: WrittenArtifact, verification: Verification) -> records.Risk:
+    return assess(
+        verification.comparison,
+        artifact.trusted_error,
+        calibrated=artifact.calibrated,
+        unchanged=artifact.unchanged,
+    )

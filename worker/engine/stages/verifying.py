@@ -1,0 +1,85 @@
+"""Verify: count the artifact anew from its file, run it, and compare it with the original."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from convpress.refusal import Code, Refusal
+from worker.engine.formats import open_model
+from worker.engine.model import CostProfile, OpenedModel
+from worker.engine.progress import Progress
+from worker.engine.request import Request
+from worker.engine.selection.objective import Objective
+from worker.engine.stages.writing import WrittenArtifact
+from worker.engine.verify import Comparison, compare, measure
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The costs of the artifact's file, both latencies, and the comparison of the outputs."""
+
+    profile: CostProfile
+    parameters: int
+    comparison: Comparison
+    original_ms: float
+    artifact_ms: float
+
+
+def verify(
+    request: Request, source: Path, artifact: WrittenArtifact, progress: Progress
+) -> Verification:
+    """Check that the artifact keeps its promises, and compare it with the model at `source`.
+
+    Raises:
+        Refusal: `verification_failed`.
+    """
+    progress.enter("verifying")
+    output = Path(request.output)
+    profile, parameters = _counted(request, output, artifact)
+    inputs = artifact.comparison_inputs
+    # one model after the other: both together would take twice the memory
+    original = measure(request.format, source, inputs)
+    progress.within(1, 2)
+    compressed = measure(request.format, output, inputs)
+    return Verification(
+        profile=profile,
+        parameters=parameters,
+        comparison=compare(original.outputs, compressed.outputs),
+        original_ms=original.latency_ms,
+        artifact_ms=compressed.latency_ms,
+    )
+
+
+def _counted(request: Request, output: Path, artifact: WrittenArtifact) -> tuple[CostProfile, int]:
+    """Return the cost profile and the parameters of the file; the opened model dies here."""
+    model = open_model(request.format, output)
+    written = OpenedModel(request.format, output, model, artifact.original.shapes)
+    _require_promised(artifact, written)
+    return written.profile, written.parameters
+
+
+def _require_promised(artifact: WrittenArtifact, written: OpenedModel) -> None:
+    """Check that the file costs the sum of its sites, and fits the budgets.
+
+    Raises:
+        Refusal: `verification_failed`.
+    """
+    # the file is counted anew: a mistake in replacing the sites shows here
+    if written.profile.macs != artifact.macs:
+        raise Refusal(
+            Code.VERIFICATION_FAILED,
+            "the compressed model does not cost the sum of its layers",
+            expected=f"{artifact.macs} MACs",
+            got=f"{written.profile.macs} MACs",
+        )
+    if not isinstance(artifact.goal, Objective):
+        return
+    for budget in artifact.goal.budgets:
+        amount = budget.unit.measured(written)
+        if amount is not None and amount > budget.allowed:
+            raise Refusal(
+                Code.VERIFICATION_FAILED,
+                "the compressed model does not fit its budget",
+                field=budget.field,
+                expected=f"at most {budget.unit.text(budget.allowed)}",
+                got=budget.unit.text(amount),
+            )

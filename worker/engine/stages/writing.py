@@ -1,0 +1,133 @@
+"""Write: put the layers in their sites' places, and save the artifact."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convpress import report as records
+from convpress.gate.identify import Format
+from worker.engine import report
+from worker.engine.costs.table import CostTable
+from worker.engine.model import CostProfile, OpenedModel, Shapes
+from worker.engine.numerics.random_inputs import random_inputs
+from worker.engine.progress import Progress
+from worker.engine.request import Request
+from worker.engine.selection.frontier import frontier
+from worker.engine.selection.input_statistics import Uncalibrated
+from worker.engine.selection.layout import arranged
+from worker.engine.selection.objective import Goal
+from worker.engine.selection.replacements import Replacements
+from worker.engine.stages.planning import Plan
+
+_MOST_COMPARED = 64
+_COMPARING_WORK = 200_000_000_000
+"""The most multiply-accumulates that the comparison of two models takes for each of them.
+
+One run is compared in any case.
+"""
+
+
+@dataclass(frozen=True)
+class Original:
+    """The original model as the report and the verification need it: without its weights."""
+
+    inputs: list[records.Tensor]
+    shapes: Shapes
+    profile: CostProfile
+    parameters: int
+
+
+@dataclass(frozen=True)
+class WrittenArtifact:
+    """An artifact that was written, and the report's parts that the plan determines.
+
+    `macs` are those that the plan promises. `comparison_inputs` are inputs by name that nothing was
+    fitted on. `trusted_error` is the predicted error, None where nothing weighs the sites' errors.
+    `calibration` holds the members of `convpress.report.Calibration` that apply.
+    """
+
+    original: Original
+    goal: Goal
+    unchanged: bool
+    calibrated: bool
+    reused: bool
+    macs: int
+    comparison_inputs: Sequence[dict[str, NDArray[np.generic]]]
+    predicted_error: float
+    trusted_error: float | None
+    sites: list[records.Site]
+    frontier: list[records.Point]
+    calibration: dict[str, Any]
+    latency: records.Latency | None
+
+
+def write_artifact(
+    request: Request, opened: OpenedModel, plan: Plan, progress: Progress
+) -> WrittenArtifact:
+    """Write the artifact to the request's output path."""
+    progress.enter("rewriting")
+    # the sites are replaced in the opened model itself: its own costs are read before
+    original = _original(opened)
+    analysis, choice = plan.analysis, plan.choice
+    target = plan.target(request.format)
+    if plan.replacements:
+        _save(opened, plan.replacements, target, Path(request.output), progress)
+    else:
+        # saving the model would change its bytes
+        shutil.copyfile(request.model, request.output)
+    predicted_error = analysis.predicted_error(choice)
+    pairs = zip(analysis.candidates, choice, strict=True)
+    table = analysis.table
+    return WrittenArtifact(
+        original=original,
+        goal=plan.goal,
+        unchanged=plan.unchanged,
+        calibrated=not isinstance(analysis.calibration, Uncalibrated),
+        reused=analysis.reused,
+        macs=analysis.macs_of(choice),
+        comparison_inputs=_comparison_inputs(opened, plan),
+        predicted_error=predicted_error,
+        trusted_error=predicted_error if analysis.weights else None,
+        sites=[report.site(site, candidate, target) for site, candidate in pairs],
+        frontier=report.points(frontier(analysis, plan.goal), analysis),
+        calibration=report.calibration(analysis.calibration, plan.refinement),
+        latency=None if table is None else report.latency(table, analysis, choice),
+    )
+
+
+def _save(
+    opened: OpenedModel,
+    replacements: Replacements,
+    target: Format | CostTable,
+    output: Path,
+    progress: Progress,
+) -> None:
+    """Replace the sites in the opened model, and save it."""
+    sites = {site.name: site for site in opened.profile.sites}
+    for done, (name, layers) in enumerate(replacements.items()):
+        site = sites[name]
+        opened.model.replace(site, *arranged(site, layers, target))
+        progress.within(done, len(replacements))
+    opened.model.save(output)
+
+
+def _original(opened: OpenedModel) -> Original:
+    inputs = report.inputs(opened.model.inputs, opened.shapes)
+    return Original(inputs, opened.shapes, opened.profile, opened.parameters)
+
+
+def _comparison_inputs(opened: OpenedModel, plan: Plan) -> list[dict[str, NDArray[np.generic]]]:
+    """Return the calibration's fresh inputs, or white noise without a calibration."""
+    specs = opened.model.inputs
+    calibration = plan.analysis.calibration
+    if isinstance(calibration, Uncalibrated):
+        return [random_inputs(specs, opened.shapes)]
+    # large models are compared on fewer inputs, which takes as long
+    affordable = _COMPARING_WORK // max(opened.profile.macs, 1)
+    runs = max(1, min(_MOST_COMPARED, affordable))
+    return calibration.fresh_inputs(specs, opened.shapes, runs)
