@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.model_inputs import image_input, make_inputs
 from worker.engine.calibration.inputs.ranges import known_ranges
-from worker.engine.calibration.inputs.synthetic import dead_leaves
 from worker.engine.model import TensorSpec
 
 TO_1, TO_255, STANDARDISED = (known_ranges(3)[position] for position in (0, 2, 3))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worker.engine.calibration.statistics.shrinkage import shrinkage
+from worker.engine.calibration.statistics.shrinkage import oas_intensity
 
 SIZE = 24
 
@@ -22,7 +22,9 @@ def measured(rows):
 
 
 def share_of(covariance, count):
-    return shrinkage(covariance.square().sum((1, 2)), covariance.diagonal(dim1=1, dim2=2), count)
+    return oas_intensity(
+        covariance.square().sum((1, 2)), covariance.diagonal(dim1=1, dim2=2), count
+    )
 
 
 def shrunk(covariance, count):
@@ -36,8 +38,10 @@ def test_of_few_rows_what_is_shrunk_is_nearer_to_the_truth(count):
     gains = []
     for seed in range(20):
         rows, truth = drawn(count, seed)
-        found = measured(rows)
-        gains.append(float((found - truth).norm() - (shrunk(found, count) - truth).norm()))
+        covariance = measured(rows)
+        gains.append(
+            float((covariance - truth).norm() - (shrunk(covariance, count) - truth).norm())
+        )
     assert min(gains) > 0
 
 
