@@ -1,21 +1,22 @@
 """How many images and steps an effort pays for, on one model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.harness import Harness
+from worker.engine.calibration.inputs.model_inputs import Shapes
 from worker.engine.calibration.inputs.probing import probe
 from worker.engine.calibration.inputs.ranges import ValueRange, known_ranges
 
+# A step of distilling runs the model forward once and backward, which costs twice as much.
 _RUNS_PER_STEP = 3
-"""A step of distilling runs the model forward once and backward, which costs twice as much."""
+# Moments, their doubling and a refit, whose wide layers run more than once, cost about six runs
+# of the model; sites before ReLUs cost more.
 _RUNS_PER_IMAGE = 6
-"""Moments, their doubling and a refit, whose wide layers run more than once, cost about six runs of
-the model; sites before ReLUs cost more."""
+# Programs compute in float32.
 _BYTES_PER_NUMBER = 4
-"""Programs compute in float32."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Allowance:
     effort: Effort
 
     @classmethod
-    def of(
-        cls, harness: Harness, macs: int, shapes: Mapping[str, tuple[int, ...]], effort: Effort
-    ) -> "Allowance":
+    def of(cls, harness: Harness, macs: int, shapes: Shapes, effort: Effort) -> "Allowance":
         """Return the allowance of a model that costs `macs` on inputs of these shapes."""
         name = harness.images[0].name
         shape = harness.shapes[name]
+        # MACs are in proportion to the numbers of the input.
         share = prod(shape) / prod(shapes[name])
-        return cls(harness, max(1, round(macs * share / shape[0])), effort)
+        sample_macs = round(macs * share / shape[0])
+        return cls(harness, max(1, sample_macs), effort)
 
     @property
     def measured_images(self) -> int:
@@ -67,9 +68,11 @@ class Allowance:
     @property
     def probe_images(self) -> int:
         """Images to try each of the known value ranges on."""
-        ranges = len(known_ranges(self.harness.images[0].channels))
+        channels = self.harness.images[0].channels
+        ranges = len(known_ranges(channels))
         affordable = self.measured_images // ranges
-        return max(self.effort.fewest_probe_images, min(self.effort.probe_images, affordable))
+        images = min(self.effort.probe_images, affordable)
+        return max(self.effort.fewest_probe_images, images)
 
     def distilling_steps(self, ranges: Sequence[ValueRange]) -> int:
         """Return the number of steps; 0 where nothing guides them or too few are affordable."""
@@ -78,8 +81,11 @@ class Allowance:
             return 0
         if self.harness.program.normalises:
             return min(self.effort.steps_by_statistics, affordable)
-        is_classifier = probe(self.harness, ranges[0], 1).scores is not None
-        return min(self.effort.steps_by_classes, affordable) if is_classifier else 0
+        answer = probe(self.harness, ranges[0], 1)
+        # Without classes nothing tells in which direction images become more real.
+        if answer.scores is None:
+            return 0
+        return min(self.effort.steps_by_classes, affordable)
 
     @property
     def affordable_steps(self) -> int:
@@ -93,4 +99,5 @@ class Allowance:
         numbers = sum(prod(self.harness.shapes[name][1:]) for name in self.harness.image_names)
         in_memory = self.effort.image_bytes // (_BYTES_PER_NUMBER * numbers)
         affordable = self.effort.image_macs // macs_each
-        return max(self.effort.fewest_images, min(self.effort.most_images, in_memory, affordable))
+        images = min(self.effort.most_images, in_memory, affordable)
+        return max(self.effort.fewest_images, images)

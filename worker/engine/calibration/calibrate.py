@@ -1,6 +1,6 @@
 """Calibrate a model: inputs like real ones, and every site's moments on them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from worker.engine.calibration.fitting_images import FittingImages, distilled, p
 from worker.engine.calibration.harness import WeakCalibrationError
 from worker.engine.calibration.inputs.distil import DistillingError
 from worker.engine.calibration.inputs.distiller import Distiller
+from worker.engine.calibration.inputs.distiller import Tell as Tell
 from worker.engine.calibration.inputs.mixture import from_all_ranges
-from worker.engine.calibration.inputs.model_inputs import Arrays
+from worker.engine.calibration.inputs.model_inputs import Arrays, Shapes
 from worker.engine.calibration.inputs.mosaics import mosaics
 from worker.engine.calibration.inputs.probing import probed_ranges
 from worker.engine.calibration.inputs.ranges import ValueRange
@@ -23,18 +24,14 @@ from worker.engine.calibration.inputs.real_samples import value_limits
 from worker.engine.calibration.inputs.run_inputs import run_inputs
 from worker.engine.calibration.replay import Batch
 from worker.engine.calibration.run_size import build_harness
-from worker.engine.calibration.statistics.covariance import Observation
+from worker.engine.calibration.statistics.covariance import Geometries, Observation
 from worker.engine.model import Model, TensorSpec
-from worker.engine.numerics.convolution import Convolution
 from worker.engine.program import NoProgramError, Program, StepError
 
 _HELD_OUT_SEED = 1
 _FRESH_SEED = 2
+# Unmeasured sites that a note names.
 _MOST_NAMED = 8
-"""Unmeasured sites that a note names."""
-
-Tell = Callable[[float], None]
-"""Takes the share of a calibration that is done."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Calibration:
     account: Mapping[str, Any]
 
     def fresh_inputs(
-        self, specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]], most: int
+        self, specs: Sequence[TensorSpec], shapes: Shapes, most: int
     ) -> list[dict[str, NDArray[np.generic]]]:
         """Return fresh inputs in these shapes, as a caller passes them, for at most `most` runs."""
         return run_inputs(self.fresh, specs, shapes, most)
@@ -65,8 +62,8 @@ class Calibration:
 
 def calibrate(
     model: Model,
-    shapes: Mapping[str, tuple[int, ...]],
-    convolutions: Mapping[str, Convolution],
+    shapes: Shapes,
+    convolutions: Geometries,
     macs: int,
     stated: InputValues | None,
     samples: Arrays | None,
@@ -95,7 +92,7 @@ def calibrate(
 
 def _choose_size(
     model: Model,
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
     macs: int,
     effort: Effort,
     *,
@@ -117,21 +114,27 @@ def _choose_size(
 
 def _calibrate(
     allowance: Allowance,
-    convolutions: Mapping[str, Convolution],
+    convolutions: Geometries,
     stated: InputValues | None,
     samples: Arrays | None,
     tell: Tell,
 ) -> Calibration:
+    """Find the value range and calibrate in it, without distilling where that fails.
+
+    Raises:
+        Refusal, WeakCalibrationError: as `calibrate` does.
+        StepError: the model does not run on synthetic inputs.
+    """
     harness = allowance.harness
     limits = stated
+    source_of_limits = None
     if stated is None and samples is not None:
         limits = value_limits(samples[harness.image_names[0]])
+        source_of_limits = "the samples"
     ranges, source = probed_ranges(harness, limits, allowance.probe_images)
-    if stated is None and samples is not None:
-        source = "the samples"
     account: dict[str, Any] = {
         "ranges": [values.name for values in ranges],
-        "ranges_from": source,
+        "ranges_from": source_of_limits or source,
         "notes": [],
     }
     if samples is not None:
@@ -146,7 +149,7 @@ def _calibrate(
 
 def _learn(
     allowance: Allowance,
-    convolutions: Mapping[str, Convolution],
+    convolutions: Geometries,
     ranges: Sequence[ValueRange],
     samples: Arrays | None,
     steps: int,
@@ -165,6 +168,7 @@ def _learn(
     distiller = Distiller(harness, work, tell)
 
     def judging(seed: int) -> list[Batch]:
+        """Return mosaics to judge by, distilled if that changes judgements."""
         images = from_all_ranges(harness, mosaics, ranges, allowance.held_out_images, seed)
         return distiller.distil(images, held_out_steps, seed)
 
@@ -197,7 +201,7 @@ def _held_out_steps(allowance: Allowance, steps: int) -> int:
     return min(steps, allowance.effort.held_out_steps)
 
 
-def _unmeasured_note(fitting: FittingImages, convolutions: Mapping[str, Convolution]) -> list[str]:
+def _unmeasured_note(fitting: FittingImages, convolutions: Geometries) -> list[str]:
     """Return a note that names sites without moments; nothing where there are none."""
     unmeasured = [site for site in convolutions if site not in fitting.observation.moments]
     if not unmeasured:

@@ -11,12 +11,18 @@ from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Array, Convolution, Layer
 from worker.engine.numerics.patches import convolve
 
-Chains = Mapping[str, tuple[Layer, ...]]
-"""The layers in each site's place, by the site's name. Each of them feeds the next."""
+Chain = tuple[Layer, ...]
+"""Layers in a site's place; each of them feeds the next."""
+
+Chains = Mapping[str, Chain]
+"""The chain in each site's place, by the site's name."""
 
 
 def run_chain(layers: Sequence[Layer], x: Tensor) -> Tensor:
-    """Compute layers that feed one another."""
+    """Compute layers that feed one another.
+
+    `x` has the shape `(batch, channels, *size)`, or `(..., channels)` for linear layers.
+    """
     for layer in layers:
         weight = as_tensor(layer.weight, x)
         bias = None if layer.bias is None else as_tensor(layer.bias, x)
@@ -33,23 +39,33 @@ def compose(layers: Sequence[Layer], convolution: Convolution) -> Layer:
     groups = convolution.groups
     patch = convolution.patch
     unit = device.placed(torch.eye(patch))
-    # Each group sees the same unit input, of the kernel's own size: the output is then one position.
-    x = unit[:, None].expand(-1, groups, -1).reshape(patch, -1, *convolution.kernel)
+    # Each group sees the same unit input, of the kernel's own size: the output is one position.
+    in_groups = unit[:, None].expand(-1, groups, -1)
+    x = in_groups.reshape(patch, -1, *convolution.kernel)
     *first, last = map(_at_one_position, layers)
-    columns = run_chain([*first, replace(last, bias=None)], x).reshape(patch, groups, -1)
+    without_bias = replace(last, bias=None)
+    outputs = run_chain([*first, without_bias], x)
+    columns = outputs.reshape(patch, groups, -1)
     weight = columns.permute(1, 2, 0).reshape(convolution.weight_shape)
     return Layer(convolution, weight.numpy(force=True), last.bias)
 
 
 def as_tensor(values: Array, like: Tensor) -> Tensor:
     """Return an array as a tensor with another one's type, on the device that computes."""
+    # torch takes no arrays with negative strides.
     contiguous = np.ascontiguousarray(values)
-    return device.placed(torch.from_numpy(contiguous).to(like.dtype))
+    tensor = torch.from_numpy(contiguous)
+    return device.placed(tensor.to(like.dtype))
 
 
 def _at_one_position(layer: Layer) -> Layer:
     """Return the layer with unit stride and dilation and without padding."""
     axes = len(layer.convolution.kernel)
     ones = (1,) * axes
-    still = replace(layer.convolution, stride=ones, padding=((0, 0),) * axes, dilation=ones)
+    still = replace(
+        layer.convolution,
+        stride=ones,
+        padding=((0, 0),) * axes,
+        dilation=ones,
+    )
     return replace(layer, convolution=still)

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+# Probabilities of one image may sum to 1 within this, after rounding to half precision too.
 _SUM_TOLERANCE = 1e-3
-"""Probabilities of one image may sum to 1 within this, after rounding to half precision too."""
+# The logarithm of 0 is not finite.
 _LEAST_PROBABILITY = 1e-9
-"""The logarithm of 0 is not finite."""
 
 
 def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
@@ -18,6 +18,11 @@ def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
 
     A classifier has a single output with one vector an image: probabilities, or numbers that
     softmax turns into probabilities.
+
+    >>> class_scores([torch.zeros(8, 5, 1, 1)], 8).shape
+    torch.Size([8, 5])
+    >>> class_scores([torch.zeros(8, 5, 6, 6)], 8) is None
+    True
     """
     scores = _only_output(outputs)
     if scores is None or not _is_vector_per_image(scores, count):
@@ -41,14 +46,16 @@ def _only_output(outputs: Sequence[Any]) -> Tensor | None:
     if len(outputs) != 1:
         return None
     scores = outputs[0]
-    is_numbers = isinstance(scores, Tensor) and scores.is_floating_point()
-    return scores if is_numbers else None
+    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+        return None
+    return scores
 
 
 def _is_vector_per_image(scores: Tensor, count: int) -> bool:
-    if scores.dim() == 0 or len(scores) != count:
+    """Whether there is one vector of at least two numbers for each image."""
+    if scores.dim() == 0:
         return False
-    if scores.numel() < 2 * count:
+    if len(scores) != count or scores.numel() < 2 * count:
         return False
     # `squeeze` also drops the batch axis of a single image.
     axes = 1 if count == 1 else 2
@@ -57,6 +64,8 @@ def _is_vector_per_image(scores: Tensor, count: int) -> bool:
 
 @torch.no_grad()
 def _are_probabilities(flat: Tensor) -> bool:
+    """Whether all numbers are at least 0 and sum to 1 in every row."""
     if not (flat >= 0).all():
         return False
-    return bool((flat.sum(1) - 1).abs().max() < _SUM_TOLERANCE)
+    excess = flat.sum(1) - 1
+    return bool(excess.abs().max() < _SUM_TOLERANCE)

@@ -1,12 +1,13 @@
 """Plain synthetic images, doubled in number until the covariances measured on them converge."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from worker.engine.calibration.allowance import Allowance
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
+from worker.engine.calibration.inputs.distiller import Tell
 from worker.engine.calibration.inputs.mixture import from_all_ranges
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.replay import Batch
@@ -15,12 +16,16 @@ from worker.engine.calibration.statistics.batchnorm_statistics import (
     reestimate_statistics,
     with_statistics,
 )
-from worker.engine.calibration.statistics.covariance import MomentRecorder, Observation
-from worker.engine.numerics.convolution import Array, Convolution
+from worker.engine.calibration.statistics.covariance import (
+    Geometries,
+    MomentRecorder,
+    Observation,
+)
+from worker.engine.numerics.convolution import Array
 from worker.engine.numerics.moments import Moments
 
+# Between the seeds of two rounds, so that they get different images.
 _SEED_STEP = 10
-"""Between the seeds of two rounds, so that they get different images."""
 
 Sketches = Mapping[str, Array]
 """Each site's covariance times some random directions, by the site's name."""
@@ -29,8 +34,8 @@ Sketches = Mapping[str, Array]
 def measure_until_converged(
     allowance: Allowance,
     ranges: Sequence[ValueRange],
-    convolutions: Mapping[str, Convolution],
-    tell: Callable[[float], None],
+    convolutions: Geometries,
+    tell: Tell,
 ) -> tuple[list[Batch], Observation]:
     """Return images and the moments on them.
 
@@ -67,7 +72,7 @@ class _GrowingMeasurement:
         self,
         allowance: Allowance,
         ranges: Sequence[ValueRange],
-        convolutions: Mapping[str, Convolution],
+        convolutions: Geometries,
     ) -> None:
         self.batches: list[Batch] = []
         self._harness = allowance.harness
@@ -105,6 +110,7 @@ class _GrowingMeasurement:
         return Observation(self._recorder.finish(), self._statistics)
 
     def _new_recorder(self, batches: int) -> MomentRecorder:
+        """Return a recorder that gets all its rows from this number of batches."""
         return MomentRecorder(self._convolutions, batches, self._effort)
 
 

@@ -1,13 +1,13 @@
 """The images to fit on, of each kind: real, distilled or plain, with the moments on them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from worker.engine.calibration.allowance import Allowance
 from worker.engine.calibration.convergence import measure_until_converged
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.distiller import Distiller
+from worker.engine.calibration.inputs.distiller import Distiller, Tell
 from worker.engine.calibration.inputs.mixture import from_all_ranges
 from worker.engine.calibration.inputs.model_inputs import Arrays
 from worker.engine.calibration.inputs.ranges import ValueRange
@@ -17,12 +17,15 @@ from worker.engine.calibration.inputs.real_samples import (
     split_samples,
 )
 from worker.engine.calibration.replay import Batch
-from worker.engine.calibration.statistics.covariance import Observation, measure_moments
-from worker.engine.numerics.convolution import Convolution
+from worker.engine.calibration.statistics.covariance import (
+    Geometries,
+    Observation,
+    measure_moments,
+)
 
 _DISTILLED_SEED = 0
+# The seeds 1 to 3 make the held-out images and those that ranges are tried on.
 _PLAIN_SEED = 4
-"""The seeds 1 to 3 make the held-out images and those that ranges are tried on."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,7 @@ class FittingImages:
     held_out: list[Batch] = field(default_factory=list)
 
 
-def real(
-    allowance: Allowance, samples: Arrays, convolutions: Mapping[str, Convolution]
-) -> FittingImages:
+def real(allowance: Allowance, samples: Arrays, convolutions: Geometries) -> FittingImages:
     """Return real samples, the last fifth of them held out where there are enough.
 
     Raises:
@@ -65,7 +66,7 @@ def real(
 def distilled(
     allowance: Allowance,
     ranges: Sequence[ValueRange],
-    convolutions: Mapping[str, Convolution],
+    convolutions: Geometries,
     distiller: Distiller,
     steps: int,
 ) -> FittingImages:
@@ -95,8 +96,8 @@ def distilled(
 def plain(
     allowance: Allowance,
     ranges: Sequence[ValueRange],
-    convolutions: Mapping[str, Convolution],
-    tell: Callable[[float], None],
+    convolutions: Geometries,
+    tell: Tell,
 ) -> FittingImages:
     """Return dead leaves as they are, as many as the covariances need to converge."""
     batches, observation = measure_until_converged(allowance, ranges, convolutions, tell)

@@ -1,6 +1,5 @@
 """A program with the input sizes and the batch size at which calibration runs it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.engine.calibration.inputs.generators import Generator, noisy, softened
-from worker.engine.calibration.inputs.model_inputs import Arrays, ImageInput, make_inputs
+from worker.engine.calibration.inputs.model_inputs import Arrays, ImageInput, Shapes, make_inputs
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.replay import Batch
 from worker.engine.model import TensorSpec
@@ -32,7 +31,7 @@ class Harness:
 
     program: Program
     specs: tuple[TensorSpec, ...]
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Shapes
     images: tuple[ImageInput, ...]
     batch: int
     sample_bytes: int
@@ -79,6 +78,7 @@ class Harness:
         return [self._slice(tensors, start) for start in starts]
 
     def _slice(self, tensors: Batch, start: int) -> Batch:
+        """Return the batch that begins at an image; other inputs are the same in every batch."""
         batch = dict(tensors)
         for name in self.image_names:
             batch[name] = tensors[name][start : start + self.batch]
@@ -91,7 +91,9 @@ def _to_tensor(array: NDArray[np.generic]) -> Tensor:
     torch computes images whose channels lie together up to twice as fast, and every step passes
     that memory format on.
     """
-    dtype = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype
+    dtype = array.dtype
+    if dtype == np.float16:
+        dtype = np.dtype(np.float32)
     exact = np.asarray(array, dtype, order="C")
     tensor = device.placed(torch.from_numpy(exact))
     if tensor.dim() != 4:

@@ -111,6 +111,9 @@ def spread(batches: Sequence[Batch], most: int) -> list[Batch]:
     """Return at most so many batches, evenly from first to last.
 
     Batches of one value range lie side by side; an even choice has some of each range.
+
+    >>> spread([{"x": at} for at in range(9)], 3)
+    [{'x': 0}, {'x': 4}, {'x': 8}]
     """
     number = min(most, len(batches))
     last = len(batches) - 1
@@ -138,5 +141,6 @@ def measure_footprints(program: Program, batch: Batch) -> list[Footprint]:
 
 
 def _bytes(values: Iterable[object]) -> int:
+    """Return the memory of the tensors among some values."""
     tensors = [value for value in values if isinstance(value, Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

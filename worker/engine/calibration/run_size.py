@@ -1,6 +1,6 @@
 """Find by trial the image size and the batch size at which a program is best run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -9,19 +9,16 @@ from torch import Tensor
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.model_inputs import ImageInput, image_inputs
+from worker.engine.calibration.inputs.model_inputs import ImageInput, Shapes, image_inputs
 from worker.engine.calibration.inputs.ranges import known_ranges
 from worker.engine.calibration.replay import Batch, measure_footprints
 from worker.engine.model import TensorSpec
 from worker.engine.program import Program, StepError, run
 
+# Of the largest output: kernels for other batch sizes sum in another order.
 _TOLERANCE = 1e-3
-"""Of the largest output: kernels for other batch sizes sum in another order."""
+# Sizes show in any range; a strict one keeps models that take roots from giving NaN.
 _ANY_RANGE = replace(known_ranges(1)[0], strict=True)
-"""Sizes show in any range; a strict one keeps models that take roots from giving NaN."""
-
-Shapes = Mapping[str, tuple[int, ...]]
-"""A shape for every input, by name."""
 
 
 def build_harness(
@@ -47,33 +44,43 @@ def build_harness(
 
 
 def _at_size(program: Program, specs: Sequence[TensorSpec], shapes: Shapes) -> Harness:
+    """Return the program at these shapes, with the batch that they fix and its measured memory.
+
+    Raises:
+        StepError: the program does not run.
+    """
     images = tuple(image_inputs(specs, shapes).values())
     bare = Harness(program, tuple(specs), shapes, images, batch=1, sample_bytes=0)
     harness = replace(bare, batch=bare.fixed_batch)
     with torch.no_grad():
         footprints = measure_footprints(program, _any_batch(harness))
-    peak = max((running for _, running in footprints), default=0)
+    running = [bytes_running for _, bytes_running in footprints]
+    peak = max(running, default=0)
     return replace(harness, sample_bytes=peak // harness.batch)
 
 
 def _largest_batch(harness: Harness, effort: Effort) -> int:
     """Return the largest multiple of the fixed batch within the effort's limits."""
     fixed = harness.batch
-    within_memory = effort.batch_bytes // max(harness.sample_bytes, 1)
-    return max(fixed, min(effort.batch_images, within_memory) // fixed * fixed)
+    in_memory = effort.batch_bytes // max(harness.sample_bytes, 1)
+    largest = min(effort.batch_images, in_memory)
+    return max(fixed, largest // fixed * fixed)
 
 
 @torch.no_grad()
 def _restores(harness: Harness) -> bool:
+    """Whether the only output has the shape of the only image input."""
     batch = _any_batch(harness)
     names = harness.image_names
     outputs = run(harness.program, batch)
     if len(names) != 1 or len(outputs) != 1:
         return False
-    return getattr(outputs[0], "shape", None) == batch[names[0]].shape
+    image = batch[names[0]]
+    return getattr(outputs[0], "shape", None) == image.shape
 
 
 def _any_batch(harness: Harness) -> Batch:
+    """Return one batch of images to try a size on."""
     return harness.synthetic(dead_leaves, _ANY_RANGE, harness.batch, 0)[0]
 
 
@@ -88,9 +95,10 @@ def _runs_together(harness: Harness) -> bool:
         together = run(harness.program, both)
     except StepError:
         return False  # the model fixes its batch size
-    apart = zip(run(harness.program, first), run(harness.program, second), strict=True)
-    outputs = zip(together, apart, strict=True)
-    return all(_is_concatenation(whole, *parts) for whole, parts in outputs)
+    alone = run(harness.program, first)
+    other = run(harness.program, second)
+    outputs = zip(together, alone, other, strict=True)
+    return all(_is_concatenation(*each) for each in outputs)
 
 
 def _is_concatenation(whole: object, first: object, second: object) -> bool:
@@ -99,7 +107,9 @@ def _is_concatenation(whole: object, first: object, second: object) -> bool:
         return False
     if not isinstance(first, Tensor) or not isinstance(second, Tensor):
         return False
-    if whole.dim() == 0 or len(whole) != len(first) + len(second):
+    if whole.dim() == 0:
+        return False
+    if len(whole) != len(first) + len(second):
         return False
     if whole.shape[1:] != first.shape[1:]:
         return False
@@ -107,8 +117,10 @@ def _is_concatenation(whole: object, first: object, second: object) -> bool:
         return True
     expected = torch.cat([first, second])
     difference = (whole - expected).abs().max()
-    tolerance = _TOLERANCE * expected.abs().max() + torch.finfo(whole.dtype).tiny
-    return bool(difference <= tolerance)
+    largest = expected.abs().max()
+    # Outputs that are all 0 are the same.
+    tiny = torch.finfo(whole.dtype).tiny
+    return bool(difference <= _TOLERANCE * largest + tiny)
 
 
 @torch.no_grad()
@@ -119,7 +131,9 @@ def _smaller(harness: Harness, longest: int) -> Harness | None:
     images = harness.images[0]
     if max(images.size, default=0) <= longest:
         return None
+    # The smallest divisor that gives at most `longest`.
     divisor = -(-max(images.size) // longest)
+    # Parts of a pixel would change the outputs' proportions.
     if any(side % divisor for side in images.size):
         return None
     shape = _divided_shape(images, harness.batch, divisor)
@@ -131,11 +145,14 @@ def _smaller(harness: Harness, longest: int) -> Harness | None:
         return None  # the model fixes its image size
     ratio = divisor ** len(images.size)
     originals = run(harness.program, _any_batch(harness))
-    pairs = zip(originals, outputs, strict=True)
-    return smaller if all(_is_smaller(a, b, ratio) for a, b in pairs) else None
+    for original, output in zip(originals, outputs, strict=True):
+        if not _is_smaller(original, output, ratio):
+            return None
+    return smaller
 
 
 def _divided_shape(images: ImageInput, batch: int, divisor: int) -> tuple[int, ...]:
+    """Return the input's shape with every side divided."""
     size = tuple(side // divisor for side in images.size)
     if images.channels_last:
         return (batch, *size, images.channels)
@@ -143,6 +160,7 @@ def _divided_shape(images: ImageInput, batch: int, divisor: int) -> tuple[int, .
 
 
 def _is_smaller(original: object, output: object, ratio: int) -> bool:
+    """Whether an output has this many times fewer numbers than the original's."""
     if not isinstance(original, Tensor) or not isinstance(output, Tensor):
         return False
     return original.numel() == ratio * output.numel()

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from worker.engine.calibration.inputs.generators import Images, random_colours, sum_over_axes
 
+# Leaves in an image: enough that they cover nearly all of it.
 _LEAVES = 60
-"""Leaves in an image: enough that they cover nearly all of it."""
+# Pixels of the images that are drawn together: one leaf of all of them fits into the caches.
 _PIXELS_AT_ONCE = 1 << 20
-"""Pixels of the images that are drawn together."""
+
+Floats = NDArray[np.float64]
 
 
 def dead_leaves(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Images:
@@ -24,8 +26,10 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], seed: int = 0) -
 
     >>> dead_leaves(2, 3, (8, 8)).shape
     (2, 3, 8, 8)
-    >>> dead_leaves(1, 1, (50,)).shape, dead_leaves(1, 2, (4, 5, 6)).shape
-    ((1, 1, 50), (1, 2, 4, 5, 6))
+    >>> dead_leaves(1, 1, (50,)).shape
+    (1, 1, 50)
+    >>> dead_leaves(1, 2, (4, 5, 6)).shape
+    (1, 2, 4, 5, 6)
     """
     rng = np.random.default_rng(seed)
     together = max(1, _PIXELS_AT_ONCE // math.prod(size))
@@ -37,52 +41,95 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], seed: int = 0) -
 
 
 def _draw_together(
-    count: int, channels: int, size: tuple[int, ...], rng: np.random.Generator
+    count: int,
+    channels: int,
+    size: tuple[int, ...],
+    rng: np.random.Generator,
 ) -> Images:
     """Draw images leaf by leaf, each leaf over those before it."""
-    axes = (1,) * len(size)
+    one_colour = (count, channels, *(1,) * len(size))
+    one_grain = (count, 1, *(1,) * len(size))
     images = np.zeros((count, channels, *size), np.float32)
     grain = np.zeros((count, 1, *size), np.float32)
     for _ in range(_LEAVES):
         inside = _leaf(count, size, rng)[:, None]
-        colours = random_colours(count, channels, rng).reshape(count, channels, *axes)
-        np.copyto(images, colours, where=inside)
-        roughness = np.abs(rng.normal(0, 0.02, (count, 1, *axes)))
+        colours = random_colours(count, channels, rng)
+        np.copyto(images, colours.reshape(one_colour), where=inside)
+        roughness = np.abs(rng.normal(0, 0.02, one_grain))
         np.copyto(grain, roughness.astype(np.float32), where=inside)
-    return images + grain * rng.standard_normal(images.shape, np.float32)
+    noise = rng.standard_normal(images.shape, np.float32)
+    return images + grain * noise
 
 
 def _leaf(count: int, size: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return the mask `(count, *size)` of one leaf in each image, a ball or a turned box."""
     axes = len(size)
-    longest = max(size, default=1)
-    radius = np.minimum(longest, longest / 16 / (rng.random(count) + 0.06))
+    radius = _radii(count, size, rng)
     centre = rng.random((count, axes)) * size
     is_ball = rng.random(count) < 0.5
     sides = _box_sides(count, axes, rng)
-    middle = centre.astype(np.float32)
-    reach = radius.astype(np.float32)[:, None]
-    offsets = []
-    for axis, length in enumerate(size):
-        distance = np.arange(length, dtype=np.float32) - middle[:, axis, None]
-        offsets.append(distance / reach)
+    offsets = _offsets(size, centre.astype(np.float32), radius.astype(np.float32))
     inside = np.ones((count, *size), np.bool_)
-    squares = [np.square(offset[is_ball]) for offset in offsets]
-    inside[is_ball] &= sum_over_axes(squares) < 1
-    for side in sides[~is_ball].swapaxes(0, 1):
-        parts = [side[:, axis, None] * offset[~is_ball] for axis, offset in enumerate(offsets)]
-        inside[~is_ball] &= np.abs(sum_over_axes(parts)) < 1
+    inside[is_ball] = _in_ball([offset[is_ball] for offset in offsets])
+    is_box = ~is_ball
+    inside[is_box] = _in_box([offset[is_box] for offset in offsets], sides[is_box])
     return inside
 
 
-def _box_sides(count: int, axes: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the normals `(count, axes, axes)` of turned boxes' sides, over their half lengths.
+def _radii(count: int, size: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Return radii in pixels: longest / 16 / u for uniform u, at most the longest side."""
+    longest = max(size, default=1)
+    # The constant keeps radii near the longest side at most.
+    share = rng.random(count) + 0.06
+    return np.minimum(longest, longest / 16 / share)
+
+
+def _offsets(size: tuple[int, ...], centre: Images, radius: Images) -> list[Images]:
+    """Return the distance of pixels from the centre along each axis, `(count, length)`, in radii.
+
+    `centre` has the shape `(count, axes)`, `radius` `(count,)`.
+    """
+    offsets = []
+    for axis, length in enumerate(size):
+        pixels = np.arange(length, dtype=np.float32)
+        distance = pixels - centre[:, axis, None]
+        offsets.append(distance / radius[:, None])
+    return offsets
+
+
+def _in_ball(offsets: Sequence[Images]) -> NDArray[np.bool_]:
+    """Return the mask of the unit ball, given each axis's offsets `(count, length)`.
+
+    >>> offsets = np.array([[-0.9, 0.0, 0.9]], np.float32)
+    >>> _in_ball([offsets, offsets])[0].sum(axis=1).tolist()
+    [1, 3, 1]
+    """
+    squares = [np.square(offset) for offset in offsets]
+    return np.asarray(sum_over_axes(squares) < 1)
+
+
+def _in_box(offsets: Sequence[Images], sides: Images) -> NDArray[np.bool_]:
+    """Return the mask of boxes with these sides `(count, sides, axes)`.
+
+    A pixel lies in a box if its offset along each side's normal is below 1.
+    """
+    inside: NDArray[np.bool_] = np.asarray(True)
+    for side in sides.swapaxes(0, 1):
+        parts = [side[:, axis, None] * offset for axis, offset in enumerate(offsets)]
+        distance = np.abs(sum_over_axes(parts))
+        inside = inside & (distance < 1)
+    return inside
+
+
+def _box_sides(count: int, axes: int, rng: np.random.Generator) -> Images:
+    """Return the normals `(count, sides, axes)` of turned boxes' sides, over their half lengths.
 
     The first side is as long as the radius, the others are shorter.
     """
-    turn = np.linalg.qr(rng.standard_normal((count, axes, axes)))[0]
+    random = rng.standard_normal((count, axes, axes))
+    turn = np.linalg.qr(random)[0]
     first = np.ones((count, min(axes, 1)))
     others = rng.uniform(0.3, 1, (count, max(axes - 1, 0)))
     lengths = np.concatenate([first, others], axis=1)
-    sides: NDArray[np.float32] = (turn / lengths[:, :, None]).astype(np.float32)
-    return sides
+    sides = turn / lengths[:, :, None]
+    return np.asarray(sides, np.float32)

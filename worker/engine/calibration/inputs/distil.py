@@ -26,17 +26,17 @@ from torch import Tensor
 from worker.engine.calibration.class_scores import class_scores
 from worker.engine.calibration.inputs.frequency import natural_amplitudes, shape_spectrum
 from worker.engine.calibration.replay import Batch
-from worker.engine.program import Norm, Program, Step, StepError, Watch, run
+from worker.engine.program import Program, Step, StepError, Watch, run
 
+# Adam's step, in standard deviations of the images.
 _RATE = 0.03
-"""Adam's step, in standard deviations of the images."""
+# Of the classes in the loss, where stored statistics describe real images.
 _CLASS_WEIGHT = 0.3
-"""Of the classes in the loss, where stored statistics describe real images."""
+# The same where only the classes do.
 _CLASS_WEIGHT_ALONE = 1.0
-"""The same where only the classes do."""
 _SMOOTHNESS_WEIGHT = 0.1
+# Added to deviations as a square: dead channels have none to divide by.
 _LEAST_DEVIATION = 1e-4
-"""Added to deviations as a square: dead channels have none to divide by."""
 
 
 class DistillingError(Exception):
@@ -125,11 +125,13 @@ class _Objective:
         if scores is not None:
             entropy = F.nll_loss(scores, self._labels_like(scores))
             losses.append(self._class_weight * entropy)
-        variation = _variation(self._start / self._scale + change)
+        in_deviations = self._start / self._scale + change
+        variation = _variation(in_deviations)
         losses.append(_SMOOTHNESS_WEIGHT * variation)
         return torch.stack(losses).sum()
 
     def _change(self, noise: Tensor) -> Tensor:
+        """Return the change of the images, in their deviations."""
         return shape_spectrum(noise, self._amplitudes)
 
     def _labels_like(self, scores: Tensor) -> Tensor:
@@ -150,13 +152,12 @@ def statistics_mismatch(program: Program, batch: Batch) -> Tensor:
 
 def _stored_statistics(program: Program) -> _Expected:
     """Return the statistics that the model's normalisations store; empty where it has none."""
-    return {
-        step.gives[0]: _statistics_of(step.norm) for step in program.steps if step.norm is not None
-    }
-
-
-def _statistics_of(norm: Norm) -> _Statistics:
-    return _Statistics(norm.mean, _deviation(norm.variance))
+    stored: dict[str, _Statistics] = {}
+    for step in program.steps:
+        if step.norm is not None:
+            deviation = _deviation(step.norm.variance)
+            stored[step.gives[0]] = _Statistics(step.norm.mean, deviation)
+    return stored
 
 
 @torch.no_grad()
@@ -181,8 +182,10 @@ def _collect(losses: list[Tensor], expected: _Expected) -> Watch:
         target = expected.get(step.gives[0])
         if target is not None:
             mean, deviation = _statistics_near(target.mean, inputs[0])
-            by_mean = ((mean - target.mean) / target.deviation).square().mean()
-            by_deviation = ((deviation - target.deviation) / target.deviation).square().mean()
+            mean_error = (mean - target.mean) / target.deviation
+            deviation_error = (deviation - target.deviation) / target.deviation
+            by_mean = mean_error.square().mean()
+            by_deviation = deviation_error.square().mean()
             losses.append(by_mean + by_deviation)
 
     return watch
@@ -191,7 +194,8 @@ def _collect(losses: list[Tensor], expected: _Expected) -> Watch:
 def _statistics_near(expected: Tensor, x: Tensor) -> _Statistics:
     """Return statistics from sums about an expected mean, which torch computes faster."""
     axes = _all_but_channels(x)
-    shifted = x - expected.reshape(-1, *(1,) * (x.dim() - 2))
+    spatial = (1,) * (x.dim() - 2)
+    shifted = x - expected.reshape(-1, *spatial)
     mean = shifted.mean(axes)
     square = shifted.square().mean(axes)
     # Where the mean is far off, rounding may leave less than 0.
@@ -200,10 +204,12 @@ def _statistics_near(expected: Tensor, x: Tensor) -> _Statistics:
 
 
 def _deviation(variance: Tensor) -> Tensor:
+    """Return the deviation of a variance, differentiable at 0 too."""
     return (variance + _LEAST_DEVIATION**2).sqrt()
 
 
 def _all_but_channels(x: Tensor) -> list[int]:
+    """Return the batch and the spatial axes."""
     return [axis for axis in range(x.dim()) if axis != 1]
 
 
@@ -211,6 +217,8 @@ def _variation(x: Tensor) -> Tensor:
     """Return the mean absolute difference of neighbours, summed over the spatial axes."""
     variation = x.new_zeros(())
     for axis in range(2, x.dim()):
+        # An axis of one has no neighbours, and the mean of nothing is NaN.
         if x.shape[axis] > 1:
-            variation = variation + x.diff(dim=axis).abs().mean()
+            difference = x.diff(dim=axis).abs()
+            variation = variation + difference.mean()
     return variation

@@ -6,11 +6,13 @@ from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.distil import distil
 from worker.engine.calibration.replay import Batch
 
-SHARE_OF_CALIBRATION = 0.7
-"""Of the time of a calibration that distils; the rest is for the moments."""
+Tell = Callable[[float], None]
+"""Takes the share of a calibration that is done."""
 
+# Of the time of a calibration that distils; the rest is for the moments.
+_SHARE_OF_CALIBRATION = 0.7
+# Between the seeds of two sets of batches, of which each batch has its own.
 _SEED_STEP = 1000
-"""Between the seeds of two sets of batches, of which each batch has its own."""
 
 
 class Distiller:
@@ -19,7 +21,7 @@ class Distiller:
     `work` is the number of images times steps over all batches.
     """
 
-    def __init__(self, harness: Harness, work: int, tell: Callable[[float], None]) -> None:
+    def __init__(self, harness: Harness, work: int, tell: Tell) -> None:
         self._harness = harness
         self._work = max(work, 1)
         self._tell = tell
@@ -39,5 +41,5 @@ class Distiller:
             own_seed = _SEED_STEP * seed + at
             distilled.append(distil(self._harness.program, batch, name, steps, own_seed))
             self._done += self._harness.batch * steps
-            self._tell(SHARE_OF_CALIBRATION * min(1.0, self._done / self._work))
+            self._tell(_SHARE_OF_CALIBRATION * min(1.0, self._done / self._work))
         return distilled

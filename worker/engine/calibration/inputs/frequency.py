@@ -11,15 +11,25 @@ def natural_amplitudes(size: Sequence[int]) -> Tensor:
 
     Amplitudes fall as 1/f, from the lowest frequency that fits into the size: every octave is as
     strong as any other. White noise times these amplitudes keeps its variance.
+
+    >>> amplitudes = natural_amplitudes((8, 6))
+    >>> amplitudes.shape
+    torch.Size([8, 6])
+    >>> bool(amplitudes[0, 1] > amplitudes[0, 2])
+    True
     """
     axes = len(size)
     square = torch.zeros(())
     for axis, length in enumerate(size):
+        own = torch.fft.fftfreq(length).square()
         behind = (1,) * (axes - 1 - axis)
-        square = square + torch.fft.fftfreq(length).square().reshape(-1, *behind)
+        square = square + own.reshape(-1, *behind)
+    # The frequency 0 would get an infinite amplitude.
     lowest = 1 / max(size, default=1)
-    amplitudes = square.sqrt().clamp_min(lowest).reciprocal()
-    return amplitudes / amplitudes.square().mean().sqrt()
+    frequency = square.sqrt().clamp_min(lowest)
+    amplitudes = frequency.reciprocal()
+    mean_square = amplitudes.square().mean()
+    return amplitudes / mean_square.sqrt()
 
 
 def shape_spectrum(noise: Tensor, amplitudes: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ Images = NDArray[np.float32]
 Generator = Callable[[int, int, Sequence[int], int], Images]
 """Makes images from a count, a number of channels, a size and a seed."""
 
+# The largest deviation of noise, as a share of the value range.
 _MOST_NOISE = 0.2
-"""The largest deviation of noise, as a share of the value range."""
 
 
 def random_colours(count: int, channels: int, rng: np.random.Generator) -> Images:
@@ -30,8 +30,9 @@ def random_colours(count: int, channels: int, rng: np.random.Generator) -> Image
     A colour is a brightness that all channels share, and a smaller part of each channel's own.
     """
     brightness = rng.normal(0.47, 0.2, (count, 1))
-    colours = brightness + rng.normal(0, 0.1, (count, channels))
-    return np.clip(colours, 0, 1).astype(np.float32)
+    own = rng.normal(0, 0.1, (count, channels))
+    colours = np.clip(brightness + own, 0, 1)
+    return colours.astype(np.float32)
 
 
 def sum_over_axes(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -45,6 +46,7 @@ def sum_over_axes(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     axes = range(len(parts))
     outer: NDArray[Any] = np.asarray(np.float32(0))
     for own, part in enumerate(parts):
+        # The first axis is that of the images.
         others = [1 + other for other in axes if other != own]
         outer = outer + np.expand_dims(part, others)
     return np.asarray(outer)
@@ -66,6 +68,7 @@ def softened(generator: Generator) -> Generator:
             after = soft.shape[axis + 1 :]
             soft = soft.reshape(*before, length, 2, *after).mean(axis + 1)
         images = np.empty((count, channels, *size), np.float32)
+        # Any part of the images has some of both.
         images[::2] = soft
         images[1::2] = sharp
         return images
@@ -77,13 +80,19 @@ def noisy(generator: Generator) -> Generator:
     """Return a generator of the same images under noise, as a denoiser sees them.
 
     The noise's deviation is drawn for each image, from 0 to a fifth of the value range.
+
+    >>> grey = lambda count, channels, size, seed: np.zeros((count, channels, *size), np.float32)
+    >>> images = noisy(grey)(2, 3, (8, 8), 0)
+    >>> images.shape, bool(images.std() > 0)
+    ((2, 3, 8, 8), True)
     """
 
     def generate(count: int, channels: int, size: Sequence[int], seed: int) -> Images:
         images = generator(count, channels, size, seed)
         rng = np.random.default_rng((seed, 2))
         one_each = (count, *(1,) * (images.ndim - 1))
-        deviation = rng.uniform(0, _MOST_NOISE, one_each).astype(np.float32)
-        return images + deviation * rng.standard_normal(images.shape, np.float32)
+        deviation = rng.uniform(0, _MOST_NOISE, one_each)
+        noise = rng.standard_normal(images.shape, np.float32)
+        return images + deviation.astype(np.float32) * noise
 
     return generate

@@ -7,8 +7,8 @@ from worker.engine.calibration.inputs.generators import Generator
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.replay import Batch
 
+# Between the seeds of two ranges, so that they get different images.
 _SEED_STEP = 100
-"""Between the seeds of two ranges, so that they get different images."""
 
 
 def from_all_ranges(

@@ -1,4 +1,4 @@
-"""Inputs for a whole model: images where it takes numbers, zeros where it takes indices or flags."""
+"""Inputs for a whole model: images where it takes numbers, zeros for its indices and flags."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.calibration.inputs.generators import Generator
+from worker.engine.calibration.inputs.generators import Generator, Images
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.model import TensorSpec
 
 Arrays = Mapping[str, NDArray[np.generic]]
 """Arrays by input name."""
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""A full shape for every input, by name."""
+
+# A last axis of at most this length is taken for channels, if the axis after the batch is
+# longer: grey, colours, or colours and transparency.
 _MOST_COLOURS = 4
-"""A last axis of at most this length is taken for channels, if the axis after the batch is longer:
-grey, colours, or colours and transparency."""
+# Between the seeds of two inputs, so that they get different images.
 _SEED_STEP = 1000
-"""Between the seeds of two inputs, so that they get different images."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,20 @@ class ImageInput:
         """Whether it takes integers, as raw images are: their type fixes the value range."""
         return not np.issubdtype(self.dtype, np.floating)
 
-    def shaped(self, images: NDArray[np.float32], values: ValueRange) -> NDArray[np.generic]:
-        """Return images `(count, channels, *size)` of values around 0 to 1 as the input's arrays."""
+    def shaped(self, images: Images, values: ValueRange) -> NDArray[np.generic]:
+        """Return images `(count, channels, *size)` of values around 0 to 1 as input arrays."""
         scaled = self._as_bytes(images) if self.is_whole else values.apply(images)
         if self.channels_last:
             scaled = np.moveaxis(scaled, 1, -1)
         return scaled.astype(self.dtype)
 
-    def _as_bytes(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        lowest = 128 if self.dtype == np.int8 else 0
-        scaled: NDArray[np.float32] = np.rint(np.clip(images, 0, 1) * 255) - lowest
+    def _as_bytes(self, images: Images) -> Images:
+        """Return images from 0 to 255, or from -128 to 127 for signed bytes."""
+        # Integers outside the type's range would wrap around.
+        within = np.clip(images, 0, 1)
+        scaled: Images = np.rint(within * 255)
+        if self.dtype == np.int8:
+            scaled = scaled - 128
         return scaled
 
 
@@ -73,9 +80,7 @@ def image_input(spec: TensorSpec, shape: Sequence[int]) -> ImageInput | None:
     return ImageInput(spec.name, dtype, shape[1], tuple(shape[2:]), channels_last=False)
 
 
-def image_inputs(
-    specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, ImageInput]:
+def image_inputs(specs: Sequence[TensorSpec], shapes: Shapes) -> dict[str, ImageInput]:
     """Return the inputs that take a batch of images, by name.
 
     The first input of images sets the batch size. An input with another first axis, as the state of
@@ -101,7 +106,7 @@ def image_inputs(
 
 def make_inputs(
     specs: Sequence[TensorSpec],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
     count: int,
     generator: Generator,
     values: ValueRange,

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from worker.engine.calibration.inputs.generators import Images, random_colours, sum_over_axes
 
+# Cells in an image, from a quarter of this up to twice as many.
 _CELLS = 24
-"""Cells in an image, from a quarter of this up to twice as many."""
+# Noise of a single pixel does not vary.
 _LEAST_DEVIATION = 1e-12
-"""Noise of a single pixel does not vary."""
 
 Floats = NDArray[np.float64]
 
@@ -18,8 +18,10 @@ Floats = NDArray[np.float64]
 def mosaics(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Images:
     """Return images of cells, each with a colour, a gradient and a cloudy texture of its own.
 
-    >>> mosaics(2, 3, (8, 8)).shape, mosaics(1, 1, (50,)).shape
-    ((2, 3, 8, 8), (1, 1, 50))
+    >>> mosaics(2, 3, (8, 8)).shape
+    (2, 3, 8, 8)
+    >>> mosaics(1, 1, (50,)).shape
+    (1, 1, 50)
     """
     rng = np.random.default_rng((seed, 1))
     images = np.zeros((count, channels, *size), np.float32)
@@ -29,39 +31,74 @@ def mosaics(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Im
         if size:
             image[:] = _mosaic(cells, channels, coordinates, rng)
         else:
+            # A vector has no positions that cells could share.
             image[:] = random_colours(1, channels, rng)[0]
     return np.clip(images, 0, 1)
 
 
 def _mosaic(
-    cells: int, channels: int, coordinates: Sequence[Floats], rng: np.random.Generator
+    cells: int,
+    channels: int,
+    coordinates: Sequence[Floats],
+    rng: np.random.Generator,
 ) -> Floats:
-    """Return one image `(channels, *size)`; the longest axis has coordinates from 0 to 1."""
+    """Return one image `(channels, *size)`.
+
+    `coordinates` are those of the pixels along each axis, from 0 to 1 along the longest one.
+    """
     size = [len(axis) for axis in coordinates]
-    axes = range(len(size))
-    points = rng.random((cells, len(size))) * np.array(size) / max(size)
-    offsets = [coordinates[axis] - points[:, axis, None] for axis in axes]
-    nearest = sum_over_axes([np.square(offset) for offset in offsets]).argmin(axis=0)
+    extent = np.array(size)
+    points = rng.random((cells, len(size)))
+    points = points * extent / max(size)
+    nearest = _nearest(points, coordinates)
     colours = random_colours(cells, channels, rng)
     slopes = rng.normal(0, 0.3, (cells, len(size)))
-    grid = np.meshgrid(*coordinates, indexing="ij")
-    shade = np.zeros(size)
-    for axis in axes:
-        shade = shade + slopes[nearest, axis] * (grid[axis] - points[nearest, axis])
-    roughness = np.abs(rng.normal(0, 0.06, cells))[nearest]
+    shade = _shade(points[nearest], slopes[nearest], coordinates)
+    roughness = np.abs(rng.normal(0, 0.06, cells))
+    clouds = _clouds(channels, size, rng)
     plain = np.moveaxis(colours[nearest], -1, 0)
-    mosaic: Floats = plain + shade + roughness * _clouds(channels, size, rng)
+    mosaic: Floats = plain + shade + roughness[nearest] * clouds
     return mosaic
 
 
+def _nearest(points: Floats, coordinates: Sequence[Floats]) -> NDArray[np.intp]:
+    """Return the cell `(*size)` of every pixel: the one whose point is nearest.
+
+    `points` has the shape `(cells, axes)`.
+    """
+    squares = []
+    for axis, own in enumerate(coordinates):
+        offset = own - points[:, axis, None]
+        squares.append(np.square(offset))
+    nearest: NDArray[np.intp] = sum_over_axes(squares).argmin(axis=0)
+    return nearest
+
+
+def _shade(points: Floats, slopes: Floats, coordinates: Sequence[Floats]) -> Floats:
+    """Return the gradient `(*size)` of every pixel's cell, 0 at the cell's point.
+
+    `points` and `slopes` are those of each pixel's cell, `(*size, axes)`.
+    """
+    grid = np.meshgrid(*coordinates, indexing="ij")
+    shade = np.zeros(grid[0].shape)
+    for axis, own in enumerate(grid):
+        offset = own - points[..., axis]
+        shade = shade + slopes[..., axis] * offset
+    return shade
+
+
 def _clouds(channels: int, size: Sequence[int], rng: np.random.Generator) -> Floats:
-    """Return noise of unit variance whose amplitude falls with frequency, as in natural images."""
+    """Return noise `(channels, *size)` of unit variance.
+
+    Its amplitude falls as 1/f with frequency, as in natural images.
+    """
     axes = tuple(range(1, len(size) + 1))
+    noise = rng.standard_normal((channels, *size))
     frequencies = np.meshgrid(*map(np.fft.fftfreq, size), indexing="ij")
     distance = np.sqrt(sum(np.square(axis) for axis in frequencies))
-    white = np.fft.fftn(rng.standard_normal((channels, *size)), axes=axes)
     # The lowest frequency stands for 0, which has no amplitude to divide by.
-    spectrum = white / np.maximum(distance, 1 / max(size))
+    distance = np.maximum(distance, 1 / max(size))
+    spectrum = np.fft.fftn(noise, axes=axes) / distance
     noise = np.fft.ifftn(spectrum, axes=axes).real
     noise -= noise.mean(axis=axes, keepdims=True)
     deviation = noise.std(axis=axes, keepdims=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +21,12 @@ from worker.engine.calibration.inputs.ranges import (
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import run
 
+# Relative difference within which outputs count as the same.
 _SAME = 1e-6
-"""Relative difference within which outputs count as the same."""
+# The seeds 0 to 2 make the images to fit on and the held-out ones.
 _SEED = 3
-"""The seeds 0 to 2 make the images to fit on and the held-out ones."""
+# How many known ranges are covered where nothing tells them apart.
 _RANGES_BY_DEFAULT = 2
-"""How many known ranges are covered where nothing tells them apart."""
 _NOT_FINITE = "NaN or infinity"
 _CONSTANT = "the same outputs whatever the inputs"
 
@@ -52,11 +53,12 @@ def probed_ranges(
     Raises:
         WeakCalibrationError: in no range does the model give finite outputs that differ.
     """
-    by_range = dict(_probe_leniently(harness, values, probes) for values in _tried(harness, stated))
+    tried = _tried(harness, stated)
+    by_range = dict(_probe_leniently(harness, values, probes) for values in tried)
     usable = {values: each for values, each in by_range.items() if each.failure is None}
     if not usable:
-        failures = dict.fromkeys(str(each.failure) for each in by_range.values())
-        reason = " or ".join(failures)
+        failures = [str(each.failure) for each in by_range.values()]
+        reason = " or ".join(dict.fromkeys(failures))
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
@@ -73,6 +75,7 @@ def probed_ranges(
 
 
 def _are_whole(harness: Harness) -> bool:
+    """Whether all images are integers."""
     return all(images.is_whole for images in harness.images)
 
 
@@ -103,8 +106,9 @@ def probe(harness: Harness, values: ValueRange, count: int) -> Probe:
     differ = False
     for batch in _images(harness, values, max(count, 2 * harness.batch)):
         outputs = run(harness.program, batch)
-        numbers = [y for y in outputs if isinstance(y, Tensor) and y.is_floating_point()]
-        if not all(bool(y.isfinite().all()) for y in numbers):
+        numbers = _floating(outputs)
+        are_finite = [bool(y.isfinite().all()) for y in numbers]
+        if not all(are_finite):
             return Probe(failure=_NOT_FINITE)
         table = class_scores(outputs, harness.batch)
         if table is not None:
@@ -118,16 +122,31 @@ def probe(harness: Harness, values: ValueRange, count: int) -> Probe:
     return Probe(scores=torch.cat(tables) if tables else None)
 
 
+def _floating(outputs: Sequence[Any]) -> list[Tensor]:
+    """Return the outputs that are floating-point tensors."""
+    tensors = [y for y in outputs if isinstance(y, Tensor)]
+    return [y for y in tensors if y.is_floating_point()]
+
+
 def _are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    pairs = zip(first, second, strict=True)
-    return all(a.shape == b.shape and torch.allclose(a, b, _SAME, 0) for a, b in pairs)
+    """Whether two runs gave the same outputs, up to rounding."""
+    for one, other in zip(first, second, strict=True):
+        if one.shape != other.shape:
+            return False
+        if not torch.allclose(one, other, rtol=_SAME, atol=0):
+            return False
+    return True
 
 
 @torch.no_grad()
 def _total_mismatch(harness: Harness, values: ValueRange, count: int) -> float:
-    batches = _images(harness, values, count)
-    return sum(float(statistics_mismatch(harness.program, batch)) for batch in batches)
+    """Return the distance of the images' statistics to the stored ones, summed over batches."""
+    total = 0.0
+    for batch in _images(harness, values, count):
+        total += float(statistics_mismatch(harness.program, batch))
+    return total
 
 
 def _images(harness: Harness, values: ValueRange, count: int) -> list[Batch]:
+    """Return the images to try a range on: the same ones in every range."""
     return harness.synthetic(dead_leaves, values, count, _SEED)

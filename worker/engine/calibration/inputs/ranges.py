@@ -9,19 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from convpress.calibration import InputValues
 from convpress.refusal import Code, Refusal
+from worker.engine.calibration.inputs.generators import Images
+
+Numbers = tuple[float, ...]
+"""One number for each channel, or one for all."""
 
 _COLOURS = 3
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# Of log-probabilities: trained networks' scores deviate less on images in their own range.
 _PLAUSIBLE_DEVIATION = 15.0
-"""Of log-probabilities: trained networks' scores deviate less on images in their own range."""
+# Ranges with at least this share of the highest mutual information are covered.
 _SHARE_OF_BEST = 0.6
-"""Ranges with at least this share of the highest mutual information are covered."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,31 @@ class ValueRange:
     """
 
     name: str
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    mean: Numbers
+    deviation: Numbers
     strict: bool = False
 
-    def apply(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return images `(count, channels, *size)` in this range."""
+    def apply(self, images: Images) -> Images:
+        """Return images `(count, channels, *size)` in this range.
+
+        >>> grey = np.array([[[0.0, 1.0]]], np.float32)
+        >>> ValueRange("-1 to 1", (0.5,), (0.5,)).apply(grey).tolist()
+        [[[-1.0, 1.0]]]
+        """
         mean = _for_channels(self.mean, images)
         deviation = _for_channels(self.deviation, images)
         within = np.clip(images, 0, 1) if self.strict else images
-        return ((within - mean) / deviation).astype(np.float32)
+        scaled = (within - mean) / deviation
+        return scaled.astype(np.float32)
 
 
-def _for_channels(values: tuple[float, ...], images: NDArray[np.float32]) -> NDArray[np.float32]:
+def _for_channels(values: Numbers, images: Images) -> Images:
+    """Return one number for each channel, or one for all, on the images' axes."""
     if len(values) != images.shape[1]:
         values = (sum(values) / len(values),)
     axes = (1,) * (images.ndim - 2)
-    return np.array(values, np.float32).reshape(1, -1, *axes)
+    array = np.array(values, np.float32)
+    return array.reshape(1, -1, *axes)
 
 
 def known_ranges(channels: int) -> tuple[ValueRange, ...]:
@@ -59,8 +70,8 @@ def known_ranges(channels: int) -> tuple[ValueRange, ...]:
     >>> [known.name for known in known_ranges(1)]
     ['0 to 1', '-1 to 1', '0 to 255', 'standardised', '0 to 255 less the mean']
     """
-    mean: tuple[float, ...] = _IMAGENET_MEAN
-    deviation: tuple[float, ...] = _IMAGENET_DEVIATION
+    mean: Numbers = _IMAGENET_MEAN
+    deviation: Numbers = _IMAGENET_DEVIATION
     if channels != _COLOURS:
         mean = (sum(mean) / _COLOURS,)
         deviation = (sum(deviation) / _COLOURS,)
@@ -109,6 +120,7 @@ def ranges_by_scores(scores: Mapping[ValueRange, Tensor]) -> tuple[ValueRange, .
     plausible = {
         known: table for known, table in scores.items() if table.std() <= _PLAUSIBLE_DEVIATION
     }
+    # Where no range is plausible, all of them are compared.
     compared = plausible or scores
     information = {known: _mutual_information(table) for known, table in compared.items()}
     least = _SHARE_OF_BEST * max(information.values())
@@ -124,5 +136,6 @@ def _mutual_information(scores: Tensor) -> float:
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy over the last axis, in nats."""
     entropy: Tensor = torch.special.entr(probabilities).sum(-1)
     return entropy

@@ -18,8 +18,8 @@ from worker.engine.calibration.inputs.ranges import known_ranges
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import run
 
+# A fifth of fewer samples is too few to judge by.
 _FEWEST_TO_SPLIT = 20
-"""A fifth of fewer samples is too few to judge by."""
 
 
 def value_limits(images: NDArray[np.generic]) -> InputValues:
@@ -32,17 +32,21 @@ def value_limits(images: NDArray[np.generic]) -> InputValues:
 
 
 def split_samples(samples: Arrays, harness: Harness) -> tuple[Arrays, Arrays | None]:
-    """Return the samples to fit on, and the last fifth to judge by; None where there are too few."""
+    """Return the samples to fit on, and the last fifth to judge by; None for too few samples."""
     names = harness.image_names
     count = len(samples[names[0]])
     fifth = count // 5
-    if count < _FEWEST_TO_SPLIT or fifth < max(harness.shapes[name][0] for name in names):
+    if count < _FEWEST_TO_SPLIT:
+        return samples, None
+    # A run of the model needs a whole batch.
+    if fifth < harness.fixed_batch:
         return samples, None
     fitted = dict(samples)
     judging = dict(samples)
     for name in names:
-        fitted[name] = samples[name][: count - fifth]
-        judging[name] = samples[name][count - fifth :]
+        array = samples[name]
+        fitted[name] = array[:-fifth]
+        judging[name] = array[-fifth:]
     return fitted, judging
 
 
@@ -58,10 +62,16 @@ def real_batches(harness: Harness, samples: Arrays, most: int) -> list[Batch]:
     fixed = harness.fixed_batch
     used = max(fixed, min(count, most) // fixed * fixed)
     chosen = np.linspace(0, count - 1, used).astype(np.int64)
-    batch = _fullest_batch(used, min(harness.batch, used), fixed)
-    other = make_inputs(harness.specs, harness.shapes, batch, dead_leaves, known_ranges(1)[0], 0)
     images = {name: array[chosen] for name, array in pieces.items()}
-    return replace(harness, batch=batch).batches({**other, **samples, **images})
+    largest = min(harness.batch, used)
+    resized = replace(harness, batch=_fullest_batch(used, largest, fixed))
+    return resized.batches({**_made_up(resized), **samples, **images})
+
+
+def _made_up(harness: Harness) -> Arrays:
+    """Return one batch of synthetic inputs, for those that samples lack."""
+    values = known_ranges(1)[0]
+    return make_inputs(harness.specs, harness.shapes, harness.batch, dead_leaves, values, 0)
 
 
 def _fullest_batch(count: int, largest: int, fixed: int) -> int:
@@ -71,21 +81,29 @@ def _fullest_batch(count: int, largest: int, fixed: int) -> int:
     """
     least = max(fixed, largest // 2)
     sizes = range(largest // fixed * fixed, least - 1, -fixed)
-    return max(sizes, key=lambda size: count // size * size)
+
+    def filled(size: int) -> int:
+        """Return how many samples fill batches of a size."""
+        return count // size * size
+
+    return max(sizes, key=filled)
 
 
 def _pieces(array: NDArray[np.generic], images: ImageInput) -> NDArray[np.generic]:
-    """Cut images into as many of the input's size as fit: all first pieces, then all second ones."""
+    """Cut images into pieces of the input's size: all first pieces, then all second ones."""
     first = 1 if images.channels_last else 2
     size = images.size
     whole = array.shape[first : first + len(size)]
     if whole == size:
         return array
     before = (slice(None),) * first
-    starts = [range(0, a - b + 1, b) for a, b in zip(whole, size, strict=True)]
+    starts = []
+    for length, own in zip(whole, size, strict=True):
+        starts.append(range(0, length - own + 1, own))
     pieces = []
     for corner in product(*starts):
-        window = map(slice, corner, np.add(corner, size))
+        end = np.add(corner, size)
+        window = map(slice, corner, end)
         pieces.append(array[(*before, *window)])
     return np.concatenate(pieces)
 
@@ -100,7 +118,8 @@ def require_finite(harness: Harness, batches: Sequence[Batch]) -> None:
     for batch in batches:
         outputs = run(harness.program, batch)
         tensors = [output for output in outputs if isinstance(output, Tensor)]
-        if not all(bool(output.isfinite().all()) for output in tensors):
+        are_finite = [bool(output.isfinite().all()) for output in tensors]
+        if not all(are_finite):
             raise Refusal(
                 Code.SAMPLES_INVALID,
                 "the model gives NaN or infinity on the samples",

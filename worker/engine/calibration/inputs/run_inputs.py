@@ -1,11 +1,12 @@
 """Batches turned back into the arrays that a caller of the model passes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.engine.calibration.inputs.model_inputs import Shapes
 from worker.engine.calibration.replay import Batch
 from worker.engine.model import TensorSpec
 
@@ -16,10 +17,17 @@ RunInputs = dict[str, NDArray[np.generic]]
 def run_inputs(
     batches: Sequence[Batch],
     specs: Sequence[TensorSpec],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
     most: int,
 ) -> list[RunInputs]:
-    """Return the inputs of at most `most` runs, in these shapes and the inputs' types."""
+    """Return the inputs of at most `most` runs, in these shapes and the inputs' types.
+
+    >>> from torch import zeros
+    >>> image = TensorSpec("x", "float16", None)
+    >>> inputs = run_inputs([{"x": zeros(6, 3)}], [image], {"x": (2, 3)}, most=9)
+    >>> len(inputs), inputs[0]["x"].shape
+    (3, (2, 3))
+    """
     axes = {spec.name: spec.axes(shapes[spec.name]) for spec in specs}
     inputs: list[RunInputs] = []
     for batch in batches:
@@ -27,15 +35,23 @@ def run_inputs(
     return inputs[:most]
 
 
-def _run(
-    batch: Batch, specs: Sequence[TensorSpec], axes: Mapping[str, tuple[int, ...]], at: int
-) -> RunInputs:
-    return {spec.name: _part(batch[spec.name], axes[spec.name], at, spec) for spec in specs}
+def _run(batch: Batch, specs: Sequence[TensorSpec], axes: Shapes, at: int) -> RunInputs:
+    """Return the inputs of the run at a position within a batch."""
+    inputs = {}
+    for spec in specs:
+        name = spec.name
+        inputs[name] = _part(batch[name], axes[name], at, spec)
+    return inputs
 
 
-def _runs(batch: Batch, axes: Mapping[str, tuple[int, ...]]) -> int:
+def _runs(batch: Batch, axes: Shapes) -> int:
     """Return how many runs of the model a batch has images for."""
-    return max(len(batch[name]) // max(shape[0], 1) for name, shape in axes.items() if shape)
+    runs = []
+    for name, shape in axes.items():
+        # Inputs without axes are the same in every run.
+        if shape:
+            runs.append(len(batch[name]) // max(shape[0], 1))
+    return max(runs)
 
 
 def _part(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> NDArray[np.generic]:
@@ -45,11 +61,16 @@ def _part(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> 
     """
     if not shape:
         return np.asarray(tensor.numpy(force=True), spec.dtype)
-    size = shape[0]
-    part = tensor if tensor.shape == shape else tensor[at * size : (at + 1) * size]
-    repeats = [_repeats(length, own) for length, own in zip(shape, part.shape, strict=True)]
-    return np.tile(part.numpy(force=True), repeats).astype(spec.dtype)
+    part = tensor
+    if tensor.shape != shape:
+        start = at * shape[0]
+        part = tensor[start : start + shape[0]]
+    pairs = zip(shape, part.shape, strict=True)
+    repeats = [_repeats(length, own) for length, own in pairs]
+    tiled = np.tile(part.numpy(force=True), repeats)
+    return tiled.astype(spec.dtype)
 
 
 def _repeats(length: int, own: int) -> int:
+    """Return how often an axis is repeated; an empty one stays empty."""
     return length // own if own else 1

@@ -11,18 +11,16 @@ from numpy.typing import NDArray
 
 from convpress.gate.samples import LARGEST_BYTES, Header, headers, invalid
 from convpress.shapes import format_shape
-from worker.engine.calibration.inputs.model_inputs import Arrays, image_inputs
+from worker.engine.calibration.inputs.model_inputs import Arrays, Shapes, image_inputs
 from worker.engine.model import TensorSpec
 
+# The name of the array in a file of a single one.
 _UNNAMED = ""
-"""The name of the array in a file of a single one."""
 _LONGEST_NAME = 80
 _LONGEST_EXPECTED = 300
 
 
-def read_samples(
-    path: Path, specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
-) -> Arrays:
+def read_samples(path: Path, specs: Sequence[TensorSpec], shapes: Shapes) -> Arrays:
     """Return samples by input, in the inputs' types.
 
     An input of images has any number of them. Every other input has one run's array, or none.
@@ -35,25 +33,31 @@ def read_samples(
     by_name = {spec.name: spec for spec in specs}
     by_input = _named(headers(path), specs, shapes)
     _check_headers(by_input, specs, shapes)
-    total = 0
-    for name, header in by_input.items():
-        total += np.dtype(by_name[name].dtype).itemsize * math.prod(header.shape)
-    if total > LARGEST_BYTES:
-        raise invalid(
-            "in the model's types the samples take too much memory",
-            f"at most {LARGEST_BYTES} bytes",
-            f"{total}",
-        )
+    _check_memory(by_input, by_name)
     arrays = _load(path)
     if _UNNAMED in arrays:
         arrays = {specs[0].name: arrays[_UNNAMED]}
     return {name: _cast(array, by_name[name]) for name, array in arrays.items()}
 
 
+def _check_memory(by_input: Mapping[str, Header], by_name: Mapping[str, TensorSpec]) -> None:
+    """Check the memory of the arrays in the inputs' types, before they are read."""
+    total = 0
+    for name, header in by_input.items():
+        dtype = np.dtype(by_name[name].dtype)
+        total += dtype.itemsize * math.prod(header.shape)
+    if total > LARGEST_BYTES:
+        raise invalid(
+            "in the model's types the samples take too much memory",
+            f"at most {LARGEST_BYTES} bytes",
+            f"{total}",
+        )
+
+
 def _named(
     file_headers: Mapping[str, Header],
     specs: Sequence[TensorSpec],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
 ) -> Mapping[str, Header]:
     """Return the headers by input: a single array without a name belongs to the only input."""
     if list(file_headers) == [_UNNAMED]:
@@ -64,7 +68,8 @@ def _named(
             _expected_arrays(specs, shapes),
             "one array",
         )
-    unknown = sorted(file_headers.keys() - {spec.name for spec in specs})
+    names = {spec.name for spec in specs}
+    unknown = sorted(file_headers.keys() - names)
     if unknown:
         raise invalid(
             f"the model has no input {unknown[0][:_LONGEST_NAME]!r}",
@@ -77,7 +82,7 @@ def _named(
 def _check_headers(
     by_name: Mapping[str, Header],
     specs: Sequence[TensorSpec],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
 ) -> None:
     """Check shapes and types, and that all inputs of images have the same number of them."""
     counts = set()
@@ -103,6 +108,7 @@ def _check_headers(
 def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...], *, many: bool) -> None:
     """Check one array; with `many`, its first axis is free."""
     own = header.shape
+    dtype = np.dtype(spec.dtype)
     free = 1 if many else 0
     if len(own) != len(shape) or own[free:] != shape[free:]:
         raise invalid(
@@ -116,7 +122,9 @@ def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...], *, m
             f"at least {shape[0]}",
             str(own[0]),
         )
-    if header.dtype[1] == "f" and not np.issubdtype(np.dtype(spec.dtype), np.floating):
+    # NumPy names floating-point types f2, f4 and f8, after their byte order.
+    is_float = header.dtype[1] == "f"
+    if is_float and not np.issubdtype(dtype, np.floating):
         raise invalid(f"input {spec.name!r} takes {spec.dtype}", "whole numbers", header.dtype)
 
 
@@ -139,6 +147,7 @@ def _load(path: Path) -> dict[str, NDArray[np.generic]]:
 def _cast(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
     """Return an array in an input's type, if that can hold its values."""
     dtype = np.dtype(spec.dtype)
+    # Values beyond the type become infinite or wrap around; both are found below.
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype)
     if np.issubdtype(dtype, np.floating):
@@ -154,7 +163,7 @@ def _cast(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
     return cast
 
 
-def _expected_arrays(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _expected_arrays(specs: Sequence[TensorSpec], shapes: Shapes) -> str:
     """Return the arrays that a file for the model has, in words."""
     parts = []
     batches = image_inputs(specs, shapes)
@@ -162,10 +171,13 @@ def _expected_arrays(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int
         many = spec.name in batches
         shape = _format(spec.axes(shapes[spec.name]), many=many)
         part = f"{spec.name} ({spec.dtype} {shape})"
-        parts.append(part if many else f"{part}, optional")
+        if not many:
+            part = f"{part}, optional"
+        parts.append(part)
     return ", ".join(parts)[:_LONGEST_EXPECTED]
 
 
 def _format(shape: tuple[int, ...], *, many: bool) -> str:
+    """Return a shape in words; with `many`, its first axis is free."""
     shown = (None, *shape[1:]) if many else shape
     return format_shape(shown) or "()"

@@ -26,15 +26,18 @@ def restore_gain(layer: Layer, outputs: Iterable[Tensor], targets: Iterable[Tens
     mean, variance = channel_statistics(_flat(outputs))
     _, target_variance = channel_statistics(_flat(targets))
     explained = (variance / target_variance).clamp(max=1)
-    partial = 1 / (1 - (1 - explained).square())
-    # This factor restores all the variance.
+    unexplained = 1 - explained
+    partial = 1 / (1 - unexplained.square())
+    # The full factor restores all the variance.
     full = explained.rsqrt()
     factor = torch.minimum(partial, full)
+    # Channels that do not vary have 0 / 0.
     factor = torch.where(factor.isfinite(), factor, 1)
     return _scaled(layer, mean, factor)
 
 
 def _flat(batches: Iterable[Tensor]) -> Iterable[Tensor]:
+    """Return the batches `(rows, channels)` in double precision."""
     return (rows.flatten(1).double() for rows in batches)
 
 
@@ -42,9 +45,14 @@ def _scaled(layer: Layer, mean: Tensor, factor: Tensor) -> Layer:
     """Return the layer with its outputs scaled about their mean, channel by channel."""
     dtype = layer.weight.dtype
     axes = (1,) * (layer.weight.ndim - 1)
-    weight = layer.weight * factor.reshape(-1, *axes).numpy(force=True)
+    by_channel = factor.reshape(-1, *axes)
+    weight = layer.weight * by_channel.numpy(force=True)
     bias = torch.zeros_like(mean)
     if layer.bias is not None:
         bias = torch.from_numpy(layer.bias).to(mean)
-    scaled_bias = (mean + factor * (bias - mean)).numpy(force=True)
-    return replace(layer, weight=weight.astype(dtype), bias=scaled_bias.astype(dtype))
+    scaled_bias = mean + factor * (bias - mean)
+    return replace(
+        layer,
+        weight=weight.astype(dtype),
+        bias=scaled_bias.numpy(force=True).astype(dtype),
+    )

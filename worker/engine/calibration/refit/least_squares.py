@@ -16,10 +16,10 @@ from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.moments import WIDE, Moments
 
+# The least pull towards the present weights, relative to the mean variance of their inputs.
 _RIDGE = 1e-3
-"""The least pull towards the present weights, relative to the mean variance of their inputs."""
+# The same, relative to the mean square: the variance of a constant input is mere rounding.
 _ROUNDING = 1e-10
-"""The same, relative to the mean square: the variance of a constant input is mere rounding."""
 
 
 class _System(NamedTuple):
@@ -57,7 +57,8 @@ class RegressionRows:
         tensors = (*self._inputs, *self.targets)
         if not tensors:
             return False
-        return all(bool(each.isfinite().all()) for each in tensors)
+        finite = [bool(each.isfinite().all()) for each in tensors]
+        return all(finite)
 
     def moments(self) -> Moments:
         """Return the moments of the input rows."""
@@ -76,7 +77,9 @@ class RegressionRows:
     def fit(self, layer: Layer, targets: Sequence[Tensor]) -> Layer:
         """Return the layer with the weights and the bias of least squared error.
 
-        A ridge pulls them towards the layer's present weights.
+        A ridge r pulls the weights towards the present ones W0. With the covariance C of the
+        inputs and their cross-covariance S with the targets, the weights are
+        W = (S^T + r W0) (C + r I)^-1, and the bias is the targets' mean less W times the inputs'.
         """
         convolution = layer.convolution
         dtype = layer.weight.dtype
@@ -84,19 +87,23 @@ class RegressionRows:
         exact = device.placed(torch.from_numpy(layer.weight.astype(np.float64)))
         present = _by_group(exact, convolution)
         mean, ridge, factors = self._system
-        target_sum = torch.stack([y.sum(0, dtype=torch.float64) for y in targets]).sum(0)
-        target_mean = target_sum / count
+        sums = [y.sum(0, dtype=torch.float64) for y in targets]
+        target_mean = torch.stack(sums).sum(0) / count
         cross = self._cross_products(mean, targets, target_mean) / count
-        weight = torch.linalg.lu_solve(*factors, cross + ridge * present.mT).mT
-        bias = target_mean - (weight @ mean[:, :, None])[:, :, 0]
+        pulled = cross + ridge * present.mT
+        weight = torch.linalg.lu_solve(*factors, pulled).mT
+        of_mean = weight @ mean[:, :, None]
+        bias = target_mean - of_mean[:, :, 0]
+        in_shape = weight.reshape(convolution.weight_shape)
         return replace(
             layer,
-            weight=weight.reshape(convolution.weight_shape).numpy(force=True).astype(dtype),
+            weight=in_shape.numpy(force=True).astype(dtype),
             bias=bias.flatten().numpy(force=True).astype(dtype),
         )
 
     @cached_property
     def _sums(self) -> PatchSums:
+        """The sums over the input rows, computed once for all fits."""
         sums = PatchSums(self._convolution)
         for x in self._inputs:
             sums.add(x)
@@ -104,6 +111,11 @@ class RegressionRows:
 
     @cached_property
     def _system(self) -> _System:
+        """The normal equations, factored once for all fits.
+
+        The covariance C becomes C + r I. The ridge r is the mean variance times the larger of
+        `_RIDGE` and the OAS intensity: what few rows do not show stays at the present weights.
+        """
         mean, covariance = self._sums.covariance()
         diagonal = covariance.diagonal(dim1=1, dim2=2)
         variance = diagonal.mean(1)

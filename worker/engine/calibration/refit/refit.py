@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.chains import Chains, compose, run_chain
+from worker.engine.calibration.chains import Chain, Chains, compose, run_chain
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.refit.gain import restore_gain
 from worker.engine.calibration.refit.least_squares import RegressionRows
@@ -44,7 +44,7 @@ class Origin:
     """The origin of a site's chain: `layer` returns the site's own layer, `factors` factors one."""
 
     layer: Callable[[], Layer]
-    factors: Callable[[Layer, Moments], tuple[Layer, ...]]
+    factors: Callable[[Layer, Moments], Chain]
 
 
 class _Site(NamedTuple):
@@ -53,7 +53,7 @@ class _Site(NamedTuple):
     `is_end` says that the site's outputs are the model's own.
     """
 
-    chain: tuple[Layer, ...]
+    chain: Chain
     origin: Origin | None
     relu: ReluTargets | None
     is_end: bool
@@ -74,7 +74,7 @@ def refit(
     chains: Chains,
     origins: Mapping[str, Origin],
     effort: Effort,
-) -> dict[str, tuple[Layer, ...]]:
+) -> dict[str, Chain]:
     """Return the chains refitted on the batches.
 
     Of a site without an origin only the last layer is fitted. A site that is called several times
@@ -95,7 +95,7 @@ def refit(
     compressed = CheckpointedRun(program, batches, positions)
     steps = list(program.steps)
     ends = _end_sites(program)
-    fitted: dict[str, tuple[Layer, ...]] = {}
+    fitted: dict[str, Chain] = {}
     for position, step in enumerate(program.steps):
         name = step.site
         if name is None or name not in chains:
@@ -117,6 +117,7 @@ def _paired(
     original: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]],
     compressed: Iterable[Sequence[Tensor]],
 ) -> Iterator[_Values]:
+    """Yield the values of each batch, given a site's inputs and outputs in both models."""
     for (inputs, outputs), compressed_inputs in zip(original, compressed, strict=True):
         yield _Values(inputs[0], outputs[0], compressed_inputs[0])
 
@@ -162,7 +163,7 @@ def _sites_again(sites: Sequence[int], positions: Sequence[int]) -> int:
     return again
 
 
-def _fit(site: _Site, values: Iterable[_Values], batches: int, effort: Effort) -> tuple[Layer, ...]:
+def _fit(site: _Site, values: Iterable[_Values], batches: int, effort: Effort) -> Chain:
     """Return a site's chain for the compressed inputs, factored again if its patches are narrow.
 
     Its gain is restored unless its outputs are the model's own: a classifier's scores are compared
@@ -244,4 +245,5 @@ def _fit_layer(
 
 
 def _replaced(step: Step, chain: Sequence[Layer]) -> Step:
+    """Return the step with a chain in its place."""
     return replace(step, run=lambda x: (run_chain(chain, x),))

@@ -32,24 +32,26 @@ class ReluTargets:
         tensor([[[ 2., -1.,  0.]]])
         """
         scale, edge = self._scale_and_edge(original)
-        original_is_cut = scale * (original - edge) <= 0
-        output_is_cut = scale * (output - edge) <= 0
-        negative = torch.where(output_is_cut, output, edge)
-        return torch.where(original_is_cut, negative, original)
+        before_relu = scale * (original - edge)
+        output_before_relu = scale * (output - edge)
+        negative = torch.where(output_before_relu <= 0, output, edge)
+        return torch.where(before_relu <= 0, negative, original)
 
     def _scale_and_edge(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalisation's factor, and the output of the site that it maps to 0."""
-        if self.norm is None:
-            return torch.ones((), dtype=like.dtype), torch.zeros((), dtype=like.dtype)
-        deviation = (self.norm.variance + self.norm.epsilon).sqrt()
-        scale = self.norm.weight
+        dtype = like.dtype
+        norm = self.norm
+        if norm is None:
+            return torch.ones((), dtype=dtype), torch.zeros((), dtype=dtype)
+        deviation = (norm.variance + norm.epsilon).sqrt()
+        scale = norm.weight
         if scale is None:
             scale = torch.ones_like(deviation)
-        edge = self.norm.mean
-        if self.norm.bias is not None:
-            edge = edge - self.norm.bias * deviation / scale
+        edge = norm.mean
+        if norm.bias is not None:
+            edge = edge - norm.bias * deviation / scale
         shape = like.shape[1:]
-        return scale.to(like.dtype).reshape(shape), edge.to(like.dtype).reshape(shape)
+        return scale.to(dtype).reshape(shape), edge.to(dtype).reshape(shape)
 
 
 def relu_targets(program: Program, position: int) -> ReluTargets | None:
@@ -61,14 +63,19 @@ def relu_targets(program: Program, position: int) -> ReluTargets | None:
     norm: Norm | None = None
     while value not in program.outputs:
         users = _users(program, value)
-        if users and all(step.op in _RELUS for step in users):
+        ops = {step.op for step in users}
+        if users and ops <= _RELUS:
             return ReluTargets(norm)
-        if norm is not None or len(users) != 1 or users[0].norm is None:
+        # A second normalisation, or another user beside the only one that may come between.
+        if norm is not None or len(users) != 1:
             return None
         norm = users[0].norm
+        if norm is None:
+            return None
         value = users[0].gives[0]
     return None
 
 
 def _users(program: Program, value: str) -> list[Step]:
+    """Return the steps that take a value."""
     return [step for step in program.steps if value in step.takes]

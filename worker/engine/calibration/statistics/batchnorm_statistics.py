@@ -58,6 +58,10 @@ def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances", 1979. It stays exact where the mean is large.
+
+    >>> mean, variance = channel_statistics([torch.tensor([[0.0]]), torch.tensor([[2.0]])])
+    >>> mean.tolist(), variance.tolist()
+    ([1.0], [1.0])
     """
     count = 0
     mean = torch.zeros((), dtype=torch.float64)
@@ -65,9 +69,10 @@ def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     dtype = torch.get_default_dtype()
     for x in batches:
         axes = [axis for axis in range(x.dim()) if axis != 1]
+        spatial = (1,) * (x.dim() - 2)
         exact = x.double()
         own_mean = exact.mean(axes)
-        deviations = exact - own_mean.reshape(-1, *(1,) * (x.dim() - 2))
+        deviations = exact - own_mean.reshape(-1, *spatial)
         # Squared in place: `var_mean` takes up to eight times as long in float64.
         own_variance = deviations.square_().mean(axes)
         size = x.numel() // x.shape[1]
@@ -92,6 +97,7 @@ def _replaced(step: Step, statistics: Statistics) -> Step:
 
 
 def _normalise(x: Tensor, norm: Norm) -> Tensor:
+    """Return (x - mean) / sqrt(variance + epsilon) * weight + bias, along axis 1."""
     return torch.nn.functional.batch_norm(
         x, norm.mean, norm.variance, norm.weight, norm.bias, eps=norm.epsilon
     )

@@ -40,11 +40,14 @@ class LastLayer:
     @classmethod
     def of(cls, layer: Layer, seen: Tensor) -> "LastLayer":
         """Return the last layer with these inputs."""
-        weight = torch.from_numpy(layer.weight).to(seen).reshape(len(layer.weight), -1)
+        classes = len(layer.weight)
+        weight = torch.from_numpy(layer.weight).to(seen)
+        weight = weight.reshape(classes, -1)
         directions = weight - weight.mean(0)
         mean = seen.mean(0)
         variance = (seen - mean).square().sum(1).mean()
-        scale = variance / directions.square().sum(1).mean()
+        own_variance = directions.square().sum(1).mean()
+        scale = variance / own_variance
         return cls(layer, seen, mean + scale.sqrt() * directions)
 
     @torch.no_grad()
@@ -56,7 +59,10 @@ class LastLayer:
         """
         on_classes = self._error(chain, self.classes)
         on_seen = self._error(chain, self.seen)
-        if not 0 < on_seen < 1 or not math.isfinite(on_classes):
+        # NaN, of inputs that do not vary, fails the comparison too.
+        if not 0 < on_seen < 1:
+            return 1.0
+        if not math.isfinite(on_classes):
             return 1.0
         return max(1.0, on_classes / on_seen)
 
@@ -65,11 +71,14 @@ class LastLayer:
         originals = self._outputs((self.layer,), x)
         difference = self._outputs(chain, x) - originals
         variation = originals - originals.mean(0)
-        return float(difference.square().sum() / variation.square().sum())
+        error = difference.square().sum()
+        return float(error / variation.square().sum())
 
     def _outputs(self, chain: Sequence[Layer], x: Tensor) -> Tensor:
+        """Return a chain's outputs `(rows, classes)` for inputs `(rows, channels)`."""
         ones = (1,) * len(self.layer.convolution.kernel)
-        return run_chain(chain, x.reshape(*x.shape, *ones)).flatten(1).double()
+        images = x.reshape(*x.shape, *ones)
+        return run_chain(chain, images).flatten(1).double()
 
 
 def last_site(program: Program) -> str | None:

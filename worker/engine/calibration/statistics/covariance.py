@@ -17,6 +17,9 @@ from worker.engine.numerics.moments import Moments
 from worker.engine.numerics.patches import rows
 from worker.engine.program import Program, Step, run
 
+Geometries = Mapping[str, Convolution]
+"""The geometry of each site, by the site's name."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -32,7 +35,7 @@ class Observation:
 def measure_moments(
     program: Program,
     batches: Sequence[Batch],
-    convolutions: Mapping[str, Convolution],
+    convolutions: Geometries,
     effort: Effort,
 ) -> Mapping[str, Moments]:
     """Return the moments of the sites whose geometry is given, over all their calls.
@@ -50,9 +53,7 @@ def measure_moments(
 class MomentRecorder:
     """Sums over every site's patches, to which further batches can be added."""
 
-    def __init__(
-        self, convolutions: Mapping[str, Convolution], batches: int, effort: Effort
-    ) -> None:
+    def __init__(self, convolutions: Geometries, batches: int, effort: Effort) -> None:
         """Record sites of these geometries; `batches` of them give all rows that are needed."""
         self._convolutions = convolutions
         self._batches = batches
@@ -73,6 +74,7 @@ class MomentRecorder:
             self._done += 1
 
     def _watch(self, step: Step, inputs: Sequence[Any]) -> None:
+        """Add a step's input rows to the sums of its site."""
         # Otherwise the mapped weights of all earlier layers stay in memory.
         memory.give_back_files()
         if step.site is None or step.site not in self._convolutions:
@@ -101,4 +103,5 @@ class MomentRecorder:
 
 
 def _is_finite(moments: Moments) -> bool:
+    """Whether all numbers of the covariance are finite; those of the mean then are too."""
     return moments.held is not None and moments.held.is_finite()

@@ -41,11 +41,15 @@ class OutputError:
             except StepError:
                 outputs = (None,) * len(originals)
             for original, output in zip(originals, outputs, strict=True):
-                if isinstance(original, Tensor) and original.is_floating_point():
-                    squares = _squares(original, output)
-                    difference += squares[0]
-                    energy += squares[1]
-        return difference / energy if energy > 0 else difference
+                if not isinstance(original, Tensor) or not original.is_floating_point():
+                    continue
+                squares = _squares(original, output)
+                difference += squares[0]
+                energy += squares[1]
+        if energy > 0:
+            return difference / energy
+        # Constant outputs have no variance to compare with.
+        return difference
 
 
 def _squares(original: Tensor, output: object) -> tuple[float, float]:
@@ -53,8 +57,10 @@ def _squares(original: Tensor, output: object) -> tuple[float, float]:
     usable = original.isfinite()
     exact = original.double().where(usable, 0)
     difference = exact - _same_shape(output, exact)
+    # A single sample has its own mean number in the place of the mean sample.
     centre = exact.mean(0) if exact.dim() and len(exact) > 1 else exact.mean()
-    return _sum_of_squares(difference, usable), _sum_of_squares(exact - centre, usable)
+    variation = exact - centre
+    return _sum_of_squares(difference, usable), _sum_of_squares(variation, usable)
 
 
 def _same_shape(output: object, like: Tensor) -> Tensor:
@@ -65,7 +71,9 @@ def _same_shape(output: object, like: Tensor) -> Tensor:
 
 
 def _sum_of_squares(values: Tensor, usable: Tensor) -> float:
-    return float(values.where(usable, 0).square().sum())
+    """Return the sum of squares where the original is finite."""
+    compared = values.where(usable, 0)
+    return float(compared.square().sum())
 
 
 def _comparable(outputs: Sequence[Any]) -> Sequence[Any]:

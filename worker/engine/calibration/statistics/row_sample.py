@@ -28,19 +28,27 @@ def sample_rows(
 
 
 def _rows_wanted(convolution: Convolution, effort: Effort) -> int:
+    """Return the number of rows over all batches."""
     size = convolution.patch
-    affordable = effort.row_macs // (convolution.groups * size * size)
-    return max(effort.rows_per_number * size, min(effort.rows_per_site, affordable))
+    macs_per_row = convolution.groups * size * size
+    affordable = effort.row_macs // macs_per_row
+    rows = min(effort.rows_per_site, affordable)
+    return max(effort.rows_per_number * size, rows)
 
 
 def count_rows(convolution: Convolution, x: Tensor) -> int:
     """Return the number of patches of an input: its batch times its output positions.
 
     A transposed convolution has a patch for every input position.
+
+    >>> pointwise = Convolution((8, 3, 1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    >>> count_rows(pointwise, torch.zeros(4, 3, 6, 6))
+    36
     """
     axes = len(convolution.kernel)
     if axes == 0:
         return x.numel() // x.shape[-1]
     if convolution.transposed:
         return x.numel() // x.shape[1]
-    return x.shape[0] * prod(convolution.output_size(x.shape[-axes:]))
+    size = convolution.output_size(x.shape[-axes:])
+    return x.shape[0] * prod(size)

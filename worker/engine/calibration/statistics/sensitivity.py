@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from worker.engine.calibration.calibrate import Calibration
+from worker.engine.calibration.chains import Chain
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
 from worker.engine.calibration.replay import Batch, spread
 from worker.engine.calibration.statistics.class_directions import LastLayer, last_layer, last_site
@@ -15,15 +16,15 @@ from worker.engine.numerics.convolution import Layer
 from worker.engine.numerics.moments import Moments
 from worker.engine.selection.candidates import Candidate, Offer
 
+# Relative errors that a trial should make: those of common budgets.
 _TARGET_ERRORS = (0.02, 0.08)
-"""Relative errors that a trial should make: those of common budgets."""
+# A smaller error drowns in rounding.
 _LEAST_ERROR = 1e-6
-"""A smaller error drowns in rounding."""
+# The logarithm of 0 is not finite.
 _LEAST_SHARE = 1e-6
-"""The logarithm of 0 is not finite."""
+# No site counts for less than this share of the median: an error that alone would hardly arrive
+# does so where a tight budget makes all sites err.
 _LEAST_OF_MEDIAN = 0.75
-"""No site counts for less than this share of the median: an error that alone would hardly arrive
-does so where a tight budget makes all sites err."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Trial:
     several models.
     """
 
-    layers: Callable[[], tuple[Layer, ...]]
+    layers: Callable[[], Chain]
     error: float
 
 
@@ -54,12 +55,16 @@ def trials(offer: Offer, layer: Callable[[], Layer], moments: Moments | None) ->
 
 def _nearest(candidates: Sequence[Candidate], error: float) -> Candidate:
     """Return the candidate whose error is nearest, as a ratio."""
-    return min(candidates, key=lambda candidate: abs(math.log(candidate.error / error)))
+
+    def distance(candidate: Candidate) -> float:
+        """Return the distance on a logarithmic scale."""
+        return abs(math.log(candidate.error / error))
+
+    return min(candidates, key=distance)
 
 
-def _layers(
-    candidate: Candidate, layer: Callable[[], Layer], moments: Moments | None
-) -> tuple[Layer, ...]:
+def _layers(candidate: Candidate, layer: Callable[[], Layer], moments: Moments | None) -> Chain:
+    """Return a candidate's chain in a layer's place."""
     return candidate.layers(layer(), moments)
 
 
@@ -89,7 +94,8 @@ def sensitivities(
         logs = []
         for trial in site_trials:
             chain = trial.layers()
-            share = max(output_error.of({site: chain}) / trial.error, _LEAST_SHARE)
+            error = output_error.of({site: chain})
+            share = max(error / trial.error, _LEAST_SHARE)
             if last is not None and site == end:
                 share = share * last.excess(chain)
             logs.append(math.log(share))

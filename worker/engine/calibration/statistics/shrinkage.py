@@ -11,9 +11,9 @@ Transactions on Signal Processing 58 (2010), equation 23: oracle approximating s
 import torch
 from torch import Tensor
 
+# Rows for each number, from which on shrinking does harm: most variance of activations lies in a
+# few strong directions, beside whose weakest the identity is large.
 _ENOUGH = 10
-"""Rows for each number, from which on shrinking does harm: most variance of activations lies in a
-few strong directions, beside whose weakest the identity is large."""
 
 
 def oas_intensity(square: Tensor, variances: Tensor, count: int) -> Tensor:

@@ -72,7 +72,7 @@ def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistic
 
 
 def test_a_layer_that_sees_one_row_an_image_leaves_no_direction_out():
-    """Of 16 images the covariance of 48 numbers is singular: cutting 32 directions would seem to cost nothing."""
+    """The covariance of 48 numbers is singular for 16 images: 32 directions would cost nothing."""
     wide, last = layer(RNG(5), (48, 3, 3, 3), padding=1), layer(RNG(6), (24, 48))
     few = replace(SMALL, most_images=16)
     calibration = of(("wide", wide), torch.relu, pooled, ("last", last), effort=few)

@@ -16,7 +16,7 @@ RNG = np.random.default_rng
 
 
 def geometries():
-    """Geometries of any number of axes, with strides, paddings, dilations and groups, and the forms that apply."""
+    """Geometries of 0 to 3 axes, strided, padded, dilated and grouped, with each form for them."""
     shapes = [
         *product([(8, 6, 3, 3), (8, 6, 1, 1), (8, 6, 5), (8, 6, 2, 3, 3)], [1, 2]),
         ((8, 6), 1),

@@ -24,7 +24,7 @@ def run_of(program, most_bytes):
 
 
 def counting(runs, factor=1):
-    """A step's function that counts its runs and makes `factor` times as many values as it takes."""
+    """A step's function that counts its runs and gives `factor` times as many values."""
 
     def step(x):
         runs.append(x)
@@ -86,7 +86,7 @@ def test_some_batches_are_spread_over_all(most, expected):
 
 
 def test_checkpoints_lie_behind_wide_layers():
-    """Wide values are computed again at each step; from the narrow ones behind them the run goes on."""
+    """Wide values are computed again at each step; behind the narrow ones the run goes on."""
     runs = [[], [], [], []]
     narrow = lambda x: x[:2]  # noqa: E731
     program = chained(

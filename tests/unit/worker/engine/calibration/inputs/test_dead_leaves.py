@@ -6,7 +6,7 @@ from worker.engine.calibration.inputs.dead_leaves import _leaf
 
 
 class Drawn:
-    """Draws for three leaves of 64 x 48: a ball, a box and one turned by an eighth, of radius 10 and half as narrow."""
+    """Random numbers for three leaves of radius 10: a ball, a box half as narrow, a turned box."""
 
     def __init__(self):
         self._random = [np.full(3, 0.34), np.tile([0.25, 0.5], (3, 1)), np.array([0.1, 0.9, 0.9])]

@@ -1,4 +1,4 @@
-"""Distilled images: nearer to the stored statistics, deterministic, and refused without gradients."""
+"""Distilled images: nearer to stored statistics, deterministic, refused without gradients."""
 
 from dataclasses import replace
 
@@ -52,7 +52,7 @@ def test_images_are_drawn_towards_classes():
     assert ours > others
 
 
-def test_without_normalisation_images_come_nearer_to_their_classes_and_stay_as_plausible_as_they_were():
+def test_without_normalisation_images_near_their_classes_and_keep_their_statistics():
     rng = RNG(1)
     resting = layer(rng, (6, 3, 3, 3))
     resting.weight[0], resting.bias[0] = 0, 0
@@ -71,7 +71,7 @@ def test_without_normalisation_images_come_nearer_to_their_classes_and_stay_as_p
         assert moved.max() < 0.2 * old.std()
 
 
-def test_what_changes_is_coarse_where_classes_alone_lead_and_as_fine_as_statistics_ask_for():
+def test_changes_are_coarse_for_classes_alone_and_fine_for_statistics():
     rng, start = RNG(1), batch(16, 3, 16, 16)
     parts = (
         ("a", layer(rng, (6, 3, 3, 3))),

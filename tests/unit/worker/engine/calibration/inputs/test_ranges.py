@@ -1,4 +1,4 @@
-"""Ranges of values: what was told is what comes out, and what a classifier can be expected to tell apart."""
+"""Value ranges: those that the user stated, the known ones, and those that a classifier fits."""
 
 import numpy as np
 import pytest

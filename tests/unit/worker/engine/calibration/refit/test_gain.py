@@ -10,7 +10,7 @@ from worker.engine.numerics.convolution import Layer
 
 
 def fit(explained, rows=100_000, offset=5.0):
-    """Fit outputs of which inputs explain these shares; return the layer, the inputs and targets."""
+    """Fit targets of which inputs explain these shares; return layer, inputs and targets."""
     rng = np.random.default_rng(0)
     explained = np.array(explained)
     known, unknown = rng.standard_normal((2, rows, len(explained)))

@@ -66,7 +66,7 @@ def test_a_strided_layer_without_a_bias_gets_one():
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_wide_layers_whose_inputs_are_far_from_0_are_fitted_as_well_in_less_precision(groups):
-    """Of sums that are not centred rounding is a share of the mean's square, 10,000 times the variance."""
+    """Rounding of sums that are not centred is relative to the mean's square."""
     a = layer(RNG(1), (4, 600, 1, 1), groups=groups)
     (fitted,) = refit(
         chained(("a", a)),

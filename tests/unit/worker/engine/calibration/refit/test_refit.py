@@ -32,7 +32,7 @@ def batches(*shape, seed=0, offset=0.0):
 @pytest.mark.parametrize("held_bytes", [1 << 28, 0], ids=["all held", "nothing held"])
 @pytest.mark.parametrize("shape", [(6, 5, 1, 1), (6, 5)], ids=["convolution", "linear"])
 def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(shape, held_bytes):
-    """Site b is fitted behind a's refitted layers, to the outputs that it has behind the original a."""
+    """Site b is fitted behind a's refitted layers, to its outputs behind the original a."""
     rng = RNG(1)
     a, b = layer(rng, shape), layer(rng, (4, 6, *shape[2:]))
     program = chained(("a", a), torch.relu, ("b", b))
@@ -57,7 +57,7 @@ def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(sha
 
 
 def test_sites_with_an_origin_become_the_best_of_their_rank_from_the_compressed_inputs():
-    """Reduced-rank regression, by numpy: the least-squares solution, then the leading directions of what it gives."""
+    """Reduced-rank regression by numpy: least squares, then the leading directions of its outputs."""
     rng, rank = RNG(1), 3
     a, b = layer(rng, (6, 5, 1, 1)), layer(rng, (7, 6, 1, 1))
     program, inputs = chained(("a", a), torch.tanh, ("b", b)), batches(16, 5, 7, 7)
@@ -122,7 +122,7 @@ def test_gain_is_restored_from_the_fits_outputs_and_its_targets(monkeypatch, is_
 
 
 def test_the_gain_of_the_models_own_outputs_stays(monkeypatch):
-    """Of three sites two end in outputs: one by itself, one that is added to what comes of the first."""
+    """Two of three sites end in outputs: one by itself, one added to the first site's output."""
     a, b, c = (layer(RNG(seed), (5, 5, 1, 1)) for seed in range(3))
     first, second, third = (
         replace(step, takes=takes, gives=gives)

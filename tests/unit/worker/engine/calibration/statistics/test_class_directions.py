@@ -29,7 +29,7 @@ def without(whole, channels):
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 1, 1)])
 def test_what_is_lost_of_classes_that_no_input_shows_exceeds_what_is_lost_of_the_inputs(shape):
-    """Inputs vary a tenth as much in the last two channels as in the others, the classes' weights alike in all."""
+    """Inputs vary less in the last two channels than in the others, classes' weights do not."""
     whole = layer(RNG(1), shape)
     seen = torch.from_numpy(RNG(2).standard_normal((4000, 5)).astype(np.float32)) + 7
     seen[:, 3:] = 7 + (seen[:, 3:] - 7) / 10

@@ -76,7 +76,7 @@ def test_linear_sites_have_a_row_for_every_position_before_the_last_axis():
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_wide_patches_far_from_0_are_about_as_exact_in_half_the_memory(groups):
-    """Of products that are not centred rounding is a share of the mean's square, 10,000 times the variance."""
+    """Rounding of products that are not centred is relative to the mean's square."""
     site = layer(RNG(1), (2 * groups, 67, 3, 3), padding=0, groups=groups)
     x = 100 + images(5, 67 * groups, 9, 9)
     moments = observe(chained(("site", site)), in_batches(x, 1), {"site": site.convolution})["site"]

@@ -37,10 +37,10 @@ def calibration(program, inputs, sample_macs=1):
 
 
 def test_sensitivities_of_a_network_with_a_known_answer():
-    """Scaling either of two branches that are added: a fraction of the output's energy is each one's own.
+    """Scaling either of two branches that are added: each has its share of the output's energy.
 
-    With outputs `9 u + u` of two equal branches, an error of `e` in the first is `(0.9)^2 e` of the output, and in the
-    second `(0.1)^2 e`, which counts for no less than 3/4 of the median.
+    With outputs `9 u + u` of two equal branches, an error of `e` in the first is `(0.9)^2 e` of
+    the output, and in the second `(0.1)^2 e`, which counts for no less than 3/4 of the median.
     """
     rng = RNG(1)
     big = layer(rng, (4, 3), bias=False)
@@ -94,7 +94,7 @@ def test_the_inputs_are_taken_from_all_that_are_held_out():
     assert shares["a"] == pytest.approx(1, rel=0.5)
 
 
-def test_a_classifiers_last_layer_counts_for_more_where_its_trials_lose_classes_that_no_input_shows():
+def test_a_classifiers_last_layer_counts_for_more_where_its_trials_lose_unseen_classes():
     last, inputs = layer(RNG(2), (6, 5)), batches(64, 5)
     inputs[0]["v0"][:, 4] /= 10
     weight = last.weight.copy()

@@ -1,4 +1,4 @@
-"""Shrinkage against what it is for: covariances from few rows come nearer to the true one, from many they stay."""
+"""Shrinkage brings covariances of few rows nearer to the true ones, and leaves those of many."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def shrunk(covariance, count):
 
 
 @pytest.mark.parametrize("count", [4, 12, 24])
-def test_of_few_rows_what_is_shrunk_is_nearer_to_the_truth(count):
+def test_shrunk_covariances_of_few_rows_are_nearer_to_the_truth(count):
     gains = []
     for seed in range(20):
         rows, truth = drawn(count, seed)
@@ -45,7 +45,7 @@ def test_of_few_rows_what_is_shrunk_is_nearer_to_the_truth(count):
     assert min(gains) > 0
 
 
-def test_the_share_falls_as_rows_come():
+def test_the_intensity_falls_with_the_number_of_rows():
     shares = [
         float(share_of(measured(drawn(count, 1)[0]), count).mean()) for count in (6, 60, 120, 240)
     ]
