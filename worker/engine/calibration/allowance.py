@@ -46,7 +46,7 @@ class Allowance:
         return self._images(_RUNS_PER_IMAGE * self.sample_macs)
 
     def distilled_images(self, steps: int) -> int:
-        """Return the number of images to distil by so many steps."""
+        """Return the number of images that can be distilled by `steps`."""
         return self._images(_RUNS_PER_STEP * max(steps, 1) * self.sample_macs)
 
     @property
@@ -56,7 +56,7 @@ class Allowance:
         return min(self.effort.held_out_images, affordable)
 
     def plain_images(self, distilled: int) -> int:
-        """Return the number of plain images to add to so many distilled ones.
+        """Return the number of plain images to add to the distilled ones.
 
         None where the model stores statistics, which plain images do not have.
         """
@@ -82,7 +82,7 @@ class Allowance:
         if self.harness.program.normalises:
             return min(self.effort.steps_by_statistics, affordable)
         answer = probe(self.harness, ranges[0], 1)
-        # Without classes nothing tells in which direction images become more real.
+        # Without classes there is no direction in which images become more real.
         if answer.scores is None:
             return 0
         return min(self.effort.steps_by_classes, affordable)

@@ -41,7 +41,7 @@ class Calibration:
     Nothing is fitted on `held_out` and `fresh`, which come from another generator and other seeds.
     The moments in `observation` are those on `batches`. `sample_macs` is the cost of one image and
     `batch` the number of images that run together. `account` describes the calibration for the
-    report; its `notes` say what made it weaker than it might be.
+    report; its `notes` give reasons for which it is weaker than it might be.
     """
 
     program: Program
@@ -156,7 +156,7 @@ def _learn(
     account: Mapping[str, Any],
     tell: Tell,
 ) -> Calibration:
-    """Make the inputs, distilled by so many steps, and measure the moments on them.
+    """Make the inputs, distilled by `steps`, and measure the moments on them.
 
     Raises:
         DistillingError: the inputs cannot be distilled.

@@ -70,7 +70,7 @@ def distilled(
     distiller: Distiller,
     steps: int,
 ) -> FittingImages:
-    """Return dead leaves distilled by so many steps, and plain ones where they are too few.
+    """Return dead leaves distilled by `steps`, and plain ones where those are too few.
 
     Raises:
         DistillingError: the images cannot be distilled.

@@ -4,11 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.engine.calibration.inputs.generators import Generator, noisy, softened
-from worker.engine.calibration.inputs.model_inputs import Arrays, ImageInput, Shapes, make_inputs
+from worker.engine.calibration.inputs.model_inputs import (
+    AnyArray,
+    Arrays,
+    ImageInput,
+    Shapes,
+    make_inputs,
+)
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.replay import Batch
 from worker.engine.model import TensorSpec
@@ -85,7 +90,7 @@ class Harness:
         return batch
 
 
-def _to_tensor(array: NDArray[np.generic]) -> Tensor:
+def _to_tensor(array: AnyArray) -> Tensor:
     """Return an array as programs take it: float32 for half precision, images channels-last.
 
     torch computes images whose channels lie together up to twice as fast, and every step passes

@@ -97,7 +97,7 @@ class CheckpointedRun:
 
 
 def checkpoints(footprints: Sequence[Footprint], batches: int, most_bytes: int) -> list[int]:
-    """Return the steps before which the values of so many batches fit into memory.
+    """Return the steps before which the values of all `batches` fit into memory.
 
     >>> checkpoints([(1, 9), (8, 9), (2, 4)], batches=3, most_bytes=20)
     [0, 2]
@@ -108,7 +108,7 @@ def checkpoints(footprints: Sequence[Footprint], batches: int, most_bytes: int) 
 
 
 def spread(batches: Sequence[Batch], most: int) -> list[Batch]:
-    """Return at most so many batches, evenly from first to last.
+    """Return at most `most` of the batches, evenly from first to last.
 
     Batches of one value range lie side by side; an even choice has some of each range.
 

@@ -1,6 +1,5 @@
 """Find by trial the image size and the batch size at which a program is best run."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -9,10 +8,9 @@ from torch import Tensor
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.model_inputs import ImageInput, Shapes, image_inputs
+from worker.engine.calibration.inputs.model_inputs import ImageInput, Shapes, Specs, image_inputs
 from worker.engine.calibration.inputs.ranges import known_ranges
 from worker.engine.calibration.replay import Batch, measure_footprints
-from worker.engine.model import TensorSpec
 from worker.engine.program import Program, StepError, run
 
 # Of the largest output: kernels for other batch sizes sum in another order.
@@ -21,9 +19,7 @@ _TOLERANCE = 1e-3
 _ANY_RANGE = replace(known_ranges(1)[0], strict=True)
 
 
-def build_harness(
-    program: Program, specs: Sequence[TensorSpec], shapes: Shapes, effort: Effort
-) -> Harness:
+def build_harness(program: Program, specs: Specs, shapes: Shapes, effort: Effort) -> Harness:
     """Return the program with the sizes at which it is best run.
 
     1. Where a smaller image gives proportionally smaller outputs, as in networks without a head,
@@ -43,7 +39,7 @@ def build_harness(
     return harness
 
 
-def _at_size(program: Program, specs: Sequence[TensorSpec], shapes: Shapes) -> Harness:
+def _at_size(program: Program, specs: Specs, shapes: Shapes) -> Harness:
     """Return the program at these shapes, with the batch that they fix and its measured memory.
 
     Raises:

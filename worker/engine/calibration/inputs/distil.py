@@ -55,7 +55,7 @@ _Expected = Mapping[str, _Statistics]
 
 
 def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> Batch:
-    """Return the batch with the images called `name` after so many steps of Adam.
+    """Return the batch with the images of input `name` after `steps` of Adam.
 
     A classifier's labels are drawn at random.
 

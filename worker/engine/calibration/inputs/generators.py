@@ -17,20 +17,30 @@ from numpy.typing import NDArray
 Images = NDArray[np.float32]
 """`(count, channels, *size)`."""
 
-Generator = Callable[[int, int, Sequence[int], int], Images]
+Size = Sequence[int]
+"""The length of each spatial axis; empty for vectors."""
+
+Random = np.random.Generator
+
+Generator = Callable[[int, int, Size, int], Images]
 """Makes images from a count, a number of channels, a size and a seed."""
 
-# The largest deviation of noise, as a share of the value range.
+# The largest deviation of noise, as a share of the value range: denoisers are trained up to it.
 _MOST_NOISE = 0.2
+# The brightness of natural images, and its deviation between objects.
+_BRIGHTNESS = 0.47
+_BRIGHTNESS_DEVIATION = 0.2
+# Channels of natural images vary together more than on their own.
+_CHANNEL_DEVIATION = 0.1
 
 
-def random_colours(count: int, channels: int, rng: np.random.Generator) -> Images:
+def random_colours(count: int, channels: int, rng: Random) -> Images:
     """Return colours `(count, channels)`.
 
     A colour is a brightness that all channels share, and a smaller part of each channel's own.
     """
-    brightness = rng.normal(0.47, 0.2, (count, 1))
-    own = rng.normal(0, 0.1, (count, channels))
+    brightness = rng.normal(_BRIGHTNESS, _BRIGHTNESS_DEVIATION, (count, 1))
+    own = rng.normal(0, _CHANNEL_DEVIATION, (count, channels))
     colours = np.clip(brightness + own, 0, 1)
     return colours.astype(np.float32)
 
@@ -59,7 +69,7 @@ def softened(generator: Generator) -> Generator:
     highest frequencies.
     """
 
-    def generate(count: int, channels: int, size: Sequence[int], seed: int) -> Images:
+    def generate(count: int, channels: int, size: Size, seed: int) -> Images:
         sharp = generator(count // 2, channels, size, seed)
         double = [2 * length for length in size]
         soft = generator(count - count // 2, channels, double, seed)
@@ -87,7 +97,7 @@ def noisy(generator: Generator) -> Generator:
     ((2, 3, 8, 8), True)
     """
 
-    def generate(count: int, channels: int, size: Sequence[int], seed: int) -> Images:
+    def generate(count: int, channels: int, size: Size, seed: int) -> Images:
         images = generator(count, channels, size, seed)
         rng = np.random.default_rng((seed, 2))
         one_each = (count, *(1,) * (images.ndim - 1))

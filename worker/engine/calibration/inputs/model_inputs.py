@@ -10,8 +10,14 @@ from worker.engine.calibration.inputs.generators import Generator, Images
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.model import TensorSpec
 
-Arrays = Mapping[str, NDArray[np.generic]]
+AnyArray = NDArray[np.generic]
+"""An array of any type."""
+
+Arrays = Mapping[str, AnyArray]
 """Arrays by input name."""
+
+Specs = Sequence[TensorSpec]
+"""A model's inputs, in order."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 """A full shape for every input, by name."""
@@ -41,7 +47,7 @@ class ImageInput:
         """Whether it takes integers, as raw images are: their type fixes the value range."""
         return not np.issubdtype(self.dtype, np.floating)
 
-    def shaped(self, images: Images, values: ValueRange) -> NDArray[np.generic]:
+    def shaped(self, images: Images, values: ValueRange) -> AnyArray:
         """Return images `(count, channels, *size)` of values around 0 to 1 as input arrays."""
         scaled = self._as_bytes(images) if self.is_whole else values.apply(images)
         if self.channels_last:
@@ -80,7 +86,7 @@ def image_input(spec: TensorSpec, shape: Sequence[int]) -> ImageInput | None:
     return ImageInput(spec.name, dtype, shape[1], tuple(shape[2:]), channels_last=False)
 
 
-def image_inputs(specs: Sequence[TensorSpec], shapes: Shapes) -> dict[str, ImageInput]:
+def image_inputs(specs: Specs, shapes: Shapes) -> dict[str, ImageInput]:
     """Return the inputs that take a batch of images, by name.
 
     The first input of images sets the batch size. An input with another first axis, as the state of
@@ -105,7 +111,7 @@ def image_inputs(specs: Sequence[TensorSpec], shapes: Shapes) -> dict[str, Image
 
 
 def make_inputs(
-    specs: Sequence[TensorSpec],
+    specs: Specs,
     shapes: Shapes,
     count: int,
     generator: Generator,
@@ -118,7 +124,7 @@ def make_inputs(
     a flag and a first state; floating-point ones of at most one axis get ones, and an integer
     without axes gets the number bound to it.
     """
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, AnyArray] = {}
     batches = image_inputs(specs, shapes)
     for position, spec in enumerate(specs):
         images = batches.get(spec.name)
@@ -133,7 +139,7 @@ def make_inputs(
     return arrays
 
 
-def _neutral(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+def _neutral(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> AnyArray:
     """Return ones for a factor, a floating-point input of at most one axis, and zeros otherwise."""
     is_factor = len(shape) < 2 and np.issubdtype(dtype, np.floating)
     fill = np.ones if is_factor else np.zeros

@@ -5,17 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.calibration.inputs.generators import Images, random_colours, sum_over_axes
+from worker.engine.calibration.inputs.generators import (
+    Images,
+    Random,
+    Size,
+    random_colours,
+    sum_over_axes,
+)
 
 # Cells in an image, from a quarter of this up to twice as many.
 _CELLS = 24
 # Noise of a single pixel does not vary.
 _LEAST_DEVIATION = 1e-12
+# The deviation of a cell's gradient, over the longest side.
+_SLOPE = 0.3
+# The deviation of a cell's texture, which differs from cell to cell.
+_ROUGHNESS = 0.06
 
 Floats = NDArray[np.float64]
 
 
-def mosaics(count: int, channels: int, size: Sequence[int], seed: int = 0) -> Images:
+def mosaics(count: int, channels: int, size: Size, seed: int = 0) -> Images:
     """Return images of cells, each with a colour, a gradient and a cloudy texture of its own.
 
     >>> mosaics(2, 3, (8, 8)).shape
@@ -40,7 +50,7 @@ def _mosaic(
     cells: int,
     channels: int,
     coordinates: Sequence[Floats],
-    rng: np.random.Generator,
+    rng: Random,
 ) -> Floats:
     """Return one image `(channels, *size)`.
 
@@ -52,9 +62,9 @@ def _mosaic(
     points = points * extent / max(size)
     nearest = _nearest(points, coordinates)
     colours = random_colours(cells, channels, rng)
-    slopes = rng.normal(0, 0.3, (cells, len(size)))
+    slopes = rng.normal(0, _SLOPE, (cells, len(size)))
     shade = _shade(points[nearest], slopes[nearest], coordinates)
-    roughness = np.abs(rng.normal(0, 0.06, cells))
+    roughness = np.abs(rng.normal(0, _ROUGHNESS, cells))
     clouds = _clouds(channels, size, rng)
     plain = np.moveaxis(colours[nearest], -1, 0)
     mosaic: Floats = plain + shade + roughness[nearest] * clouds
@@ -87,7 +97,7 @@ def _shade(points: Floats, slopes: Floats, coordinates: Sequence[Floats]) -> Flo
     return shade
 
 
-def _clouds(channels: int, size: Sequence[int], rng: np.random.Generator) -> Floats:
+def _clouds(channels: int, size: Size, rng: Random) -> Floats:
     """Return noise `(channels, *size)` of unit variance.
 
     Its amplitude falls as 1/f with frequency, as in natural images.

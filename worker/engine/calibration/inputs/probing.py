@@ -25,7 +25,7 @@ from worker.engine.program import run
 _SAME = 1e-6
 # The seeds 0 to 2 make the images to fit on and the held-out ones.
 _SEED = 3
-# How many known ranges are covered where nothing tells them apart.
+# Known ranges that are covered where the model's outputs favour none.
 _RANGES_BY_DEFAULT = 2
 _NOT_FINITE = "NaN or infinity"
 _CONSTANT = "the same outputs whatever the inputs"

@@ -6,14 +6,13 @@ from itertools import product
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from convpress.calibration import InputValues
 from convpress.refusal import Code, Refusal
 from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.model_inputs import Arrays, ImageInput, make_inputs
+from worker.engine.calibration.inputs.model_inputs import AnyArray, Arrays, ImageInput, make_inputs
 from worker.engine.calibration.inputs.ranges import known_ranges
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import run
@@ -22,10 +21,17 @@ from worker.engine.program import run
 _FEWEST_TO_SPLIT = 20
 
 
-def value_limits(images: NDArray[np.generic]) -> InputValues:
-    """Return the least and the greatest value as the range of all images."""
+def value_limits(images: AnyArray) -> InputValues:
+    """Return the least and the greatest value as the range of all images.
+
+    >>> value_limits(np.array([[3.0, -1.0], [0.0, 2.0]])).limits
+    (-1.0, 3.0)
+    >>> value_limits(np.zeros((2, 2))).limits
+    (0.0, 1.0)
+    """
     low = float(images.min())
     high = float(images.max())
+    # A range of width 0 would divide by 0.
     if high <= low:
         high = low + max(1.0, abs(low))
     return InputValues((low, high), None, None)
@@ -54,8 +60,8 @@ def real_batches(harness: Harness, samples: Arrays, most: int) -> list[Batch]:
     """Cut real samples into batches of one size.
 
     Images larger than those that the program is run at are cut into pieces of that size. Of more
-    than `most` samples, as many are taken evenly from first to last. Inputs that the samples lack
-    are made up.
+    than `most` samples, an even choice from first to last is used. Inputs that the samples lack
+    get synthetic values.
     """
     pieces = {images.name: _pieces(samples[images.name], images) for images in harness.images}
     count = min(map(len, pieces.values()))
@@ -65,10 +71,10 @@ def real_batches(harness: Harness, samples: Arrays, most: int) -> list[Batch]:
     images = {name: array[chosen] for name, array in pieces.items()}
     largest = min(harness.batch, used)
     resized = replace(harness, batch=_fullest_batch(used, largest, fixed))
-    return resized.batches({**_made_up(resized), **samples, **images})
+    return resized.batches({**_synthetic(resized), **samples, **images})
 
 
-def _made_up(harness: Harness) -> Arrays:
+def _synthetic(harness: Harness) -> Arrays:
     """Return one batch of synthetic inputs, for those that samples lack."""
     values = known_ranges(1)[0]
     return make_inputs(harness.specs, harness.shapes, harness.batch, dead_leaves, values, 0)
@@ -78,6 +84,11 @@ def _fullest_batch(count: int, largest: int, fixed: int) -> int:
     """Return the batch size that leaves out fewest of `count` samples, the largest of several.
 
     It is a multiple of the fixed batch and at least half as large as it may be.
+
+    >>> _fullest_batch(70, largest=32, fixed=1)
+    23
+    >>> _fullest_batch(70, largest=32, fixed=5)
+    30
     """
     least = max(fixed, largest // 2)
     sizes = range(largest // fixed * fixed, least - 1, -fixed)
@@ -89,7 +100,7 @@ def _fullest_batch(count: int, largest: int, fixed: int) -> int:
     return max(sizes, key=filled)
 
 
-def _pieces(array: NDArray[np.generic], images: ImageInput) -> NDArray[np.generic]:
+def _pieces(array: AnyArray, images: ImageInput) -> AnyArray:
     """Cut images into pieces of the input's size: all first pieces, then all second ones."""
     first = 1 if images.channels_last else 2
     size = images.size

@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.calibration.inputs.model_inputs import Shapes
+from worker.engine.calibration.inputs.model_inputs import AnyArray, Shapes, Specs
 from worker.engine.calibration.replay import Batch
 from worker.engine.model import TensorSpec
 
-RunInputs = dict[str, NDArray[np.generic]]
+RunInputs = dict[str, AnyArray]
 """The arrays of one run, by input name."""
 
 
 def run_inputs(
     batches: Sequence[Batch],
-    specs: Sequence[TensorSpec],
+    specs: Specs,
     shapes: Shapes,
     most: int,
 ) -> list[RunInputs]:
@@ -35,7 +34,7 @@ def run_inputs(
     return inputs[:most]
 
 
-def _run(batch: Batch, specs: Sequence[TensorSpec], axes: Shapes, at: int) -> RunInputs:
+def _run(batch: Batch, specs: Specs, axes: Shapes, at: int) -> RunInputs:
     """Return the inputs of the run at a position within a batch."""
     inputs = {}
     for spec in specs:
@@ -54,7 +53,7 @@ def _runs(batch: Batch, axes: Shapes) -> int:
     return max(runs)
 
 
-def _part(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> NDArray[np.generic]:
+def _part(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> AnyArray:
     """Return one run's part of an input.
 
     Images smaller than the shape are repeated side by side until they fill it.

@@ -3,15 +3,20 @@
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convpress.gate.samples import LARGEST_BYTES, Header, headers, invalid
 from convpress.shapes import format_shape
-from worker.engine.calibration.inputs.model_inputs import Arrays, Shapes, image_inputs
+from worker.engine.calibration.inputs.model_inputs import (
+    AnyArray,
+    Arrays,
+    Shapes,
+    Specs,
+    image_inputs,
+)
 from worker.engine.model import TensorSpec
 
 # The name of the array in a file of a single one.
@@ -20,7 +25,7 @@ _LONGEST_NAME = 80
 _LONGEST_EXPECTED = 300
 
 
-def read_samples(path: Path, specs: Sequence[TensorSpec], shapes: Shapes) -> Arrays:
+def read_samples(path: Path, specs: Specs, shapes: Shapes) -> Arrays:
     """Return samples by input, in the inputs' types.
 
     An input of images has any number of them. Every other input has one run's array, or none.
@@ -56,7 +61,7 @@ def _check_memory(by_input: Mapping[str, Header], by_name: Mapping[str, TensorSp
 
 def _named(
     file_headers: Mapping[str, Header],
-    specs: Sequence[TensorSpec],
+    specs: Specs,
     shapes: Shapes,
 ) -> Mapping[str, Header]:
     """Return the headers by input: a single array without a name belongs to the only input."""
@@ -81,7 +86,7 @@ def _named(
 
 def _check_headers(
     by_name: Mapping[str, Header],
-    specs: Sequence[TensorSpec],
+    specs: Specs,
     shapes: Shapes,
 ) -> None:
     """Check shapes and types, and that all inputs of images have the same number of them."""
@@ -128,7 +133,7 @@ def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...], *, m
         raise invalid(f"input {spec.name!r} takes {spec.dtype}", "whole numbers", header.dtype)
 
 
-def _load(path: Path) -> dict[str, NDArray[np.generic]]:
+def _load(path: Path) -> dict[str, AnyArray]:
     """Read all arrays; the only one of a file without names is unnamed.
 
     The caller has checked the headers.
@@ -144,10 +149,10 @@ def _load(path: Path) -> dict[str, NDArray[np.generic]]:
         raise invalid(f"the file is damaged: {error}", "an undamaged file", size) from error
 
 
-def _cast(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
+def _cast(array: AnyArray, spec: TensorSpec) -> AnyArray:
     """Return an array in an input's type, if that can hold its values."""
     dtype = np.dtype(spec.dtype)
-    # Values beyond the type become infinite or wrap around; both are found below.
+    # Values beyond the type become infinite or wrap around, which the checks below refuse.
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype)
     if np.issubdtype(dtype, np.floating):
@@ -163,7 +168,7 @@ def _cast(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
     return cast
 
 
-def _expected_arrays(specs: Sequence[TensorSpec], shapes: Shapes) -> str:
+def _expected_arrays(specs: Specs, shapes: Shapes) -> str:
     """Return the arrays that a file for the model has, in words."""
     parts = []
     batches = image_inputs(specs, shapes)

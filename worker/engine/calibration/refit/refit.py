@@ -188,7 +188,7 @@ def _fit(site: _Site, values: Iterable[_Values], batches: int, effort: Effort) -
 
 
 def _refactored_layer(origin: Origin | None, effort: Effort) -> Layer | None:
-    """Return the site's own layer; None where only the chain's last layer is to be fitted."""
+    """Return the site's own layer; None where only the chain's last layer is fitted."""
     if origin is None:
         return None
     layer = origin.layer()

@@ -66,7 +66,7 @@ def relu_targets(program: Program, position: int) -> ReluTargets | None:
         ops = {step.op for step in users}
         if users and ops <= _RELUS:
             return ReluTargets(norm)
-        # A second normalisation, or another user beside the only one that may come between.
+        # Only one normalisation may come between, and nothing else may use its input.
         if norm is not None or len(users) != 1:
             return None
         norm = users[0].norm

@@ -12,8 +12,8 @@ from worker.engine.numerics.moments import WIDE, Moments
 from worker.engine.numerics.patches import products
 from worker.engine.numerics.symmetric import Symmetric, bands_of
 
-# Products are taken once there is a row for so many numbers of a patch: adding the products to
-# the sums then takes an eighth of the time at most.
+# Rows wait until there is one for each four numbers of a patch: adding their products to the sums
+# then takes an eighth of the time that the products take, or less.
 _NUMBERS_PER_ROW = 4
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 # Rows for each number, from which on shrinking does harm: most variance of activations lies in a
-# few strong directions, beside whose weakest the identity is large.
+# few strong directions, and the identity is large compared with the weak ones.
 _ENOUGH = 10
 
 

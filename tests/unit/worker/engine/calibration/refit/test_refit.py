@@ -57,7 +57,7 @@ def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(sha
 
 
 def test_sites_with_an_origin_become_the_best_of_their_rank_from_the_compressed_inputs():
-    """Reduced-rank regression by numpy: least squares, then the leading directions of its outputs."""
+    """Reduced-rank regression by numpy: least squares, then its outputs' leading directions."""
     rng, rank = RNG(1), 3
     a, b = layer(rng, (6, 5, 1, 1)), layer(rng, (7, 6, 1, 1))
     program, inputs = chained(("a", a), torch.tanh, ("b", b)), batches(16, 5, 7, 7)
