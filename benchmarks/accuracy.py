@@ -34,7 +34,7 @@ from scipy.stats import spearmanr
 
 from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
-from worker.engine.calibration.refit.refit import chain
+from worker.engine.calibration.chains import run_chain
 from worker.engine.formats import open_model
 from worker.engine.model import CostProfile, Model, OpenedModel
 from worker.engine.numerics.moments import Moments
@@ -74,7 +74,7 @@ class Subject:
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         """Return what scores a compressed model: inputs to outputs, as arrays."""
         replaced = {
-            site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()
+            site: lambda x, layers=layers: run_chain(layers, x) for site, layers in chains.items()
         }
 
         @torch.no_grad()

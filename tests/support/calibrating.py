@@ -1,11 +1,28 @@
-"""Calibrations that are over in a moment, for tests that ask nothing of how good they are."""
+"""Calibrations of little effort, for tests that do not depend on how good they are."""
+
+from dataclasses import replace
+from functools import partial
 
 from worker.engine.calibration import calibrate
+from worker.engine.calibration.effort import DEFAULT_EFFORT
+
+LITTLE_EFFORT = replace(
+    DEFAULT_EFFORT,
+    most_images=16,
+    held_out_images=16,
+    steps_by_statistics=4,
+    steps_by_classes=4,
+    held_out_steps=4,
+    fewest_steps=4,
+)
+"""The least that calibrates at all."""
+
+
+def calibrate_with(patch, effort):
+    """Let whole jobs calibrate with this effort, as long as the patch lasts."""
+    patch.setattr(calibrate, "calibrate", partial(calibrate.calibrate, effort=effort))
 
 
 def calibrate_little(patch):
-    """Let as little of everything be done as calibrates at all, as long as the patch lasts."""
-    for name in ("_MOST_IMAGES", "_JUDGING_IMAGES"):
-        patch.setattr(calibrate, name, 16)
-    for name in ("_STEPS_BY_STATISTICS", "_STEPS_BY_CLASSES", "_JUDGING_STEPS", "_FEWEST_STEPS"):
-        patch.setattr(calibrate, name, 4)
+    """Let whole jobs calibrate with as little effort as possible, as long as the patch lasts."""
+    calibrate_with(patch, LITTLE_EFFORT)

@@ -1,8 +1,12 @@
-"""Calibration: what a model's weights do not tell, learned by running it on inputs that nobody had to give.
+"""Calibration: statistics of a model's layers, measured on inputs that resemble real ones.
 
-In the order in which a job uses them: `subject` finds out how the model is best run, `probing` which of the known
-`ranges` its values have, `synthetic` and `inputs` make what it takes, `distil` bends that towards what the model was
-trained on, `observe` measures every site's moments (`calibrate` is all of this); `sensitivity` weighs the sites, a
-classifier's last one by its `classes` too; `refit` fits the chosen factors to what comes out of the compressed layers
-before them, and `refine` keeps of it what held-out inputs approve of, by `judge`.
+Users need not send any inputs. A job uses the modules in this order:
+
+1. `calibrate` does all of steps 2 to 5 and returns a `Calibration`; `effort` limits its work.
+2. `run_size` builds the `harness`: the program with the sizes at which it is best run.
+3. `inputs/`: `probing` finds the value range, generators make images, `distil` changes them.
+4. `allowance` says how many images the effort pays for, `fitting_images` makes them.
+5. `statistics/covariance` measures the moments at every site.
+6. `statistics/sensitivity` measures what each site's error does to the model's outputs.
+7. `refit/` fits the chosen factors to the outputs of the compressed layers before them.
 """

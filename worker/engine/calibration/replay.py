@@ -1,8 +1,9 @@
-"""Running a program on many batches up to one step after another, without holding what all of them give at once.
+"""Running many batches through a program, step by step, without holding all their values at once.
 
-What is learned at one step (a normalisation's statistics, refitted weights) is to hold for all batches before any of
-them goes on. So the batches are held, all of them, at a step where their values are small enough, and run from there to
-the next step at which there is something to learn. Wide layers are run again; narrow ones, further on, are not.
+Where something is learned at a step (a normalisation's statistics, refitted weights), it must hold
+for all batches before any of them goes on. So all batches are held at a checkpoint, a step before
+which their values are small, and run from there to the next step that learns. Wide layers run
+again; narrow layers further on do not.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,102 +16,131 @@ from worker.engine.program import Program, Step, compute
 Batch = Mapping[str, Tensor]
 """A model's inputs by name."""
 
+Footprint = tuple[int, int]
+"""Bytes of one batch's live values before a step, and while it runs."""
 
-class Walk:
-    """Batches on their way through a program, held at the steps where they may rest; their inputs are in any case."""
 
-    def __init__(self, program: Program, batches: Sequence[Batch], rests: Sequence[int]) -> None:
+class CheckpointedRun:
+    """Batches on their way through a program, held at the last checkpoint that they have passed.
+
+    The model's inputs are the first checkpoint. Positions are those of steps; they never fall.
+    """
+
+    def __init__(
+        self, program: Program, batches: Sequence[Batch], checkpoints: Sequence[int]
+    ) -> None:
         self._program = program
         self._held: list[dict[str, Any]] = [dict(batch) for batch in batches]
         self._position = 0
-        self._rests = rests
+        self._checkpoints = checkpoints
 
-    def reach(self, position: int, steps: Sequence[Step]) -> Iterator[list[Any]]:
-        """Yield what the step at a position takes, batch after batch; positions never fall, and all is to be taken.
+    def inputs_of(self, position: int, steps: Sequence[Step]) -> Iterator[list[Any]]:
+        """Yield the inputs of the step at a position, batch after batch; all must be consumed.
 
-        `steps` are computed in the program's steps' place. Those before the position are not to change any more.
+        `steps` run in the place of the program's own. Those before the position must not change
+        any more.
 
         Raises:
-            StepError: a step does not run on what it is given.
+            StepError: a step does not run on its inputs.
         """
-        return (taken for taken, _ in self._walk(position, position, steps))
+        return (inputs for inputs, _ in self._run(position, position, steps))
 
-    def cross(
+    def inputs_and_outputs_of(
         self, position: int, steps: Sequence[Step]
     ) -> Iterator[tuple[list[Any], Sequence[Any]]]:
-        """Yield what the step at a position takes and what it gives; positions rise, and nor is this step to change.
+        """Yield the inputs and the outputs of the step at a position, which must not change either.
+
+        Each call needs a higher position than the last one.
 
         Raises:
-            StepError: a step does not run on what it is given.
+            StepError: a step does not run on its inputs.
         """
-        return self._walk(position, position + 1, steps)
+        return self._run(position, position + 1, steps)
 
-    def _walk(
+    def _run(
         self, position: int, end: int, steps: Sequence[Step]
     ) -> Iterator[tuple[list[Any], Sequence[Any]]]:
-        """Compute all batches up to a step, and yield what the one at a position takes and, if computed, gives."""
-        rest = max((at for at in self._rests if self._position < at <= end), default=self._position)
+        """Compute each batch up to the step at `end`, and hold it at the last checkpoint passed."""
+        passed = (at for at in self._checkpoints if self._position < at <= end)
+        checkpoint = max(passed, default=self._position)
         for held in self._held:
-            values: dict[str, Any] = {**self._program.constants, **held}
-            taken: list[Any] = []
-            given: Sequence[Any] = ()
-            for at in range(self._position, end + 1):
-                if at == rest:
-                    held.clear()
-                    held.update(
-                        (name, value)
-                        for name, value in values.items()
-                        if name not in self._program.constants
-                    )
-                if at == position:
-                    taken = [values[name] for name in steps[at].takes]
-                if at < end:
-                    step = steps[at]
-                    given = compute(step, [values[name] for name in step.takes])
-                    values.update(zip(step.gives, given, strict=True))
-                    for name in self._program.last_uses[at]:
-                        del values[name]
-            yield taken, given
-        self._position = rest
+            yield self._run_batch(held, checkpoint, position, end, steps)
+        self._position = checkpoint
+
+    def _run_batch(
+        self,
+        held: dict[str, Any],
+        checkpoint: int,
+        position: int,
+        end: int,
+        steps: Sequence[Step],
+    ) -> tuple[list[Any], Sequence[Any]]:
+        """Return the inputs of the step at `position` and, where it runs, its outputs."""
+        constants = self._program.constants
+        values: dict[str, Any] = {**constants, **held}
+        inputs: list[Any] = []
+        outputs: Sequence[Any] = ()
+        for at in range(self._position, end + 1):
+            if at == checkpoint:
+                live = {name: value for name, value in values.items() if name not in constants}
+                held.clear()
+                held.update(live)
+            if at == position:
+                inputs = [values[name] for name in steps[at].takes]
+            if at < end:
+                step = steps[at]
+                outputs = compute(step, [values[name] for name in step.takes])
+                values.update(zip(step.gives, outputs, strict=True))
+                for name in self._program.last_uses[at]:
+                    del values[name]
+        return inputs, outputs
 
 
-def resting_places(prints: Sequence[tuple[int, int]], batches: int, most_bytes: int) -> list[int]:
-    """Return the steps before which what so many batches of one size take, by their `footprints`, may be held.
+def checkpoints(footprints: Sequence[Footprint], batches: int, most_bytes: int) -> list[int]:
+    """Return the steps before which the values of all `batches` fit into memory.
 
-    >>> resting_places([(1, 9), (8, 9), (2, 4)], 3, 20)
+    >>> checkpoints([(1, 9), (8, 9), (2, 4)], batches=3, most_bytes=20)
     [0, 2]
     """
-    return [position for position, (held, _) in enumerate(prints) if held * batches <= most_bytes]
+    return [
+        position for position, (held, _) in enumerate(footprints) if held * batches <= most_bytes
+    ]
 
 
 def spread(batches: Sequence[Batch], most: int) -> list[Batch]:
-    """Return at most so many batches, evenly from first to last: those of one range of values lie side by side."""
+    """Return at most `most` of the batches, evenly from first to last.
+
+    Batches of one value range lie side by side; an even choice has some of each range.
+
+    >>> spread([{"x": at} for at in range(9)], 3)
+    [{'x': 0}, {'x': 4}, {'x': 8}]
+    """
     number = min(most, len(batches))
-    return [batches[at * (len(batches) - 1) // max(number - 1, 1)] for at in range(number)]
+    last = len(batches) - 1
+    return [batches[at * last // max(number - 1, 1)] for at in range(number)]
 
 
-def footprints(program: Program, batch: Batch) -> list[tuple[int, int]]:
-    """Return, for every step, what the values of one batch take before it, and while it runs, in bytes.
+def measure_footprints(program: Program, batch: Batch) -> list[Footprint]:
+    """Return the footprint of every step, measured on one batch.
 
     Raises:
         StepError: the program does not run on this batch.
     """
+    constants = program.constants
     values: dict[str, Any] = dict(batch)
-    found = []
+    footprints = []
     for step, unneeded in zip(program.steps, program.last_uses, strict=True):
-        given = compute(
-            step,
-            [values[name] if name in values else program.constants[name] for name in step.takes],
-        )
+        inputs = [values[name] if name in values else constants[name] for name in step.takes]
+        outputs = compute(step, inputs)
         before = _bytes(values.values())
-        found.append((before, before + _bytes(given)))
-        values.update(zip(step.gives, given, strict=True))
+        footprints.append((before, before + _bytes(outputs)))
+        values.update(zip(step.gives, outputs, strict=True))
         for name in unneeded:
             del values[name]
-    return found
+    return footprints
 
 
 def _bytes(values: Iterable[object]) -> int:
-    return sum(
-        value.numel() * value.element_size() for value in values if isinstance(value, Tensor)
-    )
+    """Return the memory of the tensors among some values."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from digits import MODELS, accuracy, scores, split
+from support.calibrating import calibrate_with
 from support.compressing import compressed
 from support.onnx_text import written
 
@@ -15,7 +16,7 @@ from convpress.gate.identify import identify
 from convpress.refusal import Code, Refusal
 from convpress.report import Calibration, Report
 from convpress.shapes import parse_input_shape
-from worker.engine.calibration import calibrate
+from worker.engine.calibration.effort import Effort
 from worker.engine.formats import open_model
 from worker.engine.pipeline import compress
 from worker.engine.request import PHASES, Request
@@ -52,7 +53,7 @@ def test_half_the_flops_cost_a_point_and_a_half_at_most(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
 def test_calibrated_on_synthetic_inputs_half_the_flops_cost_as_little(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(calibrate, "_MOST_IMAGES", 64)
+    calibrate_with(monkeypatch, Effort(most_images=64))
     output, report, _ = compressed(
         tmp_path, name, flops_budget="0.5", calibration="synthetic", input_range="0,1"
     )

@@ -9,14 +9,14 @@ import onnx
 import pytest
 from digits import MODELS, accuracy
 from onnx import numpy_helper
-from support.calibrating import calibrate_little
+from support.calibrating import calibrate_little, calibrate_with
 from support.onnx_text import model as parsed
 from support.onnx_text import written
 
 from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
 from convpress.report import Report
-from worker.engine.calibration import calibrate
+from worker.engine.calibration.effort import DEFAULT_EFFORT
 from worker.engine.formats import open_model
 from worker.engine.model import OpenedModel
 from worker.engine.pipeline import compress
@@ -34,8 +34,7 @@ KEEPS = (0.4, 0.3)  # at 0.5 hardly a point is lost either way
 
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch):
-    monkeypatch.setattr(calibrate, "_MOST_IMAGES", 64)
-    monkeypatch.setattr(calibrate, "_JUDGING_IMAGES", 32)
+    calibrate_with(monkeypatch, replace(DEFAULT_EFFORT, most_images=64, held_out_images=32))
 
 
 def run(folder, source, **asked):

@@ -1,1 +1,1 @@
-"""Calibration inputs: synthetic images, their value ranges, distillation, and samples that a user sends."""
+"""Calibration inputs: synthetic images, their value ranges, distilling, and real samples."""

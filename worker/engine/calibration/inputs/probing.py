@@ -1,100 +1,152 @@
-"""Which range of values a model's images have: what it gives on some images of each that networks are trained on."""
+"""Find the value range of a model's images by running it on some images in each known range."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convpress.calibration import InputValues
-from worker.engine.calibration.harness import Subject, WeakCalibrationError
-from worker.engine.calibration.inputs.distil import class_scores, statistics_mismatch
-from worker.engine.calibration.inputs.ranges import Range, by_scores, known_ranges, told_range
-from worker.engine.calibration.inputs.synthetic import dead_leaves
+from worker.engine.calibration.class_scores import class_scores
+from worker.engine.calibration.harness import Harness, WeakCalibrationError
+from worker.engine.calibration.inputs.dead_leaves import dead_leaves
+from worker.engine.calibration.inputs.distil import statistics_mismatch
+from worker.engine.calibration.inputs.ranges import (
+    ValueRange,
+    known_ranges,
+    ranges_by_scores,
+    stated_range,
+)
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import run
 
+# Relative difference within which outputs count as the same.
 _SAME = 1e-6
+# The seeds 0 to 2 make the images to fit on and the held-out ones.
+_SEED = 3
+# Known ranges that are covered where the model's outputs favour none.
+_RANGES_BY_DEFAULT = 2
 _NOT_FINITE = "NaN or infinity"
+_CONSTANT = "the same outputs whatever the inputs"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A model's outputs on images in one range.
+
+    `scores` are a classifier's log-probabilities `(images, classes)`. `failure` says why nothing
+    can be learned from the outputs.
+    """
+
+    scores: Tensor | None = None
+    failure: str | None = None
 
 
 def probed_ranges(
-    found: Subject, told: InputValues | None, probes: int
-) -> tuple[tuple[Range, ...], str]:
-    """Return the ranges of values to make inputs in, and in words how they were found, on so many images of each.
+    harness: Harness, stated: InputValues | None, probes: int
+) -> tuple[tuple[ValueRange, ...], str]:
+    """Return the ranges to make images in, and for the report how they were found.
+
+    `probes` images are tried in each range.
 
     Raises:
-        WeakCalibrationError: in no range does the model give finite numbers that differ between inputs.
+        WeakCalibrationError: in no range does the model give finite outputs that differ.
     """
-    channels = found.images[0].channels
-    are_whole = all(images.is_whole for images in found.images)
-    known = (
-        known_ranges(channels)[: 1 if are_whole else None]
-        if told is None
-        else (told_range(told, channels),)
-    )
-    given = dict(_probed(found, values, probes) for values in known)
-    finite = tuple(values for values, tried in given.items() if not isinstance(tried, str))
-    if not finite:
-        said = " or ".join(
-            dict.fromkeys(tried for tried in given.values() if isinstance(tried, str))
-        )
-        raise WeakCalibrationError(f"on synthetic inputs the model gives {said}")
-    if told is not None:
-        return finite, "told"
-    if are_whole:
-        return finite, "the inputs are whole numbers"
-    if found.program.normalises:
-        best = min(finite, key=lambda values: _statistics_mismatch(found, values, probes))
+    tried = _tried(harness, stated)
+    by_range = dict(_probe_leniently(harness, values, probes) for values in tried)
+    usable = {values: each for values, each in by_range.items() if each.failure is None}
+    if not usable:
+        failures = [str(each.failure) for each in by_range.values()]
+        reason = " or ".join(dict.fromkeys(failures))
+        raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
+    ranges = tuple(usable)
+    if stated is not None:
+        return ranges, "told"
+    if _are_whole(harness):
+        return ranges, "the inputs are whole numbers"
+    if harness.program.normalises:
+        best = min(ranges, key=lambda values: _total_mismatch(harness, values, probes))
         return (best,), "the statistics of the model's normalisation"
-    told_apart = {values: table for values, table in given.items() if isinstance(table, Tensor)}
-    if told_apart:
-        return by_scores(told_apart), "how well the model tells synthetic images apart"
-    return finite[:2], "nothing tells: several usual ranges are covered"
+    scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
+    if scores:
+        return ranges_by_scores(scores), "how well the model tells synthetic images apart"
+    return ranges[:_RANGES_BY_DEFAULT], "nothing tells: several usual ranges are covered"
 
 
-def _probed(found: Subject, values: Range, count: int) -> tuple[Range, Tensor | str | None]:
-    """Return what `probe` does of a range, or of it within strict limits, where what lies beyond them is too much."""
-    tried = probe(found, values, count)
-    if not isinstance(tried, str) or tried != _NOT_FINITE:
-        return values, tried
+def _are_whole(harness: Harness) -> bool:
+    """Whether all images are integers."""
+    return all(images.is_whole for images in harness.images)
+
+
+def _tried(harness: Harness, stated: InputValues | None) -> tuple[ValueRange, ...]:
+    """Return the ranges to try."""
+    channels = harness.images[0].channels
+    if stated is not None:
+        return (stated_range(stated, channels),)
+    known = known_ranges(channels)
+    # The type of integer inputs fixes the range: one range stands for all.
+    return known[:1] if _are_whole(harness) else known
+
+
+def _probe_leniently(harness: Harness, values: ValueRange, count: int) -> tuple[ValueRange, Probe]:
+    """Probe a range; where values beyond its limits make outputs infinite, a strict one."""
+    lenient = probe(harness, values, count)
+    if lenient.failure != _NOT_FINITE:
+        return values, lenient
     strict = replace(values, strict=True)
-    return strict, probe(found, strict, count)
+    return strict, probe(harness, strict, count)
 
 
 @torch.no_grad()
-def probe(found: Subject, values: Range, count: int) -> Tensor | str | None:
-    """Return a classifier's scores in a range, None of another model; or say what it gives that teaches nothing."""
+def probe(harness: Harness, values: ValueRange, count: int) -> Probe:
+    """Return the model's outputs on images in a range: `count`, and at least two batches."""
     tables: list[Tensor] = []
     first: list[Tensor] | None = None
     differ = False
-    for batch in _images(found, values, max(count, 2 * found.batch)):
-        outputs = run(found.program, batch)
-        floating = [y for y in outputs if isinstance(y, Tensor) and y.is_floating_point()]
-        if not all(bool(y.isfinite().all()) for y in floating):
-            return _NOT_FINITE
-        table = class_scores(outputs, found.batch)
-        tables += [] if table is None else [table]
-        differ = differ or not floating or (first is not None and not _are_same(first, floating))
-        first = floating if first is None else first
+    for batch in _images(harness, values, max(count, 2 * harness.batch)):
+        outputs = run(harness.program, batch)
+        numbers = _floating(outputs)
+        are_finite = [bool(y.isfinite().all()) for y in numbers]
+        if not all(are_finite):
+            return Probe(failure=_NOT_FINITE)
+        table = class_scores(outputs, harness.batch)
+        if table is not None:
+            tables.append(table)
+        if first is None:
+            first = numbers
+        # Outputs without floating-point numbers are not compared.
+        differ = differ or not numbers or not _are_same(first, numbers)
     if not differ:
-        return "the same outputs whatever the inputs"
-    return torch.cat(tables) if tables else None
+        return Probe(failure=_CONSTANT)
+    return Probe(scores=torch.cat(tables) if tables else None)
+
+
+def _floating(outputs: Sequence[Any]) -> list[Tensor]:
+    """Return the outputs that are floating-point tensors."""
+    tensors = [y for y in outputs if isinstance(y, Tensor)]
+    return [y for y in tensors if y.is_floating_point()]
 
 
 def _are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    return all(
-        a.shape == b.shape and torch.allclose(a, b, _SAME, 0)
-        for a, b in zip(first, second, strict=True)
-    )
+    """Whether two runs gave the same outputs, up to rounding."""
+    for one, other in zip(first, second, strict=True):
+        if one.shape != other.shape:
+            return False
+        if not torch.allclose(one, other, rtol=_SAME, atol=0):
+            return False
+    return True
 
 
 @torch.no_grad()
-def _statistics_mismatch(found: Subject, values: Range, count: int) -> float:
-    return sum(
-        float(statistics_mismatch(found.program, batch)) for batch in _images(found, values, count)
-    )
+def _total_mismatch(harness: Harness, values: ValueRange, count: int) -> float:
+    """Return the distance of the images' statistics to the stored ones, summed over batches."""
+    total = 0.0
+    for batch in _images(harness, values, count):
+        total += float(statistics_mismatch(harness.program, batch))
+    return total
 
 
-def _images(found: Subject, values: Range, count: int) -> list[Batch]:
-    return found.synthetic(dead_leaves, values, count, 3)
+def _images(harness: Harness, values: ValueRange, count: int) -> list[Batch]:
+    """Return the images to try a range on: the same ones in every range."""
+    return harness.synthetic(dead_leaves, values, count, _SEED)

@@ -1,7 +1,7 @@
-"""The values that a model expects its images to have: told by somebody, by the model itself, or guessed and covered.
+"""The value ranges that a model may expect its images in.
 
-Synthetic images have values around 0 to 1; a `Range` maps them to what the model was trained on. The wrong one costs
-more accuracy than the wrong images.
+Synthetic images have values around 0 to 1; a `ValueRange` maps them to the values that the model
+was trained on. A wrong range costs more accuracy than wrong images do.
 """
 
 from collections.abc import Mapping
@@ -9,77 +9,95 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from convpress.calibration import InputValues
 from convpress.refusal import Code, Refusal
+from worker.engine.calibration.inputs.generators import Images
+
+Numbers = tuple[float, ...]
+"""One number for each channel, or one for all."""
 
 _COLOURS = 3
-_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_PLAUSIBLE_SPREAD = 15.0
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# Of log-probabilities: trained networks' scores deviate less on images in their own range.
+_PLAUSIBLE_DEVIATION = 15.0
+# Ranges with at least this share of the highest mutual information are covered.
 _SHARE_OF_BEST = 0.6
 
 
 @dataclass(frozen=True)
-class Range:
-    """Maps images `u` of values 0 to 1 to `(u - mean) / deviation`, by one number a channel or one for all.
+class ValueRange:
+    """Maps images `u` of values 0 to 1 to `(u - mean) / deviation`.
 
-    Where a model takes other images as well, of other numbers of channels, these are mapped by the numbers' average.
-    Images go a little beyond 0 and 1, unless it is `strict`: for models that take roots of them, say.
+    There is one number for each channel or one for all. Images with another number of channels are
+    mapped by the numbers' average. Images go a little beyond 0 and 1 unless the range is `strict`,
+    for models that take roots, for example.
     """
 
     name: str
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    mean: Numbers
+    deviation: Numbers
     strict: bool = False
 
-    def apply(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return images `(count, channels, *size)` in this range."""
-        mean, deviation = (_for_channels(values, images) for values in (self.mean, self.deviation))
+    def apply(self, images: Images) -> Images:
+        """Return images `(count, channels, *size)` in this range.
+
+        >>> grey = np.array([[[0.0, 1.0]]], np.float32)
+        >>> ValueRange("-1 to 1", (0.5,), (0.5,)).apply(grey).tolist()
+        [[[-1.0, 1.0]]]
+        """
+        mean = _for_channels(self.mean, images)
+        deviation = _for_channels(self.deviation, images)
         within = np.clip(images, 0, 1) if self.strict else images
-        return ((within - mean) / deviation).astype(np.float32)
+        scaled = (within - mean) / deviation
+        return scaled.astype(np.float32)
 
 
-def _for_channels(values: tuple[float, ...], images: NDArray[np.float32]) -> NDArray[np.float32]:
-    fitting = np.array(
-        values if len(values) == images.shape[1] else [sum(values) / len(values)], np.float32
-    )
-    return fitting.reshape(1, -1, *(1,) * (images.ndim - 2))
+def _for_channels(values: Numbers, images: Images) -> Images:
+    """Return one number for each channel, or one for all, on the images' axes."""
+    if len(values) != images.shape[1]:
+        values = (sum(values) / len(values),)
+    axes = (1,) * (images.ndim - 2)
+    array = np.array(values, np.float32)
+    return array.reshape(1, -1, *axes)
 
 
-def known_ranges(channels: int) -> tuple[Range, ...]:
-    """Return the ranges that networks are usually trained on, for images of so many channels.
+def known_ranges(channels: int) -> tuple[ValueRange, ...]:
+    """Return the ranges that networks are usually trained on, for this number of channels.
 
-    >>> [found.name for found in known_ranges(1)]
+    >>> [known.name for known in known_ranges(1)]
     ['0 to 1', '-1 to 1', '0 to 255', 'standardised', '0 to 255 less the mean']
     """
-    mean: tuple[float, ...] = _IMAGENET_MEAN
-    deviation: tuple[float, ...] = _IMAGENET_DEVIATION
+    mean: Numbers = _IMAGENET_MEAN
+    deviation: Numbers = _IMAGENET_DEVIATION
     if channels != _COLOURS:
-        mean, deviation = (sum(mean) / _COLOURS,), (sum(deviation) / _COLOURS,)
+        mean = (sum(mean) / _COLOURS,)
+        deviation = (sum(deviation) / _COLOURS,)
     return (
-        Range("0 to 1", (0.0,), (1.0,)),
-        Range("-1 to 1", (0.5,), (0.5,)),
-        Range("0 to 255", (0.0,), (1 / 255,)),
-        Range("standardised", mean, deviation),
-        Range("0 to 255 less the mean", mean, (1 / 255,)),
+        ValueRange("0 to 1", (0.0,), (1.0,)),
+        ValueRange("-1 to 1", (0.5,), (0.5,)),
+        ValueRange("0 to 255", (0.0,), (1 / 255,)),
+        ValueRange("standardised", mean, deviation),
+        ValueRange("0 to 255 less the mean", mean, (1 / 255,)),
     )
 
 
-def told_range(told: InputValues, channels: int) -> Range:
-    """Return the range that the user told, for images of so many channels.
+def stated_range(stated: InputValues, channels: int) -> ValueRange:
+    """Return the range that the user stated, for images with this number of channels.
 
     Raises:
         Refusal: `input_range_invalid` where the numbers do not fit the channels.
 
-    >>> told_range(InputValues((-1, 1), None, None), 3)
-    Range(name='-1 to 1', mean=(0.5,), deviation=(0.5,), strict=False)
+    >>> stated_range(InputValues((-1, 1), None, None), 3)
+    ValueRange(name='-1 to 1', mean=(0.5,), deviation=(0.5,), strict=False)
     """
-    if told.limits is not None:
-        low, high = told.limits
-        return Range(f"{low:g} to {high:g}", (-low / (high - low),), (1 / (high - low),))
-    for field, values in (("input_mean", told.mean), ("input_std", told.deviation)):
+    if stated.limits is not None:
+        low, high = stated.limits
+        span = high - low
+        return ValueRange(f"{low:g} to {high:g}", (-low / span,), (1 / span,))
+    for field, values in (("input_mean", stated.mean), ("input_std", stated.deviation)):
         if values is not None and len(values) not in (1, channels):
             raise Refusal(
                 Code.INPUT_RANGE_INVALID,
@@ -88,31 +106,36 @@ def told_range(told: InputValues, channels: int) -> Range:
                 expected=f"one number, or one for each of {channels} channels",
                 got=f"{len(values)} numbers",
             )
-    return Range("mean and deviation", told.mean or (0.0,), told.deviation or (1.0,))
+    return ValueRange("mean and deviation", stated.mean or (0.0,), stated.deviation or (1.0,))
 
 
-def by_scores(scores: Mapping[Range, Tensor]) -> tuple[Range, ...]:
-    """Return the ranges on which a classifier tells different images apart, but not beyond what training gives.
+def ranges_by_scores(scores: Mapping[ValueRange, Tensor]) -> tuple[ValueRange, ...]:
+    """Return the ranges in which a classifier tells images apart with plausible scores.
 
-    `scores` are logarithms of probabilities, `(images, classes)`. Told apart: the mutual information between image and
-    class is near the highest of all ranges. Far too small a range gives all images the same class; far too large a one
-    makes every score many times what training with cross-entropy leads to.
+    `scores` are log-probabilities `(images, classes)`. A classifier tells images apart where the
+    mutual information between image and class is near the highest of all ranges. In far too small
+    a range all images get the same class; in far too large a one every score is many times what
+    training with cross-entropy leads to.
     """
     plausible = {
-        known: table for known, table in scores.items() if table.std() <= _PLAUSIBLE_SPREAD
+        known: table for known, table in scores.items() if table.std() <= _PLAUSIBLE_DEVIATION
     }
-    information = {
-        known: _mutual_information(table) for known, table in (plausible or scores).items()
-    }
+    # Where no range is plausible, all of them are compared.
+    compared = plausible or scores
+    information = {known: _mutual_information(table) for known, table in compared.items()}
     least = _SHARE_OF_BEST * max(information.values())
-    return tuple(known for known, found in information.items() if found >= least)
+    return tuple(known for known, amount in information.items() if amount >= least)
 
 
 def _mutual_information(scores: Tensor) -> float:
-    mean = scores.exp().mean(0)
-    return max(0.0, float(_entropy(mean) - _entropy(scores.exp()).mean()))
+    """Return the mutual information between image and class: H(mean p) - mean H(p), in nats."""
+    probabilities = scores.exp()
+    marginal = _entropy(probabilities.mean(0))
+    conditional = _entropy(probabilities).mean()
+    return max(0.0, float(marginal - conditional))
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy over the last axis, in nats."""
     entropy: Tensor = torch.special.entr(probabilities).sum(-1)
     return entropy

@@ -1,1 +1,1 @@
-"""The refit: chosen factors fitted anew to the inputs that the compressed layers before them give."""
+"""The refit: chosen factors fitted to the outputs of the compressed layers before them."""

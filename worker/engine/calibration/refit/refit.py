@@ -1,61 +1,70 @@
-"""The sequential refit: layers fitted anew to what the compressed layers before them really give.
+"""The sequential refit: layers fitted to the inputs that the compressed layers before them give.
 
-Site after site, in the order in which they run, the least-squares solution is found that gives the original's outputs
-from the compressed model's own inputs: an error that an early site makes is mended as far as the later ones can.
-It is the solution for the site's layer as it was, which is then factored again, under the moments of those inputs; for
-sites with wide patches, whose moments would take too long once more, only for the last factor and its bias. Where
-rectifiers follow, the fit is repeated: what they cut off of the original's outputs may be anything that they cut off.
+Site after site, in the order in which they run, a least-squares fit maps the compressed model's
+own inputs to the original's outputs: later sites repair, as far as they can, the errors of earlier
+ones. The fitted layer is the site's own, which is then factored again under the moments of those
+inputs. For sites with wide patches, whose moments would take too long once more, only the last
+factor and its bias are fitted. Before a ReLU the fit is repeated with `ReluTargets`.
 
-Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI 2016
-(arXiv 1505.06798), section 3.3, asymmetric reconstruction.
+Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and
+Detection", TPAMI 2016 (arXiv 1505.06798), section 3.3, asymmetric reconstruction.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.refit.gain import compensated
-from worker.engine.calibration.refit.relu_targets import Rectified, rectified
-from worker.engine.calibration.replay import Batch, Walk, footprints, resting_places, spread
-from worker.engine.calibration.statistics.covariance import Sums, sample
-from worker.engine.calibration.statistics.shrinkage import shrinkage
-from worker.engine.numerics import device, memory
-from worker.engine.numerics.convolution import Convolution, Layer
-from worker.engine.numerics.moments import WIDE, Moments
-from worker.engine.numerics.patches import convolve, results, rows
+from worker.engine.calibration.chains import Chain, Chains, compose, run_chain
+from worker.engine.calibration.effort import Effort
+from worker.engine.calibration.refit.gain import restore_gain
+from worker.engine.calibration.refit.least_squares import RegressionRows
+from worker.engine.calibration.refit.relu_targets import ReluTargets, relu_targets
+from worker.engine.calibration.replay import (
+    Batch,
+    CheckpointedRun,
+    Footprint,
+    checkpoints,
+    measure_footprints,
+    spread,
+)
+from worker.engine.calibration.statistics.row_sample import sample_rows
+from worker.engine.numerics import memory
+from worker.engine.numerics.convolution import Layer
+from worker.engine.numerics.moments import Moments
+from worker.engine.numerics.patches import results, rows
 from worker.engine.program import Program, Step
-
-Chains = Mapping[str, tuple[Layer, ...]]
-"""The layers that stand in a site's place, by the site's name."""
-Pairs = Iterable[tuple[tuple[list[Any], Sequence[Any]], list[Any]]]
-"""Of each batch, what a site of the original takes and gives, and what it takes of the compressed model."""
-
-_RIDGE = 1e-3
-"""The least pull towards the present weights, relative to the mean variance of what they multiply."""
-_ROUNDING = 1e-10
-"""The same, relative to its mean square: the variance of what is constant is nothing but rounding."""
-_TURNS = 3
-"""How often the fit is repeated before a rectifier, each time from what the last one gave."""
-_MOST_NUMBERS = 2**26
-"""In the rows of a site that are held while it is fitted: what the fitted layer takes and gives."""
-_WORK = 20_000_000_000
-"""Multiply-accumulates that the sums over a site's rows may take, of all repeated fits together."""
-_WIDEST = 2048
-"""Numbers in a patch up to which a site is factored again."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a site's chain comes from: `layer` gives the layer that it was, `factors` makes a chain of such a layer."""
+    """The origin of a site's chain: `layer` returns the site's own layer, `factors` factors one."""
 
     layer: Callable[[], Layer]
-    factors: Callable[[Layer, Moments], tuple[Layer, ...]]
+    factors: Callable[[Layer, Moments], Chain]
+
+
+class _Site(NamedTuple):
+    """A site to fit: its chain, where that came from, and what follows the site.
+
+    `is_end` says that the site's outputs are the model's own.
+    """
+
+    chain: Chain
+    origin: Origin | None
+    relu: ReluTargets | None
+    is_end: bool
+
+
+class _Values(NamedTuple):
+    """The values of one batch at a site, in the original and in the compressed model."""
+
+    original_input: Tensor
+    original_output: Tensor
+    compressed_input: Tensor
 
 
 @torch.no_grad()
@@ -64,279 +73,177 @@ def refit(
     batches: Sequence[Batch],
     chains: Chains,
     origins: Mapping[str, Origin],
-    most_bytes: int,
-) -> dict[str, tuple[Layer, ...]]:
-    """Return the chains refitted on the batches, of which `most_bytes` are held at a time.
+    effort: Effort,
+) -> dict[str, Chain]:
+    """Return the chains refitted on the batches.
 
-    Of a site without an origin the last layer alone is fitted. A site that is called several times is fitted on its
-    first call; one whose inputs change their shape, as those do that stem from what was detected, stays as it is, and
-    so does one that the program does not call, and a transposed one, whose outputs are sums of several patches.
+    Of a site without an origin only the last layer is fitted. A site that is called several times
+    is fitted on its first call. A site stays as it is where the program does not call it, where its
+    inputs change their shape (as those do that depend on detections), and where it is transposed,
+    since each of its outputs is then a sum over several patches.
 
     Raises:
-        StepError: the program does not run on what the compressed sites give.
+        StepError: the program does not run on the outputs of the compressed sites.
     """
-    prints = footprints(program, batches[0])
+    footprints = measure_footprints(program, batches[0])
     memory.give_back()
-    batches = _few_enough(program, prints, batches, chains, most_bytes // 2)
-    rests = resting_places(prints, len(batches), most_bytes // 2)
-    original, compressed = (Walk(program, batches, rests) for _ in range(2))
-    steps, fitted, ends = list(program.steps), dict[str, tuple[Layer, ...]](), _ends(program)
+    # Both the original's and the compressed model's values are held.
+    held_bytes = effort.held_bytes // 2
+    batches = _few_enough(program, footprints, batches, chains, held_bytes)
+    positions = checkpoints(footprints, len(batches), held_bytes)
+    original = CheckpointedRun(program, batches, positions)
+    compressed = CheckpointedRun(program, batches, positions)
+    steps = list(program.steps)
+    ends = _end_sites(program)
+    fitted: dict[str, Chain] = {}
     for position, step in enumerate(program.steps):
-        if step.site is not None and step.site in chains:
-            if step.site not in fitted and not chains[step.site][-1].convolution.transposed:
-                pairs = zip(
-                    original.cross(position, program.steps),
-                    compressed.reach(position, steps),
-                    strict=True,
-                )
-                behind = rectified(program, position)
-                origin, is_end = origins.get(step.site), step.site in ends
-                fitted[step.site] = _fitted(
-                    pairs, chains[step.site], origin, len(batches), behind, is_end=is_end
-                )
-            steps[position] = _replaced(step, fitted.get(step.site, chains[step.site]))
-            memory.give_back()
+        name = step.site
+        if name is None or name not in chains:
+            continue
+        chain = chains[name]
+        if name not in fitted and not chain[-1].convolution.transposed:
+            relu = relu_targets(program, position)
+            site = _Site(chain, origins.get(name), relu, name in ends)
+            original_values = original.inputs_and_outputs_of(position, program.steps)
+            inputs = compressed.inputs_of(position, steps)
+            values = _paired(original_values, inputs)
+            fitted[name] = _fit(site, values, len(batches), effort)
+        steps[position] = _replaced(step, fitted.get(name, chain))
+        memory.give_back()
     return {**chains, **fitted}
 
 
-def _ends(program: Program) -> set[str]:
-    """Return the sites from which no way leads to another one: a classifier's last, whose outputs are its scores."""
-    found, leading = set[str](), set[str]()
+def _paired(
+    original: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]],
+    compressed: Iterable[Sequence[Tensor]],
+) -> Iterator[_Values]:
+    """Yield the values of each batch, given a site's inputs and outputs in both models."""
+    for (inputs, outputs), compressed_inputs in zip(original, compressed, strict=True):
+        yield _Values(inputs[0], outputs[0], compressed_inputs[0])
+
+
+def _end_sites(program: Program) -> set[str]:
+    """Return the sites that lead to no other site, such as a classifier's last layer."""
+    ends: set[str] = set()
+    leading: set[str] = set()
     for step in reversed(program.steps):
         leads = not leading.isdisjoint(step.gives)
         if step.site is not None and not leads:
-            found.add(step.site)
+            ends.add(step.site)
         if step.site is not None or leads:
             leading.update(step.takes)
-    return found
+    return ends
 
 
 def _few_enough(
     program: Program,
-    prints: Sequence[tuple[int, int]],
+    footprints: Sequence[Footprint],
     batches: Sequence[Batch],
     chains: Chains,
-    most_bytes: int,
+    held_bytes: int,
 ) -> Sequence[Batch]:
-    """Return as many batches as keep layers from running again for site after site, if these are more than half."""
+    """Return as many batches as can advance without running layers again for site after site.
+
+    All batches are returned where fewer than half of them could.
+    """
     sites = [at for at, step in enumerate(program.steps) if step.site in chains]
     for count in range(len(batches), len(batches) // 2, -1):
-        rests = [0, *resting_places(prints, count, most_bytes)]
-        again = sum(
-            bisect_left(sites, at) - bisect_left(sites, rests[bisect_right(rests, at) - 1])
-            for at in sites
-        )
-        if again <= len(sites):
+        positions = [0, *checkpoints(footprints, count, held_bytes)]
+        if _sites_again(sites, positions) <= len(sites):
             return spread(batches, count)
     return batches
 
 
-def _fitted(
-    pairs: Pairs,
-    layers: tuple[Layer, ...],
-    origin: Origin | None,
-    batches: int,
-    behind: Rectified | None,
-    *,
-    is_end: bool,
-) -> tuple[Layer, ...]:
-    """Return a site's chain for what comes in: factored again if its patches are narrow enough.
+def _sites_again(sites: Sequence[int], positions: Sequence[int]) -> int:
+    """Return how many sites run again in all, from the checkpoint before each site on."""
+    again = 0
+    for at in sites:
+        checkpoint = positions[bisect_right(positions, at) - 1]
+        again += bisect_left(sites, at) - bisect_left(sites, checkpoint)
+    return again
 
-    Its outputs are compensated for what the fit takes from them, unless they are the model's own: a classifier's scores
-    are held against one another, and where an image comes out the least error is wanted.
+
+def _fit(site: _Site, values: Iterable[_Values], batches: int, effort: Effort) -> Chain:
+    """Return a site's chain for the compressed inputs, factored again if its patches are narrow.
+
+    Its gain is restored unless its outputs are the model's own: a classifier's scores are compared
+    with one another, and an output image should have the least error.
     """
-    whole = None if origin is None else origin.layer()
-    if whole is not None and whole.convolution.patch > _WIDEST:
-        whole = None
-    seen = _rows(pairs, layers if whole is None else (whole,), batches)
-    if seen is None:
-        return layers
-    if whole is None or origin is None:
-        made = _refitted(layers, seen, behind)
-        given = seen.given(made[-1])
+    whole = _refactored_layer(site.origin, effort)
+    regressed = site.chain if whole is None else (whole,)
+    data = _gather(values, regressed, batches, effort)
+    if data is None:
+        return site.chain
+    *first, last = regressed
+    best = _fit_layer(last, data, site.relu, effort)
+    if whole is None or site.origin is None:
+        chain = (*first, best)
+        outputs = data.outputs(best)
     else:
-        (best,) = _refitted((whole,), seen, behind)
-        made = origin.factors(best, seen.moments())
-        given = seen.given(composed(made, best.convolution))
-    return made if is_end else (*made[:-1], compensated(made[-1], given, seen.wanted))
+        chain = site.origin.factors(best, data.moments())
+        outputs = data.outputs(compose(chain, best.convolution))
+    if site.is_end:
+        return chain
+    return (*chain[:-1], restore_gain(chain[-1], outputs, data.targets))
 
 
-def _rows(pairs: Pairs, layers: Sequence[Layer], batches: int) -> "_Rows | None":
-    """Gather what the last of these layers takes now, and what the original gives; None where shapes have changed."""
-    *first, last = layers
-    inputs, outputs = (
-        last.convolution.groups * last.convolution.patch,
-        last.convolution.out_channels,
-    )
-    sums = last.convolution.patch * (inputs + (1 + _TURNS) * outputs)
-    most_rows = min(_MOST_NUMBERS // (inputs + outputs), _WORK // sums)
-    seen, alike = _Rows(last.convolution), True
-    for at, (((before, *_), (wanted, *_)), (now, *_)) in enumerate(pairs):
-        alike = alike and before.shape == now.shape
-        if alike:
-            x = chain(first, now)
-            positions = sample(last.convolution, x, batches, at, most_rows)
-            seen.add(
-                rows(last.convolution, x, positions), results(last.convolution, wanted, positions)
-            )
+def _refactored_layer(origin: Origin | None, effort: Effort) -> Layer | None:
+    """Return the site's own layer; None where only the chain's last layer is fitted."""
+    if origin is None:
+        return None
+    layer = origin.layer()
+    return layer if layer.convolution.patch <= effort.widest_refactored else None
+
+
+def _gather(
+    values: Iterable[_Values], chain: Sequence[Layer], batches: int, effort: Effort
+) -> RegressionRows | None:
+    """Return the rows that the chain's last layer is fitted to.
+
+    None where inputs have changed their shape or are not finite. All values are consumed.
+    """
+    *first, last = chain
+    convolution = last.convolution
+    limited = _row_limits(last, effort)
+    data = RegressionRows(convolution)
+    are_alike = True
+    for at, (original_input, original_output, compressed_input) in enumerate(values):
+        are_alike = are_alike and original_input.shape == compressed_input.shape
+        if are_alike:
+            x = run_chain(first, compressed_input)
+            positions = sample_rows(convolution, x, batches, at, limited)
+            targets = results(convolution, original_output, positions)
+            data.add(rows(convolution, x, positions), targets)
     memory.give_back()
-    return seen if alike and seen.are_finite else None
+    return data if are_alike and data.are_finite else None
 
 
-def _refitted(
-    layers: tuple[Layer, ...], seen: "_Rows", behind: Rectified | None
-) -> tuple[Layer, ...]:
-    """Refit the last of these layers to the rows that were seen."""
-    *first, last = layers
-    wanted = seen.wanted
-    for turn in range(1 if behind is None else 1 + _TURNS):
-        if behind is not None and turn:
-            wanted = [
-                behind.wanted(*each) for each in zip(seen.wanted, seen.given(last), strict=True)
-            ]
-        last = seen.fitted(last, wanted)
-    return (*first, last)
+def _row_limits(layer: Layer, effort: Effort) -> Effort:
+    """Return the effort with no more rows than a fit of this layer may hold and sum."""
+    convolution = layer.convolution
+    inputs = convolution.groups * convolution.patch
+    outputs = convolution.out_channels
+    held = effort.refit_numbers // (inputs + outputs)
+    # The covariance is summed once, the products with the targets at every fit.
+    row_macs = convolution.patch * (inputs + (1 + effort.relu_fits) * outputs)
+    affordable = effort.refit_macs // row_macs
+    return replace(effort, rows_per_site=min(effort.rows_per_site, held, affordable))
 
 
-def _replaced(step: Step, layers: Sequence[Layer]) -> Step:
-    return replace(step, run=lambda x: (chain(layers, x),))
+def _fit_layer(
+    layer: Layer, data: RegressionRows, relu: ReluTargets | None, effort: Effort
+) -> Layer:
+    """Return the layer fitted to the rows; before a ReLU, with targets from the fit before."""
+    layer = data.fit(layer, data.targets)
+    if relu is None:
+        return layer
+    for _ in range(effort.relu_fits):
+        pairs = zip(data.targets, data.outputs(layer), strict=True)
+        targets = [relu.targets(original, output) for original, output in pairs]
+        layer = data.fit(layer, targets)
+    return layer
 
 
-def chain(layers: Sequence[Layer], x: Tensor) -> Tensor:
-    """Compute layers that feed one another."""
-    for layer in layers:
-        x = convolve(
-            layer.convolution,
-            x,
-            _tensor(layer.weight, x),
-            None if layer.bias is None else _tensor(layer.bias, x),
-        )
-    return x
-
-
-@torch.no_grad()
-def composed(layers: Sequence[Layer], convolution: Convolution) -> Layer:
-    """Return the layer of this geometry that layers in its place amount to, by what they make of single numbers.
-
-    Only the last of them has a bias.
-    """
-    ones, groups, patch = (1,) * len(convolution.kernel), convolution.groups, convolution.patch
-    x = (
-        device.placed(torch.eye(patch))[:, None]
-        .expand(-1, groups, -1)
-        .reshape(patch, -1, *convolution.kernel)
-    )
-    still = [
-        replace(
-            each,
-            convolution=replace(
-                each.convolution, stride=ones, padding=((0, 0),) * len(ones), dilation=ones
-            ),
-        )
-        for each in layers
-    ]
-    *first, last = still
-    given = chain([*first, replace(last, bias=None)], x).reshape(patch, groups, -1)
-    weight = given.permute(1, 2, 0).reshape(convolution.weight_shape).numpy(force=True)
-    return Layer(convolution, weight, last.bias)
-
-
-def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
-    return device.placed(torch.from_numpy(np.ascontiguousarray(values)).to(like.dtype))
-
-
-class _Rows:
-    """Rows that a layer takes and that it is to give, and the normal equations of a fit with an intercept.
-
-    The rows that it takes have the shape (rows, groups, m), those that it is to give (rows, groups, outputs). They are
-    summed about their means, group by group, as precisely as moments are.
-    """
-
-    def __init__(self, convolution: Convolution) -> None:
-        self.wanted: list[Tensor] = []
-        self._taken: list[Tensor] = []
-        self._convolution = convolution
-
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Add rows of one batch."""
-        self._taken.append(x)
-        self.wanted.append(y)
-
-    @property
-    def are_finite(self) -> bool:
-        """Whether there are rows, and all of them are finite."""
-        every = (*self._taken, *self.wanted)
-        return bool(every) and all(bool(part.isfinite().all()) for part in every)
-
-    def moments(self) -> Moments:
-        """Return the moments of the rows that are taken."""
-        return self._sums.moments()
-
-    def given(self, layer: Layer) -> Iterator[Tensor]:
-        """Yield what a layer gives for the rows, batch after batch."""
-        groups = layer.convolution.groups
-        for x in self._taken:
-            weight = _tensor(layer.weight, x).reshape(
-                groups, layer.convolution.out_channels // groups, -1
-            )
-            products = torch.einsum("rgm,gnm->rgn", x, weight)
-            yield (
-                products
-                if layer.bias is None
-                else products + _tensor(layer.bias, x).reshape(groups, -1)
-            )
-
-    def fitted(self, layer: Layer, wanted: Sequence[Tensor]) -> Layer:
-        """Return a layer with the weights and the bias that bring what it gives closest to what is wanted.
-
-        It is drawn a little towards its present weights.
-        """
-        convolution, dtype = layer.convolution, layer.weight.dtype
-        groups = convolution.groups
-        present = device.placed(torch.from_numpy(layer.weight.astype(np.float64))).reshape(
-            groups, convolution.out_channels // groups, -1
-        )
-        mean, ridge, factors = self._system
-        offset = (
-            torch.stack([y.sum(0, dtype=torch.float64) for y in wanted]).sum(0) / self._sums.count
-        )
-        cross = self._products(mean, wanted, offset) / self._sums.count
-        weight = torch.linalg.lu_solve(*factors, cross + ridge * present.mT).mT
-        bias = offset - (weight @ mean[:, :, None])[:, :, 0]
-        return replace(
-            layer,
-            weight=weight.reshape(convolution.weight_shape).numpy(force=True).astype(dtype),
-            bias=bias.flatten().numpy(force=True).astype(dtype),
-        )
-
-    @cached_property
-    def _sums(self) -> Sums:
-        sums = Sums(self._convolution)
-        for part in self._taken:
-            sums.add(part)
-        return sums
-
-    @cached_property
-    def _system(self) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """The mean of what is taken, the pull towards present weights, and the factors of the covariance with it."""
-        mean, covariance = self._sums.covariance()
-        diagonal = covariance.diagonal(dim1=1, dim2=2)
-        variance = diagonal.mean(1)
-        square = variance + mean.square().mean(1)
-        norm = torch.linalg.matrix_norm(covariance)  # without a second matrix of the squares
-        pull = shrinkage(norm.square(), diagonal, self._sums.count).clamp_min(_RIDGE)
-        ridge = (pull * variance + _ROUNDING * square + torch.finfo(torch.float64).tiny)[:, None]
-        diagonal += ridge
-        return mean, ridge[:, :, None], torch.linalg.lu_factor(covariance)
-
-    def _products(self, mean: Tensor, wanted: Sequence[Tensor], offset: Tensor) -> Tensor:
-        """Return the sums `(groups, m, outputs)`, over all rows, of what is taken times what is wanted."""
-        is_wide = self._convolution.patch > WIDE
-        summed = torch.zeros(*mean.shape, offset.shape[-1], dtype=torch.float64, device=mean.device)
-        for x, y in zip(self._taken, wanted, strict=True):
-            exact = x.dtype if is_wide else torch.float64
-            taken, other = (
-                part.to(exact) - middle.to(exact) for part, middle in ((x, mean), (y, offset))
-            )
-            summed += torch.einsum("rgm,rgn->gmn", taken, other)
-        return summed
+def _replaced(step: Step, chain: Sequence[Layer]) -> Step:
+    """Return the step with a chain in its place."""
+    return replace(step, run=lambda x: (run_chain(chain, x),))

@@ -1,7 +1,7 @@
-"""What a site is to give where rectifiers follow: of what they cut off, anything will do that they still cut off.
+"""Regression targets before a ReLU: where the original is negative, any negative value is as good.
 
-Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI 2016
-(arXiv 1505.06798), section 3.2, which solves the same problem by relaxation.
+Source: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and
+Detection", TPAMI 2016 (arXiv 1505.06798), section 3.2, which solves this problem by relaxation.
 """
 
 from dataclasses import dataclass
@@ -9,54 +9,73 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.program import Norm, Program
+from worker.engine.program import Norm, Program, Step
 
-_RECTIFIERS = frozenset({"Relu", "aten::relu", "aten::relu_"})
+_RELUS = frozenset({"Relu", "aten::relu", "aten::relu_"})
 
 
 @dataclass(frozen=True)
-class Rectified:
-    """Rectifiers behind a site that nothing else looks at, and the normalisation before them, if there is one."""
+class ReluTargets:
+    """The targets of a site whose output only ReLUs use, after a normalisation if `norm` is set."""
 
     norm: Norm | None
 
-    def wanted(self, original: Tensor, present: Tensor) -> Tensor:
-        """Return what is to be given for the original's output, where this is given at present.
+    def targets(self, original: Tensor, output: Tensor) -> Tensor:
+        """Return the targets of a fit, given the original's output and that of the last fit.
 
-        Channels are on the last axes, `(rows, groups, channels / groups)`.
+        Channels are on the last axes, `(rows, groups, channels / groups)`. Where the ReLU cuts off
+        the original, the target is the last fit's output if that is cut off too, and else the
+        value at which the ReLU begins to cut.
 
-        >>> Rectified(None).wanted(torch.tensor([[[2.0, -3.0, -3.0]]]), torch.tensor([[[1.0, -1.0, 1.0]]]))
+        >>> original = torch.tensor([[[2.0, -3.0, -3.0]]])
+        >>> ReluTargets(None).targets(original, torch.tensor([[[1.0, -1.0, 1.0]]]))
         tensor([[[ 2., -1.,  0.]]])
         """
         scale, edge = self._scale_and_edge(original)
-        is_cut = [scale * (output - edge) <= 0 for output in (original, present)]
-        return torch.where(is_cut[0], torch.where(is_cut[1], present, edge), original)
+        before_relu = scale * (original - edge)
+        output_before_relu = scale * (output - edge)
+        negative = torch.where(output_before_relu <= 0, output, edge)
+        return torch.where(before_relu <= 0, negative, original)
 
     def _scale_and_edge(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the normalisation multiplies every channel by, and the output that it makes 0 of."""
-        if self.norm is None:
-            return torch.ones((), dtype=like.dtype), torch.zeros((), dtype=like.dtype)
-        deviation = (self.norm.variance + self.norm.epsilon).sqrt()
-        scale = torch.ones_like(deviation) if self.norm.weight is None else self.norm.weight
-        edge = (
-            self.norm.mean
-            if self.norm.bias is None
-            else self.norm.mean - self.norm.bias * deviation / scale
-        )
-        return scale.to(like.dtype).reshape(like.shape[1:]), edge.to(like.dtype).reshape(
-            like.shape[1:]
-        )
+        """Return the normalisation's factor, and the output of the site that it maps to 0."""
+        dtype = like.dtype
+        norm = self.norm
+        if norm is None:
+            return torch.ones((), dtype=dtype), torch.zeros((), dtype=dtype)
+        deviation = (norm.variance + norm.epsilon).sqrt()
+        scale = norm.weight
+        if scale is None:
+            scale = torch.ones_like(deviation)
+        edge = norm.mean
+        if norm.bias is not None:
+            edge = edge - norm.bias * deviation / scale
+        shape = like.shape[1:]
+        return scale.to(dtype).reshape(shape), edge.to(dtype).reshape(shape)
 
 
-def rectified(program: Program, position: int) -> Rectified | None:
-    """Return what rectifies the output of the site at a position; None where anything else looks at it."""
-    value, norm = program.steps[position].gives[0], None
+def relu_targets(program: Program, position: int) -> ReluTargets | None:
+    """Return the targets of the site at a position; None unless only ReLUs use its output.
+
+    One normalisation may lie between them.
+    """
+    value = program.steps[position].gives[0]
+    norm: Norm | None = None
     while value not in program.outputs:
-        takers = [step for step in program.steps if value in step.takes]
-        if takers and all(step.op in _RECTIFIERS for step in takers):
-            return Rectified(None if norm is None else norm.norm)
-        if norm is not None or len(takers) != 1 or takers[0].norm is None:
+        users = _users(program, value)
+        ops = {step.op for step in users}
+        if users and ops <= _RELUS:
+            return ReluTargets(norm)
+        # Only one normalisation may come between, and nothing else may use its input.
+        if norm is not None or len(users) != 1:
             return None
-        (norm,) = takers
-        value = norm.gives[0]
+        norm = users[0].norm
+        if norm is None:
+            return None
+        value = users[0].gives[0]
     return None
+
+
+def _users(program: Program, value: str) -> list[Step]:
+    """Return the steps that take a value."""
+    return [step for step in program.steps if value in step.takes]

@@ -1,27 +1,26 @@
-"""The chosen factors, fitted closed-form, and what the sequential refit makes of them where held-out inputs approve.
+"""The choice between closed-form factors and two refits, by held-out inputs.
 
-A refit can hurt, where calibration inputs are few or unlike the real ones, and the more the more of each site it fits.
-So whole sites are fitted where that is affordable, and last layers alone, and of the two and what was there before that
-is kept which brings the outputs closest to the original's on inputs that another generator made.
+A refit can hurt where calibration inputs are few or unlike real ones, and more so the more of each
+site it fits. So two refits are tried: of whole sites, where that is affordable, and of the last
+layers alone. Of both and the closed-form factors, those with the least output error on inputs from
+another generator are chosen.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.engine.calibration.calibrate import MOST_BYTES, Calibration
-from worker.engine.calibration.refit.refit import Chains, Origin, refit
-from worker.engine.calibration.statistics.batchnorm_statistics import twin
-from worker.engine.calibration.statistics.output_error import Judge
+from worker.engine.calibration.calibrate import Calibration
+from worker.engine.calibration.chains import Chains
+from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
+from worker.engine.calibration.refit.refit import Origin, refit
+from worker.engine.calibration.statistics.batchnorm_statistics import with_statistics
+from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.program import StepError
-
-_WORK = 2_000_000_000_000
-"""Multiply-accumulates of all images over all sites up to which whole sites are fitted as well: before each of them all
-layers may run again."""
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """The layers to write, whether they were refitted, and the output error on held-out inputs before and after.
+    """The layers to write, whether they were refitted, and the held-out error before and after.
 
     Where the refit failed, `error_after` is None and `reason` says why.
     """
@@ -33,22 +32,34 @@ class Refinement:
     reason: str | None = None
 
 
-def refine(calibration: Calibration, chains: Chains, origins: Mapping[str, Origin]) -> Refinement:
-    """Return the chains refitted in the way that lowers the output error on held-out inputs most, else as they are."""
-    program = calibration.program
-    judge = Judge(program, calibration.held_out)
-    before = judge.error(chains)
-    fitting = twin(program, calibration.observation.statistics)
-    work = len(calibration.batches) * calibration.batch * calibration.sample_macs * len(chains)
+def refine(
+    calibration: Calibration,
+    chains: Chains,
+    origins: Mapping[str, Origin],
+    effort: Effort = DEFAULT_EFFORT,
+) -> Refinement:
+    """Return the chains with the least output error on held-out inputs: refitted or as they are."""
+    output_error = OutputError(calibration.program, calibration.held_out)
+    before = output_error.of(chains)
+    program = with_statistics(calibration.program, calibration.observation.statistics)
+    last_layers_only: Mapping[str, Origin] = {}
+    variants = [last_layers_only]
+    if _whole_sites_macs(calibration, chains) <= effort.whole_site_macs:
+        variants = [origins, last_layers_only]
+    batches = calibration.batches
     try:
-        fitted = (origins, {}) if work <= _WORK else ({},)
-        ways = [refit(fitting, calibration.batches, chains, some, MOST_BYTES) for some in fitted]
+        refits = [refit(program, batches, chains, variant, effort) for variant in variants]
     except StepError as error:
-        return Refinement(
-            chains, False, before, None, f"the model does not run compressed: {error}"
-        )
-    errors = [judge.error(refitted) for refitted in ways]
+        reason = f"the model does not run compressed: {error}"
+        return Refinement(chains, False, before, None, reason)
+    errors = [output_error.of(refitted) for refitted in refits]
     after = min(errors)
-    return Refinement(
-        ways[errors.index(after)] if after < before else chains, after < before, before, after
-    )
+    if after < before:
+        return Refinement(refits[errors.index(after)], True, before, after)
+    return Refinement(chains, False, before, after)
+
+
+def _whole_sites_macs(calibration: Calibration, chains: Chains) -> int:
+    """Return the MACs of all images over all sites: all layers may run again before each site."""
+    images = len(calibration.batches) * calibration.batch
+    return images * calibration.sample_macs * len(chains)

@@ -1,7 +1,8 @@
-"""The BatchNorm twin: a program whose normalisations use the statistics of the batches that it is run on.
+"""BatchNorm re-estimation: a model's stored statistics replaced by those of given batches.
 
-Where a model has layers that normalise by stored statistics, these describe the real data. With the batches' own in
-their place, every normalised activation has the mean and the variance that real data would give it.
+Stored statistics describe the real data. With the batches' own in their place, every normalised
+activation has the mean and the variance that real data would give it. The report calls the model
+with these statistics its twin.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,64 +11,84 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.replay import Batch, Walk, footprints, resting_places
+from worker.engine.calibration.replay import (
+    Batch,
+    CheckpointedRun,
+    checkpoints,
+    measure_footprints,
+)
 from worker.engine.program import Norm, Program, Step
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
-"""The mean and the variance that stand for a normalisation's stored ones, by the name of the value it gives."""
+"""The mean and the variance `(channels,)` that replace a normalisation's stored ones, by the name
+of its output."""
 
 
 @torch.no_grad()
-def twin_statistics(program: Program, batches: Sequence[Batch], most_bytes: int) -> Statistics:
-    """Return the statistics by which the twin normalises: of each normalisation's inputs behind those before it.
+def reestimate_statistics(
+    program: Program, batches: Sequence[Batch], held_bytes: int
+) -> Statistics:
+    """Return the statistics of each normalisation's input, all earlier ones replaced already.
+
+    All batches together take at most `held_bytes` at a checkpoint after the first.
 
     Raises:
         StepError: the program does not run on these batches.
     """
-    walk = Walk(
-        program, batches, resting_places(footprints(program, batches[0]), len(batches), most_bytes)
-    )
-    steps, found = list(program.steps), dict[str, tuple[Tensor, Tensor]]()
+    footprints = measure_footprints(program, batches[0])
+    run = CheckpointedRun(program, batches, checkpoints(footprints, len(batches), held_bytes))
+    steps = list(program.steps)
+    statistics: dict[str, tuple[Tensor, Tensor]] = {}
     for position, step in enumerate(program.steps):
         if step.norm is not None:
-            found[step.gives[0]] = together(taken[0] for taken in walk.reach(position, steps))
-            steps[position] = _normalising(step, found)
-    return found
+            inputs = run.inputs_of(position, steps)
+            statistics[step.gives[0]] = channel_statistics(x for x, *_ in inputs)
+            steps[position] = _replaced(step, statistics)
+    return statistics
 
 
-def twin(program: Program, statistics: Statistics) -> Program:
-    """Return the program normalising by these statistics, and by the stored ones where there are none."""
-    return replace(program, steps=tuple(_normalising(step, statistics) for step in program.steps))
+def with_statistics(program: Program, statistics: Statistics) -> Program:
+    """Return the program with these statistics, and the stored ones where there are none."""
+    steps = tuple(_replaced(step, statistics) for step in program.steps)
+    return replace(program, steps=steps)
 
 
-def together(inputs: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the mean and the variance of every channel (axis 1) over all inputs together."""
-    count, mean, squares = (
-        0,
-        torch.zeros((), dtype=torch.float64),
-        torch.zeros((), dtype=torch.float64),
-    )
+def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance of every channel (axis 1) over all batches.
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+    sample variances", 1979. It stays exact where the mean is large.
+
+    >>> mean, variance = channel_statistics([torch.tensor([[0.0]]), torch.tensor([[2.0]])])
+    >>> mean.tolist(), variance.tolist()
+    ([1.0], [1.0])
+    """
+    count = 0
+    mean = torch.zeros((), dtype=torch.float64)
+    squares = torch.zeros((), dtype=torch.float64)
     dtype = torch.get_default_dtype()
-    for x in (
-        inputs
-    ):  # Chan, Golub and LeVeque, "Updating formulae", 1979: exact where the mean is large
+    for x in batches:
         axes = [axis for axis in range(x.dim()) if axis != 1]
+        spatial = (1,) * (x.dim() - 2)
         exact = x.double()
         own_mean = exact.mean(axes)
-        # The deviations are squared in their own place: `var_mean` takes up to eight times as long in float64.
-        deviations = exact - own_mean.reshape(-1, *(1,) * (x.dim() - 2))
+        deviations = exact - own_mean.reshape(-1, *spatial)
+        # Squared in place: `var_mean` takes up to eight times as long in float64.
         own_variance = deviations.square_().mean(axes)
-        size, dtype = x.numel() // x.shape[1], x.dtype
+        size = x.numel() // x.shape[1]
+        dtype = x.dtype
+        total = max(count + size, 1)
         step = own_mean - mean
-        squares = (
-            squares + own_variance * size + step.square() * (count * size / max(count + size, 1))
-        )
-        mean = mean + step * (size / max(count + size, 1))
+        between = step.square() * (count * size / total)
+        squares = squares + own_variance * size + between
+        mean = mean + step * (size / total)
         count += size
-    return mean.to(dtype), (squares / max(count, 1)).to(dtype)
+    variance = squares / max(count, 1)
+    return mean.to(dtype), variance.to(dtype)
 
 
-def _normalising(step: Step, statistics: Statistics) -> Step:
+def _replaced(step: Step, statistics: Statistics) -> Step:
+    """Return the step with its new statistics, itself where there are none."""
     if step.norm is None or step.gives[0] not in statistics:
         return step
     mean, variance = statistics[step.gives[0]]
@@ -76,6 +97,7 @@ def _normalising(step: Step, statistics: Statistics) -> Step:
 
 
 def _normalise(x: Tensor, norm: Norm) -> Tensor:
+    """Return (x - mean) / sqrt(variance + epsilon) * weight + bias, along axis 1."""
     return torch.nn.functional.batch_norm(
         x, norm.mean, norm.variance, norm.weight, norm.bias, eps=norm.epsilon
     )

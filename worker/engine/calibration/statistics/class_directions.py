@@ -1,11 +1,12 @@
-"""What a classifier's last layer loses of classes that no synthetic image shows.
+"""The error of a classifier's last layer on classes that no synthetic image shows.
 
-A few hundred images show few of a thousand classes, and whatever they do not show of the features the factors of the
-last layer may leave out for nothing. But its weights know all classes: in a network that was trained to the end the
-features of a class come to lie along the weights of that class, about the mean of all.
+A few hundred images show few of a thousand classes, so the factors of the last layer could leave
+out the features of all others at no measured cost. But the layer's weights know all classes: in a
+network trained to the end, the features of a class lie along the weights of that class, about the
+mean of all.
 
-Source: Papyan, Han and Donoho, "Prevalence of neural collapse during the terminal phase of deep learning training",
-PNAS 117 (2020), self-duality.
+Source: Papyan, Han and Donoho, "Prevalence of neural collapse during the terminal phase of deep
+learning training", PNAS 117 (2020), self-duality.
 """
 
 import math
@@ -16,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.inputs.distil import scores_of
-from worker.engine.calibration.refit.refit import chain
+from worker.engine.calibration.chains import run_chain
+from worker.engine.calibration.class_scores import scores_of
 from worker.engine.calibration.replay import Batch
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.patches import rows
@@ -26,10 +27,10 @@ from worker.engine.program import Program, Step, run
 
 @dataclass(frozen=True)
 class LastLayer:
-    """The layer that gives a classifier's scores: what it takes on some inputs, `seen` (rows, channels), and classes.
+    """The layer that gives a classifier's scores, its measured inputs, and inputs of every class.
 
-    `classes`, `(classes, channels)`, are its weights about their mean, moved and scaled to the mean and the variance of
-    what is seen.
+    `seen` are the measured inputs `(rows, channels)`. `classes` `(classes, channels)` are the
+    weights about their mean, shifted and scaled to the mean and the variance of `seen`.
     """
 
     layer: Layer
@@ -38,64 +39,80 @@ class LastLayer:
 
     @classmethod
     def of(cls, layer: Layer, seen: Tensor) -> "LastLayer":
-        """Return a last layer that takes these rows."""
-        weight = torch.from_numpy(layer.weight).to(seen).reshape(len(layer.weight), -1)
-        off = weight - weight.mean(0)
+        """Return the last layer with these inputs."""
+        classes = len(layer.weight)
+        weight = torch.from_numpy(layer.weight).to(seen)
+        weight = weight.reshape(classes, -1)
+        directions = weight - weight.mean(0)
         mean = seen.mean(0)
-        scale = (seen - mean).square().sum(1).mean() / off.square().sum(1).mean()
-        return cls(layer, seen, mean + scale.sqrt() * off)
+        variance = (seen - mean).square().sum(1).mean()
+        own_variance = directions.square().sum(1).mean()
+        scale = variance / own_variance
+        return cls(layer, seen, mean + scale.sqrt() * directions)
 
     @torch.no_grad()
-    def excess(self, layers: Sequence[Layer]) -> float:
-        """Return how many times larger the error of layers in its place is on its classes than on what is seen.
+    def excess(self, chain: Sequence[Layer]) -> float:
+        """Return the relative error of a chain on the classes over that on the measured inputs.
 
-        It is 1 where it is no larger, and where there is nothing to compare: classes that are all one, inputs that do
-        not vary, or layers that lose nothing or all of them.
+        It is at least 1, and 1 where there is nothing to compare: all classes are the same, inputs
+        do not vary, or the chain loses nothing or everything of them.
         """
-        unseen, seen = self._error(layers, self.classes), self._error(layers, self.seen)
-        return max(1.0, unseen / seen) if 0 < seen < 1 and math.isfinite(unseen) else 1.0
+        on_classes = self._error(chain, self.classes)
+        on_seen = self._error(chain, self.seen)
+        # NaN, of inputs that do not vary, fails the comparison too.
+        if not 0 < on_seen < 1:
+            return 1.0
+        if not math.isfinite(on_classes):
+            return 1.0
+        return max(1.0, on_classes / on_seen)
 
-    def _error(self, layers: Sequence[Layer], x: Tensor) -> float:
+    def _error(self, chain: Sequence[Layer], x: Tensor) -> float:
         """Return the energy of the outputs' difference over that of the outputs."""
-        wanted, given = (self._given(each, x).double() for each in ((self.layer,), layers))
-        return float((given - wanted).square().sum() / (wanted - wanted.mean(0)).square().sum())
+        originals = self._outputs((self.layer,), x)
+        difference = self._outputs(chain, x) - originals
+        variation = originals - originals.mean(0)
+        error = difference.square().sum()
+        return float(error / variation.square().sum())
 
-    def _given(self, layers: Sequence[Layer], x: Tensor) -> Tensor:
+    def _outputs(self, chain: Sequence[Layer], x: Tensor) -> Tensor:
+        """Return a chain's outputs `(rows, classes)` for inputs `(rows, channels)`."""
         ones = (1,) * len(self.layer.convolution.kernel)
-        return chain(layers, x.reshape(*x.shape, *ones)).flatten(1)
+        images = x.reshape(*x.shape, *ones)
+        return run_chain(chain, images).flatten(1).double()
 
 
 def last_site(program: Program) -> str | None:
     """Return the site that runs last."""
-    return next((step.site for step in reversed(program.steps) if step.site is not None), None)
+    for step in reversed(program.steps):
+        if step.site is not None:
+            return step.site
+    return None
 
 
 @torch.no_grad()
 def last_layer(
     program: Program, batches: Sequence[Batch], site: str, layer: Layer
 ) -> LastLayer | None:
-    """Return a site's layer with what it takes, if it gives a classifier's scores at every position by itself."""
-    convolution, taken = layer.convolution, list[Tensor]()
+    """Return a site's layer with its inputs; None unless it alone gives a classifier's scores."""
+    convolution = layer.convolution
+    inputs: list[Tensor] = []
     if not _is_pointwise(convolution):
         return None
 
-    def watch(step: Step, inputs: Sequence[Any]) -> None:
+    def watch(step: Step, step_inputs: Sequence[Any]) -> None:
         if step.site == site:
-            taken.append(rows(convolution, inputs[0])[:, 0])
+            inputs.append(rows(convolution, step_inputs[0])[:, 0])
 
     for batch in batches:
         scores = scores_of(run(program, batch, watch=watch))
         if scores is None or scores.shape[1] != convolution.out_channels:
             return None
-    return LastLayer.of(layer, torch.cat(taken))
+    return LastLayer.of(layer, torch.cat(inputs))
 
 
 def _is_pointwise(convolution: Convolution) -> bool:
-    """Whether every position of what a layer gives comes of all channels at one position of what it takes."""
+    """Whether every output position depends on all channels of one input position."""
+    if convolution.groups != 1 or convolution.transposed:
+        return False
     ones = (1,) * len(convolution.kernel)
-    return (
-        convolution.groups == 1
-        and not convolution.transposed
-        and convolution.kernel == ones
-        and convolution.output_size(ones) == ones
-    )
+    return convolution.kernel == ones and convolution.output_size(ones) == ones

@@ -1,19 +1,20 @@
-"""How far a compressed model's outputs are from the original's, on inputs that both are given."""
+"""The error of a compressed model's outputs against the original's, on the same inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.inputs.distil import scores_of
-from worker.engine.calibration.refit.refit import Chains, chain
+from worker.engine.calibration.chains import Chains, run_chain
+from worker.engine.calibration.class_scores import scores_of
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import Program, StepError, run
 
 
-class Judge:
-    """Batches, and what the original gives on them: run once, however many models are judged."""
+class OutputError:
+    """Batches with the original's outputs, which are computed once for any number of models."""
 
     @torch.no_grad()
     def __init__(self, program: Program, batches: Sequence[Batch]) -> None:
@@ -21,37 +22,63 @@ class Judge:
         self._cases = [(batch, _comparable(run(program, batch))) for batch in batches]
 
     @torch.no_grad()
-    def error(self, chains: Chains) -> float:
-        """Return the squared error of all floating-point outputs over their variance about the mean sample.
+    def of(self, chains: Chains) -> float:
+        """Return the squared error of all outputs over their variance about the mean sample.
 
-        A classifier's outputs are compared as logarithms of probabilities, about their mean: what softmax flattens
-        counts. Where the original gives NaN or infinity nothing is compared. All is lost of numbers that the replaced
-        sites make such of, of outputs that they change the shape of, and where they keep the program from running.
+        A classifier's outputs are compared as log-probabilities about their mean: what softmax
+        flattens counts too. Other outputs count if they are floating-point numbers. Where the
+        original is NaN or infinite nothing is compared. Outputs count as 0 where the replaced
+        sites make them NaN, change their shape, or keep the program from running.
         """
-        replaced = {
-            site: lambda x, layers=layers: chain(layers, x) for site, layers in chains.items()
+        replacements: dict[str, Callable[[Tensor], Tensor]] = {
+            site: partial(run_chain, layers) for site, layers in chains.items()
         }
-        difference = energy = 0.0
-        for batch, wanted in self._cases:
+        difference = 0.0
+        energy = 0.0
+        for batch, originals in self._cases:
             try:
-                given = _comparable(run(self._program, batch, replaced))
+                outputs = _comparable(run(self._program, batch, replacements))
             except StepError:
-                given = (None,) * len(wanted)
-            for a, b in zip(wanted, given, strict=True):
-                if isinstance(a, Tensor) and a.is_floating_point():
-                    usable = a.isfinite()
-                    exact = a.double().where(usable, 0)
-                    other = (
-                        b.double().nan_to_num(0, 0, 0)
-                        if isinstance(b, Tensor) and b.shape == a.shape
-                        else 0
-                    )
-                    difference += float((exact - other).where(usable, 0).square().sum())
-                    middle = exact.mean(0) if exact.dim() and len(exact) > 1 else exact.mean()
-                    energy += float((exact - middle).where(usable, 0).square().sum())
-        return difference / energy if energy > 0 else difference
+                outputs = (None,) * len(originals)
+            for original, output in zip(originals, outputs, strict=True):
+                if not isinstance(original, Tensor) or not original.is_floating_point():
+                    continue
+                squares = _squares(original, output)
+                difference += squares[0]
+                energy += squares[1]
+        if energy > 0:
+            return difference / energy
+        # Constant outputs have no variance to compare with.
+        return difference
+
+
+def _squares(original: Tensor, output: object) -> tuple[float, float]:
+    """Return the sums of squares of the difference, and of the original about the mean sample."""
+    usable = original.isfinite()
+    exact = original.double().where(usable, 0)
+    difference = exact - _same_shape(output, exact)
+    # A single sample has its own mean number in the place of the mean sample.
+    centre = exact.mean(0) if exact.dim() and len(exact) > 1 else exact.mean()
+    variation = exact - centre
+    return _sum_of_squares(difference, usable), _sum_of_squares(variation, usable)
+
+
+def _same_shape(output: object, like: Tensor) -> Tensor:
+    """Return the output in double precision; zeros for what is not finite or has another shape."""
+    if not isinstance(output, Tensor) or output.shape != like.shape:
+        return torch.zeros_like(like)
+    return output.double().nan_to_num(0, 0, 0)
+
+
+def _sum_of_squares(values: Tensor, usable: Tensor) -> float:
+    """Return the sum of squares where the original is finite."""
+    compared = values.where(usable, 0)
+    return float(compared.square().sum())
 
 
 def _comparable(outputs: Sequence[Any]) -> Sequence[Any]:
+    """Return a classifier's log-probabilities about their mean, other outputs as they are."""
     scores = scores_of(outputs)
-    return outputs if scores is None else [scores - scores.mean(1, keepdim=True)]
+    if scores is None:
+        return outputs
+    return [scores - scores.mean(1, keepdim=True)]

@@ -1,4 +1,4 @@
-"""How much of an error at a site arrives at the model's outputs, measured by making such an error."""
+"""The share of each site's error that arrives at the model's outputs, measured by making errors."""
 
 import math
 import statistics
@@ -7,85 +7,118 @@ from dataclasses import dataclass
 from functools import partial
 
 from worker.engine.calibration.calibrate import Calibration
-from worker.engine.calibration.replay import spread
-from worker.engine.calibration.statistics.class_directions import last_layer, last_site
-from worker.engine.calibration.statistics.output_error import Judge
+from worker.engine.calibration.chains import Chain
+from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
+from worker.engine.calibration.replay import Batch, spread
+from worker.engine.calibration.statistics.class_directions import LastLayer, last_layer, last_site
+from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.numerics.convolution import Layer
 from worker.engine.numerics.moments import Moments
 from worker.engine.selection.candidates import Candidate, SiteCandidates
 
-_ERRORS = (0.02, 0.08)
-_LEAST_ERROR, _LEAST_SHARE = 1e-6, 1e-6
+# Relative errors that a trial should make: those of common budgets.
+_TARGET_ERRORS = (0.02, 0.08)
+# A smaller error drowns in rounding.
+_LEAST_ERROR = 1e-6
+# The logarithm of 0 is not finite.
+_LEAST_SHARE = 1e-6
+# No site counts for less than this share of the median: an error that alone would hardly arrive
+# does so where a tight budget makes all sites err.
 _LEAST_OF_MEDIAN = 0.75
-_MOST_BATCHES = 4
-_WORK = 300_000_000_000
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What makes layers that could take a site's place, and the relative error of the site's outputs that they make.
+    """A chain that could take a site's place, and the relative error of the site's outputs with it.
 
-    They are made when they are tried: those of all sites together would take the memory of several models.
+    `layers` makes the chain when it is tried: those of all sites together would take the memory of
+    several models.
     """
 
-    layers: Callable[[], tuple[Layer, ...]]
+    layers: Callable[[], Chain]
     error: float
 
 
 def trials(
     site: SiteCandidates, layer: Callable[[], Layer], moments: Moments | None
 ) -> tuple[Trial, ...]:
-    """Return two trials of a site, of errors near 2 and 8 % of its outputs' energy; `layer` gives its weights."""
+    """Return two trials of a site, with errors near 2 and 8 % of its outputs' energy.
+
+    `layer` returns the site's own layer. A site without inexact candidates has no trials.
+    """
     inexact = [candidate for candidate in site.candidates if candidate.error > _LEAST_ERROR]
     if not inexact:
         return ()
-    near = [
-        min(inexact, key=lambda candidate: abs(math.log(candidate.error / wanted)))
-        for wanted in _ERRORS
-    ]
+    nearest = [_nearest(inexact, error) for error in _TARGET_ERRORS]
     return tuple(
-        Trial(partial(_layers, candidate, layer, moments), candidate.error) for candidate in near
+        Trial(partial(_layers, candidate, layer, moments), candidate.error) for candidate in nearest
     )
 
 
-def _layers(
-    candidate: Candidate, layer: Callable[[], Layer], moments: Moments | None
-) -> tuple[Layer, ...]:
+def _nearest(candidates: Sequence[Candidate], error: float) -> Candidate:
+    """Return the candidate whose error is nearest, as a ratio."""
+
+    def distance(candidate: Candidate) -> float:
+        """Return the distance on a logarithmic scale."""
+        return abs(math.log(candidate.error / error))
+
+    return min(candidates, key=distance)
+
+
+def _layers(candidate: Candidate, layer: Callable[[], Layer], moments: Moments | None) -> Chain:
+    """Return a candidate's chain in a layer's place."""
     return candidate.layers(layer(), moments)
 
 
 def sensitivities(
-    calibration: Calibration, tried: Mapping[str, Sequence[Trial]], layer_of: Callable[[str], Layer]
+    calibration: Calibration,
+    trials_by_site: Mapping[str, Sequence[Trial]],
+    layer_of: Callable[[str], Layer],
+    effort: Effort = DEFAULT_EFFORT,
 ) -> dict[str, float]:
-    """Return, by site, the relative error of the model's outputs over that of the site's; `layer_of` gives what it was.
+    """Return the relative error of the model's outputs over that of the site's outputs, by site.
 
-    It is the geometric mean over the site's trials, on some of the held-out inputs: those that the trials were fitted
-    to do not show what a site leaves out of others. A classifier's last layer counts for as much more as its trials are
-    worse on its classes than on these inputs. Nothing where even one batch would take more work than allowed. No site
-    counts for less than 3/4 of the median: an error that alone would hardly arrive does so where a tight budget makes
-    all sites err.
+    It is the geometric mean over the site's trials, on some of the held-out inputs: the inputs that
+    the trials were fitted to do not show what a site loses of other inputs. A classifier's last
+    layer counts for more by its `excess` error on classes. Nothing is returned where a single batch
+    would take more work than the effort allows. `layer_of` returns a site's own layer.
     """
-    runs = sum(map(len, tried.values())) * calibration.sample_macs * calibration.batch
-    batches = spread(calibration.held_out, min(_MOST_BATCHES, _WORK // max(runs, 1)))
+    batches = _affordable_batches(calibration, trials_by_site, effort)
     if not batches:
         return {}
-    judge = Judge(calibration.program, batches)
+    output_error = OutputError(calibration.program, batches)
     end = last_site(calibration.program)
-    last = (
-        last_layer(calibration.program, batches, end, layer_of(end))
-        if end is not None and tried.get(end)
-        else None
-    )
-    found = {}
-    for site, several in tried.items():
+    last: LastLayer | None = None
+    if end is not None and trials_by_site.get(end):
+        last = last_layer(calibration.program, batches, end, layer_of(end))
+    shares = {}
+    for site, site_trials in trials_by_site.items():
         logs = []
-        for trial in several:
-            layers = trial.layers()
-            share = max(judge.error({site: layers}) / trial.error, _LEAST_SHARE)
-            logs.append(
-                math.log(share * last.excess(layers) if last is not None and site == end else share)
-            )
+        for trial in site_trials:
+            chain = trial.layers()
+            error = output_error.of({site: chain})
+            share = max(error / trial.error, _LEAST_SHARE)
+            if last is not None and site == end:
+                share = share * last.excess(chain)
+            logs.append(math.log(share))
         if logs:
-            found[site] = math.exp(sum(logs) / len(logs))
-    least = _LEAST_OF_MEDIAN * statistics.median(found.values()) if found else 0.0
-    return {site: max(share, least) for site, share in found.items()}
+            shares[site] = math.exp(sum(logs) / len(logs))
+    return _raised(shares)
+
+
+def _affordable_batches(
+    calibration: Calibration, trials_by_site: Mapping[str, Sequence[Trial]], effort: Effort
+) -> list[Batch]:
+    """Return held-out batches on which all trials can run."""
+    runs = sum(map(len, trials_by_site.values()))
+    batch_macs = runs * calibration.sample_macs * calibration.batch
+    affordable = effort.sensitivity_macs // max(batch_macs, 1)
+    return spread(calibration.held_out, min(effort.sensitivity_batches, affordable))
+
+
+def _raised(shares: Mapping[str, float]) -> dict[str, float]:
+    """Return the shares, none of them below 3/4 of the median."""
+    if not shares:
+        return {}
+    least = _LEAST_OF_MEDIAN * statistics.median(shares.values())
+    return {site: max(share, least) for site, share in shares.items()}

@@ -1,37 +1,43 @@
-"""How far a covariance that was measured on few rows is to be drawn towards one in which all directions are alike.
+"""OAS shrinkage of covariances that were measured on few rows.
 
-Of fewer rows than numbers the covariance is singular: directions that were never seen would seem to cost nothing, and
-whatever is fitted would leave them out. A classifier's last layer sees one row an image.
+With fewer rows than numbers a covariance is singular: directions that were never seen would seem
+to cost nothing, and every fit would leave them out. A classifier's last layer sees one row an
+image.
 
-Source: Chen, Wiesel, Eldar and Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE Transactions on Signal
-Processing 58 (2010), equation 23: oracle approximating shrinkage.
+Source: Chen, Wiesel, Eldar and Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE
+Transactions on Signal Processing 58 (2010), equation 23: oracle approximating shrinkage.
 """
 
 import torch
 from torch import Tensor
 
+# Rows for each number, from which on shrinking does harm: most variance of activations lies in a
+# few strong directions, and the identity is large compared with the weak ones.
 _ENOUGH = 10
-"""Rows for each number. What is left to shrink then does harm: the identity is large beside the weakest directions of
-activations, most of whose variance lies in a few strong ones."""
 
 
-def shrinkage(square: Tensor, variances: Tensor, count: int) -> Tensor:
-    """Return the share of the identity, times the mean variance, for covariances that were measured on so many rows.
+def oas_intensity(square: Tensor, variances: Tensor, count: int) -> Tensor:
+    """Return the OAS shrinkage intensity towards (tr C / m) I for covariances of `count` rows.
 
-    Of the covariances `(groups, m, m)` `square` is the sum of all squares, `(groups,)`, and `variances` the diagonal,
-    `(groups, m)`. The share is `(groups,)`, from 0 to 1; 1 where there is nothing to tell directions apart, and 0 for
-    all of enough rows.
+    For covariances C `(groups, m, m)`, `square` is tr C^2 `(groups,)`, the sum of all squares, and
+    `variances` is the diagonal `(groups, m)`. The intensity `(groups,)` lies between 0 and 1:
 
-    >>> few, many = (shrinkage(torch.tensor([17.0]), torch.tensor([[4.0, 1.0]]), count) for count in (2, 20))
-    >>> bool(few > 0.5), bool(many > 0)
-    (True, False)
+        min(1, ((1 - 2/m) tr C^2 + (tr C)^2) / ((count + 1 - 2/m) (tr C^2 - (tr C)^2 / m)))
+
+    It is 1 where C is a multiple of the identity, and 0 from ten rows a number.
+
+    >>> square, variances = torch.tensor([17.0]), torch.tensor([[4.0, 1.0]])
+    >>> bool(oas_intensity(square, variances, count=2) > 0.5)
+    True
+    >>> oas_intensity(square, variances, count=20).tolist()
+    [0.0]
     """
     size = variances.shape[-1]
     if count >= _ENOUGH * size:
         return torch.zeros(len(variances), dtype=variances.dtype)
-    trace = variances.sum(1).square()
-    wanted = (1 - 2 / size) * square + trace
-    possible = (count + 1 - 2 / size) * (square - trace / size)
-    return torch.where(
-        possible > wanted, wanted / possible.clamp_min(torch.finfo(possible.dtype).tiny), 1.0
-    )
+    squared_trace = variances.sum(1).square()
+    numerator = (1 - 2 / size) * square + squared_trace
+    denominator = (count + 1 - 2 / size) * (square - squared_trace / size)
+    tiny = torch.finfo(denominator.dtype).tiny
+    intensity = numerator / denominator.clamp_min(tiny)
+    return torch.where(denominator > numerator, intensity, 1.0)

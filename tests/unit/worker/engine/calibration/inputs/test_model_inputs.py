@@ -1,11 +1,11 @@
-"""Synthetic inputs for whole models: each in its own type and layout, and nothing that wraps around."""
+"""Synthetic inputs for whole models, in their own types and layouts."""
 
 import numpy as np
 import pytest
 
+from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.model_inputs import image_input, make_inputs
 from worker.engine.calibration.inputs.ranges import known_ranges
-from worker.engine.calibration.inputs.synthetic import dead_leaves
 from worker.engine.model import TensorSpec
 
 TO_1, TO_255, STANDARDISED = (known_ranges(3)[position] for position in (0, 2, 3))
@@ -50,7 +50,7 @@ def test_channels_stand_where_the_shape_says():
         ((5, 12), 12, (), False),
     ],
 )
-def test_what_a_shape_says_of_channels_and_size(shape, channels, size, last):
+def test_the_channels_and_the_size_of_a_shape(shape, channels, size, last):
     found = image_input(TensorSpec("x", "float32", None), shape)
     assert (found.channels, found.size, found.channels_last) == (channels, size, last)
 
@@ -69,7 +69,7 @@ def test_indices_flags_and_single_numbers_are_no_images(dtype, shape):
     assert image_input(TensorSpec("x", dtype, None), shape) is None
 
 
-def test_several_inputs_get_images_of_their_own_and_the_rest_what_is_valid_for_them():
+def test_several_inputs_get_images_of_their_own_and_others_valid_values():
     inputs = {
         "colour": ("float32", (1, 3, 8, 8)),
         "depth": ("float32", (1, 1, 8, 8)),

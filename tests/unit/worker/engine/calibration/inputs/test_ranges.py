@@ -1,4 +1,4 @@
-"""Ranges of values: what was told is what comes out, and what a classifier can be expected to tell apart."""
+"""Value ranges: those that the user stated, the known ones, and those that a classifier fits."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from convpress.calibration import InputValues
 from convpress.refusal import Code, Refusal
-from worker.engine.calibration.inputs.ranges import by_scores, known_ranges, told_range
+from worker.engine.calibration.inputs.ranges import known_ranges, ranges_by_scores, stated_range
 
 RAMP = np.linspace(0, 1, 5, dtype=np.float32)
 
@@ -17,13 +17,13 @@ def images(channels):
 
 @pytest.mark.parametrize("limits", [(-1.0, 1.0), (0.0, 255.0), (-123.7, -3.0)])
 def test_told_limits_are_the_least_and_the_greatest_value(limits):
-    found = told_range(InputValues(limits, None, None), 3).apply(images(3))
+    found = stated_range(InputValues(limits, None, None), 3).apply(images(3))
     np.testing.assert_allclose((found.min(), found.max()), limits, rtol=1e-5, atol=1e-5)
 
 
 def test_told_means_and_deviations_standardise_each_channel():
     mean, deviation = (0.5, 0.4, 0.3), (0.2, 0.5, 1.0)
-    found = told_range(InputValues(None, mean, deviation), 3).apply(images(3))
+    found = stated_range(InputValues(None, mean, deviation), 3).apply(images(3))
     for channel in range(3):
         np.testing.assert_allclose(
             found[0, channel], (RAMP - mean[channel]) / deviation[channel], rtol=1e-5
@@ -32,10 +32,10 @@ def test_told_means_and_deviations_standardise_each_channel():
 
 def test_one_told_number_holds_for_all_channels_and_what_is_not_told_changes_nothing():
     np.testing.assert_allclose(
-        told_range(InputValues(None, (0.5,), None), 4).apply(images(4)), images(4) - 0.5
+        stated_range(InputValues(None, (0.5,), None), 4).apply(images(4)), images(4) - 0.5
     )
     np.testing.assert_allclose(
-        told_range(InputValues(None, None, (0.5,)), 4).apply(images(4)), images(4) / 0.5
+        stated_range(InputValues(None, None, (0.5,)), 4).apply(images(4)), images(4) / 0.5
     )
 
 
@@ -44,7 +44,7 @@ def test_one_told_number_holds_for_all_channels_and_what_is_not_told_changes_not
 )
 def test_numbers_that_do_not_fit_the_channels_are_refused(field, told):
     with pytest.raises(Refusal) as refused:
-        told_range(InputValues(None, *told), 3)
+        stated_range(InputValues(None, *told), 3)
     assert (refused.value.code, refused.value.field) == (Code.INPUT_RANGE_INVALID, field)
 
 
@@ -64,20 +64,23 @@ def scores(scale):
 
 def test_the_range_is_one_in_which_images_differ_but_not_beyond_what_training_gives():
     flat, apart, beyond, *_ = known_ranges(3)
-    assert by_scores({flat: scores(0.01), apart: scores(5), beyond: scores(200)}) == (apart,)
+    assert ranges_by_scores({flat: scores(0.01), apart: scores(5), beyond: scores(200)}) == (apart,)
 
 
 def test_ranges_that_serve_alike_are_all_covered():
     one, other, flat, *_ = known_ranges(3)
-    assert by_scores({one: scores(5), other: scores(4.9), flat: scores(0.01)}) == (one, other)
+    assert ranges_by_scores({one: scores(5), other: scores(4.9), flat: scores(0.01)}) == (
+        one,
+        other,
+    )
 
 
 def test_where_all_scores_are_beyond_plausible_they_are_compared_all_the_same():
     one, other, *_ = known_ranges(3)
-    assert by_scores({one: scores(300), other: scores(400)}) == (one, other)
+    assert ranges_by_scores({one: scores(300), other: scores(400)}) == (one, other)
 
 
 def test_a_classifier_that_tells_nothing_apart_leaves_all_ranges():
     constant = torch.log_softmax(torch.tensor([0.3, 0.1, -0.7]), 0).expand(16, 3)
     known = known_ranges(3)
-    assert by_scores(dict.fromkeys(known, constant)) == known
+    assert ranges_by_scores(dict.fromkeys(known, constant)) == known

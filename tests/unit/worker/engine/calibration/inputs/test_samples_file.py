@@ -1,4 +1,4 @@
-"""Samples of somebody else's: what fits the model is read, in its types, and every other file is refused with why."""
+"""Files of samples: those that fit the model are read in its types, others are refused."""
 
 import json
 import zlib

@@ -1,4 +1,4 @@
-"""Fits before rectifiers: nearer behind them than a plain fit, and only where nothing else looks at the outputs."""
+"""Fits before ReLUs: nearer behind them than a plain fit, where nothing else uses the outputs."""
 
 from dataclasses import replace
 
@@ -7,9 +7,11 @@ import pytest
 import torch
 from support.programs import chained, layer, norm
 
-from worker.engine.calibration.refit import refit as refitting
-from worker.engine.calibration.refit.refit import chain, refit
-from worker.engine.calibration.refit.relu_targets import Rectified, rectified
+from worker.engine.calibration.chains import run_chain
+from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
+from worker.engine.calibration.refit.least_squares import RegressionRows
+from worker.engine.calibration.refit.refit import refit
+from worker.engine.calibration.refit.relu_targets import ReluTargets, relu_targets
 from worker.engine.program import Norm, Program, compute
 
 RNG = np.random.default_rng
@@ -27,58 +29,58 @@ def batches():
 
 def behind(program, layers, x):
     """What comes out of a program whose first step is the site, with these layers in its place."""
-    value = chain(layers, x)
+    value = run_chain(layers, x)
     for step in program.steps[1:]:
         (value,) = compute(step, [value])
     return value
 
 
 @pytest.mark.parametrize("between", [[], [norm(RNG(3), 12)]], ids=["bare", "normalised"])
-def test_what_comes_out_behind_the_rectifier_is_nearer_than_by_a_plain_fit(monkeypatch, between):
+def test_outputs_behind_the_relu_are_nearer_than_by_a_plain_fit(between):
     program = chained(("a", SITE), *between, Relu)
     narrow = {
         "a": (layer(RNG(4), (3, 6, 1, 1), bias=False), layer(RNG(5), (12, 3, 1, 1), bias=False))
     }
     x = torch.cat([batch["v0"] for batch in batches()])
-    wanted, errors = behind(program, [SITE], x), []
-    for turns in (0, 3):
-        monkeypatch.setattr(refitting, "_TURNS", turns)
-        found = behind(program, refit(program, batches(), narrow, {}, 1 << 30)["a"], x)
-        errors.append(float((found - wanted).square().sum() / wanted.square().sum()))
+    expected, errors = behind(program, [SITE], x), []
+    for fits in (0, 3):
+        fitted = refit(program, batches(), narrow, {}, Effort(relu_fits=fits))
+        outputs = behind(program, fitted["a"], x)
+        errors.append(float((outputs - expected).square().sum() / expected.square().sum()))
     assert errors[1] < 0.97 * errors[0]
 
 
-def test_only_what_rectifiers_alone_look_at_is_rectified():
+def test_only_sites_whose_outputs_relus_alone_use_have_targets():
     stored = norm(RNG(3), 12)
-    assert rectified(chained(("a", SITE), Relu), 0) == Rectified(None)
+    assert relu_targets(chained(("a", SITE), Relu), 0) == ReluTargets(None)
     normalised = chained(("a", SITE), stored, Relu)
-    assert rectified(normalised, 0) == Rectified(normalised.steps[1].norm)
-    assert rectified(chained(("a", SITE), torch.sigmoid), 0) is None
-    assert rectified(chained(("a", SITE), stored, stored, Relu), 0) is None
-    assert rectified(chained(("a", SITE)), 0) is None
+    assert relu_targets(normalised, 0) == ReluTargets(normalised.steps[1].norm)
+    assert relu_targets(chained(("a", SITE), torch.sigmoid), 0) is None
+    assert relu_targets(chained(("a", SITE), stored, stored, Relu), 0) is None
+    assert relu_targets(chained(("a", SITE)), 0) is None
     seen = chained(("a", SITE), Relu)
-    assert rectified(replace(seen, outputs=("v1", "v2")), 0) is None
+    assert relu_targets(replace(seen, outputs=("v1", "v2")), 0) is None
     other = replace(seen.steps[1], op="Sigmoid", gives=("v3",))
-    assert rectified(Program(("v0",), ("v2",), {}, (*seen.steps, other)), 0) is None
+    assert relu_targets(Program(("v0",), ("v2",), {}, (*seen.steps, other)), 0) is None
 
 
-def test_behind_a_normalisation_what_is_cut_off_begins_where_that_gives_nothing():
+def test_a_normalisation_moves_the_value_at_which_the_relu_cuts():
     """The first channel is cut off below 1 and the second above it."""
     weight = torch.tensor([2.0, -2.0])
     stored = Norm(torch.zeros(2), torch.ones(2), weight, -weight, epsilon=0.0)
     original = torch.tensor([[-2.0, 3.0], [-2.0, 3.0], [3.0, -2.0]])[:, None]
     present = torch.tensor([[0.5, 2.0], [2.0, -1.0], [0.5, 2.0]])[:, None]
-    found = Rectified(stored).wanted(original, present)
-    assert found[:, 0].T.tolist() == [[0.5, 1.0, 3.0], [2.0, 1.0, -2.0]]
+    targets = ReluTargets(stored).targets(original, present)
+    assert targets[:, 0].T.tolist() == [[0.5, 1.0, 3.0], [2.0, 1.0, -2.0]]
 
 
 def test_equations_are_factored_once_however_often_the_fit_is_repeated(monkeypatch):
-    factored, fitted, lu_factor, fit = [], [], torch.linalg.lu_factor, refitting._Rows.fitted
+    factored, fitted, lu_factor, fit = [], [], torch.linalg.lu_factor, RegressionRows.fit
     monkeypatch.setattr(
         torch.linalg, "lu_factor", lambda matrix: (factored.append(matrix), lu_factor(matrix))[1]
     )
     monkeypatch.setattr(
-        refitting._Rows, "fitted", lambda *asked: (fitted.append(asked), fit(*asked))[1]
+        RegressionRows, "fit", lambda *arguments: (fitted.append(arguments), fit(*arguments))[1]
     )
-    refit(chained(("a", SITE), Relu), batches(), {"a": (SITE,)}, {}, 1 << 30)
+    refit(chained(("a", SITE), Relu), batches(), {"a": (SITE,)}, {}, DEFAULT_EFFORT)
     assert (len(fitted), len(factored)) == (4, 1)

@@ -1,26 +1,27 @@
-"""The twin's normalisation against the statistics that the model stores."""
+"""Re-estimated statistics: normalised activations have the stored scale and bias as moments."""
 
 import numpy as np
 import pytest
 import torch
 from support.programs import chained, layer, norm
 
-from worker.engine.calibration.replay import Walk
-from worker.engine.calibration.statistics import covariance as observing
+from worker.engine.calibration.effort import DEFAULT_EFFORT
+from worker.engine.calibration.replay import CheckpointedRun
+from worker.engine.calibration.statistics import patch_sums
 from worker.engine.calibration.statistics.batchnorm_statistics import (
-    together,
-    twin,
-    twin_statistics,
+    channel_statistics,
+    reestimate_statistics,
+    with_statistics,
 )
-from worker.engine.calibration.statistics.covariance import observe
+from worker.engine.calibration.statistics.covariance import measure_moments
 
 RNG = np.random.default_rng
 
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
-    """What is measured is checked before it is shrunk; `test_shrink` has that."""
-    monkeypatch.setattr(observing, "shrinkage", lambda square, *_: torch.zeros(len(square)))
+    """No shrinkage, which `test_shrinkage` checks."""
+    monkeypatch.setattr(patch_sums, "oas_intensity", lambda square, *_: torch.zeros(len(square)))
 
 
 MANY = 1 << 30
@@ -36,9 +37,7 @@ def in_batches(x, size):
 
 @pytest.mark.parametrize("most_bytes", [MANY, 0], ids=["all held", "nothing held"])
 @pytest.mark.parametrize("batch", [2, 6])
-def test_every_normalised_activation_of_the_twin_has_the_stored_mean_and_deviation(
-    batch, most_bytes
-):
+def test_every_normalised_activation_has_the_stored_mean_and_deviation(batch, most_bytes):
     rng = RNG(3)
     first, second = norm(rng, 4), norm(rng, 5)
     parts = [
@@ -49,32 +48,34 @@ def test_every_normalised_activation_of_the_twin_has_the_stored_mean_and_deviati
         second,
     ]
     program, batches = chained(*parts, torch.relu), in_batches(images(6, 3, 10, 9), batch)
-    statistics = twin_statistics(program, batches, most_bytes)
+    statistics = reestimate_statistics(program, batches, most_bytes)
     assert len(statistics) == 2
-    found = twin(program, statistics)
-    walk = Walk(found, batches, [])
+    changed = with_statistics(program, statistics)
+    run = CheckpointedRun(changed, batches, [])
     for position, stored in ((2, first), (5, second)):
-        mean, variance = together(taken[0] for taken in walk.reach(position, found.steps))
+        mean, variance = channel_statistics(x for (x,) in run.inputs_of(position, changed.steps))
         torch.testing.assert_close(mean, stored.bias, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(variance.sqrt(), stored.weight.abs(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_twins_moments_are_those_behind_its_own_normalisation():
+def test_moments_are_those_behind_the_reestimated_normalisation():
     rng = RNG(3)
-    stored, made = norm(rng, 4), layer(rng, (2, 4, 1, 1))
-    program, batches = chained(stored, ("site", made)), in_batches(images(6, 4, 10, 9), 3)
-    changed = twin(program, twin_statistics(program, batches, MANY))
-    found, plain = (
-        observe(each, batches, {"site": made.convolution})["site"] for each in (changed, program)
+    stored, site_layer = norm(rng, 4), layer(rng, (2, 4, 1, 1))
+    program, batches = chained(stored, ("site", site_layer)), in_batches(images(6, 4, 10, 9), 3)
+    changed = with_statistics(program, reestimate_statistics(program, batches, MANY))
+    geometry = {"site": site_layer.convolution}
+    moments, plain = (
+        measure_moments(each, batches, geometry, DEFAULT_EFFORT)["site"]
+        for each in (changed, program)
     )
-    np.testing.assert_allclose(found.mean[0], stored.bias, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(np.diag(found.covariance[0]), stored.weight.square(), rtol=1e-4)
+    np.testing.assert_allclose(moments.mean[0], stored.bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.diag(moments.covariance[0]), stored.weight.square(), rtol=1e-4)
     assert np.abs(plain.mean[0] - stored.bias.numpy()).max() > 0.01
 
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_statistics_together_are_those_of_all_batches_at_once(offset):
     x = images(6, 3, 5, 4) + offset
-    mean, variance = together(x.split(2))
+    mean, variance = channel_statistics(x.split(2))
     expected = torch.var_mean(x.double(), (0, 2, 3), correction=0)
     torch.testing.assert_close((variance, mean), tuple(part.float() for part in expected))

@@ -20,60 +20,64 @@ def batches(*shape, seed=0):
     ]
 
 
-def without(made, channels):
+def without(whole, channels):
     """Return the layer without what it makes of these channels."""
-    weight = made.weight.copy()
+    weight = whole.weight.copy()
     weight[:, channels] = 0
-    return (Layer(made.convolution, weight, made.bias),)
+    return (Layer(whole.convolution, weight, whole.bias),)
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 1, 1)])
 def test_what_is_lost_of_classes_that_no_input_shows_exceeds_what_is_lost_of_the_inputs(shape):
-    """Inputs vary a tenth as much in the last two channels as in the others, the classes' weights alike in all."""
-    made = layer(RNG(1), shape)
+    """Inputs vary less in the last two channels than in the others, classes' weights do not."""
+    whole = layer(RNG(1), shape)
     seen = torch.from_numpy(RNG(2).standard_normal((4000, 5)).astype(np.float32)) + 7
     seen[:, 3:] = 7 + (seen[:, 3:] - 7) / 10
-    last = LastLayer.of(made, seen)
+    last = LastLayer.of(whole, seen)
     assert torch.allclose(last.classes.mean(0), seen.mean(0), atol=1e-3)
     assert float(last.classes.var(0, correction=0).sum()) == pytest.approx(
         float(seen.var(0, correction=0).sum())
     )
 
-    weight = made.weight.reshape(6, 5).astype(float)
+    weight = whole.weight.reshape(6, 5).astype(float)
     off = weight - weight.mean(0)
     unseen = np.square(off[:, 3:] @ weight[:, 3:].T).sum() / np.square(off @ weight.T).sum()
     energies = np.square(weight).sum(0) * np.array([1, 1, 1, 0.01, 0.01])
-    found = LastLayer.of(made, seen - seen.mean(0)).excess(
-        without(made, [3, 4])
+    excess = LastLayer.of(whole, seen - seen.mean(0)).excess(
+        without(whole, [3, 4])
     )  # about 0: no bias is missing
-    assert found == pytest.approx(unseen / (energies[3:].sum() / energies.sum()), rel=0.1)
-    assert found > 5
+    assert excess == pytest.approx(unseen / (energies[3:].sum() / energies.sum()), rel=0.1)
+    assert excess > 5
 
 
 def test_layers_that_err_alike_on_both_have_no_excess():
-    made = layer(RNG(1), (6, 5))
-    last = LastLayer.of(made, torch.from_numpy(RNG(2).standard_normal((400, 5)).astype(np.float32)))
-    scaled = (Layer(made.convolution, np.float32(1.1) * made.weight, np.float32(1.1) * made.bias),)
+    whole = layer(RNG(1), (6, 5))
+    last = LastLayer.of(
+        whole, torch.from_numpy(RNG(2).standard_normal((400, 5)).astype(np.float32))
+    )
+    scaled = (
+        Layer(whole.convolution, np.float32(1.1) * whole.weight, np.float32(1.1) * whole.bias),
+    )
     assert last.excess(scaled) == pytest.approx(1, abs=0.3)
-    assert last.excess((made,)) == 1
+    assert last.excess((whole,)) == 1
 
 
 def test_nothing_exceeds_where_all_classes_are_one_or_all_inputs():
-    made = layer(RNG(1), (6, 5))
+    whole = layer(RNG(1), (6, 5))
     seen = torch.from_numpy(RNG(2).standard_normal((400, 5)).astype(np.float32))
-    alike = Layer(made.convolution, np.ones_like(made.weight), made.bias)
+    alike = Layer(whole.convolution, np.ones_like(whole.weight), whole.bias)
     assert LastLayer.of(alike, seen).excess(without(alike, [1])) == 1
-    assert LastLayer.of(made, torch.ones(400, 5)).excess(without(made, [1])) == 1
+    assert LastLayer.of(whole, torch.ones(400, 5)).excess(without(whole, [1])) == 1
 
 
 def test_the_last_layer_of_a_classifier_is_found():
-    made = layer(RNG(1), (6, 5, 1, 1))
+    whole = layer(RNG(1), (6, 5, 1, 1))
     pooled = chained(
-        ("first", layer(RNG(0), (5, 3, 3, 3))), ("last", made), lambda x: x.relu().mean((2, 3))
+        ("first", layer(RNG(0), (5, 3, 3, 3))), ("last", whole), lambda x: x.relu().mean((2, 3))
     )
     inputs = batches(4, 3, 8, 8)
     assert last_site(pooled) == "last"
-    last = last_layer(pooled, inputs, "last", made)
+    last = last_layer(pooled, inputs, "last", whole)
     assert last is not None
     assert last.seen.shape == (2 * 4 * 6 * 6, 5)
     assert (
@@ -85,12 +89,12 @@ def test_the_last_layer_of_a_classifier_is_found():
 
 
 def test_what_gives_no_scores_by_itself_is_no_last_layer():
-    inputs, made = batches(4, 5, 8, 8), layer(RNG(1), (6, 5, 1, 1))
+    inputs, whole = batches(4, 5, 8, 8), layer(RNG(1), (6, 5, 1, 1))
     assert last_site(chained(lambda x: x)) is None
-    assert last_layer(chained(("a", made)), inputs, "a", made) is None  # maps, not scores
-    halved = chained(("a", made), lambda x: x.mean((2, 3))[:, ::2])
-    assert last_layer(halved, inputs, "a", made) is None
+    assert last_layer(chained(("a", whole)), inputs, "a", whole) is None  # maps, not scores
+    halved = chained(("a", whole), lambda x: x.mean((2, 3))[:, ::2])
+    assert last_layer(halved, inputs, "a", whole) is None
     wide = layer(RNG(1), (6, 5, 3, 3))
     assert last_layer(chained(("a", wide), lambda x: x.mean((2, 3))), inputs, "a", wide) is None
-    padded = Layer(replace(made.convolution, padding=((1, 1), (1, 1))), made.weight, made.bias)
+    padded = Layer(replace(whole.convolution, padding=((1, 1), (1, 1))), whole.weight, whole.bias)
     assert last_layer(chained(("a", padded), lambda x: x.mean((2, 3))), inputs, "a", padded) is None

@@ -1,9 +1,9 @@
-"""Shrinkage against what it is for: covariances from few rows come nearer to the true one, from many they stay."""
+"""Shrinkage brings covariances of few rows nearer to the true ones, and leaves those of many."""
 
 import pytest
 import torch
 
-from worker.engine.calibration.statistics.shrinkage import shrinkage
+from worker.engine.calibration.statistics.shrinkage import oas_intensity
 
 SIZE = 24
 
@@ -22,7 +22,9 @@ def measured(rows):
 
 
 def share_of(covariance, count):
-    return shrinkage(covariance.square().sum((1, 2)), covariance.diagonal(dim1=1, dim2=2), count)
+    return oas_intensity(
+        covariance.square().sum((1, 2)), covariance.diagonal(dim1=1, dim2=2), count
+    )
 
 
 def shrunk(covariance, count):
@@ -32,16 +34,18 @@ def shrunk(covariance, count):
 
 
 @pytest.mark.parametrize("count", [4, 12, 24])
-def test_of_few_rows_what_is_shrunk_is_nearer_to_the_truth(count):
+def test_shrunk_covariances_of_few_rows_are_nearer_to_the_truth(count):
     gains = []
     for seed in range(20):
         rows, truth = drawn(count, seed)
-        found = measured(rows)
-        gains.append(float((found - truth).norm() - (shrunk(found, count) - truth).norm()))
+        covariance = measured(rows)
+        gains.append(
+            float((covariance - truth).norm() - (shrunk(covariance, count) - truth).norm())
+        )
     assert min(gains) > 0
 
 
-def test_the_share_falls_as_rows_come():
+def test_the_intensity_falls_with_the_number_of_rows():
     shares = [
         float(share_of(measured(drawn(count, 1)[0]), count).mean()) for count in (6, 60, 120, 240)
     ]

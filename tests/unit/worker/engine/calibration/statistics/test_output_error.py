@@ -1,0 +1,74 @@
+"""The error of a compressed model's outputs."""
+
+import numpy as np
+import pytest
+import torch
+from support.programs import chained, layer
+
+from worker.engine.calibration.statistics.output_error import OutputError
+from worker.engine.numerics.convolution import Layer
+
+RNG = np.random.default_rng
+
+
+def batches(*shape, seed=0):
+    return [{"v0": torch.from_numpy(RNG(seed).standard_normal(shape).astype(np.float32))}]
+
+
+def scaled(whole, share):
+    return (Layer(whole.convolution, np.float32(1 + share) * whole.weight, whole.bias),)
+
+
+def image(x):
+    """Shape outputs as images are, so that they are not taken for a classifier's."""
+    return x.reshape(len(x), 2, -1)
+
+
+def test_the_error_is_the_differences_energy_over_the_outputs_variance():
+    whole = layer(RNG(1), (4, 3), bias=False)
+    inputs = batches(64, 3)
+    y = inputs[0]["v0"].double() @ torch.from_numpy(whole.weight).double().T
+    expected = 0.01 * y.square().sum() / (y - y.mean(0)).square().sum()
+    error = OutputError(chained(("a", whole), image), inputs).of({"a": scaled(whole, 0.1)})
+    assert error == pytest.approx(float(expected), rel=1e-4)
+    assert OutputError(chained(("a", whole), image), inputs).of({}) == 0
+    assert OutputError(chained(("a", whole), image), inputs).of({"a": scaled(whole, 0)}) == 0
+
+
+def test_a_classifiers_error_is_that_of_its_log_probabilities():
+    """Adding the same to all scores changes no probability."""
+    whole = layer(RNG(1), (4, 3))
+    shifted = Layer(whole.convolution, whole.weight, whole.bias + 5)
+    program, inputs = chained(("a", whole)), batches(64, 3)
+    assert OutputError(program, inputs).of({"a": (shifted,)}) < 1e-9
+    assert OutputError(chained(("a", whole), image), inputs).of({"a": (shifted,)}) > 1
+    softmax = chained(("a", whole), lambda x: x.softmax(1))
+    error, of_scores = (
+        OutputError(each, inputs).of({"a": scaled(whole, 0.1)}) for each in (softmax, program)
+    )
+    assert error == pytest.approx(of_scores, rel=1e-3)
+
+
+def test_all_is_lost_of_what_becomes_nan_and_nothing_compared_where_the_original_is():
+    whole = layer(RNG(1), (4, 3), bias=False)
+    inputs = batches(64, 3)
+    broken = Layer(whole.convolution, np.full_like(whole.weight, np.nan), None)
+    silent = Layer(whole.convolution, np.zeros_like(whole.weight), None)
+    program = chained(("a", whole), image)
+    assert (
+        OutputError(program, inputs).of({"a": (broken,)})
+        == OutputError(program, inputs).of({"a": (silent,)})
+        > 0.9
+    )
+    half = chained(("a", whole), image, lambda x: torch.stack([x[:, 0], x[:, 1] * torch.nan], 1))
+    assert OutputError(half, inputs).of({"a": scaled(whole, 0.1)}) == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "depends", [lambda x: x[x > 0], lambda x: x.reshape(64 if x.isfinite().all() else 63, -1)]
+)
+def test_all_is_lost_where_outputs_change_their_shape_or_the_program_does_not_run(depends):
+    whole = layer(RNG(1), (4, 3), bias=False)
+    inputs = batches(64, 3)
+    broken = Layer(whole.convolution, np.full_like(whole.weight, np.nan), None)
+    assert 0.9 < OutputError(chained(("a", whole), depends), inputs).of({"a": (broken,)}) < 4

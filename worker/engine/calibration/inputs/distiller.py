@@ -1,0 +1,45 @@
+"""Distilling of many batches, with progress."""
+
+from collections.abc import Callable, Sequence
+
+from worker.engine.calibration.harness import Harness
+from worker.engine.calibration.inputs.distil import distil
+from worker.engine.calibration.replay import Batch
+
+Tell = Callable[[float], None]
+"""Takes the share of a calibration that is done."""
+
+# Of the time of a calibration that distils; the rest is for the moments.
+_SHARE_OF_CALIBRATION = 0.7
+# Between the seeds of two sets of batches, of which each batch has its own.
+_SEED_STEP = 1000
+
+
+class Distiller:
+    """Distils batches for one harness, and reports progress.
+
+    `work` is the number of images times steps over all batches.
+    """
+
+    def __init__(self, harness: Harness, work: int, tell: Tell) -> None:
+        self._harness = harness
+        self._work = max(work, 1)
+        self._tell = tell
+        self._done = 0
+
+    def distil(self, batches: Sequence[Batch], steps: int, seed: int) -> list[Batch]:
+        """Return distilled batches; without steps, the batches themselves.
+
+        Raises:
+            DistillingError: the model's gradients cannot change images.
+        """
+        name = self._harness.gradient_input
+        if name is None or not steps:
+            return list(batches)
+        distilled = []
+        for at, batch in enumerate(batches):
+            own_seed = _SEED_STEP * seed + at
+            distilled.append(distil(self._harness.program, batch, name, steps, own_seed))
+            self._done += self._harness.batch * steps
+            self._tell(_SHARE_OF_CALIBRATION * min(1.0, self._done / self._work))
+        return distilled
