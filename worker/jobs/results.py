@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.storage import Storage, artifact_key
-from convpress.gate import check as gate
+from convpress.gate.check import require_safe
 from convpress.gate.identify import Format
 from convpress.limits import Limits
 from convpress.refusal import Refusal
@@ -113,7 +113,7 @@ def check_artifact(path: Path, wanted: Format, limits: Limits) -> None:
         MalformedOutput: it would not be let in.
     """
     try:
-        gate.check(path, wanted, limits)
+        require_safe(path, wanted, limits)
     except Refusal as refusal:
         raise MalformedOutput(
             f"the artifact is no model to give away: {refusal.detail}"
