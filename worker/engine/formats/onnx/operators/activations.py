@@ -4,7 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine.formats.onnx.operators.operator import Builder, Function, Operator, plain
+from worker.engine.formats.onnx.operators.operator import (
+    Builder,
+    Function,
+    Operator,
+    without_attributes,
+)
 
 
 def _leaky_relu(operator: Operator) -> Function:
@@ -29,8 +34,13 @@ def _celu(operator: Operator) -> Function:
 
 
 def _hard_sigmoid(operator: Operator) -> Function:
-    alpha, beta = operator.get("alpha", 0.2), operator.get("beta", 0.5)
-    return lambda x: torch.clamp(alpha * x + beta, 0.0, 1.0)
+    alpha = operator.get("alpha", 0.2)
+    beta = operator.get("beta", 0.5)
+
+    def hard_sigmoid(x: Tensor) -> Tensor:
+        return torch.clamp(alpha * x + beta, 0.0, 1.0)
+
+    return hard_sigmoid
 
 
 def _gelu(operator: Operator) -> Function:
@@ -40,17 +50,24 @@ def _gelu(operator: Operator) -> Function:
 
 def _thresholded_relu(operator: Operator) -> Function:
     alpha = operator.get("alpha", 1.0)
-    return lambda x: torch.where(x > alpha, x, torch.zeros_like(x))
+
+    def thresholded_relu(x: Tensor) -> Tensor:
+        zeros = torch.zeros_like(x)
+        return torch.where(x > alpha, x, zeros)
+
+    return thresholded_relu
 
 
 def _shrink(operator: Operator) -> Function:
+    """Move values towards zero by `bias`; those within `lambd` of zero become zero."""
     operator.require_floats()
-    reach, bias = operator.get("lambd", 0.5), operator.get("bias", 0.0)
+    threshold = operator.get("lambd", 0.5)
+    bias = operator.get("bias", 0.0)
 
     def shrink(x: Tensor) -> Tensor:
-        return torch.where(
-            x < -reach, x + bias, torch.where(x > reach, x - bias, torch.zeros_like(x))
-        )
+        zeros = torch.zeros_like(x)
+        above = torch.where(x > threshold, x - bias, zeros)
+        return torch.where(x < -threshold, x + bias, above)
 
     return shrink
 
@@ -62,15 +79,18 @@ def _swish(operator: Operator) -> Function:
 
 def _softmax(operator: Operator) -> Function:
     """Up to opset 12 all axes from `axis` on are one; from 13 on only `axis` itself counts."""
-    function = {"Softmax": torch.softmax, "LogSoftmax": torch.log_softmax}[operator.kind]
+    functions = {"Softmax": torch.softmax, "LogSoftmax": torch.log_softmax}
+    function = functions[operator.kind]
     if operator.opset >= 13:
         axis = operator.get("axis", -1)
         return lambda x: function(x, axis)
     first = operator.get("axis", 1)
 
     def flattened(x: Tensor) -> Tensor:
-        start = first % x.dim() if first != x.dim() else first
-        return function(x.reshape(*x.shape[:start], -1), -1).reshape(x.shape)
+        # The axis after the last one is allowed too.
+        start = first if first == x.dim() else first % x.dim()
+        rows = x.reshape(*x.shape[:start], -1)
+        return function(rows, -1).reshape(x.shape)
 
     return flattened
 
@@ -84,19 +104,19 @@ TABLE: dict[str, Builder] = {
     "Elu": _elu,
     "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": plain(functional.hardswish),
+    "HardSwish": without_attributes(functional.hardswish),
     "LeakyRelu": _leaky_relu,
     "LogSoftmax": _softmax,
-    "Mish": plain(functional.mish),
-    "PRelu": plain(_prelu),
-    "Relu": plain(torch.relu),
+    "Mish": without_attributes(functional.mish),
+    "PRelu": without_attributes(_prelu),
+    "Relu": without_attributes(torch.relu),
     "Selu": _selu,
     "Shrink": _shrink,
-    "Sigmoid": plain(torch.sigmoid),
+    "Sigmoid": without_attributes(torch.sigmoid),
     "Softmax": _softmax,
-    "Softplus": plain(functional.softplus),
-    "Softsign": plain(functional.softsign),
+    "Softplus": without_attributes(functional.softplus),
+    "Softsign": without_attributes(functional.softsign),
     "Swish": _swish,
-    "Tanh": plain(torch.tanh),
+    "Tanh": without_attributes(torch.tanh),
     "ThresholdedRelu": _thresholded_relu,
 }

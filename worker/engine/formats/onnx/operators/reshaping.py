@@ -1,0 +1,200 @@
+"""ONNX's operators that change a tensor's axes, join or cut tensors, as torch functions."""
+
+from math import ceil, prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.engine.formats.onnx.operators.operator import (
+    Builder,
+    Function,
+    Operator,
+    without_attributes,
+)
+
+
+def _reshape(operator: Operator) -> Function:
+    """A size of 0 stands for the input's, unless `allowzero` is set."""
+    allows_zero = operator.get("allowzero", 0)
+
+    def reshape(x: Tensor, shape: Tensor) -> Tensor:
+        sizes = shape.tolist()
+        if not allows_zero:
+            for axis, size in enumerate(sizes):
+                if size == 0:
+                    sizes[axis] = x.shape[axis]
+        return x.reshape(sizes)
+
+    return reshape
+
+
+def _flatten(operator: Operator) -> Function:
+    axis = operator.get("axis", 1)
+
+    def flatten(x: Tensor) -> Tensor:
+        rows = prod(x.shape[:axis])
+        columns = prod(x.shape[axis:])
+        return x.reshape(rows, columns)
+
+    return flatten
+
+
+def _transpose(operator: Operator) -> Function:
+    """Without `perm` the order of the axes is reversed."""
+    order = operator.get("perm")
+
+    def transpose(x: Tensor) -> Tensor:
+        backwards = range(x.dim() - 1, -1, -1)
+        return x.permute(tuple(order or backwards))
+
+    return transpose
+
+
+def _concat(operator: Operator) -> Function:
+    axis = operator.get("axis", 1)
+    return lambda *values: torch.cat(values, axis)
+
+
+def _split(operator: Operator) -> Function:
+    """Up to opset 12 the sizes are an attribute, from 13 on an input.
+
+    Without sizes, all parts are equal but the last ones.
+    """
+    axis = operator.get("axis", 0)
+    attribute = operator.get("split")
+
+    def split(x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
+        parts = attribute if sizes is None else sizes.tolist()
+        if parts is None:
+            parts = _equal_parts(x.shape[axis], operator.outputs)
+        return torch.split(x, list(parts), axis)
+
+    return split
+
+
+def _equal_parts(length: int, count: int) -> list[int]:
+    """Return the sizes of `count` parts of a length.
+
+    >>> _equal_parts(5, 2), _equal_parts(4, 3)
+    ([3, 2], [2, 2, 0])
+    """
+    largest = ceil(length / count)
+    parts = []
+    for number in range(count):
+        remaining = length - largest * number
+        parts.append(max(min(largest, remaining), 0))
+    return parts
+
+
+def _squeeze(operator: Operator) -> Function:
+    """Up to opset 12 the axes are an attribute, from 13 on an input; without, all of size 1."""
+    attribute = operator.get("axes")
+
+    def squeeze(x: Tensor, axes: Tensor | None = None) -> Tensor:
+        along = attribute if axes is None else axes.tolist()
+        if along is None:
+            return x.squeeze()
+        return x.squeeze(tuple(along))
+
+    return squeeze
+
+
+def _unsqueeze(operator: Operator) -> Function:
+    """Up to opset 12 the axes are an attribute, from 13 on an input."""
+    attribute = operator.get("axes")
+
+    def unsqueeze(x: Tensor, axes: Tensor | None = None) -> Tensor:
+        along = attribute if axes is None else axes.reshape(-1).tolist()
+        rank = x.dim() + len(along)
+        new_axes = {axis % rank for axis in along}
+        old_sizes = iter(x.shape)
+        sizes = [1 if axis in new_axes else next(old_sizes) for axis in range(rank)]
+        return x.reshape(sizes)
+
+    return unsqueeze
+
+
+def _expand(x: Tensor, shape: Tensor) -> Tensor:
+    """Broadcast in both directions: a size of 1 in the shape keeps the input's."""
+    sizes = shape.tolist()
+    missing = len(sizes) - x.dim()
+    own_sizes = (1,) * missing + tuple(x.shape)
+    sizes = [1] * -missing + sizes
+    pairs = zip(own_sizes, sizes, strict=True)
+    return x.expand([own if size == 1 else size for own, size in pairs])
+
+
+def _depth_to_space(operator: Operator) -> Function:
+    block = operator.get("blocksize")
+    columns_first = operator.get("mode", "DCR") == "CRD"
+
+    def rearrange(x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        depth = channels // block**2
+        if columns_first:
+            y = x.reshape(batch, depth, block, block, height, width)
+            y = y.permute(0, 1, 4, 2, 5, 3)
+        else:
+            y = x.reshape(batch, block, block, depth, height, width)
+            y = y.permute(0, 3, 4, 1, 5, 2)
+        return y.reshape(batch, depth, height * block, width * block)
+
+    return rearrange
+
+
+def _space_to_depth(operator: Operator) -> Function:
+    block = operator.get("blocksize")
+    # Opsets 1 and 13 have one order alone; later ones name it as DepthToSpace does.
+    columns_first = operator.get("mode", "DCR") == "CRD"
+    order = (0, 1, 3, 5, 2, 4) if columns_first else (0, 3, 5, 1, 2, 4)
+
+    def rearrange(x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        rows = height // block
+        columns = width // block
+        y = x.reshape(batch, channels, rows, block, columns, block)
+        y = y.permute(order)
+        return y.reshape(batch, channels * block**2, rows, columns)
+
+    return rearrange
+
+
+def _tile(x: Tensor, repeats: Tensor) -> Tensor:
+    return x.repeat(repeats.tolist())
+
+
+def _dropout(operator: Operator) -> Function:
+    """Return the data in inference; training is left to ONNX Runtime.
+
+    So is a training mode that is not known before the model runs.
+    """
+    training = operator.constant(2)
+    is_inference = training is not None and not training
+    operator.require(not operator.has_input(2) or is_inference)
+    # Before opset 10 the mask has the type of the data.
+    operator.require(operator.used_outputs == 1 or operator.opset >= 10)
+    if operator.used_outputs == 1:
+        return lambda x, *_: x
+    return lambda x, *_: (x, torch.ones_like(x, dtype=torch.bool))
+
+
+def _identity(x: Any) -> Any:  # noqa: ANN401 - a tensor, or a list of them
+    return x
+
+
+TABLE: dict[str, Builder] = {
+    "Concat": _concat,
+    "DepthToSpace": _depth_to_space,
+    "Dropout": _dropout,
+    "Expand": without_attributes(_expand),
+    "Flatten": _flatten,
+    "Identity": without_attributes(_identity),
+    "Reshape": _reshape,
+    "SpaceToDepth": _space_to_depth,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Tile": without_attributes(_tile),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}
