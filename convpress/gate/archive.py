@@ -88,6 +88,7 @@ def members(
         raise over_limit(
             f"the archive has {len(directory)} members", f"at most {limits.members} members"
         )
+    # torch.jit.save puts everything into one folder, named after the file.
     folders = {info.orig_filename.partition("/")[0] for info in directory}
     if len(folders) != 1:
         raise unsafe(
@@ -95,6 +96,7 @@ def members(
         )
     accepted = []
     position = 0
+    # In the order of their bytes, whatever the order of the directory is.
     for info in sorted(directory, key=lambda info: info.header_offset):
         if info.header_offset != position:
             raise damaged(
@@ -107,6 +109,7 @@ def members(
         raise damaged(
             f"the directory begins at byte {directory_start}, the last member ends at {position}"
         )
+    # Readers differ in which of two they take.
     names = {member.name for member in accepted}
     if len(names) != len(accepted):
         raise unsafe("the archive has a member twice", "members with different names")

@@ -147,6 +147,7 @@ def _members(path: Path, kind: Kind) -> dict[str, Member]:
 def _zip_members(path: Path) -> Iterator[Member]:
     end = path.stat().st_size
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        # Bytes after the directory could be a second archive.
         file.seek(end - _END_BYTES - len(archive.comment))
         if file.read(len(_END_MAGIC)) != _END_MAGIC:
             raise _invalid("the bundle has bytes after its directory")

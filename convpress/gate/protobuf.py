@@ -45,6 +45,7 @@ def fields(buffer: Buffer, start: int, end: int) -> Iterator[Field]:
     position = start
     while position < end:
         tag, value = read_varint(buffer, position, end)
+        # The low three bits are the wire type.
         number = tag >> 3
         wire_type = tag & 7
         if number == 0:
@@ -60,6 +61,7 @@ def fields(buffer: Buffer, start: int, end: int) -> Iterator[Field]:
             stop = value + 8
         else:
             raise MalformedMessage(f"wire type {wire_type} at byte {position}")
+        # A length is a claim of the file.
         if stop > end:
             raise MalformedMessage(
                 f"field {number} at byte {position} ends at {stop}, beyond its message's end {end}"

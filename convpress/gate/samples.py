@@ -94,6 +94,7 @@ def headers(path: Path) -> Mapping[str, Header]:
         else:
             shown = f"{size} bytes that begin with {magic.hex()}" if size else "0 bytes"
             raise invalid("the file is neither .npy nor .npz", EXPECTED, shown)
+    # Compressed arrays must not grow without bounds.
     total = sum(header.bytes for header in arrays.values())
     if total > LARGEST_BYTES:
         raise invalid(

@@ -41,6 +41,15 @@ def require_order(nodes: Sequence[NodeNames], where: str) -> None:
 
     Raises:
         Refusal: `model_invalid`.
+
+    >>> first = NodeNames(reads={b"x"}, defines=[b"y"])
+    >>> second = NodeNames(reads={b"y"}, defines=[b"z"])
+    >>> require_order([second, first], "a")
+    >>> circle = NodeNames(reads={b"y"}, defines=[b"x"])
+    >>> require_order([first, circle], "a")
+    Traceback (most recent call last):
+    ...
+    convpress.refusal.Refusal: the model's file is damaged: 2 nodes of a need each other's outputs
     """
     needs = _needs(nodes)
     # Nearly all models have their nodes in order already.

@@ -83,7 +83,12 @@ def require_safe_onnx(path: Path, limits: Limits) -> None:
 def _model_bytes(
     archive: Bundle | None, path: Path, whole: memoryview, limits: Limits
 ) -> memoryview:
-    """Return the bytes of the model: the whole file, or a member of the bundle, inflated."""
+    """Return the bytes of the model: the whole file, or a member of the bundle, inflated.
+
+    Raises:
+        Refusal: `model_over_limit` for a member that would grow too large, `model_invalid` for one
+            that cannot be inflated.
+    """
     if archive is None:
         return whole[:]
     model = archive.model
@@ -114,6 +119,12 @@ class _Checker:
         self._nodes = 0
 
     def model(self) -> None:
+        """Check the whole model.
+
+        Raises:
+            Refusal: `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`.
+            MalformedMessage: the bytes are no protocol-buffers message.
+        """
         main = Body()
         functions: dict[FunctionId, Body] = {}
         whole = self._wire.whole()
@@ -130,12 +141,14 @@ class _Checker:
         bound_calls(main, functions, self._limits)
 
     def _training(self, message: Field, main: Body) -> None:
+        """Check the graphs for training, which nothing runs, but every parser reads."""
         graphs = (_TRAINING_INITIALIZATION, _TRAINING_ALGORITHM)
         for field in self._wire.messages(message, "training_info", once=graphs):
             if field.number in graphs:
                 self._graph(field, main, "training_info", 1)
 
     def _function(self, message: Field) -> tuple[FunctionId, Body]:
+        """Check a local function, and return its identity and its body."""
         body = Body()
         texts: dict[int, bytes] = {}
         nodes = []
@@ -189,6 +202,7 @@ class _Checker:
         """Check a node, and return the names that it reads and defines."""
         body.nodes += 1
         self._nodes += 1
+        # Every node counts, in bodies and functions too, before its fields are read.
         if self._nodes > self._limits.nodes:
             raise over_limit("the model has too many nodes", f"at most {self._limits.nodes} nodes")
         names = NodeNames(set(), [])
@@ -228,5 +242,9 @@ class _Checker:
 
 
 def _domain(text: bytes) -> bytes:
-    """Return a domain, with one name for ONNX's own, which has two."""
+    """Return a domain, with one name for ONNX's own, which has two.
+
+    >>> _domain(b"ai.onnx"), _domain(b"acme")
+    (b'', b'acme')
+    """
     return b"" if text == b"ai.onnx" else text

@@ -97,6 +97,7 @@ class _Tensor:
 
     @property
     def is_external(self) -> bool:
+        """Whether its data is in another file."""
         return self.location == _EXTERNAL or bool(self.external)
 
     @property
@@ -106,6 +107,7 @@ class _Tensor:
 
     @property
     def shown_shape(self) -> str:
+        """The shape as a refusal shows it."""
         return _shown_shape(self.dims)
 
 
@@ -189,11 +191,13 @@ class Tensors:
                 self._inner_type(field, _ELEMENT, where, depth)
 
     def _inner_type(self, message: Field, number: int, where: str, depth: int) -> None:
+        """Check the type in field `number` of a sequence, a map or an optional."""
         for field in self._wire.messages(message, where, once=(_ELEMENT, _MAP_VALUE)):
             if field.number == number:
                 self.type(field, where, depth + 1)
 
     def _tensor_type(self, message: Field, where: str) -> None:
+        """Check the size of a declared tensor, as far as its axes are known."""
         kind = 1
         dims: list[int] = []
         once = (_TENSOR_TYPE_ELEMENT, _TENSOR_TYPE_SHAPE)
@@ -207,6 +211,7 @@ class Tensors:
         self._bounded_size(known, _BITS.get(kind, 8), f"the declared shape of {where}")
 
     def _declared_dims(self, message: Field, where: str) -> list[int]:
+        """Return the sizes of a declared shape, without axes that have a symbol."""
         sizes = []
         for dim in self._wire.fields(message, where):
             for field in self._wire.fields(dim, where, once=(_DIM_VALUE, _DIM_SYMBOL)):
@@ -217,6 +222,11 @@ class Tensors:
         return sizes
 
     def _read(self, message: Field, where: str) -> _Tensor:
+        """Return the fields of a TensorProto; the data itself is measured, not read.
+
+        Raises:
+            Refusal: `model_invalid` for a field that comes twice, `model_over_limit`.
+        """
         tensor = _Tensor()
         once = (_TENSOR_TYPE, _TENSOR_SEGMENT, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_LOCATION)
         for field in self._wire.fields(message, f"a tensor of {where}", once):
@@ -270,7 +280,11 @@ class Tensors:
         _require_extent(offset, length, needed, member, what)
 
     def _entries(self, fields: list[Field], what: str) -> dict[bytes, bytes]:
-        """Return the keys and values of external data, each key once."""
+        """Return the keys and values of external data, each key once.
+
+        Raises:
+            Refusal: `model_unsafe` for a key that is unknown or comes twice.
+        """
         entries: dict[bytes, bytes] = {}
         once = (_ENTRY_KEY, _ENTRY_VALUE)
         for entry in fields:
@@ -305,7 +319,15 @@ class Tensors:
 
 
 def _require_filled(tensor: _Tensor, elements: int, what: str) -> None:
-    """Require that a tensor has as much data as its shape needs."""
+    """Require that a tensor has as much data as its shape needs.
+
+    1. Raw data has as many bytes as its elements take, without gaps.
+    2. Typed data has as many numbers as elements; small elements share one, complex ones take two.
+    3. Strings have no raw data.
+
+    Raises:
+        Refusal: `model_invalid`.
+    """
     has_raw_numbers = tensor.raw_bytes is not None and tensor.kind != _STRING
     if has_raw_numbers:
         is_filled = tensor.raw_bytes == _bytes(elements, tensor.bits)
@@ -325,6 +347,11 @@ def _require_filled(tensor: _Tensor, elements: int, what: str) -> None:
 
 
 def _require_extent(offset: int, length: int, needed: int, member: Member, what: str) -> None:
+    """Require that external data has the length that its shape needs, and is within its file.
+
+    Raises:
+        Refusal: `model_invalid`.
+    """
     is_within = offset >= 0 and offset + length <= member.size
     if length != needed or not is_within:
         raise damaged(
@@ -334,7 +361,10 @@ def _require_extent(offset: int, length: int, needed: int, member: Member, what:
 
 
 def _elsewhere(what: str, location: str) -> Refusal:
-    """Return the refusal of a tensor in a file that is not in the upload."""
+    """Return the refusal of a tensor in a file that is not in the upload.
+
+    A path is an attempt to reach other files, a plain name is most likely a mistake.
+    """
     is_path = set(location) & set("/\\\0:") or location in ("", ".", "..")
     if is_path or len(location) > _LONGEST_NAME:
         return unsafe(
@@ -350,9 +380,18 @@ def _elsewhere(what: str, location: str) -> Refusal:
 
 
 def _bytes(elements: int, bits: int) -> int:
-    """Return the bytes of elements that are packed without gaps."""
+    """Return the bytes of elements that are packed without gaps.
+
+    >>> _bytes(5, 32), _bytes(3, 4)
+    (20, 2)
+    """
     return (elements * bits + 7) // 8
 
 
 def _shown_shape(dims: list[int]) -> str:
+    """Return a shape as a refusal shows it: a hostile one may have countless axes.
+
+    >>> _shown_shape([2, 3])
+    '(2, 3)'
+    """
     return str(tuple(dims)[:_SHOWN_AXES])

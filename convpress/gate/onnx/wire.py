@@ -83,7 +83,15 @@ class Wire:
         return numbers
 
     def count_numbers(self, field: Field) -> int:
-        """Return the number of integers in a packed field: that of their last bytes."""
+        """Return the number of integers in a packed field: that of their last bytes.
+
+        Nothing is decoded: a large tensor may be stored so.
+
+        >>> packed = protobuf.write_varint(300) + protobuf.write_varint(7)
+        >>> wire = Wire(memoryview(packed), Limits())
+        >>> wire.count_numbers(wire.whole())
+        2
+        """
         count = 0
         for start in range(field.value, field.end, _CHUNK_BYTES):
             stop = min(field.end, start + _CHUNK_BYTES)

@@ -51,8 +51,10 @@ def _require_safe_members(view: memoryview, members: Sequence[Member], limits: L
     for member in members:
         if member not in checked:
             _require_known(member)
+    # Bounded before anything is inflated.
     _bound("source", sources, _MOST_BYTES_PER_TOKEN * limits.source_tokens)
     _bound("pickles", [*pickles, *notes], limits.pickle_bytes)
+    # A tensor must not reach beyond the member of its storage.
     sizes = {member.name: member.size for member in members}
     for member in pickles:
         require_safe_pickle(archive.read(view, member), member.name, sizes, limits)

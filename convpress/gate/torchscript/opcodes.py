@@ -25,6 +25,7 @@ class Opcode(NamedTuple):
             ValueError: a line has no end.
         """
         if self.lines:
+            # Module and name of a global are a line each.
             stop = start
             for _ in range(self.lines):
                 stop = pickle.index(b"\n", stop) + 1

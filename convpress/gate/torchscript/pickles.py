@@ -225,6 +225,7 @@ class _Machine:
         elif opcode in ("BINUNICODE", "SHORT_BINSTRING"):
             stack.append(argument.decode())
         elif opcode == "BINFLOAT":
+            # No check depends on the value of a fraction.
             stack.append(0.0)
         elif opcode in _INTEGERS:
             number = int.from_bytes(argument, "little", signed=opcode in _SIGNED)
@@ -267,6 +268,7 @@ class _Machine:
 
     def _pop_marked(self) -> list[Any]:
         """Remove the values after the last mark, and the mark, and return the values."""
+        # Marks are kept apart: searching the stack for one would take quadratic time.
         mark = self._marks.pop()
         values = self._stack[mark + 1 :]
         del self._stack[mark:]
@@ -298,6 +300,7 @@ class _Machine:
         _bound_depth(self._name, depth, self._limits)
 
     def _global(self, name: str) -> _Global:
+        # Quantised models are honest: tell their owners what to do.
         if name == _REBUILD_QUANTISED:
             raise unsupported(
                 f"{self._name} holds quantised tensors, which cannot be factored",

@@ -118,6 +118,7 @@ def require_safe_source(sources: Mapping[str, str], limits: Limits) -> None:
             raise over_limit(
                 "the archive's source has too many words", f"at most {limits.source_tokens}"
             )
+    # A method may be called before the file that defines it.
     methods: set[str] = set()
     for tokens in files.values():
         methods |= _defined(tokens)
@@ -190,6 +191,7 @@ class _SourceFile:
         name = self.tokens[index].text
         before = self._token(index - 1)
         is_called = self._token(index + 1).text == "("
+        # torch calls these when it loads the archive, before anything is checked further.
         if name in _STATE_HOOKS:
             detail = f"defines or calls {name}, which runs when the file is loaded"
             raise unsafe(self._at(index, detail), "no such method")
@@ -269,6 +271,7 @@ class _SourceFile:
 
     def _require_safe_getattr(self, index: int) -> None:
         """Require `getattr(OBJECT, "NAME")` to have a plain and safe name."""
+        # The name is the last argument.
         end = self._closing(index + 1)
         text = self.tokens[end - 1]
         plain = _PLAIN_TEXT.fullmatch(text.text) if text.kind == "text" else None

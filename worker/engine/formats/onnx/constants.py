@@ -15,6 +15,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats.onnx.graph import (
     FLOATS,
+    input_name,
     integer,
     integers,
     operator,
@@ -74,7 +75,9 @@ class Constant:
                 return integer(node, "to", TensorProto.FLOAT)
             if node.op_type == _FILL:
                 value = tensor_of(node, "value")
-                return TensorProto.FLOAT if value is None else value.data_type
+                if value is None:
+                    return TensorProto.FLOAT
+                return value.data_type
         return self.tensor.data_type
 
     @property
@@ -106,6 +109,12 @@ def constants(graph: GraphProto) -> dict[str, Constant]:
 
     From IR version 4 on, an initializer that is also an input is only a default. It counts as
     constant too: nobody is expected to pass weights.
+
+    >>> node = helper.make_node("Transpose", ["w"], ["t"])
+    >>> weight = TensorProto(name="w", dims=[2, 3], data_type=TensorProto.FLOAT)
+    >>> known = constants(GraphProto(node=[node], initializer=[weight]))
+    >>> known["t"].shape, known["t"].origin
+    ((3, 2), 'w')
     """
     known: dict[str, Constant] = {}
     _collect(graph, known)
@@ -113,6 +122,7 @@ def constants(graph: GraphProto) -> dict[str, Constant]:
 
 
 def _collect(graph: GraphProto, known: dict[str, Constant]) -> None:
+    """Add the constants of a graph and of its bodies to those that are known."""
     for tensor in graph.initializer:
         known[tensor.name] = Constant(tensor, tensor.name)
     for node in graph.node:
@@ -136,9 +146,9 @@ def _fold(node: NodeProto, known: dict[str, Constant]) -> Constant | None:
     if kind == "Constant":
         value = tensor_of(node, "value")
         return None if value is None else Constant(value, output)
-    if not node.input or node.input[0] not in known:
+    source = known.get(input_name(node, 0))
+    if source is None:
         return None
-    source = known[node.input[0]]
     origin = source.origin
     listed = None
     if kind in _WITH_INTEGERS:
@@ -151,9 +161,12 @@ def _fold(node: NodeProto, known: dict[str, Constant]) -> Constant | None:
         origin = output
     elif not _folds_alone(node):
         return None
-    constant = Constant(source.tensor, origin, (*source.folds, Fold(node, listed)))
+    folds = (*source.folds, Fold(node, listed))
+    constant = Constant(source.tensor, origin, folds)
     # Empty values are no weights.
-    return constant if np.prod(constant.shape) > 0 else None
+    if np.prod(constant.shape) <= 0:
+        return None
+    return constant
 
 
 def _folds_alone(node: NodeProto) -> bool:
@@ -166,11 +179,12 @@ def _folds_alone(node: NodeProto) -> bool:
 
 def _listed(node: NodeProto, known: dict[str, Constant]) -> tuple[int, ...] | None:
     """Return the shape of a Reshape, or the axes of a Squeeze or Unsqueeze."""
-    operand = known.get(node.input[1]) if len(node.input) > 1 else None
+    operand = known.get(input_name(node, 1))
     if operand is not None:
         return _short_list(operand)
     # Older opsets have an attribute.
-    return integers(node, "shape" if operator(node) == "Reshape" else "axes")
+    name = "shape" if operator(node) == "Reshape" else "axes"
+    return integers(node, name)
 
 
 def _short_list(constant: Constant) -> tuple[int, ...] | None:
@@ -202,7 +216,9 @@ def _apply(
         elif node.op_type == "Squeeze":
             array = array.squeeze(listed)
         elif node.op_type == _FILL:
+            # One element stands for all, however large the shape is.
             array = np.broadcast_to(_filler(node), tuple(array.tolist()))
+        # Those that follow need their list; without one they change nothing.
         elif listed is None:
             continue
         elif node.op_type == "Reshape":
@@ -213,14 +229,20 @@ def _apply(
 
 
 def _cast_type(node: NodeProto) -> np.dtype[np.generic]:
+    """Return numpy's type for the target of a Cast."""
     return helper.tensor_dtype_to_np_dtype(integer(node, "to", TensorProto.FLOAT))
 
 
 def _resolved_shape(listed: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
-    """Return the shape of a Reshape, in which 0 stands for the size of the input's axis."""
-    resolved = []
+    """Return the shape of a Reshape, in which 0 stands for the size of the input's axis.
+
+    >>> _resolved_shape((0, -1), (2, 3, 4))
+    [2, -1]
+    """
+    resolved = list(listed)
     for axis, size in enumerate(listed):
-        resolved.append(shape[axis] if size == 0 else size)
+        if size == 0:
+            resolved[axis] = shape[axis]
     return resolved
 
 

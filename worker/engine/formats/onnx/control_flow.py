@@ -143,6 +143,7 @@ def _split(path: ExecutionPath, fork: str) -> list[ExecutionPath]:
         return [path]
     node = path.model.graph.node[position]
     condition = node.input[0]
+    # A damaged If may have other names for its branches: all but one are the else_branch.
     branches = {
         attribute.name == "then_branch": attribute.g
         for attribute in node.attribute
@@ -160,6 +161,7 @@ def _split(path: ExecutionPath, fork: str) -> list[ExecutionPath]:
 
 
 def _position(graph: GraphProto, output: str) -> int | None:
+    """Return the position of the node with this first output; None without one."""
     for position, node in enumerate(graph.node):
         if node.output[:1] == [output]:
             return position
@@ -194,6 +196,7 @@ def is_taken(path: ExecutionPath, inputs: Inputs, source: Path) -> bool:
     conditions = list(path.conditions)
     probe = ModelProto()
     probe.CopyFrom(path.model)
+    # Only the conditions are computed, not the layers after them.
     probe.graph.ClearField("output")
     for condition in conditions:
         output = helper.make_tensor_value_info(condition, TensorProto.BOOL, None)
@@ -202,5 +205,6 @@ def is_taken(path: ExecutionPath, inputs: Inputs, source: Path) -> bool:
         values = session(probe.SerializeToString(), source).run(conditions, dict(inputs))
     except _FAILURES:
         return False
-    expected = path.conditions.values()
-    return all(bool(value.all()) == truth for value, truth in zip(values, expected, strict=True))
+    pairs = zip(values, path.conditions.values(), strict=True)
+    # A condition has one element, but the model chooses its shape.
+    return all(bool(value.all()) == expected for value, expected in pairs)

@@ -40,10 +40,12 @@ def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
     shape_text = f"a weight of shape {tuple(weight_shape)}"
     if axes == 0 or min(weight_shape) < 1:
         raise _invalid(node, shape_text)
+    # The attribute repeats the weight's shape, or is omitted.
     kernel_shape = integers(node, "kernel_shape") or kernel
     if kernel_shape != kernel:
         raise _invalid(node, f"kernel_shape {kernel_shape} and {shape_text}")
-    if not len(stride) == len(dilation) == axes or min(*stride, *dilation) < 1:
+    have_all_axes = len(stride) == len(dilation) == axes
+    if not have_all_axes or min(*stride, *dilation) < 1:
         detail = f"strides {stride} and dilations {dilation} for a kernel of {axes} axes"
         raise _invalid(node, detail)
     if groups < 1 or weight_shape[0] % groups:
@@ -63,7 +65,12 @@ def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
 
 
 def attributes(convolution: Convolution) -> list[AttributeProto]:
-    """Return all attributes of a Conv or ConvTranspose node with this geometry, by name."""
+    """Return all attributes of a Conv or ConvTranspose node with this geometry, by name.
+
+    >>> convolution = Convolution((8, 4, 3), (2,), ((1, 0),), (1,))
+    >>> {each.name: helper.get_attribute_value(each) for each in attributes(convolution)}
+    {'dilations': [1], 'group': 1, 'kernel_shape': [3], 'pads': [1, 0], 'strides': [2]}
+    """
     values: dict[str, int | str | Sequence[int]] = {
         "dilations": convolution.dilation,
         "group": convolution.groups,
@@ -75,21 +82,26 @@ def attributes(convolution: Convolution) -> list[AttributeProto]:
     if isinstance(convolution.padding, str):
         values["auto_pad"] = convolution.padding.upper()
     else:
+        # ONNX lists the pads before all axes first, then those after.
         before, after = zip(*convolution.padding, strict=True)
         values["pads"] = (*before, *after)
     return [helper.make_attribute(name, value) for name, value in sorted(values.items())]
 
 
 def _padding(node: NodeProto, axes: int) -> Padding:
+    """Return the zeros before and after each axis, or the rule that they follow."""
     rule = text(node, "auto_pad", "NOTSET")
     if rule in _SAME:
         return _SAME[rule]
+    # VALID ignores pads, as ONNX Runtime does.
     pads: tuple[int, ...] = (0,) * 2 * axes
     if rule in ("NOTSET", ""):
         pads = integers(node, "pads") or pads
-    is_known = rule in ("NOTSET", "", "VALID")
-    if not is_known or len(pads) != 2 * axes or min(pads) < 0:
-        raise _invalid(node, f"auto_pad {rule!r} and pads {pads} for a kernel of {axes} axes")
+    detail = f"auto_pad {rule!r} and pads {pads} for a kernel of {axes} axes"
+    if rule not in ("NOTSET", "", "VALID"):
+        raise _invalid(node, detail)
+    if len(pads) != 2 * axes or min(pads) < 0:
+        raise _invalid(node, detail)
     before = pads[:axes]
     after = pads[axes:]
     return tuple(zip(before, after, strict=True))

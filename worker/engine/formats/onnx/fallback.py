@@ -33,7 +33,11 @@ _NO_ARRAYS = (
 
 
 def needed_values(node: NodeProto) -> tuple[str, ...]:
-    """Return the values that a node needs, each once: inputs, and those its subgraphs use."""
+    """Return the values that a node needs, each once: inputs, and those its subgraphs use.
+
+    >>> needed_values(NodeProto(op_type="Clip", input=["x", "", "most", "x"]))
+    ('x', 'most')
+    """
     needed = dict.fromkeys(name for name in node.input if name)
     for graph in subgraphs(node):
         needed.update(dict.fromkeys(_outer_values(graph)))
@@ -92,6 +96,11 @@ def runtime_function(
 
 
 def _require_arrays(node: NodeProto, types: Iterable[ValueType]) -> None:
+    """Require that values of these types can be passed to the runtime.
+
+    Raises:
+        NoProgramError: one cannot.
+    """
     for value_type in types:
         if any(part in value_type.text for part in _NO_ARRAYS):
             raise NoProgramError(

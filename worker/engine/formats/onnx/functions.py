@@ -27,6 +27,7 @@ def inline_functions_with(model: ModelProto, operators: frozenset[str]) -> Model
     Raises:
         Refusal: `model_invalid` where functions call themselves.
     """
+    # Calls from functions count too: inlining copies them.
     call_counts: Counter[FunctionId] = Counter()
     for nodes in _all_bodies(model):
         call_counts.update(_function_id(node) for node in nodes)
@@ -48,6 +49,7 @@ def _leading_to(model: ModelProto, operators: frozenset[str]) -> set[FunctionId]
     for function, nodes in bodies.items():
         if any(operator(node) in operators for node in nodes):
             leading.add(function)
+    # Callers of callers are found in later rounds.
     grows = True
     while grows:
         callers = set()
@@ -87,6 +89,7 @@ def _inline(model: ModelProto, selected: list[FunctionId] | None) -> ModelProto:
 
 
 def _all_bodies(model: ModelProto) -> Iterator[list[NodeProto]]:
+    """Yield the nodes of the main graph, and those of each local function."""
     yield list(all_nodes(model.graph.node))
     for function in model.functions:
         yield list(all_nodes(function.node))
@@ -102,5 +105,6 @@ def _id_of(function: FunctionProto) -> FunctionId:
 
 
 def _has_large_tensor(function: FunctionProto) -> bool:
+    """Return whether a function holds data that no copy should be made of."""
     tensors = function_tensors(function)
     return any(tensor.ByteSize() >= LARGE_TENSOR_BYTES for tensor in tensors)

@@ -6,7 +6,14 @@ Graphs are the protocol-buffers messages themselves, so that everything else in 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+)
 
 OWN_DOMAINS = ("", "ai.onnx")
 
@@ -17,7 +24,10 @@ FLOATS = frozenset(
 
 
 def own_opset(model: ModelProto) -> int:
-    """Return the version of ONNX's own operators in a model; 0 where it is missing."""
+    """Return the version of ONNX's own operators in a model; 0 where it is missing.
+
+    Where it is there twice, the newest counts.
+    """
     versions = [entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS]
     return max(versions, default=0)
 
@@ -34,6 +44,7 @@ def operator(node: NodeProto) -> str:
 
 
 def _attribute(node: NodeProto, name: str) -> AttributeProto | None:
+    """Return an attribute of a node by its name; None where the node omits it."""
     for attribute in node.attribute:
         if attribute.name == name:
             return attribute
@@ -41,27 +52,66 @@ def _attribute(node: NodeProto, name: str) -> AttributeProto | None:
 
 
 def integers(node: NodeProto, name: str) -> tuple[int, ...] | None:
-    """Return an attribute that is a list of integers; None where the node omits it."""
+    """Return an attribute that is a list of integers; None where the node omits it.
+
+    >>> from onnx import helper
+    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 1], group=4)
+    >>> integers(node, "strides"), integers(node, "pads")
+    ((2, 1), None)
+    """
     attribute = _attribute(node, name)
-    return None if attribute is None else tuple(attribute.ints)
+    if attribute is None:
+        return None
+    return tuple(attribute.ints)
 
 
 def integer(node: NodeProto, name: str, default: int) -> int:
-    """Return an attribute that is an integer."""
+    """Return an attribute that is an integer.
+
+    >>> from onnx import helper
+    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], group=4)
+    >>> integer(node, "group", 1), integer(node, "other", 1)
+    (4, 1)
+    """
     attribute = _attribute(node, name)
-    return default if attribute is None else attribute.i
+    if attribute is None:
+        return default
+    return attribute.i
 
 
 def number(node: NodeProto, name: str, default: float) -> float:
     """Return an attribute that is a floating-point number."""
     attribute = _attribute(node, name)
-    return default if attribute is None else attribute.f
+    if attribute is None:
+        return default
+    return attribute.f
 
 
 def text(node: NodeProto, name: str, default: str) -> str:
-    """Return an attribute that is a string."""
+    """Return an attribute that is a string.
+
+    >>> from onnx import helper
+    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="VALID")
+    >>> text(node, "auto_pad", "NOTSET")
+    'VALID'
+    """
     attribute = _attribute(node, name)
-    return default if attribute is None else attribute.s.decode(errors="replace")
+    if attribute is None:
+        return default
+    # A damaged text must not raise: it equals no text that the callers know.
+    return attribute.s.decode(errors="replace")
+
+
+def input_name(node: NodeProto, position: int) -> str:
+    """Return an input of a node; the empty name where the node omits it.
+
+    >>> node = NodeProto(op_type="Conv", input=["x", "w"])
+    >>> input_name(node, 1), input_name(node, 2)
+    ('w', '')
+    """
+    if position >= len(node.input):
+        return ""
+    return node.input[position]
 
 
 def tensor_of(node: NodeProto, name: str) -> TensorProto | None:
@@ -99,6 +149,7 @@ def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
 def main_tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Yield the tensors of a model's main graph: initializers, and those of Constant nodes."""
     yield from model.graph.initializer
+    # Other operators of the main graph may need their tensors at hand.
     for node in model.graph.node:
         if operator(node) != "Constant":
             continue
@@ -127,14 +178,24 @@ def function_tensors(function: FunctionProto) -> Iterator[TensorProto]:
 
 
 def stored_names(graph: GraphProto) -> set[str]:
-    """Return the names of a graph's initializers, dense and sparse."""
+    """Return the names of a graph's initializers, dense and sparse.
+
+    >>> stored_names(GraphProto(initializer=[TensorProto(name="w")]))
+    {'w'}
+    """
     dense = {tensor.name for tensor in graph.initializer}
     sparse = {tensor.values.name for tensor in graph.sparse_initializer}
     return dense | sparse
 
 
 def uses(graph: GraphProto) -> Counter[str]:
-    """Return the number of uses of each value: as inputs and as graph outputs, to any depth."""
+    """Return the number of uses of each value: as inputs and as graph outputs, to any depth.
+
+    >>> from onnx import ValueInfoProto, helper
+    >>> node = helper.make_node("Mul", ["x", "x"], ["y"])
+    >>> uses(GraphProto(node=[node], output=[ValueInfoProto(name="y")]))
+    Counter({'x': 2, 'y': 1})
+    """
     counts: Counter[str] = Counter()
     for node in all_nodes(graph.node):
         counts.update(node.input)
@@ -174,12 +235,14 @@ def fresh_name(wish: str, used: set[str]) -> str:
 
 
 def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield all tensors of a graph, to any depth."""
     yield from graph.initializer
     yield from _sparse_parts(graph)
     yield from _tensors_of(graph.node)
 
 
 def _tensors_of(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    """Yield the tensors of nodes and of their subgraphs, to any depth."""
     for node in nodes:
         yield from _node_tensors(node)
         for graph in subgraphs(node):
@@ -187,6 +250,7 @@ def _tensors_of(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
 
 
 def _sparse_parts(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield the values and the indices of a graph's sparse initializers."""
     for sparse in graph.sparse_initializer:
         yield sparse.values
         yield sparse.indices

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from worker.engine.formats.onnx.constants import Constant
-from worker.engine.formats.onnx.graph import integer, number
+from worker.engine.formats.onnx.graph import input_name, integer, number
 from worker.engine.numerics.convolution import Array, Convolution
 
 RUN_TIME_BIAS = "its bias is computed at run time"
@@ -18,12 +18,23 @@ ROWWISE_BIAS = "its bias is not the same for every row"
 
 
 def is_transposed(node: NodeProto) -> bool:
-    """Return whether the node's right operand has the shape `(n, c)` of a `Layer`'s weight."""
+    """Return whether the node's right operand has the shape `(n, c)` of a `Layer`'s weight.
+
+    >>> from onnx import helper
+    >>> is_transposed(helper.make_node("Gemm", ["x", "w"], ["y"], transB=1))
+    True
+    """
     return node.op_type == "Gemm" and bool(integer(node, "transB", 0))
 
 
 def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
-    """Return the linear layer of a node with a right operand of this shape, of two axes."""
+    """Return the linear layer of a node with a right operand of this shape, of two axes.
+
+    >>> from onnx import helper
+    >>> geometry(helper.make_node("MatMul", ["x", "w"], ["y"]), (3, 5)).weight_shape
+    (5, 3)
+    """
+    # A layer's weight is (outputs, inputs); ONNX multiplies from the left.
     if is_transposed(node):
         outputs, inputs = weight_shape
     else:
@@ -36,17 +47,19 @@ def why_not(node: NodeProto, known: Mapping[str, Constant], outputs: int) -> str
 
     `known` holds the graph's constants, `outputs` is the number of the layer's outputs.
     """
-    bias = node.input[2] if len(node.input) > 2 else ""
+    bias = input_name(node, 2)
     if not bias:
         return None
     if bias not in known:
         return RUN_TIME_BIAS
     shape = known[bias].shape
-    is_number = prod(shape) == 1
-    if is_number:
+    elements = prod(shape)
+    # One number is broadcast to all outputs.
+    if elements == 1:
         return None
-    is_row = shape[-1] == outputs and prod(shape) == outputs
-    return None if is_row else ROWWISE_BIAS
+    if elements != outputs or shape[-1] != outputs:
+        return ROWWISE_BIAS
+    return None
 
 
 def arrays(node: NodeProto, operand: Array, addend: Array | None) -> tuple[Array, Array | None]:
@@ -66,7 +79,8 @@ def arrays(node: NodeProto, operand: Array, addend: Array | None) -> tuple[Array
     bias = None
     if addend is not None:
         beta = addend.dtype.type(number(node, "beta", 1.0))
-        bias = np.broadcast_to(addend.reshape(-1), weight.shape[:1]) * beta
+        outputs = weight.shape[0]
+        bias = np.broadcast_to(addend.reshape(-1), (outputs,)) * beta
     alpha = number(node, "alpha", 1.0)
     # A factor of 1 must not copy the weight.
     if alpha != 1:

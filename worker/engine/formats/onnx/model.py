@@ -22,6 +22,7 @@ from worker.engine.formats.onnx.control_flow import make_names_unique
 from worker.engine.formats.onnx.functions import inline_functions_with
 from worker.engine.formats.onnx.graph import (
     FLOATS,
+    input_name,
     main_tensors,
     nested_tensors,
     own_opset,
@@ -71,6 +72,7 @@ class OnnxModel:
         model = skeleton.read(path)
         _check_versions(model)
         _check_names(model)
+        # Inlined functions bring names that others have already.
         model = inline_functions_with(model, OPERATORS)
         make_names_unique(model)
         return cls(model, path)
@@ -148,6 +150,7 @@ class OnnxModel:
             NoProgramError: an operator can neither be computed in torch nor be run alone.
             Refusal: `model_invalid` where ONNX Runtime cannot load the model.
         """
+        # Imported here: a program needs torch.
         from worker.engine.formats.onnx import program as onnx_program
 
         self._finish_rewriting()
@@ -172,6 +175,7 @@ class OnnxModel:
             bundle_files.write(self._model, archive, self._source, path)
 
     def _open_rewriter(self) -> GraphRewriter:
+        """Return the rewriter of this model, until it is closed."""
         if self._rewriter is None:
             self._rewriter = GraphRewriter(self._model)
         return self._rewriter
@@ -183,6 +187,7 @@ class OnnxModel:
             self._rewriter = None
 
     def _nodes_of(self, site: Site) -> tuple[str, ...]:
+        """Return the first outputs of the nodes that call a site."""
         # Sites come from a count.
         assert self._counted is not None
         return self._counted.site_nodes[site.name]
@@ -191,18 +196,23 @@ class OnnxModel:
         """Return the weight and the bias of a node."""
         known = self._open_rewriter().constants
         weight = known[node.input[1]]
-        bias = known.get(node.input[2]) if len(node.input) > 2 else None
+        bias_name = input_name(node, 2)
+        bias = known.get(bias_name) if bias_name else None
         return weight, bias
 
     def _array(self, constant: Constant) -> Array:
+        """Return a constant's elements as float32, or as float64 where they are double."""
         values = constant.array(self._source)
         dtype = np.float64 if values.dtype == np.float64 else np.float32
         # torch takes writeable arrays alone.
         return values.astype(dtype, copy=not values.flags.writeable)
 
     def _mismatch(self, shapes: Mapping[str, tuple[int, ...]], detail: str) -> Refusal:
-        got = ",".join(f"{name}={format_shape(shape)}" for name, shape in shapes.items())
+        """Return the refusal of inputs of these shapes."""
+        texts = [f"{name}={format_shape(shape)}" for name, shape in shapes.items()]
+        got = ",".join(texts)
         has_fixed_shapes = all(spec.shape == shapes[spec.name] for spec in self._inputs)
+        # Nobody can choose other shapes: the model is at fault.
         if has_fixed_shapes:
             return Refusal(
                 Code.MODEL_INVALID,
@@ -229,12 +239,14 @@ def _ones(
         shape = shapes[spec.name]
         if spec.is_number and shape:
             inputs[spec.name] = spec.number(shape)
-        else:
-            inputs[spec.name] = np.ones(spec.axes(shape), np.dtype(spec.dtype))
+            continue
+        axes = spec.axes(shape)
+        inputs[spec.name] = np.ones(axes, np.dtype(spec.dtype))
     return inputs
 
 
 def _check_versions(model: ModelProto) -> None:
+    """Refuse a model in a version of ONNX that the engine, or onnx itself, does not know."""
     opset = own_opset(model)
     newest = defs.onnx_opset_version()
     is_known_ir = _LEAST_IR <= model.ir_version <= IR_VERSION
@@ -299,6 +311,7 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
 
 
 def _size(dim: TensorShapeProto.Dimension) -> int | str | None:
+    """Return a size: a number, the symbol that the model gives it, or None where unknown."""
     if dim.dim_value > 0:
         return dim.dim_value
     is_symbol = any(character.isalpha() for character in dim.dim_param)

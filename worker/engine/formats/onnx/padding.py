@@ -10,7 +10,15 @@ from worker.engine.formats.onnx.graph import all_nodes, operator
 
 
 def drop_empty_inputs(model: ModelProto) -> None:
-    """Remove the empty inputs at the ends of all Pad nodes, bodies included."""
+    """Remove the empty inputs at the ends of all Pad nodes, bodies included.
+
+    >>> from onnx import NodeProto
+    >>> model = ModelProto()
+    >>> model.graph.node.extend([NodeProto(op_type="Pad", input=["x", "pads", "", ""])])
+    >>> drop_empty_inputs(model)
+    >>> list(model.graph.node[0].input)
+    ['x', 'pads']
+    """
     for node in all_nodes(model.graph.node):
         if operator(node) != "Pad":
             continue

@@ -72,6 +72,7 @@ class _Reader:
         self._source = source
         self._opset = own_opset(model)
         self._site_of: dict[str, str] = {}
+        # A site has one node for each of its calls.
         for site, outputs in sites.items():
             self._site_of.update(dict.fromkeys(outputs, site))
         self._types: Mapping[str, ValueType] = value_types(model, source)
@@ -84,6 +85,7 @@ class _Reader:
         self._steps: list[Step] = []
 
     def program(self) -> Program:
+        """Return the program of the graph."""
         graph = self._model.graph
         inputs = tuple(value.name for value in graph.input if value.name not in self._stored)
         self._widen(inputs)
@@ -120,6 +122,7 @@ class _Reader:
         """Add a node as a step, or its outputs to the constants."""
         if operator(node) == "Constant" and self._read_tensor(node):
             return
+        # A step whose operands are all constant is run once, here.
         step = self._torch_step(node) or self._runtime_step(node)
         depends_on_inputs = not all(self._is_constant(name) for name in step.takes)
         if depends_on_inputs or _is_random(node):
@@ -174,6 +177,7 @@ class _Reader:
         return self._step(node, compute, node.input)
 
     def _described(self, node: NodeProto) -> Operator:
+        """Return a node as the table of operators takes it."""
         attributes = {}
         for attribute in node.attribute:
             attributes[attribute.name] = self._attribute(attribute)
@@ -199,6 +203,7 @@ class _Reader:
         return all(self._is_constant(name) for name in weights if name)
 
     def _norm(self, weights: Sequence[str], epsilon: float) -> Norm:
+        """Return the statistics and the affine map of a BatchNormalization."""
         weight, bias, mean, variance = (self._constant(name) for name in weights)
         return Norm(mean, variance, weight, bias, epsilon)
 
@@ -210,6 +215,7 @@ class _Reader:
         site: str | None = None,
         norm: Norm | None = None,
     ) -> Step:
+        """Return a node as a step of a function, with the inputs that the function takes."""
         takes = tuple(self._renamed.get(name, name) for name in inputs if name)
         outputs = [name if name in self._used else "" for name in node.output]
         gives = tuple(name for name in outputs if name)
@@ -217,10 +223,12 @@ class _Reader:
         return Step(operator(node), takes, gives, run, site, norm)
 
     def _bound(self, compute: Function, weights: Sequence[str]) -> Function:
+        """Return a function of the data alone, with the weights of a node fixed."""
         operands = [self._constant(name) if name else None for name in weights]
         return lambda x: compute(x, *operands)
 
     def _runtime_step(self, node: NodeProto) -> Step:
+        """Return a node as a step in ONNX Runtime."""
         run = runtime_function(node, self._stored, self._types, self._model, self._source)
         inputs = [name for name in needed_values(node) if name not in self._stored]
         takes = tuple(self._renamed.get(name, name) for name in inputs)
@@ -228,11 +236,13 @@ class _Reader:
         return Step(operator(node), takes, gives, run)
 
     def _operand(self, name: str) -> Operand:
+        """Return an input as it is known before the model runs."""
         value_type = self._types[name]
         constant = self._constant(name) if self._is_constant(name) else None
         return Operand(DTYPES.get(value_type.element or 0), value_type.rank, constant)
 
     def _attribute(self, attribute: AttributeProto) -> Any:  # noqa: ANN401 - see Operator
+        """Return an attribute with tensors as torch's and texts decoded."""
         if attribute.HasField("t"):
             return self._tensor(attribute.t)
         value = helper.get_attribute_value(attribute)
@@ -242,6 +252,7 @@ class _Reader:
         return name in self._constants or name in self._stored
 
     def _constant(self, name: str) -> Any:  # noqa: ANN401 - a tensor, or another value of the runtime
+        """Return a constant's value; stored tensors are read once."""
         if name in self._constants:
             return self._constants[name]
         if name not in self._stored:
@@ -251,6 +262,7 @@ class _Reader:
         return value
 
     def _tensor(self, stored: TensorProto) -> Any:  # noqa: ANN401 - an array where torch has no such type
+        """Return a stored tensor for torch, mapped from the file where it is large."""
         array = tensors.mapped(stored, self._source)
         if stored.data_type in _HALVES:
             return device.placed(torch.from_numpy(array.astype(np.float32)))
@@ -263,10 +275,12 @@ class _Reader:
 
 
 def _to_float32(x: torch.Tensor) -> tuple[torch.Tensor]:
+    """Widen a half-precision input."""
     return (x.float(),)
 
 
 def _is_random(node: NodeProto) -> bool:
+    """Return whether a node, or one in its subgraphs, has another value in each run."""
     return any(operator(inner) in _RANDOM for inner in all_nodes([node]))
 
 
@@ -290,10 +304,15 @@ def _is_layer(described: Operator) -> bool:
         return True
     if described.get("transA", 0):
         return False
-    if described.get("alpha", 1.0) != 1.0 or described.get("beta", 1.0) != 1.0:
+    alpha = described.get("alpha", 1.0)
+    beta = described.get("beta", 1.0)
+    # A layer has no scales: its step would have to be scaled as well.
+    if alpha != 1.0 or beta != 1.0:
         return False
     bias = described.constant(2)
-    return bool(bias is None or bias.dim() < 2 or bias.shape[0] == 1)
+    if bias is None or bias.dim() < 2:
+        return True
+    return bool(bias.shape[0] == 1)
 
 
 def _with_omitted(

@@ -137,6 +137,7 @@ class GraphRewriter:
 
 
 def _position(graph: GraphProto, output: str) -> int:
+    """Return the position of the node with this first output."""
     for position, node in enumerate(graph.node):
         if node.output[:1] == [output]:
             return position
@@ -258,6 +259,7 @@ def _is_folded(node: NodeProto) -> bool:
 
 
 def _delete(messages: MutableSequence[Message], is_unused: Callable[[Message], bool]) -> None:
+    """Delete the messages of a repeated field that are not used."""
     for position in reversed(range(len(messages))):
         if is_unused(messages[position]):
             del messages[position]

@@ -90,6 +90,11 @@ def message(error: Exception) -> str:
 
 
 def _refused(action: str, error: Exception) -> Refusal:
+    """Return the refusal for an error of the runtime.
+
+    Raises:
+        MemoryError: the runtime could not get memory.
+    """
     # The runtime has no exception of its own for exhausted memory.
     if _NO_MEMORY in str(error):
         raise MemoryError(message(error)) from error

@@ -64,6 +64,7 @@ def infer_shapes(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
             fixed = helper.make_tensor_type_proto(element, shapes[value.name])
             value.type.CopyFrom(fixed)
     _copy_integers_into_bodies(copy.graph)
+    # Sizes that are computed from shapes, as exporters write them, need data_prop.
     try:
         return shape_inference.infer_shapes(copy, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
@@ -87,6 +88,7 @@ def _copy_integers_into_bodies(graph: GraphProto) -> None:
         is_integers = tensor.data_type == TensorProto.INT64 and not is_external(tensor)
         if is_integers and not constant.folds:
             listed[name] = tensor
+    # The first graph is the main one.
     _, *bodies = all_graphs(graph)
     for body in bodies:
         inputs: set[str] = set()
@@ -146,6 +148,7 @@ def measure_shapes(
 
 
 def _shape_of(value_type: TypeProto) -> Shape | None:
+    """Return the shape in a type; None where a size is missing."""
     tensor_type = value_type.tensor_type
     if not tensor_type.HasField("shape"):
         return None
@@ -153,6 +156,11 @@ def _shape_of(value_type: TypeProto) -> Shape | None:
 
 
 def _positive(sizes: Sequence[int]) -> Shape | None:
+    """Return sizes as a shape; None where one is 0, which also stands for unknown.
+
+    >>> _positive([2, 3]), _positive([2, 0]), _positive([])
+    ((2, 3), None, ())
+    """
     if all(size > 0 for size in sizes):
         return tuple(sizes)
     return None

@@ -40,6 +40,7 @@ def value_types(model: ModelProto, source: Path) -> dict[str, ValueType]:
     for name in _node_outputs(model):
         probe.graph.output.add(name=name)
     opened = session(probe.SerializeToString(), source)
+    # Later entries replace earlier ones: a stored tensor knows its rank for certain.
     types: dict[str, ValueType] = {}
     for value in (*opened.get_outputs(), *opened.get_inputs()):
         types[value.name] = _runtime_type(value)
@@ -51,6 +52,7 @@ def value_types(model: ModelProto, source: Path) -> dict[str, ValueType]:
 
 
 def _node_outputs(model: ModelProto) -> dict[str, None]:
+    """Return the outputs of a model's nodes, each once and in order."""
     outputs: dict[str, None] = {}
     for node in model.graph.node:
         outputs.update(dict.fromkeys(name for name in node.output if name))
@@ -63,6 +65,7 @@ def _runtime_type(value: Any) -> ValueType:  # noqa: ANN401 - the runtime ships 
 
 
 def _stored_type(tensor: TensorProto, rank: int) -> ValueType:
+    """Return the type of a stored tensor with this number of axes."""
     element = TensorProto.DataType.Name(tensor.data_type).lower()
     return ValueType(f"tensor({element})", rank)
 

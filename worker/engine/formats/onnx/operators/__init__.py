@@ -39,6 +39,7 @@ TABLE: dict[str, Builder] = {
     **resizing.TABLE,
 }
 
+# The functions of all others return their first output alone.
 _SEVERAL_OUTPUTS = ("Dropout", "LayerNormalization", "Split", "TopK")
 
 

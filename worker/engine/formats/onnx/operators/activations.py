@@ -13,27 +13,35 @@ from worker.engine.formats.onnx.operators.operator import (
 
 
 def _leaky_relu(operator: Operator) -> Function:
+    """Return x where it is positive, else `alpha * x`."""
     alpha = operator.get("alpha", 0.01)
     return lambda x: functional.leaky_relu(x, alpha)
 
 
 def _elu(operator: Operator) -> Function:
+    """Return x where it is positive, else `alpha * (exp(x) - 1)`."""
     alpha = operator.get("alpha", 1.0)
     return lambda x: functional.elu(x, alpha)
 
 
 def _selu(operator: Operator) -> Function:
+    """Return `gamma` times an ELU.
+
+    The defaults keep mean and variance of normalised data (Klambauer et al., 2017).
+    """
     alpha = operator.get("alpha", 1.6732632423543772)
     gamma = operator.get("gamma", 1.0507009873554805)
     return lambda x: gamma * functional.elu(x, alpha)
 
 
 def _celu(operator: Operator) -> Function:
+    """Return x where it is positive, else `alpha * (exp(x / alpha) - 1)`."""
     alpha = operator.get("alpha", 1.0)
     return lambda x: functional.celu(x, alpha)
 
 
 def _hard_sigmoid(operator: Operator) -> Function:
+    """Return `alpha * x + beta`, limited to the range from 0 to 1."""
     alpha = operator.get("alpha", 0.2)
     beta = operator.get("beta", 0.5)
 
@@ -44,11 +52,13 @@ def _hard_sigmoid(operator: Operator) -> Function:
 
 
 def _gelu(operator: Operator) -> Function:
+    """Return x times the normal distribution function at x, exactly or approximated by tanh."""
     approximate = operator.get("approximate", "none")
     return lambda x: functional.gelu(x, approximate=approximate)
 
 
 def _thresholded_relu(operator: Operator) -> Function:
+    """Return x where it is above `alpha`, else zero."""
     alpha = operator.get("alpha", 1.0)
 
     def thresholded_relu(x: Tensor) -> Tensor:
@@ -60,6 +70,7 @@ def _thresholded_relu(operator: Operator) -> Function:
 
 def _shrink(operator: Operator) -> Function:
     """Move values towards zero by `bias`; those within `lambd` of zero become zero."""
+    # torch would round the bias of integers.
     operator.require_floats()
     threshold = operator.get("lambd", 0.5)
     bias = operator.get("bias", 0.0)
@@ -73,6 +84,7 @@ def _shrink(operator: Operator) -> Function:
 
 
 def _swish(operator: Operator) -> Function:
+    """Return `x * sigmoid(alpha * x)`."""
     alpha = operator.get("alpha", 1.0)
     return lambda x: x * torch.sigmoid(alpha * x)
 
@@ -96,6 +108,11 @@ def _softmax(operator: Operator) -> Function:
 
 
 def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+    """Return x where it is not negative, else `slope * x`; the slope is broadcast.
+
+    >>> _prelu(torch.tensor([-2.0, 3.0]), torch.tensor(0.5)).tolist()
+    [-1.0, 3.0]
+    """
     return torch.where(x < 0, x * slope, x)
 
 

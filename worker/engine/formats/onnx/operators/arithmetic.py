@@ -33,12 +33,18 @@ DTYPES: dict[int, torch.dtype] = {
 
 
 def _quotient(a: Tensor, b: Tensor) -> Tensor:
+    """Divide; quotients of integers are rounded towards zero.
+
+    >>> _quotient(torch.tensor(-7), torch.tensor(2)).item()
+    -3
+    """
     if a.is_floating_point():
         return a / b
     return torch.div(a, b, rounding_mode="trunc")
 
 
 def _power(operator: Operator) -> Function:
+    """Raise to a power, in the element type of the base."""
     # torch refuses negative powers of integers.
     operator.require_floats()
 
@@ -49,6 +55,8 @@ def _power(operator: Operator) -> Function:
 
 
 def _modulo(operator: Operator) -> Function:
+    """Return the remainder with the sign of the divisor, or with `fmod` of the dividend."""
+    # ONNX's fmod and torch's have the sign of the dividend.
     if operator.get("fmod", 0):
         return torch.fmod
     return torch.remainder
@@ -60,11 +68,17 @@ def _folded(combine: Callable[[Tensor, Tensor], Tensor]) -> Builder:
 
 
 def _mean(*values: Tensor) -> Tensor:
+    """Return the mean of several tensors, element by element.
+
+    >>> _mean(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(6.0)).item()
+    3.0
+    """
     total: Tensor = reduce(python.add, values)
     return total / len(values)
 
 
 def _cast(operator: Operator) -> Function:
+    """Cast to another element type; those that torch cannot compute with are left out."""
     dtype = DTYPES.get(operator.get("to"))
     if dtype is None:
         raise UnlistedError("Cast")
@@ -81,19 +95,23 @@ def _clip(operator: Operator) -> Function:
 
 
 def _clamp(x: Tensor, lower: Any = None, upper: Any = None) -> Tensor:  # noqa: ANN401 - numbers or tensors
-    # torch refuses a clamp without bounds.
+    """Limit values to a range that may be open at either end."""
+    # torch refuses to clamp without bounds.
     if lower is None and upper is None:
         return x
     return torch.clamp(x, lower, upper)
 
 
 def _shift(operator: Operator) -> Function:
+    """Shift the bits of unsigned integers to the left or to the right."""
     if operator.get("direction") == "LEFT":
         return torch.bitwise_left_shift
     return torch.bitwise_right_shift
 
 
 def _is_infinite(operator: Operator) -> Function:
+    """Return where values are infinite, of either sign or of one."""
+    # By default both signs count.
     detects_negative = operator.get("detect_negative", 1)
     detects_positive = operator.get("detect_positive", 1)
 
@@ -109,10 +127,12 @@ def _is_infinite(operator: Operator) -> Function:
 
 
 def _where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return elements of `a` where a condition holds, else of `b`."""
     return torch.where(condition, a, b)
 
 
 def _like(x: Tensor, other: Any) -> Tensor:  # noqa: ANN401 - whatever has a dtype
+    """Cast to the element type of another value."""
     return x.to(other.dtype)
 
 

@@ -26,6 +26,7 @@ def _slice_by_inputs(
     axes: Tensor | None = None,
     steps: Tensor | None = None,
 ) -> Tensor:
+    """Slice by inputs; without axes the first ones are cut, without steps every element is kept."""
     count = len(starts)
     along = range(count) if axes is None else axes.tolist()
     strides = [1] * count if steps is None else steps.tolist()
@@ -39,7 +40,11 @@ def _cut(
     axes: Sequence[int],
     steps: Sequence[int],
 ) -> Tensor:
-    """Return elements of some axes: from start to end, without it, with a step that is not 0."""
+    """Return elements of some axes: from start to end, without it, with a step that is not 0.
+
+    >>> _cut(torch.arange(6), starts=[4], ends=[0], axes=[0], steps=[-2]).tolist()
+    [4, 2]
+    """
     index = [slice(None)] * x.dim()
     flipped = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -48,6 +53,7 @@ def _cut(
         if step < 0:
             flipped.append(axis)
             positions = positions[::-1]
+        # An empty range may end before its start, which a slice must not.
         stop = max(positions.stop, positions.start)
         index[axis] = slice(positions.start, stop, positions.step)
     y = x[tuple(index)]
@@ -55,14 +61,20 @@ def _cut(
 
 
 def _from_start(indices: Tensor, size: int) -> Tensor:
-    """Return indices of an axis, with negative ones counted from its end."""
+    """Return indices of an axis, with negative ones counted from its end.
+
+    >>> _from_start(torch.tensor([0, -1]), 5).tolist()
+    [0, 4]
+    """
     return torch.where(indices < 0, indices + size, indices).long()
 
 
 def _gather(operator: Operator) -> Function:
+    """Select slices along an axis; the axes of the indices replace it."""
     axis = operator.get("axis", 0)
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
+        # The axis is counted from the first one: indices may have more axes than the data.
         along = axis % x.dim()
         positions = _from_start(indices, x.shape[along])
         y = x.index_select(along, positions.reshape(-1))
@@ -74,6 +86,7 @@ def _gather(operator: Operator) -> Function:
 
 
 def _gather_elements(operator: Operator) -> Function:
+    """Select an element along an axis for each of the indices."""
     axis = operator.get("axis", 0)
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
@@ -101,6 +114,10 @@ def _gather_nd(operator: Operator) -> Function:
 
 
 def _scatter_elements(operator: Operator) -> Function:
+    """Write an element along an axis for each of the indices.
+
+    Reductions of elements that are written to one place are left to ONNX Runtime.
+    """
     operator.require(operator.get("reduction", "none") == "none")
     axis = operator.get("axis", 0)
 
@@ -111,6 +128,7 @@ def _scatter_elements(operator: Operator) -> Function:
 
 
 def _scatter_nd(operator: Operator) -> Function:
+    """Write slices at the coordinates along the last axis of the indices."""
     operator.require(operator.get("reduction", "none") == "none")
 
     def scatter(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
@@ -121,6 +139,7 @@ def _scatter_nd(operator: Operator) -> Function:
 
 
 def _triangle(operator: Operator) -> Function:
+    """Keep the upper or lower triangle of matrices, from diagonal `k` on, and set the rest to 0."""
     keep = torch.triu if operator.get("upper", 1) else torch.tril
 
     def triangle(x: Tensor, k: Tensor | None = None) -> Tensor:

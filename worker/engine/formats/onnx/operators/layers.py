@@ -23,6 +23,7 @@ from worker.engine.numerics.same_padding import split_padding
 
 
 def _convolution(operator: Operator) -> Function:
+    """Convolve data `(batch, channels, *size)` with a weight `(n, channels // groups, *kernel)`."""
     require_axes(operator)
     groups = operator.get("group", 1)
 
@@ -32,11 +33,20 @@ def _convolution(operator: Operator) -> Function:
         window = Window.of(operator, len(kernel))
         pads = window.pads(x.shape[2:], kernel)
         padding = symmetric(pads)
+        # torch pads both sides alike, without a copy of the data.
         if padding is None:
             x = pad(x, pads)
             padding = zeros
         return torch.convolution(
-            x, weight, bias, window.stride, padding, window.dilation, False, zeros, groups
+            x,
+            weight,
+            bias,
+            stride=window.stride,
+            padding=padding,
+            dilation=window.dilation,
+            transposed=False,
+            output_padding=zeros,
+            groups=groups,
         )
 
     return convolve
@@ -52,10 +62,19 @@ def _transposed_convolution(operator: Operator) -> Function:
         zeros = [0] * axes
         window = Window.of(operator, axes)
         full = torch.convolution(
-            x, weight, None, window.stride, zeros, window.dilation, True, zeros, groups
+            x,
+            weight,
+            bias=None,
+            stride=window.stride,
+            padding=zeros,
+            dilation=window.dilation,
+            transposed=True,
+            output_padding=zeros,
+            groups=groups,
         )
         crops = _crops(operator, window, x, full)
         y = pad(full, tuple((-before, -after) for before, after in crops))
+        # The bias comes last: positions that the crops add have it too.
         if bias is None:
             return y
         return y + bias.reshape(-1, *(1,) * axes)
@@ -78,11 +97,14 @@ def _crops(operator: Operator, window: Window, x: Tensor, full: Tensor) -> Pads:
     crops = []
     if size:
         for axis in range(axes):
-            total = full_size[axis] + extra[axis] - size[axis]
-            before, _ = split_padding(max(total, 0), upper=window.is_upper)
-            crops.append((before, full_size[axis] - size[axis] - before))
+            surplus = full_size[axis] - size[axis]
+            total = max(surplus + extra[axis], 0)
+            before, _ = split_padding(total, upper=window.is_upper)
+            crops.append((before, surplus - before))
         return tuple(crops)
-    pads = ((0, 0),) * axes if window.rule == "VALID" else window.explicit
+    pads = window.explicit
+    if window.rule == "VALID":
+        pads = ((0, 0),) * axes
     for (before, after), more in zip(pads, extra, strict=True):
         crops.append((before, after - more))
     return tuple(crops)
@@ -91,6 +113,7 @@ def _crops(operator: Operator, window: Window, x: Tensor, full: Tensor) -> Pads:
 def _same_size(
     window: Window, input_size: tuple[int, ...], full_size: tuple[int, ...]
 ) -> tuple[int, ...]:
+    """Return the size of a transposed convolution with a SAME rule, at most the full one."""
     sizes = []
     for size, stride, full in zip(input_size, window.stride, full_size, strict=True):
         sizes.append(min(size * stride, full))
@@ -107,10 +130,13 @@ def _gemm(operator: Operator) -> Function:
 
     def gemm(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
         matrix = right(b)
-        has_row = c is not None and c.dim() == 1 and len(c) == matrix.shape[1]
+        outputs = matrix.shape[1]
+        has_row = c is not None and c.shape == (outputs,)
+        # torch adds a full row within the product.
         if has_row and alpha == beta == 1.0:
             return functional.linear(left(a), matrix.T, c)
         product = left(a) @ matrix
+        # A factor of 1 must not take another pass over the product.
         if alpha != 1.0:
             product = alpha * product
         if c is None:
@@ -123,12 +149,18 @@ def _gemm(operator: Operator) -> Function:
 
 
 def _transposition(transposed: bool) -> Callable[[Tensor], Tensor]:
+    """Return a function that transposes a matrix, or returns it as it is.
+
+    >>> _transposition(True)(torch.zeros(2, 3)).shape
+    torch.Size([3, 2])
+    """
     if transposed:
         return lambda x: x.T
     return lambda x: x
 
 
 def _einsum(operator: Operator) -> Function:
+    """Sum products over the indices that the equation's result does not have."""
     equation = operator.get("equation")
     return lambda *values: torch.einsum(equation, *values)
 

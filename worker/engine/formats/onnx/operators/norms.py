@@ -15,7 +15,8 @@ def _batch(operator: Operator) -> Function:
     """Normalise by stored statistics, `(channels,)` each; training is left to ONNX Runtime."""
     operator.require(not operator.get("training_mode", 0))
     # Before opset 9 statistics may be per element.
-    operator.require(operator.opset >= 9 or bool(operator.get("spatial", 1)))
+    is_per_channel = operator.opset >= 9 or bool(operator.get("spatial", 1))
+    operator.require(is_per_channel)
     operator.require(operator.rank is None or operator.rank >= 2)
     epsilon = operator.get("epsilon", 1e-5)
 
@@ -60,7 +61,9 @@ def _group(operator: Operator) -> Function:
             channels_per_group = x.shape[1] // groups
             scale = scale.repeat_interleave(channels_per_group)
             bias = bias.repeat_interleave(channels_per_group)
-        return torch.group_norm(x, groups, scale.to(x.dtype), bias.to(x.dtype), epsilon)
+        scale = scale.to(x.dtype)
+        bias = bias.to(x.dtype)
+        return torch.group_norm(x, groups, scale, bias, epsilon)
 
     return normalise
 
@@ -73,7 +76,9 @@ def _layer(operator: Operator) -> Function:
     def normalise(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
         normal = functional.layer_norm(x, x.shape[axis:], eps=epsilon)
         y = normal * scale
-        return y if bias is None else y + bias
+        if bias is None:
+            return y
+        return y + bias
 
     def with_statistics(
         x: Tensor, scale: Tensor, bias: Tensor | None = None
@@ -83,10 +88,14 @@ def _layer(operator: Operator) -> Function:
         y = normalise(x, scale, bias)
         return y, mean, torch.rsqrt(variance + epsilon)
 
-    return normalise if operator.used_outputs == 1 else with_statistics
+    # The statistics cost as much as the data: only where something needs them.
+    if operator.used_outputs > 1:
+        return with_statistics
+    return normalise
 
 
 def _root_mean_square(operator: Operator) -> Function:
+    """Divide by the root of the mean square along all axes from `axis` on."""
     axis = operator.get("axis", -1)
     epsilon = operator.get("epsilon", 1e-5)
 
@@ -98,10 +107,16 @@ def _root_mean_square(operator: Operator) -> Function:
 
 
 def _axes_from(axis: int, x: Tensor) -> tuple[int, ...]:
+    """Return an axis and all that follow it, counted from the first one.
+
+    >>> _axes_from(-2, torch.zeros(2, 3, 4))
+    (1, 2)
+    """
     return tuple(range(axis % x.dim(), x.dim()))
 
 
 def _mean_variance(operator: Operator) -> Function:
+    """Subtract the mean and divide by the deviation; by default over all but the channels."""
     axes = tuple(operator.get("axes", (0, 2, 3)))
 
     def normalise(x: Tensor) -> Tensor:
@@ -120,6 +135,7 @@ def _norm(operator: Operator) -> Function:
 
     def normalise(x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, order, axis, keepdim=True)
+        # 0 / 0 is no number.
         zeros = torch.zeros_like(x)
         return torch.where(length == 0, zeros, x / length)
 
@@ -140,6 +156,7 @@ def _local_response(operator: Operator) -> Function:
     pads: Pads = ((before, after), (0, 0))
 
     def normalise(x: Tensor) -> Tensor:
+        # The channels become an axis of an image, along which torch pools.
         batch, channels = x.shape[:2]
         squares = pad(x.square().reshape(batch, 1, channels, -1), pads)
         means = functional.avg_pool2d(squares, (size, 1), stride=1)

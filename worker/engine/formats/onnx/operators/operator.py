@@ -84,11 +84,13 @@ class Operator:
         self.require(self.dtype is None or self.dtype.is_floating_point)
 
     def _operand(self, position: int) -> Operand | None:
+        """Return the input at a position; None where the node omits it."""
         if position >= len(self.inputs):
             return None
         return self.inputs[position]
 
 
+# A builder reads the attributes once; its function runs for every batch.
 Builder = Callable[[Operator], Function]
 """Makes an entry's function for one node; raises UnlistedError for forms that it does not cover."""
 

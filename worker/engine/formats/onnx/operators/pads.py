@@ -38,14 +38,26 @@ def _pad(operator: Operator) -> Function:
 
 
 def _pairs(x: Tensor, pads: Sequence[int], axes: Sequence[int]) -> _Pairs:
+    """Return the pads by axis; ONNX lists those before all axes first, then those after.
+
+    >>> _pairs(torch.zeros(2, 3, 4), [1, 2, 3, 4], [0, -1])
+    {0: (1, 3), 2: (2, 4)}
+    """
     count = len(axes)
+    before = pads[:count]
+    after = pads[count:]
     pairs = {}
-    for axis, before, after in zip(axes, pads[:count], pads[count:], strict=True):
-        pairs[axis % x.dim()] = (before, after)
+    for axis, pair in zip(axes, zip(before, after, strict=True), strict=True):
+        pairs[axis % x.dim()] = pair
     return pairs
 
 
 def _with_constant(x: Tensor, pairs: _Pairs, value: float) -> Tensor:
+    """Pad with one value; a negative number of elements crops.
+
+    >>> _with_constant(torch.ones(1, 2), {1: (1, 0)}, 5.0).tolist()
+    [[5.0, 1.0, 1.0]]
+    """
     # torch counts axes from the last one.
     sizes: list[int] = []
     for axis in reversed(range(x.dim())):
@@ -54,6 +66,7 @@ def _with_constant(x: Tensor, pairs: _Pairs, value: float) -> Tensor:
 
 
 def _with_repeats(x: Tensor, pairs: _Pairs, mode: str) -> Tensor:
+    """Pad with elements of the data itself, axis by axis."""
     for axis, (before, after) in pairs.items():
         if before or after:
             size = x.shape[axis]
@@ -63,7 +76,13 @@ def _with_repeats(x: Tensor, pairs: _Pairs, mode: str) -> Tensor:
 
 
 def _sources(positions: Tensor, size: int, mode: str) -> Tensor:
-    """Return the element of an axis for each position, which may be before or after it."""
+    """Return the element of an axis for each position, which may be before or after it.
+
+    >>> _sources(torch.arange(-2, 5), 3, "reflect").tolist()
+    [2, 1, 0, 1, 2, 1, 0]
+    >>> _sources(torch.arange(-2, 5), 3, "edge").tolist()
+    [0, 0, 0, 1, 2, 2, 2]
+    """
     if mode == "edge":
         return positions.clamp(0, size - 1)
     if mode == "wrap":

@@ -37,12 +37,14 @@ _MEAN: dict[int, _Pool] = {
 
 
 def _max(operator: Operator) -> Function:
+    """Return the largest element of each window; pads never are."""
     kernel, window = _kernel_and_window(operator)
 
     def pool(x: Tensor) -> Tensor:
         size = x.shape[2:]
         pads = _rounded_up(operator, window, kernel, size, window.pads(size, kernel))
         padding = symmetric(pads)
+        # torch's own padding takes no copy of the data.
         if padding is None or not _torch_pads(padding, kernel):
             x = pad(x, pads, -inf)
             padding = [0] * len(kernel)
@@ -52,8 +54,13 @@ def _max(operator: Operator) -> Function:
 
 
 def _torch_pads(padding: Sequence[int], kernel: Sequence[int]) -> bool:
-    """Return whether torch's own padding suffices, which is at most half a kernel."""
-    return all(2 * size <= extent for size, extent in zip(padding, kernel, strict=True))
+    """Return whether torch's own padding suffices, which is at most half a kernel.
+
+    >>> _torch_pads([1], [2]), _torch_pads([1], [1])
+    (True, False)
+    """
+    pairs = zip(padding, kernel, strict=True)
+    return all(2 * size <= extent for size, extent in pairs)
 
 
 def _mean(operator: Operator) -> Function:
@@ -73,6 +80,7 @@ def _mean(operator: Operator) -> Function:
         is_rounded = all_pads != pads
         if not is_rounded and (counts_pads or not has_padding(pads)):
             return sums / prod(kernel)
+        # The sums over ones are the numbers of elements that count.
         ones = torch.ones((1, 1, *size), dtype=x.dtype)
         if counts_pads:
             ones = pad(ones, pads, 1.0)
@@ -83,7 +91,11 @@ def _mean(operator: Operator) -> Function:
 
 
 def _additional(pads: Pads, all_pads: Pads) -> Pads:
-    """Return what pads have more after each axis than others."""
+    """Return what pads have more after each axis than others.
+
+    >>> _additional(((1, 1), (0, 0)), ((1, 3), (0, 0)))
+    ((0, 2), (0, 0))
+    """
     additional = []
     for (_, after), (_, after_all) in zip(pads, all_pads, strict=True):
         additional.append((0, after_all - after))
@@ -91,6 +103,7 @@ def _additional(pads: Pads, all_pads: Pads) -> Pads:
 
 
 def _power(operator: Operator) -> Function:
+    """Return the p-norm of each window."""
     kernel, window = _kernel_and_window(operator)
     order = operator.get("p", 2)
 
@@ -104,6 +117,7 @@ def _power(operator: Operator) -> Function:
 
 
 def _kernel_and_window(operator: Operator) -> tuple[tuple[int, ...], Window]:
+    """Read a pool's kernel and window; forms that torch does not support are left out."""
     require_axes(operator)
     operator.require_floats()
     kernel = tuple(operator.get("kernel_shape"))
@@ -126,13 +140,17 @@ def _rounded_up(
         return pads
     rounded = []
     for axis, (before, after) in enumerate(pads):
-        span = window.dilation[axis] * (kernel[axis] - 1) + 1
+        gaps = kernel[axis] - 1
+        span = window.dilation[axis] * gaps + 1
         stride = window.stride[axis]
         length = size[axis] + before
-        steps = -(-(length + after - span) // stride)
+        room = length + after - span
+        steps = -(-room // stride)
+        # A window that begins on the pads after the input is left out.
         if steps * stride >= length:
             steps -= 1
-        needed = steps * stride + span - length
+        last_start = steps * stride
+        needed = last_start + span - length
         rounded.append((before, max(after, needed)))
     return tuple(rounded)
 
@@ -145,25 +163,37 @@ def _sums(x: Tensor, kernel: tuple[int, ...], window: Window) -> Tensor:
         channels = x.shape[1]
         ones = torch.ones((channels, 1, *kernel), dtype=x.dtype)
         return torch.convolution(
-            x, ones, None, window.stride, zeros, window.dilation, False, zeros, channels
+            x,
+            ones,
+            bias=None,
+            stride=window.stride,
+            padding=zeros,
+            dilation=window.dilation,
+            transposed=False,
+            output_padding=zeros,
+            groups=channels,
         )
     means = _MEAN[len(kernel)](x, kernel, window.stride)
     return means * prod(kernel)
 
 
 def _spatial_axes(x: Tensor) -> tuple[int, ...]:
+    """Return the axes after batch and channels."""
     return tuple(range(2, x.dim()))
 
 
 def _global_mean(x: Tensor) -> Tensor:
+    """Return the mean of each channel."""
     return x.mean(_spatial_axes(x), keepdim=True)
 
 
 def _global_max(x: Tensor) -> Tensor:
+    """Return the largest element of each channel."""
     return x.amax(_spatial_axes(x), keepdim=True)
 
 
 def _global_power(operator: Operator) -> Function:
+    """Return the p-norm of each channel."""
     order = operator.get("p", 2)
     return lambda x: torch.linalg.vector_norm(x, order, _spatial_axes(x), keepdim=True)
 

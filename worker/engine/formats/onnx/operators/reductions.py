@@ -1,6 +1,6 @@
 """ONNX's reductions, searches and running sums as torch functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -29,16 +29,17 @@ def _reduction(
         if floats:
             operator.require_floats()
         keeps_axes = bool(operator.get("keepdims", 1))
+        # Newer opsets ignore the attribute.
         has_attribute = operator.opset < first_opset_with_axes_input
         attribute = operator.get("axes")
         empty_is_all = not operator.get("noop_with_empty_axes", 0)
 
         def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
-            listed = attribute if has_attribute else axes
-            along = () if listed is None else tuple(int(axis) for axis in listed)
+            along = _listed(attribute if has_attribute else axes)
+            rank = x.dim()
             if not along and empty_is_all:
-                along = tuple(range(x.dim()))
-            if along or x.dim() == 0:
+                along = tuple(range(rank))
+            if along or rank == 0:
                 return reduce(x, along, keeps_axes)
             # Without axes each element is reduced alone: along an axis of one element.
             return reduce(x.unsqueeze(0), (0,), False)
@@ -48,36 +49,55 @@ def _reduction(
     return build
 
 
+def _listed(axes: Iterable[int] | Tensor | None) -> _Axes:
+    """Return axes as a tuple, which is empty where there are none."""
+    if axes is None:
+        return ()
+    return tuple(int(axis) for axis in axes)
+
+
 def _l1(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the sum of magnitudes."""
     return _sum(x.abs(), axes, keep)
 
 
 def _l2(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the Euclidean norm."""
     length: Tensor = torch.linalg.vector_norm(x, 2, axes, keep)
     return length
 
 
 def _log_sum(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the logarithm of the sum."""
     return _sum(x, axes, keep).log()
 
 
 def _log_sum_exp(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the logarithm of the sum of exponentials, without overflow."""
     return torch.logsumexp(x, axes, keep)
 
 
 def _mean(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the mean."""
     return x.mean(axes, keepdim=keep)
 
 
 def _sum(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the sum, in the element type of the data."""
     return x.sum(axes, keepdim=keep, dtype=x.dtype)
 
 
 def _sum_square(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the sum of squares."""
     return _sum(x * x, axes, keep)
 
 
 def _product(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the product, in the element type of the data.
+
+    >>> _product(torch.tensor([[1, 2], [3, 4]]), (0, 1), True).tolist()
+    [[24]]
+    """
     # torch multiplies along one axis at a time; the last ones first, so that positions stay.
     positions = sorted((axis % x.dim() for axis in axes), reverse=True)
     for axis in positions:
@@ -86,12 +106,18 @@ def _product(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
 
 
 def _maximum(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the largest element; of none, the lowest number of the type.
+
+    >>> _maximum(torch.zeros(2, 0), (1,), False).tolist()
+    [-inf, -inf]
+    """
     if x.numel() > 0:
         return x.amax(axes, keepdim=keep)
     return _filled(x, axes, keep, _lowest(x.dtype))
 
 
 def _minimum(x: Tensor, axes: _Axes, keep: bool) -> Tensor:
+    """Return the smallest element; of none, the highest number of the type."""
     if x.numel() > 0:
         return x.amin(axes, keepdim=keep)
     return _filled(x, axes, keep, _highest(x.dtype))
@@ -104,6 +130,7 @@ def _filled(x: Tensor, axes: _Axes, keep: bool, value: float) -> Tensor:
 
 
 def _lowest(dtype: torch.dtype) -> float:
+    """Return the lowest number of an element type."""
     if dtype == torch.bool:
         return False
     if dtype.is_floating_point:
@@ -112,6 +139,7 @@ def _lowest(dtype: torch.dtype) -> float:
 
 
 def _highest(dtype: torch.dtype) -> float:
+    """Return the highest number of an element type."""
     if dtype == torch.bool:
         return True
     if dtype.is_floating_point:
@@ -131,10 +159,14 @@ def _extreme(operator: Operator) -> Function:
         return position
 
     def last(x: Tensor) -> Tensor:
-        position: Tensor = x.shape[axis] - 1 - first(x.flip(axis))
+        from_end = first(x.flip(axis))
+        last_position = x.shape[axis] - 1
+        position: Tensor = last_position - from_end
         return position
 
-    return last if operator.get("select_last_index", 0) else first
+    if operator.get("select_last_index", 0):
+        return last
+    return first
 
 
 def _top(operator: Operator) -> Function:
@@ -146,27 +178,41 @@ def _top(operator: Operator) -> Function:
     def run(x: Tensor, k: Tensor | None = None) -> tuple[Tensor, Tensor]:
         count = attribute if k is None else int(k)
         values, positions = torch.sort(x, dim=axis, descending=descending, stable=True)
-        return values.narrow(axis, 0, count), positions.narrow(axis, 0, count)
+        top = values.narrow(axis, 0, count)
+        return top, positions.narrow(axis, 0, count)
 
     return run
 
 
 def _running_sum(operator: Operator) -> Function:
+    """Return the sums up to each element of an axis.
+
+    With `exclusive` the element itself is left out; with `reverse` the sums begin at the end.
+    """
     is_exclusive = operator.get("exclusive", 0)
     is_reversed = operator.get("reverse", 0)
 
     def run(x: Tensor, axis: Tensor) -> Tensor:
         along = int(axis)
-        y = x.flip(along) if is_reversed else x
-        total = y.cumsum(along, dtype=x.dtype)
+        # torch sums forwards alone.
+        if is_reversed:
+            x = x.flip(along)
+        total = x.cumsum(along, dtype=x.dtype)
         if is_exclusive:
-            total = total - y
-        return total.flip(along) if is_reversed else total
+            total = total - x
+        if is_reversed:
+            total = total.flip(along)
+        return total
 
     return run
 
 
 def _non_zero(x: Tensor) -> Tensor:
+    """Return the coordinates of all elements that are not zero, a row an axis.
+
+    >>> _non_zero(torch.tensor([[0, 1], [1, 0]])).tolist()
+    [[0, 1], [1, 0]]
+    """
     return torch.nonzero(x).T
 
 

@@ -21,6 +21,7 @@ def _reshape(operator: Operator) -> Function:
     def reshape(x: Tensor, shape: Tensor) -> Tensor:
         sizes = shape.tolist()
         if not allows_zero:
+            # A size of -1 follows from the others, as in torch.
             for axis, size in enumerate(sizes):
                 if size == 0:
                     sizes[axis] = x.shape[axis]
@@ -30,6 +31,7 @@ def _reshape(operator: Operator) -> Function:
 
 
 def _flatten(operator: Operator) -> Function:
+    """Make a matrix: the axes before `axis` are its rows, all others its columns."""
     axis = operator.get("axis", 1)
 
     def flatten(x: Tensor) -> Tensor:
@@ -52,6 +54,7 @@ def _transpose(operator: Operator) -> Function:
 
 
 def _concat(operator: Operator) -> Function:
+    """Join tensors along an axis."""
     axis = operator.get("axis", 1)
     return lambda *values: torch.cat(values, axis)
 
@@ -66,6 +69,7 @@ def _split(operator: Operator) -> Function:
 
     def split(x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
         parts = attribute if sizes is None else sizes.tolist()
+        # Newer opsets state the number of parts; the node's outputs tell it too.
         if parts is None:
             parts = _equal_parts(x.shape[axis], operator.outputs)
         return torch.split(x, list(parts), axis)
@@ -107,25 +111,40 @@ def _unsqueeze(operator: Operator) -> Function:
     def unsqueeze(x: Tensor, axes: Tensor | None = None) -> Tensor:
         along = attribute if axes is None else axes.reshape(-1).tolist()
         rank = x.dim() + len(along)
-        new_axes = {axis % rank for axis in along}
-        old_sizes = iter(x.shape)
-        sizes = [1 if axis in new_axes else next(old_sizes) for axis in range(rank)]
+        sizes = list(x.shape)
+        # From the first axis on, so that each one is at its place in the result.
+        for axis in sorted(axis % rank for axis in along):
+            sizes.insert(axis, 1)
         return x.reshape(sizes)
 
     return unsqueeze
 
 
 def _expand(x: Tensor, shape: Tensor) -> Tensor:
-    """Broadcast in both directions: a size of 1 in the shape keeps the input's."""
+    """Broadcast in both directions: a size of 1 in the shape keeps the input's.
+
+    >>> _expand(torch.ones(3, 1), torch.tensor([2, 1, 4])).shape
+    torch.Size([2, 3, 4])
+    >>> _expand(torch.ones(2, 3), torch.tensor([1])).shape
+    torch.Size([2, 3])
+    """
     sizes = shape.tolist()
-    missing = len(sizes) - x.dim()
-    own_sizes = (1,) * missing + tuple(x.shape)
-    sizes = [1] * -missing + sizes
-    pairs = zip(own_sizes, sizes, strict=True)
-    return x.expand([own if size == 1 else size for own, size in pairs])
+    # A shorter shape has axes of size 1 before its first one.
+    missing = x.dim() - len(sizes)
+    sizes = [1] * missing + sizes
+    # Axes are aligned at their ends.
+    first_own = len(sizes) - x.dim()
+    for axis, size in enumerate(x.shape, start=first_own):
+        if sizes[axis] == 1:
+            sizes[axis] = size
+    return x.expand(sizes)
 
 
 def _depth_to_space(operator: Operator) -> Function:
+    """Move channels into blocks of `blocksize` by `blocksize` positions.
+
+    The mode says whether the channels of a block come first (DCR) or last (CRD).
+    """
     block = operator.get("blocksize")
     columns_first = operator.get("mode", "DCR") == "CRD"
 
@@ -144,10 +163,12 @@ def _depth_to_space(operator: Operator) -> Function:
 
 
 def _space_to_depth(operator: Operator) -> Function:
+    """Move blocks of positions into channels: the inverse of DepthToSpace."""
     block = operator.get("blocksize")
     # Opsets 1 and 13 have one order alone; later ones name it as DepthToSpace does.
-    columns_first = operator.get("mode", "DCR") == "CRD"
-    order = (0, 1, 3, 5, 2, 4) if columns_first else (0, 3, 5, 1, 2, 4)
+    order = (0, 3, 5, 1, 2, 4)
+    if operator.get("mode", "DCR") == "CRD":
+        order = (0, 1, 3, 5, 2, 4)
 
     def rearrange(x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
@@ -155,12 +176,18 @@ def _space_to_depth(operator: Operator) -> Function:
         columns = width // block
         y = x.reshape(batch, channels, rows, block, columns, block)
         y = y.permute(order)
-        return y.reshape(batch, channels * block**2, rows, columns)
+        depth = channels * block**2
+        return y.reshape(batch, depth, rows, columns)
 
     return rearrange
 
 
 def _tile(x: Tensor, repeats: Tensor) -> Tensor:
+    """Repeat a tensor along each axis.
+
+    >>> _tile(torch.tensor([1, 2]), torch.tensor([2])).tolist()
+    [1, 2, 1, 2]
+    """
     return x.repeat(repeats.tolist())
 
 
@@ -180,6 +207,7 @@ def _dropout(operator: Operator) -> Function:
 
 
 def _identity(x: Any) -> Any:  # noqa: ANN401 - a tensor, or a list of them
+    """Return the value as it is."""
     return x
 
 

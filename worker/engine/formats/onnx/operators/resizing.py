@@ -12,10 +12,20 @@ from worker.engine.formats.onnx.operators.operator import Builder, Function, Ope
 
 
 def _round_half_down(positions: Tensor) -> Tensor:
+    """Round to the nearest whole position; halves go down.
+
+    >>> _round_half_down(torch.tensor([0.5, 0.6])).tolist()
+    [0.0, 1.0]
+    """
     return torch.ceil(positions - 0.5)
 
 
 def _round_half_up(positions: Tensor) -> Tensor:
+    """Round to the nearest whole position; halves go up.
+
+    >>> _round_half_up(torch.tensor([0.4, 0.5])).tolist()
+    [0.0, 1.0]
+    """
     return torch.floor(positions + 0.5)
 
 
@@ -67,6 +77,7 @@ def _resize(operator: Operator) -> Function:
 
 
 def _resized_axes(x: Tensor, listed: Sequence[int] | None) -> Sequence[int]:
+    """Return the axes that are resized, counted from the first one."""
     if listed is None:
         return range(x.dim())
     return [axis % x.dim() for axis in listed]
@@ -75,16 +86,25 @@ def _resized_axes(x: Tensor, listed: Sequence[int] | None) -> Sequence[int]:
 def _sizes_and_factors(
     old_sizes: Sequence[int], scales: Tensor | None, sizes: Tensor | None
 ) -> tuple[Sequence[int], Sequence[float]]:
-    """Return the new size and the factor of each axis, from whichever of both the node has."""
-    factors: list[float]
+    """Return the new size and the factor of each axis, from whichever of both the node has.
+
+    >>> _sizes_and_factors([2, 5], torch.tensor([2.0, 0.5]), None)
+    ([4, 2], [2.0, 0.5])
+    >>> _sizes_and_factors([2, 5], None, torch.tensor([4, 10]))
+    ([4, 10], [2.0, 2.0])
+    """
+    new_sizes: list[int] = []
+    factors: list[float] = []
     if sizes is not None and sizes.numel():
-        new_sizes: list[int] = sizes.tolist()
-        factors = [new / old for old, new in zip(old_sizes, new_sizes, strict=True)]
+        new_sizes = sizes.tolist()
+        for old, new in zip(old_sizes, new_sizes, strict=True):
+            factors.append(new / old)
         return new_sizes, factors
     # The specification requires one of both.
     assert scales is not None
     factors = scales.tolist()
-    new_sizes = [int(old * factor) for old, factor in zip(old_sizes, factors, strict=True)]
+    for old, factor in zip(old_sizes, factors, strict=True):
+        new_sizes.append(int(old * factor))
     return new_sizes, factors
 
 
@@ -131,7 +151,11 @@ def _resize_up_to_opset_10(operator: Operator) -> Function:
 
 
 def _select(x: Tensor, axis: int, positions: Tensor) -> Tensor:
-    """Return the elements of an axis at whole positions, or the nearest that it has."""
+    """Return the elements of an axis at whole positions, or the nearest that it has.
+
+    >>> _select(torch.tensor([5, 6, 7]), 0, torch.tensor([-1.0, 1.0, 3.0])).tolist()
+    [5, 6, 7]
+    """
     last = x.shape[axis] - 1
     return x.index_select(axis, positions.long().clamp(0, last))
 
@@ -140,6 +164,13 @@ def _positions(coordinates: str, old_size: int, new_size: int, factor: float) ->
     """Return the position on the input's axis of each element of the output's.
 
     They are in single precision, as in ONNX Runtime.
+
+    >>> _positions("half_pixel", 2, 4, 2.0).tolist()
+    [-0.25, 0.25, 0.75, 1.25]
+    >>> _positions("align_corners", 3, 5, 5 / 3).tolist()
+    [0.0, 0.5, 1.0, 1.5, 2.0]
+    >>> _positions("asymmetric", 2, 4, 2.0).tolist()
+    [0.0, 0.5, 1.0, 1.5]
     """
     new = torch.arange(new_size, dtype=torch.float32)
     if coordinates == "align_corners":
@@ -154,11 +185,17 @@ def _positions(coordinates: str, old_size: int, new_size: int, factor: float) ->
     if coordinates == "half_pixel_symmetric":
         # The centre of the output is on that of the input.
         exact_size = torch.tensor(factor) * old_size
-        old = old_size / 2 * (1 - new_size / exact_size) + old
+        offset = old_size / 2 * (1 - new_size / exact_size)
+        old = offset + old
     return old - 0.5
 
 
 def _linear(x: Tensor, axis: int, positions: Tensor) -> Tensor:
+    """Interpolate linearly between the two elements around each position.
+
+    >>> _linear(torch.tensor([0.0, 10.0]), 0, torch.tensor([-1.0, 0.25, 2.0])).tolist()
+    [0.0, 2.5, 10.0]
+    """
     last = x.shape[axis] - 1
     positions = positions.clamp(0, last)
     lower = positions.floor()
@@ -169,7 +206,11 @@ def _linear(x: Tensor, axis: int, positions: Tensor) -> Tensor:
 
 
 def _along(axis: int, x: Tensor, values: Tensor) -> Tensor:
-    """Return values shaped to be broadcast along an axis of the data."""
+    """Return values shaped to be broadcast along an axis of the data.
+
+    >>> _along(1, torch.zeros(2, 3, 4), torch.ones(3)).shape
+    torch.Size([3, 1])
+    """
     later_axes = x.dim() - 1 - axis
     return values.reshape(-1, *(1,) * later_axes)
 
@@ -182,6 +223,7 @@ def _cubic(x: Tensor, axis: int, positions: Tensor, a: float, inside_only: bool)
     steps = range(-1, 3)
     weights = torch.stack([_keys_weights((share - step).abs(), a) for step in steps])
     elements = torch.stack([lower.long() + step for step in steps])
+    # Elements outside of the data have no weight, or are those at its ends.
     if inside_only:
         weights = weights * ((elements >= 0) & (elements < size))
         weights = weights / weights.sum(0)
@@ -194,7 +236,11 @@ def _cubic(x: Tensor, axis: int, positions: Tensor, a: float, inside_only: bool)
 
 
 def _keys_weights(distance: Tensor, a: float) -> Tensor:
-    """Return the kernel of cubic convolution at distances from its centre (Keys, 1981, eq. 4)."""
+    """Return the kernel of cubic convolution at distances from its centre (Keys, 1981, eq. 4).
+
+    >>> _keys_weights(torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0]), -0.5).tolist()
+    [1.0, 0.5625, 0.0, -0.0625, 0.0]
+    """
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
     outside = torch.zeros_like(distance)
@@ -203,6 +249,7 @@ def _keys_weights(distance: Tensor, a: float) -> Tensor:
 
 
 def _by_opset(operator: Operator) -> Function:
+    """Return the function for the meaning that an opset gives to Resize."""
     if operator.opset < 11:
         return _resize_up_to_opset_10(operator)
     return _resize(operator)

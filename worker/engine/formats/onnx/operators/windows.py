@@ -29,7 +29,8 @@ class Window:
     def of(cls, operator: Operator, axes: int) -> "Window":
         """Read the attributes of a node whose kernel has this number of axes."""
         ones = (1,) * axes
-        pads = tuple(operator.get("pads", ())) or (0,) * 2 * axes
+        no_pads = (0,) * 2 * axes
+        pads = tuple(operator.get("pads", ())) or no_pads
         before = pads[:axes]
         after = pads[axes:]
         return cls(
@@ -65,7 +66,12 @@ def require_axes(operator: Operator) -> None:
 
 
 def pad(x: Tensor, pads: Pads, value: float = 0.0) -> Tensor:
-    """Pad or crop the last axes."""
+    """Pad or crop the last axes.
+
+    >>> import torch
+    >>> pad(torch.ones(1, 1, 3), ((1, -1),)).tolist()
+    [[[0.0, 1.0, 1.0]]]
+    """
     # Without padding, the data must not be copied.
     if not has_padding(pads):
         return x
@@ -82,7 +88,11 @@ def has_padding(pads: Pads) -> bool:
 
 
 def symmetric(pads: Pads) -> list[int] | None:
-    """Return the padding per axis where both sides are equal and not cropped, else None."""
+    """Return the padding per axis where both sides are equal and not cropped, else None.
+
+    >>> symmetric(((1, 1), (2, 2))), symmetric(((0, 1),)), symmetric(((-1, -1),))
+    ([1, 2], None, None)
+    """
     sizes = []
     for before, after in pads:
         if before != after or before < 0:

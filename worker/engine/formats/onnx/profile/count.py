@@ -31,6 +31,8 @@ class CountedModel:
 
 @dataclass(frozen=True)
 class _CountedPath:
+    """An execution path with its counted nodes."""
+
     path: ExecutionPath
     nodes: list[CountedNode]
 
@@ -49,6 +51,7 @@ def count(model: ModelProto, inputs: Inputs, source: Path) -> CountedModel:
     nodes = [counted.nodes for counted in paths]
     profile, site_nodes = merge_sites(plain.graph, nodes, own_opset(model))
     costs = profile.execution_paths
+    # Running the model to find its path takes time that a single one does not need.
     if len(paths) == 1:
         return CountedModel(profile, site_nodes, paths[0].path)
     for counted in paths:
@@ -63,6 +66,7 @@ def _counted_paths(
 ) -> list[_CountedPath]:
     """Return the execution paths that fit the inputs, with their counted nodes."""
     own_constants = constants(model.graph)
+    # Names tell the model's own nodes from those of inlined functions.
     own_operators = {}
     for node in all_nodes(model.graph.node):
         if node.output:
@@ -76,6 +80,7 @@ def _counted_paths(
             paths.append(_CountedPath(path, [counted_node(use) for use in editable]))
         except (InputShapeError, Refusal) as error:
             failure = failure or error
+    # A branch for other inputs need not fit these.
     if failure is not None and not paths:
         raise failure
     return paths

@@ -8,7 +8,7 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, NodeProto
 
 from worker.engine.formats.onnx.constants import Constant, constants
-from worker.engine.formats.onnx.graph import operator, subgraphs
+from worker.engine.formats.onnx.graph import input_name, operator, subgraphs
 from worker.engine.formats.onnx.profile.node_site import CHEAPER, IN_BRANCH, counted_node
 from worker.engine.formats.onnx.profile.node_use import NodeUse, cost_operands
 from worker.engine.formats.onnx.profile.trip_count import trip_count
@@ -61,10 +61,12 @@ def editable_uses(
         elif _is_inlined(use, own_operators):
             yield replace(use, reason=IN_FUNCTION)
         else:
+            # Constants of the inlined copy may be those of a function.
             yield replace(use, constants=own_constants)
 
 
 def _is_inlined(use: NodeUse, own_operators: Mapping[str, str]) -> bool:
+    """Return whether a node stems from a local function that the model keeps."""
     if not use.node.output:
         return False
     return own_operators.get(use.node.output[0]) != use.operator
@@ -93,16 +95,26 @@ def _uses(
     cannot be replaced.
     """
     for node in graph.node:
-        weight = known.get(node.input[1]) if len(node.input) > 1 else None
-        yield NodeUse(node, weight, shapes, known, runs, reason)
+        yield NodeUse(
+            node=node,
+            weight=known.get(input_name(node, 1)),
+            shapes=shapes,
+            constants=known,
+            runs=runs,
+            reason=reason,
+        )
         trips = trip_count(node, known, shapes)
-        body_runs = None if runs is None or trips is None else runs * trips
+        body_runs = None
+        if runs is not None and trips is not None:
+            body_runs = runs * trips
         is_if = operator(node) == "If"
+        # An If that is still here was not resolved into execution paths.
         body_reason = IN_BRANCH if is_if else reason
         bodies = []
         for body in subgraphs(node):
             body_shapes = shapes.new_child(declared_shapes(body))
             bodies.append(list(_uses(body, body_shapes, known, body_runs, body_reason)))
+        # Only one branch of an If runs.
         if is_if:
             bodies = _count_dearest(bodies)
         for uses in bodies:
@@ -128,6 +140,7 @@ def _uncounted(use: NodeUse) -> NodeUse:
 
 
 def _macs(uses: Iterable[NodeUse]) -> int:
+    """Return the multiply-accumulates of nodes that are counted."""
     macs = 0
     for use in uses:
         site = counted_node(use).site

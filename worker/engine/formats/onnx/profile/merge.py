@@ -64,6 +64,7 @@ class _Collection:
         return merged
 
     def _keys(self) -> Iterable[Hashable]:
+        """Return the keys of all sites, in the order of their first nodes."""
         keys: dict[Hashable, None] = {}
         for sites in self.paths:
             keys.update(dict.fromkeys(sites))
@@ -109,6 +110,7 @@ def _uncounted(graph: GraphProto, counted: Iterable[Iterable[str]]) -> dict[str,
 
 def _for_opset(site: Site | None, opset: int) -> Site | None:
     """Return a site with a reason to keep it where an opset cannot add the bias of a product."""
+    # A site that stays anyway keeps its own reason.
     if site is None or site.reason is not None:
         return site
     is_linear = not site.calls[0].input_size
@@ -123,6 +125,7 @@ def _site_key(use: NodeUse, site: Site | None) -> Hashable:
     if site is None or site.reason is not None:
         # A node that is not replaced is a site of its own.
         return (*node.output, object) if node.output else object()
+    # One weight with two scales is two layers.
     scales = (number(node, "alpha", 1.0), number(node, "beta", 1.0))
     way = (node.op_type, linear.is_transposed(node), scales, site.convolution)
     operands = []
@@ -143,32 +146,48 @@ def _joined(first: Site | None, site: Site) -> Site:
 
 def _merged(along_paths: Sequence[Site | None], *, shared: bool) -> Site:
     """Return one site for those along each execution path, None where it is not called."""
+    # The dearest path bounds the cost, so it decides.
     called = [site for site in along_paths if site is not None]
     dearest = max(called, key=lambda site: site.macs)
+    are_proportional = all(_is_proportional(site.calls, dearest.calls) for site in called)
     reason = dearest.reason
     if reason is None and shared:
         reason = SHARED
-    if reason is None and not all(_is_proportional(site.calls, dearest.calls) for site in called):
+    if reason is None and not are_proportional:
         reason = SEVERAL_WAYS
-    costs = tuple(site.macs if site else 0 for site in along_paths)
-    has_branches = len(costs) > 1
-    return replace(dearest, reason=reason, execution_paths=costs if has_branches else ())
+    costs: tuple[int, ...] = ()
+    # A model without branches has one path, whose cost is the site's own.
+    if len(along_paths) > 1:
+        costs = tuple(site.macs if site else 0 for site in along_paths)
+    return replace(dearest, reason=reason, execution_paths=costs)
 
 
 def _is_proportional(calls: Sequence[Call], others: Sequence[Call]) -> bool:
     """Return whether calls have the sizes of others, as often in proportion.
 
     Then the costs of any replacement have the same proportion.
+
+    >>> once = [Call(1, (8, 8)), Call(1, (4, 4))]
+    >>> twice = [Call(1, (8, 8), 2), Call(1, (4, 4), 2)]
+    >>> _is_proportional(once, twice), _is_proportional(once[:1], twice)
+    (True, False)
     """
     counts = _by_size(calls)
     other_counts = _by_size(others)
     if counts.keys() != other_counts.keys():
         return False
-    proportions = {Fraction(count, other_counts[size]) for size, count in counts.items()}
+    proportions = set()
+    for size, count in counts.items():
+        proportions.add(Fraction(count, other_counts[size]))
     return len(proportions) <= 1
 
 
 def _by_size(calls: Sequence[Call]) -> Counter[Hashable]:
+    """Return the number of calls for each batch and spatial size.
+
+    >>> _by_size([Call(1, (8, 8)), Call(1, (8, 8), times=2)])
+    Counter({(1, (8, 8)): 3})
+    """
     counts: Counter[Hashable] = Counter()
     for call in calls:
         counts[call.batch, call.input_size] += call.times

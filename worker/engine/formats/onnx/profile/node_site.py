@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from worker.engine.formats.onnx import linear
 from worker.engine.formats.onnx.convolution import geometry
-from worker.engine.formats.onnx.graph import FLOATS, integer, integers
+from worker.engine.formats.onnx.graph import FLOATS, input_name, integer, integers
 from worker.engine.formats.onnx.profile.node_use import NodeUse
 from worker.engine.formats.onnx.profile.other_macs import OTHER_OPERATORS, shape_inputs
 from worker.engine.formats.onnx.shapes import InputShapeError, Shape
@@ -51,8 +51,12 @@ def counted_node(use: NodeUse) -> CountedNode:
 
 
 def _site(use: NodeUse) -> Site | None:
+    """Return a node's own site; None where the node is not counted."""
     shapes = use.operand_shapes
-    if use.runs is None or shapes is None or not use.node.output:
+    if use.runs is None or shapes is None:
+        return None
+    # A node without outputs has no name that tells it from others.
+    if not use.node.output:
         return None
     try:
         if use.operator in OTHER_OPERATORS:
@@ -68,20 +72,24 @@ def _site(use: NodeUse) -> Site | None:
 
 
 def _other(use: NodeUse, shapes: Sequence[Shape], runs: int) -> Site:
+    """Return the site of an operator that is no layer, named after its weight if it has one."""
     node = use.node
     other = OTHER_OPERATORS[node.op_type]
     try:
         macs = runs * other.macs(node, shapes)
     except ValueError as error:
         raise InputShapeError(f"{use.label}: {error}") from error
-    reason = use.reason or other.reason
     weight = shape_inputs(node)[1]
     if weight in use.constants:
-        return Site(weight, node.op_type, shapes[1], macs, reason=reason)
-    return Site(node.output[0], node.op_type, (), macs, reason=reason)
+        return _kept(use, weight, shapes[1], macs, other.reason)
+    return _kept(use, node.output[0], (), macs, other.reason)
 
 
 def _convolution(use: NodeUse, size: Shape, weight_shape: Shape, runs: int) -> Site:
+    """Return the site of a Conv or ConvTranspose.
+
+    Shapes: the input `(batch, channels, *size)`, the weight as in `Convolution.weight_shape`.
+    """
     node = use.node
     convolution = geometry(node, weight_shape)
     channels = convolution.in_channels
@@ -90,6 +98,7 @@ def _convolution(use: NodeUse, size: Shape, weight_shape: Shape, runs: int) -> S
             f"{use.label} takes {channels} channels, its input has the shape {size}"
         )
     call = Call(size[0], size[2:], runs)
+    # A transposed convolution always fits.
     output_size = convolution.output_size(call.input_size)
     if not convolution.transposed and min(output_size) < 1:
         raise InputShapeError(
@@ -114,19 +123,34 @@ def _convolution(use: NodeUse, size: Shape, weight_shape: Shape, runs: int) -> S
 
 
 def _product(use: NodeUse, left: Shape, right: Shape, runs: int) -> Site:
-    node = use.node
+    """Return the site of a Gemm or MatMul.
+
+    1. With a stored matrix on the right it is a linear layer.
+    2. With another stored operand it has a weight, but stays.
+    3. Without one it is a product of activations.
+    """
+    left_name, right_name = use.node.input[:2]
     macs_per_run = _product_macs(use, left, right)
     macs = runs * macs_per_run
-    if node.input[1] in use.constants and len(right) == 2:
+    right_is_stored = right_name in use.constants
+    if right_is_stored and len(right) == 2:
         return _linear(use, right, macs_per_run, runs)
-    if node.input[0] in use.constants:
-        reason = use.reason or LEFT_FACTOR
-        return Site(node.input[0], node.op_type, left, macs, reason=reason)
-    if node.input[1] in use.constants:
-        reason = use.reason or NO_MATRIX
-        return Site(node.input[1], node.op_type, right, macs, reason=reason)
-    reason = use.reason or NO_WEIGHT
-    return Site(node.output[0], node.op_type, (), macs, reason=reason)
+    if left_name in use.constants:
+        return _kept(use, left_name, left, macs, LEFT_FACTOR)
+    if right_is_stored:
+        return _kept(use, right_name, right, macs, NO_MATRIX)
+    return _kept(use, use.node.output[0], (), macs, NO_WEIGHT)
+
+
+def _kept(use: NodeUse, name: str, weight_shape: Shape, macs: int, reason: str) -> Site:
+    """Return a site that is never replaced; a reason that the use has goes before this one."""
+    return Site(
+        name=name,
+        op=use.node.op_type,
+        weight_shape=weight_shape,
+        macs=macs,
+        reason=use.reason or reason,
+    )
 
 
 def _product_macs(use: NodeUse, left: Shape, right: Shape) -> int:
@@ -146,6 +170,7 @@ def _linear(use: NodeUse, matrix: Shape, macs_per_run: int, runs: int) -> Site:
     """Return the site of a product with a stored matrix; its batch is the number of rows."""
     node = use.node
     layer = linear.geometry(node, matrix)
+    # All axes before the last one are rows of one matrix.
     rows = macs_per_run // prod(matrix)
     return Site(
         name=node.input[1],
@@ -184,11 +209,12 @@ def _why_no_weight(use: NodeUse) -> str | None:
 
 def _why_no_bias(use: NodeUse) -> str | None:
     """Return why a convolution's bias cannot be stored anew; None where it can, or has none."""
-    bias = use.node.input[2] if len(use.node.input) > 2 else ""
+    bias = input_name(use.node, 2)
     if bias and bias not in use.constants:
         return linear.RUN_TIME_BIAS
     return None
 
 
 def _why_not_linear(use: NodeUse, layer: Convolution) -> str | None:
+    """Return why a product cannot be factored as a linear layer; None where it can."""
     return _why_no_weight(use) or linear.why_not(use.node, use.constants, layer.out_channels)

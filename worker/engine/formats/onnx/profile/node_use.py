@@ -46,6 +46,7 @@ class NodeUse:
     @property
     def operand_shapes(self) -> list[Shape] | None:
         """The shapes that the cost follows from; None where it cannot be counted."""
+        # No operands means that there is nothing to count.
         operands = cost_operands(self.node)
         if not operands:
             return None
@@ -59,7 +60,13 @@ class NodeUse:
 
 
 def cost_operands(node: NodeProto) -> list[str]:
-    """Return the values whose shapes decide the cost of a node; none where it is not counted."""
+    """Return the values whose shapes decide the cost of a node; none where it is not counted.
+
+    >>> cost_operands(NodeProto(op_type="Conv", input=["x", "w", "b"]))
+    ['x', 'w']
+    >>> cost_operands(NodeProto(op_type="Relu", input=["x"]))
+    []
+    """
     kind = operator(node)
     if kind in OTHER_OPERATORS and has_macs(node):
         return shape_inputs(node)

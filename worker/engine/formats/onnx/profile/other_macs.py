@@ -38,16 +38,21 @@ def _recurrent(_: NodeProto, shapes: Sequence[Shape]) -> int:
 
     Shapes: x `(steps, batch, inputs)`, W `(directions, gates * hidden, inputs)`,
     R `(directions, gates * hidden, hidden)`.
+
+    >>> _recurrent(NodeProto(op_type="LSTM"), [(5, 2, 8), (1, 16, 8), (1, 16, 4)])
+    1920
     """
     x, w, r = shapes
-    is_layer = len(x) == len(w) == len(r) == 3 and x[2] == w[2]
-    if not is_layer:
+    have_three_axes = len(x) == len(w) == len(r) == 3
+    if not have_three_axes or x[2] != w[2]:
         raise ValueError(f"shapes {x}, {w} and {r} fit no recurrent layer")
+    macs_per_row = prod(w) + prod(r)
     steps, batch, _inputs = x
-    return steps * batch * (prod(w) + prod(r))
+    return steps * batch * macs_per_row
 
 
 def _convolution(node: NodeProto, shapes: Sequence[Shape]) -> int:
+    """Count as a Conv of the same geometry: the type of its numbers changes nothing."""
     x, w = shapes
     if len(x) != len(w):
         raise ValueError(f"a kernel of shape {w} for an input of shape {x}")
@@ -56,6 +61,7 @@ def _convolution(node: NodeProto, shapes: Sequence[Shape]) -> int:
 
 
 def _matmul(_: NodeProto, shapes: Sequence[Shape]) -> int:
+    """Count as a MatMul."""
     left, right = shapes
     return matmul_macs(left, right)
 
@@ -82,6 +88,7 @@ def einsum(node: NodeProto, shapes: Sequence[Shape]) -> int:
             # An axis of one element is broadcast.
             if size != known and 1 not in (size, known):
                 raise ValueError(f"an axis has {known} and {size} elements")
+            # The largest size is the one that is computed.
             sizes[label] = max(size, known)
     return prod(sizes.values())
 
@@ -95,7 +102,8 @@ def _labels(term: str, shape: Shape) -> list[str]:
     ['i', '...2', '...1', 'j']
     """
     before, dots, after = term.partition("...")
-    hidden = len(shape) - len(before) - len(after)
+    named = len(before) + len(after)
+    hidden = len(shape) - named
     if hidden < 0 or (hidden and not dots):
         raise ValueError(f"{term!r} for an operand of shape {shape}")
     under_dots = [f"...{number}" for number in range(hidden, 0, -1)]
@@ -123,9 +131,11 @@ def _attention(node: NodeProto, shapes: Sequence[Shape]) -> int:
         batch, heads, rows, depth = query
         columns = key[2]
         width = value[3]
+    # Queries attend to the past too.
     if past:
         columns += past[0][2]
-    return batch * heads * rows * columns * (depth + width)
+    products = batch * heads * rows * columns
+    return products * (depth + width)
 
 
 OTHER_OPERATORS: Mapping[str, OtherOperator] = {
@@ -143,7 +153,11 @@ OTHER_OPERATORS: Mapping[str, OtherOperator] = {
 
 
 def shape_inputs(node: NodeProto) -> list[str]:
-    """Return the inputs whose shapes decide the cost of a node, without those it omits."""
+    """Return the inputs whose shapes decide the cost of a node, without those it omits.
+
+    >>> shape_inputs(NodeProto(op_type="Attention", input=["q", "k", "v", "", "past"]))
+    ['q', 'k', 'v', 'past']
+    """
     positions = OTHER_OPERATORS[node.op_type].positions
     inputs = [node.input[position] for position in positions if position < len(node.input)]
     return [name for name in inputs if name]
@@ -153,9 +167,12 @@ def has_macs(node: NodeProto) -> bool:
     """Return whether the cost of a node of these operators is known.
 
     An Einsum's is known for two operands alone: the cost of others depends on their order.
+
+    >>> has_macs(NodeProto(op_type="Einsum", input=["a", "b", "c"]))
+    False
     """
     if node.op_type == "Einsum" and len(node.input) != 2:
         return False
-    # The past of an Attention is optional.
+    # The past of an Attention is optional; all other operands are needed.
     required = min(len(OTHER_OPERATORS[node.op_type].positions), 3)
     return len(shape_inputs(node)) >= required

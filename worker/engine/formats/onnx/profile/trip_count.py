@@ -19,6 +19,12 @@ def trip_count(node: NodeProto, known: Mapping[str, Constant], shapes: Shapes) -
        or returns true.
     3. The body of a Scan runs once per element along the axis that it scans.
     4. For all other bodies (SequenceMap) the number is not known.
+
+    >>> from onnx import helper
+    >>> trip_count(helper.make_node("If", ["condition"], ["y"]), {}, {})
+    1
+    >>> trip_count(helper.make_node("Loop", ["limit"], ["y"]), {}, {}) is None
+    True
     """
     kind = operator(node)
     if kind == "If":
@@ -37,17 +43,22 @@ def trip_count(node: NodeProto, known: Mapping[str, Constant], shapes: Shapes) -
 
 
 def _scan_length(node: NodeProto, shapes: Shapes) -> int | None:
+    """Return the number of elements that a Scan scans; None where it is not known."""
     scanned = integer(node, "num_scan_inputs", 0)
     body = next(subgraphs(node), None)
     # Before opset 9 the node has one input more than its body, and a batch.
-    if body is None or len(body.input) != len(node.input):
+    inputs = len(node.input)
+    if body is None or len(body.input) != inputs:
         return None
-    if not 1 <= scanned <= len(node.input):
+    if not 1 <= scanned <= inputs:
         return None
     shape = shapes.get(node.input[-scanned])
     axes = integers(node, "scan_input_axes") or (0,)
     axis = axes[0]
-    if shape is None or not -len(shape) <= axis < len(shape):
+    if shape is None:
+        return None
+    rank = len(shape)
+    if not -rank <= axis < rank:
         return None
     return shape[axis]
 
@@ -59,8 +70,10 @@ def _never_ends_itself(body: GraphProto) -> bool:
     condition = body.output[0].name
     same = {body.input[1].name}
     for node in body.node:
-        is_copy = operator(node) == "Identity" and len(node.input) == len(node.output) == 1
-        if is_copy and node.input[0] in same:
+        if operator(node) != "Identity":
+            continue
+        has_one_value = len(node.input) == len(node.output) == 1
+        if has_one_value and node.input[0] in same:
             same.add(node.output[0])
     if condition in same:
         return True
@@ -70,9 +83,11 @@ def _never_ends_itself(body: GraphProto) -> bool:
 def _scalar(name: str, known: Mapping[str, Constant]) -> int | None:
     """Return a constant that is one integer or truth value; None for all else."""
     constant = known.get(name)
-    if constant is None or constant.folds or prod(constant.tensor.dims) != 1:
+    if constant is None or constant.folds:
         return None
     tensor = constant.tensor
+    if prod(tensor.dims) != 1:
+        return None
     if tensor.raw_data:
         return int.from_bytes(tensor.raw_data, "little", signed=True)
     values = (*tensor.int64_data, *tensor.int32_data)

@@ -63,6 +63,7 @@ def stored(path: Path) -> Iterator[Path]:
 
 
 def _decompress(source: Path, target: Path) -> None:
+    """Copy a zip archive with all its members uncompressed."""
     with zipfile.ZipFile(source) as packed, zipfile.ZipFile(target, "w") as plain:
         for info in packed.infolist():
             if info.is_dir():
@@ -88,6 +89,7 @@ def write(model: ModelProto, archive: Bundle, source: Path, target: Path) -> Non
     files = [_File(archive.model.name, len(serialised), [serialised])]
     if data is not None:
         files.append(data)
+    # Files that nothing refers to, such as a tokeniser, belong to the user.
     replaced = {*used, archive.model.name}
     others = [member for name, member in archive.members.items() if name not in replaced]
     files += [_copied(member, source) for member in others]
@@ -130,11 +132,13 @@ def _split_data(model: ModelProto, source: Path, data_name: str) -> tuple[ModelP
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield all tensors of a model, in a fixed order."""
     yield from main_tensors(model)
     yield from nested_tensors(model)
 
 
 def _stored_bytes(tensor: TensorProto) -> int:
+    """Return the bytes of a tensor's data, wherever they are."""
     if is_external(tensor):
         return extent_of(tensor).length
     return len(tensor.raw_data)
@@ -149,6 +153,7 @@ def _elements(tensor: TensorProto, source: Path) -> Iterator[bytes]:
 
 
 def _copied(member: Member, source: Path) -> _File:
+    """Return a member of the original bundle as a file to be packed."""
     start, _ = member.extent
     return _File(member.name, member.size, chunks([Extent(start, member.size)], source))
 
@@ -162,6 +167,7 @@ def _pack(target: Path, kind: Kind, files: Iterable[_File]) -> None:
         return
     with tarfile.open(target, "w") as tar:
         for file in files:
+            # Owner and date have fixed defaults.
             info = tarfile.TarInfo(file.name)
             info.size = file.size
             reader = BufferedReader(_Reader(iter(file.content)), _CHUNK_BYTES)
@@ -198,6 +204,7 @@ def _read_chunks(source: IO[bytes]) -> Iterator[bytes]:
 
 
 def _add_to_zip(archive: zipfile.ZipFile, name: str, content: Iterable[bytes]) -> None:
+    """Add an uncompressed member to a zip archive."""
     # The sizes are not known ahead, and may be above 4 GiB.
     with archive.open(zipfile.ZipInfo(name, _FIXED_DATE), "w", force_zip64=True) as out:
         for chunk in content:

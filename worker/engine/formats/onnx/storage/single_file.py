@@ -30,6 +30,7 @@ def write(model: ModelProto, source: Path, target: Path) -> None:
         raise ValueError(
             f"a model cannot be written over the file that holds its weights: {target}"
         )
+    # The skeleton is small; the weights go from file to file.
     with memoryview(model.SerializeToString()) as view:
         segments = rewrite_model(view, 0, len(view), _with_data)
     with target.open("wb") as out:

@@ -126,14 +126,15 @@ def _with_reference(view: memoryview, start: int, end: int, source: _Source) -> 
         tensor = TensorProto.FromString(bytes(view[start:end]))
         _resolve(tensor, source)
         return tensor.SerializeToString()
+    # Small tensors stay: shapes and axes must be known without the file.
     data = _data_field(view, fields)
     if data is None or data.end - data.value < LARGE_TENSOR_BYTES:
         return bytes(view[start:end])
-    header = b"".join(bytes(view[field.start : field.end]) for field in fields if field != data)
+    others = [bytes(view[field.start : field.end]) for field in fields if field != data]
     reference = TensorProto()
     extent = Extent(data.value, data.end - data.value)
     set_reference(reference, source.location, extent)
-    return header + reference.SerializeToString()
+    return b"".join([*others, reference.SerializeToString()])
 
 
 def _marks_external(view: memoryview, field: protobuf.Field) -> bool:
@@ -147,6 +148,7 @@ def _marks_external(view: memoryview, field: protobuf.Field) -> bool:
 def _data_field(view: memoryview, fields: Sequence[protobuf.Field]) -> protobuf.Field | None:
     """Return the only field with a tensor's data, if its bytes are those of the array."""
     data_fields = [field for field in fields if field.number in _DATA_FIELDS]
+    # Data in two fields is ambiguous: leave it to the parser.
     if len(data_fields) != 1:
         return None
     data = data_fields[0]
@@ -203,12 +205,12 @@ def _resolve(tensor: TensorProto, source: _Source, *, inline: bool = False) -> N
         detail = f"the place of the data of {tensor.name!r} cannot be read: {error}"
         raise invalid_file(detail, str(entries)[:200]) from error
     start, end = member.extent
-    if min(offset, length) < 0 or start + offset + length > end:
+    first = start + offset
+    if min(offset, length) < 0 or first + length > end:
         raise invalid_file(
             f"the data of {tensor.name!r} ends after the file {location[:80]!r}",
             f"{length} bytes from byte {offset} of {member.size}",
         )
-    first = start + offset
     if length >= LARGE_TENSOR_BYTES and not inline:
         set_reference(tensor, source.location, Extent(first, length))
         return
@@ -218,6 +220,7 @@ def _resolve(tensor: TensorProto, source: _Source, *, inline: bool = False) -> N
 
 
 def _needed_bytes(tensor: TensorProto) -> int:
+    """Return the bytes that a tensor's shape and type need."""
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     return int(prod(tensor.dims) * dtype.itemsize)
 

@@ -28,12 +28,19 @@ def extent_of(tensor: TensorProto) -> Extent:
 
 
 def set_reference(tensor: TensorProto, location: str, extent: Extent) -> None:
-    """Make a tensor refer to bytes of the file named `location`."""
+    """Make a tensor refer to bytes of the file named `location`.
+
+    >>> tensor = TensorProto(name="w")
+    >>> set_reference(tensor, "model.onnx", Extent(offset=64, length=400))
+    >>> is_external(tensor), extent_of(tensor)
+    (True, Extent(offset=64, length=400))
+    """
     entries = {
         "location": location,
         "offset": str(extent.offset),
         "length": str(extent.length),
     }
+    # Entries of an older reference must not stay.
     del tensor.external_data[:]
     tensor.data_location = TensorProto.EXTERNAL
     for key, value in entries.items():
@@ -68,6 +75,7 @@ def mapped(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
         return array(tensor, source)
     if extent_of(tensor).length < _LEAST_MAPPED_BYTES:
         return array(tensor, source)
+    # Pages are read when they are used, and the system may drop them again.
     dtype, extent = _stored(tensor)
     return memory.mapped(source, dtype, extent.offset, tuple(tensor.dims))
 

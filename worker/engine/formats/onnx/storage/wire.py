@@ -95,6 +95,7 @@ def field_header(number: int, length: int) -> bytes:
 
 def _is_constant(view: memoryview, start: int, end: int) -> bool:
     """Return whether a serialised NodeProto is a Constant of ONNX's own domain."""
+    # The last field of a number counts, as for parsers.
     operator = b""
     domain = b""
     for field in protobuf.fields(view, start, end):
@@ -106,6 +107,7 @@ def _is_constant(view: memoryview, start: int, end: int) -> bool:
 
 
 def _total_length(segments: Sequence[Segment]) -> int:
+    """Return the bytes that segments stand for."""
     length = 0
     for segment in segments:
         if isinstance(segment, Extent):
