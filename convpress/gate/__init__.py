@@ -1,1 +1,1 @@
-"""The gate: whether a file may be opened at all, decided from its bytes by the standard library alone."""
+"""The gate: decide from a file's bytes whether it may be opened. Standard library only."""

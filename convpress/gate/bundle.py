@@ -1,7 +1,7 @@
-"""Bundles: an ONNX model in one archive with the files that hold its weights; looked into, not unpacked.
+"""Bundles: an ONNX model in one archive with the files of its weights, read without unpacking.
 
-A bundle is a zip or a tar archive with one `.onnx` file in it. The locations that this file names are relative to its
-folder, and mean members of the archive and nothing else: no name in a bundle is ever looked up on a disk.
+A bundle is a zip or a tar archive with one `.onnx` file. The locations in this file are relative to
+its folder, and name members of the archive alone: no name in a bundle is ever looked up on a disk.
 """
 
 import posixpath
@@ -12,8 +12,9 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
+from convpress.gate.refusals import FIELD
 from convpress.refusal import Code, Refusal
 
 Kind = Literal["zip", "tar"]
@@ -22,16 +23,30 @@ SUFFIX = ".onnx"
 EXPECTED = "a zip or tar archive with one .onnx file and the files that it refers to"
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
-_END_MAGIC, _END_BYTES = b"PK\x05\x06", 22
+_TAR_MAGIC = b"ustar"
+_TAR_MAGIC_OFFSET = 257
+_END_MAGIC = b"PK\x05\x06"
+_END_BYTES = 22
+# The magic, and the lengths of the name and of the extra field.
 _ZIP_HEADER = struct.Struct("<4s22xHH")
+_ENCRYPTED = 1
 _MOST_MEMBERS = 20_000
+# Weights hardly shrink: a member that grows by more is an archive bomb.
 _MOST_INFLATION = 200
+
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    ValueError,
+    OSError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in the archive, and where its bytes lie; `start` is None where they are compressed."""
+    """A file in the archive; `start` is the offset of its bytes, None where it is compressed."""
 
     name: str
     size: int
@@ -39,7 +54,11 @@ class Member:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Where its bytes begin and end in the archive, which stores it uncompressed."""
+        """The offsets of its first byte and of its end.
+
+        Raises:
+            ValueError: it is compressed.
+        """
         if self.start is None:
             raise ValueError(f"{self.name} is compressed")
         return self.start, self.start + self.size
@@ -47,7 +66,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An archive's files by name, in their order, with the one that is the model."""
+    """An archive's files by name, in their order, and the one that is the model."""
 
     kind: Kind
     model: Member
@@ -55,133 +74,144 @@ class Bundle:
 
     @property
     def is_stored(self) -> bool:
-        """Whether all files lie in the archive as they are, so that they can be read there."""
+        """Whether no file is compressed, so that all can be read from the archive."""
         return all(member.start is not None for member in self.members.values())
 
     def find(self, location: str) -> Member | None:
-        """Return the file that the model calls `location`, if the bundle has it."""
-        return self.members.get(
-            posixpath.normpath(posixpath.join(posixpath.dirname(self.model.name), location))
-        )
+        """Return the file at a location relative to the model's folder; None without one."""
+        folder = posixpath.dirname(self.model.name)
+        name = posixpath.normpath(posixpath.join(folder, location))
+        return self.members.get(name)
 
 
 def kind_of(path: Path) -> Kind | None:
-    """Return what kind of archive a file begins as, if any."""
+    """Return the kind of archive that a file begins as; None for all other files."""
     with path.open("rb") as file:
-        head = file.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
+        head = file.read(_TAR_MAGIC_OFFSET + len(_TAR_MAGIC))
     if head.startswith(_ZIP_MAGIC):
         return "zip"
-    return "tar" if head[_TAR_MAGIC_AT:] == _TAR_MAGIC else None
+    if head[_TAR_MAGIC_OFFSET:] == _TAR_MAGIC:
+        return "tar"
+    return None
 
 
 def read(path: Path) -> Bundle | None:
-    """Look into the archive at `path`; None where it is none.
+    """Return the bundle at `path`; None where the file is no archive.
 
     Raises:
-        Refusal: `model_truncated` where it cannot be read, `model_invalid` for names and kinds of members that no
-            bundle has, `model_unrecognised` where it holds no ONNX model or several.
+        Refusal: `model_truncated` where the archive cannot be read, `model_invalid` for names and
+            kinds of members that no bundle has, `model_unrecognised` where it has no ONNX model or
+            several.
     """
     kind = kind_of(path)
     if kind is None:
         return None
-    members: dict[str, Member] = {}
     try:
-        for member in _zipped(path) if kind == "zip" else _tarred(path):
-            if member.name in members:
-                raise _invalid(f"the bundle has {member.name[:80]!r} twice")
-            if len(members) == _MOST_MEMBERS:
-                raise _invalid(f"the bundle has more than {_MOST_MEMBERS} files")
-            members[member.name] = member
+        members = _members(path, kind)
     except Refusal:
+        # A Refusal is a ValueError too.
         raise
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        ValueError,
-        OSError,
-        struct.error,
-    ) as error:
+    except _UNREADABLE as error:
         raise Refusal(
             Code.MODEL_TRUNCATED,
             f"the bundle cannot be read to its end ({error}); was the upload cut short?",
-            field="model",
+            field=FIELD,
             expected=EXPECTED,
             got=f"{path.stat().st_size} bytes that begin as a {kind} archive",
         ) from error
     models = [name for name in members if name.endswith(SUFFIX)]
     if len(models) != 1:
+        shown = ", ".join(sorted(models or members)[:3])[:200]
         raise Refusal(
             Code.MODEL_UNRECOGNISED,
-            "a bundle holds one ONNX model: "
-            + (f"this one has {len(models)}" if models else "this one has none"),
-            field="model",
+            f"a bundle has one ONNX model: this one has {len(models) or 'none'}",
+            field=FIELD,
             expected=EXPECTED,
-            got=f"a {kind} archive with "
-            + (", ".join(sorted(models or members)[:3])[:200] or "no files"),
+            got=f"a {kind} archive with {shown or 'no files'}",
         )
     return Bundle(kind, members[models[0]], members)
 
 
-def _zipped(path: Path) -> Iterator[Member]:
+def _members(path: Path, kind: Kind) -> dict[str, Member]:
+    read_members = _zip_members if kind == "zip" else _tar_members
+    members: dict[str, Member] = {}
+    for member in read_members(path):
+        if member.name in members:
+            raise _invalid(f"the bundle has {_shown(member.name)} twice")
+        if len(members) == _MOST_MEMBERS:
+            raise _invalid(f"the bundle has more than {_MOST_MEMBERS} files")
+        members[member.name] = member
+    return members
+
+
+def _zip_members(path: Path) -> Iterator[Member]:
     end = path.stat().st_size
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        # Bytes after the directory could be a second archive.
         file.seek(end - _END_BYTES - len(archive.comment))
         if file.read(len(_END_MAGIC)) != _END_MAGIC:
-            raise _invalid("the bundle goes on behind its directory")
+            raise _invalid("the bundle has bytes after its directory")
         for info in archive.infolist():
-            if info.is_dir():
-                continue
-            if stat.S_ISLNK(info.external_attr >> 16):
-                raise _invalid(f"{info.filename[:80]!r} in the bundle is no plain file")
-            if info.flag_bits & 1:
-                raise _invalid(f"{info.filename[:80]!r} in the bundle is encrypted")
-            file.seek(info.header_offset)
-            magic, name, extra = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
-            start = info.header_offset + _ZIP_HEADER.size + name + extra
-            is_stored = info.compress_type == zipfile.ZIP_STORED
-            has_two_sizes = is_stored and info.file_size != info.compress_size
-            if magic != _ZIP_MAGIC or has_two_sizes or start + info.compress_size > end:
-                raise zipfile.BadZipFile(
-                    f"{info.filename[:80]!r} does not lie where the directory says"
-                )
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise _invalid(
-                    f"{info.filename[:80]!r} in the bundle is neither stored nor deflated"
-                )
-            if info.file_size > _MOST_INFLATION * max(info.compress_size, 1):
-                raise _invalid(
-                    f"{info.filename[:80]!r} in the bundle would grow to more than {_MOST_INFLATION} times its size: "
-                    "store it uncompressed"
-                )
-            yield Member(_plain(info.filename), info.file_size, start if is_stored else None)
+            if not info.is_dir():
+                yield _zip_member(info, file, end)
 
 
-def _tarred(path: Path) -> Iterator[Member]:
+def _zip_member(info: zipfile.ZipInfo, file: IO[bytes], end: int) -> Member:
+    """Return a member whose own header, in the archive of `end` bytes, fits the directory."""
+    shown = _shown(info.filename)
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise _invalid(f"{shown} in the bundle is no plain file")
+    if info.flag_bits & _ENCRYPTED:
+        raise _invalid(f"{shown} in the bundle is encrypted")
+    file.seek(info.header_offset)
+    magic, name_length, extra_length = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
+    start = info.header_offset + _ZIP_HEADER.size + name_length + extra_length
+    is_stored = info.compress_type == zipfile.ZIP_STORED
+    has_two_sizes = is_stored and info.file_size != info.compress_size
+    if magic != _ZIP_MAGIC or has_two_sizes or start + info.compress_size > end:
+        raise zipfile.BadZipFile(f"{shown} is not where the directory says")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _invalid(f"{shown} in the bundle is neither stored nor deflated")
+    if info.file_size > _MOST_INFLATION * max(info.compress_size, 1):
+        raise _invalid(
+            f"{shown} in the bundle would grow to more than {_MOST_INFLATION} times its size: "
+            "store it uncompressed"
+        )
+    name = _plain_path(info.filename)
+    return Member(name, info.file_size, start if is_stored else None)
+
+
+def _tar_members(path: Path) -> Iterator[Member]:
+    end = path.stat().st_size
+    # "r:" refuses compressed archives, whose members have no offsets in the file.
     with tarfile.open(path, "r:") as archive:
         for info in archive:
             if info.isdir():
                 continue
+            shown = _shown(info.name)
             if not info.isreg() or info.issparse():
-                raise _invalid(f"{info.name[:80]!r} in the bundle is no plain file")
-            if info.offset_data + info.size > path.stat().st_size:
-                raise tarfile.ReadError(f"{info.name[:80]!r} ends beyond the archive")
-            yield Member(_plain(info.name), info.size, info.offset_data)
+                raise _invalid(f"{shown} in the bundle is no plain file")
+            if info.offset_data + info.size > end:
+                raise tarfile.ReadError(f"{shown} ends after the archive")
+            yield Member(_plain_path(info.name), info.size, info.offset_data)
 
 
-def _plain(name: str) -> str:
-    """Return a member's name as a plain relative path."""
+def _plain_path(name: str) -> str:
+    """Return a member's name as a plain relative path.
+
+    Raises:
+        Refusal: `model_invalid` for a name that leads out of the archive, or is no plain path.
+    """
     plain = posixpath.normpath(name)
-    if (
-        name.startswith("/")
-        or "\\" in name
-        or "\0" in name
-        or plain == ".."
-        or plain.startswith("../")
-    ):
-        raise _invalid(f"a file in the bundle is named {name[:80]!r}")
+    leads_out = name.startswith("/") or plain == ".." or plain.startswith("../")
+    if leads_out or "\\" in name or "\0" in name:
+        raise _invalid(f"a file in the bundle has the name {_shown(name)}")
     return plain
 
 
+def _shown(name: str) -> str:
+    return repr(name[:80])
+
+
 def _invalid(detail: str) -> Refusal:
-    return Refusal(Code.MODEL_INVALID, detail, field="model", expected=EXPECTED)
+    return Refusal(Code.MODEL_INVALID, detail, field=FIELD, expected=EXPECTED)

@@ -1,30 +1,31 @@
-"""The first wall: refuse a model by its container, before any library opens it."""
+"""The first wall: refuse an unsafe model by its container, before any library opens it."""
 
 from pathlib import Path
 
 from convpress.gate.identify import EXPECTED, FIELD, Format, identify
-from convpress.gate.onnx import check as onnx_gate
-from convpress.gate.torchscript import check as torchscript_gate
+from convpress.gate.onnx.check import require_safe_onnx
+from convpress.gate.torchscript.check import require_safe_torchscript
 from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
 
 
-def check(path: Path, wanted: Format, limits: Limits) -> None:
-    """Check that the file at `path` is a model of the format `wanted`, and made of nothing but what a network needs.
+def require_safe(path: Path, expected: Format, limits: Limits) -> None:
+    """Require that the file at `path` is a model of a format, with nothing that no network needs.
 
     Raises:
-        Refusal: what `identify` raises, and `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`.
+        Refusal: the codes of `identify`, and `model_invalid`, `model_unsafe`, `model_unsupported`
+            or `model_over_limit`.
     """
-    found = identify(path)
-    if found != wanted:
+    actual = identify(path)
+    if actual != expected:
         raise Refusal(
             Code.MODEL_UNRECOGNISED,
-            f"the file is {found}, not {wanted}",
+            f"the file is {actual}, not {expected}",
             field=FIELD,
             expected=EXPECTED,
-            got=found,
+            got=actual,
         )
-    if found == "onnx":
-        onnx_gate.check(path, limits)
+    if actual == "onnx":
+        require_safe_onnx(path, limits)
     else:
-        torchscript_gate.check(path, limits)
+        require_safe_torchscript(path, limits)

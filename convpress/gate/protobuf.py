@@ -1,6 +1,7 @@
-"""Protocol buffers on the wire: walk a message's fields without a schema, without copying and without trust.
+"""Protocol buffers on the wire: the fields of a message, without a schema, copies or trust.
 
-Source: the Protocol Buffers encoding specification (varints, tag = field << 3 | wire type, length-delimited records).
+Source: the Protocol Buffers encoding specification (varints, tag = field << 3 | wire type,
+length-delimited records).
 """
 
 from collections.abc import Iterator
@@ -8,15 +9,21 @@ from typing import NamedTuple
 
 Buffer = bytes | memoryview
 
-VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
+VARINT = 0
+FIXED64 = 1
+DELIMITED = 2
+FIXED32 = 5
+
+# A 64-bit number takes ten bytes of seven bits.
+_LONGEST_VARINT = 10
 
 
 class MalformedMessage(ValueError):
-    """The bytes are not a protocol-buffers message: what is wrong, and at which offset."""
+    """The bytes are no protocol-buffers message; the message says why, and at which offset."""
 
 
 class Field(NamedTuple):
-    """One field of a message: bytes [start, end) are the whole record, [value, end) its payload."""
+    """A field of a message: bytes [start, end) are the whole record, [value, end) its payload."""
 
     number: int
     wire_type: int
@@ -26,18 +33,21 @@ class Field(NamedTuple):
 
 
 def fields(buffer: Buffer, start: int, end: int) -> Iterator[Field]:
-    """Yield the fields of the message that lies in `buffer[start:end]`, in order, checking every bound.
+    """Yield the fields of the message in `buffer[start:end]`, in order, with all bounds checked.
 
     Raises:
         MalformedMessage: a field that runs past `end`, an unknown wire type, or field number 0.
 
-    >>> [(f.number, f.value, f.end) for f in fields(bytes([0x08, 0x07, 0x12, 0x02, 0x68, 0x69]), 0, 6)]
+    >>> message = bytes([0x08, 0x07, 0x12, 0x02, 0x68, 0x69])
+    >>> [(field.number, field.value, field.end) for field in fields(message, 0, 6)]
     [(1, 1, 2), (2, 4, 6)]
     """
     position = start
     while position < end:
         tag, value = read_varint(buffer, position, end)
-        number, wire_type = tag >> 3, tag & 7
+        # The low three bits are the wire type.
+        number = tag >> 3
+        wire_type = tag & 7
         if number == 0:
             raise MalformedMessage(f"field number 0 at byte {position}")
         if wire_type == VARINT:
@@ -45,10 +55,13 @@ def fields(buffer: Buffer, start: int, end: int) -> Iterator[Field]:
         elif wire_type == DELIMITED:
             length, value = read_varint(buffer, value, end)
             stop = value + length
-        elif wire_type in (FIXED32, FIXED64):
-            stop = value + (4 if wire_type == FIXED32 else 8)
+        elif wire_type == FIXED32:
+            stop = value + 4
+        elif wire_type == FIXED64:
+            stop = value + 8
         else:
             raise MalformedMessage(f"wire type {wire_type} at byte {position}")
+        # A length is a claim of the file.
         if stop > end:
             raise MalformedMessage(
                 f"field {number} at byte {position} ends at {stop}, beyond its message's end {end}"
@@ -58,7 +71,7 @@ def fields(buffer: Buffer, start: int, end: int) -> Iterator[Field]:
 
 
 def read_varint(buffer: Buffer, position: int, end: int) -> tuple[int, int]:
-    """Return the unsigned varint at `position` and the offset behind it.
+    """Return the unsigned varint at `position`, and the offset after it.
 
     Raises:
         MalformedMessage: it runs past `end` or over 64 bits.
@@ -66,8 +79,9 @@ def read_varint(buffer: Buffer, position: int, end: int) -> tuple[int, int]:
     >>> read_varint(bytes([0xAC, 0x02]), 0, 2)
     (300, 2)
     """
-    value = shift = 0
-    for offset in range(position, min(end, position + 10)):
+    value = 0
+    shift = 0
+    for offset in range(position, min(end, position + _LONGEST_VARINT)):
         byte = buffer[offset]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:

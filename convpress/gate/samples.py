@@ -1,6 +1,6 @@
-"""What a file of samples holds, told from its headers alone: NumPy's .npy, or .npz with an array an input.
+"""The arrays in a file of samples, from its headers alone: NumPy's .npy, or .npz by input.
 
-Nothing is unpickled, and no more is inflated than the headers.
+Nothing is unpickled, and nothing but the headers is inflated.
 
 Source: NumPy's format specification (numpy.lib.format), versions 1 to 3.
 """
@@ -15,24 +15,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from convpress.gate.identify import ZIP_MAGIC, SmallReads
+from convpress.gate.identify import ZIP_MAGIC, BoundedReads
 from convpress.refusal import Code, Refusal
 
 FIELD = "samples"
-EXPECTED = "samples along the first axis: .npz with an array an input (np.savez), or .npy of the only input"
+EXPECTED = (
+    "samples along the first axis: .npz with one array per input (np.savez), or .npy of the only "
+    "input"
+)
 LARGEST_BYTES = 512 * 1024**2
-"""What all arrays take together; a file that is larger than its arrays is none of ours."""
+"""The size of all arrays together."""
 
 SUFFIX = ".npy"
 _MOST_ARRAYS = 64
 _NPY_MAGIC = b"\x93NUMPY"
+# The magic, and the two numbers of the version.
+_PREAMBLE_BYTES = 8
 _LONGEST_HEADER = 4096
+# NumPy evaluates the header as Python: only the exact form that it writes is accepted here.
 _HEADER = re.compile(
     r"\{'descr': '([<>|=][A-Za-z][0-9]{0,3})', 'fortran_order': (?:True|False), "
     r"'shape': \(((?:[0-9]{1,12}, ?)*[0-9]{0,12})\),? ?\} *\n"
 )
 _NUMBERS = re.compile(r"[<>|=](b1|[iu][1248]|f[248])")
-_STORED, _DEFLATED, _ENCRYPTED = 0, 8, 1
+_STORED = 0
+_DEFLATED = 8
+_ENCRYPTED = 1
+
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +62,9 @@ class Header:
 
     @property
     def bytes(self) -> int:
-        """How much the array takes."""
-        return int(self.dtype[2:]) * math.prod(self.shape)
+        """The size of the array in bytes."""
+        item_bytes = int(self.dtype[2:])
+        return item_bytes * math.prod(self.shape)
 
 
 def check(path: Path) -> None:
@@ -61,28 +80,29 @@ def headers(path: Path) -> Mapping[str, Header]:
     """Return the arrays of a file by name; the name is empty in a file of one array.
 
     Raises:
-        Refusal: `samples_invalid` for what is no such file, for arrays of other things than numbers, and where files
-            are shorter or longer than their arrays, or these take more than `LARGEST_BYTES` together.
+        Refusal: `samples_invalid` for other files, for arrays of anything but numbers, and where a
+            file is shorter or longer than its arrays, or these take more than `LARGEST_BYTES`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         magic = file.read(len(_NPY_MAGIC))
         file.seek(0)
         if magic == _NPY_MAGIC:
-            found = {"": _header(file, size, "the file")}
+            arrays = {"": _header(file, size, "the file")}
         elif magic.startswith(ZIP_MAGIC):
-            found = _members(path)
+            arrays = _members(path)
         else:
             shown = f"{size} bytes that begin with {magic.hex()}" if size else "0 bytes"
             raise invalid("the file is neither .npy nor .npz", EXPECTED, shown)
-    total = sum(header.bytes for header in found.values())
+    # Compressed arrays must not grow without bounds.
+    total = sum(header.bytes for header in arrays.values())
     if total > LARGEST_BYTES:
         raise invalid(
-            "the samples take more than this service reads",
+            "the samples are larger than the service reads",
             f"at most {LARGEST_BYTES} bytes",
             f"{total}",
         )
-    return found
+    return arrays
 
 
 def invalid(detail: str, expected: str, got: str) -> Refusal:
@@ -91,80 +111,77 @@ def invalid(detail: str, expected: str, got: str) -> Refusal:
 
 
 def _members(path: Path) -> dict[str, Header]:
-    found: dict[str, Header] = {}
     try:
-        with SmallReads(path) as file, zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            if not 0 < len(members) <= _MOST_ARRAYS:
-                raise invalid(
-                    "the archive has no arrays, or too many",
-                    f"1 to {_MOST_ARRAYS}",
-                    str(len(members)),
-                )
-            for info in members:
-                name = info.filename.removesuffix(SUFFIX)
-                shown = f"member {info.filename[:80]!r}"
-                if name == info.filename or not name:
-                    raise invalid(
-                        f"{shown} is no array", f"names that end with {SUFFIX}", info.filename
-                    )
-                if name in found:
-                    raise invalid(
-                        f"{shown} is there twice", "one array of each name", info.filename
-                    )
-                if info.flag_bits & _ENCRYPTED or info.compress_type not in (_STORED, _DEFLATED):
-                    raise invalid(
-                        f"{shown} is encrypted or compressed in a way of its own",
-                        EXPECTED,
-                        info.filename,
-                    )
-                with archive.open(info) as member:
-                    found[name] = _header(member, info.file_size, shown)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        ValueError,
-        NotImplementedError,
-        struct.error,
-    ) as error:
-        if isinstance(error, Refusal):
-            raise
-        raise invalid(
-            f"the archive is damaged: {error}", EXPECTED, f"{path.stat().st_size} bytes"
-        ) from error
-    return found
+        return _read_members(path)
+    except Refusal:
+        # A Refusal is a ValueError too.
+        raise
+    except _UNREADABLE as error:
+        got = f"{path.stat().st_size} bytes"
+        raise invalid(f"the archive is damaged: {error}", EXPECTED, got) from error
+
+
+def _read_members(path: Path) -> dict[str, Header]:
+    arrays: dict[str, Header] = {}
+    with BoundedReads(path) as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if not 0 < len(members) <= _MOST_ARRAYS:
+            raise invalid(
+                "the archive has no arrays, or too many",
+                f"1 to {_MOST_ARRAYS}",
+                str(len(members)),
+            )
+        for info in members:
+            name = info.filename.removesuffix(SUFFIX)
+            shown = f"member {info.filename[:80]!r}"
+            _require_array(info, shown)
+            if name in arrays:
+                raise invalid(f"{shown} is there twice", "one array per name", info.filename)
+            with archive.open(info) as member:
+                arrays[name] = _header(member, info.file_size, shown)
+    return arrays
+
+
+def _require_array(info: zipfile.ZipInfo, shown: str) -> None:
+    """Require that a member is called as an array, and is stored in a usual way."""
+    name = info.filename.removesuffix(SUFFIX)
+    if name == info.filename or not name:
+        raise invalid(f"{shown} is no array", f"names that end with {SUFFIX}", info.filename)
+    is_encrypted = info.flag_bits & _ENCRYPTED
+    if is_encrypted or info.compress_type not in (_STORED, _DEFLATED):
+        detail = f"{shown} is encrypted, or compressed by an unusual method"
+        raise invalid(detail, EXPECTED, info.filename)
 
 
 def _header(file: IO[bytes], size: int, what: str) -> Header:
-    """Read the header of an array that takes `size` bytes with it."""
-    begin = file.read(8)
-    wide = begin[6:7] in (b"\x02", b"\x03")
-    length_bytes = file.read(4 if wide else 2)
-    if (
-        begin[:6] != _NPY_MAGIC
-        or begin[6:7] not in (b"\x01", b"\x02", b"\x03")
-        or len(length_bytes) != 2 + 2 * wide
-    ):
-        raise invalid(f"{what} is no array of NumPy's", EXPECTED, begin.hex())
+    """Read the header of an array that has `size` bytes with its header."""
+    preamble = file.read(_PREAMBLE_BYTES)
+    version = preamble[6:7]
+    # From version 2 on the length of the header is a longer number.
+    length_size = 4 if version in (b"\x02", b"\x03") else 2
+    length_bytes = file.read(length_size)
+    is_npy = preamble[:6] == _NPY_MAGIC and version in (b"\x01", b"\x02", b"\x03")
+    if not is_npy or len(length_bytes) != length_size:
+        raise invalid(f"{what} is no array of NumPy's", EXPECTED, preamble.hex())
     length = int.from_bytes(length_bytes, "little")
     text = file.read(min(length, _LONGEST_HEADER)).decode("latin-1")
     match = _HEADER.fullmatch(text)
-    if not match:
+    if match is None:
         raise invalid(
-            f"{what} has a header that does not name numbers and a shape",
+            f"{what} has a header that does not declare numbers and a shape",
             "an array of numbers",
             text[:80],
         )
     dtype, sizes = match.groups()
     if not _NUMBERS.fullmatch(dtype):
-        kind = (
-            "Python objects, which are pickled" if dtype[1] == "O" else "what are no real numbers"
-        )
+        is_object = dtype[1] == "O"
+        kind = "Python objects, which are pickled" if is_object else "values that are no numbers"
         raise invalid(f"{what} holds {kind}", "floating-point or whole numbers, or booleans", dtype)
-    header = Header(dtype, tuple(int(part) for part in sizes.split(",") if part.strip()))
-    taken = 8 + len(length_bytes) + length + header.bytes
-    if taken != size:
-        raise invalid(f"{what} is not as long as it says", f"{taken} bytes", f"{size} bytes")
+    shape = tuple(int(part) for part in sizes.split(",") if part.strip())
+    header = Header(dtype, shape)
+    declared = _PREAMBLE_BYTES + length_size + length + header.bytes
+    if declared != size:
+        raise invalid(
+            f"{what} is not as long as its header says", f"{declared} bytes", f"{size} bytes"
+        )
     return header

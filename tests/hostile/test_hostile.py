@@ -10,7 +10,7 @@ import walls
 from corpus import THREATS, corpus
 from opened import opened, world
 
-from convpress.gate import check as gate
+from convpress.gate.check import require_safe
 from convpress.limits import Limits
 from convpress.refusal import Refusal
 from worker.sandbox import launcher
@@ -67,7 +67,7 @@ def test_the_first_wall_alone(tmp_path, file):
     path.write_bytes(file.content)
     started = time.process_time()
     with pytest.raises(Refusal) if file.refused else nullcontext() as refusal:
-        gate.check(path, file.format, Limits())
+        require_safe(path, file.format, Limits())
     if refusal is not None:
         assert refusal.value.field == "model"
         assert len(refusal.value.detail) < 600

@@ -17,7 +17,7 @@ from corpus import Hostile
 from opened import Opened, World, opened, world
 from support.running_service import Service, serving, wait_for
 
-from convpress.gate import check as gate
+from convpress.gate.check import require_safe
 from convpress.limits import Limits
 from convpress.refusal import Refusal
 from worker.sandbox import launcher
@@ -49,7 +49,7 @@ def first(file: Hostile, path: Path) -> str:
     """What the first wall alone says."""
     path.write_bytes(file.content)
     try:
-        gate.check(path, file.format, Limits())
+        require_safe(path, file.format, Limits())
     except Refusal as refusal:
         return str(refusal.code)
     return "passes"

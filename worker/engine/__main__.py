@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TextIO
 
-from convpress.gate import check as gate
+from convpress.gate.check import require_safe
 from convpress.refusal import Code, Refusal
 from worker.engine.request import Phase, Request
 
@@ -67,7 +67,7 @@ def _serve(arguments: list[str], messages: TextIO) -> None:
         case [*command, text]:
             request = Request.from_json(text)
             if request.limits is not None:
-                gate.check(Path(request.model), request.format, request.limits)
+                require_safe(Path(request.model), request.format, request.limits)
             from worker.engine import pipeline
 
             if command == ["inspect"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.storage import Storage, artifact_key
-from convpress.gate import check as gate
+from convpress.gate.check import require_safe
 from convpress.gate.identify import Format
 from convpress.limits import Limits
 from convpress.refusal import Refusal
@@ -120,6 +120,6 @@ def check_artifact(path: Path, model_format: Format, limits: Limits) -> None:
         MalformedOutput: as an upload it would be refused.
     """
     try:
-        gate.check(path, model_format, limits)
+        require_safe(path, model_format, limits)
     except Refusal as refusal:
         raise MalformedOutput(f"the artifact is not a valid model: {refusal.detail}") from refusal

@@ -1,94 +1,144 @@
-"""How an ONNX model hangs together: nodes in no circle, functions that call each other not too often."""
+"""The order of an ONNX model's nodes and the calls of its functions: bounded, without circles."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from convpress.gate.archive import invalid, over_limit
 from convpress.gate.onnx.wire import shown
+from convpress.gate.refusals import damaged, over_limit
 from convpress.limits import Limits
 
-Id = tuple[bytes, bytes, bytes]
-"""What names a local function: domain, name, overload."""
+
+class FunctionId(NamedTuple):
+    """The identity of a local function, or of the operator that a node calls."""
+
+    domain: bytes
+    name: bytes
+    overload: bytes
 
 
+class NodeNames(NamedTuple):
+    """The names that a node reads, its graphs included, and those that it defines."""
+
+    reads: set[bytes]
+    defines: list[bytes]
+
+
+@dataclass
 class Body:
-    """What a graph or function comes to: its own nodes, and its calls of other operators, each with its number."""
+    """The nodes of a graph or function, counted, with the number of its calls of each operator."""
 
-    def __init__(self) -> None:
-        self.nodes = 0
-        self.calls: dict[Id, int] = {}
+    nodes: int = 0
+    calls: dict[FunctionId, int] = field(default_factory=dict)
+
+    def add_call(self, function: FunctionId) -> None:
+        """Count a call."""
+        self.calls[function] = self.calls.get(function, 0) + 1
 
 
-def require_order(nodes: list[tuple[set[bytes], list[bytes]]], where: str) -> None:
-    """Check that no node needs what it helps to make; each is given by the names that it reads and makes.
+def require_order(nodes: Sequence[NodeNames], where: str) -> None:
+    """Require that no node needs a value that depends on it.
 
     Raises:
         Refusal: `model_invalid`.
+
+    >>> first = NodeNames(reads={b"x"}, defines=[b"y"])
+    >>> second = NodeNames(reads={b"y"}, defines=[b"z"])
+    >>> require_order([second, first], "a")
+    >>> circle = NodeNames(reads={b"y"}, defines=[b"x"])
+    >>> require_order([first, circle], "a")
+    Traceback (most recent call last):
+    ...
+    convpress.refusal.Refusal: the model's file is damaged: 2 nodes of a need each other's outputs
     """
-    maker = {name: index for index, (_, makes) in enumerate(nodes) for name in makes if name}
-    needs = [{maker[name] for name in reads if name in maker} for reads, _ in nodes]
+    needs = _needs(nodes)
+    # Nearly all models have their nodes in order already.
     if all(max(needed, default=-1) < index for index, needed in enumerate(needs)):
-        return  # in order already, as nearly all are
+        return
     users: list[list[int]] = [[] for _ in nodes]
     for index, needed in enumerate(needs):
         for other in needed:
             users[other].append(index)
+    # Kahn, 1962: take away nodes that need nothing any more, until none is left or all are in
+    # circles.
     waiting = [len(needed) for needed in needs]
-    ready = [index for index, count in enumerate(waiting) if not count]
-    done = 0
+    ready = [index for index, count in enumerate(waiting) if count == 0]
+    ordered = 0
     while ready:
-        done += 1
+        ordered += 1
         for user in users[ready.pop()]:
             waiting[user] -= 1
-            if not waiting[user]:
+            if waiting[user] == 0:
                 ready.append(user)
-    if done != len(nodes):
-        raise invalid(f"{len(nodes) - done} nodes of {where} need each other's outputs")
+    if ordered != len(nodes):
+        raise damaged(f"{len(nodes) - ordered} nodes of {where} need each other's outputs")
 
 
-def bound_calls(main: Body, functions: Mapping[Id, Body], limits: Limits) -> None:
-    """Check that functions call each other without cycles, not too deeply, and stand for not too many nodes.
+def _needs(nodes: Iterable[NodeNames]) -> list[set[int]]:
+    """Return, for each node, the positions of the nodes whose values it reads."""
+    definers: dict[bytes, int] = {}
+    for index, node in enumerate(nodes):
+        for name in node.defines:
+            if name:
+                definers[name] = index
+    return [_definers_of(node, definers) for node in nodes]
+
+
+def _definers_of(node: NodeNames, definers: Mapping[bytes, int]) -> set[int]:
+    return {definers[name] for name in node.reads if name in definers}
+
+
+class _Expanded(NamedTuple):
+    """A body with all that it calls: how deep the calls go, and for how many nodes it stands."""
+
+    depth: int
+    nodes: int
+
+
+def bound_calls(main: Body, functions: Mapping[FunctionId, Body], limits: Limits) -> None:
+    """Require functions without circles of calls, not too deep, that stand for few enough nodes.
 
     Raises:
         Refusal: `model_invalid` or `model_over_limit`.
     """
-    known: dict[Id, tuple[int, int]] = {}  # depth and nodes of a function with all that it calls
-
-    def measure(body: Body, depths: Iterable[tuple[int, int, int]]) -> tuple[int, int]:
-        deepest, nodes = 0, body.nodes
-        for count, depth, inner in depths:
-            deepest, nodes = max(deepest, depth), nodes + count * inner
-        if deepest >= limits.nesting:
-            raise over_limit(
-                f"functions call functions {deepest} deep", f"at most {limits.nesting}"
-            )
-        if nodes > limits.nodes:
-            raise over_limit(
-                "the model's functions stand for too many nodes", f"at most {limits.nodes} nodes"
-            )
-        return deepest + 1, nodes
-
-    open_calls: set[Id] = set()
+    expanded: dict[FunctionId, _Expanded] = {}
+    open_calls: set[FunctionId] = set()
+    # A stack instead of recursion: a file must not decide how deep Python recurses.
     stack = list(functions)
     while stack:
         name = stack[-1]
-        if name in known:
+        if name in expanded:
             stack.pop()
             continue
-        calls = {
-            called: count for called, count in functions[name].calls.items() if called in functions
-        }
-        missing = [called for called in calls if called not in known]
+        body = functions[name]
+        called = [other for other in body.calls if other in functions]
+        missing = [other for other in called if other not in expanded]
         if not missing:
-            known[name] = measure(
-                functions[name], ((count, *known[called]) for called, count in calls.items())
-            )
+            expanded[name] = _expand(body, expanded, limits)
             open_calls.discard(name)
             stack.pop()
             continue
         open_calls.add(name)
         if open_calls.intersection(missing):
-            raise invalid(f"the function {shown(name[1])} calls itself")
+            raise damaged(f"the function {shown(name.name)} calls itself")
         stack += missing
-    measure(
-        main, ((count, *known[called]) for called, count in main.calls.items() if called in known)
-    )
+    _expand(main, expanded, limits)
+
+
+def _expand(body: Body, expanded: Mapping[FunctionId, _Expanded], limits: Limits) -> _Expanded:
+    """Return a body with all that it calls; the functions among these are expanded already."""
+    deepest = 0
+    nodes = body.nodes
+    for function, count in body.calls.items():
+        inner = expanded.get(function)
+        if inner is None:
+            continue
+        deepest = max(deepest, inner.depth)
+        nodes += count * inner.nodes
+    if deepest >= limits.nesting:
+        raise over_limit(f"functions call functions {deepest} deep", f"at most {limits.nesting}")
+    if nodes > limits.nodes:
+        raise over_limit(
+            "the model's functions stand for too many nodes", f"at most {limits.nodes} nodes"
+        )
+    return _Expanded(deepest + 1, nodes)

@@ -1,8 +1,8 @@
-"""What an ONNX file may be made of, checked on the wire before any library parses it.
+"""The gate for ONNX files, which checks them on the wire before any library parses them.
 
-Parsers merge a message that is given twice, follow names to other files, inline functions into functions, and believe
-the sizes that tensors declare: here each of these is counted, bounded or refused, at the cost of one walk over all but
-the weights.
+Parsers merge a message that is there twice, follow names to other files, inline functions into
+functions, and believe the sizes that tensors declare. Each of these is counted, bounded or refused
+here, in one walk over everything but the weights.
 
 Source: onnx.proto (IR version 13), ONNX's IR.md and ExternalData.md.
 """
@@ -13,199 +13,238 @@ import zlib
 from pathlib import Path
 
 from convpress.gate import bundle, protobuf
-from convpress.gate.archive import invalid, over_limit
 from convpress.gate.bundle import Bundle
-from convpress.gate.onnx.calls import Body, Id, bound_calls, require_order
+from convpress.gate.onnx.calls import Body, FunctionId, NodeNames, bound_calls, require_order
 from convpress.gate.onnx.tensors import Tensors
 from convpress.gate.onnx.wire import Wire, shown
-from convpress.gate.protobuf import DELIMITED, Field
+from convpress.gate.protobuf import Field
+from convpress.gate.refusals import damaged, over_limit
 from convpress.limits import Limits
 
-# ModelProto, GraphProto, NodeProto, AttributeProto, FunctionProto, TrainingInfoProto: which fields hold what.
-_GRAPH, _TRAINING, _FUNCTIONS = 7, 20, 25
-_NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
-_VALUES = (11, 12, 13)  # inputs, outputs, value_info
-_INPUT, _OUTPUT, _OPERATOR, _ATTRIBUTE, _DOMAIN, _OVERLOAD = 1, 2, 4, 5, 7, 8
-_A_TENSOR, _A_GRAPH, _A_TENSORS, _A_GRAPHS, _A_TYPE, _A_TYPES, _A_SPARSE, _A_SPARSES = (
-    5,
-    6,
-    10,
-    11,
-    14,
-    15,
-    22,
-    23,
-)
-_F_NAME, _F_NODE, _F_DOMAIN, _F_ATTRIBUTES, _F_VALUES, _F_OVERLOAD = 1, 7, 10, 11, 12, 13
+_MODEL_GRAPH = 7
+_MODEL_TRAINING = 20
+_MODEL_FUNCTION = 25
+
+_GRAPH_NODE = 1
+_GRAPH_NAME = 2
+_GRAPH_INITIALIZER = 5
+_GRAPH_INPUT = 11
+_GRAPH_OUTPUT = 12
+_GRAPH_VALUE_INFO = 13
+_GRAPH_SPARSE_INITIALIZER = 15
+
+_NODE_INPUT = 1
+_NODE_OUTPUT = 2
+_NODE_OPERATOR = 4
+_NODE_ATTRIBUTE = 5
+_NODE_DOMAIN = 7
+_NODE_OVERLOAD = 8
+
+_ATTRIBUTE_TENSOR = 5
+_ATTRIBUTE_GRAPH = 6
+_ATTRIBUTE_TENSORS = 10
+_ATTRIBUTE_GRAPHS = 11
+_ATTRIBUTE_TYPE = 14
+_ATTRIBUTE_TYPES = 15
+_ATTRIBUTE_SPARSE = 22
+_ATTRIBUTE_SPARSES = 23
+
+_FUNCTION_NAME = 1
+_FUNCTION_NODE = 7
+_FUNCTION_DOMAIN = 10
+_FUNCTION_ATTRIBUTE = 11
+_FUNCTION_VALUE_INFO = 12
+_FUNCTION_OVERLOAD = 13
+
+_TRAINING_INITIALIZATION = 1
+_TRAINING_ALGORITHM = 2
 
 
-def check(path: Path, limits: Limits) -> None:
-    """Check the ONNX file, or the bundle of one, at `path`.
+def require_safe_onnx(path: Path, limits: Limits) -> None:
+    """Require that the ONNX file or bundle at `path` has nothing that no network needs.
 
     Raises:
-        Refusal: what `bundle.read` raises, and `model_invalid`, `model_unsafe`, `model_unsupported` or
-            `model_over_limit`, with what was found where.
+        Refusal: the codes of `bundle.read`, and `model_invalid`, `model_unsafe`,
+            `model_unsupported` or `model_over_limit`.
     """
     archive = bundle.read(path)
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         memoryview(content) as whole,
-        _model_in(archive, path, whole, limits) as view,
+        _model_bytes(archive, path, whole, limits) as view,
     ):
         try:
-            _Walk(view, limits, archive).model()
+            _Checker(view, limits, archive).model()
         except protobuf.MalformedMessage as error:
-            raise invalid(str(error)) from error
+            raise damaged(str(error)) from error
 
 
-def _model_in(archive: Bundle | None, path: Path, whole: memoryview, limits: Limits) -> memoryview:
-    """Return the bytes of the model: the whole file, or a member of the bundle, inflated if need be."""
+def _model_bytes(
+    archive: Bundle | None, path: Path, whole: memoryview, limits: Limits
+) -> memoryview:
+    """Return the bytes of the model: the whole file, or a member of the bundle, inflated.
+
+    Raises:
+        Refusal: `model_over_limit` for a member that would grow too large, `model_invalid` for one
+            that cannot be inflated.
+    """
     if archive is None:
         return whole[:]
-    if archive.model.start is not None:
-        return whole[slice(*archive.model.extent)]
-    if archive.model.size > limits.inflated_bytes:
+    model = archive.model
+    if model.start is not None:
+        start, end = model.extent
+        return whole[start:end]
+    if model.size > limits.inflated_bytes:
         raise over_limit(
-            f"the model in the bundle would grow to {archive.model.size} bytes",
+            f"the model in the bundle would grow to {model.size} bytes",
             f"at most {limits.inflated_bytes} bytes",
         )
     try:
         with zipfile.ZipFile(path) as packed:
             [info] = [info for info in packed.infolist() if info.filename.endswith(bundle.SUFFIX)]
             with packed.open(info) as file:
-                return memoryview(file.read(archive.model.size))
+                return memoryview(file.read(model.size))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise invalid(f"the model in the bundle cannot be inflated: {error}") from error
+        raise damaged(f"the model in the bundle cannot be inflated: {error}") from error
 
 
-class _Walk:
-    """One pass over a model, with what was counted so far."""
+class _Checker:
+    """One walk over a model, with the numbers of everything that was walked so far."""
 
     def __init__(self, view: memoryview, limits: Limits, archive: Bundle | None) -> None:
         self._wire = Wire(view, limits)
         self._tensors = Tensors(self._wire, archive)
+        self._limits = limits
         self._nodes = 0
 
     def model(self) -> None:
+        """Check the whole model.
+
+        Raises:
+            Refusal: `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`.
+            MalformedMessage: the bytes are no protocol-buffers message.
+        """
         main = Body()
-        functions: dict[Id, Body] = {}
-        for field in self._wire.fields(self._wire.whole(), "the model", once=(_GRAPH,)):
-            if field.wire_type != DELIMITED:
-                continue
-            if field.number == _GRAPH:
+        functions: dict[FunctionId, Body] = {}
+        whole = self._wire.whole()
+        for field in self._wire.messages(whole, "the model", once=(_MODEL_GRAPH,)):
+            if field.number == _MODEL_GRAPH:
                 self._graph(field, main, "graph", 1)
-            elif field.number == _TRAINING:
-                for inner in self._wire.fields(field, "training_info", once=(1, 2)):
-                    if inner.number in (1, 2) and inner.wire_type == DELIMITED:
-                        self._graph(inner, main, "training_info", 1)
-            elif field.number == _FUNCTIONS:
+            elif field.number == _MODEL_TRAINING:
+                self._training(field, main)
+            elif field.number == _MODEL_FUNCTION:
                 name, body = self._function(field)
                 if name in functions:
-                    raise invalid(f"the function {shown(name[1])} is given twice")
+                    raise damaged(f"the function {shown(name.name)} is there twice")
                 functions[name] = body
-        bound_calls(main, functions, self._wire.limits)
+        bound_calls(main, functions, self._limits)
 
-    def _function(self, message: Field) -> tuple[Id, Body]:
+    def _training(self, message: Field, main: Body) -> None:
+        """Check the graphs for training, which nothing runs, but every parser reads."""
+        graphs = (_TRAINING_INITIALIZATION, _TRAINING_ALGORITHM)
+        for field in self._wire.messages(message, "training_info", once=graphs):
+            if field.number in graphs:
+                self._graph(field, main, "training_info", 1)
+
+    def _function(self, message: Field) -> tuple[FunctionId, Body]:
+        """Check a local function, and return its identity and its body."""
         body = Body()
-        named: dict[int, bytes] = {}
+        texts: dict[int, bytes] = {}
         nodes = []
-        once = (_F_NAME, _F_DOMAIN, _F_OVERLOAD)
-        for field in self._wire.fields(message, "a function", once=once):
-            if field.wire_type != DELIMITED:
-                continue
+        once = (_FUNCTION_NAME, _FUNCTION_DOMAIN, _FUNCTION_OVERLOAD)
+        for field in self._wire.messages(message, "a function", once):
             if field.number in once:
-                named[field.number] = self._wire.text(field)
-            elif field.number == _F_NODE:
+                texts[field.number] = self._wire.text(field)
+            elif field.number == _FUNCTION_NODE:
                 nodes.append(field)
-            elif field.number == _F_ATTRIBUTES:
+            elif field.number == _FUNCTION_ATTRIBUTE:
                 self._attribute(field, body, "a function's attributes", 1)
-            elif field.number == _F_VALUES:
+            elif field.number == _FUNCTION_VALUE_INFO:
                 self._tensors.value(field, "a function")
-        where = f"function {shown(named.get(_F_NAME, b''))}"
+        name = FunctionId(
+            domain=_domain(texts.get(_FUNCTION_DOMAIN, b"")),
+            name=texts.get(_FUNCTION_NAME, b""),
+            overload=texts.get(_FUNCTION_OVERLOAD, b""),
+        )
+        # The name may follow the nodes, and refusals of these show it.
+        where = f"function {shown(name.name)}"
         require_order([self._node(node, body, where, 1) for node in nodes], where)
-        return (
-            _domain(named.get(_F_DOMAIN, b"")),
-            named.get(_F_NAME, b""),
-            named.get(_F_OVERLOAD, b""),
-        ), body
+        return name, body
 
     def _graph(self, message: Field, body: Body, where: str, depth: int) -> set[bytes]:
-        """Check a graph and return the names that it reads from outside."""
-        if depth > self._wire.limits.nesting:
+        """Check a graph, and return the names that it reads from outside."""
+        if depth > self._limits.nesting:
             raise over_limit(
-                f"{where} nests graphs {depth} deep", f"at most {self._wire.limits.nesting}"
+                f"{where} nests graphs {depth} deep", f"at most {self._limits.nesting}"
             )
-        nodes = []
-        given: set[bytes] = set()
-        for field in self._wire.fields(message, where, once=(2,)):
-            if field.wire_type != DELIMITED:
-                continue
-            if field.number == _NODE:
+        nodes: list[NodeNames] = []
+        own: set[bytes] = set()
+        for field in self._wire.messages(message, where, once=(_GRAPH_NAME,)):
+            if field.number == _GRAPH_NODE:
                 nodes.append(self._node(field, body, where, depth))
-            elif field.number == _INITIALIZER:
-                given.add(self._tensors.tensor(field, where))
-            elif field.number == _SPARSE_INITIALIZER:
+            elif field.number == _GRAPH_INITIALIZER:
+                own.add(self._tensors.tensor(field, where))
+            elif field.number == _GRAPH_SPARSE_INITIALIZER:
                 self._tensors.sparse(field, where)
-            elif field.number in _VALUES:
-                name = self._tensors.value(field, where)
-                if field.number == _VALUES[0]:
-                    given.add(name)
+            elif field.number == _GRAPH_INPUT:
+                own.add(self._tensors.value(field, where))
+            elif field.number in (_GRAPH_OUTPUT, _GRAPH_VALUE_INFO):
+                self._tensors.value(field, where)
         require_order(nodes, where)
-        made = {name for _, outputs in nodes for name in outputs}
-        return {name for inputs, _ in nodes for name in inputs} - made - given
+        reads: set[bytes] = set()
+        for node in nodes:
+            reads |= node.reads
+            own.update(node.defines)
+        return reads - own
 
-    def _node(
-        self, message: Field, body: Body, where: str, depth: int
-    ) -> tuple[set[bytes], list[bytes]]:
-        """Check a node and return the names that it reads, its graphs included, and those that it makes."""
+    def _node(self, message: Field, body: Body, where: str, depth: int) -> NodeNames:
+        """Check a node, and return the names that it reads and defines."""
         body.nodes += 1
         self._nodes += 1
-        if self._nodes > self._wire.limits.nodes:
-            raise over_limit(
-                "the model has too many nodes", f"at most {self._wire.limits.nodes} nodes"
-            )
-        reads: set[bytes] = set()
-        makes: list[bytes] = []
-        named: dict[int, bytes] = {}
-        once = (_OPERATOR, _DOMAIN, _OVERLOAD)
-        for field in self._wire.fields(message, f"a node of {where}", once=once):
-            if field.wire_type != DELIMITED:
-                continue
-            if field.number == _INPUT:
-                reads.add(self._wire.text(field))
-            elif field.number == _OUTPUT:
-                makes.append(self._wire.text(field))
+        # Every node counts, in bodies and functions too, before its fields are read.
+        if self._nodes > self._limits.nodes:
+            raise over_limit("the model has too many nodes", f"at most {self._limits.nodes} nodes")
+        names = NodeNames(set(), [])
+        texts: dict[int, bytes] = {}
+        once = (_NODE_OPERATOR, _NODE_DOMAIN, _NODE_OVERLOAD)
+        for field in self._wire.messages(message, f"a node of {where}", once):
+            if field.number == _NODE_INPUT:
+                names.reads.add(self._wire.text(field))
+            elif field.number == _NODE_OUTPUT:
+                names.defines.append(self._wire.text(field))
             elif field.number in once:
-                named[field.number] = self._wire.text(field)
-            elif field.number == _ATTRIBUTE:
-                reads |= self._attribute(field, body, where, depth)
-        called = (
-            _domain(named.get(_DOMAIN, b"")),
-            named.get(_OPERATOR, b""),
-            named.get(_OVERLOAD, b""),
+                texts[field.number] = self._wire.text(field)
+            elif field.number == _NODE_ATTRIBUTE:
+                names.reads.update(self._attribute(field, body, where, depth))
+        function = FunctionId(
+            domain=_domain(texts.get(_NODE_DOMAIN, b"")),
+            name=texts.get(_NODE_OPERATOR, b""),
+            overload=texts.get(_NODE_OVERLOAD, b""),
         )
-        body.calls[called] = body.calls.get(called, 0) + 1
-        return reads, makes
+        body.add_call(function)
+        return names
 
     def _attribute(self, message: Field, body: Body, where: str, depth: int) -> set[bytes]:
+        """Check an attribute, and return the names that its graphs read from outside."""
         reads: set[bytes] = set()
-        for field in self._wire.fields(
-            message, where, once=(_A_TENSOR, _A_GRAPH, _A_TYPE, _A_SPARSE)
-        ):
-            if field.wire_type != DELIMITED:
-                continue
-            if field.number in (_A_GRAPH, _A_GRAPHS):
+        once = (_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TYPE, _ATTRIBUTE_SPARSE)
+        for field in self._wire.messages(message, where, once):
+            if field.number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                 reads |= self._graph(field, body, where, depth + 1)
-            elif field.number in (_A_TENSOR, _A_TENSORS):
+            elif field.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
                 self._tensors.tensor(field, where)
-            elif field.number in (_A_SPARSE, _A_SPARSES):
+            elif field.number in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
                 self._tensors.sparse(field, where)
-            elif field.number in (_A_TYPE, _A_TYPES):
+            elif field.number in (_ATTRIBUTE_TYPE, _ATTRIBUTE_TYPES):
                 self._tensors.type(field, where, 1)
         return reads
 
 
-def _domain(written: bytes) -> bytes:
-    """ONNX's own domain has two names."""
-    return b"" if written == b"ai.onnx" else written
+def _domain(text: bytes) -> bytes:
+    """Return a domain, with one name for ONNX's own, which has two.
+
+    >>> _domain(b"ai.onnx"), _domain(b"acme")
+    (b'', b'acme')
+    """
+    return b"" if text == b"ai.onnx" else text

@@ -1,209 +1,397 @@
-"""What an ONNX file declares of tensors: sizes within bounds, data of that size, in files of the same bundle."""
+"""The tensors of an ONNX file: bounded sizes, data of these sizes, in files of the same bundle."""
 
+import dataclasses
 from math import prod
-from typing import NoReturn
 
 from convpress.gate import bundle
-from convpress.gate.archive import invalid, over_limit, unsafe
-from convpress.gate.bundle import Bundle
+from convpress.gate.bundle import Bundle, Member
 from convpress.gate.onnx.wire import Wire, shown, signed
 from convpress.gate.protobuf import DELIMITED, VARINT, Field
-from convpress.refusal import Code, Refusal
+from convpress.gate.refusals import damaged, over_limit, unsafe, unsupported
+from convpress.refusal import Refusal
 
-# TensorProto: which fields hold what.
-_T_DIMS, _T_TYPE, _T_RAW, _T_EXTERNAL, _T_LOCATION = 1, 2, 9, 13, 14
-_T_STRINGS, _T_FLOATS, _T_DOUBLES = 6, 4, 10
-_T_VARINTS = (5, 7, 11)  # int32_data, int64_data, uint64_data
+_TENSOR_DIMS = 1
+_TENSOR_TYPE = 2
+_TENSOR_SEGMENT = 3
+_TENSOR_FLOATS = 4
+_TENSOR_STRINGS = 6
+_TENSOR_NAME = 8
+_TENSOR_RAW = 9
+_TENSOR_DOUBLES = 10
+# int32_data, int64_data, uint64_data
+_TENSOR_VARINTS = (5, 7, 11)
+_TENSOR_EXTERNAL = 13
+_TENSOR_LOCATION = 14
+_EXTERNAL = 1
+
+_SPARSE_TENSORS = (1, 2)
+_SPARSE_DIMS = 3
+
+_VALUE_NAME = 1
+_VALUE_TYPE = 2
+
+# A tensor and a sparse tensor; a sequence, a map and an optional, which have a type inside.
+_TYPE_TENSORS = (1, 8)
+_TYPE_SEQUENCE = 4
+_TYPE_MAP = 5
+_TYPE_OPTIONAL = 9
+_MAP_VALUE = 2
+_ELEMENT = 1
+
+_TENSOR_TYPE_ELEMENT = 1
+_TENSOR_TYPE_SHAPE = 2
+_DIM_VALUE = 1
+_DIM_SYMBOL = 2
+
+_ENTRY_KEY = 1
+_ENTRY_VALUE = 2
 _EXTERNAL_KEYS = frozenset({b"location", b"offset", b"length", b"checksum"})
 _LONGEST_NAME = 255
 
-_BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128,
-         16: 16, 17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2}  # fmt: skip
+# The bits of one element, by ONNX's number of the type.
+_BITS = {
+    1: 32,  # FLOAT
+    2: 8,  # UINT8
+    3: 8,  # INT8
+    4: 16,  # UINT16
+    5: 16,  # INT16
+    6: 32,  # INT32
+    7: 64,  # INT64
+    9: 8,  # BOOL
+    10: 16,  # FLOAT16
+    11: 64,  # DOUBLE
+    12: 32,  # UINT32
+    13: 64,  # UINT64
+    14: 64,  # COMPLEX64
+    15: 128,  # COMPLEX128
+    16: 16,  # BFLOAT16
+    17: 8,  # FLOAT8E4M3FN
+    18: 8,  # FLOAT8E4M3FNUZ
+    19: 8,  # FLOAT8E5M2
+    20: 8,  # FLOAT8E5M2FNUZ
+    21: 4,  # UINT4
+    22: 4,  # INT4
+    23: 4,  # FLOAT4E2M1
+    24: 8,  # FLOAT8E8M0
+    25: 2,  # UINT2
+    26: 2,  # INT2
+}
 _STRING = 8
-_PARTS = {14: 2, 15: 2}  # a complex number is two in float_data or double_data
+# A complex number is two in float_data or double_data.
+_COMPLEX = (14, 15)
+_PACKED_BITS = (2, 4)
+_SHOWN_AXES = 16
+
+
+@dataclasses.dataclass
+class _Tensor:
+    """The fields of a TensorProto: its type, its shape, and how much data it has where."""
+
+    name: bytes = b""
+    kind: int = 0
+    location: int = 0
+    raw_bytes: int | None = None
+    elements: int = 0
+    dims: list[int] = dataclasses.field(default_factory=list)
+    external: list[Field] = dataclasses.field(default_factory=list)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether its data is in another file."""
+        return self.location == _EXTERNAL or bool(self.external)
+
+    @property
+    def bits(self) -> int:
+        """The bits of an element; 0 for strings."""
+        return _BITS.get(self.kind, 0)
+
+    @property
+    def shown_shape(self) -> str:
+        """The shape as a refusal shows it."""
+        return _shown_shape(self.dims)
 
 
 class Tensors:
-    """The tensors of a model, counted; `archive` is the bundle that it came in, if any."""
+    """The tensors of a model, counted; `archive` is the bundle that the model is in, if any."""
 
     def __init__(self, wire: Wire, archive: Bundle | None) -> None:
-        self._wire, self._archive = wire, archive
+        self._wire = wire
+        self._limits = wire.limits
+        self._archive = archive
         self._count = 0
 
     def tensor(self, message: Field, where: str) -> bytes:
-        """Check that a tensor's data is what its shape needs, and return its name."""
+        """Check that a tensor has the data that its shape needs, and return its name.
+
+        Raises:
+            Refusal: `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`.
+        """
         self._count += 1
-        if self._count > self._wire.limits.tensors:
+        if self._count > self._limits.tensors:
             raise over_limit(
-                "the model has too many tensors", f"at most {self._wire.limits.tensors} tensors"
+                "the model has too many tensors", f"at most {self._limits.tensors} tensors"
             )
-        dims: list[int] = []
-        name, kind, raw, external, located, held = b"", 0, None, [], 0, 0
-        once = (_T_TYPE, 3, 8, _T_RAW, _T_LOCATION)
-        for field in self._wire.fields(message, f"a tensor of {where}", once=once):
-            number, size = field.number, field.end - field.value
-            if number == _T_DIMS:
-                dims += self._wire.numbers(field)
-            elif number == _T_TYPE and field.wire_type == VARINT:
-                kind = self._wire.number(field)
-            elif number == 8:
-                name = self._wire.text(field)
-            elif number == _T_RAW:
-                raw = size
-            elif number == _T_EXTERNAL:
-                external.append(field)
-            elif number == _T_LOCATION and field.wire_type == VARINT:
-                located = self._wire.number(field)
-            elif number in (_T_FLOATS, _T_DOUBLES):
-                held += (
-                    size // (4 if number == _T_FLOATS else 8) if field.wire_type == DELIMITED else 1
-                )
-            elif number in _T_VARINTS:
-                held += self._wire.count_numbers(field) if field.wire_type == DELIMITED else 1
-            elif number == _T_STRINGS:
-                held += 1
-        what = f"the tensor {shown(name)} of {where}"
-        bits = _BITS.get(kind)
-        if bits is None and kind != _STRING:
-            raise invalid(f"{what} has the element type {kind}, which does not exist")
-        elements = self._bound_size(dims, bits or 8, what)
-        if located == 1 or external:
-            self._external(external, (elements * (bits or 0) + 7) // 8, what)
+        tensor = self._read(message, where)
+        what = f"the tensor {shown(tensor.name)} of {where}"
+        if tensor.kind not in _BITS and tensor.kind != _STRING:
+            raise damaged(f"{what} has the element type {tensor.kind}, which does not exist")
+        elements = self._bounded_size(tensor.dims, tensor.bits or 8, what)
+        if tensor.is_external:
+            self._require_external(tensor.external, _bytes(elements, tensor.bits), what)
         else:
-            self._filled(what, dims, elements, kind, raw, held)
-        return name
+            _require_filled(tensor, elements, what)
+        return tensor.name
 
     def sparse(self, message: Field, where: str) -> None:
-        """Check a sparse tensor: its values, its indices and the size that it stands for."""
+        """Check a sparse tensor: its values, its indices and its dense size.
+
+        Raises:
+            Refusal: the codes of `tensor`.
+        """
         dims: list[int] = []
-        for field in self._wire.fields(message, where, once=(1, 2)):
-            if field.number in (1, 2) and field.wire_type == DELIMITED:
+        for field in self._wire.fields(message, where, once=_SPARSE_TENSORS):
+            if field.number in _SPARSE_TENSORS and field.wire_type == DELIMITED:
                 self.tensor(field, where)
-            elif field.number == 3:
+            elif field.number == _SPARSE_DIMS:
                 dims += self._wire.numbers(field)
-        self._bound_size(dims, 64, f"a sparse tensor of {where}")
+        # The type is that of the values: the widest real one is assumed.
+        self._bounded_size(dims, 64, f"a sparse tensor of {where}")
 
     def value(self, message: Field, where: str) -> bytes:
-        """Check the declared type of an input, output or value, and return its name."""
+        """Check the declared type of an input, output or value, and return its name.
+
+        Raises:
+            Refusal: `model_invalid` or `model_over_limit`.
+        """
         name = b""
-        for field in self._wire.fields(message, f"a value of {where}", once=(1, 2)):
-            if field.number == 1:
+        once = (_VALUE_NAME, _VALUE_TYPE)
+        for field in self._wire.fields(message, f"a value of {where}", once):
+            if field.number == _VALUE_NAME:
                 name = self._wire.text(field)
-            elif field.number == 2 and field.wire_type == DELIMITED:
+            elif field.number == _VALUE_TYPE and field.wire_type == DELIMITED:
                 self.type(field, f"{shown(name)} of {where}", 1)
         return name
 
     def type(self, message: Field, where: str, depth: int) -> None:
-        """Check a declared type: how deep it goes, and the sizes of tensors in it."""
-        if depth > self._wire.limits.nesting:
+        """Check a declared type: its depth, and the sizes of tensors in it.
+
+        Raises:
+            Refusal: `model_invalid` or `model_over_limit`.
+        """
+        if depth > self._limits.nesting:
             raise over_limit(
-                f"the type of {where} is nested {depth} deep",
-                f"at most {self._wire.limits.nesting}",
+                f"the type of {where} is nested {depth} deep", f"at most {self._limits.nesting}"
             )
-        for field in self._wire.fields(message, where):
-            if field.wire_type != DELIMITED:
-                continue
-            if field.number in (1, 8):
+        for field in self._wire.messages(message, where):
+            if field.number in _TYPE_TENSORS:
                 self._tensor_type(field, where)
-            elif field.number in (
-                4,
-                5,
-                9,
-            ):  # a sequence, a map, an optional: the type inside has field 1 or 2
-                for inner in self._wire.fields(field, where, once=(1, 2)):
-                    if (
-                        inner.number == (2 if field.number == 5 else 1)
-                        and inner.wire_type == DELIMITED
-                    ):
-                        self.type(inner, where, depth + 1)
+            elif field.number == _TYPE_MAP:
+                self._inner_type(field, _MAP_VALUE, where, depth)
+            elif field.number in (_TYPE_SEQUENCE, _TYPE_OPTIONAL):
+                self._inner_type(field, _ELEMENT, where, depth)
 
-    def _filled(
-        self, what: str, dims: list[int], elements: int, kind: int, raw: int | None, held: int
-    ) -> None:
-        bits = _BITS.get(kind, 0)
-        if raw is not None and kind != _STRING:
-            full = raw == (elements * bits + 7) // 8
-        else:
-            packed = 8 // bits if bits in (2, 4) else 1
-            full = held == -(-elements // packed) * _PARTS.get(kind, 1)
-        if not full:
-            given = f"{held} elements" if raw is None else f"{raw} bytes"
-            raise invalid(f"{what} has the shape {tuple(dims)[:16]} and {given} of data")
-
-    def _external(self, entries: list[Field], needed: int, what: str) -> None:
-        """Check a tensor in another file: one of the upload's own, named by nothing but its name, and long enough."""
-        said: dict[bytes, bytes] = {}
-        for entry in entries:
-            pair: dict[int, bytes] = {}
-            for field in self._wire.fields(entry, what, once=(1, 2)):
-                if field.number in (1, 2) and field.wire_type == DELIMITED:
-                    pair[field.number] = self._wire.text(field)
-            key = pair.get(1, b"")
-            if key in said or key not in _EXTERNAL_KEYS:
-                raise unsafe(
-                    f"{what} says {shown(key)} of its file, or says it twice",
-                    "location, offset, length, checksum",
-                )
-            said[key] = pair.get(2, b"")
-        location = said.get(b"location", b"").decode(errors="replace")
-        member = self._archive.find(location) if self._archive else None
-        if member is None:
-            self._elsewhere(what, location)
-        try:
-            offset, length = (int(said.get(key, b"0") or b"0") for key in (b"offset", b"length"))
-        except ValueError as error:
-            raise invalid(f"{what} lies at no number of bytes in {location}") from error
-        length = length if b"length" in said else needed
-        if offset < 0 or length != needed or offset + length > member.size:
-            raise invalid(
-                f"{what} needs {needed} bytes, and is said to lie at {offset} with {length} in {location}"
-            )
-
-    def _elsewhere(self, what: str, location: str) -> NoReturn:
-        if (
-            not location
-            or len(location) > _LONGEST_NAME
-            or set(location) & set("/\\\0:")
-            or location in (".", "..")
-        ):
-            raise unsafe(
-                f"{what} lies in the file {location[:100]!r}", "a file that was uploaded with it"
-            )
-        raise Refusal(
-            Code.MODEL_UNSUPPORTED,
-            f"{what} lies in another file, {location[:100]!r}, which was not uploaded; send a zip or tar archive of "
-            "the model and its files, or save it as one file (onnx.save with save_as_external_data=False)",
-            field="model",
-            expected=bundle.EXPECTED,
-            got=f"a reference to {location[:80]!r}",
-        )
+    def _inner_type(self, message: Field, number: int, where: str, depth: int) -> None:
+        """Check the type in field `number` of a sequence, a map or an optional."""
+        for field in self._wire.messages(message, where, once=(_ELEMENT, _MAP_VALUE)):
+            if field.number == number:
+                self.type(field, where, depth + 1)
 
     def _tensor_type(self, message: Field, where: str) -> None:
-        kind, dims = 1, []
-        for field in self._wire.fields(message, where, once=(1, 2)):
-            if field.number == 1 and field.wire_type == VARINT:
+        """Check the size of a declared tensor, as far as its axes are known."""
+        kind = 1
+        dims: list[int] = []
+        once = (_TENSOR_TYPE_ELEMENT, _TENSOR_TYPE_SHAPE)
+        for field in self._wire.fields(message, where, once):
+            if field.number == _TENSOR_TYPE_ELEMENT and field.wire_type == VARINT:
                 kind = self._wire.number(field)
-            elif field.number == 2 and field.wire_type == DELIMITED:
-                for dim in self._wire.fields(field, where):
-                    parts = self._wire.fields(dim, where, once=(1, 2))
-                    dims += [
-                        self._wire.number(part)
-                        for part in parts
-                        if part.number == 1 and part.wire_type == VARINT
-                    ]
-        self._bound_size(
-            [dim for dim in map(signed, dims) if dim > 0],
-            _BITS.get(kind, 8),
-            f"the declared shape of {where}",
+            elif field.number == _TENSOR_TYPE_SHAPE and field.wire_type == DELIMITED:
+                dims += self._declared_dims(field, where)
+        # Sizes that are not known are written as 0 or -1.
+        known = [size for size in dims if size > 0]
+        self._bounded_size(known, _BITS.get(kind, 8), f"the declared shape of {where}")
+
+    def _declared_dims(self, message: Field, where: str) -> list[int]:
+        """Return the sizes of a declared shape, without axes that have a symbol."""
+        sizes = []
+        for dim in self._wire.fields(message, where):
+            for field in self._wire.fields(dim, where, once=(_DIM_VALUE, _DIM_SYMBOL)):
+                # Axes that are not known have a symbol, or nothing.
+                if field.number != _DIM_VALUE or field.wire_type != VARINT:
+                    continue
+                sizes.append(signed(self._wire.number(field)))
+        return sizes
+
+    def _read(self, message: Field, where: str) -> _Tensor:
+        """Return the fields of a TensorProto; the data itself is measured, not read.
+
+        Raises:
+            Refusal: `model_invalid` for a field that comes twice, `model_over_limit`.
+        """
+        tensor = _Tensor()
+        once = (_TENSOR_TYPE, _TENSOR_SEGMENT, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_LOCATION)
+        for field in self._wire.fields(message, f"a tensor of {where}", once):
+            if field.number == _TENSOR_DIMS:
+                tensor.dims += self._wire.numbers(field)
+            elif field.number == _TENSOR_TYPE and field.wire_type == VARINT:
+                tensor.kind = self._wire.number(field)
+            elif field.number == _TENSOR_NAME:
+                tensor.name = self._wire.text(field)
+            elif field.number == _TENSOR_RAW:
+                tensor.raw_bytes = field.end - field.value
+            elif field.number == _TENSOR_EXTERNAL:
+                tensor.external.append(field)
+            elif field.number == _TENSOR_LOCATION and field.wire_type == VARINT:
+                tensor.location = self._wire.number(field)
+            else:
+                tensor.elements += self._elements(field)
+        return tensor
+
+    def _elements(self, field: Field) -> int:
+        """Return the number of elements in a field of data; 0 for other fields."""
+        size = field.end - field.value
+        is_packed = field.wire_type == DELIMITED
+        if field.number == _TENSOR_FLOATS:
+            return size // 4 if is_packed else 1
+        if field.number == _TENSOR_DOUBLES:
+            return size // 8 if is_packed else 1
+        if field.number in _TENSOR_VARINTS:
+            return self._wire.count_numbers(field) if is_packed else 1
+        return 1 if field.number == _TENSOR_STRINGS else 0
+
+    def _require_external(self, fields: list[Field], needed: int, what: str) -> None:
+        """Require that a tensor's data is in a file of the bundle, with `needed` bytes.
+
+        Raises:
+            Refusal: `model_unsafe` for a path, `model_unsupported` for a file that was not
+                uploaded, `model_invalid` for bytes that the file does not have.
+        """
+        entries = self._entries(fields, what)
+        location = entries.get(b"location", b"").decode(errors="replace")
+        member = self._archive.find(location) if self._archive else None
+        if member is None:
+            raise _elsewhere(what, location)
+        try:
+            offset = int(entries.get(b"offset") or b"0")
+            length = int(entries.get(b"length") or b"0")
+        except ValueError as error:
+            raise damaged(f"{what} has no number as its place in {location}") from error
+        if b"length" not in entries:
+            length = needed
+        _require_extent(offset, length, needed, member, what)
+
+    def _entries(self, fields: list[Field], what: str) -> dict[bytes, bytes]:
+        """Return the keys and values of external data, each key once.
+
+        Raises:
+            Refusal: `model_unsafe` for a key that is unknown or comes twice.
+        """
+        entries: dict[bytes, bytes] = {}
+        once = (_ENTRY_KEY, _ENTRY_VALUE)
+        for entry in fields:
+            pair = {}
+            for field in self._wire.messages(entry, what, once):
+                if field.number in once:
+                    pair[field.number] = self._wire.text(field)
+            key = pair.get(_ENTRY_KEY, b"")
+            if key in entries or key not in _EXTERNAL_KEYS:
+                raise unsafe(
+                    f"{what} states {shown(key)} of its file, or states it twice",
+                    "location, offset, length, checksum",
+                )
+            entries[key] = pair.get(_ENTRY_VALUE, b"")
+        return entries
+
+    def _bounded_size(self, dims: list[int], bits: int, what: str) -> int:
+        """Return the number of elements of a shape, which must not be too large.
+
+        An axis of 0 elements makes a tensor empty, but not small to all libraries: the others are
+        bounded without it.
+        """
+        if len(dims) > self._limits.nesting or any(dim < 0 for dim in dims):
+            raise damaged(f"{what} has the shape {_shown_shape(dims)}")
+        largest = prod(dim for dim in dims if dim)
+        if largest * bits // 8 > self._limits.tensor_bytes:
+            raise over_limit(
+                f"{what} declares the shape {_shown_shape(dims)}",
+                f"at most {self._limits.tensor_bytes} bytes",
+            )
+        return prod(dims)
+
+
+def _require_filled(tensor: _Tensor, elements: int, what: str) -> None:
+    """Require that a tensor has as much data as its shape needs.
+
+    1. Raw data has as many bytes as its elements take, without gaps.
+    2. Typed data has as many numbers as elements; small elements share one, complex ones take two.
+    3. Strings have no raw data.
+
+    Raises:
+        Refusal: `model_invalid`.
+    """
+    has_raw_numbers = tensor.raw_bytes is not None and tensor.kind != _STRING
+    if has_raw_numbers:
+        is_filled = tensor.raw_bytes == _bytes(elements, tensor.bits)
+    else:
+        # Elements of 2 and 4 bits share an integer of 8 bits.
+        per_number = 8 // tensor.bits if tensor.bits in _PACKED_BITS else 1
+        numbers = -(-elements // per_number)
+        if tensor.kind in _COMPLEX:
+            numbers *= 2
+        is_filled = tensor.elements == numbers
+    if is_filled:
+        return
+    amount = f"{tensor.elements} elements"
+    if tensor.raw_bytes is not None:
+        amount = f"{tensor.raw_bytes} bytes"
+    raise damaged(f"{what} has the shape {tensor.shown_shape} and {amount} of data")
+
+
+def _require_extent(offset: int, length: int, needed: int, member: Member, what: str) -> None:
+    """Require that external data has the length that its shape needs, and is within its file.
+
+    Raises:
+        Refusal: `model_invalid`.
+    """
+    is_within = offset >= 0 and offset + length <= member.size
+    if length != needed or not is_within:
+        raise damaged(
+            f"{what} needs {needed} bytes, and states {length} bytes at byte {offset} of "
+            f"{member.name[:80]}, which has {member.size}"
         )
 
-    def _bound_size(self, dims: list[int], bits: int, what: str) -> int:
-        if len(dims) > self._wire.limits.nesting or any(dim < 0 for dim in dims):
-            raise invalid(f"{what} has the shape {tuple(dims)[:16]}")
-        elements = prod(dims)
-        if prod(dim for dim in dims if dim) * bits // 8 > self._wire.limits.tensor_bytes:
-            raise over_limit(
-                f"{what} declares the shape {tuple(dims)[:16]}",
-                f"at most {self._wire.limits.tensor_bytes} bytes",
-            )
-        return elements
+
+def _elsewhere(what: str, location: str) -> Refusal:
+    """Return the refusal of a tensor in a file that is not in the upload.
+
+    A path is an attempt to reach other files, a plain name is most likely a mistake.
+    """
+    is_path = set(location) & set("/\\\0:") or location in ("", ".", "..")
+    if is_path or len(location) > _LONGEST_NAME:
+        return unsafe(
+            f"{what} is in the file {location[:100]!r}", "a file that was uploaded with the model"
+        )
+    return unsupported(
+        f"{what} is in another file, {location[:100]!r}, which was not uploaded; send a zip or tar "
+        "archive of the model and its files, or save it as one file (onnx.save with "
+        "save_as_external_data=False)",
+        bundle.EXPECTED,
+        f"a reference to {location[:80]!r}",
+    )
+
+
+def _bytes(elements: int, bits: int) -> int:
+    """Return the bytes of elements that are packed without gaps.
+
+    >>> _bytes(5, 32), _bytes(3, 4)
+    (20, 2)
+    """
+    return (elements * bits + 7) // 8
+
+
+def _shown_shape(dims: list[int]) -> str:
+    """Return a shape as a refusal shows it: a hostile one may have countless axes.
+
+    >>> _shown_shape([2, 3])
+    '(2, 3)'
+    """
+    return str(tuple(dims)[:_SHOWN_AXES])

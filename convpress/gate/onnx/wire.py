@@ -1,18 +1,20 @@
-"""An ONNX message's fields on the wire, every one counted: what is walked is bounded, whatever it stands for."""
+"""The fields of ONNX messages on the wire, all counted, so that a walk over them is bounded."""
 
 from collections.abc import Iterable
 
 from convpress.gate import protobuf
-from convpress.gate.archive import invalid, over_limit
-from convpress.gate.protobuf import FIXED32, FIXED64, VARINT, Field
+from convpress.gate.protobuf import DELIMITED, FIXED32, FIXED64, VARINT, Field
+from convpress.gate.refusals import damaged, over_limit
 from convpress.limits import Limits
 
-_AT_ONCE = 1 << 20
-_CONTINUED = bytes(range(128, 256))
+_CHUNK_BYTES = 1 << 20
+# All bytes of a varint but its last one have the highest bit set.
+_NOT_LAST = bytes(range(128, 256))
+_LONGEST_SHOWN = 80
 
 
 class Wire:
-    """The bytes of a model, and how many of its fields have been walked."""
+    """The bytes of a model, and the number of fields that were walked so far."""
 
     def __init__(self, view: memoryview, limits: Limits) -> None:
         self.limits = limits
@@ -20,11 +22,13 @@ class Wire:
         self._walked = 0
 
     def whole(self) -> Field:
-        """Return the model itself, as a field that holds it."""
-        return Field(0, protobuf.DELIMITED, 0, 0, len(self._view))
+        """Return the model itself, as the content of a field."""
+        return Field(0, DELIMITED, 0, 0, len(self._view))
 
     def fields(self, message: Field, where: str, once: tuple[int, ...] = ()) -> Iterable[Field]:
-        """Yield the fields of a message; those of `once` may not come twice, for parsers would merge the two.
+        """Yield the fields of a message; those in `once` may not come twice.
+
+        Parsers would merge two of them, each in its own way.
 
         Raises:
             Refusal: `model_over_limit`, or `model_invalid` for a field that comes twice.
@@ -37,14 +41,25 @@ class Wire:
                 raise over_limit("the model has too many fields", f"at most {self.limits.fields}")
             if field.number in once:
                 if field.number in seen:
-                    raise invalid(
-                        f"field {field.number} of {where} is given twice, at byte {field.start}"
+                    raise damaged(
+                        f"field {field.number} of {where} is there twice, at byte {field.start}"
                     )
                 seen.add(field.number)
             yield field
 
+    def messages(self, message: Field, where: str, once: tuple[int, ...] = ()) -> Iterable[Field]:
+        """Yield those fields of a message that are length-delimited: messages and texts.
+
+        Raises:
+            Refusal: the codes of `fields`.
+            MalformedMessage: it is no message.
+        """
+        for field in self.fields(message, where, once):
+            if field.wire_type == DELIMITED:
+                yield field
+
     def text(self, field: Field) -> bytes:
-        """Return what a field holds."""
+        """Return the content of a field."""
         return bytes(self._view[field.value : field.end])
 
     def number(self, field: Field) -> int:
@@ -52,7 +67,10 @@ class Wire:
         return protobuf.read_varint(self._view, field.value, field.end)[0]
 
     def numbers(self, field: Field) -> list[int]:
-        """Return the integers of a repeated field, packed or one by one."""
+        """Return the integers of a repeated field, packed or one by one.
+
+        Of packed ones, no more are returned than refute the limit on axes.
+        """
         if field.wire_type == VARINT:
             return [signed(self.number(field))]
         if field.wire_type in (FIXED32, FIXED64):
@@ -65,22 +83,33 @@ class Wire:
         return numbers
 
     def count_numbers(self, field: Field) -> int:
-        """Return how many integers a packed field holds: each has one byte below 128, its last."""
+        """Return the number of integers in a packed field: that of their last bytes.
+
+        Nothing is decoded: a large tensor may be stored so.
+
+        >>> packed = protobuf.write_varint(300) + protobuf.write_varint(7)
+        >>> wire = Wire(memoryview(packed), Limits())
+        >>> wire.count_numbers(wire.whole())
+        2
+        """
         count = 0
-        for start in range(field.value, field.end, _AT_ONCE):
-            count += len(
-                bytes(self._view[start : min(field.end, start + _AT_ONCE)]).translate(
-                    None, _CONTINUED
-                )
-            )
+        for start in range(field.value, field.end, _CHUNK_BYTES):
+            stop = min(field.end, start + _CHUNK_BYTES)
+            chunk = bytes(self._view[start:stop])
+            count += len(chunk.translate(None, _NOT_LAST))
         return count
 
 
 def signed(number: int) -> int:
-    """Return the integer that 64 bits stand for in two's complement."""
-    return number - (1 << 64) if number >> 63 else number
+    """Return the signed integer that has these 64 bits in two's complement.
+
+    >>> signed(5), signed(2**64 - 1)
+    (5, -1)
+    """
+    is_negative = number >> 63
+    return number - (1 << 64) if is_negative else number
 
 
 def shown(name: bytes) -> str:
     """Return a name as a refusal shows it."""
-    return repr(name[:80].decode(errors="replace"))
+    return repr(name[:_LONGEST_SHOWN].decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""What a TorchScript archive may be made of: members, pickles and source, checked before torch reads a byte of it."""
+"""The gate for TorchScript archives: members, pickles and source, checked before torch opens it."""
 
 import mmap
 import re
@@ -6,52 +6,70 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convpress.gate import archive
-from convpress.gate.archive import Member, invalid, over_limit, unsafe
-from convpress.gate.identify import directory
-from convpress.gate.torchscript import pickles as torchscript_pickle
-from convpress.gate.torchscript import source
+from convpress.gate.archive import Member
+from convpress.gate.identify import read_directory
+from convpress.gate.refusals import damaged, over_limit, unsafe
+from convpress.gate.torchscript.pickles import require_safe_notes, require_safe_pickle
+from convpress.gate.torchscript.source import require_safe_source
 from convpress.limits import Limits
 
 _SOURCE = re.compile(r"code/.+\.py")
 _PICKLE = re.compile(r"(data|constants)\.pkl")
 _NOTES = re.compile(r"code/.+\.debug_pkl")
 _OTHER = re.compile(
-    r"(data|constants|traced_inputs)/[0-9]+|(traced_inputs|bytecode|mobile_debug_handles)\.pkl|version|byteorder|\.format_version|\.storage_alignment"
+    r"(data|constants|traced_inputs)/[0-9]+"
+    r"|(traced_inputs|bytecode|mobile_debug_handles)\.pkl"
+    r"|version|byteorder|\.format_version|\.storage_alignment"
     r"|\.data/[a-z_]+|extra/.+"
 )
+# A word of source has a few letters; the words themselves are counted later.
+_MOST_BYTES_PER_TOKEN = 8
 
 
-def check(path: Path, limits: Limits) -> None:
-    """Check the archive at `path`.
+def require_safe_torchscript(path: Path, limits: Limits) -> None:
+    """Require that the archive at `path` has nothing that no network needs.
 
     Raises:
-        Refusal: `model_truncated`, `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`, with
-            what was found where.
+        Refusal: `model_truncated`, `model_invalid`, `model_unsafe`, `model_unsupported` or
+            `model_over_limit`.
     """
-    infos, start = directory(path)
+    infos, directory_start = read_directory(path)
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         memoryview(content) as view,
     ):
-        members = archive.members(view, infos, start, limits)
-        sizes = {member.name: member.size for member in members}
-        sources = [member for member in members if _SOURCE.fullmatch(member.name)]
-        pickles = [member for member in members if _PICKLE.fullmatch(member.name)]
-        notes = [member for member in members if _NOTES.fullmatch(member.name)]
-        for member in members:
-            if not any(form.fullmatch(member.name) for form in (_SOURCE, _PICKLE, _NOTES)):
-                _check_other(member)
-        _bound("source", sources, 8 * limits.source_tokens)
-        _bound("pickles", [*pickles, *notes], limits.pickle_bytes)
-        for member in pickles:
-            torchscript_pickle.check(archive.read(view, member), member.name, sizes, limits)
-        for member in notes:
-            torchscript_pickle.check_plain(archive.read(view, member), member.name, limits)
-        source.check({member.name: _text(view, member) for member in sources}, limits)
+        members = archive.members(view, infos, directory_start, limits)
+        _require_safe_members(view, members, limits)
 
 
-def _check_other(member: Member) -> None:
+def _require_safe_members(view: memoryview, members: Sequence[Member], limits: Limits) -> None:
+    sources = _named(members, _SOURCE)
+    pickles = _named(members, _PICKLE)
+    notes = _named(members, _NOTES)
+    checked = {*sources, *pickles, *notes}
+    for member in members:
+        if member not in checked:
+            _require_known(member)
+    # Bounded before anything is inflated.
+    _bound("source", sources, _MOST_BYTES_PER_TOKEN * limits.source_tokens)
+    _bound("pickles", [*pickles, *notes], limits.pickle_bytes)
+    # A tensor must not reach beyond the member of its storage.
+    sizes = {member.name: member.size for member in members}
+    for member in pickles:
+        require_safe_pickle(archive.read(view, member), member.name, sizes, limits)
+    for member in notes:
+        require_safe_notes(archive.read(view, member), member.name, limits)
+    texts = {member.name: _text(view, member) for member in sources}
+    require_safe_source(texts, limits)
+
+
+def _named(members: Sequence[Member], pattern: re.Pattern[str]) -> list[Member]:
+    return [member for member in members if pattern.fullmatch(member.name)]
+
+
+def _require_known(member: Member) -> None:
+    """Require a member that torch.jit.save writes; torch maps those with weights, uncompressed."""
     if not _OTHER.fullmatch(member.name):
         raise unsafe(
             f"the archive has a member {member.name[:100]}",
@@ -73,4 +91,4 @@ def _text(view: memoryview, member: Member) -> str:
     try:
         return archive.read(view, member).decode()
     except UnicodeDecodeError as error:
-        raise invalid(f"{member.name} is not UTF-8 ({error})") from error
+        raise damaged(f"{member.name} is not UTF-8 ({error})") from error

@@ -35,7 +35,7 @@ def readable(format: Format, path: Path) -> Iterator[Path]:  # noqa: A002 - the 
         Refusal: `model_invalid` where it cannot be unpacked.
     """
     if format == "onnx":
-        from worker.engine.formats.onnx.bundle import stored
+        from worker.engine.formats.onnx.storage.bundle import stored
 
         with stored(path) as file:
             yield file

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convpress.gate import check as gate
+from convpress.gate.check import require_safe
 from convpress.gate.identify import identify
 from convpress.limits import Limits
 from convpress.refusal import Refusal
@@ -25,13 +25,13 @@ PUBLISHED = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data").rg
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
 def test_sample_models_pass(path):
-    gate.check(path, identify(path), Limits())
+    require_safe(path, identify(path), Limits())
 
 
 def test_every_model_that_comes_with_onnx_passes():
     assert len(PUBLISHED) > 100
     for path in PUBLISHED:
-        gate.check(path, "onnx", Limits())
+        require_safe(path, "onnx", Limits())
 
 
 class Varied(nn.Module):
@@ -71,7 +71,7 @@ class Varied(nn.Module):
 )
 def test_what_the_compiler_writes_passes(tmp_path, made_by):
     made_by(Varied().eval()).save(tmp_path / "varied.pt")
-    gate.check(tmp_path / "varied.pt", "torchscript", Limits())
+    require_safe(tmp_path / "varied.pt", "torchscript", Limits())
 
 
 @pytest.mark.filterwarnings(
@@ -83,7 +83,7 @@ def test_quantised_models_are_told_that_they_are(tmp_path):
     module._c._register_attribute("weight", torch._C.TensorType.get(), tensor)
     module.save(tmp_path / "quantised.pt")
     with pytest.raises(Refusal, match="quantised tensors") as refused:
-        gate.check(tmp_path / "quantised.pt", "torchscript", Limits())
+        require_safe(tmp_path / "quantised.pt", "torchscript", Limits())
     assert refused.value.code == "model_unsupported"
 
 
@@ -95,7 +95,7 @@ def test_a_large_model_costs_little(tmp_path):
     graph = onnx.helper.make_graph([], "large", [], [], [weight])
     path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
     started = time.process_time()
-    gate.check(path, "onnx", Limits())
+    require_safe(path, "onnx", Limits())
     assert time.process_time() - started < 0.1
 
 
@@ -121,7 +121,7 @@ def test_any_damage_is_let_in_or_refused(tmp_path, name, damage):
     path = tmp_path / "damaged"
     path.write_bytes(content)
     with suppress(Refusal):
-        gate.check(path, "onnx" if name.endswith(".onnx") else "torchscript", Limits())
+        require_safe(path, "onnx" if name.endswith(".onnx") else "torchscript", Limits())
 
 
 def test_limits_are_what_decides():
@@ -138,13 +138,13 @@ def test_limits_are_what_decides():
     ]:
         path = MODELS / name
         with pytest.raises(Refusal) as refusal:
-            gate.check(path, identify(path), tight)
+            require_safe(path, identify(path), tight)
         assert refusal.value.code == "model_over_limit", tight
 
 
 def test_the_format_that_is_not_wanted_is_refused():
     with pytest.raises(Refusal, match="onnx, not torchscript"):
-        gate.check(MODELS / "plain.onnx", "torchscript", Limits())
+        require_safe(MODELS / "plain.onnx", "torchscript", Limits())
 
 
 def test_compressed_members_may_grow_so_far_and_no_further(tmp_path):
@@ -154,10 +154,10 @@ def test_compressed_members_may_grow_so_far_and_no_further(tmp_path):
         for member in old.infolist():
             new.writestr(member, old.read(member))
         new.writestr("plain.traced/extra/note", b"x" * 100_000, zipfile.ZIP_DEFLATED)
-    gate.check(path, "torchscript", Limits(inflation=1000))
+    require_safe(path, "torchscript", Limits(inflation=1000))
     for tight in (Limits(inflation=20), Limits(inflation=1000, inflated_bytes=99_999)):
         with pytest.raises(Refusal) as refusal:
-            gate.check(path, "torchscript", tight)
+            require_safe(path, "torchscript", tight)
         assert refusal.value.code == "model_over_limit"
 
 
@@ -181,8 +181,8 @@ def test_a_bundle_may_refer_to_its_own_files_alone(tmp_path, method, location, s
         archive.writestr("net/model.onnx", model.SerializeToString())
         archive.writestr("net/weights.bin", bytes(range(size)))
     if code is None:
-        gate.check(path, "onnx", Limits())
+        require_safe(path, "onnx", Limits())
         return
     with pytest.raises(Refusal) as refusal:
-        gate.check(path, "onnx", Limits())
+        require_safe(path, "onnx", Limits())
     assert refusal.value.code == code

@@ -1,188 +1,254 @@
-"""What of an ONNX graph is known before it runs: stored tensors, and what a few operators make of them.
+"""Values of an ONNX graph that are known before it runs: stored tensors, and folded ones.
 
-Those operators change how a tensor is laid out or of which type it is; one more makes a tensor out of a shape.
+A few operators are folded: those that change a tensor's layout or its element type, and
+ConstantOfShape, which makes a tensor from a shape.
 """
 
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from worker.engine.formats.onnx import file
 from worker.engine.formats.onnx.graph import (
     FLOATS,
+    input_name,
     integer,
     integers,
     operator,
     subgraphs,
     tensor_of,
 )
+from worker.engine.formats.onnx.storage import tensors
 
 _UNARY = ("Identity", "Cast", "Transpose", "Flatten")
-_BY_LIST = ("Reshape", "Squeeze", "Unsqueeze")
+_WITH_INTEGERS = ("Reshape", "Squeeze", "Unsqueeze")
 _FILL = "ConstantOfShape"
-_QUANTISED = "DequantizeLinear"
-FOLDED = ("Constant", *_UNARY, *_BY_LIST, _FILL)
+_DEQUANTISE = "DequantizeLinear"
+FOLDED = ("Constant", *_UNARY, *_WITH_INTEGERS, _FILL)
 """The operators whose values may be known before a graph runs."""
 
-Step = tuple[NodeProto, tuple[int, ...] | None]
-"""An operator, and the list of integers that it takes besides: a shape, or axes."""
+# Shapes and lists of axes are short; a longer list is data.
+_LONGEST_LIST = 16
+
+
+class Fold(NamedTuple):
+    """An operator that is folded, with its list of integers: a shape, or axes."""
+
+    node: NodeProto
+    integers: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A stored tensor, and the operators that make of it what the value is, in order.
+    """A stored tensor, and the operators between it and the value, in order.
 
-    `origin` is the name of the value that is stored: values with one origin share a weight.
+    `origin` is the name of the stored value: values with one origin share a weight.
     """
 
     tensor: TensorProto
     origin: str
-    steps: tuple[Step, ...] = ()
+    folds: tuple[Fold, ...] = ()
 
     @property
     def identity(self) -> Hashable:
-        """What values have in common that are the same."""
-        steps = tuple(
-            (
-                node.op_type,
-                tuple(attribute.SerializeToString() for attribute in node.attribute),
-                listed,
-            )
-            for node, listed in self.steps
-        )
-        return self.origin, steps
+        """A key that equal values have in common."""
+        operators = []
+        for node, listed in self.folds:
+            attributes = tuple(attribute.SerializeToString() for attribute in node.attribute)
+            operators.append((node.op_type, attributes, listed))
+        return self.origin, tuple(operators)
 
     @property
     def is_quantised(self) -> bool:
-        """Whether it is stored as integers of a coarser scale; `array` is not for these."""
-        return any(node.op_type == _QUANTISED for node, _ in self.steps)
+        """Whether it is stored as scaled integers; `array` does not support these."""
+        return any(node.op_type == _DEQUANTISE for node, _ in self.folds)
 
     @property
     def data_type(self) -> int:
-        """Its element type, as ONNX numbers it."""
-        for node, _ in reversed(self.steps):
+        """ONNX's number of the element type."""
+        for node, _ in reversed(self.folds):
             if node.op_type == "Cast":
                 return integer(node, "to", TensorProto.FLOAT)
             if node.op_type == _FILL:
                 value = tensor_of(node, "value")
-                return TensorProto.FLOAT if value is None else value.data_type
+                if value is None:
+                    return TensorProto.FLOAT
+                return value.data_type
         return self.tensor.data_type
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape, for which no element is read."""
-        if not self.steps:
-            return tuple(self.tensor.dims)
-        if any(node.op_type == _FILL for node, _ in self.steps):
-            return _applied(numpy_helper.to_array(self.tensor), self.steps).shape
-        return _applied(np.empty(tuple(self.tensor.dims), np.int8), self.steps, cast=False).shape
+        """The shape; no element is read for it."""
+        dims = tuple(self.tensor.dims)
+        if not self.folds:
+            return dims
+        if any(node.op_type == _FILL for node, _ in self.folds):
+            return _apply(numpy_helper.to_array(self.tensor), self.folds).shape
+        # Untouched memory stands for the elements; a cast would touch all of it.
+        return _apply(np.empty(dims, np.int8), self.folds, cast=False).shape
 
     def array(self, source: Path) -> NDArray[np.generic]:
-        """Return its elements, large ones over the file itself; `source` is the file that the graph was read from.
+        """Return the elements; large ones are mapped from `source`, the file of the graph.
 
         Raises:
             Refusal: `model_invalid` where the data does not fill its shape.
         """
-        elements = file.mapped(self.tensor, source)
-        if not elements.flags.aligned:  # which arithmetic would copy time after time
-            elements = file.array(self.tensor, source)
-        return _applied(elements, self.steps)
+        elements = tensors.mapped(self.tensor, source)
+        # Arithmetic would copy an unaligned array in every operation: copy it once.
+        if not elements.flags.aligned:
+            elements = tensors.array(self.tensor, source)
+        return _apply(elements, self.folds)
 
 
 def constants(graph: GraphProto) -> dict[str, Constant]:
-    """Return the values of a graph, and of the bodies in it, that are known before it runs, by name, which is unique.
+    """Return the constants of a graph and of its bodies by name; names must be unique.
 
-    Initializers that are no inputs too are what they are; from IR version 4 on, an input only defaults to its
-    initializer, yet no one may be expected to pass weights, so those count as constant as well.
+    From IR version 4 on, an initializer that is also an input is only a default. It counts as
+    constant too: nobody is expected to pass weights.
+
+    >>> node = helper.make_node("Transpose", ["w"], ["t"])
+    >>> weight = TensorProto(name="w", dims=[2, 3], data_type=TensorProto.FLOAT)
+    >>> known = constants(GraphProto(node=[node], initializer=[weight]))
+    >>> known["t"].shape, known["t"].origin
+    ((3, 2), 'w')
     """
-    found: dict[str, Constant] = {}
-    _find(graph, found)
-    return found
+    known: dict[str, Constant] = {}
+    _collect(graph, known)
+    return known
 
 
-def _find(graph: GraphProto, found: dict[str, Constant]) -> None:
-    found.update((tensor.name, Constant(tensor, tensor.name)) for tensor in graph.initializer)
+def _collect(graph: GraphProto, known: dict[str, Constant]) -> None:
+    """Add the constants of a graph and of its bodies to those that are known."""
+    for tensor in graph.initializer:
+        known[tensor.name] = Constant(tensor, tensor.name)
     for node in graph.node:
         for body in subgraphs(node):
-            _find(body, found)
+            _collect(body, known)
         try:
-            made = _made(node, found)
+            constant = _fold(node, known)
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
-            continue  # what contradicts itself is told by who runs it
-        if made is not None:
-            found[node.output[0]] = made
+            # ONNX Runtime refuses contradictory nodes, with a better message.
+            continue
+        if constant is not None:
+            known[node.output[0]] = constant
 
 
-def _made(node: NodeProto, found: dict[str, Constant]) -> Constant | None:
-    """Return what a node gives, if that is known."""
-    kind = operator(node)
+def _fold(node: NodeProto, known: dict[str, Constant]) -> Constant | None:
+    """Return the value of a node; None where it is not known."""
     if len(node.output) != 1:
         return None
+    output = node.output[0]
+    kind = operator(node)
     if kind == "Constant":
         value = tensor_of(node, "value")
-        return None if value is None else Constant(value, node.output[0])
-    if not node.input or node.input[0] not in found:
+        return None if value is None else Constant(value, output)
+    source = known.get(input_name(node, 0))
+    if source is None:
         return None
-    source = found[node.input[0]]
-    listed: tuple[int, ...] | None = None
-    if kind in _BY_LIST:
-        operand = found.get(node.input[1]) if len(node.input) > 1 else None
-        listed = (
-            _integers(operand)
-            if operand
-            else integers(node, "shape" if kind == "Reshape" else "axes")
-        )
+    origin = source.origin
+    listed = None
+    if kind in _WITH_INTEGERS:
+        listed = _listed(node, known)
         if listed is None:
             return None
     elif kind == _FILL:
-        if _integers(source) is None:
+        if _short_list(source) is None:
             return None
-    elif kind not in (*_UNARY, _QUANTISED) or (
-        kind == "Cast" and integer(node, "to", 0) not in FLOATS
-    ):
+        origin = output
+    elif not _folds_alone(node):
         return None
-    origin = node.output[0] if kind == _FILL else source.origin
-    made = Constant(source.tensor, origin, (*source.steps, (node, listed)))
-    return made if np.prod(made.shape) > 0 else None
+    folds = (*source.folds, Fold(node, listed))
+    constant = Constant(source.tensor, origin, folds)
+    # Empty values are no weights.
+    if np.prod(constant.shape) <= 0:
+        return None
+    return constant
 
 
-def _integers(constant: Constant) -> tuple[int, ...] | None:
-    """Return a short list of integers that is stored as it is."""
+def _folds_alone(node: NodeProto) -> bool:
+    """Return whether a node is folded that needs nothing but its first input."""
+    kind = operator(node)
+    if kind == "Cast":
+        return integer(node, "to", 0) in FLOATS
+    return kind in _UNARY or kind == _DEQUANTISE
+
+
+def _listed(node: NodeProto, known: dict[str, Constant]) -> tuple[int, ...] | None:
+    """Return the shape of a Reshape, or the axes of a Squeeze or Unsqueeze."""
+    operand = known.get(input_name(node, 1))
+    if operand is not None:
+        return _short_list(operand)
+    # Older opsets have an attribute.
+    name = "shape" if operator(node) == "Reshape" else "axes"
+    return integers(node, name)
+
+
+def _short_list(constant: Constant) -> tuple[int, ...] | None:
+    """Return a short list of integers that is stored as it is; None for all else."""
     tensor = constant.tensor
-    is_list = (
-        tensor.data_type == TensorProto.INT64 and len(tensor.dims) == 1 and tensor.dims[0] <= 16
-    )
-    if constant.steps or not is_list or file.is_external(tensor):
+    if constant.folds or tensors.is_external(tensor):
+        return None
+    if tensor.data_type != TensorProto.INT64 or len(tensor.dims) != 1:
+        return None
+    if tensor.dims[0] > _LONGEST_LIST:
         return None
     return tuple(numpy_helper.to_array(tensor).tolist())
 
 
-def _applied(
-    array: NDArray[np.generic], steps: tuple[Step, ...], *, cast: bool = True
+def _apply(
+    array: NDArray[np.generic], folds: tuple[Fold, ...], *, cast: bool = True
 ) -> NDArray[np.generic]:
-    for node, listed in steps:
-        if node.op_type == "Cast" and cast:
-            array = array.astype(
-                helper.tensor_dtype_to_np_dtype(integer(node, "to", TensorProto.FLOAT))
-            )
+    """Return the array after the folded operators, in order; `cast=False` leaves casts out."""
+    for node, listed in folds:
+        if node.op_type == "Cast":
+            if cast:
+                array = array.astype(_cast_type(node))
         elif node.op_type == "Transpose":
             array = array.transpose(integers(node, "perm"))
         elif node.op_type == "Flatten":
             axis = integer(node, "axis", 1)
-            array = array.reshape(int(np.prod(array.shape[:axis])), -1)
-        elif node.op_type == "Reshape" and listed is not None:
-            kept = enumerate(listed)
-            array = array.reshape([array.shape[at] if size == 0 else size for at, size in kept])
+            rows = int(np.prod(array.shape[:axis]))
+            array = array.reshape(rows, -1)
         elif node.op_type == "Squeeze":
             array = array.squeeze(listed)
-        elif node.op_type == "Unsqueeze" and listed is not None:
-            array = np.expand_dims(array, listed)
         elif node.op_type == _FILL:
-            value = tensor_of(node, "value")
-            filler = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
-            array = np.broadcast_to(filler.reshape(-1)[0], tuple(array.tolist()))
+            # One element stands for all, however large the shape is.
+            array = np.broadcast_to(_filler(node), tuple(array.tolist()))
+        # Those that follow need their list; without one they change nothing.
+        elif listed is None:
+            continue
+        elif node.op_type == "Reshape":
+            array = array.reshape(_resolved_shape(listed, array.shape))
+        elif node.op_type == "Unsqueeze":
+            array = np.expand_dims(array, listed)
     return array
+
+
+def _cast_type(node: NodeProto) -> np.dtype[np.generic]:
+    """Return numpy's type for the target of a Cast."""
+    return helper.tensor_dtype_to_np_dtype(integer(node, "to", TensorProto.FLOAT))
+
+
+def _resolved_shape(listed: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    """Return the shape of a Reshape, in which 0 stands for the size of the input's axis.
+
+    >>> _resolved_shape((0, -1), (2, 3, 4))
+    [2, -1]
+    """
+    resolved = list(listed)
+    for axis, size in enumerate(listed):
+        if size == 0:
+            resolved[axis] = shape[axis]
+    return resolved
+
+
+def _filler(node: NodeProto) -> NDArray[np.generic]:
+    """Return the value of a ConstantOfShape, without axes."""
+    value = tensor_of(node, "value")
+    if value is None:
+        return np.zeros((), np.float32)
+    return numpy_helper.to_array(value).reshape(-1)[:1].reshape(())

@@ -1,6 +1,7 @@
-"""ONNX Conv and ConvTranspose nodes, read as geometry and written back.
+"""ONNX Conv and ConvTranspose nodes: read as geometry, and written back.
 
-Source: the operators' specification, opset 1 to the newest that onnx knows; their attributes have not changed since.
+Source: the operators' specification, from opset 1 to the newest that onnx knows. Their attributes
+have not changed since.
 """
 
 from collections.abc import Sequence
@@ -21,9 +22,10 @@ def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
     Raises:
         Refusal: `model_invalid` where attributes and weight contradict each other.
 
-    >>> geometry(helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 0, 1, 0], strides=[2, 1]), (8, 4, 3, 1))
-    Convolution(weight_shape=(8, 4, 3, 1), stride=(2, 1), padding=((1, 1), (0, 0)), dilation=(1, 1), \
-groups=1, transposed=False, output_padding=())
+    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 0, 1, 0], strides=[2, 1])
+    >>> convolution = geometry(node, (8, 4, 3, 1))
+    >>> convolution.stride, convolution.padding, convolution.dilation, convolution.groups
+    ((2, 1), ((1, 1), (0, 0)), (1, 1), 1)
     """
     kernel = tuple(weight_shape[2:])
     axes = len(kernel)
@@ -32,30 +34,43 @@ groups=1, transposed=False, output_padding=())
     stride = integers(node, "strides") or ones
     dilation = integers(node, "dilations") or ones
     groups = integer(node, "group", 1)
-    output_padding = (integers(node, "output_padding") or (0,) * axes) if transposed else ()
+    output_padding: tuple[int, ...] = ()
+    if transposed:
+        output_padding = integers(node, "output_padding") or (0,) * axes
+    shape_text = f"a weight of shape {tuple(weight_shape)}"
     if axes == 0 or min(weight_shape) < 1:
-        raise _invalid(node, f"a weight of shape {tuple(weight_shape)}")
-    if (integers(node, "kernel_shape") or kernel) != kernel:
-        raise _invalid(
-            node,
-            f"kernel_shape {integers(node, 'kernel_shape')} and a weight of shape {weight_shape}",
-        )
-    if not len(stride) == len(dilation) == axes or min(*stride, *dilation) < 1:
-        raise _invalid(
-            node, f"strides {stride} and dilations {dilation} for a kernel of {axes} axes"
-        )
+        raise _invalid(node, shape_text)
+    # The attribute repeats the weight's shape, or is omitted.
+    kernel_shape = integers(node, "kernel_shape") or kernel
+    if kernel_shape != kernel:
+        raise _invalid(node, f"kernel_shape {kernel_shape} and {shape_text}")
+    have_all_axes = len(stride) == len(dilation) == axes
+    if not have_all_axes or min(*stride, *dilation) < 1:
+        detail = f"strides {stride} and dilations {dilation} for a kernel of {axes} axes"
+        raise _invalid(node, detail)
     if groups < 1 or weight_shape[0] % groups:
-        raise _invalid(node, f"{groups} groups and a weight of shape {tuple(weight_shape)}")
+        raise _invalid(node, f"{groups} groups and {shape_text}")
     if transposed and len(output_padding) != axes:
-        raise _invalid(node, f"output_padding {output_padding} for a kernel of {axes} axes")
-    padding = _padding(node, axes)
+        detail = f"output_padding {output_padding} for a kernel of {axes} axes"
+        raise _invalid(node, detail)
     return Convolution(
-        tuple(weight_shape), stride, padding, dilation, groups, transposed, output_padding
+        weight_shape=tuple(weight_shape),
+        stride=stride,
+        padding=_padding(node, axes),
+        dilation=dilation,
+        groups=groups,
+        transposed=transposed,
+        output_padding=output_padding,
     )
 
 
 def attributes(convolution: Convolution) -> list[AttributeProto]:
-    """Return the attributes of a Conv or ConvTranspose node with this geometry, all of them spelled out."""
+    """Return all attributes of a Conv or ConvTranspose node with this geometry, by name.
+
+    >>> convolution = Convolution((8, 4, 3), (2,), ((1, 0),), (1,))
+    >>> {each.name: helper.get_attribute_value(each) for each in attributes(convolution)}
+    {'dilations': [1], 'group': 1, 'kernel_shape': [3], 'pads': [1, 0], 'strides': [2]}
+    """
     values: dict[str, int | str | Sequence[int]] = {
         "dilations": convolution.dilation,
         "group": convolution.groups,
@@ -67,27 +82,36 @@ def attributes(convolution: Convolution) -> list[AttributeProto]:
     if isinstance(convolution.padding, str):
         values["auto_pad"] = convolution.padding.upper()
     else:
-        before, behind = zip(*convolution.padding, strict=True)
-        values["pads"] = (*before, *behind)
+        # ONNX lists the pads before all axes first, then those after.
+        before, after = zip(*convolution.padding, strict=True)
+        values["pads"] = (*before, *after)
     return [helper.make_attribute(name, value) for name, value in sorted(values.items())]
 
 
 def _padding(node: NodeProto, axes: int) -> Padding:
+    """Return the zeros before and after each axis, or the rule that they follow."""
     rule = text(node, "auto_pad", "NOTSET")
     if rule in _SAME:
         return _SAME[rule]
-    pads = (
-        (integers(node, "pads") or (0,) * 2 * axes) if rule in ("NOTSET", "") else (0,) * 2 * axes
-    )
-    if rule not in ("NOTSET", "", "VALID") or len(pads) != 2 * axes or min(pads) < 0:
-        raise _invalid(node, f"auto_pad {rule!r} and pads {pads} for a kernel of {axes} axes")
-    return tuple(zip(pads[:axes], pads[axes:], strict=True))
+    # VALID ignores pads, as ONNX Runtime does.
+    pads: tuple[int, ...] = (0,) * 2 * axes
+    if rule in ("NOTSET", ""):
+        pads = integers(node, "pads") or pads
+    detail = f"auto_pad {rule!r} and pads {pads} for a kernel of {axes} axes"
+    if rule not in ("NOTSET", "", "VALID"):
+        raise _invalid(node, detail)
+    if len(pads) != 2 * axes or min(pads) < 0:
+        raise _invalid(node, detail)
+    before = pads[:axes]
+    after = pads[axes:]
+    return tuple(zip(before, after, strict=True))
 
 
 def _invalid(node: NodeProto, got: str) -> Refusal:
+    name = node.name or node.output[0]
     return Refusal(
         Code.MODEL_INVALID,
-        f"the {node.op_type} node {node.name or node.output[0]!r} contradicts itself: {got}",
+        f"the {node.op_type} node {name!r} contradicts itself: {got}",
         field=FIELD,
         expected="convolutions whose attributes fit their weights",
         got=got,

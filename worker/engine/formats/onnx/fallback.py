@@ -1,6 +1,9 @@
-"""One node of an ONNX graph as a function: a model of that node alone, run by ONNX Runtime, without gradients."""
+"""Single nodes that torch cannot compute: run by ONNX Runtime as models of one node.
 
-from collections.abc import Callable, Mapping
+The results have no gradients.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,14 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from convpress.refusal import Refusal
-from worker.engine.formats.onnx.graph import operator, subgraphs
+from worker.engine.formats.onnx.graph import operator, stored_names, subgraphs
 from worker.engine.formats.onnx.runner import session
-from worker.engine.formats.onnx.types import Kind, type_proto
+from worker.engine.formats.onnx.types import ValueType, type_proto
 from worker.engine.numerics import device
 from worker.engine.program import NoProgramError
 
-_NOT_HANDED_ON = (
+# Parts of the names of types that the runtime does not accept or return as arrays.
+_NO_ARRAYS = (
     "bfloat16",
     "float8",
     "float4",
@@ -26,90 +30,126 @@ _NOT_HANDED_ON = (
     "opaque",
     "sparse",
 )
-"""Parts of the names of types that the runtime does not give out, or not take, as arrays."""
 
 
-def needs(node: NodeProto) -> tuple[str, ...]:
-    """Return the values that a node takes, each once: its inputs, and what its subgraphs take from around it."""
-    inner = (name for graph in subgraphs(node) for name in _free(graph))
-    return tuple(dict.fromkeys(name for name in (*node.input, *inner) if name))
+def needed_values(node: NodeProto) -> tuple[str, ...]:
+    """Return the values that a node needs, each once: inputs, and those its subgraphs use.
+
+    >>> needed_values(NodeProto(op_type="Clip", input=["x", "", "most", "x"]))
+    ('x', 'most')
+    """
+    needed = dict.fromkeys(name for name in node.input if name)
+    for graph in subgraphs(node):
+        needed.update(dict.fromkeys(_outer_values(graph)))
+    return tuple(needed)
 
 
-def single(
+def _outer_values(graph: GraphProto) -> Iterator[str]:
+    """Yield the values that a subgraph uses and does not define."""
+    own = stored_names(graph)
+    own.update(value.name for value in graph.input)
+    for node in graph.node:
+        own.update(node.output)
+    for node in graph.node:
+        for name in needed_values(node):
+            if name not in own:
+                yield name
+    for value in graph.output:
+        if value.name and value.name not in own:
+            yield value.name
+
+
+def runtime_function(
     node: NodeProto,
     stored: Mapping[str, TensorProto],
-    kinds: Mapping[str, Kind],
+    types: Mapping[str, ValueType],
     model: ModelProto,
     source: Path,
 ) -> Callable[..., tuple[Any, ...]]:
-    """Return a function from the values that a node of `model` needs and that are not `stored` to those it gives.
+    """Return a function that runs a node of `model` in ONNX Runtime.
 
-    Values are as a program has them: half precision is float32 outside of the node.
+    Its arguments are the values that the node needs and that are not `stored`; its results are the
+    node's outputs. As everywhere in a program, half precision is float32 outside of the node.
 
     Raises:
-        NoProgramError: the runtime cannot take or give the node's values, or not run the node alone.
+        NoProgramError: the runtime cannot run the node alone, or its values are no arrays.
     """
-    alone = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    alone.graph.name = "single"
-    alone.graph.node.append(node)
-    taken = [name for name in needs(node) if name not in stored]
-    given = [name for name in node.output if name]
-    for name in (*taken, *given):
-        if any(part in kinds[name].said for part in _NOT_HANDED_ON):
-            raise NoProgramError(
-                f"{operator(node)} works on {kinds[name].said}, which cannot be handed on by itself"
-            )
-    for name in taken:
-        alone.graph.input.add(name=name, type=type_proto(kinds[name].said))
-    for name in needs(node):
-        if name in stored:
-            weight = alone.graph.initializer.add()
-            weight.CopyFrom(stored[name])
-            weight.name = name
-    for name in given:
-        alone.graph.output.add(name=name)
+    inputs = [name for name in needed_values(node) if name not in stored]
+    outputs = [name for name in node.output if name]
+    _require_arrays(node, [types[name] for name in (*inputs, *outputs)])
+    alone = _model_of(node, inputs, outputs, stored, types)
+    alone.ir_version = model.ir_version
+    alone.opset_import.extend(model.opset_import)
     try:
         opened = session(alone.SerializeToString(), source)
     except Refusal as error:
-        raise NoProgramError(f"{operator(node)} cannot be run by itself: {error.detail}") from error
-    half = {name for name in taken if "float16" in kinds[name].said}
+        raise NoProgramError(f"{operator(node)} cannot be run alone: {error.detail}") from error
+    half = {name for name in inputs if "float16" in types[name].text}
 
     def run(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - tensors, texts, and lists of either
-        arrays = {
-            name: _array(value, name in half) for name, value in zip(taken, values, strict=True)
-        }
-        return tuple(_value(found) for found in opened.run(given, arrays))
+        arrays = {}
+        for name, value in zip(inputs, values, strict=True):
+            arrays[name] = _array(value, half=name in half)
+        return tuple(_value(result) for result in opened.run(outputs, arrays))
 
     return run
 
 
-def _free(graph: GraphProto) -> list[str]:
-    """Return what a subgraph uses and does not define."""
-    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    own.update(sparse.values.name for sparse in graph.sparse_initializer)
-    own.update(name for node in graph.node for name in node.output)
-    used = [name for node in graph.node for name in needs(node)] + [
-        value.name for value in graph.output
-    ]
-    return [name for name in used if name not in own]
+def _require_arrays(node: NodeProto, types: Iterable[ValueType]) -> None:
+    """Require that values of these types can be passed to the runtime.
+
+    Raises:
+        NoProgramError: one cannot.
+    """
+    for value_type in types:
+        if any(part in value_type.text for part in _NO_ARRAYS):
+            raise NoProgramError(
+                f"{operator(node)} works on {value_type.text}, which cannot be passed as an array"
+            )
 
 
-def _array(value: Any, half: bool) -> Any:  # noqa: ANN401 - see run
+def _model_of(
+    node: NodeProto,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    stored: Mapping[str, TensorProto],
+    types: Mapping[str, ValueType],
+) -> ModelProto:
+    """Return a model of one node, with the stored tensors that it needs."""
+    model = ModelProto()
+    graph = model.graph
+    graph.name = "single"
+    graph.node.append(node)
+    for name in inputs:
+        graph.input.add(name=name, type=type_proto(types[name].text))
+    for name in needed_values(node):
+        if name in stored:
+            weight = graph.initializer.add()
+            weight.CopyFrom(stored[name])
+            weight.name = name
+    for name in outputs:
+        graph.output.add(name=name)
+    return model
+
+
+def _array(value: Any, *, half: bool) -> Any:  # noqa: ANN401 - see run
+    """Return a value as the runtime takes it."""
     if isinstance(value, list):
-        return [_array(each, half) for each in value]
+        return [_array(each, half=half) for each in value]
     if not isinstance(value, torch.Tensor):
         return value
     array = value.detach().contiguous().numpy(force=True)
     return array.astype(np.float16) if half else array
 
 
-def _value(found: Any) -> Any:  # noqa: ANN401 - see run
-    if isinstance(found, list):
-        return [_value(each) for each in found]
-    if not isinstance(found, np.ndarray) or found.dtype == object:
-        return found
-    if found.dtype == np.float16:
-        return device.placed(torch.from_numpy(found.astype(np.float32)))
-    return device.placed(
-        torch.from_numpy(found.view(found.dtype.str))
-    )  # torch knows uint64, but not C's other name for it
+def _value(result: Any) -> Any:  # noqa: ANN401 - see run
+    """Return the runtime's result as a program has it."""
+    if isinstance(result, list):
+        return [_value(each) for each in result]
+    if not isinstance(result, np.ndarray) or result.dtype == object:
+        return result
+    if result.dtype == np.float16:
+        return device.placed(torch.from_numpy(result.astype(np.float32)))
+    # numpy has two names for 64-bit integers in C, of which torch knows one.
+    array = result.view(result.dtype.str)
+    return device.placed(torch.from_numpy(array))

@@ -1,8 +1,8 @@
-"""Local functions of ONNX models: the calls of those that hold layers are replaced by what they call.
+"""Local functions of ONNX models: replace the calls of those that hold layers by their nodes.
 
-A layer can only be factored where it stands for itself; a function's node stands for one layer a call. All other
-functions
-stay as they are, and so do those that are called several times and carry weights: every call would have a copy.
+A node of a function stands for one layer a call, but only a single layer can be factored. All other
+functions stay. So do those that are called several times and hold large weights: every call would
+have a copy.
 """
 
 from collections import Counter
@@ -12,73 +12,99 @@ from onnx import FunctionProto, ModelProto, NodeProto, checker, inliner
 
 from convpress.gate.identify import FIELD
 from convpress.refusal import Code, Refusal
-from worker.engine.formats.onnx.file import LIFTED_BYTES
 from worker.engine.formats.onnx.graph import all_nodes, function_tensors, operator
+from worker.engine.formats.onnx.storage.skeleton import LARGE_TENSOR_BYTES
 
-Id = tuple[str, str]
+FunctionId = tuple[str, str]
 """A function's domain and name."""
 
 
-def with_inlined(model: ModelProto, operators: frozenset[str]) -> ModelProto:
-    """Return a model without those local functions that lead to one of these operators; itself if there are none.
+def inline_functions_with(model: ModelProto, operators: frozenset[str]) -> ModelProto:
+    """Return a model without the local functions that lead to one of these operators.
+
+    The model itself is returned where it has none.
 
     Raises:
-        Refusal: `model_invalid` where they cannot be inlined: they call themselves.
+        Refusal: `model_invalid` where functions call themselves.
     """
-    calls = Counter(_called(node) for nodes in _all_bodies(model) for node in nodes)
-    bodies = {
-        (function.domain, function.name): list(all_nodes(function.node))
-        for function in model.functions
-    }
-    leading = {
-        name for name, nodes in bodies.items() if any(operator(node) in operators for node in nodes)
-    }
-    while more := {
-        name
-        for name in bodies.keys() - leading
-        if any(_called(node) in leading for node in bodies[name])
-    }:
-        leading |= more
-    carrying = {
-        (function.domain, function.name) for function in model.functions if _carries(function)
-    }
-    wanted = sorted(name for name in leading if name not in carrying or calls[name] == 1)
-    return _inlined(model, wanted) if wanted else model
+    # Calls from functions count too: inlining copies them.
+    call_counts: Counter[FunctionId] = Counter()
+    for nodes in _all_bodies(model):
+        call_counts.update(_function_id(node) for node in nodes)
+    large = {_id_of(function) for function in model.functions if _has_large_tensor(function)}
+    selected = [
+        function
+        for function in sorted(_leading_to(model, operators))
+        if function not in large or call_counts[function] == 1
+    ]
+    if not selected:
+        return model
+    return _inline(model, selected)
 
 
-def without_functions(model: ModelProto) -> ModelProto:
-    """Return a model in which every call of a local function is replaced; itself if there are none.
+def _leading_to(model: ModelProto, operators: frozenset[str]) -> set[FunctionId]:
+    """Return the functions that have one of these operators, or call a function that has."""
+    bodies = {_id_of(function): list(all_nodes(function.node)) for function in model.functions}
+    leading: set[FunctionId] = set()
+    for function, nodes in bodies.items():
+        if any(operator(node) in operators for node in nodes):
+            leading.add(function)
+    # Callers of callers are found in later rounds.
+    grows = True
+    while grows:
+        callers = set()
+        for function in bodies.keys() - leading:
+            if any(_function_id(node) in leading for node in bodies[function]):
+                callers.add(function)
+        leading |= callers
+        grows = bool(callers)
+    return leading
+
+
+def inline_all_functions(model: ModelProto) -> ModelProto:
+    """Return a model without local functions; itself where it has none.
 
     Raises:
-        Refusal: `model_invalid` where they cannot be inlined: they call themselves.
+        Refusal: `model_invalid` where functions call themselves.
     """
-    return _inlined(model, None) if model.functions else model
+    if not model.functions:
+        return model
+    return _inline(model, None)
 
 
-def _inlined(model: ModelProto, wanted: list[Id] | None) -> ModelProto:
+def _inline(model: ModelProto, selected: list[FunctionId] | None) -> ModelProto:
+    """Inline the selected functions; None stands for all."""
     try:
-        if wanted is None:
+        if selected is None:
             return inliner.inline_local_functions(model)
-        return inliner.inline_selected_functions(model, wanted)
+        return inliner.inline_selected_functions(model, selected)
     except (checker.ValidationError, RuntimeError) as error:
         raise Refusal(
             Code.MODEL_INVALID,
             f"the model's local functions cannot be inlined: {error}",
             field=FIELD,
-            expected="a graph that keeps to ONNX's rules",
+            expected="a graph that follows ONNX's rules",
             got="a graph that does not",
         ) from error
 
 
 def _all_bodies(model: ModelProto) -> Iterator[list[NodeProto]]:
+    """Yield the nodes of the main graph, and those of each local function."""
     yield list(all_nodes(model.graph.node))
     for function in model.functions:
         yield list(all_nodes(function.node))
 
 
-def _called(node: NodeProto) -> Id:
+def _function_id(node: NodeProto) -> FunctionId:
+    """Return the function that a node calls, if its operator is one."""
     return node.domain, node.op_type
 
 
-def _carries(function: FunctionProto) -> bool:
-    return any(tensor.ByteSize() >= LIFTED_BYTES for tensor in function_tensors(function))
+def _id_of(function: FunctionProto) -> FunctionId:
+    return function.domain, function.name
+
+
+def _has_large_tensor(function: FunctionProto) -> bool:
+    """Return whether a function holds data that no copy should be made of."""
+    tensors = function_tensors(function)
+    return any(tensor.ByteSize() >= LARGE_TENSOR_BYTES for tensor in tensors)

@@ -1,26 +1,35 @@
-"""Questions to an ONNX graph: its operators and their attributes, its tensors, and which names are in use.
+"""Queries of an ONNX graph: operators and attributes, tensors, and the names in use.
 
-Graphs are the protocol-buffers messages themselves, so that whatever else a model carries stays as it is.
+Graphs are the protocol-buffers messages themselves, so that everything else in a model stays.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+)
 
 OWN_DOMAINS = ("", "ai.onnx")
 
 FLOATS = frozenset(
     {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 )
-"""The element types that weights can have."""
+"""The element types of weights."""
 
 
 def own_opset(model: ModelProto) -> int:
-    """Return the version of ONNX's own operators that a model is written in; 0 where it does not say."""
-    return max(
-        (entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS), default=0
-    )
+    """Return the version of ONNX's own operators in a model; 0 where it is missing.
+
+    Where it is there twice, the newest counts.
+    """
+    versions = [entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS]
+    return max(versions, default=0)
 
 
 def operator(node: NodeProto) -> str:
@@ -29,38 +38,88 @@ def operator(node: NodeProto) -> str:
     >>> operator(NodeProto(op_type="Conv")), operator(NodeProto(op_type="Conv", domain="acme"))
     ('Conv', 'acme::Conv')
     """
-    return node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}::{node.op_type}"
+    if node.domain in OWN_DOMAINS:
+        return node.op_type
+    return f"{node.domain}::{node.op_type}"
 
 
-def integers(node: NodeProto, attribute: str) -> tuple[int, ...] | None:
-    """Return an attribute that is a list of integers; None where the node leaves it out."""
-    return next((tuple(found.ints) for found in node.attribute if found.name == attribute), None)
+def _attribute(node: NodeProto, name: str) -> AttributeProto | None:
+    """Return an attribute of a node by its name; None where the node omits it."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return attribute
+    return None
 
 
-def integer(node: NodeProto, attribute: str, default: int) -> int:
-    """Return an attribute that is an integer."""
-    return next((found.i for found in node.attribute if found.name == attribute), default)
+def integers(node: NodeProto, name: str) -> tuple[int, ...] | None:
+    """Return an attribute that is a list of integers; None where the node omits it.
+
+    >>> from onnx import helper
+    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 1], group=4)
+    >>> integers(node, "strides"), integers(node, "pads")
+    ((2, 1), None)
+    """
+    attribute = _attribute(node, name)
+    if attribute is None:
+        return None
+    return tuple(attribute.ints)
 
 
-def number(node: NodeProto, attribute: str, default: float) -> float:
-    """Return an attribute that is a number with fractions."""
-    return next((found.f for found in node.attribute if found.name == attribute), default)
+def integer(node: NodeProto, name: str, default: int) -> int:
+    """Return an attribute that is an integer.
+
+    >>> from onnx import helper
+    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], group=4)
+    >>> integer(node, "group", 1), integer(node, "other", 1)
+    (4, 1)
+    """
+    attribute = _attribute(node, name)
+    if attribute is None:
+        return default
+    return attribute.i
 
 
-def text(node: NodeProto, attribute: str, default: str) -> str:
-    """Return an attribute that is a string."""
-    return next(
-        (found.s.decode(errors="replace") for found in node.attribute if found.name == attribute),
-        default,
-    )
+def number(node: NodeProto, name: str, default: float) -> float:
+    """Return an attribute that is a floating-point number."""
+    attribute = _attribute(node, name)
+    if attribute is None:
+        return default
+    return attribute.f
 
 
-def tensor_of(node: NodeProto, attribute: str) -> TensorProto | None:
-    """Return an attribute that is a tensor; None where the node leaves it out."""
-    return next(
-        (found.t for found in node.attribute if found.name == attribute and found.HasField("t")),
-        None,
-    )
+def text(node: NodeProto, name: str, default: str) -> str:
+    """Return an attribute that is a string.
+
+    >>> from onnx import helper
+    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="VALID")
+    >>> text(node, "auto_pad", "NOTSET")
+    'VALID'
+    """
+    attribute = _attribute(node, name)
+    if attribute is None:
+        return default
+    # A damaged text must not raise: it equals no text that the callers know.
+    return attribute.s.decode(errors="replace")
+
+
+def input_name(node: NodeProto, position: int) -> str:
+    """Return an input of a node; the empty name where the node omits it.
+
+    >>> node = NodeProto(op_type="Conv", input=["x", "w"])
+    >>> input_name(node, 1), input_name(node, 2)
+    ('w', '')
+    """
+    if position >= len(node.input):
+        return ""
+    return node.input[position]
+
+
+def tensor_of(node: NodeProto, name: str) -> TensorProto | None:
+    """Return an attribute that is a tensor; None where the node omits it."""
+    for attribute in node.attribute:
+        if attribute.name == name and attribute.HasField("t"):
+            return attribute.t
+    return None
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
@@ -72,7 +131,7 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """Yield a graph, and the bodies in it, to any depth."""
+    """Yield a graph and its subgraphs, to any depth."""
     yield graph
     for node in graph.node:
         for body in subgraphs(node):
@@ -80,7 +139,7 @@ def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """Yield nodes, and behind each those of its subgraphs, to any depth."""
+    """Yield each node, followed by those of its subgraphs, to any depth."""
     for node in nodes:
         yield node
         for graph in subgraphs(node):
@@ -88,15 +147,19 @@ def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
 
 
 def main_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Yield the tensors of a model's main graph: its initializers and those of its Constant nodes."""
+    """Yield the tensors of a model's main graph: initializers, and those of Constant nodes."""
     yield from model.graph.initializer
+    # Other operators of the main graph may need their tensors at hand.
     for node in model.graph.node:
-        if operator(node) == "Constant":
-            yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
+        if operator(node) != "Constant":
+            continue
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
 
 
 def nested_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Yield every other tensor that a model stores: sparse, in bodies, in functions, in other operators."""
+    """Yield all other tensors of a model: sparse, in bodies, functions and other operators."""
     yield from _sparse_parts(model.graph)
     for node in model.graph.node:
         yield from _node_tensors(node, dense=operator(node) != "Constant")
@@ -110,51 +173,76 @@ def nested_tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 
 def function_tensors(function: FunctionProto) -> Iterator[TensorProto]:
-    """Yield the tensors that a local function stores."""
+    """Yield the tensors of a local function."""
     yield from _tensors_of(function.node)
 
 
+def stored_names(graph: GraphProto) -> set[str]:
+    """Return the names of a graph's initializers, dense and sparse.
+
+    >>> stored_names(GraphProto(initializer=[TensorProto(name="w")]))
+    {'w'}
+    """
+    dense = {tensor.name for tensor in graph.initializer}
+    sparse = {tensor.values.name for tensor in graph.sparse_initializer}
+    return dense | sparse
+
+
 def uses(graph: GraphProto) -> Counter[str]:
-    """Return how often each value is used: by nodes, and as an output, to any depth."""
-    used = Counter(name for node in all_nodes(graph.node) for name in node.input)
-    used.update(output.name for inner in all_graphs(graph) for output in inner.output)
-    return used
+    """Return the number of uses of each value: as inputs and as graph outputs, to any depth.
+
+    >>> from onnx import ValueInfoProto, helper
+    >>> node = helper.make_node("Mul", ["x", "x"], ["y"])
+    >>> uses(GraphProto(node=[node], output=[ValueInfoProto(name="y")]))
+    Counter({'x': 2, 'y': 1})
+    """
+    counts: Counter[str] = Counter()
+    for node in all_nodes(graph.node):
+        counts.update(node.input)
+    for body in all_graphs(graph):
+        counts.update(output.name for output in body.output)
+    return counts
 
 
 def names(graph: GraphProto) -> set[str]:
-    """Return every name that a value or a node of a graph has, to any depth."""
-    taken = {value.name for values in (graph.input, graph.output) for value in values}
-    taken.update(tensor.name for tensor in graph.initializer)
-    taken.update(sparse.values.name for sparse in graph.sparse_initializer)
+    """Return all names of values and nodes of a graph, to any depth."""
+    used = stored_names(graph)
+    used.update(value.name for value in graph.input)
+    used.update(value.name for value in graph.output)
     for node in graph.node:
-        taken.update((node.name, *node.input, *node.output))
-        for inner in subgraphs(node):
-            taken |= names(inner)
-    return taken
+        used.add(node.name)
+        used.update(node.input)
+        used.update(node.output)
+        for body in subgraphs(node):
+            used |= names(body)
+    return used
 
 
-def fresh_name(wanted: str, taken: set[str]) -> str:
-    """Return a name that is not taken, and take it.
+def fresh_name(wish: str, used: set[str]) -> str:
+    """Return a name that is not used yet, and add it to `used`.
 
-    >>> taken = {"conv", "conv_2"}
-    >>> fresh_name("conv", taken), fresh_name("conv", taken), fresh_name("other", taken)
+    >>> used = {"conv", "conv_2"}
+    >>> fresh_name("conv", used), fresh_name("conv", used), fresh_name("other", used)
     ('conv_3', 'conv_4', 'other')
     """
-    name, number = wanted, 1
-    while name in taken:
+    name = wish
+    number = 1
+    while name in used:
         number += 1
-        name = f"{wanted}_{number}"
-    taken.add(name)
+        name = f"{wish}_{number}"
+    used.add(name)
     return name
 
 
 def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield all tensors of a graph, to any depth."""
     yield from graph.initializer
     yield from _sparse_parts(graph)
     yield from _tensors_of(graph.node)
 
 
 def _tensors_of(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    """Yield the tensors of nodes and of their subgraphs, to any depth."""
     for node in nodes:
         yield from _node_tensors(node)
         for graph in subgraphs(node):
@@ -162,16 +250,21 @@ def _tensors_of(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
 
 
 def _sparse_parts(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield the values and the indices of a graph's sparse initializers."""
     for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
+        yield sparse.values
+        yield sparse.indices
 
 
 def _node_tensors(node: NodeProto, *, dense: bool = True) -> Iterator[TensorProto]:
+    """Yield the tensors in a node's attributes; `dense=False` leaves single dense ones out."""
     for attribute in node.attribute:
         if dense and attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors
         for sparse in attribute.sparse_tensors:
-            yield from (sparse.values, sparse.indices)
+            yield sparse.values
+            yield sparse.indices
         if attribute.HasField("sparse_tensor"):
-            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+            yield attribute.sparse_tensor.values
+            yield attribute.sparse_tensor.indices

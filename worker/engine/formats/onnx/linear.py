@@ -1,6 +1,6 @@
-"""ONNX Gemm and MatMul nodes with a stored matrix, read as linear layers and written back.
+"""ONNX Gemm and MatMul nodes with a stored matrix: read as linear layers.
 
-Source: the operators' specification, opset 7 to the newest that onnx knows.
+Source: the operators' specification, from opset 7 to the newest that onnx knows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from worker.engine.formats.onnx.constants import Constant
-from worker.engine.formats.onnx.graph import integer, number
+from worker.engine.formats.onnx.graph import input_name, integer, number
 from worker.engine.numerics.convolution import Array, Convolution
 
 RUN_TIME_BIAS = "its bias is computed at run time"
@@ -18,36 +18,58 @@ ROWWISE_BIAS = "its bias is not the same for every row"
 
 
 def is_transposed(node: NodeProto) -> bool:
-    """Return whether the node takes its right operand as `(n, c)`, as a `Layer` holds it."""
+    """Return whether the node's right operand has the shape `(n, c)` of a `Layer`'s weight.
+
+    >>> from onnx import helper
+    >>> is_transposed(helper.make_node("Gemm", ["x", "w"], ["y"], transB=1))
+    True
+    """
     return node.op_type == "Gemm" and bool(integer(node, "transB", 0))
 
 
 def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
-    """Return the layer that a node with a right operand of this shape, of two axes, is."""
-    inputs, outputs = reversed(weight_shape) if is_transposed(node) else weight_shape
+    """Return the linear layer of a node with a right operand of this shape, of two axes.
+
+    >>> from onnx import helper
+    >>> geometry(helper.make_node("MatMul", ["x", "w"], ["y"]), (3, 5)).weight_shape
+    (5, 3)
+    """
+    # A layer's weight is (outputs, inputs); ONNX multiplies from the left.
+    if is_transposed(node):
+        outputs, inputs = weight_shape
+    else:
+        inputs, outputs = weight_shape
     return Convolution((outputs, inputs), (), (), ())
 
 
-def why_not(node: NodeProto, fixed: Mapping[str, Constant], outputs: int) -> str | None:
-    """Say why a node with a constant right operand cannot become several, or return None where it can."""
-    bias = node.input[2] if len(node.input) > 2 else ""
+def why_not(node: NodeProto, known: Mapping[str, Constant], outputs: int) -> str | None:
+    """Return why a node with a stored matrix cannot be replaced by several; None where it can.
+
+    `known` holds the graph's constants, `outputs` is the number of the layer's outputs.
+    """
+    bias = input_name(node, 2)
     if not bias:
         return None
-    if bias not in fixed:
+    if bias not in known:
         return RUN_TIME_BIAS
-    sizes = fixed[bias].shape
-    return (
-        None
-        if prod(sizes) == 1 or (sizes[-1] == outputs and prod(sizes) == outputs)
-        else ROWWISE_BIAS
-    )
+    shape = known[bias].shape
+    elements = prod(shape)
+    # One number is broadcast to all outputs.
+    if elements == 1:
+        return None
+    if elements != outputs or shape[-1] != outputs:
+        return ROWWISE_BIAS
+    return None
 
 
 def arrays(node: NodeProto, operand: Array, addend: Array | None) -> tuple[Array, Array | None]:
-    """Return a layer's weight `(n, c)` and bias `(n,)` from what the node takes; Gemm's alpha and beta are folded in.
+    """Return a layer's weight `(n, c)` and bias `(n,)`, with Gemm's alpha and beta folded in.
+
+    `operand` is the node's right operand, `addend` what it adds.
 
     >>> from onnx import helper
-    >>> arrays(helper.make_node("Gemm", ["x", "b", "c"], ["y"], alpha=2.0), np.ones((1, 2)), np.array(3.0))
+    >>> node = helper.make_node("Gemm", ["x", "b", "c"], ["y"], alpha=2.0)
+    >>> arrays(node, np.ones((1, 2)), np.array(3.0))
     (array([[2.],
            [2.]]), array([3., 3.]))
     """
@@ -56,8 +78,11 @@ def arrays(node: NodeProto, operand: Array, addend: Array | None) -> tuple[Array
         return weight, None
     bias = None
     if addend is not None:
-        bias = np.broadcast_to(addend.reshape(-1), weight.shape[:1]) * addend.dtype.type(
-            number(node, "beta", 1.0)
-        )
+        beta = addend.dtype.type(number(node, "beta", 1.0))
+        outputs = weight.shape[0]
+        bias = np.broadcast_to(addend.reshape(-1), (outputs,)) * beta
     alpha = number(node, "alpha", 1.0)
-    return weight if alpha == 1 else weight * weight.dtype.type(alpha), bias
+    # A factor of 1 must not copy the weight.
+    if alpha != 1:
+        weight = weight * weight.dtype.type(alpha)
+    return weight, bias

@@ -1,4 +1,4 @@
-"""ONNX models, opened for surgery on their skeleton: the weights stay in the file until they are asked for."""
+"""ONNX models that can be rewritten: a skeleton in memory, the weights in the file."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,171 +16,204 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD as SHAPE_FIELD
 from convpress.shapes import InputShapes, format_shape
 from worker.engine.formats import input_shapes
-from worker.engine.formats.onnx import bundle as onnx_bundle
-from worker.engine.formats.onnx import file, linear
+from worker.engine.formats.onnx import linear
 from worker.engine.formats.onnx.constants import Constant
-from worker.engine.formats.onnx.control_flow import make_unique
-from worker.engine.formats.onnx.functions import with_inlined
-from worker.engine.formats.onnx.graph import FLOATS, main_tensors, nested_tensors, own_opset
-from worker.engine.formats.onnx.padding import shorten
-from worker.engine.formats.onnx.profile import OPERATORS, Counted, count
-from worker.engine.formats.onnx.rewrite import Surgery
-from worker.engine.formats.onnx.shapes import Unfit, prepared
+from worker.engine.formats.onnx.control_flow import make_names_unique
+from worker.engine.formats.onnx.functions import inline_functions_with
+from worker.engine.formats.onnx.graph import (
+    FLOATS,
+    input_name,
+    main_tensors,
+    nested_tensors,
+    own_opset,
+    stored_names,
+)
+from worker.engine.formats.onnx.padding import drop_empty_inputs
+from worker.engine.formats.onnx.profile.count import CountedModel, count
+from worker.engine.formats.onnx.profile.node_use import OPERATORS
+from worker.engine.formats.onnx.rewrite import GraphRewriter
+from worker.engine.formats.onnx.shapes import InputShapeError, without_declared_shapes
+from worker.engine.formats.onnx.storage import bundle as bundle_files
+from worker.engine.formats.onnx.storage import single_file, skeleton
 from worker.engine.model import CostProfile, Site, TensorSpec
 from worker.engine.numerics.convolution import Array, Layer
 
-if TYPE_CHECKING:  # torch, which an ONNX model needs for calibrating alone
+if TYPE_CHECKING:  # torch, which ONNX models need for calibration alone
     from worker.engine.program import Program
 
-_LEAST_IR, _LEAST_OPSET = 3, 6
+# The oldest versions whose models the operators here can be written in.
+_LEAST_IR = 3
+_LEAST_OPSET = 6
 
 
 class OnnxModel:
-    """An ONNX model of one file, or of an uncompressed bundle; satisfies `worker.engine.formats.Model`."""
+    """An ONNX model in one file, or in an uncompressed bundle; satisfies `engine.model.Model`."""
 
     def __init__(self, model: ModelProto, source: Path) -> None:
         self._model = model
         self._source = source
-        initializers = {tensor.name for tensor in model.graph.initializer}
-        initializers.update(sparse.values.name for sparse in model.graph.sparse_initializer)
-        self._inputs = tuple(
-            _spec(value) for value in model.graph.input if value.name not in initializers
-        )
+        # Up to IR version 3, weights are listed among the inputs.
+        weights = stored_names(model.graph)
+        inputs = [value for value in model.graph.input if value.name not in weights]
+        self._inputs = tuple(_spec(value) for value in inputs)
         self._outputs = tuple(_spec(value) for value in model.graph.output)
-        self._counted: Counted | None = None
-        self._surgery: Surgery | None = None
+        self._counted: CountedModel | None = None
+        self._rewriter: GraphRewriter | None = None
 
     @classmethod
     def open(cls, path: Path) -> "OnnxModel":
-        """Open the model at `path`, which must stay there as long as this object is used.
+        """Open the model at `path`, which must exist as long as this object is used.
 
         Raises:
-            Refusal: `model_invalid` where the file cannot be parsed, two nodes give one value or local functions call
-                themselves; `model_unsupported` for versions of ONNX that are too old or too new, weights in other
-                files, inputs or outputs that are no tensors.
+            Refusal: `model_invalid` where the file cannot be parsed, two nodes have one output or
+                local functions call themselves; `model_unsupported` for versions of ONNX that are
+                too old or too new, weights in other files, inputs or outputs that are no tensors.
         """
-        model = file.read(path)
+        model = skeleton.read(path)
         _check_versions(model)
         _check_names(model)
-        model = with_inlined(model, OPERATORS)
-        make_unique(model)
+        # Inlined functions bring names that others have already.
+        model = inline_functions_with(model, OPERATORS)
+        make_names_unique(model)
         return cls(model, path)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that a caller passes, in order; weights that are listed as inputs are none."""
+        """The tensors that a caller passes, in order, without the weights among the inputs."""
         return self._inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that come out, in order."""
+        """The tensors that the model returns, in order."""
         return self._outputs
 
     @property
     def parameters(self) -> int:
-        """The number of elements of all floating-point tensors that the model stores."""
-        self._close()
-        stored = (*main_tensors(self._model), *nested_tensors(self._model))
-        return sum(prod(tensor.dims) for tensor in stored if tensor.data_type in FLOATS)
+        """The number of elements of all floating-point tensors in the model."""
+        self._finish_rewriting()
+        parameters = 0
+        for tensor in (*main_tensors(self._model), *nested_tensors(self._model)):
+            if tensor.data_type in FLOATS:
+                parameters += prod(tensor.dims)
+        return parameters
 
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
-        """Return a full shape for every input: what the user gave, else what the model carries, batch 1 if free.
+        """Return a shape for every input: the user's, else the model's, with batch 1 where free.
 
         Raises:
-            Refusal: `input_shape_required` where neither tells, `input_shape_mismatch` where they contradict.
+            Refusal: `input_shape_required` where neither has one, `input_shape_mismatch` where they
+                contradict each other.
         """
         return input_shapes.bind(self._inputs, shapes)
 
     def count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
-        """Return the sites and what they cost on inputs of these shapes.
+        """Return the sites and their costs for inputs of these shapes.
 
         Raises:
-            Refusal: `input_shape_mismatch` where the model cannot take these shapes, `model_invalid` where these are
-                the only ones that it takes.
+            Refusal: `input_shape_mismatch` where the model cannot take these shapes,
+                `model_invalid` where it takes no others.
         """
-        self._close()
+        self._finish_rewriting()
         try:
             self._counted = count(self._model, _ones(self._inputs, shapes), self._source)
-        except Unfit as error:
-            raise self._unfit(shapes, str(error)) from error
-        return self._counted.count
+        except InputShapeError as error:
+            raise self._mismatch(shapes, str(error)) from error
+        return self._counted.profile
 
     def layer(self, site: Site) -> Layer:
-        """Return a replaceable site's weights, as float32 or float64 arrays; `site` stems from the last `count`."""
-        assert site.convolution is not None  # a site that can be replaced is a convolution
-        node = self._opened().node(self._nodes_of(site)[0])
-        weight, bias = self._operands(node)
-        stored = self._array(weight), None if bias is None else self._array(bias)
-        return Layer(
-            site.convolution, *(stored if site.convolution.kernel else linear.arrays(node, *stored))
-        )
+        """Return the weights of a site of the last `count`, as float32 or float64 arrays."""
+        # A site that can be replaced has a geometry.
+        assert site.convolution is not None
+        node = self._open_rewriter().node(self._nodes_of(site)[0])
+        weight_constant, bias_constant = self._operands(node)
+        weight = self._array(weight_constant)
+        bias = self._array(bias_constant) if bias_constant else None
+        if not site.convolution.kernel:
+            weight, bias = linear.arrays(node, weight, bias)
+        return Layer(site.convolution, weight, bias)
 
     def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
-        """Put the sum of chains, layers that feed one another, in a site's place, for all its calls, in its dtype."""
+        """Replace a site in all its calls by the sum of chains of layers, in its element type."""
+        rewriter = self._open_rewriter()
         nodes = self._nodes_of(site)
-        weight, _ = self._operands(self._opened().node(nodes[0]))
-        self._opened().replace(nodes, chains, weight.data_type)
+        weight, _ = self._operands(rewriter.node(nodes[0]))
+        rewriter.replace(nodes, chains, weight.data_type)
 
     def program(self) -> "Program":
-        """Return the model as steps on torch tensors, along the course that inputs of the last count's shapes take.
+        """Return the model as steps on torch tensors, along the execution path of the last count.
 
-        Their sites are those of the last `count` that can be replaced and are called along it, but not in other bodies.
-        A weight lies over the model's file, or is a copy in float32. Half-precision inputs are taken as they are or as
-        float32, and outputs come out as float32.
+        The steps of replaceable sites of that count are marked, but not those inside of bodies. A
+        weight is mapped from the model's file, or a copy in float32. Half-precision inputs may be
+        passed as they are or as float32. Outputs are float32.
 
         Raises:
-            NoProgramError: an operator can neither be computed in torch nor be run by itself.
+            NoProgramError: an operator can neither be computed in torch nor be run alone.
             Refusal: `model_invalid` where ONNX Runtime cannot load the model.
         """
+        # Imported here: a program needs torch.
         from worker.engine.formats.onnx import program as onnx_program
 
-        self._close()
+        self._finish_rewriting()
         if self._counted is None:
-            return onnx_program.read(prepared(self._model), self._source, {})
-        return onnx_program.read(self._counted.course.model, self._source, self._counted.nodes)
+            model = without_declared_shapes(self._model)
+            return onnx_program.read(model, self._source, {})
+        model = self._counted.path.model
+        return onnx_program.read(model, self._source, self._counted.site_nodes)
 
     def save(self, path: Path) -> None:
-        """Write the model as one file, a bundle where it came as one; weights that nothing uses any more are left out.
+        """Write the model as one file, or as a bundle where it came as one, without unused weights.
 
         Raises:
-            ValueError: `path` is the file that the model was opened from, which still holds its weights.
+            ValueError: `path` is the file of the model, which still holds its weights.
         """
-        self._close()
-        shorten(self._model)
+        self._finish_rewriting()
+        drop_empty_inputs(self._model)
         archive = bundle.read(self._source)
-        if archive is not None:
-            onnx_bundle.write(self._model, archive, self._source, path)
+        if archive is None:
+            single_file.write(self._model, self._source, path)
         else:
-            file.write(self._model, self._source, path)
+            bundle_files.write(self._model, archive, self._source, path)
 
-    def _opened(self) -> Surgery:
-        if self._surgery is None:
-            self._surgery = Surgery(self._model)
-        return self._surgery
+    def _open_rewriter(self) -> GraphRewriter:
+        """Return the rewriter of this model, until it is closed."""
+        if self._rewriter is None:
+            self._rewriter = GraphRewriter(self._model)
+        return self._rewriter
 
-    def _close(self) -> None:
-        """End the surgery, so that the model is whole again."""
-        if self._surgery is not None:
-            self._surgery.close()
-            self._surgery = None
+    def _finish_rewriting(self) -> None:
+        """Close the rewriter, so that the model has no unused weights."""
+        if self._rewriter is not None:
+            self._rewriter.close()
+            self._rewriter = None
 
     def _nodes_of(self, site: Site) -> tuple[str, ...]:
-        assert self._counted is not None  # sites stem from a count
-        return self._counted.nodes[site.name]
+        """Return the first outputs of the nodes that call a site."""
+        # Sites come from a count.
+        assert self._counted is not None
+        return self._counted.site_nodes[site.name]
 
     def _operands(self, node: NodeProto) -> tuple[Constant, Constant | None]:
-        """Return the weight and the bias that a node takes."""
-        fixed = self._opened().constants
-        return fixed[node.input[1]], fixed.get(node.input[2]) if len(node.input) > 2 else None
+        """Return the weight and the bias of a node."""
+        known = self._open_rewriter().constants
+        weight = known[node.input[1]]
+        bias_name = input_name(node, 2)
+        bias = known.get(bias_name) if bias_name else None
+        return weight, bias
 
     def _array(self, constant: Constant) -> Array:
+        """Return a constant's elements as float32, or as float64 where they are double."""
         values = constant.array(self._source)
         dtype = np.float64 if values.dtype == np.float64 else np.float32
-        return values.astype(dtype, copy=not values.flags.writeable)  # torch takes no others
+        # torch takes writeable arrays alone.
+        return values.astype(dtype, copy=not values.flags.writeable)
 
-    def _unfit(self, shapes: Mapping[str, tuple[int, ...]], detail: str) -> Refusal:
-        got = ",".join(f"{name}={format_shape(shape)}" for name, shape in shapes.items())
-        if all(spec.shape == shapes[spec.name] for spec in self._inputs):
+    def _mismatch(self, shapes: Mapping[str, tuple[int, ...]], detail: str) -> Refusal:
+        """Return the refusal of inputs of these shapes."""
+        texts = [f"{name}={format_shape(shape)}" for name, shape in shapes.items()]
+        got = ",".join(texts)
+        has_fixed_shapes = all(spec.shape == shapes[spec.name] for spec in self._inputs)
+        # Nobody can choose other shapes: the model is at fault.
+        if has_fixed_shapes:
             return Refusal(
                 Code.MODEL_INVALID,
                 detail,
@@ -192,7 +225,7 @@ class OnnxModel:
             Code.INPUT_SHAPE_MISMATCH,
             detail,
             field=SHAPE_FIELD,
-            expected="a shape it can take",
+            expected="a shape that the model can take",
             got=got,
         )
 
@@ -200,24 +233,29 @@ class OnnxModel:
 def _ones(
     specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, NDArray[np.generic]]:
-    """Return inputs of these shapes: ones, and whole numbers without axes as they are bound."""
-    return {
-        spec.name: spec.number(shapes[spec.name])
-        if spec.is_number and shapes[spec.name]
-        else np.ones(spec.axes(shapes[spec.name]), np.dtype(spec.dtype))
-        for spec in specs
-    }
+    """Return inputs of these shapes: ones, and the bound values of whole numbers."""
+    inputs: dict[str, NDArray[np.generic]] = {}
+    for spec in specs:
+        shape = shapes[spec.name]
+        if spec.is_number and shape:
+            inputs[spec.name] = spec.number(shape)
+            continue
+        axes = spec.axes(shape)
+        inputs[spec.name] = np.ones(axes, np.dtype(spec.dtype))
+    return inputs
 
 
 def _check_versions(model: ModelProto) -> None:
+    """Refuse a model in a version of ONNX that the engine, or onnx itself, does not know."""
     opset = own_opset(model)
     newest = defs.onnx_opset_version()
-    if _LEAST_IR <= model.ir_version <= IR_VERSION and _LEAST_OPSET <= opset <= newest:
+    is_known_ir = _LEAST_IR <= model.ir_version <= IR_VERSION
+    if is_known_ir and _LEAST_OPSET <= opset <= newest:
         return
     raise Refusal(
         Code.MODEL_UNSUPPORTED,
-        "the model is written in a version of ONNX that is not supported; export it anew, or convert it with "
-        "onnx.version_converter",
+        "the model is written in a version of ONNX that is not supported; export it anew, or "
+        "convert it with onnx.version_converter",
         field=FIELD,
         expected=f"IR version {_LEAST_IR} to {IR_VERSION}, opset {_LEAST_OPSET} to {newest}",
         got=f"IR version {model.ir_version}, opset {opset or 'missing'}",
@@ -225,24 +263,27 @@ def _check_versions(model: ModelProto) -> None:
 
 
 def _check_names(model: ModelProto) -> None:
-    """Refuse a main graph in which two nodes give one value: values are how nodes are told apart."""
-    given = Counter(name for node in model.graph.node for name in node.output if name)
-    twice = [name for name, times in given.items() if times > 1]
-    if twice:
+    """Refuse a main graph in which two nodes have one output: outputs identify nodes."""
+    counts: Counter[str] = Counter()
+    for node in model.graph.node:
+        counts.update(name for name in node.output if name)
+    repeated = [name for name, times in counts.items() if times > 1]
+    if repeated:
         raise Refusal(
             Code.MODEL_INVALID,
-            f"several nodes of the model give the value {twice[0]!r}",
+            f"several nodes of the model have the output {repeated[0]!r}",
             field=FIELD,
-            expected="values that one node gives",
-            got=f"{len(twice)} values that several nodes give",
+            expected="outputs of one node each",
+            got=f"{len(repeated)} outputs of several nodes",
         )
 
 
 def _spec(value: ValueInfoProto) -> TensorSpec:
-    """Return what a graph's input or output is; sizes that are written as 0, -1 or ? are not known.
+    """Return a graph's input or output; sizes that are written as 0, -1 or ? are not known.
 
     Raises:
-        Refusal: `model_unsupported` where it is no tensor, `model_invalid` where its elements have no type.
+        Refusal: `model_unsupported` where it is no tensor, `model_invalid` where its elements have
+            no type.
     """
     kind = value.type.WhichOneof("value")
     if kind not in ("tensor_type", None):
@@ -257,7 +298,7 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
     if tensor.elem_type not in helper.get_all_tensor_dtypes():
         raise Refusal(
             Code.MODEL_INVALID,
-            f"the model does not say what type {value.name!r} has",
+            f"the model does not say the element type of {value.name!r}",
             field=FIELD,
             expected="inputs and outputs with an element type",
             got=f"element type {tensor.elem_type}",
@@ -265,10 +306,13 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
     dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     if not tensor.HasField("shape"):
         return TensorSpec(value.name, dtype, None)
-    return TensorSpec(value.name, dtype, tuple(_size(dim) for dim in tensor.shape.dim))
+    sizes = tuple(_size(dim) for dim in tensor.shape.dim)
+    return TensorSpec(value.name, dtype, sizes)
 
 
 def _size(dim: TensorShapeProto.Dimension) -> int | str | None:
+    """Return a size: a number, the symbol that the model gives it, or None where unknown."""
     if dim.dim_value > 0:
         return dim.dim_value
-    return dim.dim_param if any(character.isalpha() for character in dim.dim_param) else None
+    is_symbol = any(character.isalpha() for character in dim.dim_param)
+    return dim.dim_param if is_symbol else None

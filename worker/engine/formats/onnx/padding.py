@@ -1,6 +1,7 @@
-"""Paddings as ONNX Runtime takes them into the layer behind: without naming inputs that they leave out.
+"""Pad nodes without empty inputs at their ends.
 
-Before: a Pad may name its value, and its axes, as nothing, as torch's exporter does. After: it ends with what it takes.
+Before: a Pad may have empty names for its value and axes, as torch's exporter writes them.
+After: its inputs end with one that has a name. ONNX Runtime fuses only those into the next layer.
 """
 
 from onnx import ModelProto
@@ -8,8 +9,18 @@ from onnx import ModelProto
 from worker.engine.formats.onnx.graph import all_nodes, operator
 
 
-def shorten(model: ModelProto) -> None:
-    """Drop what a main graph's paddings, and those of its bodies, name as nothing at their ends."""
+def drop_empty_inputs(model: ModelProto) -> None:
+    """Remove the empty inputs at the ends of all Pad nodes, bodies included.
+
+    >>> from onnx import NodeProto
+    >>> model = ModelProto()
+    >>> model.graph.node.extend([NodeProto(op_type="Pad", input=["x", "pads", "", ""])])
+    >>> drop_empty_inputs(model)
+    >>> list(model.graph.node[0].input)
+    ['x', 'pads']
+    """
     for node in all_nodes(model.graph.node):
-        while operator(node) == "Pad" and node.input and not node.input[-1]:
+        if operator(node) != "Pad":
+            continue
+        while node.input and not node.input[-1]:
             del node.input[-1]

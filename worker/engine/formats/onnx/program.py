@@ -1,30 +1,29 @@
-"""ONNX models as programs: each node a torch function where the table has one, else a model of its own.
+"""ONNX models as programs: each node is a torch function, or runs in ONNX Runtime.
 
-1. What no output needs is left out.
-2. What depends on no input is computed when the program is read; a stored weight is an array over the file.
-3. Half precision is widened to float32, in weights, inputs and casts.
-4. A node that the table does not cover is run by ONNX Runtime, without gradients.
+1. Nodes that no output needs are left out.
+2. Values that depend on no input are computed when the program is read. A stored weight is mapped
+   from the file.
+3. Half precision becomes float32, in weights, inputs and casts.
+4. A node that the table of operators does not cover runs in ONNX Runtime, without gradients.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from onnx import (
-    AttributeProto,
-    ModelProto,
-    NodeProto,
-    SparseTensorProto,
-    TensorProto,
-    helper,
-    numpy_helper,
-)
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper
 
-from worker.engine.formats.onnx import file
-from worker.engine.formats.onnx.fallback import needs, single
-from worker.engine.formats.onnx.graph import OWN_DOMAINS, all_nodes, fresh_name, names, operator
+from worker.engine.formats.onnx.fallback import needed_values, runtime_function
+from worker.engine.formats.onnx.graph import (
+    OWN_DOMAINS,
+    all_nodes,
+    fresh_name,
+    names,
+    operator,
+    own_opset,
+)
 from worker.engine.formats.onnx.operators import (
     Function,
     Operand,
@@ -33,162 +32,217 @@ from worker.engine.formats.onnx.operators import (
     function,
 )
 from worker.engine.formats.onnx.operators.arithmetic import DTYPES
-from worker.engine.formats.onnx.types import Kind, kinds
+from worker.engine.formats.onnx.storage import tensors
+from worker.engine.formats.onnx.types import ValueType, value_types
 from worker.engine.numerics import device
 from worker.engine.program import NoProgramError, Norm, Program, Step
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+# These operators have another value in each run, and so are no constants.
 _RANDOM = frozenset(
-    (
+    {
         "Bernoulli",
         "Multinomial",
         "RandomNormal",
         "RandomNormalLike",
         "RandomUniform",
         "RandomUniformLike",
-    )
+    }
 )
-"""Operators that give something else each time, and so are no constants."""
 
 
 def read(model: ModelProto, source: Path, sites: Mapping[str, Sequence[str]]) -> Program:
-    """Read a prepared skeleton of the model at `source`; `sites` holds the first outputs of the nodes of each site.
+    """Read a skeleton without local functions, of the model at `source`, as a program.
+
+    `sites` holds the first outputs of the nodes of each site.
 
     Raises:
-        NoProgramError: the model cannot be taken apart.
+        NoProgramError: an operator can neither be computed in torch nor be run alone.
         Refusal: `model_invalid` where the runtime refuses the model.
     """
     return _Reader(model, source, sites).program()
 
 
 class _Reader:
-    """What is known of a graph while its nodes are read in order; its local functions are inlined."""
+    """The steps and constants of a graph, while its nodes are read in order."""
 
     def __init__(self, model: ModelProto, source: Path, sites: Mapping[str, Sequence[str]]) -> None:
         self._model = model
         self._source = source
-        self._opset = max(
-            entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS
-        )
-        self._site_of = {output: site for site, outputs in sites.items() for output in outputs}
-        self._kinds: Mapping[str, Kind] = kinds(model, source)
+        self._opset = own_opset(model)
+        self._site_of: dict[str, str] = {}
+        # A site has one node for each of its calls.
+        for site, outputs in sites.items():
+            self._site_of.update(dict.fromkeys(outputs, site))
+        self._types: Mapping[str, ValueType] = value_types(model, source)
         self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._stored.update(
-            (sparse.values.name, _dense(sparse)) for sparse in model.graph.sparse_initializer
-        )
+        for sparse in model.graph.sparse_initializer:
+            self._stored[sparse.values.name] = tensors.dense(sparse)
         self._constants: dict[str, Any] = {}
         self._renamed: dict[str, str] = {}
-        self._wanted: set[str] = set()
+        self._used: set[str] = set()
         self._steps: list[Step] = []
 
     def program(self) -> Program:
+        """Return the program of the graph."""
         graph = self._model.graph
         inputs = tuple(value.name for value in graph.input if value.name not in self._stored)
         self._widen(inputs)
-        needed, self._wanted = _needed(graph.node, [output.name for output in graph.output])
-        for node in needed:
+        graph_outputs = [output.name for output in graph.output]
+        nodes, self._used = _needed(graph.node, graph_outputs)
+        for node in nodes:
             self._read(node)
-        outputs = tuple(self._renamed.get(output.name, output.name) for output in graph.output)
-        used = {name for step in self._steps for name in step.takes} | set(outputs)
-        given = {name for step in self._steps for name in step.gives} | set(inputs)
-        constants = {name: self._constant(name) for name in sorted(used - given)}
+        outputs = tuple(self._renamed.get(name, name) for name in graph_outputs)
+        constants = {}
+        for name in sorted(self._free_values(inputs, outputs)):
+            constants[name] = self._constant(name)
         return Program(inputs, outputs, constants, tuple(self._steps))
 
+    def _free_values(self, inputs: Sequence[str], outputs: Sequence[str]) -> set[str]:
+        """Return the values that are neither inputs nor computed by a step."""
+        used = set(outputs)
+        computed = set(inputs)
+        for step in self._steps:
+            used.update(step.takes)
+            computed.update(step.gives)
+        return used - computed
+
     def _widen(self, inputs: Sequence[str]) -> None:
-        taken = names(self._model.graph)
+        """Add steps that cast half-precision inputs to float32."""
+        used_names = names(self._model.graph)
         for name in inputs:
-            if self._kinds[name].element in _HALVES:
-                self._renamed[name] = fresh_name(f"{name}_float32", taken)
-                self._steps.append(
-                    Step("Cast", (name,), (self._renamed[name],), lambda x: (x.float(),))
-                )
+            if self._types[name].element not in _HALVES:
+                continue
+            wide = fresh_name(f"{name}_float32", used_names)
+            self._renamed[name] = wide
+            self._steps.append(Step("Cast", (name,), (wide,), _to_float32))
 
     def _read(self, node: NodeProto) -> None:
-        """Add a node as a step, or what it gives to the constants."""
-        kind = operator(node)
-        if kind == "Constant" and node.attribute[0].name in ("value", "sparse_value"):
-            value = node.attribute[0]
-            self._stored[node.output[0]] = (
-                value.t if value.name == "value" else _dense(value.sparse_tensor)
-            )
+        """Add a node as a step, or its outputs to the constants."""
+        if operator(node) == "Constant" and self._read_tensor(node):
             return
-        step = self._listed(node) or self._left_to_the_runtime(node)
-        random = any(operator(inner) in _RANDOM for inner in all_nodes([node]))
-        if random or not all(self._is_constant(name) for name in step.takes):
+        # A step whose operands are all constant is run once, here.
+        step = self._torch_step(node) or self._runtime_step(node)
+        depends_on_inputs = not all(self._is_constant(name) for name in step.takes)
+        if depends_on_inputs or _is_random(node):
             self._steps.append(step)
             return
+        operands = [self._constant(name) for name in step.takes]
         try:
-            values = step.run(*(self._constant(name) for name in step.takes))
+            values = step.run(*operands)
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            name = node.name or node.output[0]
             raise NoProgramError(
-                f"{kind} {node.name or node.output[0]!r} cannot be computed: {error}"
+                f"{operator(node)} {name!r} cannot be computed: {error}"
             ) from error
         self._constants.update(zip(step.gives, values, strict=True))
 
-    def _listed(self, node: NodeProto) -> Step | None:
-        """Return a node as a step in torch; a site and a norm are bound to their weights."""
-        values = [name for name in (*node.input, *node.output) if name]
-        if node.domain not in OWN_DOMAINS or any(
-            self._kinds[name].element not in DTYPES for name in values
-        ):
+    def _read_tensor(self, node: NodeProto) -> bool:
+        """Store the tensor of a Constant node; False where its value is of another kind."""
+        value = node.attribute[0]
+        if value.name == "value":
+            self._stored[node.output[0]] = value.t
+        elif value.name == "sparse_value":
+            self._stored[node.output[0]] = tensors.dense(value.sparse_tensor)
+        else:
+            return False
+        return True
+
+    def _torch_step(self, node: NodeProto) -> Step | None:
+        """Return a node as a step in torch; None where the table does not cover it.
+
+        Sites and norms are bound to their weights.
+        """
+        if node.domain not in OWN_DOMAINS:
             return None
-        described = Operator(
-            node.op_type,
-            self._opset,
-            {attribute.name: self._attribute(attribute) for attribute in node.attribute},
-            tuple(self._operand(name) if name else None for name in node.input),
-            len(node.output),
-            max(at for at, name in enumerate(node.output, start=1) if name in self._wanted),
-        )
+        for name in (*node.input, *node.output):
+            if name and self._types[name].element not in DTYPES:
+                return None
+        described = self._described(node)
         try:
-            called = function(described)
+            compute = function(described)
         except UnlistedError:
             return None
+        if not self._has_constant_weights(node):
+            return self._step(node, compute, node.input)
+        data = node.input[:1]
         weights = node.input[1:]
         site = self._site_of.get(node.output[0])
-        if not all(self._is_constant(name) for name in weights if name) or self._is_constant(
-            node.input[0]
-        ):
-            return self._step(node, called)
         if site is not None and _is_layer(described):
-            return self._step(node, self._bound(called, weights), node.input[:1], site)
+            return self._step(node, self._bound(compute, weights), data, site)
         if node.op_type == "BatchNormalization":
-            weight, bias, mean, variance = (self._constant(name) for name in weights)
-            norm = Norm(mean, variance, weight, bias, described.get("epsilon", 1e-5))
-            return self._step(node, self._bound(called, weights), node.input[:1], norm=norm)
-        return self._step(node, called)
+            norm = self._norm(weights, described.get("epsilon", 1e-5))
+            return self._step(node, self._bound(compute, weights), data, norm=norm)
+        return self._step(node, compute, node.input)
+
+    def _described(self, node: NodeProto) -> Operator:
+        """Return a node as the table of operators takes it."""
+        attributes = {}
+        for attribute in node.attribute:
+            attributes[attribute.name] = self._attribute(attribute)
+        operands = [self._operand(name) if name else None for name in node.input]
+        used_outputs = 0
+        for count, name in enumerate(node.output, start=1):
+            if name in self._used:
+                used_outputs = count
+        return Operator(
+            kind=node.op_type,
+            opset=self._opset,
+            attributes=attributes,
+            inputs=tuple(operands),
+            outputs=len(node.output),
+            used_outputs=used_outputs,
+        )
+
+    def _has_constant_weights(self, node: NodeProto) -> bool:
+        """Return whether all inputs but the first one are constant."""
+        data, *weights = node.input
+        if self._is_constant(data):
+            return False
+        return all(self._is_constant(name) for name in weights if name)
+
+    def _norm(self, weights: Sequence[str], epsilon: float) -> Norm:
+        """Return the statistics and the affine map of a BatchNormalization."""
+        weight, bias, mean, variance = (self._constant(name) for name in weights)
+        return Norm(mean, variance, weight, bias, epsilon)
 
     def _step(
         self,
         node: NodeProto,
-        called: Function,
-        inputs: Sequence[str] | None = None,
+        compute: Function,
+        inputs: Sequence[str],
         site: str | None = None,
         norm: Norm | None = None,
     ) -> Step:
-        inputs = node.input if inputs is None else inputs
+        """Return a node as a step of a function, with the inputs that the function takes."""
         takes = tuple(self._renamed.get(name, name) for name in inputs if name)
-        outputs = [name if name in self._wanted else "" for name in node.output]
+        outputs = [name if name in self._used else "" for name in node.output]
         gives = tuple(name for name in outputs if name)
-        return Step(operator(node), takes, gives, _run(called, inputs, outputs), site, norm)
+        run = _with_omitted(compute, inputs, outputs)
+        return Step(operator(node), takes, gives, run, site, norm)
 
-    def _bound(self, called: Function, weights: Sequence[str]) -> Function:
-        rest = [self._constant(name) if name else None for name in weights]
-        return lambda x: called(x, *rest)
+    def _bound(self, compute: Function, weights: Sequence[str]) -> Function:
+        """Return a function of the data alone, with the weights of a node fixed."""
+        operands = [self._constant(name) if name else None for name in weights]
+        return lambda x: compute(x, *operands)
 
-    def _left_to_the_runtime(self, node: NodeProto) -> Step:
-        run = single(node, self._stored, self._kinds, self._model, self._source)
-        takes = tuple(
-            self._renamed.get(name, name) for name in needs(node) if name not in self._stored
-        )
-        return Step(operator(node), takes, tuple(name for name in node.output if name), run)
+    def _runtime_step(self, node: NodeProto) -> Step:
+        """Return a node as a step in ONNX Runtime."""
+        run = runtime_function(node, self._stored, self._types, self._model, self._source)
+        inputs = [name for name in needed_values(node) if name not in self._stored]
+        takes = tuple(self._renamed.get(name, name) for name in inputs)
+        gives = tuple(name for name in node.output if name)
+        return Step(operator(node), takes, gives, run)
 
     def _operand(self, name: str) -> Operand:
-        kind = self._kinds[name]
+        """Return an input as it is known before the model runs."""
+        value_type = self._types[name]
         constant = self._constant(name) if self._is_constant(name) else None
-        return Operand(DTYPES.get(kind.element or 0), kind.rank, constant)
+        return Operand(DTYPES.get(value_type.element or 0), value_type.rank, constant)
 
     def _attribute(self, attribute: AttributeProto) -> Any:  # noqa: ANN401 - see Operator
+        """Return an attribute with tensors as torch's and texts decoded."""
         if attribute.HasField("t"):
             return self._tensor(attribute.t)
         value = helper.get_attribute_value(attribute)
@@ -197,78 +251,97 @@ class _Reader:
     def _is_constant(self, name: str) -> bool:
         return name in self._constants or name in self._stored
 
-    def _constant(self, name: str) -> Any:  # noqa: ANN401 - tensors, and what the runtime gives besides
-        if name not in self._constants:
-            if name not in self._stored:
-                raise NoProgramError(f"the value {name!r} is used before a node gives it")
-            self._constants[name] = self._tensor(self._stored[name])
-        return self._constants[name]
+    def _constant(self, name: str) -> Any:  # noqa: ANN401 - a tensor, or another value of the runtime
+        """Return a constant's value; stored tensors are read once."""
+        if name in self._constants:
+            return self._constants[name]
+        if name not in self._stored:
+            raise NoProgramError(f"the value {name!r} is used before a node computes it")
+        value = self._tensor(self._stored[name])
+        self._constants[name] = value
+        return value
 
     def _tensor(self, stored: TensorProto) -> Any:  # noqa: ANN401 - an array where torch has no such type
-        array = file.mapped(stored, self._source)
+        """Return a stored tensor for torch, mapped from the file where it is large."""
+        array = tensors.mapped(stored, self._source)
         if stored.data_type in _HALVES:
             return device.placed(torch.from_numpy(array.astype(np.float32)))
         if stored.data_type not in DTYPES:
             return array
-        return device.placed(
-            torch.from_numpy(array if array.flags.writeable else array.copy())
-        )  # torch takes no other
+        # torch takes writeable arrays alone.
+        if not array.flags.writeable:
+            array = array.copy()
+        return device.placed(torch.from_numpy(array))
 
 
-def _dense(sparse: SparseTensorProto) -> TensorProto:
-    """Return a sparse tensor with its zeros; its indices are either positions in all elements or one an axis."""
-    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
-    array = np.zeros(tuple(sparse.dims), values.dtype)
-    array[np.unravel_index(indices, array.shape) if indices.ndim == 1 else tuple(indices.T)] = (
-        values
-    )
-    return numpy_helper.from_array(array)
+def _to_float32(x: torch.Tensor) -> tuple[torch.Tensor]:
+    """Widen a half-precision input."""
+    return (x.float(),)
+
+
+def _is_random(node: NodeProto) -> bool:
+    """Return whether a node, or one in its subgraphs, has another value in each run."""
+    return any(operator(inner) in _RANDOM for inner in all_nodes([node]))
 
 
 def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:
-    """Return, in their order, the nodes on which outputs depend, and all values that are taken on the way there."""
-    wanted = set(outputs)
-    found = []
+    """Return the nodes that outputs depend on, in order, and all values that these use."""
+    used = set(outputs)
+    needed = []
     for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            found.append(node)
-            wanted.update(needs(node))
-    return found[::-1], wanted
+        if used.intersection(node.output):
+            needed.append(node)
+            used.update(needed_values(node))
+    needed.reverse()
+    return needed, used
 
 
 def _is_layer(described: Operator) -> bool:
-    """Return whether a node gives its data times a matrix, plus a bias, or a convolution."""
-    weight, bias = described.constant(1), described.constant(2)
+    """Return whether a site's node computes its layer exactly: a product plus a bias."""
     if described.kind == "MatMul":
-        return bool(weight.dim() == 2)
-    if described.kind == "Gemm":
-        factors = described.get("alpha", 1.0), described.get("beta", 1.0)
-        alike = bias is None or bias.dim() < 2 or bias.shape[0] == 1
-        return factors == (1.0, 1.0) and not described.get("transA", 0) and alike
-    return True
+        return bool(described.constant(1).dim() == 2)
+    if described.kind != "Gemm":
+        return True
+    if described.get("transA", 0):
+        return False
+    alpha = described.get("alpha", 1.0)
+    beta = described.get("beta", 1.0)
+    # A layer has no scales: its step would have to be scaled as well.
+    if alpha != 1.0 or beta != 1.0:
+        return False
+    bias = described.constant(2)
+    if bias is None or bias.dim() < 2:
+        return True
+    return bool(bias.shape[0] == 1)
 
 
-def _run(
-    called: Function, inputs: Sequence[str], outputs: Sequence[str]
+def _with_omitted(
+    compute: Function, inputs: Sequence[str], outputs: Sequence[str]
 ) -> Callable[..., tuple[Any, ...]]:
-    """Return a step's function for an operator's: without the inputs and outputs that the node leaves out."""
-    wanted = [at for at, name in enumerate(outputs) if name]
+    """Return a step's function for an operator's, which takes and returns named values alone.
 
-    def spread(values: Sequence[Any]) -> list[Any]:
-        left = iter(values)
-        return [next(left) if name else None for name in inputs]
+    Omitted inputs, whose names are empty, are None to the operator. Its results for empty outputs
+    are dropped.
+    """
+    positions = [position for position, name in enumerate(outputs) if name]
+    has_all_inputs = all(inputs)
 
-    whole = all(inputs)
-    if wanted == [0]:
+    def operands(values: Sequence[Any]) -> Iterator[Any]:
+        remaining = iter(values)
+        for name in inputs:
+            yield next(remaining) if name else None
 
-        def one(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - see Values
-            found = called(*(values if whole else spread(values)))
-            return (found[0] if isinstance(found, tuple) else found,)
+    def call(values: Sequence[Any]) -> Any:  # noqa: ANN401 - see Function
+        if has_all_inputs:
+            return compute(*values)
+        return compute(*operands(values))
 
-        return one
+    def first(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - see Function
+        result = call(values)
+        return (result[0] if isinstance(result, tuple) else result,)
 
-    def several(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - see Values
-        found = called(*(values if whole else spread(values)))
-        return tuple(found[at] for at in wanted)
+    def several(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - see Function
+        results = call(values)
+        return tuple(results[position] for position in positions)
 
-    return several
+    return first if positions == [0] else several

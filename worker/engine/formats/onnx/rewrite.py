@@ -1,18 +1,11 @@
-"""Putting chains of layers, which are summed, in the place of Conv, ConvTranspose, Gemm or MatMul nodes.
+"""Replace Conv, ConvTranspose, Gemm and MatMul nodes by sums of chains of layers.
 
-Before: the nodes share one weight and one bias, both constant. After: each is chains of nodes over one set of new
-initializers; the value that it gave keeps its name; of what it took, what nobody else uses is gone at the end.
+Before: the nodes share one weight and one bias, both constant.
+After: each node is chains of nodes with one set of new initializers. The value of the old node
+keeps its name. Old constants that nothing else uses are removed at the end.
 """
 
-from collections.abc import (
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableSequence,
-    Sequence,
-)
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -35,193 +28,238 @@ from worker.engine.numerics.convolution import Array, Layer
 
 Message = TypeVar("Message")
 
+# Up to this IR version every initializer must be listed among the inputs too.
 _LAST_IR_WITH_WEIGHTS_AS_INPUTS = 3
-"""Up to this IR version every initializer is listed among the inputs too."""
 
+# Before this opset the bias of a Gemm is required.
 _FIRST_OPSET_OF_GEMM_WITHOUT_BIAS = 11
 
 
 @dataclass(frozen=True)
-class _Step:
-    """One node of a chain: what it is, and what it takes besides the value that comes in."""
+class _Link:
+    """One node of a chain: its operator, its inputs after the first one, its attributes."""
 
     op: str
     operands: Sequence[str]
     attributes: Sequence[AttributeProto] = ()
 
 
-class Surgery:
-    """A model while some of its nodes are replaced, one after another; what all of it tells is looked up once.
+@dataclass(frozen=True)
+class _Branch:
+    """One chain of the sum; `stem` is the part of its names that tells it from the others."""
 
-    Until it is closed the model still stores what the replaced nodes took.
+    stem: str
+    links: Sequence[_Link]
+
+
+class GraphRewriter:
+    """A model whose nodes are replaced one after another; names and constants are read once.
+
+    Until it is closed, the model still has the constants of the replaced nodes.
     """
 
     def __init__(self, model: ModelProto) -> None:
         self._model = model
-        self._abandoned: list[str] = []
+        self._old_operands: list[str] = []
 
     def node(self, output: str) -> NodeProto:
-        """Return the node that gives a value as its first."""
+        """Return the node whose first output is this value."""
         graph = self._graphs[output]
         return graph.node[_position(graph, output)]
 
     @cached_property
     def constants(self) -> dict[str, Constant]:
-        """What was known of the model's values, before any was replaced."""
+        """The model's constants before any node was replaced."""
         return constants(self._model.graph)
 
     def replace(
-        self, outputs: Collection[str], chains: Sequence[Sequence[Layer]], data_type: int
+        self,
+        outputs: Sequence[str],
+        chains: Sequence[Sequence[Layer]],
+        data_type: int,
     ) -> None:
-        """Replace the nodes that give these values, wherever they are, by the sum of chains.
+        """Replace the nodes with these first outputs by the sum of chains.
 
-        The old node becomes the last of the new ones, with other inputs and attributes, so that its name and
-        documentation stay. New weights are stored in the main graph, which bodies see too, as `data_type`, an element
-        type of ONNX.
+        The old node becomes the last of the new ones, with other inputs and attributes, so that its
+        name and documentation stay. New weights are stored in the main graph, which bodies see too,
+        with the element type `data_type` of ONNX.
         """
         nodes = [self.node(output) for output in outputs]
-        self._abandoned += [name for node in nodes for name in node.input[1:3] if name]
-        stems = (
-            [""]
-            if len(chains) == 1
-            else [f"_branch{number}" for number in range(1, len(chains) + 1)]
-        )
-        branches = {
-            stem: list(_steps(self._model, nodes[0], stem, layers, data_type, self._taken))
-            for stem, layers in zip(stems, chains, strict=True)
-        }
+        for node in nodes:
+            self._old_operands += [name for name in node.input[1:3] if name]
+        branches = self._store(nodes[0], chains, data_type)
         for output, node in zip(outputs, nodes, strict=True):
-            *ahead, last = _nodes(node, branches, self._taken)
+            *before, last = _new_nodes(node, branches, self._names)
             node.op_type = last.op_type
-            for name in ("input", "attribute"):
-                node.ClearField(name)
-                getattr(node, name).extend(getattr(last, name))
+            node.ClearField("input")
+            node.input.extend(last.input)
+            node.ClearField("attribute")
+            node.attribute.extend(last.attribute)
             graph = self._graphs[output]
             position = _position(graph, output)
-            for offset, link in enumerate(ahead):
-                graph.node.insert(position + offset, link)
+            for offset, new in enumerate(before):
+                graph.node.insert(position + offset, new)
 
     def close(self) -> None:
-        """Remove the constants that the replaced nodes took, as far as nobody uses them."""
-        if self._abandoned:
-            _drop_unused(self._model, self._abandoned)
+        """Remove the constants of the replaced nodes that nothing else uses."""
+        if self._old_operands:
+            _remove_unused(self._model, self._old_operands)
+
+    def _store(
+        self, node: NodeProto, chains: Sequence[Sequence[Layer]], data_type: int
+    ) -> list[_Branch]:
+        """Store the weights of chains, and return their links in the operators of a node."""
+        storage = _Storage(self._model, self._names, data_type)
+        branches = []
+        for number, layers in enumerate(chains, start=1):
+            # A single chain needs no number.
+            stem = f"_branch{number}" if len(chains) > 1 else ""
+            links: list[_Link] = []
+            for position, layer in enumerate(layers, start=1):
+                name = f"{node.input[1]}{stem}_factor{position}"
+                links += storage.links(node.op_type, layer, name)
+            branches.append(_Branch(stem, links))
+        return branches
 
     @cached_property
     def _graphs(self) -> dict[str, GraphProto]:
-        """The graphs that nodes are in, by the first value that each gives."""
-        graphs = all_graphs(self._model.graph)
-        return {node.output[0]: graph for graph in graphs for node in graph.node if node.output}
+        """The graph of each node, by the node's first output."""
+        graphs = {}
+        for graph in all_graphs(self._model.graph):
+            for node in graph.node:
+                if node.output:
+                    graphs[node.output[0]] = graph
+        return graphs
 
     @cached_property
-    def _taken(self) -> set[str]:
+    def _names(self) -> set[str]:
         return names(self._model.graph)
 
 
 def _position(graph: GraphProto, output: str) -> int:
-    return next(at for at, node in enumerate(graph.node) if node.output[:1] == [output])
+    """Return the position of the node with this first output."""
+    for position, node in enumerate(graph.node):
+        if node.output[:1] == [output]:
+            return position
+    raise LookupError(f"no node of the graph has the first output {output!r}")
 
 
-def _nodes(
-    node: NodeProto, branches: Mapping[str, Sequence[_Step]], taken: set[str]
+def _new_nodes(
+    node: NodeProto, branches: Sequence[_Branch], used_names: set[str]
 ) -> list[NodeProto]:
-    """Return the nodes that take one's place, in the order in which they run; `branches` are named by their stems."""
-    made: list[NodeProto] = []
+    """Return the nodes that replace one, in the order in which they run."""
+    nodes: list[NodeProto] = []
 
-    def make(stem: str, step: _Step, value: str, extra: Sequence[AttributeProto] = ()) -> str:
-        name = fresh_name((node.name or node.output[0]) + stem, taken)
-        output = fresh_name(node.output[0] + stem, taken)
-        operands = [value, *step.operands]
-        made.append(
-            NodeProto(
-                op_type=step.op, domain=node.domain, name=name, input=operands, output=[output]
-            )
-        )
-        made[-1].attribute.extend([*extra, *step.attributes])
+    def add(stem: str, link: _Link, value: str, extra: Sequence[AttributeProto] = ()) -> str:
+        """Add the node of a link that takes `value`, and return its output."""
+        name = fresh_name((node.name or node.output[0]) + stem, used_names)
+        output = fresh_name(node.output[0] + stem, used_names)
+        new = NodeProto(op_type=link.op, domain=node.domain, name=name)
+        new.input.extend([value, *link.operands])
+        new.output.append(output)
+        new.attribute.extend([*extra, *link.attributes])
+        nodes.append(new)
         return output
 
-    turned = [helper.make_attribute("transA", 1)] if integer(node, "transA", 0) else []
+    # The first node of each chain takes the old node's input, transposed where that was.
+    transposed: list[AttributeProto] = []
+    if integer(node, "transA", 0):
+        transposed = [helper.make_attribute("transA", 1)]
     total = ""
-    for stem, steps in branches.items():
+    for branch in branches:
         value = node.input[0]
-        for number, step in enumerate(steps, start=1):
-            value = make(f"{stem}_factor{number}", step, value, turned if number == 1 else [])
-        total = make(f"{stem}_sum", _Step("Add", [value]), total) if total else value
-    return made
-
-
-def _steps(
-    model: ModelProto,
-    node: NodeProto,
-    branch: str,
-    layers: Sequence[Layer],
-    data_type: int,
-    taken: set[str],
-) -> Iterator[_Step]:
-    """Yield the nodes that do what the layers do, in the operators of the node that they replace."""
-
-    def stored(name: str, values: Array) -> str:
-        return _stored(model, fresh_name(name, taken), values, data_type)
-
-    for number, layer in enumerate(layers, start=1):
-        stem = f"{node.input[1]}{branch}_factor{number}"
-        weight, bias = layer.weight, layer.bias
-        if node.op_type == "MatMul":
-            yield _Step("MatMul", [stored(stem, weight.T)])
-            if bias is not None:
-                yield _Step("Add", [stored(f"{stem}_bias", bias)])
+        extra = transposed
+        for number, link in enumerate(branch.links, start=1):
+            value = add(f"{branch.stem}_factor{number}", link, value, extra)
+            extra = []
+        # The first chain begins the sum.
+        if not total:
+            total = value
             continue
-        if (
-            node.op_type == "Gemm"
-            and bias is None
-            and own_opset(model) < _FIRST_OPSET_OF_GEMM_WITHOUT_BIAS
-        ):
+        total = add(f"{branch.stem}_sum", _Link("Add", [value]), total)
+    return nodes
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """Where new weights are stored: a model, its names in use, and the weights' element type."""
+
+    model: ModelProto
+    used_names: set[str]
+    data_type: int
+
+    def links(self, op_type: str, layer: Layer, name: str) -> list[_Link]:
+        """Store a layer's weights under a name, and return its nodes in the operators of a type."""
+        weight = layer.weight
+        bias = layer.bias
+        if op_type == "MatMul":
+            links = [_Link("MatMul", [self._add(name, weight.T)])]
+            if bias is not None:
+                links.append(_Link("Add", [self._add(f"{name}_bias", bias)]))
+            return links
+        is_gemm = op_type == "Gemm"
+        needs_bias = is_gemm and own_opset(self.model) < _FIRST_OPSET_OF_GEMM_WITHOUT_BIAS
+        if bias is None and needs_bias:
             bias = np.zeros(len(weight), weight.dtype)
-        operands = [stored(stem, weight)] + ([] if bias is None else [stored(f"{stem}_bias", bias)])
-        if node.op_type == "Gemm":
-            yield _Step("Gemm", operands, [helper.make_attribute("transB", 1)])
-        else:
-            op = "ConvTranspose" if layer.convolution.transposed else "Conv"
-            yield _Step(op, operands, attributes(layer.convolution))
+        operands = [self._add(name, weight)]
+        if bias is not None:
+            operands.append(self._add(f"{name}_bias", bias))
+        if is_gemm:
+            return [_Link("Gemm", operands, [helper.make_attribute("transB", 1)])]
+        op = "ConvTranspose" if layer.convolution.transposed else "Conv"
+        return [_Link(op, operands, attributes(layer.convolution))]
+
+    def _add(self, wish: str, values: Array) -> str:
+        """Store an array as an initializer of the main graph, and return its name."""
+        name = fresh_name(wish, self.used_names)
+        dtype = helper.tensor_dtype_to_np_dtype(self.data_type)
+        tensor = numpy_helper.from_array(np.ascontiguousarray(values).astype(dtype), name)
+        self.model.graph.initializer.append(tensor)
+        if self.model.ir_version <= _LAST_IR_WITH_WEIGHTS_AS_INPUTS:
+            described = helper.make_tensor_value_info(name, self.data_type, values.shape)
+            self.model.graph.input.append(described)
+        return name
 
 
-def _stored(model: ModelProto, name: str, weight: Array, data_type: int) -> str:
-    stored = np.ascontiguousarray(weight).astype(helper.tensor_dtype_to_np_dtype(data_type))
-    model.graph.initializer.append(numpy_helper.from_array(stored, name))
-    if model.ir_version <= _LAST_IR_WITH_WEIGHTS_AS_INPUTS:
-        model.graph.input.append(helper.make_tensor_value_info(name, data_type, weight.shape))
-    return name
-
-
-def _drop_unused(model: ModelProto, values: Iterable[str]) -> None:
-    """Remove the constants behind these values, as far as nobody uses them."""
+def _remove_unused(model: ModelProto, values: Iterable[str]) -> None:
+    """Remove these constants, and those that they are folded from, where nothing uses them."""
     graphs = list(all_graphs(model.graph))
-    folded = {
-        name: node
-        for graph in graphs
-        for node in graph.node
-        if operator(node) in FOLDED
-        for name in node.output
-    }
-    used, pending, gone = uses(model.graph), list(values), set[str]()
+    unused = _unused(model, graphs, values)
+    for graph in graphs:
+        _delete(graph.initializer, lambda tensor: tensor.name in unused)
+        _delete(graph.input, lambda value: value.name in unused)
+        _delete(graph.value_info, lambda value: value.name in unused)
+        _delete(graph.node, lambda node: _is_folded(node) and not unused.isdisjoint(node.output))
+
+
+def _unused(model: ModelProto, graphs: Iterable[GraphProto], values: Iterable[str]) -> set[str]:
+    """Return those of the values, and of the values behind them, that nothing uses."""
+    folded: dict[str, NodeProto] = {}
+    for graph in graphs:
+        for node in graph.node:
+            if _is_folded(node):
+                folded.update(dict.fromkeys(node.output, node))
+    use_counts = uses(model.graph)
+    pending = list(values)
+    unused: set[str] = set()
     while pending:
         value = pending.pop()
-        if used[value] > 0 or value in gone:
+        if use_counts[value] > 0 or value in unused:
             continue
-        gone.add(value)
+        unused.add(value)
         if value in folded:
             inputs = folded[value].input
-            used.subtract(inputs)
+            use_counts.subtract(inputs)
             pending += inputs
-    for graph in graphs:
-        _delete(graph.initializer, lambda tensor: tensor.name in gone)
-        _delete(graph.input, lambda described: described.name in gone)
-        _delete(graph.value_info, lambda described: described.name in gone)
-        _delete(
-            graph.node, lambda node: operator(node) in FOLDED and not gone.isdisjoint(node.output)
-        )
+    return unused
 
 
-def _delete(several: MutableSequence[Message], is_gone: Callable[[Message], bool]) -> None:
-    for at in reversed(range(len(several))):
-        if is_gone(several[at]):
-            del several[at]
+def _is_folded(node: NodeProto) -> bool:
+    return operator(node) in FOLDED
+
+
+def _delete(messages: MutableSequence[Message], is_unused: Callable[[Message], bool]) -> None:
+    """Delete the messages of a repeated field that are not used."""
+    for position in reversed(range(len(messages))):
+        if is_unused(messages[position]):
+            del messages[position]

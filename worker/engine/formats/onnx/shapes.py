@@ -1,4 +1,7 @@
-"""The shape of every tensor in an ONNX graph for given input shapes: inferred, and measured where inference stops."""
+"""The shapes of all tensors in an ONNX graph for given input shapes: inferred, then measured.
+
+Where inference does not find a shape, the model is run once and the shape is measured.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,43 +11,47 @@ from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, shape_i
 from convpress.gate.identify import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.constants import constants
-from worker.engine.formats.onnx.file import is_external
-from worker.engine.formats.onnx.functions import without_functions
+from worker.engine.formats.onnx.functions import inline_all_functions
 from worker.engine.formats.onnx.graph import all_graphs, fresh_name, names
 from worker.engine.formats.onnx.runner import RUNTIME_ERRORS, message, session
+from worker.engine.formats.onnx.storage.tensors import is_external
 from worker.engine.model import Inputs
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape | None]
-"""By value name; None where it is not known, or where a size is 0, which no product of a network has when it runs."""
+"""Shapes by the names of values; None where a shape is not known, or has a size of 0.
+
+No product of a network has a size of 0 when the network runs.
+"""
 
 
-class Unfit(ValueError):
+class InputShapeError(ValueError):
     """The model cannot take inputs of these shapes."""
 
 
-def prepared(model: ModelProto) -> ModelProto:
-    """Return a copy with local functions inlined, and without what the model says of shapes behind its inputs.
+def without_declared_shapes(model: ModelProto) -> ModelProto:
+    """Return a copy with local functions inlined, and no shapes but those of the inputs.
 
-    That may stem from other inputs than those to come.
+    The shapes in a file may stem from other inputs.
 
     Raises:
         Refusal: `model_invalid` for local functions that cannot be inlined.
     """
     copy = ModelProto()
-    copy.CopyFrom(without_functions(model))
+    copy.CopyFrom(inline_all_functions(model))
     for graph in all_graphs(copy.graph):
         graph.ClearField("value_info")
         for value in graph.output:
-            if value.type.tensor_type.HasField(
-                "shape"
-            ):  # merely clearing it would make a type where there is none
+            # Clearing a field of a message that is missing would create the message.
+            if value.type.tensor_type.HasField("shape"):
                 value.type.tensor_type.ClearField("shape")
     return copy
 
 
-def inferred(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
-    """Return a copy of a prepared model with its inputs fixed to these shapes and all that follows inferred.
+def infer_shapes(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
+    """Return a copy with inputs of these shapes, and all shapes that follow from them.
+
+    The model comes from `without_declared_shapes`.
 
     Raises:
         Refusal: `model_invalid` for nodes that no shapes fit.
@@ -53,94 +60,107 @@ def inferred(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
     copy.CopyFrom(model)
     for value in copy.graph.input:
         if value.name in shapes:
-            fixed = helper.make_tensor_type_proto(
-                value.type.tensor_type.elem_type, shapes[value.name]
-            )
+            element = value.type.tensor_type.elem_type
+            fixed = helper.make_tensor_type_proto(element, shapes[value.name])
             value.type.CopyFrom(fixed)
-    _tell_bodies(copy.graph)
+    _copy_integers_into_bodies(copy.graph)
+    # Sizes that are computed from shapes, as exporters write them, need data_prop.
     try:
         return shape_inference.infer_shapes(copy, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise _invalid(f"the model contradicts itself: {error}") from error
+        raise Refusal(
+            Code.MODEL_INVALID,
+            f"the model contradicts itself: {error}",
+            field=FIELD,
+            expected="a graph that follows ONNX's rules",
+            got="a graph that does not",
+        ) from error
 
 
-def _tell_bodies(graph: GraphProto) -> None:
-    """Give bodies copies of the whole numbers around them, such as axes: inference does not look for these there."""
-    listed = {
-        name: constant.tensor
-        for name, constant in constants(graph).items()
-        if not constant.steps
-        and constant.tensor.data_type == TensorProto.INT64
-        and not is_external(constant.tensor)
-    }
-    for body in list(all_graphs(graph))[1:]:
-        own = {output for node in body.node for output in node.output} | {
-            tensor.name for tensor in body.initializer
-        }
-        taken = {name for node in body.node for name in node.input} - own
-        for name in sorted(taken & listed.keys()):
-            body.initializer.add().CopyFrom(listed[name])
-            body.initializer[-1].name = name
+def _copy_integers_into_bodies(graph: GraphProto) -> None:
+    """Give bodies copies of the integers of the graphs around them, such as axes.
+
+    Inference does not look for constants outside of a body.
+    """
+    listed = {}
+    for name, constant in constants(graph).items():
+        tensor = constant.tensor
+        is_integers = tensor.data_type == TensorProto.INT64 and not is_external(tensor)
+        if is_integers and not constant.folds:
+            listed[name] = tensor
+    # The first graph is the main one.
+    _, *bodies = all_graphs(graph)
+    for body in bodies:
+        inputs: set[str] = set()
+        own = {tensor.name for tensor in body.initializer}
+        for node in body.node:
+            inputs.update(node.input)
+            own.update(node.output)
+        for name in sorted((inputs - own) & listed.keys()):
+            copy = body.initializer.add()
+            copy.CopyFrom(listed[name])
+            copy.name = name
 
 
-def known(graph: GraphProto) -> dict[str, Shape | None]:
-    """Return the shapes that a graph tells, of every value that it defines (not those of its subgraphs)."""
-    shapes: dict[str, Shape | None] = {name: None for node in graph.node for name in node.output}
+def declared_shapes(graph: GraphProto) -> dict[str, Shape | None]:
+    """Return the shapes in a graph's messages, for all values that it defines itself."""
+    shapes: dict[str, Shape | None] = {}
+    for node in graph.node:
+        shapes.update(dict.fromkeys(node.output))
     for value in (*graph.input, *graph.output, *graph.value_info):
-        shapes[value.name] = _shape(value.type)
-    shapes.update((tensor.name, _positive(tensor.dims)) for tensor in graph.initializer)
-    shapes.update(
-        (sparse.values.name, _positive(sparse.dims)) for sparse in graph.sparse_initializer
-    )
+        shapes[value.name] = _shape_of(value.type)
+    for tensor in graph.initializer:
+        shapes[tensor.name] = _positive(tensor.dims)
+    for sparse in graph.sparse_initializer:
+        shapes[sparse.values.name] = _positive(sparse.dims)
     return shapes
 
 
-def measured(
+def measure_shapes(
     model: ModelProto, values: Sequence[str], inputs: Inputs, source: Path
 ) -> dict[str, Shape | None]:
-    """Return the shapes that values of the main graph have when a prepared model is run once on these inputs.
+    """Run a model once on these inputs and return the shapes of values of its main graph.
 
-    Only shapes come out of the run, so nothing large does.
+    The run returns shapes alone, so that nothing large is copied.
 
     Raises:
-        Refusal: `model_invalid` where the runtime refuses the model whatever its inputs.
-        Unfit: the runtime refuses to run the model on these inputs.
+        Refusal: `model_invalid` where the runtime refuses the model for any inputs.
+        InputShapeError: the runtime cannot run the model on these inputs.
     """
     probe = ModelProto()
     probe.CopyFrom(model)
-    taken = names(probe.graph)
-    outputs = [fresh_name(f"shape_of_{value}", taken) for value in values]
-    probe.graph.node.extend(
-        helper.make_node("Shape", [value], [output])
-        for value, output in zip(values, outputs, strict=True)
-    )
-    probe.graph.ClearField("output")
-    probe.graph.output.extend(
-        helper.make_tensor_value_info(output, TensorProto.INT64, None) for output in outputs
-    )
+    graph = probe.graph
+    used = names(graph)
+    outputs = [fresh_name(f"shape_of_{value}", used) for value in values]
+    graph.ClearField("output")
+    for value, output in zip(values, outputs, strict=True):
+        graph.node.append(helper.make_node("Shape", [value], [output]))
+        graph.output.append(helper.make_tensor_value_info(output, TensorProto.INT64, None))
     opened = session(probe.SerializeToString(), source)
     try:
-        found = opened.run(outputs, dict(inputs))
+        results = opened.run(outputs, dict(inputs))
     except RUNTIME_ERRORS as error:
-        raise Unfit(message(error)) from error
-    return {value: _positive(shape.tolist()) for value, shape in zip(values, found, strict=True)}
+        raise InputShapeError(message(error)) from error
+    shapes = {}
+    for value, sizes in zip(values, results, strict=True):
+        shapes[value] = _positive(sizes.tolist())
+    return shapes
 
 
-def _shape(kind: TypeProto) -> Shape | None:
-    if not kind.tensor_type.HasField("shape"):
+def _shape_of(value_type: TypeProto) -> Shape | None:
+    """Return the shape in a type; None where a size is missing."""
+    tensor_type = value_type.tensor_type
+    if not tensor_type.HasField("shape"):
         return None
-    return _positive([size.dim_value for size in kind.tensor_type.shape.dim])
+    return _positive([size.dim_value for size in tensor_type.shape.dim])
 
 
 def _positive(sizes: Sequence[int]) -> Shape | None:
-    return tuple(sizes) if all(size > 0 for size in sizes) else None
+    """Return sizes as a shape; None where one is 0, which also stands for unknown.
 
-
-def _invalid(detail: str) -> Refusal:
-    return Refusal(
-        Code.MODEL_INVALID,
-        detail,
-        field=FIELD,
-        expected="a graph that keeps to ONNX's rules",
-        got="a graph that does not",
-    )
+    >>> _positive([2, 3]), _positive([2, 0]), _positive([])
+    ((2, 3), None, ())
+    """
+    if all(size > 0 for size in sizes):
+        return tuple(sizes)
+    return None

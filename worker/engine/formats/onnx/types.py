@@ -1,72 +1,103 @@
-"""What kind of value every name in an ONNX graph stands for, as ONNX Runtime tells."""
+"""The type of every value in an ONNX graph, as ONNX Runtime infers it."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from onnx import ModelProto, TensorProto, TypeProto
 
 from worker.engine.formats.onnx.runner import session
 
 
-class Kind(NamedTuple):
-    """A value's type, in the runtime's words (`tensor(float16)`), and its number of axes where that is known."""
+class ValueType(NamedTuple):
+    """A value's type as the runtime writes it (`tensor(float16)`), and its number of axes.
 
-    said: str
+    `rank` is None where the number of axes is not known.
+    """
+
+    text: str
     rank: int | None
 
     @property
     def element(self) -> int | None:
-        """ONNX's number of the element type; None for what is no tensor."""
-        inner = _inside(self.said, "tensor")
+        """ONNX's number of the element type; None for values that are no tensors."""
+        inner = _argument(self.text, "tensor")
         return None if inner is None else TensorProto.DataType.Value(inner.upper())
 
 
-def kinds(model: ModelProto, source: Path) -> dict[str, Kind]:
-    """Return the kind of every input, stored tensor and node output of the main graph of a skeleton.
+def value_types(model: ModelProto, source: Path) -> dict[str, ValueType]:
+    """Return the types of all inputs, stored tensors and node outputs of a skeleton's main graph.
 
-    The runtime loads the model once, with everything that nodes give as its outputs; it does not run it.
+    The runtime loads the model once, with every node output as an output of the graph. It does not
+    run it.
 
     Raises:
-        Refusal: `model_invalid` where it cannot load the model.
+        Refusal: `model_invalid` where the runtime cannot load the model.
     """
+    graph = model.graph
     probe = ModelProto()
     probe.CopyFrom(model)
     probe.graph.ClearField("output")
-    for name in dict.fromkeys(name for node in probe.graph.node for name in node.output if name):
+    for name in _node_outputs(model):
         probe.graph.output.add(name=name)
     opened = session(probe.SerializeToString(), source)
-    found = {
-        value.name: Kind(value.type, len(value.shape) or None) for value in opened.get_outputs()
-    }
-    found.update(
-        (value.name, Kind(value.type, len(value.shape) or None)) for value in opened.get_inputs()
-    )
-    graph = model.graph
-    stored = [(tensor, len(tensor.dims)) for tensor in graph.initializer]
-    stored += [(sparse.values, len(sparse.dims)) for sparse in graph.sparse_initializer]
-    for tensor, rank in stored:
-        element = TensorProto.DataType.Name(tensor.data_type).lower()
-        found[tensor.name] = Kind(f"tensor({element})", rank)
-    return found
+    # Later entries replace earlier ones: a stored tensor knows its rank for certain.
+    types: dict[str, ValueType] = {}
+    for value in (*opened.get_outputs(), *opened.get_inputs()):
+        types[value.name] = _runtime_type(value)
+    for tensor in graph.initializer:
+        types[tensor.name] = _stored_type(tensor, len(tensor.dims))
+    for sparse in graph.sparse_initializer:
+        types[sparse.values.name] = _stored_type(sparse.values, len(sparse.dims))
+    return types
 
 
-def type_proto(said: str) -> TypeProto:
-    """Return the type of ONNX that the runtime calls so.
+def _node_outputs(model: ModelProto) -> dict[str, None]:
+    """Return the outputs of a model's nodes, each once and in order."""
+    outputs: dict[str, None] = {}
+    for node in model.graph.node:
+        outputs.update(dict.fromkeys(name for name in node.output if name))
+    return outputs
 
-    >>> type_proto("seq(tensor(int64))").sequence_type.elem_type.tensor_type.elem_type == TensorProto.INT64
+
+def _runtime_type(value: Any) -> ValueType:  # noqa: ANN401 - the runtime ships no types
+    # The runtime gives an empty shape both to scalars and where it does not know the axes.
+    return ValueType(value.type, len(value.shape) or None)
+
+
+def _stored_type(tensor: TensorProto, rank: int) -> ValueType:
+    """Return the type of a stored tensor with this number of axes."""
+    element = TensorProto.DataType.Name(tensor.data_type).lower()
+    return ValueType(f"tensor({element})", rank)
+
+
+def type_proto(text: str) -> TypeProto:
+    """Return ONNX's message for a type as the runtime writes it.
+
+    Raises:
+        ValueError: for a type other than tensors, sequences and optionals.
+
+    >>> nested = type_proto("seq(tensor(int64))").sequence_type.elem_type
+    >>> nested.tensor_type.elem_type == TensorProto.INT64
     True
     """
-    kind = TypeProto()
-    if (inner := _inside(said, "tensor")) is not None:
-        kind.tensor_type.elem_type = TensorProto.DataType.Value(inner.upper())
-    elif (inner := _inside(said, "seq")) is not None:
-        kind.sequence_type.elem_type.CopyFrom(type_proto(inner))
-    elif (inner := _inside(said, "optional")) is not None:
-        kind.optional_type.elem_type.CopyFrom(type_proto(inner))
+    proto = TypeProto()
+    if (inner := _argument(text, "tensor")) is not None:
+        proto.tensor_type.elem_type = TensorProto.DataType.Value(inner.upper())
+    elif (inner := _argument(text, "seq")) is not None:
+        proto.sequence_type.elem_type.CopyFrom(type_proto(inner))
+    elif (inner := _argument(text, "optional")) is not None:
+        proto.optional_type.elem_type.CopyFrom(type_proto(inner))
     else:
-        raise ValueError(f"no type of values that steps can hand on: {said}")
-    return kind
+        raise ValueError(f"values of type {text} cannot be passed between steps")
+    return proto
 
 
-def _inside(said: str, kind: str) -> str | None:
-    return said[len(kind) + 1 : -1] if said.startswith(f"{kind}(") else None
+def _argument(text: str, constructor: str) -> str | None:
+    """Return the text within `constructor(...)`; None for another constructor.
+
+    >>> _argument("seq(tensor(int64))", "seq")
+    'tensor(int64)'
+    """
+    if not text.startswith(f"{constructor}("):
+        return None
+    return text[len(constructor) + 1 : -1]

@@ -14,7 +14,7 @@ from worker.engine.formats.onnx.operators.operator import (
     Function,
     Operator,
     UnlistedError,
-    plain,
+    without_attributes,
 )
 
 DTYPES: dict[int, torch.dtype] = {
@@ -29,33 +29,56 @@ DTYPES: dict[int, torch.dtype] = {
     TensorProto.UINT8: torch.uint8,
     TensorProto.BOOL: torch.bool,
 }
-"""What ONNX's element types are computed with: half precision as float32."""
+"""The torch type of each of ONNX's element types; half precision is computed as float32."""
 
 
 def _quotient(a: Tensor, b: Tensor) -> Tensor:
-    return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
+    """Divide; quotients of integers are rounded towards zero.
+
+    >>> _quotient(torch.tensor(-7), torch.tensor(2)).item()
+    -3
+    """
+    if a.is_floating_point():
+        return a / b
+    return torch.div(a, b, rounding_mode="trunc")
 
 
 def _power(operator: Operator) -> Function:
-    operator.require_floats()  # torch refuses negative powers of integers
-    return lambda base, exponent: torch.pow(base, exponent).to(base.dtype)
+    """Raise to a power, in the element type of the base."""
+    # torch refuses negative powers of integers.
+    operator.require_floats()
+
+    def power(base: Tensor, exponent: Tensor) -> Tensor:
+        return torch.pow(base, exponent).to(base.dtype)
+
+    return power
 
 
 def _modulo(operator: Operator) -> Function:
-    return torch.fmod if operator.get("fmod", 0) else torch.remainder
+    """Return the remainder with the sign of the divisor, or with `fmod` of the dividend."""
+    # ONNX's fmod and torch's have the sign of the dividend.
+    if operator.get("fmod", 0):
+        return torch.fmod
+    return torch.remainder
 
 
 def _folded(combine: Callable[[Tensor, Tensor], Tensor]) -> Builder:
-    """Return the entry of an operator that takes any number of inputs and combines them pair by pair."""
-    return plain(lambda *values: reduce(combine, values))
+    """Return the entry of an operator that combines any number of inputs, from left to right."""
+    return without_attributes(lambda *values: reduce(combine, values))
 
 
 def _mean(*values: Tensor) -> Tensor:
+    """Return the mean of several tensors, element by element.
+
+    >>> _mean(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(6.0)).item()
+    3.0
+    """
     total: Tensor = reduce(python.add, values)
     return total / len(values)
 
 
 def _cast(operator: Operator) -> Function:
+    """Cast to another element type; those that torch cannot compute with are left out."""
     dtype = DTYPES.get(operator.get("to"))
     if dtype is None:
         raise UnlistedError("Cast")
@@ -63,93 +86,107 @@ def _cast(operator: Operator) -> Function:
 
 
 def _clip(operator: Operator) -> Function:
+    """Up to opset 10 the bounds are attributes, from 11 on inputs."""
     if operator.opset < 11:
-        least, most = operator.get("min"), operator.get("max")
-        return lambda x: x if least is most is None else torch.clamp(x, least, most)
-    return lambda x, least=None, most=None: (
-        x if least is most is None else torch.clamp(x, least, most)
-    )
+        lower = operator.get("min")
+        upper = operator.get("max")
+        return lambda x: _clamp(x, lower, upper)
+    return _clamp
+
+
+def _clamp(x: Tensor, lower: Any = None, upper: Any = None) -> Tensor:  # noqa: ANN401 - numbers or tensors
+    """Limit values to a range that may be open at either end."""
+    # torch refuses to clamp without bounds.
+    if lower is None and upper is None:
+        return x
+    return torch.clamp(x, lower, upper)
 
 
 def _shift(operator: Operator) -> Function:
-    return (
-        torch.bitwise_left_shift
-        if operator.get("direction") == "LEFT"
-        else torch.bitwise_right_shift
-    )
+    """Shift the bits of unsigned integers to the left or to the right."""
+    if operator.get("direction") == "LEFT":
+        return torch.bitwise_left_shift
+    return torch.bitwise_right_shift
 
 
 def _is_infinite(operator: Operator) -> Function:
-    negative, positive = operator.get("detect_negative", 1), operator.get("detect_positive", 1)
+    """Return where values are infinite, of either sign or of one."""
+    # By default both signs count.
+    detects_negative = operator.get("detect_negative", 1)
+    detects_positive = operator.get("detect_positive", 1)
 
     def is_infinite(x: Tensor) -> Tensor:
-        found = torch.zeros_like(x, dtype=torch.bool)
-        if negative:
-            found = found | torch.isneginf(x)
-        return found | torch.isposinf(x) if positive else found
+        detected = torch.zeros_like(x, dtype=torch.bool)
+        if detects_negative:
+            detected = detected | torch.isneginf(x)
+        if detects_positive:
+            detected = detected | torch.isposinf(x)
+        return detected
 
     return is_infinite
 
 
 def _where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return elements of `a` where a condition holds, else of `b`."""
     return torch.where(condition, a, b)
 
 
 def _like(x: Tensor, other: Any) -> Tensor:  # noqa: ANN401 - whatever has a dtype
+    """Cast to the element type of another value."""
     return x.to(other.dtype)
 
 
 TABLE: dict[str, Builder] = {
-    "Abs": plain(torch.abs),
-    "Acos": plain(torch.acos),
-    "Acosh": plain(torch.acosh),
-    "Add": plain(torch.add),
-    "And": plain(torch.logical_and),
-    "Asin": plain(torch.asin),
-    "Asinh": plain(torch.asinh),
-    "Atan": plain(torch.atan),
-    "Atanh": plain(torch.atanh),
+    "Abs": without_attributes(torch.abs),
+    "Acos": without_attributes(torch.acos),
+    "Acosh": without_attributes(torch.acosh),
+    "Add": without_attributes(torch.add),
+    "And": without_attributes(torch.logical_and),
+    "Asin": without_attributes(torch.asin),
+    "Asinh": without_attributes(torch.asinh),
+    "Atan": without_attributes(torch.atan),
+    "Atanh": without_attributes(torch.atanh),
     "BitShift": _shift,
-    "BitwiseAnd": plain(torch.bitwise_and),
-    "BitwiseNot": plain(torch.bitwise_not),
-    "BitwiseOr": plain(torch.bitwise_or),
-    "BitwiseXor": plain(torch.bitwise_xor),
+    "BitwiseAnd": without_attributes(torch.bitwise_and),
+    "BitwiseNot": without_attributes(torch.bitwise_not),
+    "BitwiseOr": without_attributes(torch.bitwise_or),
+    "BitwiseXor": without_attributes(torch.bitwise_xor),
     "Cast": _cast,
-    "CastLike": plain(_like),
-    "Ceil": plain(torch.ceil),
+    "CastLike": without_attributes(_like),
+    "Ceil": without_attributes(torch.ceil),
     "Clip": _clip,
-    "Cos": plain(torch.cos),
-    "Cosh": plain(torch.cosh),
-    "Div": plain(_quotient),
-    "Equal": plain(torch.eq),
-    "Erf": plain(torch.erf),
-    "Exp": plain(torch.exp),
-    "Floor": plain(torch.floor),
-    "Greater": plain(torch.gt),
-    "GreaterOrEqual": plain(torch.ge),
+    "Cos": without_attributes(torch.cos),
+    "Cosh": without_attributes(torch.cosh),
+    "Div": without_attributes(_quotient),
+    "Equal": without_attributes(torch.eq),
+    "Erf": without_attributes(torch.erf),
+    "Exp": without_attributes(torch.exp),
+    "Floor": without_attributes(torch.floor),
+    "Greater": without_attributes(torch.gt),
+    "GreaterOrEqual": without_attributes(torch.ge),
     "IsInf": _is_infinite,
-    "IsNaN": plain(torch.isnan),
-    "Less": plain(torch.lt),
-    "LessOrEqual": plain(torch.le),
-    "Log": plain(torch.log),
+    "IsNaN": without_attributes(torch.isnan),
+    "Less": without_attributes(torch.lt),
+    "LessOrEqual": without_attributes(torch.le),
+    "Log": without_attributes(torch.log),
     "Max": _folded(torch.maximum),
-    "Mean": plain(_mean),
+    "Mean": without_attributes(_mean),
     "Min": _folded(torch.minimum),
     "Mod": _modulo,
-    "Mul": plain(torch.mul),
-    "Neg": plain(torch.neg),
-    "Not": plain(torch.logical_not),
-    "Or": plain(torch.logical_or),
+    "Mul": without_attributes(torch.mul),
+    "Neg": without_attributes(torch.neg),
+    "Not": without_attributes(torch.logical_not),
+    "Or": without_attributes(torch.logical_or),
     "Pow": _power,
-    "Reciprocal": plain(torch.reciprocal),
-    "Round": plain(torch.round),
-    "Sign": plain(torch.sign),
-    "Sin": plain(torch.sin),
-    "Sinh": plain(torch.sinh),
-    "Sqrt": plain(torch.sqrt),
-    "Sub": plain(torch.sub),
+    "Reciprocal": without_attributes(torch.reciprocal),
+    "Round": without_attributes(torch.round),
+    "Sign": without_attributes(torch.sign),
+    "Sin": without_attributes(torch.sin),
+    "Sinh": without_attributes(torch.sinh),
+    "Sqrt": without_attributes(torch.sqrt),
+    "Sub": without_attributes(torch.sub),
     "Sum": _folded(torch.add),
-    "Tan": plain(torch.tan),
-    "Where": plain(_where),
-    "Xor": plain(torch.logical_xor),
+    "Tan": without_attributes(torch.tan),
+    "Where": without_attributes(_where),
+    "Xor": without_attributes(torch.logical_xor),
 }

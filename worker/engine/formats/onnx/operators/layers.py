@@ -6,109 +6,169 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine.formats.onnx.operators.operator import Builder, Function, Operator, plain
+from worker.engine.formats.onnx.operators.operator import (
+    Builder,
+    Function,
+    Operator,
+    without_attributes,
+)
 from worker.engine.formats.onnx.operators.windows import (
     Pads,
     Window,
-    halved,
-    padded,
+    pad,
     require_axes,
     symmetric,
 )
+from worker.engine.numerics.same_padding import split_padding
 
 
 def _convolution(operator: Operator) -> Function:
+    """Convolve data `(batch, channels, *size)` with a weight `(n, channels // groups, *kernel)`."""
     require_axes(operator)
     groups = operator.get("group", 1)
 
     def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         kernel = weight.shape[2:]
+        zeros = [0] * len(kernel)
         window = Window.of(operator, len(kernel))
         pads = window.pads(x.shape[2:], kernel)
         padding = symmetric(pads)
+        # torch pads both sides alike, without a copy of the data.
         if padding is None:
-            x, padding = padded(x, pads), [0] * len(kernel)
-        none = [0] * len(kernel)
+            x = pad(x, pads)
+            padding = zeros
         return torch.convolution(
-            x, weight, bias, window.stride, padding, window.dilation, False, none, groups
+            x,
+            weight,
+            bias,
+            stride=window.stride,
+            padding=padding,
+            dilation=window.dilation,
+            transposed=False,
+            output_padding=zeros,
+            groups=groups,
         )
 
     return convolve
 
 
-def _transposed(operator: Operator) -> Function:
-    """Convolve onto the largest output, without padding; then crop it, or extend it by what no input reaches."""
+def _transposed_convolution(operator: Operator) -> Function:
+    """Convolve without padding onto the largest output, then crop it, or extend it by zeros."""
     require_axes(operator)
     groups = operator.get("group", 1)
 
     def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         axes = weight.dim() - 2
+        zeros = [0] * axes
         window = Window.of(operator, axes)
-        none = [0] * axes
-        y = torch.convolution(
-            x, weight, None, window.stride, none, window.dilation, True, none, groups
+        full = torch.convolution(
+            x,
+            weight,
+            bias=None,
+            stride=window.stride,
+            padding=zeros,
+            dilation=window.dilation,
+            transposed=True,
+            output_padding=zeros,
+            groups=groups,
         )
-        y = padded(
-            y, tuple((-before, -behind) for before, behind in _overlap(operator, window, x, y))
-        )
-        return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
+        crops = _crops(operator, window, x, full)
+        y = pad(full, tuple((-before, -after) for before, after in crops))
+        # The bias comes last: positions that the crops add have it too.
+        if bias is None:
+            return y
+        return y + bias.reshape(-1, *(1,) * axes)
 
     return convolve
 
 
-def _overlap(operator: Operator, window: Window, x: Tensor, y: Tensor) -> Pads:
-    """Return how much of the largest output is cropped before and behind each axis."""
+def _crops(operator: Operator, window: Window, x: Tensor, full: Tensor) -> Pads:
+    """Return the sizes to crop before and after each axis of the largest output.
+
+    1. An output_shape decides alone; a SAME rule asks for the input's size times the stride.
+    2. Otherwise the pads are cropped, less the output_padding after each axis.
+    """
     axes = len(window.stride)
     extra = tuple(operator.get("output_padding", ())) or (0,) * axes
-    told = tuple(operator.get("output_shape", ()))[-axes:]
-    if not told and window.rule in ("SAME_UPPER", "SAME_LOWER"):
-        told = tuple(
-            min(size * stride, full)
-            for size, stride, full in zip(x.shape[2:], window.stride, y.shape[2:], strict=True)
-        )
-    if not told:
-        pads = ((0, 0),) * axes if window.rule == "VALID" else window.explicit
-        return tuple(
-            (before, behind - more) for (before, behind), more in zip(pads, extra, strict=True)
-        )
-    totals = (
-        full + more - wanted for full, more, wanted in zip(y.shape[2:], extra, told, strict=True)
-    )
-    split = (halved(max(total, 0), window.rule == "SAME_UPPER") for total in totals)
-    return tuple(
-        (before, full - wanted - before)
-        for (before, _), full, wanted in zip(split, y.shape[2:], told, strict=True)
-    )
+    full_size = full.shape[2:]
+    size = tuple(operator.get("output_shape", ()))[-axes:]
+    if not size and window.is_same:
+        size = _same_size(window, x.shape[2:], full_size)
+    crops = []
+    if size:
+        for axis in range(axes):
+            surplus = full_size[axis] - size[axis]
+            total = max(surplus + extra[axis], 0)
+            before, _ = split_padding(total, upper=window.is_upper)
+            crops.append((before, surplus - before))
+        return tuple(crops)
+    pads = window.explicit
+    if window.rule == "VALID":
+        pads = ((0, 0),) * axes
+    for (before, after), more in zip(pads, extra, strict=True):
+        crops.append((before, after - more))
+    return tuple(crops)
+
+
+def _same_size(
+    window: Window, input_size: tuple[int, ...], full_size: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the size of a transposed convolution with a SAME rule, at most the full one."""
+    sizes = []
+    for size, stride, full in zip(input_size, window.stride, full_size, strict=True):
+        sizes.append(min(size * stride, full))
+    return tuple(sizes)
 
 
 def _gemm(operator: Operator) -> Function:
-    alpha, beta = operator.get("alpha", 1.0), operator.get("beta", 1.0)
-    first, second = _turned(operator.get("transA", 0)), _turned(operator.get("transB", 0))
+    """Compute `alpha * a @ b + beta * c`, without multiplications by 1."""
     operator.require_floats()
+    alpha = operator.get("alpha", 1.0)
+    beta = operator.get("beta", 1.0)
+    left = _transposition(operator.get("transA", 0))
+    right = _transposition(operator.get("transB", 0))
 
     def gemm(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
-        if alpha == beta == 1.0 and c is not None and c.dim() == 1 and len(c) == second(b).shape[1]:
-            return functional.linear(first(a), second(b).T, c)
-        product = first(a) @ second(b)
-        product = product if alpha == 1.0 else alpha * product
-        return product if c is None else product + (c if beta == 1.0 else beta * c)
+        matrix = right(b)
+        outputs = matrix.shape[1]
+        has_row = c is not None and c.shape == (outputs,)
+        # torch adds a full row within the product.
+        if has_row and alpha == beta == 1.0:
+            return functional.linear(left(a), matrix.T, c)
+        product = left(a) @ matrix
+        # A factor of 1 must not take another pass over the product.
+        if alpha != 1.0:
+            product = alpha * product
+        if c is None:
+            return product
+        if beta != 1.0:
+            c = beta * c
+        return product + c
 
     return gemm
 
 
-def _turned(transposed: bool) -> Callable[[Tensor], Tensor]:
-    return (lambda x: x.T) if transposed else (lambda x: x)
+def _transposition(transposed: bool) -> Callable[[Tensor], Tensor]:
+    """Return a function that transposes a matrix, or returns it as it is.
+
+    >>> _transposition(True)(torch.zeros(2, 3)).shape
+    torch.Size([3, 2])
+    """
+    if transposed:
+        return lambda x: x.T
+    return lambda x: x
 
 
 def _einsum(operator: Operator) -> Function:
+    """Sum products over the indices that the equation's result does not have."""
     equation = operator.get("equation")
     return lambda *values: torch.einsum(equation, *values)
 
 
 TABLE: dict[str, Builder] = {
     "Conv": _convolution,
-    "ConvTranspose": _transposed,
+    "ConvTranspose": _transposed_convolution,
     "Einsum": _einsum,
     "Gemm": _gemm,
-    "MatMul": plain(torch.matmul),
+    "MatMul": without_attributes(torch.matmul),
 }

@@ -1,105 +1,166 @@
-"""ONNX's normalisations as torch functions."""
+"""ONNX's normalisations as torch functions.
+
+Source: the operators' specification; `epsilon` and the exponents have its defaults.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from worker.engine.formats.onnx.operators.operator import Builder, Function, Operator
-from worker.engine.formats.onnx.operators.windows import Pads, padded
+from worker.engine.formats.onnx.operators.windows import Pads, pad
 
 
 def _batch(operator: Operator) -> Function:
+    """Normalise by stored statistics, `(channels,)` each; training is left to ONNX Runtime."""
     operator.require(not operator.get("training_mode", 0))
-    operator.require(operator.opset >= 9 or bool(operator.get("spatial", 1)))
+    # Before opset 9 statistics may be per element.
+    is_per_channel = operator.opset >= 9 or bool(operator.get("spatial", 1))
+    operator.require(is_per_channel)
     operator.require(operator.rank is None or operator.rank >= 2)
     epsilon = operator.get("epsilon", 1e-5)
 
-    def normalise(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        scale, bias, mean, variance = (
-            stored.to(x.dtype) for stored in (scale, bias, mean, variance)
+    def normalise(
+        x: Tensor,
+        scale: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+    ) -> Tensor:
+        return functional.batch_norm(
+            x,
+            running_mean=mean.to(x.dtype),
+            running_var=variance.to(x.dtype),
+            weight=scale.to(x.dtype),
+            bias=bias.to(x.dtype),
+            training=False,
+            eps=epsilon,
         )
-        return functional.batch_norm(x, mean, variance, scale, bias, training=False, eps=epsilon)
 
     return normalise
 
 
 def _instance(operator: Operator) -> Function:
+    """Normalise each channel of each sample by its own statistics."""
     epsilon = operator.get("epsilon", 1e-5)
-    return lambda x, scale, bias: torch.group_norm(x, x.shape[1], scale, bias, epsilon)
+
+    def normalise(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        channels = x.shape[1]
+        return torch.group_norm(x, channels, scale, bias, epsilon)
+
+    return normalise
 
 
 def _group(operator: Operator) -> Function:
-    """Up to opset 20 scale and bias are given a group, from 21 on a channel."""
-    groups, epsilon = operator.get("num_groups"), operator.get("epsilon", 1e-5)
+    """Up to opset 20 scale and bias are per group, from 21 on per channel."""
+    groups = operator.get("num_groups")
+    epsilon = operator.get("epsilon", 1e-5)
 
     def normalise(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         if operator.opset < 21:
-            scale, bias = (each.repeat_interleave(x.shape[1] // groups) for each in (scale, bias))
-        return torch.group_norm(x, groups, scale.to(x.dtype), bias.to(x.dtype), epsilon)
+            channels_per_group = x.shape[1] // groups
+            scale = scale.repeat_interleave(channels_per_group)
+            bias = bias.repeat_interleave(channels_per_group)
+        scale = scale.to(x.dtype)
+        bias = bias.to(x.dtype)
+        return torch.group_norm(x, groups, scale, bias, epsilon)
 
     return normalise
 
 
 def _layer(operator: Operator) -> Function:
-    axis, epsilon = operator.get("axis", -1), operator.get("epsilon", 1e-5)
+    """Normalise along all axes from `axis` on; mean and 1 / deviation are further outputs."""
+    axis = operator.get("axis", -1)
+    epsilon = operator.get("epsilon", 1e-5)
 
     def normalise(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-        y = functional.layer_norm(x, x.shape[axis:], eps=epsilon) * scale
-        return y if bias is None else y + bias
+        normal = functional.layer_norm(x, x.shape[axis:], eps=epsilon)
+        y = normal * scale
+        if bias is None:
+            return y
+        return y + bias
 
     def with_statistics(
         x: Tensor, scale: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        axes = tuple(range(axis % x.dim(), x.dim()))
+        axes = _axes_from(axis, x)
         variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-        return normalise(x, scale, bias), mean, torch.rsqrt(variance + epsilon)
+        y = normalise(x, scale, bias)
+        return y, mean, torch.rsqrt(variance + epsilon)
 
-    return normalise if operator.wanted == 1 else with_statistics
+    # The statistics cost as much as the data: only where something needs them.
+    if operator.used_outputs > 1:
+        return with_statistics
+    return normalise
 
 
 def _root_mean_square(operator: Operator) -> Function:
-    axis, epsilon = operator.get("axis", -1), operator.get("epsilon", 1e-5)
+    """Divide by the root of the mean square along all axes from `axis` on."""
+    axis = operator.get("axis", -1)
+    epsilon = operator.get("epsilon", 1e-5)
 
     def normalise(x: Tensor, scale: Tensor) -> Tensor:
-        axes = tuple(range(axis % x.dim(), x.dim()))
-        return x * torch.rsqrt(x.square().mean(axes, keepdim=True) + epsilon) * scale
+        mean_square = x.square().mean(_axes_from(axis, x), keepdim=True)
+        return x * torch.rsqrt(mean_square + epsilon) * scale
 
     return normalise
 
 
+def _axes_from(axis: int, x: Tensor) -> tuple[int, ...]:
+    """Return an axis and all that follow it, counted from the first one.
+
+    >>> _axes_from(-2, torch.zeros(2, 3, 4))
+    (1, 2)
+    """
+    return tuple(range(axis % x.dim(), x.dim()))
+
+
 def _mean_variance(operator: Operator) -> Function:
+    """Subtract the mean and divide by the deviation; by default over all but the channels."""
     axes = tuple(operator.get("axes", (0, 2, 3)))
 
     def normalise(x: Tensor) -> Tensor:
         centred = x - x.mean(axes, keepdim=True)
-        return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
+        deviation = centred.square().mean(axes, keepdim=True).sqrt()
+        # The specification's constant, which is no attribute.
+        return centred / (deviation + 1e-9)
 
     return normalise
 
 
 def _norm(operator: Operator) -> Function:
-    axis, order = operator.get("axis", -1), operator.get("p", 2)
+    """Divide by the length along an axis; a vector of zeros stays."""
+    axis = operator.get("axis", -1)
+    order = operator.get("p", 2)
 
     def normalise(x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, order, axis, keepdim=True)
-        return torch.where(length == 0, torch.zeros_like(x), x / length)
+        # 0 / 0 is no number.
+        zeros = torch.zeros_like(x)
+        return torch.where(length == 0, zeros, x / length)
 
     return normalise
 
 
 def _local_response(operator: Operator) -> Function:
-    """Each channel over its neighbours' squares; of an even number of neighbours more lie behind than before."""
-    size, alpha, beta = (
-        operator.get("size"),
-        operator.get("alpha", 1e-4),
-        operator.get("beta", 0.75),
-    )
+    """Divide each channel by a power of the mean of its neighbours' squares.
+
+    With an even number of neighbours, one more of them is after the channel than before it.
+    """
+    size = operator.get("size")
+    alpha = operator.get("alpha", 1e-4)
+    beta = operator.get("beta", 0.75)
     bias = operator.get("bias", 1.0)
-    reach: Pads = (((size - 1) // 2, size // 2), (0, 0))
+    before = (size - 1) // 2
+    after = size // 2
+    pads: Pads = ((before, after), (0, 0))
 
     def normalise(x: Tensor) -> Tensor:
-        squares = padded(x.square().reshape(x.shape[0], 1, x.shape[1], -1), reach)
-        means = functional.avg_pool2d(squares, (size, 1), stride=1).reshape(x.shape)
+        # The channels become an axis of an image, along which torch pools.
+        batch, channels = x.shape[:2]
+        squares = pad(x.square().reshape(batch, 1, channels, -1), pads)
+        means = functional.avg_pool2d(squares, (size, 1), stride=1)
+        means = means.reshape(x.shape)
         return x / torch.pow(bias + alpha * means, beta)
 
     return normalise

@@ -7,16 +7,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine.formats.onnx.operators.operator import Builder, Function, Operator, plain
+from worker.engine.formats.onnx.operators.operator import (
+    Builder,
+    Function,
+    Operator,
+    without_attributes,
+)
 from worker.engine.formats.onnx.operators.windows import (
     Pads,
     Window,
-    padded,
+    has_padding,
+    pad,
     require_axes,
     symmetric,
 )
 
 _Pool = Callable[..., Tensor]
+# By the number of spatial axes.
 _MAX: dict[int, _Pool] = {
     1: functional.max_pool1d,
     2: functional.max_pool2d,
@@ -30,54 +37,87 @@ _MEAN: dict[int, _Pool] = {
 
 
 def _max(operator: Operator) -> Function:
-    kernel, window = _read(operator)
+    """Return the largest element of each window; pads never are."""
+    kernel, window = _kernel_and_window(operator)
 
     def pool(x: Tensor) -> Tensor:
-        pads = window.pads(x.shape[2:], kernel)
-        pads = _extended(operator, window, kernel, x.shape[2:], pads)
+        size = x.shape[2:]
+        pads = _rounded_up(operator, window, kernel, size, window.pads(size, kernel))
         padding = symmetric(pads)
-        # torch pads by itself no more than half a kernel
-        if padding is None or any(
-            2 * size > extent for size, extent in zip(padding, kernel, strict=True)
-        ):
-            x, padding = padded(x, pads, -inf), [0] * len(kernel)
+        # torch's own padding takes no copy of the data.
+        if padding is None or not _torch_pads(padding, kernel):
+            x = pad(x, pads, -inf)
+            padding = [0] * len(kernel)
         return _MAX[len(kernel)](x, kernel, window.stride, padding, window.dilation)
 
     return pool
 
 
+def _torch_pads(padding: Sequence[int], kernel: Sequence[int]) -> bool:
+    """Return whether torch's own padding suffices, which is at most half a kernel.
+
+    >>> _torch_pads([1], [2]), _torch_pads([1], [1])
+    (True, False)
+    """
+    pairs = zip(padding, kernel, strict=True)
+    return all(2 * size <= extent for size, extent in pairs)
+
+
 def _mean(operator: Operator) -> Function:
-    """Sum each window, padded by zeros, and divide by how much of it counts: the input, and pads where asked for."""
-    kernel, window = _read(operator)
-    with_pads = bool(operator.get("count_include_pad", 0))
+    """Sum each window, padded by zeros, and divide by the number of elements that count.
+
+    These are the elements of the input, and with `count_include_pad` also those of the pads, but
+    never those that only the rounding of the output's size adds.
+    """
+    kernel, window = _kernel_and_window(operator)
+    counts_pads = bool(operator.get("count_include_pad", 0))
 
     def pool(x: Tensor) -> Tensor:
-        pads = window.pads(x.shape[2:], kernel)
-        whole = _extended(operator, window, kernel, x.shape[2:], pads)
-        sums = _sums(padded(x, whole), kernel, window)
-        if whole == pads and (with_pads or not any(any(pair) for pair in pads)):
+        size = x.shape[2:]
+        pads = window.pads(size, kernel)
+        all_pads = _rounded_up(operator, window, kernel, size, pads)
+        sums = _sums(pad(x, all_pads), kernel, window)
+        is_rounded = all_pads != pads
+        if not is_rounded and (counts_pads or not has_padding(pads)):
             return sums / prod(kernel)
-        ones = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype)
-        if with_pads:
-            ones = padded(ones, pads, 1.0)
-            whole = tuple((0, far - near) for (_, near), (_, far) in zip(pads, whole, strict=True))
-        return sums / _sums(padded(ones, whole), kernel, window)
+        # The sums over ones are the numbers of elements that count.
+        ones = torch.ones((1, 1, *size), dtype=x.dtype)
+        if counts_pads:
+            ones = pad(ones, pads, 1.0)
+            all_pads = _additional(pads, all_pads)
+        return sums / _sums(pad(ones, all_pads), kernel, window)
 
     return pool
+
+
+def _additional(pads: Pads, all_pads: Pads) -> Pads:
+    """Return what pads have more after each axis than others.
+
+    >>> _additional(((1, 1), (0, 0)), ((1, 3), (0, 0)))
+    ((0, 2), (0, 0))
+    """
+    additional = []
+    for (_, after), (_, after_all) in zip(pads, all_pads, strict=True):
+        additional.append((0, after_all - after))
+    return tuple(additional)
 
 
 def _power(operator: Operator) -> Function:
-    kernel, window = _read(operator)
+    """Return the p-norm of each window."""
+    kernel, window = _kernel_and_window(operator)
     order = operator.get("p", 2)
 
     def pool(x: Tensor) -> Tensor:
-        pads = _extended(operator, window, kernel, x.shape[2:], window.pads(x.shape[2:], kernel))
-        return _sums(padded(x.abs() ** order, pads), kernel, window).pow(1 / order)
+        size = x.shape[2:]
+        pads = _rounded_up(operator, window, kernel, size, window.pads(size, kernel))
+        powers = pad(x.abs() ** order, pads)
+        return _sums(powers, kernel, window).pow(1 / order)
 
     return pool
 
 
-def _read(operator: Operator) -> tuple[tuple[int, ...], Window]:
+def _kernel_and_window(operator: Operator) -> tuple[tuple[int, ...], Window]:
+    """Read a pool's kernel and window; forms that torch does not support are left out."""
     require_axes(operator)
     operator.require_floats()
     kernel = tuple(operator.get("kernel_shape"))
@@ -85,53 +125,84 @@ def _read(operator: Operator) -> tuple[tuple[int, ...], Window]:
     return kernel, Window.of(operator, len(kernel))
 
 
-def _extended(
-    operator: Operator, window: Window, kernel: Sequence[int], size: Sequence[int], pads: Pads
+def _rounded_up(
+    operator: Operator,
+    window: Window,
+    kernel: Sequence[int],
+    size: Sequence[int],
+    pads: Pads,
 ) -> Pads:
-    """Return the pads with what a size that is rounded up needs more behind.
+    """Return pads with more after each axis where `ceil_mode` rounds the output's size up.
 
-    The last window has to start on the input or on the pads before it.
+    The last window must start on the input or on the pads before it.
     """
     if not operator.get("ceil_mode", 0):
         return pads
-    found = []
-    for axis, (before, behind) in enumerate(pads):
-        reach, stride = window.dilation[axis] * (kernel[axis] - 1) + 1, window.stride[axis]
-        steps = -(-(size[axis] + before + behind - reach) // stride)
-        if steps * stride >= size[axis] + before:
+    rounded = []
+    for axis, (before, after) in enumerate(pads):
+        gaps = kernel[axis] - 1
+        span = window.dilation[axis] * gaps + 1
+        stride = window.stride[axis]
+        length = size[axis] + before
+        room = length + after - span
+        steps = -(-room // stride)
+        # A window that begins on the pads after the input is left out.
+        if steps * stride >= length:
             steps -= 1
-        found.append((before, max(behind, steps * stride + reach - size[axis] - before)))
-    return tuple(found)
+        last_start = steps * stride
+        needed = last_start + span - length
+        rounded.append((before, max(after, needed)))
+    return tuple(rounded)
 
 
 def _sums(x: Tensor, kernel: tuple[int, ...], window: Window) -> Tensor:
+    """Return the sum over each window."""
+    # torch's mean has no dilation; a convolution with ones, channel by channel, has.
     if any(step > 1 for step in window.dilation):
-        axes, channels = len(kernel), x.shape[1]
-        ones, none = torch.ones((channels, 1, *kernel), dtype=x.dtype), [0] * axes
+        zeros = [0] * len(kernel)
+        channels = x.shape[1]
+        ones = torch.ones((channels, 1, *kernel), dtype=x.dtype)
         return torch.convolution(
-            x, ones, None, window.stride, none, window.dilation, False, none, channels
+            x,
+            ones,
+            bias=None,
+            stride=window.stride,
+            padding=zeros,
+            dilation=window.dilation,
+            transposed=False,
+            output_padding=zeros,
+            groups=channels,
         )
-    return _MEAN[len(kernel)](x, kernel, window.stride) * prod(kernel)
+    means = _MEAN[len(kernel)](x, kernel, window.stride)
+    return means * prod(kernel)
+
+
+def _spatial_axes(x: Tensor) -> tuple[int, ...]:
+    """Return the axes after batch and channels."""
+    return tuple(range(2, x.dim()))
 
 
 def _global_mean(x: Tensor) -> Tensor:
-    return x.mean(tuple(range(2, x.dim())), keepdim=True)
+    """Return the mean of each channel."""
+    return x.mean(_spatial_axes(x), keepdim=True)
 
 
 def _global_max(x: Tensor) -> Tensor:
-    return x.amax(tuple(range(2, x.dim())), keepdim=True)
+    """Return the largest element of each channel."""
+    return x.amax(_spatial_axes(x), keepdim=True)
 
 
 def _global_power(operator: Operator) -> Function:
+    """Return the p-norm of each channel."""
     order = operator.get("p", 2)
-    return lambda x: torch.linalg.vector_norm(x, order, tuple(range(2, x.dim())), keepdim=True)
+    return lambda x: torch.linalg.vector_norm(x, order, _spatial_axes(x), keepdim=True)
 
 
 TABLE: dict[str, Builder] = {
     "AveragePool": _mean,
-    "GlobalAveragePool": plain(_global_mean),
+    "GlobalAveragePool": without_attributes(_global_mean),
     "GlobalLpPool": _global_power,
-    "GlobalMaxPool": plain(_global_max),
+    "GlobalMaxPool": without_attributes(_global_max),
     "LpPool": _power,
     "MaxPool": _max,
 }

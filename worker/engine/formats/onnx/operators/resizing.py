@@ -1,6 +1,6 @@
-"""ONNX's Resize and Upsample as torch functions: axis by axis, each place of the output from a few of the input.
+"""ONNX's Resize and Upsample as torch functions: axis by axis, from a few elements of the input.
 
-Source: the operator's specification; where that is silent (opset 10 and older), ONNX Runtime.
+Source: the operators' specification; where that is silent (opset 10 and older), ONNX Runtime.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,11 +10,28 @@ from torch import Tensor
 
 from worker.engine.formats.onnx.operators.operator import Builder, Function, Operator
 
-_Nearest = Callable[[Tensor], Tensor]
 
-_NEAREST: dict[str, _Nearest] = {
-    "round_prefer_floor": lambda place: torch.ceil(place - 0.5),
-    "round_prefer_ceil": lambda place: torch.floor(place + 0.5),
+def _round_half_down(positions: Tensor) -> Tensor:
+    """Round to the nearest whole position; halves go down.
+
+    >>> _round_half_down(torch.tensor([0.5, 0.6])).tolist()
+    [0.0, 1.0]
+    """
+    return torch.ceil(positions - 0.5)
+
+
+def _round_half_up(positions: Tensor) -> Tensor:
+    """Round to the nearest whole position; halves go up.
+
+    >>> _round_half_up(torch.tensor([0.4, 0.5])).tolist()
+    [0.0, 1.0]
+    """
+    return torch.floor(positions + 0.5)
+
+
+_NEAREST: dict[str, Callable[[Tensor], Tensor]] = {
+    "round_prefer_floor": _round_half_down,
+    "round_prefer_ceil": _round_half_up,
     "floor": torch.floor,
     "ceil": torch.ceil,
 }
@@ -25,133 +42,220 @@ _COORDINATES = (
     "asymmetric",
     "half_pixel_symmetric",
 )
-_STEPS = {"linear": (0, 1), "cubic": (-1, 0, 1, 2)}
+_MODES = ("nearest", "linear", "cubic")
 
 
 def _resize(operator: Operator) -> Function:
+    """Opset 11 and newer: to scales or to sizes, along all axes or some."""
     mode = operator.get("mode", "nearest")
     coordinates = operator.get("coordinate_transformation_mode", "half_pixel")
-    operator.require(mode in ("nearest", *_STEPS) and coordinates in _COORDINATES)
-    # Where the runtime's last bit decides which of two neighbours is nearer, it has to be asked.
+    operator.require(mode in _MODES and coordinates in _COORDINATES)
+    # The runtime's last bit decides between two neighbours of equal distance: leave it to that.
     operator.require(mode != "nearest" or coordinates != "half_pixel_symmetric")
     operator.require(not operator.get("antialias", 0))
     operator.require(operator.get("keep_aspect_ratio_policy", "stretch") == "stretch")
     operator.require_floats()
-    chosen = operator.get("axes")
+    listed_axes = operator.get("axes")
+    interpolate = _interpolation(operator, mode)
 
     def run(
         x: Tensor,
-        _: Tensor | None = None,
+        _region: Tensor | None = None,
         scales: Tensor | None = None,
         sizes: Tensor | None = None,
     ) -> Tensor:
-        axes = range(x.dim()) if chosen is None else [axis % x.dim() for axis in chosen]
-        if sizes is not None and sizes.numel():
-            wanted: Sequence[int] = sizes.tolist()
-            factors = [size / x.shape[axis] for axis, size in zip(axes, wanted, strict=True)]
-        else:
-            assert scales is not None  # ONNX asks for one of both
-            factors = scales.tolist()
-            wanted = [
-                int(x.shape[axis] * factor) for axis, factor in zip(axes, factors, strict=True)
-            ]
-        for axis, size, factor in zip(axes, wanted, factors, strict=True):
+        axes = _resized_axes(x, listed_axes)
+        old_sizes = [x.shape[axis] for axis in axes]
+        new_sizes, factors = _sizes_and_factors(old_sizes, scales, sizes)
+        for axis, size, factor in zip(axes, new_sizes, factors, strict=True):
             if size != x.shape[axis] or factor != 1.0:
-                x = along(x, axis, size, factor)
+                positions = _positions(coordinates, x.shape[axis], size, factor)
+                x = interpolate(x, axis, positions)
         return x
-
-    def along(x: Tensor, axis: int, size: int, factor: float) -> Tensor:
-        places = _places(coordinates, x.shape[axis], size, factor)
-        if mode == "nearest":
-            nearest = _NEAREST[operator.get("nearest_mode", "round_prefer_floor")](places)
-            return x.index_select(axis, nearest.long().clamp(0, x.shape[axis] - 1))
-        if mode == "linear":
-            return _linear(x, axis, places)
-        return _cubic(
-            x,
-            axis,
-            places,
-            operator.get("cubic_coeff_a", -0.75),
-            bool(operator.get("exclude_outside", 0)),
-        )
 
     return run
 
 
-def _old(operator: Operator) -> Function:
-    """Resize of opset 10 and Upsample: nearest rounds down, or up where it makes smaller."""
-    mode, fixed = operator.get("mode", "nearest"), operator.get("scales")
+def _resized_axes(x: Tensor, listed: Sequence[int] | None) -> Sequence[int]:
+    """Return the axes that are resized, counted from the first one."""
+    if listed is None:
+        return range(x.dim())
+    return [axis % x.dim() for axis in listed]
+
+
+def _sizes_and_factors(
+    old_sizes: Sequence[int], scales: Tensor | None, sizes: Tensor | None
+) -> tuple[Sequence[int], Sequence[float]]:
+    """Return the new size and the factor of each axis, from whichever of both the node has.
+
+    >>> _sizes_and_factors([2, 5], torch.tensor([2.0, 0.5]), None)
+    ([4, 2], [2.0, 0.5])
+    >>> _sizes_and_factors([2, 5], None, torch.tensor([4, 10]))
+    ([4, 10], [2.0, 2.0])
+    """
+    new_sizes: list[int] = []
+    factors: list[float] = []
+    if sizes is not None and sizes.numel():
+        new_sizes = sizes.tolist()
+        for old, new in zip(old_sizes, new_sizes, strict=True):
+            factors.append(new / old)
+        return new_sizes, factors
+    # The specification requires one of both.
+    assert scales is not None
+    factors = scales.tolist()
+    for old, factor in zip(old_sizes, factors, strict=True):
+        new_sizes.append(int(old * factor))
+    return new_sizes, factors
+
+
+def _interpolation(operator: Operator, mode: str) -> Callable[[Tensor, int, Tensor], Tensor]:
+    """Return a function of data, an axis and positions on it, for a mode of Resize."""
+    if mode == "linear":
+        return _linear
+    if mode == "cubic":
+        a = operator.get("cubic_coeff_a", -0.75)
+        inside_only = bool(operator.get("exclude_outside", 0))
+        return lambda x, axis, positions: _cubic(x, axis, positions, a, inside_only)
+    name = operator.get("nearest_mode", "round_prefer_floor")
+
+    def nearest(x: Tensor, axis: int, positions: Tensor) -> Tensor:
+        return _select(x, axis, _NEAREST[name](positions))
+
+    return nearest
+
+
+def _resize_up_to_opset_10(operator: Operator) -> Function:
+    """Resize of opset 10, and Upsample: nearest rounds down, but up where an axis shrinks."""
+    mode = operator.get("mode", "nearest")
+    attribute = operator.get("scales")
     operator.require(mode in ("nearest", "linear"))
     operator.require_floats()
 
     def run(x: Tensor, scales: Tensor | None = None) -> Tensor:
-        factors = scales.tolist() if scales is not None else fixed
+        factors = attribute if scales is None else scales.tolist()
         for axis, factor in enumerate(factors):
             if factor == 1.0:
                 continue
-            places = _places("asymmetric", x.shape[axis], int(x.shape[axis] * factor), factor)
+            old_size = x.shape[axis]
+            new_size = int(old_size * factor)
+            positions = _positions("asymmetric", old_size, new_size, factor)
             if mode == "linear":
-                x = _linear(x, axis, places)
+                x = _linear(x, axis, positions)
+            elif factor < 1.0:
+                x = _select(x, axis, positions.ceil())
             else:
-                nearest = places.ceil() if factor < 1.0 else places.floor()
-                x = x.index_select(axis, nearest.long().clamp(0, x.shape[axis] - 1))
+                x = _select(x, axis, positions.floor())
         return x
 
     return run
 
 
-def _places(coordinates: str, size: int, wanted: int, factor: float) -> Tensor:
-    """Return where in the input each place of the output lies, in single precision as ONNX Runtime has it."""
-    place = torch.arange(wanted, dtype=torch.float32)
-    if coordinates == "align_corners":
-        return place * (size - 1) / (wanted - 1) if wanted > 1 else torch.zeros(1)
-    if coordinates == "asymmetric":
-        return place / factor
-    if coordinates == "pytorch_half_pixel" and wanted == 1:
-        return torch.zeros(1)
-    place = (place + 0.5) / factor
-    if coordinates == "half_pixel_symmetric":
-        place = size / 2 * (1 - wanted / (torch.tensor(factor) * size)) + place
-    return place - 0.5
+def _select(x: Tensor, axis: int, positions: Tensor) -> Tensor:
+    """Return the elements of an axis at whole positions, or the nearest that it has.
 
-
-def _linear(x: Tensor, axis: int, places: Tensor) -> Tensor:
+    >>> _select(torch.tensor([5, 6, 7]), 0, torch.tensor([-1.0, 1.0, 3.0])).tolist()
+    [5, 6, 7]
+    """
     last = x.shape[axis] - 1
-    places = places.clamp(0, last)
-    low = places.floor()
-    share = (places - low).to(x.dtype).reshape(-1, *(1,) * (x.dim() - 1 - axis))
-    below = x.index_select(axis, low.long())
-    above = x.index_select(axis, (low.long() + 1).clamp(max=last))
+    return x.index_select(axis, positions.long().clamp(0, last))
+
+
+def _positions(coordinates: str, old_size: int, new_size: int, factor: float) -> Tensor:
+    """Return the position on the input's axis of each element of the output's.
+
+    They are in single precision, as in ONNX Runtime.
+
+    >>> _positions("half_pixel", 2, 4, 2.0).tolist()
+    [-0.25, 0.25, 0.75, 1.25]
+    >>> _positions("align_corners", 3, 5, 5 / 3).tolist()
+    [0.0, 0.5, 1.0, 1.5, 2.0]
+    >>> _positions("asymmetric", 2, 4, 2.0).tolist()
+    [0.0, 0.5, 1.0, 1.5]
+    """
+    new = torch.arange(new_size, dtype=torch.float32)
+    if coordinates == "align_corners":
+        if new_size > 1:
+            return new * (old_size - 1) / (new_size - 1)
+        return torch.zeros(1)
+    if coordinates == "asymmetric":
+        return new / factor
+    if coordinates == "pytorch_half_pixel" and new_size == 1:
+        return torch.zeros(1)
+    old = (new + 0.5) / factor
+    if coordinates == "half_pixel_symmetric":
+        # The centre of the output is on that of the input.
+        exact_size = torch.tensor(factor) * old_size
+        offset = old_size / 2 * (1 - new_size / exact_size)
+        old = offset + old
+    return old - 0.5
+
+
+def _linear(x: Tensor, axis: int, positions: Tensor) -> Tensor:
+    """Interpolate linearly between the two elements around each position.
+
+    >>> _linear(torch.tensor([0.0, 10.0]), 0, torch.tensor([-1.0, 0.25, 2.0])).tolist()
+    [0.0, 2.5, 10.0]
+    """
+    last = x.shape[axis] - 1
+    positions = positions.clamp(0, last)
+    lower = positions.floor()
+    share = _along(axis, x, (positions - lower).to(x.dtype))
+    below = x.index_select(axis, lower.long())
+    above = x.index_select(axis, (lower.long() + 1).clamp(max=last))
     return below + (above - below) * share
 
 
-def _cubic(x: Tensor, axis: int, places: Tensor, a: float, inside_only: bool) -> Tensor:
-    low = places.floor()
-    share = (places - low).double()
+def _along(axis: int, x: Tensor, values: Tensor) -> Tensor:
+    """Return values shaped to be broadcast along an axis of the data.
+
+    >>> _along(1, torch.zeros(2, 3, 4), torch.ones(3)).shape
+    torch.Size([3, 1])
+    """
+    later_axes = x.dim() - 1 - axis
+    return values.reshape(-1, *(1,) * later_axes)
+
+
+def _cubic(x: Tensor, axis: int, positions: Tensor, a: float, inside_only: bool) -> Tensor:
+    """Weigh the four elements around each position by cubic convolution (Keys, 1981)."""
+    size = x.shape[axis]
+    lower = positions.floor()
+    share = (positions - lower).double()
     steps = range(-1, 3)
-    weights = torch.stack([_keys((share - step).abs(), a) for step in steps])
-    taken = torch.stack([low.long() + step for step in steps])
+    weights = torch.stack([_keys_weights((share - step).abs(), a) for step in steps])
+    elements = torch.stack([lower.long() + step for step in steps])
+    # Elements outside of the data have no weight, or are those at its ends.
     if inside_only:
-        weights = weights * ((taken >= 0) & (taken < x.shape[axis]))
+        weights = weights * ((elements >= 0) & (elements < size))
         weights = weights / weights.sum(0)
-    taken = taken.clamp(0, x.shape[axis] - 1)
-    shaped = weights.to(x.dtype).reshape(len(steps), -1, *(1,) * (x.dim() - 1 - axis))
-    parts = [
-        x.index_select(axis, index) * weight for index, weight in zip(taken, shaped, strict=True)
-    ]
+    elements = elements.clamp(0, size - 1)
+    parts = []
+    for element, weight in zip(elements, weights.to(x.dtype), strict=True):
+        part = x.index_select(axis, element)
+        parts.append(part * _along(axis, x, weight))
     return torch.stack(parts).sum(0)
 
 
-def _keys(distance: Tensor, a: float) -> Tensor:
-    """Return the weights of cubic convolution (Keys, 1981)."""
+def _keys_weights(distance: Tensor, a: float) -> Tensor:
+    """Return the kernel of cubic convolution at distances from its centre (Keys, 1981, eq. 4).
+
+    >>> _keys_weights(torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0]), -0.5).tolist()
+    [1.0, 0.5625, 0.0, -0.0625, 0.0]
+    """
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    return torch.where(
-        distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance))
-    )
+    outside = torch.zeros_like(distance)
+    beyond_one = torch.where(distance < 2, far, outside)
+    return torch.where(distance <= 1, near, beyond_one)
+
+
+def _by_opset(operator: Operator) -> Function:
+    """Return the function for the meaning that an opset gives to Resize."""
+    if operator.opset < 11:
+        return _resize_up_to_opset_10(operator)
+    return _resize(operator)
 
 
 TABLE: dict[str, Builder] = {
-    "Resize": lambda operator: _old(operator) if operator.opset < 11 else _resize(operator),
-    "Upsample": _old,
+    "Resize": _by_opset,
+    "Upsample": _resize_up_to_opset_10,
 }

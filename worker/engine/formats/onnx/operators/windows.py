@@ -1,4 +1,4 @@
-"""What convolutions and pools share: ONNX's paddings along the spatial axes, explicit and by rule."""
+"""The windows of convolutions and pools: stride, dilation, and explicit or SAME padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.engine.formats.onnx.operators.operator import Operator
+from worker.engine.numerics.same_padding import same_padding
 
 Pads = tuple[tuple[int, int], ...]
-"""Zeros before and behind each spatial axis; negative where it is cropped."""
+"""Zeros before and after each spatial axis; a negative number crops."""
 
+# torch convolves and pools along at most three axes.
 _MOST_AXES = 3
-"""Torch convolves and pools along three axes at most."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel moves: stride, dilation and padding per spatial axis, all of them read from a node."""
+    """The movement of a kernel: stride, dilation and padding per spatial axis."""
 
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
@@ -26,46 +27,75 @@ class Window:
 
     @classmethod
     def of(cls, operator: Operator, axes: int) -> "Window":
-        """Read the attributes of a node whose kernel has this many axes."""
+        """Read the attributes of a node whose kernel has this number of axes."""
         ones = (1,) * axes
-        pads = tuple(operator.get("pads", ())) or (0,) * 2 * axes
+        no_pads = (0,) * 2 * axes
+        pads = tuple(operator.get("pads", ())) or no_pads
+        before = pads[:axes]
+        after = pads[axes:]
         return cls(
-            tuple(operator.get("strides", ())) or ones,
-            tuple(operator.get("dilations", ())) or ones,
-            operator.get("auto_pad", "NOTSET") or "NOTSET",
-            tuple(zip(pads[:axes], pads[axes:], strict=True)),
+            stride=tuple(operator.get("strides", ())) or ones,
+            dilation=tuple(operator.get("dilations", ())) or ones,
+            rule=operator.get("auto_pad", "NOTSET") or "NOTSET",
+            explicit=tuple(zip(before, after, strict=True)),
         )
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the padding follows from the input's size by a SAME rule."""
+        return self.rule in ("SAME_UPPER", "SAME_LOWER")
+
+    @property
+    def is_upper(self) -> bool:
+        """Whether an odd zero of SAME padding is after the axis."""
+        return self.rule == "SAME_UPPER"
 
     def pads(self, size: Sequence[int], kernel: Sequence[int]) -> Pads:
         """Return the padding for an input of this spatial size."""
-        if self.rule in ("SAME_UPPER", "SAME_LOWER"):
-            needed = (
-                max((-(-length // stride) - 1) * stride + dilation * (extent - 1) + 1 - length, 0)
-                for length, extent, stride, dilation in zip(
-                    size, kernel, self.stride, self.dilation, strict=True
-                )
-            )
-            return tuple(halved(total, self.rule == "SAME_UPPER") for total in needed)
-        return ((0, 0),) * len(kernel) if self.rule == "VALID" else self.explicit
+        if self.is_same:
+            return same_padding(size, kernel, self.stride, self.dilation, upper=self.is_upper)
+        if self.rule == "VALID":
+            return ((0, 0),) * len(kernel)
+        return self.explicit
 
 
 def require_axes(operator: Operator) -> None:
-    """Leave data with more spatial axes than torch can take to ONNX Runtime."""
-    operator.require(operator.rank is None or 3 <= operator.rank <= 2 + _MOST_AXES)
+    """Leave data with more spatial axes than torch supports to ONNX Runtime."""
+    rank = operator.rank
+    operator.require(rank is None or 3 <= rank <= 2 + _MOST_AXES)
 
 
-def halved(total: int, upper: bool) -> tuple[int, int]:
-    """Split a padding into before and behind; what is left over goes behind where `upper`, else before."""
-    return (total // 2, total - total // 2) if upper else (total - total // 2, total // 2)
+def pad(x: Tensor, pads: Pads, value: float = 0.0) -> Tensor:
+    """Pad or crop the last axes.
 
-
-def padded(x: Tensor, pads: Pads, value: float = 0.0) -> Tensor:
-    """Pad the last axes, or crop them."""
-    if not any(any(pair) for pair in pads):
+    >>> import torch
+    >>> pad(torch.ones(1, 1, 3), ((1, -1),)).tolist()
+    [[[0.0, 1.0, 1.0]]]
+    """
+    # Without padding, the data must not be copied.
+    if not has_padding(pads):
         return x
-    return functional.pad(x, [size for pair in reversed(pads) for size in pair], value=value)
+    # torch counts axes from the last one.
+    sizes: list[int] = []
+    for pair in reversed(pads):
+        sizes += pair
+    return functional.pad(x, sizes, value=value)
+
+
+def has_padding(pads: Pads) -> bool:
+    """Return whether any axis is padded or cropped."""
+    return any(any(pair) for pair in pads)
 
 
 def symmetric(pads: Pads) -> list[int] | None:
-    """Return the padding per axis where it is the same on both sides, else None."""
-    return [before for before, _ in pads] if all(a == b >= 0 for a, b in pads) else None
+    """Return the padding per axis where both sides are equal and not cropped, else None.
+
+    >>> symmetric(((1, 1), (2, 2))), symmetric(((0, 1),)), symmetric(((-1, -1),))
+    ([1, 2], None, None)
+    """
+    sizes = []
+    for before, after in pads:
+        if before != after or before < 0:
+            return None
+        sizes.append(before)
+    return sizes

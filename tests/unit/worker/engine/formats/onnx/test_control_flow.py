@@ -1,4 +1,4 @@
-"""Layers inside If, Loop, Scan and local functions: found, counted along every course, and replaced."""
+"""Layers inside If, Loop and Scan: counted along every execution path, and replaced."""
 
 import json
 import time
@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from support.chains import split_exactly
-from support.onnx_text import distance, model, outputs, written
+from support.onnx_splitting import IMAGE, agree, opened_with_count, split_everywhere
+from support.onnx_text import model, written
 
 from convpress.refusal import Refusal
 from convpress.report import Inspection
@@ -18,12 +18,12 @@ from worker.engine.model import Call
 from worker.engine.pipeline import compress, inspect
 from worker.engine.request import Request
 
-TOLERANCE = 1e-5
 SHARED = "its weight is shared with nodes that use it in another way"
-IMAGE = np.random.default_rng(0).standard_normal((1, 8, 12, 12)).astype(np.float32)
 
-# A size that no inference sees through, as in `test_onnx_count`.
+
+# A size that no inference sees through, as in `profile/test_count.py`.
 HIDDEN = "s = Shape(x) f = Cast <to = 1> (s) q = Mul(f, f) r = Sqrt(q) k = Cast <to = 7> (r) h = Reshape(x, k)"
+
 
 BRANCHES = """g (float[1, 8, 12, 12] x, int64 mode) => (float[1, c, m, n] y)
     <float[24, 8, 3, 3] w, float[16, 24, 3, 3] v, float[24] a, float[20, 8, 5, 5] u, float[16, 20, 3, 3] t> {
@@ -36,10 +36,12 @@ BRANCHES = """g (float[1, 8, 12, 12] x, int64 mode) => (float[1, c, m, n] y)
             [third] d = Conv <pads = [1, 1, 1, 1]> (x, u) e = Relu(d)
             [fourth] q = Conv <pads = [1, 1, 1, 1]> (e, t) } > }"""
 
+
 LOOP = """g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] w, float[8] a> {
     n = Constant <value = int64 {3}> ()
     y = Loop (n, , x) <body = b (int64 i, bool go, float[1, 8, 12, 12] v) => (bool on, float[1, 8, 12, 12] o) {
         on = Identity(go) [inside] c = Conv <pads = [1, 1, 1, 1]> (v, w, a) o = Tanh(c) }> }"""
+
 
 SCAN = """g (float[5, 1, 8, 12, 12] xs, float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] z, float[5, 1, 8, 12, 12] y)
     <float[8, 8, 3, 3] w> {
@@ -47,43 +49,12 @@ SCAN = """g (float[5, 1, 8, 12, 12] xs, float[1, 8, 12, 12] x) => (float[1, 8, 1
         => (float[1, 8, 12, 12] t, float[1, 8, 12, 12] o) {
         [inside] o = Conv <pads = [1, 1, 1, 1]> (v, w) t = Add(s, o) }> (x, xs) }"""
 
+
 SHAPED = """g (float[5, 8, 12, 12] xs, float[1] x) => (float[1] z, float[5, 8, 12, 12] y)
     <float[8, 8, 3, 3] w, int64[1] first = {0}> {
     z, y = Scan <num_scan_inputs = 1, body = b (float[1] s, float[8, 12, 12] v) => (float[1] t, float[8, 12, 12] o) {
         u = Unsqueeze(v, first) [inside] c = Conv <pads = [1, 1, 1, 1]> (u, w) o = Squeeze(c, first) t = Tanh(s)
     }> (x, xs) }"""
-
-FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
-    g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] v, float[8, 8, 3, 3] w> {
-        a = acme.twice(x, v, w)  b = acme.quiet(a)  y = acme.block(b, w) }
-    <domain: "acme", opset_import: ["": 17]>
-    block (x, w) => (y) { t = Conv <pads = [1, 1, 1, 1]> (x, w)  y = Relu(t) }
-    <domain: "acme", opset_import: ["": 17, "acme": 1]>
-    twice (x, v, w) => (y) { t = acme.block(x, v)  y = acme.block(t, w) }
-    <domain: "acme", opset_import: ["": 17]>
-    quiet (x) => (y) { y = Tanh(x) }"""
-
-
-def opened_with_count(path, shapes=None):
-    opened = open_model("onnx", path)
-    return opened, opened.count(opened.bind(shapes))
-
-
-def split_everywhere(path, target, shapes=None):
-    """Replace every site that can be by two layers that equal it, and return their names."""
-    opened, count = opened_with_count(path, shapes)
-    replaceable = [site for site in count.sites if site.reason is None]
-    for site in replaceable:
-        opened.replace(site, split_exactly(opened.layer(site)))
-    opened.save(target)
-    onnx.checker.check_model(str(target), full_check=True)
-    return [site.name for site in replaceable]
-
-
-def agree(before, after, *inputs):
-    for given in inputs:
-        pairs = zip(outputs(after, given), outputs(before, given), strict=True)
-        assert all(distance(found, expected) < TOLERANCE for found, expected in pairs)
 
 
 def test_layers_in_branches_are_replaced_in_all_of_them(tmp_path):
@@ -102,7 +73,7 @@ def test_values_of_one_name_in_two_bodies_are_told_apart(tmp_path):
     agree(path, tmp_path / "after.onnx", *({"x": IMAGE, "mode": np.array(mode)} for mode in (0, 1)))
 
 
-def test_every_course_keeps_the_budget(tmp_path):
+def test_every_execution_path_keeps_the_budget(tmp_path):
     path, target, report = (
         written(tmp_path, BRANCHES),
         tmp_path / "after.onnx",
@@ -184,7 +155,7 @@ def test_a_layer_that_branches_call_on_two_sizes_is_counted_for_each_and_left(tm
     assert count.execution_paths == site.execution_paths
 
 
-def test_a_layer_that_one_course_calls_more_often_is_replaced_in_both(tmp_path):
+def test_a_layer_that_one_path_calls_more_often_is_replaced_in_both(tmp_path):
     text = """g (float[1, 8, 12, 12] x, bool c) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] w> {
         a = Conv <pads = [1, 1, 1, 1]> (x, w)
         y = If (c) <
@@ -220,7 +191,7 @@ def ifs(*conditions):
     return f"g ({inputs}) => (float[1, 8, 12, 12] x{len(conditions)}) <{weights}> {{ {nodes} }}"
 
 
-def test_beyond_a_number_of_courses_the_ifs_that_are_left_are_counted_and_not_edited(tmp_path):
+def test_beyond_a_number_of_paths_the_ifs_that_are_left_are_counted_and_not_edited(tmp_path):
     path, target = written(tmp_path, ifs(*"abcdef")), tmp_path / "after.onnx"
     _, count = opened_with_count(path)
     assert count.macs == 6 * 144 * 576
@@ -324,31 +295,7 @@ def test_weights_that_bodies_store_are_kept_in_a_file_of_several_links(tmp_path)
     agree(path, target, {"x": IMAGE})
 
 
-def test_functions_that_hold_layers_are_inlined_and_others_stay(tmp_path):
-    path, target = written(tmp_path, FUNCTIONS), tmp_path / "after.onnx"
-    _, count = opened_with_count(path)
-    assert [(site.macs, site.reason) for site in count.sites] == [
-        (144 * 576, None),
-        (2 * 144 * 576, None),
-    ]
-    assert len(split_everywhere(path, target)) == 2
-    agree(path, target, {"x": IMAGE})
-    assert [function.name for function in onnx.load(target).functions] == ["quiet"]
-
-
-def test_a_function_that_carries_weights_and_is_called_twice_is_counted_and_left(tmp_path):
-    values = ", ".join(["0.01"] * 576)
-    text = f"""<ir_version: 8, opset_import: ["": 17, "acme": 1]>
-        g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) {{ a = acme.block(x)  y = acme.block(a) }}
-        <domain: "acme", opset_import: ["": 17]>
-        block (x) => (y) {{
-            w = Constant <value = float[8, 8, 3, 3] {{{values}}}> ()  y = Conv <pads = [1, 1, 1, 1]> (x, w) }}"""
-    _, count = opened_with_count(written(tmp_path, text))
-    assert count.macs == 2 * 144 * 576
-    assert {site.reason for site in count.sites} == {"it lies inside a local function"}
-
-
-def test_an_inspection_tells_the_courses_and_never_0_for_what_it_does_not_know(tmp_path):
+def test_an_inspection_tells_the_execution_paths_and_never_0_for_what_it_does_not_know(tmp_path):
     def told(text):
         request = Request(str(written(tmp_path, text)), "onnx", "", str(tmp_path / "told.json"))
         inspect(request, lambda *_: None)

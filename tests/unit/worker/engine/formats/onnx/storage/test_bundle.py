@@ -178,7 +178,7 @@ def test_a_location_means_a_file_of_the_bundle_and_nothing_else(tmp_path, locati
     (tmp_path / "weights.bin").write_bytes(bytes(64))
     (tmp_path / "in" / "net.onnx").write_bytes(proto.SerializeToString())
     path = packed(tmp_path / "net.zip", tmp_path / "in")
-    with pytest.raises(Refusal, match="did not come with it") as refused:
+    with pytest.raises(Refusal, match="was not uploaded") as refused:
         open_model("onnx", path)
     assert refused.value.code == "model_unsupported"
 

@@ -1,4 +1,4 @@
-"""The count of an ONNX model: against other counters, where shapes must be measured, and where nothing can be told."""
+"""The count of an ONNX model: against other counters, with measured shapes, and refusals."""
 
 import warnings
 
@@ -7,24 +7,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 from onnxsim.model_info import ModelInfo
+from support.onnx_counting import HIDDEN, counted, macs_of
 from support.onnx_text import model, written
 from torch.utils.flop_counter import FlopCounterMode
 
 from convpress.refusal import Refusal
 from worker.engine.formats import open_model
 from worker.engine.model import Call
-
-# An own way for a size that no inference sees through: the square root of its square.
-HIDDEN = "s = Shape({0}) f = Cast <to = 1> (s) q = Mul(f, f) r = Sqrt(q) k = Cast <to = 7> (r) h = Reshape({0}, k)"
-
-
-def counted(tmp_path, text, shapes=None, **options):
-    opened = open_model("onnx", written(tmp_path, text, **options))
-    return opened.count(opened.bind(shapes))
-
-
-def macs_of(count):
-    return [site.macs for site in count.sites]
 
 
 class Assorted(torch.nn.Module):
@@ -170,25 +159,6 @@ def test_stale_shapes_in_the_file_are_not_believed(tmp_path):
     assert macs_of(opened.count({"x": (1, 3, 10, 10)})) == [64 * 108]
 
 
-def test_products_are_told_apart_by_what_is_constant(tmp_path):
-    count = counted(
-        tmp_path,
-        """g (float[2, 5, 8] x) => (float[2, 5, 5] y, float[2, 4, 8] z) <float[8, 6] w, float[4, 5] v> {
-            [right] a = MatMul(x, w)  [left] z = MatMul(v, x)
-            t = Transpose <perm = [0, 2, 1]> (a)  [both] y = MatMul(a, t) }""",
-    )
-    right, left, both = count.sites
-    assert (right.weight_shape, right.macs, right.calls) == ((6, 8), 2 * 5 * 8 * 6, (Call(10, ()),))
-    assert right.macs == right.macs_of([right.convolution])
-    assert (left.weight_shape, left.macs, left.convolution) == ((4, 5), 2 * 4 * 5 * 8, None)
-    assert (both.weight_shape, both.macs, both.convolution) == ((), 2 * 5 * 6 * 5, None)
-    assert [site.reason for site in count.sites] == [
-        None,
-        "its weight is the left factor of the product",
-        "it is a product of two activations and has no weight",
-    ]
-
-
 def test_every_operator_that_is_not_counted_is_listed(tmp_path):
     count = counted(
         tmp_path,
@@ -200,87 +170,6 @@ def test_every_operator_that_is_not_counted_is_listed(tmp_path):
     )
     assert [(site.name, site.macs) for site in count.sites] == [("w", 2 * 16 * (8 + 4))]
     assert count.uncounted == {"Einsum": 2, "Relu": 2, "acme::Conv": 1}
-
-
-RECURRENT = "recurrent layers are left as they are"
-ACTIVATIONS = "it is a product of activations"
-INTEGERS = "it computes with integers"
-OTHERS = {
-    "LSTM": ("o, h = LSTM <hidden_size = 4> (x, w, r)", 5 * 2 * 16 * (8 + 4), RECURRENT),
-    "GRU": ("o, h = GRU <hidden_size = 4> (x, w3, r3)", 5 * 2 * 12 * (8 + 4), RECURRENT),
-    "Einsum": ('e = Einsum <equation = "sbi,tbi->bst"> (x, x)', 2 * 5 * 5 * 8, ACTIVATIONS),
-    "Einsum with dots": ('e = Einsum <equation = "...i,jki->j..."> (x, w)', 5 * 2 * 8 * 16, ACTIVATIONS),
-    "MatMulInteger": ("e = MatMulInteger(q, p)", 5 * 2 * 8 * 3, INTEGERS),
-    "ConvInteger": ("e = ConvInteger <pads = [1, 1]> (q, k)", 5 * 8 * 4 * 2 * 3, INTEGERS),
-    "QLinearConv": ("e = QLinearConv(q, s, z, k, s, z, s, z)", 5 * 6 * 4 * 2 * 3, INTEGERS),
-    "QLinearMatMul": ("e = QLinearMatMul(q, s, z, p, s, z, s, z)", 5 * 2 * 8 * 3, INTEGERS),
-    "Attention": ("e = Attention <q_num_heads = 2, kv_num_heads = 1> (x, y, y)", 5 * 2 * 2 * 3 * (4 + 4), ACTIVATIONS),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_products_that_are_no_layers_are_counted_and_left(tmp_path, name):
-    body, macs, reason = OTHERS[name]
-    count = counted(
-        tmp_path,
-        f"""<ir_version: 11, opset_import: ["": 23]>
-        g (float[5, 2, 8] x, uint8[5, 2, 8] q, float[5, 3, 4] y) => (float out)
-            <float[1, 16, 8] w, float[1, 16, 4] r, float[1, 12, 8] w3, float[1, 12, 4] r3, uint8[8, 3] p,
-             uint8[4, 2, 3] k, float s, uint8 z> {{ {body}  out = ReduceMean <keepdims = 0> (x) }}""",
-    )
-    assert [(site.macs, site.reason) for site in count.sites] == [(macs, reason)]
-
-
-def test_attention_costs_what_its_products_cost(tmp_path):
-    """The oracle is torch, which counts the products that attention consists of."""
-    q, k, v = (torch.zeros(2, 6, rows, width) for rows, width in ((5, 8), (7, 8), (7, 4)))
-    with FlopCounterMode(display=False) as counter:
-        (q @ k.mT).softmax(-1) @ v
-    count = counted(
-        tmp_path,
-        """<ir_version: 11, opset_import: ["": 23]>
-        g (float[2, 6, 5, 8] q, float[2, 6, 7, 8] k, float[2, 6, 7, 4] v) => (float[2, 6, 5, 4] y) {
-            y = Attention(q, k, v) }""",
-    )
-    assert 2 * count.macs == counter.get_total_flops()
-
-
-def test_what_is_left_as_it_is_says_why(tmp_path):
-    count = counted(
-        tmp_path,
-        """g (float[1, 3, 8, 8] x, float[4, 3, 3, 3] k, float[4] c) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w,
-            float[3, 2, 3, 3] u, float[3, 2, 2, 2] v> {
-            [weight] a = Conv(x, k)  [bias] y = Conv(x, w, c)  [transposed] b = ConvTranspose(x, u)
-            [shaped] d = ConvTranspose <strides = [2, 2], output_shape = [17, 17]> (x, v) }""",
-    )
-    assert {site.name: site.reason for site in count.sites} == {
-        "weight": "its weight is computed at run time",
-        "bias": "its bias is computed at run time",
-        "transposed": None,
-        "shaped": "its padding follows from the size of its output",
-    }
-    *known, shaped = count.sites
-    assert shaped.convolution is None
-    assert shaped.macs == 64 * 24
-    assert [site.macs_of([site.convolution]) for site in known] == [site.macs for site in known]
-
-
-def test_sites_are_named_after_their_nodes_or_weights_and_never_alike(tmp_path):
-    count = counted(
-        tmp_path,
-        """g (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y)
-            <float[3, 3, 1, 1] one, float[3, 3, 1, 1] two, float[3, 3, 1, 1] three, float[3, 3, 1, 1] four> {
-            [named] a = Conv(x, one)  [twice] b = Conv(a, two)  [twice] c = Conv(b, three)
-            d = Conv(c, four)  e = ConvTranspose(d, four)  y = ConvTranspose(e, two) }""",
-    )
-    assert [site.name for site in count.sites] == [
-        "named",
-        "two",
-        "three",
-        "four",
-        "four_2",
-        "two_2",
-    ]
 
 
 def test_of_an_if_the_dearer_branch_counts(tmp_path):
@@ -316,39 +205,6 @@ def test_a_branch_need_not_fit_the_shapes_on_which_it_is_not_taken(tmp_path):
     )
     assert macs_of(count) == [36 * 108]
     assert count.uncounted == {"If": 1, "Conv": 1}
-
-
-LOOP = """g (float[1, 3, 8, 8] x, bool c) => (float[1, 3, 8, 8] y) <float[3, 3, 1, 1] w> {{
-    n = Constant <value = int64 {{5}}> ()  t = Constant <value = bool {{1}}> ()
-    y = Loop ({inputs}, x) <body = b (int64 i, bool go, float[1, 3, 8, 8] v) => (bool on, float[1, 3, 8, 8] o) {{
-        {on}  o = Conv(v, w) }}> }}"""
-
-
-@pytest.mark.parametrize(
-    ("inputs", "on"),
-    [
-        ("n, t", "on = Identity(go)"),
-        ("n,", "on = Identity(go)"),
-        ("n, t", "on = Constant <value = bool {1}> ()"),
-    ],
-    ids=["passed on", "left out", "always true"],
-)
-def test_a_loop_that_always_runs_as_often_counts_as_often(tmp_path, inputs, on):
-    (site,) = counted(tmp_path, LOOP.format(inputs=inputs, on=on)).sites
-    assert site.calls == (Call(1, (8, 8), times=5),)
-    assert site.macs == 5 * 9 * 64 == site.macs_of([site.convolution])
-
-
-@pytest.mark.parametrize(
-    ("inputs", "on"),
-    [("n, c", "on = Identity(go)"), (", t", "on = Identity(go)"), ("n, t", "on = Not(go)")],
-    ids=["condition", "no limit", "ends itself"],
-)
-def test_a_loop_of_unknown_length_is_listed_and_not_guessed(tmp_path, inputs, on):
-    count = counted(tmp_path, LOOP.format(inputs=inputs, on=on))
-    assert count.sites == ()
-    assert count.uncounted["Conv"] == 1
-    assert count.unsettled == {"Conv": 1}
 
 
 def test_local_functions_count_once_a_call(tmp_path):

@@ -1,0 +1,62 @@
+"""The sites of a model: their names, and the reasons why some stay."""
+
+from support.onnx_counting import counted
+
+from worker.engine.model import Call
+
+
+def test_products_are_told_apart_by_what_is_constant(tmp_path):
+    count = counted(
+        tmp_path,
+        """g (float[2, 5, 8] x) => (float[2, 5, 5] y, float[2, 4, 8] z) <float[8, 6] w, float[4, 5] v> {
+            [right] a = MatMul(x, w)  [left] z = MatMul(v, x)
+            t = Transpose <perm = [0, 2, 1]> (a)  [both] y = MatMul(a, t) }""",
+    )
+    right, left, both = count.sites
+    assert (right.weight_shape, right.macs, right.calls) == ((6, 8), 2 * 5 * 8 * 6, (Call(10, ()),))
+    assert right.macs == right.macs_of([right.convolution])
+    assert (left.weight_shape, left.macs, left.convolution) == ((4, 5), 2 * 4 * 5 * 8, None)
+    assert (both.weight_shape, both.macs, both.convolution) == ((), 2 * 5 * 6 * 5, None)
+    assert [site.reason for site in count.sites] == [
+        None,
+        "its weight is the left factor of the product",
+        "it is a product of two activations and has no weight",
+    ]
+
+
+def test_what_is_left_as_it_is_says_why(tmp_path):
+    count = counted(
+        tmp_path,
+        """g (float[1, 3, 8, 8] x, float[4, 3, 3, 3] k, float[4] c) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w,
+            float[3, 2, 3, 3] u, float[3, 2, 2, 2] v> {
+            [weight] a = Conv(x, k)  [bias] y = Conv(x, w, c)  [transposed] b = ConvTranspose(x, u)
+            [shaped] d = ConvTranspose <strides = [2, 2], output_shape = [17, 17]> (x, v) }""",
+    )
+    assert {site.name: site.reason for site in count.sites} == {
+        "weight": "its weight is computed at run time",
+        "bias": "its bias is computed at run time",
+        "transposed": None,
+        "shaped": "its padding follows from the size of its output",
+    }
+    *known, shaped = count.sites
+    assert shaped.convolution is None
+    assert shaped.macs == 64 * 24
+    assert [site.macs_of([site.convolution]) for site in known] == [site.macs for site in known]
+
+
+def test_sites_are_named_after_their_nodes_or_weights_and_never_alike(tmp_path):
+    count = counted(
+        tmp_path,
+        """g (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y)
+            <float[3, 3, 1, 1] one, float[3, 3, 1, 1] two, float[3, 3, 1, 1] three, float[3, 3, 1, 1] four> {
+            [named] a = Conv(x, one)  [twice] b = Conv(a, two)  [twice] c = Conv(b, three)
+            d = Conv(c, four)  e = ConvTranspose(d, four)  y = ConvTranspose(e, two) }""",
+    )
+    assert [site.name for site in count.sites] == [
+        "named",
+        "two",
+        "three",
+        "four",
+        "four_2",
+        "two_2",
+    ]

@@ -1,0 +1,149 @@
+"""The uses of all nodes along an execution path, those in bodies included."""
+
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from onnx import GraphProto, ModelProto, NodeProto
+
+from worker.engine.formats.onnx.constants import Constant, constants
+from worker.engine.formats.onnx.graph import input_name, operator, subgraphs
+from worker.engine.formats.onnx.profile.node_site import CHEAPER, IN_BRANCH, counted_node
+from worker.engine.formats.onnx.profile.node_use import NodeUse, cost_operands
+from worker.engine.formats.onnx.profile.trip_count import trip_count
+from worker.engine.formats.onnx.shapes import (
+    Shape,
+    declared_shapes,
+    infer_shapes,
+    measure_shapes,
+)
+from worker.engine.model import Inputs
+
+IN_FUNCTION = "it lies inside a local function"
+
+
+def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeUse]:
+    """Yield the uses of all nodes of an execution path's model on these inputs.
+
+    Where inference does not find the shapes that a counted node needs, the model is run once.
+
+    Raises:
+        InputShapeError: the model cannot take these inputs.
+        Refusal: `model_invalid` for a model that contradicts itself.
+    """
+    input_shapes = {name: array.shape for name, array in inputs.items()}
+    graph = infer_shapes(model, input_shapes).graph
+    shapes = declared_shapes(graph)
+    known = constants(graph)
+    unknown = _unknown_operands(graph.node, shapes)
+    if unknown:
+        # The runtime stops at contradictions as well, but our messages are clearer.
+        for use in _uses(graph, ChainMap(shapes), known, 1, None):
+            counted_node(use)
+        shapes.update(measure_shapes(model, unknown, inputs, source))
+    yield from _uses(graph, ChainMap(shapes), known, 1, None)
+
+
+def editable_uses(
+    uses: Iterable[NodeUse],
+    own_operators: Mapping[str, str],
+    own_constants: Mapping[str, Constant],
+) -> Iterator[NodeUse]:
+    """Yield uses with the constants of the model that is edited.
+
+    Local functions are inlined for counting, but stay in the model. `own_operators` holds the
+    operators of the model's own nodes by their first outputs; all other nodes cannot be replaced.
+    """
+    for use in uses:
+        if use.reason is not None:
+            yield use
+        elif _is_inlined(use, own_operators):
+            yield replace(use, reason=IN_FUNCTION)
+        else:
+            # Constants of the inlined copy may be those of a function.
+            yield replace(use, constants=own_constants)
+
+
+def _is_inlined(use: NodeUse, own_operators: Mapping[str, str]) -> bool:
+    """Return whether a node stems from a local function that the model keeps."""
+    if not use.node.output:
+        return False
+    return own_operators.get(use.node.output[0]) != use.operator
+
+
+def _unknown_operands(nodes: Iterable[NodeProto], shapes: Mapping[str, Shape | None]) -> list[str]:
+    """Return the operands of counted nodes whose shapes are not known, sorted."""
+    unknown = set()
+    for node in nodes:
+        for name in cost_operands(node):
+            if shapes.get(name) is None:
+                unknown.add(name)
+    return sorted(unknown)
+
+
+def _uses(
+    graph: GraphProto,
+    shapes: ChainMap[str, Shape | None],
+    known: Mapping[str, Constant],
+    runs: int | None,
+    reason: str | None,
+) -> Iterator[NodeUse]:
+    """Yield the uses of a graph's nodes, each followed by those of its bodies.
+
+    `known` holds the constants, `runs` is how often the graph runs, and `reason` says why its nodes
+    cannot be replaced.
+    """
+    for node in graph.node:
+        yield NodeUse(
+            node=node,
+            weight=known.get(input_name(node, 1)),
+            shapes=shapes,
+            constants=known,
+            runs=runs,
+            reason=reason,
+        )
+        trips = trip_count(node, known, shapes)
+        body_runs = None
+        if runs is not None and trips is not None:
+            body_runs = runs * trips
+        is_if = operator(node) == "If"
+        # An If that is still here was not resolved into execution paths.
+        body_reason = IN_BRANCH if is_if else reason
+        bodies = []
+        for body in subgraphs(node):
+            body_shapes = shapes.new_child(declared_shapes(body))
+            bodies.append(list(_uses(body, body_shapes, known, body_runs, body_reason)))
+        # Only one branch of an If runs.
+        if is_if:
+            bodies = _count_dearest(bodies)
+        for uses in bodies:
+            yield from uses
+
+
+def _count_dearest(branches: Sequence[Sequence[NodeUse]]) -> list[list[NodeUse]]:
+    """Return the branches of an If such that only the dearest counts."""
+    dearest = max(branches, key=_macs, default=None)
+    counted = []
+    for branch in branches:
+        if branch is dearest:
+            counted.append(list(branch))
+        else:
+            counted.append([_uncounted(use) for use in branch])
+    return counted
+
+
+def _uncounted(use: NodeUse) -> NodeUse:
+    """Return a use that runs 0 times; None stays None, so that it is still listed as unknown."""
+    runs = None if use.runs is None else 0
+    return replace(use, runs=runs, reason=CHEAPER)
+
+
+def _macs(uses: Iterable[NodeUse]) -> int:
+    """Return the multiply-accumulates of nodes that are counted."""
+    macs = 0
+    for use in uses:
+        site = counted_node(use).site
+        if site is not None:
+            macs += site.macs
+    return macs

@@ -1,0 +1,94 @@
+"""The number of times that a node's subgraphs run, where the graph fixes it."""
+
+from collections.abc import Mapping
+from math import prod
+
+from onnx import GraphProto, NodeProto
+
+from worker.engine.formats.onnx.constants import Constant, constants
+from worker.engine.formats.onnx.graph import integer, integers, operator, subgraphs
+from worker.engine.formats.onnx.shapes import Shapes
+
+
+def trip_count(node: NodeProto, known: Mapping[str, Constant], shapes: Shapes) -> int | None:
+    """Return how often the subgraphs of a node run in each of its runs; None where not fixed.
+
+    1. Each branch of an If runs once, as far as this function goes.
+    2. The body of a Loop runs as often as its trip count says, where that is a constant and nothing
+       ends the loop sooner: its condition is missing or constantly true, and the body passes it on
+       or returns true.
+    3. The body of a Scan runs once per element along the axis that it scans.
+    4. For all other bodies (SequenceMap) the number is not known.
+
+    >>> from onnx import helper
+    >>> trip_count(helper.make_node("If", ["condition"], ["y"]), {}, {})
+    1
+    >>> trip_count(helper.make_node("Loop", ["limit"], ["y"]), {}, {}) is None
+    True
+    """
+    kind = operator(node)
+    if kind == "If":
+        return 1
+    if kind == "Scan":
+        return _scan_length(node, shapes)
+    if kind != "Loop" or len(node.input) < 2:
+        return None
+    limit, condition = node.input[:2]
+    if condition and not _scalar(condition, known):
+        return None
+    body = next(subgraphs(node), None)
+    if body is None or not _never_ends_itself(body):
+        return None
+    return _scalar(limit, known)
+
+
+def _scan_length(node: NodeProto, shapes: Shapes) -> int | None:
+    """Return the number of elements that a Scan scans; None where it is not known."""
+    scanned = integer(node, "num_scan_inputs", 0)
+    body = next(subgraphs(node), None)
+    # Before opset 9 the node has one input more than its body, and a batch.
+    inputs = len(node.input)
+    if body is None or len(body.input) != inputs:
+        return None
+    if not 1 <= scanned <= inputs:
+        return None
+    shape = shapes.get(node.input[-scanned])
+    axes = integers(node, "scan_input_axes") or (0,)
+    axis = axes[0]
+    if shape is None:
+        return None
+    rank = len(shape)
+    if not -rank <= axis < rank:
+        return None
+    return shape[axis]
+
+
+def _never_ends_itself(body: GraphProto) -> bool:
+    """Return whether a Loop's body passes its condition on, or returns a constant truth."""
+    if len(body.input) < 2 or not body.output:
+        return False
+    condition = body.output[0].name
+    same = {body.input[1].name}
+    for node in body.node:
+        if operator(node) != "Identity":
+            continue
+        has_one_value = len(node.input) == len(node.output) == 1
+        if has_one_value and node.input[0] in same:
+            same.add(node.output[0])
+    if condition in same:
+        return True
+    return bool(_scalar(condition, constants(body)))
+
+
+def _scalar(name: str, known: Mapping[str, Constant]) -> int | None:
+    """Return a constant that is one integer or truth value; None for all else."""
+    constant = known.get(name)
+    if constant is None or constant.folds:
+        return None
+    tensor = constant.tensor
+    if prod(tensor.dims) != 1:
+        return None
+    if tensor.raw_data:
+        return int.from_bytes(tensor.raw_data, "little", signed=True)
+    values = (*tensor.int64_data, *tensor.int32_data)
+    return values[0] if values else None
