@@ -6,8 +6,8 @@ from typing import Any, get_args
 from app.errors import KINDS, document
 from app.uploads import remote, submission
 from app.webhooks import call
-from convpress import budgets, calibration, labels, shapes
-from convpress.gate import identify, samples
+from convpress import budgets, calibration, formats, labels, shapes
+from convpress.gate import samples
 from convpress.schemas import PROBLEM_MEDIA_TYPE
 
 TITLE = "convpress"
@@ -126,10 +126,10 @@ JOB_FORM: dict[str, Any] = {
                             "format": "binary",
                             "description": f"A file: {samples.EXPECTED}",
                         },
-                        identify.FIELD: {
+                        formats.FIELD: {
                             "type": "string",
                             "format": "binary",
-                            "description": f"The file: {identify.EXPECTED}",
+                            "description": f"The file: {formats.EXPECTED}",
                         },
                     },
                 },

@@ -20,7 +20,7 @@ from app.queue.celery_client import TASK, ring
 from app.settings import Settings, get_settings
 from app.storage import StorageUnavailable, get_storage, model_key, samples_key
 from app.storage.local import free_bytes
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.refusal import Code, Refusal
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request

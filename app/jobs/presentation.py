@@ -7,7 +7,7 @@ from app.errors import document
 from app.jobs.rows import JobRow
 from convpress import schemas
 from convpress.calibration import Calibration
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.report import Inspection
 
 AnyJob = models.Job | JobRow

@@ -19,14 +19,14 @@ from app.uploads.multipart import Form, Sink, TextCheck
 from app.uploads.upload import Part, Upload, check_room, display_name, too_large
 from app.webhooks import call
 from convpress import budgets as budget
-from convpress import calibration, labels, shapes
+from convpress import calibration, formats, labels, shapes
 from convpress.calibration import Calibration
-from convpress.gate import identify as container
 from convpress.gate import samples
+from convpress.gate.identify import identify
 from convpress.refusal import Code, Refusal
 
 SHA256 = "model_sha256"
-SOURCES = (container.FIELD, SHA256, remote.FIELD)
+SOURCES = (formats.FIELD, SHA256, remote.FIELD)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BATCH_BYTES = 1024**2  # what is hashed and written off the event loop at a time
@@ -115,8 +115,8 @@ class _Incoming:
         self._storage, self._settings = get_storage(), get_settings()
         self._limit = self._settings.max_upload_bytes
         if announced > self._limit + _FRAMING_BYTES:
-            raise too_large(container.FIELD, self._limit, f"{announced} bytes announced")
-        check_room(self._storage, container.FIELD, announced)
+            raise too_large(formats.FIELD, self._limit, f"{announced} bytes announced")
+        check_room(self._storage, formats.FIELD, announced)
         self._received = 0
         texts: dict[str, TextCheck] = {
             **{field: _unless_empty(kind.parse) for field, kind in budget.KINDS.items()},
@@ -133,10 +133,10 @@ class _Incoming:
         }
         self._parts: list[Part] = []
         try:
-            self._model = self._part(container.FIELD, self._limit)
+            self._model = self._part(formats.FIELD, self._limit)
             self._samples = self._part(samples.FIELD, min(self._limit, samples.LARGEST_BYTES))
             files: dict[str, Sink] = {
-                container.FIELD: self._model.write,
+                formats.FIELD: self._model.write,
                 samples.FIELD: self._samples.write,
             }
             self._form = Form(content_type, files, texts)
@@ -153,7 +153,7 @@ class _Incoming:
         for chunk in batch:
             self._received += len(chunk)
             if self._received > self._limit + _FRAMING_BYTES:
-                raise too_large(container.FIELD, self._limit, f"more than {self._limit} bytes")
+                raise too_large(formats.FIELD, self._limit, f"more than {self._limit} bytes")
             self._form.feed(chunk)
 
     def finish(self) -> Order:
@@ -172,13 +172,11 @@ class _Incoming:
             calibration.parse_calibration(values.get(calibration.FIELD)), samples=has_samples
         )
         self._check_source()
-        filename = self._form.filenames.get(container.FIELD, "")
+        filename = self._form.filenames.get(formats.FIELD, "")
         if uri := values.get(remote.FIELD):
             remote.fetch(uri, self._model, self._settings, self._storage)
             filename = uri
-        upload = (
-            None if self._form.has(SHA256) else self._model.finish(container.identify, model_key)
-        )
+        upload = None if self._form.has(SHA256) else self._model.finish(identify, model_key)
         return Order(
             sha256=upload.sha256 if upload else values[SHA256],
             filename=display_name(filename),
@@ -201,8 +199,8 @@ class _Incoming:
             raise Refusal(
                 Code.MODEL_MISSING,
                 "the form has no model",
-                field=container.FIELD,
-                expected=f"{container.EXPECTED}; or {SHA256} of one that is stored; or {remote.FIELD}",
+                field=formats.FIELD,
+                expected=f"{formats.EXPECTED}; or {SHA256} of one that is stored; or {remote.FIELD}",
                 got="no such field",
             )
         if len(given) > 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.errors import Problem
 from app.storage import Storage
-from convpress.gate import identify as container
+from convpress import formats
 
 _RESERVE_BYTES = 64 * 1024**2  # what an upload leaves free: the database writes to the same disk
 _LONGEST_NAME = 255
@@ -22,7 +22,7 @@ class Upload:
     staged: Path
     sha256: str
     bytes: int
-    format: container.Format | None
+    format: formats.Format | None
 
 
 class Part:
@@ -47,7 +47,7 @@ class Part:
         self._file.write(data)
 
     def finish(
-        self, identify: Callable[[Path], container.Format | None], key: Callable[[str], str]
+        self, identify: Callable[[Path], formats.Format | None], key: Callable[[str], str]
     ) -> Upload:
         """Take note that all has come, see what it is and bring it to the disk.
 

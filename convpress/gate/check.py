@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from convpress.gate.identify import EXPECTED, FIELD, Format, identify
-from convpress.gate.onnx import check as onnx_gate
-from convpress.gate.torchscript import check as torchscript_gate
+from convpress.formats import EXPECTED, FIELD, Format
+from convpress.gate.identify import identify
+from convpress.gate.registry import GATES
 from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
 
@@ -24,7 +24,4 @@ def check(path: Path, wanted: Format, limits: Limits) -> None:
             expected=EXPECTED,
             got=found,
         )
-    if found == "onnx":
-        onnx_gate.check(path, limits)
-    else:
-        torchscript_gate.check(path, limits)
+    GATES[found].check(path, limits)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.shapes import format_shape
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, Site, TensorSpec

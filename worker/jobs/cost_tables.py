@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from app.settings import Settings
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from worker.jobs import results
 from worker.sandbox import doctor
 from worker.sandbox import run as sandbox

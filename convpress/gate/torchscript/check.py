@@ -7,9 +7,9 @@ from pathlib import Path
 
 from convpress.gate import archive
 from convpress.gate.archive import Member, invalid, over_limit, unsafe
-from convpress.gate.identify import directory
 from convpress.gate.torchscript import pickles as torchscript_pickle
 from convpress.gate.torchscript import source
+from convpress.gate.zip_directory import directory
 from convpress.limits import Limits
 
 _SOURCE = re.compile(r"code/.+\.py")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from worker.engine.costs.table import CostTable, Grid
 from worker.engine.numerics.convolution import Convolution
 

@@ -15,7 +15,7 @@ from math import isfinite, log2, prod
 from pathlib import Path
 from typing import Any, get_args
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.refusal import Code, Refusal
 from worker.engine.numerics.convolution import Convolution
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from worker.engine.model import Model, Runner
 
 

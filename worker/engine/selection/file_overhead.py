@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from worker.engine.formats import open_model
 from worker.engine.model import Site
 from worker.engine.numerics.convolution import Convolution, Layer

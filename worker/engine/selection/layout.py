@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from worker.engine.costs.table import CostTable
 from worker.engine.model import Site
 from worker.engine.numerics.convolution import Convolution, Layer

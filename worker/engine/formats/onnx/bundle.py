@@ -17,8 +17,8 @@ from typing import IO
 
 from onnx import ModelProto, TensorProto
 
+from convpress.formats import FIELD
 from convpress.gate.bundle import Bundle, Kind, Member, read
-from convpress.gate.identify import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx import file
 from worker.engine.formats.onnx.file import (

@@ -22,8 +22,8 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from convpress.formats import FIELD
 from convpress.gate import bundle, protobuf
-from convpress.gate.identify import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import OWN_DOMAINS, nested_tensors
 from worker.engine.numerics import memory

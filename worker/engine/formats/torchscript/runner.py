@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.torchscript.file import load as load_module

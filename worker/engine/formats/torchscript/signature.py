@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._C import Value
 from torch.jit._script import RecursiveScriptModule
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.torchscript.graph import Scope
 from worker.engine.formats.torchscript.layers import Use

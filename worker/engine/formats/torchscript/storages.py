@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, members
 

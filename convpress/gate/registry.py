@@ -1,0 +1,34 @@
+"""What the gate knows of each format: how to recognise a file of it, and how to check one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from convpress.formats import Format
+from convpress.gate.container import Container
+from convpress.gate.onnx import check as onnx_check
+from convpress.gate.onnx import recognise as onnx_recognise
+from convpress.gate.torchscript import check as torchscript_check
+from convpress.gate.torchscript import recognise as torchscript_recognise
+from convpress.limits import Limits
+
+
+@dataclass(frozen=True)
+class FormatGate:
+    """The gate's two questions about a file of one format.
+
+    Attributes:
+        recognise: Whether a file is of this format by its container; raises `Refusal` only where it
+            surely is, and damaged.
+        check: Raises `Refusal` for a file that holds more than a network needs, or exceeds the limits.
+    """
+
+    recognise: Callable[[Container], bool]
+    check: Callable[[Path, Limits], None]
+
+
+GATES: dict[Format, FormatGate] = {
+    "onnx": FormatGate(onnx_recognise.recognise, onnx_check.check),
+    "torchscript": FormatGate(torchscript_recognise.recognise, torchscript_check.check),
+}
+"""By format, asked in this order; no file is of two formats."""
