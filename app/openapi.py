@@ -13,8 +13,8 @@ from convpress.schemas import PROBLEM_MEDIA_TYPE
 TITLE = "convpress"
 VERSION = version("convpress")
 SUMMARY = "Makes trained convolutional networks cheaper, without any data"
-DESCRIPTION = """
-Post an ONNX or TorchScript model with a FLOPs budget; get the same model back with its convolutions factored to fit.
+DESCRIPTION = f"""
+Post a model, {formats.NOUNS}, with a FLOPs budget; get the same model back with its convolutions factored to fit.
 
 ```sh
 curl -F model=@model.onnx -F flops_budget=0.5 http://127.0.0.1:8000/jobs

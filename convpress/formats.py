@@ -86,7 +86,14 @@ FORMATS: dict[Format, FormatSpec] = {
 }
 
 EXPECTED = " or ".join(f"{spec.noun} ({spec.container})" for spec in FORMATS.values())
-"""What a model may be, for refusals, help and the API's description."""
+"""What a model may be, for refusals and the API's description."""
+
+NOUNS = " or ".join(spec.noun for spec in FORMATS.values())
+EXPORTERS = " or ".join(spec.exporter for spec in FORMATS.values())
+SHAPELESS_SUFFIXES = tuple(
+    suffix for spec in FORMATS.values() if not spec.stores_shapes for suffix in spec.upload_suffixes
+)
+"""Suffixes of files whose input shapes a user has to give."""
 
 
 def named(name: str) -> Format:

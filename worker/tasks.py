@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -20,7 +19,7 @@ from app.queue.celery_client import TASK, ring
 from app.settings import Settings, get_settings
 from app.storage import StorageUnavailable, get_storage, model_key, samples_key
 from app.storage.local import free_bytes
-from convpress.formats import Format
+from convpress.formats import FORMATS, named
 from convpress.refusal import Code, Refusal
 from worker.celery_app import celery, stopping
 from worker.engine.request import Request
@@ -35,7 +34,6 @@ from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.sandbox.run import Lost, Outcome, Stopped, TimedOut
 from worker.sandbox.scratch import scratch, scratch_root
 
-SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 _RETRY_SECONDS = 1.0
 _LEAST_FREE_BYTES = 1024**2
 
@@ -115,7 +113,7 @@ def _work(job: Job, heartbeat: Heartbeat, settings: Settings) -> End:
 
 def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | Result:
     with scratch(scratch_root(settings.data_dir)) as folder:
-        name = f"model{SUFFIX[job.model.format]}"
+        name = f"model{FORMATS[named(job.model.format)].suffix}"
         confinement = doctor.confined(
             folder / "work",
             readable=(folder / "input",),
@@ -140,7 +138,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             except FileNotFoundError:
                 return Failed(_samples_gone(job))
         inspection = folder / "output" / "inspection.json"
-        costs = cost_tables.known(settings, cast("Format", job.model.format))
+        costs = cost_tables.known(settings, named(job.model.format))
         if costs is not None:  # a copy, so that what is read is what the analysis is filed under
             shutil.copyfile(costs, folder / "input" / "costs.json")
             costs = folder / "input" / "costs.json"
@@ -154,7 +152,7 @@ def _compress(job: Job, heartbeat: Heartbeat, settings: Settings) -> Outcome | R
             is_known = True
         request = Request(
             model=str(folder / "input" / name),
-            format=cast("Format", job.model.format),
+            format=named(job.model.format),
             output=str(folder / "output" / name),
             report=str(folder / "output" / "report.json"),
             budgets=job.budgets,

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from convpress import budgets as budget
+from convpress.formats import EXPORTERS, NOUNS
 
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 
@@ -163,8 +164,8 @@ _ADVICE: Mapping[str, str] = {
     "input_shape_required": "TorchScript does not store its input's sizes. Give them along, such as 1x3x224x224.",
     "input_shape_mismatch": "The model does not run on these sizes. Give the sizes that it was exported for.",
     "input_shape_invalid": "Write the sizes with x between, such as 1x3x224x224.",
-    "model_pickled": "Export it first, with torch.jit.script or torch.onnx.export: pickles are never opened.",
-    "model_unrecognised": "Upload an ONNX model or a TorchScript archive.",
+    "model_pickled": f"Export it first, with {EXPORTERS}: pickles are never opened.",
+    "model_unrecognised": f"Upload {NOUNS}.",
     "model_truncated": "The upload is incomplete: export or copy the file again.",
     "model_invalid": "See that the file loads and runs where it was exported, and export it again.",
     "model_unsafe": "The file holds what no exported network needs, so it was not opened. Export it again, by itself.",

@@ -14,6 +14,7 @@ from app.auth.middleware import SIGN_IN
 from app.dashboard import formatting
 from app.openapi import VERSION
 from app.settings import get_settings
+from convpress.formats import FORMATS, NOUNS, SHAPELESS_SUFFIXES
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
@@ -31,6 +32,9 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters.update(formatting.FILTERS)
+_environment.globals.update(
+    formats=FORMATS, model_nouns=NOUNS, shapeless_suffixes=SHAPELESS_SUFFIXES
+)
 
 
 def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:

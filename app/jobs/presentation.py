@@ -7,7 +7,7 @@ from app.errors import document
 from app.jobs.rows import JobRow
 from convpress import schemas
 from convpress.calibration import Calibration
-from convpress.formats import Format
+from convpress.formats import named
 from convpress.report import Inspection
 
 AnyJob = models.Job | JobRow
@@ -34,7 +34,7 @@ def present_job(job: AnyJob) -> schemas.Job:
         finished_at=job.finished_at,
         model=schemas.UploadedModel(
             filename=job.filename,
-            format=cast("Format", job.model.format),
+            format=named(job.model.format),
             sha256=job.model.sha256,
             bytes=job.model.bytes,
         ),
@@ -60,7 +60,7 @@ def present_model(model: models.Model) -> schemas.StoredModel:
     """Return the JSON record of a model."""
     return schemas.StoredModel(
         sha256=model.sha256,
-        format=cast("Format", model.format),
+        format=named(model.format),
         bytes=model.bytes,
         created_at=model.created_at,
         used_at=model.used_at,

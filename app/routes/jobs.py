@@ -27,12 +27,11 @@ from app.storage import artifact_key, get_storage
 from app.uploads.retention import MODELS, SAMPLES, delete_artifacts, release
 from app.uploads.submission import Order, receive_order
 from convpress import schemas
+from convpress.formats import FORMATS, named
 from convpress.labels import MOST as MOST_LABELS
 from convpress.labels import parse_labels
 from convpress.states import TERMINAL, State
 
-_EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
-_BUNDLES = {"onnx": (".zip", ".tar"), "torchscript": ()}
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
@@ -270,9 +269,7 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     with transaction() as session:
         job = commands.get_succeeded(session, job_id)
     given = PurePosixPath(job.filename)
-    suffix = (
-        given.suffix if given.suffix in _BUNDLES[job.model.format] else _EXTENSION[job.model.format]
-    )
+    suffix = FORMATS[named(job.model.format)].download_suffix(given.suffix)
     name = f"{given.stem}.convpress{suffix}"
     return _stored(request, job, job.artifact_sha256, "application/octet-stream", name)
 

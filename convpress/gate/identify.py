@@ -3,7 +3,7 @@
 import mmap
 from pathlib import Path
 
-from convpress.formats import EXPECTED, FIELD, FORMATS, Format
+from convpress.formats import EXPECTED, EXPORTERS, FIELD, FORMATS, Format
 from convpress.gate.container import Container
 from convpress.gate.registry import GATES
 from convpress.gate.zip_directory import ZIP_MAGIC, directory
@@ -11,9 +11,7 @@ from convpress.refusal import Code, Refusal
 
 _EXPORT_INSTEAD = (
     "it is a Python pickle (a state_dict or a whole nn.Module saved by torch.save), which carries no "
-    "network that can be opened safely; export it with "
-    + " or ".join(spec.exporter for spec in FORMATS.values())
-    + " instead"
+    f"network that can be opened safely; export it with {EXPORTERS} instead"
 )
 _PICKLE_MAGIC = b"\x80"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from convpress import budgets as budget
+from convpress.formats import NOUNS
 from convpress.refusal import Code
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ app.add_typer(keys_app, name="keys")
 
 _REFUSED, _USAGE, _LOST, _UNAVAILABLE, _CANCELLED = 1, 2, 3, 4, 5
 
-ModelFile = Annotated[
-    Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)
-]
+ModelFile = Annotated[Path, typer.Argument(help=f"Path of {NOUNS}", exists=True, dir_okay=False)]
 _FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
 
 FlopsBudget = Annotated[

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TextIO
 
+from convpress.formats import named
 from convpress.gate import check as gate
 from convpress.refusal import Code, Refusal
 from worker.engine.request import Phase, Request
@@ -28,11 +29,11 @@ def main(arguments: list[str]) -> None:
 
     try:
         match arguments:
-            case ["calibrate-host", "onnx" | "torchscript" as model_format, path]:
+            case ["calibrate-host", name, path]:
                 from worker.engine.costs import benchmark
 
                 table = benchmark.measure(
-                    model_format, lambda done, of: emit("measuring", done / of)
+                    named(name), lambda done, of: emit("measuring", done / of)
                 )
                 table.write(Path(path))
             case ["device", name]:

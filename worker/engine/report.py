@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from convpress.formats import Format
+from convpress.formats import FORMATS, Format
 from convpress.shapes import format_shape
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, Site, TensorSpec
@@ -27,11 +27,6 @@ CONVENTION = (
     "times count for every call; of the courses through a model's Ifs counts the dearest (ONNX) or the one that is "
     "taken (TorchScript). A free batch counts as 1."
 )
-
-_RUNTIMES: Mapping[Format, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxruntime"),
-    "torchscript": ("torch",),
-}
 
 
 def describe_inputs(
@@ -134,7 +129,7 @@ def describe_engine(
     model_format: Format, seconds: Mapping[str, float], *, reused: bool
 ) -> dict[str, Any]:
     """Return the versions and the device that did the work, the seconds of each phase, and if an analysis was kept."""
-    packages = ("convpress", "numpy", *_RUNTIMES[model_format])
+    packages = ("convpress", "numpy", *FORMATS[model_format].packages)
     return {
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in packages},

@@ -20,10 +20,11 @@ from app.db.models import Job, Model
 from app.db.session import transaction
 from app.storage import Storage, analysis_key
 from app.uploads.retention import delete_analyses
+from convpress.formats import FORMATS
 from worker.jobs import results
 from worker.sandbox.messages import MalformedOutput
 
-_LIBRARIES = ("numpy", "onnx", "onnxruntime", "safetensors", "torch")
+_LIBRARIES = {"numpy", "safetensors", "torch"}.union(*(spec.packages for spec in FORMATS.values()))
 _CHUNK = 1024**2
 _HEADER_BYTES = 16 * 1024**2
 """What a file may have beside its arrays."""
@@ -76,7 +77,9 @@ def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None
 @cache
 def _engine() -> str:
     """Return what tells this engine from every other one: its code, and the versions of what it calculates with."""
-    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
+    digest = hashlib.sha256(
+        " ".join(f"{name} {version(name)}" for name in sorted(_LIBRARIES)).encode()
+    )
     for package in (convpress, worker.engine):
         for path in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(path.read_bytes())

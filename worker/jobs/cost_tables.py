@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from app.settings import Settings
-from convpress.formats import Format
+from convpress.formats import FORMATS, Format
 from worker.jobs import results
 from worker.sandbox import doctor
 from worker.sandbox import run as sandbox
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # a table's arithmetic needs numpy, which no worker loads
 
 _SECONDS = 1800.0
 _LARGEST_BYTES = 4 * 1024**2
-_FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 class NotMeasuredError(Exception):
@@ -58,7 +57,7 @@ def calibrate(
     """
     doctor.require(settings)
     settings.costs_folder.mkdir(parents=True, exist_ok=True)
-    return [_calibrate(settings, each, on_progress) for each in _FORMATS]
+    return [_calibrate(settings, each, on_progress) for each in FORMATS]
 
 
 def _calibrate(

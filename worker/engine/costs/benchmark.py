@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
 
-from convpress.formats import Format
+from convpress.formats import FORMATS, Format
 from worker.engine.costs.table import CostTable, Grid
+from worker.engine.formats import adapter_of
+from worker.engine.formats.adapter import Stopwatch
 from worker.engine.numerics.convolution import Convolution
-
-Stopwatch = Callable[[Convolution, tuple[int, ...], int], float]
-"""Nanoseconds that one call of a layer takes on inputs of this size and batch."""
 
 _MOST_MACS = 250_000_000
 _MOST_NUMBERS = 8_000_000
@@ -81,18 +80,11 @@ _PLANS = {
         lambda c, n: _layer((), c, n),
     ),
 }
-_RUNTIMES = {"onnx": "onnxruntime", "torchscript": "torch"}
 
 
 def stopwatch(format: Format) -> tuple[Stopwatch, float]:  # noqa: A002 - the product's word
     """Return what times layers on a format's runtime, and the nanoseconds that any layer costs beside that."""
-    if format == "onnx":
-        from worker.engine.costs import onnx_stopwatch
-
-        return onnx_stopwatch.nanoseconds, onnx_stopwatch.operator_nanoseconds()
-    from worker.engine.costs import torch_stopwatch
-
-    return torch_stopwatch.nanoseconds, 0.0
+    return adapter_of(format).stopwatch()
 
 
 def measure(format: Format, within: Callable[[int, int], None]) -> CostTable:  # noqa: A002 - the product's word
@@ -103,7 +95,8 @@ def measure(format: Format, within: Callable[[int, int], None]) -> CostTable:  #
         within(done, _ROUNDS * len(_PLANS))
         measured = _measured(plan, watch)
         grids[kind] = _least(grids[kind], measured) if kind in grids else measured
-    runtime = f"{_RUNTIMES[format]} {version(_RUNTIMES[format])}"
+    package = FORMATS[format].runtime
+    runtime = f"{package} {version(package)}"
     return CostTable(format, runtime, f"{platform.machine()} {_processor()}", layer_ns, grids)
 
 

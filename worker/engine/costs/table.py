@@ -13,10 +13,11 @@ from functools import cached_property, lru_cache
 from itertools import product
 from math import isfinite, log2, prod
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from convpress.formats import Format
+from convpress.formats import FORMATS, Format
 from convpress.refusal import Code, Refusal
+from worker.engine.formats import adapter_of
 from worker.engine.numerics.convolution import Convolution
 
 FIELD = "cost_table"
@@ -112,7 +113,7 @@ class CostTable:
             total += taken
             size = convolution.output_size(size)
         sums = 0
-        if number > 1 and self.format != "onnx":
+        if number > 1 and not adapter_of(self.format).adds_in_convolution:
             ones = (1,) * len(size)
             n = convolutions[-1].out_channels
             taken = self.nanoseconds(
@@ -220,7 +221,7 @@ def read(path: Path, wanted: Format) -> CostTable:
 
 
 def _table(said: Any) -> CostTable:  # noqa: ANN401 - anything
-    if said["version"] != VERSION or said["format"] not in get_args(Format):
+    if said["version"] != VERSION or said["format"] not in FORMATS:
         raise ValueError(f"version {said['version']!r} of format {said['format']!r}")
     grids = {str(kind): _grid(kind, grid) for kind, grid in said["grids"].items()}
     layer_ns = 0.0 if said["layer_ns"] == 0 else _number(said["layer_ns"], _DEAREST_LAYER)

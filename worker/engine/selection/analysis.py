@@ -14,6 +14,7 @@ from convpress.budgets import FLOPS
 from convpress.calibration import choose_calibration, parse_calibration, parse_input_values
 from convpress.refusal import Code, Refusal
 from worker.engine.costs.table import CostTable
+from worker.engine.formats import adapter_of
 from worker.engine.model import CostProfile, Model, Site, by_execution_path
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Convolution, Layer
@@ -149,7 +150,7 @@ def _analyse(
     progress.enter("measuring")
     calibration = _calibrate(request, model, shapes, count, lambda part: progress.within(part, 1))
     progress.enter("factoring")
-    whole = table is not None or request.format == "onnx"
+    whole = table is not None or adapter_of(request.format).aligned_ranks
     offers = []
     for done, site in enumerate(count.sites):
         progress.within(done, len(count.sites))

@@ -5,19 +5,15 @@ for. Where one stands beside a layer across channels (DAC, pointwise first), the
 branches, in whose depthwise layers every channel has one filter. `benchmarks/layouts.py` measures both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from convpress.formats import Format
 from worker.engine.costs.table import CostTable
+from worker.engine.formats import adapter_of
+from worker.engine.formats.adapter import Layout
 from worker.engine.model import Site
 from worker.engine.numerics.convolution import Convolution, Layer
-
-Layout = Literal["whole", "branches"]
-
-_USUAL: Mapping[Format, Layout] = {"onnx": "branches", "torchscript": "whole"}
-"""What is faster nearly always with two spatial axes, and so is taken where no cost table tells; others stay whole."""
 
 
 def arranged(
@@ -40,7 +36,7 @@ def layout_of(
         if whole is not None and branches is not None:
             return "branches" if branches < whole else "whole"
         target = target.format
-    return _USUAL[target] if len(convolutions[0].kernel) == 2 else "whole"
+    return adapter_of(target).default_layout if len(convolutions[0].kernel) == 2 else "whole"
 
 
 def nanoseconds(
