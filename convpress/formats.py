@@ -1,7 +1,8 @@
 """The model formats that convpress reads and writes: one record each, of plain data.
 
-To add a format, name it in `Format`, describe it in `FORMATS`, and register what works on its files: how to recognise
-and check one in `convpress.gate.registry`, how to open, run and rewrite one in `worker.engine.formats`.
+To add a format, name it in `Format`, describe it in `FORMATS`, and register what works on its
+files: how to recognise and check one in `convpress.gate.registry`, how to open, run and rewrite
+one in `worker.engine.formats`.
 """
 
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ class FormatSpec:
         archive_sign: What tells a zip archive of this format from others.
         exporter: The call that exports a PyTorch module to this format.
         suffix: Suffix of the files that convpress writes.
-        upload_suffixes: Usual suffixes of a user's files, lower case; the gate goes by contents instead.
-        bundle_suffixes: Suffixes of archives around a model and its weights, which a compressed model keeps.
+        upload_suffixes: Usual suffixes of a user's files, lower case; the gate reads contents
+            instead.
+        bundle_suffixes: Suffixes of archives of a model and its weights; downloads keep them.
         stores_shapes: Whether a file states the sizes of its inputs.
-        packages: Distributions that read and run models; reports state their versions, analyses depend on them.
+        packages: Distributions that read and run models; reports state their versions.
         runtime: The one of them that runs models, whose layers cost tables time.
     """
 

@@ -10,10 +10,11 @@ from convpress.refusal import Code, Refusal
 
 
 def check(path: Path, wanted: Format, limits: Limits) -> None:
-    """Check that the file at `path` is a model of the format `wanted`, and made of nothing but what a network needs.
+    """Check that the file at `path` is a model of the format `wanted`, and nothing else.
 
     Raises:
-        Refusal: what `identify` raises, and `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`.
+        Refusal: those of `identify`, and `model_invalid`, `model_unsafe`, `model_unsupported` or
+            `model_over_limit`.
     """
     found = identify(path)
     if found != wanted:

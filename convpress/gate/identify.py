@@ -1,4 +1,4 @@
-"""What kind of model a file is, told from its container alone: nothing in it is loaded, unpickled or run."""
+"""Identify a model's format by its container alone: nothing in it is loaded, unpickled or run."""
 
 import mmap
 from pathlib import Path
@@ -10,8 +10,8 @@ from convpress.gate.zip_directory import ZIP_MAGIC, directory
 from convpress.refusal import Code, Refusal
 
 _EXPORT_INSTEAD = (
-    "it is a Python pickle (a state_dict or a whole nn.Module saved by torch.save), which carries no "
-    f"network that can be opened safely; export it with {EXPORTERS} instead"
+    "it is a Python pickle (a state_dict or a whole nn.Module saved by torch.save), which carries "
+    f"no network that can be opened safely; export it with {EXPORTERS} instead"
 )
 _PICKLE_MAGIC = b"\x80"
 
@@ -20,7 +20,7 @@ def identify(path: Path) -> Format:
     """Return the format of the model at `path`.
 
     Raises:
-        Refusal: `model_empty`, `model_truncated`, `model_pickled` or `model_unrecognised`, with what was found.
+        Refusal: `model_empty`, `model_truncated`, `model_pickled` or `model_unrecognised`.
     """
     if path.stat().st_size == 0:
         raise Refusal(

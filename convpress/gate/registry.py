@@ -18,9 +18,9 @@ class FormatGate:
     """The gate's two questions about a file of one format.
 
     Attributes:
-        recognise: Whether a file is of this format by its container; raises `Refusal` only where it
-            surely is, and damaged.
-        check: Raises `Refusal` for a file that holds more than a network needs, or exceeds the limits.
+        recognise: Whether a file is of this format by its container; raises `Refusal` only for one
+            that surely is, and is damaged.
+        check: Raises `Refusal` for a file that holds more than a network needs or exceeds a limit.
     """
 
     recognise: Callable[[Container], bool]

@@ -13,7 +13,10 @@ _LARGEST_DIRECTORY = 4 * 1024**2  # bytes: some 40,000 members
 
 
 class SmallReads(io.FileIO):
-    """A file that gives no more than a directory's worth at once: zipfile would keep an object for every member."""
+    """A file that gives no more than a directory's worth at once.
+
+    zipfile would keep an object for every member.
+    """
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read so many bytes, or what a directory may take."""

@@ -1,8 +1,9 @@
-"""A toy model format: JSON with a chain of 1x1 convolutions, run by numpy, to prove how a format is added.
+"""A toy model format: JSON with a chain of 1x1 convolutions, run by numpy; only tests know it.
 
     {"toy": 1, "input": [16, 6, 6], "steps": [{"name": "a", "relu": true, "branches": [[LAYER]]}]}
 
-A step is a sum of branches, a branch a chain of layers: `{"weight": [[...]], "bias": [...], "groups": 1}`.
+A step is a sum of branches, a branch a chain of layers. A layer is
+`{"weight": [[...]], "bias": [...], "groups": 1}`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Recognise an ONNX model: one file, or a zip or tar archive of it and the files with its weights."""
+"""Recognise an ONNX model: one file, or an archive of it and the files with its weights."""
 
 from convpress.formats import EXPECTED, FIELD
 from convpress.gate import bundle, protobuf
@@ -32,7 +32,7 @@ def recognise(file: Container) -> bool:
 
 
 def _is_model_message(content: memoryview) -> bool:
-    """An ONNX file is a ModelProto: its known top-level fields, and nothing beyond the file's end."""
+    """Whether the file is a ModelProto: only its known top-level fields, up to the end."""
     size = len(content)
     seen: set[int] = set()
     problem = None

@@ -1,7 +1,7 @@
 """Model formats: a package and an adapter each, imported when a model of that format is opened.
 
-A new format is a package here whose module `adapter` has an `ADAPTER`, a line in `ADAPTERS`, and the
-entries that `convpress.formats` names.
+A new format is a package here whose module `adapter` has an `ADAPTER`, a line in `ADAPTERS`, and
+the entries that `convpress.formats` names.
 """
 
 from contextlib import AbstractContextManager

@@ -10,7 +10,7 @@ from worker.engine.model import Model, Runner
 from worker.engine.numerics.convolution import Convolution
 
 Layout = Literal["whole", "branches"]
-"""How a chain of layers is written: as it is, or as a sum of chains whose depthwise layers are plain."""
+"""How a chain of layers is written: as it is, or as a sum of chains of simpler layers."""
 
 Stopwatch = Callable[[Convolution, tuple[int, ...], int], float]
 """Nanoseconds of one call of a layer, given its input's spatial size and batch."""
@@ -21,12 +21,12 @@ class FormatAdapter:
     """What a format's package gives to the engine.
 
     Attributes:
-        open: Opens a model for surgery; refuses a file that cannot be parsed (`model_invalid`) and a
-            version or operator that is not known (`model_unsupported`).
+        open: Opens a model for surgery; refuses a file that cannot be parsed (`model_invalid`)
+            and a version or operator that is not known (`model_unsupported`).
         load_runner: Loads a model to be run on one thread; the runner holds it in memory. Refuses
             what the runtime refuses (`model_invalid`).
-        readable: Gives a file that `open` and `load_runner` take for an uploaded one, which may have
-            to be unpacked first.
+        readable: Gives a file that `open` and `load_runner` take for an uploaded one, which may
+            have to be unpacked first.
         stopwatch: Returns what times single layers on the runtime, and the nanoseconds that a layer
             costs besides its arithmetic.
         default_layout: The layout that is nearly always faster with two spatial axes, for jobs

@@ -11,12 +11,15 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
     """Return a full shape for every input.
 
     1. A shape that the user gave stands, where it contradicts no size that the model fixes.
-    2. Sizes that the model calls by one name are equal, so a given shape tells other inputs' sizes too.
+    2. Sizes that the model calls by one name are equal, so a given shape tells other inputs'
+       sizes too.
     3. The first axis, the batch, is 1 where nothing tells it.
-    4. A whole number is given as a shape of one size; 0 is where an ONNX model has one that nobody gave.
+    4. A whole number is given as a shape of one size; 0 is where an ONNX model has one that
+       nobody gave.
 
     Raises:
-        Refusal: `input_shape_required` where sizes remain unknown, `input_shape_mismatch` for a contradiction.
+        Refusal: `input_shape_required` where sizes remain unknown, `input_shape_mismatch` for a
+            contradiction.
 
     >>> image = TensorSpec("image", "float32", ("batch", 3, "side", "side"))
     >>> bind([image], {"": (2, 3, 8, 8)})
@@ -46,7 +49,7 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
 
 
 def _by_name(inputs: Sequence[TensorSpec], shapes: InputShapes) -> InputShapes:
-    """Return given shapes by the name of their input; a shape without a name is that of the only input."""
+    """Return the shapes by input name; a shape without a name is that of the only input."""
     names = [spec.name for spec in inputs]
     named = (
         dict(zip(names, shapes.values(), strict=True))

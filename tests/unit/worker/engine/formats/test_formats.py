@@ -1,4 +1,4 @@
-"""A format is a package and a line in each registry: a toy that is known to tests alone goes the whole way."""
+"""A format is a package and a line in each registry: a toy of the tests goes the whole way."""
 
 import json
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Surgery on TorchScript: what is replaced computes the same, and everything else stays as it was."""
+"""Surgery on TorchScript: replaced layers compute the same, and everything else stays as it was."""
 
 from typing import NamedTuple
 
@@ -231,7 +231,7 @@ def test_a_weight_that_something_else_reads_stays(tmp_path):
 
 
 def test_a_replaced_weight_is_dropped_by_all_its_names(tmp_path):
-    """A traced graph reads an aliased module by one of its names; the other would keep the weight in the file."""
+    """A traced graph reads an aliased module by one name; the other would keep the weight alive."""
     x = torch.randn(1, 4, 8, 8)
     _, original, rewritten = rewrite(
         tmp_path, torch.jit.trace(Shared().eval(), x), x, make=lambda layer: [layer]

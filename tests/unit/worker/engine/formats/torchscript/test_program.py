@@ -1,4 +1,4 @@
-"""TorchScript modules taken apart: the steps compute what the module computes, and the module stays as it was."""
+"""A program computes what its TorchScript module computes, and the module stays as it was."""
 
 import hashlib
 import warnings
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worker.engine import program as programs
-from worker.engine.formats.torchscript import program as torchscript_program
+from worker.engine.formats.torchscript import value_names
 from worker.engine.formats.torchscript.model import TorchScriptModel
 from worker.engine.program import NoProgramError
 
@@ -75,7 +75,7 @@ class Decoder(nn.Module):
 
 
 class Products(nn.Module):
-    """Linear layers as the three operators that compute them, one of them of a stored matrix as it lies."""
+    """Linear layers by the three operators that compute them, one with a matrix as it is stored."""
 
     def __init__(self):
         super().__init__()
@@ -282,7 +282,7 @@ def steps_of(program, prefix):
 
 
 def check(tmp_path, module, how, *inputs, others=()):
-    """Compare the program's outputs with the module's, on the inputs that it was made with and on others."""
+    """Compare the program's outputs with the module's, on the traced inputs and on others."""
     path = stored(tmp_path, module, how, *inputs)
     opened = TorchScriptModel.open(path)
     program = opened.program()
@@ -564,7 +564,7 @@ class TwoNames(nn.Module):
     ],
 )
 def test_what_cannot_be_taken_apart_is_said_in_words(tmp_path, monkeypatch, module, words):
-    monkeypatch.setattr(torchscript_program, "_MOST_VALUES", 500)
+    monkeypatch.setattr(value_names, "_MOST_VALUES", 500)
     opened = TorchScriptModel.open(stored(tmp_path, module(), "scripted"))
     with pytest.raises(NoProgramError, match=words):
         opened.program()
