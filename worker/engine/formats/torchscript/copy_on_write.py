@@ -23,9 +23,11 @@ def on_copies(
     """
 
     def run(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever flows through the graph
-        copies = _with_copied_memory(values, [values[index] for index in targets])
+        written = [values[position] for position in targets]
+        copies = _with_copied_memory(values, written)
         results = call(*copies[:takes])
-        return (*results, *(copies[index] for index in changed))
+        contents = [copies[position] for position in changed]
+        return (*results, *contents)
 
     return run
 
@@ -37,11 +39,15 @@ def memory_of(tensor: Tensor) -> int:
 
 def _with_copied_memory(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     """Return the values with the memory of the targets copied, and its other views moved along."""
-    sharing: dict[int, list[Tensor]] = {memory_of(tensor): [] for tensor in tensors_in(targets)}
+    views: dict[int, list[Tensor]] = {}
+    for tensor in tensors_in(targets):
+        views[memory_of(tensor)] = []
     for tensor in tensors_in(values):
-        if memory_of(tensor) in sharing:
-            sharing[memory_of(tensor)].append(tensor)
-    largest = {memory: max(tensors, key=Tensor.numel) for memory, tensors in sharing.items()}
+        memory = memory_of(tensor)
+        if memory in views:
+            views[memory].append(tensor)
+    # The largest view is copied: it has to cover the others.
+    largest = {memory: max(tensors, key=Tensor.numel) for memory, tensors in views.items()}
     copies = {memory: tensor.clone() for memory, tensor in largest.items()}
 
     def moved(tensor: Tensor) -> Tensor:
@@ -55,20 +61,18 @@ def _with_copied_memory(values: Sequence[Any], targets: Sequence[Any]) -> list[A
 
 def _view_of_copy(tensor: Tensor, original: Tensor, copy: Tensor) -> Tensor:
     """Return the part of `copy` that corresponds to the part of `original` that a tensor views."""
-    shape, strides = tensor.shape, tensor.stride()
+    shape = tensor.shape
+    strides = tensor.stride()
     offset = int(tensor.storage_offset() - original.storage_offset())
     if (shape, strides, offset) == (original.shape, original.stride(), 0):
         return copy
     last = offset
     for size, stride in zip(shape, strides, strict=True):
         last += (size - 1) * stride
+    is_inside = offset >= 0 and last < original.numel()
+    is_alike = tensor.dtype == original.dtype and copy.stride() == original.stride()
     # An empty view reads nothing, wherever it lies.
-    if tensor.numel() and (
-        tensor.dtype != original.dtype
-        or copy.stride() != original.stride()
-        or offset < 0
-        or last >= original.numel()
-    ):
+    if tensor.numel() and not (is_alike and is_inside):
         raise NoProgramError(
             "it writes into memory that several tensors share in a way that cannot be followed"
         )

@@ -8,25 +8,21 @@ from torch._C import Node, Value
 
 from worker.engine.formats.torchscript.graph import literal, nodes
 from worker.engine.formats.torchscript.method import Method, join
+from worker.engine.formats.torchscript.norms import MEAN, NORMS, OWN_STATISTICS, VARIANCE
 from worker.engine.formats.torchscript.operators import argument_names
 from worker.engine.program import NoProgramError
 
-# Their arguments: data, weight, bias, mean, variance, whether to use (and update) the data's own
-# statistics, momentum, epsilon.
-NORMS = frozenset(
-    {
-        "aten::batch_norm",
-        "aten::_batch_norm_impl_index",
-        "aten::native_batch_norm",
-        "aten::instance_norm",
-    }
-)
-_MEAN, _VARIANCE, _OWN_STATISTICS = 3, 4, 5
-
 _DROPOUTS = frozenset(
-    f"aten::{name}{mark}"
-    for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
-    for mark in ("", "_")
+    {
+        "aten::dropout",
+        "aten::dropout_",
+        "aten::feature_dropout",
+        "aten::feature_dropout_",
+        "aten::alpha_dropout",
+        "aten::alpha_dropout_",
+        "aten::feature_alpha_dropout",
+        "aten::feature_alpha_dropout_",
+    }
 )
 # Numbers by which TorchScript writes the types float16, bfloat16 and float32.
 _HALF_NUMBERS, _FLOAT_NUMBER = (5, 15), 6
@@ -48,7 +44,8 @@ def evaluation_copy(forward: Method) -> Method:
     _C._jit_pass_erase_shape_information(graph)
     method = replace(forward, graph=graph, written=set())
     body = list(nodes(graph))
-    float_number, nothing = graph.insertConstant(_FLOAT_NUMBER), graph.insertConstant(None)
+    float_number = graph.insertConstant(_FLOAT_NUMBER)
+    nothing = graph.insertConstant(None)
     for value in (nothing, float_number):
         _move_to_front(value.node(), graph)
     early = {method.self_value.unique()}
@@ -64,24 +61,27 @@ def evaluation_copy(forward: Method) -> Method:
             early.add(node.output().unique())
         else:
             _convert_to_float(node, float_number)
-            if node.kind() in NORMS and literal(node.inputsAt(_OWN_STATISTICS)) is True:
-                node.replaceInput(_MEAN, nothing)
-                node.replaceInput(_VARIANCE, nothing)
+            if _normalises_by_data(node):
+                node.replaceInput(MEAN, nothing)
+                node.replaceInput(VARIANCE, nothing)
     _C._jit_pass_remove_mutation(graph)
     return method
 
 
 def _move_to_front(node: Node, graph: Any) -> None:  # noqa: ANN401 - see `_C`
+    """Move a node before all others; one that is there already must not be moved before itself."""
     first = next(iter(graph.nodes()))
     if first.output() is not node.output():
         node.moveBefore(first)
 
 
 def _written_path(node: Node, method: Method) -> str:
+    """Return the path from the root of the attribute that a node writes."""
+    name = node.s("name")
     owner = method.path_of(node.inputsAt(0))
     if owner is None:
-        raise NoProgramError(f"it writes {node.s('name')} of something that is no module")
-    return join(owner, node.s("name"))
+        raise NoProgramError(f"it writes {name} of something that is no module")
+    return join(owner, name)
 
 
 def _can_be_early(node: Node, early: set[int]) -> bool:
@@ -89,6 +89,11 @@ def _can_be_early(node: Node, early: set[int]) -> bool:
     if node.kind() == "prim::GetAttr":
         return node.input().unique() in early
     return node.kind() == "prim::Constant" and "Tensor" in str(node.output().type())
+
+
+def _normalises_by_data(node: Node) -> bool:
+    """Whether a node is a normalisation that uses the data's own statistics at every run."""
+    return node.kind() in NORMS and literal(node.inputsAt(OWN_STATISTICS)) is True
 
 
 def _convert_to_float(node: Node, float_number: Value) -> None:

@@ -41,39 +41,52 @@ def node_call(node: Node, values: Sequence[Value], returned: Sequence[int] = ())
         NoProgramError: it is no operator of torch's own.
     """
     for inner in nodes_within(node):
-        namespace = inner.kind().partition("::")[0]
-        if namespace not in ("aten", "prim") or inner.kind() in _OTHER_CODE:
-            raise NoProgramError(f"it calls {inner.kind()}, which is no operator of torch's own")
+        kind = inner.kind()
+        is_torchs = kind.startswith(("aten::", "prim::"))
+        if not is_torchs or kind in _OTHER_CODE:
+            raise NoProgramError(f"it calls {kind}, which is no operator of torch's own")
     sequence = _SEQUENCES.get(node.kind())
-    if sequence is not None and "NamedTuple" not in str(node.output().type()):
+    if sequence is not None and not _is_named_tuple(node.output()):
         return _construction(sequence, node, values)
-    if returned or not is_dispatched(*operator_name(node)):
+    name, overload = operator_name(node)
+    if returned or not is_dispatched(name, overload):
         return _interpreted(node, values, returned)
     return _operator_call(node, values)
 
 
+def _is_named_tuple(value: Value) -> bool:
+    """Whether a value is of a class of named tuples, which only the interpreter can make."""
+    return "NamedTuple" in str(value.type())
+
+
 def _construction(sequence: type, node: Node, values: Sequence[Value]) -> NodeCall:
+    """Return a call that makes a list or tuple of the values that a node takes."""
     positions = _positions(node, values)
-    return lambda *contents: (sequence(contents[position] for position in positions),)
+
+    def call(*contents: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever flows through the graph
+        items = [contents[position] for position in positions]
+        return (sequence(items),)
+
+    return call
 
 
 def _operator_call(node: Node, values: Sequence[Value]) -> NodeCall:
-    """Call an operator on tensors directly."""
+    """Call an operator on tensors directly, without TorchScript's interpreter."""
     name, overload = operator_name(node)
-    operator = _C._get_operation_overload(name, overload)[0]
-    arguments = _C._get_schema(name, overload).arguments
-    keywords = [argument.name for argument in arguments if argument.kwarg_only]
+    operator, *_ = _C._get_operation_overload(name, overload)
+    schema = _C._get_schema(name, overload)
+    keywords = [argument.name for argument in schema.arguments if argument.kwarg_only]
     positions = _positions(node, values)
     # A schema lists the arguments that only keywords pass last.
     first_keyword = len(positions) - len(keywords)
-    positional, named = positions[:first_keyword], positions[first_keyword:]
+    positional = positions[:first_keyword]
+    named = positions[first_keyword:]
     outputs = node.outputsSize()
 
     def call(*contents: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever flows through the graph
         ordered = [contents[position] for position in positional]
-        by_keyword = {
-            keyword: contents[position] for keyword, position in zip(keywords, named, strict=True)
-        }
+        others = [contents[position] for position in named]
+        by_keyword = dict(zip(keywords, others, strict=True))
         result = operator(*ordered, **by_keyword)
         if outputs == 1:
             return (result,)
@@ -85,14 +98,17 @@ def _operator_call(node: Node, values: Sequence[Value]) -> NodeCall:
 def _interpreted(node: Node, values: Sequence[Value], returned: Sequence[int]) -> NodeCall:
     """Make a function of the node with all that is inside it, for torch's interpreter to run."""
     graph = _C.Graph()
-    inner: dict[int, Value] = {}
-    for value in values:
-        inner[value.unique()] = _add_input(graph, value.type())
-    clone = graph.insertNode(graph.createClone(node, lambda value: inner[value.unique()]))
+    inputs = [_add_input(graph, value.type()) for value in values]
+    inner = {value.unique(): own for value, own in zip(values, inputs, strict=True)}
+    clone = graph.createClone(node, lambda value: inner[value.unique()])
+    graph.insertNode(clone)
     outputs = list(clone.outputs())
-    outputs += [inner[values[index].unique()] for index in returned]
-    packed = graph.insertNode(graph.create("prim::TupleConstruct", outputs, 1)).output()
-    packed.setType(_C.TupleType([output.type() for output in outputs]))
+    outputs += [inputs[position] for position in returned]
+    packing = graph.create("prim::TupleConstruct", outputs, 1)
+    graph.insertNode(packing)
+    packed = packing.output()
+    types = [output.type() for output in outputs]
+    packed.setType(_C.TupleType(types))
     graph.registerOutput(packed)
     function = _C._create_function_from_graph("step", graph)
 
@@ -108,11 +124,15 @@ def _interpreted(node: Node, values: Sequence[Value], returned: Sequence[int]) -
 def _add_input(graph: Any, kind: Any) -> Value:  # noqa: ANN401 - not in torch's stubs
     """Add an input of any type that also takes None, the result of a branch that was not taken."""
     value = graph.addInput()
-    if kind.kind() in ("NoneType", "OptionalType"):
+    takes_none = kind.kind() in ("NoneType", "OptionalType")
+    if takes_none:
         value.setType(kind)
         return value  # type: ignore[no-any-return]  # as above
-    value.setType(_C.OptionalType(kind))
-    cast = graph.insertNode(graph.create("prim::unchecked_cast", [value], 1)).output()
+    optional = _C.OptionalType(kind)
+    value.setType(optional)
+    conversion = graph.create("prim::unchecked_cast", [value], 1)
+    graph.insertNode(conversion)
+    cast = conversion.output()
     cast.setType(kind)
     return cast  # type: ignore[no-any-return]  # as above
 

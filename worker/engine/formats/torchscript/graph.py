@@ -32,6 +32,7 @@ def captured_values(node: Node) -> list[Value]:
 
 
 def _capture(block: Block, captured: dict[int, Value], defined: set[int]) -> None:
+    """Add the values from outside that a block reads to `captured`, its own to `defined`."""
     defined.update(value.unique() for value in block.inputs())
     for node in block.nodes():
         _capture_undefined(node.inputs(), captured, defined)

@@ -120,7 +120,8 @@ def layer_nodes(method: Method) -> Iterator[LayerNode]:
         names = _CONVOLUTIONS.get(node.kind())
         if names is not None:
             # An operator may have settings of the backend behind those that matter here.
-            yield _convolution(method, node, dict(zip(names, node.inputs(), strict=False)))
+            arguments = dict(zip(names, node.inputs(), strict=False))
+            yield _convolution(method, node, arguments)
         elif node.kind() in _PRODUCTS:
             yield from _linear(method, node)
 

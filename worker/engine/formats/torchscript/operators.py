@@ -54,8 +54,9 @@ def is_dispatched(name: str, overload: str) -> bool:
 def _written_arguments(name: str, overload: str) -> tuple[int, ...]:
     if not name:
         return ()
+    schema = _C._get_schema(name, overload)
     indices = []
-    for index, argument in enumerate(_C._get_schema(name, overload).arguments):
+    for index, argument in enumerate(schema.arguments):
         alias = argument.alias_info
         if alias is not None and alias.is_write:
             indices.append(index)
@@ -66,7 +67,8 @@ def _written_arguments(name: str, overload: str) -> tuple[int, ...]:
 def _argument_names(name: str, overload: str) -> tuple[str, ...]:
     if not name:
         return ()
-    return tuple(argument.name for argument in _C._get_schema(name, overload).arguments)
+    schema = _C._get_schema(name, overload)
+    return tuple(argument.name for argument in schema.arguments)
 
 
 @cache

@@ -1,8 +1,8 @@
 """Read the forward method of a TorchScript module into a program, a step for each node.
 
-The module is in evaluation mode. Nodes that depend on no input are computed at once. Branches whose
-condition depends on no input are taken, and loops whose number of turns depends on none are unrolled;
-all others are one step each, run by torch's own interpreter.
+The module is in evaluation mode. Nodes that depend on no input are computed at once. Branches
+whose condition depends on no input are taken, and loops whose number of turns depends on none are
+unrolled; all others are one step each, run by torch's own interpreter.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch._C import Block, Node, Value
 
-from worker.engine.formats.torchscript.copy_on_write import on_copies
-from worker.engine.formats.torchscript.eval_mode import NORMS, evaluation_copy
+from worker.engine.formats.torchscript.eval_mode import evaluation_copy
 from worker.engine.formats.torchscript.execute import NodeCall, node_call
 from worker.engine.formats.torchscript.graph import captured_values, literal
 from worker.engine.formats.torchscript.layers import (
@@ -25,14 +24,16 @@ from worker.engine.formats.torchscript.layers import (
 )
 from worker.engine.formats.torchscript.method import UNKNOWN, Method, attribute
 from worker.engine.formats.torchscript.nested_values import leaves, map_tensors
+from worker.engine.formats.torchscript.norms import NORMS, stored_statistics
 from worker.engine.formats.torchscript.operators import is_random, written_values
-from worker.engine.formats.torchscript.shared_memory import SharedMemory, require_single_name
 from worker.engine.formats.torchscript.step_recorder import StepRecorder
 from worker.engine.formats.torchscript.value_names import ValueNames
+from worker.engine.formats.torchscript.writes import Writes
 from worker.engine.numerics import device
 from worker.engine.program import NoProgramError, Norm, Program, Step
 
 _HALF = (torch.float16, torch.bfloat16)
+_CONTENTS = frozenset({"prim::Constant", "prim::Uninitialized"})
 _UNPACKS = frozenset({"prim::ListUnpack", "prim::TupleUnpack"})
 
 
@@ -61,18 +62,21 @@ class _Reader:
         self._method = method
         self._names = ValueNames()
         self._steps = StepRecorder()
-        self._memory = SharedMemory(method, self._names, self._steps)
+        self._writes = Writes(method, self._names, self._steps)
         self._weights: dict[TensorKey, Tensor] = {}
-        self._site_calls = {
-            layer.node.output().unique(): (sites[layer.site_key], _data_of(layer))
-            for layer in layer_nodes(method)
-            if layer.weight is not None and layer.site_key in sites
-        }
+        # By the number of its output in the graph: a site's name, and the value it is applied to.
+        self._site_calls: dict[int, tuple[str, Value | None]] = {}
+        for layer in layer_nodes(method):
+            site = sites.get(layer.site_key)
+            if layer.weight is not None and site is not None:
+                output = layer.node.output()
+                self._site_calls[output.unique()] = site, _data_of(layer)
 
     def bind_inputs(self, inputs: Sequence[str]) -> None:
         """Name the inputs; other arguments of the method keep their defaults."""
-        arguments = self._method.module._c._get_method("forward").schema.arguments[1:]
-        values = list(self._method.graph.inputs())[1:]
+        forward = self._method.module._c._get_method("forward")
+        _, *arguments = forward.schema.arguments
+        _, *values = self._method.graph.inputs()
         for argument, value in zip(arguments, values, strict=True):
             if argument.name in inputs:
                 self._names.bind_input(value, argument.name)
@@ -80,32 +84,46 @@ class _Reader:
                 self._add_constant(value, argument.default_value)
 
     def read(self, block: Block) -> None:
-        """Read the nodes of a block."""
+        """Read the nodes of a block, those of branches and loops that are settled included.
+
+        Raises:
+            NoProgramError: one of them cannot be a step.
+        """
         for node in block.nodes():
             kind = node.kind()
-            if kind in ("prim::Constant", "prim::Uninitialized"):
-                self._add_constant(node.output(), node.output().toIValue())
+            if kind in _CONTENTS:
+                output = node.output()
+                self._add_constant(output, output.toIValue())
             elif kind == "prim::GetAttr":
                 self._read_attribute(node)
             elif kind == "prim::If" and self._constant(node.inputsAt(0)) is not UNKNOWN:
                 self._read_branch(node)
             elif kind == "prim::Loop" and self._turns(node) is not None:
                 self._unroll(node)
-            elif kind in _UNPACKS and self._names.of(node.input()) in self._names.parts:
+            elif kind in _UNPACKS and self._has_parts(node):
                 self._unpack(node)
-            elif kind == "aten::append" and self._names.of(node.inputsAt(0)) in self._names.parts:
-                self._append(node)
+            elif kind == "aten::append" and self._has_parts(node):
+                self._writes.append(node)
             elif written_values(node):
-                self._write(node)
+                self._writes.write(node)
             elif node.outputsSize():
                 self._compute(node)
 
     def program(self, inputs: Sequence[str]) -> Program:
-        """Return the steps that the outputs need."""
+        """Return the steps that the outputs need.
+
+        Raises:
+            NoProgramError: only a run can tell how many outputs there are.
+        """
         outputs: list[str] = []
         for value in self._method.graph.outputs():
             outputs += self._output_names(self._names.of(value))
         return self._steps.program(inputs, outputs)
+
+    def _has_parts(self, node: Node) -> bool:
+        """Whether the items of the list or tuple that a node takes are known by name."""
+        container = self._names.of(node.inputsAt(0))
+        return container in self._names.parts
 
     def _constant(self, value: Value) -> Any:  # noqa: ANN401 - whatever the graph holds
         """Return the content that a value has at every run, or `UNKNOWN`."""
@@ -116,7 +134,8 @@ class _Reader:
         if isinstance(content, torch.device):
             # A trace records where it was made, a program runs on the device of the job.
             content = torch.device(device.chosen())
-        self._steps.constants[self._names.fresh(value)] = map_tensors(content, self._weight)
+        name = self._names.fresh(value)
+        self._steps.constants[name] = map_tensors(content, self._weight)
 
     def _weight(self, tensor: Tensor) -> Tensor:
         """Return a stored tensor in single precision on the device, always the same one."""
@@ -126,13 +145,19 @@ class _Reader:
             return weight
         if is_half:
             weight = weight.float()
-        return self._weights.setdefault(tensor_key(tensor), device.placed(weight))
+        key = tensor_key(tensor)
+        return self._weights.setdefault(key, device.placed(weight))
 
     def _read_attribute(self, node: Node) -> None:
-        """Read an attribute; modules are only passed through on the way to theirs."""
-        if node.output().type().kind() in ("ClassType", "InterfaceType"):
+        """Read an attribute; modules are only passed through on the way to theirs.
+
+        Raises:
+            NoProgramError: it belongs to no module, or some method writes it.
+        """
+        output = node.output()
+        if output.type().kind() in ("ClassType", "InterfaceType"):
             return
-        path = self._method.path_of(node.output())
+        path = self._method.path_of(output)
         if path is None:
             raise NoProgramError(f"it reads {node.s('name')} of something that is no module")
         if path in self._method.written:
@@ -140,51 +165,61 @@ class _Reader:
         content = False  # what `training` is in evaluation mode
         if node.s("name") != "training":
             content = attribute(self._method.module, path)
-        self._add_constant(node.output(), content)
+        self._add_constant(output, content)
 
     def _read_branch(self, node: Node) -> None:
         """Read the branch that every run takes."""
         then, otherwise = node.blocks()
-        branch = then if self._constant(node.inputsAt(0)) else otherwise
+        branch = otherwise
+        if self._constant(node.inputsAt(0)):
+            branch = then
         self.read(branch)
-        for value, result in zip(node.outputs(), branch.outputs(), strict=True):
-            self._names.bind(value, self._names.of(result))
+        results = self._names.of_all(branch.outputs())
+        self._names.bind_all(node.outputs(), results)
 
     def _turns(self, node: Node) -> int | None:
         """Return the number of turns of a loop, None where it depends on the run."""
-        turns, begins = (self._constant(value) for value in list(node.inputs())[:2])
+        most, begins, *_ = node.inputs()
         (body,) = node.blocks()
-        goes_on = next(iter(body.outputs()))
-        is_counted = begins is True and literal(goes_on) is True
-        return turns if is_counted and isinstance(turns, int) else None
+        goes_on, *_ = body.outputs()
+        turns = self._constant(most)
+        is_counted = self._constant(begins) is True and literal(goes_on) is True
+        if is_counted and isinstance(turns, int):
+            return turns
+        return None
 
     def _unroll(self, node: Node) -> None:
+        """Read the body of a loop once for every turn, each with names of its own."""
         (body,) = node.blocks()
+        _, _, *initial = node.inputs()
         turn, *carried = body.inputs()
-        names = [self._names.of(value) for value in list(node.inputs())[2:]]
+        names = self._names.of_all(initial)
         for index in range(self._turns(node) or 0):
             self._add_constant(turn, index)
-            for value, name in zip(carried, names, strict=True):
-                self._names.bind(value, name)
+            self._names.bind_all(carried, names)
             self.read(body)
-            names = [self._names.of(value) for value in list(body.outputs())[1:]]
-        for value, name in zip(node.outputs(), names, strict=True):
-            self._names.bind(value, name)
+            _, *results = body.outputs()
+            names = self._names.of_all(results)
+        self._names.bind_all(node.outputs(), names)
 
     def _unpack(self, node: Node) -> None:
-        parts = self._names.parts[self._names.of(node.input())]
-        if len(parts) != node.outputsSize():
-            raise NoProgramError(
-                f"it takes {node.outputsSize()} values out of a list of {len(parts)}"
-            )
-        for value, name in zip(node.outputs(), parts, strict=True):
-            self._names.bind(value, name)
+        """Let the results of a node that takes a list or tuple apart go by its items' names."""
+        container = self._names.of(node.input())
+        parts = self._names.parts[container]
+        number = node.outputsSize()
+        if len(parts) != number:
+            raise NoProgramError(f"it takes {number} values out of a list of {len(parts)}")
+        self._names.bind_all(node.outputs(), parts)
 
     def _compute(self, node: Node) -> None:
-        """Read a node that writes into nothing."""
+        """Read a node that writes into nothing.
+
+        Raises:
+            NoProgramError: it runs code that is no operator of torch's own.
+        """
         values = captured_values(node)
         call = node_call(node, values)
-        takes = [self._names.of(value) for value in values]
+        takes = self._names.of_all(values)
         site, norm = self._role(node, takes)
         outputs = list(node.outputs())
         if norm is not None and not any(value.uses() for value in outputs[1:]):
@@ -192,7 +227,14 @@ class _Reader:
             call, outputs = _first_of(call), outputs[:1]
         parts = self._parts_of(node)
         gives = [self._names.fresh(value) for value in outputs]
-        step = Step(node.kind(), tuple(takes), tuple(gives), call, site, norm)
+        step = Step(
+            op=node.kind(),
+            takes=tuple(takes),
+            gives=tuple(gives),
+            run=call,
+            site=site,
+            norm=norm,
+        )
         self._steps.add(step, is_random=is_random(node))
         if parts is not None:
             self._names.parts[gives[0]] = parts
@@ -203,9 +245,12 @@ class _Reader:
         Both are None where more than its data changes from run to run.
         """
         site, data = None, None
+        norm = None
         if node.outputsSize() == 1:
-            site, data = self._site_calls.get(node.output().unique(), (None, None))
-        norm = self._norm(node) if node.kind() in NORMS else None
+            number = node.output().unique()
+            site, data = self._site_calls.get(number, (None, None))
+        if node.kind() in NORMS:
+            norm = stored_statistics(node, self._constant)
         if norm is not None:
             data = node.inputsAt(0)
         changing = {name for name in takes if name not in self._steps.constants}
@@ -217,86 +262,18 @@ class _Reader:
         """Return the names of the items that a list, tuple or dictionary is put together from."""
         kind = node.kind()
         if kind in ("prim::ListConstruct", "prim::TupleConstruct"):
-            return tuple(self._names.of(value) for value in node.inputs())
+            return tuple(self._names.of_all(node.inputs()))
         if kind == "prim::DictConstruct":
-            # Keys and contents take turns.
-            return tuple(self._names.of(value) for value in list(node.inputs())[1::2])
+            keys_and_contents = list(node.inputs())
+            return tuple(self._names.of_all(keys_and_contents[1::2]))
         return None
-
-    def _norm(self, node: Node) -> Norm | None:
-        """Return the stored statistics that a node normalises by, None for those of the data."""
-        contents = [self._constant(value) for value in list(node.inputs())[1:8]]
-        weight, bias, mean, variance, own, _, epsilon = contents
-        updates = own is UNKNOWN or (own is not False and mean is not None)
-        if updates:
-            raise NoProgramError(f"{node.kind()} may write into its statistics")
-        if own or mean is None:
-            return None
-        if any(item is UNKNOWN for item in (weight, bias, mean, variance, epsilon)):
-            return None
-        return Norm(mean, variance, weight, bias, epsilon)
-
-    def _append(self, node: Node) -> None:
-        """Read an append to a list of which every item is known by name."""
-        items, item = node.inputs()
-        require_single_name(items, node)
-        old = self._names.of(items)
-        parts = (*self._names.parts[old], self._names.of(item))
-        name = self._names.rename(old)
-        self._names.bind(node.output(), name)
-        self._names.parts[name] = parts
-        step = Step("prim::ListConstruct", parts, (name,), lambda *contents: ([*contents],))
-        self._steps.add(step, is_random=False)
-
-    def _write(self, node: Node) -> None:
-        """Read a node that writes.
-
-        It runs on copies, and all that it changes has another name from there on: lists, which the
-        call returns, and whatever shares memory with a tensor that is written.
-        """
-        values = captured_values(node)
-        lists, targets = self._written_positions(node, values)
-        call = node_call(node, values, lists)
-        for position in lists:
-            require_single_name(values[position], node)
-        for value in node.outputs():
-            self._names.forget(value)
-        names = [self._names.of(value) for value in values]
-        written = [values[position] for position in targets]
-        changed = dict.fromkeys([self._names.of(value) for value in written])
-        changed |= dict.fromkeys(self._memory.names_sharing(written))
-        for position in lists:
-            changed.pop(names[position], None)
-
-        takes = [*names, *(name for name in changed if name not in names)]
-        run = on_copies(call, len(values), targets, [takes.index(name) for name in changed])
-        gives = [self._names.fresh(value) for value in node.outputs()]
-        gives += [self._names.rename(names[position]) for position in lists]
-        renamed = {name: self._names.rename(name) for name in changed}
-        gives += renamed.values()
-        for old, new in renamed.items():
-            if old in self._names.parts:
-                parts = self._names.parts[old]
-                self._names.parts[new] = tuple(renamed.get(part, part) for part in parts)
-        step = Step(node.kind(), tuple(takes), tuple(gives), run)
-        self._steps.add(step, is_random=is_random(node))
-
-    def _written_positions(
-        self, node: Node, values: Sequence[Value]
-    ) -> tuple[list[int], list[int]]:
-        """Return the positions of the lists that a node writes, and those of the tensors."""
-        written = written_values(node)
-        written_lists = [value for value in written if _is_list(value)]
-        written_tensors = [value for value in written if not _is_list(value)]
-        lists = self._memory.reached(node, values, written_lists)
-        lists = [position for position in lists if _is_list(values[position])]
-        return lists, self._memory.reached(node, values, written_tensors)
 
     def _output_names(self, name: str) -> Iterator[str]:
         """Yield the names of the tensors and numbers in an output; text and None are no outputs."""
         kind = self._names.type_of(name).kind()
-        if name in self._names.parts:
-            for part in self._names.parts[name]:
+        parts = self._names.parts.get(name)
+        if parts is not None:
+            for part in parts:
                 yield from self._output_names(part)
         elif name in self._steps.constants:
             for content in leaves(self._steps.constants[name]):
@@ -304,19 +281,25 @@ class _Reader:
                 self._steps.constants[leaf] = content
                 yield leaf
         elif kind == "TupleType":
-            elements = self._names.type_of(name).elements()
-            items = tuple(self._names.new(name, element) for element in elements)
-            self._steps.add(Step("prim::TupleUnpack", (name,), items, tuple), is_random=False)
-            for item in items:
+            for item in self._unpacked(name):
                 yield from self._output_names(item)
         elif kind in ("ListType", "DictType"):
             raise NoProgramError("how many outputs it has is known only once it has run")
         elif kind not in ("NoneType", "StringType"):
             yield name
 
-
-def _is_list(value: Value) -> bool:
-    return value.type().kind() in ("ListType", "DictType")
+    def _unpacked(self, name: str) -> tuple[str, ...]:
+        """Add a step that takes a tuple apart, and return the names of its items."""
+        kind = self._names.type_of(name)
+        items = tuple(self._names.new(name, element) for element in kind.elements())
+        unpacking = Step(
+            op="prim::TupleUnpack",
+            takes=(name,),
+            gives=items,
+            run=tuple,
+        )
+        self._steps.add(unpacking, is_random=False)
+        return items
 
 
 def _data_of(layer: LayerNode) -> Value | None:
@@ -324,8 +307,10 @@ def _data_of(layer: LayerNode) -> Value | None:
     node = layer.node
     if node.kind() != "aten::addmm":
         return node.inputsAt(0)
-    scales = [literal(node.inputsAt(index)) for index in (3, 4)]
-    return node.inputsAt(1) if scales == [1, 1] else None
+    scales = [literal(node.inputsAt(position)) for position in (3, 4)]
+    if scales != [1, 1]:
+        return None
+    return node.inputsAt(1)
 
 
 def _first_of(call: NodeCall) -> NodeCall:

@@ -30,10 +30,14 @@ def chain_module(layers: Sequence[Layer], like: Tensor) -> nn.Sequential:
         padding = layer.convolution.padding
         if isinstance(padding, str):
             raise ValueError(f"TorchScript pads by numbers, not by the rule {padding!r}")
-        if any(before != behind for before, behind in padding):
-            modules.append(_zeros_around(layer.convolution, padding))
+        is_uneven = any(before != behind for before, behind in padding)
+        if is_uneven:
+            zeros = _zeros_around(layer.convolution, padding)
+            modules.append(zeros)
             padding = ((0, 0),) * len(padding)
-        modules.append(_module(layer, tuple(before for before, _ in padding), like))
+        inside = tuple(before for before, _ in padding)
+        module = _module(layer, inside, like)
+        modules.append(module)
     return nn.Sequential(*modules)
 
 
@@ -46,45 +50,60 @@ def add_submodule(
     the root is the only one of its type.
     """
     in_training = getattr(root, "training", False)  # a frozen module has no such mode
-    scripted = torch.jit.script(module.train(in_training))
-    root._c._register_attribute(name, scripted._c._type(), scripted._c)
+    module.train(in_training)
+    scripted = torch.jit.script(module)
+    kind = scripted._c._type()
+    root._c._register_attribute(name, kind, scripted._c)
     return scripted
 
 
 def replace_node(layer: LayerNode, modules: Mapping[str, RecursiveScriptModule]) -> None:
     """Replace a node by the sum of the outputs of modules, submodules of the root by name."""
-    graph, node = layer.method.graph, layer.node
-    total: Value | None = None
-    for name, module in modules.items():
+    node = layer.node
+    (name, module), *others = modules.items()
+    total = _module_call(layer, name, module)
+    for name, module in others:
         output = _module_call(layer, name, module)
-        total = output if total is None else _sum(graph, node, total, output)
-    assert total is not None  # a site is replaced by one chain at least
+        total = _sum(layer, total, output)
     node.output().replaceAllUsesWith(total)
     node.destroy()
 
 
 def _module_call(layer: LayerNode, name: str, module: RecursiveScriptModule) -> Value:
     """Call a submodule of the root on a layer's data, ahead of the layer's node."""
-    graph, node = layer.method.graph, layer.node
-    read = graph.create("prim::GetAttr", [layer.method.self_value], 1).insertBefore(node)
+    root = layer.method.self_value
+    read = _node_ahead(layer, "prim::GetAttr", [root])
     read.s_("name", name)
     owner = read.output()
-    owner.setType(module._c._type())
-    data = node.inputsAt(layer.data)
-    call = graph.create("prim::CallMethod", [owner, data], 1).insertBefore(node)
+    kind = module._c._type()
+    owner.setType(kind)
+    data = layer.node.inputsAt(layer.data)
+    call = _node_ahead(layer, "prim::CallMethod", [owner, data])
     call.s_("name", "forward")
-    output = call.output()
-    output.setType(node.output().type())
+    return _like_output(call, layer)
+
+
+def _sum(layer: LayerNode, one: Value, other: Value) -> Value:
+    """Add two values ahead of a layer's node."""
+    graph: Any = layer.method.graph  # torch's stubs lack some of its methods
+    scale = graph.insertConstant(1)
+    scale.node().moveBefore(layer.node)
+    addition = _node_ahead(layer, "aten::add", [one, other, scale])
+    return _like_output(addition, layer)
+
+
+def _like_output(node: Node, layer: LayerNode) -> Value:
+    """Return the output of a new node, with the type of the layer's output."""
+    output = node.output()
+    kind = layer.node.output().type()
+    output.setType(kind)
     return output
 
 
-def _sum(graph: Any, node: Node, one: Value, other: Value) -> Value:  # noqa: ANN401 - torch does not type all of it
-    """Add two values ahead of a node."""
-    scale = graph.insertConstant(1)
-    scale.node().moveBefore(node)
-    addition: Node = graph.create("aten::add", [one, other, scale], 1).insertBefore(node)
-    addition.output().setType(node.output().type())
-    return addition.output()
+def _node_ahead(layer: LayerNode, kind: str, inputs: list[Value]) -> Node:
+    """Insert a node of one output ahead of a layer's node."""
+    node: Node = layer.method.graph.create(kind, inputs, 1)
+    return node.insertBefore(layer.node)
 
 
 def clean_up(graph: Graph) -> None:
@@ -96,7 +115,8 @@ def clean_up(graph: Graph) -> None:
 
 def empty_weight(root: RecursiveScriptModule, path: str) -> None:
     """Take the elements from a weight that nothing reads; its name is part of the module's type."""
-    owner, name = attribute(root, parent(path)), path.rpartition(".")[2]
+    owner = attribute(root, parent(path))
+    _, _, name = path.rpartition(".")
     weight = getattr(owner, name)
     with torch.no_grad():
         owner._c.setattr(name, weight.new_empty(0))
@@ -105,13 +125,16 @@ def empty_weight(root: RecursiveScriptModule, path: str) -> None:
 def _zeros_around(convolution: Convolution, padding: Sequence[tuple[int, int]]) -> nn.Module:
     if convolution.transposed:
         raise ValueError(f"TorchScript crops both ends of an axis alike, not by {padding}")
-    # torch counts the axes from the last.
-    ends = tuple(size for pair in reversed(padding) for size in pair)
-    return cast(nn.Module, _PAD[len(padding)](ends, 0.0))
+    ends: list[int] = []
+    for pair in reversed(padding):  # torch counts the axes from the last
+        ends += pair
+    axes = len(padding)
+    return cast(nn.Module, _PAD[axes](tuple(ends), 0.0))
 
 
 def _module(layer: Layer, padding: tuple[int, ...], like: Tensor) -> nn.Module:
-    module = _without_weights(layer.convolution, padding, layer.bias is not None)
+    has_bias = layer.bias is not None
+    module = _without_weights(layer.convolution, padding, has_bias)
     module.weight = _parameter(layer.weight, like)
     if layer.bias is not None:
         module.bias = _parameter(layer.bias, like)
@@ -128,14 +151,20 @@ def _without_weights(geometry: Convolution, padding: tuple[int, ...], has_bias: 
     axes = len(geometry.kernel)
     if not axes:
         return nn.Linear(*channels, **settings)
-    settings |= {"stride": geometry.stride, "padding": padding, "dilation": geometry.dilation}
-    settings |= {"groups": geometry.groups}
-    if not geometry.transposed:
-        return cast(nn.Module, _CONV[axes](*channels, geometry.kernel, **settings))
-    settings |= {"output_padding": geometry.output_padding}
-    return cast(nn.Module, _TRANSPOSED[axes](*channels, geometry.kernel, **settings))
+    settings |= {
+        "stride": geometry.stride,
+        "padding": padding,
+        "dilation": geometry.dilation,
+        "groups": geometry.groups,
+    }
+    kind = _CONV[axes]
+    if geometry.transposed:
+        kind = _TRANSPOSED[axes]
+        settings["output_padding"] = geometry.output_padding
+    return cast(nn.Module, kind(*channels, geometry.kernel, **settings))
 
 
 def _parameter(values: Array, like: Tensor) -> nn.Parameter:
-    tensor = torch.from_numpy(np.ascontiguousarray(values)).to(like.dtype)
+    contiguous = np.ascontiguousarray(values)
+    tensor = torch.from_numpy(contiguous).to(like.dtype)
     return nn.Parameter(tensor, requires_grad=like.requires_grad)

@@ -36,7 +36,7 @@ class SharedMemory:
         Inside a branch or loop a value may be written by another name.
         """
         own = {value.unique() for value in written}
-        has_blocks = any(node.blocks())
+        has_blocks = any(node.blocks())  # a branch or a loop
         positions = []
         for position, value in enumerate(values):
             if value.unique() in own or (has_blocks and self._may_share(value, written)):
@@ -47,16 +47,16 @@ class SharedMemory:
         """Yield the names of values that may share memory with the targets and are ever read."""
         if not targets:
             return
-        contents = [self._steps.constant(self._names.of(value)) for value in targets]
+        own = self._names.of_all(targets)
+        contents = [self._steps.constant(name) for name in own]
         memories = {memory_of(tensor) for tensor in tensors_in(contents)}
         for name, values in self._names.by_name().items():
             if name in self._steps.constants:
-                tensors = tensors_in(self._steps.constants[name])
-                is_sharing = any(memory_of(tensor) in memories for tensor in tensors)
+                content = self._steps.constants[name]
+                is_sharing = any(memory_of(tensor) in memories for tensor in tensors_in(content))
             else:
-                is_sharing = any(
-                    value.uses() and self._may_share(value, targets) for value in values.values()
-                )
+                read = [value for value in values.values() if value.uses()]
+                is_sharing = any(self._may_share(value, targets) for value in read)
             if is_sharing:
                 yield name
 
@@ -70,11 +70,18 @@ def require_single_name(value: Value, writer: Node) -> None:
     Raises:
         NoProgramError: it may have one.
     """
-    maker = value.node()
-    is_result = maker.kind().startswith("aten::") and maker.kind() not in _ITEMS
-    is_fresh = maker.kind() in _CONSTRUCTIONS or (is_result and not written_values(maker))
-    if not is_fresh or any(_holds(use, writer) for use in value.uses()):
+    is_held = any(_holds(use, writer) for use in value.uses())
+    if is_held or not _is_new(value.node()):
         raise NoProgramError(f"{writer.kind()} writes into a list that may have several names")
+
+
+def _is_new(maker: Node) -> bool:
+    """Whether a node makes its list anew, rather than pass on one that another value holds."""
+    kind = maker.kind()
+    if kind in _CONSTRUCTIONS:
+        return True
+    is_operator = kind.startswith("aten::") and kind not in _ITEMS
+    return is_operator and not written_values(maker)
 
 
 def _holds(use: Any, writer: Node) -> bool:  # noqa: ANN401 - not in torch's stubs

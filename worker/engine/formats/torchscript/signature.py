@@ -26,14 +26,15 @@ _TAKES_INDICES = {("aten::embedding", 1), ("aten::embedding_bag", 1), ("aten::on
 def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ...]:
     """Return the tensors that `forward` takes, and its whole numbers without a default.
 
-    Other arguments keep their defaults. `layers` are the layers of `forward`: a convolution that
-    takes an input as it comes tells its number of axes and its channels.
+    Other arguments keep their defaults. A size that nothing tells is None. `layers` are the layers
+    of `forward`: a convolution that takes an input as it comes tells its number of axes and its
+    channels.
 
     Raises:
         Refusal: `model_unsupported` where it needs something else, or takes no tensor at all.
     """
-    arguments = forward.module._c._get_method("forward").schema.arguments[1:]
-    values = list(forward.graph.inputs())[1:]
+    _, *arguments = _schema(forward.module).arguments
+    _, *values = forward.graph.inputs()
     specs, others = [], []
     for argument, value in zip(arguments, values, strict=True):
         kind = argument.type.kind()
@@ -77,8 +78,9 @@ def require_forward(module: RecursiveScriptModule) -> None:
 def outputs(module: RecursiveScriptModule) -> tuple[TensorSpec, ...]:
     """Return the outputs of `forward`, as far as its type tells, with a runner's names."""
     dtype = array_dtype(module)
-    returns = module._c._get_method("forward").schema.returns
-    return tuple(TensorSpec(name, dtype, None) for name in _names(returns[0].type, "output"))
+    result, *_ = _schema(module).returns
+    names = _names(result.type, "output")
+    return tuple(TensorSpec(name, dtype, None) for name in names)
 
 
 def own_dtype(module: RecursiveScriptModule) -> torch.dtype:
@@ -92,8 +94,10 @@ def arguments(
     module: RecursiveScriptModule, tensors: Mapping[str, Tensor], dtype: torch.dtype
 ) -> dict[str, Tensor | int]:
     """Return inputs as `forward` takes them: in the module's own dtype, and numbers as numbers."""
-    schema = module._c._get_method("forward").schema.arguments
-    numbers = {argument.name for argument in schema if argument.type.kind() == "IntType"}
+    numbers = set()
+    for argument in _schema(module).arguments:
+        if argument.type.kind() == "IntType":
+            numbers.add(argument.name)
     values: dict[str, Tensor | int] = {}
     for name, tensor in tensors.items():
         if name in numbers:
@@ -113,13 +117,19 @@ def array_dtype(module: RecursiveScriptModule) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def _schema(module: RecursiveScriptModule) -> Any:  # noqa: ANN401 - not in torch's stubs
+    """Return the declaration of `forward`, whose first argument is the module itself."""
+    return module._c._get_method("forward").schema
+
+
 def _has_fractions(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _dtype(value: Value, module: RecursiveScriptModule) -> str:
-    if any((use.user.kind(), use.offset) in _TAKES_INDICES for use in value.uses()):
-        return "int64"
+    for use in value.uses():
+        if (use.user.kind(), use.offset) in _TAKES_INDICES:
+            return "int64"
     return array_dtype(module)
 
 

@@ -22,7 +22,18 @@ SHARED = "its weight is shared with layers that use it in another way"
 
 @dataclass(frozen=True)
 class GraphSite:
-    """One weight used with one geometry and one bias, by one node or by several."""
+    """One weight used with one geometry and one bias, by one node or by several.
+
+    Attributes:
+        name: Attribute path of the weight without `.weight`, or the operator, made unique.
+        op: What its nodes compute, however the file spells it.
+        weight: The stored weight, as it is stored.
+        bias: The stored bias, `(n,)`, if any.
+        convolution: The geometry, None where a setting is computed at run time.
+        reason: Why the site stays as it is, None where it can be replaced.
+        is_transposed: Whether the weight is the transpose of a `Layer`'s.
+        key: What its nodes have in common.
+    """
 
     name: str
     op: str

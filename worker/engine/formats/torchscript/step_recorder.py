@@ -37,20 +37,29 @@ class StepRecorder:
 
     def program(self, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
         """Return the steps and constants that the outputs need."""
-        needed, steps = set(outputs), []
+        # From the last step to the first: what a needed step takes is needed as well.
+        needed = set(outputs)
+        steps = []
         for step in reversed(self._steps):
             if not needed.isdisjoint(step.gives):
                 needed.update(step.takes)
                 steps.append(step)
         steps.reverse()
         constants = {name: value for name, value in self.constants.items() if name in needed}
-        return Program(tuple(inputs), tuple(outputs), constants, tuple(steps))
+        return Program(
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            constants=constants,
+            steps=tuple(steps),
+        )
 
     def _results(self, step: Step) -> dict[str, Any]:
+        """Return the results of a step on constants, by name."""
         arguments = [self.constants[name] for name in step.takes]
         try:
             with torch.no_grad():
-                return dict(zip(step.gives, step.run(*arguments), strict=True))
+                results = step.run(*arguments)
+            return dict(zip(step.gives, results, strict=True))
         except TORCH_ERRORS as error:
             raise NoProgramError(f"{step.op} fails: {message_of(error)}") from error
 
@@ -61,11 +70,9 @@ class StepRecorder:
             return step
         contents = [self.constants.get(name) for name in step.takes]
         positions = [position for position, is_argument in enumerate(stays) if is_argument]
-        return replace(
-            step,
-            takes=tuple(step.takes[position] for position in positions),
-            run=_filled(step.run, contents, positions),
-        )
+        takes = tuple(step.takes[position] for position in positions)
+        run = _filled(step.run, contents, positions)
+        return replace(step, takes=takes, run=run)
 
     def _stays(self, name: str, step: Step) -> bool:
         """Whether a step takes a value by its name.
@@ -75,8 +82,9 @@ class StepRecorder:
         """
         if name not in self.constants:
             return True
-        is_plain = step.site is None and step.norm is None
-        return is_plain and isinstance(self.constants[name], Tensor)
+        takes_data_alone = step.site is not None or step.norm is not None
+        is_tensor = isinstance(self.constants[name], Tensor)
+        return is_tensor and not takes_data_alone
 
 
 def _filled(

@@ -41,29 +41,32 @@ def check(path: Path) -> None:
     sizes: dict[str, int] = {}
     for member in members(path):
         name = member.filename.partition("/")[2]
+        size = member.file_size
         # Of two members of one name torch may read either, so the shorter one has to do.
-        sizes[name] = min(member.file_size, sizes.get(name, member.file_size))
+        sizes[name] = min(size, sizes.get(name, size))
     try:
         with zipfile.ZipFile(path) as archive:
             claims = [*_claims(archive, "data"), *_claims(archive, "constants")]
     except _MALFORMED as error:
         raise _invalid(f"its account of its tensors cannot be read ({error})") from error
     for name, needed in claims:
-        if not 0 <= needed <= sizes.get(name, 0):
-            raise _invalid(
-                f"a tensor of {needed} bytes lies in {name}, which holds {sizes.get(name, 0)}"
-            )
+        held = sizes.get(name, 0)
+        if not 0 <= needed <= held:
+            raise _invalid(f"a tensor of {needed} bytes lies in {name}, which holds {held}")
 
 
 def _claims(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, int]]:
     """Yield member and number of bytes of every storage that a pickle of the archive names."""
-    root = archive.namelist()[0].partition("/")[0]
-    reader = _Reader(io.BytesIO(archive.read(f"{root}/{part}.pkl")))
+    first, *_ = archive.namelist()
+    root = first.partition("/")[0]
+    content = archive.read(f"{root}/{part}.pkl")
+    reader = _Reader(io.BytesIO(content))
     reader.load()
     for kind, storage, key, _, elements, *_ in reader.storages:
         if kind != "storage":
             raise pickle.UnpicklingError(f"a reference of kind {kind!r}")
-        yield f"{part}/{key}", int(elements) * _ITEM_SIZES.get(storage.__name__, 1)
+        item_size = _ITEM_SIZES.get(storage.__name__, 1)
+        yield f"{part}/{key}", int(elements) * item_size
 
 
 class _Inert:

@@ -39,9 +39,15 @@ _PRODUCTS = {
 class Operation:
     """One call of an operator that multiplies and accumulates.
 
-    `weight` and `bias` identify stored tensors; `weight` is None for one that was computed, and
-    for a product of two activations. `convolution` and `call` are None where there is no stored
-    matrix among the factors.
+    Attributes:
+        op: The operator, named by what it does.
+        weight: Key of a stored tensor; None for a weight that was computed, and for a product of
+            two activations.
+        bias: Key of a stored tensor, if there is a bias.
+        weight_shape: Shape of the weight, as a layer holds it.
+        macs: Multiply-accumulates of one call.
+        convolution: The geometry, None where no factor is a stored matrix.
+        call: Batch and spatial size of the input, None as the geometry.
     """
 
     op: str

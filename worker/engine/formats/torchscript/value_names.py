@@ -1,7 +1,7 @@
 """The names by which a program knows the values of a TorchScript graph."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch._C import Value
@@ -39,6 +39,14 @@ class ValueNames:
             )
         return name
 
+    def of_all(self, values: Iterable[Value]) -> list[str]:
+        """Return the present names of values.
+
+        Raises:
+            NoProgramError: one of them has none.
+        """
+        return [self.of(value) for value in values]
+
     def type_of(self, name: str) -> Any:  # noqa: ANN401 - torch names no common type of its types
         """Return the type of the values of a name."""
         return self._types[name]
@@ -52,6 +60,11 @@ class ValueNames:
         self.forget(value)
         self._names[value.unique()] = name
         self._values.setdefault(name, {})[value.unique()] = value
+
+    def bind_all(self, values: Iterable[Value], names: Iterable[str]) -> None:
+        """Let values go by names that there are already, one each."""
+        for value, name in zip(values, names, strict=True):
+            self.bind(value, name)
 
     def bind_input(self, value: Value, name: str) -> None:
         """Let an input of the graph go by the model's own name for it."""
@@ -76,8 +89,9 @@ class ValueNames:
             )
         self._versions[stem] += 1
         name = stem
-        if self._versions[stem] > 1:
-            name = f"{stem}:{self._versions[stem]}"
+        version = self._versions[stem]
+        if version > 1:
+            name = f"{stem}:{version}"
         self._types[name] = kind
         return name
 
