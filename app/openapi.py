@@ -14,7 +14,7 @@ TITLE = "convpress"
 VERSION = version("convpress")
 SUMMARY = "Makes trained convolutional networks cheaper, without any data"
 DESCRIPTION = f"""
-Post a model, {formats.NOUNS}, with a FLOPs budget; get the same model back with its convolutions factored to fit.
+Post {formats.NOUNS} with a FLOPs budget; get the same model back with its convolutions factored to fit.
 
 ```sh
 curl -F model=@model.onnx -F flops_budget=0.5 http://127.0.0.1:8000/jobs
