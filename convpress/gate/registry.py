@@ -7,9 +7,9 @@ from pathlib import Path
 from convpress.formats import Format
 from convpress.gate.container import Container
 from convpress.gate.onnx import check as onnx_check
-from convpress.gate.onnx import recognise as onnx_recognise
+from convpress.gate.onnx.recognise import recognise_onnx
 from convpress.gate.torchscript import check as torchscript_check
-from convpress.gate.torchscript import recognise as torchscript_recognise
+from convpress.gate.torchscript.recognise import recognise_torchscript
 from convpress.limits import Limits
 
 
@@ -28,7 +28,7 @@ class FormatGate:
 
 
 GATES: dict[Format, FormatGate] = {
-    "onnx": FormatGate(onnx_recognise.recognise, onnx_check.check),
-    "torchscript": FormatGate(torchscript_recognise.recognise, torchscript_check.check),
+    "onnx": FormatGate(recognise_onnx, onnx_check.check),
+    "torchscript": FormatGate(recognise_torchscript, torchscript_check.check),
 }
 """By format, asked in this order; no file is of two formats."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from convpress.gate.zip_directory import ZIP_MAGIC, SmallReads
+from convpress.gate.zip_directory import ZIP_MAGIC, BoundedReads
 from convpress.refusal import Code, Refusal
 
 FIELD = "samples"
@@ -93,7 +93,7 @@ def invalid(detail: str, expected: str, got: str) -> Refusal:
 def _members(path: Path) -> dict[str, Header]:
     found: dict[str, Header] = {}
     try:
-        with SmallReads(path) as file, zipfile.ZipFile(file) as archive:
+        with BoundedReads(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             if not 0 < len(members) <= _MOST_ARRAYS:
                 raise invalid(

@@ -9,7 +9,7 @@ from convpress.gate import archive
 from convpress.gate.archive import Member, invalid, over_limit, unsafe
 from convpress.gate.torchscript import pickles as torchscript_pickle
 from convpress.gate.torchscript import source
-from convpress.gate.zip_directory import directory
+from convpress.gate.zip_directory import read_directory
 from convpress.limits import Limits
 
 _SOURCE = re.compile(r"code/.+\.py")
@@ -28,7 +28,7 @@ def check(path: Path, limits: Limits) -> None:
         Refusal: `model_truncated`, `model_invalid`, `model_unsafe`, `model_unsupported` or `model_over_limit`, with
             what was found where.
     """
-    infos, start = directory(path)
+    infos, start = read_directory(path)
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,

@@ -3,7 +3,7 @@
 from convpress.gate.container import Container
 
 
-def recognise(file: Container) -> bool:
+def recognise_torchscript(file: Container) -> bool:
     """Tell whether a file is a zip archive with code, constants and data in one folder."""
     members = file.inner_members
     has_code = any(member.startswith("code/") for member in members)
