@@ -6,15 +6,15 @@ from typing import Any, get_args
 from app.errors import PROBLEM_TYPES, document
 from app.uploads import remote, submission
 from app.webhooks import url as webhook_url
-from convpress import budgets, calibration, labels, shapes
-from convpress.gate import identify, samples
+from convpress import budgets, calibration, formats, labels, shapes
+from convpress.gate import samples
 from convpress.schemas import PROBLEM_MEDIA_TYPE
 
 TITLE = "convpress"
 VERSION = version("convpress")
 SUMMARY = "Makes trained convolutional networks cheaper, without any data"
-DESCRIPTION = """
-Post an ONNX or TorchScript model with a FLOPs budget.
+DESCRIPTION = f"""
+Post {formats.NOUNS} with a FLOPs budget.
 You get back the same model with its convolutions factored to fit the budget.
 
 ```sh
@@ -109,10 +109,10 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "format": "binary",
         "description": f"A file: {samples.EXPECTED}",
     },
-    identify.FIELD: {
+    formats.FIELD: {
         "type": "string",
         "format": "binary",
-        "description": f"The file: {identify.EXPECTED}",
+        "description": f"The file: {formats.EXPECTED}",
     },
 }
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from worker.engine.decompose import FORMS, Target
 from worker.engine.formats import load_runner, open_model
 from worker.engine.model import Inputs, Runner

@@ -6,7 +6,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from convpress.calibration import Calibration
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.report import Inspection
 from convpress.states import State
 

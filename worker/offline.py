@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, TypedDict
 
 from app.settings import get_settings
 from convpress.calibration import Calibration, choose_calibration, parse_calibration
-from convpress.gate.identify import Format, identify
+from convpress.formats import Format
+from convpress.gate.identify import identify
 from convpress.limits import Limits
 from convpress.refusal import Refusal
 from convpress.report import Inspection, Report

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from convpress.formats import EXPORTERS, NOUNS
+
 _ADVICE: Mapping[str, str] = {
     "budget_unreachable": (
         "Choose a larger budget; the message names the smallest one that can be reached."
@@ -18,10 +20,8 @@ _ADVICE: Mapping[str, str] = {
         "The model does not run on these sizes. Enter the sizes that it was exported for."
     ),
     "input_shape_invalid": "Separate the sizes by x, such as 1x3x224x224.",
-    "model_pickled": (
-        "Export it first, with torch.jit.script or torch.onnx.export: pickles are never opened."
-    ),
-    "model_unrecognised": "Upload an ONNX model or a TorchScript archive.",
+    "model_pickled": (f"Export it first, with {EXPORTERS}: pickles are never opened."),
+    "model_unrecognised": f"Upload {NOUNS}.",
     "model_truncated": "The upload is incomplete: export or copy the file again.",
     "model_invalid": (
         "Check that the file loads and runs where it was exported, then export it again."

@@ -15,6 +15,7 @@ from app.dashboard import formatting
 from app.dashboard.advice import advice
 from app.openapi import VERSION
 from app.settings import get_settings
+from convpress.formats import FORMATS, NOUNS, SHAPELESS_SUFFIXES
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -35,6 +36,9 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters.update(formatting.FILTERS)
+_environment.globals.update(
+    formats=FORMATS, model_nouns=NOUNS, shapeless_suffixes=SHAPELESS_SUFFIXES
+)
 
 
 def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:

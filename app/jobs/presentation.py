@@ -1,14 +1,13 @@
 """The JSON records of jobs and models, made of rows with or without the ORM."""
 
 from dataclasses import asdict
-from typing import cast
 
 from app.db import models
 from app.errors import document
 from app.jobs.rows import JobRow
 from convpress import schemas
 from convpress.budgets import KINDS
-from convpress.gate.identify import Format
+from convpress.formats import named
 from convpress.report import Inspection
 
 AnyJob = models.Job | JobRow
@@ -37,7 +36,7 @@ def present_job(job: AnyJob) -> schemas.Job:
         finished_at=job.finished_at,
         model=schemas.UploadedModel(
             filename=job.filename,
-            format=cast("Format", job.model.format),
+            format=named(job.model.format),
             sha256=job.model.sha256,
             bytes=job.model.bytes,
         ),
@@ -57,7 +56,7 @@ def present_model(model: models.Model) -> schemas.StoredModel:
         inspection = Inspection.model_validate(model.inspection)
     return schemas.StoredModel(
         sha256=model.sha256,
-        format=cast("Format", model.format),
+        format=named(model.format),
         bytes=model.bytes,
         created_at=model.created_at,
         used_at=model.used_at,

@@ -30,12 +30,11 @@ from app.storage import artifact_key, get_storage
 from app.uploads.retention import MODELS, SAMPLES, delete_artifacts, release
 from app.uploads.submission import Submission, receive_submission
 from convpress import schemas
+from convpress.formats import FORMATS, named
 from convpress.labels import MOST as MOST_LABELS
 from convpress.labels import parse_labels
 from convpress.states import TERMINAL, State
 
-_EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
-_BUNDLES = {"onnx": (".zip", ".tar"), "torchscript": ()}
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
@@ -300,9 +299,7 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
 def _artifact_name(job: Job) -> str:
     """Return the name of a job's artifact: the upload's, with `convpress` before the suffix."""
     upload = PurePosixPath(job.filename)
-    suffix = upload.suffix
-    if suffix not in _BUNDLES[job.model.format]:
-        suffix = _EXTENSION[job.model.format]
+    suffix = FORMATS[named(job.model.format)].download_suffix(upload.suffix)
     return f"{upload.stem}.convpress{suffix}"
 
 

@@ -18,14 +18,14 @@ from app.uploads import remote
 from app.uploads.multipart import FieldParser, Form, Sink
 from app.uploads.upload import Part, Upload, check_room, display_name, too_large
 from app.webhooks import url as webhook_url
-from convpress import labels
-from convpress.gate import identify as container
+from convpress import formats, labels
 from convpress.gate import samples
+from convpress.gate.identify import identify
 from convpress.options import FIELD_PARSERS, JobOptions
 from convpress.refusal import Code, Refusal
 
 SHA256 = "model_sha256"
-SOURCES = (container.FIELD, SHA256, remote.FIELD)
+SOURCES = (formats.FIELD, SHA256, remote.FIELD)
 """The fields that can carry the model; a form has exactly one of them."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -122,10 +122,10 @@ class _Receiver:
         self._received = 0
         self._parts: list[Part] = []
         if announced > self._limit + _FRAMING_BYTES:
-            raise too_large(container.FIELD, self._limit, f"{announced} bytes announced")
-        check_room(self._storage, container.FIELD, announced)
+            raise too_large(formats.FIELD, self._limit, f"{announced} bytes announced")
+        check_room(self._storage, formats.FIELD, announced)
         try:
-            self._model = self._part(container.FIELD, self._limit)
+            self._model = self._part(formats.FIELD, self._limit)
             self._samples = self._part(samples.FIELD, min(self._limit, samples.LARGEST_BYTES))
             self._form = Form(content_type, self._files(), self._texts())
         except BaseException:
@@ -138,7 +138,7 @@ class _Receiver:
         return part
 
     def _files(self) -> dict[str, Sink]:
-        return {container.FIELD: self._model.write, samples.FIELD: self._samples.write}
+        return {formats.FIELD: self._model.write, samples.FIELD: self._samples.write}
 
     def _texts(self) -> dict[str, FieldParser]:
         return {
@@ -154,7 +154,7 @@ class _Receiver:
         for chunk in batch:
             self._received += len(chunk)
             if self._received > self._limit + _FRAMING_BYTES:
-                raise too_large(container.FIELD, self._limit, f"more than {self._limit} bytes")
+                raise too_large(formats.FIELD, self._limit, f"more than {self._limit} bytes")
             self._form.feed(chunk)
 
     def finish(self) -> Submission:
@@ -167,7 +167,7 @@ class _Receiver:
         filename = self._resolve_source()
         upload = None
         if not self._form.has(SHA256):
-            upload = self._model.finish(container.identify, model_key)
+            upload = self._model.finish(identify, model_key)
         return Submission(
             sha256=upload.sha256 if upload else values[SHA256],
             filename=display_name(filename),
@@ -185,8 +185,8 @@ class _Receiver:
             raise Refusal(
                 Code.MODEL_MISSING,
                 "the form has no model",
-                field=container.FIELD,
-                expected=f"{container.EXPECTED}; or {SHA256} of a stored model; or {remote.FIELD}",
+                field=formats.FIELD,
+                expected=f"{formats.EXPECTED}; or {SHA256} of a stored model; or {remote.FIELD}",
                 got="no such field",
             )
         if len(sources) > 1:
@@ -199,7 +199,7 @@ class _Receiver:
             )
         uri = self._form.values.get(remote.FIELD)
         if not uri:
-            return self._form.filenames.get(container.FIELD, "")
+            return self._form.filenames.get(formats.FIELD, "")
         remote.fetch(uri, self._model, self._settings, self._storage)
         return str(uri)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.errors import Problem
 from app.storage import Storage
-from convpress.gate import identify as container
+from convpress import formats
 
 # An upload leaves this much free, because the database writes to the same disk.
 _RESERVE_BYTES = 64 * 1024**2
@@ -26,7 +26,7 @@ class Upload:
     staged: Path
     sha256: str
     bytes: int
-    format: container.Format | None
+    format: formats.Format | None
 
 
 class Part:
@@ -58,7 +58,7 @@ class Part:
         self._file.write(data)
 
     def finish(
-        self, identify: Callable[[Path], container.Format | None], key: Callable[[str], str]
+        self, identify: Callable[[Path], formats.Format | None], key: Callable[[str], str]
     ) -> Upload:
         """Identify the complete file and prepare it for its key in the store.
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from convpress.gate.identify import EXPECTED, FIELD, Format, identify
-from convpress.gate.onnx.check import require_safe_onnx
-from convpress.gate.torchscript.check import require_safe_torchscript
+from convpress.formats import EXPECTED, FIELD, Format
+from convpress.gate.identify import identify
+from convpress.gate.registry import GATES
 from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
 
@@ -25,7 +25,4 @@ def require_safe(path: Path, expected: Format, limits: Limits) -> None:
             expected=EXPECTED,
             got=actual,
         )
-    if actual == "onnx":
-        require_safe_onnx(path, limits)
-    else:
-        require_safe_torchscript(path, limits)
+    GATES[actual].check(path, limits)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from convpress.gate.identify import ZIP_MAGIC, BoundedReads
+from convpress.gate.zip_directory import ZIP_MAGIC, BoundedReads
 from convpress.refusal import Code, Refusal
 
 FIELD = "samples"

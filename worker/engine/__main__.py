@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TextIO
 
+from convpress.formats import named
 from convpress.gate.check import require_safe
 from convpress.refusal import Code, Refusal
 from worker.engine.request import Phase, Request
@@ -55,10 +56,10 @@ def _serve(arguments: list[str], messages: TextIO) -> None:
 
     # each command imports what it needs: torch takes a second, and the gate comes before onnx
     match arguments:
-        case ["calibrate-host", "onnx" | "torchscript" as model_format, path]:
+        case ["calibrate-host", name, path]:
             from worker.engine.costs import benchmark
 
-            table = benchmark.measure(model_format, lambda done, of: emit("measuring", done / of))
+            table = benchmark.measure(named(name), lambda done, of: emit("measuring", done / of))
             table.write(Path(path))
         case ["device", name]:
             from worker.engine.numerics import device

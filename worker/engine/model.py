@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.shapes import InputShapes
 from worker.engine.numerics.convolution import Convolution, Layer, chain_macs
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from convpress import report as records
 from convpress.budgets import FLOPS_PER_MAC
-from convpress.gate.identify import Format
+from convpress.formats import FORMATS, Format
 from convpress.shapes import format_shape
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, Shapes, Site, TensorSpec
@@ -36,10 +36,6 @@ CONVENTION = (
 )
 
 _NS_PER_MS = 1e6
-_RUNTIMES: Mapping[Format, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxruntime"),
-    "torchscript": ("torch",),
-}
 
 
 def write(path: str, members: Mapping[str, Any]) -> None:
@@ -243,7 +239,7 @@ def engine(model_format: Format, seconds: Mapping[str, float], *, reused: bool) 
     """Return the versions and the device that did the work, and the seconds of each phase."""
     # other versions of these may give other artifacts
     versions = {"python": platform.python_version()}
-    for package in ("convpress", "numpy", *_RUNTIMES[model_format]):
+    for package in ("convpress", "numpy", *FORMATS[model_format].packages):
         versions[package] = version(package)
     return records.Engine(
         versions=versions,

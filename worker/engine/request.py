@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.limits import Limits
 
 Phase = Literal[

@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.refusal import Code, Refusal
 from worker.engine.formats import load_runner
 from worker.engine.model import Inputs

@@ -20,11 +20,12 @@ from app.db.models import Job, Model
 from app.db.session import transaction
 from app.storage import Storage, analysis_key
 from app.uploads.retention import delete_analyses
+from convpress.formats import FORMATS
 from worker.jobs import results
 from worker.sandbox.messages import MalformedOutput
 
 # The engine computes with these; another version may give other numbers.
-_LIBRARIES = ("numpy", "onnx", "onnxruntime", "safetensors", "torch")
+_LIBRARIES = {"numpy", "safetensors", "torch"}.union(*(spec.packages for spec in FORMATS.values()))
 _CHUNK = 1024**2
 # The bound on an analysis counts its arrays; this is the most that the rest of the file can take.
 _HEADER_BYTES = 16 * 1024**2
@@ -74,7 +75,7 @@ def _record_size(model_sha256: str, size: int) -> None:
 @cache
 def _engine_version() -> str:
     """Return the SHA-256 of the engine's code and of the versions of its numerical libraries."""
-    versions = " ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    versions = " ".join(f"{name} {version(name)}" for name in sorted(_LIBRARIES))
     digest = hashlib.sha256(versions.encode())
     for package in (convpress, worker.engine):
         for path in sorted(Path(package.__path__[0]).rglob("*.py")):

@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from app.settings import Settings
-from convpress.gate.identify import Format
+from convpress.formats import FORMATS, Format
 from worker.jobs import results
 from worker.sandbox import doctor
 from worker.sandbox import run as sandbox
@@ -26,7 +26,6 @@ _SECONDS = 1800.0
 _LARGEST_BYTES = 4 * 1024**2
 # This limit ends a child that writes on and on; a table is checked against `_LARGEST_BYTES`.
 _FILE_BYTES = 64 * _LARGEST_BYTES
-_FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 class NotMeasuredError(Exception):
@@ -64,7 +63,7 @@ def calibrate(
     """
     doctor.require(settings)
     settings.costs_folder.mkdir(parents=True, exist_ok=True)
-    return [_calibrate(settings, each, on_progress) for each in _FORMATS]
+    return [_calibrate(settings, each, on_progress) for each in FORMATS]
 
 
 def _calibrate(

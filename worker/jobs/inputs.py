@@ -7,11 +7,9 @@ from pathlib import Path
 from app.db.models import Job
 from app.settings import Settings
 from app.storage import get_storage, model_key, samples_key
-from convpress.gate.identify import Format
+from convpress.formats import FORMATS, Format
 from convpress.refusal import Code, Refusal
 from worker.jobs import analysis_cache, cost_tables
-
-_SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def fetch_inputs(
         StorageUnavailable: the store did not answer.
         OSError: the disk is full.
     """
-    model = folder / f"model{_SUFFIX[model_format]}"
+    model = folder / f"model{FORMATS[model_format].suffix}"
     if not _fetch(model_key(job.model_sha256), model, read_only=read_only):
         raise InputGone(_model_gone(job.model_sha256))
     samples = None

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.storage import Storage, artifact_key
+from convpress.formats import Format
 from convpress.gate.check import require_safe
-from convpress.gate.identify import Format
 from convpress.limits import Limits
 from convpress.refusal import Refusal
 from convpress.report import Report

@@ -3,7 +3,6 @@
 import errno
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import structlog
 
@@ -11,7 +10,7 @@ from app.db.models import Job
 from app.settings import Settings
 from app.storage import StorageUnavailable, get_storage
 from app.storage.local import free_bytes
-from convpress.gate.identify import Format
+from convpress.formats import Format, named
 from convpress.refusal import Code
 from worker.engine.request import Request
 from worker.jobs import analysis_cache, inspections, results
@@ -64,7 +63,7 @@ def _run(
     is_wanted: Callable[[], bool],
 ) -> Outcome | Result:
     confinement = _confine(folder, settings)
-    model_format = cast("Format", job.model.format)
+    model_format = named(job.model.format)
     inputs = fetch_inputs(
         job, model_format, folder / "input", settings, read_only=confinement.landlock
     )

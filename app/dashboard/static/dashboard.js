@@ -69,6 +69,7 @@ function prepareUpload(form) {
   const send = form.querySelector("#send");
   const sent = form.querySelector("#sent");
   const told = form.querySelector("#sent-text");
+  const shapeless = form.dataset.shapeless.split(" ").filter(Boolean);
   const needShape = (needed) => { form.querySelector("#shape-field").hidden = !needed; };
 
   needShape(false); // without this script nobody could ask for it later
@@ -91,7 +92,7 @@ function prepareUpload(form) {
   model.addEventListener("change", () => {
     const [file] = model.files;
     form.querySelector("#model-name").textContent = file ? file.name : "Drop a model here, or choose a file";
-    needShape(Boolean(file) && /\.(pt|pth|ts|torchscript)$/i.test(file.name));
+    needShape(Boolean(file) && shapeless.some((suffix) => file.name.toLowerCase().endsWith(suffix)));
     refused.hidden = true;
   });
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from convpress.gate import archive
 from convpress.gate.archive import Member
-from convpress.gate.identify import read_directory
 from convpress.gate.refusals import damaged, over_limit, unsafe
 from convpress.gate.torchscript.pickles import require_safe_notes, require_safe_pickle
 from convpress.gate.torchscript.source import require_safe_source
+from convpress.gate.zip_directory import read_directory
 from convpress.limits import Limits
 
 _SOURCE = re.compile(r"code/.+\.py")

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
 
-from convpress.gate.identify import Format
+from convpress.formats import FORMATS, Format
 from worker.engine.costs.table import CostTable, Grid
+from worker.engine.formats import adapter_of
+from worker.engine.formats.adapter import Stopwatch
 from worker.engine.numerics.convolution import Convolution
-
-Stopwatch = Callable[[Convolution, tuple[int, ...], int], float]
-"""Returns the nanoseconds of one call of a layer on inputs of this size and batch."""
 
 _MOST_MACS = 250_000_000
 _MOST_NUMBERS = 8_000_000
@@ -94,21 +93,6 @@ _PLANS = {
     "depthwise 3x1": _depthwise(3, 1),
     "linear": _linear(),
 }
-_RUNTIMES = {"onnx": "onnxruntime", "torchscript": "torch"}
-
-
-def stopwatch(format: Format) -> tuple[Stopwatch, float]:  # noqa: A002 - the product's word
-    """Return the stopwatch of a format's runtime, and the nanoseconds that it misses of a layer.
-
-    ONNX Runtime's profiler reports the time within operators alone.
-    """
-    if format == "onnx":
-        from worker.engine.costs import onnx_stopwatch
-
-        return onnx_stopwatch.nanoseconds, onnx_stopwatch.operator_nanoseconds()
-    from worker.engine.costs import torch_stopwatch
-
-    return torch_stopwatch.nanoseconds, 0.0
 
 
 def measure(format: Format, within: Callable[[int, int], None]) -> CostTable:  # noqa: A002 - as above
@@ -121,13 +105,13 @@ def measure(format: Format, within: Callable[[int, int], None]) -> CostTable:  #
     Returns:
         a table with a grid of every kind.
     """
-    watch, layer_ns = stopwatch(format)
+    watch, layer_ns = adapter_of(format).stopwatch()
     grids: dict[str, Grid] = {}
     for done, (kind, plan) in enumerate(_ROUNDS * [*_PLANS.items()]):
         within(done, _ROUNDS * len(_PLANS))
         grid = _measured(plan, watch)
         grids[kind] = _least(grids[kind], grid) if kind in grids else grid
-    runtime = _RUNTIMES[format]
+    runtime = FORMATS[format].runtime
     host = f"{platform.machine()} {_processor()}"
     return CostTable(format, f"{runtime} {version(runtime)}", host, layer_ns, grids)
 

@@ -13,10 +13,11 @@ from functools import cached_property, lru_cache
 from itertools import product
 from math import isfinite, log2, prod
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.refusal import Code, Refusal
+from worker.engine.formats import adapter_of
 from worker.engine.numerics.convolution import Convolution
 
 FIELD = "cost_table"
@@ -156,8 +157,7 @@ class CostTable:
                 return None
             chain += layer
             size = convolution.output_size(size)
-        # ONNX Runtime adds within the last convolution
-        if number == 1 or self.format == "onnx":
+        if number == 1 or adapter_of(self.format).adds_in_convolution:
             return number * chain
         addition = self.nanoseconds(_addition(convolutions[-1].out_channels, size), size, batch)
         if addition is None:
@@ -272,7 +272,7 @@ def read(path: Path, model_format: Format) -> CostTable:
 
 def _table(members: Any) -> CostTable:  # noqa: ANN401 - any JSON
     version, model_format = members["version"], members["format"]
-    if version != VERSION or model_format not in get_args(Format):
+    if version != VERSION or model_format not in FORMATS:
         raise ValueError(f"version {version!r} of format {model_format!r}")
     grids = {str(kind): _grid(kind, grid) for kind, grid in members["grids"].items()}
     layer_ns = members["layer_ns"]

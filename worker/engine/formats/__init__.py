@@ -1,58 +1,54 @@
-"""Model formats: one adapter a format, and the functions that pick it.
+"""Model formats: a package and an adapter each, imported when a model of that format is opened.
 
-A new format is a package here with a class that satisfies `worker.engine.model.Model`, and a line
-in `open_model` and in `convpress.gate.identify`.
+A new format is a package here whose module `adapter` has an `ADAPTER`, a line in `ADAPTERS`, and
+the entries that `convpress.formats` names.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
+from worker.engine.formats.adapter import FormatAdapter
 from worker.engine.model import Model, Runner
 
+# Modules by name, not imported here: torch takes more than a second to import, and ONNX models need
+# it for calibration alone.
+ADAPTERS: dict[Format, str] = {
+    "onnx": "worker.engine.formats.onnx.adapter",
+    "torchscript": "worker.engine.formats.torchscript.adapter",
+}
 
-def open_model(format: Format, path: Path) -> Model:  # noqa: A002 - the product's word
+
+def adapter_of(model_format: Format) -> FormatAdapter:
+    """Return the adapter of a format, with its libraries imported."""
+    adapter: FormatAdapter = import_module(ADAPTERS[model_format]).ADAPTER
+    return adapter
+
+
+def open_model(model_format: Format, path: Path) -> Model:
     """Open the model at `path` for surgery.
 
     Raises:
-        Refusal: `model_invalid` where the file cannot be parsed, `model_unsupported` where its version is not known.
+        Refusal: `model_invalid` where the file cannot be parsed, `model_unsupported` where its
+            version is not known.
     """
-    if format == "onnx":
-        from worker.engine.formats.onnx.model import OnnxModel
-
-        return OnnxModel.open(path)
-    from worker.engine.formats.torchscript.model import TorchScriptModel
-
-    return TorchScriptModel.open(path)
+    return adapter_of(model_format).open(path)
 
 
-@contextmanager
-def readable(format: Format, path: Path) -> Iterator[Path]:  # noqa: A002 - the product's word
-    """Give a file that `open_model` and `load_runner` take for the model at `path`: this one, unless it is compressed.
+def readable(model_format: Format, path: Path) -> AbstractContextManager[Path]:
+    """Give a file that `open_model` and `load_runner` take: `path` itself, unless it is compressed.
 
     Raises:
         Refusal: `model_invalid` where it cannot be unpacked.
     """
-    if format == "onnx":
-        from worker.engine.formats.onnx.storage.bundle import stored
-
-        with stored(path) as file:
-            yield file
-    else:
-        yield path
+    return adapter_of(model_format).readable(path)
 
 
-def load_runner(format: Format, path: Path) -> Runner:  # noqa: A002 - the product's word
-    """Load the model at `path` to be run on one thread; the runner keeps it in memory for as long as it lives.
+def load_runner(model_format: Format, path: Path) -> Runner:
+    """Load the model at `path` to be run on one thread; the runner keeps it in memory.
 
     Raises:
         Refusal: `model_invalid` where the runtime refuses the file.
     """
-    if format == "onnx":
-        from worker.engine.formats.onnx.runner import load
-
-        return load(path)
-    from worker.engine.formats.torchscript.runner import load as load_torchscript
-
-    return load_torchscript(path)
+    return adapter_of(model_format).load_runner(path)

@@ -1,4 +1,4 @@
-"""Input shapes: what the user gave, joined with what the model itself says of its inputs."""
+"""Input shapes: the user's, joined with what the model states of its own inputs."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -6,17 +6,23 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, InputShapes, format_shape
 from worker.engine.model import TensorSpec
 
+Shape = tuple[int, ...]
+OpenShape = tuple[int | str | None, ...] | None
+"""A shape with sizes that may be a symbol or unknown, or no shape at all."""
 
-def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
+
+def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, Shape]:
     """Return a full shape for every input.
 
-    1. A shape that the user gave stands, where it contradicts no size that the model fixes.
-    2. Sizes that the model calls by one name are equal, so a given shape tells other inputs' sizes too.
+    1. The user's shape holds, where it contradicts no size that the model fixes.
+    2. Sizes with the same symbol in the model are equal, so one shape tells sizes of other inputs.
     3. The first axis, the batch, is 1 where nothing tells it.
-    4. A whole number is given as a shape of one size; 0 is where an ONNX model has one that nobody gave.
+    4. A whole number is written as a shape of one size. An ONNX model may have a whole number that
+       the user left out: it is 0.
 
     Raises:
-        Refusal: `input_shape_required` where sizes remain unknown, `input_shape_mismatch` for a contradiction.
+        Refusal: `input_shape_required` where sizes remain unknown, `input_shape_mismatch` for a
+            contradiction.
 
     >>> image = TensorSpec("image", "float32", ("batch", 3, "side", "side"))
     >>> bind([image], {"": (2, 3, 8, 8)})
@@ -24,121 +30,176 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
     >>> bind([image, TensorSpec("mask", "float32", ("batch", "side"))], {"mask": (1, 8)})
     {'image': (1, 3, 8, 8), 'mask': (1, 8)}
     """
-    given = _by_name(inputs, shapes or {})
+    by_name = _by_name(inputs, shapes or {})
     sizes: dict[str, int] = {}
     for spec in inputs:
-        if spec.name in given:
-            _accept(spec, given[spec.name], sizes)
+        if spec.name in by_name:
+            _accept(spec, by_name[spec.name], sizes)
+    _assume_single_batch(inputs, sizes)
+
+    bound: dict[str, Shape] = {}
+    missing: dict[str, OpenShape] = {}
     for spec in inputs:
-        if spec.shape and isinstance(spec.shape[0], str):
-            sizes.setdefault(spec.shape[0], 1)
-    bound: dict[str, tuple[int, ...]] = {}
-    missing: dict[str, tuple[int | str | None, ...] | None] = {}
-    for spec in inputs:
-        shape = given.get(spec.name) or _filled(spec, sizes)
-        if shape is not None and all(isinstance(size, int) for size in shape):
-            bound[spec.name] = tuple(size for size in shape if isinstance(size, int))
-        else:
+        shape = by_name.get(spec.name) or _filled(spec, sizes)
+        full = _full(shape)
+        if full is None:
             missing[spec.name] = shape
+        else:
+            bound[spec.name] = full
     if missing:
         raise _required(inputs, missing)
     return bound
 
 
 def _by_name(inputs: Sequence[TensorSpec], shapes: InputShapes) -> InputShapes:
-    """Return given shapes by the name of their input; a shape without a name is that of the only input."""
+    """Return the shapes by input name; a shape without a name is that of the only input.
+
+    Raises:
+        Refusal: `input_shape_mismatch` for a shape of no input.
+    """
     names = [spec.name for spec in inputs]
-    named = (
-        dict(zip(names, shapes.values(), strict=True))
-        if len(names) == 1 and list(shapes) == [""]
-        else shapes
+    if len(names) == 1 and list(shapes) == [""]:
+        return {names[0]: shapes[""]}
+    unknown = sorted(set(shapes) - set(names))
+    if not unknown:
+        return shapes
+    detail = f"the model has no input {unknown[0]!r}"
+    if unknown == [""]:
+        detail = "the model has several inputs: give each shape with its input's name"
+    raise Refusal(
+        Code.INPUT_SHAPE_MISMATCH,
+        detail,
+        field=FIELD,
+        expected=_text({spec.name: spec.shape for spec in inputs}, _numbers(inputs)),
+        got=_text(shapes),
     )
-    unknown = sorted(set(named) - set(names))
-    if unknown:
-        raise Refusal(
-            Code.INPUT_SHAPE_MISMATCH,
-            "the model has several inputs: give each shape with its input's name"
-            if unknown == [""]
-            else f"the model has no input {unknown[0]!r}",
-            field=FIELD,
-            expected=_written(
-                {spec.name: spec.shape for spec in inputs},
-                named=True,
-                numbers={spec.name for spec in inputs if spec.is_number},
-            ),
-            got=_written(named, named=True),
-        )
-    return named
 
 
-def _accept(spec: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
-    """Check a given shape against the model's, and note the sizes that the model has names for."""
-    if spec.is_number and len(shape) != 1:
-        raise Refusal(
-            Code.INPUT_SHAPE_MISMATCH,
-            f"input {spec.name!r} of the model is a whole number",
-            field=FIELD,
-            expected=f"{spec.name}=NUMBER",
-            got=f"{spec.name}={format_shape(shape)}",
-        )
-    if spec.shape is None or spec.is_number:
+def _accept(spec: TensorSpec, shape: Shape, sizes: dict[str, int]) -> None:
+    """Check the user's shape against the model's, and note the sizes of the model's symbols.
+
+    Raises:
+        Refusal: `input_shape_mismatch`.
+    """
+    if spec.is_number:
+        _require_number(spec, shape)
+        return
+    if spec.shape is None:
         return
     fits = len(shape) == len(spec.shape)
+    # All sizes are noted before a refusal, which shows what the symbols stand for.
     for size, own in zip(shape, spec.shape, strict=False):
-        expected = sizes.setdefault(own, size) if isinstance(own, str) else own
-        fits = fits and expected in (None, size)
-    if not fits:
-        raise Refusal(
-            Code.INPUT_SHAPE_MISMATCH,
-            f"input {spec.name!r} of the model takes another shape",
-            field=FIELD,
-            expected=format_shape(
-                tuple(sizes.get(own, own) if isinstance(own, str) else own for own in spec.shape)
-            ),
-            got=format_shape(shape),
-        )
+        expected = own
+        if isinstance(own, str):
+            expected = sizes.setdefault(own, size)
+        if expected not in (None, size):
+            fits = False
+    if fits:
+        return
+    raise Refusal(
+        Code.INPUT_SHAPE_MISMATCH,
+        f"input {spec.name!r} of the model takes another shape",
+        field=FIELD,
+        expected=format_shape(_substituted(spec.shape, sizes)),
+        got=format_shape(shape),
+    )
 
 
-def _filled(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int | str | None, ...] | None:
+def _require_number(spec: TensorSpec, shape: Shape) -> None:
+    """Check that the user wrote one size, the number itself, for a whole number.
+
+    Raises:
+        Refusal: `input_shape_mismatch`.
+    """
+    if len(shape) == 1:
+        return
+    raise Refusal(
+        Code.INPUT_SHAPE_MISMATCH,
+        f"input {spec.name!r} of the model is a whole number",
+        field=FIELD,
+        expected=f"{spec.name}=NUMBER",
+        got=f"{spec.name}={format_shape(shape)}",
+    )
+
+
+def _assume_single_batch(inputs: Sequence[TensorSpec], sizes: dict[str, int]) -> None:
+    """Let the symbol of a first axis be 1 where no shape tells it."""
+    for spec in inputs:
+        if spec.shape and isinstance(spec.shape[0], str):
+            sizes.setdefault(spec.shape[0], 1)
+
+
+def _filled(spec: TensorSpec, sizes: Mapping[str, int]) -> OpenShape:
+    """Return the model's own shape with known symbols as numbers, and 1 for an unnamed batch."""
     if spec.shape is None:
         return None
-    filled = [sizes.get(size, size) if isinstance(size, str) else size for size in spec.shape]
-    if filled and filled[0] is None:
-        filled[0] = 1
-    return tuple(filled)
+    filled = _substituted(spec.shape, sizes)
+    # The first axis is the batch, and one sample is enough to count and to run a model.
+    if filled[:1] == (None,):
+        return (1, *filled[1:])
+    return filled
 
 
-def _required(
-    inputs: Sequence[TensorSpec], missing: Mapping[str, tuple[int | str | None, ...] | None]
-) -> Refusal:
-    numbers = {spec.name for spec in inputs if spec.is_number}
-    said = "; ".join(
-        f"input {name!r} is a whole number and has no default"
-        if name in numbers
-        else f"input {name!r} carries no shape"
-        if shape is None
-        else f"input {name!r} does not say its size along axis "
-        + " and ".join(str(axis) for axis, size in enumerate(shape) if not isinstance(size, int))
-        for name, shape in missing.items()
-    )
+def _substituted(
+    shape: tuple[int | str | None, ...], sizes: Mapping[str, int]
+) -> tuple[int | str | None, ...]:
+    """Return a shape with known symbols as numbers."""
+    substituted: list[int | str | None] = []
+    for size in shape:
+        if isinstance(size, str):
+            substituted.append(sizes.get(size, size))
+        else:
+            substituted.append(size)
+    return tuple(substituted)
+
+
+def _full(shape: OpenShape) -> Shape | None:
+    """Return a shape whose sizes are all numbers, None for any other."""
+    if shape is None:
+        return None
+    numbers = tuple(size for size in shape if isinstance(size, int))
+    if len(numbers) < len(shape):
+        return None
+    return numbers
+
+
+def _required(inputs: Sequence[TensorSpec], missing: Mapping[str, OpenShape]) -> Refusal:
+    """Return the refusal that names every size that is missing."""
+    numbers = _numbers(inputs)
+    reasons = [_why_missing(name, shape, name in numbers) for name, shape in missing.items()]
     return Refusal(
         Code.INPUT_SHAPE_REQUIRED,
-        f"{said} (axes count from 0)",
+        f"{'; '.join(reasons)} (axes count from 0)",
         field=FIELD,
-        expected=_written(missing, named=len(inputs) > 1, numbers=numbers),
+        expected=_text(missing, numbers, named=len(inputs) > 1),
         got="nothing",
     )
 
 
-def _written(
-    shapes: Mapping[str, tuple[int | str | None, ...] | None],
-    *,
-    named: bool,
-    numbers: Collection[str] = (),
+def _why_missing(name: str, shape: OpenShape, is_number: bool) -> str:
+    if is_number:
+        return f"input {name!r} is a whole number and has no default"
+    if shape is None:
+        return f"input {name!r} carries no shape"
+    axes = [str(axis) for axis, size in enumerate(shape) if not isinstance(size, int)]
+    return f"input {name!r} does not say its size along axis {' and '.join(axes)}"
+
+
+def _numbers(inputs: Sequence[TensorSpec]) -> set[str]:
+    """Return the names of the inputs that are whole numbers."""
+    return {spec.name for spec in inputs if spec.is_number}
+
+
+def _text(
+    shapes: Mapping[str, OpenShape], numbers: Collection[str] = (), *, named: bool = True
 ) -> str:
-    """Write shapes as a user gives them."""
-    sizes = {
-        name: "NUMBER" if name in numbers else "a shape" if shape is None else format_shape(shape)
-        for name, shape in shapes.items()
-    }
-    return ",".join(f"{name}={shape}" if named else shape for name, shape in sizes.items())
+    """Write shapes as a user writes them, with NUMBER for a whole number."""
+    texts = []
+    for name, shape in shapes.items():
+        text = "a shape"
+        if name in numbers:
+            text = "NUMBER"
+        elif shape is not None:
+            text = format_shape(shape)
+        texts.append(f"{name}={text}" if named else text)
+    return ",".join(texts)

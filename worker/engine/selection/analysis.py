@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.engine.costs.table import CostTable
+from worker.engine.formats import adapter_of
 from worker.engine.model import CostProfile, OpenedModel, Site, by_execution_path
 from worker.engine.progress import Progress
 from worker.engine.request import Request
@@ -158,6 +159,5 @@ def _candidates(
     if request.rank is not None:
         form = request.form or "dac"
         return candidates_at_rank(opened.model, site, form, request.rank, moments, table)
-    # ONNX Runtime computes channels in blocks; without a table torch gains nothing from whole ones
-    aligned = table is not None or request.format == "onnx"
+    aligned = table is not None or adapter_of(request.format).aligned_ranks
     return candidates_of_forms(opened.model, site, request.form, moments, table, aligned=aligned)

@@ -6,22 +6,15 @@ its branches, whose depthwise layers have one filter a channel. `benchmarks/layo
 both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from worker.engine.costs.table import CostTable
+from worker.engine.formats import adapter_of
+from worker.engine.formats.adapter import Layout
 from worker.engine.model import Site
 from worker.engine.numerics.convolution import Convolution, Layer
-
-Layout = Literal["whole", "branches"]
-
-_USUAL: Mapping[Format, Layout] = {"onnx": "branches", "torchscript": "whole"}
-"""The layout that is nearly always faster with two spatial axes, used without a cost table.
-
-Layers with other numbers of axes stay whole.
-"""
 
 
 def arranged(
@@ -49,8 +42,9 @@ def layout_of(
 
 
 def _usual(convolutions: Sequence[Convolution], model_format: Format) -> Layout:
+    # The default was measured with two spatial axes; other layers stay whole.
     if len(convolutions[0].kernel) == 2:
-        return _USUAL[model_format]
+        return adapter_of(model_format).default_layout
     return "whole"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convpress.budgets import Budget, parse_budgets, require_consistent
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from convpress.refusal import Code, Refusal
 from worker.engine.costs import table as cost_table
 from worker.engine.costs.table import CostTable

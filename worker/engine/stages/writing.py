@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convpress import report as records
-from convpress.gate.identify import Format
+from convpress.formats import Format
 from worker.engine import report
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, OpenedModel, Shapes

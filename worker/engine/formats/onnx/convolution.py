@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from onnx import AttributeProto, NodeProto, helper
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import integer, integers, text
 from worker.engine.numerics.convolution import Convolution, Padding

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from onnx import FunctionProto, ModelProto, NodeProto, checker, inliner
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import all_nodes, function_tensors, operator
 from worker.engine.formats.onnx.storage.skeleton import LARGE_TENSOR_BYTES

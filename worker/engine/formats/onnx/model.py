@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import IR_VERSION, ModelProto, NodeProto, TensorShapeProto, ValueInfoProto, defs, helper
 
+from convpress.formats import FIELD
 from convpress.gate import bundle
-from convpress.gate.identify import FIELD
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD as SHAPE_FIELD
 from convpress.shapes import InputShapes, format_shape

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.storage.skeleton import skeleton
 from worker.engine.model import Inputs, Runner

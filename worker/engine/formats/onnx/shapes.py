@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, shape_inference
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.constants import constants
 from worker.engine.formats.onnx.functions import inline_all_functions

@@ -1,4 +1,4 @@
-"""The TorchScript archive: open it from its file, with a refusal that says what is wrong, and write it again."""
+"""The TorchScript archive: load it from its file, refuse it with the reason, and write it again."""
 
 import gc
 import re
@@ -20,12 +20,13 @@ TORCH_ERRORS = (
     AttributeError,
     torch.jit.Error,
 )
-"""What torch and the exceptions of a module itself raise for a file or an input that they cannot take.
+"""Errors that torch, or a `raise` of the module itself, reports about a file or an input.
 
 Memory and system errors are not the input's fault.
 """
 
 _LONGEST_MESSAGE = 300
+# torch has no exception classes for these: its messages alone tell them apart.
 _NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 _TRUNCATED = ("failed finding central directory", "file read failed", "not a ZIP archive")
 _UNSUPPORTED = (
@@ -39,17 +40,17 @@ _UNSUPPORTED = (
 def load(
     path: Path, device: str = "cpu", extra_files: dict[str, bytes] | None = None
 ) -> RecursiveScriptModule:
-    """Load the module at `path`; the contents of the archive's extra files are put into `extra_files`.
+    """Load the module at `path`, and the archive's extra files into `extra_files`.
 
-    On the `meta` device its tensors have shapes but no data.
+    On the `meta` device the module's tensors have shapes but no data.
 
     Raises:
-        Refusal: `model_truncated`, `model_unsupported` (archive version, operators of other libraries) or
-            `model_invalid`.
+        Refusal: `model_truncated`, `model_unsupported` (archive version, operators of other
+            libraries) or `model_invalid`.
     """
-    wanted = dict.fromkeys(_extra_names(path), b"")
+    contents = dict.fromkeys(_extra_names(path), b"")
     try:
-        module = torch.jit.load(path, map_location=device, _extra_files=wanted)  # type: ignore[no-untyped-call]  # untyped in torch
+        module = torch.jit.load(path, map_location=device, _extra_files=contents)  # type: ignore[no-untyped-call]  # untyped in torch
     except (*TORCH_ERRORS, OSError, EOFError) as error:
         raise _refusal(error) from error
     if not isinstance(module, RecursiveScriptModule):
@@ -60,33 +61,32 @@ def load(
             got=type(module).__name__,
         )
     if extra_files is not None:
-        extra_files.update(wanted)
+        extra_files.update(contents)
     return module
 
 
 def save(module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes]) -> None:
-    """Write the module and the archive's extra files; the same module gives the same bytes.
-
-    How torch writes an object depends on whether anything else holds it: Python's garbage must not.
-    """
+    """Write the module and the archive's extra files; the same module gives the same bytes."""
+    # How torch writes an object depends on whether anything else holds it: garbage must not.
     gc.collect()
     torch.jit.save(module, path, _extra_files=extra_files)
 
 
 def require_memory(error: BaseException) -> None:
-    """Tell want of memory, for which torch has no exception of its own, from what the input is to blame for.
+    """Raise a `MemoryError` for torch's message that memory ran out; torch has no exception for it.
 
     Raises:
-        MemoryError: the error is torch's way to say so.
+        MemoryError: the message says so.
     """
     if _NO_MEMORY in str(error):
         raise MemoryError(message_of(error)) from error
 
 
 def message_of(error: BaseException) -> str:
-    r"""Return the line of torch's message that says what is wrong, without the traceback around it.
+    r"""Return the line of torch's message that states the cause, without the traceback.
 
-    >>> message_of(RuntimeError("The operation failed\nTraceback of TorchScript:\nRuntimeError: bad size\n"))
+    >>> message = "The operation failed\nTraceback of TorchScript:\nRuntimeError: bad size\n"
+    >>> message_of(RuntimeError(message))
     'bad size'
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -95,8 +95,10 @@ def message_of(error: BaseException) -> str:
         for line in lines
         if (match := re.fullmatch(r"(?:[\w.]+(?:Error|Exception)): (.+)", line))
     ]
-    text = causes[-1] if causes else lines[0] if lines else type(error).__name__
-    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 3] + "..."
+    text = next(iter([*causes[-1:], *lines[:1]]), type(error).__name__)
+    if len(text) > _LONGEST_MESSAGE:
+        return text[: _LONGEST_MESSAGE - 3] + "..."
+    return text
 
 
 def members(path: Path) -> list[zipfile.ZipInfo]:
@@ -120,7 +122,7 @@ def members(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _extra_names(path: Path) -> list[str]:
-    """The archive's extra files: the members below `<archive>/extra/`."""
+    """Return the names of the extra files: the members below `<archive>/extra/`."""
     names = [member.filename.partition("/")[2] for member in members(path)]
     return [name.removeprefix("extra/") for name in names if name.startswith("extra/")]
 
@@ -129,9 +131,8 @@ def _refusal(error: BaseException) -> Refusal:
     require_memory(error)
     text = str(error)
     detail = message_of(error)
-    if isinstance(error, zipfile.BadZipFile | EOFError | struct.error) or any(
-        sign in text for sign in _TRUNCATED
-    ):
+    is_cut_short = isinstance(error, zipfile.BadZipFile | EOFError | struct.error)
+    if is_cut_short or any(sign in text for sign in _TRUNCATED):
         return Refusal(
             Code.MODEL_TRUNCATED,
             f"the TorchScript archive is cut short or damaged: {detail}",

@@ -1,4 +1,4 @@
-"""Which nodes of a TorchScript graph multiply and accumulate, and what each of them says about itself."""
+"""The layers of a TorchScript graph: nodes that multiply by a weight, with their geometry."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,32 +9,15 @@ import torch
 from torch import Tensor
 from torch._C import Node, Value
 
-from worker.engine.formats.torchscript.graph import UNKNOWN, Scope, nodes
+from worker.engine.formats.torchscript.graph import nodes
+from worker.engine.formats.torchscript.method import UNKNOWN, Method
 from worker.engine.numerics.convolution import Convolution
 
-# The positions of the arguments, by operator; a convolution's own are stride, padding, dilation, groups and so on.
-_CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-_TRANSPOSED = (
-    "input",
-    "weight",
-    "bias",
-    "stride",
-    "padding",
-    "output_padding",
-    "groups",
-    "dilation",
-)
-_GENERAL = (
-    "input",
-    "weight",
-    "bias",
-    "stride",
-    "padding",
-    "dilation",
-    "transposed",
-    "output_padding",
-    "groups",
-)
+# The arguments by position. The operators differ in which settings they have and in their order.
+_DATA = ("input", "weight", "bias")
+_CONV = (*_DATA, "stride", "padding", "dilation", "groups")
+_TRANSPOSED = (*_DATA, "stride", "padding", "output_padding", "groups", "dilation")
+_GENERAL = (*_CONV[:-1], "transposed", "output_padding", "groups")
 _CONVOLUTIONS: dict[str, Sequence[str]] = {
     "aten::conv1d": _CONV,
     "aten::conv2d": _CONV,
@@ -46,7 +29,7 @@ _CONVOLUTIONS: dict[str, Sequence[str]] = {
     "aten::convolution": _GENERAL,
     "aten::_convolution": _GENERAL,
 }
-# Where the operands of a product stand, left and right; `aten::linear` takes its right one transposed.
+# The positions of the two factors of a product; `aten::linear` takes its right factor transposed.
 _PRODUCTS = {
     "aten::linear": (0, 1),
     "aten::matmul": (0, 1),
@@ -55,18 +38,19 @@ _PRODUCTS = {
 }
 _TRANSPOSITIONS = frozenset({"aten::t", "aten::transpose", "aten::numpy_T"})
 
+# Why a layer stays as it is, as reports say it.
 WEIGHT = "its weight is computed at run time"
 BIAS = "its bias is computed at run time"
 LEFT_FACTOR = "its weight is the left factor of the product"
 NO_ROW = "its bias is not the same for every row"
 SCALED = "its product is scaled"
 
-Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
-"""What makes two tensors the same: storage, offset, shape and strides."""
+TensorKey = tuple[int, int, tuple[int, ...], tuple[int, ...]]
+"""Identity of a stored tensor: storage, offset, shape and strides."""
 
 
-def key_of(tensor: Tensor) -> Key:
-    """Return what identifies a tensor, by whatever name it is reached, for as long as it lives."""
+def tensor_key(tensor: Tensor) -> TensorKey:
+    """Return what identifies a tensor, by whatever name it is reached, as long as it lives."""
     return (
         tensor.untyped_storage()._cdata,
         int(tensor.storage_offset()),
@@ -75,90 +59,108 @@ def key_of(tensor: Tensor) -> Key:
     )
 
 
-class Identity(NamedTuple):
-    """What makes nodes calls of one site: the same weight, bias and geometry; `reason` says why it must stay.
+def optional_key(tensor: Tensor | None) -> TensorKey | None:
+    """Return the key of a tensor, None for no tensor."""
+    return None if tensor is None else tensor_key(tensor)
 
-    All linear layers of one weight are one site: a run does not show what else they have, or have not, in common.
+
+class SiteKey(NamedTuple):
+    """What calls of one site have in common: weight, bias, geometry and the reason to stay, if any.
+
+    All linear layers of one weight are one site: a run does not show how they differ otherwise.
     """
 
-    weight: Key | None
-    bias: Key | None
+    weight: TensorKey | None
+    bias: TensorKey | None
     convolution: Convolution | None
     reason: str | None
 
 
 @dataclass(frozen=True)
-class Use:
-    """One node that uses a weight. `weight` is None where it is computed at run time, `path` where it is a constant.
+class LayerNode:
+    """One node that multiplies by a weight.
 
-    `convolution` is None where an argument is computed at run time; `reason` says why the node cannot be replaced.
-    `turned` is set where the weight is stored as the transpose of what a `Layer` holds; `data` is the position of the
-    argument that the layer is applied to.
+    Attributes:
+        method: The method whose graph holds the node.
+        node: The node itself.
+        op: What it computes, however the file spells it.
+        weight: The stored weight, None where it is computed at run time.
+        path: Attribute path of the weight from the root, None for a constant of the graph.
+        bias: The stored bias, if any.
+        convolution: The geometry, None where a setting is computed at run time.
+        reason: Why the node cannot be replaced, None where it can.
+        is_transposed: Whether the weight is stored as the transpose of a `Layer`'s.
+        data: Position of the argument that the layer is applied to.
     """
 
-    scope: Scope
+    method: Method
     node: Node
     op: str
-    weight: Tensor | None
-    path: str | None
-    bias: Tensor | None
-    convolution: Convolution | None
-    reason: str | None
-    turned: bool = False
+    weight: Tensor | None = None
+    path: str | None = None
+    bias: Tensor | None = None
+    convolution: Convolution | None = None
+    reason: str | None = None
+    is_transposed: bool = False
     data: int = 0
 
     @property
-    def identity(self) -> Identity:
+    def site_key(self) -> SiteKey:
         """What this node has in common with the other calls of its site."""
-        weight, bias = (
-            None if tensor is None else key_of(tensor) for tensor in (self.weight, self.bias)
-        )
-        if self.convolution is not None and not self.convolution.kernel:
-            return Identity(weight, None, self.convolution, None)
-        return Identity(weight, bias, self.convolution, self.reason)
+        weight = optional_key(self.weight)
+        is_linear = self.convolution is not None and not self.convolution.kernel
+        if is_linear:
+            return SiteKey(weight, None, self.convolution, None)
+        return SiteKey(weight, optional_key(self.bias), self.convolution, self.reason)
 
 
-def uses(scope: Scope) -> Iterator[Use]:
-    """Yield the convolutions of a graph, and its linear layers: products with a stored matrix."""
-    for node in nodes(scope.graph):
-        kind = node.kind()
-        if kind in _CONVOLUTIONS:
-            yield _convolution(
-                scope, node, dict(zip(_CONVOLUTIONS[kind], node.inputs(), strict=False))
-            )
-        elif kind in _PRODUCTS:
-            yield from _linear(scope, node)
+def layer_nodes(method: Method) -> Iterator[LayerNode]:
+    """Yield the convolutions of a method, and its linear layers: products with a stored matrix."""
+    for node in nodes(method.graph):
+        names = _CONVOLUTIONS.get(node.kind())
+        if names is not None:
+            # An operator may have settings of the backend behind those that matter here.
+            arguments = dict(zip(names, node.inputs(), strict=False))
+            yield _convolution(method, node, arguments)
+        elif node.kind() in _PRODUCTS:
+            yield from _linear(method, node)
 
 
-def _convolution(scope: Scope, node: Node, arguments: dict[str, Value]) -> Use:
-    weight, bias = (scope.constant(arguments[name]) for name in ("weight", "bias"))
+def _convolution(method: Method, node: Node, arguments: dict[str, Value]) -> LayerNode:
+    weight = method.constant(arguments["weight"])
     if not _is_stored(weight):
-        return Use(scope, node, node.kind(), None, None, None, None, WEIGHT)
+        return LayerNode(method, node, node.kind(), reason=WEIGHT)
     settings = {
-        name: scope.constant(value) for name, value in arguments.items() if name not in _CONV[:3]
+        name: method.constant(value) for name, value in arguments.items() if name not in _DATA
     }
     settings.setdefault("transposed", "transpose" in node.kind())
     op = convolution_name(weight.dim() - 2, settings["transposed"] is True)
-    found = partial(Use, scope, node, op, weight, scope.path_of(arguments["weight"]))
+    path = method.path_of(arguments["weight"])
+    layer = partial(LayerNode, method, node, op, weight, path)
+    bias = method.constant(arguments["bias"])
     if bias is not None and not _is_stored(bias):
-        return found(None, None, BIAS)
-    computed = [name for name, value in settings.items() if value is UNKNOWN]
-    if computed:
-        return found(bias, None, f"its {computed[0]} is computed at run time")
+        return layer(reason=BIAS)
+    for name, setting in settings.items():
+        if setting is UNKNOWN:
+            return layer(bias, reason=f"its {name} is computed at run time")
     try:
         convolution = geometry(tuple(weight.shape), **settings)
     except ValueError:
-        return found(bias, None, "its arguments do not fit its weight")
-    return found(bias, convolution, _why_not_stored(weight))
+        return layer(bias, reason="its arguments do not fit its weight")
+    return layer(bias, convolution, _why_not_stored(weight))
 
 
 def convolution_name(axes: int, transposed: bool) -> str:
-    """Name the operator by what it does, however the file spells it."""
+    """Name a convolution by what it does, however the file spells it.
+
+    >>> convolution_name(2, transposed=True)
+    'conv_transpose2d'
+    """
     return f"conv_transpose{axes}d" if transposed else f"conv{axes}d"
 
 
 def _is_stored(weight: object) -> TypeGuard[Tensor]:
-    """Whether it is a tensor in memory that can be read, not one packed for some kernel."""
+    """Whether it is a tensor in plain memory, not one packed for some kernel."""
     return isinstance(weight, Tensor) and weight.layout == torch.strided and not weight.is_quantized
 
 
@@ -179,7 +181,7 @@ def geometry(
     transposed: bool = False,
     output_padding: Sequence[int] = (),
 ) -> Convolution:
-    """Return the geometry that torch's arguments mean, with zeros before and behind each axis for 'same' and 'valid'.
+    """Return the geometry that torch's arguments mean; 'same' and 'valid' become numbers of zeros.
 
     Raises:
         ValueError: arguments for another number of axes than the weight's.
@@ -190,26 +192,34 @@ def geometry(
     axes = len(weight_shape) - 2
     if axes < 1:
         raise ValueError(f"a convolution's weight has three axes or more, not {weight_shape}")
-    steps = _per_axis(dilation, axes)
-    pairs = (
-        tuple((size, size) for size in _per_axis(padding, axes))
-        if not isinstance(padding, str)
-        else ()
-    )
-    if padding == "valid":
-        pairs = ((0, 0),) * axes
-    elif padding == "same":
-        totals = [step * (size - 1) for step, size in zip(steps, weight_shape[2:], strict=True)]
-        pairs = tuple((total // 2, total - total // 2) for total in totals)
+    dilations = _per_axis(dilation, axes)
+    extra: tuple[int, ...] = ()
+    if transposed:
+        extra = _per_axis(output_padding, axes)
     return Convolution(
         weight_shape,
         stride=_per_axis(stride, axes),
-        padding=pairs,
-        dilation=steps,
+        padding=_padding(padding, weight_shape[2:], dilations),
+        dilation=dilations,
         groups=groups,
         transposed=transposed,
-        output_padding=_per_axis(output_padding, axes) if transposed else (),
+        output_padding=extra,
     )
+
+
+def _padding(
+    padding: Sequence[int] | str, kernel: tuple[int, ...], dilations: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    """Return the zeros before and behind each axis."""
+    if padding == "valid":
+        return ((0, 0),) * len(kernel)
+    if padding == "same":
+        totals = [step * (size - 1) for step, size in zip(dilations, kernel, strict=True)]
+        # Where the number of zeros is odd, torch puts the greater half behind.
+        return tuple((total // 2, total - total // 2) for total in totals)
+    if isinstance(padding, str):
+        return ()
+    return tuple((size, size) for size in _per_axis(padding, len(kernel)))
 
 
 def linear_geometry(inputs: int, outputs: int) -> Convolution:
@@ -217,47 +227,66 @@ def linear_geometry(inputs: int, outputs: int) -> Convolution:
     return Convolution((outputs, inputs), stride=(), padding=(), dilation=())
 
 
-def _linear(scope: Scope, node: Node) -> Iterator[Use]:
+def _linear(method: Method, node: Node) -> Iterator[LayerNode]:
+    """Yield the linear layer that a product is, if one of its factors is a stored matrix."""
     left, right = _PRODUCTS[node.kind()]
-    for operand, data in ((right, left), (left, right)):
-        value = node.inputsAt(operand)
-        transposed = value.node().kind() in _TRANSPOSITIONS
-        source = value.node().inputsAt(0) if transposed else value
-        weight = scope.constant(source)
-        if _is_stored(weight) and weight.dim() == 2:
-            turned = transposed == (
-                node.kind() == "aten::linear"
-            )  # is it (c, n), where a layer's is (n, c)?
-            rows, columns = reversed(weight.shape) if turned else weight.shape
-            bias, reason = _addend(scope, node, rows)
-            if operand == left:
-                rows, columns, reason = columns, rows, LEFT_FACTOR
-            found = partial(Use, scope, node, "linear", weight, scope.path_of(source), bias)
-            convolution = linear_geometry(columns, rows)
-            yield found(convolution, reason or _why_not_stored(weight), turned=turned, data=data)
-            return
+    for factor, data in ((right, left), (left, right)):
+        value = node.inputsAt(factor)
+        is_turned = value.node().kind() in _TRANSPOSITIONS
+        source = value.node().inputsAt(0) if is_turned else value
+        weight = method.constant(source)
+        if not _is_stored(weight) or weight.dim() != 2:
+            continue
+        # A layer's weight is (outputs, inputs), as `aten::linear` takes it; a product takes its
+        # transpose.
+        is_transposed = is_turned == (node.kind() == "aten::linear")
+        outputs, inputs = weight.shape
+        if is_transposed:
+            outputs, inputs = inputs, outputs
+        bias, reason = _addend(method, node, outputs)
+        if factor == left:
+            outputs, inputs = inputs, outputs
+            reason = LEFT_FACTOR
+        yield LayerNode(
+            method,
+            node,
+            "linear",
+            weight,
+            method.path_of(source),
+            bias,
+            linear_geometry(inputs, outputs),
+            reason or _why_not_stored(weight),
+            is_transposed,
+            data,
+        )
+        return
 
 
-def _addend(scope: Scope, node: Node, outputs: int) -> tuple[Tensor | None, str | None]:
-    """Return what a product adds to every row, and why it cannot be the bias of a layer."""
+def _addend(method: Method, node: Node, outputs: int) -> tuple[Tensor | None, str | None]:
+    """Return the tensor that a product adds to every row, and why it cannot be a layer's bias."""
     if node.kind() in ("aten::matmul", "aten::mm"):
         return None, None
-    if node.kind() == "aten::addmm" and [scope.constant(node.inputsAt(at)) for at in (3, 4)] != [
-        1,
-        1,
-    ]:
-        return None, SCALED
-    bias = scope.constant(node.inputsAt(0 if node.kind() == "aten::addmm" else 2))
+    position = 2
+    if node.kind() == "aten::addmm":
+        position = 0
+        scales = [method.constant(node.inputsAt(index)) for index in (3, 4)]
+        if scales != [1, 1]:
+            return None, SCALED
+    bias = method.constant(node.inputsAt(position))
     if bias is None:
         return None, None
     if not _is_stored(bias):
         return None, BIAS
-    return bias, None if bias.shape == (outputs,) else NO_ROW
+    if bias.shape != (outputs,):
+        return bias, NO_ROW
+    return bias, None
 
 
 def _per_axis(values: Sequence[int], axes: int) -> tuple[int, ...]:
-    """One number stands for all axes."""
-    full = tuple(values) * axes if len(values) == 1 else tuple(values)
-    if len(full) != axes:
-        raise ValueError(f"{full} for {axes} axes")
-    return full
+    """Return one number an axis, where a single number stands for all axes."""
+    numbers = tuple(values)
+    if len(numbers) == 1:
+        numbers *= axes
+    if len(numbers) != axes:
+        raise ValueError(f"{numbers} for {axes} axes")
+    return numbers

@@ -1,4 +1,4 @@
-"""TorchScript modules, opened for surgery: inlined, so that every convolution is a node, and grafted."""
+"""A TorchScript module, opened for surgery: inlined, so that every layer is a node of its own."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,25 +9,21 @@ from torch.jit._script import RecursiveScriptModule
 
 from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
-from worker.engine.formats.torchscript import file as archive
-from worker.engine.formats.torchscript import rewrite as graft
-from worker.engine.formats.torchscript import signature, storages
-from worker.engine.formats.torchscript.graph import Scope, scopes
-from worker.engine.formats.torchscript.layers import Key, key_of
-from worker.engine.formats.torchscript.profile import count
-from worker.engine.formats.torchscript.program import read
-from worker.engine.formats.torchscript.sites import gather, group, unused_name
+from worker.engine.formats.torchscript import file, profile, program, rewrite, signature, storages
+from worker.engine.formats.torchscript.layers import TensorKey, tensor_key
+from worker.engine.formats.torchscript.method import inlined_methods
+from worker.engine.formats.torchscript.sites import nodes_by_site, sites_of, unused_name
 from worker.engine.model import CostProfile, Site, TensorSpec
 from worker.engine.numerics.convolution import Array, Layer
 from worker.engine.program import Program
 
 
 class TorchScriptModel:
-    """A TorchScript module without its Python classes; satisfies `worker.engine.formats.Model`.
+    """A TorchScript module without its Python classes; satisfies `worker.engine.model.Model`.
 
-    It is never run: the executor would keep the graphs as they were before the surgery. What is rewritten are the
-    methods of the module itself; those of its submodules, called on their own, still ask for the weights that were
-    replaced, and fail where these were left out.
+    It is never run: the executor would keep the graphs as they were before the surgery. The methods
+    of the module itself are rewritten. Those of its submodules still ask for the weights that were
+    replaced, and fail where these were left out, when somebody calls them on their own.
     """
 
     def __init__(
@@ -36,30 +32,26 @@ class TorchScriptModel:
         self._module = module
         self._path = path
         self._extra_files = extra_files
-        self._scopes = scopes(module, "", set())
-        self._uses = group(self._scopes)
-        self._sites = gather(self._scopes)
-        stored = dict(module.state_dict(keep_vars=True))
-        for scope in self._scopes:
-            stored |= scope.tensors()
-        self._keys = {path: key_of(tensor) for path, tensor in stored.items()}
-        self._replaced: set[Key] = set()
-        self._forward = self._scopes[[*module._c._method_names()].index("forward")]
-        self._inputs = signature.inputs(
-            self._forward, [use for uses in self._uses.values() for use in uses]
-        )
+        self._methods = inlined_methods(module)
+        self._layers = nodes_by_site(self._methods)
+        self._sites = sites_of(self._methods)
+        self._keys = {path: tensor_key(tensor) for path, tensor in self._stored().items()}
+        self._replaced: set[TensorKey] = set()
+        self._forward = self._methods[[*module._c._method_names()].index("forward")]
+        layers = [layer for members in self._layers.values() for layer in members]
+        self._inputs = signature.inputs(self._forward, layers)
 
     @classmethod
     def open(cls, path: Path) -> "TorchScriptModel":
         """Open the archive at `path`.
 
         Raises:
-            Refusal: `model_truncated`, `model_invalid` or `model_unsupported` where torch cannot load it, or where its
-                forward method takes something else than tensors.
+            Refusal: `model_truncated`, `model_invalid` or `model_unsupported` where torch cannot
+                load it, or where its forward method takes something else than tensors.
         """
         storages.check(path)
         extra_files: dict[str, bytes] = {}
-        module = archive.load(path, extra_files=extra_files)
+        module = file.load(path, extra_files=extra_files)
         signature.require_forward(module)
         return cls(module, path, extra_files)
 
@@ -70,95 +62,101 @@ class TorchScriptModel:
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that `forward` gives, as far as its type tells."""
+        """The tensors that `forward` returns, as far as its type tells."""
         return signature.outputs(self._module)
 
     @property
     def parameters(self) -> int:
-        """The number of elements of all floating-point parameters, buffers and constants, each counted once."""
-        stored = [*self._module.parameters(), *self._module.buffers(), *_constants(self._scopes)]
-        return sum(
-            {
-                tensor.data_ptr(): tensor.numel() for tensor in stored if tensor.is_floating_point()
-            }.values()
-        )
+        """The number of elements of all floating-point parameters, buffers and constants."""
+        tensors = [*self._module.parameters(), *self._module.buffers()]
+        for method in self._methods:
+            tensors += method.constant_tensors()
+        # Tensors at one address are one tensor by several names.
+        sizes = {
+            tensor.data_ptr(): tensor.numel() for tensor in tensors if tensor.is_floating_point()
+        }
+        return sum(sizes.values())
 
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
-        """Return a full shape for every input; the file carries none, so the user has to give them.
+        """Return a full shape for every input; the file has none, so the user has to give them.
 
         Raises:
-            Refusal: `input_shape_required` where the user gave none, `input_shape_mismatch` for what cannot be.
+            Refusal: `input_shape_required` where one is missing, `input_shape_mismatch` for one
+                that cannot be.
         """
         return input_shapes.bind(self._inputs, shapes)
 
     def count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
-        """Return the sites and what they cost on inputs of these shapes.
+        """Return the sites and their costs on inputs of these shapes.
 
         Raises:
             Refusal: `input_shape_mismatch` where the module cannot take these shapes.
         """
-        return count(self._path, self._inputs, shapes)
+        return profile.count(self._path, self._inputs, shapes)
 
     def layer(self, site: Site) -> Layer:
         """Return a replaceable site's weights, as float32 or float64 arrays."""
-        found = self._sites[site.name]
-        assert found.convolution is not None  # a site that can be replaced is a convolution
-        weight = found.weight.t() if found.turned else found.weight
-        return Layer(
-            found.convolution, _array(weight), None if found.bias is None else _array(found.bias)
-        )
+        graph_site = self._sites[site.name]
+        assert graph_site.convolution is not None  # a site that can be replaced is a convolution
+        weight, bias = graph_site.weight, graph_site.bias
+        if graph_site.is_transposed:
+            weight = weight.t()
+        bias_array = None if bias is None else _array(bias)
+        return Layer(graph_site.convolution, _array(weight), bias_array)
 
     def program(self) -> Program:
-        """Return the arithmetic of `forward` as steps that share their weights with this module, before any surgery.
+        """Return the arithmetic of `forward` as steps that share their weights with this module.
+
+        It is to be called before any surgery.
 
         Raises:
             NoProgramError: where it cannot be taken apart.
         """
-        names = {found.identity: name for name, found in self._sites.items()}
-        return read(self._forward, names, [spec.name for spec in self._inputs])
+        names = {site.key: name for name, site in self._sites.items()}
+        return program.read(self._forward, names, [spec.name for spec in self._inputs])
 
     def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
-        """Put the sum of chains, layers that feed one another, in a site's place, for all its calls, in its dtype."""
-        found = self._sites.pop(site.name)
-        hung = {}
-        for layers in chains:
-            name = unused_name(
-                site.name.replace(".", "_") + "_factored",
-                lambda wanted: hasattr(self._module, wanted),
-            )
-            hung[name] = graft.hang(self._module, name, graft.chain(layers, found.weight))
-        for use in self._uses.pop(found.identity):
-            graft.call_instead(use, hung)
-        self._replaced.update(
-            key_of(tensor) for tensor in (found.weight, found.bias) if tensor is not None
-        )
+        """Put the sum of chains of layers in a site's place, for all its calls, in its dtype."""
+        graph_site = self._sites.pop(site.name)
+        modules = {}
+        for chain in chains:
+            stem = site.name.replace(".", "_") + "_factored"
+            name = unused_name(stem, lambda candidate: hasattr(self._module, candidate))
+            module = rewrite.chain_module(chain, graph_site.weight)
+            modules[name] = rewrite.add_submodule(self._module, name, module)
+        for layer in self._layers.pop(graph_site.key):
+            rewrite.replace_node(layer, modules)
+        self._replaced.add(tensor_key(graph_site.weight))
+        if graph_site.bias is not None:
+            self._replaced.add(tensor_key(graph_site.bias))
 
     def save(self, target: Path) -> None:
-        """Write the archive, with the extra files of the one it came from.
+        """Write the archive, with the extra files of the one that was opened.
 
-        The weights of replaced sites that nothing reads any more are left out, by whatever names; the names remain, of
-        tensors without elements, because nothing can be taken out of the type of a module.
+        Weights of replaced sites that nothing reads any more are left out, by all their names. The
+        names remain, of tensors without elements: nothing can be taken out of a module's type.
         """
-        for scope in self._scopes:
-            graft.tidy(scope.graph)
-        read = {key_of(tensor) for scope in self._scopes for tensor in scope.tensors().values()}
-        unused = self._replaced - read
+        for method in self._methods:
+            rewrite.clean_up(method.graph)
+        still_read = set()
+        for method in self._methods:
+            still_read |= {tensor_key(tensor) for tensor in method.tensors().values()}
+        unused = self._replaced - still_read
         for path, key in self._keys.items():
             if key in unused:
-                graft.empty(self._module, path)
-        archive.save(self._module, target, self._extra_files)
+                rewrite.empty_weight(self._module, path)
+        file.save(self._module, target, self._extra_files)
+
+    def _stored(self) -> dict[str, Tensor]:
+        """Return the tensors of the module by path, plain attributes included."""
+        stored = dict(self._module.state_dict(keep_vars=True))
+        for method in self._methods:
+            stored |= method.tensors()
+        return stored
 
 
 def _array(tensor: Tensor) -> Array:
-    detached = tensor.detach()
-    return (
-        (detached if detached.dtype in (torch.float32, torch.float64) else detached.float())
-        .cpu()
-        .numpy()
-    )
-
-
-def _constants(found: Sequence[Scope]) -> list[Tensor]:
-    """Return the tensors that the methods' graphs themselves hold, as those of a frozen module do."""
-    values = (value for scope in found for value in scope.constants())
-    return [value for value in values if isinstance(value, Tensor)]
+    exact = tensor.detach()
+    if exact.dtype not in (torch.float32, torch.float64):
+        exact = exact.float()
+    return exact.cpu().numpy()

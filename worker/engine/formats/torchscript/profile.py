@@ -1,8 +1,9 @@
-"""What a TorchScript module costs: a copy of it is run once, and every operator that it calls is seen.
+"""Count the cost of a TorchScript module by one run that sees every operator call.
 
-Counted: convolutions, transposed ones and products of matrices, those inside recurrent layers and attention included,
-in the branches that are taken and as often as loops run. Not counted, but listed with their number of calls: all other
-operators, except those that only look at a tensor in another way.
+Counted: convolutions, transposed ones and products of matrices, those inside recurrent layers and
+attention included, in the branches that are taken and as often as loops run. Not counted, but
+listed with their number of calls: all other operators, except those that only look at a tensor in
+another way.
 """
 
 from collections import Counter, defaultdict
@@ -20,18 +21,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, load, message_of, require_memory
-from worker.engine.formats.torchscript.graph import scopes
-from worker.engine.formats.torchscript.layers import WEIGHT, Identity, Key, key_of
+from worker.engine.formats.torchscript.layers import WEIGHT, SiteKey, TensorKey, tensor_key
+from worker.engine.formats.torchscript.method import inlined_methods
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
-from worker.engine.formats.torchscript.sites import HIDDEN, GraphSite, gather, unused_name
+from worker.engine.formats.torchscript.sites import HIDDEN, GraphSite, sites_of, unused_name
 from worker.engine.formats.torchscript.trace import Operation, Trace
 from worker.engine.model import NUMBER, Call, CostProfile, Site, TensorSpec
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.random_inputs import random_inputs
 
+# Why a site stays as it is, as reports say it.
 NOT_CALLED = "it is not called for this input shape"
 INSIDE = "it is multiplied inside another operator"
 NO_WEIGHT = "it is a product of two activations and has no weight"
+
+_Calls = Counter[Operation]
+"""Operations of one site, with the number of times that each was seen."""
 
 
 class _DoesNotRunError(RuntimeError):
@@ -43,27 +48,20 @@ def count(
 ) -> CostProfile:
     """Count the module at `path` on inputs of these shapes.
 
-    It is run without data (on torch's `meta` device) where that is possible, else on random inputs: where its control
-    flow depends on data, say.
+    It is run without data (on torch's `meta` device) where that is possible, else on random inputs:
+    where its control flow depends on data, for example.
 
     Raises:
         Refusal: `input_shape_mismatch` where the module cannot take these shapes.
     """
-    bare = {
-        spec.name: torch.tensor(shapes[spec.name][0])
-        if spec.dtype == NUMBER
-        else torch.empty(shapes[spec.name], dtype=getattr(torch, spec.dtype), device="meta")
-        for spec in inputs
-    }
+    bare = _without_data(inputs, shapes)
     try:
         return _count(load(path, "meta"), bare)
     except TORCH_ERRORS:
-        pass  # what needs data is tried with data; what fails there too is told
+        pass  # it may need data: what fails with data as well is refused below
+    arrays = random_inputs(inputs, shapes)
     try:
-        return _count(
-            load(path),
-            {k: torch.from_numpy(array) for k, array in random_inputs(inputs, shapes).items()},
-        )
+        return _count(load(path), {name: torch.from_numpy(array) for name, array in arrays.items()})
     except _DoesNotRunError as error:
         raise Refusal(
             Code.INPUT_SHAPE_MISMATCH,
@@ -74,24 +72,40 @@ def count(
         ) from error
 
 
+def _without_data(
+    inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    tensors = {}
+    for spec in inputs:
+        shape = shapes[spec.name]
+        if spec.dtype == NUMBER:
+            tensors[spec.name] = torch.tensor(shape[0])
+        else:
+            dtype = getattr(torch, spec.dtype)
+            tensors[spec.name] = torch.empty(shape, dtype=dtype, device="meta")
+    return tensors
+
+
 def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> CostProfile:
-    sites = gather(scopes(module, "", set()))
-    paths = {key_of(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
-    own = {
-        key
-        for site in sites.values()
-        for key in (site.identity.weight, site.identity.bias)
-        if key is not None
-    }
-    trace = _run(module, tensors, own.union(paths))
-    called: dict[str, Counter[Operation]] = defaultdict(Counter)
-    others: dict[Operation, Counter[Operation]] = defaultdict(Counter)
+    sites = sites_of(inlined_methods(module))
+    paths = {tensor_key(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
+    stored = set(paths)
+    for site in sites.values():
+        stored |= {key for key in (site.key.weight, site.key.bias) if key is not None}
+    trace = _run(module, tensors, stored)
+
+    called: dict[str, _Calls] = defaultdict(Counter)
+    outside: dict[Operation, _Calls] = defaultdict(Counter)
     for operation, times in trace.operations.items():
         name = _site_of(operation, sites)
-        group = others[replace(operation, call=None, macs=0)] if name is None else called[name]
-        group[operation] += times
+        if name is None:
+            # Calls of one operator on different sizes are one row.
+            outside[replace(operation, call=None, macs=0)][operation] += times
+        else:
+            called[name][operation] += times
+
     rows = {name: _site(site, called[name]) for name, site in sites.items()}
-    for operations in others.values():
+    for operations in outside.values():
         first = next(iter(operations))
         path = None if first.weight is None else paths.get(first.weight)
         name = unused_name((path or first.op).removesuffix(".weight"), rows.__contains__)
@@ -99,106 +113,140 @@ def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> Cost
     return CostProfile(tuple(rows.values()), dict(trace.others))
 
 
-def _run(module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: Set[Key]) -> Trace:
+def _run(
+    module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: Set[TensorKey]
+) -> Trace:
     """Run the module under a trace."""
-    trace, given = Trace(stored), arguments(module, tensors, own_dtype(module))
-    with _plainly(), trace:
+    trace = Trace(stored)
+    inputs = arguments(module, tensors, own_dtype(module))
+    with _without_fused_kernels(), trace:
         try:
-            module.eval()(**given)
+            module.eval()(**inputs)
         except TORCH_ERRORS as error:
-            require_memory(trace.failure or error)
-            raise _DoesNotRunError(message_of(trace.failure or error)) from error
+            cause = trace.failure or error
+            require_memory(cause)
+            raise _DoesNotRunError(message_of(cause)) from error
     return trace
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
-    """Compute attention and recurrent layers by the products that they consist of, and call what the module calls.
+def _without_fused_kernels() -> Iterator[None]:
+    """Compute attention and recurrent layers by the products that they consist of.
 
-    Kernels of their own would hide the products, and the executor calls operators itself while it optimises.
+    Kernels of their own would hide the products. The optimising executor would call operators that
+    the module does not call.
     """
-    has_kernels = torch._C._get_mkldnn_enabled()
+    has_mkldnn = torch._C._get_mkldnn_enabled()
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), optimized_execution(False):
-        torch._C._set_mkldnn_enabled(
-            False
-        )  # torch.backends.mkldnn.flags sets more than this, and warns of that
+        # torch.backends.mkldnn.flags sets more than this, and warns of that.
+        torch._C._set_mkldnn_enabled(False)
         try:
             yield
         finally:
-            torch._C._set_mkldnn_enabled(has_kernels)
+            torch._C._set_mkldnn_enabled(has_mkldnn)
 
 
 def _site_of(operation: Operation, sites: Mapping[str, GraphSite]) -> str | None:
     """Return the site that an operation is a call of, by its weight, its bias and its geometry."""
-    fitting = [name for name, site in sites.items() if _is_call_of(operation, site.identity)]
+    fitting = [name for name, site in sites.items() if _is_call_of(operation, site.key)]
     exact = [name for name in fitting if sites[name].convolution == operation.convolution]
     return next(iter(exact or fitting), None)
 
 
-def _is_call_of(operation: Operation, site: Identity) -> bool:
+def _is_call_of(operation: Operation, site: SiteKey) -> bool:
     """Whether an operation may stem from a site's nodes.
 
-    1. A site of which something is computed at run time shares only the weight.
+    1. A site with a setting that is computed at run time shares only the weight.
     2. How a linear layer's bias is added differs from input to input.
-    3. torch pads an input itself where 'same' needs more zeros at one end, and then convolves with the rest.
+    3. Where 'same' needs more zeros at one end, torch pads the input itself, and then convolves
+       with the rest of the padding.
     """
-    own, seen = site.convolution, operation.convolution
-    if operation.weight != site.weight or own is None:
-        return operation.weight == site.weight
-    if not own.kernel:
-        return own == seen
-    if operation.bias != site.bias or seen is None or own == seen:
-        return operation.bias == site.bias and own == seen
-    uneven = not isinstance(own.padding, str) and any(
-        before != behind for before, behind in own.padding
+    written, traced = site.convolution, operation.convolution
+    if operation.weight != site.weight:
+        return False
+    if written is None:  # case 1
+        return True
+    if not written.kernel:  # case 2
+        return written == traced
+    if operation.bias != site.bias:
+        return False
+    if traced is None or written == traced:
+        return written == traced
+    return _is_uneven(written) and replace(written, padding=traced.padding) == traced  # case 3
+
+
+def _is_uneven(convolution: Convolution) -> bool:
+    padding = convolution.padding
+    if isinstance(padding, str):
+        return False
+    return any(before != behind for before, behind in padding)
+
+
+def _site(site: GraphSite, operations: _Calls) -> Site:
+    calls = []
+    for operation, times in operations.items():
+        if operation.call is not None:
+            call = _unpadded(operation.call, operation.convolution, site.convolution)
+            calls.append(replace(call, times=times))
+    shape = tuple(site.weight.shape)
+    if site.convolution is not None:
+        shape = site.convolution.weight_shape
+    return Site(
+        site.name,
+        site.op,
+        shape,
+        _macs(operations),
+        site.convolution,
+        tuple(calls),
+        site.reason if operations else NOT_CALLED,
+        site.weight.element_size(),
     )
-    return uneven and replace(own, padding=seen.padding) == seen
 
 
-def _site(site: GraphSite, operations: Counter[Operation]) -> Site:
+def _site_outside(name: str, first: Operation, operations: _Calls) -> Site:
+    """Return a site for arithmetic that no graph names.
+
+    It lies inside other operators, or works on weights that are computed at run time.
+    """
     calls = tuple(
-        replace(_call(operation.call, operation.convolution, site.convolution), times=times)
+        replace(operation.call, times=times)
         for operation, times in operations.items()
         if operation.call is not None
     )
-    shape = site.convolution.weight_shape if site.convolution else tuple(site.weight.shape)
-    reason = site.reason if operations else NOT_CALLED
-    itemsize = site.weight.element_size()
     return Site(
-        site.name, site.op, shape, _macs(operations), site.convolution, calls, reason, itemsize
+        name,
+        first.op,
+        first.weight_shape,
+        _macs(operations),
+        first.convolution,
+        calls,
+        _why_outside(first),
     )
 
 
-def _site_outside(name: str, first: Operation, operations: Counter[Operation]) -> Site:
-    """Return a site for what no graph names: arithmetic inside other operators, and on what is computed at run time."""
-    calls = tuple(
-        replace(called.call, times=times)
-        for called, times in operations.items()
-        if called.call is not None
-    )
-    if first.weight is None:
-        reason = WEIGHT if first.convolution else NO_WEIGHT
-    else:
-        reason = HIDDEN if first.convolution and first.convolution.kernel else INSIDE
-    return Site(
-        name, first.op, first.weight_shape, _macs(operations), first.convolution, calls, reason
-    )
+def _why_outside(operation: Operation) -> str:
+    convolution = operation.convolution
+    if operation.weight is None:
+        return WEIGHT if convolution else NO_WEIGHT
+    if convolution and convolution.kernel:
+        return HIDDEN
+    return INSIDE
 
 
-def _macs(operations: Counter[Operation]) -> int:
+def _macs(operations: _Calls) -> int:
     return sum(operation.macs * times for operation, times in operations.items())
 
 
-def _call(call: Call, seen: Convolution | None, written: Convolution | None) -> Call:
+def _unpadded(call: Call, traced: Convolution | None, written: Convolution | None) -> Call:
     """Return a call as the graph writes it, with the input's size before torch pads it."""
-    if (
-        seen is None
-        or written is None
-        or isinstance(seen.padding, str)
-        or isinstance(written.padding, str)
-    ):
+    if traced is None or written is None:
         return call
-    padded = zip(call.input_size, seen.padding, written.padding, strict=True)
-    return replace(
-        call, input_size=tuple(size + sum(own) - sum(asked) for size, own, asked in padded)
-    )
+    if isinstance(traced.padding, str) or isinstance(written.padding, str):
+        return call
+    size = [
+        padded + sum(inside) - sum(asked)
+        for padded, inside, asked in zip(
+            call.input_size, traced.padding, written.padding, strict=True
+        )
+    ]
+    return replace(call, input_size=tuple(size))

@@ -1,4 +1,4 @@
-"""The graft: chains of layers, each a module of its own, their sum in the place of the nodes that called a layer."""
+"""Rewrite a TorchScript module: a layer's nodes become calls of new submodules, added up."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -9,117 +9,162 @@ from torch import Tensor, nn
 from torch._C import Graph, Node, Value
 from torch.jit._script import RecursiveScriptModule
 
-from worker.engine.formats.torchscript.graph import attribute, parent
-from worker.engine.formats.torchscript.layers import Use
+from worker.engine.formats.torchscript.layers import LayerNode
+from worker.engine.formats.torchscript.method import attribute, parent
 from worker.engine.numerics.convolution import Array, Convolution, Layer
 
-# torch types each axis count apart; here they are one family
+# torch types each number of axes apart; here they are one family
 _CONV: Any = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: Any = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _PAD: Any = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
 
 
-def chain(layers: Sequence[Layer], like: Tensor) -> nn.Sequential:
-    """Return the layers as torch modules, of the dtype of the weight that they stand for, trainable if it is.
+def chain_module(layers: Sequence[Layer], like: Tensor) -> nn.Sequential:
+    """Return the layers as torch modules, with the dtype of `like`, trainable if it is.
 
-    Padding that differs before and behind an axis becomes a module of zeros in front of its convolution.
+    Padding that differs before and behind an axis becomes a module of zeros in front of its
+    convolution.
     """
-    steps: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for layer in layers:
         padding = layer.convolution.padding
         if isinstance(padding, str):
             raise ValueError(f"TorchScript pads by numbers, not by the rule {padding!r}")
-        if any(before != behind for before, behind in padding):
-            ends = tuple(
-                size for pair in reversed(padding) for size in pair
-            )  # torch counts the axes from the last
-            if layer.convolution.transposed:
-                raise ValueError(
-                    f"TorchScript crops what is transposed alike at both ends, not by {padding}"
-                )
-            steps.append(_PAD[len(padding)](ends, 0.0))
+        is_uneven = any(before != behind for before, behind in padding)
+        if is_uneven:
+            zeros = _zeros_around(layer.convolution, padding)
+            modules.append(zeros)
             padding = ((0, 0),) * len(padding)
-        module = _bare(
-            layer.convolution, tuple(before for before, _ in padding), layer.bias is not None
-        )
-        module.weight = _parameter(layer.weight, like)
-        if layer.bias is not None:
-            module.bias = _parameter(layer.bias, like)
-        steps.append(module)
-    return nn.Sequential(*steps)
+        inside = tuple(before for before, _ in padding)
+        module = _module(layer, inside, like)
+        modules.append(module)
+    return nn.Sequential(*modules)
 
 
-def hang(root: RecursiveScriptModule, name: str, module: nn.Module) -> RecursiveScriptModule:
-    """Make `module` a submodule of the root, whose Python class nobody has, and return it as it hangs there.
+def add_submodule(
+    root: RecursiveScriptModule, name: str, module: nn.Module
+) -> RecursiveScriptModule:
+    """Compile `module`, make it a submodule of the root and return it.
 
-    Only the root can be the host: modules of one type share their code and their slots, and the root is one of a kind.
+    Only the root can be the owner: modules of one type share their code and their attributes, and
+    the root is the only one of its type.
     """
     in_training = getattr(root, "training", False)  # a frozen module has no such mode
-    scripted = torch.jit.script(module.train(in_training))
-    root._c._register_attribute(name, scripted._c._type(), scripted._c)
+    module.train(in_training)
+    scripted = torch.jit.script(module)
+    kind = scripted._c._type()
+    root._c._register_attribute(name, kind, scripted._c)
     return scripted
 
 
-def call_instead(use: Use, grafts: Mapping[str, RecursiveScriptModule]) -> None:
-    """Put the sum of what the grafts give that hang on the root under these names in the place of a node."""
-    graph, node = use.scope.graph, use.node
-    total: Value | None = None
-    for name, graft in grafts.items():
-        read = graph.create("prim::GetAttr", [use.scope.self_value], 1).insertBefore(node)
-        read.s_("name", name)
-        module = read.output()
-        module.setType(graft._c._type())
-        call = graph.create("prim::CallMethod", [module, node.inputsAt(use.data)], 1).insertBefore(
-            node
-        )
-        call.s_("name", "forward")
-        given = call.output()
-        given.setType(node.output().type())
-        total = given if total is None else _sum(graph, node, total, given)
-    assert total is not None  # there is always one
+def replace_node(layer: LayerNode, modules: Mapping[str, RecursiveScriptModule]) -> None:
+    """Replace a node by the sum of the outputs of modules, submodules of the root by name."""
+    node = layer.node
+    (name, module), *others = modules.items()
+    total = _module_call(layer, name, module)
+    for name, module in others:
+        output = _module_call(layer, name, module)
+        total = _sum(layer, total, output)
     node.output().replaceAllUsesWith(total)
     node.destroy()
 
 
-def _sum(graph: Any, node: Node, one: Value, other: Value) -> Value:  # noqa: ANN401 - torch does not type all of it
-    """Return the sum of two values, made ahead of a node."""
-    once = graph.insertConstant(1)
-    once.node().moveBefore(node)
-    added: Node = graph.create("aten::add", [one, other, once], 1).insertBefore(node)
-    added.output().setType(node.output().type())
-    return added.output()
+def _module_call(layer: LayerNode, name: str, module: RecursiveScriptModule) -> Value:
+    """Call a submodule of the root on a layer's data, ahead of the layer's node."""
+    root = layer.method.self_value
+    read = _node_ahead(layer, "prim::GetAttr", [root])
+    read.s_("name", name)
+    owner = read.output()
+    kind = module._c._type()
+    owner.setType(kind)
+    data = layer.node.inputsAt(layer.data)
+    call = _node_ahead(layer, "prim::CallMethod", [owner, data])
+    call.s_("name", "forward")
+    return _like_output(call, layer)
 
 
-def tidy(graph: Graph) -> None:
-    """Inline the grafts, drop what nothing uses any more and check the graph."""
+def _sum(layer: LayerNode, one: Value, other: Value) -> Value:
+    """Add two values ahead of a layer's node."""
+    graph: Any = layer.method.graph  # torch's stubs lack some of its methods
+    scale = graph.insertConstant(1)
+    scale.node().moveBefore(layer.node)
+    addition = _node_ahead(layer, "aten::add", [one, other, scale])
+    return _like_output(addition, layer)
+
+
+def _like_output(node: Node, layer: LayerNode) -> Value:
+    """Return the output of a new node, with the type of the layer's output."""
+    output = node.output()
+    kind = layer.node.output().type()
+    output.setType(kind)
+    return output
+
+
+def _node_ahead(layer: LayerNode, kind: str, inputs: list[Value]) -> Node:
+    """Insert a node of one output ahead of a layer's node."""
+    node: Node = layer.method.graph.create(kind, inputs, 1)
+    return node.insertBefore(layer.node)
+
+
+def clean_up(graph: Graph) -> None:
+    """Inline the calls of new modules, drop nodes without effect, and check the graph."""
     torch._C._jit_pass_inline(graph)
     torch._C._jit_pass_dce(graph)
     torch._C._jit_pass_lint(graph)
 
 
-def empty(root: RecursiveScriptModule, path: str) -> None:
-    """Give a weight that nothing reads no elements; its name cannot be taken out of the module's type."""
+def empty_weight(root: RecursiveScriptModule, path: str) -> None:
+    """Take the elements from a weight that nothing reads; its name is part of the module's type."""
     owner = attribute(root, parent(path))
-    old = getattr(owner, path.rpartition(".")[2])
+    _, _, name = path.rpartition(".")
+    weight = getattr(owner, name)
     with torch.no_grad():
-        owner._c.setattr(path.rpartition(".")[2], old.new_empty(0))
+        owner._c.setattr(name, weight.new_empty(0))
 
 
-def _bare(geometry: Convolution, padding: tuple[int, ...], has_bias: bool) -> nn.Module:
-    """Return a module of this geometry on the `meta` device: its weights come later, nothing is drawn at random."""
+def _zeros_around(convolution: Convolution, padding: Sequence[tuple[int, int]]) -> nn.Module:
+    if convolution.transposed:
+        raise ValueError(f"TorchScript crops both ends of an axis alike, not by {padding}")
+    ends: list[int] = []
+    for pair in reversed(padding):  # torch counts the axes from the last
+        ends += pair
+    axes = len(padding)
+    return cast(nn.Module, _PAD[axes](tuple(ends), 0.0))
+
+
+def _module(layer: Layer, padding: tuple[int, ...], like: Tensor) -> nn.Module:
+    has_bias = layer.bias is not None
+    module = _without_weights(layer.convolution, padding, has_bias)
+    module.weight = _parameter(layer.weight, like)
+    if layer.bias is not None:
+        module.bias = _parameter(layer.bias, like)
+    return module
+
+
+def _without_weights(geometry: Convolution, padding: tuple[int, ...], has_bias: bool) -> nn.Module:
+    """Return a module of this geometry on the `meta` device.
+
+    Its weights come later: nothing is drawn at random.
+    """
     channels = geometry.in_channels, geometry.out_channels
     settings: dict[str, Any] = {"bias": has_bias, "device": "meta"}
     axes = len(geometry.kernel)
     if not axes:
         return nn.Linear(*channels, **settings)
-    settings |= {"stride": geometry.stride, "padding": padding, "dilation": geometry.dilation}
-    settings |= {"groups": geometry.groups}
-    if not geometry.transposed:
-        return cast(nn.Module, _CONV[axes](*channels, geometry.kernel, **settings))
-    settings |= {"output_padding": geometry.output_padding}
-    return cast(nn.Module, _TRANSPOSED[axes](*channels, geometry.kernel, **settings))
+    settings |= {
+        "stride": geometry.stride,
+        "padding": padding,
+        "dilation": geometry.dilation,
+        "groups": geometry.groups,
+    }
+    kind = _CONV[axes]
+    if geometry.transposed:
+        kind = _TRANSPOSED[axes]
+        settings["output_padding"] = geometry.output_padding
+    return cast(nn.Module, kind(*channels, geometry.kernel, **settings))
 
 
 def _parameter(values: Array, like: Tensor) -> nn.Parameter:
-    tensor = torch.from_numpy(np.ascontiguousarray(values)).to(like.dtype)
+    contiguous = np.ascontiguousarray(values)
+    tensor = torch.from_numpy(contiguous).to(like.dtype)
     return nn.Parameter(tensor, requires_grad=like.requires_grad)

@@ -1,4 +1,4 @@
-"""Running TorchScript models: torch on one CPU thread, without gradients."""
+"""Run TorchScript models: torch on one CPU thread, without gradients."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
+from worker.engine.formats.torchscript import file
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, message_of, require_memory
-from worker.engine.formats.torchscript.file import load as load_module
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.model import Inputs, Runner
 
@@ -19,23 +19,22 @@ from worker.engine.model import Inputs, Runner
 def load(path: Path) -> Runner:
     """Load the model at `path` to be run on one thread, in evaluation mode.
 
-    Outputs are named by their place: `output`, or `output_0`, `output_1` ... for several, `output_key` in a dictionary.
-    Arrays have no bfloat16: float32 stands for it.
+    Outputs are named by their place: `output`, or `output_0`, `output_1` ... for several,
+    `output_key` in a dictionary. Arrays have no bfloat16: float32 stands for it.
 
     Raises:
         Refusal: `model_invalid` where torch cannot load the file, then or when it is run.
     """
     torch.set_num_threads(1)
-    module = load_module(path).eval()
+    module = file.load(path).eval()
     dtype = own_dtype(module)
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
-        given = arguments(
-            module, {name: torch.from_numpy(array) for name, array in inputs.items()}, dtype
-        )
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        passed = arguments(module, tensors, dtype)
         try:
             with torch.inference_mode():
-                return dict(_flat(module(**given), "output"))
+                return dict(_outputs(module(**passed), "output"))
         except TORCH_ERRORS as error:
             require_memory(error)
             raise Refusal(
@@ -45,15 +44,17 @@ def load(path: Path) -> Runner:
     return run
 
 
-def _flat(value: Any, name: str) -> Iterator[tuple[str, NDArray[np.generic]]]:  # noqa: ANN401 - whatever comes out
+def _outputs(value: Any, name: str) -> Iterator[tuple[str, NDArray[np.generic]]]:  # noqa: ANN401 - whatever comes out
     """Yield the tensors and numbers of a result, in order; text and None are no outputs."""
     if isinstance(value, torch.Tensor):
-        yield name, (value.float() if value.dtype is torch.bfloat16 else value).numpy(force=True)
+        # numpy has no bfloat16, and float32 holds all of its numbers exactly.
+        exact = value.float() if value.dtype is torch.bfloat16 else value
+        yield name, exact.numpy(force=True)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _flat(item, f"{name}_{key}")
+            yield from _outputs(item, f"{name}_{key}")
     elif isinstance(value, tuple | list):
         for index, item in enumerate(value):
-            yield from _flat(item, f"{name}_{index}")
+            yield from _outputs(item, f"{name}_{index}")
     elif isinstance(value, int | float | complex):
         yield name, np.asarray(value)

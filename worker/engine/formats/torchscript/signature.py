@@ -1,7 +1,7 @@
-"""What a TorchScript module takes and gives: the tensors of its `forward` method, by name.
+"""The inputs and outputs of a TorchScript module: the tensors of its `forward` method, by name.
 
-The file says which arguments are tensors, but not their sizes and types; what can be told of these is read from the
-operators that take them.
+The file says which arguments are tensors, but not their sizes and types: those are read from the
+operators that take them, as far as possible.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,38 +13,41 @@ from torch import Tensor
 from torch._C import Value
 from torch.jit._script import RecursiveScriptModule
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
-from worker.engine.formats.torchscript.graph import Scope
-from worker.engine.formats.torchscript.layers import Use
+from worker.engine.formats.torchscript.layers import LayerNode
+from worker.engine.formats.torchscript.method import Method
 from worker.engine.model import NUMBER, TensorSpec
 
+# Operators and the position of an argument that only takes whole numbers.
 _TAKES_INDICES = {("aten::embedding", 1), ("aten::embedding_bag", 1), ("aten::one_hot", 0)}
 
 
-def inputs(forward: Scope, uses: Sequence[Use]) -> tuple[TensorSpec, ...]:
-    """Return the tensors that `forward` takes, and its whole numbers without a default; other arguments keep theirs.
+def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ...]:
+    """Return the tensors that `forward` takes, and its whole numbers without a default.
 
-    `uses` are its convolutions: one that takes an input as it comes tells its number of axes and its channels.
+    Other arguments keep their defaults. A size that nothing tells is None. `layers` are the layers
+    of `forward`: a convolution that takes an input as it comes tells its number of axes and its
+    channels.
 
     Raises:
         Refusal: `model_unsupported` where it needs something else, or takes no tensor at all.
     """
-    arguments = forward.module._c._get_method("forward").schema.arguments[1:]
-    values = list(forward.graph.inputs())[1:]
-    found, others = [], []
+    _, *arguments = _schema(forward.module).arguments
+    _, *values = forward.graph.inputs()
+    specs, others = [], []
     for argument, value in zip(arguments, values, strict=True):
-        if argument.type.kind() == "TensorType":
-            found.append(
-                TensorSpec(
-                    argument.name, _dtype(value, forward.module), _shape(value, forward, uses)
-                )
-            )
-        elif argument.type.kind() == "IntType" and not argument.has_default_value():
-            found.append(TensorSpec(argument.name, NUMBER, None))
-        elif not argument.has_default_value():
+        kind = argument.type.kind()
+        if kind == "TensorType":
+            dtype = _dtype(value, forward.module)
+            specs.append(TensorSpec(argument.name, dtype, _shape(value, forward, layers)))
+        elif argument.has_default_value():
+            continue
+        elif kind == "IntType":
+            specs.append(TensorSpec(argument.name, NUMBER, None))
+        else:
             others.append(f"{argument.name}: {argument.type}")
-    if others or all(spec.dtype == NUMBER for spec in found):
+    if others or all(spec.dtype == NUMBER for spec in specs):
         raise Refusal(
             Code.MODEL_UNSUPPORTED,
             "the model's forward method takes something that cannot be given",
@@ -52,7 +55,7 @@ def inputs(forward: Scope, uses: Sequence[Use]) -> tuple[TensorSpec, ...]:
             expected="tensors, whole numbers, and other arguments only with defaults",
             got=", ".join(others)[:200] or "no tensor",
         )
-    return tuple(found)
+    return tuple(specs)
 
 
 def require_forward(module: RecursiveScriptModule) -> None:
@@ -73,39 +76,50 @@ def require_forward(module: RecursiveScriptModule) -> None:
 
 
 def outputs(module: RecursiveScriptModule) -> tuple[TensorSpec, ...]:
-    """Return the tensors that `forward` gives, named as a runner names them, as far as its type tells."""
+    """Return the outputs of `forward`, as far as its type tells, with a runner's names."""
     dtype = array_dtype(module)
-    returns = module._c._get_method("forward").schema.returns
-    return tuple(TensorSpec(name, dtype, None) for name in _names(returns[0].type, "output"))
+    result, *_ = _schema(module).returns
+    names = _names(result.type, "output")
+    return tuple(TensorSpec(name, dtype, None) for name in names)
 
 
 def own_dtype(module: RecursiveScriptModule) -> torch.dtype:
-    """Return the type that the module computes in: that of its first parameter, buffer or constant with fractions."""
-    forward = Scope(module, "", module._c._get_method("forward").graph, set())
-    tensors = chain(module.parameters(), module.buffers(), forward.constants())
+    """Return the dtype that the module computes in: that of its first floating-point tensor."""
+    forward = Method(module, "", module._c._get_method("forward").graph, set())
+    tensors = chain(module.parameters(), module.buffers(), forward.constant_tensors())
     return next((tensor.dtype for tensor in tensors if _has_fractions(tensor)), torch.float32)
 
 
 def arguments(
     module: RecursiveScriptModule, tensors: Mapping[str, Tensor], dtype: torch.dtype
 ) -> dict[str, Tensor | int]:
-    """Return inputs as `forward` takes them: in the type that the module computes in, and numbers as numbers."""
-    schema = module._c._get_method("forward").schema.arguments
-    numbers = {argument.name for argument in schema if argument.type.kind() == "IntType"}
-    return {
-        name: int(tensor)
-        if name in numbers
-        else tensor.to(dtype)
-        if _has_fractions(tensor)
-        else tensor
-        for name, tensor in tensors.items()
-    }
+    """Return inputs as `forward` takes them: in the module's own dtype, and numbers as numbers."""
+    numbers = set()
+    for argument in _schema(module).arguments:
+        if argument.type.kind() == "IntType":
+            numbers.add(argument.name)
+    values: dict[str, Tensor | int] = {}
+    for name, tensor in tensors.items():
+        if name in numbers:
+            values[name] = int(tensor)
+        elif _has_fractions(tensor):
+            values[name] = tensor.to(dtype)
+        else:
+            values[name] = tensor
+    return values
 
 
 def array_dtype(module: RecursiveScriptModule) -> str:
-    """Return the type of the arrays that a caller passes and gets; numpy has no bfloat16."""
+    """Return the dtype of the arrays that a caller passes and gets; numpy has no bfloat16."""
     dtype = own_dtype(module)
-    return "float32" if dtype is torch.bfloat16 else str(dtype).removeprefix("torch.")
+    if dtype is torch.bfloat16:
+        return "float32"
+    return str(dtype).removeprefix("torch.")
+
+
+def _schema(module: RecursiveScriptModule) -> Any:  # noqa: ANN401 - not in torch's stubs
+    """Return the declaration of `forward`, whose first argument is the module itself."""
+    return module._c._get_method("forward").schema
 
 
 def _has_fractions(tensor: Tensor) -> bool:
@@ -113,21 +127,24 @@ def _has_fractions(tensor: Tensor) -> bool:
 
 
 def _dtype(value: Value, module: RecursiveScriptModule) -> str:
-    indices = any((use.user.kind(), use.offset) in _TAKES_INDICES for use in value.uses())
-    return "int64" if indices else array_dtype(module)
+    for use in value.uses():
+        if (use.user.kind(), use.offset) in _TAKES_INDICES:
+            return "int64"
+    return array_dtype(module)
 
 
-def _shape(value: Value, forward: Scope, uses: Sequence[Use]) -> tuple[int | None, ...] | None:
-    """A convolution that takes the input as it comes, on every path, fixes its axes and its channels."""
+def _shape(
+    value: Value, forward: Method, layers: Sequence[LayerNode]
+) -> tuple[int | None, ...] | None:
+    """Return the shape of an input that a convolution takes as it comes, on every path."""
+    # A convolution inside a branch or loop may never run, so it fixes nothing.
     body = forward.graph.block()
-    takers = [
-        taker.user
-        for taker in value.uses()
-        if taker.offset == 0 and taker.user.owningBlock() == body
-    ]
-    for use in uses:
-        if use.convolution is not None and use.convolution.kernel and use.node in takers:
-            return None, use.convolution.in_channels, *(None for _ in use.convolution.kernel)
+    takers = [use.user for use in value.uses() if use.offset == 0]
+    always = [node for node in takers if node.owningBlock() == body]
+    for layer in layers:
+        convolution = layer.convolution
+        if convolution is not None and convolution.kernel and layer.node in always:
+            return None, convolution.in_channels, *(None for _ in convolution.kernel)
     return None
 
 

@@ -1,4 +1,7 @@
-"""Whether a TorchScript archive holds as many bytes as its tensors claim: torch would read on behind fewer."""
+"""Check that a TorchScript archive holds as many bytes as its tensors claim.
+
+torch does not: it would read beyond the end of a shorter member.
+"""
 
 import io
 import pickle
@@ -10,14 +13,14 @@ from typing import Any
 
 import torch
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, members
 
+# Bytes of one number by the name of its storage's class; a class that is not known counts bytes.
 _ITEM_SIZES = {
     name: dtype.itemsize for dtype, name in torch.storage._dtype_to_storage_type_map().items()
 }
-_PICKLES = ("data", "constants")
 _MALFORMED = (
     *TORCH_ERRORS,
     pickle.UnpicklingError,
@@ -32,38 +35,42 @@ def check(path: Path) -> None:
     """Check every tensor's storage against the member of the archive that holds its bytes.
 
     Raises:
-        Refusal: `model_truncated` where the archive has no directory, `model_invalid` where a member is too short or
-            the archive's account of its tensors cannot be read.
+        Refusal: `model_truncated` where the archive has no directory, `model_invalid` where a
+            member is too short or the archive's account of its tensors cannot be read.
     """
     sizes: dict[str, int] = {}
     for member in members(path):
         name = member.filename.partition("/")[2]
-        sizes[name] = min(member.file_size, sizes.get(name, member.file_size))
+        size = member.file_size
+        # Of two members of one name torch may read either, so the shorter one has to do.
+        sizes[name] = min(size, sizes.get(name, size))
     try:
         with zipfile.ZipFile(path) as archive:
-            claims = [claim for part in _PICKLES for claim in _claims(archive, part)]
+            claims = [*_claims(archive, "data"), *_claims(archive, "constants")]
     except _MALFORMED as error:
         raise _invalid(f"its account of its tensors cannot be read ({error})") from error
     for name, needed in claims:
-        if not 0 <= needed <= sizes.get(name, 0):
-            raise _invalid(
-                f"a tensor of {needed} bytes lies in {name}, which holds {sizes.get(name, 0)}"
-            )
+        held = sizes.get(name, 0)
+        if not 0 <= needed <= held:
+            raise _invalid(f"a tensor of {needed} bytes lies in {name}, which holds {held}")
 
 
 def _claims(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, int]]:
-    """Yield the member and the number of bytes of every storage that a pickle of the archive names."""
-    root = archive.namelist()[0].partition("/")[0]
-    reader = _Reader(io.BytesIO(archive.read(f"{root}/{part}.pkl")))
+    """Yield member and number of bytes of every storage that a pickle of the archive names."""
+    first, *_ = archive.namelist()
+    root = first.partition("/")[0]
+    content = archive.read(f"{root}/{part}.pkl")
+    reader = _Reader(io.BytesIO(content))
     reader.load()
     for kind, storage, key, _, elements, *_ in reader.storages:
         if kind != "storage":
             raise pickle.UnpicklingError(f"a reference of kind {kind!r}")
-        yield f"{part}/{key}", int(elements) * _ITEM_SIZES.get(storage.__name__, 1)
+        item_size = _ITEM_SIZES.get(storage.__name__, 1)
+        yield f"{part}/{key}", int(elements) * item_size
 
 
 class _Inert:
-    """Stands for whatever a pickle names: takes all, does nothing."""
+    """Stands for any class that a pickle names: accepts everything, does nothing."""
 
     def __new__(cls, *_: object) -> "_Inert":
         return super().__new__(cls)
@@ -78,7 +85,7 @@ class _Inert:
 
 
 class _Reader(pickle.Unpickler):
-    """Reads a pickle without importing or calling anything, and notes the storages that it refers to."""
+    """Reads a pickle without importing or calling anything, and notes the storages it names."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)

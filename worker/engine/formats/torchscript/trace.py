@@ -1,4 +1,4 @@
-"""Seeing what a TorchScript module does: every operator that a run calls, on tensors with data or without."""
+"""Trace a run of a TorchScript module: every operator call, on tensors with data or without."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -11,11 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from worker.engine.formats.torchscript.file import TORCH_ERRORS
 from worker.engine.formats.torchscript.layers import (
-    Key,
+    TensorKey,
     convolution_name,
     geometry,
-    key_of,
     linear_geometry,
+    tensor_key,
 )
 from worker.engine.model import Call
 from worker.engine.numerics.convolution import Convolution
@@ -23,7 +23,7 @@ from worker.engine.numerics.flops import matmul_macs
 
 _aten = torch.ops.aten
 _CONVOLUTIONS = (_aten.convolution, _aten._convolution)
-# Where the two operands of a product stand among its arguments.
+# The positions of the two factors of a product among its arguments.
 _PRODUCTS = {
     _aten.mm: (0, 1),
     _aten.addmm: (1, 2),
@@ -39,13 +39,20 @@ _PRODUCTS = {
 class Operation:
     """One call of an operator that multiplies and accumulates.
 
-    `weight` and `bias` identify stored tensors; `weight` is None for one that was computed, and for a product of two
-    activations. `convolution` and `call` are None where there is no stored matrix among the factors.
+    Attributes:
+        op: The operator, named by what it does.
+        weight: Key of a stored tensor; None for a weight that was computed, and for a product of
+            two activations.
+        bias: Key of a stored tensor, if there is a bias.
+        weight_shape: Shape of the weight, as a layer holds it.
+        macs: Multiply-accumulates of one call.
+        convolution: The geometry, None where no factor is a stored matrix.
+        call: Batch and spatial size of the input, None as the geometry.
     """
 
     op: str
-    weight: Key | None
-    bias: Key | None
+    weight: TensorKey | None
+    bias: TensorKey | None
     weight_shape: tuple[int, ...]
     macs: int
     convolution: Convolution | None = None
@@ -53,13 +60,13 @@ class Operation:
 
 
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hooks untyped
-    """Notes the operations of a run, in the order of their first calls, and how often each other operator is called.
+    """Notes the operations of a run in the order of their first calls, and counts other operators.
 
-    `stored` identifies the tensors that may be a weight. `failure` is what an operator raised: the interpreter that
-    passes it on loses its message.
+    `stored` identifies the tensors that may be a weight. `failure` is what an operator raised:
+    the interpreter that passes it on loses its message.
     """
 
-    def __init__(self, stored: Set[Key]) -> None:
+    def __init__(self, stored: Set[TensorKey]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self._stored = stored
         self.failure: Exception | None = None
@@ -79,15 +86,14 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         except TORCH_ERRORS as error:
             self.failure = error
             raise
-        packet = func.overloadpacket
-        if packet in _CONVOLUTIONS:
+        operator = func.overloadpacket
+        if operator in _CONVOLUTIONS:
             self.operations[self._convolution(*args[:9])] += 1
-        elif packet in _PRODUCTS:
-            left, right = _PRODUCTS[packet]
-            self.operations[self._product(packet.__name__, args[left], args[right])] += 1
-        elif (
-            not func.is_view and packet is not _aten.empty
-        ):  # memory alone, asked for by other operators
+        elif operator in _PRODUCTS:
+            left, right = _PRODUCTS[operator]
+            self.operations[self._product(operator.__name__, args[left], args[right])] += 1
+        elif not func.is_view and operator is not _aten.empty:
+            # `empty` is memory that other operators ask for: it computes nothing.
             self.others[func._schema.name.removeprefix("aten::")] += 1
         return result
 
@@ -102,11 +108,12 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         shape = tuple(weight.shape)
         convolution = geometry(shape, stride, padding, dilation, groups, transposed, output_padding)
         axes = len(convolution.kernel)
-        call = Call(data.shape[0] if data.dim() == weight.dim() else 1, tuple(data.shape[-axes:]))
+        has_batch = data.dim() == weight.dim()
+        call = Call(data.shape[0] if has_batch else 1, tuple(data.shape[-axes:]))
         return Operation(
             convolution_name(axes, transposed),
-            self._key(weight),
-            None if bias is None else self._key(bias),
+            self._stored_key(weight),
+            None if bias is None else self._stored_key(bias),
             shape,
             convolution.macs(call.input_size, call.batch),
             convolution,
@@ -114,30 +121,26 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         )
 
     def _product(self, op: str, left: Tensor, right: Tensor) -> Operation:
+        """Return a product as a linear layer where one of its factors is a stored matrix."""
         macs = matmul_macs(left.shape, right.shape)
-        for factor, other, summed in ((right, left, 0), (left, right, -1)):
-            if (
-                factor.dim() == 3 and factor.stride(0) == 0
-            ):  # one matrix, repeated to go with a batch of others
-                factor = factor[0]
-            key = self._key(factor) or (self._key(factor.t()) if factor.dim() == 2 else None)
+        for factor, data, summed in ((right, left, 0), (left, right, -1)):
+            matrix = factor
+            # One matrix, repeated without copies to go with a batch of others.
+            if factor.dim() == 3 and factor.stride(0) == 0:
+                matrix = factor[0]
+            key = self._stored_key(matrix)
+            if key is None and matrix.dim() == 2:
+                key = self._stored_key(matrix.t())
             if key is None:
                 continue
-            if factor.dim() != 2:
-                return Operation(op, key, None, tuple(factor.shape), macs)
-            inputs, outputs = factor.shape[summed], factor.shape[-1 - summed]
+            if matrix.dim() != 2:
+                return Operation(op, key, None, tuple(matrix.shape), macs)
+            inputs, outputs = matrix.shape[summed], matrix.shape[-1 - summed]
             layer = linear_geometry(inputs, outputs)
-            return Operation(
-                "linear",
-                key,
-                None,
-                layer.weight_shape,
-                macs,
-                layer,
-                Call(other.numel() // max(inputs, 1), ()),
-            )
+            call = Call(data.numel() // max(inputs, 1), ())
+            return Operation("linear", key, None, layer.weight_shape, macs, layer, call)
         return Operation(op, None, None, (), macs)
 
-    def _key(self, tensor: Tensor) -> Key | None:
-        key = key_of(tensor)
+    def _stored_key(self, tensor: Tensor) -> TensorKey | None:
+        key = tensor_key(tensor)
         return key if key in self._stored else None

@@ -1,4 +1,4 @@
-"""A shape for every input: the user's where given, the model's where it tells, one where only the batch is free."""
+"""Every input gets a shape: the user's, else the model's, with 1 for a free batch."""
 
 import pytest
 

@@ -17,8 +17,8 @@ from typing import IO, NamedTuple
 
 from onnx import ModelProto, TensorProto
 
+from convpress.formats import FIELD
 from convpress.gate.bundle import Bundle, Kind, Member, read
-from convpress.gate.identify import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import main_tensors, nested_tensors
 from worker.engine.formats.onnx.storage.single_file import chunks

@@ -1,6 +1,6 @@
 """Refusals of ONNX files that cannot be read."""
 
-from convpress.gate.identify import FIELD
+from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 
 

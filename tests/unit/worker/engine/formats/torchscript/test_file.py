@@ -1,47 +1,15 @@
 """The TorchScript archive: extra files survive, and what torch cannot take is refused by name."""
 
-import io
-import zipfile
 from contextlib import suppress
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from support.damaged_archives import damaged, refusal_of, rewritten, write
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.torchscript.model import TorchScriptModel
-
-
-def write(tmp_path, **extra):
-    path = tmp_path / "model.pt"
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3))
-    torch.jit.save(torch.jit.script(module.eval()), path, _extra_files=extra)
-    return path
-
-
-def damaged(tmp_path, change):
-    path = write(tmp_path)
-    path.write_bytes(change(path.read_bytes()))
-    return path
-
-
-def rewritten(tmp_path, change):
-    """The archive with its members changed by name and content, in sound zip format."""
-    path = write(tmp_path)
-    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as old, zipfile.ZipFile(path, "w") as new:
-        for member in old.infolist():
-            new.writestr(member.filename, change(member.filename, old.read(member)))
-    return path
-
-
-def refusal_of(path):
-    with pytest.raises(Refusal) as refused:
-        TorchScriptModel.open(path)
-    assert "\n" not in refused.value.detail
-    assert len(refused.value.detail) < 500
-    return refused.value
 
 
 def test_extra_files_are_passed_on(tmp_path):
@@ -86,26 +54,6 @@ def test_an_archive_whose_parts_are_damaged_is_invalid(tmp_path, part):
         tmp_path, lambda name, content: b"\xff" * 9 if name.endswith(part) else content
     )
     assert refusal_of(path).code == Code.MODEL_INVALID
-
-
-def test_a_tensor_that_claims_more_bytes_than_there_are_is_refused(tmp_path):
-    """Torch itself would load it, and read on in the memory behind."""
-    path = rewritten(
-        tmp_path, lambda name, content: content[:-1] if name.endswith("/data/0") else content
-    )
-    assert torch.jit.load(path).state_dict()["0.weight"].shape == (4, 3, 3, 3)
-    assert "a tensor of 432 bytes lies in data/0, which holds 431" in refusal_of(path).detail
-
-
-def test_an_account_of_tensors_is_read_without_importing_what_it_names(tmp_path):
-    mark = tmp_path / "mark"
-    shell = b"cposix\nsystem\n(Vtouch " + str(mark).encode() + b"\ntR."
-    refusal_of(
-        rewritten(
-            tmp_path, lambda name, content: shell if name.endswith("/constants.pkl") else content
-        )
-    )
-    assert not mark.exists()
 
 
 def test_an_archive_of_something_else_than_a_module_is_invalid(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.scripted_modules import Looped, Net, assert_same, rewrite, scripted, write
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -265,3 +266,54 @@ def test_the_numbers_of_channels_are_checked_before_anything_runs(tmp_path):
             Code.INPUT_SHAPE_MISMATCH,
             "?x4x?x?",
         )
+
+
+def test_a_loop_counts_every_turn(tmp_path):
+    x = torch.randn(1, 4, 8, 8)
+    count, original, rewritten = rewrite(tmp_path, scripted(Looped()), x)
+    assert count.macs == 3 * 8 * 8 * 4 * 4 * 9
+    assert_same(rewritten(x), original(x))
+
+
+def test_the_count_of_a_network_is_flop_counter_modes(tmp_path):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = Net()
+            self.up = nn.ConvTranspose2d(3, 3, 3, stride=2, output_padding=1)
+            self.queries = nn.Linear(6, 6)
+
+        def forward(self, x):
+            tokens = self.net.features(self.up(x)).flatten(2).mT
+            attended = functional.scaled_dot_product_attention(self.queries(tokens), tokens, tokens)
+            return attended @ tokens.mT
+
+    module = Mixed().eval()
+    opened = TorchScriptModel.open(write(tmp_path, scripted(module)))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.randn(2, 3, 8, 8))
+    assert 2 * opened.count({"x": (2, 3, 8, 8)}).macs == counter.get_total_flops()
+
+
+def test_a_recurrent_layer_counts_its_products(tmp_path):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(6, 7)
+
+        def forward(self, x):
+            return self.lstm(x)[0]
+
+    steps, batch, inputs, hidden = 5, 2, 6, 7
+    opened = TorchScriptModel.open(write(tmp_path, scripted(Recurrent())))
+    count = opened.count({"x": (steps, batch, inputs)})
+    assert count.macs == steps * batch * 4 * hidden * (inputs + hidden)
+
+
+@pytest.mark.parametrize("shapes", [{"x": (1, 4, 9, 9)}, {"x": (1, 3, 1, 1)}])
+def test_a_shape_that_the_model_cannot_take_is_refused(tmp_path, shapes):
+    opened = TorchScriptModel.open(write(tmp_path, scripted(Net())))
+    with pytest.raises(Refusal) as refused:
+        opened.count(opened.bind({"": shapes["x"]}))
+    assert refused.value.code == Code.INPUT_SHAPE_MISMATCH
+    assert "Traceback" not in refused.value.detail

@@ -1,0 +1,113 @@
+"""The model formats that convpress reads and writes: one record each, of plain data.
+
+To add a format, name it in `Format`, describe it in `FORMATS`, and register what works on its
+files: how to recognise and check one in `convpress.gate.registry`, how to open, run and rewrite
+one in `worker.engine.formats`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Format = Literal["onnx", "torchscript"]
+
+FIELD = "model"
+"""The form field that carries a model: refusals of a file name it."""
+
+
+@dataclass(frozen=True)
+class FormatSpec:
+    """What people and files call a format, and which packages compute with it.
+
+    Attributes:
+        name: Value of `format` in the API, in reports and in the database.
+        label: Name as people write it.
+        noun: One model of this format, with its article.
+        container: The files that a model may come in, as a note behind the noun.
+        archive_sign: What tells a zip archive of this format from others.
+        exporter: The call that exports a PyTorch module to this format.
+        suffix: Suffix of the files that convpress writes.
+        upload_suffixes: Usual suffixes of a user's files, lower case; the gate reads contents
+            instead.
+        bundle_suffixes: Suffixes of archives of a model and its weights; downloads keep them.
+        stores_shapes: Whether a file states the sizes of its inputs.
+        packages: Distributions that read and run models; reports state their versions.
+        runtime: The one of them that runs models, whose layers cost tables time.
+    """
+
+    name: Format
+    label: str
+    noun: str
+    container: str
+    archive_sign: str
+    exporter: str
+    suffix: str
+    upload_suffixes: tuple[str, ...]
+    bundle_suffixes: tuple[str, ...]
+    stores_shapes: bool
+    packages: tuple[str, ...]
+    runtime: str
+
+    def download_suffix(self, uploaded: str) -> str:
+        """Return the suffix of a compressed model, given that of the uploaded file.
+
+        >>> FORMATS["onnx"].download_suffix(".zip"), FORMATS["onnx"].download_suffix(".pb")
+        ('.zip', '.onnx')
+        """
+        return uploaded if uploaded in self.bundle_suffixes else self.suffix
+
+
+FORMATS: dict[Format, FormatSpec] = {
+    "onnx": FormatSpec(
+        name="onnx",
+        label="ONNX",
+        noun="an ONNX model",
+        container=".onnx, or a zip or tar archive of it and the files with its weights",
+        archive_sign="a file that ends in .onnx",
+        exporter="torch.onnx.export",
+        suffix=".onnx",
+        upload_suffixes=(".onnx",),
+        bundle_suffixes=(".zip", ".tar"),
+        stores_shapes=True,
+        packages=("onnx", "onnxruntime"),
+        runtime="onnxruntime",
+    ),
+    "torchscript": FormatSpec(
+        name="torchscript",
+        label="TorchScript",
+        noun="a TorchScript archive",
+        container="torch.jit.save",
+        archive_sign="code/, data.pkl and constants.pkl",
+        exporter="torch.jit.trace(model, example).save(...)",
+        suffix=".pt",
+        upload_suffixes=(".pt", ".pth", ".ts", ".torchscript"),
+        bundle_suffixes=(),
+        stores_shapes=False,
+        packages=("torch",),
+        runtime="torch",
+    ),
+}
+
+EXPECTED = " or ".join(f"{spec.noun} ({spec.container})" for spec in FORMATS.values())
+"""What a model may be, for refusals and the API's description."""
+
+NOUNS = " or ".join(spec.noun for spec in FORMATS.values())
+EXPORTERS = " or ".join(spec.exporter for spec in FORMATS.values())
+SHAPELESS_SUFFIXES = tuple(
+    suffix for spec in FORMATS.values() if not spec.stores_shapes for suffix in spec.upload_suffixes
+)
+"""Suffixes of files whose input shapes a user has to give."""
+
+
+def named(name: str) -> Format:
+    """Return a format by its name.
+
+    Raises:
+        ValueError: no format has this name.
+
+    >>> named("onnx")
+    'onnx'
+    """
+    for known in FORMATS:
+        if known == name:
+            return known
+    raise ValueError(f"unknown format {name!r}, expected one of {', '.join(FORMATS)}")

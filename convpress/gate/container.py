@@ -1,0 +1,18 @@
+"""A file that may be a model, as the recognisers of all formats see it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file on disk with its bytes; `members` are the names in it where it is a zip archive."""
+
+    path: Path
+    content: memoryview
+    members: tuple[str, ...] | None
+
+    @property
+    def inner_members(self) -> frozenset[str]:
+        """The names of a zip archive's members below their first folder."""
+        return frozenset(name.partition("/")[2] for name in self.members or ())

@@ -1,0 +1,34 @@
+"""What the gate knows of each format: how to recognise a file of it, and how to check one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from convpress.formats import Format
+from convpress.gate.container import Container
+from convpress.gate.onnx.check import require_safe_onnx
+from convpress.gate.onnx.recognise import recognise_onnx
+from convpress.gate.torchscript.check import require_safe_torchscript
+from convpress.gate.torchscript.recognise import recognise_torchscript
+from convpress.limits import Limits
+
+
+@dataclass(frozen=True)
+class FormatGate:
+    """The gate's two questions about a file of one format.
+
+    Attributes:
+        recognise: Whether a file is of this format by its container; raises `Refusal` only for one
+            that surely is, and is damaged.
+        check: Raises `Refusal` for a file that holds more than a network needs or exceeds a limit.
+    """
+
+    recognise: Callable[[Container], bool]
+    check: Callable[[Path, Limits], None]
+
+
+GATES: dict[Format, FormatGate] = {
+    "onnx": FormatGate(recognise_onnx, require_safe_onnx),
+    "torchscript": FormatGate(recognise_torchscript, require_safe_torchscript),
+}
+"""By format, asked in this order; no file is of two formats."""

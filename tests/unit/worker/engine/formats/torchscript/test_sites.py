@@ -1,0 +1,38 @@
+"""Calls of one weight in one way are one site; a weight that is used in several ways is left."""
+
+import torch
+from support.scripted_modules import Shared, assert_same, rewrite, scripted
+from torch import nn
+
+
+class Wider(Shared):
+    """The same, whose weight is used with another geometry besides."""
+
+    def __init__(self):
+        super().__init__()
+        self.wider = nn.Conv2d(4, 4, 3, padding=2, dilation=2, bias=False)
+        self.wider.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x))) + self.wider(x)
+
+
+def test_a_shared_convolution_is_one_site_and_stays_shared(tmp_path):
+    x = torch.randn(1, 4, 8, 8)
+    count, original, rewritten = rewrite(tmp_path, scripted(Shared()), x)
+    assert [(len(site.calls), sum(call.times for call in site.calls)) for site in count.sites] == [
+        (1, 2)
+    ]
+    assert_same(rewritten(x), original(x))
+    assert sum("factored" in name for name in rewritten.state_dict()) == 3
+
+
+def test_a_weight_that_is_shared_but_not_used_alike_is_left(tmp_path):
+    count, _, _ = rewrite(tmp_path, scripted(Wider()), torch.randn(1, 4, 8, 8))
+    assert [(len(site.calls), sum(call.times for call in site.calls)) for site in count.sites] == [
+        (1, 2),
+        (1, 1),
+    ]
+    assert {site.reason for site in count.sites} == {
+        "its weight is shared with layers that use it in another way"
+    }

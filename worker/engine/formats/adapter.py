@@ -1,0 +1,46 @@
+"""The adapter of a format: all that the engine does with its files and knows of its runtime."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from worker.engine.model import Model, Runner
+from worker.engine.numerics.convolution import Convolution
+
+Layout = Literal["whole", "branches"]
+"""How a chain of layers is written: as it is, or as a sum of chains of simpler layers."""
+
+Stopwatch = Callable[[Convolution, tuple[int, ...], int], float]
+"""Nanoseconds of one call of a layer, given its input's spatial size and batch."""
+
+
+@dataclass(frozen=True)
+class FormatAdapter:
+    """What a format's package gives to the engine.
+
+    Attributes:
+        open: Opens a model for surgery; refuses a file that cannot be parsed (`model_invalid`)
+            and a version or operator that is not known (`model_unsupported`).
+        load_runner: Loads a model to be run on one thread; the runner holds it in memory. Refuses
+            what the runtime refuses (`model_invalid`).
+        readable: Gives a file that `open` and `load_runner` take for an uploaded one, which may
+            have to be unpacked first.
+        stopwatch: Returns what times single layers on the runtime, and the nanoseconds that a layer
+            costs besides its arithmetic.
+        default_layout: The layout that is nearly always faster with two spatial axes, for jobs
+            without a cost table.
+        aligned_ranks: Whether ranks are offered in whole blocks of channels, because the runtime
+            computes whole blocks.
+        adds_in_convolution: Whether the runtime adds the outputs of branches within their last
+            convolution, so that the sum takes no time of its own.
+    """
+
+    open: Callable[[Path], Model]
+    load_runner: Callable[[Path], Runner]
+    readable: Callable[[Path], AbstractContextManager[Path]]
+    stopwatch: Callable[[], tuple[Stopwatch, float]]
+    default_layout: Layout
+    aligned_ranks: bool
+    adds_in_convolution: bool

@@ -1,0 +1,24 @@
+"""The ONNX adapter: models opened on their skeleton, ONNX Runtime to run them."""
+
+from worker.engine.costs import onnx_stopwatch
+from worker.engine.formats.adapter import FormatAdapter, Stopwatch
+from worker.engine.formats.onnx import runner
+from worker.engine.formats.onnx.model import OnnxModel
+from worker.engine.formats.onnx.storage.bundle import stored
+
+
+def _stopwatch() -> tuple[Stopwatch, float]:
+    return onnx_stopwatch.nanoseconds, onnx_stopwatch.operator_nanoseconds()
+
+
+# ONNX Runtime computes channels in blocks of 8 or 16 and has no fast code for depthwise layers with
+# several filters a channel: `benchmarks/layouts.py` measures both.
+ADAPTER = FormatAdapter(
+    open=OnnxModel.open,
+    load_runner=runner.load,
+    readable=stored,
+    stopwatch=_stopwatch,
+    default_layout="branches",
+    aligned_ranks=True,
+    adds_in_convolution=True,
+)
