@@ -15,7 +15,7 @@ from math import isfinite, log2, prod
 from pathlib import Path
 from typing import Any
 
-from convpress.formats import Format
+from convpress.formats import FORMATS, Format
 from convpress.refusal import Code, Refusal
 from worker.engine.formats import adapter_of
 from worker.engine.numerics.convolution import Convolution
