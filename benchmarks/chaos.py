@@ -235,7 +235,6 @@ def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
     wait_until(
         lambda: not [*storage.staging.iterdir(), *scratch_root(fleet.data).iterdir()],
         "the workers' own sweep",
-        10,
     )
 
 

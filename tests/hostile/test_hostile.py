@@ -120,7 +120,7 @@ def test_the_third_wall_alone(file, around):
     ]
 )
 def test_the_harm_is_real_where_no_wall_stands(file, around):
-    assert opened(file, around, landlock=False, seccomp=False).harm != []
+    assert opened(file, around, seconds=120.0, landlock=False, seccomp=False).harm != []
 
 
 @needs_cell

@@ -94,9 +94,13 @@ def test_a_large_model_costs_little(tmp_path):
     )
     graph = onnx.helper.make_graph([], "large", [], [], [weight])
     path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
-    started = time.process_time()
-    require_safe(path, "onnx", Limits())
-    assert time.process_time() - started < 0.1
+
+    def seconds():
+        started = time.process_time()
+        require_safe(path, "onnx", Limits())
+        return time.process_time() - started
+
+    assert min(seconds() for _ in range(5)) < 0.1  # the least, since the machine may be busy
 
 
 CONTENTS = {
