@@ -36,6 +36,7 @@ from convpress.states import TERMINAL, State
 
 _EXTENSION = {"onnx": ".onnx", "torchscript": ".pt"}
 _BUNDLES = {"onnx": (".zip", ".tar"), "torchscript": ()}
+# Clients that want to hear sooner use `wait` or the events.
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
@@ -256,6 +257,7 @@ def cancel_job(job_id: JobId) -> Response:
 def delete_job(job_id: JobId) -> None:
     """Delete a job that has ended, its files, and its model if no other job uses it."""
     storage = get_storage()
+    # The row first: a crash after it leaves only files without a row, which the sweeper removes.
     with transaction() as session:
         job = commands.forget(session, job_id)
     delete_artifacts(storage, job.id)
