@@ -202,6 +202,7 @@ def install(app: FastAPI, page: ProblemPage | None = None) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OSError, _system)
+    # Other errors of SQLAlchemy are faults of this code, not of the database.
     for error in (OperationalError, InterfaceError, PoolTimeoutError):
         app.add_exception_handler(error, _database)
 

@@ -22,6 +22,7 @@ def acting_for(owner: str, *, sees_all: bool) -> Iterator[None]:
     """Let new jobs belong to `owner` until the block ends, and queries see only theirs, or all."""
     seen = current_owner.set(None if sees_all else owner)
     posted = posting_owner.set(owner)
+    # Reset, because a server may serve the next request of a connection in the same context.
     try:
         yield
     finally:

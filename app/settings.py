@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from convpress.limits import Limits
 
+# Celery and obstore accept more schemes, none of which is tested with this service.
 _SCHEMES = {
     "broker": ("redis", "rediss", "redis+socket"),
     "bucket": ("s3", "gs", "az", "azure", "abfs", "abfss"),
@@ -176,6 +177,7 @@ class Settings(BaseSettings):
             key = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             key = b""
+        # Sizes of the Standard Webhooks scheme.
         if prefix != "whsec" or not 24 <= len(key) <= 64:
             raise ValueError("a secret is whsec_ and the base64 of 24 to 64 bytes")
         return secret
@@ -200,7 +202,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database(cls, url: str | None) -> str | None:
-        """Refuse unknown databases, and SQLite in memory, which each process would have its own of."""
+        """Refuse unknown databases, and SQLite in memory: each process would have its own."""
         if url is None:
             return None
         try:
@@ -245,6 +247,7 @@ class Settings(BaseSettings):
     @property
     def sql_url(self) -> str:
         """The database's URL, or the embedded default."""
+        # Absolute, because a worker may run in another folder.
         return self.database_url or f"sqlite:///{self.data_dir.absolute()}/convpress.db"
 
     @property
@@ -266,6 +269,7 @@ def _has_scheme(url: str | None, kind: str) -> bool:
     return scheme in _SCHEMES[kind]
 
 
+# Cached: a process keeps the settings it has started with.
 @cache
 def get_settings() -> Settings:
     """Return the process's settings, read from the environment once."""

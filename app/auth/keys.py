@@ -1,4 +1,4 @@
-"""API keys and their scopes. A key is shown once, when it is made; the database has its hash only."""
+"""API keys and their scopes. A key is shown once; the database stores only its hash."""
 
 import hashlib
 import hmac

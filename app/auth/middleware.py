@@ -22,6 +22,7 @@ SIGN_IN = "/dashboard/sign-in"
 COOKIE = "convpress_key"
 """Cookie that holds the key of a signed-in browser."""
 
+# Health checks, descriptions and what the sign-in page needs: none of them shows a job.
 _OPEN_PATHS = (
     "/healthz",
     "/readyz",
@@ -77,6 +78,7 @@ async def _authenticate(scope: Scope, settings: Settings) -> Caller | None:
     headers = Headers(scope=scope)
     is_open = _is_open(scope["path"])
     is_safe = scope["method"] in _SAFE_METHODS
+    # A page of another site may link to open paths, but may not sign a browser in.
     if not (is_open and is_safe):
         origin.check_origin(headers, settings)
     if is_open:
@@ -85,6 +87,7 @@ async def _authenticate(scope: Scope, settings: Settings) -> Caller | None:
         origin.check_local(scope, headers)
         return None
     token = _token(headers, is_safe=is_safe)
+    # In a thread, because the database and Redis would block the event loop.
     return await run_in_threadpool(_identify, token, settings)
 
 
@@ -102,6 +105,7 @@ def _identify(token: str, settings: Settings) -> Caller:
             field="Authorization",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
+    # Counted for valid keys only: a stranger must not use up an owner's requests.
     rate_limit.check_rate(caller.owner, settings)
     return caller
 

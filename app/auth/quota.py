@@ -25,6 +25,7 @@ def check_quota(request: Request) -> None:
     caller = caller_of(request)
     if caller is None:
         return
+    # The body is not read yet, so its announced size has to do.
     announced = int(request.headers.get("content-length", 0) or 0)
     settings = get_settings()
     with transaction() as session:

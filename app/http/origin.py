@@ -29,6 +29,7 @@ def is_loopback(host: str) -> bool:
 
 def is_same_origin(headers: Headers) -> bool:
     """Tell whether a page of this service sent the request."""
+    # Without the scheme: behind a proxy that ends TLS, browsers see https and the service http.
     _, _, origin_host = headers.get("origin", "").partition("://")
     return origin_host == headers.get("host", "")
 

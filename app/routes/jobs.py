@@ -35,6 +35,7 @@ from convpress.labels import MOST as MOST_LABELS
 from convpress.labels import parse_labels
 from convpress.states import TERMINAL, State
 
+# Clients that want to hear sooner use `wait` or the events.
 _POLL_SECONDS = "1"
 
 router = APIRouter(tags=["jobs"])
@@ -255,6 +256,7 @@ def cancel_job(job_id: JobId) -> Response:
 def delete_job(job_id: JobId) -> None:
     """Delete a job that has ended, its files, and its model if no other job uses it."""
     storage = get_storage()
+    # The row first: a crash after it leaves only files without a row, which the sweeper removes.
     with transaction() as session:
         job = commands.forget(session, job_id)
     delete_artifacts(storage, job.id)

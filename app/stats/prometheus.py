@@ -124,6 +124,7 @@ def _histograms(
     bounds: Sequence[float],
 ) -> Metric:
     family = HistogramMetricFamily(name, documentation, labels=labels)
+    # Prometheus's own spelling of infinity.
     bound_names = [*map(str, bounds[:-1]), "+Inf"]
     for values, durations in series:
         buckets = list(zip(bound_names, durations.at_most, strict=True))

@@ -240,6 +240,7 @@ def _histograms(
 
 
 def _histogram(amounts: Mapping[str, float], bounds: Sequence[float]) -> Histogram:
+    # Stored by bucket, told as a running total, as Prometheus wants it.
     counts = [int(amounts.get(f"{bound:g}", 0)) for bound in bounds]
     return Histogram(tuple(accumulate(counts)), amounts["sum"])
 

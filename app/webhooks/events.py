@@ -28,6 +28,7 @@ def job_payload(job: Job) -> Mapping[str, Any]:
     return present_job(job).model_dump(mode="json")
 
 
+# Rows of older versions name no event: see `app.webhooks.deliveries` before one of these goes.
 EVENTS = (
     WebhookEvent("job.succeeded", "succeeded", job_payload),
     WebhookEvent("job.failed", "failed", job_payload),
