@@ -200,7 +200,7 @@ def _copy_checked(artifact: BinaryIO, part: BinaryIO, model_format: Format) -> N
 
 
 def _write(target: Path, fill: Callable[..., object]) -> None:
-    """Fill a temporary file and rename it to the target, so that the target is never half written."""
+    """Fill a temporary file and rename it to the target, which is so never half written."""
     with tempfile.NamedTemporaryFile(
         dir=target.absolute().parent, prefix=f".{target.name}.", delete=False
     ) as part:

@@ -50,7 +50,7 @@ def kept(report: Report) -> float:
 
 
 def choices(report: Report) -> list[tuple[float, float]]:
-    """Return the frontier in the unit of the first budget: (fraction kept, predicted relative error)."""
+    """Return the frontier in the first budget's unit: (fraction kept, predicted relative error)."""
     return [
         (point.keep if point.budget_keep is None else point.budget_keep, point.predicted_error**0.5)
         for point in report.frontier
