@@ -198,7 +198,7 @@ def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
         confinement,
         seconds=60,
         on_progress=lambda _: None,
-        wanted=lambda: True,
+        is_wanted=lambda: True,
     )
     if isinstance(outcome, Failed):
         return outcome.error["code"]

@@ -156,7 +156,7 @@ def opened(
             confinement,
             seconds=seconds,
             on_progress=lambda _: None,
-            wanted=lambda: True,
+            is_wanted=lambda: True,
         )
         harm = world.harm()
         if model.stat().st_mtime_ns != before or model.read_bytes() != file.content:
