@@ -1,4 +1,7 @@
-"""What pyproject.toml cannot say: the migrations lie in `alembic/`, and an installed service finds them in `app/db`."""
+"""The part of the packaging that pyproject.toml cannot say.
+
+The migrations lie in `alembic/`; an installed service finds them in `app/db`.
+"""
 
 from setuptools import find_packages, setup
 

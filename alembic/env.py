@@ -22,7 +22,10 @@ def render_item(kind, item, _autogenerate_context):
 
 
 def open_sqlite(url: str) -> Engine:
-    """Open a database, made if need be, whose transactions begin when they should: pysqlite begins none for DDL."""
+    """Open a database, created if it does not exist, with transactions that hold DDL as well.
+
+    pysqlite by itself begins no transaction for DDL.
+    """
     if file := make_url(url).database:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, poolclass=NullPool)
@@ -39,7 +42,10 @@ def open_sqlite(url: str) -> Engine:
 
 
 def run() -> None:
-    """Configure the context and migrate; SQLite at once or not at all, where it must by copying tables."""
+    """Configure the context and migrate.
+
+    SQLite migrates in one transaction, and copies a table where it cannot alter it.
+    """
     url = context.config.attributes.get("url") or get_settings().sql_url
     options = {
         "target_metadata": Base.metadata,

@@ -1,10 +1,11 @@
 """Accuracy after compression: real trained networks, scored on real labelled images, at six budgets.
 
-    python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...] [--keeps KEEP ...] [--images N]
+    python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...] [--keeps KEEP
+    ...] [--images N]
                                   [--output docs]
 
-ZOO is a folder of networks with images and a `measure.py` that loads them. Printed is the score (top-1 in per cent, or
-PSNR in dB) of the original and, a row each, of
+ZOO is a folder of networks with images and a `measure.py` that loads them. Printed is the score
+(top-1 in per cent, or PSNR in dB) of the original and, a row each, of
 
 - `dac uniform`: the paper's method, the highest rank that fits, the same everywhere;
 - `dac`, `weights`: DAC and all forms with allocated ranks, from the weights alone;
@@ -12,10 +13,10 @@ PSNR in dB) of the original and, a row each, of
 - `real`: the same calibrated on the zoo's own real images;
 - `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv 2509.25136).
 
-Compressed models are scored by the engine's program of the original with the sites replaced, which is the arithmetic
-of the artifact. Figures go to accuracy.json in the output folder, beside those that earlier runs have left there of
-other networks, and of the same network's other rows where these are of the same images and budgets; a plot of all goes
-to accuracy.svg.
+Compressed models are scored by the engine's program of the original with the sites replaced, which
+is the arithmetic of the artifact. Figures go to accuracy.json in the output folder, beside those
+that earlier runs have left there of other networks, and of the same network's other rows where
+these are of the same images and budgets; a plot of all goes to accuracy.svg.
 """
 
 import argparse

@@ -1,12 +1,15 @@
 """A service under blows: processes killed and frozen, servers flushed, stopped and restarted, disks full, clocks wrong.
 
-    python benchmarks/chaos.py [--servers] [--jobs 200] [--blows 100] [--seed 0] [--output figures.json]
+    python benchmarks/chaos.py [--servers] [--jobs 200] [--blows 100] [--seed 0] [--output
+    figures.json]
 
-An API and two workers run as processes of their own, on SQLite and a folder or, with --servers, on a PostgreSQL and a
-Redis of their own; children speak like the engine without its work. Jobs are posted, each under a key until it is
-accepted, and some are followed by their events; at random moments a blow falls. Then everything is left to come to an
-end, and it is asked whether every accepted job has ended exactly once, every artifact is what its job says, no file is
-without its row, and no event was lost. It exits with 1 and says what is wrong if not. As root it also fills the disk.
+An API and two workers run as processes of their own, on SQLite and a folder or, with --servers, on
+a PostgreSQL and a Redis of their own; children speak like the engine without its work. Jobs are
+posted, each under a key until it is accepted, and some are followed by their events; at random
+moments a blow falls. Then everything is left to come to an end, and it is asked whether every
+accepted job has ended exactly once, every artifact is what its job says, no file is without its
+row, and no event was lost. It exits with 1 and says what is wrong if not. As root it also fills the
+disk.
 """
 
 import argparse

@@ -46,7 +46,8 @@ WORKER = (
 from pathlib import Path
 from worker.sandbox import doctor, run as sandbox
 cell = doctor.confined
-# The cell is the real one, but for a child that may read its own file, which lies outside of the installation.
+# The cell is the real one, but for a child that may read its own file, which lies outside of the
+# installation.
 doctor.confined = lambda home, readable, **rest: cell(home, readable=(*readable, Path({engine!r})), **rest)
 sandbox.ENGINE = (sys.executable, {engine!r})
 from worker.celery_app import run_worker

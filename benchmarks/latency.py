@@ -1,15 +1,18 @@
 """How much faster compressed models are in ONNX Runtime, one thread, and how near what the report expects is.
 
-    python benchmarks/latency.py --zoo ZOO [--only NAME ...] [--costs onnx.json] [--output figures.json]
+    python benchmarks/latency.py --zoo ZOO [--only NAME ...] [--costs onnx.json] [--output
+    figures.json]
 
-ZOO is a folder of ONNX networks, a folder each data set; VGG16 with random weights (seed 0) stands beside them. Each is
-compressed three times, by its weights alone: to half its FLOPs without a cost table and with one, and to half its time.
-The table is measured first, which takes some minutes, or read. Original and compressed models run in turn, each on the
-same random inputs; the medians count, in the processor's time, which other programs do not lengthen much. What is
-refused (a budget that cannot be reached without making layers slower) is told on standard error.
+ZOO is a folder of ONNX networks, a folder each data set; VGG16 with random weights (seed 0) stands
+beside them. Each is compressed three times, by its weights alone: to half its FLOPs without a cost
+table and with one, and to half its time. The table is measured first, which takes some minutes, or
+read. Original and compressed models run in turn, each on the same random inputs; the medians count,
+in the processor's time, which other programs do not lengthen much. What is refused (a budget that
+cannot be reached without making layers slower) is told on standard error.
 
-Below the rows stand the geometric means of after / before: of the networks of the zoo beside which labelled images lie,
-and of all; and how far what was expected is from what was measured, on the median.
+Below the rows stand the geometric means of after / before: of the networks of the zoo beside which
+labelled images lie, and of all; and how far what was expected is from what was measured, on the
+median.
 """
 
 import argparse

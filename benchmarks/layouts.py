@@ -2,9 +2,9 @@
 
     python benchmarks/layouts.py [--output figures.json]
 
-A network of three layers whose middle one, of kernel 3, is factored by DAC or pointwise first at ranks 2 and 3, in turn
-with the same as it was; the least of many runs counts. Of layers with fewer outputs than inputs, pointwise first is
-shown. The means are of layers with two spatial axes.
+A network of three layers whose middle one, of kernel 3, is factored by DAC or pointwise first at
+ranks 2 and 3, in turn with the same as it was; the least of many runs counts. Of layers with fewer
+outputs than inputs, pointwise first is shown. The means are of layers with two spatial axes.
 """
 
 import argparse

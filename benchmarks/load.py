@@ -1,10 +1,12 @@
 """The service under load: its rate beside a bare endpoint's, a crowd, time to `running`, a long queue, people's pages.
 
-    python benchmarks/load.py [--servers] [--only start rate crowd pages queue] [--jobs 10000] [--output figures.json]
+    python benchmarks/load.py [--servers] [--only start rate crowd pages queue] [--jobs 10000]
+    [--output figures.json]
 
-One API process and two workers, on SQLite and a folder of messages or, with --servers, on a PostgreSQL and a Redis of
-their own. Children only sleep, so that what is measured is the service. The bare endpoint is a FastAPI application that
-answers with a constant of the same length, served in the same way, called by the same clients in the same run.
+One API process and two workers, on SQLite and a folder of messages or, with --servers, on a
+PostgreSQL and a Redis of their own. Children only sleep, so that what is measured is the service.
+The bare endpoint is a FastAPI application that answers with a constant of the same length, served
+in the same way, called by the same clients in the same run.
 """
 
 import argparse

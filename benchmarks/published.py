@@ -1,11 +1,13 @@
 """What becomes of models that others have published: at full rank, and at a budget.
 
-    python benchmarks/published.py MODEL[@SHAPE] ... [--flops-budget 0.6] [--calibration none] [--output figures.json]
+    python benchmarks/published.py MODEL[@SHAPE] ... [--flops-budget 0.6] [--calibration none]
+    [--output figures.json]
 
-SHAPE is an input shape as jobs take it. Each model is first rewritten with every layer in its first form at full rank,
-loaded by its runtime and compared with the original on the same inputs; then compressed to the budget. A row a model
-says how many layers could be replaced, the largest difference at full rank, and what the budget came to or why not; the
-reasons for what was left are listed below, with their number.
+SHAPE is an input shape as jobs take it. Each model is first rewritten with every layer in its first
+form at full rank, loaded by its runtime and compared with the original on the same inputs; then
+compressed to the budget. A row a model says how many layers could be replaced, the largest
+difference at full rank, and what the budget came to or why not; the reasons for what was left are
+listed below, with their number.
 """
 
 import argparse

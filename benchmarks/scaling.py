@@ -2,8 +2,9 @@
 
     python benchmarks/scaling.py [--servers] [--nap 2.0] [--jobs 20] [--output figures.json]
 
-Children sleep for `nap` seconds, so that a host of few cores can run many of them. Measured on one worker is what a job
-takes beside its child's sleep, and what processor time one costs in all processes together. By these
+Children sleep for `nap` seconds, so that a host of few cores can run many of them. Measured on one
+worker is what a job takes beside its child's sleep, and what processor time one costs in all
+processes together. By these
 
 - the rate at which W workers drain a queue is `min(W / (nap + overhead), cores / processor seconds a job)`;
 - jobs that come at random, at 70 % of that rate, wait for the first worker that is free, each of which is free again

@@ -2,10 +2,10 @@
 
     python benchmarks/service.py [--output figures.json]
 
-Makes a VGG16 of 553 MB with random weights (seed 0), starts `convpress serve` in a scratch folder, posts the model
-with a budget of 0.47 and watches the processes every 20 ms; then posts a small model twenty times. Beside the upload
-stands what writing and hashing the same bytes takes; and how long the service and the imports of a child that
-calibrates take to start.
+Makes a VGG16 of 553 MB with random weights (seed 0), starts `convpress serve` in a scratch folder,
+posts the model with a budget of 0.47 and watches the processes every 20 ms; then posts a small
+model twenty times. Beside the upload stands what writing and hashing the same bytes takes; and how
+long the service and the imports of a child that calibrates take to start.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python benchmarks/speed.py [--zoo ZOO] [--only NAME ...] [--no-growth] [--output figures.json]
 
-VGG16 and ResNet-50 have random weights (seed 0); ZOO is a folder of ONNX networks, a folder each data set, of which
-those are left out that do not say their inputs' sizes. A job is a process of its own on one thread, by the weights
-alone unless it is said; its time is that of the processor, which other programs do not lengthen much. Beside a job
-stand
+VGG16 and ResNet-50 have random weights (seed 0); ZOO is a folder of ONNX networks, a folder each
+data set, of which those are left out that do not say their inputs' sizes. A job is a process of its
+own on one thread, by the weights alone unless it is said; its time is that of the processor, which
+other programs do not lengthen much. Beside a job stand
 
 - `svd`: a loop of `torch.linalg.svd` over the matrices that DAC, spatial and low-rank forms start from;
 - `tucker`: tensorly's partial Tucker of the same convolutions at half their ranks;

@@ -1,11 +1,13 @@
 """Three whole systems through the running service: VGG16, SSD300 and OpenPose, in both formats.
 
-    python benchmarks/systems.py [--only vgg16 ssd300 openpose] [--formats onnx torchscript] [--output figures.json]
+    python benchmarks/systems.py [--only vgg16 ssd300 openpose] [--formats onnx torchscript]
+    [--output figures.json]
 
-The architectures are the papers': configuration D of Simonyan and Zisserman (arXiv 1409.1556), SSD300 of Liu et al.
-(arXiv 1512.02325) on the 21 classes of VOC, and the COCO model of Cao et al. (arXiv 1611.08050) with its six stages.
-Their weights are random (seed 0), so this shows structure, cost and count, not accuracy. Budgets are what DAC's paper
-saves on each (arXiv 1812.08374): 53, 29 and 46 %. Beside the service's error stands DAC's alone at the same FLOPs.
+The architectures are the papers': configuration D of Simonyan and Zisserman (arXiv 1409.1556),
+SSD300 of Liu et al. (arXiv 1512.02325) on the 21 classes of VOC, and the COCO model of Cao et al.
+(arXiv 1611.08050) with its six stages. Their weights are random (seed 0), so this shows structure,
+cost and count, not accuracy. Budgets are what DAC's paper saves on each (arXiv 1812.08374): 53, 29
+and 46 %. Beside the service's error stands DAC's alone at the same FLOPs.
 """
 
 import argparse

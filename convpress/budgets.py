@@ -4,11 +4,12 @@ A new kind of budget is an entry in `KINDS` here, and its unit in `worker.engine
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from convpress.refusal import Code, Refusal
+from convpress.report import Report, bytes_kept, macs_kept, parameters_kept, time_kept
 
 FLOPS_PER_MAC = 2
 """One multiplication and one addition."""
@@ -25,7 +26,8 @@ class BudgetKind:
     """One kind of budget: its form field, its unit, and how an amount is written.
 
     `unit` is the key of a unit of `worker.engine.selection.units`. `what` is the noun for messages.
-    `scales` maps an amount's suffix, in capitals, to the number of units that it stands for.
+    `scales` maps an amount's suffix, in capitals, to the number of units that it stands for. `kept`
+    reads from a job's report the fraction of the unit that the job kept.
     """
 
     field: str
@@ -33,6 +35,7 @@ class BudgetKind:
     what: str
     example: str
     scales: Mapping[str, Decimal]
+    kept: Callable[[Report], float]
 
     @property
     def expected(self) -> str:
@@ -139,6 +142,7 @@ FLOPS = BudgetKind(
     what="FLOPs",
     example="7.2G, 7.2 GFLOPs, 3.6 GMACs",
     scales=_scales(_FLOPS, _PREFIXES),
+    kept=macs_kept,
 )
 LATENCY = BudgetKind(
     field="latency_budget",
@@ -146,6 +150,7 @@ LATENCY = BudgetKind(
     what="time",
     example="12ms, 800us, 1.5s",
     scales=_scales({"": _ONE}, _TIMES),
+    kept=time_kept,
 )
 PARAMETERS = BudgetKind(
     field="params_budget",
@@ -153,6 +158,7 @@ PARAMETERS = BudgetKind(
     what="parameters",
     example="5.4M, 300k params",
     scales=_scales(_COUNTS, _PREFIXES),
+    kept=parameters_kept,
 )
 BYTES = BudgetKind(
     field="bytes_budget",
@@ -160,6 +166,7 @@ BYTES = BudgetKind(
     what="file size",
     example="20MB, 18.5 MiB, 900kB",
     scales=_scales({"B": _ONE}, _PREFIXES | _BINARY),
+    kept=bytes_kept,
 )
 
 KINDS: dict[str, BudgetKind] = {

@@ -230,6 +230,35 @@ class Report(Record):
     engine: Engine
 
 
+def macs_kept(report: Report) -> float:
+    """Return the fraction of the multiply-accumulates that a job kept."""
+    return report.keep
+
+
+def time_kept(report: Report) -> float:
+    """Return the fraction of the time that a job kept: by the cost table, else as measured.
+
+    A report without any time gives the fraction of the multiply-accumulates.
+    """
+    if report.latency is None:
+        before, after = report.before.latency_ms, report.after.latency_ms
+    else:
+        before, after = report.latency.predicted_before_ms, report.latency.predicted_after_ms
+    if not before:
+        return report.keep
+    return (after or 0.0) / before
+
+
+def parameters_kept(report: Report) -> float:
+    """Return the fraction of the parameters that a job kept."""
+    return report.after.parameters / max(report.before.parameters, 1)
+
+
+def bytes_kept(report: Report) -> float:
+    """Return the fraction of the file's bytes that a job kept."""
+    return report.after.bytes / max(report.before.bytes, 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class InspectedSite(Record):
     """One convolution or matrix product, and the reason why it would be left unchanged, if any."""

@@ -51,7 +51,9 @@ class StoredModel(BaseModel):
         description="When its file was deleted; null while it is stored"
     )
     inspection: Inspection | None = Field(
-        description="Inputs, outputs and cost, layer by layer, as the latest job saw them; null before"
+        description=(
+            "Inputs, outputs and cost, layer by layer, as the latest job saw them; null before"
+        )
     )
     jobs: str = Field(description="Where its jobs are listed")
 

@@ -1,6 +1,7 @@
 """Servers for tests that need one: a fresh PostgreSQL database, an empty Redis database, a bucket.
 
-Where no server listens such tests are skipped; under CI=true they fail, so that nothing goes untested unnoticed.
+Where no server listens such tests are skipped; under CI=true they fail, so that nothing goes
+untested unnoticed.
 """
 
 import gc

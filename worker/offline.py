@@ -128,8 +128,8 @@ def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
             input_shape=input_shape,
         )
         _run(["inspect"], request, folder, _ignore)
-        content, found = _take(Inspection, Path(request.report))
-        return content.decode(), found
+        content, inspection = _take(Inspection, Path(request.report))
+        return content.decode(), inspection
 
 
 def _ignore(_progress: Progress) -> None:
@@ -164,7 +164,7 @@ def _run(
         confinement,
         seconds=_SECONDS,
         on_progress=on_progress,
-        wanted=lambda: True,
+        is_wanted=lambda: True,
     )
     match outcome:
         case Succeeded():
@@ -200,7 +200,7 @@ def _copy_checked(artifact: BinaryIO, part: BinaryIO, model_format: Format) -> N
 
 
 def _write(target: Path, fill: Callable[..., object]) -> None:
-    """Fill a temporary file and rename it to the target, so that the target is never half written."""
+    """Fill a temporary file and rename it to the target, which is so never half written."""
     with tempfile.NamedTemporaryFile(
         dir=target.absolute().parent, prefix=f".{target.name}.", delete=False
     ) as part:

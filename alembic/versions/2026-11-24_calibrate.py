@@ -1,4 +1,4 @@
-"""Add how a job learns what its model's inputs are like, and the samples that may be uploaded for it.
+"""Add a job's calibration, and the samples that may be uploaded for it.
 
 What comes before the indexes is committed when they are built, so all of it can be run again.
 

@@ -1,4 +1,4 @@
-"""Add what figures are read from: tallies that outlive jobs, workers that show themselves, an index of the events.
+"""Add what statistics are read from: tallies that outlive jobs, workers, an index of the events.
 
 What comes before the indexes is committed when they are built, so all of it can be run again.
 
@@ -28,7 +28,8 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.execute(
-        "INSERT INTO tallies (name, label, value) SELECT 'flops_saved', '', 2.0 * sum(macs_before - macs_after) "
+        "INSERT INTO tallies (name, label, value) "
+        "SELECT 'flops_saved', '', 2.0 * sum(macs_before - macs_after) "
         "FROM jobs WHERE state = 'succeeded' HAVING sum(macs_before - macs_after) IS NOT NULL "
         "ON CONFLICT DO NOTHING"
     )

@@ -1,6 +1,7 @@
 """Add what follows a job: events, webhooks, labels, idempotency keys and what retention needs.
 
-Every step is short on a large table: columns are nullable or have a constant default. Indexes follow in 0003.
+Every step is short on a large table: columns are nullable or have a constant default. Indexes
+follow in 0003.
 
 Revision ID: 0002
 Revises: 0001

@@ -1,7 +1,7 @@
 """Index the labels of jobs, and the jobs of a model by time.
 
-The labels of the jobs that are there come in batches of their own: each keeps its jobs from being deleted until it is
-committed. What was interrupted can be run again.
+The labels of the jobs that are there come in batches of their own: each keeps its jobs from being
+deleted until it is committed. What was interrupted can be run again.
 
 Revision ID: 0010
 Revises: 0009
@@ -21,11 +21,13 @@ _BY_MODEL = ("ix_jobs_model_sha256_created_at_id", ["model_sha256", "created_at"
 _BEFORE = ("ix_jobs_model_sha256", ["model_sha256"])
 
 _EDGE = (
-    "SELECT created_at, id FROM (SELECT created_at, id FROM jobs WHERE {} ORDER BY created_at, id LIMIT :batch)"
+    "SELECT created_at, id FROM"
+    " (SELECT created_at, id FROM jobs WHERE {} ORDER BY created_at, id LIMIT :batch)"
     " AS batch ORDER BY created_at DESC, id DESC LIMIT 1"
 )
 _FILL = (
-    "INSERT INTO job_labels (job_id, name, value, created_at) SELECT jobs.id, label.key, label.value, jobs.created_at"
+    "INSERT INTO job_labels (job_id, name, value, created_at)"
+    " SELECT jobs.id, label.key, label.value, jobs.created_at"
     " FROM jobs, {} AS label WHERE {} {} ON CONFLICT DO NOTHING"
 )
 _LABELS = {"postgresql": "json_each_text(jobs.labels)", "sqlite": "json_each(jobs.labels)"}

@@ -34,23 +34,11 @@ def kind(report: Report) -> budgets.BudgetKind:
 
 def kept(report: Report) -> float:
     """Return the fraction that the job kept, in the unit of its first budget."""
-    match kind(report).unit:
-        case "macs":
-            return report.keep
-        case "nanoseconds":
-            before, after = report.before.latency_ms, report.after.latency_ms
-            if report.latency is not None:
-                before, after = (
-                    report.latency.predicted_before_ms,
-                    report.latency.predicted_after_ms,
-                )
-            return (after or 0.0) / before if before else report.keep
-        case unit:
-            return float(getattr(report.after, unit) / max(getattr(report.before, unit), 1))
+    return kind(report).kept(report)
 
 
 def choices(report: Report) -> list[tuple[float, float]]:
-    """Return the frontier in the unit of the first budget: (fraction kept, predicted relative error)."""
+    """Return the frontier in the first budget's unit: (fraction kept, predicted relative error)."""
     return [
         (point.keep if point.budget_keep is None else point.budget_keep, point.predicted_error**0.5)
         for point in report.frontier

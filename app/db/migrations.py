@@ -9,7 +9,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-# In a checkout the scripts lie in `alembic/`; setup.py puts them beside this file when it builds a wheel.
+# In a checkout the scripts lie in `alembic/`; setup.py puts them beside this file when it builds a
+# wheel.
 _INSTALLED = Path(__file__).resolve().with_name("migration_scripts")
 _CHECKOUT = Path(__file__).resolve().parents[2] / "alembic"
 

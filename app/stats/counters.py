@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Tally
 from app.db.upsert import insert
+from convpress.budgets import FLOPS_PER_MAC
 from convpress.states import State
 
 FORGOTTEN = "forgotten"
@@ -23,9 +24,6 @@ BUCKETS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, f
 """Upper bounds of a phase's seconds."""
 REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, float("inf"))
 """Upper bounds of a request's seconds."""
-
-# A multiply-accumulate is a multiplication and an addition.
-_FLOPS_PER_MAC = 2
 
 Amounts = Mapping[tuple[str, str], float]
 """Amounts by name and label. A histogram's label ends in the bucket's bound, or in `sum`."""
@@ -46,7 +44,7 @@ def of_success(macs_saved: int, seconds: Mapping[str, float]) -> Amounts:
     >>> of_success(10, {"loading": 0.3})
     {('flops_saved', ''): 20, ('phase', 'loading 0.5'): 1, ('phase', 'loading sum'): 0.3}
     """
-    amounts: dict[tuple[str, str], float] = {(FLOPS_SAVED, ""): _FLOPS_PER_MAC * macs_saved}
+    amounts: dict[tuple[str, str], float] = {(FLOPS_SAVED, ""): FLOPS_PER_MAC * macs_saved}
     for phase, duration in seconds.items():
         bucket = bucket_of(duration, BUCKETS)
         amounts[PHASE, f"{phase} {bucket:g}"] = 1

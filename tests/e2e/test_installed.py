@@ -63,7 +63,8 @@ def interpreter(distributions, tmp_path_factory):
     [wheel] = distributions.glob("*.whl")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", library]
     subprocess.run([*install, wheel], check=True, timeout=300)
-    # A path file is read for its folders alone: no editable installation of the project is found through it.
+    # A path file is read for its folders alone: no editable installation of the project is found
+    # through it.
     (library / "dependencies.pth").write_text(f"{dependencies()}\n")
     return folder / "bin" / "python"
 

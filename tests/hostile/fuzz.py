@@ -2,9 +2,9 @@
 
     make fuzz FUZZ="CHECKED OPENED SEED FOLDER"
 
-Prints how each ended, and keeps in FOLDER those that ended as no model may: with a child that died, hung or lied, or
-with an error of the engine's own. Every end but these is a success or a coded refusal; anything else raises. The tests
-run a short form.
+Prints how each ended, and keeps in FOLDER those that ended as no model may: with a child that died,
+hung or lied, or with an error of the engine's own. Every end but these is a success or a coded
+refusal; anything else raises. The tests run a short form.
 """
 
 import io
@@ -198,7 +198,7 @@ def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
         confinement,
         seconds=60,
         on_progress=lambda _: None,
-        wanted=lambda: True,
+        is_wanted=lambda: True,
     )
     if isinstance(outcome, Failed):
         return outcome.error["code"]

@@ -125,8 +125,9 @@ def opened(
 ) -> Opened:
     """Open a file in a child of its own.
 
-    `limits` puts the first wall before it, `landlock` and `seccomp` set up the second or do not, `take` puts the third
-    behind it. Time and memory are bounded always: without that some would take this machine along.
+    `limits` puts the first wall before it, `landlock` and `seccomp` set up the second or do not,
+    `take` puts the third behind it. Time and memory are bounded always: without that some would
+    take this machine along.
     """
     with (
         tempfile.TemporaryDirectory(prefix="convpress-opened-") as name,
@@ -155,7 +156,7 @@ def opened(
             confinement,
             seconds=seconds,
             on_progress=lambda _: None,
-            wanted=lambda: True,
+            is_wanted=lambda: True,
         )
         harm = world.harm()
         if model.stat().st_mtime_ns != before or model.read_bytes() != file.content:

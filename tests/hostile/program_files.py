@@ -1,7 +1,7 @@
 """What a model could do that has got machine code to run: programs that run in the engine's place.
 
-As uploads they are no models. Each does its deed and then leaves a file `loot` in its folder; those that lie leave what
-an engine would, but for the lie.
+As uploads they are no models. Each does its deed and then leaves a file `loot` in its folder; those
+that lie leave what an engine would, but for the lie.
 """
 
 import json

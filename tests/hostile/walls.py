@@ -2,7 +2,8 @@
 
     make walls
 
-Writes the table as Markdown to the path that it is given, and fails where a wall lets through what it is there to stop.
+Writes the table as Markdown to the path that it is given, and fails where a wall lets through what
+it is there to stop.
 """
 
 import subprocess

@@ -1,7 +1,8 @@
 """Celery workers on files and on servers: whatever is killed or lost, every job ends once.
 
-The children speak like the engine without its work, so that what is tested is the service around them. Leases are
-longer than any test: a busy machine loses none, and a test that is about lost ones ends them itself.
+The children speak like the engine without its work, so that what is tested is the service around
+them. Leases are longer than any test: a busy machine loses none, and a test that is about lost ones
+ends them itself.
 """
 
 import hashlib
@@ -206,7 +207,8 @@ def test_a_job_runs_within_a_second_of_its_ring(staffed):
         job = staffed.wait(staffed.post())
         return (job.started_at - job.created_at).total_seconds()
 
-    # Any one of them, since the machine may be busy: one whose message is lost waits three seconds for the sweeper.
+    # Any one of them, since the machine may be busy: one whose message is lost waits three seconds
+    # for the sweeper.
     wait_for(lambda: delay() < 1, "a job that runs at once")
 
 

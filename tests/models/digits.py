@@ -1,6 +1,7 @@
 """The digits that the sample models know: scikit-learn's 8x8 images, which of them are held out, and who reads them.
 
-Runs a model with its own runtime, nothing of this project, so that accuracies measured here judge the engine.
+Runs a model with its own runtime, nothing of this project, so that accuracies measured here judge
+the engine.
 """
 
 from functools import cache

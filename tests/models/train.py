@@ -1,6 +1,7 @@
 """Train the sample models on scikit-learn's digits and write them beside this file, in every form tests need.
 
-Deterministic: `PYTHONHASHSEED=0 python tests/models/train.py`, about a minute on one thread; README.md tells what
+Deterministic: `PYTHONHASHSEED=0 python tests/models/train.py`, about a minute on one thread;
+    README.md tells what
 comes out.
 """
 

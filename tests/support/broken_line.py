@@ -13,8 +13,8 @@ UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Le
 class Line:
     """A proxy at `url`. The next connections meet the `faults`, those after them none.
 
-    A number cuts a connection off when so many bytes of answers have passed, bytes are answered in the server's place.
-    `passed` counts the bytes of answers that went through.
+    A number cuts a connection off when so many bytes of answers have passed, bytes are answered in
+    the server's place. `passed` counts the bytes of answers that went through.
     """
 
     url: str

@@ -22,7 +22,9 @@ def calibrate_host() -> None:
             task = bars.add_task("starting", total=1.0)
             tables = cost_tables.calibrate(
                 settings,
-                lambda what, said: bars.update(task, description=what, completed=said.fraction),
+                lambda what, progress: bars.update(
+                    task, description=what, completed=progress.fraction
+                ),
             )
     except (SandboxIncomplete, cost_tables.NotMeasuredError) as error:
         end(str(error), LOST)

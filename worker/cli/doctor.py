@@ -13,11 +13,11 @@ def doctor() -> None:
     from worker.sandbox import doctor as walls
 
     device = read_settings().device
-    found = walls.examine(device)
-    render.console().print(render.walls(found))
+    results = walls.examine(device)
+    render.console().print(render.walls(results))
     try:
         walls.require_device(device)
     except walls.DeviceMissing as error:
         end(str(error), REFUSED)
-    if not all(wall.holds for wall in found):
+    if not all(wall.holds for wall in results):
         raise typer.Exit(REFUSED)

@@ -19,7 +19,7 @@ def inspect(
     from worker.cli import render
 
     try:
-        content, found = offline.inspect(model, input_shape)
+        content, inspection = offline.inspect(model, input_shape)
     except offline.RefusedError as error:
         end_refused(error)
     except offline.LostError as error:
@@ -28,11 +28,11 @@ def inspect(
         typer.echo(content)
         return
     console = render.console()
-    console.print(render.overview(found))
-    if found.sites or found.missing is None:
-        console.print(render.inspection(found))
-    if found.missing is not None:
+    console.print(render.overview(inspection))
+    if inspection.sites or inspection.missing is None:
+        console.print(render.inspection(inspection))
+    if inspection.missing is not None:
         console.print(
-            f"Not all of the cost is known: {found.missing}. It may depend on --input-shape.",
+            f"Not all of the cost is known: {inspection.missing}. It may depend on --input-shape.",
             markup=False,
         )

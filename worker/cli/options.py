@@ -58,8 +58,10 @@ def budgets_by_field(
     flops: str | None, params: str | None, size: str | None, latency: str | None
 ) -> dict[str, str]:
     """Return the budgets that were given, by field."""
-    kinds = (budgets.FLOPS, budgets.PARAMETERS, budgets.BYTES, budgets.LATENCY)
-    told = {
-        kind.field: text for kind, text in zip(kinds, (flops, params, size, latency), strict=True)
+    texts = {
+        budgets.FLOPS.field: flops,
+        budgets.PARAMETERS.field: params,
+        budgets.BYTES.field: size,
+        budgets.LATENCY.field: latency,
     }
-    return {field: text for field, text in told.items() if text is not None}
+    return {field: text for field, text in texts.items() if text is not None}

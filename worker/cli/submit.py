@@ -79,7 +79,7 @@ def submit(
     from worker.cli.submission import Submission, submit_and_wait
 
     target = check_targets(output, report, model)
-    told: dict[str, object] = {
+    members: dict[str, object] = {
         "input_shape": input_shape,
         "calibration": calibration,
         "samples": samples,
@@ -90,9 +90,9 @@ def submit(
         "flops_at_any_price": flops_at_any_price,
         **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
     }
-    if flops_budget is None and not told.keys() & budgets.KINDS:
+    if flops_budget is None and not members.keys() & budgets.KINDS:
         raise typer.BadParameter("give --flops-budget or another budget")
-    options = cast("Options", {name: value for name, value in told.items() if value})
+    options = cast("Options", {name: value for name, value in members.items() if value})
     try:
         client = Client(server, key, patience=patience)
     except ValueError as error:

@@ -86,7 +86,7 @@ def _calibrate(
             confinement,
             seconds=_SECONDS,
             on_progress=lambda progress: on_progress(model_format, progress),
-            wanted=lambda: True,
+            is_wanted=lambda: True,
         )
         if not isinstance(outcome, Succeeded):
             raise NotMeasuredError(f"the benchmark of {model_format} was not done: {outcome}")

@@ -74,7 +74,7 @@ def _run(
         confinement,
         seconds=settings.job_timeout_seconds,
         on_progress=on_progress,
-        wanted=is_wanted,
+        is_wanted=is_wanted,
     )
     if _ran_out_of_disk(outcome, folder):
         raise OSError(errno.ENOSPC, "the child could not write its files")

@@ -147,7 +147,7 @@ def require_device(device: str) -> None:
             confinement,
             seconds=_DEVICE_SECONDS,
             on_progress=lambda _: None,
-            wanted=lambda: True,
+            is_wanted=lambda: True,
         )
     if isinstance(outcome, Succeeded):
         log.warning("as configured, models can use the driver of a device", device=device)

@@ -56,12 +56,12 @@ def run(
     *,
     seconds: float,
     on_progress: Callable[[Progress], None],
-    wanted: Callable[[], bool],
+    is_wanted: Callable[[], bool],
 ) -> Outcome:
     """Run `command` (the ENGINE) on `arguments` in a sandbox and return its outcome.
 
     The first final message is the outcome; the child and all its processes are killed then.
-    `wanted` is called several times a second; the child is killed as soon as it returns False or
+    `is_wanted` is called several times a second; the child is killed as soon as it returns False or
     raises.
     """
     log = bytearray()
@@ -75,7 +75,7 @@ def run(
         start_new_session=True,
     ) as child:
         try:
-            return _listen(child, log, seconds, on_progress, wanted)
+            return _listen(child, log, seconds, on_progress, is_wanted)
         except MalformedOutput as error:
             return Lost(str(error), log.decode(errors="replace"))
         finally:
@@ -87,7 +87,7 @@ def _listen(
     log: bytearray,
     seconds: float,
     on_progress: Callable[[Progress], None],
-    wanted: Callable[[], bool],
+    is_wanted: Callable[[], bool],
 ) -> Outcome:
     assert child.stdout
     assert child.stderr
@@ -97,7 +97,7 @@ def _listen(
         selector.register(child.stdout, selectors.EVENT_READ)
         selector.register(child.stderr, selectors.EVENT_READ)
         while time.monotonic() < deadline:
-            if not wanted():
+            if not is_wanted():
                 return Stopped()
             # Before reading, so that the output of a dead child is read to its end.
             ended = _ended(child)

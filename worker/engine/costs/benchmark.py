@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from math import prod
 
@@ -17,12 +18,16 @@ _MOST_NUMBERS = 8_000_000
 """In a layer's inputs, outputs and weights together: larger layers take longer, to no gain."""
 _ROUNDS = 2
 """A host that is busy for some seconds spoils one round: the faster one of both counts."""
+_GROUPED_CHANNELS = 64
+"""The most channels of one group, and of all groups where these are narrow."""
 _SIDES = (1, 2, 4, 7, 14, 28, 56, 112, 224)
 
 
 @dataclass(frozen=True)
 class _Plan:
     """The axes of a grid, and the layer at each of its points.
+
+    The points are all triples of input channels, output channels and a side.
 
     Attributes:
         inputs: input channels, as `Grid` counts them.
@@ -38,42 +43,79 @@ class _Plan:
 
 
 def _layer(kernel: tuple[int, ...], inputs: int, outputs: int, groups: int = 1) -> Convolution:
+    """Return a layer at stride 1 with padding that keeps the size of its input.
+
+    Args:
+        kernel: the kernel's size along each axis; `()` for a linear layer.
+        inputs: the input channels of one group.
+        outputs: the output channels of one group.
+        groups: the number of groups.
+    """
     ones = (1,) * len(kernel)
     padding = tuple((size // 2, size // 2) for size in kernel)
-    return Convolution((outputs * groups, inputs, *kernel), ones, padding, ones, groups)
+    weight_shape = (outputs * groups, inputs, *kernel)
+    return Convolution(weight_shape, ones, padding, ones, groups)
+
+
+def _powers(first: int, last: int, factor: int = 2) -> tuple[int, ...]:
+    """Return the numbers from `first` to `last`, each `factor` times the one before.
+
+    >>> _powers(4, 64), _powers(4, 64, 4)
+    ((4, 8, 16, 32, 64), (4, 16, 64))
+    """
+    numbers = []
+    number = first
+    while number <= last:
+        numbers.append(number)
+        number *= factor
+    return tuple(numbers)
 
 
 def _dense(high: int, wide: int) -> _Plan:
-    inputs: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-    outputs: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
+    """Plan layers of one group; wide kernels take long, and so have a coarse grid."""
+    layer = partial(_layer, (high, wide))
     if max(high, wide) > 3:
-        inputs, outputs = (4, 16, 64, 256), (16, 64, 256)
-    return _Plan(inputs, outputs, _SIDES, lambda c, n: _layer((high, wide), c, n))
+        return _Plan(_powers(4, 256, 4), _powers(16, 256, 4), _SIDES, layer)
+    return _Plan(_powers(4, 1024), _powers(8, 1024), _SIDES, layer)
 
 
 def _ragged(size: int) -> _Plan:
-    inputs, outputs = (1, 3, 7, 15, 31, 63, 127, 255, 511), (8, 32, 128, 512)
-    return _Plan(inputs, outputs, _SIDES, lambda c, n: _layer((size, size), c, n))
+    """Plan layers whose input channels are no multiple of `EVEN`."""
+    layer = partial(_layer, (size, size))
+    inputs = tuple(power - 1 for power in _powers(2, 512))
+    return _Plan(inputs, _powers(8, 512, 4), _SIDES, layer)
 
 
 def _grouped(size: int) -> _Plan:
-    channels = (2, 4, 8, 16, 32, 64)
+    """Plan layers of several groups, with fewer groups where these are wide."""
 
     def layer(inputs: int, outputs: int) -> Convolution:
-        groups = max(2, 64 // max(inputs, outputs))
+        widest = max(inputs, outputs)
+        groups = max(2, _GROUPED_CHANNELS // widest)
         return _layer((size, size), inputs, outputs, groups)
 
+    channels = _powers(2, _GROUPED_CHANNELS)
     return _Plan(channels, channels, _SIDES[3:], layer)
 
 
 def _depthwise(high: int, wide: int) -> _Plan:
-    inputs, outputs = (4, 8, 32, 128, 512), (1, 2, 4, 8)
-    return _Plan(inputs, outputs, _SIDES[1:], lambda c, m: _layer((high, wide), 1, m, c))
+    """Plan layers with a group for each input channel."""
+
+    def layer(channels: int, outputs: int) -> Convolution:
+        return _layer((high, wide), 1, outputs, channels)
+
+    channels = (4, 8, 32, 128, 512)
+    return _Plan(channels, _powers(1, 8), _SIDES[1:], layer)
 
 
 def _linear() -> _Plan:
-    inputs, outputs = (16, 64, 256, 1024, 4096), (4, 16, 64, 256, 1024, 4096)
-    return _Plan(inputs, outputs, (1, 2, 4, 8, 16), lambda c, n: _layer((), c, n))
+    """Plan linear layers, whose sides stand for the batches 1, 4, 16, 64 and 256."""
+    return _Plan(
+        inputs=_powers(16, 4096, 4),
+        outputs=_powers(4, 4096, 4),
+        sides=_powers(1, 16),
+        layer=partial(_layer, ()),
+    )
 
 
 _PLANS = {
@@ -95,45 +137,62 @@ _PLANS = {
 }
 
 
-def measure(format: Format, within: Callable[[int, int], None]) -> CostTable:  # noqa: A002 - as above
+def measure(model_format: Format, within: Callable[[int, int], None]) -> CostTable:
     """Measure a table of this host.
 
     Args:
-        format: the format whose runtime is measured.
+        model_format: the format whose runtime is measured.
         within: receives the number of grids that are done, and the number of all.
 
     Returns:
         a table with a grid of every kind.
     """
-    watch, layer_ns = adapter_of(format).stopwatch()
+    watch, layer_ns = adapter_of(model_format).stopwatch()
     grids: dict[str, Grid] = {}
     for done, (kind, plan) in enumerate(_ROUNDS * [*_PLANS.items()]):
         within(done, _ROUNDS * len(_PLANS))
         grid = _measured(plan, watch)
-        grids[kind] = _least(grids[kind], grid) if kind in grids else grid
-    runtime = FORMATS[format].runtime
-    host = f"{platform.machine()} {_processor()}"
-    return CostTable(format, f"{runtime} {version(runtime)}", host, layer_ns, grids)
+        if kind in grids:
+            grid = _least(grids[kind], grid)
+        grids[kind] = grid
+    runtime = FORMATS[model_format].runtime
+    return CostTable(
+        format=model_format,
+        runtime=f"{runtime} {version(runtime)}",
+        host=f"{platform.machine()} {_processor()}",
+        layer_ns=layer_ns,
+        grids=grids,
+    )
 
 
 def _least(one: Grid, other: Grid) -> Grid:
     """Return the lower rates of two grids with the same axes, point by point."""
     planes = []
     for one_plane, other_plane in zip(one.ns_per_mac, other.ns_per_mac, strict=True):
-        rows = zip(one_plane, other_plane, strict=True)
-        planes.append(tuple(tuple(map(_lower, *pair)) for pair in rows))
+        rows = [
+            tuple(map(_lower, one_row, other_row))
+            for one_row, other_row in zip(one_plane, other_plane, strict=True)
+        ]
+        planes.append(tuple(rows))
     return replace(one, ns_per_mac=tuple(planes))
 
 
 def _lower(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else min(one, other)
+    """Return the lower of two rates; None where the point was not measured."""
+    if one is None or other is None:
+        return None
+    return min(one, other)
 
 
 def _measured(plan: _Plan, watch: Stopwatch) -> Grid:
+    """Measure the layer at each point of a plan."""
     planes = []
     for inputs in plan.inputs:
-        rows = [tuple(_row(plan, inputs, outputs, watch)) for outputs in plan.outputs]
-        planes.append(tuple(rows))
+        plane = []
+        for outputs in plan.outputs:
+            row = _row(plan, inputs, outputs, watch)
+            plane.append(tuple(row))
+        planes.append(tuple(plane))
     positions = tuple(side * side for side in plan.sides)
     return Grid(plan.inputs, plan.outputs, positions, tuple(planes))
 
@@ -144,21 +203,30 @@ def _row(plan: _Plan, inputs: int, outputs: int, watch: Stopwatch) -> Iterator[f
     The smallest size is always measured.
     """
     layer = plan.layer(inputs, outputs)
+    smallest = plan.sides[0]
     for side in plan.sides:
-        # the positions of a linear layer are its batch
-        size, batch = ((side, side), 1) if layer.kernel else ((), side * side)
-        macs = layer.macs(size, batch)
-        if side != plan.sides[0] and _is_large(layer, size, batch):
+        size: tuple[int, ...] = (side, side)
+        batch = 1
+        if not layer.kernel:
+            # the positions of a linear layer are its batch
+            size = ()
+            batch = side * side
+        if side != smallest and _is_large(layer, size, batch):
             yield None
-        else:
-            # the clock may show no time at all, but rates are positive
-            yield max(watch(layer, size, batch), 1.0) / macs
+            continue
+        nanoseconds = watch(layer, size, batch)
+        # the clock may show no time at all, but rates are positive
+        yield max(nanoseconds, 1.0) / layer.macs(size, batch)
 
 
 def _is_large(layer: Convolution, size: tuple[int, ...], batch: int) -> bool:
-    activations = batch * prod(size) * (layer.in_channels + layer.out_channels)
-    numbers = activations + prod(layer.weight_shape)
-    return layer.macs(size, batch) > _MOST_MACS or numbers > _MOST_NUMBERS
+    """Whether a layer takes too long, or too much memory, to be measured."""
+    if layer.macs(size, batch) > _MOST_MACS:
+        return True
+    channels = layer.in_channels + layer.out_channels
+    activations = batch * prod(size) * channels
+    weights = prod(layer.weight_shape)
+    return activations + weights > _MOST_NUMBERS
 
 
 def _processor() -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,10 +23,12 @@ from worker.engine.formats.onnx.convolution import attributes
 from worker.engine.formats.onnx.runner import options
 from worker.engine.numerics.convolution import Convolution
 
-_RUNS, _FEWEST_RUNS = 8, 3
+_RUNS = 8
+_FEWEST_RUNS = 3
 _ENOUGH_NS = 5_000_000
 _OPERATORS = 200
-_OPSET, _IR = 17, 8
+_OPSET = 17
+_IR = 8
 _KERNEL = "_kernel_time"
 _NS_PER_US = 1000.0
 _BEFORE = ("a_nchwc_", "before_")
@@ -35,15 +38,17 @@ _BEHIND = ("y_nchwc_", "behind_")
 
 def nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
     """Return the time of one call of a layer: the least of several, as disturbances only add."""
-    x = np.full((batch, convolution.in_channels, *input_size), 0.5, np.float32)
+    shape = (batch, convolution.in_channels, *input_size)
+    x = np.full(shape, 0.5, np.float32)
     settings = options()
     settings.enable_profiling = True
     settings.profile_file_prefix = "layer"
-    session = _session(_layer_model(convolution, x.shape), settings)
+    session = _session(_layer_model(convolution, shape), settings)
     start = time.perf_counter_ns()
     for done in range(1, _RUNS + 1):
         session.run(None, {"x": x})
-        if done >= _FEWEST_RUNS and time.perf_counter_ns() - start > _ENOUGH_NS:
+        spent = time.perf_counter_ns() - start
+        if done >= _FEWEST_RUNS and spent > _ENOUGH_NS:
             break
     path = Path(session.end_profiling())
     events = json.loads(path.read_text())
@@ -54,15 +59,20 @@ def nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: in
 
 def operator_nanoseconds() -> float:
     """Return the time of an operator beyond its arithmetic, which the profiler does not report."""
+    shape = (1, 1)
     names = [f"v{at}" for at in range(_OPERATORS + 1)]
+    first = names[0]
+    last = names[-1]
     nodes = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
-    session = _session(_model(nodes, names[0], (1, 1), names[-1], []), options())
-    inputs = {names[0]: np.ones((1, 1), np.float32)}
+    model = _model(nodes, first, shape, last, [])
+    session = _session(model, options())
+    inputs = {first: np.ones(shape, np.float32)}
     times = []
     for _ in range(_RUNS):
         start = time.perf_counter_ns()
         session.run(None, inputs)
-        times.append(time.perf_counter_ns() - start)
+        spent = time.perf_counter_ns() - start
+        times.append(spent)
     return median(times) / _OPERATORS
 
 
@@ -72,11 +82,13 @@ def _session(model: bytes, settings: Any) -> Any:  # noqa: ANN401 - the runtime 
 
 def _layer_model(convolution: Convolution, shape: Sequence[int]) -> bytes:
     """Return a model of one layer between two operators that compute nothing."""
-    weight = numpy_helper.from_array(np.full(convolution.weight_shape, 0.01, np.float32), "w")
-    if convolution.kernel:
+    numbers = np.full(convolution.weight_shape, 0.01, np.float32)
+    weight = numpy_helper.from_array(numbers, "w")
+    axes = len(convolution.kernel)
+    if axes:
         layer = helper.make_node("Conv", ["a", "w"], ["b"])
         layer.attribute.extend(attributes(convolution))
-        edge = partial(helper.make_node, "MaxPool", kernel_shape=[1] * len(convolution.kernel))
+        edge = partial(helper.make_node, "MaxPool", kernel_shape=[1] * axes)
     else:
         layer = helper.make_node("Gemm", ["a", "w"], ["b"], transB=1)
         edge = partial(helper.make_node, "Neg")
@@ -95,12 +107,15 @@ def _model(
     output_name: str,
     weights: Sequence[TensorProto],
 ) -> bytes:
+    """Return the file of a model with one input and one output in float32."""
+    model_input = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, shape)
+    model_output = helper.make_tensor_value_info(output_name, TensorProto.FLOAT, None)
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, None)],
-        weights,
+        inputs=[model_input],
+        outputs=[model_output],
+        initializer=weights,
     )
     opset = helper.make_opsetid("", _OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR)
@@ -110,14 +125,16 @@ def _model(
 
 def _spent(events: Sequence[Mapping[str, Any]]) -> list[float]:
     """Return the nanoseconds of each run between the operators at the edges."""
-    kernels = [event for event in events if event["name"].endswith(_KERNEL)]
     runs: list[float] = []
     inside = False
-    for event in sorted(kernels, key=lambda event: event["ts"]):
-        if event["name"].startswith(_BEFORE):
+    for event in sorted(events, key=itemgetter("ts")):
+        name = event["name"]
+        if not name.endswith(_KERNEL):
+            continue
+        if name.startswith(_BEFORE):
             runs.append(0.0)
             inside = True
-        elif event["name"].startswith(_BEHIND):
+        elif name.startswith(_BEHIND):
             inside = False
         elif inside:
             runs[-1] += _NS_PER_US * event["dur"]

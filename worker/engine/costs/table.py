@@ -71,14 +71,20 @@ class Grid:
         )
         rate = 0.0
         for (a, a_share), (b, b_share), (c, c_share) in corners:
-            if a_share and b_share and c_share:
-                rate += a_share * b_share * c_share * self._at(a, b, c)
+            share = a_share * b_share * c_share
+            if share:
+                rate += share * self._at(a, b, c)
         return rate
 
     def _at(self, inputs: int, outputs: int, positions: int) -> float:
-        # the smallest size is always measured, so that there is a rate
-        row = self.ns_per_mac[inputs][outputs][: positions + 1]
-        return next(rate for rate in reversed(row) if rate is not None)
+        """Return the rate at a point of the grid, or that of the next fewer positions."""
+        row = self.ns_per_mac[inputs][outputs]
+        rate = row[positions]
+        # the smallest size is always measured, so that the search ends
+        while rate is None:
+            positions -= 1
+            rate = row[positions]
+        return rate
 
 
 @dataclass(frozen=True)
@@ -123,9 +129,11 @@ class CostTable:
         return lru_cache(_CACHED_LAYERS)(self._computed)
 
     def _computed(self, convolution: Convolution, input_size: tuple[int, ...], batch: int) -> int:
+        """Return the time of a layer whose kind has a grid."""
         kind = kind_of(convolution)
         assert kind is not None  # `nanoseconds` has checked
-        positions = batch * prod(convolution.output_size(input_size))
+        output_size = convolution.output_size(input_size)
+        positions = batch * prod(output_size)
         inputs, outputs = channels(convolution)
         rate = self.grids[kind].rate(inputs, outputs, positions)
         macs = _as_computed(convolution).macs(input_size, batch)
@@ -159,7 +167,8 @@ class CostTable:
             size = convolution.output_size(size)
         if number == 1 or adapter_of(self.format).adds_in_convolution:
             return number * chain
-        addition = self.nanoseconds(_addition(convolutions[-1].out_channels, size), size, batch)
+        channels = convolutions[-1].out_channels
+        addition = self.nanoseconds(_addition(channels, size), size, batch)
         if addition is None:
             return None
         return number * chain + (number - 1) * addition
@@ -175,7 +184,9 @@ class CostTable:
 
     @property
     def _text(self) -> str:
-        return json.dumps({"version": VERSION, **asdict(self)}, separators=(",", ":"))
+        """The table's file, in its shortest form."""
+        members = {"version": VERSION, **asdict(self)}
+        return json.dumps(members, separators=(",", ":"))
 
 
 def kind_of(convolution: Convolution) -> str | None:
@@ -195,11 +206,15 @@ def kind_of(convolution: Convolution) -> str | None:
     inputs = convolution.group_inputs
     if convolution.groups > 1:
         kernel = _kernel(*convolution.kernel, most=3)
-        return f"depthwise {kernel}" if inputs == 1 else f"grouped {kernel}"
+        if inputs == 1:
+            return f"depthwise {kernel}"
+        return f"grouped {kernel}"
     kernel = _kernel(*convolution.kernel, most=7)
     if inputs % EVEN == 0:
         return kernel
-    return "ragged 1x1" if kernel == "1x1" else "ragged 3x3"
+    if kernel == "1x1":
+        return "ragged 1x1"
+    return "ragged 3x3"
 
 
 def _kernel(high: int, wide: int, most: int) -> str:
@@ -210,16 +225,21 @@ def _kernel(high: int, wide: int, most: int) -> str:
         return "3x1"
     if high == 1:
         return "1x3"
-    larger_or_equal = [size for size in (3, 5) if max(high, wide) <= size]
-    size = min(most, *larger_or_equal[:1], 7)
+    size = 7
+    if max(high, wide) <= 3:
+        size = 3
+    elif max(high, wide) <= 5:
+        size = 5
+    size = min(size, most)
     return f"{size}x{size}"
 
 
 def channels(convolution: Convolution) -> tuple[int, int]:
     """Return a layer's (inputs, outputs) as the grids count them."""
-    inputs, outputs = convolution.group_inputs, convolution.group_outputs
-    is_depthwise = convolution.groups > 1 and inputs == 1
-    return convolution.groups if is_depthwise else inputs, outputs
+    inputs = convolution.group_inputs
+    if convolution.groups > 1 and inputs == 1:
+        inputs = convolution.groups
+    return inputs, convolution.group_outputs
 
 
 def _as_computed(convolution: Convolution) -> Convolution:
@@ -227,14 +247,22 @@ def _as_computed(convolution: Convolution) -> Convolution:
     # groups and matrix products are computed without blocks
     if convolution.groups > 1 or not convolution.kernel:
         return convolution
-    blocks = -(-convolution.out_channels // BLOCK)
-    return replace(convolution, weight_shape=(blocks * BLOCK, *convolution.weight_shape[1:]))
+    outputs, *others = convolution.weight_shape
+    blocks = -(-outputs // BLOCK)
+    return replace(convolution, weight_shape=(blocks * BLOCK, *others))
 
 
 def _addition(n: int, size: Sequence[int]) -> Convolution:
     """Return a layer that costs as an addition does: one weight a channel."""
-    ones = (1,) * len(size)
-    return Convolution((n, 1, *ones), ones, ((0, 0),) * len(size), ones, n)
+    axes = len(size)
+    ones = (1,) * axes
+    return Convolution(
+        weight_shape=(n, 1, *ones),
+        stride=ones,
+        padding=((0, 0),) * axes,
+        dilation=ones,
+        groups=n,
+    )
 
 
 def _between(axis: Sequence[int], size: int) -> tuple[tuple[int, float], ...]:
@@ -244,7 +272,8 @@ def _between(axis: Sequence[int], size: int) -> tuple[tuple[int, float], ...]:
         return ((0, 1.0),)
     if at == len(axis):
         return ((at - 1, 1.0),)
-    lower, upper = log2(axis[at - 1]), log2(axis[at])
+    lower = log2(axis[at - 1])
+    upper = log2(axis[at])
     share = (log2(size) - lower) / (upper - lower)
     return ((at - 1, 1.0 - share), (at, share))
 
@@ -271,21 +300,33 @@ def read(path: Path, model_format: Format) -> CostTable:
 
 
 def _table(members: Any) -> CostTable:  # noqa: ANN401 - any JSON
-    version, model_format = members["version"], members["format"]
+    """Return the table of a file's members.
+
+    Raises:
+        LookupError, TypeError, ValueError: the members are not those of a table.
+    """
+    version = members["version"]
+    model_format = members["format"]
     if version != VERSION or model_format not in FORMATS:
         raise ValueError(f"version {version!r} of format {model_format!r}")
     grids = {str(kind): _grid(kind, grid) for kind, grid in members["grids"].items()}
-    layer_ns = members["layer_ns"]
+    runtime = str(members["runtime"])
+    host = str(members["host"])
+    layer_ns = 0.0
+    # zero is an honest time of a layer beyond its arithmetic, but no rate
+    if members["layer_ns"] != 0:
+        layer_ns = _number(members["layer_ns"], _LARGEST_LAYER_NS)
     return CostTable(
-        model_format,
-        str(members["runtime"])[:_LONGEST_NAME],
-        str(members["host"])[:_LONGEST_NAME],
-        0.0 if layer_ns == 0 else _number(layer_ns, _LARGEST_LAYER_NS),
-        grids,
+        format=model_format,
+        runtime=runtime[:_LONGEST_NAME],
+        host=host[:_LONGEST_NAME],
+        layer_ns=layer_ns,
+        grids=grids,
     )
 
 
 def _grid(kind: str, members: Any) -> Grid:  # noqa: ANN401 - any JSON
+    """Return the grid of a kind, with one rate for each point of its axes, or None."""
     inputs = _axis(kind, "inputs", members["inputs"])
     outputs = _axis(kind, "outputs", members["outputs"])
     positions = _axis(kind, "positions", members["positions"])
@@ -303,14 +344,19 @@ def _grid(kind: str, members: Any) -> Grid:  # noqa: ANN401 - any JSON
 
 
 def _plane(rows: Any) -> tuple[tuple[float | None, ...], ...]:  # noqa: ANN401 - any JSON
+    """Return the rates of one number of input channels."""
     return tuple(tuple(map(_rate, row)) for row in rows)
 
 
 def _rate(number: object) -> float | None:
-    return None if number is None else _number(number, _LARGEST_RATE)
+    """Return a rate; None stands for a point that was not measured."""
+    if number is None:
+        return None
+    return _number(number, _LARGEST_RATE)
 
 
 def _axis(kind: str, name: str, sizes: Any) -> tuple[int, ...]:  # noqa: ANN401 - any JSON
+    """Return the sizes along one axis of a grid, which ascend."""
     if not isinstance(sizes, list) or not 0 < len(sizes) <= _LONGEST_AXIS:
         raise ValueError(f"{name} of {kind} are not 1 to {_LONGEST_AXIS} sizes")
     are_sizes = all(type(size) is int and size >= 1 for size in sizes)
@@ -320,6 +366,7 @@ def _axis(kind: str, name: str, sizes: Any) -> tuple[int, ...]:  # noqa: ANN401 
 
 
 def _number(number: object, most: float) -> float:
+    """Return a positive number of nanoseconds that is at most `most`."""
     error = ValueError(f"{str(number)[:40]} is no time")
     # True is an int, but no number
     if isinstance(number, bool) or not isinstance(number, float | int):

@@ -8,7 +8,8 @@ from torch import Tensor
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.patches import convolve
 
-_RUNS, _FEWEST_RUNS = 8, 3
+_RUNS = 8
+_FEWEST_RUNS = 3
 _ENOUGH_NS = 5_000_000
 _LEAST_NS = 300_000
 """The least time of calls that are timed together: single ones of microseconds time the clock."""
@@ -19,10 +20,12 @@ _MOST_CALLS = 50
 def nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
     """Return the time of one call of a layer with torch's overhead: the least of several."""
     torch.set_num_threads(1)
-    x = torch.full((batch, convolution.in_channels, *input_size), 0.5)
+    shape = (batch, convolution.in_channels, *input_size)
+    x = torch.full(shape, 0.5)
     weight = torch.full(convolution.weight_shape, 0.01)
     first = _timed(convolution, x, weight, 1)
-    calls = max(1, min(_MOST_CALLS, round(_LEAST_NS / first)))
+    calls = round(_LEAST_NS / first)
+    calls = max(1, min(_MOST_CALLS, calls))
     times: list[float] = []
     while not _is_enough(times, calls):
         times.append(_timed(convolution, x, weight, calls))
@@ -30,13 +33,17 @@ def nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: in
 
 
 def _is_enough(times: list[float], calls: int) -> bool:
-    if len(times) < _FEWEST_RUNS:
+    """Whether a layer was timed often enough, or for long enough."""
+    runs = len(times)
+    if runs < _FEWEST_RUNS:
         return False
-    return len(times) >= _RUNS or calls * sum(times) >= _ENOUGH_NS
+    return runs >= _RUNS or calls * sum(times) >= _ENOUGH_NS
 
 
 def _timed(convolution: Convolution, x: Tensor, weight: Tensor, calls: int) -> float:
+    """Return the mean time of some calls, one right after another."""
     start = time.perf_counter_ns()
     for _ in range(calls):
         convolve(convolution, x, weight, None)
-    return (time.perf_counter_ns() - start) / calls
+    spent = time.perf_counter_ns() - start
+    return spent / calls

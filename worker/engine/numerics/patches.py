@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from worker.engine.numerics.convolution import Convolution
+from worker.engine.numerics.same_padding import same_padding, split_padding
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
@@ -137,16 +138,13 @@ def ends(convolution: Convolution, size: Sequence[int]) -> tuple[tuple[int, int]
     """
     if not isinstance(convolution.padding, str):
         return convolution.padding
+    upper = convolution.padding == "same_upper"
+    if not convolution.transposed:
+        kernel, dilation = convolution.kernel, convolution.dilation
+        return same_padding(size, kernel, convolution.stride, dilation, upper=upper)
+    # a transposed output is `size * stride` long: what the last window covers beyond is cropped
     padding = []
-    for axis, output in enumerate(convolution.output_size(size)):
-        # the positions along the axis whose windows are spread, and those that they cover
-        if convolution.transposed:
-            windows, covered = size[axis], output
-        else:
-            windows, covered = output, size[axis]
-        spread = (windows - 1) * convolution.stride[axis] + convolution.extent(axis)
-        total = max(spread - covered, 0)
-        less = total // 2
-        more = total - less
-        padding.append((less, more) if convolution.padding == "same_upper" else (more, less))
+    for axis, stride in enumerate(convolution.stride):
+        total = max(convolution.extent(axis) - stride, 0)
+        padding.append(split_padding(total, upper=upper))
     return tuple(padding)

@@ -49,7 +49,7 @@ def run(tmp_path):
             confinement,
             seconds=seconds,
             on_progress=lambda _: None,
-            wanted=lambda: True,
+            is_wanted=lambda: True,
         )
 
     return run

@@ -18,7 +18,7 @@ SUCCEEDED = """print('{"event": "succeeded"}', flush=True)"""
 @pytest.fixture
 def run(tmp_path):
     def run(
-        code, arguments=(), seconds=120.0, wanted=lambda: True, on_progress=lambda progress: None
+        code, arguments=(), seconds=120.0, is_wanted=lambda: True, on_progress=lambda progress: None
     ):
         script = tmp_path / "child.py"
         script.write_text("import os, sys, time, signal\n" + textwrap.dedent(code))
@@ -27,7 +27,7 @@ def run(tmp_path):
             list(arguments),
             Confinement(tmp_path, landlock=False, seccomp=False),
             seconds=seconds,
-            wanted=wanted,
+            is_wanted=is_wanted,
             on_progress=on_progress,
         )
 
@@ -130,7 +130,7 @@ def test_a_child_that_is_not_wanted_any_more_is_stopped(run, tmp_path, wait_gone
     started = tmp_path / "started"
     outcome = run(
         "open('started', 'w').write(str(os.getpid())); time.sleep(600)",
-        wanted=lambda: not started.exists(),
+        is_wanted=lambda: not started.exists(),
     )
     assert outcome == Stopped()
     assert wait_gone(int(started.read_text() or 0))

@@ -12,12 +12,9 @@ Surgery:
     rewrite: chains of layers in the place of a site's nodes.
     model: all of this as the engine's `Model`.
 
-Programs:
-    eval_mode: a copy of the graph in evaluation mode.
-    program: the reader, node by node; norms and writes are the two harder kinds of node.
-    value_names, step_recorder: what the reader has so far, names of values and steps.
-    execute, copy_on_write: how a step runs its node, and never changes what it takes.
-    shared_memory, nested_values: which values change along with one that is written.
+Folders:
+    program: a method's graph, read into a program of steps.
+    execution: single nodes, run without a change to the values that they take.
 
 runner: the module as production runs it. adapter: the package's entry for the engine.
 """

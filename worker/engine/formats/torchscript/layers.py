@@ -12,6 +12,7 @@ from torch._C import Node, Value
 from worker.engine.formats.torchscript.graph import nodes
 from worker.engine.formats.torchscript.method import UNKNOWN, Method
 from worker.engine.numerics.convolution import Convolution
+from worker.engine.numerics.same_padding import same_padding
 
 # The arguments by position. The operators differ in which settings they have and in their order.
 _DATA = ("input", "weight", "bias")
@@ -210,13 +211,12 @@ def geometry(
 def _padding(
     padding: Sequence[int] | str, kernel: tuple[int, ...], dilations: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
-    """Return the zeros before and behind each axis."""
+    """Return the zeros before and after each axis."""
     if padding == "valid":
         return ((0, 0),) * len(kernel)
     if padding == "same":
-        totals = [step * (size - 1) for step, size in zip(dilations, kernel, strict=True)]
-        # Where the number of zeros is odd, torch puts the greater half behind.
-        return tuple((total // 2, total - total // 2) for total in totals)
+        # at stride 1 the number of zeros is the same for every input, also for one like the kernel
+        return same_padding(kernel, kernel, (1,) * len(kernel), dilations)
     if isinstance(padding, str):
         return ()
     return tuple((size, size) for size in _per_axis(padding, len(kernel)))

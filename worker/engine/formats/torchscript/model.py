@@ -9,9 +9,10 @@ from torch.jit._script import RecursiveScriptModule
 
 from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
-from worker.engine.formats.torchscript import file, profile, program, rewrite, signature, storages
+from worker.engine.formats.torchscript import file, profile, rewrite, signature, storages
 from worker.engine.formats.torchscript.layers import TensorKey, tensor_key
 from worker.engine.formats.torchscript.method import inlined_methods
+from worker.engine.formats.torchscript.program import reader
 from worker.engine.formats.torchscript.sites import nodes_by_site, sites_of, unused_name
 from worker.engine.model import CostProfile, Site, TensorSpec
 from worker.engine.numerics.convolution import Array, Layer
@@ -113,7 +114,7 @@ class TorchScriptModel:
             NoProgramError: where it cannot be taken apart.
         """
         names = {site.key: name for name, site in self._sites.items()}
-        return program.read(self._forward, names, [spec.name for spec in self._inputs])
+        return reader.read(self._forward, names, [spec.name for spec in self._inputs])
 
     def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
         """Put the sum of chains of layers in a site's place, for all its calls, in its dtype."""

@@ -2,12 +2,14 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from worker.engine.costs import benchmark
-from worker.engine.costs.benchmark import measure, stopwatch
+from worker.engine.costs.benchmark import measure
 from worker.engine.costs.table import BLOCK, kind_of, read
+from worker.engine.formats import adapter_of
 from worker.engine.numerics.convolution import Convolution
 
 
@@ -44,9 +46,8 @@ def test_every_planned_layer_is_of_its_kind():
 
 def test_of_two_rounds_the_least_is_kept(small, monkeypatch):
     times = itertools.count(1)
-    monkeypatch.setattr(
-        benchmark, "stopwatch", lambda _: (lambda layer, size, batch: 1e6 * next(times), 0.0)
-    )
+    adapter = SimpleNamespace(stopwatch=lambda: (lambda layer, size, batch: 1e6 * next(times), 0.0))
+    monkeypatch.setattr(benchmark, "adapter_of", lambda _: adapter)
     monkeypatch.setattr(benchmark, "_PLANS", {"3x3": benchmark._PLANS["3x3"]})
     grid = measure("onnx", lambda *_: None).grids["3x3"]
     first = benchmark._PLANS["3x3"].layer(4, BLOCK)
@@ -56,6 +57,6 @@ def test_of_two_rounds_the_least_is_kept(small, monkeypatch):
 @pytest.mark.parametrize("model_format", ["onnx", "torchscript"])
 def test_sixteen_times_the_arithmetic_takes_longer(model_format, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    watch, _ = stopwatch(model_format)
+    watch, _ = adapter_of(model_format).stopwatch()
     small, large = (Convolution((n, 32, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)) for n in (8, 128))
     assert watch(large, (28, 28), 1) > watch(small, (28, 28), 1)

@@ -23,6 +23,7 @@ FILTERS = BudgetKind(
     what="filters",
     example="300 filters",
     scales={"FILTERS": Decimal(1)},
+    kept=lambda report: report.keep,
 )
 
 

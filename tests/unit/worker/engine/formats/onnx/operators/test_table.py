@@ -89,7 +89,8 @@ def _array(value):
 
 
 FORMS = [
-    # opset, nodes, shape of x: forms of operators that ONNX's cases, written for newer opsets, leave out
+    # opset, nodes, shape of x: forms of operators that ONNX's cases, written for newer opsets,
+    # leave out
     (12, "y = Softmax (x)", (2, 3, 4, 5)),
     (11, "y = Softmax <axis = 2> (x)", (2, 3, 4, 5)),
     (12, "y = LogSoftmax <axis = -2> (x)", (2, 3, 4)),

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from worker.engine.formats.torchscript import value_names
-from worker.engine.formats.torchscript.value_names import ValueNames
+from worker.engine.formats.torchscript.program import value_names
+from worker.engine.formats.torchscript.program.value_names import ValueNames
 from worker.engine.program import NoProgramError
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from torch._C import Node, Value
 
-from worker.engine.formats.torchscript.copy_on_write import memory_of
+from worker.engine.formats.torchscript.execution.copy_on_write import memory_of
+from worker.engine.formats.torchscript.execution.nested_values import tensors_in
 from worker.engine.formats.torchscript.method import Method
-from worker.engine.formats.torchscript.nested_values import tensors_in
 from worker.engine.formats.torchscript.operators import written_values
-from worker.engine.formats.torchscript.step_recorder import StepRecorder
-from worker.engine.formats.torchscript.value_names import ValueNames
+from worker.engine.formats.torchscript.program.step_recorder import StepRecorder
+from worker.engine.formats.torchscript.program.value_names import ValueNames
 from worker.engine.program import NoProgramError
 
 # Lists that surely have no other name come from these, and from most operators.

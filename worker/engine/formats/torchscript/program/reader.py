@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch._C import Block, Node, Value
 
-from worker.engine.formats.torchscript.eval_mode import evaluation_copy
-from worker.engine.formats.torchscript.execute import NodeCall, node_call
+from worker.engine.formats.torchscript.execution.nested_values import leaves, map_tensors
+from worker.engine.formats.torchscript.execution.node_call import NodeCall, node_call
 from worker.engine.formats.torchscript.graph import captured_values, literal
 from worker.engine.formats.torchscript.layers import (
     LayerNode,
@@ -23,12 +23,12 @@ from worker.engine.formats.torchscript.layers import (
     tensor_key,
 )
 from worker.engine.formats.torchscript.method import UNKNOWN, Method, attribute
-from worker.engine.formats.torchscript.nested_values import leaves, map_tensors
-from worker.engine.formats.torchscript.norms import NORMS, stored_statistics
 from worker.engine.formats.torchscript.operators import is_random, written_values
-from worker.engine.formats.torchscript.step_recorder import StepRecorder
-from worker.engine.formats.torchscript.value_names import ValueNames
-from worker.engine.formats.torchscript.writes import Writes
+from worker.engine.formats.torchscript.program.eval_mode import evaluation_copy
+from worker.engine.formats.torchscript.program.norms import NORMS, stored_statistics
+from worker.engine.formats.torchscript.program.step_recorder import StepRecorder
+from worker.engine.formats.torchscript.program.value_names import ValueNames
+from worker.engine.formats.torchscript.program.writes import Writes
 from worker.engine.numerics import device
 from worker.engine.program import NoProgramError, Norm, Program, Step
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from worker.engine.formats.torchscript.execute import NodeCall
-from worker.engine.formats.torchscript.nested_values import map_tensors, tensors_in
+from worker.engine.formats.torchscript.execution.nested_values import map_tensors, tensors_in
+from worker.engine.formats.torchscript.execution.node_call import NodeCall
 from worker.engine.program import NoProgramError
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worker.engine import program as programs
-from worker.engine.formats.torchscript import value_names
 from worker.engine.formats.torchscript.model import TorchScriptModel
+from worker.engine.formats.torchscript.program import value_names
 from worker.engine.program import NoProgramError
 
 
