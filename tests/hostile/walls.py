@@ -1,4 +1,5 @@
-"""Every hostile file against each wall with the others switched off, and then against the running service.
+"""Every hostile file against each wall with the others switched off, and then against the running
+service.
 
     make walls
 
@@ -28,19 +29,28 @@ CALLS = frozenset({"network", "processes and threads", "rights"})
 LIES = "lies about what came out"
 _HEAD = """# Hostile files, wall by wall
 
-Made by `make walls`: each file of the corpus with every wall but one switched off, and with all of them, as an upload
+Made by `make walls`: each file of the corpus with every wall but one switched off, and with all \
+of them, as an upload
 to a running service. `make hostile` holds the same in tests.
 
-- **Wall 1**: what the check of the container says. `passes` is what no container gives away: work without end, mostly.
-- **Wall 2**: the file is opened unchecked in the cell, and nothing is held against what comes out. `held`: nothing
-  outside the scratch folder was read, changed or called, and no process was left; then how the child ended.
-- **Half of wall 2**: the same with one half of the cell alone: Landlock for classes of files, seccomp for calls.
-- **Wall 3**: the file is opened unchecked and without Landlock and seccomp, and what comes out is held against its
-  schema and caps. It guards the service from what a child says, and keeps none from doing harm: the table tells where
+- **Wall 1**: what the check of the container says. `passes` is what no container gives away: \
+work without end, mostly.
+- **Wall 2**: the file is opened unchecked in the cell, and nothing is held against what comes \
+out. `held`: nothing
+  outside the scratch folder was read, changed or called, and no process was left; then how the \
+child ended.
+- **Half of wall 2**: the same with one half of the cell alone: Landlock for classes of files, \
+seccomp for calls.
+- **Wall 3**: the file is opened unchecked and without Landlock and seccomp, and what comes out \
+is held against its
+  schema and caps. It guards the service from what a child says, and keeps none from doing harm: \
+the table tells where
   it was done.
-- **All**: the code with which the upload was refused or its job failed; the service answered all along.
+- **All**: the code with which the upload was refused or its job failed; the service answered all \
+along.
 
-Programs stand for a model that has got machine code to run: they run in the engine's place, and as uploads are no
+Programs stand for a model that has got machine code to run: they run in the engine's place, and \
+as uploads are no
 models. Time and memory are bounded in every column, for this machine's sake.
 
 """
@@ -91,7 +101,9 @@ def _held(result: Opened) -> str:
 
 
 def served(files: list[Hostile]) -> list[str]:
-    """Post every file to a running service; return the codes, once it has served an honest model and left nothing."""
+    """Post every file to a running service; return the codes, once it has served an honest model
+    and left nothing.
+    """
     with tempfile.TemporaryDirectory(prefix="convpress-served-") as name:
         data = Path(name, "data")
         with serving(
