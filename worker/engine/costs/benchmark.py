@@ -169,11 +169,11 @@ def _least(one: Grid, other: Grid) -> Grid:
     """Return the lower rates of two grids with the same axes, point by point."""
     planes = []
     for one_plane, other_plane in zip(one.ns_per_mac, other.ns_per_mac, strict=True):
-        rows = [
-            tuple(map(_lower, one_row, other_row))
-            for one_row, other_row in zip(one_plane, other_plane, strict=True)
-        ]
-        planes.append(tuple(rows))
+        plane = []
+        for one_row, other_row in zip(one_plane, other_plane, strict=True):
+            row = map(_lower, one_row, other_row)
+            plane.append(tuple(row))
+        planes.append(tuple(plane))
     return replace(one, ns_per_mac=tuple(planes))
 
 
