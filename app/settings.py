@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     )
     redirect_downloads: bool = Field(
         default=False,
-        description="Whether downloads are sent to the bucket itself, by addresses that expire",
+        description="Redirect downloads to the bucket, to addresses that expire",
     )
     model_uri_prefixes: tuple[str, ...] = Field(
         default=(),
@@ -69,33 +69,36 @@ class Settings(BaseSettings):
     )
     api_keys: bool = Field(
         default=False,
-        description="Serve those alone who hold a key; "
-        "needed for any address but this machine's own",
+        description="Require an API key; needed for any address but this machine's own",
     )
     owner_requests_per_minute: int = Field(
-        default=600, ge=1, description="Requests that one owner's keys may send"
+        default=600,
+        ge=1,
+        description="Requests a minute that the keys of one owner may send, all together",
     )
     owner_unfinished_jobs: int = Field(
-        default=50, ge=1, description="Jobs of one owner that wait or run at a time"
+        default=50, ge=1, description="Queued and running jobs that one owner may have at a time"
     )
     owner_stored_bytes: int = Field(
         default=100 * 1024**3,
         gt=0,
-        description="Models, their analyses and artifacts kept for one owner",
+        description="Bytes of models, analyses and artifacts that one owner may store",
     )
     cors_origins: tuple[str, ...] = Field(
         default=(), description='Sites whose pages may use the service, as JSON: ["https://..."]'
     )
     trusted_proxies: tuple[str, ...] = Field(
         default=(),
-        description='Addresses whose X-Forwarded headers are believed, as JSON: ["10.0.0.1"]',
+        description=(
+            'Addresses of proxies whose X-Forwarded headers are trusted, as JSON: ["10.0.0.1"]'
+        ),
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Least severe level that is logged"
+        default="INFO", description="Lowest level that is logged"
     )
     otlp_endpoint: str | None = Field(
         default=None,
-        description="OpenTelemetry collector that traces go to, such as http://collector:4318; "
+        description="OpenTelemetry collector for traces, such as http://collector:4318; "
         "no traces if unset",
     )
     max_upload_bytes: int = Field(
@@ -103,17 +106,16 @@ class Settings(BaseSettings):
     )
     limits: Limits = Field(
         default=Limits(),
-        description="What a model's container may hold; one by one as CONVPRESS_LIMITS__<NAME>",
+        description="Limits on a model's container; set one as CONVPRESS_LIMITS__<NAME>",
     )
     analysis_bytes: int = Field(
         default=1024**3,
         ge=0,
-        description="Largest analysis of a model that is kept for another budget, in bytes; "
-        "0 keeps none",
+        description="Largest analysis that is stored for another budget, in bytes; 0 stores none",
     )
     costs_dir: Path | None = Field(
         default=None,
-        description="Folder of cost tables, onnx.json and torchscript.json, from here or from "
+        description="Folder of the cost tables onnx.json and torchscript.json, of this host or "
         "another device; `costs` in the data folder if unset",
     )
     job_memory_bytes: int = Field(
@@ -124,46 +126,48 @@ class Settings(BaseSettings):
     device: str = Field(
         default="cpu",
         pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$",
-        description="What jobs calibrate and factor on: cpu, or a GPU as cuda or cuda:N, whose "
-        "driver models can then talk to (SECURITY.md)",
+        description="Device for calibration and factoring: cpu, or a GPU as cuda or cuda:N; "
+        "a model can then reach the GPU's driver (SECURITY.md)",
     )
     accept_models_that_can_escape: bool = Field(
         default=False,
-        description="Serve although this host cannot shut models in; "
-        "`convpress doctor` says what is open",
+        description="Serve although the sandbox is incomplete on this host; `convpress doctor` "
+        "shows which walls are missing",
     )
     job_timeout_seconds: _Seconds = Field(default=3600, description="Wall-clock limit of one job")
     lease_seconds: _Seconds = Field(
-        default=30, description="How long a silent worker keeps a job before it is given back"
+        default=30, description="Seconds for which a silent worker keeps its job"
     )
     max_attempts: int = Field(
-        default=3, ge=1, description="How many workers may die of a job before it fails"
+        default=3, ge=1, description="Attempts at a job whose workers die before it fails"
     )
     sweep_seconds: _Seconds = Field(
         default=5, description="Pause between two rounds of the sweeper"
     )
     upload_days: _Days = Field(
-        default=30, description="Days after which a model that no job asks for is deleted"
+        default=30, description="Days after its last job until a model is deleted"
     )
     artifact_days: _Days = Field(
-        default=30, description="Days after which what an ended job has made is deleted"
+        default=30, description="Days after its end until a job's artifact and report are deleted"
     )
     webhook_secret: SecretStr | None = Field(
         default=None,
-        description="Key that webhooks are signed with, whsec_ and base64; no webhooks if unset",
+        description="Key that signs webhooks, whsec_ and base64; no webhooks if unset",
     )
     webhook_private_targets: bool = Field(
         default=False,
-        description="Whether webhooks may call addresses that are not on the internet",
+        description="Let webhooks call addresses that are not on the internet",
     )
     webhook_retry_seconds: float = Field(
         default=5,
         gt=0,
         le=86400,
-        description="Pause before a webhook is called again; each next one is five times as long",
+        description=(
+            "Seconds before a webhook's first retry; each later pause is five times as long"
+        ),
     )
     worker_concurrency: int = Field(
-        default=1, ge=1, description="Jobs that one worker runs at a time"
+        default=1, ge=1, description="Jobs that one worker runs at the same time"
     )
 
     @field_validator("webhook_secret")

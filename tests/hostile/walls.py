@@ -1,5 +1,4 @@
-"""Every hostile file against each wall with the others switched off, and then against the running
-service.
+"""Every hostile file against each wall alone, and then against the running service.
 
     make walls
 
@@ -29,29 +28,25 @@ CALLS = frozenset({"network", "processes and threads", "rights"})
 LIES = "lies about what came out"
 _HEAD = """# Hostile files, wall by wall
 
-Made by `make walls`: each file of the corpus with every wall but one switched off, and with all \
-of them, as an upload
-to a running service. `make hostile` holds the same in tests.
+`make walls` generated this table. It tries each file of the corpus against each wall with the other
+walls switched off, and uploads it to a running service, with all walls. `make hostile` tests the
+same.
 
-- **Wall 1**: what the check of the container says. `passes` is what no container gives away: \
-work without end, mostly.
-- **Wall 2**: the file is opened unchecked in the cell, and nothing is held against what comes \
-out. `held`: nothing
-  outside the scratch folder was read, changed or called, and no process was left; then how the \
-child ended.
-- **Half of wall 2**: the same with one half of the cell alone: Landlock for classes of files, \
-seccomp for calls.
-- **Wall 3**: the file is opened unchecked and without Landlock and seccomp, and what comes out \
-is held against its
-  schema and caps. It guards the service from what a child says, and keeps none from doing harm: \
-the table tells where
-  it was done.
-- **All**: the code with which the upload was refused or its job failed; the service answered all \
-along.
+- **Wall 1**: the result of the gate, which checks the container. `passes` means that the container
+  shows nothing hostile: most of these files only work without end.
+- **Wall 2**: the sandbox opens the file without the gate, and nothing validates the output. `held`
+  means that the file read, changed and called nothing outside the scratch folder, and that no
+  process remained. The end of the child process follows.
+- **Half of wall 2**: the same with one half of the sandbox alone: Landlock for some classes of
+  files, seccomp for others.
+- **Wall 3**: the file is opened without the gate, Landlock and seccomp. The worker validates the
+  output against its schema and caps. This wall protects the service from a child's output, but does
+  not prevent harm. The table names the harm.
+- **All**: the code of the refused upload or the failed job. The service answered during the whole
+  run.
 
-Programs stand for a model that has got machine code to run: they run in the engine's place, and \
-as uploads are no
-models. Time and memory are bounded in every column, for this machine's sake.
+A program represents a model that can run machine code. It runs in place of the engine, and as an
+upload it is no model. All columns bound time and memory, to protect the machine.
 
 """
 
@@ -101,8 +96,9 @@ def _held(result: Opened) -> str:
 
 
 def served(files: list[Hostile]) -> list[str]:
-    """Post every file to a running service; return the codes, once it has served an honest model
-    and left nothing.
+    """Post every file to a running service; return the codes.
+
+    The service must also have served an honest model and left nothing.
     """
     with tempfile.TemporaryDirectory(prefix="convpress-served-") as name:
         data = Path(name, "data")
