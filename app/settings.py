@@ -89,15 +89,17 @@ class Settings(BaseSettings):
     )
     trusted_proxies: tuple[str, ...] = Field(
         default=(),
-        description='Addresses of proxies whose X-Forwarded headers are trusted, as JSON: ["10.0.0.1"]',
+        description=(
+            'Addresses of proxies whose X-Forwarded headers are trusted, as JSON: ["10.0.0.1"]'
+        ),
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Lowest level that is logged"
     )
     otlp_endpoint: str | None = Field(
         default=None,
-        description="OpenTelemetry collector for traces, such as http://collector:4318; no traces if "
-        "unset",
+        description="OpenTelemetry collector for traces, such as http://collector:4318; "
+        "no traces if unset",
     )
     max_upload_bytes: int = Field(
         default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes"
@@ -124,13 +126,13 @@ class Settings(BaseSettings):
     device: str = Field(
         default="cpu",
         pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$",
-        description="Device for calibration and factoring: cpu, or a GPU as cuda or cuda:N; a model "
-        "can then reach the GPU's driver (SECURITY.md)",
+        description="Device for calibration and factoring: cpu, or a GPU as cuda or cuda:N; "
+        "a model can then reach the GPU's driver (SECURITY.md)",
     )
     accept_models_that_can_escape: bool = Field(
         default=False,
-        description="Serve although the sandbox is incomplete on this host; `convpress doctor` shows "
-        "which walls are missing",
+        description="Serve although the sandbox is incomplete on this host; `convpress doctor` "
+        "shows which walls are missing",
     )
     job_timeout_seconds: _Seconds = Field(default=3600, description="Wall-clock limit of one job")
     lease_seconds: _Seconds = Field(
@@ -160,7 +162,9 @@ class Settings(BaseSettings):
         default=5,
         gt=0,
         le=86400,
-        description="Seconds before a webhook's first retry; each later pause is five times as long",
+        description=(
+            "Seconds before a webhook's first retry; each later pause is five times as long"
+        ),
     )
     worker_concurrency: int = Field(
         default=1, ge=1, description="Jobs that one worker runs at the same time"

@@ -1,8 +1,7 @@
-"""Accuracy after compression: real trained networks, scored on real labelled images, at six budgets.
+"""Accuracy after compression: trained networks, scored on real labelled images, at six budgets.
 
-    python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...] [--keeps KEEP
-    ...] [--images N]
-                                  [--output docs]
+    python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...]
+        [--keeps KEEP ...] [--images N] [--output docs]
 
 ZOO is a folder of networks with images and a `measure.py` that loads them. Printed is the score
 (top-1 in per cent, or PSNR in dB) of the original and, a row each, of
@@ -11,7 +10,8 @@ ZOO is a folder of networks with images and a `measure.py` that loads them. Prin
 - `dac`, `weights`: DAC and all forms with allocated ranks, from the weights alone;
 - `torchscript`, `onnx`: the product without data, from either file;
 - `real`: the same calibrated on the zoo's own real images;
-- `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv 2509.25136).
+- `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv
+  2509.25136).
 
 Compressed models are scored by the engine's program of the original with the sites replaced, which
 is the arithmetic of the artifact. Figures go to accuracy.json in the output folder, beside those
@@ -142,7 +142,7 @@ def measure(
 def budgets(
     zoo: ModuleType, network: str, subject: Subject, row: str, keeps: Sequence[float]
 ) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the layers, and what was predicted of them, at every budget; None where it cannot be reached."""
+    """Return the layers and their predictions at each budget; None for one out of reach."""
     if row in ("real", "balf"):
         analysis = on_real(zoo, network, subject, balf=row == "balf")
     elif row in ("dac", "weights"):
@@ -215,7 +215,7 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
 def judged(
     subject: Subject, analysis: Analysis, chains: Mapping[str, Any], predicted: float
 ) -> dict[str, Any]:
-    """Return how far the compressed model's outputs are from the original's on fresh inputs, as a job's report does."""
+    """Return the error of the compressed model's outputs on fresh inputs, as a report gives it."""
     calibration = analysis.calibration
     assert not isinstance(calibration, Uncalibrated)
     name = subject.program.inputs[0]
@@ -257,7 +257,8 @@ def print_table(network: str, found: Mapping[str, Any]) -> None:
                 told_of = [cell[told] for cell in cells if told in cell]
                 if len(told_of) == len(lost):
                     print(
-                        f"{row}: rank correlation of {told} and lost score {spearmanr(told_of, lost).statistic:.2f}"
+                        f"{row}: rank correlation of {told} and lost score "
+                        f"{spearmanr(told_of, lost).statistic:.2f}"
                     )
     print(flush=True)
 

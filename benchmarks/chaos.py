@@ -1,12 +1,13 @@
-"""A service under blows: processes killed and frozen, servers flushed, stopped and restarted, disks full, clocks wrong.
+"""A service under blows to its processes, servers, disks and clocks.
 
-    python benchmarks/chaos.py [--servers] [--jobs 200] [--blows 100] [--seed 0] [--output
-    figures.json]
+    python benchmarks/chaos.py [--servers] [--jobs 200] [--blows 100] [--seed 0]
+        [--output figures.json]
 
 An API and two workers run as processes of their own, on SQLite and a folder or, with --servers, on
 a PostgreSQL and a Redis of their own; children speak like the engine without its work. Jobs are
 posted, each under a key until it is accepted, and some are followed by their events; at random
-moments a blow falls. Then everything is left to come to an end, and it is asked whether every
+moments a blow falls: processes are killed and frozen, servers flushed, stopped and restarted, disks
+filled, clocks set wrong. Then everything is left to come to an end, and it is asked whether every
 accepted job has ended exactly once, every artifact is what its job says, no file is without its
 row, and no event was lost. It exits with 1 and says what is wrong if not. As root it also fills the
 disk.
@@ -44,7 +45,7 @@ from worker.sandbox.scratch import scratch_root
 
 
 class Client(threading.Thread):
-    """Posts jobs, each until it is accepted, and follows every tenth by its events until it has ended."""
+    """Posts jobs, each until it is accepted, and follows every tenth by its events to its end."""
 
     def __init__(self, base_url: str, jobs: int, pause: float, dice: random.Random) -> None:
         super().__init__(daemon=True)
@@ -150,7 +151,7 @@ def run(
 
 
 def settle(fleet: Fleet, client: Client, engine: Engine) -> None:
-    """Leave the service in peace until all jobs have been posted and have ended, and nobody works any more."""
+    """Wait without blows until all jobs have been posted and have ended, and no worker is busy."""
 
     def done() -> bool:
         fleet.tend()
@@ -190,7 +191,8 @@ def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
                 yield f"{job_id} has another artifact than it says: {response.status_code}"
     meant = [job for job in jobs.values() if job.input_shape not in ("die=1", "refuse=1")]
     if 2 * sum(job.state == "succeeded" for job in meant) < len(meant):
-        yield f"hardly any job succeeded, so nothing is proved: {Counter(job.state for job in meant)}"
+        states = Counter(job.state for job in meant)
+        yield f"hardly any job succeeded, so nothing is proved: {states}"
     for job_id, heard in client.heard.items():
         if heard != [event.id for event in events[job_id]]:
             yield f"{job_id} was told as {heard}, not {[event.id for event in events[job_id]]}"

@@ -38,7 +38,8 @@ if not {servers}:
 """
 API = (
     START
-    + "import uvicorn; uvicorn.run('app.main:create_app', factory=True, port={port}, log_config=None)"
+    + "import uvicorn; "
+    + "uvicorn.run('app.main:create_app', factory=True, port={port}, log_config=None)"
 )
 WORKER = (
     START
@@ -48,7 +49,9 @@ from worker.sandbox import doctor, run as sandbox
 cell = doctor.confined
 # The cell is the real one, but for a child that may read its own file, which lies outside of the
 # installation.
-doctor.confined = lambda home, readable, **rest: cell(home, readable=(*readable, Path({engine!r})), **rest)
+def confined(home, readable, **rest):
+    return cell(home, readable=(*readable, Path({engine!r})), **rest)
+doctor.confined = confined
 sandbox.ENGINE = (sys.executable, {engine!r})
 from worker.celery_app import run_worker
 sys.exit(run_worker())

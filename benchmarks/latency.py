@@ -1,7 +1,7 @@
-"""How much faster compressed models are in ONNX Runtime, one thread, and how near what the report expects is.
+"""The times of compressed models in ONNX Runtime on one thread, against those that reports expect.
 
-    python benchmarks/latency.py --zoo ZOO [--only NAME ...] [--costs onnx.json] [--output
-    figures.json]
+    python benchmarks/latency.py --zoo ZOO [--only NAME ...] [--costs onnx.json]
+        [--output figures.json]
 
 ZOO is a folder of ONNX networks, a folder each data set; VGG16 with random weights (seed 0) stands
 beside them. Each is compressed three times, by its weights alone: to half its FLOPs without a cost
@@ -109,7 +109,8 @@ def summed_up(
     if not rows:
         return f"{way}: none"
     ratios = [row["ratio"] for row in rows]
-    said = f"{way}: geometric mean of after / before {geometric_mean(ratios):.3f}, at most {max(ratios):.2f}"
+    mean = geometric_mean(ratios)
+    said = f"{way}: geometric mean of after / before {mean:.3f}, at most {max(ratios):.2f}"
     apart = [abs(row["expected"] / row["after"] - 1) for row in rows if "expected" in row]
     return (
         f"{said}; expected {100 * median(apart):.0f} % from measured on the median"
@@ -144,7 +145,8 @@ def main() -> None:
         models["vgg16"] = write(vgg16(), (1, 3, 224, 224), folder / "vgg16.onnx")
         wanted = arguments.only or list(models)
         print(
-            "| model | half its | ms before | after | after / before | MACs kept | expected ms after |"
+            "| model | half its | ms before | after | after / before | MACs kept | expected ms "
+            "after |"
         )
         print("|---|---|---|---|---|---|---|")
         figures = {}

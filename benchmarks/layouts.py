@@ -1,4 +1,4 @@
-"""One layer's factors written whole and as branches: how long each takes, on both runtimes, one thread.
+"""The times of one layer's factors written whole and as branches, on both runtimes, one thread.
 
     python benchmarks/layouts.py [--output figures.json]
 
@@ -27,9 +27,21 @@ from worker.engine.numerics.moments import unknown
 from worker.engine.selection.layout import Layout, in_layout
 
 PLANES = [
-    (16, 16, 32), (32, 32, 16), (64, 64, 8), (20, 20, 32), (64, 64, 56), (128, 128, 28), (256, 256, 14),
-    (512, 512, 14), (64, 64, 112), (32, 16, 16), (64, 32, 56), (128, 64, 28), (256, 128, 14), (512, 256, 7),
-]  # fmt: skip
+    (16, 16, 32),
+    (32, 32, 16),
+    (64, 64, 8),
+    (20, 20, 32),
+    (64, 64, 56),
+    (128, 128, 28),
+    (256, 256, 14),
+    (512, 512, 14),
+    (64, 64, 112),
+    (32, 16, 16),
+    (64, 32, 56),
+    (128, 64, 28),
+    (256, 128, 14),
+    (512, 256, 7),
+]
 """Inputs, outputs and side."""
 SHAPES = [(inputs, outputs, (side, side)) for inputs, outputs, side in PLANES]
 SHAPES += [(64, 64, (256,)), (64, 32, (256,)), (16, 16, (8, 16, 16)), (32, 16, (8, 14, 14))]
@@ -137,7 +149,8 @@ def main() -> None:
                     )
                     ratio = row["branches"] / row["whole"]
                     print(
-                        f"| {model_format} | {row['form']} | {layer} | {row['rank']} | {times} | {ratio:.2f} |",
+                        f"| {model_format} | {row['form']} | {layer} | {row['rank']} | {times} | "
+                        f"{ratio:.2f} |",
                         flush=True,
                     )
     for model_format in FORMATS:

@@ -1,7 +1,7 @@
-"""The service under load: its rate beside a bare endpoint's, a crowd, time to `running`, a long queue, people's pages.
+"""The service under load: request rates, a crowd, time to `running`, a long queue, pages.
 
     python benchmarks/load.py [--servers] [--only start rate crowd pages queue] [--jobs 10000]
-    [--output figures.json]
+        [--output figures.json]
 
 One API process and two workers, on SQLite and a folder of messages or, with --servers, on a
 PostgreSQL and a Redis of their own. Children only sleep, so that what is measured is the service.
@@ -55,9 +55,10 @@ LAYERS = 54  # ResNet-50 has as many
 
 
 async def rate(url: str, seconds: float) -> float:
-    """Return how many times a second an address answers with 200 to clients that keep their connections."""
+    """Return the rate of answers with 200, per second, to clients that keep their connections."""
     target = httpx.URL(url)
-    request = f"GET {target.raw_path.decode()} HTTP/1.1\r\nHost: {target.netloc.decode()}\r\n\r\n".encode()
+    head = f"GET {target.raw_path.decode()} HTTP/1.1\r\nHost: {target.netloc.decode()}"
+    request = f"{head}\r\n\r\n".encode()
     until = time.perf_counter() + seconds
     counts = await asyncio.gather(
         *(_client(str(target.host), target.port or 80, request, until) for _ in range(CONNECTIONS))
@@ -102,7 +103,7 @@ def _up(url: str) -> bool:
 
 
 def measure_rate(fleet: Fleet) -> dict[str, Any]:
-    """Compare GET /jobs/{id} with the bare endpoint, in turns, so that both meet the same machine."""
+    """Compare GET /jobs/{id} with the bare endpoint, in turns on the same machine."""
     job = post(fleet.base_url)
     wait_until(
         lambda: httpx.get(f"{fleet.base_url}/jobs/{job['id']}").json()["finished_at"], "a job"
@@ -177,7 +178,7 @@ def measure_crowd(fleet: Fleet) -> dict[str, Any]:
 
 
 def large(number: int) -> bytes:
-    """Return 50 MB that pass for an ONNX file: an IR version, a producer's name of that length, an empty graph."""
+    """Return 50 MB that pass for an ONNX file: an IR version, a long name, an empty graph."""
     name = bytes([number]) * (50 * 1000**2)
     return MODEL[:2] + b"\x12" + varint(len(name)) + name + MODEL[2:]
 
@@ -189,7 +190,7 @@ def varint(value: int) -> bytes:
 
 
 def measure_start(fleet: Fleet) -> dict[str, Any]:
-    """Return the time from the POST to `running`, by the job's own record, over twenty jobs one after another."""
+    """Return the times from the POST to `running`, by the record of each of twenty jobs in turn."""
     waits = []
     for _ in range(20):
         job = post(fleet.base_url)
@@ -209,7 +210,7 @@ def measure_start(fleet: Fleet) -> dict[str, Any]:
 
 
 def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
-    """Drain a long queue; compare the first jobs' pace and the list's time with those near the end."""
+    """Drain a long queue; compare its pace and the time of the list at both ends."""
     seed = post(fleet.base_url)
     wait_until(
         lambda: httpx.get(f"{fleet.base_url}/jobs/{seed['id']}").json()["finished_at"], "a job"
@@ -256,7 +257,7 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
 
 
 def measure_pages(fleet: Fleet, jobs: int) -> dict[str, Any]:
-    """Return the median times of the pages beside so many jobs that have ended, and of what refreshes them."""
+    """Return the median times of the pages, and of their refreshes, with this many ended jobs."""
     model = remember(fleet, jobs)
     wanted = {"model_sha256": model, "state": "succeeded", "limit": 2}
     first, second = (
@@ -294,7 +295,7 @@ def milliseconds(http: httpx.Client, path: str) -> float:
 
 
 def remember(fleet: Fleet, jobs: int) -> str:
-    """Write down jobs of the last four weeks that have ended, and what those of one model made; return that model."""
+    """Write ended jobs of the last four weeks and the results of one model; return that model."""
     model, report = digest(b"model 0"), json.dumps(long_report()).encode()
     at = datetime.now(UTC)
     rows = [
@@ -365,7 +366,7 @@ def story(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def long_report() -> dict[str, Any]:
-    """Return the account of a network with many layers, at as many budgets as the engine tells of."""
+    """Return the report of a network with many layers, with a frontier of full length."""
     [site] = fake_engine.REPORT["sites"]
     sites = [{**site, "name": f"/layer{number}/Conv"} for number in range(LAYERS)]
     frontier = [

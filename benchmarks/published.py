@@ -1,7 +1,7 @@
 """What becomes of models that others have published: at full rank, and at a budget.
 
     python benchmarks/published.py MODEL[@SHAPE] ... [--flops-budget 0.6] [--calibration none]
-    [--output figures.json]
+        [--output figures.json]
 
 SHAPE is an input shape as jobs take it. Each model is first rewritten with every layer in its first
 form at full rank, loaded by its runtime and compared with the original on the same inputs; then
@@ -32,11 +32,11 @@ from worker.engine.request import Request
 from worker.engine.selection.enumeration import factorisations
 
 _WIDEST = 2048
-"""Channels or features beyond which a layer is put in its own place: its full-rank factors take minutes."""
+"""The most channels or features of a layer that is factored; full-rank factors take minutes."""
 
 
 def at_full_rank(path: Path, shape: str | None, folder: Path) -> dict[str, Any]:
-    """Rewrite a model at full rank, and return what was replaced and how far the outputs are then apart."""
+    """Rewrite a model at full rank; return the replaced sites and the error of the outputs."""
     model_format = identify(path)
     target = folder / f"full{path.suffix}"
     with readable(model_format, path) as source:
@@ -85,9 +85,14 @@ def at_budget(
     """Compress a model, and return what is kept and the outputs' error, or the refusal."""
     report = folder / "report.json"
     request = Request(
-        str(path), identify(path), str(folder / f"out{path.suffix}"), str(report), {"flops_budget": budget},
-        input_shape=shape, calibration=calibration,
-    )  # fmt: skip
+        str(path),
+        identify(path),
+        str(folder / f"out{path.suffix}"),
+        str(report),
+        {"flops_budget": budget},
+        input_shape=shape,
+        calibration=calibration,
+    )
     try:
         compress(request, lambda *_: None)
     except Refusal as refusal:
@@ -136,7 +141,8 @@ def main() -> None:
             continue
         ending = row.get("refused") or f"{row['keep']:.3f} | {row['error']:.3f}"
         print(
-            f"| {row['model']} | {row['macs'] / 1e6:.3f} | {row['courses']} | {row['sites']} | {row['replaced']} "
+            f"| {row['model']} | {row['macs'] / 1e6:.3f} | {row['courses']} | {row['sites']} | "
+            f"{row['replaced']} "
             f"| {row['difference']:.1e} | {ending} |",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""A queueing model of the service, its parameters measured, and its predictions held against 1, 2 and 4 workers.
+"""A queueing model of the service, and its predictions against runs with 1, 2 and 4 workers.
 
     python benchmarks/scaling.py [--servers] [--nap 2.0] [--jobs 20] [--output figures.json]
 
@@ -6,9 +6,10 @@ Children sleep for `nap` seconds, so that a host of few cores can run many of th
 worker is what a job takes beside its child's sleep, and what processor time one costs in all
 processes together. By these
 
-- the rate at which W workers drain a queue is `min(W / (nap + overhead), cores / processor seconds a job)`;
-- jobs that come at random, at 70 % of that rate, wait for the first worker that is free, each of which is free again
-  `W / rate` seconds later: the same arrivals are posted and computed.
+- the rate at which W workers drain a queue is
+  `min(W / (nap + overhead), cores / processor seconds a job)`;
+- jobs that come at random, at 70 % of that rate, wait for the first worker that is free, each of
+  which is free again `W / rate` seconds later: the same arrivals are posted and computed.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def seconds(job: dict[str, Any], since: str, until: str) -> float:
 
 
 def processor_seconds(fleet: Fleet) -> float:
-    """Return what the service's processes, and the children that they have waited for, have taken."""
+    """Return the processor seconds of the service's processes and of their ended children."""
     roots = [fleet.api, *fleet.workers]
     if fleet.postgres and fleet.redis:
         roots += [fleet.postgres.process, fleet.redis.process]
@@ -115,7 +116,9 @@ def waited(fleet: Fleet, times: Sequence[float], nap: float) -> float:
 def expected_wait(workers: int, times: Sequence[float], service: float) -> float:
     """Return how long jobs that come at these times wait on average where each takes as long.
 
-    >>> expected_wait(1, [0.0, 0.0, 5.0], 2.0), expected_wait(2, [0.0, 0.0, 1.0], 2.0)  # the second, and the third
+    Of one worker the second job waits here, of two the third.
+
+    >>> expected_wait(1, [0.0, 0.0, 5.0], 2.0), expected_wait(2, [0.0, 0.0, 1.0], 2.0)
     (0.6666666666666666, 0.3333333333333333)
     """
     free = [0.0] * workers
@@ -142,7 +145,8 @@ def main() -> None:
     rows: list[dict[str, float]] = []
     cycle = cost = 0.0
     print(
-        "| workers | jobs/s predicted | measured | mean wait s predicted | measured | processor s a job |"
+        "| workers | jobs/s predicted | measured | mean wait s predicted | measured | processor s "
+        "a job |"
     )
     print("|---|---|---|---|---|---|")
     for workers in WORKERS:
@@ -163,7 +167,8 @@ def main() -> None:
         }
         rows.append(row)
         print(
-            f"| {workers} | {row['rate_predicted']:.2f} | {rate:.2f} | {row['wait_predicted']:.2f} | {wait:.2f} "
+            f"| {workers} | {row['rate_predicted']:.2f} | {rate:.2f} | "
+            f"{row['wait_predicted']:.2f} | {wait:.2f} "
             f"| {spent:.3f} |",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""The running service under a large model: memory of the API and of the job's child, seconds, and time to `running`.
+"""The running service under a large model: memory, seconds, and time to `running`.
 
     python benchmarks/service.py [--output figures.json]
 
@@ -141,7 +141,7 @@ def follow(http: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def seconds_to_running(http: httpx.Client) -> float:
-    """Return the seconds from the POST of a small model to the moment when a worker had claimed it."""
+    """Return the seconds from the POST of a small model until a worker has claimed it."""
     began = time.time()
     job = follow(http, post(http, SMALL, "0.5"))
     started = (

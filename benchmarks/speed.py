@@ -1,4 +1,4 @@
-"""How fast the engine is: jobs by phase, beside plainer ways to do the same, and how time grows with the model.
+"""The engine's speed: jobs by phase, against plainer ways, and the growth with the model.
 
     python benchmarks/speed.py [--zoo ZOO] [--only NAME ...] [--no-growth] [--output figures.json]
 
@@ -7,12 +7,14 @@ data set, of which those are left out that do not say their inputs' sizes. A job
 own on one thread, by the weights alone unless it is said; its time is that of the processor, which
 other programs do not lengthen much. Beside a job stand
 
-- `svd`: a loop of `torch.linalg.svd` over the matrices that DAC, spatial and low-rank forms start from;
+- `svd`: a loop of `torch.linalg.svd` over the matrices that DAC, spatial and low-rank forms start
+  from;
 - `tucker`: tensorly's partial Tucker of the same convolutions at half their ranks;
 - `copy`: reading the model, running it once in ONNX Runtime and writing it again;
-- `again`: a second budget on the same model, over the first job's time: by the weights alone, and calibrated;
-- `calibrated`: a calibrated job, and what measuring on its inputs takes, distilling them included where that is done,
-  over as many runs of the original as there are images.
+- `again`: a second budget on the same model, over the first job's time: by the weights alone, and
+  calibrated;
+- `calibrated`: a calibrated job, and the time of measuring on its inputs, with distilling them
+  where that is done, over as many runs of the original as there are images.
 
 Growth is the exponent of processor time, and of peak memory, over layers, channels and image size.
 """
@@ -58,9 +60,12 @@ class Bottleneck(nn.Module):
         super().__init__()
         outputs = 4 * middle
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, middle, 1), nn.ReLU(), nn.Conv2d(middle, middle, 3, stride, 1), nn.ReLU(),
+            nn.Conv2d(inputs, middle, 1),
+            nn.ReLU(),
+            nn.Conv2d(middle, middle, 3, stride, 1),
+            nn.ReLU(),
             nn.Conv2d(middle, outputs, 1),
-        )  # fmt: skip
+        )
         same = inputs == outputs and stride == 1
         self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride)
 
@@ -109,7 +114,10 @@ subprocess.run(sys.argv[1:], check=True)
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(json.dumps({"cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}))
 """
-"""Runs a command and says what it took: what this process starts itself counts this process's memory too."""
+"""Runs a command and prints its costs.
+
+The memory of a process that this one starts itself would include that of this one.
+"""
 
 
 class RefusedError(Exception):
@@ -117,7 +125,7 @@ class RefusedError(Exception):
 
 
 def job(model: Path, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a request has
-    """Run one job in a process of its own, and return its processor seconds, peak memory and report.
+    """Run one job in a process of its own; return its processor seconds, peak memory and report.
 
     Raises:
         RefusedError: the job was refused.
@@ -250,7 +258,7 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 
 def growth(folder: Path) -> dict[str, Any]:
-    """Return processor seconds and peak memory of jobs on ever larger models, less those of the least one.
+    """Return processor seconds and peak memory of jobs on larger models, less those of the least.
 
     How long that one is timed does not count: smaller models are timed for no less.
     """
@@ -278,7 +286,8 @@ def growth(folder: Path) -> dict[str, Any]:
         }
         print(
             f"| {name} {sizes[0]} to {sizes[-1]} | {cpu[0]:.2f} to {cpu[-1]:.2f} s, exponent "
-            f"{found[name]['time_exponent']:.2f} | {memory[0]:.0f} to {memory[-1]:.0f} MB, exponent "
+            f"{found[name]['time_exponent']:.2f} | {memory[0]:.0f} to {memory[-1]:.0f} MB, "
+            f"exponent "
             f"{found[name]['memory_exponent']:.2f} |",
             flush=True,
         )
@@ -309,7 +318,8 @@ def main() -> None:
         )
         names = arguments.only or [*makers, *found]
         print(
-            "| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | calibrated |"
+            "| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | "
+            "calibrated |"
         )
         print("|---|---|---|---|---|---|---|---|---|")
         for name in names:
@@ -321,12 +331,15 @@ def main() -> None:
             row = figures["models"][name] = measured(made, folder)
             over = row["calibrated"]["over_forward"]
             print(
-                f"| {name} | {row['cpu']:.1f} | {row['analysis']:.1f} | {row['svd'] / row['analysis']:.1f}x "
-                f"| {row['tucker'] / row['analysis']:.1f}x | {row['copy']:.1f} ({row['cpu'] / row['copy']:.1f}x) "
+                f"| {name} | {row['cpu']:.1f} | {row['analysis']:.1f} | "
+                f"{row['svd'] / row['analysis']:.1f}x "
+                f"| {row['tucker'] / row['analysis']:.1f}x | {row['copy']:.1f} "
+                f"({row['cpu'] / row['copy']:.1f}x) "
                 f"| {100 * row['again']:.0f}, {100 * row['calibrated']['again']:.0f} % "
                 f"| {row['peak_mb']:.0f} ({row['model_mb']:.0f}) "
                 f"| {row['calibrated']['kind']} {row['calibrated']['cpu']:.0f} s"
-                f"{'' if over is None else f', {over:.0f}x'}, {row['calibrated']['peak_mb']:.0f} MB |",
+                f"{'' if over is None else f', {over:.0f}x'}, {row['calibrated']['peak_mb']:.0f} "
+                f"MB |",
                 flush=True,
             )
         if not arguments.no_growth:

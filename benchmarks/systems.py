@@ -1,7 +1,7 @@
 """Three whole systems through the running service: VGG16, SSD300 and OpenPose, in both formats.
 
     python benchmarks/systems.py [--only vgg16 ssd300 openpose] [--formats onnx torchscript]
-    [--output figures.json]
+        [--output figures.json]
 
 The architectures are the papers': configuration D of Simonyan and Zisserman (arXiv 1409.1556),
 SSD300 of Liu et al. (arXiv 1512.02325) on the 21 classes of VOC, and the COCO model of Cao et al.
@@ -78,9 +78,14 @@ class SSD300(nn.Module):
         self.scale = nn.Parameter(torch.full((1, 512, 1, 1), 20.0))
         high = list(convolutions(VGG16[14:17], 512))
         self.high = nn.Sequential(
-            nn.MaxPool2d(2), *high, nn.MaxPool2d(3, 1, 1),
-            nn.Conv2d(512, 1024, 3, padding=6, dilation=6), nn.ReLU(), nn.Conv2d(1024, 1024, 1), nn.ReLU(),
-        )  # fmt: skip
+            nn.MaxPool2d(2),
+            *high,
+            nn.MaxPool2d(3, 1, 1),
+            nn.Conv2d(512, 1024, 3, padding=6, dilation=6),
+            nn.ReLU(),
+            nn.Conv2d(1024, 1024, 1),
+            nn.ReLU(),
+        )
         self.extras = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(inputs, middle, 1),
@@ -114,7 +119,7 @@ class SSD300(nn.Module):
 
 
 class OpenPose(nn.Module):
-    """OpenPose for COCO: 38 affinity fields and 19 maps of parts, refined in five stages of 7x7 convolutions."""
+    """OpenPose for COCO: 38 affinity fields and 19 maps of parts, in five stages of 7x7 layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +180,7 @@ def write(name: str, model_format: str, folder: Path) -> Path:
 
 
 def through_the_service(model: Path, budget: str, side: int, folder: Path) -> dict[str, Any]:
-    """Post a model, follow it, and return its report with the job's seconds and the child's peak memory."""
+    """Post a model; return its report with the job's seconds and the child's peak memory."""
     with serving(folder / "data") as (http, service):
         watch = Watch(service)
         watch.start()
@@ -195,9 +200,22 @@ def error_of_dac(model: Path, budget: str, side: int, folder: Path) -> float | N
     """Return the output error of DAC alone at the same budget; None where it cannot reach it."""
     report = folder / "dac.json"
     command = [
-        sys.executable, "-m", "worker.cli", "compress", str(model), "--flops-budget", budget, "--form", "dac",
-        "--input-shape", f"1x3x{side}x{side}", "--output", str(folder / f"dac{model.suffix}"), "--report", str(report),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "worker.cli",
+        "compress",
+        str(model),
+        "--flops-budget",
+        budget,
+        "--form",
+        "dac",
+        "--input-shape",
+        f"1x3x{side}x{side}",
+        "--output",
+        str(folder / f"dac{model.suffix}"),
+        "--report",
+        str(report),
+    ]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         return None
     error: float | None = json.loads(report.read_text())["verification"]["relative_error"]
@@ -205,7 +223,7 @@ def error_of_dac(model: Path, budget: str, side: int, folder: Path) -> float | N
 
 
 def main() -> None:
-    """Measure and print a row a system and format, and the forms and ranks that were chosen below it."""
+    """Measure and print a row a system and format, and below it the chosen forms and ranks."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -217,7 +235,8 @@ def main() -> None:
     arguments = parser.parse_args()
     figures = []
     print(
-        "| system | format | GMACs before | after | kept | error | of DAC | ms before | after | peak MB | job s |"
+        "| system | format | GMACs before | after | kept | error | of DAC | ms before | after | "
+        "peak MB | job s |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in arguments.only:
@@ -230,9 +249,11 @@ def main() -> None:
                 dac = error_of_dac(model, budget, side, folder)
             before, after = report["before"], report["after"]
             print(
-                f"| {name} | {model_format} | {before['macs'] / 1e9:.3f} | {after['macs'] / 1e9:.3f} "
+                f"| {name} | {model_format} | {before['macs'] / 1e9:.3f} | "
+                f"{after['macs'] / 1e9:.3f} "
                 f"| {report['keep']:.4f} | {report['verification']['relative_error']:.4f} "
-                f"| {'-' if dac is None else f'{dac:.4f}'} | {before['latency_ms']:.0f} | {after['latency_ms']:.0f} "
+                f"| {'-' if dac is None else f'{dac:.4f}'} | {before['latency_ms']:.0f} | "
+                f"{after['latency_ms']:.0f} "
                 f"| {report['child_peak_mb']:.0f} | {report['seconds']:.0f} |",
                 flush=True,
             )
@@ -243,9 +264,8 @@ def main() -> None:
         forms = Counter(site["form"] for site in figure["sites"])
         print(f"\n{figure['system']}, {figure['format']}: {dict(forms)}")
         for site in figure["sites"]:
-            print(
-                f"  {site['name']:32}{site['op']:16}{site['form']:12}{site['rank']!s:12}{site['error']:.4f}"
-            )
+            chosen = f"{site['form']:12}{site['rank']!s:12}{site['error']:.4f}"
+            print(f"  {site['name']:32}{site['op']:16}{chosen}")
 
 
 if __name__ == "__main__":

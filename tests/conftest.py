@@ -36,13 +36,17 @@ REDIS = "redis://127.0.0.1:6379"
 
 @event.listens_for(Pool, "checkout")
 def _wait_for_no_disk(connection: Any, *_: Any) -> None:
-    """No test cuts the power, so this process need not wait until what SQLite writes is on the disk."""
+    """No test cuts the power, so this process need not wait until what SQLite writes is on the
+    disk.
+    """
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
 
 
 def pytest_collection_finish() -> None:
-    """Take all that is imported by now out of the collector's sight: the engine collects before it writes a model."""
+    """Take all that is imported by now out of the collector's sight: the engine collects before it
+    writes a model.
+    """
     if "torch" in sys.modules:
         importlib.import_module(
             "torch.distributed.tensor"
@@ -69,7 +73,8 @@ def promtool() -> str:
 
 @contextmanager
 def new_postgres_database(template: str = "template1") -> Iterator[str]:
-    """Give the SQLAlchemy URL of a new PostgreSQL database; it is dropped behind the block, whoever is in it.
+    """Give the SQLAlchemy URL of a new PostgreSQL database; it is dropped behind the block, whoever
+    is in it.
 
     It is empty, or a copy of `template`, the name of a database that nobody is connected to.
     """
@@ -91,7 +96,9 @@ def new_postgres_database(template: str = "template1") -> Iterator[str]:
 
 @contextmanager
 def new_redis_database() -> Iterator[str]:
-    """Give the URL of a Redis database that was empty and is the block's alone; it is emptied behind the block."""
+    """Give the URL of a Redis database that was empty and is the block's alone; it is emptied
+    behind the block.
+    """
     number = claim_redis_database()
     url = f"{REDIS}/{number}"
     yield url
@@ -126,7 +133,9 @@ def redis_url() -> Iterator[str]:
 
 
 def claim_redis_database() -> int:
-    """Mark an empty database as taken, so that test runs beside each other do not share one; never number 0."""
+    """Mark an empty database as taken, so that test runs beside each other do not share one; never
+    number 0.
+    """
     for number in range(1, 16):
         with redis.Redis.from_url(f"{REDIS}/{number}", socket_connect_timeout=30) as client:
             try:
@@ -172,7 +181,9 @@ def answers(url: str) -> bool:
 
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a new bucket; the environment, also of processes started in the test, leads to its server."""
+    """The URL of a new bucket; the environment, also of processes started in the test, leads to its
+    server.
+    """
     return new_bucket(s3_endpoint, monkeypatch)
 
 

@@ -1,4 +1,5 @@
-"""A browser before the running service: Debian's Chromium, signed in, and a record of what its console says.
+"""A browser before the running service: Debian's Chromium, signed in, and a record of what its
+console says.
 
 Where there is no Chromium these tests are skipped; under CI=true they fail.
 """

@@ -1,4 +1,6 @@
-"""A person's way through the dashboard: from an upload to its download, with what can go wrong on it."""
+"""A person's way through the dashboard: from an upload to its download, with what can go wrong on
+it.
+"""
 
 import hashlib
 import os

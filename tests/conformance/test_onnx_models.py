@@ -1,4 +1,6 @@
-"""The models of onnx's own backend tests: each comes back compressed and correct, untouched, or is told why not."""
+"""The models of onnx's own backend tests: each comes back compressed and correct, untouched, or is
+told why not.
+"""
 
 import json
 from pathlib import Path
@@ -47,7 +49,7 @@ def name(path):
 
 
 def check_identity(path, folder):
-    """Replace every layer by what equals it, and compare; return the reasons why some could not be."""
+    """Replace every layer by its equal, and compare; return the reasons why some could not be."""
     opened = open_model("onnx", path)
     shapes = opened.bind(None)
     count = opened.count(shapes)

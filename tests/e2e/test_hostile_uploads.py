@@ -1,4 +1,6 @@
-"""Hostile uploads fail as jobs of their own; the service goes on for those who hold a key, and nothing is left."""
+"""Hostile uploads fail as jobs of their own; the service goes on for those who hold a key, and
+nothing is left.
+"""
 
 import os
 import subprocess

@@ -1,4 +1,6 @@
-"""The wheel and the sdist, installed and used in a project that has packages called `app` and `worker` of its own."""
+"""The wheel and the sdist, installed and used in a project that has packages called `app` and
+`worker` of its own.
+"""
 
 import json
 import shutil
@@ -27,8 +29,10 @@ try:
 except convpress.Refusal as refusal:
     code = refusal.code
 print(json.dumps({
-    "app": app.NAME, "home": convpress.__file__, "output": str(result.output), "keep": result.report.keep,
-    "macs": inspection.macs, "code": code, "loaded": [name for name in heavy if name in sys.modules],
+    "app": app.NAME, "home": convpress.__file__, "output": str(result.output),
+    "keep": result.report.keep,
+    "macs": inspection.macs, "code": code,
+    "loaded": [name for name in heavy if name in sys.modules],
 }))
 """
 

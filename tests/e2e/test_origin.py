@@ -1,4 +1,6 @@
-"""Whose request it was can be seen to the end: by its id in every process' log, by one trace over all of them."""
+"""Whose request it was can be seen to the end: by its id in every process' log, by one trace over
+all of them.
+"""
 
 import json
 import threading
@@ -53,7 +55,9 @@ def spans_sent_at_once():
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, collector):
-    """A job that was posted with an id and a trace of the caller's; it, the log's lines and the spans."""
+    """A job that was posted with an id and a trace of the caller's; it, the log's lines and the
+    spans.
+    """
     url, spans = collector
     data_dir = tmp_path_factory.mktemp("origin") / "data"
     with spans_sent_at_once(), serving(data_dir, otlp_endpoint=url) as service:

@@ -1,4 +1,6 @@
-"""Every recipe of the documents does what it says, run as it stands there, on models that need no calibration."""
+"""Every recipe of the documents does what it says, run as it stands there, on models that need no
+calibration.
+"""
 
 import asyncio
 import json

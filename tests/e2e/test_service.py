@@ -1,4 +1,6 @@
-"""The main job, end to end: real models through the running service, and real processes that get killed."""
+"""The main job, end to end: real models through the running service, and real processes that get
+killed.
+"""
 
 import hashlib
 import json

@@ -1,4 +1,5 @@
-"""What an orchestrator does to the service: SIGTERM ends all of it by itself, and the running job waits for the next.
+"""What an orchestrator does to the service: SIGTERM ends all of it by itself, and the running job
+waits for the next.
 
 A worker that had to be killed would leave its scratch folder and count the attempt.
 """

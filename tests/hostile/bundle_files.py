@@ -43,7 +43,9 @@ def zipped(
 def tarred(
     *members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE, link: str = "", claims: int = 0
 ) -> bytes:
-    """A tar archive of members, of which the last is of this kind, and claims to be so much longer than it is."""
+    """A tar archive of members, of which the last is of this kind, and claims to be so much longer
+    than it is.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for number, (name, content) in enumerate(members, 1):

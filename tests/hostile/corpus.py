@@ -48,23 +48,40 @@ THREATS = {
     "lies about what came out": r"^(says|speaks|progresses|fails|leaves-(?!a-daemon)|reports)",
     "network": r"calls-another|calls-by|listens",
     "processes and threads": r"attaches|fork-bomb|thread|daemon$|starts-a|keeper",
-    "rights": r"^(becomes|changes-its-root|mounts|makes-a-(namespace|file|mark)|lifts|takes-rights)",
+    "rights": (
+        r"^(becomes|changes-its-root|mounts|makes-a-(namespace|file|mark)|"
+        r"lifts|takes-rights)"
+    ),
     "files at load": r"setstate-(reads|writes|saves|does)",
-    "files at run": r"^(forward-(reads|writes|saves)|reads-(a-file|the)|writes-(a-file|into)|lists|removes|renames)|"
-    r"^makes-a",
+    "files at run": (
+        r"^(forward-(reads|writes|saves)|reads-(a-file|the)|"
+        r"writes-(a-file|into)|lists|removes|renames)|"
+        r"^makes-a"
+    ),
     "code in a pickle": r"pickle-(runs|evaluates|of-protocol|with-an)|(constants|notes)-run",
     "operators beyond arithmetic": r"sets-a-storage|names-an?-|is-python",
-    "endless work": r"loops|for-ever|floods|forward-calls-itself|told-to-end|(repeats|folders)-without|endless",
+    "endless work": (
+        r"loops|for-ever|floods|forward-calls-itself|told-to-end|"
+        r"(repeats|folders)-without|endless"
+    ),
     "memory and disk": r"all-memory|grows|giant-(file|memo|array|number|text)|opens-countless",
     "archive bombs": r"bomb|of-countless-(members|files)",
     "links": r"link",
-    "names that are paths": r"in-(an-absolute|a-path)|with-(\.\.|an-absolute|a-path|a-backslash|a-strange)|"
-    r"weights-in-(?!two)|device|pipe|folder|unknown-member|another-key",
-    "giant tensors": r"(tensor|storage|input|sparse).*(giant|larger|overflow|negative|countless|size)",
+    "names that are paths": (
+        r"in-(an-absolute|a-path)|with-(\.\.|an-absolute|a-path|a-backslash|a-strange)|"
+        r"weights-in-(?!two)|device|pipe|folder|unknown-member|another-key"
+    ),
+    "giant tensors": (
+        r"(tensor|storage|input|sparse).*"
+        r"(giant|larger|overflow|negative|countless|size)"
+    ),
     "memory outside a tensor": r"(behind|before)-its-storage|another-file|storage-of",
     "deep nesting": r"deeply|marks|multiply",
     "cycles": r"circle|itself",
-    "offsets and sizes that lie": r"lies|differ|offset|length|of-no-number|two-contents|too-little|beyond|cut-short",
+    "offsets and sizes that lie": (
+        r"lies|differ|offset|length|of-no-number|"
+        r"two-contents|too-little|beyond|cut-short"
+    ),
     "polyglots": r"behind|before|disguise|comment|two|twice|one-name",
     "malformed": r"",
 }
@@ -72,7 +89,9 @@ THREATS = {
 
 
 def corpus(outside: Path, port: int = PORT) -> list[Hostile]:
-    """All hostile files; `outside` is the folder that they try to read from and write to, `port` where they call."""
+    """All hostile files; `outside` is the folder that they try to read from and write to, `port`
+    where they call.
+    """
     makers: dict[Kind, Iterator[tuple[str, bytes, bool]]] = {
         "torchscript": torchscript(outside),
         "onnx": onnx_files(outside),

@@ -1,4 +1,5 @@
-"""Mutate honest models: all through the container check, some of those that pass through the whole child.
+"""Mutate honest models: all through the container check, some of those that pass through the whole
+child.
 
     make fuzz FUZZ="CHECKED OPENED SEED FOLDER"
 
@@ -62,9 +63,11 @@ class Small(nn.Module):
 def _onnx() -> onnx.ModelProto:
     text = """<ir_version: 8, opset_import: ["": 17, "f": 1]>
         g (float[1, 3, 16, 16] x) => (float[1, 4] y)
-        <float[8, 3, 3, 3] w, float[8] b, float[8] s, float[8] m, float[8] d, float[8, 8, 3, 3] v, float[4, 8] h,
+        <float[8, 3, 3, 3] w, float[8] b, float[8] s, float[8] m, float[8] d, float[8, 8, 3, 3] v,
+            float[4, 8] h,
          float[8, 8, 1, 1] j, float[8, 8, 3, 3] k, bool c = {1}> {
-            p = Conv <pads = [1, 1, 1, 1]> (x, w, b)  n = BatchNormalization (p, s, b, m, d)  r = f.twice (n, k)
+            p = Conv <pads = [1, 1, 1, 1]> (x, w, b)  n = BatchNormalization (p, s, b, m, d)
+            r = f.twice (n, k)
             q = Conv <strides = [2, 2]> (r, v)
             t = If (c) <
                 then_branch = yes () => (float[1, 8, 7, 7] o) { o = Conv (q, j) },
@@ -125,7 +128,9 @@ def honest() -> dict[str, tuple[bytes, str]]:
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
-    """Return a model with a few bytes changed, pieces moved, cut out, doubled, or numbers made extreme."""
+    """Return a model with a few bytes changed, pieces moved, cut out, doubled, or numbers made
+    extreme.
+    """
     out = bytearray(content)
     for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
         at = (
@@ -158,7 +163,9 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
 
 
 def repacked(content: bytes, chance: random.Random) -> bytes:
-    """Return an archive in which members are mutated and the headers agree with them again, so that more is read."""
+    """Return an archive in which members are mutated and the headers agree with them again, so that
+    more is read.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     name = chance.choice([name for name in members if name.endswith((".py", ".pkl", ".onnx"))])

@@ -195,7 +195,9 @@ def _nested_graphs(depth: int) -> bytes:
 def _functions(
     count: int, calls: int, *, closing: bool = False, names: list[str] | None = None
 ) -> bytes:
-    """A model of functions that each call the next, `calls` times; the last calls the first where `closing`."""
+    """A model of functions that each call the next, `calls` times; the last calls the first where
+    `closing`.
+    """
     model = onnx_model([helper.make_node("f0", ["c"], ["y"], domain="f")], ir_version=8)
     for number in range(count):
         following = f"f{number + 1}" if number + 1 < count else "f0"

@@ -1,4 +1,6 @@
-"""Open a hostile file with whatever walls are asked for, and see what came of it, to the file and to the world."""
+"""Open a hostile file with whatever walls are asked for, and see what came of it, to the file and
+to the world.
+"""
 
 import re
 import socket
@@ -31,7 +33,7 @@ _MEMORY = 3 * 1024**3
 
 @dataclass
 class World:
-    """What hostile files try to reach: a folder with a secret, and a port that nobody is to call."""
+    """What hostile files try to reach: a folder with a secret, and a port of another process."""
 
     outside: Path
     listening: list[socket.socket]

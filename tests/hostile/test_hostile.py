@@ -1,4 +1,6 @@
-"""Each wall alone stops every hostile file that it is there to stop; together they leave the service as it was."""
+"""Each wall alone stops every hostile file that it is there to stop; together they leave the
+service as it was.
+"""
 
 import time
 from contextlib import nullcontext

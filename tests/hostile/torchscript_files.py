@@ -92,7 +92,8 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     secret, written = outside / "secret", outside / "written"
     deeds = {
         "reads-a-file": f'y = torch.from_file("{secret}", False, 6, dtype=0)\nprint(y)',
-        "writes-a-mapped-file": f'y = torch.from_file("{written}", True, 6, dtype=0)\nz = torch.fill_(y, 7)\nprint(z)',
+        "writes-a-mapped-file": f'y = torch.from_file("{written}", True, 6, dtype=0)\nz = '
+        f"torch.fill_(y, 7)\nprint(z)",
         "saves-a-file": f'torch.save([1], "{written}")',
         "saves-by-namespace": f'ops.aten.save([1], "{written}")',
         "saves-by-method": f'([1]).save("{written}")',

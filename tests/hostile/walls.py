@@ -1,4 +1,4 @@
-"""Every hostile file against each wall with the others switched off, and then against the running service.
+"""Every hostile file against each wall alone, and then against the running service.
 
     make walls
 
@@ -96,7 +96,10 @@ def _held(result: Opened) -> str:
 
 
 def served(files: list[Hostile]) -> list[str]:
-    """Post every file to a running service; return the codes, once it has served an honest model and left nothing."""
+    """Post every file to a running service; return the codes.
+
+    The service must also have served an honest model and left nothing.
+    """
     with tempfile.TemporaryDirectory(prefix="convpress-served-") as name:
         data = Path(name, "data")
         with serving(

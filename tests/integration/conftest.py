@@ -141,7 +141,9 @@ def _wait_until_up(http: httpx.Client, process: "subprocess.Popen[bytes]", log: 
 
 @pytest.fixture(scope="session")
 def api_server() -> Any:
-    """Run the API in a folder, with settings, as a context manager: for fixtures that share it among tests."""
+    """Run the API in a folder, with settings, as a context manager: for fixtures that share it
+    among tests.
+    """
     return serve_api
 
 

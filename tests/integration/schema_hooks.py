@@ -1,4 +1,5 @@
-"""Values for schemathesis that no schema can describe: models, samples, cursors and idempotency keys.
+"""Values for schemathesis that no schema can describe: models, samples, cursors and idempotency
+keys.
 
 Without them, requests that are valid by the schema would be refused.
 """
@@ -104,7 +105,8 @@ def _text(schema):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Send files for their names and a key that no other form has, and wait for no minute: nobody works on the jobs.
+    """Send files for their names and a key that no other form has, and wait for no minute: nobody
+    works on the jobs.
 
     A job whose events are asked for is cancelled before, or their stream would not end.
     """
@@ -120,7 +122,9 @@ def before_call(context, case, kwargs):
 
 
 def _cancel(case):
-    """Cancel the job that a request is about; whether there is one is for the request itself to find out."""
+    """Cancel the job that a request is about; whether there is one is for the request itself to
+    find out.
+    """
     url = f"{case.operation.base_url.rstrip('/')}/jobs/{case.path_parameters['job_id']}/cancel"
     authorization = {
         name: value for name, value in case.headers.items() if name.lower() == "authorization"

@@ -1,4 +1,5 @@
-"""The digits that the sample models know: scikit-learn's 8x8 images, which of them are held out, and who reads them.
+"""The digits that the sample models know: scikit-learn's 8x8 images, which of them are held out,
+and who reads them.
 
 Runs a model with its own runtime, nothing of this project, so that accuracies measured here judge
 the engine.
@@ -19,7 +20,8 @@ Split = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def preprocess(images: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Scale grey values from 0..16 to 0..1, repeat every pixel twice along both axes, and add the channel.
+    """Scale grey values from 0..16 to 0..1, repeat every pixel twice along both axes, and add the
+    channel.
 
     >>> preprocess(np.full((5, 8, 8), 16.0)).shape
     (5, 1, 16, 16)
@@ -41,7 +43,9 @@ def split() -> tuple[Split, Split]:
 
 
 def scores(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run a model file, `.onnx` by ONNX Runtime and any other by torch, on `(n, 1, 16, 16)`; returns `(n, 10)`."""
+    """Run a model file, `.onnx` by ONNX Runtime and any other by torch, on `(n, 1, 16, 16)`;
+    returns `(n, 10)`.
+    """
     if path.suffix == ".onnx":
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         [result] = session.run(None, {session.get_inputs()[0].name: images})

@@ -1,4 +1,5 @@
-"""Train the sample models on scikit-learn's digits and write them beside this file, in every form tests need.
+"""Train the sample models on scikit-learn's digits and write them beside this file, in every form
+tests need.
 
 Deterministic: `PYTHONHASHSEED=0 python tests/models/train.py`, about a minute on one thread;
     README.md tells what
@@ -79,7 +80,9 @@ class Residual(nn.Sequential):
 
 
 WEIGHT_DECAY = {Plain: 3e-3, BatchNorm: 1e-2, Residual: 1e-2}
-"""The strongest that each still learns under, so that the weights come out as redundant as a large network's."""
+"""The strongest that each still learns under, so that the weights come out as redundant as a large
+network's.
+"""
 
 
 def normalised(c: int, n: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -120,7 +123,9 @@ def train(model: nn.Module, weight_decay: float) -> None:
 
 
 def write_onnx(model: nn.Module, path: Path, keep_batchnorm: bool) -> None:
-    """Write a model in eval mode; unless kept, each BatchNorm is folded into the convolution before it."""
+    """Write a model in eval mode; unless kept, each BatchNorm is folded into the convolution before
+    it.
+    """
     torch.onnx.export(
         model,
         (torch.zeros(2, 1, 16, 16),),

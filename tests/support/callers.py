@@ -1,4 +1,4 @@
-"""Those who call a service in this process, with keys or without, and the least that they may post."""
+"""Callers of a service in this process, with keys or without, and the least that they may post."""
 
 import hashlib
 

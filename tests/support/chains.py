@@ -17,7 +17,9 @@ def split_exactly(layer):
 
 
 def with_bias(layer, value):
-    """Return the layers of `split_exactly` that add `value` to every output, as a correction of the bias does."""
+    """Return the layers of `split_exactly` that add `value` to every output, as a correction of the
+    bias does.
+    """
     *front, last = split_exactly(layer)
     bias = (
         np.zeros(last.convolution.out_channels, last.weight.dtype)
@@ -28,7 +30,9 @@ def with_bias(layer, value):
 
 
 def _split_convolution(layer):
-    """Depthwise filters that copy every kernel offset, and a pointwise layer with the weights: any group count."""
+    """Depthwise filters that copy every kernel offset, and a pointwise layer with the weights: any
+    group count.
+    """
     geometry = layer.convolution
     n, inner, *kernel = layer.weight.shape
     c, k2, ones = geometry.in_channels, geometry.k2, (1,) * len(kernel)
@@ -41,7 +45,9 @@ def _split_convolution(layer):
 
 
 def _split_transposed(layer):
-    """A scaling of the channels, the transposed convolution, and a pointwise layer that scales back."""
+    """A scaling of the channels, the transposed convolution, and a pointwise layer that scales
+    back.
+    """
     geometry = layer.convolution
     ones = (1,) * len(geometry.kernel)
     double = np.full((geometry.in_channels, 1, *ones), 2, layer.weight.dtype)
@@ -70,7 +76,7 @@ def _pointwise(weight, groups):
 
 
 def in_form(form, layer):
-    """The form's last variant at its highest rank; the layer itself where the form does not apply."""
+    """The last variant at its highest rank; the layer itself where the form does not apply."""
     why_not, factorisations = FORMS[form]
     if why_not(layer.convolution) is not None:
         return [layer]

@@ -1,4 +1,6 @@
-"""A cost table that was not measured: what the kinds of layers take a multiply-accumulate is what a test says."""
+"""A cost table that was not measured: what the kinds of layers take a multiply-accumulate is what a
+test says.
+"""
 
 from pathlib import Path
 
@@ -22,7 +24,9 @@ KINDS = (
 
 
 def cost_table(model_format="onnx", layer_ns=100.0, **rates):
-    """A table of one point a kind: a nanosecond, or what is given, with `_` for the blank in a kind's name."""
+    """A table of one point a kind: a nanosecond, or what is given, with `_` for the blank in a
+    kind's name.
+    """
     named = {kind: rates.get(kind.replace(" ", "_"), 1.0) for kind in KINDS}
     grids = {kind: Grid((1,), (1,), (1,), (((rate,),),)) for kind, rate in named.items()}
     return CostTable(model_format, "a runtime", "a host", layer_ns, grids)

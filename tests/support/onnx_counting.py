@@ -4,7 +4,10 @@ from support.onnx_text import written
 from worker.engine.formats import open_model
 
 # A size that inference cannot find: the square root of its square.
-HIDDEN = "s = Shape({0}) f = Cast <to = 1> (s) q = Mul(f, f) r = Sqrt(q) k = Cast <to = 7> (r) h = Reshape({0}, k)"
+HIDDEN = (
+    "s = Shape({0}) f = Cast <to = 1> (s) q = Mul(f, f) "
+    "r = Sqrt(q) k = Cast <to = 7> (r) h = Reshape({0}, k)"
+)
 
 
 def counted(tmp_path, text, shapes=None, **options):

@@ -44,7 +44,9 @@ def one_layer(attributes, weight_shape, shape, has_bias, constant_nodes=False, o
 
 
 def replaced(tmp_path, proto, inputs, make=split_exactly, plus=0):
-    """Replace every site that can be, and return the models before and after, checked for outputs that differ so."""
+    """Replace every site that can be, and return the models before and after, checked for outputs
+    that differ so.
+    """
     before = written(tmp_path, proto)
     opened = open_model("onnx", before)
     for site in opened.count(opened.bind(None)).sites:

@@ -1,4 +1,6 @@
-"""ONNX models for tests, written in ONNX's own text syntax: tensors declared without a value become random weights."""
+"""ONNX models for tests, written in ONNX's own text syntax: tensors declared without a value become
+random weights.
+"""
 
 from pathlib import Path
 
@@ -42,7 +44,9 @@ def outputs(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def distance(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the largest difference, over the largest magnitude that is expected (1 where all is zero)."""
+    """Return the largest difference, over the largest magnitude that is expected (1 where all is
+    zero).
+    """
     return float(
         np.abs(found.astype(np.float64) - expected).max() / (np.abs(expected).max() or 1.0)
     )

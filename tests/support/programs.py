@@ -32,7 +32,9 @@ def norm(rng, channels):
 
 
 def chained(*parts):
-    """A program of parts that feed one another: `(site, layer)`, a `Norm`, or a function of a tensor."""
+    """A program of parts that feed one another: `(site, layer)`, a `Norm`, or a function of a
+    tensor.
+    """
     steps = [_step(part, f"v{at}", f"v{at + 1}") for at, part in enumerate(parts)]
     return Program(("v0",), (f"v{len(parts)}",), {}, tuple(steps))
 

@@ -1,4 +1,6 @@
-"""The whole service as its user starts it: `convpress serve` in a process of its own, watched down to its children."""
+"""The whole service as its user starts it: `convpress serve` in a process of its own, watched down
+to its children.
+"""
 
 import os
 import signal
@@ -106,7 +108,9 @@ def free_port() -> int:
 
 @contextmanager
 def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator[Service]:
-    """Run the service until the block ends, then stop it as Ctrl-C does and see that nothing is left of it."""
+    """Run the service until the block ends, then stop it as Ctrl-C does and see that nothing is
+    left of it.
+    """
     port = str(free_port())
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")

@@ -15,7 +15,9 @@ CONVOLUTION = (
 
 
 def weights_in(path, kind):
-    """A model whose two large weights are stored as `kind`: a field of TensorProto, or Constant nodes."""
+    """A model whose two large weights are stored as `kind`: a field of TensorProto, or Constant
+    nodes.
+    """
     proto = model(
         f"g (float[1, {LARGE}] x) => (float[1, {LARGE}] y) {{ a = Add(x, one) y = Add(a, two) }}"
     )

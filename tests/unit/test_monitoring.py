@@ -1,4 +1,6 @@
-"""What is provisioned for Prometheus and Grafana is well formed, locked down, and asks for what /metrics tells."""
+"""What is provisioned for Prometheus and Grafana is well formed, locked down, and asks for what
+/metrics tells.
+"""
 
 import json
 import re

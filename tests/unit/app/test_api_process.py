@@ -16,7 +16,8 @@ from app.main import create_app
 from app.db import migrations
 from app.queue import celery_client
 create_app()
-print(sorted({"torch", "onnx", "onnx_ir", "onnxruntime", "numpy"} & {name.partition(".")[0] for name in sys.modules}))
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(sorted({"torch", "onnx", "onnx_ir", "onnxruntime", "numpy"} & loaded))
 """
     assert run(code).stdout == "[]\n"
 

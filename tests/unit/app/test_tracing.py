@@ -18,7 +18,8 @@ from app.settings import get_settings
 tracing.configure_tracing(get_settings(), "api")
 with tracing.span("x", parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") as span:
     tracing.record("y", 0.0, 1.0)
-    print(span, tracing.traceparent(), [name for name in sys.modules if name.startswith("opentelemetry")])
+    loaded = [name for name in sys.modules if name.startswith("opentelemetry")]
+    print(span, tracing.traceparent(), loaded)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={}

@@ -52,9 +52,13 @@ def _layer(kernel: tuple[int, ...], inputs: int, outputs: int, groups: int = 1) 
         groups: the number of groups.
     """
     ones = (1,) * len(kernel)
-    padding = tuple((size // 2, size // 2) for size in kernel)
-    weight_shape = (outputs * groups, inputs, *kernel)
-    return Convolution(weight_shape, ones, padding, ones, groups)
+    return Convolution(
+        weight_shape=(outputs * groups, inputs, *kernel),
+        stride=ones,
+        padding=tuple((size // 2, size // 2) for size in kernel),
+        dilation=ones,
+        groups=groups,
+    )
 
 
 def _powers(first: int, last: int, factor: int = 2) -> tuple[int, ...]:
@@ -73,10 +77,12 @@ def _powers(first: int, last: int, factor: int = 2) -> tuple[int, ...]:
 
 def _dense(high: int, wide: int) -> _Plan:
     """Plan layers of one group; wide kernels take long, and so have a coarse grid."""
-    layer = partial(_layer, (high, wide))
+    inputs = _powers(4, 1024)
+    outputs = _powers(8, 1024)
     if max(high, wide) > 3:
-        return _Plan(_powers(4, 256, 4), _powers(16, 256, 4), _SIDES, layer)
-    return _Plan(_powers(4, 1024), _powers(8, 1024), _SIDES, layer)
+        inputs = _powers(4, 256, 4)
+        outputs = _powers(16, 256, 4)
+    return _Plan(inputs, outputs, _SIDES, partial(_layer, (high, wide)))
 
 
 def _ragged(size: int) -> _Plan:
@@ -152,9 +158,8 @@ def measure(model_format: Format, within: Callable[[int, int], None]) -> CostTab
     for done, (kind, plan) in enumerate(_ROUNDS * [*_PLANS.items()]):
         within(done, _ROUNDS * len(_PLANS))
         grid = _measured(plan, watch)
-        if kind in grids:
-            grid = _least(grids[kind], grid)
-        grids[kind] = grid
+        earlier = grids.get(kind, grid)
+        grids[kind] = _least(earlier, grid)
     runtime = FORMATS[model_format].runtime
     return CostTable(
         format=model_format,
@@ -169,11 +174,11 @@ def _least(one: Grid, other: Grid) -> Grid:
     """Return the lower rates of two grids with the same axes, point by point."""
     planes = []
     for one_plane, other_plane in zip(one.ns_per_mac, other.ns_per_mac, strict=True):
-        rows = [
-            tuple(map(_lower, one_row, other_row))
-            for one_row, other_row in zip(one_plane, other_plane, strict=True)
-        ]
-        planes.append(tuple(rows))
+        plane = []
+        for one_row, other_row in zip(one_plane, other_plane, strict=True):
+            row = map(_lower, one_row, other_row)
+            plane.append(tuple(row))
+        planes.append(tuple(plane))
     return replace(one, ns_per_mac=tuple(planes))
 
 

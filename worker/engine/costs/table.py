@@ -337,7 +337,8 @@ def _grid(kind: str, members: Any) -> Grid:  # noqa: ANN401 - any JSON
         and all(len(plane) == len(outputs) for plane in rates)
         and all(len(row) == len(positions) for row in rows)
     )
-    if not fits or any(row[0] is None for row in rows):
+    has_gap = fits and any(row[0] is None for row in rows)
+    if not fits or has_gap:
         fault = "has not the shape of its axes, or nothing at the fewest positions"
         raise ValueError(f"ns_per_mac of {kind} {fault}")
     return Grid(inputs, outputs, positions, rates)

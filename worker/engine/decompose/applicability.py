@@ -5,13 +5,17 @@ from worker.engine.numerics.convolution import Convolution
 
 def transposed(convolution: Convolution) -> str | None:
     """Refuse transposed convolutions, whose outputs overlap."""
-    return "it is for convolutions that are not transposed" if convolution.transposed else None
+    if convolution.transposed:
+        return "it is for convolutions that are not transposed"
+    return None
 
 
 def depthwise(convolution: Convolution) -> str | None:
     """Refuse convolutions without channels to combine within a group."""
-    alone = convolution.groups > 1 and convolution.in_channels == convolution.groups
-    return "depthwise already" if alone else None
+    groups = convolution.groups
+    if groups > 1 and convolution.in_channels == groups:
+        return "depthwise already"
+    return None
 
 
 def no_spatial_extent(convolution: Convolution) -> str | None:

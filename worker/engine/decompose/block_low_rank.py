@@ -56,7 +56,7 @@ def factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
     second = fit(partition, rows)
     # the scale between the layers is free: rows of norm 1 keep the weights of both moderate
     lengths = norms(rows)
-    scale = lengths.swapaxes(-1, -2)[:, None]
+    scale = lengths.mT[:, None]
     return rows / lengths[..., None], second * scale
 
 
@@ -81,7 +81,7 @@ def responses(partition: BlockPartition, rows: Array) -> Array:
         return least_squares.whitened(*equations)
     # without moments the rows are orthonormal, so that D D^T = 1 and Y = W D^T
     weight = partition.weight.swapaxes(1, 2)
-    products = weight @ rows.swapaxes(-1, -2)
+    products = weight @ rows.mT
     by_row = products.transpose(0, 2, 3, 1)
     return by_row.reshape(*by_row.shape[:2], -1)
 
@@ -124,7 +124,7 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
         return randomized_range.find(weight, covariance, count).rows(rank)
     gram, root = _small_side(weight, covariance)
     values, vectors = linalg.leading(gram, rank)
-    across = vectors.swapaxes(-1, -2)
+    across = vectors.mT
     if n <= size:
         # U^T W / sqrt(lambda); eigenvalues below rounding would blow up their rows
         least = np.finfo(values.dtype).eps * n * values[..., :1]
@@ -135,7 +135,7 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
     if root is None:
         return across
     # the vectors are those of the whitened weights: V^T L^-1 are rows of the weights themselves
-    return linalg.solve(root.swapaxes(-1, -2), vectors).swapaxes(-1, -2)
+    return linalg.solve(root.mT, vectors).mT
 
 
 def normal_equations(partition: BlockPartition, rows: Array) -> tuple[Array, Array]:
@@ -152,7 +152,7 @@ def normal_equations(partition: BlockPartition, rows: Array) -> tuple[Array, Arr
         cross: `W C D^T`, `(groups, n, R)`.
     """
     groups, count, rank, size = rows.shape
-    across = rows.swapaxes(-1, -2)
+    across = rows.mT
     products = partition.product.swapaxes(1, 2) @ across
     by_row = products.transpose(0, 2, 3, 1)
     cross = by_row.reshape(groups, -1, rank * count)
@@ -179,7 +179,7 @@ def fit(partition: BlockPartition, rows: Array) -> Array:
     """
     if not partition.are_coupled:
         # without moments no block has to do with another: each has equations of its own
-        across = rows.swapaxes(-1, -2)
+        across = rows.mT
         gram = rows @ across
         cross = partition.weight.swapaxes(1, 2) @ across
         return least_squares.solved(gram, cross).transpose(0, 2, 3, 1)
@@ -253,9 +253,9 @@ def _small_side(weight: Array, covariance: Array | None) -> tuple[Array, Array |
     n, size = weight.shape[-2:]
     if n <= size:
         product = weight if covariance is None else weight @ covariance
-        return product @ weight.swapaxes(-1, -2), None
+        return product @ weight.mT, None
     if covariance is None:
-        return weight.swapaxes(-1, -2) @ weight, None
+        return weight.mT @ weight, None
     root = linalg.cholesky(covariance)
     white = weight @ root
-    return white.swapaxes(-1, -2) @ white, root
+    return white.mT @ white, root

@@ -67,14 +67,19 @@ class Grouped(TwoLayers):
     def sides(self) -> tuple[int, int]:
         """Outputs and the numbers of a run of channels."""
         convolution = self.convolution
-        return convolution.group_outputs, convolution.group_inputs // self.number * convolution.k2
+        channels = convolution.group_inputs // self.number
+        return convolution.group_outputs, channels * convolution.k2
 
     def geometry(self, rank: int) -> tuple[Convolution, Convolution]:
         """Return the grouped and the pointwise layer's geometry."""
-        groups, kernel = self.convolution.groups, self.convolution.kernel
-        n, c, g = self.convolution.group_outputs, self.convolution.group_inputs, self.number
+        convolution = self.convolution
+        groups = convolution.groups
+        kernel = convolution.kernel
+        n = convolution.group_outputs
+        c = convolution.group_inputs
+        g = self.number
         weight_shape = (groups * g * rank, c // g, *kernel)
-        first = replace(self.convolution, weight_shape=weight_shape, groups=groups * g)
+        first = replace(convolution, weight_shape=weight_shape, groups=groups * g)
         return first, pointwise(g * rank, n, len(kernel), groups)
 
     def partition(self, target: Target) -> BlockPartition:

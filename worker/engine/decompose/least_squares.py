@@ -75,7 +75,7 @@ def solved(gram: Array, cross: Array) -> Array:
     # the caller's equations stay as they are
     gram = gram.copy()
     gram[..., diagonal, diagonal] += _ridge(gram)
-    return linalg.solve(gram, cross.swapaxes(-1, -2)).swapaxes(-1, -2)
+    return linalg.solve(gram, cross.mT).mT
 
 
 def _ridge(gram: Array) -> Array:

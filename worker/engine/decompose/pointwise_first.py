@@ -27,11 +27,15 @@ def why_not_pointwise_first(convolution: Convolution) -> str | None:
     reason = no_spatial_extent(convolution)
     if reason is not None:
         return reason
-    n, c, k2 = convolution.group_outputs, convolution.group_inputs, convolution.k2
+    n = convolution.group_outputs
+    c = convolution.group_inputs
+    k2 = convolution.k2
     # the costs of one rank at an output position
     own_cost = n * (c * prod(convolution.stride) + k2)
     cost_of_dac = c * (k2 + n)
-    return "dac costs no more at any rank" if own_cost >= cost_of_dac else None
+    if own_cost >= cost_of_dac:
+        return "dac costs no more at any rank"
+    return None
 
 
 def pointwise_first(convolution: Convolution) -> tuple[Factorisation, ...]:
@@ -68,10 +72,13 @@ class PointwiseFirst(Factorisation):
     def convolutions(self, rank: Rank) -> tuple[Convolution, ...]:
         """Return the pointwise and the depthwise layer's geometry."""
         assert isinstance(rank, int)
-        groups, kernel = self.convolution.groups, self.convolution.kernel
-        n, c = self.convolution.group_outputs, self.convolution.group_inputs
+        convolution = self.convolution
+        groups = convolution.groups
+        kernel = convolution.kernel
+        n = convolution.group_outputs
+        c = convolution.group_inputs
         weight_shape = (groups * n, rank, *kernel)
-        depthwise = replace(self.convolution, weight_shape=weight_shape, groups=groups * n)
+        depthwise = replace(convolution, weight_shape=weight_shape, groups=groups * n)
         return pointwise(c, n * rank, len(kernel), groups), depthwise
 
     def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
@@ -126,9 +133,9 @@ def _factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
 def _fit(partition: BlockPartition, rows: Array) -> Array:
     """Return the best depthwise filters for these rows, `(groups, n, rank, k2)`."""
     if not partition.are_coupled:
-        across = rows.swapaxes(-1, -2)
+        across = rows.mT
         gram, cross = rows @ across, partition.weight @ across
-        return least_squares.solved(gram, cross).swapaxes(-1, -2)
+        return least_squares.solved(gram, cross).mT
     equations = _normal_equations(partition, rows)
     solutions = [least_squares.solved(gram, cross) for gram, cross in equations]
     return np.concatenate(solutions).reshape(*rows.shape[:3], partition.count)
@@ -158,9 +165,9 @@ def _normal_equations(partition: BlockPartition, rows: Array) -> Iterator[tuple[
     for group in range(groups):
         for start in range(0, n, step):
             own = rows[group, start : start + step]
-            across = own.swapaxes(-1, -2)
+            across = own.mT
             product = partition.product[group, start : start + step]
-            cross = (product @ across).swapaxes(-1, -2)
+            cross = (product @ across).mT
             gram = np.empty((len(own), rank, count, rank, count))
             for block in range(count):
                 covariance = partition.covariance(block, 0, count, slice(group, group + 1))[0]

@@ -76,7 +76,7 @@ class Range:
     def rows(self, rank: int) -> Array:
         """Return the leading rows, `(..., rank, s)`, uncorrelated and of variance 1."""
         _, vectors = linalg.leading(self.explained, rank)
-        turn = vectors.swapaxes(-1, -2) @ self.whitening
+        turn = vectors.mT @ self.whitening
         rows: Array = turn.astype(self.basis.dtype) @ self.basis
         return rows
 
@@ -121,15 +121,15 @@ def find(weight: Array, covariance: Array | None, count: int) -> Range:
         product = single @ single_covariance
     # an orthonormal basis of the signed sums approximates the outputs' leading directions
     hints = _signed_sums(product, count)
-    whitener = _whitening(_gram(hints, hints)).swapaxes(-1, -2)
+    whitener = _whitening(_gram(hints, hints)).mT
     hints = hints @ whitener.astype(hints.dtype)
     # half a step of the power iteration: W^T takes the directions to rows
-    basis = hints.swapaxes(-1, -2) @ single
-    outputs = product @ basis.swapaxes(-1, -2)
+    basis = hints.mT @ single
+    outputs = product @ basis.mT
     whitening = _whitening(_gram(hints, outputs))
     # the energy that the rows explain is exact, and so in double precision
-    white = outputs.astype(np.float64) @ whitening.swapaxes(-1, -2)
-    explained = white.swapaxes(-1, -2) @ white
+    white = outputs.astype(np.float64) @ whitening.mT
+    explained = white.mT @ white
     # what was divided out of weights and covariance comes back
     unit = scale * scale * variance
     energy = np.vecdot(product, single).sum(-1, dtype=np.float64)
@@ -156,8 +156,8 @@ def _signed_sums(matrix: Array, count: int) -> Array:
 
 
 def _gram(left: Array, right: Array) -> Array:
-    product: Array = left.swapaxes(-1, -2).astype(np.float64) @ right.astype(np.float64)
-    return (product + product.swapaxes(-1, -2)) / 2
+    product: Array = left.mT.astype(np.float64) @ right.astype(np.float64)
+    return (product + product.mT) / 2
 
 
 def _whitening(gram: Array) -> Array:

@@ -67,8 +67,11 @@ class Spatial(TwoLayers):
         """Return the factorisation whose second layer has these spatial axes."""
         axes = range(len(convolution.kernel))
         first_axes = tuple(axis for axis in axes if axis not in second_axes)
-        kernels = [_only(convolution.kernel, own, 1) for own in (first_axes, second_axes)]
-        variant = " then ".join("x".join(map(str, kernel)) for kernel in kernels)
+        names = []
+        for own_axes in (first_axes, second_axes):
+            kernel = _only(convolution.kernel, own_axes, 1)
+            names.append("x".join(map(str, kernel)))
+        variant = " then ".join(names)
         return cls(convolution, "spatial", variant, first_axes, second_axes)
 
     @property
@@ -81,13 +84,16 @@ class Spatial(TwoLayers):
 
     def geometry(self, rank: int) -> tuple[Convolution, Convolution]:
         """Return the geometry of the layers along the first and the second axes."""
-        groups, kernel = self.convolution.groups, self.convolution.kernel
-        n, c = self.convolution.group_outputs, self.convolution.group_inputs
+        convolution = self.convolution
+        groups = convolution.groups
+        kernel = convolution.kernel
+        n = convolution.group_outputs
+        c = convolution.group_inputs
         first_shape = (groups * rank, c, *_only(kernel, self.first_axes, 1))
         second_shape = (groups * n, rank, *_only(kernel, self.second_axes, 1))
         return (
-            _along(self.convolution, self.first_axes, first_shape),
-            _along(self.convolution, self.second_axes, second_shape),
+            _along(convolution, self.first_axes, first_shape),
+            _along(convolution, self.second_axes, second_shape),
         )
 
     def partition(self, target: Target) -> BlockPartition:

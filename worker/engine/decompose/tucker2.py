@@ -19,7 +19,8 @@ from worker.engine.decompose.two_layers import pointwise
 from worker.engine.numerics import linalg
 from worker.engine.numerics.convolution import Array, Convolution, Layer
 
-_INPUT_STEPS, _OUTPUT_STEPS = 12, 24
+_INPUT_STEPS = 12
+_OUTPUT_STEPS = 24
 """The number of ranks of either side on offer."""
 _LOPSIDED = 2
 """The largest ratio of the two sides' shares of their channels.
@@ -66,24 +67,32 @@ class Tucker2(Factorisation):
 
     @property
     def _exact(self) -> tuple[int, int]:
-        n, c = self.convolution.group_outputs, self.convolution.group_inputs
+        n = self.convolution.group_outputs
+        c = self.convolution.group_inputs
         k2 = self.convolution.k2
         return min(c, n * k2), min(n, c * k2)
 
     def convolutions(self, rank: Rank) -> tuple[Convolution, ...]:
         """Return the geometry of the first layer, the core, and the last layer."""
         r1, r2 = _pair(rank)
-        groups, kernel = self.convolution.groups, self.convolution.kernel
-        n, c = self.convolution.group_outputs, self.convolution.group_inputs
-        core = replace(self.convolution, weight_shape=(groups * r2, r1, *kernel))
+        convolution = self.convolution
+        groups = convolution.groups
+        kernel = convolution.kernel
+        n = convolution.group_outputs
+        c = convolution.group_inputs
+        core = replace(convolution, weight_shape=(groups * r2, r1, *kernel))
         axes = len(kernel)
-        return pointwise(c, r1, axes, groups), core, pointwise(r2, n, axes, groups)
+        first = pointwise(c, r1, axes, groups)
+        last = pointwise(r2, n, axes, groups)
+        return first, core, last
 
     def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
         """Return the errors `(len(ranks),)`; 0 at the exact pair, where only rounding is left."""
         pairs = [_pair(rank) for rank in ranks]
         input_ranks = sorted({r1 for r1, r2 in pairs if (r1, r2) != self._exact})
-        by_input_rank = _errors(_partition(target), input_ranks) if input_ranks else {}
+        by_input_rank = {}
+        if input_ranks:
+            by_input_rank = _errors(_partition(target), input_ranks)
         errors = np.zeros(len(pairs))
         for at, (r1, r2) in enumerate(pairs):
             if (r1, r2) != self._exact:
@@ -125,9 +134,10 @@ def _errors(partition: BlockPartition, input_ranks: Sequence[int]) -> dict[int, 
     # the rows of a lower rank lead those of a higher one: each r1 adds its own to the covariance
     for r1 in input_ranks:
         more = white[..., done * count : r1 * count]
-        outputs += more @ more.swapaxes(-1, -2)
+        outputs += more @ more.mT
         done = r1
-        strengths = np.maximum(linalg.eigvalsh(outputs)[:, ::-1], 0).sum(axis=0)
+        descending = linalg.eigvalsh(outputs)[:, ::-1]
+        strengths = np.maximum(descending, 0).sum(axis=0)
         by_input_rank[r1] = partition.target.relative(strengths.cumsum())
     return by_input_rank
 
@@ -141,14 +151,14 @@ def _factors(partition: BlockPartition, r1: int, r2: int) -> tuple[Array, Array,
         last: `(groups, n, r2)`, the leading directions of the outputs.
     """
     rows, second = block_low_rank.factors(partition, r1)
-    products = partition.product.swapaxes(1, 2) @ rows.swapaxes(-1, -2)
+    products = partition.product.swapaxes(1, 2) @ rows.mT
     seen = products.transpose(0, 2, 3, 1)
     groups, n = second.shape[:2]
     # the covariance of the outputs of the first two layers, P (D C W^T)
     flat_seen = seen.reshape(groups, n, -1)
-    covariance = second.reshape(groups, n, -1) @ flat_seen.swapaxes(-1, -2)
+    covariance = second.reshape(groups, n, -1) @ flat_seen.mT
     # it is symmetric but for rounding, and eigensolvers read one half alone
-    symmetric = (covariance + covariance.swapaxes(-1, -2)) / 2
+    symmetric = (covariance + covariance.mT) / 2
     _, last = linalg.leading(symmetric, r2)
     return rows, np.einsum("gnq,gnrb->gqrb", last, second), last
 

@@ -73,7 +73,9 @@ class Convolution:
 
         Transposed: the channels of one position.
         """
-        return self.group_inputs if self.transposed else self.group_inputs * self.k2
+        if self.transposed:
+            return self.group_inputs
+        return self.group_inputs * self.k2
 
     def extent(self, axis: int) -> int:
         """Return the positions along a spatial axis that the dilated kernel extends over."""
@@ -91,7 +93,9 @@ class Convolution:
         stride = self.stride[axis]
         # the rules pad until the kernel size has no influence
         if isinstance(self.padding, str):
-            return size * stride if self.transposed else -(-size // stride)
+            if self.transposed:
+                return size * stride
+            return -(-size // stride)
         padding = sum(self.padding[axis])
         if self.transposed:
             full = (size - 1) * stride + self.extent(axis)
@@ -107,8 +111,10 @@ class Convolution:
         >>> Convolution((64, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)).macs((224, 224))
         86704128
         """
-        positions = prod(input_size) if self.transposed else prod(self.output_size(input_size))
-        return batch * positions * prod(self.weight_shape)
+        size = input_size
+        if not self.transposed:
+            size = self.output_size(input_size)
+        return batch * prod(size) * prod(self.weight_shape)
 
 
 @dataclass(frozen=True)

@@ -83,5 +83,8 @@ def _broadcast_size(a: Sequence[int], b: Sequence[int]) -> int:
         if first != second and 1 not in (first, second):
             raise ValueError(f"axes broadcast where they are equal or 1: {tuple(a)} and {tuple(b)}")
         # not the maximum: an axis of 1 takes the size 0 of the other
-        sizes.append(second if first == 1 else first)
+        size = first
+        if first == 1:
+            size = second
+        sizes.append(size)
     return prod(sizes)

@@ -31,7 +31,9 @@ def leading(matrices: Array, count: int) -> tuple[Array, Array]:
     """
     large = partial(_leading, count=count)
     values, vectors = _computed("eigh", np.linalg.eigh, large, matrices)
-    return values[..., ::-1][..., :count], vectors[..., ::-1][..., :count]
+    descending = values[..., ::-1]
+    leading_first = vectors[..., ::-1]
+    return descending[..., :count], leading_first[..., :count]
 
 
 def eigvalsh(matrices: Array) -> Array:
@@ -128,7 +130,9 @@ def _each(matrices: Array) -> Array:
 
 def _stacked(arrays: Sequence[Array]) -> Array:
     """Stack arrays; a single one, which may be as large as memory allows, is not copied."""
-    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+    if len(arrays) == 1:
+        return arrays[0][None]
+    return np.stack(arrays)
 
 
 def _computed(

@@ -73,7 +73,7 @@ def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -
     axes, groups = len(convolution.kernel), convolution.groups
     if axes == 0 or convolution.transposed:
         flat = _channels_last(convolution, x).reshape(-1, groups, convolution.patch)
-        return flat if positions is None else flat[positions]
+        return _selected(flat, positions)
     windows = pad(x, ends(convolution, x.shape[-axes:]))
     for axis in range(axes):
         dilation = convolution.dilation[axis]
@@ -102,12 +102,21 @@ def results(convolution: Convolution, y: Tensor, positions: Tensor | None = None
     """
     channels_last = _channels_last(convolution, y)
     flat = channels_last.reshape(-1, convolution.groups, convolution.group_outputs)
-    return flat if positions is None else flat[positions]
+    return _selected(flat, positions)
+
+
+def _selected(flat: Tensor, positions: Tensor | None) -> Tensor:
+    """Return the rows at these positions; None selects all."""
+    if positions is None:
+        return flat
+    return flat[positions]
 
 
 def _channels_last(convolution: Convolution, x: Tensor) -> Tensor:
     """Return a tensor with its channels on the last axis, where those of linear layers are."""
-    return x.movedim(1, -1) if convolution.kernel else x
+    if not convolution.kernel:
+        return x
+    return x.movedim(1, -1)
 
 
 def products(patches: Tensor) -> Tensor:
@@ -128,7 +137,9 @@ def pad(x: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:
     sizes = []
     for before, after in reversed(padding):
         sizes += [before, after]
-    return F.pad(x, sizes) if any(sizes) else x
+    if not any(sizes):
+        return x
+    return F.pad(x, sizes)
 
 
 def ends(convolution: Convolution, size: Sequence[int]) -> tuple[tuple[int, int], ...]:

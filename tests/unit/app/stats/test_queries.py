@@ -27,9 +27,15 @@ def add(session, state, *, owner="", age=0.0, code="", **columns):
     session.merge(Model(sha256="a" * 64, format="onnx", bytes=1000, created_at=at, used_at=at))
     ended = {"finished_at": at} if state not in ("queued", "running") else {}
     job = Job(
-        created_at=at, model_sha256="a" * 64, filename="n", flops_budget="0.5", state=state, owner=owner,
-        **ended, **columns,
-    )  # fmt: skip
+        created_at=at,
+        model_sha256="a" * 64,
+        filename="n",
+        flops_budget="0.5",
+        state=state,
+        owner=owner,
+        **ended,
+        **columns,
+    )
     session.add(job)
     session.flush()
     record(session, at, state, code or "done", [Changed(job.id, 1, None, None)])

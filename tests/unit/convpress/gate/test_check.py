@@ -1,4 +1,6 @@
-"""The first wall lets honest models pass, whatever made them, and ends on anything else with a refusal."""
+"""The first wall lets honest models pass, whatever made them, and ends on anything else with a
+refusal.
+"""
 
 import io
 import time
@@ -35,7 +37,9 @@ def test_every_model_that_comes_with_onnx_passes():
 
 
 class Varied(nn.Module):
-    """Much of what the compiler writes: recurrences, attention, containers, control flow, errors, strings."""
+    """Much of what the compiler writes: recurrences, attention, containers, control flow, errors,
+    strings.
+    """
 
     def __init__(self):
         super().__init__()

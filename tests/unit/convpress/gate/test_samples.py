@@ -1,4 +1,6 @@
-"""Files of samples are told from their headers alone, as NumPy writes them, and what is no such file is refused."""
+"""Files of samples are told from their headers alone, as NumPy writes them, and what is no such
+file is refused.
+"""
 
 import io
 import pickle

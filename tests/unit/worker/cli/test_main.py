@@ -1,4 +1,6 @@
-"""The command line refuses what it could not or should not do before it does anything, by the names that users know."""
+"""The command line refuses what it could not or should not do before it does anything, by the names
+that users know.
+"""
 
 import os
 import subprocess
@@ -110,7 +112,8 @@ def test_a_setting_that_is_wrong_is_named(run, monkeypatch, command):
 
 
 def test_the_command_starts_without_what_it_does_not_need():
-    code = "import sys, worker.cli.main; print({'celery', 'fastapi', 'sqlalchemy', 'httpx'} & set(sys.modules))"
+    heavy = {"celery", "fastapi", "sqlalchemy", "httpx"}
+    code = f"import sys, worker.cli.main; print({heavy} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )

@@ -217,13 +217,18 @@ def test_a_bundle_comes_back_as_a_bundle(tmp_path, compression):
 def test_a_budget_that_layers_stand_in_the_way_of_says_which_and_why(tmp_path):
     path = written(
         tmp_path,
-        """net (float[1, 3, 8, 8] x, float[4, 3, 3, 3] k) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> {
+        """net (float[1, 3, 8, 8] x, float[4, 3, 3, 3] k) => (float[1, 4, 6, 6] y)
+            <float[4, 3, 3, 3] w> {
         a = Conv(x, k) b = Conv(x, w) c = Conv(x, k) d = Add(a, b) y = Add(c, d) }""",
     )
     request = Request(
-        str(path), "onnx", str(tmp_path / "out.onnx"), str(tmp_path / "r.json"), {"flops_budget": "0.1"},
+        str(path),
+        "onnx",
+        str(tmp_path / "out.onnx"),
+        str(tmp_path / "r.json"),
+        {"flops_budget": "0.1"},
         calibration="none",
-    )  # fmt: skip
+    )
     with pytest.raises(Refusal) as refused:
         compress(request, lambda *_: None)
     assert refused.value.code == Code.BUDGET_UNREACHABLE

@@ -149,7 +149,8 @@ def test_models_that_cannot_be_calibrated_are_compressed_by_their_weights_and_th
 def test_several_inputs_are_calibrated_together(tmp_path):
     report = of(
         tmp_path,
-        "net (float[1, 3, 16, 16] x, float[1, 1, 16, 16] z, float s, int64[1] i) => (float[1, 8, 12, 12] y)"
+        "net (float[1, 3, 16, 16] x, float[1, 1, 16, 16] z, float s, int64[1] i) => (float[1, 8, "
+        "12, 12] y)"
         "<float[8, 4, 3, 3] w, float[8, 8, 3, 3] v>"
         "{ a = Concat<axis=1>(x, z) b = Conv(a, w) c = Relu(b) d = Conv(c, v) e = Mul(d, s)"
         "  f = Cast<to=1>(i) y = Add(e, f) }",
@@ -196,8 +197,10 @@ def test_half_precision_weights_are_calibrated_in_single_and_stay_half(tmp_path)
 def test_raw_images_with_channels_last_are_calibrated(tmp_path):
     report = of(
         tmp_path,
-        "net (uint8[1, 16, 16, 3] x) => (float[1, 16, 12, 12] y) <float[16, 3, 3, 3] w, float[16, 16, 3, 3] v>"
-        "{ f = Cast<to=1>(x) t = Transpose<perm=[0, 3, 1, 2]>(f) a = Conv(t, w) b = Relu(a) y = Conv(b, v) }",
+        "net (uint8[1, 16, 16, 3] x) => (float[1, 16, 12, 12] y) <float[16, 3, 3, 3] w, float[16, "
+        "16, 3, 3] v>"
+        "{ f = Cast<to=1>(x) t = Transpose<perm=[0, 3, 1, 2]>(f) a = Conv(t, w) b = Relu(a) y = "
+        "Conv(b, v) }",
     )
     assert report["calibration"]["ranges_from"] == "the inputs are whole numbers"
     assert report["verification"]["relative_error"] < 0.5

@@ -230,7 +230,9 @@ def test_an_identity_covariance_is_knowing_nothing(layer, monkeypatch):
 
 @pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape))
 def test_knowing_the_inputs_never_makes_their_error_larger(layer):
-    """The fit under the covariance against the factors of the weights alone, judged by the same outputs."""
+    """The fit under the covariance against the factors of the weights alone, judged by the same
+    outputs.
+    """
     moments = measured(layer.convolution, inputs(layer, batch=20))
     plain, target = Target.of(layer, unknown(layer.convolution)), Target.of(layer, moments)
     for each in factorisations(layer.convolution):
@@ -388,9 +390,16 @@ def transposed_layer(axes, groups, c, n, kernel, stride, seed, **geometry):
 
 
 @given(
-    st.integers(1, 3), st.integers(1, 3), st.integers(2, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3),
-    st.integers(0, 1), st.integers(1, 2), st.booleans(),
-)  # fmt: skip
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(2, 5),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(0, 1),
+    st.integers(1, 2),
+    st.booleans(),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_transposed_layer_is_itself_at_full_rank(
     axes, groups, c, n, kernel, stride, padding, dilation, knows

@@ -6,16 +6,17 @@ from typing import get_args
 import numpy as np
 import pytest
 from support import toy_format
-from support.calibrating import calibrate_little
+from support.calibrating import calibrate_with
 from support.costs import written as cost_table_in
 
 from convpress.formats import FORMATS, Format
-from convpress.gate import check as gate
+from convpress.gate.check import require_safe
 from convpress.gate.identify import identify
 from convpress.gate.registry import GATES
 from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
 from convpress.report import Inspection, Report
+from worker.engine.calibration.effort import Effort
 from worker.engine.costs import benchmark
 from worker.engine.formats import ADAPTERS, load_runner
 from worker.engine.numerics.convolution import Convolution, Layer
@@ -66,13 +67,13 @@ def test_every_registry_has_every_format(registry):
 
 def test_a_toy_is_recognised_and_checked(toy):
     assert identify(toy) == "toy"
-    gate.require_safe(toy, "toy", Limits())
+    require_safe(toy, "toy", Limits())
     with pytest.raises(Refusal) as refused:
-        gate.require_safe(toy, "toy", Limits(nodes=2))
+        require_safe(toy, "toy", Limits(nodes=2))
     assert refused.value.code == Code.MODEL_OVER_LIMIT
     toy.write_text(toy.read_text().replace('"input"', '"code": "import os", "input"'))
     with pytest.raises(Refusal) as refused:
-        gate.require_safe(toy, "toy", Limits())
+        require_safe(toy, "toy", Limits())
     assert refused.value.code == Code.MODEL_UNSAFE
 
 
@@ -91,7 +92,7 @@ def test_a_toy_is_compressed_verified_and_reported(toy, budgets):
     assert report.keep <= 0.6
     assert "scipy" in report.engine.versions
     assert report.verification.finite
-    gate.require_safe(artifact, "toy", Limits())
+    require_safe(artifact, "toy", Limits())
     x = np.random.default_rng(1).standard_normal((2, *SHAPE)).astype(np.float32)
     original, other = (load_runner("toy", path)({"x": x})["y"] for path in (toy, artifact))
     error = np.linalg.norm(original - other) / np.linalg.norm(original)
@@ -99,7 +100,7 @@ def test_a_toy_is_compressed_verified_and_reported(toy, budgets):
 
 
 def test_a_toy_is_calibrated_by_its_program(toy, monkeypatch):
-    calibrate_little(monkeypatch)
+    calibrate_with(monkeypatch, Effort(most_images=16))
     _, report = compressed(toy, budgets={"flops_budget": "0.5"}, input_range="-1,1")
     assert report.calibration.kind == "synthetic"
     assert report.verification.relative_error < 0.3

@@ -92,9 +92,14 @@ def test_a_program_lies_on_the_device_with_all_that_its_steps_hold(network, monk
 def compressed(folder, network, name):
     output, report = folder / f"{name.replace(':', '-')}-{network}", folder / "report.json"
     request = Request(
-        str(MODELS / network), identify(MODELS / network), str(output), str(report), {"flops_budget": "0.5"},
-        input_shape="1x1x16x16", device=name,
-    )  # fmt: skip
+        str(MODELS / network),
+        identify(MODELS / network),
+        str(output),
+        str(report),
+        {"flops_budget": "0.5"},
+        input_shape="1x1x16x16",
+        device=name,
+    )
     compress(request, lambda *_: None)
     return output.read_bytes(), json.loads(report.read_text())
 

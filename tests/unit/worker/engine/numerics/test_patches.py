@@ -22,7 +22,9 @@ TRANSPOSED = {
 
 @st.composite
 def convolutions(draw):
-    """A convolution of one to three axes, with an input's size on which it gives at least one position."""
+    """A convolution of one to three axes, with an input's size on which it gives at least one
+    position.
+    """
     axes = draw(st.integers(1, 3))
     each = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(axes))  # noqa: E731
     groups, outputs, inputs = (

@@ -11,12 +11,24 @@ from worker.engine.formats import open_model
 BEHIND = {
     "Cast": ("c = Cast <to = 1> (h)", "y = Conv(x, c)", "h"),
     "Transpose": ("c = Transpose <perm = [3, 2, 0, 1]> (t)", "y = Conv(x, c)", "t"),
-    "Reshape": ("n = Constant <value = int64[4] {4, 3, 3, -1}> () c = Reshape(m, n)", "y = Conv(x, c)", "m"),
+    "Reshape": (
+        "n = Constant <value = int64[4] {4, 3, 3, -1}> () c = Reshape(m, n)",
+        "y = Conv(x, c)",
+        "m",
+    ),
     "several": ("a = Identity(h) b = Cast <to = 1> (a) c = Identity(b)", "y = Conv(x, c)", "h"),
-    "Unsqueeze": ("a = Constant <value = int64[1] {0}> () c = Unsqueeze(l, a)", "z = Conv(x, c) y = Expand(z, o)", "l"),
-    "a shape": ("s = Constant <value = int64[4] {4, 3, 3, 3}> () c = ConstantOfShape <value = float[1] {0.5}> (s)",
-                "y = Conv(x, c)", "s"),
-}  # fmt: skip
+    "Unsqueeze": (
+        "a = Constant <value = int64[1] {0}> () c = Unsqueeze(l, a)",
+        "z = Conv(x, c) y = Expand(z, o)",
+        "l",
+    ),
+    "a shape": (
+        "s = Constant <value = int64[4] {4, 3, 3, 3}> () "
+        "c = ConstantOfShape <value = float[1] {0.5}> (s)",
+        "y = Conv(x, c)",
+        "s",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", BEHIND)
@@ -25,7 +37,8 @@ def test_weights_behind_operators_that_can_be_computed_before_are_replaced_and_l
 ):
     made, used, source = BEHIND[kind]
     proto = model(f"""g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y)
-        <float16[4, 3, 3, 3] h, float[3, 3, 3, 4] t, float[4, 27] m, float[3, 3, 3] l, int64[4] o> {{
+        <float16[4, 3, 3, 3] h, float[3, 3, 3, 4] t, float[4, 27] m, float[3, 3, 3] l, int64[4] o>
+            {{
             {made} {used} }}""")
     for tensor in proto.graph.initializer:
         if tensor.name == "o":
@@ -36,8 +49,8 @@ def test_weights_behind_operators_that_can_be_computed_before_are_replaced_and_l
         "Conv",
     ]
     assert source not in names(after.graph.initializer)
-    assert all(tensor.data_type == TensorProto.FLOAT for tensor in after.graph.initializer if tensor.name != "o"
-               and "factor" in tensor.name)  # fmt: skip
+    factors = [tensor for tensor in after.graph.initializer if "factor" in tensor.name]
+    assert all(tensor.data_type == TensorProto.FLOAT for tensor in factors)
 
 
 def test_a_matrix_behind_a_transposition_is_shared_with_itself_as_it_is(tmp_path):
@@ -57,7 +70,8 @@ def test_equal_transpositions_of_one_matrix_are_one_site(tmp_path):
 
 
 def test_quantised_weights_are_left_with_the_reason(tmp_path):
-    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <int8[4, 3, 3, 3] w, float s, int8 z> {
+    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <int8[4, 3, 3, 3] w, float s,
+        int8 z> {
         d = DequantizeLinear(w, s, z)  y = Conv(x, d) }""")
     opened = open_model("onnx", written(tmp_path, proto))
     (site,) = opened.count(opened.bind(None)).sites

@@ -22,11 +22,15 @@ SHARED = "its weight is shared with nodes that use it in another way"
 
 
 # A size that no inference sees through, as in `profile/test_count.py`.
-HIDDEN = "s = Shape(x) f = Cast <to = 1> (s) q = Mul(f, f) r = Sqrt(q) k = Cast <to = 7> (r) h = Reshape(x, k)"
+HIDDEN = (
+    "s = Shape(x) f = Cast <to = 1> (s) q = Mul(f, f) "
+    "r = Sqrt(q) k = Cast <to = 7> (r) h = Reshape(x, k)"
+)
 
 
 BRANCHES = """g (float[1, 8, 12, 12] x, int64 mode) => (float[1, c, m, n] y)
-    <float[24, 8, 3, 3] w, float[16, 24, 3, 3] v, float[24] a, float[20, 8, 5, 5] u, float[16, 20, 3, 3] t> {
+    <float[24, 8, 3, 3] w, float[16, 24, 3, 3] v, float[24] a, float[20, 8, 5, 5] u,
+        float[16, 20, 3, 3] t> {
     one = Constant <value = int64 {1}> ()
     is_one = Equal(mode, one)
     y = If (is_one) <
@@ -39,11 +43,13 @@ BRANCHES = """g (float[1, 8, 12, 12] x, int64 mode) => (float[1, c, m, n] y)
 
 LOOP = """g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] w, float[8] a> {
     n = Constant <value = int64 {3}> ()
-    y = Loop (n, , x) <body = b (int64 i, bool go, float[1, 8, 12, 12] v) => (bool on, float[1, 8, 12, 12] o) {
+    y = Loop (n, , x) <body = b (int64 i, bool go, float[1, 8, 12, 12] v) => (bool on,
+        float[1, 8, 12, 12] o) {
         on = Identity(go) [inside] c = Conv <pads = [1, 1, 1, 1]> (v, w, a) o = Tanh(c) }> }"""
 
 
-SCAN = """g (float[5, 1, 8, 12, 12] xs, float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] z, float[5, 1, 8, 12, 12] y)
+SCAN = """g (float[5, 1, 8, 12, 12] xs, float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] z,
+    float[5, 1, 8, 12, 12] y)
     <float[8, 8, 3, 3] w> {
     z, y = Scan <num_scan_inputs = 1, body = b (float[1, 8, 12, 12] s, float[1, 8, 12, 12] v)
         => (float[1, 8, 12, 12] t, float[1, 8, 12, 12] o) {
@@ -52,8 +58,10 @@ SCAN = """g (float[5, 1, 8, 12, 12] xs, float[1, 8, 12, 12] x) => (float[1, 8, 1
 
 SHAPED = """g (float[5, 8, 12, 12] xs, float[1] x) => (float[1] z, float[5, 8, 12, 12] y)
     <float[8, 8, 3, 3] w, int64[1] first = {0}> {
-    z, y = Scan <num_scan_inputs = 1, body = b (float[1] s, float[8, 12, 12] v) => (float[1] t, float[8, 12, 12] o) {
-        u = Unsqueeze(v, first) [inside] c = Conv <pads = [1, 1, 1, 1]> (u, w) o = Squeeze(c, first) t = Tanh(s)
+    z, y = Scan <num_scan_inputs = 1, body = b (float[1] s, float[8, 12, 12] v) => (float[1] t,
+        float[8, 12, 12] o) {
+        u = Unsqueeze(v, first) [inside] c = Conv <pads = [1, 1, 1, 1]> (u, w) o = Squeeze(c, first)
+            t = Tanh(s)
     }> (x, xs) }"""
 
 
@@ -159,7 +167,8 @@ def test_a_layer_that_one_path_calls_more_often_is_replaced_in_both(tmp_path):
     text = """g (float[1, 8, 12, 12] x, bool c) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] w> {
         a = Conv <pads = [1, 1, 1, 1]> (x, w)
         y = If (c) <
-            then_branch = yes () => (float[1, 8, 12, 12] t) { t = Conv <pads = [1, 1, 1, 1]> (a, w) },
+            then_branch = yes () => (float[1, 8, 12, 12] t) { t = Conv <pads = [1, 1, 1, 1]>
+                (a, w) },
             else_branch = no () => (float[1, 8, 12, 12] e) { e = Tanh(a) } > }"""
     path, target = written(tmp_path, text), tmp_path / "after.onnx"
     _, count = opened_with_count(path)
@@ -212,7 +221,9 @@ def test_ifs_on_one_condition_are_taken_together(tmp_path):
 
 
 def test_very_many_ifs_are_looked_at_in_no_time(tmp_path):
-    """A hostile model would have each of them inlined, one after another, in sixteen copies of itself."""
+    """A hostile model would have each of them inlined, one after another, in sixteen copies of
+    itself.
+    """
     path = written(tmp_path, ifs(*(f"c{at}" for at in range(8)), *["same"] * 292))
     started = time.process_time()
     _, count = opened_with_count(path)
@@ -317,6 +328,7 @@ def test_a_whole_number_is_bound_by_its_value(tmp_path):
 
 
 def test_a_state_is_no_batch_of_images(tmp_path):
-    text = """g (float[1, 8, 12] x, float[2, 1, 8] state) => (float y) <float[4, 8, 3] w> { y = Conv(x, w) }"""
+    text = """g (float[1, 8, 12] x, float[2, 1, 8] state) => (float y) <float[4, 8, 3] w>
+        { y = Conv(x, w) }"""
     opened = open_model("onnx", written(tmp_path, text))
     assert list(image_inputs(opened.inputs, opened.bind(None))) == ["x"]

@@ -18,7 +18,9 @@ from worker.engine.formats import open_model
 
 @st.composite
 def convolutions(draw):
-    """A Conv node with its shapes: one to three axes, grouped, strided, dilated, padded in every way ONNX has."""
+    """A Conv node with its shapes: one to three axes, grouped, strided, dilated, padded in every
+    way ONNX has.
+    """
     axes = draw(st.integers(1, 3))
 
     def per_axis(low, high):

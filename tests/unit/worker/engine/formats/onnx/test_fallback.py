@@ -25,7 +25,8 @@ LEFT = [
     (
         "If",
         "y",
-        """s = ReduceSum <keepdims = 0> (x) z = Constant <value_float = 0.0> () c = Greater (s, z) h = Relu (x)
+        """s = ReduceSum <keepdims = 0> (x) z = Constant <value_float = 0.0> () c = Greater (s, z)
+            h = Relu (x)
         y = If (c) <then_branch = t () => (float p) { p = Mul (h, w) },
                     else_branch = e () => (float n) { n = Neg (h) }>""",
     ),

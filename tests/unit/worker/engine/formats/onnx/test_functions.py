@@ -5,7 +5,8 @@ from support.onnx_splitting import IMAGE, agree, opened_with_count, split_everyw
 from support.onnx_text import written
 
 FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
-    g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] v, float[8, 8, 3, 3] w> {
+    g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] v, float[8, 8, 3, 3] w>
+        {
         a = acme.twice(x, v, w)  b = acme.quiet(a)  y = acme.block(b, w) }
     <domain: "acme", opset_import: ["": 17]>
     block (x, w) => (y) { t = Conv <pads = [1, 1, 1, 1]> (x, w)  y = Relu(t) }
@@ -30,10 +31,12 @@ def test_functions_that_hold_layers_are_inlined_and_others_stay(tmp_path):
 def test_a_function_that_carries_weights_and_is_called_twice_is_counted_and_left(tmp_path):
     values = ", ".join(["0.01"] * 576)
     text = f"""<ir_version: 8, opset_import: ["": 17, "acme": 1]>
-        g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) {{ a = acme.block(x)  y = acme.block(a) }}
+        g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) {{ a = acme.block(x)
+        y = acme.block(a) }}
         <domain: "acme", opset_import: ["": 17]>
         block (x) => (y) {{
-            w = Constant <value = float[8, 8, 3, 3] {{{values}}}> ()  y = Conv <pads = [1, 1, 1, 1]> (x, w) }}"""
+            w = Constant <value = float[8, 8, 3, 3] {{{values}}}> ()  y = Conv <pads = [1, 1, 1, 1]>
+            (x, w) }}"""
     _, count = opened_with_count(written(tmp_path, text))
     assert count.macs == 2 * 144 * 576
     assert {site.reason for site in count.sites} == {"it lies inside a local function"}

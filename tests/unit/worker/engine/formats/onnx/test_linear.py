@@ -20,7 +20,8 @@ def folder(tmp_path_factory):
 
 GEMM = """<ir_version: 4, opset_import: ["": {opset}]>
     g (float[{rows}] x) => (float[2, 5] y) <float[{matrix}] w, float[{bias}] b> {{
-        [fc] y = Gemm <transA = {a}, transB = {b}, alpha = {alpha}, beta = {beta}> (x, w{used}) }}"""
+        [fc] y = Gemm <transA = {a}, transB = {b}, alpha = {alpha}, beta = {beta}>
+            (x, w{used}) }}"""
 
 
 @pytest.mark.parametrize(
@@ -34,10 +35,16 @@ GEMM = """<ir_version: 4, opset_import: ["": {opset}]>
 @settings(max_examples=5, deadline=None)
 def test_a_gemm_becomes_gemms(folder, opset, shape, transposed, scales):
     text = GEMM.format(
-        opset=opset, rows="3, 2" if transposed[0] else "2, 3", matrix="5, 3" if transposed[1] else "3, 5",
-        bias=shape or "5", used="" if shape is None else ", b", a=int(transposed[0]), b=int(transposed[1]),
-        alpha=scales[0], beta=scales[1],
-    )  # fmt: skip
+        opset=opset,
+        rows="3, 2" if transposed[0] else "2, 3",
+        matrix="5, 3" if transposed[1] else "3, 5",
+        bias=shape or "5",
+        used="" if shape is None else ", b",
+        a=int(transposed[0]),
+        b=int(transposed[1]),
+        alpha=scales[0],
+        beta=scales[1],
+    )
     x = {
         "x": np.random.default_rng(1)
         .standard_normal((3, 2) if transposed[0] else (2, 3))
@@ -88,7 +95,8 @@ def test_a_product_with_a_stored_matrix_becomes_two_and_a_sum(tmp_path, rows):
 )
 def test_products_that_are_no_linear_layers_are_left_with_the_reason(tmp_path, body, reason):
     proto = model(f"""g (float[2, 3] x, float[5] c) => (float y)
-        <float[3, 5] w, float[2, 5] r, float[2, 1] s, float[4, 2] v, float[6, 3, 5] u, int32[3, 5] k> {{ {body} }}""")
+        <float[3, 5] w, float[2, 5] r, float[2, 1] s, float[4, 2] v, float[6, 3, 5] u,
+            int32[3, 5] k> {{ {body} }}""")
     opened = open_model("onnx", written(tmp_path, proto))
     assert [site.reason for site in opened.count(opened.bind(None)).sites] == [reason]
 

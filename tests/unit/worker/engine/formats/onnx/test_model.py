@@ -15,8 +15,10 @@ from worker.engine.formats import open_model
 from worker.engine.model import Model, TensorSpec
 from worker.engine.request import Request
 
-CONVOLUTION = """g (float[batch, 3, height, 8] x) => (float[batch, 4, h, 6] y) <float[4, 3, 3, 3] w> {
-    b = Constant <value = float[4] {1, 2, 3, 4}> ()  k = Constant <value = int64[2] {1, 2}> ()  y = Conv(x, w, b) }"""
+CONVOLUTION = """g (float[batch, 3, height, 8] x) => (float[batch, 4, h, 6] y) <float[4, 3, 3, 3] w>
+    {
+    b = Constant <value = float[4] {1, 2, 3, 4}> ()  k = Constant <value = int64[2] {1, 2}> ()
+    y = Conv(x, w, b) }"""
 
 
 def refused(path):
@@ -28,7 +30,8 @@ def refused(path):
 
 def test_inputs_and_outputs_are_told_in_order(tmp_path):
     proto = model(
-        "g (float16[n, 3] a, int64 b, float[2] c) => (bool[n] z, float y) { y = Foo(a, b) z = Bar(c) }"
+        "g (float16[n, 3] a, int64 b, float[2] c) => (bool[n] z, float y) { y = Foo(a, b) z = "
+        "Bar(c) }"
     )
     proto.graph.input[2].type.tensor_type.ClearField("shape")
     opened: Model = open_model("onnx", written(tmp_path, proto))
@@ -88,7 +91,8 @@ def test_versions_that_are_not_known_are_refused_and_named(tmp_path, ir_version,
 
 def test_inputs_that_are_no_tensors_are_refused(tmp_path):
     proto = model(
-        "g (seq(float[2]) x) => (float[2] y) { z = Constant <value = int64 {0}> () y = SequenceAt(x, z) }"
+        "g (seq(float[2]) x) => (float[2] y) { z = Constant <value = int64 {0}> () y = "
+        "SequenceAt(x, z) }"
     )
     assert refused(written(tmp_path, proto)).code == "model_unsupported"
 
@@ -122,10 +126,13 @@ def folder(tmp_path_factory):
 
 
 HOSTILE = model("""g (float[1, 3, 8, 8] x, bool c) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> {
-    b = Constant <value = float[4] {1, 2, 3, 4}> ()  v = Identity(w)  t = Conv <strides = [1, 1]> (x, v, b)
-    n = Constant <value = int64[4] {4, 3, -1, 0}> ()  r = Transpose <perm = [0, 1, 3, 2]> (w)  s = Reshape(r, n)
+    b = Constant <value = float[4] {1, 2, 3, 4}> ()  v = Identity(w)  t = Conv <strides = [1, 1]>
+    (x, v, b)
+    n = Constant <value = int64[4] {4, 3, -1, 0}> ()  r = Transpose <perm = [0, 1, 3, 2]> (w)
+    s = Reshape(r, n)
     u = Cast <to = 1> (s)  z = Conv(x, u)
-    y = If (c) < then_branch = yes () => (float p) { p = Conv(x, w) }, else_branch = no () => (float q) { q = Neg(t) } >
+    y = If (c) < then_branch = yes () => (float p) { p = Conv(x, w) }, else_branch = no () =>
+        (float q) { q = Neg(t) } >
     }""").SerializeToString()
 
 

@@ -1,4 +1,6 @@
-"""A padding that names inputs as nothing is written without them: ONNX Runtime then pads within the layer behind."""
+"""A padding that names inputs as nothing is written without them: ONNX Runtime then pads within the
+layer behind.
+"""
 
 import numpy as np
 import onnx

@@ -65,8 +65,10 @@ def test_a_site_step_is_its_layer_and_a_norm_step_its_norm():
 
 
 CONV_NORM_RELU = """g (float[N, 3, 6, 6] x) => (float y) <float[4, 3, 3, 3] w, float[4] b,
-    float[4] scale = {1.0, 2.0, 0.5, -1.0}, float[4] mean, float[4] variance = {1.0, 2.0, 0.5, 3.0}> {
-    c = Conv <pads = [1, 0, 0, 1]> (x, w, b) n = BatchNormalization (c, scale, b, mean, variance) y = Relu (n) }"""
+    float[4] scale = {1.0, 2.0, 0.5, -1.0}, float[4] mean, float[4] variance = {1.0, 2.0, 0.5, 3.0}>
+        {
+    c = Conv <pads = [1, 0, 0, 1]> (x, w, b) n = BatchNormalization (c, scale, b, mean, variance)
+        y = Relu (n) }"""
 
 
 def test_gradients_reach_the_input_and_are_those_of_torch(tmp_path):
@@ -95,7 +97,8 @@ def test_any_batch_runs_whatever_the_model_declares(tmp_path):
 
 def test_linear_sites_take_the_data_alone_unless_they_are_scaled(tmp_path):
     text = """g (float[N, 4] x) => (float y) <float[4, 4] w, float[4, 4] v, float[4] b> {
-        a = Gemm <transB = 1> (x, w, b) c = Gemm <alpha = 2.0> (a, v, b) d = MatMul (c, w) y = MatMul (v, d) }"""
+        a = Gemm <transB = 1> (x, w, b) c = Gemm <alpha = 2.0> (a, v, b) d = MatMul (c, w)
+            y = MatMul (v, d) }"""
     path = written(tmp_path, text)
     opened = open_model("onnx", path)
     opened.count(opened.bind({"x": (4, 4)}))
@@ -113,9 +116,12 @@ def test_linear_sites_take_the_data_alone_unless_they_are_scaled(tmp_path):
 
 
 def test_half_precision_is_computed_as_single(tmp_path):
-    text = """g (float16[1, 3, 5, 5] x) => (float16 y, float z) <float16[4, 3, 3, 3] w, float16[4] b, float16[4, 4] m> {
-        c = Conv (x, w, b) r = LeakyRelu (c) l = Hardmax <axis = 1> (r) f = Cast <to = 1> (l) h = Cast <to = 10> (f)
-        s = Add (r, h) p = GlobalAveragePool (s) q = Flatten (p) y = MatMul (q, m) z = Cast <to = 1> (y) }"""
+    text = """g (float16[1, 3, 5, 5] x) => (float16 y, float z) <float16[4, 3, 3, 3] w,
+        float16[4] b, float16[4, 4] m> {
+        c = Conv (x, w, b) r = LeakyRelu (c) l = Hardmax <axis = 1> (r) f = Cast <to = 1> (l)
+            h = Cast <to = 10> (f)
+        s = Add (r, h) p = GlobalAveragePool (s) q = Flatten (p) y = MatMul (q, m) z = Cast <to = 1>
+            (y) }"""
     path = written(tmp_path, text)
     x = {"x": np.random.default_rng(0).standard_normal((1, 3, 5, 5)).astype(np.float16)}
     program = program_of(path)
@@ -137,7 +143,8 @@ def test_double_precision_stays(tmp_path):
 
 def test_constants_are_computed_once_and_the_unused_is_dropped(tmp_path):
     text = """g (float[2, 3] x) => (float y, float k) <float[4, 3] w, float[3] b> {
-        t = Transpose (w) m = MatMul (x, t) unused = Exp (m) s = Add (b, b) e = Unsqueeze <axes = [1]> (s) k = Neg (e)
+        t = Transpose (w) m = MatMul (x, t) unused = Exp (m) s = Add (b, b)
+            e = Unsqueeze <axes = [1]> (s) k = Neg (e)
         u, v = Split <axis = 1, split = [2, 2]> (m)
         r = RandomNormalLike <scale = 1.0e-9> (b) z = ReduceSum (r) y = Add (u, z) }"""
     path = written(tmp_path, text, header='<ir_version: 8, opset_import: ["": 12]>')
@@ -157,7 +164,8 @@ def test_constants_are_computed_once_and_the_unused_is_dropped(tmp_path):
 def test_large_weights_lie_over_the_file(tmp_path):
     path = written(
         tmp_path,
-        "g (float[1, 1024] x) => (float y) <float[1024, 512] w> { t = Identity (w) y = MatMul (x, t) }",
+        "g (float[1, 1024] x) => (float y) <float[1024, 512] w> { t = Identity (w) y = MatMul (x, "
+        "t) }",
     )
     weight = program_of(path).constants["t"]
     with path.open("r+b") as file:  # what lies over the file sees what is written there

@@ -15,7 +15,8 @@ from worker.engine.formats.onnx import rewrite
 
 
 def test_what_a_model_carries_besides_stays(tmp_path):
-    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 4, 4] y, float[1, 4, 6, 6] t) <float[4, 3, 3, 3] w> {
+    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 4, 4] y, float[1, 4, 6, 6] t)
+        <float[4, 3, 3, 3] w> {
         [first] t = Conv(x, w)  u = Relu(t)  y = MaxPool <kernel_shape = [3, 3]> (u) }""")
     proto.doc_string, proto.producer_name, proto.model_version, proto.domain = (
         "about",
@@ -40,8 +41,10 @@ def test_what_a_model_carries_besides_stays(tmp_path):
 
 
 def test_new_values_take_no_name_that_is_in_use(tmp_path):
-    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w, float[1] w_factor1> {
-        t = Conv(x, w)  t_factor1 = Relu(t)  t_factor1_2 = Neg(t_factor1)  y = Mul(t_factor1_2, w_factor1) }""")
+    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w,
+        float[1] w_factor1> {
+        t = Conv(x, w)  t_factor1 = Relu(t)  t_factor1_2 = Neg(t_factor1)
+        y = Mul(t_factor1_2, w_factor1) }""")
     _, after = replaced(tmp_path, proto, X)
     taken = [
         *names(after.graph.initializer),
@@ -51,7 +54,8 @@ def test_new_values_take_no_name_that_is_in_use(tmp_path):
 
 
 def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(tmp_path):
-    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 3, 4, 4] y) <float[3, 3, 3, 3] w, float[3] b> {
+    proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 3, 4, 4] y) <float[3, 3, 3, 3] w,
+        float[3] b> {
         s = Conv(x, w, b)  r = Relu(s)  y = Conv(r, w, b) }""")
     opened = open_model("onnx", written(tmp_path, proto))
     (site,) = opened.count(opened.bind(None)).sites
@@ -66,7 +70,8 @@ def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(t
     "body",
     [
         "s = Conv <pads = [1, 1, 1, 1]> (x, w, b)  y = Conv <pads = [1, 1, 1, 1]> (s, w, c)",
-        "s = Conv <pads = [1, 1, 1, 1]> (x, w)  y = Conv <pads = [2, 2, 2, 2], dilations = [2, 2]> (s, w)",
+        "s = Conv <pads = [1, 1, 1, 1]> (x, w)  y = Conv <pads = [2, 2, 2, 2], dilations = [2, "
+        "2]> (s, w)",
         "s = Conv <pads = [1, 1, 1, 1]> (x, w)  y = ConvTranspose <pads = [1, 1, 1, 1]> (s, w)",
         """s = Conv <pads = [1, 1, 1, 1]> (x, w)  y = If (q) <
             then_branch = yes () => (float t) { t = Conv <pads = [1, 1, 1, 1]> (s, w, b) },
@@ -75,7 +80,8 @@ def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(t
     ids=["biases", "geometries", "operators", "a branch"],
 )
 def test_a_weight_that_is_shared_but_not_used_alike_is_left(tmp_path, body):
-    proto = model(f"""g (float[1, 3, 8, 8] x, bool q) => (float[1, 3, 8, 8] y) <float[3, 3, 3, 3] w, float[3] b,
+    proto = model(f"""g (float[1, 3, 8, 8] x, bool q) => (float[1, 3, 8, 8] y)
+        <float[3, 3, 3, 3] w, float[3] b,
         float[3] c> {{ {body} }}""")
     opened = open_model("onnx", written(tmp_path, proto))
     sites = opened.count(opened.bind(None)).sites
@@ -92,7 +98,8 @@ def test_a_weight_that_others_use_stays(tmp_path):
 
 
 def test_a_weight_that_a_branch_uses_stays(tmp_path):
-    proto = model("""g (float[1, 3, 8, 8] x, bool c) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> {
+    proto = model("""g (float[1, 3, 8, 8] x, bool c) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w>
+        {
         t = Conv(x, w)
         m = If (c) < then_branch = yes () => (float a) { a = ReduceMean <keepdims = 0> (w) },
                      else_branch = no () => (float b) { b = ReduceMax <keepdims = 0> (w) } >
@@ -103,7 +110,8 @@ def test_a_weight_that_a_branch_uses_stays(tmp_path):
 
 def test_weights_that_are_listed_as_inputs_are_no_inputs_and_go_with_their_initializers(tmp_path):
     proto = model(
-        "g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w, float[4] b> { y = Conv(x, w, b) }"
+        "g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w, float[4] b> { y = "
+        "Conv(x, w, b) }"
     )
     proto.ir_version = 3
     for tensor in proto.graph.initializer:
@@ -125,7 +133,8 @@ def test_weights_that_are_listed_as_inputs_are_no_inputs_and_go_with_their_initi
 )
 def test_weights_are_stored_in_the_sites_own_type(tmp_path, dtype, given_as):
     proto = model(
-        f"g ({dtype}[1, 3, 8, 8] x) => ({dtype}[1, 4, 6, 6] y) <{dtype}[4, 3, 3, 3] w> {{ y = Conv(x, w) }}"
+        f"g ({dtype}[1, 3, 8, 8] x) => ({dtype}[1, 4, 6, 6] y) <{dtype}[4, 3, 3, 3] w> {{ y = "
+        f"Conv(x, w) }}"
     )
     proto.opset_import[
         0

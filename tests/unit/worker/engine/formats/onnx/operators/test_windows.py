@@ -10,7 +10,9 @@ from support.onnx_text import outputs, written
 
 @st.composite
 def windows(draw):
-    """A pool, a convolution or a transposed one, of one to three axes, in any geometry that ONNX Runtime takes."""
+    """A pool, a convolution or a transposed one, of one to three axes, in any geometry that ONNX
+    Runtime takes.
+    """
     operator = draw(st.sampled_from(["MaxPool", "AveragePool", "LpPool", "Conv", "ConvTranspose"]))
     axes = draw(st.integers(1, 3))
 

@@ -74,7 +74,9 @@ VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512
 
 
 def vgg16():
-    """VGG16's graph; its weights are declared with their shapes and hold nothing, which counting need not notice."""
+    """VGG16's graph; its weights are declared with their shapes and hold nothing, which counting
+    need not notice.
+    """
     nodes, weights, value, channels = [], {}, "image", 3
     for at, width in enumerate(VGG16):
         if width == "M":
@@ -150,7 +152,8 @@ def test_values_without_a_type_are_measured_past(tmp_path):
 
 def test_stale_shapes_in_the_file_are_not_believed(tmp_path):
     proto = model(
-        "g (float[1, 3, a, b] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> { t = Relu(x) y = Conv(t, w) }"
+        "g (float[1, 3, a, b] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> { t = Relu(x) y = "
+        "Conv(t, w) }"
     )
     proto.graph.value_info.append(
         helper.make_tensor_value_info("t", TensorProto.FLOAT, [1, 3, 8, 8])
@@ -175,7 +178,8 @@ def test_every_operator_that_is_not_counted_is_listed(tmp_path):
 def test_of_an_if_the_dearer_branch_counts(tmp_path):
     count = counted(
         tmp_path,
-        """g (float[1, 3, 8, 8] x, bool c, bool d) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w, float[4, 4, 1, 1] v> {
+        """g (float[1, 3, 8, 8] x, bool c, bool d) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w,
+            float[4, 4, 1, 1] v> {
             y = If (c) <
                 then_branch = yes () => (float t) { t = Conv(x, w) },
                 else_branch = no () => (float e) {
@@ -197,7 +201,8 @@ def test_of_an_if_the_dearer_branch_counts(tmp_path):
 def test_a_branch_need_not_fit_the_shapes_on_which_it_is_not_taken(tmp_path):
     count = counted(
         tmp_path,
-        """g (float[n, c, 8, 8] x, bool grey) => (float y) <float[4, 3, 3, 3] w, float[4, 1, 3, 3] v> {
+        """g (float[n, c, 8, 8] x, bool grey) => (float y) <float[4, 3, 3, 3] w,
+            float[4, 1, 3, 3] v> {
             y = If (grey) <
                 then_branch = yes () => (float t) { t = Conv(x, v) },
                 else_branch = no () => (float e) { e = Conv(x, w) } > }""",
@@ -209,8 +214,10 @@ def test_a_branch_need_not_fit_the_shapes_on_which_it_is_not_taken(tmp_path):
 
 def test_local_functions_count_once_a_call(tmp_path):
     text = """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
-        g (float[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y) <float[4, 3, 3, 3] v, float[4, 4, 3, 3] w> {
-            [own] a = Conv <pads = [1, 1, 1, 1]> (x, v)  b = acme.block(a, w)  y = acme.block(b, w) }
+        g (float[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y) <float[4, 3, 3, 3] v, float[4, 4, 3, 3] w>
+            {
+            [own] a = Conv <pads = [1, 1, 1, 1]> (x, v)  b = acme.block(a, w)
+            y = acme.block(b, w) }
         <domain: "acme", opset_import: ["": 17]>
         block (x, w) => (y) { t = Conv <pads = [1, 1, 1, 1]> (x, w)  y = Relu(t) }"""
     count = counted(tmp_path, text)

@@ -8,7 +8,8 @@ from worker.engine.model import Call
 def test_products_are_told_apart_by_what_is_constant(tmp_path):
     count = counted(
         tmp_path,
-        """g (float[2, 5, 8] x) => (float[2, 5, 5] y, float[2, 4, 8] z) <float[8, 6] w, float[4, 5] v> {
+        """g (float[2, 5, 8] x) => (float[2, 5, 5] y, float[2, 4, 8] z) <float[8, 6] w,
+            float[4, 5] v> {
             [right] a = MatMul(x, w)  [left] z = MatMul(v, x)
             t = Transpose <perm = [0, 2, 1]> (a)  [both] y = MatMul(a, t) }""",
     )
@@ -27,7 +28,8 @@ def test_products_are_told_apart_by_what_is_constant(tmp_path):
 def test_what_is_left_as_it_is_says_why(tmp_path):
     count = counted(
         tmp_path,
-        """g (float[1, 3, 8, 8] x, float[4, 3, 3, 3] k, float[4] c) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w,
+        """g (float[1, 3, 8, 8] x, float[4, 3, 3, 3] k, float[4] c) => (float[1, 4, 6, 6] y)
+            <float[4, 3, 3, 3] w,
             float[3, 2, 3, 3] u, float[3, 2, 2, 2] v> {
             [weight] a = Conv(x, k)  [bias] y = Conv(x, w, c)  [transposed] b = ConvTranspose(x, u)
             [shaped] d = ConvTranspose <strides = [2, 2], output_shape = [17, 17]> (x, v) }""",
@@ -48,7 +50,8 @@ def test_sites_are_named_after_their_nodes_or_weights_and_never_alike(tmp_path):
     count = counted(
         tmp_path,
         """g (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y)
-            <float[3, 3, 1, 1] one, float[3, 3, 1, 1] two, float[3, 3, 1, 1] three, float[3, 3, 1, 1] four> {
+            <float[3, 3, 1, 1] one, float[3, 3, 1, 1] two, float[3, 3, 1, 1] three,
+                float[3, 3, 1, 1] four> {
             [named] a = Conv(x, one)  [twice] b = Conv(a, two)  [twice] c = Conv(b, three)
             d = Conv(c, four)  e = ConvTranspose(d, four)  y = ConvTranspose(e, two) }""",
     )

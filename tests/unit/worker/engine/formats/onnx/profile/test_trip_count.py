@@ -7,7 +7,8 @@ from worker.engine.model import Call
 
 LOOP = """g (float[1, 3, 8, 8] x, bool c) => (float[1, 3, 8, 8] y) <float[3, 3, 1, 1] w> {{
     n = Constant <value = int64 {{5}}> ()  t = Constant <value = bool {{1}}> ()
-    y = Loop ({inputs}, x) <body = b (int64 i, bool go, float[1, 3, 8, 8] v) => (bool on, float[1, 3, 8, 8] o) {{
+    y = Loop ({inputs}, x) <body = b (int64 i, bool go, float[1, 3, 8, 8] v) => (bool on,
+        float[1, 3, 8, 8] o) {{
         {on}  o = Conv(v, w) }}> }}"""
 
 

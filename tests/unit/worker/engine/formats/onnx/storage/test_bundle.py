@@ -1,4 +1,6 @@
-"""Bundles: a model with the files that hold its weights goes in, and comes out again, in one archive."""
+"""Bundles: a model with the files that hold its weights goes in, and comes out again, in one
+archive.
+"""
 
 import io
 import tarfile
@@ -19,7 +21,8 @@ from worker.engine.formats import load_runner, open_model, readable
 X = {"x": np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)}
 NETWORK = """g (float[1, 3, 16, 16] x, bool c) => (float[1, 10] y)
     <float[16, 3, 3, 3] w, float[16] b, float[32, 16, 3, 3] v, float[10, 32] f> {
-        s = Conv(x, w, b)  t = Conv <strides = [2, 2]> (s, v)  p = GlobalAveragePool(t)  q = Flatten(p)
+        s = Conv(x, w, b)  t = Conv <strides = [2, 2]> (s, v)  p = GlobalAveragePool(t)
+        q = Flatten(p)
         r = If (c) <
             then_branch = yes () => (float[1, 32] o) <float[1, 32] n = {0}> { o = Sub(q, n) },
             else_branch = no () => (float[1, 32] e) { e = Neg(q) }>
@@ -207,10 +210,13 @@ def test_an_extent_beyond_its_file_is_refused(tmp_path, offset, length):
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])
 def test_a_bundle_of_more_than_two_gigabytes_goes_through(tmp_path, suffix):
-    """The weights are zeros that no disk holds: two matrices of 1.2 GB, of which one convolution is replaced."""
+    """The weights are zeros that no disk holds: two matrices of 1.2 GB, of which one convolution is
+    replaced.
+    """
     side = 17_500
     proto = model(f"""g (float[1, 3, 8, 8] x) => (float[1, {side}] y) <float[16, 3, 3, 3] w> {{
-        t = Conv(x, w)  a = ReduceMean(t)  f = Flatten(a)  m = MatMul(f, u)  n = MatMul(m, v)  y = MatMul(n, o) }}""")
+        t = Conv(x, w)  a = ReduceMean(t)  f = Flatten(a)  m = MatMul(f, u)  n = MatMul(m, v)
+        y = MatMul(n, o) }}""")
     extents = {"u": (1, side), "v": (side, side), "o": (side, side)}
     at = 0
     for name, dims in extents.items():
