@@ -17,7 +17,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2] / "alembic"
 
 def migrate(url: str) -> None:
     """Bring the database to the newest schema; does nothing to a database that has it."""
-    config = _config()
+    config = configuration()
     config.attributes["url"] = url
     command.upgrade(config, "head")
 
@@ -29,11 +29,11 @@ def is_current(connection: Connection) -> bool:
 
 @cache
 def _newest() -> str | None:
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    return ScriptDirectory.from_config(configuration()).get_current_head()
 
 
-def _config() -> Config:
-    """Return a configuration that knows where the migrations are."""
+def configuration() -> Config:
+    """Return the configuration of alembic, with the folder of the migrations."""
     config = Config()
     scripts = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))

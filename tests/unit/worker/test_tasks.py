@@ -280,7 +280,7 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
 def test_a_store_that_is_slower_than_the_lease_loses_no_job(
     make_job, load_job, work, monkeypatch, slow
 ):
-    monkeypatch.setattr(heartbeats, "_ASK_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeats, "_RENEW_SECONDS", 0.1)
     quick = getattr(LocalStorage, slow)
 
     def slowly(storage, *arguments):

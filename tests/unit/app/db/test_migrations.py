@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, column, create_engine, event, insert, inspect, select, table, text
 
 from app.db import migrations
@@ -32,7 +31,7 @@ def look(url, question):
 
 def test_up_twice_and_down_again(url, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = Config(migrations._INI)
+    config = migrations.configuration()
     config.attributes["url"] = url
     migrations.migrate(url)
     migrations.migrate(url)
@@ -53,7 +52,7 @@ def test_an_empty_database_is_not_current(tmp_path):
 
 def test_what_was_interrupted_can_be_run_again(url):
     """Every index is interrupted once while PostgreSQL builds it outside of the transaction."""
-    config = Config(migrations._INI)
+    config = migrations.configuration()
     config.attributes["url"] = url
     built = set()
 
@@ -75,7 +74,7 @@ def test_what_was_interrupted_can_be_run_again(url):
 
 
 def test_labels_from_before_their_index_are_in_it(url):
-    config = Config(migrations._INI)
+    config = migrations.configuration()
     config.attributes["url"] = url
     command.upgrade(config, "0009")
     began = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,7 +122,7 @@ def test_labels_from_before_their_index_are_in_it(url):
 
 
 def test_deliveries_from_before_events_are_named_by_their_jobs_states(url):
-    config = Config(migrations._INI)
+    config = migrations.configuration()
     config.attributes["url"] = url
     command.upgrade(config, "0011")
     states = ("succeeded", "failed", "cancelled")
@@ -153,7 +152,7 @@ def test_deliveries_from_before_events_are_named_by_their_jobs_states(url):
 
 
 def test_migrations_can_be_written_as_sql(capsys):
-    config = Config(migrations._INI)
+    config = migrations.configuration()
     config.attributes["url"] = "postgresql://nobody@nowhere/nothing"
     command.upgrade(config, "head", sql=True)
     assert "CREATE TABLE jobs" in capsys.readouterr().out
@@ -189,7 +188,7 @@ def writing(engine):
 
 @pytest.mark.slow
 def test_a_million_jobs_are_not_locked_for_long(postgres_url):
-    config = Config(migrations._INI)
+    config = migrations.configuration()
     config.attributes["url"] = postgres_url
     command.upgrade(config, "0001")
     engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
