@@ -8,8 +8,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from convpress.limits import Limits
 
@@ -209,6 +207,10 @@ class Settings(BaseSettings):
         """Refuse unknown databases, and SQLite in memory: each process would have its own."""
         if url is None:
             return None
+        # The engine reads settings too, where the server's packages may be missing.
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
         try:
             parsed = make_url(url)
         except (ArgumentError, ValueError) as error:

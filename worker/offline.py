@@ -22,10 +22,10 @@ from convpress.limits import Limits
 from convpress.refusal import Refusal
 from convpress.report import Inspection, Report
 from worker.engine.request import Request
-from worker.jobs import cost_tables, results
-from worker.jobs.report import Account
-from worker.sandbox import doctor
+from worker.jobs import cost_tables
+from worker.sandbox import doctor, outputs
 from worker.sandbox import run as sandbox
+from worker.sandbox.account import Account
 from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.sandbox.run import ENGINE, Lost
 from worker.sandbox.scratch import scratch
@@ -104,7 +104,7 @@ def compress(
         )
         _run([], request, folder, on_progress or _ignore)
         content, account = _take(Report, Path(request.report))
-        with results.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
+        with outputs.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
             _write(output, lambda part: _copy_checked(artifact, part, model_format))
         if report is not None:
             _write(report, lambda part: part.write(content))
@@ -185,7 +185,7 @@ def _absolute(path: Path | None) -> str | None:
 
 def _take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
     try:
-        return results.take(kind, path)
+        return outputs.take(kind, path)
     except MalformedOutput as error:
         raise LostError(str(error)) from error
 
@@ -194,7 +194,7 @@ def _copy_checked(artifact: BinaryIO, part: BinaryIO, model_format: Format) -> N
     shutil.copyfileobj(artifact, part)
     part.flush()
     try:
-        results.check_artifact(Path(part.name), model_format, Limits())
+        outputs.check_artifact(Path(part.name), model_format, Limits())
     except MalformedOutput as error:
         raise LostError(str(error)) from error
 

@@ -124,6 +124,22 @@ def test_a_project_with_an_app_of_its_own_compresses_a_model(interpreter, projec
     assert (project / "net.convpress.onnx").stat().st_size > 0
 
 
+def test_the_engine_runs_without_the_packages_of_the_server(interpreter, project):
+    server = ("alembic", "celery", "fastapi", "obstore", "sqlalchemy", "starlette", "uvicorn")
+    # A path of one's own is not isolated away: the engine's process cannot import these either.
+    [library] = (Path(interpreter).parents[1] / "lib").glob("python*/site-packages")
+    hidden = "import sys; sys.modules.update(dict.fromkeys(" + repr(server) + "))"
+    (library / "hide_server.pth").write_text(f"{hidden}\n")
+    program = "import convpress; print(convpress.inspect('net.onnx').macs)"
+    try:
+        run = subprocess.run(
+            [interpreter, "-c", program], cwd=project, capture_output=True, text=True, timeout=300
+        )
+    finally:
+        (library / "hide_server.pth").unlink()
+    assert int(run.stdout) > 0, run.stderr
+
+
 def test_a_missing_engine_is_named_with_what_to_install(interpreter, project):
     program = (
         "import sys; sys.modules['torch'] = None\n"

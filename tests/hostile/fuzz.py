@@ -32,7 +32,7 @@ from convpress.limits import Limits
 from convpress.refusal import Refusal
 from convpress.report import Inspection, Report
 from worker.engine.request import Request
-from worker.jobs import results
+from worker.sandbox import outputs
 from worker.sandbox import run as sandbox
 from worker.sandbox.messages import Failed, MalformedOutput, Succeeded
 from worker.sandbox.policy import Confinement
@@ -211,9 +211,9 @@ def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
         return outcome.error["code"]
     if isinstance(outcome, Succeeded):
         try:
-            results.take(Report, home / "report")
-            results.take(Inspection, home / "inspection")
-            results.check_artifact(home / "out", request.format, Limits())
+            outputs.take(Report, home / "report")
+            outputs.take(Inspection, home / "inspection")
+            outputs.check_artifact(home / "out", request.format, Limits())
         except MalformedOutput:
             return "MalformedOutput"
     return type(outcome).__name__

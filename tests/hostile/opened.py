@@ -38,6 +38,15 @@ class World:
     outside: Path
     listening: list[socket.socket]
     files: list[Hostile] = field(default_factory=list)
+    services: frozenset[int] = field(
+        default_factory=lambda: frozenset(child.pid for child in psutil.Process().children())
+    )
+    """Children of this process that other tests share, which run before any file is opened."""
+
+    def _descendants(self) -> list[psutil.Process]:
+        """The processes below this one, without those that other tests share."""
+        ours = [child for child in psutil.Process().children() if child.pid not in self.services]
+        return [*ours, *(below for child in ours for below in child.children(recursive=True))]
 
     def harm(self) -> list[str]:
         """What has been done to it, which is then undone."""
@@ -58,11 +67,7 @@ class World:
         ]
         if Path("/tmp/evil").exists() or Path("/etc/evil").exists():
             done.append("a name was followed")
-        left = [
-            child
-            for child in psutil.Process().children(recursive=True)
-            if child.status() != "zombie"
-        ]
+        left = [process for process in self._descendants() if process.status() != "zombie"]
         return [*done, *(["a process was left"] if left else [])]
 
 

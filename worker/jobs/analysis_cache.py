@@ -22,6 +22,7 @@ from app.storage import Storage, analysis_key
 from app.uploads.retention import delete_analyses
 from convpress.formats import FORMATS
 from worker.jobs import results
+from worker.sandbox import outputs
 from worker.sandbox.messages import MalformedOutput
 
 # The engine computes with these; another version may give other numbers.
@@ -54,7 +55,7 @@ def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None
     if not os.path.lexists(path):
         return
     try:
-        with results.open_plain(path, largest + _HEADER_BYTES) as file:
+        with outputs.open_plain(path, largest + _HEADER_BYTES) as file:
             size = os.fstat(file.fileno()).st_size
             if storage.free_bytes() < size + _RESERVE_BYTES:
                 return

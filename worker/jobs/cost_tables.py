@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.settings import Settings
 from convpress.formats import FORMATS, Format
-from worker.jobs import results
-from worker.sandbox import doctor
+from worker.sandbox import doctor, outputs
 from worker.sandbox import run as sandbox
 from worker.sandbox.messages import Progress, Succeeded
 from worker.sandbox.run import ENGINE
@@ -98,6 +97,6 @@ def _calibrate(
 def _put(measured: Path, target: Path) -> None:
     """Copy a table that a child wrote, and rename the copy, so that no reader sees half a table."""
     part = target.with_suffix(".part")
-    with results.open_plain(measured, _LARGEST_BYTES) as file, part.open("wb") as copy:
+    with outputs.open_plain(measured, _LARGEST_BYTES) as file, part.open("wb") as copy:
         shutil.copyfileobj(file, copy)
     part.replace(target)

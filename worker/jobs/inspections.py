@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db.models import Job, Model
 from app.db.session import transaction
 from convpress.report import Inspection
-from worker.jobs import results
+from worker.sandbox import outputs
 from worker.sandbox.messages import MalformedOutput
 
 # Some thousand layers; a longer row would be slow to read.
@@ -27,7 +27,7 @@ def keep(job: Job, path: Path) -> None:
     if not os.path.lexists(path):
         return
     try:
-        _, inspection = results.take(Inspection, path, LARGEST_BYTES)
+        _, inspection = outputs.take(Inspection, path, LARGEST_BYTES)
         inspected = update(Model).where(Model.sha256 == job.model_sha256)
         inspected = inspected.values(inspection=inspection.model_dump())
         with transaction() as session:

@@ -8,7 +8,7 @@ from support import fake_engine
 
 from convpress.report import Inspection, Report
 from worker.cli import render
-from worker.jobs.report import read
+from worker.sandbox.account import read
 
 HOSTILE = "[red]conv[/red]\x1b]0;title\x07\n"
 

@@ -20,7 +20,7 @@ from worker.engine.calibration.effort import Effort
 from worker.engine.formats import open_model
 from worker.engine.pipeline import compress
 from worker.engine.request import PHASES, Request
-from worker.jobs.report import read
+from worker.sandbox.account import read
 
 FILES = sorted(path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt"))
 NOT_ASKED_FOR = "none was asked for"

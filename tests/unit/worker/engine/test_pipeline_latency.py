@@ -9,7 +9,7 @@ from support.costs import written as cost_table_in
 
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
-from worker.jobs.report import read
+from worker.sandbox.account import read
 
 
 def test_a_latency_budget_is_kept_by_the_tables_own_count(tmp_path):

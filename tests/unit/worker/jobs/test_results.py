@@ -12,7 +12,7 @@ from app.storage.local import LocalStorage
 from convpress.limits import Limits
 from convpress.report import Report
 from worker.jobs import results
-from worker.jobs.report import read
+from worker.sandbox.account import read
 from worker.sandbox.messages import MalformedOutput
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])

@@ -15,7 +15,7 @@ from worker.engine.calibration.inputs.samples_file import read_samples
 from worker.engine.model import TensorSpec
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
-from worker.jobs.report import read
+from worker.sandbox.account import read
 
 IMAGE = TensorSpec("x", "float32", (None, 3, 8, 8))
 BYTES = TensorSpec("x", "uint8", (None, 3, 8, 8))
