@@ -78,7 +78,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "media_type_unsupported": ProblemType(415, "The body is not a multipart form"),
     "field_unknown": ProblemType(422, "The form has an unknown field"),
     "field_repeated": ProblemType(422, "The form has a repeated field"),
-    "field_invalid": ProblemType(422, "The field is not a short text"),
+    "field_invalid": ProblemType(422, "The field is too long or not text"),
     Code.LABELS_INVALID: ProblemType(422, "The labels cannot be parsed"),
     "model_uri_invalid": ProblemType(422, "The model's address cannot be used"),
     "webhook_invalid": ProblemType(422, "The webhook cannot be called"),
@@ -96,7 +96,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "key_invalid": ProblemType(401, "The key is unknown or revoked"),
     "scope_missing": ProblemType(403, "The key lacks the required scope"),
     "keys_required": ProblemType(403, "The service has no keys and serves only its own machine"),
-    "origin_refused": ProblemType(403, "The service refuses pages and names of other sites"),
+    "origin_refused": ProblemType(403, "The request comes from another site or host name"),
     "rate_exceeded": ProblemType(429, "Too many requests"),
     "quota_exceeded": ProblemType(429, "The owner's quota is exhausted"),
     # The resource.

@@ -74,7 +74,7 @@ class BudgetKind:
         if suffix not in ("", "%", *self.scales):
             raise self._invalid(f"{shown!r} is not a budget", shown)
         if value == 0:
-            raise self._invalid("a budget is above zero", shown)
+            raise self._invalid("a budget must be above zero", shown)
         if suffix in ("", "%"):
             return self._share(text.strip(), value / 100 if suffix else value, shown)
         return self._amount(text.strip(), int(value * self.scales[suffix]), shown)
@@ -86,7 +86,7 @@ class BudgetKind:
 
     def _amount(self, text: str, amount: int, shown: str) -> "Budget":
         if amount < 1:
-            raise self._invalid(f"a budget allows at least one of the {self.unit}", shown)
+            raise self._invalid(f"a budget must allow at least one of the {self.unit}", shown)
         return Budget(self, text, None, amount)
 
     def _invalid(self, detail: str, got: str) -> Refusal:

@@ -260,10 +260,8 @@ def get_succeeded(session: Session, job_id: str) -> Job:
             headers={"Retry-After": "1"},
         )
     if job.state != "succeeded":
-        reason = job.error["detail"] if job.error else "it was stopped"
-        raise Problem(
-            "job_failed", f"the job has {job.state}: {reason}", expected="succeeded", got=job.state
-        )
+        detail = f"the job failed: {job.error['detail']}" if job.error else "the job was cancelled"
+        raise Problem("job_failed", detail, expected="succeeded", got=job.state)
     return job
 
 

@@ -191,7 +191,7 @@ def _malformed(detail: str) -> Problem:
 def _invalid_text(field: str, got: str) -> Problem:
     return Problem(
         "field_invalid",
-        f"{field} is not a short text",
+        f"{field} is too long or not text",
         field=field,
         expected=f"UTF-8 of at most {_LONGEST_TEXT} bytes",
         got=got,

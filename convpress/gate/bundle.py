@@ -124,7 +124,7 @@ def read(path: Path) -> Bundle | None:
         shown = ", ".join(sorted(models or members)[:3])[:200]
         raise Refusal(
             Code.MODEL_UNRECOGNISED,
-            f"a bundle has one ONNX model: this one has {len(models) or 'none'}",
+            f"the bundle has {len(models) or 'no'} ONNX models, and must have one",
             field=FIELD,
             expected=EXPECTED,
             got=f"a {kind} archive with {shown or 'no files'}",

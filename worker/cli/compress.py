@@ -45,13 +45,11 @@ def compress(
     flops_at_any_price: AtAnyPrice = False,
     cost_table: Annotated[
         Path | None,
-        typer.Option(
-            help="Measured on the device that the model is to run on", exists=True, dir_okay=False
-        ),
+        typer.Option(help="Cost table of the target device", exists=True, dir_okay=False),
     ] = None,
-    form: Annotated[str | None, typer.Option(help=f"Admit this form alone: {_FORMS}")] = None,
+    form: Annotated[str | None, typer.Option(help=f"Use only this form: {_FORMS}")] = None,
     rank: Annotated[
-        int | None, typer.Option(help="One rank everywhere, in the budget's place")
+        int | None, typer.Option(help="Use this rank in every layer, instead of a budget")
     ] = None,
     calibration: Calibration = None,
     samples: Samples = None,
@@ -62,7 +60,7 @@ def compress(
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: CONVPRESS_DEVICE")
     ] = None,
 ) -> None:
-    """Compress a model offline, as the service does it."""
+    """Compress a model on this machine, without a service."""
     require_extra("engine")
     from worker import offline
     from worker.cli import render

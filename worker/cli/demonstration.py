@@ -84,7 +84,7 @@ def _show(model: Path, settings: Settings, console: Console) -> None:
         markup=False,
         soft_wrap=True,
     )
-    console.print("Serving on. Ctrl-C stops everything.", markup=False)
+    console.print("The service keeps running. Ctrl-C stops it.", markup=False)
 
 
 def _wait_until_ready(url: str) -> None:

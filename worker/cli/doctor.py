@@ -7,7 +7,7 @@ from worker.cli.exits import REFUSED, end, require_extra
 
 
 def doctor() -> None:
-    """Show which walls of the sandbox hold on this host; exit code 1 if one is missing."""
+    """Check the protections of the sandbox on this host; exit code 1 if one is missing."""
     require_extra("engine")
     from worker.cli import render
     from worker.sandbox import doctor as walls

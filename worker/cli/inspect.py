@@ -13,7 +13,7 @@ def inspect(
     input_shape: InputShape = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
-    """Tell a model's format, inputs, outputs, convolutions and multiply-accumulates."""
+    """Show a model's format, inputs, outputs, layers and cost."""
     require_extra("engine")
     from worker import offline
     from worker.cli import render

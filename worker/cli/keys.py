@@ -12,7 +12,7 @@ app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
 @app.command("create")
 def create_key(
-    owner: Annotated[str, typer.Argument(help="Whose jobs the key posts and sees")],
+    owner: Annotated[str, typer.Argument(help="Owner of the jobs that the key posts and reads")],
     scope: Annotated[
         list[str] | None,
         typer.Option(help="submit, read, metrics or admin; default: submit and read"),
@@ -43,7 +43,7 @@ def list_keys() -> None:
 def revoke_key(
     number: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it")],
 ) -> None:
-    """Make a key invalid from now on."""
+    """Revoke a key at once."""
     from app.auth import keys
 
     with database() as session:

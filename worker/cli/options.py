@@ -15,9 +15,13 @@ ParamsBudget = Annotated[str | None, typer.Option(help="Parameters to keep: 0.6,
 BytesBudget = Annotated[str | None, typer.Option(help="File size to keep: 0.6, 60%, 20MB")]
 LatencyBudget = Annotated[str | None, typer.Option(help="Time to keep: 0.6, 60%, 12ms")]
 AtAnyPrice = Annotated[
-    bool, typer.Option("--flops-at-any-price", help="Keep FLOPs though layers become slower")
+    bool,
+    typer.Option("--flops-at-any-price", help="Allow layers to become slower by the cost table"),
 ]
-InputShape = Annotated[str | None, typer.Option(help="1x3x224x224, where the model does not say")]
+InputShape = Annotated[
+    str | None,
+    typer.Option(help="Input shape, such as 1x3x224x224, if the model does not store it"),
+]
 Output = Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")]
 ReportFile = Annotated[Path | None, typer.Option(help="Write the report here, as JSON")]
 Calibration = Annotated[
@@ -28,8 +32,10 @@ Samples = Annotated[
     typer.Option(help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False),
 ]
 InputRange = Annotated[str | None, typer.Option(help="Range of the input values, such as 0,255")]
-InputMean = Annotated[str | None, typer.Option(help="In place of the range: 0.485,0.456,0.406")]
-InputStd = Annotated[str | None, typer.Option(help="With the mean, such as 0.229,0.224,0.225")]
+InputMean = Annotated[
+    str | None, typer.Option(help="Mean of the input values, instead of the range")
+]
+InputStd = Annotated[str | None, typer.Option(help="Standard deviation, together with the mean")]
 
 
 def check_targets(output: Path | None, report: Path | None, model: Path) -> Path:
@@ -49,7 +55,9 @@ def check_targets(output: Path | None, report: Path | None, model: Path) -> Path
 def _check_target(target: Path, model: Path, option: str) -> None:
     """Refuse a target before the work where it cannot or must not be written."""
     if target.is_dir() or not target.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{target} is a folder, or in none that exists", param_hint=option)
+        raise typer.BadParameter(
+            f"{target} is a folder, or its folder does not exist", param_hint=option
+        )
     if target.exists() and target.samefile(model):
         raise typer.BadParameter("it would overwrite the model", param_hint=option)
 

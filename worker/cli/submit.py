@@ -40,7 +40,8 @@ def submit(
     key: Annotated[
         str | None,
         typer.Option(
-            envvar="CONVPRESS_KEY", help="API key; better in the variable, where no others see it"
+            envvar="CONVPRESS_KEY",
+            help="API key; prefer the variable: other users can read a command line",
         ),
     ] = None,
     input_shape: InputShape = None,
@@ -52,26 +53,24 @@ def submit(
     input_mean: InputMean = None,
     input_std: InputStd = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="name=value, to find the job by; as often as wanted")
+        list[str] | None, typer.Option(help="Label of the job, name=value; can be repeated")
     ] = None,
     idempotency_key: Annotated[
         str | None,
-        typer.Option(help="Sent again with the same model and options, it gives the same job"),
+        typer.Option(help="A repeated request with this key returns the same job"),
     ] = None,
     patience: Annotated[
         float,
-        typer.Option(
-            help="For how many seconds a service that is away or busy is asked again", min=0
-        ),
+        typer.Option(help="Seconds to retry an unreachable or busy service", min=0),
     ] = 60,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the job, or the problem, as JSON, and no bars")
+        bool, typer.Option("--json", help="Print the job or the problem as JSON, without bars")
     ] = False,
 ) -> None:
-    """Compress a model by a running service; Ctrl-C leaves the job to it.
+    """Compress a model with a running service. After Ctrl-C the job continues there.
 
-    Exit codes: 0 the artifact is written, 1 model or request were refused, 2 wrong usage, 3 the
-    engine died or ran out of time, 4 the service is not to be reached, busy or broken, 5 the job
+    Exit codes: 0 the artifact is written, 1 the model or the request was refused, 2 wrong usage,
+    3 the engine died or ran out of time, 4 the service is unreachable, busy or broken, 5 the job
     was cancelled.
     """
     from convpress import Client, ClientError

@@ -7,7 +7,7 @@ from worker.cli.exits import REFUSED, USAGE, end, require_extra
 
 
 def worker() -> None:
-    """Work on jobs until told to stop."""
+    """Run a worker until it is stopped."""
     require_extra("server", "engine")
     from worker.sandbox.doctor import DeviceMissing, SandboxIncomplete, require, require_device
 

@@ -104,7 +104,7 @@ function prepareUpload(form) {
     for (const field of [form.elements.samples, model]) if (field.files.length) body.append(field.name, field.files[0]);
     refused.hidden = true;
     if (model.files[0].size > Number(form.dataset.largest)) {
-      say({ detail: "The model is larger than this service takes." }, refused);
+      say({ detail: "The model is larger than the upload limit." }, refused);
       return;
     }
     const request = new XMLHttpRequest();
@@ -112,7 +112,7 @@ function prepareUpload(form) {
     request.responseType = "json";
     request.upload.addEventListener("progress", ({ loaded, total }) => {
       sent.value = total ? loaded / total : 0;
-      told.textContent = loaded < total ? `${Math.floor((100 * loaded) / total)} % sent` : "Sent, being checked";
+      told.textContent = loaded < total ? `${Math.floor((100 * loaded) / total)} % sent` : "Uploaded, checking";
     });
     const end = () => { send.disabled = false; sent.hidden = true; told.textContent = ""; };
     request.addEventListener("load", () => {

@@ -303,6 +303,6 @@ class _SourceFile:
 
 def _unknown(detail: str) -> Refusal:
     return unsupported(
-        f"{detail}, which is no operator that this service lets a model use",
+        f"{detail}, which is not a supported operator",
         "the operators of plain torch that compute",
     )

@@ -1,6 +1,7 @@
 """Forms: the ways in which one convolution becomes several cheaper ones; one file a form.
 
-A new form is a module here with two functions of a `Convolution`, and an entry in `FORMS`.
+A new form is a module here with a subclass of `Factorisation` and two functions of a `Convolution`
+(see `Form`), and an entry in `FORMS`.
 """
 
 from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ def all_together(budgets: Sequence[BoundBudget]) -> Refusal:
     """Return the refusal of budgets each of which can be met, but no choice was found for all."""
     return Refusal(
         Code.BUDGET_UNREACHABLE,
-        "each of the budgets can be met, but nothing was found that meets all of them",
+        "each budget can be met alone, but no choice met all of them",
         field=budgets[-1].field,
         expected="larger budgets, or fewer",
         got=", ".join(f"{budget.field}={budget.budget.text}" for budget in budgets),
@@ -39,7 +39,7 @@ def one_budget(
     share = f"{least / max(budget.total, 1):.4f} of its {budget.budget.kind.what}"
     return Refusal(
         Code.BUDGET_UNREACHABLE,
-        f"the least that this model can be brought to is {share}{condition}{_unfactored(analysis)}",
+        f"the smallest reachable budget is {share}{condition}{_unfactored(analysis)}",
         field=budget.field,
         expected=f"at least {budget.text(least)}",
         got=budget.text(budget.allowed),

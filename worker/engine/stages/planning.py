@@ -108,7 +108,7 @@ def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None
         return None
     raise Refusal(
         Code.COST_TABLE_MISSING,
-        "no cost table says how long layers take here",
+        "this host has no cost table",
         field=timed[0].kind.field,
         expected="a host on which `convpress calibrate-host` has run, or a cost table from another "
         "device",

@@ -50,7 +50,7 @@ def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ..
     if others or all(spec.dtype == NUMBER for spec in specs):
         raise Refusal(
             Code.MODEL_UNSUPPORTED,
-            "the model's forward method takes something that cannot be given",
+            "the model's forward method has an argument of an unsupported type",
             field=FIELD,
             expected="tensors, whole numbers, and other arguments only with defaults",
             got=", ".join(others)[:200] or "no tensor",
