@@ -1,4 +1,4 @@
-"""The error for bad input: a stable code, the field, what was expected and what came."""
+"""The error for bad input: a stable code, the field, the expected value and the received one."""
 
 from enum import StrEnum
 from typing import Any

@@ -32,7 +32,7 @@ def compress(job_id: str) -> None:
 
     It is safe to call it any number of times.
     """
-    # A worker that shuts down has no time for a new job; the message comes back to another one.
+    # A worker that shuts down accepts no job; the message comes back to another one.
     if stopping.is_set():
         return
     with bound_contextvars(job_id=job_id):
@@ -90,7 +90,7 @@ def _end(
     lease: Lease, outcome: JobOutcome, seconds: Mapping[str, float], settings: Settings
 ) -> None:
     """Commit the outcome, log it, and call workers where the job is to be tried again at once."""
-    held = _commit_patiently(lease, outcome, seconds, settings)
+    held = _commit_with_retries(lease, outcome, seconds, settings)
     _log(outcome, held=held)
     # A worker that shuts down would take the message itself; the sweeper sends one later.
     if not held or stopping.is_set():
@@ -99,7 +99,7 @@ def _end(
         ring(lease.job_id)
 
 
-def _commit_patiently(
+def _commit_with_retries(
     lease: Lease, outcome: JobOutcome, seconds: Mapping[str, float], settings: Settings
 ) -> bool:
     """Commit the outcome, and return whether the lease was still held.

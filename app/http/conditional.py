@@ -11,7 +11,7 @@ _TAG_DIGITS = 32
 
 
 def tagged(request: Request, content: bytes, headers: Mapping[str, str]) -> Response:
-    """Answer with JSON under a tag of its bytes, or with 304 if the client has the same."""
+    """Respond with JSON and its entity tag, or with 304 if the client has this content."""
     tag = _tag(content)
     if has_tag(request, tag):
         return not_modified(tag, headers)

@@ -1,4 +1,4 @@
-"""Tells workers by Celery that a job waits.
+"""The Celery client of the API: it notifies workers of queued jobs.
 
 SQL is the truth: a lost message delays a job by seconds and never loses it.
 """
@@ -77,7 +77,7 @@ def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
             # Redis hands an unacknowledged message to another worker after this time. The lease in
             # SQL would keep the job from running twice, but the second worker would be busy.
             "visibility_timeout": int(2 * settings.job_timeout_seconds + settings.lease_seconds),
-            # How often lost messages are looked for; the default is every hundred seconds.
+            # The interval between searches for unacknowledged messages; the default is 100 seconds.
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": _CONNECT_SECONDS,
@@ -89,7 +89,7 @@ def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
 
 
 def ring(job_id: uuid.UUID) -> bool:
-    """Tell the workers that a job waits, and return whether the broker took the message.
+    """Send the message of a queued job, and return whether the broker took the message.
 
     Call it after the job's row is committed. While the broker is down, the sweeper repeats the
     message for every job that no worker holds.

@@ -28,7 +28,7 @@ from app.uploads.retention import MODELS, SAMPLES, UploadKind
 from convpress.states import TERMINAL, State
 
 SILENT_SECONDS = 60.0
-"""A worker that was not seen for so long counts as gone."""
+"""A worker without a sign of life for this time counts as dead."""
 
 Columns = TypeVarTuple("Columns")
 Span = Literal["minute", "hour", "day"]
@@ -240,7 +240,7 @@ def _histograms(
 
 
 def _histogram(amounts: Mapping[str, float], bounds: Sequence[float]) -> Histogram:
-    # Stored by bucket, told as a running total, as Prometheus wants it.
+    # Stored per bucket; Prometheus expects cumulative counts.
     counts = [int(amounts.get(f"{bound:g}", 0)) for bound in bounds]
     return Histogram(tuple(accumulate(counts)), amounts["sum"])
 

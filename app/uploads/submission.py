@@ -55,7 +55,7 @@ class Submission:
     def fingerprint(self) -> str:
         """Return the SHA-256 by which a repeated request is recognised.
 
-        The way the model arrived does not count.
+        The source (file, SHA-256 or URI) is not part of it.
         """
         members = self.options.fingerprint_members()
         members |= {

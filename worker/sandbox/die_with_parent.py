@@ -24,7 +24,7 @@ def dying_with_parent(command: list[str]) -> list[str]:
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
-def _become(parent: int, command: list[str]) -> None:
+def _exec_with_signal(parent: int, command: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would be a copy of someone's model
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -35,4 +35,4 @@ def _become(parent: int, command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _become(int(sys.argv[1]), sys.argv[2:])
+    _exec_with_signal(int(sys.argv[1]), sys.argv[2:])

@@ -117,7 +117,7 @@ def main(parent: int, sandbox: dict[str, Any], command: list[str]) -> None:
     keeper = os.getpid()
     child = os.fork()
     if child == 0:
-        _become(libc, keeper, sandbox, command)
+        _exec_in_sandbox(libc, keeper, sandbox, command)
     try:
         status = _wait_for(child)
     finally:
@@ -144,7 +144,7 @@ def _end(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _become(
+def _exec_in_sandbox(
     libc: ctypes.CDLL, keeper: int, sandbox: dict[str, Any], command: list[str]
 ) -> NoReturn:
     """Confine this process and replace it by the command; an error ends the process."""

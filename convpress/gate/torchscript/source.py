@@ -184,7 +184,7 @@ class _SourceFile:
         return _NOTHING
 
     def _at(self, index: int, action: str) -> str:
-        """Return what the file does, and in which line."""
+        """Return the detail of a refusal: file, action and line."""
         return f"{self.name} {action} in line {self.tokens[index].line}"
 
     def _require_safe_name(self, index: int) -> None:
@@ -285,9 +285,9 @@ class _SourceFile:
             raise unsafe(self._at(index, f"gets the attribute {name}"), _COMPUTING)
 
     def _closing(self, index: int) -> int:
-        """Return where the bracket at `index` is closed; `index` itself where it is no bracket.
+        """Return the index of the bracket that closes the one at `index`.
 
-        Where it is never closed, the index before it is returned.
+        It is `index` itself where it is no bracket, and the index before it where it is never closed.
         """
         depth = 0
         for position in range(index, len(self.tokens)):

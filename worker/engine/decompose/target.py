@@ -27,10 +27,10 @@ _LARGE = 1 << 20
 class Target:
     """A layer of `groups` groups, of n outputs and patches of m numbers each.
 
-    All is float64 except a large layer's weight without
-    covariance, and weight and covariance of wide patches: these stay as they are stored, since
-    exact copies would take twice the memory and their products twice the time, for digits that no
-    choice of a rank depends on.
+    Arrays are float64. Two exceptions keep the type in which they are stored: a large weight
+    without a covariance, and the weight and the covariance of wide patches. Copies in float64 would
+    take twice the memory, and their products twice the time, for digits that no choice of a rank
+    depends on.
 
     A transposed layer has an output for each output channel and kernel offset, n k2 in all, before
     those that meet at a position are summed. As the outputs for the mean differ from position to

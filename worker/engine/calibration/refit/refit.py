@@ -89,7 +89,7 @@ def refit(
     memory.give_back()
     # Both the original's and the compressed model's values are held.
     held_bytes = effort.held_bytes // 2
-    batches = _few_enough(program, footprints, batches, chains, held_bytes)
+    batches = _affordable_batches(program, footprints, batches, chains, held_bytes)
     positions = checkpoints(footprints, len(batches), held_bytes)
     original = CheckpointedRun(program, batches, positions)
     compressed = CheckpointedRun(program, batches, positions)
@@ -135,7 +135,7 @@ def _end_sites(program: Program) -> set[str]:
     return ends
 
 
-def _few_enough(
+def _affordable_batches(
     program: Program,
     footprints: Sequence[Footprint],
     batches: Sequence[Batch],

@@ -212,7 +212,7 @@ class OnnxModel:
         texts = [f"{name}={format_shape(shape)}" for name, shape in shapes.items()]
         got = ",".join(texts)
         has_fixed_shapes = all(spec.shape == shapes[spec.name] for spec in self._inputs)
-        # Nobody can choose other shapes: the model is at fault.
+        # The model fixes all shapes, so the model is invalid.
         if has_fixed_shapes:
             return Refusal(
                 Code.MODEL_INVALID,
