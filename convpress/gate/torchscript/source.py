@@ -287,7 +287,7 @@ class _SourceFile:
     def _closing(self, index: int) -> int:
         """Return the index of the bracket that closes the one at `index`.
 
-        It is `index` itself where it is no bracket, and the index before it where it is never closed.
+        It is `index` itself where that is no bracket, and the index before it where it stays open.
         """
         depth = 0
         for position in range(index, len(self.tokens)):
