@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from convpress.budgets import parse_budgets
+from convpress.options import form_text
 from convpress.refusal import Code, Refusal
 from convpress.report import Inspection, Report
 
@@ -71,29 +71,26 @@ def compress(
     """
     source = Path(model)
     target = _default_output(source) if output is None else Path(output)
-    named = {
+    values = {
         "flops_budget": flops_budget,
         "params_budget": params_budget,
         "bytes_budget": bytes_budget,
         "latency_budget": latency_budget,
+        "flops_at_any_price": flops_at_any_price,
+        "input_shape": input_shape,
+        "calibration": calibration,
+        "input_range": input_range,
+        "input_mean": input_mean,
+        "input_std": input_std,
     }
-    budgets = {field: _budget_text(budget) for field, budget in named.items() if budget is not None}
-    if rank is None:
-        parse_budgets(budgets)
     request = {
         "command": "compress",
         "model": str(source.absolute()),
         "output": str(target.absolute()),
-        "budgets": budgets,
-        "flops_at_any_price": flops_at_any_price,
+        "fields": {name: _field_text(value) for name, value in values.items() if value is not None},
         "form": form,
         "rank": rank,
-        "input_shape": input_shape,
-        "calibration": calibration,
         "samples": _absolute(samples),
-        "input_range": input_range,
-        "input_mean": input_mean,
-        "input_std": input_std,
         "cost_table": _absolute(cost_table),
         "device": device,
     }
@@ -121,9 +118,11 @@ def _default_output(model: Path) -> Path:
     return model.with_name(f"{model.stem}.convpress{model.suffix}")
 
 
-def _budget_text(budget: str | float) -> str:
-    """Return a budget as text, without an exponent."""
-    return budget if isinstance(budget, str) else format(Decimal(repr(budget)), "f")
+def _field_text(value: str | float) -> str:
+    """Return the text of a form field; a number is written without an exponent."""
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f")
+    return form_text(value)
 
 
 def _absolute(path: FilePath | None) -> str | None:

@@ -67,8 +67,16 @@ class JobOptions:
     input_std: str | None = None
 
     @classmethod
-    def parse(cls, texts: Mapping[str, str | None], *, samples_sha256: str | None = None) -> Self:
+    def parse(
+        cls,
+        texts: Mapping[str, str | None],
+        *,
+        samples_sha256: str | None = None,
+        needs_budget: bool = True,
+    ) -> Self:
         """Read the options from the texts of form fields; an empty text counts as a field left out.
+
+        With `needs_budget` false, something else takes the place of budgets, such as a fixed rank.
 
         Raises:
             Refusal: a field is invalid, or the fields contradict each other.
@@ -77,10 +85,16 @@ class JobOptions:
         {'flops_budget': '50%', 'input_shape': '1x3x8x8', 'calibration': 'synthetic'}
         """
         values = {name: FIELD_PARSERS[name](text) for name, text in texts.items() if text}
-        return cls.combine(values, samples_sha256=samples_sha256)
+        return cls.combine(values, samples_sha256=samples_sha256, needs_budget=needs_budget)
 
     @classmethod
-    def combine(cls, values: Mapping[str, Any], *, samples_sha256: str | None = None) -> Self:
+    def combine(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        samples_sha256: str | None = None,
+        needs_budget: bool = True,
+    ) -> Self:
         """Build the options from values of `FIELD_PARSERS`, and check them against each other.
 
         Raises:
@@ -89,7 +103,8 @@ class JobOptions:
         """
         budgets = [values[name] for name in KINDS if values.get(name)]
         members = {name: values[name] for name in _MEMBERS if values.get(name)}
-        require_budget(budgets)
+        if needs_budget:
+            require_budget(budgets)
         require_consistent(budgets, at_any_price=bool(members.get(AT_ANY_PRICE)))
         require_range_or_moments(*(members.get(name) for name in (RANGE, MEAN, DEVIATION)))
         has_samples = samples_sha256 is not None

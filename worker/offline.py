@@ -10,15 +10,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict
+from typing import Any, BinaryIO
 
 from app.settings import get_settings
-from convpress.calibration import Calibration, choose_calibration, parse_calibration
 from convpress.formats import Format
 from convpress.gate.identify import identify
 from convpress.limits import Limits
+from convpress.options import JobOptions
 from convpress.refusal import Refusal
 from convpress.report import Inspection, Report
 from worker.engine.request import Request
@@ -46,29 +47,34 @@ class LostError(Exception):
     """The engine died, or said what no engine would."""
 
 
-class OfflineOptions(TypedDict):
-    """The options of an offline compression, in the terms of a `Request`."""
+@dataclass(frozen=True)
+class OfflineJob:
+    """One compression: the options of a job, and what only this machine can be asked for.
 
-    budgets: dict[str, str]
-    flops_at_any_price: bool
-    input_shape: str | None
-    form: str | None
-    rank: int | None
-    calibration: Calibration
-    samples: str | None
-    input_range: str | None
-    input_mean: str | None
-    input_std: str | None
+    `rank` is one rank for every layer, in place of budgets, and `form` the only form to use.
+    `cost_table` replaces this host's own, and `device` the one of the settings.
+    """
+
+    options: JobOptions
+    samples: Path | None = None
+    form: str | None = None
+    rank: int | None = None
+    cost_table: Path | None = None
+    device: str | None = None
 
 
-def read_calibration(text: str | None, samples: Path | None) -> Calibration:
-    """Read which calibration the user asks for.
+def read_options(
+    fields: Mapping[str, str | None], samples: Path | None, rank: int | None
+) -> JobOptions:
+    """Read the options of a job from the texts of its fields.
 
     Raises:
-        RefusedError: there is none such, or it does not go with the samples.
+        RefusedError: a field is invalid, or the fields contradict each other.
     """
+    # The engine reads the samples from their path: nobody needs their SHA-256.
+    samples_sha256 = None if samples is None else ""
     try:
-        return choose_calibration(parse_calibration(text), samples=samples is not None)
+        return JobOptions.parse(fields, samples_sha256=samples_sha256, needs_budget=rank is None)
     except Refusal as refusal:
         raise RefusedError(refusal.as_dict()) from refusal
 
@@ -77,19 +83,14 @@ def compress(
     model: Path,
     output: Path,
     report: Path | None,
-    options: OfflineOptions,
-    costs: Path | None = None,
-    device: str | None = None,
+    job: OfflineJob,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
-    """Compress `model` into `output`, which appears whole or not at all, and return the account.
-
-    `costs` is a cost table in this host's own one's place, `device` what to compute on in that of
-    the settings' own.
+    """Compress `model` into `output`, which appears whole or not at all, and return the report.
 
     Raises:
-        RefusedError: what is wrong with the input.
-        LostError: the engine did not come to an end.
+        RefusedError: the model or an option cannot be served.
+        LostError: the engine did not finish.
     """
     model_format = _identify(model)
     with scratch(Path(tempfile.gettempdir())) as folder:
@@ -98,9 +99,12 @@ def compress(
             format=model_format,
             output=str(folder / "output" / f"model{model.suffix}"),
             report=str(folder / "output" / "report.json"),
-            device=device or get_settings().device,
-            costs=_absolute(costs or cost_tables.known(get_settings(), model_format)),
-            **options,
+            device=job.device or get_settings().device,
+            costs=_absolute(job.cost_table or cost_tables.known(get_settings(), model_format)),
+            samples=_absolute(job.samples),
+            form=job.form,
+            rank=job.rank,
+            **job.options.as_request(),
         )
         _run([], request, folder, on_progress or _ignore)
         content, account = _take(Report, Path(request.report))
@@ -112,11 +116,11 @@ def compress(
 
 
 def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
-    """Return what a model is: the JSON that the engine wrote, and what it says.
+    """Return the inspection of a model: the JSON that the engine wrote, and the record in it.
 
     Raises:
-        RefusedError: what is wrong with the input.
-        LostError: the engine did not come to an end.
+        RefusedError: the model cannot be opened, or does not take this input shape.
+        LostError: the engine did not finish.
     """
     model_format = _identify(model)
     with scratch(Path(tempfile.gettempdir())) as folder:
@@ -179,6 +183,10 @@ def _run(
             raise LostError(f"the engine was not done after {_SECONDS:g} seconds")
 
 
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.absolute())
 
@@ -236,28 +244,17 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         content, _ = inspect(model, request["input_shape"])
         account: dict[str, Any] = json.loads(content)
         return account
-    samples = request["samples"]
-    options = OfflineOptions(
-        budgets=request["budgets"],
-        flops_at_any_price=request["flops_at_any_price"],
-        input_shape=request["input_shape"],
-        form=request["form"],
-        rank=request["rank"],
-        calibration=read_calibration(request["calibration"], Path(samples) if samples else None),
+    samples = _path(request["samples"])
+    rank = request["rank"]
+    job = OfflineJob(
+        options=read_options(request["fields"], samples, rank),
         samples=samples,
-        input_range=request["input_range"],
-        input_mean=request["input_mean"],
-        input_std=request["input_std"],
-    )
-    costs = request["cost_table"]
-    report = compress(
-        model,
-        Path(request["output"]),
-        None,
-        options,
-        costs=Path(costs) if costs else None,
+        form=request["form"],
+        rank=rank,
+        cost_table=_path(request["cost_table"]),
         device=request["device"],
     )
+    report = compress(model, Path(request["output"]), None, job)
     return report.model_dump()
 
 

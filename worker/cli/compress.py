@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convpress.options import form_text
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import (
     AtAnyPrice,
@@ -69,23 +70,26 @@ def compress(
     if bool(budgets) == (rank is not None):
         raise typer.BadParameter("give --flops-budget or other budgets, or --rank")
     target = check_targets(output, report, model)
+    fields = {
+        **budgets,
+        "flops_at_any_price": form_text(flops_at_any_price),
+        "input_shape": input_shape,
+        "calibration": calibration,
+        "input_range": input_range,
+        "input_mean": input_mean,
+        "input_std": input_std,
+    }
     try:
-        asked = offline.OfflineOptions(
-            budgets=budgets,
-            flops_at_any_price=flops_at_any_price,
-            input_shape=input_shape,
+        job = offline.OfflineJob(
+            options=offline.read_options(fields, samples, rank),
+            samples=samples,
             form=form,
             rank=rank,
-            calibration=offline.read_calibration(calibration, samples),
-            samples=None if samples is None else str(samples.absolute()),
-            input_range=input_range,
-            input_mean=input_mean,
-            input_std=input_std,
+            cost_table=cost_table,
+            device=device,
         )
         with _engine_bar() as show:
-            account = offline.compress(
-                model, target, report, asked, cost_table, device, on_progress=show
-            )
+            account = offline.compress(model, target, report, job, on_progress=show)
     except offline.RefusedError as error:
         end_refused(error)
     except offline.LostError as error:
