@@ -5,8 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 TORCH_INDEX ?=
 
 BIN := .venv/bin
-# A process for each core; more than four would not fit into the memory of most machines.
-PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+# Many tests wait for services, so two cores are busy with four processes; more would not fit into most memories.
+PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
 .PHONY: demo run test test-all conformance hostile walls fuzz audit lint
