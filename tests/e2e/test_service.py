@@ -170,7 +170,7 @@ def test_postgresql_and_redis_by_settings_alone(tmp_path, postgres_url, redis_ur
 def test_the_demonstration_shows_the_result_and_serves_on(tmp_path):
     with serving(tmp_path / "data", "demo") as service:
         log = tmp_path / "data" / "service.log"
-        ended = lambda: "Serving on" in (text := log.read_text()) and text  # noqa: E731
+        ended = lambda: "The service keeps running" in (text := log.read_text()) and text  # noqa: E731
         shown = wait_for(ended, "the demonstration's end", 600)
         assert service.http.get("/healthz").status_code == 200
         [artifact] = (tmp_path / "data").glob("*.convpress.onnx")
