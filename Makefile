@@ -54,6 +54,8 @@ lint: .venv/.dev
 
 # Two threads that spin on two cores slow each other down manyfold.
 test test-all conformance hostile walls fuzz: export OMP_NUM_THREADS = 1
+# Tests start hundreds of processes: each would compile our modules anew.
+test test-all conformance hostile walls fuzz: export PYTHONDONTWRITEBYTECODE =
 
 .venv/.engine: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'

@@ -115,7 +115,7 @@ def test_a_failed_job_says_what_to_do_and_can_be_tried_again(browse, service):
     with browse(f"/dashboard/jobs/{job['id']}") as page:
         expect(page.get_by_role("heading", name="Input shape required")).to_be_visible()
         expect(
-            page.get_by_text("TorchScript does not store its input's sizes", exact=False)
+            page.get_by_text("TorchScript does not store the sizes of its inputs", exact=False)
         ).to_be_visible()
         check_accessible(page)
         page.get_by_label("Input shape").fill("1x1x16x16")

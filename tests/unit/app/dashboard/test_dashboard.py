@@ -18,7 +18,8 @@ from app.db.session import transaction
 from app.errors import PROBLEM_TYPES
 from app.jobs import commands, queries
 from app.storage import artifact_key, get_storage
-from worker.jobs import report, results
+from worker.jobs import results
+from worker.sandbox import account as report
 from worker.sandbox.messages import MalformedOutput
 
 HTML = {"Accept": "text/html"}

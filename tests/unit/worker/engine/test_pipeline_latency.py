@@ -48,7 +48,7 @@ def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
     costs = str(cost_table_in(tmp_path, **slow))
     asked = {"flops_budget": "0.8", "costs": costs, "form": "dac"}
     with pytest.raises(
-        Refusal, match=r"can be brought to is 0[.]99.*which flops_at_any_price would allow"
+        Refusal, match=r"smallest reachable budget is 0[.]99.*which flops_at_any_price would allow"
     ):
         compressed(tmp_path, "plain.onnx", **asked)
     _, report, _ = compressed(tmp_path, "plain.onnx", **asked, flops_at_any_price=True)
