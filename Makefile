@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo run test test-all conformance hostile walls fuzz audit lint
+.PHONY: demo run test test-all conformance slow hostile walls fuzz audit lint
 
 demo: .venv/.engine
 	$(BIN)/convpress demo
@@ -26,6 +26,11 @@ test-all: .venv/.dev
 # onnx's own models, whole networks among them: three minutes.
 conformance: .venv/.dev
 	$(PYTEST) -m slow tests/conformance
+
+# Those slow tests that need no more than two minutes: onnx's own models, and calibration of more formats.
+slow: .venv/.dev
+	$(PYTEST) -m slow tests/conformance tests/unit/worker/engine/test_pipeline.py \
+		tests/unit/worker/engine/test_pipeline_calibrated.py
 
 hostile: .venv/.dev
 	$(PYTEST) tests/hostile
@@ -53,9 +58,9 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 # Two threads that spin on two cores slow each other down manyfold.
-test test-all conformance hostile walls fuzz: export OMP_NUM_THREADS = 1
+test test-all conformance slow hostile walls fuzz: export OMP_NUM_THREADS = 1
 # Tests start hundreds of processes: each would compile our modules anew.
-test test-all conformance hostile walls fuzz: export PYTHONDONTWRITEBYTECODE =
+test test-all conformance slow hostile walls fuzz: export PYTHONDONTWRITEBYTECODE =
 
 .venv/.engine: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'

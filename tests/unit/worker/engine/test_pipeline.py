@@ -51,7 +51,9 @@ def test_half_the_flops_cost_a_point_and_a_half_at_most(tmp_path, name):
     assert accuracy(output) >= accuracy(MODELS / name) - 0.015
 
 
-@pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
+@pytest.mark.parametrize(
+    "name", ["plain.onnx", pytest.param("plain.traced.pt", marks=pytest.mark.slow)]
+)
 def test_calibrated_on_synthetic_inputs_half_the_flops_cost_as_little(tmp_path, monkeypatch, name):
     calibrate_with(monkeypatch, Effort(most_images=64))
     output, report, _ = compressed(

@@ -75,7 +75,15 @@ def losses(folder, source, calibration):
     return np.array(found)
 
 
-@pytest.mark.parametrize("name", ["plain.traced.pt", "batchnorm.onnx", "batchnorm.traced.pt"])
+# One model of the three in `make test`; the others take as long, and are left to `make slow`.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("plain.traced.pt", marks=pytest.mark.slow),
+        "batchnorm.onnx",
+        pytest.param("batchnorm.traced.pt", marks=pytest.mark.slow),
+    ],
+)
 def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weights(tmp_path, name):
     calibrated, by_weights = (
         losses(tmp_path, MODELS / name, kind) for kind in ("synthetic", "none")

@@ -136,7 +136,7 @@ def test_a_linear_layer_becomes_two(tmp_path, how, has_bias, shape, frozen):
             assert site.macs == 5 * x.numel() == site.macs_of([site.convolution])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_any_transposed_geometry_computes_the_same_and_counts_as_torch_does(tmp_path_factory, data):
     axes = data.draw(st.integers(1, 3))
@@ -177,7 +177,7 @@ def test_any_transposed_geometry_computes_the_same_and_counts_as_torch_does(tmp_
         assert_same(rewritten(x), original(x) + 0.5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(data=st.data())
 def test_any_geometry_computes_the_same_and_counts_as_torch_does(tmp_path_factory, data):
     axes = data.draw(st.integers(1, 3))
