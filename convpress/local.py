@@ -17,7 +17,8 @@ from convpress.report import Inspection, Report
 # Isolated: neither the working directory nor PYTHONPATH can put another `app` or `worker` before
 # ours.
 _ENGINE = (sys.executable, "-I", "-m", "worker.offline")
-_ENGINE_PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "scipy", "pydantic_settings")
+ENGINE_PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "scipy", "pydantic_settings")
+"""Packages by which the engine extra is recognised as installed."""
 
 FilePath = str | os.PathLike[str]
 
@@ -70,7 +71,7 @@ def compress(
         EngineLost: the engine did not finish.
     """
     source = Path(model)
-    target = _default_output(source) if output is None else Path(output)
+    target = default_output(source) if output is None else Path(output)
     values = {
         "flops_budget": flops_budget,
         "params_budget": params_budget,
@@ -114,7 +115,8 @@ def inspect(model: FilePath, *, input_shape: str | None = None) -> Inspection:
     return Inspection.model_validate(_run_engine(source, request))
 
 
-def _default_output(model: Path) -> Path:
+def default_output(model: Path) -> Path:
+    """Return the path of an artifact where none is named: `MODEL.convpress`, with its suffix."""
     return model.with_name(f"{model.stem}.convpress{model.suffix}")
 
 
@@ -131,7 +133,7 @@ def _absolute(path: FilePath | None) -> str | None:
 
 def _run_engine(model: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Run the engine on a request, and return the account that it wrote."""
-    missing = [name for name in _ENGINE_PACKAGES if find_spec(name) is None]
+    missing = [name for name in ENGINE_PACKAGES if find_spec(name) is None]
     if missing:
         raise EngineMissing(
             f"compress() and inspect() need the engine, and {', '.join(missing)} is missing: "

@@ -1,7 +1,6 @@
 """Commands that repeat a job: for a shell with curl, and for Python."""
 
 import shlex
-from collections.abc import Sequence
 
 from app.db.models import Job
 from app.settings import get_settings
@@ -15,27 +14,19 @@ def commands(job: Job, server: str) -> dict[str, str]:
     return {"curl": _curl(job, server), "python": _python(job, server)}
 
 
-def _fields(job: Job) -> list[tuple[str, str]]:
-    """Return the form fields of a job that are not empty."""
-    labels = ",".join(f"{name}={value}" for name, value in job.labels.items())
-    fields: Sequence[tuple[str, str | None]] = (
-        *job.budgets.items(),
-        (AT_ANY_PRICE, "true" if job.flops_at_any_price else ""),
-        ("input_shape", job.input_shape),
-        ("calibration", job.calibration),
-        ("input_range", job.input_range),
-        ("input_mean", job.input_mean),
-        ("input_std", job.input_std),
-        ("labels", labels),
-    )
-    return [(name, value) for name, value in fields if value]
+def _fields(job: Job) -> dict[str, str]:
+    """Return the form fields that repeat a job, but for its files."""
+    fields = job.options.as_fields()
+    if job.labels:
+        fields["labels"] = ",".join(f"{name}={value}" for name, value in job.labels.items())
+    return fields
 
 
 def _curl(job: Job, server: str) -> str:
     lines = [f"curl {shlex.quote(f'{server}/jobs')}"]
     if get_settings().api_keys:
         lines.append('-H "Authorization: Bearer $CONVPRESS_KEY"')
-    for name, value in _fields(job):
+    for name, value in _fields(job).items():
         lines.append(f"--form-string {shlex.quote(f'{name}={value}')}")
     if job.samples_sha256:
         lines.append(f"-F samples=@{_SAMPLES}")
@@ -53,7 +44,7 @@ def _python(job: Job, server: str) -> str:
     arguments = [repr(job.filename)]
     if job.flops_budget:
         arguments.append(repr(job.flops_budget))
-    for name, value in _fields(job):
+    for name, value in _fields(job).items():
         if name not in (FLOPS.field, AT_ANY_PRICE, "labels"):
             arguments.append(f"{name}={value!r}")
     if job.flops_at_any_price:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from app.settings import Settings, get_settings
 from convpress import Client, ClientError
+from convpress.local import default_output
 from worker.cli import render
 from worker.cli.submission import Submission, submit_and_wait
 from worker.cli.supervisor import CannotListen, listen, serve
@@ -52,7 +53,7 @@ def _free_port(settings: Settings) -> int:
 
 def _show(model: Path, settings: Settings, console: Console) -> None:
     url = f"http://{settings.host}:{settings.port}"
-    artifact = settings.data_dir / f"{model.stem}.convpress{model.suffix}"
+    artifact = settings.data_dir / default_output(model).name
     try:
         _wait_until_ready(url)
         console.print(f"\nThe service is up at {url}. Posting {model} ...\n", markup=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from convpress.local import ENGINE_PACKAGES
 from convpress.refusal import Code
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ REFUSED, USAGE, LOST, UNAVAILABLE, CANCELLED = 1, 2, 3, 4, 5
 
 _PACKAGES = {
     "server": ("alembic", "celery", "fastapi", "sqlalchemy", "uvicorn"),
-    "engine": ("numpy", "onnx", "onnxruntime", "torch"),
+    "engine": ENGINE_PACKAGES,
 }
 """Packages by which an extra is recognised as installed."""
 

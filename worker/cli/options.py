@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from convpress import budgets
+from convpress.local import default_output
 
 ModelFile = Annotated[
     Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)
@@ -43,7 +44,7 @@ def check_targets(output: Path | None, report: Path | None, model: Path) -> Path
 
     Artifact and report must be writable, and neither may be the model or the other.
     """
-    target = output or model.with_name(f"{model.stem}.convpress{model.suffix}")
+    target = output or default_output(model)
     _check_target(target, model, "--output")
     if report is not None:
         _check_target(report, model, "--report")
