@@ -137,9 +137,11 @@ def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int,
     (0,)
     """
     longest = max((len(site.execution_paths) for site in sites), default=1)
-    number = longest or 1
-    pairs = list(zip(sites, costs, strict=True))
-    return tuple(sum(site.cost_in(path, cost) for site, cost in pairs) for path in range(number))
+    totals = [0] * (longest or 1)
+    for site, cost in zip(sites, costs, strict=True):
+        for path in range(len(totals)):
+            totals[path] += site.cost_in(path, cost)
+    return tuple(totals)
 
 
 class Model(Protocol):

@@ -62,18 +62,19 @@ def tensors(specs: Sequence[TensorSpec]) -> list[records.Tensor]:
 
 def inspected_sites(profile: CostProfile) -> list[records.InspectedSite]:
     """Return the sites of a model as it is."""
-    return [
-        records.InspectedSite(
-            name=site.name,
-            op=site.op,
-            weight_shape=list(site.weight_shape),
-            macs=site.macs,
-            calls=sum(call.times for call in site.calls),
-            courses=_paths(site),
-            reason=site.reason,
-        )
-        for site in profile.sites
-    ]
+    return [_inspected(site) for site in profile.sites]
+
+
+def _inspected(site: Site) -> records.InspectedSite:
+    return records.InspectedSite(
+        name=site.name,
+        op=site.op,
+        weight_shape=list(site.weight_shape),
+        macs=site.macs,
+        calls=sum(call.times for call in site.calls),
+        courses=_paths(site),
+        reason=site.reason,
+    )
 
 
 def _paths(site: Site) -> list[int] | None:
