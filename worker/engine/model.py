@@ -69,7 +69,7 @@ class Call:
 class Site:
     """An operator with multiply-accumulates, with every call of its weights.
 
-    `convolution` is None for an operator that is no convolution (a product of two activations,
+    `convolution` is None for an operator that is not a convolution (a product of two activations,
     say). `reason` says why the format cannot replace this site; None where it can. `itemsize` is
     the number of bytes of one weight, where the site can be replaced. `execution_paths` holds the
     site's cost along each way through the model's branches; `macs` is the largest of them. It is

@@ -302,9 +302,9 @@ def _refuse_number(
     _checked(added, f"seccomp: system call {number}")
 
 
-def _checked(result: int, what: str) -> int:
+def _checked(result: int, call: str) -> int:
     if result < 0:
-        raise OSError(f"{what}: {os.strerror(ctypes.get_errno())}")
+        raise OSError(f"{call}: {os.strerror(ctypes.get_errno())}")
     return result
 
 

@@ -70,7 +70,7 @@ def test_numbers_are_read_as_they_are_written(numbers):
 
 
 @pytest.mark.parametrize(
-    ("told", "field"),
+    ("values", "field"),
     [
         (("0", None, None), "input_range"),
         (("1,0", None, None), "input_range"),
@@ -91,12 +91,12 @@ def test_numbers_are_read_as_they_are_written(numbers):
         ((None, None, "1e-300"), "input_std"),
     ],
 )
-def test_values_that_cannot_be_are_refused_by_field(told, field):
-    assert refusal(parse_input_values, *told) == (Code.INPUT_RANGE_INVALID, field)
+def test_values_that_cannot_be_are_refused_by_field(values, field):
+    assert refusal(parse_input_values, *values) == (Code.INPUT_RANGE_INVALID, field)
 
 
 @given(st.text(alphabet="0123456789.,e-+ naif_", max_size=30))
 def test_whatever_is_written_is_read_as_finite_numbers_or_refused(text):
     with suppress(Refusal):
-        told = parse_input_values(None, text, None)
-        assert told is None or all(map(math.isfinite, told.mean))
+        values = parse_input_values(None, text, None)
+        assert values is None or all(map(math.isfinite, values.mean))

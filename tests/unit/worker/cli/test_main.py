@@ -127,9 +127,9 @@ def test_the_sample_model_of_the_demonstration_is_shipped():
 def test_keys_are_made_listed_and_revoked(run, tmp_path, monkeypatch):
     monkeypatch.setenv("CONVPRESS_DATA_DIR", str(tmp_path))
     get_settings.cache_clear()
-    made = run("keys", "create", "ann", "--scope", "read")
-    assert made.exit_code == 0
-    number, secret = made.stdout.strip().removeprefix("cp_").split("_", 1)
+    result = run("keys", "create", "ann", "--scope", "read")
+    assert result.exit_code == 0
+    number, secret = result.stdout.strip().removeprefix("cp_").split("_", 1)
     listed = run("keys", "list").stdout
     assert number in listed
     assert "ann" in listed
@@ -142,8 +142,8 @@ def test_keys_are_made_listed_and_revoked(run, tmp_path, monkeypatch):
 
 
 def test_the_doctor_shows_every_wall(run):
-    told = run("doctor")
+    result = run("doctor")
     assert all(
-        wall in told.stdout for wall in ("files", "network", "processes", "memory", "rights")
+        wall in result.stdout for wall in ("files", "network", "processes", "memory", "rights")
     )
-    assert told.exit_code == ("MISSING" in told.stdout)
+    assert result.exit_code == ("MISSING" in result.stdout)

@@ -18,7 +18,7 @@ from worker.engine.formats.torchscript.method import Method
 from worker.engine.numerics.convolution import Convolution
 
 HIDDEN = "it is also called where the graph cannot be edited (a fork, or an interface)"
-SHARED = "its weight is shared with layers that use it in another way"
+SHARED = "its weight is shared with layers that use it differently"
 
 
 @dataclass(frozen=True)

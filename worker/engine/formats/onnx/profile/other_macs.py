@@ -19,9 +19,9 @@ from worker.engine.numerics.flops import matmul_macs
 
 Macs = Callable[[NodeProto, Sequence[Shape]], int]
 
-RECURRENT = "recurrent layers are left as they are"
+RECURRENT = "recurrent layers are not factored"
 INTEGERS = "it computes with integers"
-DEFORMED = "its kernel is deformed at run time"
+DEFORMED = "its kernel is offset at run time"
 PRODUCT = "it is a product of activations"
 
 
