@@ -1,7 +1,5 @@
 """Every way to fail ends in a problem document with its status."""
 
-import logging
-
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import create_engine, text
@@ -127,11 +125,3 @@ def test_a_request_id_that_could_harm_is_replaced(answer, request_id):
 
 def test_a_problem_of_a_newer_worker_can_still_be_shown():
     assert document({"code": "brand_new", "detail": "why"}, "/jobs/7")["status"] == 422
-
-
-def test_logging_is_left_alone_by_building_the_application():
-    handlers = list(logging.root.handlers)
-    from app.main import create_app
-
-    create_app()
-    assert logging.root.handlers == handlers
