@@ -402,7 +402,7 @@ def main() -> None:
         "--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: all"
     )
     parser.add_argument(
-        "--jobs", type=int, default=10_000, help="jobs beside the pages, and in the long queue"
+        "--jobs", type=int, default=10_000, help="jobs next to the pages, and in the long queue"
     )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()

@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--servers] [--nap 2.0] [--jobs 20] [--output figures.json]
 
 Children sleep for `nap` seconds, so that a host of few cores can run many of them. Measured on one
-worker is what a job takes beside its child's sleep, and what processor time one costs in all
+worker is what a job takes without its child's sleep, and what processor time one costs in all
 processes together. By these
 
 - the rate at which W workers drain a queue is
@@ -172,7 +172,7 @@ def main() -> None:
             f"| {spent:.3f} |",
             flush=True,
         )
-    print(f"\noverhead of a job beside its child's sleep: {1000 * (cycle - arguments.nap):.0f} ms")
+    print(f"\noverhead of a job without its child's sleep: {1000 * (cycle - arguments.nap):.0f} ms")
     if arguments.output:
         arguments.output.write_text(
             json.dumps({"overhead_s": cycle - arguments.nap, "rows": rows}, indent=1) + "\n"

@@ -12,7 +12,7 @@ import pytest
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 
 
-def order(api, headers=None, **fields):
+def submit(api, headers=None, **fields):
     """Post a form without a file."""
     parts = {name: (None, value) for name, value in ({"flops_budget": "0.5"} | fields).items()}
     return api.http.post("/jobs", files=parts, headers=headers)
@@ -25,7 +25,7 @@ def model(number):
 def test_a_stored_model_needs_no_second_upload(api):
     first = api.post(model(20)).json()
     sha256 = first["model"]["sha256"]
-    response = order(api, model_sha256=sha256, flops_budget="0.3")
+    response = submit(api, model_sha256=sha256, flops_budget="0.3")
     assert response.status_code == 202
     job = response.json()
     assert (job["model"]["sha256"], job["model"]["format"], job["flops_budget"]) == (
@@ -76,7 +76,7 @@ def test_an_unknown_model(api, sha256):
     ],
 )
 def test_bad_orders(api, fields, status, code, field):
-    response = order(api, **fields)
+    response = submit(api, **fields)
     assert (response.status_code, response.json()["code"], response.json()["field"]) == (
         status,
         code,
@@ -193,8 +193,8 @@ def test_samples_for_another_calibration_are_refused(api, calibration):
 def test_another_calibration_is_another_order(api):
     headers = {"Idempotency-Key": "calibrated"}
     sha256 = api.post(model(21)).json()["model"]["sha256"]
-    assert order(api, headers, model_sha256=sha256).status_code == 202
-    other = order(api, headers, model_sha256=sha256, input_range="0,255")
+    assert submit(api, headers, model_sha256=sha256).status_code == 202
+    other = submit(api, headers, model_sha256=sha256, input_range="0,255")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
@@ -244,7 +244,7 @@ def test_bad_filters(api, filters, code, field):
 
 
 def test_a_key_makes_one_job_however_often_it_is_sent(api):
-    headers = {"Idempotency-Key": "order-7"}
+    headers = {"Idempotency-Key": "submission-7"}
     first = api.http.post(
         "/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers
     )
@@ -263,7 +263,7 @@ def test_a_key_makes_one_job_however_often_it_is_sent(api):
 
 @pytest.mark.parametrize("key", ["", "a b", "a\tb", "x" * 256])
 def test_a_key_that_is_none(api, key):
-    response = order(api, {"Idempotency-Key": key}, model_sha256="f" * 64)
+    response = submit(api, {"Idempotency-Key": key}, model_sha256="f" * 64)
     assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
 
 

@@ -1,4 +1,4 @@
-"""Train the sample models on scikit-learn's digits and write them beside this file, in every form
+"""Train the sample models on scikit-learn's digits and write them next to this file, in every form
 tests need.
 
 Deterministic: `PYTHONHASHSEED=0 python tests/models/train.py`, about a minute on one thread;

@@ -47,7 +47,8 @@ def test_candidates_get_nearer_with_what_they_cost():
     assert (original.form, original.macs, original.error) == (ORIGINAL, site.macs, 0)
     assert {candidate.form for candidate in others} >= {"dac", "grouped", "spatial"}
     assert all(
-        cheap.macs < dear.macs and cheap.error > dear.error > 0 for cheap, dear in pairwise(others)
+        cheap.macs < costly.macs and cheap.error > costly.error > 0
+        for cheap, costly in pairwise(others)
     )
     assert others[-1].macs <= 0.9 * site.macs
     for candidate in others:

@@ -164,10 +164,10 @@ def test_a_table_decides_and_without_one_the_format_does():
     assert layout_of(site, flat, "onnx") == "whole"  # of one spatial axis
     # by a table of one price, branches take longer by what every layer costs beside its arithmetic
     assert layout_of(site, chain, cost_table(layer_ns=100.0)) == "whole"
-    # and less where several filters a channel are dear
+    # and less where several filters a channel are costly
     quick = cost_table("torchscript")
-    dear = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
-    quick = replace(quick, grids={**quick.grids, "depthwise 3x3": dear})
+    costly = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
+    quick = replace(quick, grids={**quick.grids, "depthwise 3x3": costly})
     assert layout_of(site, chain, quick) == "branches"
     # no price for depthwise layers
     grids = {

@@ -50,8 +50,8 @@ def test_power_falls_with_frequency_as_in_natural_images(generator):
 def test_neighbouring_colours_and_channels_go_together(generator):
     images = generator(24, 3, (32, 32))
     across = np.corrcoef(images[:, 0].ravel(), images[:, 1].ravel())[0, 1]
-    beside = np.corrcoef(images[..., :-1].ravel(), images[..., 1:].ravel())[0, 1]
-    assert 0.5 < across < beside < 1
+    along = np.corrcoef(images[..., :-1].ravel(), images[..., 1:].ravel())[0, 1]
+    assert 0.5 < across < along < 1
 
 
 def test_noise_of_another_strength_lies_over_every_image():
