@@ -48,7 +48,10 @@ class Client(threading.Thread):
 
     def __init__(self, base_url: str, jobs: int, pause: float, dice: random.Random) -> None:
         super().__init__(daemon=True)
-        self._base_url, self._jobs, self._pause, self._dice = base_url, jobs, pause, dice
+        self._base_url = base_url
+        self._jobs = jobs
+        self._pause = pause
+        self._dice = dice
         self.accepted: list[str] = []
         self.wrong: list[str] = []
         self.refused = Counter[int]()
@@ -178,7 +181,8 @@ def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
     if len(client.accepted) != len(set(client.accepted)) or set(client.accepted) != set(jobs):
         yield f"{len(client.accepted)} jobs were accepted and {len(jobs)} are known"
     for job_id in client.accepted:
-        job, job_events = jobs[job_id], events[job_id]
+        job = jobs[job_id]
+        job_events = events[job_id]
         ends = [event.state for event in job_events if event.state in TERMINAL]
         if ends != [job.state] or job_events[-1].state != job.state:
             yield f"{job_id} is {job.state} after {[event.state for event in job_events]}"

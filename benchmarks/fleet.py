@@ -63,7 +63,9 @@ class Process:
     """A process that is started again whenever it has ended."""
 
     def __init__(self, command: list[str], log: Path, **options: Any) -> None:  # noqa: ANN401 - those of Popen
-        self._command, self._log, self._options = command, log, options
+        self._command = command
+        self._log = log
+        self._options = options
         self.start()
 
     def start(self) -> None:
@@ -177,7 +179,8 @@ class Fleet:
     """An API, its workers and their servers, and the faults that can be injected into them."""
 
     def __init__(self, folder: Path, *, servers: bool, disk: bool, workers: int = 2) -> None:
-        self.folder, self.data = folder, folder / "data"
+        self.folder = folder
+        self.data = folder / "data"
         self.data.mkdir()
         self.stack = ExitStack()
         if disk:

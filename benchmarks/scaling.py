@@ -106,7 +106,8 @@ def arrivals(jobs: int, rate: float) -> list[float]:
 
 def waited(fleet: Fleet, times: Sequence[float], nap: float) -> float:
     """Return how long jobs wait on average that come at these times."""
-    posted, began = [], time.monotonic()
+    posted = []
+    began = time.monotonic()
     for at in times:
         time.sleep(max(0.0, began + at - time.monotonic()))
         posted.append(post(fleet.base_url, nap=round(1000 * nap)))
@@ -153,7 +154,8 @@ def main() -> None:
         with fleet_of(workers, servers=arguments.servers) as fleet:
             rate, spent = drained(fleet, arguments.jobs * workers, arguments.nap)
             if workers == 1:
-                cycle, cost = 1 / rate, spent
+                cycle = 1 / rate
+                cost = spent
             predicted = min(workers / cycle, (os.cpu_count() or 1) / cost)
             times = arrivals(arguments.jobs * workers, LOAD * predicted)
             wait = waited(fleet, times, arguments.nap)

@@ -104,7 +104,8 @@ def shifted(images: Tensor) -> Tensor:
 
 def train(model: nn.Module, weight_decay: float) -> None:
     (images, labels), _ = split()
-    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    x = torch.from_numpy(images)
+    y = torch.from_numpy(labels)
     steps = EPOCHS * -(-len(y) // BATCH)
     optimizer = torch.optim.SGD(
         model.parameters(), momentum=0.9, nesterov=True, weight_decay=weight_decay

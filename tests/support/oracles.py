@@ -55,8 +55,10 @@ def run(layers, x):
 
 def patches(convolution, x):
     """The patches of a layer, `(groups, positions, m)`, cut out by a convolution with ones."""
-    groups, c = convolution.groups, convolution.in_channels // convolution.groups
-    m, axes = c * convolution.k2, len(convolution.kernel)
+    groups = convolution.groups
+    c = convolution.in_channels // convolution.groups
+    m = c * convolution.k2
+    axes = len(convolution.kernel)
     picks = (
         torch.eye(m, dtype=x.dtype)
         .reshape(m, c, *convolution.kernel)

@@ -123,7 +123,8 @@ def test_a_token_is_not_kept_and_not_logged(guarded, caplog):
 
 def test_a_model_of_others_cannot_be_named(guarded):
     client = guarded()
-    ann, bob = bearing(token("ann")), bearing(token("bob"))
+    ann = bearing(token("ann"))
+    bob = bearing(token("bob"))
     client.post("/jobs", **FORM, headers=ann)
     form = {"files": {"flops_budget": (None, "0.5"), "model_sha256": (None, SHA256)}}
     assert client.post("/jobs", **form, headers=ann).status_code == 202

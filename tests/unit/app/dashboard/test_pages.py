@@ -26,15 +26,15 @@ PAGES = [
 @pytest.mark.parametrize("path", PAGES)
 def test_pages_are_for_their_owners(guarded, path):
     client = guarded()
-    ann, bob = token("ann"), token("bob")
+    ann = token("ann")
+    bob = token("bob")
     job = post(client, ann).json()
     path = path.format(id=job["id"], sha256=job["model"]["sha256"])
     stranger = client.get(path, headers=HTML)
-    assert (stranger.status_code, stranger.headers["location"].partition("?")[0]) == (
-        303,
-        "/dashboard/sign-in",
-    )
-    shown, hidden = client.get(path, headers=cookie(ann)), client.get(path, headers=cookie(bob))
+    assert stranger.status_code == 303
+    assert stranger.headers["location"].partition("?")[0] == "/dashboard/sign-in"
+    shown = client.get(path, headers=cookie(ann))
+    hidden = client.get(path, headers=cookie(bob))
     assert shown.status_code == 200
     assert "net.onnx" in shown.text or path == "/dashboard/system"
     assert "net.onnx" not in hidden.text
@@ -43,8 +43,10 @@ def test_pages_are_for_their_owners(guarded, path):
 
 
 def test_problems_are_pages_for_browsers_and_json_for_scripts(client):
-    page, problem = client.get("/nowhere", headers=HTML), client.get("/nowhere")
-    assert (page.status_code, problem.status_code) == (404, 404)
+    page = client.get("/nowhere", headers=HTML)
+    problem = client.get("/nowhere")
+    assert page.status_code == 404
+    assert problem.status_code == 404
     assert page.headers["content-type"].startswith("text/html")
     assert problem.json()["code"] == "not_found"
     assert "&lt;b&gt;" in client.get("/jobs/<b>", headers=HTML).text
@@ -82,7 +84,9 @@ def test_every_valid_report_can_be_shown(client, report):
     job = client.post("/jobs", **form).json()
     with transaction() as session:
         kept = commands.get(session, job["id"])
-        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        kept.state = "succeeded"
+        kept.artifact_sha256 = "a" * 64
+        kept.artifact_bytes = 50
         key_of = partial(artifact_key, kept.id)
         kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
     for path in PAGES:

@@ -23,18 +23,17 @@ def code_of(call, *arguments):
 
 def test_a_new_job_waits_and_shares_its_models_row(session):
     before = datetime.now(UTC)
-    first, second = post(session), post(session)
+    first = post(session)
+    second = post(session)
     session.commit()
     session.expire_all()
     assert session.scalar(select(func.count()).select_from(Model)) == 1
     assert first.model is second.model
-    assert (first.state, first.phase, first.progress, first.attempt, first.error) == (
-        "queued",
-        None,
-        0.0,
-        0,
-        None,
-    )
+    assert first.state == "queued"
+    assert first.phase is None
+    assert first.progress == 0.0
+    assert first.attempt == 0
+    assert first.error is None
     assert before <= first.created_at <= datetime.now(UTC)
     assert commands.get(session, str(first.id)) is first
 

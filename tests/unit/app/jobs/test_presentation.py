@@ -11,7 +11,8 @@ from convpress import schemas
 
 def test_a_job_is_shown_field_by_field(session):
     job = post(session)
-    job.state, job.started_at = "failed", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    job.state = "failed"
+    job.started_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     job.error = {"code": "model_invalid", "detail": "why", "got": "x"}
     session.commit()
     session.expire_all()

@@ -20,7 +20,8 @@ def layers(draw):
     per_axis = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(axes))  # noqa: E731
     kernel = per_axis(1, 4 if axes < 3 else 3)
     groups = draw(st.sampled_from([1, 1, 1, 2, 3])) if axes else 1
-    c, n = draw(st.sampled_from([1, 2, 3, 4, 6])), draw(st.integers(1, 6))
+    c = draw(st.sampled_from([1, 2, 3, 4, 6]))
+    n = draw(st.integers(1, 6))
     padding = draw(st.sampled_from(["same_upper", "same_lower", None, None])) if axes else ()
     if padding is None:
         padding = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(axes))
@@ -54,8 +55,10 @@ def test_the_highest_rank_is_the_layer_itself(layer, known):
 
 def weight_of(chain, convolution):
     """The weight `(groups, n, m)` that equals a chain of layers: its outputs for unit patches."""
-    groups, c = convolution.groups, convolution.in_channels // convolution.groups
-    m, axes = c * convolution.k2, len(convolution.kernel)
+    groups = convolution.groups
+    c = convolution.in_channels // convolution.groups
+    m = c * convolution.k2
+    axes = len(convolution.kernel)
     units = (
         torch.eye(m, dtype=torch.float64)
         .reshape(m, c, *convolution.kernel)
@@ -77,7 +80,8 @@ def weight_of(chain, convolution):
 @settings(deadline=None, max_examples=25)
 @given(layer=layers(), known=st.booleans())
 def test_errors_are_those_of_the_layers_and_fall_with_the_rank(layer, known):
-    convolution, x = layer.convolution, inputs(layer, batch=20)
+    convolution = layer.convolution
+    x = inputs(layer, batch=20)
     moments = measured(convolution, x) if known else unknown(convolution)
     target = Target.of(layer, moments)
     expected = run([layer], x).transpose(0, 1).flatten(1)
@@ -126,7 +130,8 @@ def test_an_identity_covariance_is_knowing_nothing(layer, monkeypatch):
     nothing = unknown(layer.convolution)
     groups, m = nothing.mean.shape
     identity = Moments.of(nothing.mean, np.tile(np.eye(m), (groups, 1, 1)))
-    plain, known = Target.of(layer, nothing), Target.of(layer, identity)
+    plain = Target.of(layer, nothing)
+    known = Target.of(layer, identity)
     for each, rank in every(layer):
         assert each.errors(known, [rank])[0] == pytest.approx(
             each.errors(plain, [rank])[0], abs=1e-9
@@ -143,7 +148,8 @@ def test_knowing_the_inputs_never_makes_their_error_larger(layer):
     outputs.
     """
     moments = measured(layer.convolution, inputs(layer, batch=20))
-    plain, target = Target.of(layer, unknown(layer.convolution)), Target.of(layer, moments)
+    plain = Target.of(layer, unknown(layer.convolution))
+    target = Target.of(layer, moments)
     for each in factorisations(layer.convolution):
         ranks = some_ranks(each)
         blind = []

@@ -21,7 +21,8 @@ def test_the_errors_of_wide_layers_do_not_depend_on_how_strong_inputs_are(streng
     moments = Moments.of(np.zeros((1, 576)), root @ root.swapaxes(1, 2) / 700)
     strong = Moments.of(moments.mean, moments.covariance.astype(np.float64) * strength**2)
     plain, scaled = (Target.of(layer, known) for known in (moments, strong))
-    assert (plain.covariance.dtype, scaled.covariance.dtype) == (np.float32, np.float64)
+    assert plain.covariance.dtype == np.float32
+    assert scaled.covariance.dtype == np.float64
     for name in ("dac", "spatial", "tucker2", "grouped", "pointwise-first"):
         for form in FORMS[name].factorisations(convolution):
             ranks = form.ranks[:: len(form.ranks) // 4]
