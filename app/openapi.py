@@ -130,6 +130,10 @@ _FORM_SCHEMA: dict[str, Any] = {
         budgets.LATENCY.field: {"properties": {budgets.AT_ANY_PRICE: {"const": "false"}}},
         calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
     },
+    "dependentRequired": {
+        calibration.MEAN: [calibration.DEVIATION],
+        calibration.DEVIATION: [calibration.MEAN],
+    },
     "additionalProperties": False,
     "properties": _FIELDS,
 }
