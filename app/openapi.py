@@ -135,6 +135,10 @@ _FORM_SCHEMA: dict[str, Any] = {
         budgets.LATENCY.field: {"properties": {budgets.AT_ANY_PRICE: {"const": "false"}}},
         calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
     },
+    "dependentRequired": {
+        calibration.MEAN: [calibration.DEVIATION],
+        calibration.DEVIATION: [calibration.MEAN],
+    },
     # A misspelt field is refused: an option that is ignored in silence costs a whole job.
     "additionalProperties": False,
     "properties": _FIELDS,

@@ -172,9 +172,15 @@ def test_what_cannot_be_reached_is_refused_with_the_least_that_can_and_that_is_r
         ({"flops_budget": "0.5", "calibration": "real"}, Code.CALIBRATION_INVALID),
         ({"flops_budget": "0.5", "input_range": "1,0"}, Code.INPUT_RANGE_INVALID),
         (
-            {"flops_budget": "0.5", "calibration": "synthetic", "input_mean": "0,0"},
+            {
+                "flops_budget": "0.5",
+                "calibration": "synthetic",
+                "input_mean": "0,0",
+                "input_std": "1",
+            },
             Code.INPUT_RANGE_INVALID,
         ),
+        ({"flops_budget": "0.5", "input_mean": "0"}, Code.INPUT_RANGE_INVALID),
         ({"form": "svd", "flops_budget": "0.5"}, Code.FORM_INVALID),
         ({"flops_budget": "0.5", "input_shape": "1x3x16x16"}, Code.INPUT_SHAPE_MISMATCH),
         ({"flops_budget": "0.5", "input_shape": "1x1x16"}, Code.INPUT_SHAPE_MISMATCH),
