@@ -91,6 +91,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         422, "The idempotency key was used with a different request"
     ),
     "upload_too_large": ProblemType(413, "The model exceeds the size limit"),
+    "body_too_large": ProblemType(413, "The body of the request is too large"),
     "cursor_invalid": ProblemType(400, "The cursor does not come from this service"),
     "range_not_satisfiable": ProblemType(416, "The range is not part of the file"),
     # Access.

@@ -12,6 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import dashboard, errors, openapi
 from app.auth.middleware import Authentication
+from app.http.body_limit import BodyLimit
 from app.http.framing import Framing
 from app.http.request_context import RequestContext
 from app.http.security_headers import SecurityHeaders
@@ -52,6 +53,7 @@ def create_app() -> FastAPI:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     # The last one added is the outermost: it sees a request first and its response last.
+    app.add_middleware(BodyLimit)
     app.add_middleware(Authentication)
     app.add_middleware(Framing)
     app.add_middleware(SecurityHeaders)
