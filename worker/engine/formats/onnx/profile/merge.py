@@ -90,8 +90,8 @@ def merge_sites(
         if site.reason is None:
             site_nodes[site.name] = tuple(outputs[key])
     uncounted = _uncounted(graph, outputs.values())
-    unsettled = {kind: count for kind, count in uncounted.items() if kind in OPERATORS}
     unaccounted = unaccounted_operators(paths)
+    unsettled = Counter(each.operator for each in unaccounted if each.operator in OPERATORS)
     return CostProfile(tuple(named), uncounted, unsettled, unaccounted), site_nodes
 
 

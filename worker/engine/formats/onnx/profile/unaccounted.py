@@ -22,6 +22,7 @@ _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 # All operators of these domains are known here: one without a rule may have products.
 _KNOWN_DOMAINS = frozenset({*OWN_DOMAINS, "com.microsoft", "com.microsoft.nchwc"})
 _LEAST_AXES = 2
+_LEAST_FACTORS = 2
 
 
 def unaccounted_operators(
@@ -43,6 +44,9 @@ def _why_unaccounted(counted: CountedNode) -> str | None:
     """Return why a node's products are not counted; None where they are, or where it has none."""
     use = counted.use
     if counted.site is not None or use.runs == 0:
+        return None
+    # An Einsum of one operand multiplies nothing.
+    if use.operator == "Einsum" and len(use.node.input) < _LEAST_FACTORS:
         return None
     if use.operator in OPERATORS:
         return UNKNOWN_RUNS if use.runs is None else UNKNOWN_SHAPE
