@@ -195,8 +195,21 @@ class Calibration(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedGroup(Record):
+    """The comparison on one group of inputs: samples, or images in one range of values."""
+
+    name: str
+    runs: Count
+    relative_error: Size | None
+    agreement: Size | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verification(Record):
-    """The difference of the artifact's outputs from the original's; None without any to compare."""
+    """The difference of the artifact's outputs from the original's; None without any to compare.
+
+    The figures are the worst of all `groups`, which earlier versions do not list.
+    """
 
     inputs: str
     runs: Count
@@ -204,6 +217,7 @@ class Verification(Record):
     relative_error: Size | None
     agreement: Size | None
     finite: bool
+    groups: list[ComparedGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
