@@ -89,6 +89,12 @@ def test_an_empty_field_counts_as_left_out():
             "input_range",
         ),
         (
+            {"flops_budget": "0.5", "input_std": "1"},
+            None,
+            "input_range_invalid",
+            "input_mean",
+        ),
+        (
             {"flops_budget": "0.5", "calibration": "samples"},
             None,
             "calibration_invalid",

@@ -1,4 +1,4 @@
-"""Report: write the account of the compression."""
+"""Report: write the report of the compression."""
 
 from dataclasses import asdict, replace
 from pathlib import Path

@@ -240,7 +240,7 @@ def test_a_function_that_calls_itself_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("body", "shape", "said"),
+    ("body", "shape", "reason"),
     [
         ("y = Conv(x, w)", (1, 4, 8, 8), "3 channels"),
         ("y = Conv(x, w)", (1, 3, 8, 2), "kernel"),
@@ -250,10 +250,10 @@ def test_a_function_that_calls_itself_is_refused(tmp_path):
     ],
     ids=["channels", "too small", "rank", "product", "at run time"],
 )
-def test_inputs_that_the_model_cannot_take_are_refused(tmp_path, body, shape, said):
+def test_inputs_that_the_model_cannot_take_are_refused(tmp_path, body, shape, reason):
     sizes = ", ".join(f"d{axis}" for axis in range(len(shape)))
     text = f"g (float[{sizes}] x) => (float y) <float[4, 3, 3, 3] w, float[5, 2] v> {{ {body} }}"
-    with pytest.raises(Refusal, match=said) as caught:
+    with pytest.raises(Refusal, match=reason) as caught:
         counted(tmp_path, text, {"": shape})
     assert caught.value.code == "input_shape_mismatch"
     assert caught.value.field == "input_shape"
