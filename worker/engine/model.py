@@ -25,6 +25,10 @@ Runner = Callable[[Inputs], dict[str, NDArray[np.generic]]]
 Shapes = Mapping[str, tuple[int, ...]]
 """The full shape of every input, by its name."""
 
+QUANTISED = "its weight is quantised"
+INTEGERS = "it computes with integers"
+"""Reasons to leave a layer of a quantised model as it is, in any format."""
+
 NUMBER = "int"
 """The dtype of an input that is a whole number and no tensor."""
 
