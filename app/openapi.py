@@ -59,6 +59,12 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "description": "Whether layers may become slower; otherwise none does, provided that the "
         "worker's host has a cost table",
     },
+    budgets.ALLOW_INCOMPLETE: {
+        "type": "string",
+        "enum": ["true", "false"],
+        "description": "Whether a budget of FLOPs may hold for the counted operators alone, where "
+        "the model has others with weights whose FLOPs are not known",
+    },
     shapes.FIELD: {
         "type": "string",
         "description": "Only for a model that does not contain its input's sizes: "
@@ -134,6 +140,10 @@ _FORM_SCHEMA: dict[str, Any] = {
         samples.FIELD: {"properties": {calibration.FIELD: {"const": "samples"}}},
         budgets.LATENCY.field: {"properties": {budgets.AT_ANY_PRICE: {"const": "false"}}},
         calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
+    },
+    "dependentRequired": {
+        calibration.MEAN: [calibration.DEVIATION],
+        calibration.DEVIATION: [calibration.MEAN],
     },
     # A misspelt field is refused: an option that is ignored in silence costs a whole job.
     "additionalProperties": False,

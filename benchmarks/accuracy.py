@@ -36,6 +36,7 @@ from scipy.stats import spearmanr
 from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
 from worker.engine.calibration.chains import run_chain
+from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.formats import open_model
 from worker.engine.model import CostProfile, Model, OpenedModel
 from worker.engine.numerics.moments import Moments
@@ -49,7 +50,7 @@ from worker.engine.selection.enumeration import candidates_of_forms
 from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.objective import FixedRank, Objective, choose
 from worker.engine.selection.replacements import factor, refit_replacements
-from worker.engine.verify import compare
+from worker.engine.verify import compare, worst
 
 KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 ROWS = ("dac uniform", "dac", "weights", "torchscript", "onnx", "real", "balf")
@@ -97,9 +98,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    zoo = _load(arguments.zoo / "measure.py")
+    zoo = load_zoo(arguments.zoo / "measure.py")
     if arguments.images:
-        _limit(zoo, arguments.images)
+        limit(zoo, arguments.images)
     figures = {}
     for network in arguments.networks or zoo.NETWORKS:
         figures[network] = measure(zoo, arguments.zoo, network, arguments.rows, arguments.keeps)
@@ -151,6 +152,13 @@ def budgets(
         analysis = case.analyse()
     if not isinstance(analysis.calibration, Uncalibrated):
         print(f"  {network} {row} {analysis.calibration.report_members}", flush=True)
+    return points_at(case, analysis, keeps)
+
+
+def points_at(
+    case: Case, analysis: Analysis, keeps: Sequence[float]
+) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the layers and their predictions at each budget; None for one out of reach."""
     results: list[tuple[Any, dict[str, Any]]] = []
     for keep in keeps:
         try:
@@ -219,18 +227,23 @@ def judged(
     calibration = analysis.calibration
     assert not isinstance(calibration, Uncalibrated)
     name = case.program.inputs[0]
-    models = (case.runner({}), case.runner(chains))
-    results = [
-        [{"": model(batch[name].numpy())} for batch in calibration.fresh] for model in models
-    ]
-    comparison = compare(*results)
-    risk = assess(
-        comparison, predicted if analysis.weights else None, calibrated=True, unchanged=False
-    ).level
+    original, compressed = case.runner({}), case.runner(chains)
+    judging = calibration.judging
+    comparisons = {}
+    for group, batches in judging.groups.items():
+        images = [batch[name].numpy() for batch in batches]
+        comparisons[group] = compare(
+            [{"": original(each)} for each in images], [{"": compressed(each)} for each in images]
+        )
+    inputs = ComparisonInputs(
+        judging.source, dict.fromkeys(judging.groups, ()), judging.doubts, judging.like_truth
+    )
+    trusted = predicted if analysis.weights else None
+    comparison = worst(comparisons)
     return {
         "agreement": comparison.agreement,
         "relative_error": comparison.relative_error,
-        "risk": risk,
+        "risk": assess(comparisons, inputs, trusted, unchanged=False).level,
     }
 
 
@@ -307,7 +320,8 @@ def _merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Mapping[str
     return {**earlier, **later} if is_same else later
 
 
-def _load(path: Path) -> ModuleType:
+def load_zoo(path: Path) -> ModuleType:
+    """Return a zoo's `measure.py` as a module."""
     spec = importlib.util.spec_from_file_location("zoo_measure", path)
     assert spec is not None
     assert spec.loader is not None
@@ -316,7 +330,7 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _limit(zoo: ModuleType, images: int) -> None:
+def limit(zoo: ModuleType, images: int) -> None:
     """Score on fewer images: evenly spread ones, as the test images come class by class."""
     load = zoo.inputs
 

@@ -80,6 +80,15 @@ class Tensor(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unaccounted(Record):
+    """An operator of unknown cost that an account leaves out, and the reason."""
+
+    name: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost(Record):
     """The costs of a model; one MAC is two FLOPs.
 
@@ -186,8 +195,21 @@ class Calibration(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedGroup(Record):
+    """The comparison on one group of inputs: samples, or images in one range of values."""
+
+    name: str
+    runs: Count
+    relative_error: Size | None
+    agreement: Size | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verification(Record):
-    """The difference of the artifact's outputs from the original's; None without any to compare."""
+    """The difference of the artifact's outputs from the original's; None without any to compare.
+
+    The figures are the worst of all `groups`, which earlier versions do not list.
+    """
 
     inputs: str
     runs: Count
@@ -195,6 +217,7 @@ class Verification(Record):
     relative_error: Size | None
     agreement: Size | None
     finite: bool
+    groups: list[ComparedGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,8 +235,14 @@ class Engine(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Record):
-    """The report of one compression."""
+    """The report of one compression.
 
+    Where `account_complete` is false, all multiply-accumulates are those without `unaccounted`.
+    `uncounted` are the operators that have none.
+    """
+
+    account_complete: bool = True
+    unaccounted: list[Unaccounted] = field(default_factory=list)
     format: str
     inputs: list[Tensor]
     convention: str
@@ -279,11 +308,14 @@ class InspectedSite(Record):
 class Inspection(Record):
     """The inputs, outputs, sites and costs of a model.
 
+    `account_complete` and `unaccounted` are those of a report.
     `missing` says what the costs depend on that is not known: an input shape, without which they
     are None, or the cost of some operators, which `macs` then leaves out. `courses` are the MACs
     along each of the model's execution paths; `macs` is the largest of them.
     """
 
+    account_complete: bool = True
+    unaccounted: list[Unaccounted] = field(default_factory=list)
     format: str
     inputs: list[Tensor]
     outputs: list[Tensor]

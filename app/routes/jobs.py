@@ -90,6 +90,8 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
             "model_empty",
             "model_unrecognised",
             "model_truncated",
+            "model_invalid",
+            "model_over_limit",
             "model_pickled",
             "field_unknown",
             "field_repeated",

@@ -13,7 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 from support.browsing import make_key
 from support.running_service import serving
 
-from app.auth.middleware import COOKIE
+from app.auth.cookie import COOKIE
 
 expect.set_options(timeout=30_000)
 

@@ -103,6 +103,20 @@ def test_bad_calibrations_are_refused_before_the_job_is_accepted(api, fields, co
     assert api.left_over() == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "missing"),
+    [({"input_mean": "0.5"}, "input_std"), ({"input_std": "0.5", "input_mean": ""}, "input_mean")],
+)
+def test_a_mean_and_a_deviation_come_together(api, fields, missing):
+    response = api.post(**fields)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "input_range_invalid")
+    assert problem["field"] == missing
+    assert all(name in problem["detail"] for name in ("input_mean", "input_std"))
+    assert problem["expected"]
+    assert api.left_over() == []
+
+
 def test_a_calibration_stays_with_its_job(api):
     fields = {"calibration": "none", "input_mean": "0.485,0.456,0.406", "input_std": "0.2"}
     job = api.post(**fields).json()

@@ -103,8 +103,8 @@ def _model_bytes(
         )
     try:
         with zipfile.ZipFile(path) as packed:
-            [info] = [info for info in packed.infolist() if info.filename.endswith(bundle.SUFFIX)]
-            with packed.open(info) as file:
+            infos = dict(bundle.plain_files(packed))
+            with packed.open(infos[model.name]) as file:
                 return memoryview(file.read(model.size))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise damaged(f"the model in the bundle cannot be inflated: {error}") from error

@@ -144,3 +144,22 @@ def test_another_budget_stands_in_the_place_of_its_own_kind_and_flops_of_all_tha
     ]
     created = client.get(page.removeprefix("/dashboard")).json()
     assert (created["flops_budget"], created["params_budget"], created["bytes_budget"]) == budgets
+
+
+def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):
+    job = client.post("/jobs", **FORM).json()
+    problem = {"code": "account_incomplete", "detail": "the cost of acme::Mix is not known"}
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state, kept.error = "failed", problem
+    page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+    assert 'name="allow_incomplete_account"' in page
+    again = client.post(
+        f"/dashboard/jobs/{job['id']}/again",
+        data={"allow_incomplete_account": "true"},
+        headers=HTML | OWN,
+        follow_redirects=False,
+    )
+    new = client.get(f"/jobs/{again.headers['location'].rpartition('/')[2]}").json()
+    assert (job["allow_incomplete_account"], new["allow_incomplete_account"]) == (False, True)
+    assert new["flops_budget"] == job["flops_budget"]

@@ -25,6 +25,8 @@ from worker.sandbox.account import read
 FILES = sorted(path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt"))
 NOT_ASKED_FOR = "the request turns it off"
 TOP_FIELDS = {
+    "account_complete",
+    "unaccounted",
     "format",
     "inputs",
     "convention",
@@ -177,9 +179,15 @@ def test_what_cannot_be_reached_is_refused_with_the_least_that_can_and_that_is_r
         ({"flops_budget": "0.5", "calibration": "real"}, Code.CALIBRATION_INVALID),
         ({"flops_budget": "0.5", "input_range": "1,0"}, Code.INPUT_RANGE_INVALID),
         (
-            {"flops_budget": "0.5", "calibration": "synthetic", "input_mean": "0,0"},
+            {
+                "flops_budget": "0.5",
+                "calibration": "synthetic",
+                "input_mean": "0,0",
+                "input_std": "1",
+            },
             Code.INPUT_RANGE_INVALID,
         ),
+        ({"flops_budget": "0.5", "input_mean": "0"}, Code.INPUT_RANGE_INVALID),
         ({"form": "svd", "flops_budget": "0.5"}, Code.FORM_INVALID),
         ({"flops_budget": "0.5", "input_shape": "1x3x16x16"}, Code.INPUT_SHAPE_MISMATCH),
         ({"flops_budget": "0.5", "input_shape": "1x1x16"}, Code.INPUT_SHAPE_MISMATCH),
@@ -246,22 +254,59 @@ def test_a_budget_that_layers_stand_in_the_way_of_says_which_and_why(tmp_path):
     )
 
 
-def test_a_model_without_convolutions_is_refused_with_what_it_has(tmp_path):
-    path = written(
-        tmp_path,
-        "net (float[1, 4] x) => (float[1, 3] y) <float[4, 3] w> { h = MatMul(x, w) y = Relu(h) }",
-    )
+def compress_text(tmp_path, text, **options):
     request = Request(
-        str(path),
+        str(written(tmp_path, text)),
         "onnx",
         str(tmp_path / "out.onnx"),
         str(tmp_path / "report.json"),
-        {"flops_budget": "0.5"},
+        {"flops_budget": "0.6"},
+        calibration="none",
+        **options,
     )
+    compress(request, lambda *_: None)
+    return json.loads((tmp_path / "report.json").read_text())
+
+
+def test_linear_layers_alone_are_compressed(tmp_path):
+    report = compress_text(
+        tmp_path,
+        "net (float[1, 40] x) => (float[1, 30] y) <float[40, 80] w, float[30, 80] v> "
+        "{ h = MatMul(x, w) r = Relu(h) y = Gemm <transB = 1> (r, v) }",
+    )
+    assert {site["form"] for site in report["sites"]} >= {"low-rank"}
+    assert report["keep"] <= 0.6
+
+
+INTEGERS = (
+    "net (float[1, 8] x) => (float[1, 8] y) <int8[8, 8] w> { s = Constant <value = float {0.1}> () "
+    "y = com.microsoft.DynamicQuantizeMatMul(x, w, s) }"
+)
+QDQ = (
+    "net (float[1, 8] x) => (float[1, 8] y) <int8[8, 8] w> { s = Constant <value = float {0.1}> () "
+    "v = DequantizeLinear(w, s) y = MatMul(x, v) }"
+)
+HEADER = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> '
+
+
+@pytest.mark.parametrize(
+    ("text", "detail", "got"),
+    [
+        (
+            "net (float[1, 4] x) => (float[1, 4] y) { h = Exp(x) y = Relu(h) }",
+            "the model has no layers with weights",
+            "Exp, Relu",
+        ),
+        (HEADER + INTEGERS, "computes with integers (1 layer); give the model from before", None),
+        (HEADER + QDQ, "its weight is quantised (1 layer); give the model from before", None),
+    ],
+)
+def test_a_model_without_layers_to_factor_is_refused_with_the_reason(tmp_path, text, detail, got):
     with pytest.raises(Refusal) as refused:
-        compress(request, lambda *_: None)
+        compress_text(tmp_path, text)
     assert refused.value.code == Code.NOTHING_TO_COMPRESS
-    assert refused.value.got == "MatMul, Relu"
+    assert detail in refused.value.detail
+    assert got in (None, refused.value.got)
     assert not (tmp_path / "out.onnx").exists()
 
 

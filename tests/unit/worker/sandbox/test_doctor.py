@@ -1,9 +1,11 @@
 """The doctor: a service starts only where the sandbox is whole, or its gaps are accepted."""
 
+import os
+
 import pytest
 
 from app.settings import Settings
-from worker.sandbox import doctor
+from worker.sandbox import doctor, launcher
 from worker.sandbox.doctor import Check, DeviceMissing, SandboxIncomplete
 
 
@@ -30,3 +32,14 @@ def test_a_probe_that_cannot_run_shows_no_promise_that_holds(monkeypatch):
     checks = doctor.examine()
     assert not any(check.holds for check in checks)
     assert "could not be set up" in checks[0].evidence
+
+
+def test_the_doctor_says_what_the_kernel_and_the_user_mean(monkeypatch):
+    monkeypatch.setattr(launcher, "landlock_version", lambda: 5)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    here, signals, root = doctor.notes()
+    assert "has Landlock 5, which restricts files," in here
+    assert "signals and abstract UNIX sockets only since its version 6, Linux 6.12" in signals
+    assert root.startswith("this process runs as root")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert len(doctor.notes()) == 2

@@ -46,6 +46,11 @@ def pooled(x):
     return x.mean((2, 3))
 
 
+def judging_batches(calibration):
+    """Return the batches that the artifact is judged by, over all groups."""
+    return [batch for group in calibration.judging.groups.values() for batch in group]
+
+
 def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistics_tell():
     stored = norm(RNG(2), 4)
     images = 255 * (0.47 + 0.25 * RNG(0).standard_normal((64, 3, 16, 16)))
@@ -78,8 +83,9 @@ def test_a_layer_that_sees_one_row_an_image_leaves_no_direction_out():
 
 def test_distilling_tells_how_far_it_is():
     _, shares = telling(("a", A), norm(RNG(2), 4), torch.relu, pooled)
-    assert len(shares) == 4  # two batches to judge by, two to fit on, of twice as many steps
-    assert shares == pytest.approx([0.7 / 6, 0.7 / 3, 0.7 * 2 / 3, 0.7])
+    # one batch to choose the refit by, three to judge by (as many ranges are plausible), two to
+    # fit on, of twice as many steps
+    assert shares == pytest.approx([0.7 * steps / 8 for steps in (1, 2, 3, 4, 6, 8)])
 
 
 def test_where_distilling_would_take_too_long_the_twin_serves():
@@ -109,16 +115,22 @@ def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes
 
 def test_without_normalisation_and_classes_dead_leaves_serve_as_they_are():
     calibration = of(("a", A), torch.relu)
-    report = calibration.report_members
-    assert (report["kind"], report["twin"]) == ("synthetic", False)
-    assert report["ranges_from"] == "usual ranges, since the model's outputs favour none"
+    assert (calibration.report_members["kind"], calibration.report_members["twin"]) == (
+        "synthetic",
+        False,
+    )
+    assert (
+        calibration.report_members["ranges_from"]
+        == "usual ranges, since the model's outputs favour none"
+    )
     assert not calibration.moments.batchnorm
-    judging = [batch["v0"] for batch in (*calibration.held_out, *calibration.fresh)]
+    compared = judging_batches(calibration)
+    judging = [batch["v0"] for batch in (*calibration.held_out, *compared)]
     assert len(judging) >= 2
     assert all(
         not torch.equal(one, batch["v0"]) for one in judging for batch in calibration.batches
     )
-    assert not torch.equal(calibration.held_out[0]["v0"], calibration.fresh[0]["v0"])
+    assert not torch.equal(calibration.held_out[0]["v0"], compared[0]["v0"])
 
 
 def test_no_more_samples_are_made_than_memory_holds():
@@ -179,7 +191,9 @@ def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(mon
     calibration = of(("a", A), torch.relu, pooled, macs=27_700_000_000, effort=effort)
     assert probed == [4] * 5
     assert measured == [12]
-    assert len(calibration.held_out) == len(calibration.fresh) == 8
+    assert len(calibration.held_out) == 8
+    # two in each of the five ranges that may be the right one
+    assert len(judging_batches(calibration)) == 10
 
 
 def test_a_stated_range_is_used():
@@ -263,9 +277,8 @@ def test_images_keep_strictly_to_a_range_beyond_which_outputs_are_not_finite(
     first, stated, ranges, least
 ):
     calibration = of(first, ("a", A), torch.relu, pooled, stated=stated)
-    report = calibration.report_members
-    assert set(report["ranges"]) <= ranges
-    for batch in (*calibration.batches, *calibration.held_out, *calibration.fresh):
+    assert set(calibration.report_members["ranges"]) <= ranges
+    for batch in (*calibration.batches, *calibration.held_out, *judging_batches(calibration)):
         assert first(batch["v0"]).isfinite().all()
     assert min(batch["v0"].min() for batch in calibration.batches) >= least
 
@@ -295,12 +308,12 @@ def test_sites_without_finite_inputs_are_named():
     assert report["notes"] == ["by their weights alone, since no finite inputs reach them: b"]
 
 
-def test_fresh_inputs_are_of_the_models_own_shapes_whatever_was_calibrated_on():
+def test_inputs_to_judge_by_are_of_the_models_own_shapes_whatever_was_calibrated_on():
     shape = (2, 3, 128, 128)
     calibration = of(("a", A), shape=shape, stated=InputValues((0.0, 1.0), None, None))
     assert calibration.batches[0]["v0"].shape[2:] == (64, 64)
     specs = [TensorSpec("v0", "float16", None)]
-    inputs = calibration.fresh_inputs(specs, {"v0": shape}, 5)
+    [inputs] = calibration.judging.run_inputs(specs, {"v0": shape}, 5).groups.values()
     assert [(each["v0"].shape, each["v0"].dtype) for each in inputs] == [(shape, np.float16)] * 5
     np.testing.assert_array_equal(inputs[0]["v0"][..., :64, :64], inputs[0]["v0"][..., 64:, 64:])
     assert not np.array_equal(inputs[0]["v0"], inputs[1]["v0"])

@@ -4,12 +4,15 @@ import json
 import zlib
 
 import numpy as np
+import onnxruntime
 import pytest
 from digits import MODELS, accuracy, split
 
 from convpress.gate.identify import identify
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
+from worker.engine.calibration import calibrate
+from worker.engine.calibration.harness import WeakCalibrationError
 from worker.engine.calibration.inputs import samples_file
 from worker.engine.calibration.inputs.samples_file import read_samples
 from worker.engine.model import TensorSpec
@@ -157,15 +160,39 @@ def test_real_samples_calibrate_and_their_last_fifth_judges(tmp_path):
     assert accuracy(tmp_path / "out.onnx") >= accuracy(MODELS / "plain.onnx") - 0.02
 
 
-def test_few_samples_are_judged_by_synthetic_ones(tmp_path):
-    section = compressed(
-        tmp_path, split()[0][0][:7].reshape(-1, 1, 16, 16), input_range="0,1"
-    ).calibration
-    assert section.kind == "samples"
-    assert section.images == 7
-    assert section.held_out_samples == 0
-    assert section.ranges_from == "told"
-    assert section.held_out_error.keys() == {"closed_form", "refitted"}
+def test_the_artifact_is_judged_by_the_samples_that_were_held_out(tmp_path):
+    images = split()[0][0][:7].reshape(-1, 1, 16, 16)
+    report = compressed(tmp_path, images, input_range="0,1")
+    calibration = report.calibration
+    assert (calibration.images, calibration.held_out_samples) == (6, 1)
+    assert calibration.ranges_from == "the request"
+    assert calibration.held_out_error.keys() == {"closed_form", "refitted"}
+    assert report.verification.inputs == "samples, held out"
+    assert report.verification.runs == 1
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    before = onnxruntime.InferenceSession(MODELS / "plain.onnx")
+    [scores], [own] = (each.run(None, {"image": images[-1:]}) for each in (before, session))
+    centred = scores - scores.mean()
+    error = np.linalg.norm(own - own.mean() - centred) / np.linalg.norm(centred)
+    assert report.verification.relative_error == pytest.approx(error, rel=1e-3)
+
+
+def test_samples_too_few_to_hold_any_out_leave_a_doubt(tmp_path):
+    images = split()[0][0][:4].reshape(-1, 1, 16, 16)
+    report = compressed(tmp_path, images)
+    assert report.verification.inputs == "samples, to which the layers were fitted too"
+    assert report.risk.level in ("moderate", "high")
+    assert "Too few samples were sent to hold any out" in report.risk.text
+
+
+def test_samples_of_a_model_that_cannot_be_calibrated_fail_the_job(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise WeakCalibrationError("the model cannot be taken apart: it has a loop")
+
+    monkeypatch.setattr(calibrate, "calibrate", fail)
+    with pytest.raises(Refusal, match=r"the samples cannot be used: .* it has a loop") as refused:
+        compressed(tmp_path, split()[0][0][:7].reshape(-1, 1, 16, 16))
+    assert refused.value.code == Code.SAMPLES_INVALID
 
 
 def test_samples_on_which_the_model_gives_no_numbers_are_refused(tmp_path):
