@@ -78,6 +78,16 @@ def test_what_is_no_model_is_refused_without_an_engine(run, tmp_path, no_engine,
     assert "expected: an ONNX model" in done.stderr
 
 
+@pytest.mark.parametrize("command", [["compress", "--flops-budget", "0.5"], ["inspect"]])
+def test_a_model_of_another_format_is_named(run, tmp_path, no_engine, command):
+    path = tmp_path / "model.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    done = run(*command, path)
+    assert done.exit_code == 1
+    assert "model_unsupported: the file is an HDF5 file, as Keras writes it" in done.stderr
+    assert "tf2onnx" in done.stderr
+
+
 OUTCOMES = {
     "refused": (
         Failed({"code": "budget_unreachable", "detail": "no\x1b[31m", "got": "0.1"}),
