@@ -179,10 +179,10 @@ def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
     if len(client.accepted) != len(set(client.accepted)) or set(client.accepted) != set(jobs):
         yield f"{len(client.accepted)} jobs were accepted and {len(jobs)} are known"
     for job_id in client.accepted:
-        job, told = jobs[job_id], events[job_id]
-        ends = [event.state for event in told if event.state in TERMINAL]
-        if ends != [job.state] or told[-1].state != job.state:
-            yield f"{job_id} is {job.state} after {[event.state for event in told]}"
+        job, job_events = jobs[job_id], events[job_id]
+        ends = [event.state for event in job_events if event.state in TERMINAL]
+        if ends != [job.state] or job_events[-1].state != job.state:
+            yield f"{job_id} is {job.state} after {[event.state for event in job_events]}"
         if job.state == "failed" and job.error and job.error["code"] not in allowed(job):
             yield f"{job_id} failed: {job.error}"
         if job.state == "succeeded":
@@ -222,7 +222,7 @@ def _settings_of(fleet: Fleet) -> Iterator[None]:
 def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
     """Say which file lies where no row knows it, after one more sweep, and which is missing."""
     storage = LocalStorage(fleet.data / "storage")
-    found = set(storage.keys("models/")) | set(storage.keys("artifacts/"))
+    stored = set(storage.keys("models/")) | set(storage.keys("artifacts/"))
     with Session(engine) as session:
         jobs = session.scalars(select(Job)).all()
         known = {f"models/{job.model_sha256}" for job in jobs} | {
@@ -233,8 +233,9 @@ def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
         }
     with _settings_of(fleet):
         orphans = retention.remove_orphans(storage)
-    if orphans != len(found - known):
-        yield f"the sweep removed {orphans} files and there were {len(found - known)} without a row"
+    unknown = len(stored - known)
+    if orphans != unknown:
+        yield f"the sweep removed {orphans} files and there were {unknown} without a row"
     if left := (set(storage.keys("models/")) | set(storage.keys("artifacts/"))) ^ known:
         yield f"files without rows, or rows without files: {sorted(left)}"
     wait_until(
@@ -268,15 +269,19 @@ def main() -> None:
     parser.add_argument("--blows", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
         figures, wrong = run(
-            Path(folder), servers=given.servers, jobs=given.jobs, blows=given.blows, seed=given.seed
+            Path(folder),
+            servers=arguments.servers,
+            jobs=arguments.jobs,
+            blows=arguments.blows,
+            seed=arguments.seed,
         )
         if wrong:
             shutil.copytree(
-                folder, f"chaos-{given.seed}", ignore=shutil.ignore_patterns("data", "postgres")
+                folder, f"chaos-{arguments.seed}", ignore=shutil.ignore_patterns("data", "postgres")
             )
     for name, value in figures.items():
         print(f"{name:16} {value}")
@@ -284,8 +289,8 @@ def main() -> None:
         "\n".join(wrong)
         or "every job ended once, every artifact is right, no file is orphaned, no event was lost"
     )
-    if given.output:
-        given.output.write_text(json.dumps(figures | {"wrong": wrong}, indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures | {"wrong": wrong}, indent=1))
     sys.exit(1 if wrong else 0)
 
 

@@ -164,12 +164,12 @@ class Redis:
             client.flushall()
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], Any], event: str, seconds: float = 60) -> None:
     """Wait for something to come true."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited in vain for {what}")
+            raise TimeoutError(f"waited in vain for {event}")
         time.sleep(0.05)
 
 
@@ -202,14 +202,14 @@ class Fleet:
         }
         port = free_port()
         self.base_url = f"http://127.0.0.1:{port}"
-        given = {
+        constants = {
             "clock": str(self.clock),
             "port": port,
             "engine": fake_engine.__file__,
             "servers": servers,
         }
         start = lambda code, log: Process(  # noqa: E731
-            [sys.executable, "-c", code.format(**given)], folder / log, env=environment
+            [sys.executable, "-c", code.format(**constants)], folder / log, env=environment
         )
         self.api = start(API, "api.log")
         self.workers = [start(WORKER, f"worker{number + 1}.log") for number in range(workers)]

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Security
 from starlette.responses import Response
 
-from app.auth import keys
+from app.auth import audit, keys
 from app.auth.cookie import COOKIE
 from app.auth.middleware import SIGN_IN
 from app.auth.scopes import require
@@ -41,6 +41,8 @@ def take_key(
         caller = keys.verify(session, key.strip())
     if caller is None or not caller.may("read"):
         return render(request, "sign_in.html", 403, next=own_path(next), wrong=True)
+    address = request.client.host if request.client else None
+    audit.record(caller, request.method, request.url.path, address)
     answer = see_other(own_path(next))
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=secure)

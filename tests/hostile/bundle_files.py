@@ -14,13 +14,13 @@ from onnx_files import onnx_model
 WEIGHTS = bytes(36 * 4)
 
 
-def model(location: str = "weights", **said: str) -> bytes:
+def model(location: str = "weights", **entries: str) -> bytes:
     """A model whose weights lie in another file."""
     proto = onnx_model()
     weight = proto.graph.initializer[0]
     weight.ClearField("float_data")
     weight.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": location, **said}.items():
+    for key, value in {"location": location, **entries}.items():
         weight.external_data.add(key=key, value=value)
     return proto.SerializeToString()
 
@@ -186,7 +186,7 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     )
     entry = whole.rindex(b"PK\x01\x02")
     yield "zip-with-a-size-that-lies", _sized(whole, entry, 1 << 30), True
-    for what, said in {
+    for what, entries in {
         "beyond-their-file": {"offset": "4"},
         "at-a-negative-offset": {"offset": "-4"},
         "of-a-giant-length": {"length": str(1 << 60)},
@@ -198,7 +198,7 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     }.items():
         yield (
             f"weights-{what}",
-            zipped(("net.onnx", model(**said)), ("weights", WEIGHTS)),
+            zipped(("net.onnx", model(**entries)), ("weights", WEIGHTS)),
             what != "in-the-model-itself",
         )
     yield "zip-behind-a-program", b"\x7fELF" + bytes(60) + whole, True

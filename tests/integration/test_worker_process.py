@@ -96,7 +96,7 @@ class Workplace:
             else:
                 return
 
-    def post(self, behaviour=None, ring=True, age=timedelta(0)):
+    def post(self, behaviour=None, enqueued=True, age=timedelta(0)):
         job = Job(
             id=uuid.uuid4(),
             created_at=datetime.now(UTC) - age,
@@ -108,7 +108,7 @@ class Workplace:
         with Session(self.engine) as session, session.begin():
             session.add(job)
             job_id = job.id
-        if ring:
+        if enqueued:
             celery_client._client(self.settings).send_task(celery_client.TASK, [str(job_id)])
         return job_id
 
@@ -213,7 +213,7 @@ def test_a_job_runs_within_a_second_of_its_ring(staffed):
 
 
 def test_a_job_whose_message_was_lost_is_done_all_the_same(staffed):
-    assert staffed.wait(staffed.post(ring=False, age=timedelta(minutes=1))).attempt == 1
+    assert staffed.wait(staffed.post(enqueued=False, age=timedelta(minutes=1))).attempt == 1
 
 
 def test_a_killed_child_is_replaced(staffed, tmp_path):

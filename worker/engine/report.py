@@ -24,7 +24,7 @@ from worker.engine.verify import Comparison
 
 if TYPE_CHECKING:
     from worker.engine.calibration.calibrate import Calibration
-    from worker.engine.calibration.refit.select_refit import Refinement
+    from worker.engine.calibration.refit.select_refit import RefitChoice
 
 CONVENTION = (
     "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input "
@@ -62,18 +62,19 @@ def tensors(specs: Sequence[TensorSpec]) -> list[records.Tensor]:
 
 def inspected_sites(profile: CostProfile) -> list[records.InspectedSite]:
     """Return the sites of a model as it is."""
-    return [
-        records.InspectedSite(
-            name=site.name,
-            op=site.op,
-            weight_shape=list(site.weight_shape),
-            macs=site.macs,
-            calls=sum(call.times for call in site.calls),
-            courses=_paths(site),
-            reason=site.reason,
-        )
-        for site in profile.sites
-    ]
+    return [_inspected(site) for site in profile.sites]
+
+
+def _inspected(site: Site) -> records.InspectedSite:
+    return records.InspectedSite(
+        name=site.name,
+        op=site.op,
+        weight_shape=list(site.weight_shape),
+        macs=site.macs,
+        calls=sum(call.times for call in site.calls),
+        courses=_paths(site),
+        reason=site.reason,
+    )
 
 
 def _paths(site: Site) -> list[int] | None:
@@ -86,6 +87,11 @@ def _paths(site: Site) -> list[int] | None:
 def uncounted(profile: CostProfile) -> dict[str, int]:
     """Return the number of each operator that was not counted, by name."""
     return dict(sorted(profile.uncounted.items()))
+
+
+def unaccounted(profile: CostProfile) -> list[records.Unaccounted]:
+    """Return the operators that the account of a model leaves out."""
+    return [records.Unaccounted(**vars(operator)) for operator in profile.unaccounted]
 
 
 def cost(profile: CostProfile, parameters: int, size: int, latency_ms: float) -> records.Cost:
@@ -204,20 +210,20 @@ def _milliseconds(nanoseconds: int | None) -> float | None:
 
 
 def calibration(
-    statistics: "Calibration | Uncalibrated", refinement: "Refinement | None"
+    statistics: "Calibration | Uncalibrated", refit_choice: "RefitChoice | None"
 ) -> dict[str, Any]:
     """Return the members of `records.Calibration` that apply."""
     if isinstance(statistics, Uncalibrated):
         return {"kind": "none", "reason": statistics.reason}
-    members = dict(statistics.account)
-    if refinement is None:
+    members = dict(statistics.report_members)
+    if refit_choice is None:
         return members
-    members["refitted"] = refinement.refitted
-    errors = {"closed_form": refinement.error_before}
-    if refinement.error_after is None:
-        members["notes"] = [*members["notes"], f"not refitted: {refinement.reason}"]
+    members["refitted"] = refit_choice.refitted
+    errors = {"closed_form": refit_choice.error_before}
+    if refit_choice.error_after is None:
+        members["notes"] = [*members["notes"], f"not refitted: {refit_choice.reason}"]
     else:
-        errors["refitted"] = refinement.error_after
+        errors["refitted"] = refit_choice.error_after
     members["held_out_error"] = errors
     return members
 

@@ -170,10 +170,10 @@ def _type_of(array: NDArray[np.generic]) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def _differs(what: str, expected: object, got: object) -> Refusal:
+def _differs(property_name: str, expected: object, got: object) -> Refusal:
     return Refusal(
         Code.VERIFICATION_FAILED,
-        f"the compressed model differs from the original in the {what} of its outputs",
+        f"the compressed model differs from the original in the {property_name} of its outputs",
         expected=str(expected),
         got=str(got),
     )

@@ -24,7 +24,7 @@ from worker.engine.calibration.inputs.real_samples import value_limits
 from worker.engine.calibration.inputs.run_inputs import run_inputs
 from worker.engine.calibration.replay import Batch
 from worker.engine.calibration.run_size import build_harness
-from worker.engine.calibration.statistics.covariance import Geometries, Observation
+from worker.engine.calibration.statistics.covariance import Geometries, MeasuredMoments
 from worker.engine.model import Model, TensorSpec
 from worker.engine.program import NoProgramError, Program, StepError
 
@@ -39,19 +39,19 @@ class Calibration:
     """What a calibration learned: a program, inputs to fit on and to judge by, and moments.
 
     Nothing is fitted on `held_out` and `fresh`, which come from another generator and other seeds.
-    The moments in `observation` are those on `batches`. `sample_macs` is the cost of one image and
-    `batch` the number of images that run together. `account` describes the calibration for the
-    report; its `notes` give reasons for which it is weaker than it might be.
+    The `moments` are those on `batches`. `sample_macs` is the cost of one image and `batch` the
+    number of images that run together. `report_members` describe the calibration in the report;
+    their `notes` give reasons for which it is weaker than it might be.
     """
 
     program: Program
     batches: tuple[Batch, ...]
     held_out: tuple[Batch, ...]
     fresh: tuple[Batch, ...]
-    observation: Observation
+    moments: MeasuredMoments
     sample_macs: int
     batch: int
-    account: Mapping[str, Any]
+    report_members: Mapping[str, Any]
 
     def fresh_inputs(
         self, specs: Sequence[TensorSpec], shapes: Shapes, most: int
@@ -132,19 +132,19 @@ def _calibrate(
         limits = value_limits(samples[harness.image_names[0]])
         source_of_limits = "the samples"
     ranges, source = probed_ranges(harness, limits, allowance.probe_images)
-    account: dict[str, Any] = {
+    report_members: dict[str, Any] = {
         "ranges": [values.name for values in ranges],
         "ranges_from": source_of_limits or source,
         "notes": [],
     }
     if samples is not None:
-        return _learn(allowance, convolutions, ranges, samples, 0, account, tell)
+        return _learn(allowance, convolutions, ranges, samples, 0, report_members, tell)
     steps = allowance.distilling_steps(ranges)
     try:
-        return _learn(allowance, convolutions, ranges, None, steps, account, tell)
+        return _learn(allowance, convolutions, ranges, None, steps, report_members, tell)
     except DistillingError as error:
-        account["notes"].append(f"not distilled: {error}")
-        return _learn(allowance, convolutions, ranges, None, 0, account, tell)
+        report_members["notes"].append(f"not distilled: {error}")
+        return _learn(allowance, convolutions, ranges, None, 0, report_members, tell)
 
 
 def _learn(
@@ -153,7 +153,7 @@ def _learn(
     ranges: Sequence[ValueRange],
     samples: Arrays | None,
     steps: int,
-    account: Mapping[str, Any],
+    report_members: Mapping[str, Any],
     tell: Tell,
 ) -> Calibration:
     """Make the inputs, distilled by `steps`, and measure the moments on them.
@@ -181,16 +181,16 @@ def _learn(
         fitting = distilled(allowance, ranges, convolutions, distiller, steps)
     else:
         fitting = plain(allowance, ranges, convolutions, tell)
-    notes = account["notes"] + _unmeasured_note(fitting, convolutions)
+    notes = report_members["notes"] + _unmeasured_note(fitting, convolutions)
     return Calibration(
         program=harness.program,
         batches=tuple(fitting.batches),
         held_out=tuple(held_out),
         fresh=tuple(fresh),
-        observation=fitting.observation,
+        moments=fitting.moments,
         sample_macs=allowance.sample_macs,
         batch=harness.batch,
-        account={**account, "notes": notes, **fitting.account},
+        report_members={**report_members, "notes": notes, **fitting.report_members},
     )
 
 
@@ -203,7 +203,7 @@ def _held_out_steps(allowance: Allowance, steps: int) -> int:
 
 def _unmeasured_note(fitting: FittingImages, convolutions: Geometries) -> list[str]:
     """Return a note that names sites without moments; nothing where there are none."""
-    unmeasured = [site for site in convolutions if site not in fitting.observation.moments]
+    unmeasured = [site for site in convolutions if site not in fitting.moments.by_site]
     if not unmeasured:
         return []
     names = ", ".join(unmeasured[:_MOST_NAMED])

@@ -151,19 +151,19 @@ def _packed_statistics(
 
 def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any]:
     """Add a calibration's arrays to `arrays`, and return the rest of it."""
-    observation = calibration.observation
-    for at, moments in enumerate(observation.moments.values()):
-        assert moments.held is not None  # observed moments have covariances
+    measured = calibration.moments
+    for at, moments in enumerate(measured.by_site.values()):
+        assert moments.held is not None  # measured moments have covariances
         arrays[f"mean {at}"] = moments.mean
         for number, band in enumerate(moments.held.bands):
             arrays[f"covariance {at} {number}"] = band
-    for at, (mean, variance) in enumerate(observation.statistics.values()):
+    for at, (mean, variance) in enumerate(measured.batchnorm.values()):
         arrays[f"norm mean {at}"] = mean.numpy(force=True)
         arrays[f"norm variance {at}"] = variance.numpy(force=True)
     channels_last: list[str] = []
     return {
-        "moments": list(observation.moments),
-        "statistics": list(observation.statistics),
+        "moments": list(measured.by_site),
+        "statistics": list(measured.batchnorm),
         "batches": _pack_batches("fitted", calibration.batches, arrays, channels_last),
         "held_out": _pack_batches("held out", calibration.held_out, arrays, channels_last),
         "fresh": _pack_batches("fresh", calibration.fresh, arrays, channels_last),
@@ -171,7 +171,7 @@ def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any
         "sample_macs": calibration.sample_macs,
         "batch": calibration.batch,
         "device": device.chosen(),
-        "account": dict(calibration.account),
+        "account": dict(calibration.report_members),
     }
 
 
@@ -238,7 +238,7 @@ def _unpack(
         ValueError, TypeError, LookupError: it is none of this model.
     """
     from worker.engine.calibration.calibrate import Calibration
-    from worker.engine.calibration.statistics.covariance import Observation
+    from worker.engine.calibration.statistics.covariance import MeasuredMoments
 
     if packed["device"] not in (device.PROCESSOR, device.chosen()):
         raise ValueError(packed["device"])
@@ -253,8 +253,8 @@ def _unpack(
     for at, name in enumerate(packed["statistics"]):
         mean, variance = f"norm mean {at}", f"norm variance {at}"
         statistics[name] = tensors.tensor(mean), tensors.tensor(variance)
-    account = dict(packed["account"])
-    account["notes"] = [str(note) for note in account["notes"]]
+    report_members = dict(packed["account"])
+    report_members["notes"] = [str(note) for note in report_members["notes"]]
     with device.computing():
         program = model.program()
     names = [spec.name for spec in model.inputs]
@@ -263,10 +263,10 @@ def _unpack(
         tensors.batches("fitted", packed["batches"], names),
         tensors.batches("held out", packed["held_out"], names),
         tensors.batches("fresh", packed["fresh"], names),
-        Observation(moments, statistics),
+        MeasuredMoments(moments, statistics),
         int(packed["sample_macs"]),
         int(packed["batch"]),
-        account,
+        report_members,
     )
 
 

@@ -48,7 +48,7 @@ def measure_statistics(
     kind = choose_calibration(parse_calibration(request.calibration), samples=has_samples)
     values = parse_input_values(request.input_range, request.input_mean, request.input_std)
     if kind == "none":
-        return Uncalibrated("none was asked for")
+        return Uncalibrated("the request turns it off")
     from worker.engine.calibration.calibrate import calibrate
     from worker.engine.calibration.harness import WeakCalibrationError
     from worker.engine.calibration.inputs.samples_file import read_samples
@@ -79,15 +79,15 @@ def moments_of(statistics: "Calibration | Uncalibrated", site: Site) -> Moments 
     """Return the moments of a site's inputs; None where they were not measured."""
     if isinstance(statistics, Uncalibrated):
         return None
-    return statistics.observation.moments.get(site.name)
+    return statistics.moments.by_site.get(site.name)
 
 
 def without_moments(statistics: "Calibration | Uncalibrated") -> "Calibration | Uncalibrated":
     """Return statistics without the moments, which take most of their memory."""
     if isinstance(statistics, Uncalibrated):
         return statistics
-    observation = replace(statistics.observation, moments={})
-    return replace(statistics, observation=observation)
+    moments = replace(statistics.moments, by_site={})
+    return replace(statistics, moments=moments)
 
 
 def error_weights(

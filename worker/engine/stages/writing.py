@@ -95,7 +95,7 @@ def write_artifact(
         trusted_error=predicted_error if analysis.weights else None,
         sites=[report.site(site, candidate, target) for site, candidate in pairs],
         frontier=report.points(frontier(analysis, plan.goal), analysis),
-        calibration=report.calibration(analysis.calibration, plan.refinement),
+        calibration=report.calibration(analysis.calibration, plan.refit_choice),
         latency=None if table is None else report.latency(table, analysis, choice),
     )
 

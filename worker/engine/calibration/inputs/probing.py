@@ -62,16 +62,16 @@ def probed_ranges(
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
-        return ranges, "told"
+        return ranges, "the request"
     if _are_whole(harness):
-        return ranges, "the inputs are whole numbers"
+        return ranges, "the integer type of the inputs"
     if harness.program.normalises:
         best = min(ranges, key=lambda values: _total_mismatch(harness, values, probes))
-        return (best,), "the statistics of the model's normalisation"
+        return (best,), "the model's BatchNorm statistics"
     scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
     if scores:
-        return ranges_by_scores(scores), "how well the model tells synthetic images apart"
-    return ranges[:_RANGES_BY_DEFAULT], "nothing tells: several usual ranges are covered"
+        return ranges_by_scores(scores), "the model's class scores on synthetic images"
+    return ranges[:_RANGES_BY_DEFAULT], "usual ranges, since the model's outputs favour none"
 
 
 def _are_whole(harness: Harness) -> bool:

@@ -106,7 +106,9 @@ def stated_range(stated: InputValues, channels: int) -> ValueRange:
                 expected=f"one number, or one for each of {channels} channels",
                 got=f"{len(values)} numbers",
             )
-    return ValueRange("mean and deviation", stated.mean or (0.0,), stated.deviation or (1.0,))
+    assert stated.mean is not None  # where there are no limits
+    assert stated.deviation is not None
+    return ValueRange("mean and deviation", stated.mean, stated.deviation)
 
 
 def ranges_by_scores(scores: Mapping[ValueRange, Tensor]) -> tuple[ValueRange, ...]:

@@ -56,19 +56,13 @@ def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistic
     stored.mean.copy_(mean)
     stored.variance.copy_(variance)
     calibration = of(("a", A), stored, torch.relu, pooled)
-    assert calibration.account["ranges"] == ["0 to 255"]
-    assert (
-        calibration.account["kind"],
-        calibration.account["images"],
-        calibration.account["steps"],
-    ) == (
-        "distilled",
-        64,
-        40,
-    )
+    report = calibration.report_members
+    assert report["ranges"] == ["0 to 255"]
+    assert report["kind"] == "distilled"
+    assert (report["images"], report["steps"]) == (64, 40)
     assert calibration.batches[0]["v0"].shape == (32, 3, 16, 16)
     assert calibration.batches[0]["v0"].max() > 100
-    assert calibration.observation.moments["a"].mean.shape == (1, 27)
+    assert calibration.moments.by_site["a"].mean.shape == (1, 27)
 
 
 def test_a_layer_that_sees_one_row_an_image_leaves_no_direction_out():
@@ -76,7 +70,7 @@ def test_a_layer_that_sees_one_row_an_image_leaves_no_direction_out():
     wide, last = layer(RNG(5), (48, 3, 3, 3), padding=1), layer(RNG(6), (24, 48))
     few = replace(SMALL, most_images=16)
     calibration = of(("wide", wide), torch.relu, pooled, ("last", last), effort=few)
-    covariance = calibration.observation.moments["last"].covariance[0]
+    covariance = calibration.moments.by_site["last"].covariance[0]
     assert np.linalg.eigvalsh(covariance)[0] > 0.01 * covariance.trace() / 48
 
 
@@ -88,37 +82,34 @@ def test_distilling_tells_how_far_it_is():
 
 def test_where_distilling_would_take_too_long_the_twin_serves():
     calibration = of(("a", A), norm(RNG(2), 4), torch.relu, pooled, macs=10**10)
-    assert (calibration.account["kind"], calibration.account["twin"]) == ("synthetic", True)
-    assert len(calibration.observation.statistics) == 1
+    report = calibration.report_members
+    assert (report["kind"], report["twin"]) == ("synthetic", True)
+    assert len(calibration.moments.batchnorm) == 1
 
 
 def test_where_there_are_no_gradients_the_twin_serves_and_the_report_says_why():
     calibration = of(
         ("a", A), lambda x: torch.from_numpy(x.numpy()), norm(RNG(2), 4), torch.relu, pooled
     )
-    assert (calibration.account["kind"], calibration.account["twin"]) == ("synthetic", True)
-    assert calibration.account["notes"][0].startswith("not distilled: the model has no gradients: ")
+    report = calibration.report_members
+    assert (report["kind"], report["twin"]) == ("synthetic", True)
+    assert report["notes"][0].startswith("not distilled: the model has no gradients: ")
 
 
 def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes():
     calibration = of(("a", A), torch.relu, pooled)
-    assert (
-        calibration.account["kind"],
-        calibration.account["images"],
-        calibration.account["steps"],
-    ) == (
-        "distilled",
-        64,
-        20,
-    )
-    assert calibration.account["ranges_from"] == "how well the model tells synthetic images apart"
+    report = calibration.report_members
+    assert report["kind"] == "distilled"
+    assert (report["images"], report["steps"]) == (64, 20)
+    assert report["ranges_from"] == "the model's class scores on synthetic images"
 
 
 def test_without_normalisation_and_classes_dead_leaves_serve_as_they_are():
     calibration = of(("a", A), torch.relu)
-    assert (calibration.account["kind"], calibration.account["twin"]) == ("synthetic", False)
-    assert calibration.account["ranges_from"] == "nothing tells: several usual ranges are covered"
-    assert not calibration.observation.statistics
+    report = calibration.report_members
+    assert (report["kind"], report["twin"]) == ("synthetic", False)
+    assert report["ranges_from"] == "usual ranges, since the model's outputs favour none"
+    assert not calibration.moments.batchnorm
     judging = [batch["v0"] for batch in (*calibration.held_out, *calibration.fresh)]
     assert len(judging) >= 2
     assert all(
@@ -130,44 +121,37 @@ def test_without_normalisation_and_classes_dead_leaves_serve_as_they_are():
 def test_no_more_samples_are_made_than_memory_holds():
     effort = replace(SMALL, image_bytes=32 * 3 * 16 * 16 * 4)
     calibration = of(("a", A), norm(RNG(2), 4), torch.relu, pooled, effort=effort)
-    assert calibration.account["images"] == 32
+    report = calibration.report_members
+    assert report["images"] == 32
 
 
 def test_plain_images_join_few_that_were_distilled_by_classes_alone():
     # 64 images by 20 steps of three runs each
     effort = replace(SMALL, most_images=256, image_macs=60 * 64 * 1000)
     calibration = of(("a", A), torch.relu, pooled, effort=effort)
-    assert (
-        calibration.account["kind"],
-        calibration.account["distilled"],
-        calibration.account["images"],
-    ) == (
-        "distilled",
-        64,
-        192,
-    )
-    assert len(torch.cat([batch["v0"] for batch in calibration.batches]).unique(dim=0)) == 192
+    report = calibration.report_members
+    assert report["kind"] == "distilled"
+    assert (report["distilled"], report["images"]) == (64, 192)
+    images = torch.cat([batch["v0"] for batch in calibration.batches])
+    assert len(images.unique(dim=0)) == 192
     # Plain images would not have the stored statistics.
     calibration = of(("a", A), norm(RNG(2), 4), torch.relu, pooled, effort=effort)
-    assert calibration.account["distilled"] == calibration.account["images"] < 192
+    report = calibration.report_members
+    assert report["distilled"] == report["images"] < 192
 
 
 def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil():
     stored = norm(RNG(2), 4)
-    macs, shape = (
-        25_000_000_000,
-        (1, 3, 256, 256),
-    )  # at 64 a side 17 steps are affordable, at 32 as many as are wanted
+    shape = (1, 3, 256, 256)
+    # at 64 a side 17 steps are affordable, at 32 all of them
+    macs = 25_000_000_000
     calibration = of(("a", A), stored, torch.relu, shape=shape, macs=macs)
-    assert (calibration.account["kind"], calibration.batches[0]["v0"].shape[2:]) == (
-        "distilled",
-        (32, 32),
-    )
-    calibration = of(("a", A), stored, torch.relu, shape=shape, macs=10 * macs)  # neither is
-    assert (calibration.account["kind"], calibration.batches[0]["v0"].shape[2:]) == (
-        "synthetic",
-        (64, 64),
-    )
+    assert calibration.report_members["kind"] == "distilled"
+    assert calibration.batches[0]["v0"].shape[2:] == (32, 32)
+    # no step is affordable at either size
+    calibration = of(("a", A), stored, torch.relu, shape=shape, macs=10 * macs)
+    assert calibration.report_members["kind"] == "synthetic"
+    assert calibration.batches[0]["v0"].shape[2:] == (64, 64)
 
 
 def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(monkeypatch):
@@ -194,9 +178,10 @@ def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(mon
 
 def test_a_stated_range_is_used():
     calibration = of(("a", A), torch.relu, stated=InputValues((-300.0, -100.0), None, None))
-    assert (calibration.account["ranges"], calibration.account["ranges_from"]) == (
+    report = calibration.report_members
+    assert (report["ranges"], report["ranges_from"]) == (
         ["-300 to -100"],
-        "told",
+        "the request",
     )
     values = torch.cat([batch["v0"] for batch in calibration.batches])
     assert -360 < values.min() < -270
@@ -210,7 +195,8 @@ def test_a_stated_mean_that_does_not_fit_the_channels_is_refused():
 
 def test_raw_bytes_are_images():
     calibration = of(lambda x: x.float() / 255, ("a", A), dtype="uint8")
-    assert calibration.account["ranges_from"] == "the inputs are whole numbers"
+    report = calibration.report_members
+    assert report["ranges_from"] == "the integer type of the inputs"
     assert calibration.batches[0]["v0"].dtype == torch.uint8
 
 
@@ -222,8 +208,9 @@ def test_raw_bytes_are_images():
 def test_vectors_signals_and_volumes_are_served_alike(shape, channels):
     site = layer(RNG(1), (4, channels, *(1,) * (len(shape) - 2)))
     calibration = of(("a", site), norm(RNG(2), 4), torch.relu, shape=shape)
-    moments = calibration.observation.moments["a"]
-    assert calibration.account["kind"] == "distilled"
+    moments = calibration.moments.by_site["a"]
+    report = calibration.report_members
+    assert report["kind"] == "distilled"
     assert np.isfinite(moments.covariance).all()
     assert (np.diag(moments.covariance[0]) > 0).all()
 
@@ -271,7 +258,8 @@ def test_images_keep_strictly_to_a_range_beyond_which_outputs_are_not_finite(
     first, stated, ranges, least
 ):
     calibration = of(first, ("a", A), torch.relu, pooled, stated=stated)
-    assert set(calibration.account["ranges"]) <= ranges
+    report = calibration.report_members
+    assert set(report["ranges"]) <= ranges
     for batch in (*calibration.batches, *calibration.held_out, *calibration.fresh):
         assert first(batch["v0"]).isfinite().all()
     assert min(batch["v0"].min() for batch in calibration.batches) >= least
@@ -297,10 +285,9 @@ def test_a_model_that_cannot_be_taken_apart_says_why():
 
 def test_sites_without_finite_inputs_are_named():
     calibration = of(("a", A), torch.log, ("b", layer(RNG(1), (2, 4, 1, 1))), torch.nan_to_num)
-    assert set(calibration.observation.moments) == {"a"}
-    assert calibration.account["notes"] == [
-        "by their weights alone, since no finite inputs reach them: b"
-    ]
+    assert set(calibration.moments.by_site) == {"a"}
+    report = calibration.report_members
+    assert report["notes"] == ["by their weights alone, since no finite inputs reach them: b"]
 
 
 def test_fresh_inputs_are_of_the_models_own_shapes_whatever_was_calibrated_on():

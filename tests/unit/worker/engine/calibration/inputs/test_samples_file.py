@@ -42,23 +42,23 @@ def take(folder, arrays, *specs):
     "dtype", [np.float16, np.float32, np.float64, np.int32, np.uint8, bool, ">f4"]
 )
 def test_numbers_of_any_kind_become_the_models(tmp_path, dtype):
-    given = (GOOD % 2).astype(dtype)
-    for arrays in (given, {"x": given}, np.asfortranarray(given)):
-        found = take(tmp_path, arrays)
-        assert found["x"].dtype == np.float32
-        np.testing.assert_array_equal(found["x"], GOOD % 2)
+    stored = (GOOD % 2).astype(dtype)
+    for arrays in (stored, {"x": stored}, np.asfortranarray(stored)):
+        samples = take(tmp_path, arrays)
+        assert samples["x"].dtype == np.float32
+        np.testing.assert_array_equal(samples["x"], GOOD % 2)
 
 
 def test_other_inputs_are_one_runs_or_left_out(tmp_path):
     state = np.array([[1, 2, 3, 4]], np.int32)
-    found = take(tmp_path, {"x": GOOD, "state": state}, IMAGE, STATE)
-    assert found["state"].dtype == np.int64
-    np.testing.assert_array_equal(found["state"], state)
+    samples = take(tmp_path, {"x": GOOD, "state": state}, IMAGE, STATE)
+    assert samples["state"].dtype == np.int64
+    np.testing.assert_array_equal(samples["state"], state)
     assert take(tmp_path, {"x": GOOD}, IMAGE, STATE).keys() == {"x"}
 
 
 @pytest.mark.parametrize(
-    ("arrays", "specs", "said"),
+    ("arrays", "specs", "reason"),
     [
         ({"y": GOOD}, [IMAGE], "no input 'y'"),
         ({"x": GOOD, "y": GOOD}, [IMAGE], "no input 'y'"),
@@ -79,11 +79,11 @@ def test_other_inputs_are_one_runs_or_left_out(tmp_path):
         ((GOOD % 256).astype(int) - 1, [BYTES], "cannot hold"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_why(tmp_path, arrays, specs, said):
+def test_what_does_not_fit_is_refused_with_why(tmp_path, arrays, specs, reason):
     with pytest.raises(Refusal) as refused:
         take(tmp_path, arrays, *specs)
     assert (refused.value.code, refused.value.field) == (Code.SAMPLES_INVALID, "samples")
-    assert said in refused.value.detail
+    assert reason in refused.value.detail
     assert refused.value.expected
     assert refused.value.got
 
@@ -148,23 +148,24 @@ def compressed(folder, samples, name="plain.onnx", **asked):
 
 def test_real_samples_calibrate_and_their_last_fifth_judges(tmp_path):
     report = compressed(tmp_path, split()[0][0][:100].reshape(-1, 1, 16, 16))
-    told = report.calibration
-    assert (told.kind, told.ranges_from, told.held_out_samples) == ("samples", "the samples", 20)
-    assert told.images == 80
+    section = report.calibration
+    assert (section.kind, section.ranges_from) == ("samples", "the samples")
+    assert section.held_out_samples == 20
+    assert section.images == 80
     assert accuracy(tmp_path / "out.onnx") >= accuracy(MODELS / "plain.onnx") - 0.02
 
 
 def test_few_samples_are_judged_by_synthetic_ones(tmp_path):
-    told = compressed(
+    section = compressed(
         tmp_path, split()[0][0][:7].reshape(-1, 1, 16, 16), input_range="0,1"
     ).calibration
-    assert (told.kind, told.images, told.held_out_samples, told.ranges_from) == (
+    assert (section.kind, section.images, section.held_out_samples, section.ranges_from) == (
         "samples",
         7,
         0,
         "told",
     )
-    assert told.held_out_error.keys() == {"closed_form", "refitted"}
+    assert section.held_out_error.keys() == {"closed_form", "refitted"}
 
 
 def test_samples_on_which_the_model_gives_no_numbers_are_refused(tmp_path):
@@ -174,8 +175,8 @@ def test_samples_on_which_the_model_gives_no_numbers_are_refused(tmp_path):
 
 
 def test_one_large_value_everywhere_is_a_range_too(tmp_path):
-    told = compressed(tmp_path, np.full((5, 1, 16, 16), 1e20, np.float32)).calibration
-    assert (told.kind, told.ranges) == ("samples", ["1e+20 to 2e+20"])
+    section = compressed(tmp_path, np.full((5, 1, 16, 16), 1e20, np.float32)).calibration
+    assert (section.kind, section.ranges) == ("samples", ["1e+20 to 2e+20"])
 
 
 def test_samples_without_the_word_for_them_are_refused(tmp_path):
