@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import dashboard, errors, openapi
+from app import dashboard, data_folder, errors, openapi
 from app.auth.middleware import Authentication
 from app.http.request_context import RequestContext
 from app.http.security_headers import SecurityHeaders
@@ -30,6 +30,7 @@ _key = HTTPBearer(scheme_name="key", description="An API key: cp_...", auto_erro
 def create_app() -> FastAPI:
     """Build the application with settings from the environment."""
     settings = get_settings()
+    data_folder.prepare(settings)
     app = FastAPIOffline(
         title=openapi.TITLE,
         version=openapi.VERSION,

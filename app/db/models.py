@@ -107,7 +107,8 @@ class Job(Base):
     """One compression of one model to one budget, or to several at once.
 
     `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt`
-    counts claims. `expired_at` is the time when retention deleted the results.
+    counts claims. `expired_at` is the time when retention deleted the results, and
+    `artifact_damaged_at` when the stored artifact was found to have changed.
     `app.jobs.transitions` alone changes the state.
     """
 
@@ -163,6 +164,7 @@ class Job(Base):
     macs_after: Mapped[int | None]
     artifact_sha256: Mapped[str | None] = mapped_column(String(64))
     artifact_bytes: Mapped[int | None]
+    artifact_damaged_at: Mapped[datetime | None]
     report_sha256: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[dict[str, Any] | None]
     expired_at: Mapped[datetime | None]
