@@ -11,7 +11,7 @@ from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
 from worker.engine.formats.torchscript import file, profile, rewrite, signature, storages
 from worker.engine.formats.torchscript.layers import TensorKey, tensor_key
-from worker.engine.formats.torchscript.method import inlined_methods
+from worker.engine.formats.torchscript.preparation.prepare import prepared_methods
 from worker.engine.formats.torchscript.program import reader
 from worker.engine.formats.torchscript.sites import nodes_by_site, sites_of, unused_name
 from worker.engine.model import CostProfile, Site, TensorSpec
@@ -33,7 +33,7 @@ class TorchScriptModel:
         self._module = module
         self._path = path
         self._extra_files = extra_files
-        self._methods = inlined_methods(module)
+        self._methods = prepared_methods(module)
         self._layers = nodes_by_site(self._methods)
         self._sites = sites_of(self._methods)
         self._keys = {path: tensor_key(tensor) for path, tensor in self._stored().items()}

@@ -22,7 +22,7 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, load, message_of, require_memory
 from worker.engine.formats.torchscript.layers import WEIGHT, SiteKey, TensorKey, tensor_key
-from worker.engine.formats.torchscript.method import inlined_methods
+from worker.engine.formats.torchscript.preparation.prepare import prepared_methods
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.formats.torchscript.sites import HIDDEN, GraphSite, sites_of, unused_name
 from worker.engine.formats.torchscript.trace import Operation, Trace
@@ -87,7 +87,7 @@ def _without_data(
 
 
 def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> CostProfile:
-    sites = sites_of(inlined_methods(module))
+    sites = sites_of(prepared_methods(module))
     paths = {tensor_key(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
     stored = set(paths)
     for site in sites.values():
