@@ -38,6 +38,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.BUDGET_MISSING: ProblemType(422, "The budget is missing"),
     Code.BUDGET_INVALID: ProblemType(422, "The budget cannot be parsed"),
     Code.BUDGET_UNREACHABLE: ProblemType(422, "No factorisation reaches the budget"),
+    Code.ACCOUNT_INCOMPLETE: ProblemType(
+        422, "The budget counts operators whose cost is not known"
+    ),
     Code.COST_TABLE_INVALID: ProblemType(422, "The cost table is invalid"),
     Code.COST_TABLE_MISSING: ProblemType(
         422, "There is no cost table to predict the time of layers"

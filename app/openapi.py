@@ -57,6 +57,12 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "description": "Whether layers may become slower; otherwise none does, provided that the "
         "worker's host has a cost table",
     },
+    budgets.ALLOW_INCOMPLETE: {
+        "type": "string",
+        "enum": ["true", "false"],
+        "description": "Whether a budget of FLOPs may hold for the counted operators alone, where "
+        "the model has others with weights whose FLOPs are not known",
+    },
     shapes.FIELD: {
         "type": "string",
         "description": "Only for a model that does not contain its input's sizes: "

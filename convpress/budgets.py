@@ -17,6 +17,9 @@ FLOPS_PER_MAC = 2
 AT_ANY_PRICE = "flops_at_any_price"
 """The field that lets layers become slower than they are."""
 
+ALLOW_INCOMPLETE = "allow_incomplete_account"
+"""The field that lets a budget hold for the counted operators of a model alone."""
+
 _NUMBER = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%|[a-z ]*)", re.IGNORECASE)
 _LONGEST = 40
 
@@ -239,13 +242,26 @@ def parse_at_any_price(text: str | None) -> bool:
     Raises:
         Refusal: `budget_invalid`.
     """
+    return _parse_truth(text, AT_ANY_PRICE)
+
+
+def parse_allow_incomplete(text: str | None) -> bool:
+    """Read whether a budget may leave operators out that are not counted; no text means no.
+
+    Raises:
+        Refusal: `budget_invalid`.
+    """
+    return _parse_truth(text, ALLOW_INCOMPLETE)
+
+
+def _parse_truth(text: str | None, field: str) -> bool:
     answer = (text or "false").strip().lower()
     if answer in ("true", "false"):
         return answer == "true"
     raise Refusal(
         Code.BUDGET_INVALID,
         "it must be true or false",
-        field=AT_ANY_PRICE,
+        field=field,
         expected="true or false",
         got=answer,
     )

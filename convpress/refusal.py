@@ -7,6 +7,7 @@ from typing import Any
 class Code(StrEnum):
     """Every reason to refuse an input or to fail its job; stable, listed in docs/api.md."""
 
+    ACCOUNT_INCOMPLETE = "account_incomplete"
     BUDGET_MISSING = "budget_missing"
     BUDGET_INVALID = "budget_invalid"
     BUDGET_UNREACHABLE = "budget_unreachable"

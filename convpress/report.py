@@ -78,6 +78,15 @@ class Tensor(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unaccounted(Record):
+    """An operator of unknown cost that an account leaves out, and the reason."""
+
+    name: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost(Record):
     """The costs of a model; one MAC is two FLOPs.
 
@@ -210,8 +219,14 @@ class Engine(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Record):
-    """The report of one compression."""
+    """The report of one compression.
 
+    Where `account_complete` is false, all multiply-accumulates are those without `unaccounted`.
+    `uncounted` are the operators that have none.
+    """
+
+    account_complete: bool = True
+    unaccounted: list[Unaccounted] = field(default_factory=list)
     format: str
     inputs: list[Tensor]
     convention: str
@@ -276,11 +291,14 @@ class InspectedSite(Record):
 class Inspection(Record):
     """The inputs, outputs, sites and costs of a model.
 
+    `account_complete` and `unaccounted` are those of a report.
     `missing` says what the costs depend on that is not known: an input shape, without which they
     are None, or the cost of some operators, which `macs` then leaves out. `courses` are the MACs
     along each of the model's execution paths; `macs` is the largest of them.
     """
 
+    account_complete: bool = True
+    unaccounted: list[Unaccounted] = field(default_factory=list)
     format: str
     inputs: list[Tensor]
     outputs: list[Tensor]

@@ -8,7 +8,7 @@ from app.jobs.rows import JobRow
 from convpress import schemas
 from convpress.budgets import KINDS
 from convpress.formats import named
-from convpress.report import Inspection
+from convpress.report import Inspection, Unaccounted
 
 AnyJob = models.Job | JobRow
 
@@ -82,7 +82,10 @@ def _result(job: AnyJob) -> schemas.Result | None:
     artifact = schemas.Artifact(
         sha256=job.artifact_sha256, bytes=job.artifact_bytes, href=href(job, "/artifact")
     )
+    unaccounted = job.unaccounted
     return schemas.Result(
+        account_complete=None if unaccounted is None else not unaccounted,
+        unaccounted=[Unaccounted(**operator) for operator in unaccounted or ()],
         macs_before=job.macs_before,
         macs_after=job.macs_after,
         keep=job.macs_after / job.macs_before,

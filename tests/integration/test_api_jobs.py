@@ -23,6 +23,7 @@ FIELDS = {
     "bytes_budget",
     "latency_budget",
     "flops_at_any_price",
+    "allow_incomplete_account",
     "input_shape",
     "calibration",
     "samples_sha256",

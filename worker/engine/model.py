@@ -102,16 +102,31 @@ class Site:
 
 
 @dataclass(frozen=True)
+class UnaccountedOperator:
+    """An operator whose multiply-accumulates are not known, so that an account leaves it out.
+
+    It has weights and no counting rule, or a rule that needs more than is known before a run.
+    `name` is the node's own, or that of its first weight or output.
+    """
+
+    name: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CostProfile:
     """The MACs of a model, site by site, and the number of each operator that was not counted.
 
     `unsettled` are those of the uncounted operators that have MACs whose number these shapes do not
-    determine.
+    determine. `unaccounted` are all operators whose MACs are not known; with any, the account is
+    incomplete.
     """
 
     sites: tuple[Site, ...]
     uncounted: Mapping[str, int]
     unsettled: Mapping[str, int] = field(default_factory=dict)
+    unaccounted: tuple[UnaccountedOperator, ...] = ()
 
     @property
     def execution_paths(self) -> tuple[int, ...]:

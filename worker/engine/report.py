@@ -88,6 +88,11 @@ def uncounted(profile: CostProfile) -> dict[str, int]:
     return dict(sorted(profile.uncounted.items()))
 
 
+def unaccounted(profile: CostProfile) -> list[records.Unaccounted]:
+    """Return the operators that the account of a model leaves out."""
+    return [records.Unaccounted(**vars(operator)) for operator in profile.unaccounted]
+
+
 def cost(profile: CostProfile, parameters: int, size: int, latency_ms: float) -> records.Cost:
     """Return the costs of a model whose file has `size` bytes."""
     return records.Cost(

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convpress.budgets import Budget, parse_budgets, require_consistent
+from convpress.budgets import ALLOW_INCOMPLETE, Budget, parse_budgets, require_consistent
 from convpress.formats import Format
 from convpress.refusal import Code, Refusal
 from worker.engine.costs import table as cost_table
 from worker.engine.costs.table import CostTable
-from worker.engine.model import OpenedModel
+from worker.engine.model import CostProfile, OpenedModel
 from worker.engine.numerics import memory
 from worker.engine.progress import Progress
 from worker.engine.request import Request
@@ -26,6 +26,9 @@ from worker.engine.selection.units import UNITS
 
 if TYPE_CHECKING:
     from worker.engine.calibration.refit.select_refit import Refinement
+
+_MOST_OPERATORS = 5
+"""The operators that a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
 
     Raises:
         Refusal: the budgets, the calibration or the cost table cannot be used, or the budgets
-            cannot be reached.
+            cannot be reached; `account_incomplete`.
     """
     budgets = () if request.rank is not None else parse_budgets(request.budgets)
+    if not request.allow_incomplete_account:
+        _require_complete_account(opened.profile, budgets)
     table = _cost_table(request, budgets)
     analysis = unchanged_analysis(opened.profile, table)
     goal = _goal(request, opened, budgets, analysis)
@@ -90,6 +95,32 @@ def _goal(
         return FixedRank(request.form or "dac", request.rank, at_any_price)
     bound = [BoundBudget.of(budget, opened, analysis.candidates) for budget in budgets]
     return Objective(tuple(bound), at_any_price)
+
+
+def _require_complete_account(profile: CostProfile, budgets: Sequence[Budget]) -> None:
+    """Check that no budget is one of multiply-accumulates that are not all known.
+
+    Raises:
+        Refusal: `account_incomplete`.
+    """
+    counting = [budget for budget in budgets if UNITS[budget.kind.unit].needs_complete_account]
+    if not profile.unaccounted or not counting:
+        return
+    operators = [f"{each.operator} {each.name!r}" for each in profile.unaccounted]
+    shown = ", ".join(operators[:_MOST_OPERATORS])
+    if len(operators) > _MOST_OPERATORS:
+        shown += f" and {len(operators) - _MOST_OPERATORS} more"
+    first = profile.unaccounted[0]
+    raise Refusal(
+        Code.ACCOUNT_INCOMPLETE,
+        f"the cost of {shown} is not known ({first.operator}: {first.reason}), so that a share "
+        f"of the model's {counting[0].kind.what} cannot be kept; export the model without "
+        f"{'this operator' if len(operators) == 1 else 'these operators'}, or set "
+        f"{ALLOW_INCOMPLETE}=true, and the budget holds for the counted operators alone",
+        field=ALLOW_INCOMPLETE,
+        expected="a model whose operators with weights are all counted, or true",
+        got=f"{len(operators)} operators that are not counted",
+    )
 
 
 def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None:

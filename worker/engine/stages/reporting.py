@@ -17,16 +17,19 @@ def write_report(
 ) -> None:
     """Write the report to the request's report path."""
     progress.enter("storing")
+    profile = artifact.original.profile
     record = records.Report(
+        account_complete=not profile.unaccounted,
+        unaccounted=report.unaccounted(profile),
         format=request.format,
         inputs=artifact.original.inputs,
         convention=report.CONVENTION,
         budget=report.budget(artifact.goal, unchanged=artifact.unchanged),
         before=_before(request, artifact, verification),
         after=_after(request, verification),
-        keep=verification.profile.macs / artifact.original.profile.macs,
+        keep=verification.profile.macs / profile.macs,
         sites=artifact.sites,
-        uncounted=report.uncounted(artifact.original.profile),
+        uncounted=report.uncounted(profile),
         predicted_error=artifact.predicted_error,
         frontier=artifact.frontier,
         calibration=records.Calibration(**artifact.calibration),

@@ -287,6 +287,45 @@ def test_every_account_that_is_taken_can_be_shown(client, account):
     assert 'name="flops_budget" value=""' not in page.text
 
 
+def test_an_incomplete_account_is_said_above_all_figures(client):
+    mixed = {"name": "fused", "operator": "acme::Mix", "reason": "there is no rule"}
+    incomplete = ACCOUNT | {"account_complete": False, "unaccounted": [mixed]}
+    job = client.post("/jobs", **FORM).json()
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        kept.macs_before, kept.macs_after, kept.unaccounted = 100, 40, [mixed]
+        key_of = partial(artifact_key, kept.id)
+        content = json.dumps(incomplete).encode()
+        kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
+    page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+    assert page.index("The account is incomplete") < page.index("At a glance")
+    assert "there is no rule" in page
+    both = client.get(f"/dashboard/compare?job={job['id']}&job={job['id']}", headers=HTML).text
+    assert both.index("is incomplete") < both.index("At a glance")
+    result = client.get(f"/jobs/{job['id']}").json()["result"]
+    assert (result["account_complete"], result["unaccounted"]) == (False, [mixed])
+
+
+def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):
+    job = client.post("/jobs", **FORM).json()
+    problem = {"code": "account_incomplete", "detail": "the cost of acme::Mix is not known"}
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state, kept.error = "failed", problem
+    page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+    assert 'name="allow_incomplete_account"' in page
+    again = client.post(
+        f"/dashboard/jobs/{job['id']}/again",
+        data={"allow_incomplete_account": "true"},
+        headers=HTML | OWN,
+        follow_redirects=False,
+    )
+    new = client.get(f"/jobs/{again.headers['location'].rpartition('/')[2]}").json()
+    assert (job["allow_incomplete_account"], new["allow_incomplete_account"]) == (False, True)
+    assert new["flops_budget"] == job["flops_budget"]
+
+
 @pytest.mark.parametrize(
     ("budget", "field", "axis", "kept"),
     [

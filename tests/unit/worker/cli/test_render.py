@@ -54,6 +54,26 @@ def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
     assert "\x07" not in text
 
 
+UNACCOUNTED = {"name": "fused", "operator": "acme::Mix", "reason": "no rule\x07"}
+INCOMPLETE = {"account_complete": False, "unaccounted": [UNACCOUNTED]}
+
+
+def test_an_incomplete_account_says_so_first():
+    account = read(Report, json.dumps({**fake_engine.REPORT, **INCOMPLETE}).encode())
+    lines = shown(render.account(account)).splitlines()
+    assert lines[0] == "The account is INCOMPLETE: it leaves out 1 operator of unknown cost."
+    assert lines[1] == "  acme::Mix fused: no rule?"
+    assert "INCOMPLETE" not in shown(render.account(report()))
+
+
+def test_an_incomplete_account_of_many_operators_names_some():
+    many = {**INCOMPLETE, "unaccounted": [UNACCOUNTED] * 12}
+    account = read(Report, json.dumps({**fake_engine.REPORT, **many}).encode())
+    lines = shown(render.account(account)).splitlines()
+    assert "12 operators" in lines[0]
+    assert lines[11] == "  and 2 more"
+
+
 def test_names_cannot_write_to_the_terminal():
     text = shown(render.sites(report(name=HOSTILE)))
     assert "[red]conv[/red]?]0;title??" in text
