@@ -20,22 +20,22 @@ def _conv_tbc(arguments: Sequence[Any], result: Tensor) -> int:
     """Every number of the result sums one filter's weights."""
     _, weight, *_ = arguments
     length, batch, _ = result.shape
-    return length * batch * weight.numel()
+    return int(length * batch * weight.numel())
 
 
 def _cdist(arguments: Sequence[Any], result: Tensor) -> int:
     """A distance sums as many terms as a point has coordinates."""
     points, *_ = arguments
-    return result.numel() * int(points.shape[-1])
+    return int(result.numel() * points.shape[-1])
 
 
 def _addbmm(arguments: Sequence[Any], result: Tensor) -> int:
     _, left, _, *_ = arguments
     batch, _, inner = left.shape
-    return batch * inner * result.numel()
+    return int(batch * inner * result.numel())
 
 
-def _trilinear(arguments: Sequence[Any], result: Tensor) -> int:
+def _trilinear(arguments: Sequence[Any], _: object) -> int:
     """`bilinear`: a product over the axes that the third factor lacks, then one over the others."""
     first, second, third, expand1, expand2, expand3, summed, *_ = arguments
     pairs = ((first, expand1), (second, expand2), (third, expand3))
@@ -43,7 +43,7 @@ def _trilinear(arguments: Sequence[Any], result: Tensor) -> int:
     sizes = [max(axis) for axis in zip(*spread, strict=True)]
     terms = prod(sizes)
     inner = prod(sizes[axis] for axis in summed if axis in expand3)
-    return terms + terms // max(inner, 1)
+    return int(terms + terms // max(inner, 1))
 
 
 def _unsqueezed(shape: Sequence[int], axes: Sequence[int]) -> list[int]:
@@ -54,20 +54,21 @@ def _unsqueezed(shape: Sequence[int], axes: Sequence[int]) -> list[int]:
     return sizes
 
 
-def _attention(arguments: Sequence[Any], result: object) -> int:
+def _attention(arguments: Sequence[Any], _: object) -> int:
     """Scores are products of queries and keys; the result sums values by them."""
-    query, key, value, *_ = arguments
+    query, value = arguments[0], arguments[2]
     *batch, queries, width = query.shape
     keys, value_width = value.shape[-2:]
-    return prod(batch) * queries * keys * (width + value_width)
+    return int(prod(batch) * queries * keys * (width + value_width))
 
 
-def _multi_head_attention(arguments: Sequence[Any], result: object) -> int:
+def _multi_head_attention(arguments: Sequence[Any], _: object) -> int:
     """Four linear layers around the two products of attention."""
-    query, key, value, width, _, _, _, out_weight, *_ = arguments
+    query, key, value, width = arguments[:4]
+    out_weight = arguments[7]
     rows = [tensor.numel() // width for tensor in (query, key, value, query)]
     layers = sum(rows) * out_weight.numel()
-    return layers + 2 * rows[0] * key.shape[1] * width
+    return int(layers + 2 * rows[0] * key.shape[1] * width)
 
 
 def _encoder_layer(arguments: Sequence[Any], result: object) -> int:
@@ -76,7 +77,8 @@ def _encoder_layer(arguments: Sequence[Any], result: object) -> int:
     attention = [source, source, source, width, heads, in_weight, in_bias, out_weight]
     weight_1, weight_2 = arguments[14], arguments[16]
     rows = source.numel() // width
-    return _multi_head_attention(attention, result) + rows * (weight_1.numel() + weight_2.numel())
+    layers = rows * (weight_1.numel() + weight_2.numel())
+    return int(_multi_head_attention(attention, result) + layers)
 
 
 RULES: dict[Any, Rule] = {
@@ -119,7 +121,7 @@ _WITHOUT_PRODUCTS = frozenset(
     upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
     upsample_nearest3d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa var
     var_mean zero_ zeros_like _local_scalar_dense _assert_async _assert_tensor_metadata
-    """.split()
+    """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
 )
 
 

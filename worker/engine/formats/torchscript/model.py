@@ -10,6 +10,7 @@ from torch.jit._script import RecursiveScriptModule
 from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
 from worker.engine.formats.torchscript import file, profile, rewrite, signature, storages
+from worker.engine.formats.torchscript.graph import literal
 from worker.engine.formats.torchscript.layers import TensorKey, tensor_key
 from worker.engine.formats.torchscript.preparation.prepare import prepared_methods
 from worker.engine.formats.torchscript.program import reader
@@ -131,7 +132,7 @@ class TorchScriptModel:
         if graph_site.bias is not None:
             self._replaced.add(tensor_key(graph_site.bias))
         for each in self._computed:
-            if tensor_key(each.constant.toIValue()) in self._replaced:
+            if tensor_key(literal(each.constant)) in self._replaced:
                 self._replaced |= {self._keys[path] for path in each.parameters}
 
     def save(self, target: Path) -> None:

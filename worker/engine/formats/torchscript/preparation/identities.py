@@ -28,7 +28,7 @@ def _answer(node: Node) -> bool | None:
     kinds = {left.type().kind(), right.type().kind()}
     if kinds == {"NoneType", "TensorType"}:
         return not same
-    if _are_alike(left, right, by_content=_OWN_CODE in node.sourceRange()):
+    if _are_alike(left, right, by_content=_OWN_CODE in str(node.sourceRange())):
         return same
     return None
 

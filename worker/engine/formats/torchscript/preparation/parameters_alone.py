@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
@@ -201,5 +201,6 @@ def layer_path(paths: Sequence[str]) -> str:
     if len(paths) == 1 and "parametrizations." not in paths[0]:
         return paths[0]
     names = [owner.split(".") for owner in owners]
-    name = ".".join(commonprefix(names))
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*names, strict=False))
+    name = ".".join(level[0] for level in shared)
     return name if name.endswith("weight") else join(name, "weight")

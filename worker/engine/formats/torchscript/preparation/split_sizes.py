@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch._C import Node, Value
 
-from worker.engine.formats.torchscript.graph import nodes
+from worker.engine.formats.torchscript.graph import literal, nodes
 from worker.engine.formats.torchscript.method import UNKNOWN, Method
 
 _SPLITS = frozenset({"aten::split", "aten::split_with_sizes"})
@@ -66,9 +66,10 @@ def _multiple(value: Value, unknown: set[int]) -> int | None:
         node = value.node()
         if node.kind() == "aten::mul":
             value, other = node.inputs()
-            if other.node().kind() != "prim::Constant":
+            multiplier = literal(other)
+            if multiplier is None:
                 return None
-            factor *= int(other.toIValue())
+            factor *= int(multiplier)
         elif node.kind() in _CONVERSIONS:
             value = node.inputsAt(0)
         else:
