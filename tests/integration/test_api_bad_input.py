@@ -27,6 +27,7 @@ BAD_MODELS = {
     "empty": (b"", "model_empty"),
     "text": (b"this is not a model at all", "model_unrecognised"),
     "html": (b"<!doctype html><html></html>", "model_unrecognised"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "model_unsupported"),
     "other zip": (archive("word/document.xml"), "model_unrecognised"),
     "onnx cut short": (bytes([0x08, 0x0A, 0x3A, 0x7F]) + b"graph", "model_truncated"),
     "archive cut short": (

@@ -8,6 +8,16 @@ from worker.sandbox.run import Lost, TimedOut
 
 
 @pytest.mark.parametrize("command", [["compress", "--flops-budget", "0.5"], ["inspect"]])
+def test_a_model_of_another_format_is_named(run, tmp_path, no_engine, command):
+    path = tmp_path / "model.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    done = run(*command, path)
+    assert done.exit_code == 1
+    assert "model_unsupported: the file is an HDF5 file, as Keras writes it" in done.stderr
+    assert "tf2onnx" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["compress", "--flops-budget", "0.5"], ["inspect"]])
 def test_what_is_no_model_is_refused_without_an_engine(run, tmp_path, no_engine, command):
     path = tmp_path / "text.onnx"
     path.write_text("not a model")
