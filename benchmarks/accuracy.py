@@ -36,6 +36,7 @@ from scipy.stats import spearmanr
 from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
 from worker.engine.calibration.chains import run_chain
+from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.formats import open_model
 from worker.engine.model import CostProfile, Model, OpenedModel
 from worker.engine.numerics.moments import Moments
@@ -48,8 +49,8 @@ from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.enumeration import candidates_of_forms
 from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.objective import FixedRank, Objective, choose
-from worker.engine.selection.replacements import factor, refined
-from worker.engine.verify import compare
+from worker.engine.selection.replacements import factor, refit_replacements
+from worker.engine.verify import compare, worst
 
 KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 ROWS = ("dac uniform", "dac", "weights", "torchscript", "onnx", "real", "balf")
@@ -97,9 +98,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    zoo = _load(arguments.zoo / "measure.py")
+    zoo = load_zoo(arguments.zoo / "measure.py")
     if arguments.images:
-        _limit(zoo, arguments.images)
+        limit(zoo, arguments.images)
     figures = {}
     for network in arguments.networks or zoo.NETWORKS:
         figures[network] = measure(zoo, arguments.zoo, network, arguments.rows, arguments.keeps)
@@ -115,7 +116,7 @@ def measure(
     shape = zoo.NETWORKS[network]["shape"]
     onnx = Subject(folder / f"{network}.onnx", shape)
     torchscript = Subject(folder / f"{network}.ts.pt", shape)
-    found: dict[str, Any] = {
+    scores: dict[str, Any] = {
         "metric": zoo.NETWORKS[network]["metric"],
         "original": score(zoo, network, onnx, {}),
         "images": len(zoo._noisy() if network.startswith("denoise") else zoo.inputs(network)[1]),
@@ -135,8 +136,8 @@ def measure(
                 None if chains is None else {"score": score(zoo, network, subject, chains), **notes}
             )
             print(f"  {network} {row} {cells[-1]} {time.perf_counter() - start:.0f} s", flush=True)
-        found[row] = {"cells": cells, "seconds": round(time.perf_counter() - start, 1)}
-    return found
+        scores[row] = {"cells": cells, "seconds": round(time.perf_counter() - start, 1)}
+    return scores
 
 
 def budgets(
@@ -150,26 +151,33 @@ def budgets(
     else:
         analysis = subject.analyse()
     if not isinstance(analysis.calibration, Uncalibrated):
-        print(f"  {network} {row} {analysis.calibration.account}", flush=True)
-    found: list[tuple[Any, dict[str, Any]]] = []
+        print(f"  {network} {row} {analysis.calibration.report_members}", flush=True)
+    return points_at(subject, analysis, keeps)
+
+
+def points_at(
+    subject: Subject, analysis: Analysis, keeps: Sequence[float]
+) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the layers and their predictions at each budget; None for one out of reach."""
+    results: list[tuple[Any, dict[str, Any]]] = []
     for keep in keeps:
         try:
             budget = BoundBudget.of(FLOPS.parse(str(keep)), subject.opened, analysis.candidates)
             chosen = choose(analysis, Objective((budget,)))
         except ValueError:
-            found.append((None, {}))
+            results.append((None, {}))
             continue
-        chains, refinement = refined(
+        chains, refit_choice = refit_replacements(
             subject.model, analysis, chosen, factor(subject.model, analysis, chosen)
         )
         notes: dict[str, Any] = {"predicted_error": analysis.predicted_error(chosen)}
-        if refinement is not None:
+        if refit_choice is not None:
             notes |= {
-                "held_out": [refinement.error_before, refinement.error_after],
+                "held_out": [refit_choice.error_before, refit_choice.error_after],
                 **judged(subject, analysis, chains, notes["predicted_error"]),
             }
-        found.append((chains, notes))
-    return found
+        results.append((chains, notes))
+    return results
 
 
 def uniform(subject: Subject, keep: float) -> tuple[Any, dict[str, Any]]:
@@ -201,7 +209,7 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
             np.zeros_like(known.mean),
             known.covariance + known.mean[:, :, None] * known.mean[:, None, :],
         )
-        for site, known in calibration.observation.moments.items()
+        for site, known in calibration.moments.by_site.items()
         if known.covariance is not None
     }
     candidates = []
@@ -219,16 +227,23 @@ def judged(
     calibration = analysis.calibration
     assert not isinstance(calibration, Uncalibrated)
     name = subject.program.inputs[0]
-    models = (subject.runner({}), subject.runner(chains))
-    given = [[{"": model(batch[name].numpy())} for batch in calibration.fresh] for model in models]
-    comparison = compare(*given)
-    risk = assess(
-        comparison, predicted if analysis.weights else None, calibrated=True, unchanged=False
-    ).level
+    original, compressed = subject.runner({}), subject.runner(chains)
+    judging = calibration.judging
+    comparisons = {}
+    for group, batches in judging.groups.items():
+        images = [batch[name].numpy() for batch in batches]
+        comparisons[group] = compare(
+            [{"": original(each)} for each in images], [{"": compressed(each)} for each in images]
+        )
+    inputs = ComparisonInputs(
+        judging.source, dict.fromkeys(judging.groups, ()), judging.doubts, judging.like_truth
+    )
+    trusted = predicted if analysis.weights else None
+    comparison = worst(comparisons)
     return {
         "agreement": comparison.agreement,
         "relative_error": comparison.relative_error,
-        "risk": risk,
+        "risk": assess(comparisons, inputs, trusted, unchanged=False).level,
     }
 
 
@@ -237,27 +252,27 @@ def score(zoo: ModuleType, network: str, subject: Subject, chains: Mapping[str, 
     return round(float(zoo.score(network, subject.runner(chains), batch=25)), 2)
 
 
-def print_table(network: str, found: Mapping[str, Any]) -> None:
+def print_table(network: str, figures: Mapping[str, Any]) -> None:
     """Print one network's table, and how well lost accuracy is predicted."""
-    print(f"\n{network}: {found['original']:.2f} {found['metric']}")
-    print("| row | " + " | ".join(f"{keep:g}" for keep in found["keeps"]) + " |")
-    print("|---" * (1 + len(found["keeps"])) + "|")
+    print(f"\n{network}: {figures['original']:.2f} {figures['metric']}")
+    print("| row | " + " | ".join(f"{keep:g}" for keep in figures["keeps"]) + " |")
+    print("|---" * (1 + len(figures["keeps"])) + "|")
     for row in ROWS:
-        if row in found:
+        if row in figures:
             cells = [
-                "-" if cell is None else f"{cell['score']:.2f}" for cell in found[row]["cells"]
+                "-" if cell is None else f"{cell['score']:.2f}" for cell in figures[row]["cells"]
             ]
             print(f"| {row} | " + " | ".join(cells) + " |")
     for row in ("torchscript", "onnx"):
-        cells = [cell for cell in found.get(row, {"cells": ()})["cells"] if cell is not None]
+        cells = [cell for cell in figures.get(row, {"cells": ()})["cells"] if cell is not None]
         if len(cells) > 2:
-            lost = [found["original"] - cell["score"] for cell in cells]
+            lost = [figures["original"] - cell["score"] for cell in cells]
             print(f"{row}: risk {', '.join(cell.get('risk', '-') for cell in cells)}")
-            for told in ("predicted_error", "relative_error"):
-                told_of = [cell[told] for cell in cells if told in cell]
+            for field in ("predicted_error", "relative_error"):
+                told_of = [cell[field] for cell in cells if field in cell]
                 if len(told_of) == len(lost):
                     print(
-                        f"{row}: rank correlation of {told} and lost score "
+                        f"{row}: rank correlation of {field} and lost score "
                         f"{spearmanr(told_of, lost).statistic:.2f}"
                     )
     print(flush=True)
@@ -273,25 +288,25 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
     path = folder / "accuracy.json"
     if path.exists():
         earlier = json.loads(path.read_text())["networks"]
-        figures = earlier | {
-            network: _beside(earlier.get(network, {}), found) for network, found in figures.items()
-        }
+        for network, latest in figures.items():
+            earlier[network] = _merged(earlier.get(network, {}), latest)
+        figures = earlier
     path.write_text(json.dumps({"networks": figures}, indent=1) + "\n")
     plt.rcParams["svg.hashsalt"] = "convpress"
     figure, axes = plt.subplots(1, len(figures), figsize=(4 * len(figures), 3.6), squeeze=False)
-    for axis, (network, found) in zip(axes[0], figures.items(), strict=True):
-        axis.axhline(found["original"], color="0.6", linewidth=0.8)
+    for axis, (network, rows) in zip(axes[0], figures.items(), strict=True):
+        axis.axhline(rows["original"], color="0.6", linewidth=0.8)
         for row in ROWS:
             cells = [
                 (keep, cell["score"])
                 for keep, cell in zip(
-                    found["keeps"], found.get(row, {"cells": ()})["cells"], strict=False
+                    rows["keeps"], rows.get(row, {"cells": ()})["cells"], strict=False
                 )
                 if cell
             ]
             if cells:
                 axis.plot(*zip(*cells, strict=True), marker="o", markersize=3, label=row)
-        axis.set(title=network, xlabel="FLOPs kept", ylabel=found["metric"])
+        axis.set(title=network, xlabel="FLOPs kept", ylabel=rows["metric"])
         axis.invert_xaxis()
     axes[0][0].legend(fontsize=7)
     figure.tight_layout()
@@ -299,13 +314,14 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
     plt.close(figure)
 
 
-def _beside(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what was found beside an earlier run's rows of the same images and budgets."""
-    is_same = all(earlier.get(key) == found[key] for key in ("original", "images", "keeps"))
-    return {**earlier, **found} if is_same else found
+def _merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the later rows, with an earlier run's where images and budgets are the same."""
+    is_same = all(earlier.get(key) == later[key] for key in ("original", "images", "keeps"))
+    return {**earlier, **later} if is_same else later
 
 
-def _load(path: Path) -> ModuleType:
+def load_zoo(path: Path) -> ModuleType:
+    """Return a zoo's `measure.py` as a module."""
     spec = importlib.util.spec_from_file_location("zoo_measure", path)
     assert spec is not None
     assert spec.loader is not None
@@ -314,7 +330,7 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _limit(zoo: ModuleType, images: int) -> None:
+def limit(zoo: ModuleType, images: int) -> None:
     """Score on fewer images: evenly spread ones, as the test images come class by class."""
     load = zoo.inputs
 

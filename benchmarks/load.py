@@ -259,9 +259,9 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
 def measure_pages(fleet: Fleet, jobs: int) -> dict[str, Any]:
     """Return the median times of the pages, and of their refreshes, with this many ended jobs."""
     model = remember(fleet, jobs)
-    wanted = {"model_sha256": model, "state": "succeeded", "limit": 2}
+    query = {"model_sha256": model, "state": "succeeded", "limit": 2}
     first, second = (
-        job["id"] for job in httpx.get(f"{fleet.base_url}/jobs", params=wanted).json()["jobs"]
+        job["id"] for job in httpx.get(f"{fleet.base_url}/jobs", params=query).json()["jobs"]
     )
     pages = {
         "jobs": "/",
@@ -324,7 +324,7 @@ def remember(fleet: Fleet, jobs: int) -> str:
 def ended_job(number: int, created: datetime, report_sha256: str) -> dict[str, Any]:
     """Return the row of a job; of a hundred some eight have failed and two were cancelled."""
     state = "failed" if number % 12 == 1 else "cancelled" if number % 50 == 2 else "succeeded"
-    made = {
+    events = {
         "macs_before": 100,
         "macs_after": 40,
         "artifact_bytes": 50,
@@ -342,7 +342,7 @@ def ended_job(number: int, created: datetime, report_sha256: str) -> dict[str, A
         "flops_budget": "0.5",
         "labels": {"run": str(number)},
         "error": {"code": "budget_unreachable", "detail": "no"} if state == "failed" else None,
-        **(made if state == "succeeded" else dict.fromkeys(made)),
+        **(events if state == "succeeded" else dict.fromkeys(events)),
     }
 
 
@@ -405,22 +405,22 @@ def main() -> None:
         "--jobs", type=int, default=10_000, help="jobs beside the pages, and in the long queue"
     )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
-        fleet = Fleet(Path(folder), servers=given.servers, disk=False)
+        fleet = Fleet(Path(folder), servers=arguments.servers, disk=False)
         try:
             wait_until(lambda: answers(fleet.base_url), "the API")
             figures = {}
             for name, measure in MEASURES.items():
-                if name in given.only:
-                    figures |= measure(fleet, given.jobs)
+                if name in arguments.only:
+                    figures |= measure(fleet, arguments.jobs)
         finally:
             fleet.end()
     for name, value in figures.items():
         print(f"{name:26} {value}")
-    if given.output:
-        given.output.write_text(json.dumps(figures, indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -66,10 +66,10 @@ def unavailable(server: str, error: Exception) -> NoReturn:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """The path of Prometheus' own checker."""
-    found = shutil.which("promtool")
-    if found is None:
+    executable = shutil.which("promtool")
+    if executable is None:
         unavailable("promtool", FileNotFoundError("it comes with Debian's package prometheus"))
-    return found
+    return executable
 
 
 @contextmanager

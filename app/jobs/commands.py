@@ -100,6 +100,7 @@ def repeat(
     *,
     budgets: Mapping[str, str] | None = None,
     input_shape: str | None = None,
+    allow_incomplete_account: bool = False,
 ) -> Job:
     """Add a job with the model and the options of an earlier job, except for the given options.
 
@@ -118,6 +119,7 @@ def repeat(
         job.options,
         budgets=kept_budgets | new_budgets,
         input_shape=input_shape or job.input_shape,
+        allow_incomplete_account=allow_incomplete_account or job.allow_incomplete_account,
     )
     submission = Submission(
         sha256=job.model_sha256,

@@ -65,8 +65,9 @@ def _folder_options(settings: Settings) -> dict[str, Any]:
         "processed_folder": root / "passing",
     }
     data_folder.prepare(settings)
-    for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
+    # Not the parents: a data folder that was deleted does not come back empty.
+    for folder in (root, *folders.values()):
+        folder.mkdir(exist_ok=True)
     paths = {name: str(folder) for name, folder in folders.items()}
     return {
         "broker_url": "filesystem://localhost",
@@ -93,7 +94,7 @@ def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
     }
 
 
-def ring(job_id: uuid.UUID) -> bool:
+def enqueue(job_id: uuid.UUID) -> bool:
     """Send the message of a queued job, and return whether the broker took the message.
 
     Call it after the job's row is committed. While the broker is down, the sweeper repeats the
@@ -104,7 +105,9 @@ def ring(job_id: uuid.UUID) -> bool:
     # Any exception: the job is committed already, and libraries raise many, such as redis's own
     # where its server is out of memory.
     except Exception as error:
-        log.warning("the broker took no message; the sweeper will ring again", job_id=str(job_id))
+        log.warning(
+            "the broker took no message; the sweeper will send it again", job_id=str(job_id)
+        )
         loops.note_failure("messages", error)
         return False
     return True

@@ -32,7 +32,7 @@ def test_the_service_outlives_hostile_models(tmp_path):
     (outside / "secret").write_text("secret")
     data = tmp_path / "data"
     environment = {**os.environ, "CONVPRESS_DATA_DIR": str(data)}
-    command = [sys.executable, "-m", "worker.cli", "keys", "create", "ann"]
+    command = [sys.executable, "-m", "worker.cli", "keys", "create", "ann", "--create"]
     token = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True
     ).stdout.strip()

@@ -23,6 +23,7 @@ FIELDS = {
     "bytes_budget",
     "latency_budget",
     "flops_at_any_price",
+    "allow_incomplete_account",
     "input_shape",
     "calibration",
     "samples_sha256",
@@ -106,8 +107,8 @@ def test_a_failed_job_says_why_and_has_no_files(api):
         "got": "0.1",
     }
     api.change(job["id"], state="failed", error=error)
-    told = api.http.get(f"/jobs/{job['id']}").json()["error"]
-    assert told.items() >= (error | {"status": 422, "instance": f"/jobs/{job['id']}"}).items()
+    detail = api.http.get(f"/jobs/{job['id']}").json()["error"]
+    assert detail.items() >= (error | {"status": 422, "instance": f"/jobs/{job['id']}"}).items()
     response = api.http.get(f"/jobs/{job['id']}/artifact")
     assert (response.status_code, response.json()["code"]) == (409, "job_failed")
     assert "too little" in response.json()["detail"]
@@ -165,7 +166,7 @@ def test_a_file_that_the_store_has_lost_is_gone(api, finished):
 
 
 def test_pages_hold_every_job_once_newest_first(api):
-    made = [api.post().json()["id"] for _ in range(5)]
+    job_ids = [api.post().json()["id"] for _ in range(5)]
     seen, cursor = [], None
     while True:
         page = api.http.get(
@@ -175,7 +176,7 @@ def test_pages_hold_every_job_once_newest_first(api):
         cursor = page["next_cursor"]
         if cursor is None:
             break
-    assert seen[:5] == made[::-1]
+    assert seen[:5] == job_ids[::-1]
     assert len(seen) == len(set(seen))
 
 

@@ -41,7 +41,7 @@ def test_a_stored_model_needs_no_second_upload(api):
         44,
         None,
     )
-    assert [found["id"] for found in api.http.get(stored["jobs"]).json()["jobs"]] == [
+    assert [listed["id"] for listed in api.http.get(stored["jobs"]).json()["jobs"]] == [
         job["id"],
         first["id"],
     ]
@@ -104,13 +104,27 @@ def test_bad_calibrations_are_refused_before_the_job_is_accepted(api, fields, co
     assert api.left_over() == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "missing"),
+    [({"input_mean": "0.5"}, "input_std"), ({"input_std": "0.5", "input_mean": ""}, "input_mean")],
+)
+def test_a_mean_and_a_deviation_come_together(api, fields, missing):
+    response = api.post(**fields)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "input_range_invalid")
+    assert problem["field"] == missing
+    assert all(name in problem["detail"] for name in ("input_mean", "input_std"))
+    assert problem["expected"]
+    assert api.left_over() == []
+
+
 def test_a_calibration_stays_with_its_job(api):
-    told = {"calibration": "none", "input_mean": "0.485,0.456,0.406", "input_std": "0.2"}
-    job = api.post(**told).json()
-    assert {name: job[name] for name in (*told, "input_range")} == told | {"input_range": None}
+    fields = {"calibration": "none", "input_mean": "0.485,0.456,0.406", "input_std": "0.2"}
+    job = api.post(**fields).json()
+    assert {name: job[name] for name in (*fields, "input_range")} == fields | {"input_range": None}
     assert api.http.get(f"/jobs/{job['id']}").json() == job
     row = api.row(job["id"])
-    assert (row.calibration, row.input_mean, row.input_std) == tuple(told.values())
+    assert (row.calibration, row.input_mean, row.input_std) == tuple(fields.values())
     plain = api.post(input_range="", calibration="").json()
     assert (plain["calibration"], plain["input_range"]) == ("synthetic", None)
 

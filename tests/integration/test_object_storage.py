@@ -49,11 +49,11 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
             },
         )
         assert service.wait(again.json()["id"])["state"] == "succeeded"
-        told = [
+        messages = [
             service.http.get(f"/jobs/{each['id']}/report").json()["engine"]
             for each in (job, again.json())
         ]
-        assert [engine["analysis_reused"] for engine in told] == [False, True]
+        assert [engine["analysis_reused"] for engine in messages] == [False, True]
         assert len(list(storage.keys("analyses/"))) == 1
         files = [path for path in (tmp_path / "data" / "storage").rglob("*") if path.is_file()]
         assert files == []

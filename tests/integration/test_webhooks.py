@@ -82,8 +82,8 @@ def check_one_call(api):
         ]  # by the second's, the first's would have come again
         assert [delivery(api, job).due_at for job in jobs] == [None, None]
     for job, (body, headers, path) in zip(jobs, sent, strict=True):
-        told = Webhook(SECRET).verify(body, headers)
-        assert (told["type"], told["data"]) == ("job.cancelled", job)
+        payload = Webhook(SECRET).verify(body, headers)
+        assert (payload["type"], payload["data"]) == ("job.cancelled", job)
         assert path == "/hook?x=1"
         assert headers["Host"] == target.split("/")[2]
 

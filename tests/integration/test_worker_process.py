@@ -97,7 +97,7 @@ class Workplace:
             else:
                 return
 
-    def post(self, behaviour=None, ring=True, age=timedelta(0)):
+    def post(self, behaviour=None, enqueued=True, age=timedelta(0)):
         job = Job(
             id=uuid.uuid4(),
             created_at=datetime.now(UTC) - age,
@@ -109,7 +109,7 @@ class Workplace:
         with Session(self.engine) as session, session.begin():
             session.add(job)
             job_id = job.id
-        if ring:
+        if enqueued:
             celery_client._client(self.settings).send_task(celery_client.TASK, [str(job_id)])
         return job_id
 
@@ -214,7 +214,7 @@ def test_a_job_runs_within_a_second_of_its_ring(staffed):
 
 
 def test_a_job_whose_message_was_lost_is_done_all_the_same(staffed):
-    assert staffed.wait(staffed.post(ring=False, age=timedelta(minutes=1))).attempt == 1
+    assert staffed.wait(staffed.post(enqueued=False, age=timedelta(minutes=1))).attempt == 1
 
 
 def test_a_killed_child_is_replaced(staffed, tmp_path):
@@ -332,7 +332,7 @@ def test_a_broker_without_memory_ends_neither_the_worker_nor_its_sweeper(
         worker = workplace.start()
         client.config_set("maxmemory", "1")
         wait_for(lambda: '"OutOfMemoryError"' in workplace.log.read_text(), "an error of Redis")
-        left = workplace.post(ring=False, age=timedelta(minutes=1))
+        left = workplace.post(enqueued=False, age=timedelta(minutes=1))
         workplace.change(
             left,
             state="running",
@@ -349,7 +349,7 @@ def test_a_data_folder_that_is_away_for_a_while_costs_no_job(tmp_path):
     with workplace_in(tmp_path) as workplace:
         folder = workplace.settings.data_dir
         worker = workplace.start()
-        job_id = workplace.post(ring=False)
+        job_id = workplace.post(enqueued=False)
         folder.rename(tmp_path / "away")
         wait_for(lambda: '"DataFolderGone"' in workplace.log.read_text(), "a failed sweep")
         assert not folder.exists()

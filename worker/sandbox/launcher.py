@@ -290,9 +290,9 @@ def _comparison(argument: int, operator: int, first: int | None, second: int) ->
     return _Compare(argument, operator, first, second)
 
 
-def _checked(result: int, what: str) -> int:
+def _checked(result: int, call: str) -> int:
     if result < 0:
-        raise OSError(f"{what}: {os.strerror(ctypes.get_errno())}")
+        raise OSError(f"{call}: {os.strerror(ctypes.get_errno())}")
     return result
 
 

@@ -119,9 +119,9 @@ def test_a_client_that_went_away_is_no_error(answer):
     assert {line["log_level"] for line in logs} == {"info"}
 
 
-@pytest.mark.parametrize("given", ["a b", "x" * 65, "é", "", "a\x7f", '"'])
-def test_a_request_id_that_could_harm_is_replaced(answer, given):
-    response = answer(lambda: "ok", headers={"X-Request-ID": given.encode()})
+@pytest.mark.parametrize("request_id", ["a b", "x" * 65, "é", "", "a\x7f", '"'])
+def test_a_request_id_that_could_harm_is_replaced(answer, request_id):
+    response = answer(lambda: "ok", headers={"X-Request-ID": request_id.encode()})
     assert response.headers["x-request-id"].isalnum()
 
 

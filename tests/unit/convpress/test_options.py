@@ -14,6 +14,7 @@ PLAIN = JobOptions({"flops_budget": "0.5"})
 FULL = JobOptions(
     budgets={"flops_budget": "50%", "params_budget": "2M"},
     flops_at_any_price=True,
+    allow_incomplete_account=True,
     input_shape="1x3x8x8",
     calibration="samples",
     samples_sha256="b" * 64,
@@ -21,7 +22,11 @@ FULL = JobOptions(
     input_mean="0.5",
     input_std="0.2",
 )
-BUDGETS = {"budgets": {"flops_budget": "0.1"}, "flops_at_any_price": True}
+BUDGETS = {
+    "budgets": {"flops_budget": "0.1"},
+    "flops_at_any_price": True,
+    "allow_incomplete_account": True,
+}
 OTHERS = {
     "input_shape": "1x3x8x8",
     "calibration": "none",
@@ -82,6 +87,12 @@ def test_an_empty_field_counts_as_left_out():
             None,
             "input_range_invalid",
             "input_range",
+        ),
+        (
+            {"flops_budget": "0.5", "input_std": "1"},
+            None,
+            "input_range_invalid",
+            "input_mean",
         ),
         (
             {"flops_budget": "0.5", "calibration": "samples"},

@@ -36,7 +36,7 @@ from worker.sandbox.messages import Failed
 pytestmark = pytest.mark.usefixtures("engine_without_work")
 
 
-def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, rings):
+def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, enqueued):
     job = work(make_job())
     assert (job.state, job.attempt, job.macs_before, job.macs_after) == ("succeeded", 1, 100, 40)
     assert (
@@ -48,26 +48,26 @@ def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, ring
         == fake_engine.REPORT
     )
     assert get_storage().path(f"models/{job.model_sha256}").exists()
-    assert rings == []
+    assert enqueued == []
 
 
-def test_a_refusal_fails_the_job_at_once(make_job, work, rings):
+def test_a_refusal_fails_the_job_at_once(make_job, work, enqueued):
     job = work(make_job(input_shape="refuse"))
     assert (job.state, job.attempt) == ("failed", 1)
     assert job.error == {"code": "budget_unreachable", "detail": "no", "got": "0.1"}
-    assert rings == []
+    assert enqueued == []
 
 
 @pytest.mark.parametrize("behaviour", ["die", "lie"])
-def test_a_lost_child_is_tried_again_until_the_last_attempt(make_job, work, rings, behaviour):
+def test_a_lost_child_is_tried_again_until_the_last_attempt(make_job, work, enqueued, behaviour):
     job_id = make_job(input_shape=behaviour)
     for attempt in (1, 2):
         job = work(job_id)
         assert (job.state, job.attempt, job.lease_owner) == ("queued", attempt, None)
-        assert rings == [job_id] * attempt
+        assert enqueued == [job_id] * attempt
     job = work(job_id)
     assert (job.state, job.attempt, job.error["code"]) == ("failed", 3, "worker_lost")
-    assert rings == [job_id] * 2
+    assert enqueued == [job_id] * 2
 
 
 def test_a_job_whose_child_died_once_succeeds(make_job, work, tmp_path):
@@ -112,7 +112,7 @@ def test_samples_reach_the_child_and_fail_the_job_where_the_store_has_lost_them(
 
 @pytest.mark.parametrize("full", ["fetch", "keep"])
 def test_a_full_disk_is_waited_for_and_fails_the_last_attempt(
-    make_job, work, monkeypatch, rings, events, full
+    make_job, work, monkeypatch, enqueued, events, full
 ):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -127,7 +127,7 @@ def test_a_full_disk_is_waited_for_and_fails_the_last_attempt(
         "the disk is full"
     ] * 2
     assert list(get_storage().staging.iterdir()) == []
-    assert rings == []  # it would be full at once again
+    assert enqueued == []  # it would be full at once again
 
 
 @pytest.mark.parametrize("behaviour", ["die", "fill"])
@@ -144,7 +144,7 @@ def test_a_child_without_room_is_no_fault_of_its_job(
 
 
 def test_an_unavailable_store_is_waited_for_and_counts_no_attempt(
-    make_job, work, monkeypatch, rings, events
+    make_job, work, monkeypatch, enqueued, events
 ):
     def fail(*_):
         raise StorageUnavailable("the bucket does not answer")
@@ -155,12 +155,12 @@ def test_an_unavailable_store_is_waited_for_and_counts_no_attempt(
         for _ in range(4):
             job = work(job_id)
             assert (job.state, job.attempt) == ("queued", 0)
-    assert rings == []
+    assert enqueued == []
     assert work(job_id).state == "succeeded"
     assert events(job_id)[1].detail == "the artifact store does not answer"
 
 
-def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, rings):
+def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, enqueued):
     job_id = make_job(input_shape="sleep 600")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
     thread.start()
@@ -173,7 +173,7 @@ def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, 
     job = load_job(job_id)
     assert (job.state, job.lease_owner) == ("cancelled", None)
     assert list((settings.data_dir / "scratch").iterdir()) == []
-    assert rings == []
+    assert enqueued == []
 
 
 def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work, monkeypatch):
@@ -191,13 +191,13 @@ def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work
     assert (job.state, job.attempt, len(tried)) == ("succeeded", 1, 3)
 
 
-def test_a_job_over_its_time_fails(make_job, work, monkeypatch, rings):
+def test_a_job_over_its_time_fails(make_job, work, monkeypatch, enqueued):
     monkeypatch.setenv("CONVPRESS_JOB_TIMEOUT_SECONDS", "1")
     tasks.get_settings.cache_clear()
     job = work(make_job(input_shape="sleep 600"))
     assert (job.state, job.error["code"]) == ("failed", "job_timeout")
     assert "1 seconds" in job.error["detail"]
-    assert rings == []
+    assert enqueued == []
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded", "failed", "cancelled"])
@@ -211,7 +211,7 @@ def test_a_ring_for_an_unknown_job_does_nothing(settings):
     tasks.compress(str(uuid.uuid4()))
 
 
-def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, rings, load_job):
+def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, enqueued, load_job):
     job_id = make_job(input_shape="sleep 600")
 
     def stop_when_it_runs():
@@ -227,7 +227,7 @@ def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, r
         thread.join(120)
         stopping.clear()
     assert (job.state, job.attempt, job.started_at) == ("queued", 0, None)
-    assert rings == []  # it would hear the ring itself
+    assert enqueued == []  # it would receive the message itself
 
 
 def test_a_worker_that_shuts_down_takes_no_new_job(make_job, work):
@@ -240,7 +240,7 @@ def test_a_worker_that_shuts_down_takes_no_new_job(make_job, work):
 
 
 def test_a_lost_lease_stops_the_child_and_commits_nothing(
-    make_job, work, monkeypatch, rings, load_job
+    make_job, work, monkeypatch, enqueued, load_job
 ):
     monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "0.5")
     tasks.get_settings.cache_clear()
@@ -255,7 +255,7 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(
     monkeypatch.setattr(heartbeats.leases, "renew", renew_after_another_took_it)
     job = work(job_id)
     assert (job.state, job.lease_owner, job.attempt) == ("running", "heir", 2)
-    assert rings == []
+    assert enqueued == []
 
 
 def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work, monkeypatch):
@@ -300,7 +300,7 @@ def test_a_store_that_is_slower_than_the_lease_loses_no_job(
     assert (job.state, job.attempt) == ("succeeded", 1)
 
 
-def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, rings, tmp_path):
+def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, enqueued, tmp_path):
     seen = tmp_path / "seen"
     job_id = make_job(input_shape=f"await {seen}")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))

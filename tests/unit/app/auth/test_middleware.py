@@ -78,9 +78,9 @@ def test_lists_are_of_ones_own_jobs(guarded):
     client = guarded()
     mine = {post(client, token("ann")).json()["id"] for _ in range(3)}
     post(client, token("bob"))
-    found = client.get("/jobs?limit=2", headers=bearing(token("ann"))).json()
-    rest = client.get(f"/jobs?cursor={found['next_cursor']}", headers=bearing(token("ann"))).json()
-    assert {job["id"] for job in found["jobs"] + rest["jobs"]} == mine
+    page = client.get("/jobs?limit=2", headers=bearing(token("ann"))).json()
+    rest = client.get(f"/jobs?cursor={page['next_cursor']}", headers=bearing(token("ann"))).json()
+    assert {job["id"] for job in page["jobs"] + rest["jobs"]} == mine
     assert len(client.get("/jobs", headers=bearing(token("root", "admin"))).json()["jobs"]) == 4
 
 
@@ -112,10 +112,10 @@ def test_forwarded_addresses_are_believed_of_configured_proxies_alone(configure,
 
 def test_a_token_is_not_kept_and_not_logged(guarded, caplog):
     client = guarded()
-    given = token()
+    bearer_token = token()
     with caplog.at_level("DEBUG"):
-        post(client, given)
-    secret = given[-20:]
+        post(client, bearer_token)
+    secret = bearer_token[-20:]
     assert secret not in caplog.text
     with transaction() as session:
         [key] = keys.listed(session)
@@ -145,8 +145,8 @@ def test_idempotency_keys_are_their_owners(guarded):
     client = guarded()
     keyed = {"Idempotency-Key": "once"}
     ids = [
-        client.post("/jobs", **FORM, headers=bearing(given) | keyed).json()["id"]
-        for given in (token("ann"), token("bob"), token("ann"), token("root", "admin"))
+        client.post("/jobs", **FORM, headers=bearing(secret) | keyed).json()["id"]
+        for secret in (token("ann"), token("bob"), token("ann"), token("root", "admin"))
     ]
     assert ids[0] == ids[2]
     assert len(set(ids)) == 3

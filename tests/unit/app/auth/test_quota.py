@@ -16,10 +16,10 @@ def test_the_body_is_not_read_beyond_the_quota(guarded, unread_body):
     "settings", [{"owner_unfinished_jobs": "1"}, {"owner_stored_bytes": "2000"}]
 )
 def test_what_an_owner_may_have_is_bounded(guarded, settings):
-    def post(client, given):
+    def post(client, secret):
         model = ONNX + b"\x32\xe8\x07" + bytes(1000)  # with a description of a thousand bytes
         form = {"data": {"flops_budget": "0.5"}, "files": {"model": ("net.onnx", model)}}
-        return client.post("/jobs", **form, headers=bearing(given))
+        return client.post("/jobs", **form, headers=bearing(secret))
 
     client = guarded(**settings)
     ann = token("ann")

@@ -18,8 +18,9 @@ from app.db.session import transaction
 from app.errors import PROBLEM_TYPES
 from app.jobs import commands, queries
 from app.storage import artifact_key, get_storage
+from convpress.report import Report
 from worker.jobs import results
-from worker.sandbox import account as report
+from worker.sandbox.account import read
 from worker.sandbox.messages import MalformedOutput
 
 HTML = {"Accept": "text/html"}
@@ -33,8 +34,8 @@ PAGES = [
 ]
 
 
-def cookie(given):
-    return HTML | {"Cookie": f"convpress_key={given}"}
+def cookie(answer):
+    return HTML | {"Cookie": f"convpress_key={answer}"}
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -108,12 +109,12 @@ def test_a_form_that_was_sent_without_javascript_leads_to_the_job(guarded):
         "labels": "",
     }
     sent = {"data": FORM["data"] | empty, "files": {**FORM["files"], "samples": ("", b"")}}
-    taken = client.post("/jobs", **sent, headers=headers)
-    assert (taken.status_code, taken.headers["location"].startswith("/dashboard/jobs/")) == (
+    answer = client.post("/jobs", **sent, headers=headers)
+    assert (answer.status_code, answer.headers["location"].startswith("/dashboard/jobs/")) == (
         303,
         True,
-    ), taken.text
-    assert client.get(taken.headers["location"], headers=headers).status_code == 200
+    ), answer.text
+    assert client.get(answer.headers["location"], headers=headers).status_code == 200
     unchosen = client.post("/jobs", data=FORM["data"], files={"model": ("", b"")}, headers=headers)
     assert (unchosen.status_code, "the form has no model" in unchosen.text) == (422, True)
 
@@ -147,10 +148,10 @@ def test_signing_in_is_from_this_services_page_and_secure_over_tls(guarded):
 
 
 def test_problems_are_pages_for_browsers_and_json_for_scripts(client):
-    page, told = client.get("/nowhere", headers=HTML), client.get("/nowhere")
-    assert (page.status_code, told.status_code) == (404, 404)
+    page, problem = client.get("/nowhere", headers=HTML), client.get("/nowhere")
+    assert (page.status_code, problem.status_code) == (404, 404)
     assert page.headers["content-type"].startswith("text/html")
-    assert told.json()["code"] == "not_found"
+    assert problem.json()["code"] == "not_found"
     assert "&lt;b&gt;" in client.get("/jobs/<b>", headers=HTML).text
 
 
@@ -161,7 +162,7 @@ def test_without_keys_nobody_signs_in(client):
 
 
 @pytest.mark.parametrize(
-    ("search", "found"),
+    ("search", "filenames"),
     [
         ("RES", True),
         ("a" * 7, True),
@@ -171,7 +172,7 @@ def test_without_keys_nobody_signs_in(client):
         ("a'\"b=c", False),
     ],
 )
-def test_jobs_are_searched(session, search, found):
+def test_jobs_are_searched(session, search, filenames):
     from app.db.models import Model
 
     at = commands.now(session)
@@ -186,10 +187,10 @@ def test_jobs_are_searched(session, search, found):
     )
     session.add(job)
     session.flush()
-    for text, expected in ((search, found), (str(job.id), True)):
-        wanted = queries.Filter(search=text)
-        assert bool(queries.page(session, wanted, 5, None)[0]) is expected
-        assert queries.count(session, wanted)["queued"] == int(expected)
+    for text, expected in ((search, filenames), (str(job.id), True)):
+        filters = queries.Filter(search=text)
+        assert bool(queries.page(session, filters, 5, None)[0]) is expected
+        assert queries.count(session, filters)["queued"] == int(expected)
 
 
 def test_a_job_with_samples_is_repeated_while_they_are_kept(client):
@@ -239,8 +240,8 @@ def test_another_budget_stands_in_the_place_of_its_own_kind_and_flops_of_all_tha
     page = client.post(f"/dashboard/jobs/{job}/again", headers=HTML | OWN, data=again).headers[
         "location"
     ]
-    made = client.get(page.removeprefix("/dashboard")).json()
-    assert (made["flops_budget"], made["params_budget"], made["bytes_budget"]) == budgets
+    created = client.get(page.removeprefix("/dashboard")).json()
+    assert (created["flops_budget"], created["params_budget"], created["bytes_budget"]) == budgets
 
 
 def with_numbers(value, number):
@@ -252,24 +253,24 @@ def with_numbers(value, number):
     return number if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-ACCOUNT = fake_engine.REPORT | {"engine": {"versions": {}, "seconds": {"loading": 0.3}}}
-FREED = {**ACCOUNT["sites"][0], "macs_before": 0}
+REPORT = fake_engine.REPORT | {"engine": {"versions": {}, "seconds": {"loading": 0.3}}}
+FREED = {**REPORT["sites"][0], "macs_before": 0}
 
 
 @pytest.mark.parametrize(
-    "account",
+    "report",
     [
-        with_numbers(ACCOUNT, 0),
-        with_numbers(ACCOUNT, 10**18),
-        ACCOUNT | {"sites": [FREED]},
-        ACCOUNT | {"frontier": []},
+        with_numbers(REPORT, 0),
+        with_numbers(REPORT, 10**18),
+        REPORT | {"sites": [FREED]},
+        REPORT | {"frontier": []},
     ],
     ids=["nothing", "enormous", "a site that costs nothing", "no frontier"],
 )
-def test_every_account_that_is_taken_can_be_shown(client, account):
+def test_every_valid_report_can_be_shown(client, report):
     """A hostile child writes what it likes; the pages show what makes no sense."""
-    content = json.dumps(account).encode()
-    report.read(report.Report, content)
+    content = json.dumps(report).encode()
+    read(Report, content)
     form = FORM | {"data": FORM["data"] | {"flops_budget": "", "params_budget": "60%"}}
     job = client.post("/jobs", **form).json()
     with transaction() as session:
@@ -287,6 +288,45 @@ def test_every_account_that_is_taken_can_be_shown(client, account):
     assert 'name="flops_budget" value=""' not in page.text
 
 
+def test_an_incomplete_account_is_said_above_all_figures(client):
+    mixed = {"name": "fused", "operator": "acme::Mix", "reason": "there is no rule"}
+    incomplete = REPORT | {"account_complete": False, "unaccounted": [mixed]}
+    job = client.post("/jobs", **FORM).json()
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        kept.macs_before, kept.macs_after, kept.unaccounted = 100, 40, [mixed]
+        key_of = partial(artifact_key, kept.id)
+        content = json.dumps(incomplete).encode()
+        kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
+    page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+    assert page.index("The account is incomplete") < page.index("At a glance")
+    assert "there is no rule" in page
+    both = client.get(f"/dashboard/compare?job={job['id']}&job={job['id']}", headers=HTML).text
+    assert both.index("is incomplete") < both.index("At a glance")
+    result = client.get(f"/jobs/{job['id']}").json()["result"]
+    assert (result["account_complete"], result["unaccounted"]) == (False, [mixed])
+
+
+def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):
+    job = client.post("/jobs", **FORM).json()
+    problem = {"code": "account_incomplete", "detail": "the cost of acme::Mix is not known"}
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state, kept.error = "failed", problem
+    page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+    assert 'name="allow_incomplete_account"' in page
+    again = client.post(
+        f"/dashboard/jobs/{job['id']}/again",
+        data={"allow_incomplete_account": "true"},
+        headers=HTML | OWN,
+        follow_redirects=False,
+    )
+    new = client.get(f"/jobs/{again.headers['location'].rpartition('/')[2]}").json()
+    assert (job["allow_incomplete_account"], new["allow_incomplete_account"]) == (False, True)
+    assert new["flops_budget"] == job["flops_budget"]
+
+
 @pytest.mark.parametrize(
     ("budget", "field", "axis", "kept"),
     [
@@ -301,23 +341,24 @@ def test_other_budgets_are_of_the_kind_that_was_asked_for(client, budget, field,
     after = {"macs": 50, "flops": 100, "parameters": 10, "bytes": 400, "latency_ms": 4.0}
     point = {"macs": 50, "keep": 0.5, "latency_keep": None, "predicted_error": 0.04}
     points = [point | {"budget_keep": share} for share in (kept, 0.9)]
-    account = ACCOUNT | {
+    report = REPORT | {
         "budget": budget | {"note": None},
         "before": costs,
         "after": after,
         "frontier": points,
     }
-    told = report.read(report.Report, json.dumps(account | {"keep": 0.5, "latency": None}).encode())
-    assert [choice.chosen for choice in choices(told)] == [True, False]
-    assert (choices(told)[1].budget, job_report.kept(told)) == ("0.9", kept)
-    assert (job_report.kind(told).field, f"{capital(frontier(told).what)} kept") == (field, axis)
+    parsed = read(Report, json.dumps(report | {"keep": 0.5, "latency": None}).encode())
+    assert [choice.chosen for choice in choices(parsed)] == [True, False]
+    assert (choices(parsed)[1].budget, job_report.kept(parsed)) == ("0.9", kept)
+    assert job_report.kind(parsed).field == field
+    assert f"{capital(frontier(parsed).quantity)} kept" == axis
 
 
 @pytest.mark.parametrize("number", [-1, 10**19])
-def test_an_account_of_impossible_numbers_is_not_taken(number):
-    account = ACCOUNT | {"predicted_error": number}
+def test_a_report_of_impossible_numbers_is_refused(number):
+    report = REPORT | {"predicted_error": number}
     with pytest.raises(MalformedOutput, match="predicted_error"):
-        report.read(report.Report, json.dumps(account).encode())
+        read(Report, json.dumps(report).encode())
 
 
 def test_commands_quote_what_a_shell_would_take_for_its_own(settings):

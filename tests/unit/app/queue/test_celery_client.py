@@ -37,7 +37,7 @@ def test_a_ring_reaches_the_other_end(request, configure, broker):
         **({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {})
     )
     job_id = uuid.uuid4()
-    assert celery_client.ring(job_id)
+    assert celery_client.enqueue(job_id)
     with connect(settings) as connection:
         assert take(connection) == ("convpress.compress", [str(job_id)])
         if broker == "folder":
@@ -47,7 +47,7 @@ def test_a_ring_reaches_the_other_end(request, configure, broker):
 def test_a_broker_that_is_down_costs_a_warning(configure):
     configure(broker_url="redis://127.0.0.1:1/0")
     started = time.monotonic()
-    assert not celery_client.ring(uuid.uuid4())
+    assert not celery_client.enqueue(uuid.uuid4())
     assert time.monotonic() - started < 60
     with pytest.raises(OperationalError):
         celery_client.check_broker()
@@ -61,11 +61,11 @@ def test_a_broker_without_memory_is_unready_and_costs_a_warning(configure, redis
     with pytest.raises(redis.exceptions.OutOfMemoryError):
         celery_client.check_broker()
     assert celery_client.backlog() is None
-    assert not celery_client.ring(uuid.uuid4())
+    assert not celery_client.enqueue(uuid.uuid4())
     client.config_set("maxmemory", "0")
     celery_client.check_broker()
     assert celery_client.backlog() == 0
-    assert celery_client.ring(uuid.uuid4())
+    assert celery_client.enqueue(uuid.uuid4())
     assert celery_client.backlog() == 1
 
 
@@ -85,7 +85,7 @@ def test_a_broker_that_hangs_costs_seconds(configure, monkeypatch):
         silent.listen()
         configure(broker_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
-        assert not celery_client.ring(uuid.uuid4())
+        assert not celery_client.enqueue(uuid.uuid4())
         assert time.monotonic() - started < 60
 
 
@@ -134,9 +134,9 @@ def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
     for process in senders:
         process.communicate(timeout=120)
     (tmp_path / "all-sent").touch()
-    taken = [process.communicate(timeout=120)[0] for process in receivers]
+    outputs = [process.communicate(timeout=120)[0] for process in receivers]
     assert [process.returncode for process in senders + receivers] == [0, 0, 0, 0]
-    assert sum(map(int, taken)) == MESSAGES * len(senders)
+    assert sum(map(int, outputs)) == MESSAGES * len(senders)
     assert not list(tmp_path.rglob("*.msg"))
 
 
@@ -145,7 +145,7 @@ def test_the_backlog_is_what_waits_at_the_broker(configure, request, broker):
     configure(**({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {}))
     assert celery_client.backlog() == 0
     for waiting in (1, 2):
-        celery_client.ring(uuid.uuid4())
+        celery_client.enqueue(uuid.uuid4())
         assert celery_client.backlog() == waiting
 
 
@@ -155,6 +155,6 @@ def test_the_backlog_of_a_broker_that_is_down_is_unknown(configure):
 
 
 def test_the_folder_holds_messages_alone_so_that_a_killed_process_leaves_no_half_table(settings):
-    assert celery_client.ring(uuid.uuid4())
+    assert celery_client.enqueue(uuid.uuid4())
     files = [path for path in (settings.data_dir / "broker").rglob("*") if path.is_file()]
     assert [path.suffix for path in files] == [".msg"]

@@ -13,9 +13,8 @@ from app.stats.request_counts import RequestCounts
 
 def told():
     with transaction() as session:
-        return {
-            name: times.at_most[-1] for name, times in queries.of_service(session).requests.items()
-        }
+        requests = queries.service_statistics(session).requests
+        return {name: times.at_most[-1] for name, times in requests.items()}
 
 
 def lines(client):

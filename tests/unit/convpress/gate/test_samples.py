@@ -151,10 +151,10 @@ def test_any_damage_is_survived(path, damage):
         content[position] = byte
     path.write_bytes(content)
     try:
-        found = headers(path)
+        arrays = headers(path)
     except Refusal as error:
         code = error.code
     else:
         code = None
-        assert found
+        assert arrays
     assert code in (None, Code.SAMPLES_INVALID)

@@ -16,23 +16,23 @@ def test_a_latency_budget_is_kept_by_the_tables_own_count(tmp_path):
     """Where a multiply-accumulate takes as long in every layer, time is what arithmetic is."""
     costs = str(cost_table_in(tmp_path, layer_ns=1.0))
     output, report, _ = compressed(tmp_path, "residual.onnx", latency_budget="60%", costs=costs)
-    said = read(Report, json.dumps(report).encode())
-    assert said.latency is not None
-    assert 0 < said.latency.predicted_after_ms <= 0.6 * said.latency.predicted_before_ms
-    assert said.latency.predicted_after_ms == pytest.approx(
-        sum(site.ms_after for site in said.sites), rel=1e-6
+    parsed = read(Report, json.dumps(report).encode())
+    assert parsed.latency is not None
+    assert 0 < parsed.latency.predicted_after_ms <= 0.6 * parsed.latency.predicted_before_ms
+    assert parsed.latency.predicted_after_ms == pytest.approx(
+        sum(site.ms_after for site in parsed.sites), rel=1e-6
     )
-    assert said.latency.predicted_before_ms == pytest.approx(
-        sum(site.ms_before for site in said.sites), rel=1e-6
+    assert parsed.latency.predicted_before_ms == pytest.approx(
+        sum(site.ms_before for site in parsed.sites), rel=1e-6
     )
-    share = said.latency.predicted_after_ms / said.latency.predicted_before_ms
+    share = parsed.latency.predicted_after_ms / parsed.latency.predicted_before_ms
     rounding = 0.5e-4 * (1 + share)  # both are given to four decimals
-    assert said.latency.expected_after_ms == pytest.approx(
-        said.before.latency_ms * share, abs=1.001 * rounding
+    assert parsed.latency.expected_after_ms == pytest.approx(
+        parsed.before.latency_ms * share, abs=1.001 * rounding
     )
     assert report["budget"]["latency_budget"] == "60%"
-    assert all(site.ms_after <= site.ms_before for site in said.sites)
-    keeps = [point.latency_keep for point in said.frontier]
+    assert all(site.ms_after <= site.ms_before for site in parsed.sites)
+    keeps = [point.latency_keep for point in parsed.frontier]
     assert keeps[-1] == 1
     assert min(keeps) < 0.5
     assert accuracy(output) >= accuracy(MODELS / "residual.onnx") - 0.015

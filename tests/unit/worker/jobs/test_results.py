@@ -51,6 +51,15 @@ def staged(storage):
     return list((storage.root / "staging").iterdir())
 
 
+def test_a_result_has_the_first_operators_that_the_account_leaves_out(output, storage):
+    unaccounted = [{"name": "n" * 300, "operator": "acme::Mix", "reason": "no rule"}] * 21
+    incomplete = REPORT | {"account_complete": False, "unaccounted": unaccounted}
+    (output / "report.json").write_text(json.dumps(incomplete))
+    result = store(output, storage, largest=20_000)
+    assert len(result.unaccounted) == 20
+    assert result.unaccounted[0] == unaccounted[0] | {"name": "n" * 200}
+
+
 def test_files_are_stored_under_their_sums(output, storage):
     result = store(output, storage)
     assert (result.macs_before, result.macs_after, result.artifact_bytes) == (100, 40, len(ONNX))

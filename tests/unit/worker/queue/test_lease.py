@@ -12,7 +12,12 @@ from worker.queue import lease as leases
 from worker.queue.lease import Lease, Result
 
 RESULT = Result(
-    macs_before=10, macs_after=5, artifact_sha256="a" * 64, artifact_bytes=3, report_sha256="b" * 64
+    macs_before=10,
+    macs_after=5,
+    unaccounted=[],
+    artifact_sha256="a" * 64,
+    artifact_bytes=3,
+    report_sha256="b" * 64,
 )
 
 CHANGES = {

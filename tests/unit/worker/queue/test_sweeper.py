@@ -38,10 +38,10 @@ def messages(monkeypatch):
 
 
 @pytest.fixture
-def rings(monkeypatch, messages):
-    rung = []
-    monkeypatch.setattr(sweeper, "ring", lambda job_id: rung.append(job_id) or True)
-    return rung
+def enqueued(monkeypatch, messages):
+    job_ids = []
+    monkeypatch.setattr(sweeper, "enqueue", lambda job_id: job_ids.append(job_id) or True)
+    return job_ids
 
 
 def test_a_lease_that_ran_out_is_returned(make_job, load_job):
@@ -135,33 +135,33 @@ def test_while_messages_wait_only_jobs_that_were_overtaken_are_unheard(make_job)
 
 
 @pytest.mark.parametrize("waiting", [0, 1])
-def test_it_rings_for_the_unheard_when_no_message_waits(
-    make_job, settings, rings, messages, waiting
+def test_it_enqueues_for_the_unheard_when_no_message_waits(
+    make_job, settings, enqueued, messages, waiting
 ):
     job_id = make_job(age_seconds=60)
     messages[0] = waiting
     sweeper.sweep_and_ring(settings)
-    assert rings == ([] if waiting else [job_id])
+    assert enqueued == ([] if waiting else [job_id])
 
 
-def test_it_rings_for_the_job_it_returned_whatever_waits(make_job, settings, rings, messages):
+def test_it_enqueues_the_job_it_returned_whatever_waits(make_job, settings, enqueued, messages):
     make_job(age_seconds=60)
     job_id = make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
     messages[0] = 7
     sweeper.sweep_and_ring(settings)
-    assert rings == [job_id]
+    assert enqueued == [job_id]
 
 
-def test_it_rings_once_for_each_job(make_job, settings, rings):
+def test_it_enqueues_each_job_once(make_job, settings, enqueued):
     make_job(age_seconds=60)
     make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
     sweeper.sweep_and_ring(settings)
-    assert len(rings) == len(set(rings)) == 2
+    assert len(enqueued) == len(set(enqueued)) == 2
 
 
 def test_a_broker_that_is_down_ends_the_round(make_job, settings, messages, monkeypatch):
     tried = []
-    monkeypatch.setattr(sweeper, "ring", lambda job_id: tried.append(job_id))
+    monkeypatch.setattr(sweeper, "enqueue", lambda job_id: tried.append(job_id))
     for _ in range(3):
         make_job(age_seconds=60)
     sweeper.sweep_and_ring(settings)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
+from worker.engine.formats.onnx.canonical.padding import write_pads_of_dilated
 from worker.engine.formats.onnx.storage.skeleton import skeleton
 from worker.engine.model import Inputs, Runner
 
@@ -38,7 +40,7 @@ def load(path: Path) -> Runner:
     Raises:
         Refusal: `model_invalid` where the runtime refuses the file, now or when it is run.
     """
-    opened = session(skeleton(path), path)
+    opened = session(_runnable(skeleton(path)), path)
     names = [output.name for output in opened.get_outputs()]
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
@@ -49,6 +51,14 @@ def load(path: Path) -> Runner:
         return dict(zip(names, results, strict=True))
 
     return run
+
+
+def _runnable(serialised: bytes) -> bytes:
+    """Return a skeleton that the runtime takes: with the pads of dilated SAME convolutions."""
+    if b"SAME_" not in serialised:
+        return serialised
+    model = ModelProto.FromString(serialised)
+    return model.SerializeToString() if write_pads_of_dilated(model) else serialised
 
 
 def session(model: bytes, path: Path) -> Any:  # noqa: ANN401 - the runtime ships no types

@@ -20,14 +20,14 @@ def pads(convolution, size):
     """The zeros before and after each axis, by ONNX's specification of auto_pad."""
     if not isinstance(convolution.padding, str):
         return convolution.padding
-    found = []
+    results = []
     for axis, length in enumerate(size):
         reach = convolution.dilation[axis] * (convolution.kernel[axis] - 1) + 1
         stride = convolution.stride[axis]
         total = max((-(-length // stride) - 1) * stride + reach - length, 0)
         halves = (total // 2, total - total // 2)
-        found.append(halves if convolution.padding == "same_upper" else halves[::-1])
-    return tuple(found)
+        results.append(halves if convolution.padding == "same_upper" else halves[::-1])
+    return tuple(results)
 
 
 def padded(convolution, x):
@@ -72,10 +72,10 @@ def patches(convolution, x):
 
 
 def measured(convolution, x):
-    found = patches(convolution, x)
-    mean = found.mean(axis=1)
-    centred = found - mean[:, None]
-    return Moments.of(mean, centred.swapaxes(1, 2) @ centred / found.shape[1])
+    rows = patches(convolution, x)
+    mean = rows.mean(axis=1)
+    centred = rows - mean[:, None]
+    return Moments.of(mean, centred.swapaxes(1, 2) @ centred / rows.shape[1])
 
 
 @st.composite
@@ -109,9 +109,9 @@ def inputs(layer, batch=3, seed=0):
 
 
 def factorisations(convolution, form=None):
-    for name, (why_not, made) in FORMS.items():
+    for name, (why_not, factorise) in FORMS.items():
         if form in (None, name) and why_not(convolution) is None:
-            yield from made(convolution)
+            yield from factorise(convolution)
 
 
 def some_ranks(factorisation):
@@ -169,13 +169,13 @@ def test_errors_are_those_of_the_layers_and_fall_with_the_rank(layer, known):
         ranks = some_ranks(each)
         errors = each.errors(target, ranks)
         for rank, error in zip(ranks, errors, strict=True):
-            made = each.layers(target, rank)
-            assert tuple(part.convolution for part in made) == each.convolutions(rank)
-            assert all(part.weight.shape == part.convolution.weight_shape for part in made)
-            difference = weight_of(made, convolution) - weight_of([layer], convolution)
-            found = run(made, x).transpose(0, 1).flatten(1)
-            assert (found - expected).numpy() == pytest.approx(
-                (difference @ centred).reshape(found.shape), abs=1e-5
+            factors = each.layers(target, rank)
+            assert tuple(part.convolution for part in factors) == each.convolutions(rank)
+            assert all(part.weight.shape == part.convolution.weight_shape for part in factors)
+            difference = weight_of(factors, convolution) - weight_of([layer], convolution)
+            actual = run(factors, x).transpose(0, 1).flatten(1)
+            assert (actual - expected).numpy() == pytest.approx(
+                (difference @ centred).reshape(actual.shape), abs=1e-5
             )
             seen = difference if target.covariance is None else difference @ target.covariance
             lost = (seen * difference).sum()
@@ -272,10 +272,10 @@ def test_singular_inputs_and_weights_give_finite_factors(layer, ruin):
     for each, rank in every(layer):
         [error] = each.errors(target, [rank])
         assert 0 <= error <= 1
-        made = each.layers(target, rank)
-        assert all(np.isfinite(part.weight).all() for part in made)
-        assert np.isfinite(made[-1].bias).all()
-        difference = weight_of(made, layer.convolution) - weight_of([layer], layer.convolution)
+        factors = each.layers(target, rank)
+        assert all(np.isfinite(part.weight).all() for part in factors)
+        assert np.isfinite(factors[-1].bias).all()
+        difference = weight_of(factors, layer.convolution) - weight_of([layer], layer.convolution)
         assert np.abs(difference).max() <= 20 * np.abs(layer.weight).max()
         if rank == each.ranks[-1]:
             np.testing.assert_allclose(difference, 0, atol=1e-6)
@@ -372,10 +372,10 @@ def run_transposed(layers, x):
 
 def measured_positions(convolution, x):
     groups = convolution.groups
-    found = x.movedim(1, -1).reshape(-1, groups, x.shape[1] // groups).transpose(0, 1).numpy()
-    mean = found.mean(axis=1)
+    rows = x.movedim(1, -1).reshape(-1, groups, x.shape[1] // groups).transpose(0, 1).numpy()
+    mean = rows.mean(axis=1)
     return Moments.of(
-        mean, (found - mean[:, None]).swapaxes(1, 2) @ (found - mean[:, None]) / found.shape[1]
+        mean, (rows - mean[:, None]).swapaxes(1, 2) @ (rows - mean[:, None]) / rows.shape[1]
     )
 
 
@@ -431,8 +431,8 @@ def test_a_transposed_layer_is_itself_at_full_rank(
     (form,) = factorisations(layer.convolution, "low-rank")
     target = Target.of(layer, moments)
     exact = form.ranks[-1]
-    found = run_transposed(form.layers(target, exact), x)
-    torch.testing.assert_close(found, run_transposed([layer], x), rtol=1e-6, atol=1e-6)
+    actual = run_transposed(form.layers(target, exact), x)
+    torch.testing.assert_close(actual, run_transposed([layer], x), rtol=1e-6, atol=1e-6)
     assert form.errors(target, [exact])[0] == 0
     assert chain_macs(form.convolutions(2), (4,) * axes) == 4**axes * groups * 2 * (
         c + n * kernel**axes

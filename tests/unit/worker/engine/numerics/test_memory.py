@@ -20,12 +20,12 @@ def test_pages_of_mapped_files_are_given_back_and_read_again(tmp_path):
     stored = np.random.default_rng(0).standard_normal(8 * MIB // 8)
     path = tmp_path / "numbers"
     path.write_bytes(b"before" + stored.tobytes())
-    found = memory.mapped(path, np.dtype(np.float64), 6, stored.shape)
-    np.testing.assert_array_equal(found, stored)
+    actual = memory.mapped(path, np.dtype(np.float64), 6, stored.shape)
+    np.testing.assert_array_equal(actual, stored)
     read, _ = resident()
     memory.give_back_files()
     assert read - resident()[0] > 7 * MIB
-    np.testing.assert_array_equal(found, stored)
+    np.testing.assert_array_equal(actual, stored)
 
 
 def test_writing_to_a_mapped_array_leaves_the_file_alone(tmp_path):

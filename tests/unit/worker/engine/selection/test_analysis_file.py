@@ -54,9 +54,9 @@ def test_a_second_budget_skips_to_the_allocation_and_gives_the_same_bytes(
     file, asked = str(tmp_path / "analysis"), {"calibration": calibration}
     expected, without, phases = run(tmp_path / "a", name, "0.4", kept_analysis=file, **asked)
     assert "factoring" in phases
-    found, with_it, phases = run(tmp_path / "b", name, "0.4", analysis=file, **asked)
+    artifact, with_it, phases = run(tmp_path / "b", name, "0.4", analysis=file, **asked)
     assert {"measuring", "factoring"}.isdisjoint(phases)
-    assert found == expected
+    assert artifact == expected
     assert [report["engine"]["analysis_reused"] for report in (without, with_it)] == [False, True]
     for report in (without, with_it):
         del report["engine"]

@@ -91,18 +91,18 @@ def test_one_rank_is_offered_where_it_exists_and_the_highest_where_it_does_not(
 
 def test_of_two_orders_of_the_same_cost_the_nearer_is_taken():
     model, site = OneLayer(PLAIN), site_of(PLAIN)
-    _, taken = candidates_at_rank(model, site, "spatial", 6).candidates
+    _, nearest = candidates_at_rank(model, site, "spatial", 6).candidates
     every = [
-        c for c in candidates_of_forms(model, site, "spatial").candidates if c.macs == taken.macs
+        c for c in candidates_of_forms(model, site, "spatial").candidates if c.macs == nearest.macs
     ]
-    assert [candidate.error for candidate in every] == [taken.error]
+    assert [candidate.error for candidate in every] == [nearest.error]
 
 
 @pytest.mark.parametrize(
     ("convolution", "reason", "form", "expected"),
     [
         (PLAIN, "it lies inside a loop", None, "it lies inside a loop"),
-        (PLAIN, None, "low-rank", "its kernel is more than one offset"),
+        (PLAIN, None, "low-rank", "its kernel is larger than 1x1"),
         (
             Convolution((1, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1)),
             None,
@@ -120,7 +120,7 @@ def test_a_site_that_stays_has_the_reason(convolution, reason, form, expected):
 def test_a_reason_that_forms_have_in_common_is_said_once():
     reason = candidates_of_forms(OneLayer(DEPTHWISE), site_of(DEPTHWISE), None).reason
     assert reason.count("no spatial extent") == 1
-    assert "depthwise already" in reason
+    assert "it is already depthwise" in reason
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])

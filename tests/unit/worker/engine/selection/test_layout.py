@@ -89,23 +89,24 @@ def test_branches_add_up_to_the_chain(
     export(
         model_format, nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), x, path
     )
-    found = {}
+    results = {}
     for layout in ("whole", "branches"):
         model = open_model(model_format, path)
         (site,) = model.count({model.inputs[0].name: tuple(x.shape)}).sites
         chains = in_layout(layers, layout)
         model.replace(site, *chains)
         model.save(folder / layout)
-        (found[layout],) = load_runner(model_format, folder / layout)(
+        (results[layout],) = load_runner(model_format, folder / layout)(
             {model.inputs[0].name: x.numpy()}
         ).values()
-        made = open_model(model_format, folder / layout)
-        counted = made.count({model.inputs[0].name: tuple(x.shape)})
+        written = open_model(model_format, folder / layout)
+        counted = written.count({model.inputs[0].name: tuple(x.shape)})
         assert counted.macs == site.macs_of([layer.convolution for layer in layers])
         assert len(chains) == (1 if layout == "whole" else number)
         assert len(counted.sites) == 2 * len(chains)
     assert (
-        np.abs(found["whole"] - found["branches"]).max() <= TOLERANCE * np.abs(found["whole"]).max()
+        np.abs(results["whole"] - results["branches"]).max()
+        <= TOLERANCE * np.abs(results["whole"]).max()
     )
     if model_format == "onnx":
         onnx.checker.check_model(str(folder / "branches"), full_check=True)
@@ -121,14 +122,14 @@ def test_the_old_name_and_its_documentation_are_those_of_the_sum(folder):
     (site,) = model.count({"x": (1, 4, 6, 6)}).sites
     model.replace(site, *in_layout(factored("dac", site.convolution, 3), "branches"))
     model.save(folder / "out.onnx")
-    *made, last = onnx.load(folder / "out.onnx").graph.node
-    assert [node.op_type for node in made] == ["Conv"] * 4 + ["Add"] + ["Conv"] * 2
+    *nodes, last = onnx.load(folder / "out.onnx").graph.node
+    assert [node.op_type for node in nodes] == ["Conv"] * 4 + ["Add"] + ["Conv"] * 2
     assert (last.op_type, last.name, last.doc_string) == (
         "Add",
         proto.graph.node[0].name,
         "what it is for",
     )
-    names = [node.name for node in (*made, last)]
+    names = [node.name for node in (*nodes, last)]
     assert len(set(names)) == len(names)
 
 

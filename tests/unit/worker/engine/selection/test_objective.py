@@ -25,7 +25,7 @@ UNPRICED = Candidate(450, 120, 0.2, FORM, 3)
 def analysed(*candidates, paths=()):
     site = Site("a", "Conv", (8, 4, 3, 3), 1000, GEOMETRY, (Call(1, (8, 8)),), None, 4, paths)
     each = SiteCandidates(site, (ORIGINAL, *candidates), None)
-    return Analysis((each,), {"a": 0.5}, Uncalibrated("none was asked for"))
+    return Analysis((each,), {"a": 0.5}, Uncalibrated("the request turns it off"))
 
 
 def of(kind, allowed, total=1000, **options):

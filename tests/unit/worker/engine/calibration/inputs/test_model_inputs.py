@@ -51,8 +51,8 @@ def test_channels_stand_where_the_shape_says():
     ],
 )
 def test_the_channels_and_the_size_of_a_shape(shape, channels, size, last):
-    found = image_input(TensorSpec("x", "float32", None), shape)
-    assert (found.channels, found.size, found.channels_last) == (channels, size, last)
+    image = image_input(TensorSpec("x", "float32", None), shape)
+    assert (image.channels, image.size, image.channels_last) == (channels, size, last)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_several_inputs_get_images_of_their_own_and_others_valid_values():
         "flag": ("bool", ()),
         "scale": ("float32", ()),
     }
-    made = make(STANDARDISED, **inputs)
-    shapes = {name: array.shape for name, array in made.items()}
+    batch = make(STANDARDISED, **inputs)
+    shapes = {name: array.shape for name, array in batch.items()}
     assert shapes == {
         "colour": (4, 3, 8, 8),
         "depth": (4, 1, 8, 8),
@@ -86,8 +86,12 @@ def test_several_inputs_get_images_of_their_own_and_others_valid_values():
         "flag": (),
         "scale": (),
     }
-    assert {name: array.dtype.name for name, array in made.items()} == {
+    assert {name: array.dtype.name for name, array in batch.items()} == {
         name: kind for name, (kind, _) in inputs.items()
     }
-    assert not np.allclose(made["colour"][:, :1], made["depth"])
-    assert (made["token"].any(), made["flag"].item(), made["scale"].item()) == (False, False, 1.0)
+    assert not np.allclose(batch["colour"][:, :1], batch["depth"])
+    assert (batch["token"].any(), batch["flag"].item(), batch["scale"].item()) == (
+        False,
+        False,
+        1.0,
+    )

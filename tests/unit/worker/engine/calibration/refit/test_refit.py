@@ -52,8 +52,8 @@ def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(sha
             by_row(value, shape) for value in (run_chain([first], seen[site]), targets[site])
         )
         expected = numpys_fit(data, target, chains[site][1].weight.reshape(len(last.weight), -1))
-        found = np.column_stack([last.weight.reshape(len(last.weight), -1), last.bias])
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        solution = np.column_stack([last.weight.reshape(len(last.weight), -1), last.bias])
+        np.testing.assert_allclose(solution, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_sites_with_an_origin_become_the_best_of_their_rank_from_the_compressed_inputs():
@@ -68,8 +68,8 @@ def test_sites_with_an_origin_become_the_best_of_their_rank_from_the_compressed_
     x = torch.cat([batch["v0"] for batch in inputs])
     with torch.no_grad():
         targets, seen = run_chain([b], run_chain([a], x).tanh()), run_chain(fitted["a"], x).tanh()
-        found = run_chain(fitted["b"], seen)
-    target, data, outputs = (by_row(value, (1, 1, 1, 1)) for value in (targets, seen, found))
+        actual = run_chain(fitted["b"], seen)
+    target, data, outputs = (by_row(value, (1, 1, 1, 1)) for value in (targets, seen, actual))
     target, data = target - target.mean(0), data - data.mean(0)
     predicted = data @ np.linalg.lstsq(data, target, rcond=None)[0]
     directions = np.linalg.svd(predicted, full_matrices=False)[2][:rank]
@@ -115,9 +115,9 @@ def test_gain_is_restored_from_the_fits_outputs_and_its_targets(monkeypatch, is_
     np.testing.assert_array_equal(changed[1].weight, 2 * plain[1].weight)
     x = torch.cat([batch["v0"] for batch in inputs])
     with torch.no_grad():
-        for found, expected in zip(seen[0], (run_chain(plain, x), run_chain([a], x)), strict=True):
+        for actual, expected in zip(seen[0], (run_chain(plain, x), run_chain([a], x)), strict=True):
             torch.testing.assert_close(
-                found, expected.movedim(1, -1).flatten(0, 2), atol=1e-5, rtol=1e-4
+                actual, expected.movedim(1, -1).flatten(0, 2), atol=1e-5, rtol=1e-4
             )
 
 
@@ -147,12 +147,12 @@ def test_the_gain_of_the_models_own_outputs_stays(monkeypatch):
 def test_of_wide_patches_the_last_layer_alone_is_fitted():
     a, inputs = layer(RNG(1), (6, 5, 1, 1)), batches(16, 5, 7, 7)
     chains = {"a": narrow(a, 3)}
-    found, alone = (
+    together, alone = (
         refit(chained(("a", a)), inputs, chains, origins, Effort(widest_refactored=4))
         for origins in ({"a": low_rank(a, 3)}, {})
     )
-    assert found["a"][0] is chains["a"][0]
-    np.testing.assert_array_equal(found["a"][1].weight, alone["a"][1].weight)
+    assert together["a"][0] is chains["a"][0]
+    np.testing.assert_array_equal(together["a"][1].weight, alone["a"][1].weight)
 
 
 def numpys_fit(data, target, present):

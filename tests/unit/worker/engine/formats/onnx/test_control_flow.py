@@ -18,7 +18,7 @@ from worker.engine.model import Call
 from worker.engine.pipeline import compress, inspect
 from worker.engine.request import Request
 
-SHARED = "its weight is shared with nodes that use it in another way"
+SHARED = "its weight is shared with nodes that use it differently"
 
 
 # A size that no inference sees through, as in `profile/test_count.py`.
@@ -159,7 +159,7 @@ def test_a_layer_that_branches_call_on_two_sizes_is_counted_for_each_and_left(tm
     _, count = opened_with_count(written(tmp_path, text))
     (site,) = count.sites
     assert site.execution_paths == (100 * 288, 16 * 288)
-    assert site.reason == "it is called in another way in another branch of an If"
+    assert site.reason == "the branches of an If call it on inputs of different sizes"
     assert count.execution_paths == site.execution_paths
 
 
@@ -178,7 +178,7 @@ def test_a_layer_that_one_path_calls_more_often_is_replaced_in_both(tmp_path):
     assert split_everywhere(path, target) == ["w"]
     _, after = opened_with_count(target)
     assert after.execution_paths[0] == 2 * after.execution_paths[1]
-    agree(path, target, *({"x": IMAGE, "c": np.array(taken)} for taken in (True, False)))
+    agree(path, target, *({"x": IMAGE, "c": np.array(condition)} for condition in (True, False)))
 
 
 def ifs(*conditions):
@@ -210,7 +210,10 @@ def test_beyond_a_number_of_paths_the_ifs_that_are_left_are_counted_and_not_edit
     agree(
         path,
         target,
-        *({"x0": IMAGE} | dict.fromkeys("abcdef", np.array(taken)) for taken in (True, False)),
+        *(
+            {"x0": IMAGE} | dict.fromkeys("abcdef", np.array(condition))
+            for condition in (True, False)
+        ),
     )
 
 

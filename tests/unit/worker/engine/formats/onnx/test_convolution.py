@@ -71,11 +71,11 @@ def transposed_convolutions(draw):
         "pads": pads,
         "output_padding": more,
     }
-    given = zip(size, strides, dilations, kernel, pads, pads[axes:], more, strict=False)
+    axes_values = zip(size, strides, dilations, kernel, pads, pads[axes:], more, strict=False)
     assume(
         all(
             (n - 1) * s + d * (k - 1) + 1 - before - behind + o > 0
-            for n, s, d, k, before, behind, o in given
+            for n, s, d, k, before, behind, o in axes_values
         )
     )
     return (
@@ -116,11 +116,11 @@ def test_what_equals_a_convolution_gives_its_outputs(folder, make, case, constan
     opened.save(folder / "after.onnx")
 
     onnx.checker.check_model(str(folder / "after.onnx"), full_check=True)
-    (found,) = outputs(folder / "after.onnx", {"x": x})
-    assert found.shape == expected.shape
-    assert distance(found, expected) <= TOLERANCE
+    (actual,) = outputs(folder / "after.onnx", {"x": x})
+    assert actual.shape == expected.shape
+    assert distance(actual, expected) <= TOLERANCE
     after = open_model("onnx", folder / "after.onnx")
-    chain = [made.convolution for made in make(layer)]
+    chain = [each.convolution for each in make(layer)]
     assert after.count(after.bind(None)).macs == site.macs_of(chain)
 
 
@@ -141,5 +141,5 @@ def test_what_equals_a_transposed_convolution_gives_its_outputs(folder, case):
     opened.save(folder / "after.onnx")
 
     onnx.checker.check_model(str(folder / "after.onnx"), full_check=True)
-    (found,) = outputs(folder / "after.onnx", {"x": x})
-    assert distance(found, expected + 0.5) <= TOLERANCE
+    (actual,) = outputs(folder / "after.onnx", {"x": x})
+    assert distance(actual, expected + 0.5) <= TOLERANCE

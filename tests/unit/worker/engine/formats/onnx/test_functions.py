@@ -39,4 +39,4 @@ def test_a_function_that_carries_weights_and_is_called_twice_is_counted_and_left
             (x, w) }}"""
     _, count = opened_with_count(written(tmp_path, text))
     assert count.macs == 2 * 144 * 576
-    assert {site.reason for site in count.sites} == {"it lies inside a local function"}
+    assert {site.reason for site in count.sites} == {"it is inside a local function"}

@@ -126,11 +126,11 @@ def test_half_precision_is_computed_as_single(tmp_path):
     x = {"x": np.random.default_rng(0).standard_normal((1, 3, 5, 5)).astype(np.float16)}
     program = program_of(path)
     assert runtime_operators(program) == ["Hardmax"]
-    found = values_of(program, x)
-    agree(found, outputs(path, x), rtol=1e-2, atol=1e-2)
+    actual = values_of(program, x)
+    agree(actual, outputs(path, x), rtol=1e-2, atol=1e-2)
     wide = run(program, {"x": torch.from_numpy(x["x"]).float()})
     assert wide[0].dtype == wide[1].dtype == torch.float32
-    np.testing.assert_array_equal(wide[0].detach(), found[0])
+    np.testing.assert_array_equal(wide[0].detach(), actual[0])
 
 
 def test_double_precision_stays(tmp_path):

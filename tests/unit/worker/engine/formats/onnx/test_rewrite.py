@@ -46,11 +46,11 @@ def test_new_values_take_no_name_that_is_in_use(tmp_path):
         t = Conv(x, w)  t_factor1 = Relu(t)  t_factor1_2 = Neg(t_factor1)
         y = Mul(t_factor1_2, w_factor1) }""")
     _, after = replaced(tmp_path, proto, X)
-    taken = [
+    used_names = [
         *names(after.graph.initializer),
         *(name for node in after.graph.node for name in node.output),
     ]
-    assert len(taken) == len(set(taken))
+    assert len(used_names) == len(set(used_names))
 
 
 def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(tmp_path):
@@ -86,7 +86,7 @@ def test_a_weight_that_is_shared_but_not_used_alike_is_left(tmp_path, body):
     opened = open_model("onnx", written(tmp_path, proto))
     sites = opened.count(opened.bind(None)).sites
     assert [site.macs for site in sites] == [64 * 81] * 2
-    assert sites[0].reason == "its weight is shared with nodes that use it in another way"
+    assert sites[0].reason == "its weight is shared with nodes that use it differently"
     assert sites[1].reason is not None
 
 
@@ -186,11 +186,11 @@ def test_what_is_looked_up_in_the_whole_model_is_looked_up_once_however_many_sit
     sites = opened.count(opened.bind(None)).sites
     looked = Counter()
     for name in ("constants", "all_graphs", "names", "uses"):
-        found = getattr(rewrite, name)
+        original = getattr(rewrite, name)
         monkeypatch.setattr(
             rewrite,
             name,
-            lambda graph, name=name, found=found: (looked.update([name]), found(graph))[1],
+            lambda graph, name=name, original=original: (looked.update([name]), original(graph))[1],
         )
     for site in sites:
         opened.replace(site, split_exactly(opened.layer(site)))

@@ -118,8 +118,8 @@ def test_what_is_called_where_the_graph_cannot_be_edited_is_counted_and_left(
     tmp_path, module, calls
 ):
     count = counted(tmp_path, module())
-    found = {site.name: (site.macs, site.reason) for site in count.sites}
-    assert found == {"step.conv": (calls * ONE_CALL, HIDDEN), "open.conv": (ONE_CALL, None)}
+    costs = {site.name: (site.macs, site.reason) for site in count.sites}
+    assert costs == {"step.conv": (calls * ONE_CALL, HIDDEN), "open.conv": (ONE_CALL, None)}
 
 
 class Branches(nn.Module):
@@ -134,9 +134,9 @@ class Branches(nn.Module):
 
 
 def test_a_branch_that_is_not_taken_is_listed_as_not_called(tmp_path):
-    found = {site.name: (site.macs, site.reason) for site in counted(tmp_path, Branches()).sites}
+    costs = {site.name: (site.macs, site.reason) for site in counted(tmp_path, Branches()).sites}
     idle = (0, "it is not called for this input shape")
-    assert found == {"taken": (ONE_CALL, None), "other": idle, "linear": idle}
+    assert costs == {"taken": (ONE_CALL, None), "other": idle, "linear": idle}
 
 
 class Dependent(nn.Module):

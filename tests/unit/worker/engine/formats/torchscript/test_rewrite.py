@@ -49,12 +49,12 @@ class Several(nn.Module):
 def test_a_residual_network_computes_the_same(tmp_path, how):
     x = torch.randn(2, 3, 17, 17, generator=torch.Generator().manual_seed(0))
     module = Net().eval()
-    made = {
+    factors = {
         "traced": lambda: torch.jit.trace(module, x),
         "scripted": lambda: scripted(module),
         "frozen": lambda: torch.jit.freeze(scripted(module)),
     }[how]()
-    count, original, rewritten = rewrite(tmp_path, made, x)
+    count, original, rewritten = rewrite(tmp_path, factors, x)
     assert sum(site.reason is None for site in count.sites) == 6
     assert_same(rewritten(x), original(x))
 
@@ -81,8 +81,8 @@ def test_several_inputs_and_outputs_and_padding_that_differs_at_the_ends(tmp_pat
     module = torch.jit.script(Several().eval())
     count, original, rewritten = rewrite(tmp_path, module, image=(1, 3, 7, 9), sound=(1, 2, 12))
     assert count.macs == 7 * 9 * 4 * 3 * 15 + 12 * 4 * 2 * 4
-    for found, expected in zip(rewritten(image, sound), original(image, sound), strict=True):
-        assert_same(found, expected)
+    for actual, expected in zip(rewritten(image, sound), original(image, sound), strict=True):
+        assert_same(actual, expected)
 
 
 class Linears(nn.Module):
@@ -120,13 +120,13 @@ LINEARS = [
 @pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
 def test_a_linear_layer_becomes_two(tmp_path, how, has_bias, shape, frozen):
     x = torch.randn(*shape)
-    made = torch.jit.trace(Linears(how, has_bias).eval(), x)
-    made = torch.jit.freeze(made) if frozen else made
+    module = torch.jit.trace(Linears(how, has_bias).eval(), x)
+    module = torch.jit.freeze(module) if frozen else module
     with torch.no_grad():
         for value in (0, 0.5):
             count, original, rewritten = rewrite(
                 tmp_path,
-                made,
+                module,
                 x,
                 make=lambda layer: with_bias(layer, value),  # noqa: B023
             )

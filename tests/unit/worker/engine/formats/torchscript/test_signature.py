@@ -50,11 +50,11 @@ def test_a_whole_number_is_given_in_the_place_of_a_shape(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rate", "said"), [((44100,), "44100 is no rate"), ((2, 2), "whole number")]
+    ("rate", "reason"), [((44100,), "44100 is no rate"), ((2, 2), "whole number")]
 )
-def test_a_number_that_the_model_does_not_take_is_refused(tmp_path, rate, said):
+def test_a_number_that_the_model_does_not_take_is_refused(tmp_path, rate, reason):
     opened = TorchScriptModel.open(write(tmp_path, scripted(Rated())))
-    with pytest.raises(Refusal, match=said) as refused:
+    with pytest.raises(Refusal, match=reason) as refused:
         opened.count(opened.bind({"x": (1, 1, 12), "rate": rate}))
     assert refused.value.code == Code.INPUT_SHAPE_MISMATCH
 

@@ -20,7 +20,7 @@ from worker.engine.selection.units import UNITS, Unit
 FILTERS = BudgetKind(
     field="filters_budget",
     unit="filters",
-    what="filters",
+    quantity="filters",
     example="300 filters",
     scales={"FILTERS": Decimal(1)},
     kept=lambda report: report.keep,

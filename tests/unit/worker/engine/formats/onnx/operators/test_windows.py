@@ -48,8 +48,8 @@ def windows(draw):
 
 @settings(max_examples=100, deadline=None)
 @given(windows())
-def test_windows_move_as_in_the_runtime(tmp_path_factory, found):
-    operator, attributes, shape = found
+def test_windows_move_as_in_the_runtime(tmp_path_factory, example):
+    operator, attributes, shape = example
     names, weights = ["x"], []
     if "Conv" in operator:
         outer = 4 if operator == "ConvTranspose" else 6

@@ -38,7 +38,7 @@ def test_what_is_left_as_it_is_says_why(tmp_path):
         "weight": "its weight is computed at run time",
         "bias": "its bias is computed at run time",
         "transposed": None,
-        "shaped": "its padding follows from the size of its output",
+        "shaped": "its padding depends on its output size",
     }
     *known, shaped = count.sites
     assert shaped.convolution is None
