@@ -66,7 +66,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         422, "The model contains constructs that no exported network needs"
     ),
     Code.MODEL_OVER_LIMIT: ProblemType(422, "The model exceeds a limit of size or nesting"),
-    Code.MODEL_UNSUPPORTED: ProblemType(422, "The model uses an unsupported feature"),
+    Code.MODEL_UNSUPPORTED: ProblemType(422, "The model has an unsupported format or feature"),
     Code.MODEL_GONE: ProblemType(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: ProblemType(422, "The model has nothing to compress"),
     Code.VERIFICATION_FAILED: ProblemType(

@@ -14,7 +14,7 @@ ZOO is a folder of networks with images and a `measure.py` that loads them. Prin
   2509.25136).
 
 Compressed models are scored by the engine's program of the original with the sites replaced, which
-is the arithmetic of the artifact. Figures go to accuracy.json in the output folder, beside those
+is the arithmetic of the artifact. Figures go to accuracy.json in the output folder, with those
 that earlier runs have left there of other networks, and of the same network's other rows where
 these are of the same images and budgets; a plot of all goes to accuracy.svg.
 """
@@ -57,7 +57,7 @@ ROWS = ("dac uniform", "dac", "weights", "torchscript", "onnx", "real", "balf")
 MOST_UNIFORM = 9
 
 
-class Subject:
+class Case:
     """One model file of the zoo, opened, counted and taken apart."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -114,8 +114,8 @@ def measure(
 ) -> dict[str, Any]:
     """Score one network at every budget, row by row."""
     shape = zoo.NETWORKS[network]["shape"]
-    onnx = Subject(folder / f"{network}.onnx", shape)
-    torchscript = Subject(folder / f"{network}.ts.pt", shape)
+    onnx = Case(folder / f"{network}.onnx", shape)
+    torchscript = Case(folder / f"{network}.ts.pt", shape)
     scores: dict[str, Any] = {
         "metric": zoo.NETWORKS[network]["metric"],
         "original": score(zoo, network, onnx, {}),
@@ -123,17 +123,17 @@ def measure(
         "keeps": list(keeps),
     }
     for row in rows:
-        subject = onnx if row == "onnx" else torchscript
+        case = onnx if row == "onnx" else torchscript
         start = time.perf_counter()
         points = (
-            [uniform(subject, keep) for keep in keeps]
+            [uniform(case, keep) for keep in keeps]
             if row == "dac uniform"
-            else budgets(zoo, network, subject, row, keeps)
+            else budgets(zoo, network, case, row, keeps)
         )
         cells = []
         for chains, notes in points:
             cells.append(
-                None if chains is None else {"score": score(zoo, network, subject, chains), **notes}
+                None if chains is None else {"score": score(zoo, network, case, chains), **notes}
             )
             print(f"  {network} {row} {cells[-1]} {time.perf_counter() - start:.0f} s", flush=True)
         scores[row] = {"cells": cells, "seconds": round(time.perf_counter() - start, 1)}
@@ -141,65 +141,65 @@ def measure(
 
 
 def budgets(
-    zoo: ModuleType, network: str, subject: Subject, row: str, keeps: Sequence[float]
+    zoo: ModuleType, network: str, case: Case, row: str, keeps: Sequence[float]
 ) -> list[tuple[Any, dict[str, Any]]]:
     """Return the layers and their predictions at each budget; None for one out of reach."""
     if row in ("real", "balf"):
-        analysis = on_real(zoo, network, subject, balf=row == "balf")
+        analysis = on_real(zoo, network, case, balf=row == "balf")
     elif row in ("dac", "weights"):
-        analysis = subject.analyse(calibration="none", form="dac" if row == "dac" else None)
+        analysis = case.analyse(calibration="none", form="dac" if row == "dac" else None)
     else:
-        analysis = subject.analyse()
+        analysis = case.analyse()
     if not isinstance(analysis.calibration, Uncalibrated):
         print(f"  {network} {row} {analysis.calibration.report_members}", flush=True)
-    return points_at(subject, analysis, keeps)
+    return points_at(case, analysis, keeps)
 
 
 def points_at(
-    subject: Subject, analysis: Analysis, keeps: Sequence[float]
+    case: Case, analysis: Analysis, keeps: Sequence[float]
 ) -> list[tuple[Any, dict[str, Any]]]:
     """Return the layers and their predictions at each budget; None for one out of reach."""
     results: list[tuple[Any, dict[str, Any]]] = []
     for keep in keeps:
         try:
-            budget = BoundBudget.of(FLOPS.parse(str(keep)), subject.opened, analysis.candidates)
+            budget = BoundBudget.of(FLOPS.parse(str(keep)), case.opened, analysis.candidates)
             chosen = choose(analysis, Objective((budget,)))
         except ValueError:
             results.append((None, {}))
             continue
         chains, refit_choice = refit_replacements(
-            subject.model, analysis, chosen, factor(subject.model, analysis, chosen)
+            case.model, analysis, chosen, factor(case.model, analysis, chosen)
         )
         notes: dict[str, Any] = {"predicted_error": analysis.predicted_error(chosen)}
         if refit_choice is not None:
             notes |= {
                 "held_out": [refit_choice.error_before, refit_choice.error_after],
-                **judged(subject, analysis, chains, notes["predicted_error"]),
+                **judged(case, analysis, chains, notes["predicted_error"]),
             }
         results.append((chains, notes))
     return results
 
 
-def uniform(subject: Subject, keep: float) -> tuple[Any, dict[str, Any]]:
+def uniform(case: Case, keep: float) -> tuple[Any, dict[str, Any]]:
     """Return the layers of the paper's method at the highest rank that fits the budget."""
     for rank in range(MOST_UNIFORM, 0, -1):
-        analysis = subject.analyse(calibration="none", form="dac", rank=rank)
+        analysis = case.analyse(calibration="none", form="dac", rank=rank)
         chosen = choose(analysis, FixedRank("dac", rank))
-        if sum(candidate.macs for candidate in chosen) <= keep * subject.count.macs:
-            return factor(subject.model, analysis, chosen), {"rank": rank}
+        if sum(candidate.macs for candidate in chosen) <= keep * case.count.macs:
+            return factor(case.model, analysis, chosen), {"rank": rank}
     return None, {}
 
 
-def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> Analysis:
+def on_real(zoo: ModuleType, network: str, case: Case, *, balf: bool) -> Analysis:
     """Analyse on the zoo's real images: as the product does, or as BALF does."""
     if network.startswith("denoise"):
         images = np.concatenate([noisy[:, :, :256, :256] for noisy, _ in zoo._noisy()])
     else:
         images = zoo.calibration(network)
-    samples = {subject.model.inputs[0].name: images}
+    samples = {case.model.inputs[0].name: images}
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         np.savez(file.name, **samples)
-        analysis = subject.analyse(calibration="samples", samples=file.name)
+        analysis = case.analyse(calibration="samples", samples=file.name)
     calibration = analysis.calibration
     assert not isinstance(calibration, Uncalibrated)
     if not balf:
@@ -213,21 +213,21 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
         if known.covariance is not None
     }
     candidates = []
-    for site in subject.count.sites:
+    for site in case.count.sites:
         form = "grouped" if site.convolution and site.convolution.k2 > 1 else "low-rank"
         moments = uncentred.get(site.name)
-        candidates.append(candidates_of_forms(subject.model, site, form, moments))
+        candidates.append(candidates_of_forms(case.model, site, form, moments))
     return Analysis(tuple(candidates), {}, Uncalibrated("BALF"))
 
 
 def judged(
-    subject: Subject, analysis: Analysis, chains: Mapping[str, Any], predicted: float
+    case: Case, analysis: Analysis, chains: Mapping[str, Any], predicted: float
 ) -> dict[str, Any]:
     """Return the error of the compressed model's outputs on fresh inputs, as a report gives it."""
     calibration = analysis.calibration
     assert not isinstance(calibration, Uncalibrated)
-    name = subject.program.inputs[0]
-    original, compressed = subject.runner({}), subject.runner(chains)
+    name = case.program.inputs[0]
+    original, compressed = case.runner({}), case.runner(chains)
     judging = calibration.judging
     comparisons = {}
     for group, batches in judging.groups.items():
@@ -247,9 +247,9 @@ def judged(
     }
 
 
-def score(zoo: ModuleType, network: str, subject: Subject, chains: Mapping[str, Any]) -> float:
+def score(zoo: ModuleType, network: str, case: Case, chains: Mapping[str, Any]) -> float:
     """Return the network's own metric."""
-    return round(float(zoo.score(network, subject.runner(chains), batch=25)), 2)
+    return round(float(zoo.score(network, case.runner(chains), batch=25)), 2)
 
 
 def print_table(network: str, figures: Mapping[str, Any]) -> None:

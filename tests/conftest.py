@@ -45,9 +45,7 @@ def _wait_for_no_disk(connection: Any, *_: Any) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Take all that is imported by now out of the collector's sight: the engine collects before it
-    writes a model.
-    """
+    """Exclude all that is imported by now from garbage collection, which the engine runs often."""
     if "torch" in sys.modules:
         importlib.import_module(
             "torch.distributed.tensor"
@@ -165,7 +163,7 @@ def _pings(client: "redis.Redis") -> bool:
 
 
 def claim_redis_database() -> int:
-    """Mark an empty database as taken, so that test runs beside each other do not share one; never
+    """Mark an empty database as taken, so that test runs in parallel do not share one; never
     number 0.
     """
     for number in range(1, 16):

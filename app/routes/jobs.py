@@ -93,6 +93,7 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
             "model_truncated",
             "model_invalid",
             "model_over_limit",
+            "model_unsupported",
             "model_pickled",
             "field_unknown",
             "field_repeated",

@@ -227,7 +227,8 @@ def test_a_killed_child_is_replaced(staffed, tmp_path):
 
 def test_a_child_that_always_dies_fails_its_job_and_no_worker(staffed):
     [worker] = staffed.workers
-    poison, good = staffed.post("die"), staffed.post()
+    poison = staffed.post("die")
+    good = staffed.post()
     assert staffed.wait(poison, "failed").error["code"] == "worker_lost"
     staffed.wait(good)
     assert worker.poll() is None
@@ -236,7 +237,8 @@ def test_a_child_that_always_dies_fails_its_job_and_no_worker(staffed):
 def test_a_cancelled_job_is_stopped_within_two_seconds_and_the_worker_goes_on(staffed):
     def seconds():
         [worker] = staffed.workers
-        job_id, next_id = staffed.post("sleep 600"), staffed.post()
+        job_id = staffed.post("sleep 600")
+        next_id = staffed.post()
         child = staffed.wait_for_child(worker, job_id)
         staffed.cancel(job_id)
         began = time.monotonic()
@@ -285,18 +287,21 @@ def test_workers_that_always_die_fail_the_job_in_the_end(workplace):
         workplace.end_lease(job_id)
     workplace.start()
     job = workplace.wait(job_id, "failed")
-    assert (job.error["code"], job.attempt) == ("worker_lost", 3)
+    assert job.error["code"] == "worker_lost"
+    assert job.attempt == 3
 
 
 def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):
     worker = workplace.start()
-    job_id, next_id = workplace.post(f"once {tmp_path}/mark sleep 600"), workplace.post()
+    job_id = workplace.post(f"once {tmp_path}/mark sleep 600")
+    next_id = workplace.post()
     child = workplace.wait_for_child(worker, job_id)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) == 0
     assert is_dead(child)
     job = workplace.job(job_id)
-    assert (job.state, job.attempt) == ("queued", 0)
+    assert job.state == "queued"
+    assert job.attempt == 0
     workplace.change(
         job_id, created_at=job.created_at - timedelta(minutes=1)
     )  # its message is spent
@@ -320,7 +325,9 @@ def test_a_worker_frozen_past_its_lease_commits_nothing_when_it_goes_on(workplac
         "the worker to see that its lease is lost",
     )
     job = workplace.job(job_id)
-    assert (job.state, job.attempt, job.finished_at) == ("succeeded", 2, ended.finished_at)
+    assert job.state == "succeeded"
+    assert job.attempt == 2
+    assert job.finished_at == ended.finished_at
     assert frozen.poll() is None
 
 

@@ -130,7 +130,8 @@ def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
         command = [sys.executable, "-c", code, str(tmp_path), str(MESSAGES)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-    senders, receivers = [start(SEND), start(SEND)], [start(RECEIVE), start(RECEIVE)]
+    senders = [start(SEND), start(SEND)]
+    receivers = [start(RECEIVE), start(RECEIVE)]
     for process in senders:
         process.communicate(timeout=120)
     (tmp_path / "all-sent").touch()

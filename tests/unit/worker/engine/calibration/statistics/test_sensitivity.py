@@ -123,7 +123,8 @@ def test_the_inputs_are_taken_from_all_that_are_held_out():
 
 
 def test_a_classifiers_last_layer_counts_for_more_where_its_trials_lose_unseen_classes():
-    last, inputs = layer(RNG(2), (6, 5)), batches(64, 5)
+    last = layer(RNG(2), (6, 5))
+    inputs = batches(64, 5)
     inputs[0]["v0"][:, 4] /= 10
     weight = last.weight.copy()
     weight[:, 4] = 0
