@@ -39,9 +39,8 @@ def test_torch_and_onnxsim_count_the_same(tmp_path):
     network = Assorted().eval()
     x = torch.zeros(2, 3, 10, 12)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings(
-            "ignore", category=DeprecationWarning
-        )  # of the exporter, which goes on working
+        # the exporter announces its end
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(network, (x,), tmp_path / "model.onnx", dynamo=False, input_names=["x"])
     opened = open_model("onnx", tmp_path / "model.onnx")
     count = opened.count(opened.bind(None))
