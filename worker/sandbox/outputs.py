@@ -9,20 +9,22 @@ from convpress.formats import Format
 from convpress.gate.check import require_safe
 from convpress.limits import Limits
 from convpress.refusal import Refusal
-from worker.sandbox.account import LARGEST_BYTES, Account, read
+from worker.sandbox.account import Account, largest_bytes, read
 from worker.sandbox.messages import MalformedOutput
 
 
-def take(kind: type[Account], path: Path, largest: int = LARGEST_BYTES) -> tuple[bytes, Account]:
+def take(
+    kind: type[Account], path: Path, limits: Limits, largest: int | None = None
+) -> tuple[bytes, Account]:
     """Read the report or inspection that a child wrote, and return its bytes and the parsed record.
 
     Raises:
-        MalformedOutput: it is not a plain file, is larger than `largest` bytes, or has another
-            schema.
+        MalformedOutput: it is not a plain file, is larger than `largest` bytes or than a report of
+            a model within the limits, or has another schema.
     """
-    with open_plain(path, largest) as file:
+    with open_plain(path, largest_bytes(limits) if largest is None else largest) as file:
         content = file.read()
-    return content, read(kind, content)
+    return content, read(kind, content, limits)
 
 
 def open_plain(path: Path, largest: int) -> BinaryIO:
