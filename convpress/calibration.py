@@ -16,6 +16,7 @@ EXPECTED_NUMBERS = "one number, or one for each channel with commas between (0.4
 
 # Beyond these, single precision loses the values of the inputs.
 _LARGEST, _LEAST = 1e9, 1e-9
+# Enough for one number for each of some hundred channels.
 _LONGEST_TEXT = 2000
 
 
@@ -62,6 +63,7 @@ def choose_calibration(choice: Calibration | None, *, samples: bool) -> Calibrat
     """
     if choice is None:
         return "samples" if samples else "synthetic"
+    # Samples that a job ignored would mislead its owner about the result.
     if choice != "samples" and samples:
         raise _contradiction("this calibration does not use the samples", "samples", choice)
     if choice == "samples" and not samples:

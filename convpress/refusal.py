@@ -7,6 +7,7 @@ from typing import Any
 class Code(StrEnum):
     """Every reason to refuse an input or to fail its job; stable, listed in docs/api.md."""
 
+    ACCOUNT_INCOMPLETE = "account_incomplete"
     BUDGET_MISSING = "budget_missing"
     BUDGET_INVALID = "budget_invalid"
     BUDGET_UNREACHABLE = "budget_unreachable"
@@ -74,4 +75,5 @@ class Refusal(ValueError):
             "expected": self.expected,
             "got": self.got,
         }
+        # Problem documents omit a member without a value, and so does the stored error of a job.
         return {key: value for key, value in members.items() if value is not None}

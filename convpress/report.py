@@ -53,6 +53,7 @@ BudgetReport = dict[str, Count | Size | str | None]
 class Record:
     """A part of a report; reading converts nothing. The methods are named as those of pydantic."""
 
+    # Strict: a child that writes "0.4" for 0.4 is at fault, or hostile.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "allow_inf_nan": False}
 
     @classmethod
@@ -62,6 +63,7 @@ class Record:
         Raises:
             pydantic.ValidationError: a member is missing, or not of its type or within its limits.
         """
+        # Through JSON: in strict mode pydantic takes a dictionary for a record from JSON alone.
         return cls.model_validate_json(json.dumps(members))
 
     @classmethod
@@ -102,6 +104,15 @@ class Tensor(Record):
     name: str
     dtype: str
     shape: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unaccounted(Record):
+    """An operator of unknown cost that an account leaves out, and the reason."""
+
+    name: str
+    operator: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +222,21 @@ class Calibration(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedGroup(Record):
+    """The comparison on one group of inputs: samples, or images in one range of values."""
+
+    name: str
+    runs: Count
+    relative_error: Size | None
+    agreement: Size | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verification(Record):
-    """The difference of the artifact's outputs from the original's; None without any to compare."""
+    """The difference of the artifact's outputs from the original's; None without any to compare.
+
+    The figures are the worst of all `groups`, which earlier versions do not list.
+    """
 
     inputs: str
     runs: Count
@@ -220,6 +244,7 @@ class Verification(Record):
     relative_error: Size | None
     agreement: Size | None
     finite: bool
+    groups: Few[ComparedGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,8 +262,14 @@ class Engine(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Record):
-    """The report of one compression."""
+    """The report of one compression.
 
+    Where `account_complete` is false, all multiply-accumulates are those without `unaccounted`.
+    `uncounted` are the operators that have none.
+    """
+
+    account_complete: bool = True
+    unaccounted: Many[Unaccounted] = field(default_factory=list)
     format: str
     inputs: Many[Tensor]
     convention: str
@@ -271,6 +302,7 @@ def time_kept(report: Report) -> float:
         before, after = report.before.latency_ms, report.after.latency_ms
     else:
         before, after = report.latency.predicted_before_ms, report.latency.predicted_after_ms
+    # A time of 0 is that of a model whose sites have no price.
     if not before:
         return report.keep
     return (after or 0.0) / before
@@ -303,11 +335,14 @@ class InspectedSite(Record):
 class Inspection(Record):
     """The inputs, outputs, sites and costs of a model.
 
+    `account_complete` and `unaccounted` are those of a report.
     `missing` says what the costs depend on that is not known: an input shape, without which they
     are None, or the cost of some operators, which `macs` then leaves out. `courses` are the MACs
     along each of the model's execution paths; `macs` is the largest of them.
     """
 
+    account_complete: bool = True
+    unaccounted: Many[Unaccounted] = field(default_factory=list)
     format: str
     inputs: Many[Tensor]
     outputs: Many[Tensor]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convpress.calibration import Calibration
 from convpress.formats import Format
-from convpress.report import Inspection
+from convpress.report import Inspection, Unaccounted
 from convpress.states import State
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -64,11 +64,24 @@ class Artifact(BaseModel):
     sha256: str
     bytes: int
     href: str
+    damaged_at: datetime | None = Field(
+        None, description="When the stored file was found damaged; null while it is not known to be"
+    )
 
 
 class Result(BaseModel):
     """What the compression achieved; one MAC is two FLOPs."""
 
+    account_complete: bool | None = Field(
+        None,
+        description=(
+            "Whether all multiply-accumulates are counted; where not, the report lists the "
+            "operators that are left out. Null for a job of an earlier version"
+        ),
+    )
+    unaccounted: list[Unaccounted] = Field(
+        [], description="The first of the operators that are left out of the account"
+    )
     macs_before: int
     macs_after: int
     keep: float = Field(description="macs_after / macs_before")
@@ -99,6 +112,7 @@ class Job(BaseModel):
                 "bytes_budget": None,
                 "latency_budget": None,
                 "flops_at_any_price": False,
+                "allow_incomplete_account": False,
                 "input_shape": "1x3x32x32",
                 "calibration": "synthetic",
                 "samples_sha256": None,
@@ -107,6 +121,8 @@ class Job(BaseModel):
                 "input_std": "0.229,0.224,0.225",
                 "labels": {"team": "vision"},
                 "result": {
+                    "account_complete": True,
+                    "unaccounted": [],
                     "macs_before": 40_813_184,
                     "macs_after": 20_187_392,
                     "keep": 0.4946,
@@ -139,6 +155,7 @@ class Job(BaseModel):
     bytes_budget: str | None
     latency_budget: str | None
     flops_at_any_price: bool
+    allow_incomplete_account: bool = False
     input_shape: str | None
     calibration: Calibration
     samples_sha256: str | None = Field(description="Of the real samples that came with the job")

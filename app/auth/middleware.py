@@ -7,10 +7,11 @@ route dependencies: FastAPI reads the body of a form before it runs them.
 import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import Request, cookie_parser
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.auth import audit, keys, rate_limit
+from app.auth.cookie import read_key, remove_cookies
 from app.auth.key_uses import KeyUses
 from app.auth.keys import Caller
 from app.db.session import transaction
@@ -20,8 +21,6 @@ from app.identity import acting_for
 from app.settings import Settings, get_settings
 
 SIGN_IN = "/dashboard/sign-in"
-COOKIE = "convpress_key"
-"""Cookie that holds the key of a signed-in browser."""
 
 # Health checks, descriptions and what the sign-in page needs: none of them shows a job.
 _OPEN_PATHS = (
@@ -60,6 +59,7 @@ class Authentication:
             refusal = respond(Request(scope), problem.members, headers=problem.headers)
             await refusal(scope, receive, send)
             return
+        remove_cookies(scope)
         if caller is None:
             await self.app(scope, receive, send)
             return
@@ -129,7 +129,7 @@ def _token(headers: Headers, *, is_safe: bool) -> str:
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return token.strip()
-    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+    cookie = read_key(headers)
     if cookie is None or "authorization" in headers:
         raise Problem(
             "key_missing",

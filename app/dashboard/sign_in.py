@@ -9,7 +9,8 @@ from fastapi import APIRouter, Form, Request, Security
 from starlette.responses import Response
 
 from app.auth import audit, keys
-from app.auth.middleware import COOKIE, SIGN_IN
+from app.auth.cookie import COOKIE
+from app.auth.middleware import SIGN_IN
 from app.auth.scopes import require
 from app.dashboard.pages import own_path, render, see_other
 from app.db.session import transaction

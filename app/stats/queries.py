@@ -85,6 +85,7 @@ class Service:
     finished: Mapping[tuple[State, str], int]
     phases: Mapping[str, Histogram]
     flops_saved: float
+    loop_failures: Mapping[tuple[str, str], int]
     requests: Mapping[tuple[str, str, str], Histogram]
 
 
@@ -97,7 +98,7 @@ class Bucket:
     ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(sorted(TERMINAL), 0))
 
 
-def of_jobs(session: Session) -> Jobs:
+def job_statistics(session: Session) -> Jobs:
     """Return the statistics of the jobs that the current owner may see."""
     by_state = select(Job.state, func.count()).group_by(Job.state)
     counts = dict(iter(session.execute(by_state)))
@@ -113,7 +114,7 @@ def of_jobs(session: Session) -> Jobs:
     )
 
 
-def of_service(session: Session) -> Service:
+def service_statistics(session: Session) -> Service:
     """Return the statistics of the whole service, for callers who may see all jobs."""
     at = now(session)
     sums = counters.read(session)
@@ -128,6 +129,7 @@ def of_service(session: Session) -> Service:
         phases=_histograms(sums, counters.PHASE, counters.BUCKETS),
         flops_saved=sums.get((counters.FLOPS_SAVED, ""), 0.0),
         requests=_requests(sums),
+        loop_failures=_loop_failures(sums),
     )
 
 
@@ -243,6 +245,16 @@ def _histogram(amounts: Mapping[str, float], bounds: Sequence[float]) -> Histogr
     # Stored per bucket; Prometheus expects cumulative counts.
     counts = [int(amounts.get(f"{bound:g}", 0)) for bound in bounds]
     return Histogram(tuple(accumulate(counts)), amounts["sum"])
+
+
+def _loop_failures(sums: counters.Amounts) -> Mapping[tuple[str, str], int]:
+    """Return the failures of loops, by loop and kind of error."""
+    failures = {}
+    for (name, label), amount in sums.items():
+        if name == counters.LOOP_FAILURE:
+            loop, _, kind = label.partition(" ")
+            failures[loop, kind] = int(amount)
+    return failures
 
 
 def _requests(sums: counters.Amounts) -> Mapping[tuple[str, str, str], Histogram]:

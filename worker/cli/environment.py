@@ -23,11 +23,11 @@ def read_settings() -> "Settings":
     try:
         return get_settings()
     except ValidationError as error:
-        wrong = [
-            ": ".join([*(f"CONVPRESS_{name}".upper() for name in each["loc"]), each["msg"]])
-            for each in error.errors()
-        ]
-        end("\n".join(wrong), USAGE)
+        faults = []
+        for fault in error.errors():
+            variables = [f"CONVPRESS_{name}".upper() for name in fault["loc"]]
+            faults.append(": ".join([*variables, fault["msg"]]))
+        end("\n".join(faults), USAGE)
 
 
 @contextmanager

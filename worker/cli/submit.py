@@ -7,6 +7,7 @@ import typer
 from convpress import budgets
 from worker.cli.exits import end_failed
 from worker.cli.options import (
+    AllowIncomplete,
     AtAnyPrice,
     BytesBudget,
     Calibration,
@@ -36,6 +37,7 @@ def submit(
     bytes_budget: BytesBudget = None,
     latency_budget: LatencyBudget = None,
     flops_at_any_price: AtAnyPrice = False,
+    allow_incomplete_account: AllowIncomplete = False,
     server: Annotated[str, typer.Option(envvar="CONVPRESS_SERVER")] = "http://127.0.0.1:8000",
     key: Annotated[
         str | None,
@@ -87,6 +89,7 @@ def submit(
         "input_std": input_std,
         "labels": parse_labels(label or []),
         "flops_at_any_price": flops_at_any_price,
+        "allow_incomplete_account": allow_incomplete_account,
         **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
     }
     if flops_budget is None and not members.keys() & budgets.KINDS:

@@ -17,6 +17,10 @@ from convpress.shapes import FIELD as SHAPE_FIELD
 from convpress.shapes import InputShapes, format_shape
 from worker.engine.formats import input_shapes
 from worker.engine.formats.onnx import linear
+from worker.engine.formats.onnx.canonical.domain import use_one_domain
+from worker.engine.formats.onnx.canonical.padding import write_pads_of_dilated
+from worker.engine.formats.onnx.canonical.parameters import store_computed_weights
+from worker.engine.formats.onnx.canonical.unfuse import unfuse
 from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.control_flow import make_names_unique
 from worker.engine.formats.onnx.functions import inline_functions_with
@@ -72,9 +76,13 @@ class OnnxModel:
         model = skeleton.read(path)
         _check_versions(model)
         _check_names(model)
+        use_one_domain(model)
         # Inlined functions bring names that others have already.
         model = inline_functions_with(model, OPERATORS)
         make_names_unique(model)
+        unfuse(model)
+        write_pads_of_dilated(model)
+        store_computed_weights(model, path)
         return cls(model, path)
 
     @property

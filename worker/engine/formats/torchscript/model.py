@@ -10,7 +10,7 @@ from torch.jit._script import RecursiveScriptModule
 from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
 from worker.engine.formats.torchscript import file, profile, rewrite, signature, storages
-from worker.engine.formats.torchscript.layers import TensorKey, tensor_key
+from worker.engine.formats.torchscript.layers import LayerNode, TensorKey, tensor_key
 from worker.engine.formats.torchscript.method import inlined_methods
 from worker.engine.formats.torchscript.program import reader
 from worker.engine.formats.torchscript.sites import nodes_by_site, sites_of, unused_name
@@ -39,7 +39,9 @@ class TorchScriptModel:
         self._keys = {path: tensor_key(tensor) for path, tensor in self._stored().items()}
         self._replaced: set[TensorKey] = set()
         self._forward = self._methods[[*module._c._method_names()].index("forward")]
-        layers = [layer for members in self._layers.values() for layer in members]
+        layers: list[LayerNode] = []
+        for members in self._layers.values():
+            layers += members
         self._inputs = signature.inputs(self._forward, layers)
 
     @classmethod
