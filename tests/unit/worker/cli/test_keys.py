@@ -97,7 +97,6 @@ def test_a_key_expires_after_days_or_at_the_end_of_a_day(run, data_dir):
         "d",
         "-1d",
         "1000000d",
-        "999999d",
         "2001-01-01",
         "9999-12-31",
         "soon",
