@@ -196,7 +196,10 @@ class Calibration(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Verification(Record):
-    """The difference of the artifact's outputs from the original's; None without any to compare."""
+    """The difference of the artifact's outputs from the original's; None without any to compare.
+
+    `sized_by_values` are outputs whose sizes depend on values: they were not compared.
+    """
 
     inputs: str
     runs: Count
@@ -204,6 +207,7 @@ class Verification(Record):
     relative_error: Size | None
     agreement: Size | None
     finite: bool
+    sized_by_values: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -238,6 +238,7 @@ def verification(comparison: Comparison, runs: int, *, calibrated: bool) -> reco
         relative_error=comparison.relative_error,
         agreement=comparison.agreement,
         finite=comparison.finite,
+        sized_by_values=list(comparison.sized_by_values),
     )
 
 

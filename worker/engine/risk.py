@@ -37,6 +37,17 @@ def assess(
     >>> assess(Comparison(("y",), 0.05, 0.7, True), 0.01, calibrated=True, unchanged=False).level
     'moderate'
     """
+    risk = _assessed(comparison, predicted, calibrated=calibrated, unchanged=unchanged)
+    if not comparison.sized_by_values:
+        return risk
+    names = ", ".join(comparison.sized_by_values)
+    note = f"Not compared, since their sizes depend on values: {names}."
+    return Risk(level=risk.level, text=f"{risk.text} {note}")
+
+
+def _assessed(
+    comparison: Comparison, predicted: float | None, *, calibrated: bool, unchanged: bool
+) -> Risk:
     if unchanged:
         return Risk(level="low", text="The model is the original.")
     if not calibrated:

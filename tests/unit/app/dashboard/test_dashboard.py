@@ -290,7 +290,7 @@ def test_every_valid_report_can_be_shown(client, report):
 
 def test_an_incomplete_account_is_said_above_all_figures(client):
     mixed = {"name": "fused", "operator": "acme::Mix", "reason": "there is no rule"}
-    incomplete = ACCOUNT | {"account_complete": False, "unaccounted": [mixed]}
+    incomplete = REPORT | {"account_complete": False, "unaccounted": [mixed]}
     job = client.post("/jobs", **FORM).json()
     with transaction() as session:
         kept = commands.get(session, job["id"])
