@@ -19,11 +19,11 @@ from convpress.shapes import InputShapes, format_shape
 from worker.engine.formats import input_shapes
 from worker.engine.formats.onnx import linear
 from worker.engine.formats.onnx.canonical.domain import use_one_domain
-from worker.engine.formats.onnx.canonical.padding import write_pads_of_dilated
 from worker.engine.formats.onnx.canonical.parameters import store_computed_weights
 from worker.engine.formats.onnx.canonical.unfuse import unfuse
 from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.control_flow import make_names_unique
+from worker.engine.formats.onnx.dilated_padding import write_pads_of_dilated
 from worker.engine.formats.onnx.functions import inline_functions_with
 from worker.engine.formats.onnx.graph import (
     FLOATS,

@@ -13,7 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
-from worker.engine.formats.onnx.canonical.padding import write_pads_of_dilated
+from worker.engine.formats.onnx.dilated_padding import write_pads_of_dilated
 from worker.engine.formats.onnx.graph import OWN_DOMAINS
 from worker.engine.formats.onnx.storage.skeleton import skeleton
 from worker.engine.model import Inputs, Runner
