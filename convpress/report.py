@@ -195,10 +195,21 @@ class Calibration(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedGroup(Record):
+    """The comparison on one group of inputs: samples, or images in one range of values."""
+
+    name: str
+    runs: Count
+    relative_error: Size | None
+    agreement: Size | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verification(Record):
     """The difference of the artifact's outputs from the original's; None without any to compare.
 
-    `sized_by_values` are outputs whose sizes depend on values: they were not compared.
+    The figures are the worst of all `groups`, which earlier versions do not list. `sized_by_values`
+    are outputs whose sizes depend on values: they were not compared.
     """
 
     inputs: str
@@ -208,6 +219,7 @@ class Verification(Record):
     agreement: Size | None
     finite: bool
     sized_by_values: list[str] = field(default_factory=list)
+    groups: list[ComparedGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

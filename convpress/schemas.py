@@ -64,6 +64,9 @@ class Artifact(BaseModel):
     sha256: str
     bytes: int
     href: str
+    damaged_at: datetime | None = Field(
+        None, description="When the stored file was found damaged; null while it is not known to be"
+    )
 
 
 class Result(BaseModel):

@@ -19,6 +19,10 @@ FORGOTTEN = "forgotten"
 FLOPS_SAVED = "flops_saved"
 PHASE = "phase"
 REQUEST = "request"
+LOOP_FAILURE = "loop_failure"
+
+# The room for a label in the table.
+_LONGEST_LABEL = 64
 
 BUCKETS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, float("inf"))
 """Upper bounds of a phase's seconds."""
@@ -56,6 +60,15 @@ def of_forgotten(state: State, code: str) -> Amounts:
     """Return the amount that a job adds when it is deleted, and its events with it."""
     label = f"{state} {code}".rstrip()
     return {(FORGOTTEN, label): 1}
+
+
+def of_failure(loop: str, error: str) -> tuple[str, str]:
+    """Return the name and label of the count of a loop's failures, by the kind of error.
+
+    >>> of_failure("sweeper", "OutOfMemoryError")
+    ('loop_failure', 'sweeper OutOfMemoryError')
+    """
+    return LOOP_FAILURE, f"{loop} {error}"[:_LONGEST_LABEL]
 
 
 def add(session: Session, amounts: Amounts) -> None:

@@ -85,6 +85,7 @@ class Service:
     finished: Mapping[tuple[State, str], int]
     phases: Mapping[str, Histogram]
     flops_saved: float
+    loop_failures: Mapping[tuple[str, str], int]
     requests: Mapping[tuple[str, str, str], Histogram]
 
 
@@ -128,6 +129,7 @@ def service_statistics(session: Session) -> Service:
         phases=_histograms(sums, counters.PHASE, counters.BUCKETS),
         flops_saved=sums.get((counters.FLOPS_SAVED, ""), 0.0),
         requests=_requests(sums),
+        loop_failures=_loop_failures(sums),
     )
 
 
@@ -243,6 +245,16 @@ def _histogram(amounts: Mapping[str, float], bounds: Sequence[float]) -> Histogr
     # Stored per bucket; Prometheus expects cumulative counts.
     counts = [int(amounts.get(f"{bound:g}", 0)) for bound in bounds]
     return Histogram(tuple(accumulate(counts)), amounts["sum"])
+
+
+def _loop_failures(sums: counters.Amounts) -> Mapping[tuple[str, str], int]:
+    """Return the failures of loops, by loop and kind of error."""
+    failures = {}
+    for (name, label), amount in sums.items():
+        if name == counters.LOOP_FAILURE:
+            loop, _, kind = label.partition(" ")
+            failures[loop, kind] = int(amount)
+    return failures
 
 
 def _requests(sums: counters.Amounts) -> Mapping[tuple[str, str, str], Histogram]:

@@ -233,7 +233,8 @@ class Tally:
         return Counter({end: count for end, count in self.ends.items() if end in BAD})
 
     def __str__(self) -> str:
-        checks, ends = dict(self.checks.most_common()), dict(self.ends.most_common())
+        checks = dict(self.checks.most_common())
+        ends = dict(self.ends.most_common())
         return (
             f"checked {self.checks.total()}: {checks}\nopened {self.ends.total()}: {ends}\n"
             f"longest check {self.longest:.3f} s, bad ends {self.bad.total()}\n"
@@ -249,7 +250,8 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
     models = list(honest().values())
     weights = [10 if len(content) < 100_000 else 1 for content, _ in models]
     tally = Tally()
-    home, path = folder / "home", folder / "model"
+    home = folder / "home"
+    path = folder / "model"
     home.mkdir(parents=True)
     for number in range(1, checked + 1):
         [(content, shape)] = chance.choices(models, weights)

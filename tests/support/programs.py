@@ -47,10 +47,8 @@ def _step(part, takes, gives):
         return Step("BatchNormalization", (takes,), (gives,), run, norm=part)
     if isinstance(part, tuple):
         site, target = part
-        weight, bias = (
-            torch.from_numpy(target.weight),
-            None if target.bias is None else torch.from_numpy(target.bias),
-        )
+        weight = torch.from_numpy(target.weight)
+        bias = None if target.bias is None else torch.from_numpy(target.bias)
         run = lambda x: (convolve(target.convolution, x, weight, bias),)  # noqa: E731
         return Step("Conv", (takes,), (gives,), run, site=site)
     return Step(getattr(part, "__name__", "Function"), (takes,), (gives,), lambda x: (part(x),))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -157,6 +158,26 @@ def _are_open(
     if declared is not None:
         return not any(isinstance(declared[axis], int) for axis in axes)
     return all(len({shape[axis] for shape in shapes}) > 1 for axis in axes)
+
+
+def worst(comparisons: Mapping[str, Comparison]) -> Comparison:
+    """Return the worst figures of several comparisons of the same outputs.
+
+    >>> first, second = Comparison(("y",), 0.1, 0.8, True), Comparison(("y",), None, 0.9, False)
+    >>> worst({"0 to 1": first, "-1 to 1": second})
+    Comparison(outputs=('y',), relative_error=0.1, agreement=0.8, finite=False, sized_by_values=())
+    """
+    each = list(comparisons.values())
+    errors = [one.relative_error for one in each if one.relative_error is not None]
+    agreements = [one.agreement for one in each if one.agreement is not None]
+    sized = chain.from_iterable(one.sized_by_values for one in each)
+    return Comparison(
+        outputs=each[0].outputs,
+        relative_error=max(errors, default=None),
+        agreement=min(agreements, default=None),
+        finite=all(one.finite for one in each),
+        sized_by_values=tuple(dict.fromkeys(sized)),
+    )
 
 
 def _require_same_names(original: Outputs, other: Outputs) -> None:

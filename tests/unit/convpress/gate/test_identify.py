@@ -59,6 +59,7 @@ def test_any_bytes_are_identified_or_refused(path, content):
         "onnx",
         "model_empty",
         "model_unrecognised",
+        "model_unsupported",
         "model_truncated",
         "model_pickled",
     }
@@ -75,6 +76,7 @@ def test_any_damage_to_an_archives_directory_is_survived(path, damage):
     assert found(path, bytes(content)) in {
         "torchscript",
         "model_unrecognised",
+        "model_unsupported",
         "model_truncated",
         "model_pickled",
         "model_over_limit",

@@ -30,7 +30,8 @@ def test_a_torchscript_file_needs_a_shape_and_inspection_says_so(tmp_path):
     ("budget", "ending"), [("0.5", nullcontext()), ("0.0001", pytest.raises(Refusal))]
 )
 def test_a_compression_leaves_the_inspection_however_it_ends(tmp_path, budget, ending):
-    source, target = str(MODELS / "plain.onnx"), str(tmp_path / "told.json")
+    source = str(MODELS / "plain.onnx")
+    target = str(tmp_path / "told.json")
     alone = Request(source, "onnx", "", str(tmp_path / "alone.json"))
     asked = replace(
         alone,

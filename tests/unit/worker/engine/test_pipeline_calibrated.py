@@ -38,7 +38,8 @@ def few_images(monkeypatch):
 
 
 def run(folder, source, **asked):
-    output, report = folder / f"out{source.suffix}", folder / "report.json"
+    output = folder / f"out{source.suffix}"
+    report = folder / "report.json"
     budgets = {"flops_budget": asked.pop("flops_budget", "0.6")}
     request = Request(str(source), identify(source), str(output), str(report), budgets, **asked)
     compress(request, lambda *_: None)
@@ -226,7 +227,8 @@ def test_the_risk_rests_on_what_was_predicted_too(tmp_path, monkeypatch):
 def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is_reused):
     """They are most of a job's memory, and nothing needs them any more."""
     calibrate_little(monkeypatch)
-    seen, left = [], []
+    seen = []
+    left = []
 
     def factored(model, analysis, chosen):
         seen.extend(map(weakref.ref, analysis.calibration.moments.by_site.values()))
@@ -236,10 +238,8 @@ def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is
         left.extend(moments() for moments in seen)
         return refit_replacements(*arguments)
 
-    source, kept = (
-        MODELS / "plain.onnx",
-        {"kept_analysis": str(tmp_path / "kept"), "largest_analysis": 1 << 30},
-    )
+    source = MODELS / "plain.onnx"
+    kept = {"kept_analysis": str(tmp_path / "kept"), "largest_analysis": 1 << 30}
     request = Request(
         str(source),
         "onnx",

@@ -5,7 +5,9 @@ import pytest
 
 from worker.engine.decompose import least_squares
 
-GROUPS, N, ROWS = 2, 5, 40
+GROUPS = 2
+N = 5
+ROWS = 40
 
 
 @pytest.fixture

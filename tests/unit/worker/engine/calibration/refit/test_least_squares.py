@@ -41,7 +41,8 @@ def test_groups_are_fitted_one_by_one():
 )
 def test_the_rows_of_a_site_are_bounded(monkeypatch, effort):
     """Rows of depthwise layers with several inputs an output are long, and a few are enough."""
-    held, add = [], RegressionRows.add
+    held = []
+    add = RegressionRows.add
     monkeypatch.setattr(
         RegressionRows, "add", lambda self, *rows: (held.append(rows), add(self, *rows))[1]
     )

@@ -26,8 +26,12 @@ def convolutions(draw):
     def per_axis(low, high):
         return draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes))
 
-    kernel, strides, dilations = per_axis(1, 3), per_axis(1, 3), per_axis(1, 2)
-    groups, inner, outer = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    kernel = per_axis(1, 3)
+    strides = per_axis(1, 3)
+    dilations = per_axis(1, 2)
+    groups = draw(st.integers(1, 3))
+    inner = draw(st.integers(1, 3))
+    outer = draw(st.integers(1, 3))
     size = [draw(st.integers(1, 9)) for _ in range(axes)]
     rule = draw(st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER", None]))
     if rule in ("SAME_UPPER", "SAME_LOWER"):
@@ -56,13 +60,17 @@ def transposed_convolutions(draw):
     def per_axis(low, high):
         return draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes))
 
-    kernel, strides, dilations = per_axis(1, 3), per_axis(1, 3), per_axis(1, 2)
+    kernel = per_axis(1, 3)
+    strides = per_axis(1, 3)
+    dilations = per_axis(1, 2)
     more = [draw(st.integers(0, stride - 1)) for stride in strides]
     pads = [
         draw(st.integers(0, dilations[axis % axes] * (kernel[axis % axes] - 1)))
         for axis in range(2 * axes)
     ]
-    groups, inner, outer = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    groups = draw(st.integers(1, 3))
+    inner = draw(st.integers(1, 3))
+    outer = draw(st.integers(1, 3))
     size = [draw(st.integers(3, 6)) for _ in range(axes)]
     attributes = {
         "strides": strides,

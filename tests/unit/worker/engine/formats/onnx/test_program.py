@@ -41,16 +41,12 @@ def test_a_site_step_is_its_layer_and_a_norm_step_its_norm():
     opened = open_model("onnx", MODELS / "batchnorm_bn.onnx")
     sites = {site.name: site for site in opened.count(opened.bind(None)).sites}
     steps = opened.program().steps
-    site, norm = (
-        next(step for step in steps if step.site),
-        next(step for step in steps if step.norm),
-    )
+    site = next(step for step in steps if step.site)
+    norm = next(step for step in steps if step.norm)
     layer = opened.layer(sites[site.site])
     x = torch.randn(2, layer.convolution.in_channels, 8, 8)
-    weight, bias = (
-        torch.from_numpy(layer.weight),
-        None if layer.bias is None else torch.from_numpy(layer.bias),
-    )
+    weight = torch.from_numpy(layer.weight)
+    bias = None if layer.bias is None else torch.from_numpy(layer.bias)
     padding = [before for before, _ in layer.convolution.padding]
     torch.testing.assert_close(
         site.run(x), (torch.conv2d(x, weight, bias, layer.convolution.stride, padding),)
