@@ -63,7 +63,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         422, "The model contains constructs that no exported network needs"
     ),
     Code.MODEL_OVER_LIMIT: ProblemType(422, "The model exceeds a limit of size or nesting"),
-    Code.MODEL_UNSUPPORTED: ProblemType(422, "The model uses an unsupported feature"),
+    Code.MODEL_UNSUPPORTED: ProblemType(422, "The model has an unsupported format or feature"),
     Code.MODEL_GONE: ProblemType(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: ProblemType(422, "The model has nothing to compress"),
     Code.VERIFICATION_FAILED: ProblemType(
@@ -77,6 +77,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.STORAGE_FULL: ProblemType(507, "The disk is full"),
     # The request.
     "request_invalid": ProblemType(422, "The request is invalid"),
+    "length_ambiguous": ProblemType(400, "The request has two lengths"),
+    "headers_too_large": ProblemType(431, "The address and the headers are too long"),
     "multipart_invalid": ProblemType(400, "The multipart body is malformed"),
     "media_type_unsupported": ProblemType(415, "The body is not a multipart form"),
     "field_unknown": ProblemType(422, "The form has an unknown field"),
@@ -92,11 +94,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         422, "The idempotency key was used with a different request"
     ),
     "upload_too_large": ProblemType(413, "The model exceeds the size limit"),
+    "body_too_large": ProblemType(413, "The body of the request is too large"),
     "cursor_invalid": ProblemType(400, "The cursor does not come from this service"),
     "range_not_satisfiable": ProblemType(416, "The range is not part of the file"),
     # Access.
     "key_missing": ProblemType(401, "The request has no key"),
-    "key_invalid": ProblemType(401, "The key is unknown or revoked"),
+    "key_invalid": ProblemType(401, "The key is unknown, revoked or expired"),
     "scope_missing": ProblemType(403, "The key lacks the required scope"),
     "keys_required": ProblemType(403, "The service has no keys and serves only its own machine"),
     "origin_refused": ProblemType(403, "The request comes from another site or host name"),

@@ -1,16 +1,15 @@
-"""A service under blows to its processes, servers, disks and clocks.
+"""A service with faults in its processes, servers, disks and clocks.
 
-    python benchmarks/chaos.py [--servers] [--jobs 200] [--blows 100] [--seed 0]
+    python benchmarks/chaos.py [--servers] [--jobs 200] [--faults 100] [--seed 0]
         [--output figures.json]
 
 An API and two workers run as processes of their own, on SQLite and a folder or, with --servers, on
 a PostgreSQL and a Redis of their own; children speak like the engine without its work. Jobs are
-posted, each under a key until it is accepted, and some are followed by their events; at random
-moments a blow falls: processes are killed and frozen, servers flushed, stopped and restarted, disks
-filled, clocks set wrong. Then everything is left to come to an end, and it is asked whether every
-accepted job has ended exactly once, every artifact is what its job says, no file is without its
-row, and no event was lost. It exits with 1 and says what is wrong if not. As root it also fills the
-disk.
+posted, each under a key until it is accepted, and some are followed by their events. At random
+moments a fault is injected: processes are killed and frozen, servers flushed, stopped and
+restarted, disks filled, clocks set wrong. When all is done, it checks that every accepted job has
+ended exactly once, every artifact is what its job says, no file is without its row, and no event
+was lost. It exits with 1 and says what is wrong if not. As root it also fills the disk.
 """
 
 import argparse
@@ -49,7 +48,10 @@ class Client(threading.Thread):
 
     def __init__(self, base_url: str, jobs: int, pause: float, dice: random.Random) -> None:
         super().__init__(daemon=True)
-        self._base_url, self._jobs, self._pause, self._dice = base_url, jobs, pause, dice
+        self._base_url = base_url
+        self._jobs = jobs
+        self._pause = pause
+        self._dice = dice
         self.accepted: list[str] = []
         self.wrong: list[str] = []
         self.refused = Counter[int]()
@@ -114,33 +116,33 @@ class Client(threading.Thread):
 
 
 def run(
-    folder: Path, *, servers: bool, jobs: int, blows: int, seed: int
+    folder: Path, *, servers: bool, jobs: int, faults: int, seed: int
 ) -> tuple[dict[str, Any], list[str]]:
-    """Post jobs and deal blows; return the figures, and what went wrong in words."""
+    """Post jobs and inject faults; return the figures, and what went wrong in words."""
     disk = os.geteuid() == 0 and Path("/bin/mount").exists() and jobs >= 100
     dice = random.Random(seed)
     fleet = Fleet(folder, servers=servers, disk=disk)
     began = time.monotonic()
     try:
         wait_until(lambda: answers(fleet.base_url), "the API")
-        pause = 1.2 * blows / jobs
+        pause = 1.2 * faults / jobs
         client = Client(fleet.base_url, jobs, pause, random.Random(seed + 1))
         client.start()
-        known = fleet.blows(disk=disk)
-        dealt = Counter[str]()
-        while dealt.total() < blows:
+        known = fleet.faults(disk=disk)
+        injected = Counter[str]()
+        while injected.total() < faults:
             time.sleep(dice.uniform(0.2, 1.5))
             fleet.tend()
-            [blow] = dice.choices(list(known), [often for often, _ in known.values()])
-            known[blow][1](dice)
-            dealt[blow] += 1
+            [fault] = dice.choices(list(known), [often for often, _ in known.values()])
+            known[fault][1](dice)
+            injected[fault] += 1
         fleet.set_clock(0)
         engine = create_engine(fleet.url, pool_pre_ping=True)
         settle(fleet, client, engine)
         took = time.monotonic() - began
         wrong = [*client.wrong, *judge_jobs(client, engine), *judge_files(fleet, engine)]
         figures = count(client, engine) | {
-            "blows": dict(dealt),
+            "faults": dict(injected),
             "refused": dict(client.refused),
             "seconds": round(took),
         }
@@ -151,7 +153,7 @@ def run(
 
 
 def settle(fleet: Fleet, client: Client, engine: Engine) -> None:
-    """Wait without blows until all jobs have been posted and have ended, and no worker is busy."""
+    """Wait without faults until all jobs have been posted and have ended, and no worker is busy."""
 
     def done() -> bool:
         fleet.tend()
@@ -179,10 +181,11 @@ def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
     if len(client.accepted) != len(set(client.accepted)) or set(client.accepted) != set(jobs):
         yield f"{len(client.accepted)} jobs were accepted and {len(jobs)} are known"
     for job_id in client.accepted:
-        job, told = jobs[job_id], events[job_id]
-        ends = [event.state for event in told if event.state in TERMINAL]
-        if ends != [job.state] or told[-1].state != job.state:
-            yield f"{job_id} is {job.state} after {[event.state for event in told]}"
+        job = jobs[job_id]
+        job_events = events[job_id]
+        ends = [event.state for event in job_events if event.state in TERMINAL]
+        if ends != [job.state] or job_events[-1].state != job.state:
+            yield f"{job_id} is {job.state} after {[event.state for event in job_events]}"
         if job.state == "failed" and job.error and job.error["code"] not in allowed(job):
             yield f"{job_id} failed: {job.error}"
         if job.state == "succeeded":
@@ -222,7 +225,7 @@ def _settings_of(fleet: Fleet) -> Iterator[None]:
 def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
     """Say which file lies where no row knows it, after one more sweep, and which is missing."""
     storage = LocalStorage(fleet.data / "storage")
-    found = set(storage.keys("models/")) | set(storage.keys("artifacts/"))
+    stored = set(storage.keys("models/")) | set(storage.keys("artifacts/"))
     with Session(engine) as session:
         jobs = session.scalars(select(Job)).all()
         known = {f"models/{job.model_sha256}" for job in jobs} | {
@@ -233,8 +236,9 @@ def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
         }
     with _settings_of(fleet):
         orphans = retention.remove_orphans(storage)
-    if orphans != len(found - known):
-        yield f"the sweep removed {orphans} files and there were {len(found - known)} without a row"
+    unknown = len(stored - known)
+    if orphans != unknown:
+        yield f"the sweep removed {orphans} files and there were {unknown} without a row"
     if left := (set(storage.keys("models/")) | set(storage.keys("artifacts/"))) ^ known:
         yield f"files without rows, or rows without files: {sorted(left)}"
     wait_until(
@@ -265,18 +269,22 @@ def main() -> None:
         "--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder"
     )
     parser.add_argument("--jobs", type=int, default=200)
-    parser.add_argument("--blows", type=int, default=100)
+    parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
         figures, wrong = run(
-            Path(folder), servers=given.servers, jobs=given.jobs, blows=given.blows, seed=given.seed
+            Path(folder),
+            servers=arguments.servers,
+            jobs=arguments.jobs,
+            faults=arguments.faults,
+            seed=arguments.seed,
         )
         if wrong:
             shutil.copytree(
-                folder, f"chaos-{given.seed}", ignore=shutil.ignore_patterns("data", "postgres")
+                folder, f"chaos-{arguments.seed}", ignore=shutil.ignore_patterns("data", "postgres")
             )
     for name, value in figures.items():
         print(f"{name:16} {value}")
@@ -284,8 +292,8 @@ def main() -> None:
         "\n".join(wrong)
         or "every job ended once, every artifact is right, no file is orphaned, no event was lost"
     )
-    if given.output:
-        given.output.write_text(json.dumps(figures | {"wrong": wrong}, indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures | {"wrong": wrong}, indent=1))
     sys.exit(1 if wrong else 0)
 
 

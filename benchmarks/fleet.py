@@ -1,4 +1,4 @@
-"""A service in processes of its own, with what it runs on: to be watched, and to be dealt blows."""
+"""A service in processes of its own, with its servers: faults can be injected into each."""
 
 import os
 import random
@@ -46,11 +46,11 @@ WORKER = (
     + """
 from pathlib import Path
 from worker.sandbox import doctor, run as sandbox
-cell = doctor.confined
-# The cell is the real one, but for a child that may read its own file, which lies outside of the
+product_confined = doctor.confined
+# The sandbox is the real one, but for a child that may read its own file, which lies outside of the
 # installation.
 def confined(home, readable, **rest):
-    return cell(home, readable=(*readable, Path({engine!r})), **rest)
+    return product_confined(home, readable=(*readable, Path({engine!r})), **rest)
 doctor.confined = confined
 sandbox.ENGINE = (sys.executable, {engine!r})
 from worker.celery_app import run_worker
@@ -63,7 +63,9 @@ class Process:
     """A process that is started again whenever it has ended."""
 
     def __init__(self, command: list[str], log: Path, **options: Any) -> None:  # noqa: ANN401 - those of Popen
-        self._command, self._log, self._options = command, log, options
+        self._command = command
+        self._log = log
+        self._options = options
         self.start()
 
     def start(self) -> None:
@@ -164,20 +166,21 @@ class Redis:
             client.flushall()
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], Any], event: str, seconds: float = 60) -> None:
     """Wait for something to come true."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited in vain for {what}")
+            raise TimeoutError(f"waited in vain for {event}")
         time.sleep(0.05)
 
 
 class Fleet:
-    """An API and its workers, with what they run on, and the blows that can be dealt to them."""
+    """An API, its workers and their servers, and the faults that can be injected into them."""
 
     def __init__(self, folder: Path, *, servers: bool, disk: bool, workers: int = 2) -> None:
-        self.folder, self.data = folder, folder / "data"
+        self.folder = folder
+        self.data = folder / "data"
         self.data.mkdir()
         self.stack = ExitStack()
         if disk:
@@ -202,21 +205,21 @@ class Fleet:
         }
         port = free_port()
         self.base_url = f"http://127.0.0.1:{port}"
-        given = {
+        constants = {
             "clock": str(self.clock),
             "port": port,
             "engine": fake_engine.__file__,
             "servers": servers,
         }
         start = lambda code, log: Process(  # noqa: E731
-            [sys.executable, "-c", code.format(**given)], folder / log, env=environment
+            [sys.executable, "-c", code.format(**constants)], folder / log, env=environment
         )
         self.api = start(API, "api.log")
         self.workers = [start(WORKER, f"worker{number + 1}.log") for number in range(workers)]
         self.frozen: dict[int, float] = {}
 
-    def blows(self, *, disk: bool) -> dict[str, tuple[int, Callable[[random.Random], None]]]:
-        """Name the blows, with how often each falls beside the others."""
+    def faults(self, *, disk: bool) -> dict[str, tuple[int, Callable[[random.Random], None]]]:
+        """Return the faults by name, each with its relative frequency."""
         known: dict[str, tuple[int, Callable[[random.Random], None]]] = {
             "child killed": (10, self.kill_child),
             "worker killed": (8, lambda dice: dice.choice(self.workers).kill()),

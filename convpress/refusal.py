@@ -75,4 +75,5 @@ class Refusal(ValueError):
             "expected": self.expected,
             "got": self.got,
         }
+        # Problem documents omit a member without a value, and so does the stored error of a job.
         return {key: value for key, value in members.items() if value is not None}

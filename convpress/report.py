@@ -26,6 +26,7 @@ BudgetReport = dict[str, Count | Size | str | None]
 class Record:
     """A part of a report; reading converts nothing. The methods are named as those of pydantic."""
 
+    # Strict: a child that writes "0.4" for 0.4 is at fault, or hostile.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "allow_inf_nan": False}
 
     @classmethod
@@ -35,6 +36,7 @@ class Record:
         Raises:
             pydantic.ValidationError: a member is missing, or not of its type or within its limits.
         """
+        # Through JSON: in strict mode pydantic takes a dictionary for a record from JSON alone.
         return cls.model_validate_json(json.dumps(members))
 
     @classmethod
@@ -193,8 +195,21 @@ class Calibration(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedGroup(Record):
+    """The comparison on one group of inputs: samples, or images in one range of values."""
+
+    name: str
+    runs: Count
+    relative_error: Size | None
+    agreement: Size | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verification(Record):
-    """The difference of the artifact's outputs from the original's; None without any to compare."""
+    """The difference of the artifact's outputs from the original's; None without any to compare.
+
+    The figures are the worst of all `groups`, which earlier versions do not list.
+    """
 
     inputs: str
     runs: Count
@@ -202,6 +217,7 @@ class Verification(Record):
     relative_error: Size | None
     agreement: Size | None
     finite: bool
+    groups: list[ComparedGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +275,7 @@ def time_kept(report: Report) -> float:
         before, after = report.before.latency_ms, report.after.latency_ms
     else:
         before, after = report.latency.predicted_before_ms, report.latency.predicted_after_ms
+    # A time of 0 is that of a model whose sites have no price.
     if not before:
         return report.keep
     return (after or 0.0) / before

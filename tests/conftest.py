@@ -44,9 +44,7 @@ def _wait_for_no_disk(connection: Any, *_: Any) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Take all that is imported by now out of the collector's sight: the engine collects before it
-    writes a model.
-    """
+    """Exclude all that is imported by now from garbage collection, which the engine runs often."""
     if "torch" in sys.modules:
         importlib.import_module(
             "torch.distributed.tensor"
@@ -65,10 +63,10 @@ def unavailable(server: str, error: Exception) -> NoReturn:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """The path of Prometheus' own checker."""
-    found = shutil.which("promtool")
-    if found is None:
+    executable = shutil.which("promtool")
+    if executable is None:
         unavailable("promtool", FileNotFoundError("it comes with Debian's package prometheus"))
-    return found
+    return executable
 
 
 @contextmanager
@@ -133,7 +131,7 @@ def redis_url() -> Iterator[str]:
 
 
 def claim_redis_database() -> int:
-    """Mark an empty database as taken, so that test runs beside each other do not share one; never
+    """Mark an empty database as taken, so that test runs in parallel do not share one; never
     number 0.
     """
     for number in range(1, 16):

@@ -17,6 +17,7 @@ from app.queue.celery_client import celery_options
 from app.settings import get_settings
 from app.tracing import configure_tracing
 from worker.queue import sweeper
+from worker.sandbox import remains
 
 celery = Celery("convpress", include=["worker.tasks"])
 celery.add_defaults(
@@ -31,6 +32,7 @@ def run_worker() -> int:
     """Work until SIGTERM or SIGINT, and return the exit status."""
     settings = get_settings()
     configure_tracing(settings, "worker")
+    remains.adopt_orphans()
     # Celery warns root of pickled messages; this worker accepts JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = celery.Worker(

@@ -108,4 +108,4 @@ def _budget(keep: float) -> str:
 def frontier(report: Report) -> charts.Tradeoff:
     """Return the chart of the predicted error at all budgets, with this job marked."""
     mark = Mark(job_report.kept(report), report.predicted_error**0.5, "this job")
-    return charts.tradeoff(job_report.choices(report), [mark], job_report.kind(report).what)
+    return charts.tradeoff(job_report.choices(report), [mark], job_report.kind(report).quantity)

@@ -12,7 +12,7 @@ from app.auth.scopes import require
 from app.dashboard.pages import is_fragment, own_path, render, see_other
 from app.db.session import transaction
 from app.jobs import commands, queries
-from app.queue.celery_client import ring
+from app.queue.celery_client import enqueue
 from app.routes.jobs import JobId, delete_job
 from app.settings import get_settings
 from app.storage import get_storage
@@ -118,5 +118,5 @@ def repeat_job(
             input_shape=input_shape,
             allow_incomplete_account=parse_allow_incomplete(allow_incomplete_account),
         )
-    ring(job.id)
+    enqueue(job.id)
     return see_other(f"/dashboard/jobs/{job.id}")

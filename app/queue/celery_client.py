@@ -88,7 +88,7 @@ def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
     }
 
 
-def ring(job_id: uuid.UUID) -> bool:
+def enqueue(job_id: uuid.UUID) -> bool:
     """Send the message of a queued job, and return whether the broker took the message.
 
     Call it after the job's row is committed. While the broker is down, the sweeper repeats the
@@ -98,7 +98,7 @@ def ring(job_id: uuid.UUID) -> bool:
         _client(get_settings()).send_task(TASK, [str(job_id)])
     except (OperationalError, ChannelError, OSError) as error:
         log.warning(
-            "the broker took no message; the sweeper will ring again",
+            "the broker took no message; the sweeper will send it again",
             job_id=str(job_id),
             error=str(error),
         )

@@ -18,13 +18,13 @@ from app.auth.scopes import require
 from app.db.models import Job
 from app.db.session import transaction
 from app.errors import Problem, wants_page
-from app.http.conditional import is_known, tagged
+from app.http.conditional import conditional_json, is_known
 from app.http.download import Download, send_file
 from app.jobs import commands, queries
 from app.jobs.presentation import href, job_json, present_job
 from app.jobs.rows import JobRow
 from app.openapi import JOB_FORM, problems
-from app.queue.celery_client import ring
+from app.queue.celery_client import enqueue
 from app.settings import get_settings
 from app.storage import artifact_key, get_storage
 from app.uploads.retention import MODELS, SAMPLES, delete_artifacts, release
@@ -90,6 +90,9 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
             "model_empty",
             "model_unrecognised",
             "model_truncated",
+            "model_invalid",
+            "model_over_limit",
+            "model_unsupported",
             "model_pickled",
             "field_unknown",
             "field_repeated",
@@ -141,7 +144,7 @@ def _accept(submission: Submission, key: str | None) -> tuple[Job, bool]:
         job, new = commands.create(session, get_storage(), submission, key)
     if new:
         log.info("accepted", job_id=str(job.id))
-        ring(job.id)
+        enqueue(job.id)
     return job, new
 
 
@@ -212,7 +215,7 @@ async def get_job(
     headers = {}
     if job.state not in TERMINAL:
         headers["Retry-After"] = _POLL_SECONDS
-    return tagged(request, job_json(job), headers)
+    return conditional_json(request, job_json(job), headers)
 
 
 async def _wait(request: Request, job: JobRow, seconds: float) -> JobRow:

@@ -97,7 +97,7 @@ class Bucket:
     ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(sorted(TERMINAL), 0))
 
 
-def of_jobs(session: Session) -> Jobs:
+def job_statistics(session: Session) -> Jobs:
     """Return the statistics of the jobs that the current owner may see."""
     by_state = select(Job.state, func.count()).group_by(Job.state)
     counts = dict(iter(session.execute(by_state)))
@@ -113,7 +113,7 @@ def of_jobs(session: Session) -> Jobs:
     )
 
 
-def of_service(session: Session) -> Service:
+def service_statistics(session: Session) -> Service:
     """Return the statistics of the whole service, for callers who may see all jobs."""
     at = now(session)
     sums = counters.read(session)

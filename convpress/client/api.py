@@ -46,6 +46,7 @@ class Api:
         """Post a model file and return its job."""
         files = {"model": Path(model)}
         if samples := options.get("samples"):
+            # Samples come first: a fault in them is reported before the model is sent.
             files = {"samples": Path(samples), **files}
         fields = _form_fields(flops_budget, options)
         # A job is always posted under a key, so that a retry makes no second one.
@@ -63,6 +64,7 @@ class Api:
     ) -> Job:
         """Return the job when it has succeeded."""
         start = time.monotonic()
+        # The first answer comes at once, so that `on_progress` shows the state at the start.
         state, tag = await self._poll(job, None, 0.0)
         while True:
             if state is not None:
@@ -94,6 +96,7 @@ class Api:
         with PartialDownload(target, artifact.sha256, artifact.bytes, on_download) as file:
 
             def build_request() -> httpx.Request:
+                # Ranges and the SHA-256 are of the stored bytes, and not of a compressed transfer.
                 headers = {"Accept-Encoding": "identity"}
                 if file.received:
                     headers["Range"] = f"bytes={file.received}-"
@@ -101,14 +104,18 @@ class Api:
 
             async def receive(response: httpx.Response) -> None:
                 content_range = response.headers.get("content-range", "")
+                # A proxy may ignore the range, and send the file from its start.
                 if not content_range.startswith(f"bytes {file.received}-"):
                     file.restart()
                 async for chunk in self._transport.chunks(response):
                     file.write(chunk)
+                    # A large file over a poor line breaks off often: only time without progress
+                    # counts.
                     retries.renew()
                     if file.received > artifact.bytes:
                         return  # another file; `finish` refuses it
 
+            # An earlier process may have received all bytes, and ended before it verified them.
             if not file.is_complete:
                 await call(self._transport, build_request, receive, retries)
             return file.finish()
@@ -221,4 +228,5 @@ def _parse(kind: type[Answer], response: httpx.Response, content: bytes) -> Answ
 def _path(job: JobRef, part: str = "") -> str:
     """Return the path of a job, or of a part of it."""
     job_id = job.id if isinstance(job, Job) else job
+    # The id is a text of the caller: a slash in it must not lead to another route.
     return f"/jobs/{quote(str(job_id), safe='')}{part}"

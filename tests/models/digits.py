@@ -37,7 +37,8 @@ def split() -> tuple[Split, Split]:
     [(1347,), (450,)]
     """
     images, labels = load_digits(return_X_y=True)
-    x, y = preprocess(images.reshape(-1, 8, 8)), labels.astype(np.int64)
+    x = preprocess(images.reshape(-1, 8, 8))
+    y = labels.astype(np.int64)
     held_out = np.arange(len(y)) % 4 == 0
     return (x[~held_out], y[~held_out]), (x[held_out], y[held_out])
 

@@ -16,7 +16,8 @@ from app.stats.prometheus import registry
 from app.stats.queries import SILENT_SECONDS, Histogram, Jobs, Service
 
 ROOT = Path(__file__).parents[2]
-PROMETHEUS, GRAFANA = ROOT / "docker" / "prometheus", ROOT / "docker" / "grafana"
+PROMETHEUS = ROOT / "docker" / "prometheus"
+GRAFANA = ROOT / "docker" / "grafana"
 RULES = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((GRAFANA / "dashboards" / "convpress.json").read_text())
 QUERIES = {rule["alert"]: rule["expr"] for rule in RULES} | {

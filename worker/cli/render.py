@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -124,12 +125,16 @@ def walls(walls: "Sequence[Check]") -> Table:
 
 
 def keys(keys: "Sequence[ApiKey]") -> Table:
-    """Return one row a key, without its secret."""
-    table = _table("id", "owner", "scopes", "created", "revoked")
+    """Return one row a key, without its secret; times are UTC."""
+    table = _table("id", "owner", "scopes", "created", "last used", "expires", "revoked")
     for key in keys:
-        revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
-        table.add_row(key.id, key.owner, key.scopes, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
+        times = (key.created_at, key.used_at, key.expires_at, key.revoked_at)
+        table.add_row(key.id, key.owner, key.scopes, *(_minute(time) for time in times))
     return table
+
+
+def _minute(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 def _table(*columns: str | tuple[str, str]) -> Table:

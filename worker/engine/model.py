@@ -25,6 +25,10 @@ Runner = Callable[[Inputs], dict[str, NDArray[np.generic]]]
 Shapes = Mapping[str, tuple[int, ...]]
 """The full shape of every input, by its name."""
 
+QUANTISED = "its weight is quantised"
+INTEGERS = "it computes with integers"
+"""Reasons to leave a layer of a quantised model as it is, in any format."""
+
 NUMBER = "int"
 """The dtype of an input that is a whole number and no tensor."""
 
@@ -69,7 +73,7 @@ class Call:
 class Site:
     """An operator with multiply-accumulates, with every call of its weights.
 
-    `convolution` is None for an operator that is no convolution (a product of two activations,
+    `convolution` is None for an operator that is not a convolution (a product of two activations,
     say). `reason` says why the format cannot replace this site; None where it can. `itemsize` is
     the number of bytes of one weight, where the site can be replaced. `execution_paths` holds the
     site's cost along each way through the model's branches; `macs` is the largest of them. It is
@@ -152,9 +156,11 @@ def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int,
     (0,)
     """
     longest = max((len(site.execution_paths) for site in sites), default=1)
-    number = longest or 1
-    pairs = list(zip(sites, costs, strict=True))
-    return tuple(sum(site.cost_in(path, cost) for site, cost in pairs) for path in range(number))
+    totals = [0] * (longest or 1)
+    for site, cost in zip(sites, costs, strict=True):
+        for path in range(len(totals)):
+            totals[path] += site.cost_in(path, cost)
+    return tuple(totals)
 
 
 class Model(Protocol):

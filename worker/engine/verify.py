@@ -114,6 +114,24 @@ def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comp
     return Comparison(tuple(originals[0]), relative_error, agreement, finite)
 
 
+def worst(comparisons: Mapping[str, Comparison]) -> Comparison:
+    """Return the worst figures of several comparisons of the same outputs.
+
+    >>> first, second = Comparison(("y",), 0.1, 0.8, True), Comparison(("y",), None, 0.9, False)
+    >>> worst({"0 to 1": first, "-1 to 1": second})
+    Comparison(outputs=('y',), relative_error=0.1, agreement=0.8, finite=False)
+    """
+    each = list(comparisons.values())
+    errors = [one.relative_error for one in each if one.relative_error is not None]
+    agreements = [one.agreement for one in each if one.agreement is not None]
+    return Comparison(
+        outputs=each[0].outputs,
+        relative_error=max(errors, default=None),
+        agreement=min(agreements, default=None),
+        finite=all(one.finite for one in each),
+    )
+
+
 def _require_same_names(original: Outputs, other: Outputs) -> None:
     if list(original) != list(other):
         raise _differs("names", list(original), list(other))
@@ -170,10 +188,10 @@ def _type_of(array: NDArray[np.generic]) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def _differs(what: str, expected: object, got: object) -> Refusal:
+def _differs(property_name: str, expected: object, got: object) -> Refusal:
     return Refusal(
         Code.VERIFICATION_FAILED,
-        f"the compressed model differs from the original in the {what} of its outputs",
+        f"the compressed model differs from the original in the {property_name} of its outputs",
         expected=str(expected),
         got=str(got),
     )

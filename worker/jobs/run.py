@@ -65,7 +65,7 @@ def _run(
     confinement = _confine(folder, settings)
     model_format = named(job.model.format)
     inputs = fetch_inputs(
-        job, model_format, folder / "input", settings, read_only=confinement.landlock
+        job, model_format, folder / "input", settings, read_only=confinement.landlock > 0
     )
     request = _request(job, model_format, inputs, folder / "output", settings)
     outcome = sandbox.run(

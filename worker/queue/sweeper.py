@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Job
 from app.db.session import now, transaction
 from app.jobs.transitions import change
-from app.queue.celery_client import backlog, ring
+from app.queue.celery_client import backlog, enqueue
 from app.settings import Settings, get_settings
 from app.storage import get_storage
 from app.storage.staging import remove_abandoned
@@ -149,7 +149,7 @@ def sweep_and_ring(settings: Settings) -> None:
         lost = unheard(session, messages)
     for job_id in dict.fromkeys(waiting + lost):
         # The broker does not answer; the next sweep finds the jobs again.
-        if not ring(job_id):
+        if not enqueue(job_id):
             return
 
 

@@ -21,11 +21,11 @@ from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.file_overhead import measure_file_overhead
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import FixedRank, Goal, Objective, choose
-from worker.engine.selection.replacements import Replacements, factor, refined
+from worker.engine.selection.replacements import Replacements, factor, refit_replacements
 from worker.engine.selection.units import UNITS
 
 if TYPE_CHECKING:
-    from worker.engine.calibration.refit.select_refit import Refinement
+    from worker.engine.calibration.refit.select_refit import RefitChoice
 
 _MOST_OPERATORS = 5
 """The operators that a refusal names."""
@@ -36,8 +36,8 @@ class Plan:
     """The choice for every site, and the layers of the factored ones.
 
     `analysis` has lost its moments: they are most of a job's memory, and factoring was their last
-    use. `unchanged` says that the budgets allow the model as it is. `refinement` is the account of
-    the refit, None before it and without a calibration.
+    use. `unchanged` says that the budgets allow the model as it is. `refit_choice` is None
+    before the refit and without a calibration.
     """
 
     goal: Goal
@@ -45,7 +45,7 @@ class Plan:
     choice: Sequence[Candidate]
     replacements: Replacements
     unchanged: bool
-    refinement: "Refinement | None" = None
+    refit_choice: "RefitChoice | None" = None
 
     def target(self, model_format: Format) -> Format | CostTable:
         """Return the cost table, which decides layouts, or without one the format."""
@@ -83,8 +83,10 @@ def refit(opened: OpenedModel, plan: Plan) -> Plan:
     This is a stage of its own so that the moments, and then the layers before the refit, are freed.
     """
     memory.give_back()
-    replacements, refinement = refined(opened.model, plan.analysis, plan.choice, plan.replacements)
-    return replace(plan, replacements=replacements, refinement=refinement)
+    replacements, refit_choice = refit_replacements(
+        opened.model, plan.analysis, plan.choice, plan.replacements
+    )
+    return replace(plan, replacements=replacements, refit_choice=refit_choice)
 
 
 def _goal(
@@ -114,7 +116,7 @@ def _require_complete_account(profile: CostProfile, budgets: Sequence[Budget]) -
     raise Refusal(
         Code.ACCOUNT_INCOMPLETE,
         f"the cost of {shown} is not known ({first.operator}: {first.reason}), so that a share "
-        f"of the model's {counting[0].kind.what} cannot be kept; export the model without "
+        f"of the model's {counting[0].kind.quantity} cannot be kept; export the model without "
         f"{'this operator' if len(operators) == 1 else 'these operators'}, or set "
         f"{ALLOW_INCOMPLETE}=true, and the budget holds for the counted operators alone",
         field=ALLOW_INCOMPLETE,

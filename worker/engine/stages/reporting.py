@@ -1,4 +1,4 @@
-"""Report: write the account of the compression."""
+"""Report: write the report of the compression."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -63,14 +63,13 @@ def _latency(artifact: WrittenArtifact, verification: Verification) -> records.L
 
 
 def _verification(artifact: WrittenArtifact, verification: Verification) -> records.Verification:
-    runs = len(artifact.comparison_inputs)
-    return report.verification(verification.comparison, runs, calibrated=artifact.calibrated)
+    return report.verification(verification.comparisons, artifact.comparison_inputs)
 
 
 def _risk(artifact: WrittenArtifact, verification: Verification) -> records.Risk:
     return assess(
-        verification.comparison,
+        verification.comparisons,
+        artifact.comparison_inputs,
         artifact.trusted_error,
-        calibrated=artifact.calibrated,
         unchanged=artifact.unchanged,
     )

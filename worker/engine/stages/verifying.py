@@ -1,25 +1,30 @@
 """Verify: count the artifact anew from its file, run it, and compare it with the original."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats import open_model
-from worker.engine.model import CostProfile, OpenedModel
+from worker.engine.model import CostProfile, Inputs, OpenedModel
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.objective import Objective
 from worker.engine.stages.writing import WrittenArtifact
-from worker.engine.verify import Comparison, compare, measure
+from worker.engine.verify import Comparison, Outputs, compare, measure
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The costs of the artifact's file, both latencies, and the comparison of the outputs."""
+    """The costs of the artifact's file, both latencies, and the comparison of the outputs.
+
+    There is one comparison for each group of the artifact's comparison inputs.
+    """
 
     profile: CostProfile
     parameters: int
-    comparison: Comparison
+    comparisons: Mapping[str, Comparison]
     original_ms: float
     artifact_ms: float
 
@@ -35,7 +40,8 @@ def verify(
     progress.enter("verifying")
     output = Path(request.output)
     profile, parameters = _counted(request, output, artifact)
-    inputs = artifact.comparison_inputs
+    groups = artifact.comparison_inputs.groups
+    inputs = list(chain.from_iterable(groups.values()))
     # one model after the other: both together would take twice the memory
     original = measure(request.format, source, inputs)
     progress.within(1, 2)
@@ -43,10 +49,29 @@ def verify(
     return Verification(
         profile=profile,
         parameters=parameters,
-        comparison=compare(original.outputs, compressed.outputs),
+        comparisons=_by_group(groups, original.outputs, compressed.outputs),
         original_ms=original.latency_ms,
         artifact_ms=compressed.latency_ms,
     )
+
+
+def _by_group(
+    groups: Mapping[str, Sequence[Inputs]],
+    originals: Sequence[Outputs],
+    compressed: Sequence[Outputs],
+) -> dict[str, Comparison]:
+    """Return the comparison of each group's outputs, which follow each other in order.
+
+    Raises:
+        Refusal: `verification_failed`.
+    """
+    comparisons = {}
+    start = 0
+    for name, inputs in groups.items():
+        end = start + len(inputs)
+        comparisons[name] = compare(originals[start:end], compressed[start:end])
+        start = end
+    return comparisons
 
 
 def _counted(request: Request, output: Path, artifact: WrittenArtifact) -> tuple[CostProfile, int]:

@@ -106,8 +106,8 @@ INSPECTION = {
     "change", [{}, {"macs": None, "sites": [], "uncounted": {}, "missing": "give a shape"}]
 )
 def test_an_inspection_is_shown_whether_its_costs_are_known_or_not(change):
-    found = read(Inspection, json.dumps(INSPECTION | change).encode())
-    text = shown(render.overview(found), render.inspection(found))
+    record = read(Inspection, json.dumps(INSPECTION | change).encode())
+    text = shown(render.overview(record), render.inspection(record))
     assert "x: float32 of unknown shape" in text
     assert "\x07" not in text
     assert ("1.5 M" in text and "Relu 3" in text and "grouped" in text) == (not change)

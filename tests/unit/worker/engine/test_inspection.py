@@ -21,23 +21,24 @@ def test_a_torchscript_file_needs_a_shape_and_inspection_says_so(tmp_path):
         str(MODELS / "plain.scripted.pt"), "torchscript", "", str(tmp_path / "inspection.json")
     )
     inspect(request, lambda *_: None)
-    told = json.loads((tmp_path / "inspection.json").read_text())
-    assert told["macs"] is None
-    assert "size" in told["missing"]
+    inspection = json.loads((tmp_path / "inspection.json").read_text())
+    assert inspection["macs"] is None
+    assert "size" in inspection["missing"]
 
 
 @pytest.mark.parametrize(
     ("budget", "ending"), [("0.5", nullcontext()), ("0.0001", pytest.raises(Refusal))]
 )
 def test_a_compression_leaves_the_inspection_however_it_ends(tmp_path, budget, ending):
-    source, told = str(MODELS / "plain.onnx"), str(tmp_path / "told.json")
+    source = str(MODELS / "plain.onnx")
+    target = str(tmp_path / "told.json")
     alone = Request(source, "onnx", "", str(tmp_path / "alone.json"))
     asked = replace(
         alone,
         output=str(tmp_path / "out"),
         budgets={"flops_budget": budget},
         calibration="none",
-        inspection=told,
+        inspection=target,
     )
     with ending:
         compress(asked, lambda *_: None)

@@ -64,7 +64,8 @@ def test_small_models_are_timed_for_a_tenth_of_a_second_and_large_ones_seldom(
     monkeypatch, each, runs
 ):
     """Of a few milliseconds together, anything else that the machine does would be a large part."""
-    now, called = 0.0, []
+    now = 0.0
+    called = []
 
     def run(inputs):
         nonlocal now
@@ -89,13 +90,15 @@ def test_scores_are_compared_about_their_mean_and_probabilities_by_their_logarit
 
 
 def test_agreement_is_the_share_of_inputs_with_the_same_class():
-    one, other = np.eye(4)[:, :3], np.eye(4)[[0, 0, 2, 3], :3]
+    one = np.eye(4)[:, :3]
+    other = np.eye(4)[[0, 0, 2, 3], :3]
     assert compare([{"y": one}], [{"y": other}]).agreement == 0.75
     assert compare([{"y": np.ones(4)}], [{"y": np.ones(4)}]).agreement is None
 
 
 def test_scores_that_are_no_numbers_agree_with_nothing():
-    one, other = np.eye(4)[:, :3], np.eye(4)[[0, 0, 2, 3], :3]
+    one = np.eye(4)[:, :3]
+    other = np.eye(4)[[0, 0, 2, 3], :3]
     one[0] = np.nan
     assert compare([{"y": one}], [{"y": other}]).agreement == pytest.approx(2 / 3)
     assert compare([{"y": one * np.nan}], [{"y": other}]).agreement is None

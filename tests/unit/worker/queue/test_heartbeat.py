@@ -73,7 +73,8 @@ def test_progress_is_written_a_few_times_a_second_and_the_last_is_not_forgotten(
     clock.now += 1
     heart.beat()
     job = load_job(lease.job_id)
-    assert (job.phase, job.progress) == ("measuring", 0.99)
+    assert job.phase == "measuring"
+    assert job.progress == 0.99
 
 
 def test_a_lost_lease_is_noticed_and_stays_lost(lease, clock):

@@ -33,10 +33,10 @@ def messages(monkeypatch):
 
 
 @pytest.fixture
-def rings(monkeypatch, messages):
-    rung = []
-    monkeypatch.setattr(sweeper, "ring", lambda job_id: rung.append(job_id) or True)
-    return rung
+def enqueued(monkeypatch, messages):
+    job_ids = []
+    monkeypatch.setattr(sweeper, "enqueue", lambda job_id: job_ids.append(job_id) or True)
+    return job_ids
 
 
 def test_a_lease_that_ran_out_is_returned(make_job, load_job):
@@ -45,12 +45,10 @@ def test_a_lease_that_ran_out_is_returned(make_job, load_job):
     )
     assert sweep() == [job_id]
     job = load_job(job_id)
-    assert (job.state, job.phase, job.lease_owner, job.lease_expires_at) == (
-        "queued",
-        None,
-        None,
-        None,
-    )
+    assert job.state == "queued"
+    assert job.phase is None
+    assert job.lease_owner is None
+    assert job.lease_expires_at is None
     assert job.attempt == 2
 
 
@@ -58,7 +56,9 @@ def test_after_the_last_attempt_the_job_fails(make_job, load_job):
     job_id = make_job(state="running", lease_owner="dead", lease_expires_at=PAST, attempt=3)
     assert sweep() == []
     job = load_job(job_id)
-    assert (job.state, job.error["code"], job.lease_owner) == ("failed", "worker_lost", None)
+    assert job.state == "failed"
+    assert job.error["code"] == "worker_lost"
+    assert job.lease_owner is None
     assert "3 attempts" in job.error["detail"]
     assert job.finished_at
 
@@ -78,15 +78,15 @@ def test_a_job_far_over_its_time_is_taken_from_whoever_holds_it_and_fails_at_las
 ):
     began = datetime.now(UTC) - timedelta(seconds=3600 + 31)
     held = {"state": "running", "lease_owner": "alive", "lease_expires_at": ahead()}
-    overdue, busy = (
-        make_job(**held, attempt=1, started_at=began),
-        make_job(**held, attempt=3, started_at=began + HOUR),
-    )
+    overdue = make_job(**held, attempt=1, started_at=began)
+    busy = make_job(**held, attempt=3, started_at=began + HOUR)
     last = make_job(**held, attempt=3, started_at=began)
     assert sweep() == [overdue]
-    assert (load_job(overdue).state, load_job(overdue).lease_owner) == ("queued", None)
+    assert load_job(overdue).state == "queued"
+    assert load_job(overdue).lease_owner is None
     assert [event.detail for event in events(overdue)] == ["the time limit was exceeded"]
-    assert (load_job(last).state, load_job(last).error["code"]) == ("failed", "job_timeout")
+    assert load_job(last).state == "failed"
+    assert load_job(last).error["code"] == "job_timeout"
     assert load_job(busy).state == "running"
 
 
@@ -111,7 +111,8 @@ def test_sweepers_beside_each_other_return_each_job_once(make_job, events):
 
 
 def test_only_jobs_that_waited_longer_than_a_message_travels_are_unheard(make_job):
-    oldest, old = make_job(age_seconds=20), make_job(age_seconds=10)
+    oldest = make_job(age_seconds=20)
+    old = make_job(age_seconds=10)
     make_job()
     make_job(age_seconds=20, state="running")
     with transaction() as session:
@@ -130,33 +131,33 @@ def test_while_messages_wait_only_jobs_that_were_overtaken_are_unheard(make_job)
 
 
 @pytest.mark.parametrize("waiting", [0, 1])
-def test_it_rings_for_the_unheard_when_no_message_waits(
-    make_job, settings, rings, messages, waiting
+def test_it_enqueues_for_the_unheard_when_no_message_waits(
+    make_job, settings, enqueued, messages, waiting
 ):
     job_id = make_job(age_seconds=60)
     messages[0] = waiting
     sweeper.sweep_and_ring(settings)
-    assert rings == ([] if waiting else [job_id])
+    assert enqueued == ([] if waiting else [job_id])
 
 
-def test_it_rings_for_the_job_it_returned_whatever_waits(make_job, settings, rings, messages):
+def test_it_enqueues_the_job_it_returned_whatever_waits(make_job, settings, enqueued, messages):
     make_job(age_seconds=60)
     job_id = make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
     messages[0] = 7
     sweeper.sweep_and_ring(settings)
-    assert rings == [job_id]
+    assert enqueued == [job_id]
 
 
-def test_it_rings_once_for_each_job(make_job, settings, rings):
+def test_it_enqueues_each_job_once(make_job, settings, enqueued):
     make_job(age_seconds=60)
     make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
     sweeper.sweep_and_ring(settings)
-    assert len(rings) == len(set(rings)) == 2
+    assert len(enqueued) == len(set(enqueued)) == 2
 
 
 def test_a_broker_that_is_down_ends_the_round(make_job, settings, messages, monkeypatch):
     tried = []
-    monkeypatch.setattr(sweeper, "ring", lambda job_id: tried.append(job_id))
+    monkeypatch.setattr(sweeper, "enqueue", lambda job_id: tried.append(job_id))
     for _ in range(3):
         make_job(age_seconds=60)
     sweeper.sweep_and_ring(settings)

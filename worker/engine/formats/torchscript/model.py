@@ -11,7 +11,7 @@ from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
 from worker.engine.formats.torchscript import file, profile, rewrite, signature, storages
 from worker.engine.formats.torchscript.graph import literal
-from worker.engine.formats.torchscript.layers import TensorKey, tensor_key
+from worker.engine.formats.torchscript.layers import LayerNode, TensorKey, tensor_key
 from worker.engine.formats.torchscript.preparation.prepare import prepared_methods
 from worker.engine.formats.torchscript.program import reader
 from worker.engine.formats.torchscript.sites import nodes_by_site, sites_of, unused_name
@@ -40,7 +40,9 @@ class TorchScriptModel:
         self._keys = {path: tensor_key(tensor) for path, tensor in self._stored().items()}
         self._replaced: set[TensorKey] = set()
         self._forward = self._methods[[*module._c._method_names()].index("forward")]
-        layers = [layer for members in self._layers.values() for layer in members]
+        layers: list[LayerNode] = []
+        for members in self._layers.values():
+            layers += members
         self._inputs = signature.inputs(self._forward, layers)
 
     @classmethod

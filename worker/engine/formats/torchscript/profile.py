@@ -32,7 +32,7 @@ from worker.engine.numerics.random_inputs import random_inputs
 
 # Why a site stays as it is, as reports say it.
 NOT_CALLED = "it is not called for this input shape"
-INSIDE = "it is multiplied inside another operator"
+INSIDE = "another operator does its multiplication"
 NO_RULE = "there is no rule to count this operator"
 NO_WEIGHT = "it is a product of two activations and has no weight"
 

@@ -5,7 +5,9 @@ import pytest
 
 from worker.engine.decompose import least_squares
 
-GROUPS, N, ROWS = 2, 5, 40
+GROUPS = 2
+N = 5
+ROWS = 40
 
 
 @pytest.fixture
@@ -37,8 +39,8 @@ def test_large_equations_that_rounding_has_ruined_are_solved_on_a_larger_ridge(
     )  # nothing is asked of the ruined direction
     expected = least_squares.whitened(gram.copy(), cross.copy())
     monkeypatch.setattr(least_squares, "_MOST_COPIED", ROWS - 1)
-    found = least_squares.whitened(gram, cross)
-    np.testing.assert_allclose((found**2).sum((1, 2)), (expected**2).sum((1, 2)), rtol=1e-6)
+    actual = least_squares.whitened(gram, cross)
+    np.testing.assert_allclose((actual**2).sum((1, 2)), (expected**2).sum((1, 2)), rtol=1e-6)
 
 
 def test_large_equations_without_any_solution_are_refused(equations, monkeypatch):

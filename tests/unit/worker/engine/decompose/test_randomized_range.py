@@ -58,14 +58,15 @@ def test_it_comes_near_the_optimum_and_never_claims_more(sides, decay, is_known,
     weight = decaying(*sides, decay, seed)
     known = covariance(sides[1], seed) if is_known else None
     best = optimum(weight, known)
-    found = randomized_range.find(weight.astype(dtype), known, WIDTH)
-    claimed = found.spectrum(min(sides))
+    basis = randomized_range.find(weight.astype(dtype), known, WIDTH)
+    claimed = basis.spectrum(min(sides))
     assert claimed.shape == (min(sides),)
     for rank in (1, WIDTH // 4, WIDTH // 2, WIDTH):
-        error, least = best.sum() - claimed[:rank].sum(), best[rank:].sum()
+        error = best.sum() - claimed[:rank].sum()
+        least = best[rank:].sum()
         assert error >= least * (1 - 1e-3)
         assert error <= least * (1.1 if rank <= WIDTH // 2 else 1.5)
-        assert left_out(weight, known, found.rows(rank).astype(float)) == pytest.approx(
+        assert left_out(weight, known, basis.rows(rank).astype(float)) == pytest.approx(
             error, rel=2e-2
         )
 
@@ -106,7 +107,8 @@ def test_the_same_matrix_gives_the_same():
 def test_what_is_left_beyond_the_directions_is_estimated(sides, decay):
     """Between what the best rows leave and what they would leave if those behind were all alike."""
     weight = decaying(*sides, decay)
-    best, side = optimum(weight, None), min(sides)
+    best = optimum(weight, None)
+    side = min(sides)
     claimed = randomized_range.find(weight, None, WIDTH).spectrum(side)
     assert claimed.sum() == pytest.approx(best.sum(), rel=1e-6)
     left = claimed.sum() - claimed.cumsum()

@@ -14,10 +14,8 @@ Macs = Callable[[NodeProto, Sequence[Shape | None]], int]
 Raises ValueError for shapes that do not fit the operator.
 """
 
-RECURRENT = "recurrent layers are left as they are"
-INTEGERS = "it computes with integers"
-QUANTISED = "its weight is quantised"
-DEFORMED = "its kernel is deformed at run time"
+RECURRENT = "recurrent layers are not factored"
+DEFORMED = "its kernel is offset at run time"
 PRODUCT = "it is a product of activations"
 FUSED = "it is fused with what follows it, in a way that cannot be taken apart"
 REORDERED = "its weight is ordered for one processor; give the model from before the optimisation"

@@ -20,9 +20,9 @@ from worker.engine.model import Call, CostProfile, Site
 # Before this opset, operands of different shapes need attributes of their own.
 _FIRST_BROADCASTING_OPSET = 7
 
-SHARED = "its weight is shared with nodes that use it in another way"
-OLD_PRODUCT = "sums of other shapes are written in another way before opset 7"
-SEVERAL_WAYS = "it is called in another way in another branch of an If"
+SHARED = "its weight is shared with nodes that use it differently"
+OLD_PRODUCT = "before opset 7 a sum does not broadcast its operands by shape"
+SEVERAL_WAYS = "the branches of an If call it on inputs of different sizes"
 
 SiteNodes = Mapping[str, tuple[str, ...]]
 """By the name of a site that can be replaced: the first outputs of the nodes that call it."""

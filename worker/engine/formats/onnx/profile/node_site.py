@@ -15,18 +15,17 @@ from worker.engine.formats.onnx.graph import FLOATS, input_name, integer, intege
 from worker.engine.formats.onnx.profile.counting_rule import CountingRule
 from worker.engine.formats.onnx.profile.node_use import NodeUse
 from worker.engine.formats.onnx.shapes import InputShapeError, Shape
-from worker.engine.model import Call, Site
+from worker.engine.model import QUANTISED, Call, Site
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.flops import gemm_macs, matmul_macs
 
-QUANTISED = "its weight is quantised"
 RUN_TIME_WEIGHT = "its weight is computed at run time"
 NO_WEIGHT = "it is a product of two activations and has no weight"
 LEFT_FACTOR = "its weight is the left factor of the product"
-NO_MATRIX = "its weight is no matrix"
-OUTPUT_SHAPE = "its padding follows from the size of its output"
-CHEAPER = "it lies in a branch of an If that costs less than the other"
-IN_BRANCH = "it lies inside a branch of one of very many Ifs"
+NO_MATRIX = "its weight is not a matrix"
+OUTPUT_SHAPE = "its padding depends on its output size"
+CHEAPER = "it is in the cheaper branch of an If"
+IN_BRANCH = "the model has too many Ifs to edit the branches"
 
 _DEFAULT_ITEMSIZE = 4
 

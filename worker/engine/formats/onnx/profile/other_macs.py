@@ -17,7 +17,6 @@ from worker.engine.formats.onnx.profile.contrib_macs import CONTRIB_OPERATORS
 from worker.engine.formats.onnx.profile.counting_rule import (
     DEFORMED,
     DEPTHWISE,
-    INTEGERS,
     PRODUCT,
     RECURRENT,
     TABLE,
@@ -25,6 +24,7 @@ from worker.engine.formats.onnx.profile.counting_rule import (
 )
 from worker.engine.formats.onnx.profile.operand_shapes import present, recurrent
 from worker.engine.formats.onnx.shapes import Shape
+from worker.engine.model import INTEGERS
 from worker.engine.numerics.flops import matmul_macs
 
 _LEAST_FACTORS = 2

@@ -30,10 +30,8 @@ def least_squares(x, targets):
 
 
 def outputs_of(fitted, x):
-    weight, bias = (
-        torch.from_numpy(fitted.weight).flatten(1).double(),
-        torch.from_numpy(fitted.bias).double(),
-    )
+    weight = torch.from_numpy(fitted.weight).flatten(1).double()
+    bias = torch.from_numpy(fitted.bias).double()
     return (x @ weight.T + bias)[:, None]
 
 

@@ -41,7 +41,8 @@ def test_groups_are_fitted_one_by_one():
 )
 def test_the_rows_of_a_site_are_bounded(monkeypatch, effort):
     """Rows of depthwise layers with several inputs an output are long, and a few are enough."""
-    held, add = [], RegressionRows.add
+    held = []
+    add = RegressionRows.add
     monkeypatch.setattr(
         RegressionRows, "add", lambda self, *rows: (held.append(rows), add(self, *rows))[1]
     )
@@ -96,8 +97,8 @@ def test_inputs_that_never_change_but_for_rounding_leave_the_weights_and_mend_th
     inputs = batches(8, channels, 5, 5)
     fitted = refit(program, inputs, {"a": (present,)}, {}, DEFAULT_EFFORT)
     np.testing.assert_allclose(fitted["a"][0].weight, present.weight, rtol=1e-2, atol=1e-2)
-    found, expected = (
+    actual, expected = (
         run_chain([whole], torch.full((1, channels, 1, 1), constant))
         for whole in (fitted["a"][0], a)
     )
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)

@@ -39,7 +39,8 @@ def test_a_classifiers_error_is_that_of_its_log_probabilities():
     """Adding the same to all scores changes no probability."""
     whole = layer(RNG(1), (4, 3))
     shifted = Layer(whole.convolution, whole.weight, whole.bias + 5)
-    program, inputs = chained(("a", whole)), batches(64, 3)
+    program = chained(("a", whole))
+    inputs = batches(64, 3)
     assert OutputError(program, inputs).of({"a": (shifted,)}) < 1e-9
     assert OutputError(chained(("a", whole), image), inputs).of({"a": (shifted,)}) > 1
     softmax = chained(("a", whole), lambda x: x.softmax(1))

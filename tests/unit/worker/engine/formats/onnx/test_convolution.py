@@ -26,8 +26,12 @@ def convolutions(draw):
     def per_axis(low, high):
         return draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes))
 
-    kernel, strides, dilations = per_axis(1, 3), per_axis(1, 3), per_axis(1, 2)
-    groups, inner, outer = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    kernel = per_axis(1, 3)
+    strides = per_axis(1, 3)
+    dilations = per_axis(1, 2)
+    groups = draw(st.integers(1, 3))
+    inner = draw(st.integers(1, 3))
+    outer = draw(st.integers(1, 3))
     size = [draw(st.integers(1, 9)) for _ in range(axes)]
     rule = draw(st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER", None]))
     if rule in ("SAME_UPPER", "SAME_LOWER"):
@@ -56,13 +60,17 @@ def transposed_convolutions(draw):
     def per_axis(low, high):
         return draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes))
 
-    kernel, strides, dilations = per_axis(1, 3), per_axis(1, 3), per_axis(1, 2)
+    kernel = per_axis(1, 3)
+    strides = per_axis(1, 3)
+    dilations = per_axis(1, 2)
     more = [draw(st.integers(0, stride - 1)) for stride in strides]
     pads = [
         draw(st.integers(0, dilations[axis % axes] * (kernel[axis % axes] - 1)))
         for axis in range(2 * axes)
     ]
-    groups, inner, outer = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    groups = draw(st.integers(1, 3))
+    inner = draw(st.integers(1, 3))
+    outer = draw(st.integers(1, 3))
     size = [draw(st.integers(3, 6)) for _ in range(axes)]
     attributes = {
         "strides": strides,
@@ -71,11 +79,11 @@ def transposed_convolutions(draw):
         "pads": pads,
         "output_padding": more,
     }
-    given = zip(size, strides, dilations, kernel, pads, pads[axes:], more, strict=False)
+    axes_values = zip(size, strides, dilations, kernel, pads, pads[axes:], more, strict=False)
     assume(
         all(
             (n - 1) * s + d * (k - 1) + 1 - before - behind + o > 0
-            for n, s, d, k, before, behind, o in given
+            for n, s, d, k, before, behind, o in axes_values
         )
     )
     return (
@@ -116,11 +124,11 @@ def test_what_equals_a_convolution_gives_its_outputs(folder, make, case, constan
     opened.save(folder / "after.onnx")
 
     onnx.checker.check_model(str(folder / "after.onnx"), full_check=True)
-    (found,) = outputs(folder / "after.onnx", {"x": x})
-    assert found.shape == expected.shape
-    assert distance(found, expected) <= TOLERANCE
+    (actual,) = outputs(folder / "after.onnx", {"x": x})
+    assert actual.shape == expected.shape
+    assert distance(actual, expected) <= TOLERANCE
     after = open_model("onnx", folder / "after.onnx")
-    chain = [made.convolution for made in make(layer)]
+    chain = [each.convolution for each in make(layer)]
     assert after.count(after.bind(None)).macs == site.macs_of(chain)
 
 
@@ -141,5 +149,5 @@ def test_what_equals_a_transposed_convolution_gives_its_outputs(folder, case):
     opened.save(folder / "after.onnx")
 
     onnx.checker.check_model(str(folder / "after.onnx"), full_check=True)
-    (found,) = outputs(folder / "after.onnx", {"x": x})
-    assert distance(found, expected + 0.5) <= TOLERANCE
+    (actual,) = outputs(folder / "after.onnx", {"x": x})
+    assert distance(actual, expected + 0.5) <= TOLERANCE

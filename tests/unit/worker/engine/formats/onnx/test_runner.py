@@ -30,20 +30,20 @@ def test_a_linked_file_runs_like_any(tmp_path, link):
     (tmp_path / "here").mkdir()
     getattr(tmp_path / "here" / "linked, file.onnx", link)(path)
     x = np.ones((2, 400), np.float32)
-    found = load_runner("onnx", tmp_path / "here" / "linked, file.onnx")({"x": x})
-    np.testing.assert_array_equal(found["y"], outputs(path, {"x": x})[0])
+    actual = load_runner("onnx", tmp_path / "here" / "linked, file.onnx")({"x": x})
+    np.testing.assert_array_equal(actual["y"], outputs(path, {"x": x})[0])
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("g (float[1, 3] x) => (float[1, 3] y) { y = Nonsense(x) }", "Nonsense"),
         ("g (float[1, 3] x) => (float[1, 3] y) { z = Relu(y) y = Relu(z) }", "acyclic"),
     ],
     ids=["unknown operator", "cycle"],
 )
-def test_what_the_runtime_refuses_to_load_is_an_invalid_model(tmp_path, text, said):
-    with pytest.raises(Refusal, match=said) as caught:
+def test_what_the_runtime_refuses_to_load_is_an_invalid_model(tmp_path, text, reason):
+    with pytest.raises(Refusal, match=reason) as caught:
         load_runner("onnx", written(tmp_path, text))
     assert caught.value.code == "model_invalid"
     assert str(tmp_path) not in caught.value.detail

@@ -36,7 +36,8 @@ class Assorted(torch.nn.Module):
 
 
 def test_torch_and_onnxsim_count_the_same(tmp_path):
-    network, x = Assorted().eval(), torch.zeros(2, 3, 10, 12)
+    network = Assorted().eval()
+    x = torch.zeros(2, 3, 10, 12)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings(
             "ignore", category=DeprecationWarning
@@ -77,7 +78,10 @@ def vgg16():
     """VGG16's graph; its weights are declared with their shapes and hold nothing, which counting
     need not notice.
     """
-    nodes, weights, value, channels = [], {}, "image", 3
+    nodes = []
+    weights = {}
+    value = "image"
+    channels = 3
     for at, width in enumerate(VGG16):
         if width == "M":
             nodes.append(
@@ -193,7 +197,8 @@ def test_of_an_if_the_dearer_branch_counts(tmp_path):
                         then_branch = yes () => (float g) { g = Conv(f, v) },
                         else_branch = no () => (float h) { h = Relu(f) } > } > }""",
     )
-    first, second = 36 * 108, 36 * 16
+    first = 36 * 108
+    second = 36 * 16
     assert [(site.execution_paths, site.reason) for site in count.sites] == [
         ((first,) * 3, None),
         ((0, second, 0), None),
@@ -240,7 +245,7 @@ def test_a_function_that_calls_itself_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("body", "shape", "said"),
+    ("body", "shape", "reason"),
     [
         ("y = Conv(x, w)", (1, 4, 8, 8), "3 channels"),
         ("y = Conv(x, w)", (1, 3, 8, 2), "kernel"),
@@ -250,10 +255,10 @@ def test_a_function_that_calls_itself_is_refused(tmp_path):
     ],
     ids=["channels", "too small", "rank", "product", "at run time"],
 )
-def test_inputs_that_the_model_cannot_take_are_refused(tmp_path, body, shape, said):
+def test_inputs_that_the_model_cannot_take_are_refused(tmp_path, body, shape, reason):
     sizes = ", ".join(f"d{axis}" for axis in range(len(shape)))
     text = f"g (float[{sizes}] x) => (float y) <float[4, 3, 3, 3] w, float[5, 2] v> {{ {body} }}"
-    with pytest.raises(Refusal, match=said) as caught:
+    with pytest.raises(Refusal, match=reason) as caught:
         counted(tmp_path, text, {"": shape})
     assert caught.value.code == "input_shape_mismatch"
     assert caught.value.field == "input_shape"

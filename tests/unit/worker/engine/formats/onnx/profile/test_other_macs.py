@@ -5,7 +5,7 @@ import torch
 from support.onnx_counting import counted
 from torch.utils.flop_counter import FlopCounterMode
 
-RECURRENT = "recurrent layers are left as they are"
+RECURRENT = "recurrent layers are not factored"
 
 
 ACTIVATIONS = "it is a product of activations"

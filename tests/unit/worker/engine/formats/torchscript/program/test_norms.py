@@ -44,8 +44,8 @@ def test_a_norm_by_the_data_alone_leaves_the_statistics_alone(tmp_path):
     before = {name: tensor.clone() for name, tensor in opened._module.state_dict().items()}
     program = opened.program()
     x = data(4, 3, 5, 5, seed=2)
-    (found,) = programs.run(program, {program.inputs[0]: x})
-    torch.testing.assert_close(found, torch.jit.load(tmp_path / "model.pt").eval()(x))
+    (actual,) = programs.run(program, {program.inputs[0]: x})
+    torch.testing.assert_close(actual, torch.jit.load(tmp_path / "model.pt").eval()(x))
     assert all(
         torch.equal(before[name], tensor) for name, tensor in opened._module.state_dict().items()
     )
