@@ -75,7 +75,7 @@ class Service:
     `finished` counts all jobs that have ever ended, also deleted ones, by state and, for failed
     jobs, code. `overdue_leases` have run out and are not returned yet. `phases` are histograms by
     phase with the bounds `counters.BUCKETS`; `requests` by method, route and status with the bounds
-    `counters.REQUEST_BUCKETS`.
+    `counters.REQUEST_BUCKETS`; `loop_failures` are counts by loop and kind of error.
     """
 
     workers: tuple[WorkerState, ...]
@@ -85,8 +85,8 @@ class Service:
     finished: Mapping[tuple[State, str], int]
     phases: Mapping[str, Histogram]
     flops_saved: float
-    loop_failures: Mapping[tuple[str, str], int]
     requests: Mapping[tuple[str, str, str], Histogram]
+    loop_failures: Mapping[tuple[str, str], int]
 
 
 @dataclass

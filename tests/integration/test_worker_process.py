@@ -337,7 +337,7 @@ def test_a_broker_without_memory_ends_neither_the_worker_nor_its_sweeper(
         worker = workplace.start()
         client.config_set("maxmemory", "1")
         wait_for(lambda: '"OutOfMemoryError"' in workplace.log.read_text(), "an error of Redis")
-        left = workplace.post(ring=False, age=timedelta(minutes=1))
+        left = workplace.post(enqueued=False, age=timedelta(minutes=1))
         workplace.change(
             left,
             state="running",
@@ -354,7 +354,7 @@ def test_a_data_folder_that_is_away_for_a_while_costs_no_job(tmp_path):
     with workplace_in(tmp_path) as workplace:
         folder = workplace.settings.data_dir
         worker = workplace.start()
-        job_id = workplace.post(ring=False)
+        job_id = workplace.post(enqueued=False)
         folder.rename(tmp_path / "away")
         wait_for(lambda: '"DataFolderGone"' in workplace.log.read_text(), "a failed sweep")
         assert not folder.exists()

@@ -35,7 +35,7 @@ def store(
         MalformedOutput: a file is missing, not a plain file, larger than `largest` bytes, or
             invalid.
     """
-    content, account = take(Report, report)
+    content, account = take(Report, report, limits)
     key_of = partial(artifact_key, job_id)
     check = partial(check_artifact, model_format=model_format, limits=limits)
     with open_plain(artifact, largest) as file:

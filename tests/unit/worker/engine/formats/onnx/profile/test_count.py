@@ -6,7 +6,6 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from onnxsim.model_info import ModelInfo
 from support.onnx_counting import HIDDEN, counted, macs_of
 from support.onnx_text import model, written
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,6 +35,9 @@ class Assorted(torch.nn.Module):
 
 
 def test_torch_and_onnxsim_count_the_same(tmp_path):
+    # not above: it takes a second to import, in every process that collects tests
+    from onnxsim.model_info import ModelInfo
+
     network = Assorted().eval()
     x = torch.zeros(2, 3, 10, 12)
     with warnings.catch_warnings(), torch.no_grad():
