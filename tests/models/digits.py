@@ -39,7 +39,8 @@ def split() -> tuple[Split, Split]:
     # the file alone: the package takes a second to import, in every process that runs tests
     package = Path(find_spec("sklearn").origin).parent
     rows = np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
-    x, y = preprocess(rows[:, :-1].reshape(-1, 8, 8)), rows[:, -1].astype(np.int64)
+    x = preprocess(rows[:, :-1].reshape(-1, 8, 8))
+    y = rows[:, -1].astype(np.int64)
     held_out = np.arange(len(y)) % 4 == 0
     return (x[~held_out], y[~held_out]), (x[held_out], y[held_out])
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded, parse
 from worker.sandbox.policy import Confinement
+from worker.sandbox.remains import kill_remains, start_keeper
 
-ENGINE = (sys.executable, "-P", "-m", "worker.engine")
+ENGINE = (sys.executable, "-P", "-m", "worker.sandbox.start_engine")
 
 _TICK_SECONDS = 0.1
 _SHORT_TICK_SECONDS = 0.005
@@ -22,6 +23,10 @@ _CHUNK = 64 * 1024
 # An honest engine stays far below these; a child that does not is not read any further.
 _LONGEST_LINE = 64 * 1024
 _MOST_OUTPUT = 16 * 1024**2
+# A process brings these upon itself; others come from outside, or from the system's lack of memory.
+_FAULTS = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
+)
 # The end of standard error is enough for a traceback.
 _KEPT_LOG = 16 * 1024
 
@@ -32,6 +37,11 @@ class Lost:
 
     reason: str
     log: str
+
+
+@dataclass(frozen=True)
+class Crashed(Lost):
+    """The child ended by a fault of its own code, which another attempt would only repeat."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +75,19 @@ def run(
     raises.
     """
     log = bytearray()
-    with subprocess.Popen(  # noqa: S603 - the command is ours
-        confinement.command([*command, *arguments], seconds),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=confinement.home,
-        env=confinement.environment(),
-        start_new_session=True,
-    ) as child:
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - the command is ours
+            confinement.command([*command, *arguments], seconds),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=confinement.home,
+            env=confinement.environment(),
+            start_new_session=True,
+        )
+
+    with start_keeper(start) as child:
         try:
             return _listen(child, log, seconds, on_progress, is_wanted)
         except MalformedOutput as error:
@@ -113,7 +127,7 @@ def _listen(
                 elif final := _first_final(lines.feed(chunk), on_progress):
                     return _with_log(final, child, log)
             if ended and not has_output:
-                return Lost(_how_it_ended(child), log.decode(errors="replace"))
+                return _ending(child, log.decode(errors="replace"))
             # Both pipes are closed and the child is alive: there is nothing to select.
             if not selector.get_map():
                 time.sleep(_TICK_SECONDS)
@@ -168,7 +182,7 @@ class _Lines:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Make the keeper kill all processes of the child, and kill both if that takes too long.
+    """Make the keeper kill all processes of the child, and kill what is left then.
 
     Reap neither before.
     """
@@ -177,6 +191,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     while not _ended(child) and time.monotonic() < deadline:
         time.sleep(_SHORT_TICK_SECONDS)
     os.killpg(child.pid, signal.SIGKILL)
+    while not _ended(child):
+        time.sleep(_SHORT_TICK_SECONDS)
+    kill_remains(child.pid)
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:
@@ -184,9 +201,13 @@ def _ended(child: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _how_it_ended(child: subprocess.Popen[bytes]) -> str:
+def _ending(child: subprocess.Popen[bytes], log: str) -> Lost:
+    """Return how a child that ended without a final message came to its end."""
     status = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert status is not None  # it waits
     if status.si_code == os.CLD_EXITED:
-        return f"it exited with status {status.si_status} and without a result"
-    return f"it was killed by signal {status.si_status}"
+        return Lost(f"it exited with status {status.si_status} and without a result", log)
+    reason = f"it was killed by signal {status.si_status}"
+    if status.si_status in _FAULTS:
+        return Crashed(reason, log)
+    return Lost(reason, log)

@@ -17,10 +17,11 @@ from convpress.gate.bundle import Bundle
 from convpress.gate.onnx.calls import Body, FunctionId, NodeNames, bound_calls, require_order
 from convpress.gate.onnx.tensors import Tensors
 from convpress.gate.onnx.wire import Wire, shown
-from convpress.gate.protobuf import Field
+from convpress.gate.protobuf import DELIMITED, Field
 from convpress.gate.refusals import damaged, over_limit
 from convpress.limits import Limits
 
+# Field numbers of onnx.proto, by message.
 _MODEL_GRAPH = 7
 _MODEL_TRAINING = 20
 _MODEL_FUNCTION = 25
@@ -42,6 +43,10 @@ _NODE_OVERLOAD = 8
 
 _ATTRIBUTE_TENSOR = 5
 _ATTRIBUTE_GRAPH = 6
+_ATTRIBUTE_FLOATS = 7
+_ATTRIBUTE_INTS = 8
+_ATTRIBUTE_STRINGS = 9
+_ATTRIBUTE_VALUES = (_ATTRIBUTE_FLOATS, _ATTRIBUTE_INTS, _ATTRIBUTE_STRINGS)
 _ATTRIBUTE_TENSORS = 10
 _ATTRIBUTE_GRAPHS = 11
 _ATTRIBUTE_TYPE = 14
@@ -102,8 +107,8 @@ def _model_bytes(
         )
     try:
         with zipfile.ZipFile(path) as packed:
-            [info] = [info for info in packed.infolist() if info.filename.endswith(bundle.SUFFIX)]
-            with packed.open(info) as file:
+            infos = dict(bundle.plain_files(packed))
+            with packed.open(infos[model.name]) as file:
                 return memoryview(file.read(model.size))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise damaged(f"the model in the bundle cannot be inflated: {error}") from error
@@ -117,6 +122,8 @@ class _Checker:
         self._tensors = Tensors(self._wire, archive)
         self._limits = limits
         self._nodes = 0
+        # The names that inner graphs read from outside, counted for every graph that each leaves.
+        self._outer_names = 0
 
     def model(self) -> None:
         """Check the whole model.
@@ -132,6 +139,7 @@ class _Checker:
             if field.number == _MODEL_GRAPH:
                 self._graph(field, main, "graph", 1)
             elif field.number == _MODEL_TRAINING:
+                # Its graphs count as part of the main one: their calls are bounded with it.
                 self._training(field, main)
             elif field.number == _MODEL_FUNCTION:
                 name, body = self._function(field)
@@ -196,7 +204,15 @@ class _Checker:
         for node in nodes:
             reads |= node.reads
             own.update(node.defines)
-        return reads - own
+        # A graph within a node reads the names of the graphs around it.
+        outer = reads - own
+        self._outer_names += len(outer)
+        if self._outer_names > self._limits.fields:
+            raise over_limit(
+                f"graphs in {where} read too many names from outside",
+                f"at most {self._limits.fields}",
+            )
+        return outer
 
     def _node(self, message: Field, body: Body, where: str, depth: int) -> NodeNames:
         """Check a node, and return the names that it reads and defines."""
@@ -228,9 +244,14 @@ class _Checker:
     def _attribute(self, message: Field, body: Body, where: str, depth: int) -> set[bytes]:
         """Check an attribute, and return the names that its graphs read from outside."""
         reads: set[bytes] = set()
+        values = 0
         once = (_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TYPE, _ATTRIBUTE_SPARSE)
-        for field in self._wire.messages(message, where, once):
-            if field.number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+        for field in self._wire.fields(message, where, once):
+            if field.number in _ATTRIBUTE_VALUES:
+                values += self._values(field)
+            elif field.wire_type != DELIMITED:
+                continue
+            elif field.number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                 reads |= self._graph(field, body, where, depth + 1)
             elif field.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
                 self._tensors.tensor(field, where)
@@ -238,7 +259,20 @@ class _Checker:
                 self._tensors.sparse(field, where)
             elif field.number in (_ATTRIBUTE_TYPE, _ATTRIBUTE_TYPES):
                 self._tensors.type(field, where, 1)
+        if values > self._limits.attribute_values:
+            raise over_limit(
+                f"an attribute of a node of {where} has {values} values",
+                f"at most {self._limits.attribute_values}",
+            )
         return reads
+
+    def _values(self, field: Field) -> int:
+        """Return the number of values in a field of an attribute's numbers or texts."""
+        if field.wire_type != DELIMITED or field.number == _ATTRIBUTE_STRINGS:
+            return 1
+        if field.number == _ATTRIBUTE_FLOATS:
+            return (field.end - field.value) // 4
+        return self._wire.count_numbers(field)
 
 
 def _domain(text: bytes) -> bytes:
