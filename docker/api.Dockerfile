@@ -1,13 +1,13 @@
 # The API: the project without its engine extra, so without torch, and with what sends traces. Also runs the migrations.
 # Build from the repository's root: docker build -f docker/api.Dockerfile .
 
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11.15-slim-bookworm AS build
 RUN python -m venv /opt/venv
 WORKDIR /srv/convpress
 COPY . .
 RUN /opt/venv/bin/pip install --no-cache-dir -e '.[server,otel]'
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.15-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv/convpress /srv/convpress

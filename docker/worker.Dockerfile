@@ -1,7 +1,7 @@
 # The worker: the project with its engine extra, and with what sends traces.
 # Build from the repository's root: docker build -f docker/worker.Dockerfile .
 
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11.15-slim-bookworm AS build
 # Another pip index for torch alone, such as the one of its small CPU builds.
 ARG TORCH_INDEX=""
 RUN python -m venv /opt/venv
@@ -13,7 +13,7 @@ RUN /opt/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_
 COPY . .
 RUN /opt/venv/bin/pip install --no-cache-dir -e '.[server,engine,otel]'
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.15-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv/convpress /srv/convpress
