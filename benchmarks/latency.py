@@ -10,9 +10,8 @@ read. Original and compressed models run in turn, each on the same random inputs
 in the processor's time, which other programs do not lengthen much. What is refused (a budget that
 cannot be reached without making layers slower) is told on standard error.
 
-Below the rows stand the geometric means of after / before: of the networks of the zoo beside which
-labelled images lie, and of all; and how far what was expected is from what was measured, on the
-median.
+Below the rows stand the geometric means of after / before: of the networks of the zoo that have
+labelled images, and of all; and the median distance between expected and measured times.
 """
 
 import argparse
@@ -131,9 +130,8 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # torch announces the end of TorchScript
+    # torch announces the end of TorchScript
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         costs = arguments.costs or folder / "onnx.json"

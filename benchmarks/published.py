@@ -59,10 +59,8 @@ def at_full_rank(path: Path, shape: str | None, folder: Path) -> dict[str, Any]:
             replaced += 1
         model.save(target)
         inputs = random_inputs(model.inputs, shapes)
-        expected, actual = (
-            load_runner(model_format, source)(inputs),
-            load_runner(model_format, target)(inputs),
-        )
+        expected = load_runner(model_format, source)(inputs)
+        actual = load_runner(model_format, target)(inputs)
     return {
         "macs": count.macs,
         "courses": len(count.execution_paths),

@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--servers] [--nap 2.0] [--jobs 20] [--output figures.json]
 
 Children sleep for `nap` seconds, so that a host of few cores can run many of them. Measured on one
-worker is what a job takes beside its child's sleep, and what processor time one costs in all
+worker is what a job takes without its child's sleep, and what processor time one costs in all
 processes together. By these
 
 - the rate at which W workers drain a queue is
@@ -106,7 +106,8 @@ def arrivals(jobs: int, rate: float) -> list[float]:
 
 def waited(fleet: Fleet, times: Sequence[float], nap: float) -> float:
     """Return how long jobs wait on average that come at these times."""
-    posted, began = [], time.monotonic()
+    posted = []
+    began = time.monotonic()
     for at in times:
         time.sleep(max(0.0, began + at - time.monotonic()))
         posted.append(post(fleet.base_url, nap=round(1000 * nap)))
@@ -153,7 +154,8 @@ def main() -> None:
         with fleet_of(workers, servers=arguments.servers) as fleet:
             rate, spent = drained(fleet, arguments.jobs * workers, arguments.nap)
             if workers == 1:
-                cycle, cost = 1 / rate, spent
+                cycle = 1 / rate
+                cost = spent
             predicted = min(workers / cycle, (os.cpu_count() or 1) / cost)
             times = arrivals(arguments.jobs * workers, LOAD * predicted)
             wait = waited(fleet, times, arguments.nap)
@@ -172,7 +174,7 @@ def main() -> None:
             f"| {spent:.3f} |",
             flush=True,
         )
-    print(f"\noverhead of a job beside its child's sleep: {1000 * (cycle - arguments.nap):.0f} ms")
+    print(f"\noverhead of a job without its child's sleep: {1000 * (cycle - arguments.nap):.0f} ms")
     if arguments.output:
         arguments.output.write_text(
             json.dumps({"overhead_s": cycle - arguments.nap, "rows": rows}, indent=1) + "\n"

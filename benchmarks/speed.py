@@ -45,12 +45,11 @@ from convpress.refusal import Refusal
 from worker.engine.formats import open_model
 from worker.engine.request import Request
 
-LAYERS, CHANNELS, SIDES = (
-    (16, 32, 64, 128, 256),
-    (64, 128, 256, 512, 1024, 2048),
-    (32, 64, 128, 256, 512),
-)
-KEEP, SECOND_KEEP = "0.5", "0.7"
+LAYERS = (16, 32, 64, 128, 256)
+CHANNELS = (64, 128, 256, 512, 1024, 2048)
+SIDES = (32, 64, 128, 256, 512)
+KEEP = "0.5"
+SECOND_KEEP = "0.7"
 
 
 class Bottleneck(nn.Module):
@@ -220,7 +219,8 @@ def measured(model: Path, folder: Path) -> dict[str, Any]:
         model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34, **calibration
     )
     calibrated_again = job(model, folder, SECOND_KEEP, analysis=str(folder / "kept"), **calibration)
-    account, before = calibrated["report"]["calibration"], first["report"]["before"]
+    account = calibrated["report"]["calibration"]
+    before = first["report"]["before"]
     images = account.get("images")
     opened = open_model("onnx", model)
     np.savez(folder / "inputs.npz", **{

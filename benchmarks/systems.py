@@ -247,7 +247,8 @@ def main() -> None:
                 model = write(name, model_format, folder)
                 report = through_the_service(model, budget, side, folder)
                 dac = error_of_dac(model, budget, side, folder)
-            before, after = report["before"], report["after"]
+            before = report["before"]
+            after = report["after"]
             print(
                 f"| {name} | {model_format} | {before['macs'] / 1e9:.3f} | "
                 f"{after['macs'] / 1e9:.3f} "

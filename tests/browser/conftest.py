@@ -60,7 +60,8 @@ def browse(chromium, service):
         context.add_cookies(
             [{"name": COOKIE, "value": token, "url": url, "httpOnly": True, "sameSite": "Strict"}]
         )
-        page, messages = context.new_page(), []
+        page = context.new_page()
+        messages = []
         page.on(
             "console", lambda message: messages.append(message.text) if _is_wrong(message) else None
         )

@@ -35,7 +35,8 @@ def zipped(
         for number, (name, content) in enumerate(members, 1):
             info = zipfile.ZipInfo(name)
             if number == len(members):
-                info.external_attr, info.compress_type = mode << 16, method
+                info.external_attr = mode << 16
+                info.compress_type = method
             archive.writestr(info, content)
     return buffer.getvalue()
 
@@ -54,7 +55,9 @@ def tarred(
             if number < len(members):
                 archive.addfile(info, io.BytesIO(content))
                 continue
-            info.type, info.linkname, info.size = kind, link, len(content) + claims
+            info.type = kind
+            info.linkname = link
+            info.size = len(content) + claims
             archive.fileobj.write(info.tobuf(tarfile.GNU_FORMAT))
             archive.fileobj.write(content + bytes(-len(content) % 512))
     return buffer.getvalue()

@@ -233,7 +233,8 @@ class Tally:
         return Counter({end: count for end, count in self.ends.items() if end in BAD})
 
     def __str__(self) -> str:
-        checks, ends = dict(self.checks.most_common()), dict(self.ends.most_common())
+        checks = dict(self.checks.most_common())
+        ends = dict(self.ends.most_common())
         return (
             f"checked {self.checks.total()}: {checks}\nopened {self.ends.total()}: {ends}\n"
             f"longest check {self.longest:.3f} s, bad ends {self.bad.total()}\n"
@@ -249,7 +250,8 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
     models = list(honest().values())
     weights = [10 if len(content) < 100_000 else 1 for content, _ in models]
     tally = Tally()
-    home, path = folder / "home", folder / "model"
+    home = folder / "home"
+    path = folder / "model"
     home.mkdir(parents=True)
     for number in range(1, checked + 1):
         [(content, shape)] = chance.choices(models, weights)
@@ -272,9 +274,9 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # torch announces the end of TorchScript
-    total = run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), tell=True)
+    # torch announces the end of TorchScript
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    checked, opened, seed = map(int, sys.argv[1:4])
+    total = run(checked, opened, seed, Path(sys.argv[4]), tell=True)
     sys.stdout.write(str(total))
     sys.exit(bool(total.bad))

@@ -137,7 +137,8 @@ def opened(
         tempfile.TemporaryDirectory(prefix="convpress-opened-") as name,
         scratch(Path(name, "scratch")) as folder,
     ):
-        home, inputs = folder / "work", folder / "input"
+        home = folder / "work"
+        inputs = folder / "input"
         names = {"torchscript": "model.pt", "program": "program.py"}
         model = inputs / names.get(file.kind, "model.onnx")
         model.write_bytes(file.content)
@@ -146,13 +147,15 @@ def opened(
             home, readable=(inputs,), memory_bytes=_MEMORY, file_bytes=_LARGEST, **walls
         )
         if file.kind == "program":
-            command, arguments = (sys.executable, "-I", str(model)), []
+            command = (sys.executable, "-I", str(model))
+            arguments = []
         else:
             files = (str(model), file.format, str(home / "out"), str(home / "report"))
             request = Request(
                 *files, {"flops_budget": "0.5"}, "1x1x8x8", calibration="none", limits=limits
             )
-            command, arguments = sandbox.ENGINE, [request.to_json()]
+            command = sandbox.ENGINE
+            arguments = [request.to_json()]
         outcome = sandbox.run(
             command,
             arguments,

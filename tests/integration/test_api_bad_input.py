@@ -42,7 +42,9 @@ BAD_MODELS = {
 def assert_problem(response, status, code, field=None):
     body = response.json()
     assert response.headers["content-type"] == "application/problem+json"
-    assert (response.status_code, body["status"], body["code"]) == (status, status, code)
+    assert response.status_code == status
+    assert body["status"] == status
+    assert body["code"] == code
     assert body["type"] == f"urn:convpress:problem:{code}"
     assert body["title"]
     assert body["detail"]

@@ -75,7 +75,8 @@ def test_a_fraction_keeps_that_much_of_any_model_however_it_is_written(field, ke
 def test_what_is_no_budget_is_refused_by_its_field(field, text):
     with pytest.raises(Refusal) as refused:
         KINDS[field].parse(text)
-    assert (refused.value.code, refused.value.field) == (Code.BUDGET_INVALID, field)
+    assert refused.value.code == Code.BUDGET_INVALID
+    assert refused.value.field == field
     assert refused.value.expected == KINDS[field].expected
 
 

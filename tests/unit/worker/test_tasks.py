@@ -38,7 +38,10 @@ pytestmark = pytest.mark.usefixtures("engine_without_work")
 
 def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, enqueued):
     job = work(make_job())
-    assert (job.state, job.attempt, job.macs_before, job.macs_after) == ("succeeded", 1, 100, 40)
+    assert job.state == "succeeded"
+    assert job.attempt == 1
+    assert job.macs_before == 100
+    assert job.macs_after == 40
     assert (
         get_storage().path(artifact_key(job.id, job.artifact_sha256)).stat().st_size
         == job.artifact_bytes
@@ -53,7 +56,8 @@ def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, enqu
 
 def test_a_refusal_fails_the_job_at_once(make_job, work, enqueued):
     job = work(make_job(input_shape="refuse"))
-    assert (job.state, job.attempt) == ("failed", 1)
+    assert job.state == "failed"
+    assert job.attempt == 1
     assert job.error == {"code": "budget_unreachable", "detail": "no", "got": "0.1"}
     assert enqueued == []
 
@@ -63,10 +67,14 @@ def test_a_lost_child_is_tried_again_until_the_last_attempt(make_job, work, enqu
     job_id = make_job(input_shape=behaviour)
     for attempt in (1, 2):
         job = work(job_id)
-        assert (job.state, job.attempt, job.lease_owner) == ("queued", attempt, None)
+        assert job.state == "queued"
+        assert job.attempt == attempt
+        assert job.lease_owner is None
         assert enqueued == [job_id] * attempt
     job = work(job_id)
-    assert (job.state, job.attempt, job.error["code"]) == ("failed", 3, "worker_lost")
+    assert job.state == "failed"
+    assert job.attempt == 3
+    assert job.error["code"] == "worker_lost"
     assert enqueued == [job_id] * 2
 
 
@@ -74,7 +82,8 @@ def test_a_job_whose_child_died_once_succeeds(make_job, work, tmp_path):
     job_id = make_job(input_shape=f"once {tmp_path}/mark die")
     work(job_id)
     job = work(job_id)
-    assert (job.state, job.attempt) == ("succeeded", 2)
+    assert job.state == "succeeded"
+    assert job.attempt == 2
 
 
 def test_a_model_that_the_store_has_lost_fails_the_job_by_a_code_of_its_own(
@@ -83,7 +92,9 @@ def test_a_model_that_the_store_has_lost_fails_the_job_by_a_code_of_its_own(
     job_id = make_job()
     get_storage().delete(model_key(load_job(job_id).model_sha256))
     job = work(job_id)
-    assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "model_gone")
+    assert job.state == "failed"
+    assert job.attempt == 1
+    assert job.error["code"] == "model_gone"
 
 
 def test_samples_reach_the_child_and_fail_the_job_where_the_store_has_lost_them(
@@ -107,7 +118,9 @@ def test_samples_reach_the_child_and_fail_the_job_where_the_store_has_lost_them(
     assert shown["samples"] == "real"
     get_storage().delete(samples_key(sha256))
     job = work(make_job(**columns))
-    assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "samples_gone")
+    assert job.state == "failed"
+    assert job.attempt == 1
+    assert job.error["code"] == "samples_gone"
 
 
 @pytest.mark.parametrize("full", ["fetch", "keep"])
@@ -154,7 +167,8 @@ def test_an_unavailable_store_is_waited_for_and_counts_no_attempt(
         patch.setattr(LocalStorage, "fetch", fail)
         for _ in range(4):
             job = work(job_id)
-            assert (job.state, job.attempt) == ("queued", 0)
+            assert job.state == "queued"
+            assert job.attempt == 0
     assert enqueued == []
     assert work(job_id).state == "succeeded"
     assert events(job_id)[1].detail == "the artifact store does not answer"
@@ -171,13 +185,15 @@ def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, 
     thread.join(120)
     assert not thread.is_alive()
     job = load_job(job_id)
-    assert (job.state, job.lease_owner) == ("cancelled", None)
+    assert job.state == "cancelled"
+    assert job.lease_owner is None
     assert list((settings.data_dir / "scratch").iterdir()) == []
     assert enqueued == []
 
 
 def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work, monkeypatch):
-    commit, tried = tasks._commit, []
+    commit = tasks._commit
+    tried = []
 
     def commit_later(*arguments, **options):
         tried.append(1)
@@ -188,14 +204,17 @@ def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work
     monkeypatch.setattr(tasks, "_commit", commit_later)
     monkeypatch.setattr(tasks, "_RETRY_SECONDS", 0.01)
     job = work(make_job())
-    assert (job.state, job.attempt, len(tried)) == ("succeeded", 1, 3)
+    assert job.state == "succeeded"
+    assert job.attempt == 1
+    assert len(tried) == 3
 
 
 def test_a_job_over_its_time_fails(make_job, work, monkeypatch, enqueued):
     monkeypatch.setenv("CONVPRESS_JOB_TIMEOUT_SECONDS", "1")
     tasks.get_settings.cache_clear()
     job = work(make_job(input_shape="sleep 600"))
-    assert (job.state, job.error["code"]) == ("failed", "job_timeout")
+    assert job.state == "failed"
+    assert job.error["code"] == "job_timeout"
     assert "1 seconds" in job.error["detail"]
     assert enqueued == []
 
@@ -204,7 +223,8 @@ def test_a_job_over_its_time_fails(make_job, work, monkeypatch, enqueued):
 def test_a_ring_for_a_job_that_is_not_queued_does_nothing(make_job, work, state, monkeypatch):
     monkeypatch.setattr(sandbox, "ENGINE", ("/nonexistent",))
     job = work(make_job(state=state))
-    assert (job.state, job.attempt) == (state, 0)
+    assert job.state == state
+    assert job.attempt == 0
 
 
 def test_a_ring_for_an_unknown_job_does_nothing(settings):
@@ -226,7 +246,9 @@ def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, e
     finally:
         thread.join(120)
         stopping.clear()
-    assert (job.state, job.attempt, job.started_at) == ("queued", 0, None)
+    assert job.state == "queued"
+    assert job.attempt == 0
+    assert job.started_at is None
     assert enqueued == []  # it would receive the message itself
 
 
@@ -236,7 +258,8 @@ def test_a_worker_that_shuts_down_takes_no_new_job(make_job, work):
         job = work(make_job())
     finally:
         stopping.clear()
-    assert (job.state, job.attempt) == ("queued", 0)
+    assert job.state == "queued"
+    assert job.attempt == 0
 
 
 def test_a_lost_lease_stops_the_child_and_commits_nothing(
@@ -254,7 +277,9 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(
 
     monkeypatch.setattr(heartbeats.leases, "renew", renew_after_another_took_it)
     job = work(job_id)
-    assert (job.state, job.lease_owner, job.attempt) == ("running", "heir", 2)
+    assert job.state == "running"
+    assert job.lease_owner == "heir"
+    assert job.attempt == 2
     assert enqueued == []
 
 
@@ -273,7 +298,9 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
     monkeypatch.setattr(tasks.run.results, "store", store_slowly)
     job_id = make_job()
     job = work(job_id)
-    assert (job.state, job.lease_owner, job.artifact_sha256) == ("running", "heir", None)
+    assert job.state == "running"
+    assert job.lease_owner == "heir"
+    assert job.artifact_sha256 is None
 
 
 @pytest.mark.parametrize("slow", ["fetch", "prepare"])
@@ -297,7 +324,8 @@ def test_a_store_that_is_slower_than_the_lease_loses_no_job(
     job_id = make_job()
     monkeypatch.setattr(LocalStorage, slow, slowly)
     job = work(job_id)
-    assert (job.state, job.attempt) == ("succeeded", 1)
+    assert job.state == "succeeded"
+    assert job.attempt == 1
 
 
 def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, enqueued, tmp_path):

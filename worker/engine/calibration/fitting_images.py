@@ -42,7 +42,7 @@ class FittingImages:
 
 
 def real(allowance: Allowance, samples: Arrays, convolutions: Geometries) -> FittingImages:
-    """Return real samples, the last fifth of them held out where there are enough.
+    """Return real samples, the last fifth of them held out where there are at least five.
 
     Raises:
         Refusal: `samples_invalid` where the model gives NaN or infinity on them.

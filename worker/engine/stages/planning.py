@@ -116,7 +116,7 @@ def _require_complete_account(profile: CostProfile, budgets: Sequence[Budget]) -
     raise Refusal(
         Code.ACCOUNT_INCOMPLETE,
         f"the cost of {shown} is not known ({first.operator}: {first.reason}), so that a share "
-        f"of the model's {counting[0].kind.what} cannot be kept; export the model without "
+        f"of the model's {counting[0].kind.quantity} cannot be kept; export the model without "
         f"{'this operator' if len(operators) == 1 else 'these operators'}, or set "
         f"{ALLOW_INCOMPLETE}=true, and the budget holds for the counted operators alone",
         field=ALLOW_INCOMPLETE,

@@ -63,14 +63,13 @@ def _latency(artifact: WrittenArtifact, verification: Verification) -> records.L
 
 
 def _verification(artifact: WrittenArtifact, verification: Verification) -> records.Verification:
-    runs = len(artifact.comparison_inputs)
-    return report.verification(verification.comparison, runs, calibrated=artifact.calibrated)
+    return report.verification(verification.comparisons, artifact.comparison_inputs)
 
 
 def _risk(artifact: WrittenArtifact, verification: Verification) -> records.Risk:
     return assess(
-        verification.comparison,
+        verification.comparisons,
+        artifact.comparison_inputs,
         artifact.trusted_error,
-        calibrated=artifact.calibrated,
         unchanged=artifact.unchanged,
     )

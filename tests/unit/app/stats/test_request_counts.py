@@ -32,7 +32,8 @@ def count(method, route, status):
 
 
 def test_each_process_tells_what_all_have_served(client_of, settings):
-    first, second = client_of(create_app()), client_of(create_app())
+    first = client_of(create_app())
+    second = client_of(create_app())
     job = first.post("/jobs", **FORM).json()
     first.get(f"/jobs/{job['id']}")
     first.get("/jobs/none-such")

@@ -76,10 +76,8 @@ def test_disguises_of_private_addresses(address):
 def test_bad_addresses(url):
     with pytest.raises(Problem) as caught:
         check_url(url, enabled=True, private=False)
-    assert (caught.value.members["code"], caught.value.members["field"]) == (
-        "webhook_invalid",
-        "webhook_url",
-    )
+    assert caught.value.members["code"] == "webhook_invalid"
+    assert caught.value.members["field"] == "webhook_url"
 
 
 @pytest.mark.parametrize(

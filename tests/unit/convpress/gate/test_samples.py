@@ -53,7 +53,8 @@ def refusal(path, content):
     path.write_bytes(content)
     with pytest.raises(Refusal) as refused:
         headers(path)
-    assert (refused.value.code, refused.value.field) == (Code.SAMPLES_INVALID, "samples")
+    assert refused.value.code == Code.SAMPLES_INVALID
+    assert refused.value.field == "samples"
     assert refused.value.expected
     assert len(refused.value.got) <= 300
     return refused.value.detail

@@ -38,7 +38,8 @@ def few_images(monkeypatch):
 
 
 def run(folder, source, **asked):
-    output, report = folder / f"out{source.suffix}", folder / "report.json"
+    output = folder / f"out{source.suffix}"
+    report = folder / "report.json"
     budgets = {"flops_budget": asked.pop("flops_budget", "0.6")}
     request = Request(str(source), identify(source), str(output), str(report), budgets, **asked)
     compress(request, lambda *_: None)
@@ -85,9 +86,8 @@ def losses(folder, source, calibration):
     ],
 )
 def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weights(tmp_path, name):
-    calibrated, by_weights = (
-        losses(tmp_path, MODELS / name, kind) for kind in ("synthetic", "none")
-    )
+    calibrated = losses(tmp_path, MODELS / name, "synthetic")
+    by_weights = losses(tmp_path, MODELS / name, "none")
     assert (calibrated <= by_weights).all()
     assert calibrated.sum() < 0.6 * by_weights.sum()
 
@@ -186,7 +186,8 @@ def test_dead_channels_cost_no_rank_and_do_no_harm(tmp_path):
 
     body = BODY.replace("(x, w)", "(x, w, d)")
     text = NET.format(more=", float[8] d") + f"{{ {body} y = Relu(c) }}"
-    alive, dead = (of(tmp_path, text, biased(value), flops_budget="0.9") for value in (0, -1000))
+    alive = of(tmp_path, text, biased(0), flops_budget="0.9")
+    dead = of(tmp_path, text, biased(-1000), flops_budget="0.9")
     assert dead["predicted_error"] < 0.02 * alive["predicted_error"]
     assert dead["verification"]["relative_error"] < 0.1
     assert dead["calibration"]["kind"] == "synthetic"
@@ -226,7 +227,8 @@ def test_the_risk_rests_on_what_was_predicted_too(tmp_path, monkeypatch):
 def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is_reused):
     """They are most of a job's memory, and nothing needs them any more."""
     calibrate_little(monkeypatch)
-    seen, left = [], []
+    seen = []
+    left = []
 
     def factored(model, analysis, chosen):
         seen.extend(map(weakref.ref, analysis.calibration.moments.by_site.values()))
@@ -236,10 +238,8 @@ def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is
         left.extend(moments() for moments in seen)
         return refit_replacements(*arguments)
 
-    source, kept = (
-        MODELS / "plain.onnx",
-        {"kept_analysis": str(tmp_path / "kept"), "largest_analysis": 1 << 30},
-    )
+    source = MODELS / "plain.onnx"
+    kept = {"kept_analysis": str(tmp_path / "kept"), "largest_analysis": 1 << 30}
     request = Request(
         str(source),
         "onnx",

@@ -34,7 +34,8 @@ def of(*parts, effort, macs=1000):
 @pytest.fixture
 def measured(monkeypatch):
     """The list to which the number of batches is added whenever some are measured."""
-    counts, add = [], MomentRecorder.add
+    counts = []
+    add = MomentRecorder.add
 
     def counted(recorder, program, batches):
         counts.append(len(batches))
@@ -68,7 +69,8 @@ def test_with_normalisation_all_images_are_measured_anew(measured):
 
 
 def test_the_fewest_images_that_can_converge_give_all_rows_and_later_ones_as_many_each(monkeypatch):
-    rows, add = [], PatchSums.add
+    rows = []
+    add = PatchSums.add
 
     def counted(sums, patches):
         rows.append(len(patches))
@@ -91,7 +93,8 @@ def test_sketches_estimate_how_much_covariances_change():
     program = chained(("a", wide))
     recorder = MomentRecorder({"a": wide.convolution}, 2, DEFAULT_EFFORT)
     images = RNG(0).standard_normal((2, 300, 20, 20)) * np.linspace(0.1, 2, 300)[:, None, None]
-    covariances, sketches = [], []
+    covariances = []
+    sketches = []
     for image in images:
         recorder.add(program, [{"v0": torch.from_numpy(image[None].astype(np.float32))}])
         ((_, moments),) = recorder.moments()

@@ -60,7 +60,8 @@ def test_a_layer_takes_what_its_arithmetic_takes_in_whole_blocks_and_its_own_sha
 
 def test_a_chain_costs_what_its_layers_do_at_the_sizes_that_they_see():
     table = cost_table()
-    first, second = layer(8, 8, stride=(2, 2)), layer(8, 16)
+    first = layer(8, 8, stride=(2, 2))
+    second = layer(8, 16)
     apart = table.nanoseconds(first, (10, 10)) + table.nanoseconds(second, (5, 5))
     assert table.summed([first, second], 1, (10, 10)) == apart
     assert table.summed([first, layer(8, 8, (3,))], 1, (10, 10)) is None
@@ -98,7 +99,8 @@ def test_what_is_no_table_is_refused(tmp_path, change, fault):
     path.write_text(json.dumps(content))
     with pytest.raises(Refusal, match=fault) as caught:
         read(path, "onnx")
-    assert (caught.value.code, caught.value.field) == (Code.COST_TABLE_INVALID, "cost_table")
+    assert caught.value.code == Code.COST_TABLE_INVALID
+    assert caught.value.field == "cost_table"
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000])

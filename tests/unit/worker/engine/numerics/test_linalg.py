@@ -57,7 +57,8 @@ def test_what_is_not_positive_has_no_cholesky_factor(size, dtype):
 def test_whitening_takes_the_place_of_what_it_is_given(size, dtype):
     rng = np.random.default_rng(0)
     root = rng.standard_normal((size, 2 * size)).astype(dtype)
-    matrix, right = root @ root.T, rng.standard_normal((7, size)).astype(dtype)
+    matrix = root @ root.T
+    right = rng.standard_normal((7, size)).astype(dtype)
     exact = np.linalg.cholesky(matrix.astype(np.float64))
     expected = np.linalg.solve(exact, right.T.astype(np.float64)).T
     actual = linalg.whitened(matrix, right)

@@ -124,11 +124,9 @@ def test_the_old_name_and_its_documentation_are_those_of_the_sum(folder):
     model.save(folder / "out.onnx")
     *nodes, last = onnx.load(folder / "out.onnx").graph.node
     assert [node.op_type for node in nodes] == ["Conv"] * 4 + ["Add"] + ["Conv"] * 2
-    assert (last.op_type, last.name, last.doc_string) == (
-        "Add",
-        proto.graph.node[0].name,
-        "what it is for",
-    )
+    assert last.op_type == "Add"
+    assert last.name == proto.graph.node[0].name
+    assert last.doc_string == "what it is for"
     names = [node.name for node in (*nodes, last)]
     assert len(set(names)) == len(names)
 
@@ -156,18 +154,16 @@ def chain_of(rank):
 
 def test_a_table_decides_and_without_one_the_format_does():
     site, chain = chain_of(3)
-    assert (layout_of(site, chain, "onnx"), layout_of(site, chain, "torchscript")) == (
-        "branches",
-        "whole",
-    )
+    assert layout_of(site, chain, "onnx") == "branches"
+    assert layout_of(site, chain, "torchscript") == "whole"
     flat = [replace(each, weight_shape=(*each.weight_shape[:2], 1)) for each in chain]
     assert layout_of(site, flat, "onnx") == "whole"  # of one spatial axis
     # by a table of one price, branches take longer by what every layer costs beside its arithmetic
     assert layout_of(site, chain, cost_table(layer_ns=100.0)) == "whole"
-    # and less where several filters a channel are dear
+    # and less where several filters a channel are costly
     quick = cost_table("torchscript")
-    dear = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
-    quick = replace(quick, grids={**quick.grids, "depthwise 3x3": dear})
+    costly = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
+    quick = replace(quick, grids={**quick.grids, "depthwise 3x3": costly})
     assert layout_of(site, chain, quick) == "branches"
     # no price for depthwise layers
     grids = {

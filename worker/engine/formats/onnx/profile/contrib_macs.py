@@ -12,15 +12,14 @@ from worker.engine.formats.onnx.convolution import geometry
 from worker.engine.formats.onnx.graph import integer, integers
 from worker.engine.formats.onnx.profile.counting_rule import (
     FUSED,
-    INTEGERS,
     PRODUCT,
-    QUANTISED,
     RECURRENT,
     REORDERED,
     CountingRule,
 )
 from worker.engine.formats.onnx.profile.operand_shapes import present, recurrent
 from worker.engine.formats.onnx.shapes import Shape
+from worker.engine.model import INTEGERS, QUANTISED
 from worker.engine.numerics.flops import gemm_macs, matmul_macs
 
 

@@ -15,8 +15,6 @@ Raises ValueError for shapes that do not fit the operator.
 """
 
 RECURRENT = "recurrent layers are not factored"
-INTEGERS = "it computes with integers"
-QUANTISED = "its weight is quantised"
 DEFORMED = "its kernel is offset at run time"
 PRODUCT = "it is a product of activations"
 FUSED = "it is fused with what follows it, in a way that cannot be taken apart"

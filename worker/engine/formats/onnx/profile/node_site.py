@@ -15,11 +15,10 @@ from worker.engine.formats.onnx.graph import FLOATS, input_name, integer, intege
 from worker.engine.formats.onnx.profile.counting_rule import CountingRule
 from worker.engine.formats.onnx.profile.node_use import NodeUse
 from worker.engine.formats.onnx.shapes import InputShapeError, Shape
-from worker.engine.model import Call, Site
+from worker.engine.model import QUANTISED, Call, Site
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.flops import gemm_macs, matmul_macs
 
-QUANTISED = "its weight is quantised"
 RUN_TIME_WEIGHT = "its weight is computed at run time"
 NO_WEIGHT = "it is a product of two activations and has no weight"
 LEFT_FACTOR = "its weight is the left factor of the product"

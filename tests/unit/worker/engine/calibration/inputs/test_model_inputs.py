@@ -20,7 +20,8 @@ def make(values, count=4, /, **inputs):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_images_in_the_inputs_own_type_and_range(dtype):
     image = make(TO_255, image=(dtype, (1, 3, 8, 8)))["image"]
-    assert (image.shape, image.dtype) == ((4, 3, 8, 8), dtype)
+    assert image.shape == (4, 3, 8, 8)
+    assert image.dtype == dtype
     np.testing.assert_allclose(image, 255 * dead_leaves(4, 3, (8, 8), 7), rtol=1e-3, atol=0.2)
 
 
@@ -52,7 +53,9 @@ def test_channels_stand_where_the_shape_says():
 )
 def test_the_channels_and_the_size_of_a_shape(shape, channels, size, last):
     image = image_input(TensorSpec("x", "float32", None), shape)
-    assert (image.channels, image.size, image.channels_last) == (channels, size, last)
+    assert image.channels == channels
+    assert image.size == size
+    assert image.channels_last == last
 
 
 @pytest.mark.parametrize(

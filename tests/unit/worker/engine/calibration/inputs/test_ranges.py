@@ -22,7 +22,8 @@ def test_told_limits_are_the_least_and_the_greatest_value(limits):
 
 
 def test_told_means_and_deviations_standardise_each_channel():
-    mean, deviation = (0.5, 0.4, 0.3), (0.2, 0.5, 1.0)
+    mean = (0.5, 0.4, 0.3)
+    deviation = (0.2, 0.5, 1.0)
     scaled = stated_range(InputValues(None, mean, deviation), 3).apply(images(3))
     for channel in range(3):
         np.testing.assert_allclose(
@@ -44,14 +45,16 @@ def test_one_told_number_holds_for_all_channels():
 def test_numbers_that_do_not_fit_the_channels_are_refused(field, values):
     with pytest.raises(Refusal) as refused:
         stated_range(InputValues(None, *values), 3)
-    assert (refused.value.code, refused.value.field) == (Code.INPUT_RANGE_INVALID, field)
+    assert refused.value.code == Code.INPUT_RANGE_INVALID
+    assert refused.value.field == field
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_every_known_range_applies_to_every_image(channels):
     for known in known_ranges(3) + known_ranges(channels):
         scaled = known.apply(images(channels))
-        assert (scaled.shape, scaled.dtype) == ((2, channels, 5), np.float32)
+        assert scaled.shape == (2, channels, 5)
+        assert scaled.dtype == np.float32
         assert (np.diff(scaled, axis=-1) > 0).all()
 
 

@@ -54,7 +54,8 @@ def test_a_refit_is_kept_where_it_brings_the_outputs_closer_on_held_out_inputs()
 
 def test_last_layers_alone_are_refitted_where_held_out_inputs_say_that_whole_sites_are_worse():
     a = layer(RNG(1), (6, 5, 1, 1))
-    chains, bad = {"a": narrow(a, 3)}, Origin(lambda: a, lambda best, _: narrow(best, 3, seed=3))
+    chains = {"a": narrow(a, 3)}
+    bad = Origin(lambda: a, lambda best, _: narrow(best, 3, seed=3))
     inputs = batches(16, 5, 7, 7), batches(8, 5, 6, 6, seed=1)
     choice = select_refit(calibration(chained(("a", a)), *inputs), chains, {"a": bad})
     assert choice.chains["a"][0] is chains["a"][0]

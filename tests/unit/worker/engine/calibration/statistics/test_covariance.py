@@ -55,7 +55,8 @@ def patches_by_numpy(x, site):
 @pytest.mark.parametrize("batch", [1, 2, 6])
 def test_moments_are_numpys_however_the_inputs_are_batched(padding, stride, groups, batch):
     site = layer(RNG(1), (4, 4 // groups, 3, 2), padding=padding, stride=stride, groups=groups)
-    program, x = chained(torch.relu, ("site", site)), images(6, 4, 7, 6)
+    program = chained(torch.relu, ("site", site))
+    x = images(6, 4, 7, 6)
     moments = measure(program, in_batches(x, batch), {"site": site.convolution})["site"]
     patches = patches_by_numpy(x.relu(), site)
     for group in range(groups):
@@ -105,7 +106,8 @@ def test_all_calls_of_a_site_count():
 
 def test_every_batch_gives_patches_of_its_own(monkeypatch):
     """Of two batches alike, the same patches twice would tell no more than those of one."""
-    site, x = layer(RNG(1), (2, 3, 1, 1)), images(1, 3, 40, 40)
+    site = layer(RNG(1), (2, 3, 1, 1))
+    x = images(1, 3, 40, 40)
     seen = []
     add = PatchSums.add
     monkeypatch.setattr(
@@ -118,7 +120,8 @@ def test_every_batch_gives_patches_of_its_own(monkeypatch):
 
 
 def test_current_moments_can_be_read_before_more_is_added():
-    site, x = layer(RNG(1), (3, 4, 3, 3), padding=1), images(6, 4, 7, 6)
+    site = layer(RNG(1), (3, 4, 3, 3), padding=1)
+    x = images(6, 4, 7, 6)
     recorder = MomentRecorder({"site": site.convolution}, 3, DEFAULT_EFFORT)
     for batch in in_batches(x, 2):
         recorder.add(chained(("site", site)), [batch])
@@ -129,7 +132,8 @@ def test_current_moments_can_be_read_before_more_is_added():
 
 
 def test_mapped_weights_are_given_back_before_every_step(monkeypatch):
-    site, x = layer(RNG(1), (3, 3, 1, 1)), images(2, 3, 5, 5)
+    site = layer(RNG(1), (3, 3, 1, 1))
+    x = images(2, 3, 5, 5)
     happened = []
     monkeypatch.setattr(
         "worker.engine.numerics.memory.give_back_files", lambda: happened.append("given back")

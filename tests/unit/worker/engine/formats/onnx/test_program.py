@@ -41,25 +41,21 @@ def test_a_site_step_is_its_layer_and_a_norm_step_its_norm():
     opened = open_model("onnx", MODELS / "batchnorm_bn.onnx")
     sites = {site.name: site for site in opened.count(opened.bind(None)).sites}
     steps = opened.program().steps
-    site, norm = (
-        next(step for step in steps if step.site),
-        next(step for step in steps if step.norm),
-    )
+    site = next(step for step in steps if step.site)
+    norm = next(step for step in steps if step.norm)
     layer = opened.layer(sites[site.site])
     x = torch.randn(2, layer.convolution.in_channels, 8, 8)
-    weight, bias = (
-        torch.from_numpy(layer.weight),
-        None if layer.bias is None else torch.from_numpy(layer.bias),
-    )
+    weight = torch.from_numpy(layer.weight)
+    bias = None if layer.bias is None else torch.from_numpy(layer.bias)
     padding = [before for before, _ in layer.convolution.padding]
     torch.testing.assert_close(
         site.run(x), (torch.conv2d(x, weight, bias, layer.convolution.stride, padding),)
     )
     y = torch.randn(2, len(norm.norm.mean), 4, 4)
-    mean, variance, scale, shift = (
-        value.reshape(-1, 1, 1)
-        for value in (norm.norm.mean, norm.norm.variance, norm.norm.weight, norm.norm.bias)
-    )
+    mean = norm.norm.mean.reshape(-1, 1, 1)
+    variance = norm.norm.variance.reshape(-1, 1, 1)
+    scale = norm.norm.weight.reshape(-1, 1, 1)
+    shift = norm.norm.bias.reshape(-1, 1, 1)
     expected = (y - mean) / torch.sqrt(variance + norm.norm.epsilon) * scale + shift
     torch.testing.assert_close(norm.run(y), (expected,))
 

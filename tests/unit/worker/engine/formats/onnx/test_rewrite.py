@@ -18,13 +18,12 @@ def test_what_a_model_carries_besides_stays(tmp_path):
     proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 4, 4] y, float[1, 4, 6, 6] t)
         <float[4, 3, 3, 3] w> {
         [first] t = Conv(x, w)  u = Relu(t)  y = MaxPool <kernel_shape = [3, 3]> (u) }""")
-    proto.doc_string, proto.producer_name, proto.model_version, proto.domain = (
-        "about",
-        "someone",
-        7,
-        "acme",
-    )
-    proto.graph.doc_string, proto.graph.node[0].doc_string = "graph", "node"
+    proto.doc_string = "about"
+    proto.producer_name = "someone"
+    proto.model_version = 7
+    proto.domain = "acme"
+    proto.graph.doc_string = "graph"
+    proto.graph.node[0].doc_string = "node"
     helper.set_model_props(proto, {"key": "value"})
     proto.opset_import.add(domain="ai.onnx.ml", version=2)
     before, after = replaced(tmp_path, proto, X)
@@ -160,7 +159,8 @@ def test_a_replaced_model_counts_its_new_sites(tmp_path):
     (site,) = opened.count(opened.bind(None)).sites
     opened.replace(site, split_exactly(opened.layer(site)))
     depthwise, pointwise = opened.count(opened.bind(None)).sites
-    assert (depthwise.weight_shape, pointwise.weight_shape) == ((27, 1, 3, 3), (4, 27, 1, 1))
+    assert depthwise.weight_shape == (27, 1, 3, 3)
+    assert pointwise.weight_shape == (4, 27, 1, 1)
     assert opened.parameters == 27 * 9 + 4 * 27
     opened.replace(pointwise, [opened.layer(pointwise)])  # what was put in can be taken out again
     opened.save(tmp_path / "after.onnx")

@@ -15,7 +15,8 @@ class Writes(nn.Module):
 
     def forward(self, x):
         y = x * 2
-        row, flat = y[:, 1], y.view(-1)
+        row = y[:, 1]
+        flat = y.view(-1)
         row.mul_(3)
         y[:, 0] = row - 1
         flat[::2] += 1
