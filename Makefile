@@ -49,8 +49,10 @@ OPERATORS ?= 400 0
 fuzz-operators: .venv/.dev
 	$(BIN)/python tests/hostile/fuzz_operators.py $(OPERATORS)
 
-# Known vulnerabilities of all that is installed; a local version, as of torch's CPU builds, is looked up without its suffix.
+# Warnings of the release of Python.
+# Then known vulnerabilities of all that is installed; a local version, as of torch's CPU builds, is looked up without its suffix.
 audit: .venv/.dev
+	$(BIN)/python -m worker.interpreter
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet pip-audit
 	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > .venv/audit/installed.txt
