@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo run test test-all conformance slow hostile walls fuzz fuzz-operators audit lint
+.PHONY: demo run test test-all conformance slow hostile walls fuzz fuzz-operators audit lint lock sbom pin-images
 
 demo: .venv/.engine
 	$(BIN)/convpress demo
@@ -55,6 +55,31 @@ audit: .venv/.dev
 	.venv/audit/bin/pip install --quiet pip-audit
 	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > .venv/audit/installed.txt
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv/audit/installed.txt
+
+# The exact packages of the images, with hashes, from the ranges of pyproject.toml; UPGRADE= moves to the newest.
+# TORCH_INDEX= locks torch of that index instead, for images that are built with the same TORCH_INDEX.
+UPGRADE ?=
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
+	$(if $(UPGRADE),--upgrade)
+lock: .venv/.dev
+ifeq ($(TORCH_INDEX),)
+	$(COMPILE) pyproject.toml docker/build.in --extra server --extra otel --output-file docker/api.lock
+	$(COMPILE) pyproject.toml docker/build.in --extra server --extra engine --extra otel \
+		--overrides docker/without-torch.in --output-file docker/worker.lock
+endif
+	echo '$(TORCH)' | $(COMPILE) - --constraints docker/worker.lock $(if $(TORCH_INDEX),--index $(TORCH_INDEX)) \
+		--output-file docker/$(if $(TORCH_INDEX),index-)torch.lock
+
+# What the images hold, as CycloneDX.
+sbom: .venv/.dev
+	mkdir -p sbom
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-file sbom/api.cdx.json docker/api.lock
+	cat docker/worker.lock docker/torch.lock | \
+		$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-file sbom/worker.cdx.json -
+
+# The digests of the base images' tags; needs docker and their registry.
+pin-images:
+	docker/pin-images
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -19,6 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
+from app import data_folder
+from app.data_folder import DataFolderGone
+from app.settings import get_settings
 from app.storage import StorageUnavailable
 from convpress.refusal import Code, Refusal
 from convpress.schemas import PROBLEM_MEDIA_TYPE
@@ -38,6 +41,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.BUDGET_MISSING: ProblemType(422, "The budget is missing"),
     Code.BUDGET_INVALID: ProblemType(422, "The budget cannot be parsed"),
     Code.BUDGET_UNREACHABLE: ProblemType(422, "No factorisation reaches the budget"),
+    Code.ACCOUNT_INCOMPLETE: ProblemType(
+        422, "The budget counts operators whose cost is not known"
+    ),
     Code.COST_TABLE_INVALID: ProblemType(422, "The cost table is invalid"),
     Code.COST_TABLE_MISSING: ProblemType(
         422, "There is no cost table to predict the time of layers"
@@ -60,7 +66,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         422, "The model contains constructs that no exported network needs"
     ),
     Code.MODEL_OVER_LIMIT: ProblemType(422, "The model exceeds a limit of size or nesting"),
-    Code.MODEL_UNSUPPORTED: ProblemType(422, "The model uses an unsupported feature"),
+    Code.MODEL_UNSUPPORTED: ProblemType(422, "The model has an unsupported format or feature"),
     Code.MODEL_GONE: ProblemType(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: ProblemType(422, "The model has nothing to compress"),
     Code.VERIFICATION_FAILED: ProblemType(
@@ -74,6 +80,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.STORAGE_FULL: ProblemType(507, "The disk is full"),
     # The request.
     "request_invalid": ProblemType(422, "The request is invalid"),
+    "length_ambiguous": ProblemType(400, "The request has two lengths"),
+    "headers_too_large": ProblemType(431, "The address and the headers are too long"),
     "multipart_invalid": ProblemType(400, "The multipart body is malformed"),
     "media_type_unsupported": ProblemType(415, "The body is not a multipart form"),
     "field_unknown": ProblemType(422, "The form has an unknown field"),
@@ -89,11 +97,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         422, "The idempotency key was used with a different request"
     ),
     "upload_too_large": ProblemType(413, "The model exceeds the size limit"),
+    "body_too_large": ProblemType(413, "The body of the request is too large"),
     "cursor_invalid": ProblemType(400, "The cursor does not come from this service"),
     "range_not_satisfiable": ProblemType(416, "The range is not part of the file"),
     # Access.
     "key_missing": ProblemType(401, "The request has no key"),
-    "key_invalid": ProblemType(401, "The key is unknown or revoked"),
+    "key_invalid": ProblemType(401, "The key is unknown, revoked or expired"),
     "scope_missing": ProblemType(403, "The key lacks the required scope"),
     "keys_required": ProblemType(403, "The service has no keys and serves only its own machine"),
     "origin_refused": ProblemType(403, "The request comes from another site or host name"),
@@ -108,6 +117,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "job_finished": ProblemType(409, "The job has already ended"),
     "job_failed": ProblemType(409, "The job ended without a result"),
     "file_gone": ProblemType(410, "The file is no longer stored"),
+    "file_damaged": ProblemType(410, "The stored file is damaged"),
     # The service.
     "internal_error": ProblemType(500, "The service failed"),
     "database_unavailable": ProblemType(503, "The database does not answer"),
@@ -257,13 +267,35 @@ def _allowed(request: Request) -> str:
 
 
 def _system(request: Request, error: Exception) -> Response:
-    """Answer a full disk and an unreachable store; other errors of the system are unexpected."""
+    """Answer a full disk, an unreachable store and a missing data folder.
+
+    Other errors of the system are unexpected.
+    """
+    if isinstance(error, DataFolderGone) or _is_data_folder_gone(error):
+        log.error("the data folder is gone", error=str(error))
+        members = {
+            "code": "storage_unavailable",
+            "detail": str(DataFolderGone()),
+            "field": "data_folder",
+        }
+        return respond(request, members, headers={"Retry-After": "5"})
     if isinstance(error, StorageUnavailable):
         log.error("the artifact store does not answer", error=str(error))
         return _unavailable(request, "storage_unavailable", "artifact store")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(request, error)
     raise error
+
+
+def _is_data_folder_gone(error: Exception) -> bool:
+    """Tell whether a file is missing because the whole folder is."""
+    if not isinstance(error, FileNotFoundError):
+        return False
+    try:
+        data_folder.check(get_settings())
+    except DataFolderGone:
+        return True
+    return False
 
 
 def _database(request: Request, error: Exception) -> Response:

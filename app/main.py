@@ -10,8 +10,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import dashboard, errors, openapi
+from app import dashboard, data_folder, errors, openapi
 from app.auth.middleware import Authentication
+from app.http.body_limit import BodyLimit
+from app.http.framing import Framing
 from app.http.request_context import RequestContext
 from app.http.security_headers import SecurityHeaders
 from app.jobs.loader import JobLoader
@@ -30,6 +32,7 @@ _key = HTTPBearer(scheme_name="key", description="An API key: cp_...", auto_erro
 def create_app() -> FastAPI:
     """Build the application with settings from the environment."""
     settings = get_settings()
+    data_folder.prepare(settings)
     app = FastAPIOffline(
         title=openapi.TITLE,
         version=openapi.VERSION,
@@ -51,7 +54,9 @@ def create_app() -> FastAPI:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     # The last one added is the outermost: it sees a request first and its response last.
+    app.add_middleware(BodyLimit)
     app.add_middleware(Authentication)
+    app.add_middleware(Framing)
     app.add_middleware(SecurityHeaders)
     if settings.cors_origins:
         app.add_middleware(

@@ -34,6 +34,7 @@ Every error is a problem document (RFC 9457) with a stable `code`.
 A failed job has the same document as its `error`.
 """
 
+# FLOPs lead in every list of budgets, so their field is written out first.
 _OTHER_BUDGETS = [kind for kind in budgets.KINDS.values() if kind is not budgets.FLOPS]
 
 # In the order in which clients had best send them: a fault in a field is reported when the field
@@ -51,11 +52,18 @@ _FIELDS: dict[str, dict[str, Any]] = {
         }
         for kind in _OTHER_BUDGETS
     },
+    # Forms have texts only, so that a boolean is one of two words.
     budgets.AT_ANY_PRICE: {
         "type": "string",
         "enum": ["true", "false"],
         "description": "Whether layers may become slower; otherwise none does, provided that the "
         "worker's host has a cost table",
+    },
+    budgets.ALLOW_INCOMPLETE: {
+        "type": "string",
+        "enum": ["true", "false"],
+        "description": "Whether a budget of FLOPs may hold for the counted operators alone, where "
+        "the model has others with weights whose FLOPs are not known",
     },
     shapes.FIELD: {
         "type": "string",
@@ -116,8 +124,11 @@ _FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 
+# The schema states the rules that `app.uploads.submission` enforces, so that generated clients, and
+# tests that are generated from it, send no form that is refused for its shape.
 _FORM_SCHEMA: dict[str, Any] = {
     "type": "object",
+    # At least one budget, and exactly one source of the model.
     "anyOf": [{"required": [field]} for field in budgets.KINDS],
     "oneOf": [{"required": [field]} for field in submission.SOURCES],
     "if": {
@@ -130,6 +141,11 @@ _FORM_SCHEMA: dict[str, Any] = {
         budgets.LATENCY.field: {"properties": {budgets.AT_ANY_PRICE: {"const": "false"}}},
         calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
     },
+    "dependentRequired": {
+        calibration.MEAN: [calibration.DEVIATION],
+        calibration.DEVIATION: [calibration.MEAN],
+    },
+    # A misspelt field is refused: an option that is ignored in silence costs a whole job.
     "additionalProperties": False,
     "properties": _FIELDS,
 }
@@ -155,6 +171,7 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     for code in codes:
         status, title = PROBLEM_TYPES[code]
         examples = by_status.setdefault(status, {})
+        # The title stands for the detail, which only a real request has.
         examples[code] = {"value": document({"code": code, "detail": title}, "/jobs")}
     return {status: _problem_response(examples) for status, examples in by_status.items()}
 

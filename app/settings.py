@@ -32,7 +32,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="CONVPRESS_", env_nested_delimiter="__", frozen=True, hide_input_in_errors=True
+        # Frozen: settings are keys of caches. Inputs are hidden: URLs contain passwords.
+        env_prefix="CONVPRESS_",
+        env_nested_delimiter="__",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Field(
@@ -61,6 +65,7 @@ class Settings(BaseSettings):
         default=None,
         description="Redis, as redis://HOST:PORT/NUMBER; files in the data folder if unset",
     )
+    # Without API keys whoever reaches the address may use the service.
     host: str = Field(default="127.0.0.1", description="Address that `convpress serve` listens on")
     port: int = Field(
         default=8000, ge=1, le=65535, description="Port that `convpress serve` listens on"
@@ -132,10 +137,12 @@ class Settings(BaseSettings):
         description="Serve although the sandbox is incomplete on this host; `convpress doctor` "
         "shows which walls are missing",
     )
+    # A job of a hostile model would otherwise keep its worker for ever.
     job_timeout_seconds: _Seconds = Field(default=3600, description="Wall-clock limit of one job")
     lease_seconds: _Seconds = Field(
         default=30, description="Seconds for which a silent worker keeps its job"
     )
+    # A model that kills its worker must not go from worker to worker.
     max_attempts: int = Field(
         default=3, ge=1, description="Attempts at a job whose workers die before it fails"
     )
@@ -152,6 +159,7 @@ class Settings(BaseSettings):
         default=None,
         description="Key that signs webhooks, whsec_ and base64; no webhooks if unset",
     )
+    # Otherwise a webhook could call services that only this host reaches.
     webhook_private_targets: bool = Field(
         default=False,
         description="Let webhooks call addresses that are not on the internet",
@@ -178,6 +186,7 @@ class Settings(BaseSettings):
         try:
             key = base64.b64decode(encoded, validate=True)
         except binascii.Error:
+            # Too short, so that one message below covers both faults.
             key = b""
         # Sizes of the Standard Webhooks scheme.
         if prefix != "whsec" or not 24 <= len(key) <= 64:
@@ -187,6 +196,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         """Refuse settings that contradict each other, and name the variable to change."""
+        # A switch without the setting that it belongs to would have no effect, unnoticed.
         if self.webhook_private_targets and self.webhook_secret is None:
             raise ValueError("CONVPRESS_WEBHOOK_PRIVATE_TARGETS needs CONVPRESS_WEBHOOK_SECRET")
         if self.redirect_downloads and self.storage_url is None:

@@ -21,6 +21,7 @@ Attributes = Mapping[str, str | int]
 current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
 """The id of the request that is being served."""
 
+# Our own, and not the global one of OpenTelemetry, so that None switches all of it off.
 _tracer: "Tracer | None" = None
 
 
@@ -50,7 +51,9 @@ def configure_tracing(settings: Settings, part: str) -> None:
             f"CONVPRESS_OTLP_ENDPOINT needs pip install 'convpress[otel]': {error}"
         ) from error
     provider = TracerProvider(resource=Resource.create({"service.name": f"convpress-{part}"}))
+    # The exporter appends the path to the variable of OpenTelemetry alone, not to an argument.
     exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces")
+    # A thread sends the spans: a slow collector delays no request and no job.
     provider.add_span_processor(BatchSpanProcessor(exporter))
     _tracer = provider.get_tracer("convpress")
 

@@ -14,7 +14,7 @@ ZOO is a folder of networks with images and a `measure.py` that loads them. Prin
   2509.25136).
 
 Compressed models are scored by the engine's program of the original with the sites replaced, which
-is the arithmetic of the artifact. Figures go to accuracy.json in the output folder, beside those
+is the arithmetic of the artifact. Figures go to accuracy.json in the output folder, with those
 that earlier runs have left there of other networks, and of the same network's other rows where
 these are of the same images and budgets; a plot of all goes to accuracy.svg.
 """
@@ -36,6 +36,7 @@ from scipy.stats import spearmanr
 from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
 from worker.engine.calibration.chains import run_chain
+from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.formats import open_model
 from worker.engine.model import CostProfile, Model, OpenedModel
 from worker.engine.numerics.moments import Moments
@@ -48,15 +49,15 @@ from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.enumeration import candidates_of_forms
 from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.objective import FixedRank, Objective, choose
-from worker.engine.selection.replacements import factor, refined
-from worker.engine.verify import compare
+from worker.engine.selection.replacements import factor, refit_replacements
+from worker.engine.verify import compare, worst
 
 KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 ROWS = ("dac uniform", "dac", "weights", "torchscript", "onnx", "real", "balf")
 MOST_UNIFORM = 9
 
 
-class Subject:
+class Case:
     """One model file of the zoo, opened, counted and taken apart."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -97,9 +98,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    zoo = _load(arguments.zoo / "measure.py")
+    zoo = load_zoo(arguments.zoo / "measure.py")
     if arguments.images:
-        _limit(zoo, arguments.images)
+        limit(zoo, arguments.images)
     figures = {}
     for network in arguments.networks or zoo.NETWORKS:
         figures[network] = measure(zoo, arguments.zoo, network, arguments.rows, arguments.keeps)
@@ -113,85 +114,92 @@ def measure(
 ) -> dict[str, Any]:
     """Score one network at every budget, row by row."""
     shape = zoo.NETWORKS[network]["shape"]
-    onnx = Subject(folder / f"{network}.onnx", shape)
-    torchscript = Subject(folder / f"{network}.ts.pt", shape)
-    found: dict[str, Any] = {
+    onnx = Case(folder / f"{network}.onnx", shape)
+    torchscript = Case(folder / f"{network}.ts.pt", shape)
+    scores: dict[str, Any] = {
         "metric": zoo.NETWORKS[network]["metric"],
         "original": score(zoo, network, onnx, {}),
         "images": len(zoo._noisy() if network.startswith("denoise") else zoo.inputs(network)[1]),
         "keeps": list(keeps),
     }
     for row in rows:
-        subject = onnx if row == "onnx" else torchscript
+        case = onnx if row == "onnx" else torchscript
         start = time.perf_counter()
         points = (
-            [uniform(subject, keep) for keep in keeps]
+            [uniform(case, keep) for keep in keeps]
             if row == "dac uniform"
-            else budgets(zoo, network, subject, row, keeps)
+            else budgets(zoo, network, case, row, keeps)
         )
         cells = []
         for chains, notes in points:
             cells.append(
-                None if chains is None else {"score": score(zoo, network, subject, chains), **notes}
+                None if chains is None else {"score": score(zoo, network, case, chains), **notes}
             )
             print(f"  {network} {row} {cells[-1]} {time.perf_counter() - start:.0f} s", flush=True)
-        found[row] = {"cells": cells, "seconds": round(time.perf_counter() - start, 1)}
-    return found
+        scores[row] = {"cells": cells, "seconds": round(time.perf_counter() - start, 1)}
+    return scores
 
 
 def budgets(
-    zoo: ModuleType, network: str, subject: Subject, row: str, keeps: Sequence[float]
+    zoo: ModuleType, network: str, case: Case, row: str, keeps: Sequence[float]
 ) -> list[tuple[Any, dict[str, Any]]]:
     """Return the layers and their predictions at each budget; None for one out of reach."""
     if row in ("real", "balf"):
-        analysis = on_real(zoo, network, subject, balf=row == "balf")
+        analysis = on_real(zoo, network, case, balf=row == "balf")
     elif row in ("dac", "weights"):
-        analysis = subject.analyse(calibration="none", form="dac" if row == "dac" else None)
+        analysis = case.analyse(calibration="none", form="dac" if row == "dac" else None)
     else:
-        analysis = subject.analyse()
+        analysis = case.analyse()
     if not isinstance(analysis.calibration, Uncalibrated):
-        print(f"  {network} {row} {analysis.calibration.account}", flush=True)
-    found: list[tuple[Any, dict[str, Any]]] = []
+        print(f"  {network} {row} {analysis.calibration.report_members}", flush=True)
+    return points_at(case, analysis, keeps)
+
+
+def points_at(
+    case: Case, analysis: Analysis, keeps: Sequence[float]
+) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the layers and their predictions at each budget; None for one out of reach."""
+    results: list[tuple[Any, dict[str, Any]]] = []
     for keep in keeps:
         try:
-            budget = BoundBudget.of(FLOPS.parse(str(keep)), subject.opened, analysis.candidates)
+            budget = BoundBudget.of(FLOPS.parse(str(keep)), case.opened, analysis.candidates)
             chosen = choose(analysis, Objective((budget,)))
         except ValueError:
-            found.append((None, {}))
+            results.append((None, {}))
             continue
-        chains, refinement = refined(
-            subject.model, analysis, chosen, factor(subject.model, analysis, chosen)
+        chains, refit_choice = refit_replacements(
+            case.model, analysis, chosen, factor(case.model, analysis, chosen)
         )
         notes: dict[str, Any] = {"predicted_error": analysis.predicted_error(chosen)}
-        if refinement is not None:
+        if refit_choice is not None:
             notes |= {
-                "held_out": [refinement.error_before, refinement.error_after],
-                **judged(subject, analysis, chains, notes["predicted_error"]),
+                "held_out": [refit_choice.error_before, refit_choice.error_after],
+                **judged(case, analysis, chains, notes["predicted_error"]),
             }
-        found.append((chains, notes))
-    return found
+        results.append((chains, notes))
+    return results
 
 
-def uniform(subject: Subject, keep: float) -> tuple[Any, dict[str, Any]]:
+def uniform(case: Case, keep: float) -> tuple[Any, dict[str, Any]]:
     """Return the layers of the paper's method at the highest rank that fits the budget."""
     for rank in range(MOST_UNIFORM, 0, -1):
-        analysis = subject.analyse(calibration="none", form="dac", rank=rank)
+        analysis = case.analyse(calibration="none", form="dac", rank=rank)
         chosen = choose(analysis, FixedRank("dac", rank))
-        if sum(candidate.macs for candidate in chosen) <= keep * subject.count.macs:
-            return factor(subject.model, analysis, chosen), {"rank": rank}
+        if sum(candidate.macs for candidate in chosen) <= keep * case.count.macs:
+            return factor(case.model, analysis, chosen), {"rank": rank}
     return None, {}
 
 
-def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> Analysis:
+def on_real(zoo: ModuleType, network: str, case: Case, *, balf: bool) -> Analysis:
     """Analyse on the zoo's real images: as the product does, or as BALF does."""
     if network.startswith("denoise"):
         images = np.concatenate([noisy[:, :, :256, :256] for noisy, _ in zoo._noisy()])
     else:
         images = zoo.calibration(network)
-    samples = {subject.model.inputs[0].name: images}
+    samples = {case.model.inputs[0].name: images}
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         np.savez(file.name, **samples)
-        analysis = subject.analyse(calibration="samples", samples=file.name)
+        analysis = case.analyse(calibration="samples", samples=file.name)
     calibration = analysis.calibration
     assert not isinstance(calibration, Uncalibrated)
     if not balf:
@@ -201,63 +209,70 @@ def on_real(zoo: ModuleType, network: str, subject: Subject, *, balf: bool) -> A
             np.zeros_like(known.mean),
             known.covariance + known.mean[:, :, None] * known.mean[:, None, :],
         )
-        for site, known in calibration.observation.moments.items()
+        for site, known in calibration.moments.by_site.items()
         if known.covariance is not None
     }
     candidates = []
-    for site in subject.count.sites:
+    for site in case.count.sites:
         form = "grouped" if site.convolution and site.convolution.k2 > 1 else "low-rank"
         moments = uncentred.get(site.name)
-        candidates.append(candidates_of_forms(subject.model, site, form, moments))
+        candidates.append(candidates_of_forms(case.model, site, form, moments))
     return Analysis(tuple(candidates), {}, Uncalibrated("BALF"))
 
 
 def judged(
-    subject: Subject, analysis: Analysis, chains: Mapping[str, Any], predicted: float
+    case: Case, analysis: Analysis, chains: Mapping[str, Any], predicted: float
 ) -> dict[str, Any]:
     """Return the error of the compressed model's outputs on fresh inputs, as a report gives it."""
     calibration = analysis.calibration
     assert not isinstance(calibration, Uncalibrated)
-    name = subject.program.inputs[0]
-    models = (subject.runner({}), subject.runner(chains))
-    given = [[{"": model(batch[name].numpy())} for batch in calibration.fresh] for model in models]
-    comparison = compare(*given)
-    risk = assess(
-        comparison, predicted if analysis.weights else None, calibrated=True, unchanged=False
-    ).level
+    name = case.program.inputs[0]
+    original, compressed = case.runner({}), case.runner(chains)
+    judging = calibration.judging
+    comparisons = {}
+    for group, batches in judging.groups.items():
+        images = [batch[name].numpy() for batch in batches]
+        comparisons[group] = compare(
+            [{"": original(each)} for each in images], [{"": compressed(each)} for each in images]
+        )
+    inputs = ComparisonInputs(
+        judging.source, dict.fromkeys(judging.groups, ()), judging.doubts, judging.like_truth
+    )
+    trusted = predicted if analysis.weights else None
+    comparison = worst(comparisons)
     return {
         "agreement": comparison.agreement,
         "relative_error": comparison.relative_error,
-        "risk": risk,
+        "risk": assess(comparisons, inputs, trusted, unchanged=False).level,
     }
 
 
-def score(zoo: ModuleType, network: str, subject: Subject, chains: Mapping[str, Any]) -> float:
+def score(zoo: ModuleType, network: str, case: Case, chains: Mapping[str, Any]) -> float:
     """Return the network's own metric."""
-    return round(float(zoo.score(network, subject.runner(chains), batch=25)), 2)
+    return round(float(zoo.score(network, case.runner(chains), batch=25)), 2)
 
 
-def print_table(network: str, found: Mapping[str, Any]) -> None:
+def print_table(network: str, figures: Mapping[str, Any]) -> None:
     """Print one network's table, and how well lost accuracy is predicted."""
-    print(f"\n{network}: {found['original']:.2f} {found['metric']}")
-    print("| row | " + " | ".join(f"{keep:g}" for keep in found["keeps"]) + " |")
-    print("|---" * (1 + len(found["keeps"])) + "|")
+    print(f"\n{network}: {figures['original']:.2f} {figures['metric']}")
+    print("| row | " + " | ".join(f"{keep:g}" for keep in figures["keeps"]) + " |")
+    print("|---" * (1 + len(figures["keeps"])) + "|")
     for row in ROWS:
-        if row in found:
+        if row in figures:
             cells = [
-                "-" if cell is None else f"{cell['score']:.2f}" for cell in found[row]["cells"]
+                "-" if cell is None else f"{cell['score']:.2f}" for cell in figures[row]["cells"]
             ]
             print(f"| {row} | " + " | ".join(cells) + " |")
     for row in ("torchscript", "onnx"):
-        cells = [cell for cell in found.get(row, {"cells": ()})["cells"] if cell is not None]
+        cells = [cell for cell in figures.get(row, {"cells": ()})["cells"] if cell is not None]
         if len(cells) > 2:
-            lost = [found["original"] - cell["score"] for cell in cells]
+            lost = [figures["original"] - cell["score"] for cell in cells]
             print(f"{row}: risk {', '.join(cell.get('risk', '-') for cell in cells)}")
-            for told in ("predicted_error", "relative_error"):
-                told_of = [cell[told] for cell in cells if told in cell]
+            for field in ("predicted_error", "relative_error"):
+                told_of = [cell[field] for cell in cells if field in cell]
                 if len(told_of) == len(lost):
                     print(
-                        f"{row}: rank correlation of {told} and lost score "
+                        f"{row}: rank correlation of {field} and lost score "
                         f"{spearmanr(told_of, lost).statistic:.2f}"
                     )
     print(flush=True)
@@ -273,25 +288,25 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
     path = folder / "accuracy.json"
     if path.exists():
         earlier = json.loads(path.read_text())["networks"]
-        figures = earlier | {
-            network: _beside(earlier.get(network, {}), found) for network, found in figures.items()
-        }
+        for network, latest in figures.items():
+            earlier[network] = _merged(earlier.get(network, {}), latest)
+        figures = earlier
     path.write_text(json.dumps({"networks": figures}, indent=1) + "\n")
     plt.rcParams["svg.hashsalt"] = "convpress"
     figure, axes = plt.subplots(1, len(figures), figsize=(4 * len(figures), 3.6), squeeze=False)
-    for axis, (network, found) in zip(axes[0], figures.items(), strict=True):
-        axis.axhline(found["original"], color="0.6", linewidth=0.8)
+    for axis, (network, rows) in zip(axes[0], figures.items(), strict=True):
+        axis.axhline(rows["original"], color="0.6", linewidth=0.8)
         for row in ROWS:
             cells = [
                 (keep, cell["score"])
                 for keep, cell in zip(
-                    found["keeps"], found.get(row, {"cells": ()})["cells"], strict=False
+                    rows["keeps"], rows.get(row, {"cells": ()})["cells"], strict=False
                 )
                 if cell
             ]
             if cells:
                 axis.plot(*zip(*cells, strict=True), marker="o", markersize=3, label=row)
-        axis.set(title=network, xlabel="FLOPs kept", ylabel=found["metric"])
+        axis.set(title=network, xlabel="FLOPs kept", ylabel=rows["metric"])
         axis.invert_xaxis()
     axes[0][0].legend(fontsize=7)
     figure.tight_layout()
@@ -299,13 +314,14 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
     plt.close(figure)
 
 
-def _beside(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what was found beside an earlier run's rows of the same images and budgets."""
-    is_same = all(earlier.get(key) == found[key] for key in ("original", "images", "keeps"))
-    return {**earlier, **found} if is_same else found
+def _merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the later rows, with an earlier run's where images and budgets are the same."""
+    is_same = all(earlier.get(key) == later[key] for key in ("original", "images", "keeps"))
+    return {**earlier, **later} if is_same else later
 
 
-def _load(path: Path) -> ModuleType:
+def load_zoo(path: Path) -> ModuleType:
+    """Return a zoo's `measure.py` as a module."""
     spec = importlib.util.spec_from_file_location("zoo_measure", path)
     assert spec is not None
     assert spec.loader is not None
@@ -314,7 +330,7 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _limit(zoo: ModuleType, images: int) -> None:
+def limit(zoo: ModuleType, images: int) -> None:
     """Score on fewer images: evenly spread ones, as the test images come class by class."""
     load = zoo.inputs
 

@@ -10,9 +10,8 @@ read. Original and compressed models run in turn, each on the same random inputs
 in the processor's time, which other programs do not lengthen much. What is refused (a budget that
 cannot be reached without making layers slower) is told on standard error.
 
-Below the rows stand the geometric means of after / before: of the networks of the zoo beside which
-labelled images lie, and of all; and how far what was expected is from what was measured, on the
-median.
+Below the rows stand the geometric means of after / before: of the networks of the zoo that have
+labelled images, and of all; and the median distance between expected and measured times.
 """
 
 import argparse
@@ -64,19 +63,19 @@ def inputs_of(path: Path) -> Inputs:
 def medians(paths: list[Path], inputs: Inputs) -> list[float]:
     """Return the median milliseconds of each model, run in turn."""
     runners = [load_runner("onnx", path) for path in paths]
-    taken: list[list[float]] = [[] for _ in paths]
+    milliseconds: list[list[float]] = [[] for _ in paths]
     end = time.process_time() + SECONDS * len(paths)
-    while time.process_time() < end or len(taken[0]) < 5:
-        for times, run in zip(taken, runners, strict=True):
+    while time.process_time() < end or len(milliseconds[0]) < 5:
+        for times, run in zip(milliseconds, runners, strict=True):
             began = time.process_time()
             run(inputs)
             times.append(1e3 * (time.process_time() - began))
-    return [median(times) for times in taken]
+    return [median(times) for times in milliseconds]
 
 
 def measured(path: Path, costs: Path, folder: Path) -> dict[str, dict[str, Any]]:
     """Return what each way comes to for one model."""
-    found = {}
+    results = {}
     for way, asked in WAYS.items():
         options = {"budgets": asked["budgets"], "input_shape": SHAPES.get(path.stem)}
         if asked.get("priced"):
@@ -87,18 +86,18 @@ def measured(path: Path, costs: Path, folder: Path) -> dict[str, dict[str, Any]]
             print(f"{way}: {refused}", file=sys.stderr)
             continue
         before, after = medians([path, folder / "out.onnx"], inputs_of(path))
-        found[way] = {
+        results[way] = {
             "before": before,
             "after": after,
             "keep": report["keep"],
             "ratio": after / before,
         }
-        found[way] |= {"error": report["predicted_error"], "predicted": report["latency"]}
+        results[way] |= {"error": report["predicted_error"], "predicted": report["latency"]}
         if report["latency"] is not None and report["latency"]["expected_after_ms"]:
-            found[way]["expected"] = (
+            results[way]["expected"] = (
                 report["latency"]["expected_after_ms"] / report["before"]["latency_ms"] * before
             )
-    return found
+    return results
 
 
 def summed_up(
@@ -110,12 +109,12 @@ def summed_up(
         return f"{way}: none"
     ratios = [row["ratio"] for row in rows]
     mean = geometric_mean(ratios)
-    said = f"{way}: geometric mean of after / before {mean:.3f}, at most {max(ratios):.2f}"
+    summary = f"{way}: geometric mean of after / before {mean:.3f}, at most {max(ratios):.2f}"
     apart = [abs(row["expected"] / row["after"] - 1) for row in rows if "expected" in row]
     return (
-        f"{said}; expected {100 * median(apart):.0f} % from measured on the median"
+        f"{summary}; expected {100 * median(apart):.0f} % from measured on the median"
         if apart
-        else said
+        else summary
     )
 
 
@@ -131,9 +130,8 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # torch announces the end of TorchScript
+    # torch announces the end of TorchScript
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         costs = arguments.costs or folder / "onnx.json"
@@ -143,20 +141,20 @@ def main() -> None:
         models = {path.stem: path for path in paths if path.stem in SHAPES or is_sized(path)}
         labelled = [name for name, path in models.items() if any(path.parent.glob("*.zip"))]
         models["vgg16"] = write(vgg16(), (1, 3, 224, 224), folder / "vgg16.onnx")
-        wanted = arguments.only or list(models)
+        selected = arguments.only or list(models)
         print(
             "| model | half its | ms before | after | after / before | MACs kept | expected ms "
             "after |"
         )
         print("|---|---|---|---|---|---|---|")
         figures = {}
-        for model in wanted:
+        for model in selected:
             figures[model] = measured(models[model], costs, folder)
             for way, row in figures[model].items():
                 expected = f"{row['expected']:.3f}" if "expected" in row else ""
                 times = f"{row['before']:.3f} | {row['after']:.3f} | {row['ratio']:.2f}"
                 print(f"| {model} | {way} | {times} | {row['keep']:.3f} | {expected} |", flush=True)
-    for title, names in (("the labelled networks", labelled), ("all", wanted)):
+    for title, names in (("the labelled networks", labelled), ("all", selected)):
         print(f"\nOf {title}:", *(summed_up(figures, way, names) for way in WAYS), sep="\n- ")
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))

@@ -114,7 +114,8 @@ def measure_rate(fleet: Fleet) -> dict[str, Any]:
         for _ in range(3):
             rates["bare"].append(asyncio.run(rate(url, SECONDS)))
             rates["job"].append(asyncio.run(rate(f"{fleet.base_url}/jobs/{job['id']}", SECONDS)))
-    plain, full = median(rates["bare"]), median(rates["job"])
+    plain = median(rates["bare"])
+    full = median(rates["job"])
     return {
         "bare_per_s": round(plain),
         "get_job_per_s": round(full),
@@ -138,7 +139,8 @@ def measure_crowd(fleet: Fleet) -> dict[str, Any]:
     process = psutil.Process(fleet.api.popen.pid)
     job = post(fleet.base_url)
     ended = threading.Event()
-    polled, errors = [0] * 200, []
+    polled = [0] * 200
+    errors = []
 
     def poll(number: int) -> None:
         with httpx.Client(base_url=fleet.base_url, timeout=120) as http:
@@ -155,7 +157,8 @@ def measure_crowd(fleet: Fleet) -> dict[str, Any]:
         except httpx.HTTPError as error:
             errors.append(repr(error))
 
-    before, peak = process.memory_info().rss, 0
+    before = process.memory_info().rss
+    peak = 0
     with ThreadPoolExecutor(200) as pollers, ThreadPoolExecutor(20) as uploaders:
         began = time.monotonic()
         watching = [pollers.submit(poll, number) for number in range(200)]
@@ -185,7 +188,8 @@ def large(number: int) -> bytes:
 
 def varint(value: int) -> bytes:
     """Write a number as protobuf does."""
-    low, high = value & 0x7F, value >> 7
+    low = value & 0x7F
+    high = value >> 7
     return bytes([low | 0x80]) + varint(high) if high else bytes([low])
 
 
@@ -199,9 +203,8 @@ def measure_start(fleet: Fleet) -> dict[str, Any]:
         ).json()
         if ended["state"] != "succeeded":
             raise RuntimeError(ended)
-        created, started = (
-            datetime.fromisoformat(ended[name]) for name in ("created_at", "started_at")
-        )
+        created = datetime.fromisoformat(ended["created_at"])
+        started = datetime.fromisoformat(ended["started_at"])
         waits.append((started - created).total_seconds())
     return {
         "post_to_running_median_s": round(median(waits), 4),
@@ -227,7 +230,10 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
         session.execute(
             insert(Job), [{"created_at": at, "labels": {}, **common} for _ in range(jobs)]
         )
-    lists, left, began, pace = [], [jobs], time.monotonic(), [(0.0, jobs)]
+    lists = []
+    left = [jobs]
+    began = time.monotonic()
+    pace = [(0.0, jobs)]
     while left[-1]:
         time.sleep(1)
         asked = time.perf_counter()
@@ -259,9 +265,9 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
 def measure_pages(fleet: Fleet, jobs: int) -> dict[str, Any]:
     """Return the median times of the pages, and of their refreshes, with this many ended jobs."""
     model = remember(fleet, jobs)
-    wanted = {"model_sha256": model, "state": "succeeded", "limit": 2}
+    query = {"model_sha256": model, "state": "succeeded", "limit": 2}
     first, second = (
-        job["id"] for job in httpx.get(f"{fleet.base_url}/jobs", params=wanted).json()["jobs"]
+        job["id"] for job in httpx.get(f"{fleet.base_url}/jobs", params=query).json()["jobs"]
     )
     pages = {
         "jobs": "/",
@@ -296,7 +302,8 @@ def milliseconds(http: httpx.Client, path: str) -> float:
 
 def remember(fleet: Fleet, jobs: int) -> str:
     """Write ended jobs of the last four weeks and the results of one model; return that model."""
-    model, report = digest(b"model 0"), json.dumps(long_report()).encode()
+    model = digest(b"model 0")
+    report = json.dumps(long_report()).encode()
     at = datetime.now(UTC)
     rows = [
         ended_job(number, at - timedelta(days=28) * number / jobs, digest(report))
@@ -324,7 +331,7 @@ def remember(fleet: Fleet, jobs: int) -> str:
 def ended_job(number: int, created: datetime, report_sha256: str) -> dict[str, Any]:
     """Return the row of a job; of a hundred some eight have failed and two were cancelled."""
     state = "failed" if number % 12 == 1 else "cancelled" if number % 50 == 2 else "succeeded"
-    made = {
+    events = {
         "macs_before": 100,
         "macs_after": 40,
         "artifact_bytes": 50,
@@ -342,7 +349,7 @@ def ended_job(number: int, created: datetime, report_sha256: str) -> dict[str, A
         "flops_budget": "0.5",
         "labels": {"run": str(number)},
         "error": {"code": "budget_unreachable", "detail": "no"} if state == "failed" else None,
-        **(made if state == "succeeded" else dict.fromkeys(made)),
+        **(events if state == "succeeded" else dict.fromkeys(events)),
     }
 
 
@@ -402,25 +409,25 @@ def main() -> None:
         "--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: all"
     )
     parser.add_argument(
-        "--jobs", type=int, default=10_000, help="jobs beside the pages, and in the long queue"
+        "--jobs", type=int, default=10_000, help="jobs next to the pages, and in the long queue"
     )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
-        fleet = Fleet(Path(folder), servers=given.servers, disk=False)
+        fleet = Fleet(Path(folder), servers=arguments.servers, disk=False)
         try:
             wait_until(lambda: answers(fleet.base_url), "the API")
             figures = {}
             for name, measure in MEASURES.items():
-                if name in given.only:
-                    figures |= measure(fleet, given.jobs)
+                if name in arguments.only:
+                    figures |= measure(fleet, arguments.jobs)
         finally:
             fleet.end()
     for name, value in figures.items():
         print(f"{name:26} {value}")
-    if given.output:
-        given.output.write_text(json.dumps(figures, indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

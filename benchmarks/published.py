@@ -59,10 +59,8 @@ def at_full_rank(path: Path, shape: str | None, folder: Path) -> dict[str, Any]:
             replaced += 1
         model.save(target)
         inputs = random_inputs(model.inputs, shapes)
-        expected, found = (
-            load_runner(model_format, source)(inputs),
-            load_runner(model_format, target)(inputs),
-        )
+        expected = load_runner(model_format, source)(inputs)
+        actual = load_runner(model_format, target)(inputs)
     return {
         "macs": count.macs,
         "courses": len(count.execution_paths),
@@ -70,12 +68,12 @@ def at_full_rank(path: Path, shape: str | None, folder: Path) -> dict[str, Any]:
         "replaced": replaced,
         "reasons": Counter(site.reason for site in count.sites if site.reason),
         "unsettled": dict(count.unsettled),
-        "difference": max(_distance(found[name], expected[name]) for name in expected),
+        "difference": max(_distance(actual[name], expected[name]) for name in expected),
     }
 
 
-def _distance(found: np.ndarray, expected: np.ndarray) -> float:
-    apart = np.abs(found.astype(np.float64) - expected.astype(np.float64)).max(initial=0)
+def _distance(actual: np.ndarray, expected: np.ndarray) -> float:
+    apart = np.abs(actual.astype(np.float64) - expected.astype(np.float64)).max(initial=0)
     return float(apart / (np.abs(expected).max(initial=0) or 1))
 
 

@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--servers] [--nap 2.0] [--jobs 20] [--output figures.json]
 
 Children sleep for `nap` seconds, so that a host of few cores can run many of them. Measured on one
-worker is what a job takes beside its child's sleep, and what processor time one costs in all
+worker is what a job takes without its child's sleep, and what processor time one costs in all
 processes together. By these
 
 - the rate at which W workers drain a queue is
@@ -57,13 +57,13 @@ def ended(fleet: Fleet, job: dict[str, Any]) -> dict[str, Any]:
     """Wait for a job and return it."""
     while True:
         asked = {"wait": 30}
-        found: dict[str, Any] = httpx.get(
+        page: dict[str, Any] = httpx.get(
             f"{fleet.base_url}/jobs/{job['id']}", params=asked, timeout=40
         ).json()
-        if found["finished_at"]:
-            if found["state"] != "succeeded":
-                raise RuntimeError(found)
-            return found
+        if page["finished_at"]:
+            if page["state"] != "succeeded":
+                raise RuntimeError(page)
+            return page
 
 
 def seconds(job: dict[str, Any], since: str, until: str) -> float:
@@ -106,7 +106,8 @@ def arrivals(jobs: int, rate: float) -> list[float]:
 
 def waited(fleet: Fleet, times: Sequence[float], nap: float) -> float:
     """Return how long jobs wait on average that come at these times."""
-    posted, began = [], time.monotonic()
+    posted = []
+    began = time.monotonic()
     for at in times:
         time.sleep(max(0.0, began + at - time.monotonic()))
         posted.append(post(fleet.base_url, nap=round(1000 * nap)))
@@ -141,7 +142,7 @@ def main() -> None:
     parser.add_argument("--nap", type=float, default=2.0, help="seconds that a child sleeps")
     parser.add_argument("--jobs", type=int, default=20, help="jobs a worker")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     rows: list[dict[str, float]] = []
     cycle = cost = 0.0
     print(
@@ -150,13 +151,14 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|")
     for workers in WORKERS:
-        with fleet_of(workers, servers=given.servers) as fleet:
-            rate, spent = drained(fleet, given.jobs * workers, given.nap)
+        with fleet_of(workers, servers=arguments.servers) as fleet:
+            rate, spent = drained(fleet, arguments.jobs * workers, arguments.nap)
             if workers == 1:
-                cycle, cost = 1 / rate, spent
+                cycle = 1 / rate
+                cost = spent
             predicted = min(workers / cycle, (os.cpu_count() or 1) / cost)
-            times = arrivals(given.jobs * workers, LOAD * predicted)
-            wait = waited(fleet, times, given.nap)
+            times = arrivals(arguments.jobs * workers, LOAD * predicted)
+            wait = waited(fleet, times, arguments.nap)
         row = {
             "workers": workers,
             "rate_predicted": predicted,
@@ -172,10 +174,10 @@ def main() -> None:
             f"| {spent:.3f} |",
             flush=True,
         )
-    print(f"\noverhead of a job beside its child's sleep: {1000 * (cycle - given.nap):.0f} ms")
-    if given.output:
-        given.output.write_text(
-            json.dumps({"overhead_s": cycle - given.nap, "rows": rows}, indent=1) + "\n"
+    print(f"\noverhead of a job without its child's sleep: {1000 * (cycle - arguments.nap):.0f} ms")
+    if arguments.output:
+        arguments.output.write_text(
+            json.dumps({"overhead_s": cycle - arguments.nap, "rows": rows}, indent=1) + "\n"
         )
 
 

@@ -167,12 +167,12 @@ def written_and_hashed(model: Path, copy: Path) -> float:
 
 def imports_seconds() -> float:
     """Return the median seconds that the imports of a child take, of five."""
-    taken = []
+    times = []
     for _ in range(5):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", CHILD_IMPORTS], check=True)
-        taken.append(time.perf_counter() - began)
-    return median(taken)
+        times.append(time.perf_counter() - began)
+    return median(times)
 
 
 def main() -> None:

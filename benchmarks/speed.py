@@ -45,12 +45,11 @@ from convpress.refusal import Refusal
 from worker.engine.formats import open_model
 from worker.engine.request import Request
 
-LAYERS, CHANNELS, SIDES = (
-    (16, 32, 64, 128, 256),
-    (64, 128, 256, 512, 1024, 2048),
-    (32, 64, 128, 256, 512),
-)
-KEEP, SECOND_KEEP = "0.5", "0.7"
+LAYERS = (16, 32, 64, 128, 256)
+CHANNELS = (64, 128, 256, 512, 1024, 2048)
+SIDES = (32, 64, 128, 256, 512)
+KEEP = "0.5"
+SECOND_KEEP = "0.7"
 
 
 class Bottleneck(nn.Module):
@@ -87,10 +86,10 @@ def resnet50() -> nn.Module:
 
 def chain(layers: int, channels: int) -> nn.Module:
     """Convolutions of 3x3 with rectifiers between."""
-    made: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for _ in range(layers):
-        made += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*made)
+        modules += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*modules)
 
 
 def write(model: nn.Module, shape: tuple[int, ...], path: Path) -> Path:
@@ -220,7 +219,8 @@ def measured(model: Path, folder: Path) -> dict[str, Any]:
         model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34, **calibration
     )
     calibrated_again = job(model, folder, SECOND_KEEP, analysis=str(folder / "kept"), **calibration)
-    account, before = calibrated["report"]["calibration"], first["report"]["before"]
+    account = calibrated["report"]["calibration"]
+    before = first["report"]["before"]
     images = account.get("images")
     opened = open_model("onnx", model)
     np.savez(folder / "inputs.npz", **{
@@ -269,7 +269,7 @@ def growth(folder: Path) -> dict[str, Any]:
         "channels": [(channels, chain(2, channels), (1, channels, 8, 8)) for channels in CHANNELS],
         "image side": [(side, chain(4, 32), (1, 32, side, side)) for side in SIDES],
     }
-    found = {}
+    figures = {}
     for name, cases in series.items():
         sizes = [size for size, _, _ in cases]
         jobs = [
@@ -277,7 +277,7 @@ def growth(folder: Path) -> dict[str, Any]:
         ]
         cpu = [max(run["cpu"] - untimed, 0.01) for run in jobs]
         memory = [max(run["peak_mb"] - base["peak_mb"], 1.0) for run in jobs]
-        found[name] = {
+        figures[name] = {
             "sizes": sizes,
             "cpu": cpu,
             "memory_mb": memory,
@@ -286,12 +286,12 @@ def growth(folder: Path) -> dict[str, Any]:
         }
         print(
             f"| {name} {sizes[0]} to {sizes[-1]} | {cpu[0]:.2f} to {cpu[-1]:.2f} s, exponent "
-            f"{found[name]['time_exponent']:.2f} | {memory[0]:.0f} to {memory[-1]:.0f} MB, "
+            f"{figures[name]['time_exponent']:.2f} | {memory[0]:.0f} to {memory[-1]:.0f} MB, "
             f"exponent "
-            f"{found[name]['memory_exponent']:.2f} |",
+            f"{figures[name]['memory_exponent']:.2f} |",
             flush=True,
         )
-    return found
+    return figures
 
 
 def main() -> None:
@@ -311,24 +311,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         makers = {"vgg16": vgg16, "resnet50": resnet50}
-        found = (
+        models = (
             {path.stem: path for path in sorted(arguments.zoo.glob("*/*.onnx")) if is_sized(path)}
             if arguments.zoo
             else {}
         )
-        names = arguments.only or [*makers, *found]
+        names = arguments.only or [*makers, *models]
         print(
             "| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | "
             "calibrated |"
         )
         print("|---|---|---|---|---|---|---|---|---|")
         for name in names:
-            made = (
+            source = (
                 write(makers[name](), (1, 3, 224, 224), folder / f"{name}.onnx")
                 if name in makers
-                else found[name]
+                else models[name]
             )
-            row = figures["models"][name] = measured(made, folder)
+            row = figures["models"][name] = measured(source, folder)
             over = row["calibrated"]["over_forward"]
             print(
                 f"| {name} | {row['cpu']:.1f} | {row['analysis']:.1f} | "

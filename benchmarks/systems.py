@@ -111,11 +111,11 @@ class SSD300(nn.Module):
         maps = [low / low.norm(dim=1, keepdim=True) * self.scale, self.high(low)]
         for extra in self.extras:
             maps.append(extra(maps[-1]))
-        said = [
+        predictions = [
             head(source).permute(0, 2, 3, 1).reshape(1, -1)
             for head, source in zip(self.heads, maps, strict=True)
         ]
-        return torch.cat(said, 1)
+        return torch.cat(predictions, 1)
 
 
 class OpenPose(nn.Module):
@@ -145,10 +145,10 @@ class OpenPose(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the last stage's fields and maps together."""
         features = self.features(image)
-        said = features
+        maps = features
         for stage in self.stages:
-            said = torch.cat([*(branch(said) for branch in stage), features], 1)
-        return said[:, :57]
+            maps = torch.cat([*(branch(maps) for branch in stage), features], 1)
+        return maps[:, :57]
 
 
 SYSTEMS: dict[str, tuple[type[nn.Module] | Any, int, str]] = {
@@ -247,7 +247,8 @@ def main() -> None:
                 model = write(name, model_format, folder)
                 report = through_the_service(model, budget, side, folder)
                 dac = error_of_dac(model, budget, side, folder)
-            before, after = report["before"], report["after"]
+            before = report["before"]
+            after = report["after"]
             print(
                 f"| {name} | {model_format} | {before['macs'] / 1e9:.3f} | "
                 f"{after['macs'] / 1e9:.3f} "

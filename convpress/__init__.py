@@ -48,6 +48,7 @@ __all__ = [
     "inspect",
 ]
 
+# The module of each name, so that `__getattr__` imports that one alone.
 _HOMES = {
     "AsyncClient": "convpress.client.client",
     "Client": "convpress.client.client",

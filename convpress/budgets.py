@@ -17,6 +17,9 @@ FLOPS_PER_MAC = 2
 AT_ANY_PRICE = "flops_at_any_price"
 """The field that lets layers become slower than they are."""
 
+ALLOW_INCOMPLETE = "allow_incomplete_account"
+"""The field that lets a budget hold for the counted operators of a model alone."""
+
 _NUMBER = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%|[a-z ]*)", re.IGNORECASE)
 _LONGEST = 40
 
@@ -25,14 +28,14 @@ _LONGEST = 40
 class BudgetKind:
     """One kind of budget: its form field, its unit, and how an amount is written.
 
-    `unit` is the key of a unit of `worker.engine.selection.units`. `what` is the noun for messages.
-    `scales` maps an amount's suffix, in capitals, to the number of units that it stands for. `kept`
-    reads from a job's report the fraction of the unit that the job kept.
+    `unit` is the key of a unit of `worker.engine.selection.units`. `quantity` is the noun for
+    messages. `scales` maps an amount's suffix, in capitals, to the number of units that it stands
+    for. `kept` reads from a job's report the fraction of the unit that the job kept.
     """
 
     field: str
     unit: str
-    what: str
+    quantity: str
     example: str
     scales: Mapping[str, Decimal]
     kept: Callable[[Report], float]
@@ -40,7 +43,7 @@ class BudgetKind:
     @property
     def expected(self) -> str:
         """How a budget of this kind is written, for messages."""
-        share = f"a fraction of the model's {self.what} to keep (0.47 or 47%)"
+        share = f"a fraction of the model's {self.quantity} to keep (0.47 or 47%)"
         return f"{share}, or an amount ({self.example})"
 
     def parse(self, text: str) -> "Budget":
@@ -129,17 +132,19 @@ def _scales(units: Mapping[str, Decimal], prefixes: Mapping[str, int]) -> dict[s
 
 
 _ONE = Decimal(1)
+# Costs are counted in MACs, so a FLOP is half a unit.
 _FLOP = _ONE / FLOPS_PER_MAC
 _FLOPS = {"": _FLOP, "FLOP": _FLOP, "FLOPS": _FLOP, "MAC": _ONE, "MACS": _ONE}
 _COUNTS = {"": _ONE, "PARAMS": _ONE, "PARAMETERS": _ONE}
 _TIMES = {"NS": 1, "US": 10**3, "MS": 10**6, "S": 10**9}
 _PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+# MB and MiB differ by five percent, which can miss the limit of a device.
 _BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 FLOPS = BudgetKind(
     field="flops_budget",
     unit="macs",
-    what="FLOPs",
+    quantity="FLOPs",
     example="7.2G, 7.2 GFLOPs, 3.6 GMACs",
     scales=_scales(_FLOPS, _PREFIXES),
     kept=macs_kept,
@@ -147,7 +152,7 @@ FLOPS = BudgetKind(
 LATENCY = BudgetKind(
     field="latency_budget",
     unit="nanoseconds",
-    what="time",
+    quantity="time",
     example="12ms, 800us, 1.5s",
     scales=_scales({"": _ONE}, _TIMES),
     kept=time_kept,
@@ -155,7 +160,7 @@ LATENCY = BudgetKind(
 PARAMETERS = BudgetKind(
     field="params_budget",
     unit="parameters",
-    what="parameters",
+    quantity="parameters",
     example="5.4M, 300k params",
     scales=_scales(_COUNTS, _PREFIXES),
     kept=parameters_kept,
@@ -163,7 +168,7 @@ PARAMETERS = BudgetKind(
 BYTES = BudgetKind(
     field="bytes_budget",
     unit="bytes",
-    what="file size",
+    quantity="file size",
     example="20MB, 18.5 MiB, 900kB",
     scales=_scales({"B": _ONE}, _PREFIXES | _BINARY),
     kept=bytes_kept,
@@ -222,6 +227,7 @@ def require_consistent(budgets: Sequence[Budget], *, at_any_price: bool) -> None
         Refusal: `budget_invalid`.
     """
     has_latency = any(budget.kind == LATENCY for budget in budgets)
+    # One asks for time to count, the other for it not to.
     if not (at_any_price and has_latency):
         return
     raise Refusal(
@@ -239,13 +245,26 @@ def parse_at_any_price(text: str | None) -> bool:
     Raises:
         Refusal: `budget_invalid`.
     """
+    return _parse_truth(text, AT_ANY_PRICE)
+
+
+def parse_allow_incomplete(text: str | None) -> bool:
+    """Read whether a budget may leave operators out that are not counted; no text means no.
+
+    Raises:
+        Refusal: `budget_invalid`.
+    """
+    return _parse_truth(text, ALLOW_INCOMPLETE)
+
+
+def _parse_truth(text: str | None, field: str) -> bool:
     answer = (text or "false").strip().lower()
     if answer in ("true", "false"):
         return answer == "true"
     raise Refusal(
         Code.BUDGET_INVALID,
         "it must be true or false",
-        field=AT_ANY_PRICE,
+        field=field,
         expected="true or false",
         got=answer,
     )

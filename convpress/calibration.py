@@ -16,6 +16,7 @@ EXPECTED_NUMBERS = "one number, or one for each channel with commas between (0.4
 
 # Beyond these, single precision loses the values of the inputs.
 _LARGEST, _LEAST = 1e9, 1e-9
+# Enough for one number for each of some hundred channels.
 _LONGEST_TEXT = 2000
 
 
@@ -23,8 +24,8 @@ _LONGEST_TEXT = 2000
 class InputValues:
     """The values of the inputs: between two limits, or standardised with a mean and a deviation.
 
-    Mean and deviation have one number, or one for each channel; they refer to images of values 0 to
-    1.
+    Mean and deviation are None exactly where there are limits. They have one number, or one for
+    each channel, and refer to images of values 0 to 1.
     """
 
     limits: tuple[float, float] | None
@@ -62,6 +63,7 @@ def choose_calibration(choice: Calibration | None, *, samples: bool) -> Calibrat
     """
     if choice is None:
         return "samples" if samples else "synthetic"
+    # Samples that a job ignored would mislead its owner about the result.
     if choice != "samples" and samples:
         raise _contradiction("this calibration does not use the samples", "samples", choice)
     if choice == "samples" and not samples:
@@ -93,13 +95,17 @@ def parse_input_values(
 
 
 def require_range_or_moments(limits: str | None, mean: str | None, deviation: str | None) -> None:
-    """Check that a range does not come together with a mean or a deviation.
+    """Check that there is a range, or a mean with its deviation, or nothing.
 
     Raises:
-        Refusal: `input_range_invalid`.
+        Refusal: `input_range_invalid`, with the field that is too many or missing.
     """
     if limits and (mean or deviation):
         raise _wrong(RANGE, "a range, or a mean and a deviation, not both", limits)
+    if deviation and not mean:
+        raise _alone(DEVIATION, deviation, missing=MEAN)
+    if mean and not deviation:
+        raise _alone(MEAN, mean, missing=DEVIATION)
 
 
 def parse_range(text: str) -> tuple[float, float]:
@@ -149,6 +155,17 @@ def _numbers(field: str, expected: str, text: str) -> tuple[float, ...]:
 
 def _contradiction(detail: str, expected: str, got: str) -> Refusal:
     return Refusal(Code.CALIBRATION_INVALID, detail, field=FIELD, expected=expected, got=got)
+
+
+def _alone(field: str, text: str, *, missing: str) -> Refusal:
+    # A mean without its deviation would be a guess: a wrong range costs more than no range.
+    return Refusal(
+        Code.INPUT_RANGE_INVALID,
+        f"{field} comes without {missing}",
+        field=missing,
+        expected=f"{missing} beside {field}; 0 and 1 for images that were not standardised",
+        got=f"{field}={text[:60]} alone",
+    )
 
 
 def _wrong(field: str, expected: str, got: str) -> Refusal:

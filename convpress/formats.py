@@ -92,10 +92,15 @@ EXPECTED = " or ".join(f"{spec.noun} ({spec.container})" for spec in FORMATS.val
 
 NOUNS = " or ".join(spec.noun for spec in FORMATS.values())
 EXPORTERS = " or ".join(spec.exporter for spec in FORMATS.values())
-SHAPELESS_SUFFIXES = tuple(
-    suffix for spec in FORMATS.values() if not spec.stores_shapes for suffix in spec.upload_suffixes
-)
-"""Suffixes of files whose input shapes a user has to give."""
+
+
+def shapeless_suffixes() -> tuple[str, ...]:
+    """Return the suffixes of files whose input shapes a user has to give."""
+    suffixes: list[str] = []
+    for spec in FORMATS.values():
+        if not spec.stores_shapes:
+            suffixes += spec.upload_suffixes
+    return tuple(suffixes)
 
 
 def named(name: str) -> Format:

@@ -7,6 +7,7 @@ from convpress.refusal import Code, Refusal
 FIELD = "labels"
 EXPECTED = "name=value pairs joined by commas, such as team=vision,run=42; at most 16"
 
+# Names need no quotes in a URL, a shell or the list of pairs.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _LONGEST_VALUE = 128
 MOST = 16
@@ -33,6 +34,7 @@ def parse_labels(text: str, field: str = FIELD) -> dict[str, str]:
             or len(value) > _LONGEST_VALUE
         ):
             raise _invalid(f"{pair.strip()[:80]!r} is not a label", field, text)
+        # The later value would otherwise replace the earlier one in silence.
         if name in labels:
             raise _invalid(f"label {name!r} is named twice", field, text)
         labels[name] = value

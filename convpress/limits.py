@@ -34,3 +34,8 @@ class Limits:
     """Tensors in an ONNX model."""
     tensor_bytes: int = 8 * 1024**3
     """The size of one declared tensor: a weight, an input or an output."""
+
+    @property
+    def sites(self) -> int:
+        """Layers that a report may list: in a network, another operator lies between two layers."""
+        return self.nodes // 2

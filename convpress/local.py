@@ -48,6 +48,7 @@ def compress(
     bytes_budget: str | float | None = None,
     latency_budget: str | float | None = None,
     flops_at_any_price: bool = False,
+    allow_incomplete_account: bool = False,
     form: str | None = None,
     rank: int | None = None,
     input_shape: str | None = None,
@@ -78,6 +79,7 @@ def compress(
         "bytes_budget": bytes_budget,
         "latency_budget": latency_budget,
         "flops_at_any_price": flops_at_any_price,
+        "allow_incomplete_account": allow_incomplete_account,
         "input_shape": input_shape,
         "calibration": calibration,
         "input_range": input_range,
@@ -86,6 +88,7 @@ def compress(
     }
     request = {
         "command": "compress",
+        # Absolute paths: the sandboxed child runs in a folder of its own.
         "model": str(source.absolute()),
         "output": str(target.absolute()),
         "fields": {name: _field_text(value) for name, value in values.items() if value is not None},
@@ -122,6 +125,7 @@ def default_output(model: Path) -> Path:
 
 def _field_text(value: str | float) -> str:
     """Return the text of a form field; a number is written without an exponent."""
+    # `str` writes 1e-05, which is not a budget.
     if isinstance(value, float):
         return format(Decimal(repr(value)), "f")
     return form_text(value)
@@ -133,6 +137,7 @@ def _absolute(path: FilePath | None) -> str | None:
 
 def _run_engine(model: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Run the engine on a request, and return the account that it wrote."""
+    # `find_spec` imports nothing: an import of torch alone takes seconds.
     missing = [name for name in ENGINE_PACKAGES if find_spec(name) is None]
     if missing:
         raise EngineMissing(
@@ -145,10 +150,12 @@ def _run_engine(model: Path, request: dict[str, Any]) -> dict[str, Any]:
         _ENGINE, input=json.dumps(request), capture_output=True, text=True, check=False
     )
     if engine.returncode != 0:
+        # The last line of a traceback names the error; the lines before are of no use to a caller.
         last_line = engine.stderr.strip().rpartition("\n")[2]
         raise EngineLost(f"the engine ended with status {engine.returncode}: {last_line}")
     answer = json.loads(engine.stdout)
     if "refusal" in answer:
+        # Raised again here, as if there were no other process.
         members = answer["refusal"]
         raise Refusal(Code(members.pop("code")), members.pop("detail"), **members)
     if "lost" in answer:

@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from convpress.budgets import (
+    ALLOW_INCOMPLETE,
     AT_ANY_PRICE,
     KINDS,
+    parse_allow_incomplete,
     parse_at_any_price,
     require_budget,
     require_consistent,
@@ -59,6 +61,7 @@ class JobOptions:
 
     budgets: Mapping[str, str] = field(default_factory=dict, metadata=_BUDGET)
     flops_at_any_price: bool = field(default=False, metadata=_BUDGET)
+    allow_incomplete_account: bool = field(default=False, metadata=_BUDGET)
     input_shape: str | None = None
     calibration: Calibration = "synthetic"
     samples_sha256: str | None = None
@@ -182,6 +185,7 @@ def _as_written(parse: FieldParser) -> FieldParser:
 FIELD_PARSERS: Mapping[str, FieldParser] = {
     **{name: _unless_empty(kind.parse) for name, kind in KINDS.items()},
     AT_ANY_PRICE: parse_at_any_price,
+    ALLOW_INCOMPLETE: parse_allow_incomplete,
     "input_shape": _as_written(parse_input_shape),
     FIELD: parse_calibration,
     RANGE: _as_written(parse_range),

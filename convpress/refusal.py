@@ -12,6 +12,7 @@ _LONGEST_MEMBER = 750
 class Code(StrEnum):
     """Every reason to refuse an input or to fail its job; stable, listed in docs/api.md."""
 
+    ACCOUNT_INCOMPLETE = "account_incomplete"
     BUDGET_MISSING = "budget_missing"
     BUDGET_INVALID = "budget_invalid"
     BUDGET_UNREACHABLE = "budget_unreachable"
@@ -81,6 +82,7 @@ class Refusal(ValueError):
             "expected": self.expected,
             "got": self.got,
         }
+        # Problem documents omit a member without a value, and so does the stored error of a job.
         return {key: value for key, value in members.items() if value is not None}
 
 

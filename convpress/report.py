@@ -8,16 +8,43 @@ may have written the file.
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MaxLen
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema
+
+LONGEST_TEXT = 4000
+"""Characters of a text in a report; longer names of a model are cut to it."""
+
+
+class FailFast:
+    """Marks a list whose first invalid item ends its validation, as `pydantic.FailFast` does.
+
+    A child could otherwise make its reader keep an error, with the item, for each of a million
+    items. Pydantic's own mark would take its import.
+    """
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        """Return the schema of the list, which stops at the first error."""
+        schema = dict(handler(source))
+        assert schema["type"] == "list"
+        schema["fail_fast"] = True
+        return schema
+
 
 Count = Annotated[int, Ge(0), Le(2**63 - 1)]
 Size = Annotated[float, Ge(0), Le(1e18)]
 """A time, a relative error or a fraction: not negative, and too small to overflow."""
+Item = TypeVar("Item")
+Many = Annotated[list[Item], FailFast()]
+"""A list as long as the model is large."""
+Few = Annotated[list[Item], FailFast(), MaxLen(1000)]
+"""A list that does not grow with the model: sizes, layers in a site's place, other budgets."""
 BudgetReport = dict[str, Count | Size | str | None]
 """The text of each budget and the amount that it allows, with a `note` where that is special."""
 
@@ -26,6 +53,7 @@ BudgetReport = dict[str, Count | Size | str | None]
 class Record:
     """A part of a report; reading converts nothing. The methods are named as those of pydantic."""
 
+    # Strict: a child that writes "0.4" for 0.4 is at fault, or hostile.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "allow_inf_nan": False}
 
     @classmethod
@@ -35,6 +63,7 @@ class Record:
         Raises:
             pydantic.ValidationError: a member is missing, or not of its type or within its limits.
         """
+        # Through JSON: in strict mode pydantic takes a dictionary for a record from JSON alone.
         return cls.model_validate_json(json.dumps(members))
 
     @classmethod
@@ -78,6 +107,15 @@ class Tensor(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unaccounted(Record):
+    """An operator of unknown cost that an account leaves out, and the reason."""
+
+    name: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost(Record):
     """The costs of a model; one MAC is two FLOPs.
 
@@ -86,7 +124,7 @@ class Cost(Record):
     """
 
     macs: Count
-    courses: list[Count] = field(default_factory=list)
+    courses: Many[Count] = field(default_factory=list)
     flops: Count
     parameters: Count
     bytes: Count
@@ -106,15 +144,15 @@ class Site(Record):
 
     name: str
     op: str
-    weight_shape: list[Count]
+    weight_shape: Few[Count]
     form: str | None
     variant: str | None
-    rank: Count | list[Count] | None
-    layers: list[list[Count]]
+    rank: Count | Few[Count] | None
+    layers: Few[Few[Count]]
     branches: Count = 1
     macs_before: Count
     macs_after: Count
-    courses: list[Count] | None = None
+    courses: Many[Count] | None = None
     ms_before: Size | None = None
     ms_after: Size | None = None
     error: Size | None
@@ -171,7 +209,7 @@ class Calibration(Record):
 
     kind: str
     reason: str | None = None
-    ranges: list[str] = field(default_factory=list)
+    ranges: Few[str] = field(default_factory=list)
     ranges_from: str | None = None
     images: Count | None = None
     distilled: Count | None = None
@@ -180,19 +218,35 @@ class Calibration(Record):
     held_out_samples: Count | None = None
     refitted: bool | None = None
     held_out_error: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: Few[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedGroup(Record):
+    """The comparison on one group of inputs: samples, or images in one range of values."""
+
+    name: str
+    runs: Count
+    relative_error: Size | None
+    agreement: Size | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification(Record):
-    """The difference of the artifact's outputs from the original's; None without any to compare."""
+    """The difference of the artifact's outputs from the original's; None without any to compare.
+
+    The figures are the worst of all `groups`, which earlier versions do not list. `sized_by_values`
+    are outputs whose sizes depend on values: they were not compared.
+    """
 
     inputs: str
     runs: Count
-    outputs: list[str]
+    outputs: Many[str]
     relative_error: Size | None
     agreement: Size | None
     finite: bool
+    sized_by_values: Few[str] = field(default_factory=list)
+    groups: Few[ComparedGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,19 +264,25 @@ class Engine(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Record):
-    """The report of one compression."""
+    """The report of one compression.
 
+    Where `account_complete` is false, all multiply-accumulates are those without `unaccounted`.
+    `uncounted` are the operators that have none.
+    """
+
+    account_complete: bool = True
+    unaccounted: Many[Unaccounted] = field(default_factory=list)
     format: str
-    inputs: list[Tensor]
+    inputs: Many[Tensor]
     convention: str
     budget: BudgetReport
     before: Cost
     after: Cost
     keep: Size
-    sites: list[Site]
+    sites: Many[Site]
     uncounted: dict[str, Count]
     predicted_error: Size
-    frontier: list[Point]
+    frontier: Few[Point]
     calibration: Calibration
     latency: Latency | None = None
     verification: Verification
@@ -244,6 +304,7 @@ def time_kept(report: Report) -> float:
         before, after = report.before.latency_ms, report.after.latency_ms
     else:
         before, after = report.latency.predicted_before_ms, report.latency.predicted_after_ms
+    # A time of 0 is that of a model whose sites have no price.
     if not before:
         return report.keep
     return (after or 0.0) / before
@@ -265,10 +326,10 @@ class InspectedSite(Record):
 
     name: str
     op: str
-    weight_shape: list[Count]
+    weight_shape: Few[Count]
     macs: Count
     calls: Count
-    courses: list[Count] | None = None
+    courses: Many[Count] | None = None
     reason: str | None
 
 
@@ -276,18 +337,21 @@ class InspectedSite(Record):
 class Inspection(Record):
     """The inputs, outputs, sites and costs of a model.
 
+    `account_complete` and `unaccounted` are those of a report.
     `missing` says what the costs depend on that is not known: an input shape, without which they
     are None, or the cost of some operators, which `macs` then leaves out. `courses` are the MACs
     along each of the model's execution paths; `macs` is the largest of them.
     """
 
+    account_complete: bool = True
+    unaccounted: Many[Unaccounted] = field(default_factory=list)
     format: str
-    inputs: list[Tensor]
-    outputs: list[Tensor]
+    inputs: Many[Tensor]
+    outputs: Many[Tensor]
     parameters: Count
     bytes: Count
     macs: Count | None
-    courses: list[Count] = field(default_factory=list)
-    sites: list[InspectedSite]
+    courses: Many[Count] = field(default_factory=list)
+    sites: Many[InspectedSite]
     uncounted: dict[str, Count]
     missing: str | None

@@ -7,6 +7,7 @@ from convpress.refusal import Code, Refusal
 FIELD = "input_shape"
 EXPECTED = "sizes joined by x (1x3x224x224); several inputs as name=1x3x224x224,other=1x10"
 
+# Nine digits fit into 32 bits.
 _SHAPE = re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){0,15}", re.IGNORECASE)
 _LONGEST_TEXT = 2000
 
@@ -32,11 +33,13 @@ def parse_input_shape(text: str | None) -> InputShapes | None:
     shapes: InputShapes = {}
     parts = text.strip().split(",")
     for part in parts:
+        # From the right, since the name of an ONNX input may contain an equals sign.
         name, equals, sizes = (piece.strip() for piece in part.strip().rpartition("="))
         lacks_name = not name and (equals or len(parts) > 1)
         if lacks_name or not _SHAPE.fullmatch(sizes):
             raise _invalid(f"{part.strip()[:80]!r} is not a shape", text)
         shape = tuple(int(size) for size in re.split("[xX]", sizes))
+        # An empty input has no cost to reduce.
         if 0 in shape:
             raise _invalid("sizes must be positive", text)
         if name in shapes:

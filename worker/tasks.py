@@ -12,7 +12,7 @@ from structlog.contextvars import bound_contextvars
 from app import tracing
 from app.db.models import Job
 from app.db.session import transaction
-from app.queue.celery_client import TASK, ring
+from app.queue.celery_client import TASK, enqueue
 from app.settings import Settings, get_settings
 from worker.celery_app import celery, stopping
 from worker.jobs import outcomes, run
@@ -96,7 +96,7 @@ def _end(
     if not held or stopping.is_set():
         return
     if outcomes.is_retried_at_once(outcome, lease.attempt, settings.max_attempts):
-        ring(lease.job_id)
+        enqueue(lease.job_id)
 
 
 def _commit_with_retries(

@@ -5,10 +5,10 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple, get_args
 
-from sqlalchemy import String, select
+from sqlalchemy import String, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.db.models import Base
@@ -36,13 +36,21 @@ class ApiKey(Base):
     secret_sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+
+    def is_valid(self, at: datetime) -> bool:
+        """Tell whether the key is neither revoked nor expired."""
+        is_expired = self.expires_at is not None and self.expires_at <= at
+        return self.revoked_at is None and not is_expired
 
 
 class Caller(NamedTuple):
-    """The owner of the request's key, and the key's scopes."""
+    """The owner of the request's key, the key's scopes and its id."""
 
     owner: str
     scopes: frozenset[str]
+    key_id: str
 
     @property
     def is_admin(self) -> bool:
@@ -54,12 +62,18 @@ class Caller(NamedTuple):
         return self.is_admin or scope in self.scopes
 
 
-def create(session: Session, owner: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
+def create(
+    session: Session, owner: str, scopes: Sequence[str], expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
     """Add a key, and return it with its token, which is not stored.
 
     Raises:
-        ValueError: the owner is not a plain name, or a scope does not exist.
+        ValueError: the owner is not a plain name, a scope does not exist, or the key would have
+            expired already.
     """
+    created_at = datetime.now(UTC)
+    if expires_at is not None and expires_at <= created_at:
+        raise ValueError(f"a key expires in the future, not at {expires_at:%Y-%m-%d %H:%M}")
     if not _OWNER.fullmatch(owner):
         raise ValueError(
             f"an owner is a name of up to 63 letters, digits and ._@-, not {owner[:80]!r}"
@@ -76,14 +90,15 @@ def create(session: Session, owner: str, scopes: Sequence[str]) -> tuple[ApiKey,
         owner=owner,
         scopes=" ".join(sorted(set(scopes))),
         secret_sha256=_sha256(secret),
-        created_at=datetime.now(UTC),
+        created_at=created_at,
+        expires_at=expires_at,
     )
     session.add(key)
     return key, f"cp_{number}_{secret}"
 
 
 def listed(session: Session) -> Sequence[ApiKey]:
-    """Return all keys, revoked ones too, oldest first."""
+    """Return all keys, revoked and expired ones too, oldest first."""
     return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
 
 
@@ -96,19 +111,27 @@ def revoke(session: Session, number: str) -> bool:
     return True
 
 
+def mark_used(session: Session, number: str, pause: timedelta) -> None:
+    """Note that a key is used now, unless a use within the last `pause` is noted already."""
+    moment = datetime.now(UTC)
+    is_old = or_(ApiKey.used_at.is_(None), ApiKey.used_at <= moment - pause)
+    used = update(ApiKey).where(ApiKey.id == number, is_old).values(used_at=moment)
+    session.execute(used.execution_options(synchronize_session=False))
+
+
 def verify(session: Session, token: str) -> Caller | None:
-    """Return the caller that a token identifies; None if it is unknown or revoked."""
+    """Return the caller that a token identifies; None if it is unknown, revoked or expired."""
     match = _TOKEN.fullmatch(token)
     if match is None:
         return None
     number, secret = match.groups()
     key = session.get(ApiKey, number)
-    if key is None or key.revoked_at is not None:
+    if key is None or not key.is_valid(datetime.now(UTC)):
         return None
     # In constant time: the duration of a comparison that stops early tells how far it came.
     if not hmac.compare_digest(key.secret_sha256, _sha256(secret)):
         return None
-    return Caller(key.owner, frozenset(key.scopes.split()))
+    return Caller(key.owner, frozenset(key.scopes.split()), key.id)
 
 
 def _sha256(secret: str) -> str:

@@ -7,10 +7,12 @@ route dependencies: FastAPI reads the body of a form before it runs them.
 import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import Request, cookie_parser
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.auth import keys, rate_limit
+from app.auth import audit, keys, rate_limit
+from app.auth.cookie import read_key, remove_cookies
+from app.auth.key_uses import KeyUses
 from app.auth.keys import Caller
 from app.db.session import transaction
 from app.errors import Problem, respond
@@ -19,8 +21,6 @@ from app.identity import acting_for
 from app.settings import Settings, get_settings
 
 SIGN_IN = "/dashboard/sign-in"
-COOKIE = "convpress_key"
-"""Cookie that holds the key of a signed-in browser."""
 
 # Health checks, descriptions and what the sign-in page needs: none of them shows a job.
 _OPEN_PATHS = (
@@ -46,6 +46,7 @@ class Authentication:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._uses = KeyUses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -58,6 +59,7 @@ class Authentication:
             refusal = respond(Request(scope), problem.members, headers=problem.headers)
             await refusal(scope, receive, send)
             return
+        remove_cookies(scope)
         if caller is None:
             await self.app(scope, receive, send)
             return
@@ -67,6 +69,9 @@ class Authentication:
             structlog.contextvars.bound_contextvars(owner=caller.owner),
         ):
             await self.app(scope, receive, send)
+        # After the answer, which must not wait for a writer of the database.
+        if self._uses.is_due(caller.key_id):
+            await run_in_threadpool(self._uses.write, caller.key_id)
 
 
 async def _authenticate(scope: Scope, settings: Settings) -> Caller | None:
@@ -88,23 +93,25 @@ async def _authenticate(scope: Scope, settings: Settings) -> Caller | None:
         return None
     token = _token(headers, is_safe=is_safe)
     # In a thread, because the database and Redis would block the event loop.
-    return await run_in_threadpool(_identify, token, settings)
+    return await run_in_threadpool(_identify, token, scope, settings)
 
 
 def _is_open(path: str) -> bool:
     return any(path == prefix or path.startswith(f"{prefix}/") for prefix in _OPEN_PATHS)
 
 
-def _identify(token: str, settings: Settings) -> Caller:
+def _identify(token: str, scope: Scope, settings: Settings) -> Caller:
     with transaction() as session:
         caller = keys.verify(session, token)
     if caller is None:
         raise Problem(
             "key_invalid",
-            "the key is unknown or revoked",
+            "the key is unknown, revoked or expired",
             field="Authorization",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
+    address, _ = scope.get("client") or (None, None)
+    audit.record(caller, scope["method"], scope["path"], address)
     # Counted for valid keys only: a stranger must not use up an owner's requests.
     rate_limit.check_rate(caller.owner, settings)
     return caller
@@ -122,7 +129,7 @@ def _token(headers: Headers, *, is_safe: bool) -> str:
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return token.strip()
-    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+    cookie = read_key(headers)
     if cookie is None or "authorization" in headers:
         raise Problem(
             "key_missing",

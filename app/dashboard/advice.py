@@ -9,6 +9,10 @@ _ADVICE: Mapping[str, str] = {
     "budget_unreachable": (
         "Choose a larger budget; the message names the smallest one that can be reached."
     ),
+    "account_incomplete": (
+        "Tick the box to budget the counted operators alone; the report then says on top what it "
+        "leaves out."
+    ),
     "budget_invalid": (
         "Write the budget as a fraction (0.5 or 50%) or an amount (7.2G, 3.6 GMACs, 5.4M, "
         "20MB or 12ms)."

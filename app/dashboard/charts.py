@@ -51,7 +51,7 @@ class Tradeoff:
     y_ticks: tuple[Tick, ...]
     width: float = WIDTH
     height: float = HEIGHT
-    what: str = "FLOPs"
+    quantity: str = "FLOPs"
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     top: float = _TOP
@@ -59,9 +59,9 @@ class Tradeoff:
 
 
 def tradeoff(
-    curve: Sequence[tuple[float, float]], marks: Sequence[Mark], what: str = "FLOPs"
+    curve: Sequence[tuple[float, float]], marks: Sequence[Mark], quantity: str = "FLOPs"
 ) -> Tradeoff:
-    """Return the chart of a trade-off: fractions of `what` kept, and relative errors.
+    """Return the chart of a trade-off: fractions of `quantity` kept, and relative errors.
 
     Points above the top are drawn at its edge, whose label says so: an error of 60 % and one of 300
     % are both useless.
@@ -86,7 +86,7 @@ def tradeoff(
     y_ticks = [Tick(place(0, error).y, f"{100 * error:.3g} %") for error in lines]
     if any(dot.error > highest for dot in (*dots, *placed_marks)):
         y_ticks[-1] = y_ticks[-1]._replace(label=f"≥ {y_ticks[-1].label}")
-    return Tradeoff(path, dots, placed_marks, x_ticks, tuple(y_ticks), what=what)
+    return Tradeoff(path, dots, placed_marks, x_ticks, tuple(y_ticks), quantity=quantity)
 
 
 def _scale(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> tuple[float, float]:

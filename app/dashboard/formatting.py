@@ -43,7 +43,7 @@ def budgets(texts: Mapping[str, str]) -> str:
 
 
 def _budget(field: str, text: str) -> str:
-    return text if field == FLOPS.field else f"{KINDS[field].what} {text}"
+    return text if field == FLOPS.field else f"{KINDS[field].quantity} {text}"
 
 
 def capital(text: str) -> str:
@@ -61,7 +61,7 @@ def budget_label(field: str) -> str:
     >>> budget_label("flops_budget"), budget_label("latency_budget")
     ('Budget of FLOPs', 'Budget of time')
     """
-    return f"Budget of {KINDS[field].what}"
+    return f"Budget of {KINDS[field].quantity}"
 
 
 def _three(number: float) -> str:

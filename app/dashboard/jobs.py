@@ -12,12 +12,12 @@ from app.auth.scopes import require
 from app.dashboard.pages import is_fragment, own_path, render, see_other
 from app.db.session import transaction
 from app.jobs import commands, queries
-from app.queue.celery_client import ring
+from app.queue.celery_client import enqueue
 from app.routes.jobs import JobId, delete_job
 from app.settings import get_settings
 from app.storage import get_storage
 from convpress import shapes
-from convpress.budgets import KINDS, parse_budgets
+from convpress.budgets import KINDS, parse_allow_incomplete, parse_budgets
 from convpress.states import State
 
 _PAGE = 50
@@ -89,8 +89,11 @@ def repeat_job(
     bytes_budget: Text = None,
     latency_budget: Text = None,
     input_shape: Text = None,
+    allow_incomplete_account: Text = None,
 ) -> Response:
-    """Post a job like this one, with other budgets or another input shape, and show the new job.
+    """Post a job like this one, with what the form changes, and show the new job.
+
+    The form changes budgets, the input shape, and whether the account may be incomplete.
 
     Raises:
         Refusal: `budget_invalid` or `input_shape_invalid`.
@@ -108,7 +111,12 @@ def repeat_job(
         shapes.parse_input_shape(input_shape)
     with transaction() as session:
         job = commands.repeat(
-            session, get_storage(), job_id, budgets=budgets, input_shape=input_shape
+            session,
+            get_storage(),
+            job_id,
+            budgets=budgets,
+            input_shape=input_shape,
+            allow_incomplete_account=parse_allow_incomplete(allow_incomplete_account),
         )
-    ring(job.id)
+    enqueue(job.id)
     return see_other(f"/dashboard/jobs/{job.id}")

@@ -15,7 +15,7 @@ from app.dashboard import formatting
 from app.dashboard.advice import advice
 from app.openapi import VERSION
 from app.settings import get_settings
-from convpress.formats import FORMATS, NOUNS, SHAPELESS_SUFFIXES
+from convpress.formats import FORMATS, NOUNS, shapeless_suffixes
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -37,7 +37,7 @@ _environment = Environment(
 )
 _environment.filters.update(formatting.FILTERS)
 _environment.globals.update(
-    formats=FORMATS, model_nouns=NOUNS, shapeless_suffixes=SHAPELESS_SUFFIXES
+    formats=FORMATS, model_nouns=NOUNS, shapeless_suffixes=shapeless_suffixes()
 )
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Security
 from starlette.responses import Response
 
-from app.auth import keys
-from app.auth.middleware import COOKIE, SIGN_IN
+from app.auth import audit, keys
+from app.auth.cookie import COOKIE
+from app.auth.middleware import SIGN_IN
 from app.auth.scopes import require
 from app.dashboard.pages import own_path, render, see_other
 from app.db.session import transaction
@@ -40,6 +41,8 @@ def take_key(
         caller = keys.verify(session, key.strip())
     if caller is None or not caller.may("read"):
         return render(request, "sign_in.html", 403, next=own_path(next), wrong=True)
+    address = request.client.host if request.client else None
+    audit.record(caller, request.method, request.url.path, address)
     answer = see_other(own_path(next))
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=secure)

@@ -4,7 +4,7 @@ import shlex
 
 from app.db.models import Job
 from app.settings import get_settings
-from convpress.budgets import AT_ANY_PRICE, FLOPS
+from convpress.budgets import ALLOW_INCOMPLETE, AT_ANY_PRICE, FLOPS
 
 _SAMPLES = "samples.npz"
 
@@ -45,10 +45,12 @@ def _python(job: Job, server: str) -> str:
     if job.flops_budget:
         arguments.append(repr(job.flops_budget))
     for name, value in _fields(job).items():
-        if name not in (FLOPS.field, AT_ANY_PRICE, "labels"):
+        if name not in (FLOPS.field, AT_ANY_PRICE, ALLOW_INCOMPLETE, "labels"):
             arguments.append(f"{name}={value!r}")
     if job.flops_at_any_price:
         arguments.append(f"{AT_ANY_PRICE}=True")
+    if job.allow_incomplete_account:
+        arguments.append(f"{ALLOW_INCOMPLETE}=True")
     if job.labels:
         arguments.append(f"labels={dict(job.labels)!r}")
     if job.samples_sha256:

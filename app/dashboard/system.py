@@ -21,9 +21,9 @@ def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Resp
     """Show the figures of the caller's jobs; for an administrator, also of the service."""
     with transaction() as session:
         at = now(session)
-        own = queries.of_jobs(session)
+        own = queries.job_statistics(session)
         buckets = queries.history(session, by)
-        service = queries.of_service(session) if current_owner.get() is None else None
+        service = queries.service_statistics(session) if current_owner.get() is None else None
     most = max((sum(bucket.ended.values()) for bucket in buckets), default=0)
     return render(
         request,

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, NullPool, create_engine, make_url
 
 # In a checkout the scripts lie in `alembic/`; setup.py puts them beside this file when it builds a
 # wheel.
@@ -20,6 +20,20 @@ def migrate(url: str) -> None:
     config = configuration()
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+def exists(url: str) -> bool:
+    """Tell whether there is a database with some version of the schema; nothing is created."""
+    parsed = make_url(url)
+    # A connection to SQLite would create the file.
+    is_missing_file = (
+        parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+    )
+    if is_missing_file:
+        return False
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() is not None
 
 
 def is_current(connection: Connection) -> bool:

@@ -65,6 +65,7 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime,
         int: BigInteger,
         dict[str, Any]: JSON(none_as_null=True),
+        list[dict[str, Any]]: JSON(none_as_null=True),
     }
 
 
@@ -107,7 +108,8 @@ class Job(Base):
     """One compression of one model to one budget, or to several at once.
 
     `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt`
-    counts claims. `expired_at` is the time when retention deleted the results.
+    counts claims. `expired_at` is the time when retention deleted the results, and
+    `artifact_damaged_at` when the stored artifact was found to have changed.
     `app.jobs.transitions` alone changes the state.
     """
 
@@ -141,6 +143,7 @@ class Job(Base):
     bytes_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
     latency_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
     flops_at_any_price: Mapped[bool] = mapped_column(default=False, server_default=false())
+    allow_incomplete_account: Mapped[bool] = mapped_column(default=False, server_default=false())
     input_shape: Mapped[str | None] = mapped_column(String(2000))
     calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
     # Not a foreign key: SQLite cannot add one to an existing table.
@@ -161,8 +164,11 @@ class Job(Base):
 
     macs_before: Mapped[int | None]
     macs_after: Mapped[int | None]
+    # None where an earlier version ended the job, which did not look for them.
+    unaccounted: Mapped[list[dict[str, Any]] | None]
     artifact_sha256: Mapped[str | None] = mapped_column(String(64))
     artifact_bytes: Mapped[int | None]
+    artifact_damaged_at: Mapped[datetime | None]
     report_sha256: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[dict[str, Any] | None]
     expired_at: Mapped[datetime | None]
@@ -234,7 +240,7 @@ class Delivery(Base):
     error: Mapped[str | None] = mapped_column(String(255))
 
 
-class Tally(Base):
+class Counter(Base):
     """A counter that only grows; `app.stats.counters` has the names."""
 
     __tablename__ = "tallies"

@@ -10,7 +10,7 @@ from starlette.responses import Response
 _TAG_DIGITS = 32
 
 
-def tagged(request: Request, content: bytes, headers: Mapping[str, str]) -> Response:
+def conditional_json(request: Request, content: bytes, headers: Mapping[str, str]) -> Response:
     """Respond with JSON and its entity tag, or with 304 if the client has this content."""
     tag = _tag(content)
     if has_tag(request, tag):

@@ -100,6 +100,7 @@ def repeat(
     *,
     budgets: Mapping[str, str] | None = None,
     input_shape: str | None = None,
+    allow_incomplete_account: bool = False,
 ) -> Job:
     """Add a job with the model and the options of an earlier job, except for the given options.
 
@@ -118,6 +119,7 @@ def repeat(
         job.options,
         budgets=kept_budgets | new_budgets,
         input_shape=input_shape or job.input_shape,
+        allow_incomplete_account=allow_incomplete_account or job.allow_incomplete_account,
     )
     submission = Submission(
         sha256=job.model_sha256,
@@ -243,6 +245,13 @@ def get(session: Session, job_id: str) -> Job:
     if job is None:
         raise not_found(job_id)
     return job
+
+
+def mark_artifact(session: Session, job_id: uuid.UUID, *, is_damaged: bool) -> None:
+    """Note that a job's stored artifact was found damaged, or is whole again."""
+    damaged_at = now(session) if is_damaged else None
+    marked = update(Job).where(Job.id == job_id).values(artifact_damaged_at=damaged_at)
+    session.execute(marked.execution_options(synchronize_session=False))
 
 
 def get_succeeded(session: Session, job_id: str) -> Job:

@@ -8,7 +8,7 @@ from app.jobs.rows import JobRow
 from convpress import schemas
 from convpress.budgets import KINDS
 from convpress.formats import named
-from convpress.report import Inspection
+from convpress.report import Inspection, Unaccounted
 
 AnyJob = models.Job | JobRow
 
@@ -80,9 +80,15 @@ def _result(job: AnyJob) -> schemas.Result | None:
     ):
         return None
     artifact = schemas.Artifact(
-        sha256=job.artifact_sha256, bytes=job.artifact_bytes, href=href(job, "/artifact")
+        sha256=job.artifact_sha256,
+        bytes=job.artifact_bytes,
+        href=href(job, "/artifact"),
+        damaged_at=job.artifact_damaged_at,
     )
+    unaccounted = job.unaccounted
     return schemas.Result(
+        account_complete=None if unaccounted is None else not unaccounted,
+        unaccounted=[Unaccounted(**operator) for operator in unaccounted or ()],
         macs_before=job.macs_before,
         macs_after=job.macs_after,
         keep=job.macs_after / job.macs_before,

@@ -69,11 +69,10 @@ def record(
         for job in changed
     ]
     session.execute(insert(Event), events)
-    deliveries = [
-        {"job_id": job.id, "event": event.name, "created_at": now, "due_at": now}
-        for event in events_of(state)
-        for job in changed
-        if job.webhook_url
-    ]
+    addressed = [job for job in changed if job.webhook_url]
+    deliveries: list[dict[str, object]] = []
+    for event in events_of(state):
+        due = {"event": event.name, "created_at": now, "due_at": now}
+        deliveries += [{"job_id": job.id, **due} for job in addressed]
     if deliveries:
         session.execute(insert(Delivery), deliveries)

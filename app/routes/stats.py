@@ -26,9 +26,9 @@ def get_stats(
 ) -> schemas.Stats:
     """Return the statistics of your jobs and, if you may see all jobs, of the whole service."""
     with transaction() as session:
-        service = queries.of_service(session) if current_owner.get() is None else None
+        service = queries.service_statistics(session) if current_owner.get() is None else None
         return schemas.Stats.of(
-            now(session), queries.of_jobs(session), queries.history(session, by), service
+            now(session), queries.job_statistics(session), queries.history(session, by), service
         )
 
 
@@ -46,8 +46,8 @@ def get_metrics(request: Request) -> Response:
     # So that the requests of this process are up to date; those of others are seconds old.
     request.app.state.request_counts.flush()
     with all_owners(), transaction() as session:
-        jobs = queries.of_jobs(session)
-        service = queries.of_service(session)
+        jobs = queries.job_statistics(session)
+        service = queries.service_statistics(session)
         age = schemas.queue_age(now(session), jobs) or 0.0
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     content = encode(prometheus.registry(jobs, service, age))

@@ -177,11 +177,11 @@ def _boundary(content_type: str) -> bytes:
     return boundary
 
 
-def _decode(name: bytes, what: str) -> str:
+def _decode(name: bytes, part: str) -> str:
     try:
         return name.decode()
     except UnicodeDecodeError as error:
-        raise _malformed(f"{what} is not UTF-8") from error
+        raise _malformed(f"{part} is not UTF-8") from error
 
 
 def _malformed(detail: str) -> Problem:

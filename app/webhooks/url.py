@@ -14,7 +14,22 @@ EXPECTED = "an http or https address that is reachable from the internet"
 _LONGEST = 2000
 _LONGEST_SHOWN = 80
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# All addresses of the IPv6 internet lie here (IANA's registry of global unicast addresses). That
+# leaves out those that embed IPv4 addresses (::/96, 64:ff9b::/96 and 64:ff9b:1::/48 of NAT64), the
+# former site-local ones (fec0::/10) and the identifiers of segment routing (5f00::/16).
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+# The rest of what is not on the internet by IANA's registries of special-purpose addresses, or
+# carries an IPv4 address that may be a private one. `ipaddress` has not all of it in Python 3.11.
+_SPECIAL = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # protocol assignments
+        "192.88.99.0/24",  # relays of 6to4
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID and more
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation
+    )
+)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -46,7 +61,10 @@ def check_url(text: str, *, enabled: bool, private: bool) -> str:
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is on the internet; an IPv6 form of an IPv4 address is unpacked.
+    """Tell whether an address is on the internet; a mapped IPv4 address is unpacked.
+
+    Addresses of tunnels and translators (6to4, Teredo, NAT64) are not: a host of the service's own
+    network may be behind them.
 
     >>> is_public(ipaddress.ip_address("8.8.8.8"))
     True
@@ -58,8 +76,10 @@ def is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        if _is_tunnelled(address):
+        if address not in _GLOBAL_UNICAST:
             return False
+    if any(address in network for network in _SPECIAL):
+        return False
     return address.is_global and not address.is_multicast
 
 
@@ -78,13 +98,6 @@ def _is_private_literal(host: str) -> bool:
     except ValueError:
         return False
     return not is_public(address)
-
-
-def _is_tunnelled(address: ipaddress.IPv6Address) -> bool:
-    # 6to4, Teredo and NAT64 addresses carry an IPv4 address that may be a private one.
-    is_6to4 = address.sixtofour is not None
-    is_teredo = address.teredo is not None
-    return is_6to4 or is_teredo or address in _NAT64
 
 
 def _invalid(detail: str, got: str) -> Problem:

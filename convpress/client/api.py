@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from convpress.bundling import bundled
 from convpress.client.arguments import Filter, JobRef, Options, Point, StrPath
 from convpress.client.downloads import OnBytes, PartialDownload, open_form_files
 from convpress.client.errors import Corrupt, JobFailed, TooLate
@@ -43,14 +45,16 @@ class Api:
         on_upload: OnBytes | None = None,
         **options: Unpack[Options],
     ) -> Job:
-        """Post a model file and return its job."""
-        files = {"model": Path(model)}
-        if samples := options.get("samples"):
-            files = {"samples": Path(samples), **files}
+        """Post a model file, with the files of its weights beside it, and return its job."""
         fields = _form_fields(flops_budget, options)
         # A job is always posted under a key, so that a retry makes no second one.
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        with open_form_files(files, on_upload) as parts:
+        with ExitStack() as stack:
+            files = {"model": stack.enter_context(bundled(Path(model)))}
+            if samples := options.get("samples"):
+                # Samples come first: a fault in them is reported before the model is sent.
+                files = {"samples": Path(samples), **files}
+            parts = stack.enter_context(open_form_files(files, on_upload))
             texts = [(name, (None, text)) for name, text in fields.items()]
             return await self._get(Job, "POST", "/jobs", headers=headers, files=[*texts, *parts])
 
@@ -63,6 +67,7 @@ class Api:
     ) -> Job:
         """Return the job when it has succeeded."""
         start = time.monotonic()
+        # The first answer comes at once, so that `on_progress` shows the state at the start.
         state, tag = await self._poll(job, None, 0.0)
         while True:
             if state is not None:
@@ -94,6 +99,7 @@ class Api:
         with PartialDownload(target, artifact.sha256, artifact.bytes, on_download) as file:
 
             def build_request() -> httpx.Request:
+                # Ranges and the SHA-256 are of the stored bytes, and not of a compressed transfer.
                 headers = {"Accept-Encoding": "identity"}
                 if file.received:
                     headers["Range"] = f"bytes={file.received}-"
@@ -101,14 +107,18 @@ class Api:
 
             async def receive(response: httpx.Response) -> None:
                 content_range = response.headers.get("content-range", "")
+                # A proxy may ignore the range, and send the file from its start.
                 if not content_range.startswith(f"bytes {file.received}-"):
                     file.restart()
                 async for chunk in self._transport.chunks(response):
                     file.write(chunk)
+                    # A large file over a poor line breaks off often: only time without progress
+                    # counts.
                     retries.renew()
                     if file.received > artifact.bytes:
                         return  # another file; `finish` refuses it
 
+            # An earlier process may have received all bytes, and ended before it verified them.
             if not file.is_complete:
                 await call(self._transport, build_request, receive, retries)
             return file.finish()
@@ -221,4 +231,5 @@ def _parse(kind: type[Answer], response: httpx.Response, content: bytes) -> Answ
 def _path(job: JobRef, part: str = "") -> str:
     """Return the path of a job, or of a part of it."""
     job_id = job.id if isinstance(job, Job) else job
+    # The id is a text of the caller: a slash in it must not lead to another route.
     return f"/jobs/{quote(str(job_id), safe='')}{part}"

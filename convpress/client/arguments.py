@@ -21,6 +21,7 @@ class Options(TypedDict, total=False):
     bytes_budget: str | float
     latency_budget: str | float
     flops_at_any_price: bool
+    allow_incomplete_account: bool
     input_shape: str
     calibration: str
     input_range: str

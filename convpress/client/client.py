@@ -35,6 +35,7 @@ class Client:
         self, server: str, key: str | None = None, *, patience: float = PATIENCE_SECONDS
     ) -> None:
         self._transport = SyncTransport(_address(server), _headers(key))
+        # Both clients share the code of the calls: the coroutines of `Api`.
         self._api = Api(self._transport, patience)
 
     def submit(
@@ -48,6 +49,8 @@ class Client:
     ) -> Job:
         """Post a model file and return its job.
 
+        An ONNX model whose weights lie in files beside it is sent with them, as one zip archive,
+        and its artifact is one.
         The same idempotency key with the same form gives the same job.
         """
         return run_blocking(
@@ -150,6 +153,7 @@ def _address(server: str) -> str:
         url = httpx.URL(server)
     except httpx.InvalidURL:
         url = httpx.URL()
+    # httpx takes `localhost:8000` for the scheme `localhost`, and fails at the first call alone.
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"a service's address is such as http://127.0.0.1:8000, not {server!r}")
     return server

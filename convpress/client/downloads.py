@@ -31,6 +31,7 @@ class CountingFile(io.FileIO):
         """Read, and report."""
         data = super().read(size)
         if self._on_bytes is not None and data:
+            # httpx reads a file of a form while it sends it, so the position is what was sent.
             self._on_bytes(self._before + self.tell(), self._total)
         return data
 
@@ -62,9 +63,12 @@ class PartialDownload:
         self._sha256 = sha256
         self._size = size
         self._on_bytes = on_bytes
+        # In the folder of the target: a rename within one file system is atomic.
         self._path = target.with_name(f".{target.name}.{sha256[:16]}.part")
+        # Append mode keeps the bytes of an earlier attempt.
         self._file = self._path.open("a+b")
         self._digest = hashlib.sha256()
+        # A digest cannot be stored, so bytes that are there already are hashed again.
         self._file.seek(0)
         while chunk := self._file.read(_CHUNK):
             self._digest.update(chunk)
@@ -101,6 +105,7 @@ class PartialDownload:
         self._file.close()
         sha256 = self._digest.hexdigest()
         if sha256 != self._sha256:
+            # Otherwise each later attempt would resume the corrupt bytes.
             self._path.unlink()
             raise Corrupt(f"expected SHA-256 {self._sha256}, received {sha256}")
         return self._path.replace(self._target)

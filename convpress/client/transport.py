@@ -26,6 +26,7 @@ _NETWORK_FAULTS = (
     httpx.RemoteProtocolError,
     httpx.ProxyError,
 )
+# Too many requests, and faults of the service or of a proxy that pass.
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 
@@ -59,6 +60,7 @@ class SyncTransport:
     @asynccontextmanager
     async def stream(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         """Send a request."""
+        # A download may be redirected to a bucket; a form must not go to another host.
         response = self.http.send(request, stream=True, follow_redirects=request.method == "GET")
         try:
             yield response
@@ -171,6 +173,7 @@ async def call(
             reason = str(fault) or type(fault).__name__
             error = Unavailable(f"{transport.http.base_url} does not answer: {reason}")
             error.__cause__ = fault
+        # The response is closed by now: a pause holds no connection.
         pause = retries.next_pause(least_pause)
         if pause is None:
             raise error
@@ -202,4 +205,5 @@ def _problem(response: httpx.Response, content: bytes) -> ClientError:
 def _retry_after(response: httpx.Response) -> float:
     """Return the seconds of the Retry-After header; 0 for a date or nothing."""
     text = response.headers.get("retry-after", "")
+    # A date is ignored: this machine may have another time.
     return float(text) if text.isdecimal() else 0.0

@@ -5,16 +5,20 @@ its folder, and name members of the archive alone: no name in a bundle is ever l
 """
 
 import posixpath
+import re
 import stat
 import struct
-import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Literal
 
-from convpress.gate.refusals import FIELD
+from convpress.gate import tar_headers
+from convpress.gate.refusals import FIELD, over_limit
+from convpress.gate.tar_headers import MalformedTar, TarTooLarge
+from convpress.gate.zip_directory import ZIP_MAGIC, BoundedReads, DirectoryTooLarge
 from convpress.refusal import Code, Refusal
 
 Kind = Literal["zip", "tar"]
@@ -22,9 +26,6 @@ Kind = Literal["zip", "tar"]
 SUFFIX = ".onnx"
 EXPECTED = "a zip or tar archive with one .onnx file and the files that it refers to"
 
-_ZIP_MAGIC = b"PK\x03\x04"
-_TAR_MAGIC = b"ustar"
-_TAR_MAGIC_OFFSET = 257
 _END_MAGIC = b"PK\x05\x06"
 _END_BYTES = 22
 # The magic, and the lengths of the name and of the extra field.
@@ -33,9 +34,11 @@ _ENCRYPTED = 1
 _MOST_MEMBERS = 20_000
 # Weights hardly shrink: a member that grows by more is an archive bomb.
 _MOST_INFLATION = 200
+# What file managers add to the files of a folder: copies of attributes, views and thumbnails.
+_LITTER = re.compile(r"(.*/)?(__MACOSX/.*|\._[^/]*|\.DS_Store|[Tt]humbs\.db|[Dd]esktop\.ini)")
 
 _UNREADABLE = (
-    tarfile.TarError,
+    MalformedTar,
     zipfile.BadZipFile,
     NotImplementedError,
     ValueError,
@@ -87,10 +90,10 @@ class Bundle:
 def kind_of(path: Path) -> Kind | None:
     """Return the kind of archive that a file begins as; None for all other files."""
     with path.open("rb") as file:
-        head = file.read(_TAR_MAGIC_OFFSET + len(_TAR_MAGIC))
-    if head.startswith(_ZIP_MAGIC):
+        head = file.read(tar_headers.MAGIC_OFFSET + len(tar_headers.MAGIC))
+    if head.startswith(ZIP_MAGIC):
         return "zip"
-    if head[_TAR_MAGIC_OFFSET:] == _TAR_MAGIC:
+    if head[tar_headers.MAGIC_OFFSET :] == tar_headers.MAGIC:
         return "tar"
     return None
 
@@ -100,8 +103,8 @@ def read(path: Path) -> Bundle | None:
 
     Raises:
         Refusal: `model_truncated` where the archive cannot be read, `model_invalid` for names and
-            kinds of members that no bundle has, `model_unrecognised` where it has no ONNX model or
-            several.
+            kinds of members that no bundle has, `model_over_limit` where it has too many or too
+            long headers, `model_unrecognised` where it has no ONNX model or several.
     """
     kind = kind_of(path)
     if kind is None:
@@ -111,6 +114,12 @@ def read(path: Path) -> Bundle | None:
     except Refusal:
         # A Refusal is a ValueError too.
         raise
+    except (DirectoryTooLarge, TarTooLarge) as error:
+        raise over_limit(
+            f"the bundle has too long headers: {error}",
+            f"at most {_MOST_MEMBERS} files with short names",
+            f"a {kind} archive of {path.stat().st_size} bytes",
+        ) from error
     except _UNREADABLE as error:
         raise Refusal(
             Code.MODEL_TRUNCATED,
@@ -132,6 +141,17 @@ def read(path: Path) -> Bundle | None:
     return Bundle(kind, members[models[0]], members)
 
 
+def plain_files(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    """Yield the files of a zip archive that are part of a bundle, by their plain paths.
+
+    Raises:
+        Refusal: `model_invalid` for a name that is no plain relative path.
+    """
+    for info in archive.infolist():
+        if not info.is_dir() and not _LITTER.fullmatch(info.filename):
+            yield _plain_path(info.filename), info
+
+
 def _members(path: Path, kind: Kind) -> dict[str, Member]:
     read_members = _zip_members if kind == "zip" else _tar_members
     members: dict[str, Member] = {}
@@ -146,18 +166,32 @@ def _members(path: Path, kind: Kind) -> dict[str, Member]:
 
 def _zip_members(path: Path) -> Iterator[Member]:
     end = path.stat().st_size
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+    with BoundedReads(path) as reads, zipfile.ZipFile(reads) as archive, path.open("rb") as file:
         # Bytes after the directory could be a second archive.
         file.seek(end - _END_BYTES - len(archive.comment))
         if file.read(len(_END_MAGIC)) != _END_MAGIC:
             raise _invalid("the bundle has bytes after its directory")
-        for info in archive.infolist():
-            if not info.is_dir():
-                yield _zip_member(info, file, end)
+        extents: list[tuple[int, int]] = []
+        for name, info in plain_files(archive):
+            member, member_end = _zip_member(name, info, file, end)
+            extents.append((info.header_offset, member_end))
+            yield member
+        _require_apart(extents)
 
 
-def _zip_member(info: zipfile.ZipInfo, file: IO[bytes], end: int) -> Member:
-    """Return a member whose own header, in the archive of `end` bytes, fits the directory."""
+def _require_apart(extents: list[tuple[int, int]]) -> None:
+    """Require members of which none has bytes of another: they would grow without bounds."""
+    extents.sort()
+    for (_, end), (start, _) in pairwise(extents):
+        if start < end:
+            raise _invalid(f"two files in the bundle overlap at byte {start}")
+
+
+def _zip_member(name: str, info: zipfile.ZipInfo, file: IO[bytes], end: int) -> tuple[Member, int]:
+    """Return a member whose own header, in the archive of `end` bytes, fits the directory.
+
+    The number is the offset after its bytes.
+    """
     shown = _shown(info.filename)
     if stat.S_ISLNK(info.external_attr >> 16):
         raise _invalid(f"{shown} in the bundle is no plain file")
@@ -168,7 +202,7 @@ def _zip_member(info: zipfile.ZipInfo, file: IO[bytes], end: int) -> Member:
     start = info.header_offset + _ZIP_HEADER.size + name_length + extra_length
     is_stored = info.compress_type == zipfile.ZIP_STORED
     has_two_sizes = is_stored and info.file_size != info.compress_size
-    if magic != _ZIP_MAGIC or has_two_sizes or start + info.compress_size > end:
+    if magic != ZIP_MAGIC or has_two_sizes or start + info.compress_size > end:
         raise zipfile.BadZipFile(f"{shown} is not where the directory says")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise _invalid(f"{shown} in the bundle is neither stored nor deflated")
@@ -177,23 +211,18 @@ def _zip_member(info: zipfile.ZipInfo, file: IO[bytes], end: int) -> Member:
             f"{shown} in the bundle would grow to more than {_MOST_INFLATION} times its size: "
             "store it uncompressed"
         )
-    name = _plain_path(info.filename)
-    return Member(name, info.file_size, start if is_stored else None)
+    member = Member(name, info.file_size, start if is_stored else None)
+    return member, start + info.compress_size
 
 
 def _tar_members(path: Path) -> Iterator[Member]:
-    end = path.stat().st_size
-    # "r:" refuses compressed archives, whose members have no offsets in the file.
-    with tarfile.open(path, "r:") as archive:
-        for info in archive:
-            if info.isdir():
+    with path.open("rb") as file:
+        for member in tar_headers.members(file):
+            if member.is_folder or _LITTER.fullmatch(member.name):
                 continue
-            shown = _shown(info.name)
-            if not info.isreg() or info.issparse():
-                raise _invalid(f"{shown} in the bundle is no plain file")
-            if info.offset_data + info.size > end:
-                raise tarfile.ReadError(f"{shown} ends after the archive")
-            yield Member(_plain_path(info.name), info.size, info.offset_data)
+            if not member.is_file:
+                raise _invalid(f"{_shown(member.name)} in the bundle is no plain file")
+            yield Member(_plain_path(member.name), member.size, member.start)
 
 
 def _plain_path(name: str) -> str:
@@ -203,7 +232,7 @@ def _plain_path(name: str) -> str:
         Refusal: `model_invalid` for a name that leads out of the archive, or is no plain path.
     """
     plain = posixpath.normpath(name)
-    leads_out = name.startswith("/") or plain == ".." or plain.startswith("../")
+    leads_out = name.startswith("/") or plain in (".", "..") or plain.startswith("../")
     if leads_out or "\\" in name or "\0" in name:
         raise _invalid(f"a file in the bundle has the name {_shown(name)}")
     return plain

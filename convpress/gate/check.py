@@ -17,6 +17,7 @@ def require_safe(path: Path, expected: Format, limits: Limits) -> None:
             or `model_over_limit`.
     """
     actual = identify(path)
+    # The format was recorded when the upload came; what a child writes may be of any.
     if actual != expected:
         raise Refusal(
             Code.MODEL_UNRECOGNISED,

@@ -15,4 +15,5 @@ class Container:
     @property
     def inner_members(self) -> frozenset[str]:
         """The names of a zip archive's members below their first folder."""
+        # torch.jit.save names the first folder after the file, so it says nothing.
         return frozenset(name.partition("/")[2] for name in self.members or ())

@@ -4,6 +4,7 @@ import mmap
 from pathlib import Path
 
 from convpress.formats import EXPECTED, EXPORTERS, FIELD, FORMATS, Format
+from convpress.gate import foreign
 from convpress.gate.container import Container
 from convpress.gate.registry import GATES
 from convpress.gate.zip_directory import ZIP_MAGIC, read_directory
@@ -20,7 +21,8 @@ def identify(path: Path) -> Format:
     """Return the format of the model at `path`.
 
     Raises:
-        Refusal: `model_empty`, `model_truncated`, `model_pickled` or `model_unrecognised`.
+        Refusal: `model_empty`, `model_truncated`, `model_pickled`, `model_unrecognised`,
+            `model_unsupported` for another format, or a code of `bundle.read`.
     """
     # An empty file cannot be mapped.
     if path.stat().st_size == 0:
@@ -31,6 +33,9 @@ def identify(path: Path) -> Format:
         memoryview(mapped) as content,
     ):
         magic = bytes(content[: len(ZIP_MAGIC)])
+        if magic != ZIP_MAGIC:
+            # First: the beginning of some would pass for a pickle or for a damaged ONNX model.
+            foreign.refuse_file(Container(path, content, None))
         # No format begins like a pickle, and none may: pickles are never opened.
         if magic.startswith(_PICKLE_MAGIC):
             raise _refusal(Code.MODEL_PICKLED, _EXPORT_INSTEAD, "a pickle")
@@ -42,6 +47,9 @@ def identify(path: Path) -> Format:
         for name, gate in GATES.items():
             if gate.recognise(container):
                 return name
+        # A pickle stays one, whatever lies beside it.
+        if "data.pkl" not in container.inner_members:
+            foreign.refuse_archive(container)
         raise _unrecognised(container)
 
 

@@ -15,9 +15,9 @@ def unsafe(detail: str, expected: str) -> Refusal:
     return Refusal(Code.MODEL_UNSAFE, detail, field=FIELD, expected=expected)
 
 
-def over_limit(detail: str, expected: str) -> Refusal:
+def over_limit(detail: str, expected: str, got: str | None = None) -> Refusal:
     """Return the refusal of something that is larger or deeper than the service accepts."""
-    return Refusal(Code.MODEL_OVER_LIMIT, detail, field=FIELD, expected=expected)
+    return Refusal(Code.MODEL_OVER_LIMIT, detail, field=FIELD, expected=expected, got=got)
 
 
 def unsupported(detail: str, expected: str, got: str | None = None) -> Refusal:

@@ -13,7 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 from support.browsing import make_key
 from support.running_service import serving
 
-from app.auth.middleware import COOKIE
+from app.auth.cookie import COOKIE
 
 expect.set_options(timeout=30_000)
 
@@ -60,16 +60,17 @@ def browse(chromium, service):
         context.add_cookies(
             [{"name": COOKIE, "value": token, "url": url, "httpOnly": True, "sameSite": "Strict"}]
         )
-        page, said = context.new_page(), []
+        page = context.new_page()
+        messages = []
         page.on(
-            "console", lambda message: said.append(message.text) if _is_wrong(message) else None
+            "console", lambda message: messages.append(message.text) if _is_wrong(message) else None
         )
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.set_default_timeout(30_000)
         page.goto(path)
         yield page
         context.close()
-        assert said == []
+        assert messages == []
 
     return opened
 

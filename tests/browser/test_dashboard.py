@@ -311,9 +311,9 @@ def test_the_commands_of_a_page_repeat_its_job(browse, service, tmp_path):
     for command in (["sh", "-ec", curl], [sys.executable, "-c", python]):
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
     assert (tmp_path / "compressed-residual.onnx").exists()
-    found = service.http.get("/jobs?label=by=hand").json()["jobs"]
+    jobs = service.http.get("/jobs?label=by=hand").json()["jobs"]
     asked = [
         {name: each[name] for name in ("flops_budget", "calibration", "labels", "model")}
-        for each in found
+        for each in jobs
     ]
     assert asked == [asked[0]] * 3

@@ -65,10 +65,10 @@ def check_identity(path, folder):
         opened.save(folder / "after.onnx")
         onnx.checker.check_model(str(folder / "after.onnx"), full_check=True)
         inputs = random_inputs(opened.inputs, shapes)
-        for found, expected in zip(
+        for actual, expected in zip(
             outputs(folder / "after.onnx", inputs), outputs(path, inputs), strict=True
         ):
-            assert distance(found, expected) <= 1e-4
+            assert distance(actual, expected) <= 1e-4
     return {site.reason for site in count.sites if site.reason}
 
 
@@ -92,7 +92,7 @@ def check_budget(path, folder):
     assert report["keep"] <= 0.6
     onnx.checker.check_model(str(folder / "out.onnx"), full_check=True)
     inputs = random_inputs(open_model("onnx", path).inputs, open_model("onnx", path).bind(None))
-    assert all(np.isfinite(found).all() for found in outputs(folder / "out.onnx", inputs))
+    assert all(np.isfinite(output).all() for output in outputs(folder / "out.onnx", inputs))
 
 
 @pytest.mark.parametrize("path", SMALL, ids=name)

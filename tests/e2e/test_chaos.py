@@ -1,11 +1,11 @@
-"""The service under blows, for a little while: what benchmarks/chaos.py does at length."""
+"""The service with injected faults: benchmarks/chaos.py, shorter."""
 
 import chaos
 import pytest
 
 
 def test_nothing_is_lost_on_files(tmp_path):
-    figures, wrong = chaos.run(tmp_path, servers=False, jobs=12, blows=6, seed=1)
+    figures, wrong = chaos.run(tmp_path, servers=False, jobs=12, faults=6, seed=1)
     assert wrong == []
     assert figures["jobs"] == 12
 
@@ -15,6 +15,6 @@ def test_nothing_is_lost_on_files(tmp_path):
 def test_nothing_is_lost_at_length(tmp_path, servers):
     if servers:
         tmp_path.chmod(0o755)
-    figures, wrong = chaos.run(tmp_path, servers=servers, jobs=200, blows=100, seed=2)
+    figures, wrong = chaos.run(tmp_path, servers=servers, jobs=200, faults=100, seed=2)
     assert wrong == []
     assert figures["jobs"] == 200

@@ -46,7 +46,8 @@ class Awaited:
     """An AsyncClient, called as one that blocks."""
 
     def __init__(self, *arguments, **options):
-        self._arguments, self._options = arguments, options
+        self._arguments = arguments
+        self._options = options
 
     def __getattr__(self, name):
         async def call(arguments, options):
@@ -67,23 +68,27 @@ def connect(request):
 
 
 def test_a_model_goes_and_comes_back(service, connect, tmp_path):
-    client, sent, seen, received = connect(str(service.http.base_url)), [], [], []
+    client = connect(str(service.http.base_url))
+    sent = []
+    seen = []
+    received = []
     job = client.submit(
-        MODEL, 0.5, calibration="none", labels={"a": "1"}, on_upload=lambda *told: sent.append(told)
+        MODEL,
+        0.5,
+        calibration="none",
+        labels={"a": "1"},
+        on_upload=lambda *amounts: sent.append(amounts),
     )
-    assert (job.model.filename, job.flops_budget, job.labels) == (
-        "residual.onnx",
-        "0.5",
-        {"a": "1"},
-    )
+    assert job.model.filename == "residual.onnx"
+    assert job.flops_budget == "0.5"
+    assert job.labels == {"a": "1"}
     assert sent[-1] == (MODEL.stat().st_size, MODEL.stat().st_size)
     target = tmp_path / "net.onnx"
     job = client.wait(job, on_progress=seen.append, timeout=600)
     assert {each.state for each in seen} >= {"running", "succeeded"}
     assert [each.progress for each in seen] == sorted(each.progress for each in seen)
-    assert (
-        client.download(job.id, target, on_download=lambda *told: received.append(told)) == target
-    )
+    path = client.download(job.id, target, on_download=lambda *amounts: received.append(amounts))
+    assert path == target
     content = target.read_bytes()
     assert hashlib.sha256(content).hexdigest() == job.result.artifact.sha256
     assert received[-1] == (len(content), len(content))
@@ -118,10 +123,8 @@ def test_problems_are_typed(service, connect, tmp_path):
     client = connect(str(service.http.base_url))
     with pytest.raises(Refused) as refused:
         client.submit(MODEL, "much")
-    assert (refused.value.problem.code, refused.value.problem.field) == (
-        "budget_invalid",
-        "flops_budget",
-    )
+    assert refused.value.problem.code == "budget_invalid"
+    assert refused.value.problem.field == "flops_budget"
     with pytest.raises(Refused, match="job_not_found"):
         client.job(uuid.uuid4())
     with pytest.raises(Refused, match="not_found"):
@@ -143,12 +146,13 @@ def test_a_submission_whose_answer_is_lost_makes_one_job(service, address, conne
     with broken_line(address, 20, UNAVAILABLE, 0) as line:
         job = connect(line.url).submit(MODEL, "0.5", calibration="none", labels={"name": name})
         assert line.connections == 4
-    found = connect(str(service.http.base_url)).list(labels={"name": name})
-    assert [each.id for each in found] == [job.id]
+    page = connect(str(service.http.base_url)).list(labels={"name": name})
+    assert [each.id for each in page] == [job.id]
 
 
 def test_the_same_key_gives_the_same_job(service, connect):
-    client, key = connect(str(service.http.base_url)), uuid.uuid4().hex
+    client = connect(str(service.http.base_url))
+    key = uuid.uuid4().hex
     ids = {
         client.submit(MODEL, "0.5", calibration="none", idempotency_key=key).id for _ in range(2)
     }
@@ -162,9 +166,8 @@ def test_a_download_goes_on_where_it_was_cut_off(address, done, connect, tmp_pat
     with broken_line(address, size // 2, size // 2, UNAVAILABLE) as line:
         path = connect(line.url).download(done, tmp_path / "net.onnx")
         assert line.connections >= 4
-        assert (
-            size < line.passed < size + 16384
-        )  # each byte once, and what the answers' headers weigh
+        # each byte once, and the headers of the answers
+        assert size < line.passed < size + 16384
     assert hashlib.sha256(path.read_bytes()).hexdigest() == done.result.artifact.sha256
 
 
@@ -227,7 +230,8 @@ def submit(monkeypatch, service):
 
 
 def test_the_command_line_submits(submit, tmp_path):
-    target, report = tmp_path / "net.onnx", tmp_path / "report.json"
+    target = tmp_path / "net.onnx"
+    report = tmp_path / "report.json"
     asked = (
         MODEL,
         "--flops-budget",
@@ -245,7 +249,8 @@ def test_the_command_line_submits(submit, tmp_path):
     assert "upload" in ended.stderr
     assert json.loads(report.read_text())["after"]["bytes"] == target.stat().st_size
     again = submit(*asked, "--output", tmp_path / "again.onnx", "--json")
-    assert (again.exit_code, again.stderr) == (0, "")
+    assert again.exit_code == 0
+    assert again.stderr == ""
     assert json.loads(again.stdout)["labels"] == {"a": "b"}
     assert (tmp_path / "again.onnx").read_bytes() == target.read_bytes()
 
@@ -265,8 +270,8 @@ def test_the_command_line_tells_a_refusal_to_people_and_machines(submit, tmp_pat
         "--json",
     )
     assert ended.exit_code == 1, ended.output
-    said = json.loads(ended.stdout)
-    assert (said.get("error") or said)["code"] == code
+    answer = json.loads(ended.stdout)
+    assert (answer.get("error") or answer)["code"] == code
     assert ended.stderr.startswith(f"{code}: ")
     assert "  field: flops_budget\n" in ended.stderr
     assert list(tmp_path.iterdir()) == []

@@ -14,13 +14,13 @@ from onnx_files import onnx_model
 WEIGHTS = bytes(36 * 4)
 
 
-def model(location: str = "weights", **said: str) -> bytes:
+def model(location: str = "weights", **entries: str) -> bytes:
     """A model whose weights lie in another file."""
     proto = onnx_model()
     weight = proto.graph.initializer[0]
     weight.ClearField("float_data")
     weight.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": location, **said}.items():
+    for key, value in {"location": location, **entries}.items():
         weight.external_data.add(key=key, value=value)
     return proto.SerializeToString()
 
@@ -35,7 +35,8 @@ def zipped(
         for number, (name, content) in enumerate(members, 1):
             info = zipfile.ZipInfo(name)
             if number == len(members):
-                info.external_attr, info.compress_type = mode << 16, method
+                info.external_attr = mode << 16
+                info.compress_type = method
             archive.writestr(info, content)
     return buffer.getvalue()
 
@@ -54,10 +55,62 @@ def tarred(
             if number < len(members):
                 archive.addfile(info, io.BytesIO(content))
                 continue
-            info.type, info.linkname, info.size = kind, link, len(content) + claims
+            info.type = kind
+            info.linkname = link
+            info.size = len(content) + claims
             archive.fileobj.write(info.tobuf(tarfile.GNU_FORMAT))
             archive.fileobj.write(content + bytes(-len(content) % 512))
     return buffer.getvalue()
+
+
+def extended(*headers: tuple[bytes, bytes]) -> bytes:
+    """A tar archive of an empty model behind extension headers, each of a kind and with a text."""
+    blocks = []
+    for kind, content in headers:
+        info = tarfile.TarInfo("header")
+        info.type, info.size = kind, len(content)
+        blocks.append(info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512))
+    blocks.append(tarfile.TarInfo("net.onnx").tobuf(tarfile.USTAR_FORMAT) + bytes(1024))
+    return b"".join(blocks)
+
+
+def listed(*, extra: bytes = b"", comment: bytes = b"", entries: int = 1) -> bytes:
+    """A zip archive of a model, whose directory has this many more entries that share its place."""
+    whole = zipped(("net.onnx", model()))
+    start = whole.rindex(b"PK\x01\x02")
+    directory = whole[start : whole.rindex(b"PK\x05\x06")]
+    lengths = struct.pack("<HH", len(extra), len(comment))
+    entry = directory[:30] + lengths + directory[34:] + extra + comment
+    added = b"".join(
+        entry.replace(b"net.onnx", f"{number:08}".encode(), 1) for number in range(entries)
+    )
+    size = len(directory) + len(added)
+    end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, entries + 1, entries + 1, size, start, 0)
+    return whole[:start] + directory + added + end
+
+
+def headers_without_end() -> Iterator[tuple[str, bytes, bool]]:
+    """Archives whose headers take time or memory, before a member is reached."""
+    note = b"12 a=bcdefg\n"
+    for what, headers in {
+        "a-header-of-endless-digits": [(tarfile.XHDTYPE, b"1" * 80_000)],
+        "a-short-header-of-endless-digits": [(tarfile.XHDTYPE, b"1" * 16_000)],
+        "an-endless-chain-of-headers": [(tarfile.XHDTYPE, note)] * 2000,
+        "an-endless-chain-of-names": [(tarfile.GNUTYPE_LONGNAME, b"a\0")] * 2000,
+        "an-endless-chain-of-notes": [(tarfile.XGLTYPE, note)] * 70_000,
+        "a-giant-text-as-a-name": [(tarfile.GNUTYPE_LONGNAME, b"a" * 20_000_000)],
+        "a-giant-text-as-a-link": [(tarfile.GNUTYPE_LONGLINK, b"a" * 20_000_000)],
+        "a-giant-text-as-a-note": [(tarfile.XHDTYPE, b"20000000 comment=" + b"a" * 20_000_000)],
+        "a-size-that-lies-in-a-record": [(tarfile.XHDTYPE, b"21 size=999999999999\n")],
+    }.items():
+        yield f"tar-with-{what}", extended(*headers), True
+    folder = tarfile.TarInfo("sub")
+    folder.type = tarfile.DIRTYPE
+    yield "tar-of-countless-members", folder.tobuf(tarfile.USTAR_FORMAT) * 70_000, True
+    yield "zip-with-endless-extra-data", listed(extra=b"\x99\x99\0\0" * 16_000, entries=60), True
+    yield "zip-with-giant-text-as-comments", listed(comment=b"a" * 65_000, entries=400), True
+    yield "zip-of-countless-members", listed(entries=65_000), True
+    yield "zip-bomb-of-one-file-under-many-names", listed(entries=1000), True
 
 
 def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
@@ -136,7 +189,7 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     )
     entry = whole.rindex(b"PK\x01\x02")
     yield "zip-with-a-size-that-lies", _sized(whole, entry, 1 << 30), True
-    for what, said in {
+    for what, entries in {
         "beyond-their-file": {"offset": "4"},
         "at-a-negative-offset": {"offset": "-4"},
         "of-a-giant-length": {"length": str(1 << 60)},
@@ -148,11 +201,12 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     }.items():
         yield (
             f"weights-{what}",
-            zipped(("net.onnx", model(**said)), ("weights", WEIGHTS)),
+            zipped(("net.onnx", model(**entries)), ("weights", WEIGHTS)),
             what != "in-the-model-itself",
         )
     yield "zip-behind-a-program", b"\x7fELF" + bytes(60) + whole, True
     yield "zip-before-a-program", whole + b"\n#!/bin/sh\ntrue\n", True
+    yield from headers_without_end()
 
 
 def _sized(whole: bytes, entry: int, size: int) -> bytes:

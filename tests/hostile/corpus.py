@@ -103,7 +103,7 @@ def corpus(outside: Path, port: int = PORT) -> list[Hostile]:
         "bundle": bundles(outside),
         "program": programs(outside, port),
     }
-    return [Hostile(kind, *made) for kind, files in makers.items() for made in files]
+    return [Hostile(kind, *file) for kind, files in makers.items() for file in files]
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
 
 
 @dataclass
-class Found:
+class Tally:
     """How the checks and the openings ended, and the most that a check took."""
 
     checks: Counter[str] = field(default_factory=Counter)
@@ -103,7 +103,8 @@ class Found:
         return bad
 
     def __str__(self) -> str:
-        checks, ends = dict(self.checks.most_common()), dict(self.ends.most_common())
+        checks = dict(self.checks.most_common())
+        ends = dict(self.ends.most_common())
         return (
             f"checked {self.checks.total()}: {checks}\nopened {self.ends.total()}: {ends}\n"
             f"longest check {self.longest:.3f} s, largest {self.largest >> 20} MiB, "
@@ -111,7 +112,7 @@ class Found:
         )
 
 
-def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = False) -> Found:
+def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = False) -> Tally:
     """Check so many mutants and open so many of those that pass; the same seed makes the same ones.
 
     Those that end badly are kept in `folder`.
@@ -119,8 +120,9 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
     chance = random.Random(seed)
     models = list(honest().values())
     weights = [10 if len(content) < 100_000 else 1 for content, _ in models]
-    found = Found()
-    home, path = folder / "home", folder / "model"
+    tally = Tally()
+    home = folder / "home"
+    path = folder / "model"
     home.mkdir(parents=True)
     with Checker() as checker:
         for number in range(1, checked + 1):
@@ -128,23 +130,23 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
             calibration = chance.choice(("synthetic", "none"))
             path.write_bytes(changed(content, chance))
             check = checker.check(path)
-            if found.add(check):
+            if tally.add(check):
                 shutil.copyfile(path, folder / f"excess-{check.end}-{number}")
-            if check.end == "passed" and found.ends.total() * checked < opened * number:
+            if check.end == "passed" and tally.ends.total() * checked < opened * number:
                 end = open_whole(path, home, shape, calibration)
-                found.ends[end] += 1
+                tally.ends[end] += 1
                 if end in BAD:
                     shutil.copyfile(path, folder / f"{end}-{number}-{shape}-{calibration}")
             if tell and number % 1000 == 0:
-                sys.stdout.write(f"{found}\n")
+                sys.stdout.write(f"{tally}\n")
                 sys.stdout.flush()
-    return found
+    return tally
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # torch announces the end of TorchScript
-    total = run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), tell=True)
+    # torch announces the end of TorchScript
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    checked, opened, seed = map(int, sys.argv[1:4])
+    total = run(checked, opened, seed, Path(sys.argv[4]), tell=True)
     sys.stdout.write(str(total))
     sys.exit(bool(total.bad))

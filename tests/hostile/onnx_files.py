@@ -31,12 +31,12 @@ def onnx_model(nodes: list[onnx.NodeProto] | None = None, **changed: object) -> 
 def onnx_files(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     good = onnx_model().SerializeToString()
 
-    def external(**said: str) -> bytes:
+    def external(**entries: str) -> bytes:
         model = onnx_model()
         weight = model.graph.initializer[0]
         weight.ClearField("float_data")
         weight.data_location = TensorProto.EXTERNAL
-        for key, value in said.items():
+        for key, value in entries.items():
             weight.external_data.add(key=key, value=value)
         return model.SerializeToString()
 

@@ -1,6 +1,4 @@
-"""Open a hostile file with whatever walls are asked for, and see what came of it, to the file and
-to the world.
-"""
+"""Open a hostile file behind chosen walls, and record how it ended and what harm it did."""
 
 import re
 import socket
@@ -49,26 +47,26 @@ class World:
         return [*ours, *(below for child in ours for below in child.children(recursive=True))]
 
     def harm(self) -> list[str]:
-        """What has been done to it, which is then undone."""
-        done = []
-        if (
-            (secret := self.outside / "secret").is_symlink()
-            or not secret.exists()
-            or secret.read_text() != SECRET
-        ):
-            done.append("a file outside was changed")
+        """Return the harm that was done to it, and undo it."""
+        harm = []
+        secret = self.outside / "secret"
+        is_intact = secret.exists() and not secret.is_symlink() and secret.read_text() == SECRET
+        if not is_intact:
+            harm.append("a file outside was changed")
         if {path.name for path in self.outside.iterdir()} - {"secret"}:
-            done.append("a file outside was written")
+            harm.append("a file outside was written")
         for path in self.outside.iterdir():
             path.unlink()
         secret.write_text(SECRET)
-        done += ["another process was called" for listener in self.listening if _called(listener)][
-            :1
-        ]
+        calls = [_called(listener) for listener in self.listening]
+        if any(calls):
+            harm.append("another process was called")
         if Path("/tmp/evil").exists() or Path("/etc/evil").exists():
-            done.append("a name was followed")
+            harm.append("a name was followed")
         left = [process for process in self._descendants() if process.status() != "zombie"]
-        return [*done, *(["a process was left"] if left else [])]
+        if left:
+            harm.append("a process was left")
+        return harm
 
 
 @contextmanager
@@ -104,11 +102,11 @@ class Opened:
 
     outcome: Outcome
     harm: list[str]
-    taken: str | None = None
-    """What the third wall said of what was left; None where the child left nothing to take."""
+    verdict: str | None = None
+    """The third wall's verdict on the output; None where the child left none."""
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The end in few words."""
         match self.outcome:
             case Failed(error=error):
@@ -118,7 +116,7 @@ class Opened:
             case Lost(reason=reason):
                 return f"lost: {reason}"
             case _:
-                return self.taken or "succeeds"
+                return self.verdict or "succeeds"
 
 
 def opened(
@@ -132,31 +130,32 @@ def opened(
 ) -> Opened:
     """Open a file in a child of its own.
 
-    `limits` puts the first wall before it, `landlock` and `seccomp` set up the second or do not,
-    `take` puts the third behind it. Time and memory are bounded always: without that some would
-    take this machine along.
+    `limits` turns the first wall on, `landlock` and `seccomp` the halves of the second, `take` the
+    third. Time and memory are always bounded: some files would exhaust this machine.
     """
     with (
         tempfile.TemporaryDirectory(prefix="convpress-opened-") as name,
         scratch(Path(name, "scratch")) as folder,
     ):
-        home, given = folder / "work", folder / "input"
-        model = given / {"torchscript": "model.pt", "program": "program.py"}.get(
-            file.kind, "model.onnx"
-        )
+        home = folder / "work"
+        inputs = folder / "input"
+        names = {"torchscript": "model.pt", "program": "program.py"}
+        model = inputs / names.get(file.kind, "model.onnx")
         model.write_bytes(file.content)
         before = model.stat().st_mtime_ns
         confinement = Confinement(
-            home, readable=(given,), memory_bytes=_MEMORY, file_bytes=_LARGEST, **walls
+            home, readable=(inputs,), memory_bytes=_MEMORY, file_bytes=_LARGEST, **walls
         )
         if file.kind == "program":
-            command, arguments = (sys.executable, "-I", str(model)), []
+            command = (sys.executable, "-I", str(model))
+            arguments = []
         else:
             files = (str(model), file.format, str(home / "out"), str(home / "report"))
             request = Request(
                 *files, {"flops_budget": "0.5"}, "1x1x8x8", calibration="none", limits=limits
             )
-            command, arguments = sandbox.ENGINE, [request.to_json()]
+            command = sandbox.ENGINE
+            arguments = [request.to_json()]
         outcome = sandbox.run(
             command,
             arguments,
@@ -169,12 +168,14 @@ def opened(
         if model.stat().st_mtime_ns != before or model.read_bytes() != file.content:
             harm.append("the upload was changed")
         if (home / "loot").exists() or _SECRET_AS_TENSOR.search(getattr(outcome, "log", "")):
-            harm.append("it got what it wanted")
-        taken = _taken(file, home, Path(name)) if take and isinstance(outcome, Succeeded) else None
-        return Opened(outcome, harm, taken)
+            harm.append("it read the secret")
+        verdict = None
+        if take and isinstance(outcome, Succeeded):
+            verdict = _verdict(file, home, Path(name))
+        return Opened(outcome, harm, verdict)
 
 
-def _taken(file: Hostile, home: Path, folder: Path) -> str:
+def _verdict(file: Hostile, home: Path, folder: Path) -> str:
     try:
         results.store(
             uuid.uuid4(),
@@ -186,5 +187,5 @@ def _taken(file: Hostile, home: Path, folder: Path) -> str:
             storage=LocalStorage(folder / "storage"),
         )
     except MalformedOutput as error:
-        return f"not taken: {error}"
-    return "taken"
+        return f"refused: {error}"
+    return "accepted"

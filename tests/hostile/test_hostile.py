@@ -1,6 +1,4 @@
-"""Each wall alone stops every hostile file that it is there to stop; together they leave the
-service as it was.
-"""
+"""Each wall alone stops the hostile files of its classes; together they protect the service."""
 
 import time
 from contextlib import nullcontext
@@ -31,7 +29,7 @@ QUICK = [
     "program: nests-folders-without-end",
 ]
 
-needs_cell = pytest.mark.skipif(
+needs_sandbox = pytest.mark.skipif(
     launcher.landlock_version() < 4 or launcher.load_libseccomp() is None,
     reason="needs Landlock and libseccomp",
 )
@@ -49,8 +47,8 @@ def titles(*threats):
 
 @pytest.fixture(scope="module")
 def around():
-    with world() as made:
-        yield made
+    with world() as target:
+        yield target
 
 
 @pytest.fixture
@@ -76,25 +74,25 @@ def test_the_first_wall_alone(tmp_path, file):
     assert time.process_time() - started < 10
 
 
-@needs_cell
+@needs_sandbox
 @each(QUICK)
 def test_the_second_wall_alone_stops_the_worst(file, around):
     assert walls.second(file, around).harm == []
 
 
-@needs_cell
+@needs_sandbox
 @pytest.mark.hostile
 @each([title for title in titles() if title not in QUICK])
 def test_the_second_wall_alone(file, around):
     assert walls.second(file, around).harm == []
 
 
-@needs_cell
+@needs_sandbox
 @pytest.mark.hostile
 @each(titles(*walls.FILES, *walls.CALLS))
 def test_half_of_the_second_wall_alone(file, around):
-    found = walls.half(file, around)
-    assert found is None or found[1].harm == []
+    by_half = walls.half(file, around)
+    assert by_half is None or by_half[1].harm == []
 
 
 @each(
@@ -105,13 +103,13 @@ def test_half_of_the_second_wall_alone(file, around):
     ]
 )
 def test_the_third_wall_alone_takes_no_lies(file, around):
-    assert walls.third(file, around).told.startswith("not taken")
+    assert walls.third(file, around).summary.startswith("refused")
 
 
 @pytest.mark.hostile
 @each(titles(walls.LIES))
 def test_the_third_wall_alone(file, around):
-    assert walls.third(file, around).told not in ("taken", "succeeds")
+    assert walls.third(file, around).summary not in ("accepted", "succeeds")
 
 
 @each(
@@ -125,14 +123,14 @@ def test_the_harm_is_real_where_no_wall_stands(file, around):
     assert opened(file, around, seconds=120.0, landlock=False, seccomp=False).harm != []
 
 
-@needs_cell
+@needs_sandbox
 @pytest.mark.hostile
 @each([file.title for file in FILES if not file.refused])
 def test_all_walls_together(file, around):
     assert opened(file, around, limits=Limits(), take=True).harm == []
 
 
-@needs_cell
+@needs_sandbox
 @pytest.mark.hostile
 def test_the_service_outlives_them_all(around):
     codes = walls.served(around.files)
@@ -140,10 +138,10 @@ def test_the_service_outlives_them_all(around):
     assert around.harm() == []
 
 
-@needs_cell
+@needs_sandbox
 def test_mutated_models_end_as_success_or_with_a_code(tmp_path):
-    found = fuzz.run(300, 1, seed=1, folder=tmp_path / "fuzzed")
-    assert found.checks.total() == 300
-    assert found.checks["passed"] > 10
-    assert found.ends.total() == 1
-    assert not found.bad
+    tally = fuzz.run(300, 1, seed=1, folder=tmp_path / "fuzzed")
+    assert tally.checks.total() == 300
+    assert tally.checks["passed"] > 10
+    assert tally.ends.total() == 1
+    assert not tally.bad

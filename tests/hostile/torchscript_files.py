@@ -89,7 +89,8 @@ def with_code(
 
 
 def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
-    secret, written = outside / "secret", outside / "written"
+    secret = outside / "secret"
+    written = outside / "written"
     deeds = {
         "reads-a-file": f'y = torch.from_file("{secret}", False, 6, dtype=0)\nprint(y)',
         "writes-a-mapped-file": f'y = torch.from_file("{written}", True, 6, dtype=0)\nz = '
@@ -321,7 +322,8 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "archive-behind-a-page", b"PK\x03\x04<html><script>alert(1)</script></html>" + good, True
     yield "archive-before-a-program", good + b"#!/bin/sh\ntrue\n", True
     directory = good.rindex(b"PK\x01\x02")
-    first, end = good.index(b"PK\x01\x02"), good.rindex(b"PK\x05\x06")
+    first = good.index(b"PK\x01\x02")
+    end = good.rindex(b"PK\x05\x06")
     yield "archive-with-a-comment", good[:-2] + b"\x04\x00evil", True
     yield "encrypted-member", good[: directory + 8] + b"\x01" + good[directory + 9 :], True
     yield (

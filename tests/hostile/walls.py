@@ -1,12 +1,11 @@
-"""Every hostile file against each wall alone, and then against the running service.
+"""Try every hostile file against each wall alone, and then against the running service.
 
     make walls
 
-Writes the table as Markdown to the path that it is given, and fails where a wall lets through what
-it is there to stop.
+It writes the table as Markdown to a path, and fails where a wall lets through what it must stop.
 """
 
-import subprocess
+import platform
 import sys
 import tempfile
 import time
@@ -52,7 +51,7 @@ upload it is no model. All columns bound time and memory, to protect the machine
 
 
 def first(file: Hostile, path: Path) -> str:
-    """What the first wall alone says."""
+    """Return the code of the first wall alone."""
     path.write_bytes(file.content)
     try:
         require_safe(path, file.format, Limits())
@@ -62,12 +61,12 @@ def first(file: Hostile, path: Path) -> str:
 
 
 def second(file: Hostile, around: World) -> Opened:
-    """What the second wall alone leaves of it."""
+    """Open a file behind the second wall alone."""
     return opened(file, around)
 
 
 def half(file: Hostile, around: World) -> tuple[str, Opened] | None:
-    """What the half of the second wall alone leaves of it that is there for its class."""
+    """Open a file behind the half of the second wall that stops its class; None without one."""
     if file.threat in FILES:
         return "Landlock", opened(file, around, seccomp=False)
     if file.threat in CALLS and file.kind == "program":
@@ -76,23 +75,28 @@ def half(file: Hostile, around: World) -> tuple[str, Opened] | None:
 
 
 def third(file: Hostile, around: World) -> Opened:
-    """What the third wall alone makes of it."""
+    """Open a file behind the third wall alone."""
     return opened(file, around, landlock=False, seccomp=False, take=True)
 
 
 def faults(
-    file: Hostile, said: str, cell_alone: Opened, half_alone: Opened | None, belief: Opened
+    file: Hostile, code: str, sandboxed: Opened, halved: Opened | None, validated: Opened
 ) -> list[str]:
-    """What a wall should have stopped and did not."""
-    found = ["wall 1"] if (said == "passes") is file.refused else []
-    found += ["wall 2"] if cell_alone.harm else []
-    found += ["half of wall 2"] if half_alone and half_alone.harm else []
-    found += ["wall 3"] if file.threat == LIES and belief.told in ("taken", "succeeds") else []
-    return [f"{file.title}: {wall}" for wall in found]
+    """Return the walls that let through what they must stop."""
+    walls = []
+    if (code == "passes") is file.refused:
+        walls.append("wall 1")
+    if sandboxed.harm:
+        walls.append("wall 2")
+    if halved and halved.harm:
+        walls.append("half of wall 2")
+    if file.threat == LIES and validated.summary in ("accepted", "succeeds"):
+        walls.append("wall 3")
+    return [f"{file.title}: {wall}" for wall in walls]
 
 
 def _held(result: Opened) -> str:
-    return f"{', '.join(result.harm) or 'held'}; {result.told}"
+    return f"{', '.join(result.harm) or 'held'}; {result.summary}"
 
 
 def served(files: list[Hostile]) -> list[str]:
@@ -139,46 +143,60 @@ def main(path: Path) -> None:
     if launcher.landlock_version() < 4 or launcher.load_libseccomp() is None:
         raise SystemExit("needs Landlock 4 and libseccomp")
     began = time.monotonic()
-    rows, wrong = [], []
+    rows: list[list[str]] = []
+    wrong: list[str] = []
     with world() as around, tempfile.TemporaryDirectory() as scratch:
         for file in around.files:
-            said = first(file, Path(scratch, "model"))
-            cell_alone, half_alone, belief = (
-                second(file, around),
-                half(file, around),
-                third(file, around),
-            )
-            wrong += faults(file, said, cell_alone, half_alone and half_alone[1], belief)
-            shown = f"{half_alone[0]}: {_held(half_alone[1])}" if half_alone else ""
-            done = f"; {', '.join(belief.harm)}" if belief.harm else ""
-            rows.append(
-                [file.title, file.threat, said, _held(cell_alone), shown, belief.told + done]
-            )
-            sys.stderr.write(f"{len(rows)}/{len(around.files)} {rows[-1]}\n")
+            cells, broken = _tried(file, around, Path(scratch, "model"))
+            rows.append(cells)
+            wrong += broken
+            sys.stderr.write(f"{len(rows)}/{len(around.files)} {cells}\n")
         for row, code in zip(rows, served(around.files), strict=True):
             row.append(code)
         if harm := around.harm():
             wrong.append(f"the service: {', '.join(harm)}")
-    version = subprocess.run(
-        ["uname", "-r"], capture_output=True, text=True, check=True
-    ).stdout.split("-")[0]
-    threats = ", ".join(
-        f"{threat} {count}" for threat, count in Counter(row[1] for row in rows).most_common()
-    )
-    lines = [
-        f"{len(rows)} files, on Linux {version} with Landlock {launcher.landlock_version()}, in "
-        f"{(time.monotonic() - began) / 60:.0f} minutes: {threats}.\n",
-        "| File | Class | Wall 1 | Wall 2 | Half of wall 2 | Wall 3 | All |",
-        "|---|---|---|---|---|---|---|",
-        *(f"| {' | '.join(_plain(text, around.outside) for text in row)} |" for row in rows),
-    ]
-    path.write_text(_HEAD + "\n".join(lines) + "\n")
+    minutes = (time.monotonic() - began) / 60
+    path.write_text(_HEAD + _summary(rows, minutes) + _table(rows, around.outside))
     if wrong:
         raise SystemExit("\n".join(wrong))
 
 
+def _tried(file: Hostile, around: World, model: Path) -> tuple[list[str], list[str]]:
+    """Return a file's row, up to the column of the service, and the walls that failed."""
+    code = first(file, model)
+    sandboxed = second(file, around)
+    by_half = half(file, around)
+    validated = third(file, around)
+    part = ""
+    halved = None
+    if by_half is not None:
+        name, halved = by_half
+        part = f"{name}: {_held(halved)}"
+    last = "; ".join([validated.summary, ", ".join(validated.harm)]).removesuffix("; ")
+    cells = [file.title, file.threat, code, _held(sandboxed), part, last]
+    return cells, faults(file, code, sandboxed, halved, validated)
+
+
+def _summary(rows: list[list[str]], minutes: float) -> str:
+    release = platform.release().split("-")[0]
+    counts = Counter(row[1] for row in rows).most_common()
+    threats = ", ".join(f"{threat} {count}" for threat, count in counts)
+    system = f"on Linux {release} with Landlock {launcher.landlock_version()}"
+    return f"{len(rows)} files, {system}, in {minutes:.0f} minutes: {threats}.\n\n"
+
+
+def _table(rows: list[list[str]], outside: Path) -> str:
+    lines = [
+        "| File | Class | Wall 1 | Wall 2 | Half of wall 2 | Wall 3 | All |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [_plain(text, outside) for text in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # torch announces the end of TorchScript
+    # torch announces the end of TorchScript
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
     main(Path(sys.argv[1]))

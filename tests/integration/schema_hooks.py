@@ -19,10 +19,8 @@ from hypothesis import strategies as st
 MODELS = Path(__file__).parents[1] / "models"
 
 _PATHS = sorted(path for path in MODELS.iterdir() if path.suffix in (".onnx", ".pt"))
-_PREFIXES, _UNITS = (
-    st.sampled_from(["", "k", "M", " G", "T"]),
-    {"flops": "FLOPs", "params": "params", "bytes": "B"},
-)
+_PREFIXES = st.sampled_from(["", "k", "M", " G", "T"])
+_UNITS = {"flops": "FLOPs", "params": "params", "bytes": "B"}
 _NUMBER = st.decimals(1, 9999, places=2).map(str)
 _FRACTION = st.decimals("0.0001", 1, places=4).map(str) | st.decimals("0.01", 100, places=2).map(
     "{}%".format

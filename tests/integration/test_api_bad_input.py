@@ -27,6 +27,7 @@ BAD_MODELS = {
     "empty": (b"", "model_empty"),
     "text": (b"this is not a model at all", "model_unrecognised"),
     "html": (b"<!doctype html><html></html>", "model_unrecognised"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "model_unsupported"),
     "other zip": (archive("word/document.xml"), "model_unrecognised"),
     "onnx cut short": (bytes([0x08, 0x0A, 0x3A, 0x7F]) + b"graph", "model_truncated"),
     "archive cut short": (
@@ -41,7 +42,9 @@ BAD_MODELS = {
 def assert_problem(response, status, code, field=None):
     body = response.json()
     assert response.headers["content-type"] == "application/problem+json"
-    assert (response.status_code, body["status"], body["code"]) == (status, status, code)
+    assert response.status_code == status
+    assert body["status"] == status
+    assert body["code"] == code
     assert body["type"] == f"urn:convpress:problem:{code}"
     assert body["title"]
     assert body["detail"]

@@ -33,7 +33,8 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
         part = service.http.get(
             artifact["href"], headers={"Range": "bytes=10-19", "If-Range": response.headers["etag"]}
         )
-        assert (part.status_code, part.content) == (206, response.content[10:20])
+        assert part.status_code == 206
+        assert part.content == response.content[10:20]
         assert service.http.head(artifact["href"]).headers["content-length"] == str(
             artifact["bytes"]
         )
@@ -49,11 +50,11 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
             },
         )
         assert service.wait(again.json()["id"])["state"] == "succeeded"
-        told = [
+        messages = [
             service.http.get(f"/jobs/{each['id']}/report").json()["engine"]
             for each in (job, again.json())
         ]
-        assert [engine["analysis_reused"] for engine in told] == [False, True]
+        assert [engine["analysis_reused"] for engine in messages] == [False, True]
         assert len(list(storage.keys("analyses/"))) == 1
         files = [path for path in (tmp_path / "data" / "storage").rglob("*") if path.is_file()]
         assert files == []
@@ -83,7 +84,8 @@ def test_a_bucket_that_does_not_answer(start_api, bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with start_api(storage_url=bucket) as api:
         response = api.post()
-        assert (response.status_code, response.json()["code"]) == (503, "storage_unavailable")
+        assert response.status_code == 503
+        assert response.json()["code"] == "storage_unavailable"
         assert api.http.get("/jobs").json()["jobs"] == []
         assert api.left_over() == []
         assert api.http.get("/readyz").json()["field"] == "storage"

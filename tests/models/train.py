@@ -1,4 +1,4 @@
-"""Train the sample models on scikit-learn's digits and write them beside this file, in every form
+"""Train the sample models on scikit-learn's digits and write them next to this file, in every form
 tests need.
 
 Deterministic: `PYTHONHASHSEED=0 python tests/models/train.py`, about a minute on one thread;
@@ -104,7 +104,8 @@ def shifted(images: Tensor) -> Tensor:
 
 def train(model: nn.Module, weight_decay: float) -> None:
     (images, labels), _ = split()
-    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    x = torch.from_numpy(images)
+    y = torch.from_numpy(labels)
     steps = EPOCHS * -(-len(y) // BATCH)
     optimizer = torch.optim.SGD(
         model.parameters(), momentum=0.9, nesterov=True, weight_decay=weight_decay
@@ -161,9 +162,8 @@ def main() -> None:
         sys.exit(
             "run with PYTHONHASHSEED=0: torch.jit.script writes constants in the order of a set"
         )
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # of TorchScript and of its ONNX exporter
+    # torch announces the end of TorchScript and of its ONNX exporter
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for build, weight_decay in WEIGHT_DECAY.items():

@@ -1,4 +1,4 @@
-"""What tests in a browser need beside it: keys of a running service, and axe."""
+"""Keys of a running service, and axe, for tests in a browser."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def make_key(service: Service, owner: str, *scopes: str) -> str:
 
 
 def check_accessible(page: Page) -> None:
-    """Let axe look at the page, scripts that a page may not have through the debugger's door."""
+    """Let axe look at the page, by the debugger: the page itself may not run such scripts."""
     page.evaluate(AXE)
     violations = page.evaluate("axe.run(document).then(found => found.violations)")
     assert [

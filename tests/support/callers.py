@@ -9,6 +9,9 @@ ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 SHA256 = hashlib.sha256(ONNX).hexdigest()
 FORM = {"data": {"flops_budget": "0.5"}, "files": {"model": ("net.onnx", ONNX)}}
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+HTML = {"Accept": "text/html"}
+OWN = {"Origin": "http://localhost"}
+"""The header of a form on a page of this service."""
 
 CALLS = [
     ("GET", "/jobs", "read"),
@@ -48,3 +51,8 @@ def bearing(key):
 
 def post(client, key):
     return client.post("/jobs", **FORM, headers=bearing(key))
+
+
+def cookie(secret):
+    """Return the headers of a browser that is signed in with a key."""
+    return HTML | {"Cookie": f"convpress_key={secret}"}

@@ -35,7 +35,9 @@ def _split_convolution(layer):
     """
     geometry = layer.convolution
     n, inner, *kernel = layer.weight.shape
-    c, k2, ones = geometry.in_channels, geometry.k2, (1,) * len(kernel)
+    c = geometry.in_channels
+    k2 = geometry.k2
+    ones = (1,) * len(kernel)
     copies = np.tile(np.eye(k2).reshape(k2, 1, *kernel), (c, *ones, 1)).astype(layer.weight.dtype)
     mixing = layer.weight.reshape(n, inner * k2, *ones)
     return [

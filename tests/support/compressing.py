@@ -16,7 +16,8 @@ def compressed(folder, name, **options):
     There is no calibration, which takes seconds, unless an option asks for it.
     """
     source = MODELS / name
-    output, report = folder / f"out{source.suffix}", folder / "report.json"
+    output = folder / f"out{source.suffix}"
+    report = folder / "report.json"
     options = {"input_shape": "1x1x16x16", "calibration": "none"} | options
     budgets = {field: options.pop(field) for field in KINDS if field in options}
     steps = []

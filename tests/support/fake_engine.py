@@ -38,7 +38,7 @@ REPORT = {
     "uncounted": {"Relu": 3},
     "predicted_error": 0.0001,
     "frontier": [{"macs": 40, "keep": 0.4, "predicted_error": 0.0001}],
-    "calibration": {"kind": "none", "reason": "none was asked for"},
+    "calibration": {"kind": "none", "reason": "the request turns it off"},
     "verification": {
         "inputs": "standard normal",
         "runs": 1,

@@ -55,17 +55,16 @@ def stored(tmp_path, module, how, *inputs):
             buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
     module.eval()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter(
-            "ignore"
-        )  # what torch says of tracing through python's own branches, and of 'same'
-        made = (
-            torch.jit.trace(module, inputs, strict=False)
-            if how == "traced"
-            else torch.jit.script(module)
-        )
-        made = torch.jit.freeze(made, optimize_numerics=False) if how == "frozen" else made
+        # torch warns of tracing through python's own branches, and of 'same'
+        warnings.simplefilter("ignore")
+        if how == "traced":
+            compiled = torch.jit.trace(module, inputs, strict=False)
+        else:
+            compiled = torch.jit.script(module)
+        if how == "frozen":
+            compiled = torch.jit.freeze(compiled, optimize_numerics=False)
     path = tmp_path / f"{how}.pt"
-    made.save(path)
+    compiled.save(path)
     return path
 
 
@@ -91,13 +90,15 @@ def check(tmp_path, module, how, *inputs, others=()):
     opened = TorchScriptModel.open(path)
     program = opened.program()
     runner = torch.jit.load(path).eval()
-    for given in (inputs, *others):
-        kept = [tensor.clone() for tensor in given]
+    for arguments in (inputs, *others):
+        kept = [tensor.clone() for tensor in arguments]
         with torch.no_grad():
-            found = programs.run(program, dict(zip(program.inputs, given, strict=True)))
-            assert all(torch.equal(now, before) for now, before in zip(given, kept, strict=True))
-            expected = flat(runner(*[tensor.clone() for tensor in given]))
-        assert len(found) == len(expected) == len(program.outputs)
-        for own, other in zip(found, expected, strict=True):
+            actual = programs.run(program, dict(zip(program.inputs, arguments, strict=True)))
+            assert all(
+                torch.equal(now, before) for now, before in zip(arguments, kept, strict=True)
+            )
+            expected = flat(runner(*[tensor.clone() for tensor in arguments]))
+        assert len(actual) == len(expected) == len(program.outputs)
+        for own, other in zip(actual, expected, strict=True):
             torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
     return opened, program

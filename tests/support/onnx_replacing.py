@@ -56,6 +56,6 @@ def replaced(tmp_path, proto, inputs, make=split_exactly, plus=0):
     opened.save(after)
     onnx.checker.check_model(str(before), full_check=True)
     onnx.checker.check_model(str(after), full_check=True)
-    for found, expected in zip(outputs(after, inputs), outputs(before, inputs), strict=True):
-        assert distance(found, expected + plus) <= TOLERANCE
+    for actual, expected in zip(outputs(after, inputs), outputs(before, inputs), strict=True):
+        assert distance(actual, expected + plus) <= TOLERANCE
     return onnx.load(before), onnx.load(after)

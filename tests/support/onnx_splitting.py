@@ -27,6 +27,6 @@ def split_everywhere(path, target, shapes=None):
 
 
 def agree(before, after, *inputs):
-    for given in inputs:
-        pairs = zip(outputs(after, given), outputs(before, given), strict=True)
-        assert all(distance(found, expected) < 1e-5 for found, expected in pairs)
+    for feed in inputs:
+        pairs = zip(outputs(after, feed), outputs(before, feed), strict=True)
+        assert all(distance(actual, expected) < 1e-5 for actual, expected in pairs)

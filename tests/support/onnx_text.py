@@ -43,10 +43,10 @@ def outputs(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     )
 
 
-def distance(found: np.ndarray, expected: np.ndarray) -> float:
+def distance(actual: np.ndarray, expected: np.ndarray) -> float:
     """Return the largest difference, over the largest magnitude that is expected (1 where all is
     zero).
     """
     return float(
-        np.abs(found.astype(np.float64) - expected).max() / (np.abs(expected).max() or 1.0)
+        np.abs(actual.astype(np.float64) - expected).max() / (np.abs(expected).max() or 1.0)
     )

@@ -24,9 +24,9 @@ def layer(rng, weight_shape, *, padding=0, stride=1, groups=1, bias=True):
 
 def norm(rng, channels):
     """Stored statistics that differ from anything measured."""
-    mean, weight, bias = (
-        torch.from_numpy(rng.standard_normal(channels).astype(np.float32)) for _ in range(3)
-    )
+    mean = torch.from_numpy(rng.standard_normal(channels).astype(np.float32))
+    weight = torch.from_numpy(rng.standard_normal(channels).astype(np.float32))
+    bias = torch.from_numpy(rng.standard_normal(channels).astype(np.float32))
     variance = torch.from_numpy(rng.uniform(0.5, 4, channels).astype(np.float32))
     return Norm(mean, variance, weight, bias, 1e-5)
 
@@ -46,11 +46,9 @@ def _step(part, takes, gives):
         )
         return Step("BatchNormalization", (takes,), (gives,), run, norm=part)
     if isinstance(part, tuple):
-        site, made = part
-        weight, bias = (
-            torch.from_numpy(made.weight),
-            None if made.bias is None else torch.from_numpy(made.bias),
-        )
-        run = lambda x: (convolve(made.convolution, x, weight, bias),)  # noqa: E731
+        site, target = part
+        weight = torch.from_numpy(target.weight)
+        bias = None if target.bias is None else torch.from_numpy(target.bias)
+        run = lambda x: (convolve(target.convolution, x, weight, bias),)  # noqa: E731
         return Step("Conv", (takes,), (gives,), run, site=site)
     return Step(getattr(part, "__name__", "Function"), (takes,), (gives,), lambda x: (part(x),))

@@ -91,12 +91,12 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+def wait_for(condition: Callable[[], Any], event: str, seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {event}"
         time.sleep(0.02)
-    return found
+    return result
 
 
 def free_port() -> int:

@@ -84,6 +84,6 @@ def rewrite(tmp_path, module, *inputs, make=split_exactly, only=None, **shapes):
     return count, torch.jit.load(path), torch.jit.load(tmp_path / "out.pt")
 
 
-def assert_same(found, expected):
-    assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
-    assert found.dtype == expected.dtype
+def assert_same(actual, expected):
+    assert (actual - expected).abs().max() <= TOLERANCE * expected.abs().max()
+    assert actual.dtype == expected.dtype

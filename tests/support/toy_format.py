@@ -112,10 +112,12 @@ class ToyModel:
         step.branches = [list(chain) for chain in chains]
 
     def program(self):
-        steps, value = [], "x"
+        steps = []
+        value = "x"
         for step in self._steps:
             ((layer,),) = step.branches
-            inner, outer = f"{step.name}_conv", f"{step.name}_out"
+            inner = f"{step.name}_conv"
+            outer = f"{step.name}_out"
             activation = torch.relu if step.relu else torch.clone
             run = lambda y, activation=activation: (activation(y),)  # noqa: E731
             steps.append(Step("Conv", (value,), (inner,), _torch_call(layer), site=step.name))

@@ -16,7 +16,8 @@ from app.stats.prometheus import registry
 from app.stats.queries import SILENT_SECONDS, Histogram, Jobs, Service
 
 ROOT = Path(__file__).parents[2]
-PROMETHEUS, GRAFANA = ROOT / "docker" / "prometheus", ROOT / "docker" / "grafana"
+PROMETHEUS = ROOT / "docker" / "prometheus"
+GRAFANA = ROOT / "docker" / "grafana"
 RULES = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((GRAFANA / "dashboards" / "convpress.json").read_text())
 QUERIES = {rule["alert"]: rule["expr"] for rule in RULES} | {
@@ -30,7 +31,7 @@ def exposed():
     jobs = Jobs({"queued": 1}, None, {}, {"models": 1})
     phases = {"loading": Histogram((1,) * len(BUCKETS), 0.1)}
     requests = {("GET", "/jobs", "200"): Histogram((1,) * len(REQUEST_BUCKETS), 0.1)}
-    service = Service((), 0, 0, 0, {}, phases, 0.0, requests)
+    service = Service((), 0, 0, 0, {}, phases, 0.0, requests, {})
     return [
         sample for metric in registry(jobs, service, 0.0).collect() for sample in metric.samples
     ]

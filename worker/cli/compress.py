@@ -10,6 +10,7 @@ import typer
 from convpress.options import form_text
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import (
+    AllowIncomplete,
     AtAnyPrice,
     BytesBudget,
     Calibration,
@@ -44,6 +45,7 @@ def compress(
     output: Output = None,
     report: ReportFile = None,
     flops_at_any_price: AtAnyPrice = False,
+    allow_incomplete_account: AllowIncomplete = False,
     cost_table: Annotated[
         Path | None,
         typer.Option(help="Cost table of the target device", exists=True, dir_okay=False),
@@ -73,6 +75,7 @@ def compress(
     fields = {
         **budgets,
         "flops_at_any_price": form_text(flops_at_any_price),
+        "allow_incomplete_account": form_text(allow_incomplete_account),
         "input_shape": input_shape,
         "calibration": calibration,
         "input_range": input_range,

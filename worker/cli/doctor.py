@@ -14,7 +14,10 @@ def doctor() -> None:
 
     device = read_settings().device
     results = walls.examine(device)
-    render.console().print(render.walls(results))
+    console = render.console()
+    console.print(render.walls(results))
+    for note in walls.notes():
+        console.print(note, markup=False, highlight=False)
     try:
         walls.require_device(device)
     except walls.DeviceMissing as error:

@@ -1,11 +1,15 @@
 """`convpress keys`: make, list and revoke API keys."""
 
+import re
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 
 import typer
 
 from worker.cli.environment import database
 from worker.cli.exits import REFUSED, USAGE, end
+
+_DAYS = re.compile(r"([0-9]{1,6})d")
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -17,21 +21,40 @@ def create_key(
         list[str] | None,
         typer.Option(help="submit, read, metrics or admin; default: submit and read"),
     ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(help="Days that the key is valid (90d), or its last day (2027-06-30, UTC)"),
+    ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the database if there is none")
+    ] = False,
 ) -> None:
     """Make a key and print it; it is not kept and cannot be shown again."""
+    expires_at = None if expires is None else _expiry(expires)
     from app.auth import keys
 
-    with database() as session:
+    with database(create=create) as session:
         try:
-            _, token = keys.create(session, owner, scope or ["submit", "read"])
+            _, token = keys.create(session, owner, scope or ["submit", "read"], expires_at)
         except ValueError as error:
             end(str(error), USAGE)
     typer.echo(token)
 
 
+def _expiry(text: str) -> datetime:
+    """Return the time from which a key is invalid, or end where the text names none."""
+    try:
+        if days := _DAYS.fullmatch(text):
+            return datetime.now(UTC) + timedelta(days=int(days[1]))
+        last_day = datetime.combine(date.fromisoformat(text), time(), UTC)
+        return last_day + timedelta(days=1)
+    except (ValueError, OverflowError):
+        end(f"--expires: expected days (90d) or a date (2027-06-30), got {text[:80]!r}", USAGE)
+
+
 @app.command("list")
 def list_keys() -> None:
-    """List all keys, without their secrets."""
+    """List all keys with the time of their last use, to the minute, without their secrets."""
     from app.auth import keys
     from worker.cli import render
 

@@ -19,11 +19,21 @@ AtAnyPrice = Annotated[
     bool,
     typer.Option("--flops-at-any-price", help="Allow layers to become slower by the cost table"),
 ]
+AllowIncomplete = Annotated[
+    bool,
+    typer.Option(
+        "--allow-incomplete-account",
+        help="Budget the counted operators alone if others have weights",
+    ),
+]
 InputShape = Annotated[
     str | None,
     typer.Option(help="Input shape, such as 1x3x224x224, if the model does not store it"),
 ]
-Output = Annotated[Path | None, typer.Option(help="Default: MODEL.convpress, with MODEL's suffix")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Default: MODEL.convpress, with MODEL's suffix"),
+]
 ReportFile = Annotated[Path | None, typer.Option(help="Write the report here, as JSON")]
 Calibration = Annotated[
     str | None, typer.Option(help="Calibration inputs: synthetic, samples or none")

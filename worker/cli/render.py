@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are i
     from app.auth.keys import ApiKey
     from worker.sandbox.doctor import Check
 
+_MOST_LINES = 10
 _SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 
 
@@ -35,7 +37,21 @@ def amount(number: int | None) -> str:
 def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
     risk = _plain(f"risk {report.risk.level}: {report.risk.text}")
-    return Group(sites(report), summary(report), risk)
+    return Group(*_incomplete(report), sites(report), summary(report), risk)
+
+
+def _incomplete(account: Report | Inspection) -> list[Text]:
+    """Return the lines on the operators that an account leaves out; none where it is complete."""
+    if account.account_complete:
+        return []
+    number = len(account.unaccounted)
+    operators = "1 operator" if number == 1 else f"{number} operators"
+    lines = [f"The account is INCOMPLETE: it leaves out {operators} of unknown cost."]
+    shown = account.unaccounted[:_MOST_LINES]
+    lines.extend(f"  {each.operator} {each.name}: {each.reason}" for each in shown)
+    if number > _MOST_LINES:
+        lines.append(f"  and {number - _MOST_LINES} more")
+    return [_plain(line) for line in lines]
 
 
 def summary(report: Report) -> Table:
@@ -109,12 +125,16 @@ def walls(walls: "Sequence[Check]") -> Table:
 
 
 def keys(keys: "Sequence[ApiKey]") -> Table:
-    """Return one row a key, without its secret."""
-    table = _table("id", "owner", "scopes", "created", "revoked")
+    """Return one row a key, without its secret; times are UTC."""
+    table = _table("id", "owner", "scopes", "created", "last used", "expires", "revoked")
     for key in keys:
-        revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
-        table.add_row(key.id, key.owner, key.scopes, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
+        times = (key.created_at, key.used_at, key.expires_at, key.revoked_at)
+        table.add_row(key.id, key.owner, key.scopes, *(_minute(time) for time in times))
     return table
+
+
+def _minute(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 def _table(*columns: str | tuple[str, str]) -> Table:
@@ -140,8 +160,12 @@ def _rank(rank: int | list[int] | None) -> str:
     return _shape(rank) if isinstance(rank, list) else str(rank)
 
 
-def overview(model: Inspection) -> Table:
+def overview(model: Inspection) -> Group:
     """Return a model's format, inputs, outputs and size."""
+    return Group(*_incomplete(model), _facts(model))
+
+
+def _facts(model: Inspection) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("format", model.format)
     for name, tensors in (("input", model.inputs), ("output", model.outputs)):

@@ -58,6 +58,6 @@ def submit_and_wait(
     return job, Report.model_validate(client.report(job))
 
 
-def _bar(bars: Progress, what: str) -> Callable[[int, int], None]:
-    task = bars.add_task(what, total=None, visible=False)
+def _bar(bars: Progress, label: str) -> Callable[[int, int], None]:
+    task = bars.add_task(label, total=None, visible=False)
     return lambda done, total: bars.update(task, completed=done, total=total, visible=True)

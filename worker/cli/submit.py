@@ -1,12 +1,16 @@
 """`convpress submit`: compress a model by a running service."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from convpress import budgets
+from convpress.bundling import weight_files
+from convpress.local import default_output
 from worker.cli.exits import end_failed
 from worker.cli.options import (
+    AllowIncomplete,
     AtAnyPrice,
     BytesBudget,
     Calibration,
@@ -36,6 +40,7 @@ def submit(
     bytes_budget: BytesBudget = None,
     latency_budget: LatencyBudget = None,
     flops_at_any_price: AtAnyPrice = False,
+    allow_incomplete_account: AllowIncomplete = False,
     server: Annotated[str, typer.Option(envvar="CONVPRESS_SERVER")] = "http://127.0.0.1:8000",
     key: Annotated[
         str | None,
@@ -77,7 +82,7 @@ def submit(
     from worker.cli import render
     from worker.cli.submission import Submission, submit_and_wait
 
-    target = check_targets(output, report, model)
+    target = check_targets(output or _default_artifact(model), report, model)
     members: dict[str, object] = {
         "input_shape": input_shape,
         "calibration": calibration,
@@ -87,6 +92,7 @@ def submit(
         "input_std": input_std,
         "labels": parse_labels(label or []),
         "flops_at_any_price": flops_at_any_price,
+        "allow_incomplete_account": allow_incomplete_account,
         **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
     }
     if flops_budget is None and not members.keys() & budgets.KINDS:
@@ -110,6 +116,12 @@ def submit(
     console = render.console()
     console.print(render.account(account))
     console.print(f"written to {target}", soft_wrap=True, markup=False)
+
+
+def _default_artifact(model: Path) -> Path:
+    """Return the path of an artifact, an archive where the model is sent as one."""
+    artifact = default_output(model)
+    return artifact.with_suffix(".zip") if weight_files(model) else artifact
 
 
 def parse_labels(pairs: list[str]) -> dict[str, str]:

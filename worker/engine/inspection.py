@@ -38,6 +38,8 @@ def with_costs(request: Request, opened: OpenedModel) -> dict[str, Any]:
     # where nothing at all could be counted, 0 would be a lie
     is_known = not missing or profile.macs > 0
     record = records.Inspection(
+        account_complete=not profile.unaccounted,
+        unaccounted=report.unaccounted(profile),
         format=request.format,
         inputs=report.inputs(model.inputs, opened.shapes),
         outputs=report.tensors(model.outputs),

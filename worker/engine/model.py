@@ -25,17 +25,32 @@ Runner = Callable[[Inputs], dict[str, NDArray[np.generic]]]
 Shapes = Mapping[str, tuple[int, ...]]
 """The full shape of every input, by its name."""
 
+QUANTISED = "its weight is quantised"
+INTEGERS = "it computes with integers"
+"""Reasons to leave a layer of a quantised model as it is, in any format."""
+
 NUMBER = "int"
 """The dtype of an input that is a whole number and no tensor."""
 
 
+class Values(tuple[int, ...]):
+    """The whole numbers of an input of one axis, bound to it in place of its shape."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class TensorSpec:
-    """A model's input or output: a size is a number, a symbol of the model, or None if unknown."""
+    """A model's input or output: a size is a number, a symbol of the model, or None if unknown.
+
+    `rows` is the number of rows that an input of whole numbers selects from, as token ids do from
+    an embedding; None where it selects nothing, or that is not known.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
+    rows: int | None = None
 
     @property
     def is_number(self) -> bool:
@@ -44,9 +59,24 @@ class TensorSpec:
             return True
         return self.shape == () and np.issubdtype(np.dtype(self.dtype), np.integer)
 
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a fixed number of whole numbers on one axis: values can be bound to it."""
+        if self.dtype == NUMBER or self.shape is None or len(self.shape) != 1:
+            return False
+        return isinstance(self.shape[0], int) and np.issubdtype(np.dtype(self.dtype), np.integer)
+
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the input's array where this shape is bound to the input."""
+        if isinstance(shape, Values):
+            return (len(shape),)
         return () if self.is_number else shape
+
+    def stated(self, shape: tuple[int, ...]) -> NDArray[np.generic] | None:
+        """Return the array of values that are bound to the input; None where a shape is."""
+        if isinstance(shape, Values):
+            return np.asarray(shape, np.dtype(self.dtype))
+        return self.number(shape) if self.is_number else None
 
     def number(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
         """Return the number that is bound to the input as an array without axes, 0 for none."""
@@ -69,7 +99,7 @@ class Call:
 class Site:
     """An operator with multiply-accumulates, with every call of its weights.
 
-    `convolution` is None for an operator that is no convolution (a product of two activations,
+    `convolution` is None for an operator that is not a convolution (a product of two activations,
     say). `reason` says why the format cannot replace this site; None where it can. `itemsize` is
     the number of bytes of one weight, where the site can be replaced. `execution_paths` holds the
     site's cost along each way through the model's branches; `macs` is the largest of them. It is
@@ -102,16 +132,31 @@ class Site:
 
 
 @dataclass(frozen=True)
+class UnaccountedOperator:
+    """An operator whose multiply-accumulates are not known, so that an account leaves it out.
+
+    It has weights and no counting rule, or a rule that needs more than is known before a run.
+    `name` is the node's own, or that of its first weight or output.
+    """
+
+    name: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CostProfile:
     """The MACs of a model, site by site, and the number of each operator that was not counted.
 
     `unsettled` are those of the uncounted operators that have MACs whose number these shapes do not
-    determine.
+    determine. `unaccounted` are all operators whose MACs are not known; with any, the account is
+    incomplete.
     """
 
     sites: tuple[Site, ...]
     uncounted: Mapping[str, int]
     unsettled: Mapping[str, int] = field(default_factory=dict)
+    unaccounted: tuple[UnaccountedOperator, ...] = ()
 
     @property
     def execution_paths(self) -> tuple[int, ...]:
@@ -137,9 +182,11 @@ def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int,
     (0,)
     """
     longest = max((len(site.execution_paths) for site in sites), default=1)
-    number = longest or 1
-    pairs = list(zip(sites, costs, strict=True))
-    return tuple(sum(site.cost_in(path, cost) for site, cost in pairs) for path in range(number))
+    totals = [0] * (longest or 1)
+    for site, cost in zip(sites, costs, strict=True):
+        for path in range(len(totals)):
+            totals[path] += site.cost_in(path, cost)
+    return tuple(totals)
 
 
 class Model(Protocol):

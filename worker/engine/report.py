@@ -11,20 +11,21 @@ from convpress import report as records
 from convpress.budgets import FLOPS_PER_MAC
 from convpress.formats import FORMATS, Format
 from convpress.shapes import format_shape
+from worker.engine.comparison_inputs import ComparisonInputs, Source
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, Shapes, Site, TensorSpec
 from worker.engine.numerics import device
+from worker.engine.risk import UNWEIGHTED
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidates
 from worker.engine.selection.frontier import FrontierPoint
 from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.layout import branch_convolutions, branch_number, layout_of
 from worker.engine.selection.objective import FixedRank, Goal
-from worker.engine.verify import Comparison
+from worker.engine.verify import Comparison, worst
 
 if TYPE_CHECKING:
-    from worker.engine.calibration.calibrate import Calibration
-    from worker.engine.calibration.refit.select_refit import Refinement
+    from worker.engine.calibration.refit.select_refit import RefitChoice
 
 CONVENTION = (
     "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input "
@@ -35,12 +36,30 @@ CONVENTION = (
     "(ONNX), or the one that is taken (TorchScript). A free batch counts as 1."
 )
 
+_INPUTS: Mapping[Source, str] = {
+    "held-out samples": "samples, held out",
+    "fitted samples": "samples, to which the layers were fitted too",
+    "synthetic": "synthetic, of another kind than was calibrated on",
+    "noise": "standard normal",
+}
+
 _NS_PER_MS = 1e6
 
 
 def write(path: str, members: Mapping[str, Any]) -> None:
-    """Write a report or an inspection as JSON."""
-    Path(path).write_text(json.dumps(members, indent=1, allow_nan=False))
+    """Write a report or an inspection as JSON; texts of any length, as of a model, are cut."""
+    Path(path).write_text(json.dumps(_cut(members), indent=1, allow_nan=False))
+
+
+def _cut(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return a value with its texts at most as long as a reader of the report accepts."""
+    if isinstance(value, str) and len(value) > records.LONGEST_TEXT:
+        return f"{value[: records.LONGEST_TEXT - 1]}…"
+    if isinstance(value, Mapping):
+        return {_cut(name): _cut(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_cut(item) for item in value]
+    return value
 
 
 def inputs(specs: Sequence[TensorSpec], shapes: Shapes) -> list[records.Tensor]:
@@ -62,18 +81,19 @@ def tensors(specs: Sequence[TensorSpec]) -> list[records.Tensor]:
 
 def inspected_sites(profile: CostProfile) -> list[records.InspectedSite]:
     """Return the sites of a model as it is."""
-    return [
-        records.InspectedSite(
-            name=site.name,
-            op=site.op,
-            weight_shape=list(site.weight_shape),
-            macs=site.macs,
-            calls=sum(call.times for call in site.calls),
-            courses=_paths(site),
-            reason=site.reason,
-        )
-        for site in profile.sites
-    ]
+    return [_inspected(site) for site in profile.sites]
+
+
+def _inspected(site: Site) -> records.InspectedSite:
+    return records.InspectedSite(
+        name=site.name,
+        op=site.op,
+        weight_shape=list(site.weight_shape),
+        macs=site.macs,
+        calls=sum(call.times for call in site.calls),
+        courses=_paths(site),
+        reason=site.reason,
+    )
 
 
 def _paths(site: Site) -> list[int] | None:
@@ -86,6 +106,11 @@ def _paths(site: Site) -> list[int] | None:
 def uncounted(profile: CostProfile) -> dict[str, int]:
     """Return the number of each operator that was not counted, by name."""
     return dict(sorted(profile.uncounted.items()))
+
+
+def unaccounted(profile: CostProfile) -> list[records.Unaccounted]:
+    """Return the operators that the account of a model leaves out."""
+    return [records.Unaccounted(**vars(operator)) for operator in profile.unaccounted]
 
 
 def cost(profile: CostProfile, parameters: int, size: int, latency_ms: float) -> records.Cost:
@@ -203,36 +228,60 @@ def _milliseconds(nanoseconds: int | None) -> float | None:
     return round(nanoseconds / _NS_PER_MS, 6)
 
 
-def calibration(
-    statistics: "Calibration | Uncalibrated", refinement: "Refinement | None"
-) -> dict[str, Any]:
+def calibration(analysis: Analysis, refit_choice: "RefitChoice | None") -> dict[str, Any]:
     """Return the members of `records.Calibration` that apply."""
+    statistics = analysis.calibration
     if isinstance(statistics, Uncalibrated):
         return {"kind": "none", "reason": statistics.reason}
-    members = dict(statistics.account)
-    if refinement is None:
+    members = dict(statistics.report_members)
+    if not analysis.weights:
+        members["notes"] = [*members["notes"], UNWEIGHTED]
+    if refit_choice is None:
         return members
-    members["refitted"] = refinement.refitted
-    errors = {"closed_form": refinement.error_before}
-    if refinement.error_after is None:
-        members["notes"] = [*members["notes"], f"not refitted: {refinement.reason}"]
+    members["refitted"] = refit_choice.refitted
+    errors = {"closed_form": refit_choice.error_before}
+    if refit_choice.error_after is None:
+        members["notes"] = [*members["notes"], f"not refitted: {refit_choice.reason}"]
     else:
-        errors["refitted"] = refinement.error_after
+        errors["refitted"] = refit_choice.error_after
     members["held_out_error"] = errors
     return members
 
 
-def verification(comparison: Comparison, runs: int, *, calibrated: bool) -> records.Verification:
-    """Return the comparison of the artifact with the original on the same fresh inputs."""
-    synthetic = "synthetic, of another kind than was calibrated on"
+def verification(
+    comparisons: Mapping[str, Comparison], inputs: ComparisonInputs
+) -> records.Verification:
+    """Return the comparison of the artifact with the original on the same inputs.
+
+    The figures of the whole are the worst ones of all groups. One run on noise shows that shapes
+    and types are right, and nothing of classes.
+    """
+    on_noise = inputs.source == "noise"
+    comparison = worst(comparisons)
     return records.Verification(
-        inputs=synthetic if calibrated else "standard normal",
-        runs=runs,
+        inputs=_INPUTS[inputs.source],
+        runs=inputs.runs,
         outputs=list(comparison.outputs),
         relative_error=comparison.relative_error,
-        agreement=comparison.agreement,
+        agreement=None if on_noise else comparison.agreement,
         finite=comparison.finite,
+        sized_by_values=list(comparison.sized_by_values),
+        groups=[] if on_noise else _groups(comparisons, inputs),
     )
+
+
+def _groups(
+    comparisons: Mapping[str, Comparison], inputs: ComparisonInputs
+) -> list[records.ComparedGroup]:
+    return [
+        records.ComparedGroup(
+            name=name,
+            runs=len(inputs.groups[name]),
+            relative_error=each.relative_error,
+            agreement=each.agreement,
+        )
+        for name, each in comparisons.items()
+    ]
 
 
 def engine(model_format: Format, seconds: Mapping[str, float], *, reused: bool) -> records.Engine:

@@ -33,6 +33,8 @@ class Request:
       `input_range`, `input_mean` and `input_std` describe the values of the inputs.
     - `costs`: the path of the cost table of the host that the model will run on; a latency budget
       needs it. With `flops_at_any_price` sites may become slower than they are.
+    - `allow_incomplete_account`: a budget of FLOPs holds for the counted operators alone, where the
+      model has others of unknown cost.
     - `analysis`: the path of the analysis that an earlier job with the same model and settings
       wrote to its `kept_analysis`. It is written up to `largest_analysis` bytes.
     - `device`: the device that calibrates and factors: `cpu`, `cuda` or `cuda:N`.
@@ -58,6 +60,7 @@ class Request:
     largest_analysis: int = 0
     costs: str | None = None
     flops_at_any_price: bool = False
+    allow_incomplete_account: bool = False
     device: str = "cpu"
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 

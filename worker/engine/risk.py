@@ -1,60 +1,114 @@
 """The risk of using a compressed model, in plain words, for users without labelled data.
 
-The thresholds are relative errors of the outputs, as measured on synthetic inputs and as predicted
-from those of the layers. Below the first threshold of either, no network of
+The thresholds are relative errors of the outputs, as measured on inputs that nothing was fitted to
+and as predicted from those of the layers. Below the first threshold of either, no network of
 `benchmarks/accuracy.py` lost more than two points; above the second they could lose five.
 SqueezeNet's outputs on synthetic images stay near while it loses thirty points on real ones: the
 prediction from its layers shows that loss. Below the first threshold of both, classifiers there
 gave the same class to 85 % of the images and more.
+
+A level is a claim about real inputs. Where nothing shows that real inputs look like those that the
+models were compared on, small errors on these say nothing, and the level is unknown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from convpress.report import Risk
-from worker.engine.verify import Comparison
+from worker.engine.comparison_inputs import ComparisonInputs
+from worker.engine.verify import Comparison, worst
 
 Level = Literal["low", "moderate", "high"]
 
 _LEVELS: Sequence[Level] = ("low", "moderate", "high")
+_MODERATE = _LEVELS.index("moderate")
+_HIGH = _LEVELS.index("high")
 _MEASURED = (0.15, 0.3)
 _PREDICTED = (0.7, 0.9)
 _LEAST_AGREEMENT = 0.8
 """With less agreement the risk is not low: the model's classes may lie close together."""
+UNWEIGHTED = (
+    "the ranks are unweighted, since measuring the share of each layer's error that arrives at the "
+    "outputs would take too long"
+)
+_INPUTS = {
+    "held-out samples": "On samples that were held out",
+    "fitted samples": "On the samples",
+    "synthetic": "On fresh synthetic inputs",
+}
 
 
 def assess(
-    comparison: Comparison, predicted: float | None, *, calibrated: bool, unchanged: bool
+    comparisons: Mapping[str, Comparison],
+    inputs: ComparisonInputs,
+    predicted: float | None,
+    *,
+    unchanged: bool,
 ) -> Risk:
-    """Return the risk of a compressed model from its comparison with the original.
+    """Return the risk of a compressed model from its comparisons with the original.
 
-    `predicted` is the predicted error of the outputs, relative and squared; None where the share of
-    the layers' errors that arrives at the outputs was not measured.
+    There is one comparison for each group of the inputs; the worst counts. `predicted` is the
+    predicted error of the outputs, relative and squared; None where the share of the layers' errors
+    that arrives at the outputs was not measured, which is a doubt. With a doubt the level is not
+    low.
 
-    >>> near = Comparison(("y",), 0.05, 0.98, True)
-    >>> [assess(near, error, calibrated=True, unchanged=False).level for error in (None, 0.6, 2.0)]
-    ['low', 'moderate', 'high']
-    >>> assess(Comparison(("y",), 0.05, 0.7, True), 0.01, calibrated=True, unchanged=False).level
-    'moderate'
+    >>> near = {"0 to 1": Comparison(("y",), 0.05, 0.98, True)}
+    >>> images = ComparisonInputs("synthetic", {"0 to 1": []})
+    >>> [assess(near, images, error, unchanged=False).level for error in (0.01, 0.6, 2.0, None)]
+    ['low', 'moderate', 'high', 'moderate']
+    >>> sounds = ComparisonInputs("synthetic", {"0 to 1": []}, like_truth=False)
+    >>> assess(near, sounds, 0.01, unchanged=False).level
+    'unknown'
     """
+    risk = _assessed(comparisons, inputs, predicted, unchanged=unchanged)
+    sized = worst(comparisons).sized_by_values
+    if not sized:
+        return risk
+    note = f"Not compared, since their sizes depend on values: {', '.join(sized)}."
+    return Risk(level=risk.level, text=f"{risk.text} {note}")
+
+
+def _assessed(
+    comparisons: Mapping[str, Comparison],
+    inputs: ComparisonInputs,
+    predicted: float | None,
+    *,
+    unchanged: bool,
+) -> Risk:
     if unchanged:
         return Risk(level="low", text="The model is the original.")
-    if not calibrated:
+    if inputs.source == "noise":
         text = (
             "The model was compressed by its weights alone and compared on noise: measure it on "
             "data of your own."
         )
-        return Risk(level="unknown", text=text)
+        return Risk(level="unknown", text=text + _reservations(inputs.doubts))
+    comparison = worst(comparisons)
     if comparison.relative_error is None:
-        text = "The original gives no outputs on synthetic inputs that could be compared."
+        text = "The original gives no outputs on these inputs that could be compared."
         return Risk(level="unknown", text=text)
-    level = _rank(comparison.relative_error, _MEASURED)
-    if comparison.agreement is not None and comparison.agreement < _LEAST_AGREEMENT:
-        level = max(level, _LEVELS.index("moderate"))
-    # the higher of both levels counts: either may miss a loss
+    doubts = list(inputs.doubts)
+    if predicted is None:
+        doubts.append(UNWEIGHTED)
+    level = _level(comparison.relative_error, comparison.agreement, predicted)
+    if doubts:
+        level = max(level, _MODERATE)
+    evidence = _evidence(comparison, inputs, predicted) + _reservations(doubts)
+    # a high error shows a loss on any inputs
+    if level < _HIGH and not inputs.like_truth:
+        advice = "Send samples, or measure the model on data of your own."
+        return Risk(level="unknown", text=f"{evidence} {advice}")
+    return Risk(level=_LEVELS[level], text=evidence)
+
+
+def _level(error: float, agreement: float | None, predicted: float | None) -> int:
+    """Return the index of the level; the highest counts, since each figure may miss a loss."""
+    level = _rank(error, _MEASURED)
+    if agreement is not None and agreement < _LEAST_AGREEMENT:
+        level = max(level, _MODERATE)
     if predicted is not None:
         level = max(level, _rank(predicted**0.5, _PREDICTED))
-    return Risk(level=_LEVELS[level], text=_evidence(comparison, predicted))
+    return level
 
 
 def _rank(error: float, thresholds: tuple[float, float]) -> int:
@@ -62,10 +116,10 @@ def _rank(error: float, thresholds: tuple[float, float]) -> int:
     return sum(error > threshold for threshold in thresholds)
 
 
-def _evidence(comparison: Comparison, predicted: float | None) -> str:
+def _evidence(comparison: Comparison, inputs: ComparisonInputs, predicted: float | None) -> str:
     assert comparison.relative_error is not None  # `assess` has checked
     error = f"{100 * comparison.relative_error:.1f} %"
-    text = f"On fresh synthetic inputs its outputs differ from the original's by {error}"
+    text = f"{_INPUTS[inputs.source]} its outputs differ from the original's by {error}"
     text += " of their size"
     if comparison.agreement is not None:
         cases = f"{100 * comparison.agreement:.0f} %"
@@ -73,4 +127,12 @@ def _evidence(comparison: Comparison, predicted: float | None) -> str:
     if predicted is not None:
         share = f"{100 * predicted**0.5:.1f} %"
         text += f"; from the errors of its layers {share} were predicted"
+    if len(inputs.groups) > 1:
+        names = ", ".join(inputs.groups)
+        text += f". These are the worst figures of the ranges that the model may expect: {names}"
     return f"{text}."
+
+
+def _reservations(doubts: Sequence[str]) -> str:
+    """Return the doubts as sentences."""
+    return "".join(f" {doubt[0].upper()}{doubt[1:]}." for doubt in doubts)

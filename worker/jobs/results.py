@@ -14,6 +14,9 @@ from worker.queue.lease import Result
 from worker.sandbox.outputs import check_artifact, open_plain, take
 
 _CHUNK = 1024**2
+# A job's row is read at each poll: the report has all operators, with their whole names.
+_MOST_UNACCOUNTED = 20
+_LONGEST_TEXT = 200
 
 
 def store(
@@ -32,14 +35,30 @@ def store(
         MalformedOutput: a file is missing, not a plain file, larger than `largest` bytes, or
             invalid.
     """
-    content, account = take(Report, report)
+    content, account = take(Report, report, limits)
     key_of = partial(artifact_key, job_id)
     check = partial(check_artifact, model_format=model_format, limits=limits)
     with open_plain(artifact, largest) as file:
         chunks = iter(lambda: file.read(_CHUNK), b"")
         sha256, size = keep(storage, chunks, key_of, check)
     report_sha256, _ = keep(storage, iter([content]), key_of)
-    return Result(account.before.macs, account.after.macs, sha256, size, report_sha256)
+    return Result(
+        macs_before=account.before.macs,
+        macs_after=account.after.macs,
+        unaccounted=_unaccounted(account),
+        artifact_sha256=sha256,
+        artifact_bytes=size,
+        report_sha256=report_sha256,
+    )
+
+
+def _unaccounted(account: Report) -> list[dict[str, str]]:
+    """Return the members of the first operators that an account leaves out."""
+    operators = []
+    for operator in account.unaccounted[:_MOST_UNACCOUNTED]:
+        members = operator.model_dump()
+        operators.append({name: text[:_LONGEST_TEXT] for name, text in members.items()})
+    return operators
 
 
 def keep(

@@ -39,11 +39,13 @@ class Lease:
 class Result:
     """The results of a job in the store.
 
-    The worker has measured and hashed the files, not the child.
+    The worker has measured and hashed the files, not the child. `unaccounted` has the members of
+    the operators that the account leaves out.
     """
 
     macs_before: int
     macs_after: int
+    unaccounted: list[dict[str, Any]]
     artifact_sha256: str
     artifact_bytes: int
     report_sha256: str

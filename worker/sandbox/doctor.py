@@ -25,6 +25,21 @@ _MEMORY_BYTES = 512 * 1024**2
 _DEVICE_SECONDS = 120.0
 _DEVICE_MEMORY_BYTES = 8 * 1024**3
 
+# What each version of Landlock restricts first, and the Linux that brought it.
+_LANDLOCK = (
+    (1, "5.13", "files"),
+    (2, "5.19", "links between folders"),
+    (3, "6.2", "shortening files"),
+    (4, "6.7", "TCP"),
+    (5, "6.10", "devices"),
+    (6, "6.12", "signals and abstract UNIX sockets"),
+)
+_AS_ROOT = (
+    "this process runs as root: the kernel does not limit the threads of root's jobs, so that the "
+    "keeper of each job counts them and kills the job, and a bug in the sandbox gives away more; "
+    "use a user of its own"
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -89,6 +104,21 @@ def examine(device: str = "cpu") -> list[Check]:
     ]
 
 
+def notes() -> list[str]:
+    """Return what this kernel and this user mean for the sandbox, in sentences."""
+    version = launcher.landlock_version()
+    lines = [f"Linux {os.uname().release} has Landlock {version}"]
+    if version:
+        restricted = [what for since, _, what in _LANDLOCK if since <= version]
+        lines[0] += f", which restricts {', '.join(restricted)}"
+    for since, linux, what in _LANDLOCK:
+        if since > version:
+            lines.append(f"Landlock restricts {what} only since its version {since}, Linux {linux}")
+    if os.geteuid() == 0:
+        lines.append(_AS_ROOT)
+    return lines
+
+
 def _probe(confinement: Confinement, targets: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """Run the probe in a sandbox, and return its standard output and standard error."""
     with subprocess.Popen(  # noqa: S603 - ours
@@ -123,7 +153,7 @@ def confined(
         readable=readable,
         memory_bytes=memory_bytes,
         file_bytes=file_bytes,
-        landlock=launcher.landlock_version() > 0,
+        landlock=launcher.landlock_version(),
         seccomp=launcher.load_libseccomp() is not None,
         device=device,
     )
@@ -164,6 +194,8 @@ def require(settings: Settings) -> None:
     Raises:
         SandboxIncomplete: they cannot, and the settings do not accept that.
     """
+    if os.geteuid() == 0:
+        log.warning(_AS_ROOT)
     missing = [check for check in examine(settings.device) if not check.holds]
     if not missing:
         return

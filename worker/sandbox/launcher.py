@@ -21,8 +21,9 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 # The operations of prctl(2).
 _PDEATHSIG = 1
@@ -63,45 +64,13 @@ _USE_DEVICE = _READ_FILE | _WRITE_FILE | _IOCTL_DEV
 # The kernel accepts only these for a path that is not a folder.
 _FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
-# The actions and comparisons of libseccomp.
+# The actions of libseccomp.
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
-_EPERM = 1
-_ENOSYS = 38
-_DIFFERS = 1
-_MASKED_EQUAL = 7
-_CLONE_THREAD = 0x00010000
-_REFUSED_CALLS = """
-    socket socketpair connect bind listen accept accept4 sendmmsg
-    fork vfork execveat ptrace process_vm_readv process_vm_writev kcmp pidfd_open pidfd_getfd
-    pidfd_send_signal
-    mount umount umount2 pivot_root chroot unshare setns
-    move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr
-    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register memfd_secret
-    fanotify_init
-    add_key request_key keyctl open_by_handle_at name_to_handle_at quotactl acct swapon swapoff
-    reboot syslog
-    init_module finit_module delete_module kexec_load kexec_file_load iopl ioperm
-    settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname personality vhangup
-    mq_open mq_unlink msgget msgsnd msgrcv msgctl semget semop semtimedop semctl shmget shmat shmctl
-    inotify_init inotify_init1 modify_ldt tkill
-    chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat utimensat
-    setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
-    setpriority ioprio_set sched_setscheduler sched_setparam sched_setattr sched_setaffinity
-    migrate_pages move_pages
-    process_madvise process_mrelease
-    """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
-"""The calls that no arithmetic needs: for other machines, other processes and the system itself.
-
-They include some that Landlock does not check: those for the rights, times and attributes of files
-and for the scheduling of other processes."""
-# Calls since Linux 5.17, with the same numbers on every architecture. Libraries know few of them,
-# and fall back on older ones.
-_NEW_CALLS = range(450, 512)
-# A process may use these on itself only: their first argument is the process.
-_OWN_CALLS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 # The worker waits for the keeper, so that this is short.
 _TICK_SECONDS = 0.005
+# A process starts some thousand threads in this time, and a kernel has room for 32,768 or more.
+_COUNT_SECONDS = 0.05
 
 
 def main(parent: int, sandbox: dict[str, Any], command: list[str]) -> None:
@@ -119,10 +88,11 @@ def main(parent: int, sandbox: dict[str, Any], command: list[str]) -> None:
     if child == 0:
         _exec_in_sandbox(libc, keeper, sandbox, command)
     try:
-        status = _wait_for(child)
+        status = _wait_for(child, sandbox["limits"]["NPROC"])
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _kill_all(keeper)
+        kill_all(lambda: _descendants(keeper))
+        _reap_all(keeper)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number not in (signal.SIGKILL, signal.SIGSTOP):
@@ -132,12 +102,40 @@ def main(parent: int, sandbox: dict[str, Any], command: list[str]) -> None:
     os._exit(os.WEXITSTATUS(status))
 
 
-def _wait_for(child: int) -> int:
-    """Wait for the command, reaping other children meanwhile, and return its exit status."""
+def _wait_for(child: int, most_threads: int) -> int:
+    """Wait for the command, reaping other children meanwhile, and return its exit status.
+
+    Kill it if it has too many threads: the kernel does not limit those of root.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     while True:
-        pid, status = os.waitpid(-1, 0)
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == child:
             return status
+        if pid != 0:
+            continue
+        if _count_threads(child) > most_threads:
+            os.write(2, f"it had more than {most_threads} threads\n".encode())
+            os.kill(child, signal.SIGKILL)
+        _wait_for_signal()
+
+
+def _wait_for_signal() -> None:
+    """Wait until a child has ended, or until its threads are counted again."""
+    if sys.platform == "linux":
+        signal.sigtimedwait([signal.SIGCHLD], _COUNT_SECONDS)
+    else:
+        time.sleep(_COUNT_SECONDS)
+
+
+def _count_threads(pid: int) -> int:
+    """Return the number of threads of a process; 0 where the system does not show it."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123 - pathlib takes time to start
+            _, _, rest = file.read().partition(b"\nThreads:")
+    except OSError:
+        return 0
+    return int(rest.split(None, 1)[0]) if rest else 0
 
 
 def _end(*_: object) -> None:
@@ -157,14 +155,14 @@ def _exec_in_sandbox(
                 os._exit(1)
         for name, most in sandbox["limits"].items():
             _limit(getattr(resource, f"RLIMIT_{name}"), most)
-        if sandbox["landlock"] or sandbox["seccomp"]:
+        if sandbox["landlock"] or sandbox["calls"]:
             _checked(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
             _drop_rights(libc)
         if sandbox["landlock"]:
             _restrict_files(libc, sandbox)
         # Last, because it refuses calls that the other steps need.
-        if sandbox["seccomp"]:
-            _restrict_calls()
+        if sandbox["calls"]:
+            restrict_calls(sandbox["calls"])
         os.execv(command[0], command)  # noqa: S606 - no shell is the point
     except BaseException as error:
         os.write(2, f"the sandbox could not be set up: {error}\n".encode())
@@ -204,7 +202,7 @@ def landlock_version() -> int:
 
 def _restrict_files(libc: ctypes.CDLL, sandbox: dict[str, Any]) -> None:
     """Restrict files, TCP and scopes, as far as the kernel's version of Landlock can."""
-    version = landlock_version()
+    version = min(landlock_version(), sandbox["landlock"])
     if not version:
         raise OSError("this kernel has no Landlock")
     rights = _BASIC_RIGHTS
@@ -263,63 +261,65 @@ def load_libseccomp() -> ctypes.CDLL | None:
         return None
 
 
-def _restrict_calls() -> None:
-    """Load a seccomp filter that refuses the system calls above."""
+def restrict_calls(rules: list[Any]) -> None:
+    """Load a seccomp filter with the rules of `worker.sandbox.system_calls`."""
     library = load_libseccomp()
     if library is None:
         raise OSError("libseccomp is not installed")
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(_ALLOW))
-    for name in _REFUSED_CALLS:
-        _refuse(library, context, name, _EPERM)
-    for number in _NEW_CALLS:
-        _refuse_number(library, context, number, _ENOSYS)
-    # A filter cannot see the flags of clone3. Without it the C library starts threads by clone.
-    _refuse(library, context, "clone3", _ENOSYS)
-    _refuse(library, context, "clone", _EPERM, _Compare(0, _MASKED_EQUAL, _CLONE_THREAD, 0))
-    for name in _OWN_CALLS:
-        _refuse(library, context, name, _EPERM, _Compare(0, _DIFFERS, os.getpid(), 0))
-    _refuse(library, context, "prlimit64", _EPERM, _Compare(0, _DIFFERS, 0, 0))
+    for name, error, comparisons in rules:
+        number = name
+        if isinstance(name, str):
+            number = library.seccomp_syscall_resolve_name(name.encode())
+        if number < 0:
+            continue  # some calls do not exist on every architecture
+        compared = [_comparison(*comparison) for comparison in comparisons]
+        conditions = (_Compare * len(compared))(*compared)
+        added = library.seccomp_rule_add_array(
+            context, _ERRNO | error, number, len(compared), conditions
+        )
+        _checked(added, f"seccomp: system call {name}")
     _checked(library.seccomp_load(context), "seccomp")
     library.seccomp_release(context)
 
 
-def _refuse(
-    library: ctypes.CDLL, context: ctypes.c_void_p, name: str, error: int, *compared: _Compare
-) -> None:
-    number = library.seccomp_syscall_resolve_name(name.encode())
-    if number >= 0:  # some calls do not exist on every architecture
-        _refuse_number(library, context, number, error, *compared)
+def _comparison(argument: int, operator: int, first: int | None, second: int) -> _Compare:
+    if first is None:
+        first = os.getpid()
+    return _Compare(argument, operator, first, second)
 
 
-def _refuse_number(
-    library: ctypes.CDLL, context: ctypes.c_void_p, number: int, error: int, *compared: _Compare
-) -> None:
-    conditions = (_Compare * len(compared))(*compared)
-    added = library.seccomp_rule_add_array(
-        context, _ERRNO | error, number, len(compared), conditions
-    )
-    _checked(added, f"seccomp: system call {number}")
-
-
-def _checked(result: int, what: str) -> int:
+def _checked(result: int, call: str) -> int:
     if result < 0:
-        raise OSError(f"{what}: {os.strerror(ctypes.get_errno())}")
+        raise OSError(f"{call}: {os.strerror(ctypes.get_errno())}")
     return result
 
 
-def _kill_all(keeper: int) -> None:
-    """Kill all descendants of this process.
+class Process(NamedTuple):
+    """A process: its id, and the ids of its parent and its session."""
+
+    pid: int
+    parent: int
+    session: int
+
+
+def kill_all(find: Callable[[], set[int]]) -> None:
+    """Kill the processes that `find` returns.
 
     Stop them first, so that none starts another meanwhile.
     """
     stopped: set[int] = set()
-    while new := _descendants(keeper) - stopped:
+    while new := find() - stopped:
         for pid in new:
             _signal(pid, signal.SIGSTOP)
         stopped |= new
     for pid in stopped:
         _signal(pid, signal.SIGKILL)
+
+
+def _reap_all(keeper: int) -> None:
+    """Wait until no child of the keeper is left, and kill those that appear meanwhile."""
     try:
         while True:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
@@ -331,7 +331,9 @@ def _kill_all(keeper: int) -> None:
 
 
 def _descendants(ancestor: int) -> set[int]:
-    children = _children_by_parent()
+    children: dict[int, list[int]] = {}
+    for process in processes():
+        children.setdefault(process.parent, []).append(process.pid)
     descendants: set[int] = set()
     waiting = [ancestor]
     while waiting:
@@ -342,10 +344,11 @@ def _descendants(ancestor: int) -> set[int]:
     return descendants
 
 
-def _children_by_parent() -> dict[int, list[int]]:
-    children: dict[int, list[int]] = {}
+def processes() -> list[Process]:
+    """Return the processes of this machine; none where the system has no /proc."""
+    seen: list[Process] = []
     if sys.platform != "linux":
-        return children
+        return seen
     for name in os.listdir("/proc"):  # noqa: PTH208 - as above
         if not name.isdigit():
             continue
@@ -354,8 +357,8 @@ def _children_by_parent() -> dict[int, list[int]]:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue  # the process has ended
-        children.setdefault(int(fields[1]), []).append(int(name))
-    return children
+        seen.append(Process(int(name), int(fields[1]), int(fields[3])))
+    return seen
 
 
 def _signal(pid: int, number: int) -> None:

@@ -12,7 +12,7 @@ from convpress.formats import Format
 from convpress.limits import Limits
 from worker.sandbox import doctor, gate
 from worker.sandbox import run as sandbox
-from worker.sandbox.account import LARGEST_BYTES, Account, read
+from worker.sandbox.account import Account, largest_bytes, read
 from worker.sandbox.messages import Failed, MalformedOutput, Succeeded
 
 # The gate needs a second for the largest model; this is for a busy machine.
@@ -21,16 +21,18 @@ _CHECK_SECONDS = 300.0
 _CHECK_BYTES = 2 * 1024**3
 
 
-def take(kind: type[Account], path: Path, largest: int = LARGEST_BYTES) -> tuple[bytes, Account]:
+def take(
+    kind: type[Account], path: Path, limits: Limits, largest: int | None = None
+) -> tuple[bytes, Account]:
     """Read the report or inspection that a child wrote, and return its bytes and the parsed record.
 
     Raises:
-        MalformedOutput: it is not a plain file, is larger than `largest` bytes, or has another
-            schema.
+        MalformedOutput: it is not a plain file, is larger than `largest` bytes or than a report of
+            a model within the limits, or has another schema.
     """
-    with open_plain(path, largest) as file:
+    with open_plain(path, largest_bytes(limits) if largest is None else largest) as file:
         content = file.read()
-    return content, read(kind, content)
+    return content, read(kind, content, limits)
 
 
 def open_plain(path: Path, largest: int) -> BinaryIO:

@@ -10,23 +10,30 @@ from pathlib import Path
 
 import convpress
 import worker
-from worker.sandbox import launcher
+from worker.sandbox import launcher, system_calls
 
 _LAUNCHER = (sys.executable, "-I", "-S", launcher.__file__)
 # The interpreter and the numerical libraries need these: libraries, the processor, randomness.
 _SYSTEM = (
-    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/proc/self", "/proc/cpuinfo",
-    "/proc/meminfo", "/sys/devices/system/cpu", "/sys/devices/system/node",
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo",
+    "/sys/devices/system/cpu", "/sys/devices/system/node",
+    # Not all of /proc/self: it shows the host's mounts and the connections of its network.
+    "/proc/self/maps", "/proc/self/smaps", "/proc/self/status", "/proc/self/stat",
+    "/proc/self/statm", "/proc/self/auxv", "/proc/self/cmdline", "/proc/self/fd",
 )  # fmt: skip
 # CUDA also needs the list of devices and the state of the driver.
 _CUDA_SYSTEM = (
-    "/proc/driver/nvidia", "/proc/devices", "/proc/sys/vm", "/sys/bus/pci/devices", "/sys/devices",
-    "/sys/module/nvidia", "/sys/module/nvidia_uvm",
+    "/proc/self", "/proc/driver/nvidia", "/proc/devices", "/proc/sys/vm", "/sys/bus/pci/devices",
+    "/sys/devices", "/sys/module/nvidia", "/sys/module/nvidia_uvm",
 )  # fmt: skip
 _CUDA_DEVICES = "nvidia*"
 _MOST_FILES = 256
 # Threads count as processes here.
 _MOST_PROCESSES = 512
+
+
+NEWEST_LANDLOCK = 6
+"""The last version of Landlock that added a right or scope which the sandbox uses."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class Confinement:
 
     The child works in `home`. It can write there and in `writable`, and read these, `readable` and
     the installation. `landlock` and `seccomp` say which mechanisms of the kernel enforce the
-    limits. Where `device` is not `cpu`, the child can use the driver of the host's GPUs;
+    limits: a version of Landlock, or 0 for none; of a later version than the kernel's, that is
+    used. Where `device` is not `cpu`, the child can use the driver of the host's GPUs;
     `memory_bytes` then bounds its data instead of its address space, of which CUDA reserves more
     than the host has.
     """
@@ -45,7 +53,7 @@ class Confinement:
     readable: tuple[Path, ...] = ()
     memory_bytes: int = 8 * 1024**3
     file_bytes: int = 2 * 1024**3
-    landlock: bool = True
+    landlock: int = NEWEST_LANDLOCK
     seccomp: bool = True
     device: str = "cpu"
 
@@ -62,7 +70,7 @@ class Confinement:
             devices = sorted(Path("/dev").glob(_CUDA_DEVICES))
         description = {
             "landlock": self.landlock,
-            "seccomp": self.seccomp,
+            "calls": system_calls.rules() if self.seccomp else [],
             "listable": _texts(_import_folders()),
             "readable": [*system, *_texts(_installation()), *_texts(self.readable)],
             "writable": [*_texts((self.home, *self.writable)), "/dev/null"],

@@ -3,10 +3,14 @@
 It runs in an interpreter that imports nothing else: python -I -S probe.py TARGETS
 """
 
+import ctypes
+import fcntl
 import json
 import mmap
 import os
+import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +19,17 @@ PROMISES = {
     "files": "a model reads nothing but itself and the installation, "
     "and writes only to its scratch folder",
     "network": "a model reaches no network and no other process",
-    "processes": "a model starts no processes and signals none",
+    "processes": "a model starts no processes, signals none and does not outlive its job",
     "memory": "a model takes no more memory than a job may use",
     "rights": "a model has no privileges and can gain none",
 }
+
+# The numbers of Linux that Python does not name.
+_F_SETSIG = 10
+_F_SETOWN_EX = 15
+_F_OWNER_PID = 1
+_FIOASYNC = 0x5452
+_PR_SET_PDEATHSIG = 1
 
 Attempts = dict[str, Callable[[], object]]
 """Functions by the message for their success; they fail by OSError or MemoryError."""
@@ -52,9 +63,12 @@ def _works(attempt: Callable[[], object]) -> bool:
 def _attempts_on_files(targets: dict[str, Any]) -> Attempts:
     secret, upload = targets["secret"], targets["upload"]
     environ = f"/proc/{targets['worker']}/environ"
+    proc = "/proc/self"
     return {
         "it read a file outside": lambda: _read(secret),
         "it read the worker's environment": lambda: _read(environ),
+        "it read the list of connections": lambda: _read(f"{proc}/net/tcp"),
+        "it read the list of mounts": lambda: _read(f"{proc}/mountinfo"),
         "it could write to the upload": lambda: _open(upload, os.O_WRONLY),
         "it could shorten the upload": lambda: os.truncate(upload, 0),
         "it could shorten what it opened to read": lambda: _open(upload, os.O_TRUNC),
@@ -79,7 +93,42 @@ def _attempts_on_processes(targets: dict[str, Any]) -> Attempts:
         "it started a process": _start_process,
         "it could signal the worker": lambda: os.kill(worker, 0),
         "it could slow the worker down": lambda: os.setpriority(os.PRIO_PROCESS, worker, nice),
+        **_attempts_by_descriptor(worker),
+        "it left its session": os.setsid,
+        "it left its process group": lambda: os.setpgid(0, 0),
+        "it could outlive its keeper": lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
     }
+
+
+def _attempts_by_descriptor(worker: int) -> Attempts:
+    """Return attempts at each step by which the kernel would signal the worker about a pipe.
+
+    No two steps are taken on one pipe, so that no signal is sent.
+    """
+    owner = struct.pack("ii", _F_OWNER_PID, worker)
+    switched_on = struct.pack("i", 1)
+    return {
+        "it could signal the worker by a descriptor (F_SETOWN)": lambda: fcntl.fcntl(
+            _pipe(), fcntl.F_SETOWN, worker
+        ),
+        "it could signal the worker by a descriptor (F_SETOWN_EX)": lambda: fcntl.fcntl(
+            _pipe(), _F_SETOWN_EX, owner
+        ),
+        "it could choose the signal of a descriptor": lambda: fcntl.fcntl(
+            _pipe(), _F_SETSIG, signal.SIGURG
+        ),
+        "it could switch signals on (O_ASYNC)": lambda: fcntl.fcntl(
+            _pipe(), fcntl.F_SETFL, os.O_ASYNC
+        ),
+        "it could switch signals on (FIOASYNC)": lambda: fcntl.ioctl(
+            _pipe(), _FIOASYNC, switched_on
+        ),
+    }
+
+
+def _pipe() -> int:
+    reader, _ = os.pipe()
+    return reader
 
 
 def _attempts_on_memory(targets: dict[str, Any]) -> Attempts:
@@ -105,6 +154,11 @@ def _send(kind: int, address: tuple[str, int]) -> None:
         out.settimeout(1)
         out.connect(address)
         out.send(b"?")
+
+
+def _prctl(operation: int, value: int) -> None:
+    if ctypes.CDLL(None).prctl(operation, value, 0, 0, 0) != 0:
+        raise PermissionError
 
 
 def _start_process() -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded, parse
 from worker.sandbox.policy import Confinement
+from worker.sandbox.remains import kill_remains, start_keeper
 
-ENGINE = (sys.executable, "-P", "-m", "worker.engine")
+ENGINE = (sys.executable, "-P", "-m", "worker.sandbox.start_engine")
 
 _TICK_SECONDS = 0.1
 _SHORT_TICK_SECONDS = 0.005
@@ -74,15 +75,19 @@ def run(
     raises.
     """
     log = bytearray()
-    with subprocess.Popen(  # noqa: S603 - the command is ours
-        confinement.command([*command, *arguments], seconds),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=confinement.home,
-        env=confinement.environment(),
-        start_new_session=True,
-    ) as child:
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - the command is ours
+            confinement.command([*command, *arguments], seconds),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=confinement.home,
+            env=confinement.environment(),
+            start_new_session=True,
+        )
+
+    with start_keeper(start) as child:
         try:
             return _listen(child, log, seconds, on_progress, is_wanted)
         except MalformedOutput as error:
@@ -177,7 +182,7 @@ class _Lines:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Make the keeper kill all processes of the child, and kill both if that takes too long.
+    """Make the keeper kill all processes of the child, and kill what is left then.
 
     Reap neither before.
     """
@@ -186,6 +191,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     while not _ended(child) and time.monotonic() < deadline:
         time.sleep(_SHORT_TICK_SECONDS)
     os.killpg(child.pid, signal.SIGKILL)
+    while not _ended(child):
+        time.sleep(_SHORT_TICK_SECONDS)
+    kill_remains(child.pid)
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:

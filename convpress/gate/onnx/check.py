@@ -21,6 +21,7 @@ from convpress.gate.protobuf import DELIMITED, Field
 from convpress.gate.refusals import damaged, over_limit
 from convpress.limits import Limits
 
+# Field numbers of onnx.proto, by message.
 _MODEL_GRAPH = 7
 _MODEL_TRAINING = 20
 _MODEL_FUNCTION = 25
@@ -106,8 +107,8 @@ def _model_bytes(
         )
     try:
         with zipfile.ZipFile(path) as packed:
-            [info] = [info for info in packed.infolist() if info.filename.endswith(bundle.SUFFIX)]
-            with packed.open(info) as file:
+            infos = dict(bundle.plain_files(packed))
+            with packed.open(infos[model.name]) as file:
                 return memoryview(file.read(model.size))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise damaged(f"the model in the bundle cannot be inflated: {error}") from error
@@ -138,6 +139,7 @@ class _Checker:
             if field.number == _MODEL_GRAPH:
                 self._graph(field, main, "graph", 1)
             elif field.number == _MODEL_TRAINING:
+                # Its graphs count as part of the main one: their calls are bounded with it.
                 self._training(field, main)
             elif field.number == _MODEL_FUNCTION:
                 name, body = self._function(field)
@@ -202,6 +204,7 @@ class _Checker:
         for node in nodes:
             reads |= node.reads
             own.update(node.defines)
+        # A graph within a node reads the names of the graphs around it.
         outer = reads - own
         self._outer_names += len(outer)
         if self._outer_names > self._limits.fields:

@@ -7,9 +7,11 @@ from convpress.gate.protobuf import DELIMITED, FIXED32, FIXED64, VARINT, Field
 from convpress.gate.refusals import damaged, over_limit
 from convpress.limits import Limits
 
+# A packed field may have gigabytes: it is copied piece by piece.
 _CHUNK_BYTES = 1 << 20
 # All bytes of a varint but its last one have the highest bit set.
 _NOT_LAST = bytes(range(128, 256))
+# A name may be as long as the file.
 _LONGEST_SHOWN = 80
 # Exporters make names from the path of a module, of some hundred bytes.
 _LONGEST_NAME = 10_000

@@ -1,7 +1,5 @@
 """Every way to fail ends in a problem document with its status."""
 
-import logging
-
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import create_engine, text
@@ -83,12 +81,14 @@ def test_the_frameworks_refusals_are_problems(answer, client):
         >= {"status": 418, "code": "request_invalid"}.items()
     )
     refused = client.request("DELETE", "/jobs")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+    assert refused.status_code == 405
+    assert refused.headers["allow"] == "GET, POST"
 
 
 def test_a_database_that_does_not_answer(answer):
     response = answer(fail_in_sql)
-    assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+    assert response.status_code == 503
+    assert response.json()["code"] == "database_unavailable"
     assert "nonexistent" not in response.text
 
 
@@ -101,7 +101,8 @@ def test_a_full_database(answer, tmp_path):
 def test_the_unexpected_is_logged_in_full_and_told_in_short(answer):
     with capture_logs() as logs:
         response = answer(RuntimeError("secret"), headers={"X-Request-ID": "r-1"})
-    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    assert response.status_code == 500
+    assert response.json()["code"] == "internal_error"
     assert "secret" not in response.text
     assert "r-1" in response.json()["detail"]
     assert response.headers["x-request-id"] == "r-1"
@@ -119,19 +120,11 @@ def test_a_client_that_went_away_is_no_error(answer):
     assert {line["log_level"] for line in logs} == {"info"}
 
 
-@pytest.mark.parametrize("given", ["a b", "x" * 65, "é", "", "a\x7f", '"'])
-def test_a_request_id_that_could_harm_is_replaced(answer, given):
-    response = answer(lambda: "ok", headers={"X-Request-ID": given.encode()})
+@pytest.mark.parametrize("request_id", ["a b", "x" * 65, "é", "", "a\x7f", '"'])
+def test_a_request_id_that_could_harm_is_replaced(answer, request_id):
+    response = answer(lambda: "ok", headers={"X-Request-ID": request_id.encode()})
     assert response.headers["x-request-id"].isalnum()
 
 
 def test_a_problem_of_a_newer_worker_can_still_be_shown():
     assert document({"code": "brand_new", "detail": "why"}, "/jobs/7")["status"] == 422
-
-
-def test_logging_is_left_alone_by_building_the_application():
-    handlers = list(logging.root.handlers)
-    from app.main import create_app
-
-    create_app()
-    assert logging.root.handlers == handlers

@@ -2,7 +2,7 @@
 
 import pytest
 
-from convpress.formats import EXPECTED, FORMATS, SHAPELESS_SUFFIXES, named
+from convpress.formats import EXPECTED, FORMATS, named, shapeless_suffixes
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -17,7 +17,7 @@ def test_a_record_is_filed_under_its_name_and_agrees_with_itself(name):
 def test_suffixes_tell_formats_apart():
     suffixes = [suffix for spec in FORMATS.values() for suffix in spec.upload_suffixes]
     assert len(set(suffixes)) == len(suffixes)
-    assert set(SHAPELESS_SUFFIXES) == set(FORMATS["torchscript"].upload_suffixes)
+    assert set(shapeless_suffixes()) == set(FORMATS["torchscript"].upload_suffixes)
 
 
 def test_a_name_that_is_no_format_is_refused_with_those_that_are():

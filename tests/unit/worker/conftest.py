@@ -127,14 +127,14 @@ def engine_without_work(monkeypatch):
 
 
 @pytest.fixture
-def rings(monkeypatch):
-    rung = []
-    monkeypatch.setattr(tasks, "ring", lambda job_id: rung.append(job_id) or True)
-    return rung
+def enqueued(monkeypatch):
+    job_ids = []
+    monkeypatch.setattr(tasks, "enqueue", lambda job_id: job_ids.append(job_id) or True)
+    return job_ids
 
 
 @pytest.fixture
-def work(settings, load_job, rings):
+def work(settings, load_job, enqueued):
     def work(job_id):
         tasks.compress(str(job_id))
         assert list((settings.data_dir / "scratch").glob("*")) == []

@@ -36,9 +36,12 @@ from worker.sandbox.messages import Failed
 pytestmark = pytest.mark.usefixtures("engine_without_work")
 
 
-def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, rings):
+def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, enqueued):
     job = work(make_job())
-    assert (job.state, job.attempt, job.macs_before, job.macs_after) == ("succeeded", 1, 100, 40)
+    assert job.state == "succeeded"
+    assert job.attempt == 1
+    assert job.macs_before == 100
+    assert job.macs_after == 40
     assert (
         get_storage().path(artifact_key(job.id, job.artifact_sha256)).stat().st_size
         == job.artifact_bytes
@@ -48,33 +51,39 @@ def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, ring
         == fake_engine.REPORT
     )
     assert get_storage().path(f"models/{job.model_sha256}").exists()
-    assert rings == []
+    assert enqueued == []
 
 
-def test_a_refusal_fails_the_job_at_once(make_job, work, rings):
+def test_a_refusal_fails_the_job_at_once(make_job, work, enqueued):
     job = work(make_job(input_shape="refuse"))
-    assert (job.state, job.attempt) == ("failed", 1)
+    assert job.state == "failed"
+    assert job.attempt == 1
     assert job.error == {"code": "budget_unreachable", "detail": "no", "got": "0.1"}
-    assert rings == []
+    assert enqueued == []
 
 
 @pytest.mark.parametrize("behaviour", ["die", "lie"])
-def test_a_lost_child_is_tried_again_until_the_last_attempt(make_job, work, rings, behaviour):
+def test_a_lost_child_is_tried_again_until_the_last_attempt(make_job, work, enqueued, behaviour):
     job_id = make_job(input_shape=behaviour)
     for attempt in (1, 2):
         job = work(job_id)
-        assert (job.state, job.attempt, job.lease_owner) == ("queued", attempt, None)
-        assert rings == [job_id] * attempt
+        assert job.state == "queued"
+        assert job.attempt == attempt
+        assert job.lease_owner is None
+        assert enqueued == [job_id] * attempt
     job = work(job_id)
-    assert (job.state, job.attempt, job.error["code"]) == ("failed", 3, "worker_lost")
-    assert rings == [job_id] * 2
+    assert job.state == "failed"
+    assert job.attempt == 3
+    assert job.error["code"] == "worker_lost"
+    assert enqueued == [job_id] * 2
 
 
 def test_a_job_whose_child_died_once_succeeds(make_job, work, tmp_path):
     job_id = make_job(input_shape=f"once {tmp_path}/mark die")
     work(job_id)
     job = work(job_id)
-    assert (job.state, job.attempt) == ("succeeded", 2)
+    assert job.state == "succeeded"
+    assert job.attempt == 2
 
 
 def test_a_model_that_the_store_has_lost_fails_the_job_by_a_code_of_its_own(
@@ -83,7 +92,9 @@ def test_a_model_that_the_store_has_lost_fails_the_job_by_a_code_of_its_own(
     job_id = make_job()
     get_storage().delete(model_key(load_job(job_id).model_sha256))
     job = work(job_id)
-    assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "model_gone")
+    assert job.state == "failed"
+    assert job.attempt == 1
+    assert job.error["code"] == "model_gone"
 
 
 def test_samples_reach_the_child_and_fail_the_job_where_the_store_has_lost_them(
@@ -107,12 +118,14 @@ def test_samples_reach_the_child_and_fail_the_job_where_the_store_has_lost_them(
     assert shown["samples"] == "real"
     get_storage().delete(samples_key(sha256))
     job = work(make_job(**columns))
-    assert (job.state, job.attempt, job.error["code"]) == ("failed", 1, "samples_gone")
+    assert job.state == "failed"
+    assert job.attempt == 1
+    assert job.error["code"] == "samples_gone"
 
 
 @pytest.mark.parametrize("full", ["fetch", "keep"])
 def test_a_full_disk_is_waited_for_and_fails_the_last_attempt(
-    make_job, work, monkeypatch, rings, events, full
+    make_job, work, monkeypatch, enqueued, events, full
 ):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -127,7 +140,7 @@ def test_a_full_disk_is_waited_for_and_fails_the_last_attempt(
         "the disk is full"
     ] * 2
     assert list(get_storage().staging.iterdir()) == []
-    assert rings == []  # it would be full at once again
+    assert enqueued == []  # it would be full at once again
 
 
 @pytest.mark.parametrize("behaviour", ["die", "fill"])
@@ -144,7 +157,7 @@ def test_a_child_without_room_is_no_fault_of_its_job(
 
 
 def test_an_unavailable_store_is_waited_for_and_counts_no_attempt(
-    make_job, work, monkeypatch, rings, events
+    make_job, work, monkeypatch, enqueued, events
 ):
     def fail(*_):
         raise StorageUnavailable("the bucket does not answer")
@@ -154,13 +167,14 @@ def test_an_unavailable_store_is_waited_for_and_counts_no_attempt(
         patch.setattr(LocalStorage, "fetch", fail)
         for _ in range(4):
             job = work(job_id)
-            assert (job.state, job.attempt) == ("queued", 0)
-    assert rings == []
+            assert job.state == "queued"
+            assert job.attempt == 0
+    assert enqueued == []
     assert work(job_id).state == "succeeded"
     assert events(job_id)[1].detail == "the artifact store does not answer"
 
 
-def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, rings):
+def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, enqueued):
     job_id = make_job(input_shape="sleep 600")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
     thread.start()
@@ -171,13 +185,15 @@ def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, 
     thread.join(120)
     assert not thread.is_alive()
     job = load_job(job_id)
-    assert (job.state, job.lease_owner) == ("cancelled", None)
+    assert job.state == "cancelled"
+    assert job.lease_owner is None
     assert list((settings.data_dir / "scratch").iterdir()) == []
-    assert rings == []
+    assert enqueued == []
 
 
 def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work, monkeypatch):
-    commit, tried = tasks._commit, []
+    commit = tasks._commit
+    tried = []
 
     def commit_later(*arguments, **options):
         tried.append(1)
@@ -188,30 +204,34 @@ def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work
     monkeypatch.setattr(tasks, "_commit", commit_later)
     monkeypatch.setattr(tasks, "_RETRY_SECONDS", 0.01)
     job = work(make_job())
-    assert (job.state, job.attempt, len(tried)) == ("succeeded", 1, 3)
+    assert job.state == "succeeded"
+    assert job.attempt == 1
+    assert len(tried) == 3
 
 
-def test_a_job_over_its_time_fails(make_job, work, monkeypatch, rings):
+def test_a_job_over_its_time_fails(make_job, work, monkeypatch, enqueued):
     monkeypatch.setenv("CONVPRESS_JOB_TIMEOUT_SECONDS", "1")
     tasks.get_settings.cache_clear()
     job = work(make_job(input_shape="sleep 600"))
-    assert (job.state, job.error["code"]) == ("failed", "job_timeout")
+    assert job.state == "failed"
+    assert job.error["code"] == "job_timeout"
     assert "1 seconds" in job.error["detail"]
-    assert rings == []
+    assert enqueued == []
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded", "failed", "cancelled"])
 def test_a_ring_for_a_job_that_is_not_queued_does_nothing(make_job, work, state, monkeypatch):
     monkeypatch.setattr(sandbox, "ENGINE", ("/nonexistent",))
     job = work(make_job(state=state))
-    assert (job.state, job.attempt) == (state, 0)
+    assert job.state == state
+    assert job.attempt == 0
 
 
 def test_a_ring_for_an_unknown_job_does_nothing(settings):
     tasks.compress(str(uuid.uuid4()))
 
 
-def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, rings, load_job):
+def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, enqueued, load_job):
     job_id = make_job(input_shape="sleep 600")
 
     def stop_when_it_runs():
@@ -226,8 +246,10 @@ def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, r
     finally:
         thread.join(120)
         stopping.clear()
-    assert (job.state, job.attempt, job.started_at) == ("queued", 0, None)
-    assert rings == []  # it would hear the ring itself
+    assert job.state == "queued"
+    assert job.attempt == 0
+    assert job.started_at is None
+    assert enqueued == []  # it would receive the message itself
 
 
 def test_a_worker_that_shuts_down_takes_no_new_job(make_job, work):
@@ -236,11 +258,12 @@ def test_a_worker_that_shuts_down_takes_no_new_job(make_job, work):
         job = work(make_job())
     finally:
         stopping.clear()
-    assert (job.state, job.attempt) == ("queued", 0)
+    assert job.state == "queued"
+    assert job.attempt == 0
 
 
 def test_a_lost_lease_stops_the_child_and_commits_nothing(
-    make_job, work, monkeypatch, rings, load_job
+    make_job, work, monkeypatch, enqueued, load_job
 ):
     monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "0.5")
     tasks.get_settings.cache_clear()
@@ -254,8 +277,10 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(
 
     monkeypatch.setattr(heartbeats.leases, "renew", renew_after_another_took_it)
     job = work(job_id)
-    assert (job.state, job.lease_owner, job.attempt) == ("running", "heir", 2)
-    assert rings == []
+    assert job.state == "running"
+    assert job.lease_owner == "heir"
+    assert job.attempt == 2
+    assert enqueued == []
 
 
 def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work, monkeypatch):
@@ -273,7 +298,9 @@ def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work,
     monkeypatch.setattr(tasks.run.results, "store", store_slowly)
     job_id = make_job()
     job = work(job_id)
-    assert (job.state, job.lease_owner, job.artifact_sha256) == ("running", "heir", None)
+    assert job.state == "running"
+    assert job.lease_owner == "heir"
+    assert job.artifact_sha256 is None
 
 
 @pytest.mark.parametrize("slow", ["fetch", "prepare"])
@@ -297,10 +324,11 @@ def test_a_store_that_is_slower_than_the_lease_loses_no_job(
     job_id = make_job()
     monkeypatch.setattr(LocalStorage, slow, slowly)
     job = work(job_id)
-    assert (job.state, job.attempt) == ("succeeded", 1)
+    assert job.state == "succeeded"
+    assert job.attempt == 1
 
 
-def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, rings, tmp_path):
+def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, enqueued, tmp_path):
     seen = tmp_path / "seen"
     job_id = make_job(input_shape=f"await {seen}")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))

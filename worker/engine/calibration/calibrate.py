@@ -4,32 +4,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convpress.calibration import InputValues
 from worker.engine.calibration.allowance import Allowance
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
 from worker.engine.calibration.fitting_images import FittingImages, distilled, plain, real
-from worker.engine.calibration.harness import WeakCalibrationError
+from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import DistillingError
 from worker.engine.calibration.inputs.distiller import Distiller
 from worker.engine.calibration.inputs.distiller import Tell as Tell
 from worker.engine.calibration.inputs.mixture import from_all_ranges
 from worker.engine.calibration.inputs.model_inputs import Arrays, Shapes
 from worker.engine.calibration.inputs.mosaics import mosaics
-from worker.engine.calibration.inputs.probing import probed_ranges
+from worker.engine.calibration.inputs.probing import ProbedRanges, probed_ranges
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.inputs.real_samples import value_limits
-from worker.engine.calibration.inputs.run_inputs import run_inputs
+from worker.engine.calibration.judging_inputs import (
+    JudgingInputs,
+    judging_by_mosaics,
+    judging_by_samples,
+)
 from worker.engine.calibration.replay import Batch
 from worker.engine.calibration.run_size import build_harness
-from worker.engine.calibration.statistics.covariance import Geometries, Observation
-from worker.engine.model import Model, TensorSpec
+from worker.engine.calibration.statistics.covariance import Geometries, MeasuredMoments
+from worker.engine.model import Model
 from worker.engine.program import NoProgramError, Program, StepError
 
 _HELD_OUT_SEED = 1
-_FRESH_SEED = 2
+# The refit is chosen by fewer samples than these no better than by synthetic images.
+_FEWEST_TO_CHOOSE_BY = 4
 # Unmeasured sites that a note names.
 _MOST_NAMED = 8
 
@@ -38,26 +40,24 @@ _MOST_NAMED = 8
 class Calibration:
     """What a calibration learned: a program, inputs to fit on and to judge by, and moments.
 
-    Nothing is fitted on `held_out` and `fresh`, which come from another generator and other seeds.
-    The moments in `observation` are those on `batches`. `sample_macs` is the cost of one image and
-    `batch` the number of images that run together. `account` describes the calibration for the
-    report; its `notes` give reasons for which it is weaker than it might be.
+    Nothing is fitted on `held_out`, which the refit is chosen by, nor on `judging`, which the
+    artifact is compared with the original on. The `moments` are those on `batches`.
+    `sample_macs` is the cost of one image and `batch` the number of images that run together, of
+    the inputs `image_names`; `smallest_batch` can run alone.
+    `report_members` describe the calibration in the report; their `notes` give reasons for which it
+    is weaker than it might be.
     """
 
     program: Program
     batches: tuple[Batch, ...]
     held_out: tuple[Batch, ...]
-    fresh: tuple[Batch, ...]
-    observation: Observation
+    judging: JudgingInputs
+    moments: MeasuredMoments
     sample_macs: int
     batch: int
-    account: Mapping[str, Any]
-
-    def fresh_inputs(
-        self, specs: Sequence[TensorSpec], shapes: Shapes, most: int
-    ) -> list[dict[str, NDArray[np.generic]]]:
-        """Return fresh inputs in these shapes, as a caller passes them, for at most `most` runs."""
-        return run_inputs(self.fresh, specs, shapes, most)
+    smallest_batch: int
+    image_names: tuple[str, ...]
+    report_members: Mapping[str, Any]
 
 
 def calibrate(
@@ -73,7 +73,7 @@ def calibrate(
     """Calibrate a model that costs `macs` on inputs of these shapes, at the given sites.
 
     `stated` is the value range that the user stated. `samples` are real inputs by name, along the
-    first axis, which replace synthetic ones; of 20 or more the last fifth is held out.
+    first axis, which replace synthetic ones; of five or more the last fifth is held out.
 
     Raises:
         Refusal: `samples_invalid` where the model gives NaN or infinity on the samples;
@@ -102,7 +102,9 @@ def _choose_size(
     program = model.program()
     harness = build_harness(program, model.inputs, shapes, effort)
     if not harness.images:
-        raise WeakCalibrationError("no input of the model is a batch of images or signals")
+        raise WeakCalibrationError(
+            "no input of the model is a batch of images, signals or indices of a stored table"
+        )
     allowance = Allowance.of(harness, macs, shapes, effort)
     if not is_distilled or not program.normalises or allowance.affordable_steps:
         return allowance
@@ -131,29 +133,29 @@ def _calibrate(
     if stated is None and samples is not None:
         limits = value_limits(samples[harness.image_names[0]])
         source_of_limits = "the samples"
-    ranges, source = probed_ranges(harness, limits, allowance.probe_images)
-    account: dict[str, Any] = {
-        "ranges": [values.name for values in ranges],
-        "ranges_from": source_of_limits or source,
-        "notes": [],
+    probed = probed_ranges(harness, limits, allowance.probe_images)
+    report_members: dict[str, Any] = {
+        "ranges": [values.name for values in probed.ranges],
+        "ranges_from": source_of_limits or probed.source,
+        "notes": _weak_inputs(harness),
     }
     if samples is not None:
-        return _learn(allowance, convolutions, ranges, samples, 0, account, tell)
-    steps = allowance.distilling_steps(ranges)
+        return _learn(allowance, convolutions, probed, samples, 0, report_members, tell)
+    steps = allowance.distilling_steps(probed.ranges)
     try:
-        return _learn(allowance, convolutions, ranges, None, steps, account, tell)
+        return _learn(allowance, convolutions, probed, None, steps, report_members, tell)
     except DistillingError as error:
-        account["notes"].append(f"not distilled: {error}")
-        return _learn(allowance, convolutions, ranges, None, 0, account, tell)
+        report_members["notes"].append(f"not distilled: {error}")
+        return _learn(allowance, convolutions, probed, None, 0, report_members, tell)
 
 
 def _learn(
     allowance: Allowance,
     convolutions: Geometries,
-    ranges: Sequence[ValueRange],
+    probed: ProbedRanges,
     samples: Arrays | None,
     steps: int,
-    account: Mapping[str, Any],
+    report_members: Mapping[str, Any],
     tell: Tell,
 ) -> Calibration:
     """Make the inputs, distilled by `steps`, and measure the moments on them.
@@ -163,35 +165,59 @@ def _learn(
     """
     harness = allowance.harness
     held_out_steps = _held_out_steps(allowance, steps)
-    work = 2 * allowance.held_out_images * held_out_steps
+    judged = _mosaic_count(allowance, len(probed.ranges))
+    judged += _mosaic_count(allowance, len(probed.plausible))
+    work = judged * held_out_steps
     work += steps * allowance.distilled_images(steps)
     distiller = Distiller(harness, work, tell)
 
-    def judging(seed: int) -> list[Batch]:
-        """Return mosaics to judge by, distilled if that changes judgements."""
-        images = from_all_ranges(harness, mosaics, ranges, allowance.held_out_images, seed)
+    def mosaic_batches(ranges: Sequence[ValueRange], count: int, seed: int) -> list[Batch]:
+        """Return mosaics that nothing is fitted on, distilled if that changes judgements."""
+        images = from_all_ranges(harness, mosaics, ranges, count, seed)
         return distiller.distil(images, held_out_steps, seed)
 
-    held_out = judging(_HELD_OUT_SEED)
-    fresh = judging(_FRESH_SEED)
+    held_out = mosaic_batches(probed.ranges, allowance.held_out_images, _HELD_OUT_SEED)
     if samples is not None:
         fitting = real(allowance, samples, convolutions)
-        held_out = fitting.held_out or held_out
-    elif steps:
-        fitting = distilled(allowance, ranges, convolutions, distiller, steps)
+        if fitting.report_members["held_out_samples"] >= _FEWEST_TO_CHOOSE_BY:
+            held_out = fitting.held_out
+        judging = judging_by_samples(fitting)
     else:
-        fitting = plain(allowance, ranges, convolutions, tell)
-    notes = account["notes"] + _unmeasured_note(fitting, convolutions)
+        judging = judging_by_mosaics(probed, harness, allowance.held_out_images, mosaic_batches)
+        if steps:
+            fitting = distilled(allowance, probed.ranges, convolutions, distiller, steps)
+        else:
+            fitting = plain(allowance, probed.ranges, convolutions, tell)
+    notes = report_members["notes"] + _unmeasured_note(fitting, convolutions)
     return Calibration(
         program=harness.program,
         batches=tuple(fitting.batches),
         held_out=tuple(held_out),
-        fresh=tuple(fresh),
-        observation=fitting.observation,
+        judging=judging,
+        moments=fitting.moments,
         sample_macs=allowance.sample_macs,
         batch=harness.batch,
-        account={**account, "notes": notes, **fitting.account},
+        smallest_batch=harness.fixed_batch,
+        image_names=tuple(harness.image_names),
+        report_members={**report_members, "notes": notes, **fitting.report_members},
     )
+
+
+def _weak_inputs(harness: Harness) -> list[str]:
+    """Return a note on inputs that resemble no real ones; nothing where there are none."""
+    return [
+        f"weak: input {images.name!r} has random indices below {images.rows}, which resemble no "
+        "real sequence; samples are better"
+        for images in harness.images
+        if images.rows is not None
+    ]
+
+
+def _mosaic_count(allowance: Allowance, ranges: int) -> int:
+    """Return the images to judge by over all ranges, each of which has whole batches."""
+    batch = allowance.harness.batch
+    in_each = -(-allowance.held_out_images // ranges)
+    return ranges * batch * -(-in_each // batch)
 
 
 def _held_out_steps(allowance: Allowance, steps: int) -> int:
@@ -203,7 +229,7 @@ def _held_out_steps(allowance: Allowance, steps: int) -> int:
 
 def _unmeasured_note(fitting: FittingImages, convolutions: Geometries) -> list[str]:
     """Return a note that names sites without moments; nothing where there are none."""
-    unmeasured = [site for site in convolutions if site not in fitting.observation.moments]
+    unmeasured = [site for site in convolutions if site not in fitting.moments.by_site]
     if not unmeasured:
         return []
     names = ", ".join(unmeasured[:_MOST_NAMED])

@@ -18,8 +18,8 @@ from worker.engine.calibration.statistics.batchnorm_statistics import (
 )
 from worker.engine.calibration.statistics.covariance import (
     Geometries,
+    MeasuredMoments,
     MomentRecorder,
-    Observation,
 )
 from worker.engine.numerics.convolution import Array
 from worker.engine.numerics.moments import Moments
@@ -36,7 +36,7 @@ def measure_until_converged(
     ranges: Sequence[ValueRange],
     convolutions: Geometries,
     tell: Tell,
-) -> tuple[list[Batch], Observation]:
+) -> tuple[list[Batch], MeasuredMoments]:
     """Return images and the moments on them.
 
     The number of images doubles until no covariance changes by more than the effort's
@@ -105,9 +105,9 @@ class _GrowingMeasurement:
         """Return the current sketches."""
         return sketch_all(self._recorder, self._effort.sketch_directions)
 
-    def finish(self) -> Observation:
+    def finish(self) -> MeasuredMoments:
         """Return the moments; nothing can be added any more."""
-        return Observation(self._recorder.finish(), self._statistics)
+        return MeasuredMoments(self._recorder.finish(), self._statistics)
 
     def _new_recorder(self, batches: int) -> MomentRecorder:
         """Return a recorder that gets all its rows from this number of batches."""

@@ -19,7 +19,7 @@ from worker.engine.calibration.inputs.real_samples import (
 from worker.engine.calibration.replay import Batch
 from worker.engine.calibration.statistics.covariance import (
     Geometries,
-    Observation,
+    MeasuredMoments,
     measure_moments,
 )
 
@@ -36,13 +36,13 @@ class FittingImages:
     """
 
     batches: list[Batch]
-    observation: Observation
-    account: Mapping[str, Any]
+    moments: MeasuredMoments
+    report_members: Mapping[str, Any]
     held_out: list[Batch] = field(default_factory=list)
 
 
 def real(allowance: Allowance, samples: Arrays, convolutions: Geometries) -> FittingImages:
-    """Return real samples, the last fifth of them held out where there are enough.
+    """Return real samples, the last fifth of them held out where there are at least five.
 
     Raises:
         Refusal: `samples_invalid` where the model gives NaN or infinity on them.
@@ -55,12 +55,12 @@ def real(allowance: Allowance, samples: Arrays, convolutions: Geometries) -> Fit
     require_finite(harness, [*batches, *held_out])
     moments = measure_moments(harness.program, batches, convolutions, allowance.effort)
     name = harness.image_names[0]
-    account = {
+    report_members = {
         "kind": "samples",
         "images": sum(len(batch[name]) for batch in batches),
         "held_out_samples": sum(len(batch[name]) for batch in held_out),
     }
-    return FittingImages(batches, Observation(moments, {}), account, held_out)
+    return FittingImages(batches, MeasuredMoments(moments, {}), report_members, held_out)
 
 
 def distilled(
@@ -84,13 +84,13 @@ def distilled(
     if more:
         batches += from_all_ranges(harness, dead_leaves, ranges, more, _PLAIN_SEED)
     moments = measure_moments(harness.program, batches, convolutions, allowance.effort)
-    account = {
+    report_members = {
         "kind": "distilled",
         "images": len(batches) * harness.batch,
         "distilled": number,
         "steps": steps,
     }
-    return FittingImages(batches, Observation(moments, {}), account)
+    return FittingImages(batches, MeasuredMoments(moments, {}), report_members)
 
 
 def plain(
@@ -100,10 +100,10 @@ def plain(
     tell: Tell,
 ) -> FittingImages:
     """Return dead leaves as they are, as many as the covariances need to converge."""
-    batches, observation = measure_until_converged(allowance, ranges, convolutions, tell)
-    account = {
+    batches, moments = measure_until_converged(allowance, ranges, convolutions, tell)
+    report_members = {
         "kind": "synthetic",
         "images": len(batches) * allowance.harness.batch,
-        "twin": bool(observation.statistics),
+        "twin": bool(moments.batchnorm),
     }
-    return FittingImages(batches, observation, account)
+    return FittingImages(batches, moments, report_members)

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats.onnx.convolution import attributes
-from worker.engine.formats.onnx.runner import options
+from worker.engine.formats.onnx.session import options
 from worker.engine.numerics.convolution import Convolution
 
 _RUNS = 8

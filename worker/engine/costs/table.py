@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import product
+from itertools import chain, product
 from math import isfinite, log2, prod
 from pathlib import Path
 from typing import Any
@@ -331,7 +331,7 @@ def _grid(kind: str, members: Any) -> Grid:  # noqa: ANN401 - any JSON
     outputs = _axis(kind, "outputs", members["outputs"])
     positions = _axis(kind, "positions", members["positions"])
     rates = tuple(_plane(plane) for plane in members["ns_per_mac"])
-    rows = [row for plane in rates for row in plane]
+    rows = list(chain.from_iterable(rates))
     fits = (
         len(rates) == len(inputs)
         and all(len(plane) == len(outputs) for plane in rates)

@@ -6,7 +6,7 @@ from worker.engine.numerics.convolution import Convolution
 def transposed(convolution: Convolution) -> str | None:
     """Refuse transposed convolutions, whose outputs overlap."""
     if convolution.transposed:
-        return "it is for convolutions that are not transposed"
+        return "the form does not apply to transposed convolutions"
     return None
 
 
@@ -14,7 +14,7 @@ def depthwise(convolution: Convolution) -> str | None:
     """Refuse convolutions without channels to combine within a group."""
     groups = convolution.groups
     if groups > 1 and convolution.in_channels == groups:
-        return "depthwise already"
+        return "it is already depthwise"
     return None
 
 

@@ -20,7 +20,7 @@ def why_not_low_rank(convolution: Convolution) -> str | None:
     """Say why the form does not apply to a convolution, or return None where it does."""
     reason = depthwise(convolution)
     if reason is None and convolution.k2 > 1 and not convolution.transposed:
-        return "its kernel is more than one offset"
+        return "its kernel is larger than 1x1"
     return reason
 
 

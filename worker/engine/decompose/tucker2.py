@@ -34,7 +34,7 @@ def why_not_tucker2(convolution: Convolution) -> str | None:
     reason = no_spatial_extent(convolution)
     fewest = min(convolution.in_channels, convolution.out_channels)
     if reason is None and fewest == convolution.groups:
-        return "one channel on a side cannot be made fewer"
+        return "it has only one input or output channel"
     return reason
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from worker.engine.comparison_inputs import SOURCES
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, Model, Site
 from worker.engine.numerics import device
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # torch takes more than a second to import, and calibrated an
     import torch
 
     from worker.engine.calibration.calibrate import Calibration
+    from worker.engine.calibration.judging_inputs import JudgingInputs
     from worker.engine.calibration.replay import Batch
 
 Parts = tuple[tuple[SiteCandidates, ...], Mapping[str, float], "Calibration | Uncalibrated"]
@@ -151,27 +153,29 @@ def _packed_statistics(
 
 def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any]:
     """Add a calibration's arrays to `arrays`, and return the rest of it."""
-    observation = calibration.observation
-    for at, moments in enumerate(observation.moments.values()):
-        assert moments.held is not None  # observed moments have covariances
+    measured = calibration.moments
+    for at, moments in enumerate(measured.by_site.values()):
+        assert moments.held is not None  # measured moments have covariances
         arrays[f"mean {at}"] = moments.mean
         for number, band in enumerate(moments.held.bands):
             arrays[f"covariance {at} {number}"] = band
-    for at, (mean, variance) in enumerate(observation.statistics.values()):
+    for at, (mean, variance) in enumerate(measured.batchnorm.values()):
         arrays[f"norm mean {at}"] = mean.numpy(force=True)
         arrays[f"norm variance {at}"] = variance.numpy(force=True)
     channels_last: list[str] = []
     return {
-        "moments": list(observation.moments),
-        "statistics": list(observation.statistics),
+        "moments": list(measured.by_site),
+        "statistics": list(measured.batchnorm),
         "batches": _pack_batches("fitted", calibration.batches, arrays, channels_last),
         "held_out": _pack_batches("held out", calibration.held_out, arrays, channels_last),
-        "fresh": _pack_batches("fresh", calibration.fresh, arrays, channels_last),
+        "judging": _pack_judging(calibration.judging, arrays, channels_last),
         "channels_last": channels_last,
         "sample_macs": calibration.sample_macs,
         "batch": calibration.batch,
+        "smallest_batch": calibration.smallest_batch,
+        "image_names": list(calibration.image_names),
         "device": device.chosen(),
-        "account": dict(calibration.account),
+        "account": dict(calibration.report_members),
     }
 
 
@@ -189,6 +193,22 @@ def _pack_batches(
             if not tensor.is_contiguous():
                 channels_last.append(key)
     return len(batches)
+
+
+def _pack_judging(
+    judging: "JudgingInputs", arrays: dict[str, Array], channels_last: list[str]
+) -> dict[str, Any]:
+    """Add the batches of all groups to `arrays`, and return the rest."""
+    groups = []
+    for at, (name, batches) in enumerate(judging.groups.items()):
+        number = _pack_batches(f"judging {at}", batches, arrays, channels_last)
+        groups.append([name, number])
+    return {
+        "source": judging.source,
+        "groups": groups,
+        "doubts": list(judging.doubts),
+        "like_truth": judging.like_truth,
+    }
 
 
 class _Tensors:
@@ -238,7 +258,7 @@ def _unpack(
         ValueError, TypeError, LookupError: it is none of this model.
     """
     from worker.engine.calibration.calibrate import Calibration
-    from worker.engine.calibration.statistics.covariance import Observation
+    from worker.engine.calibration.statistics.covariance import MeasuredMoments
 
     if packed["device"] not in (device.PROCESSOR, device.chosen()):
         raise ValueError(packed["device"])
@@ -253,8 +273,8 @@ def _unpack(
     for at, name in enumerate(packed["statistics"]):
         mean, variance = f"norm mean {at}", f"norm variance {at}"
         statistics[name] = tensors.tensor(mean), tensors.tensor(variance)
-    account = dict(packed["account"])
-    account["notes"] = [str(note) for note in account["notes"]]
+    report_members = dict(packed["account"])
+    report_members["notes"] = [str(note) for note in report_members["notes"]]
     with device.computing():
         program = model.program()
     names = [spec.name for spec in model.inputs]
@@ -262,12 +282,32 @@ def _unpack(
         program,
         tensors.batches("fitted", packed["batches"], names),
         tensors.batches("held out", packed["held_out"], names),
-        tensors.batches("fresh", packed["fresh"], names),
-        Observation(moments, statistics),
+        _judging(packed["judging"], tensors, names),
+        MeasuredMoments(moments, statistics),
         int(packed["sample_macs"]),
         int(packed["batch"]),
-        account,
+        int(packed["smallest_batch"]),
+        tuple(str(name) for name in packed["image_names"]),
+        report_members,
     )
+
+
+def _judging(packed: Mapping[str, Any], tensors: _Tensors, names: Sequence[str]) -> "JudgingInputs":
+    """Return the inputs to judge an artifact by.
+
+    Raises:
+        ValueError, TypeError, LookupError: they are not as `_pack_judging` writes them.
+    """
+    from worker.engine.calibration.judging_inputs import JudgingInputs
+
+    groups = {}
+    for at, (name, number) in enumerate(packed["groups"]):
+        groups[str(name)] = tensors.batches(f"judging {at}", number, names)
+    if not groups or not all(groups.values()):
+        raise ValueError("groups")
+    doubts = tuple(str(doubt) for doubt in packed["doubts"])
+    source = SOURCES[SOURCES.index(packed["source"])]
+    return JudgingInputs(source, groups, doubts, bool(packed["like_truth"]))
 
 
 def _moments(site: Site, mean: Array, band: Callable[[int], Array]) -> Moments:

@@ -135,7 +135,7 @@ def _why_not(site: Site, names: Iterable[str]) -> str | None:
     if site.reason is not None:
         return site.reason
     if site.convolution is None:
-        return f"{site.op} is no convolution"
+        return f"{site.op} is not a convolution"
     reasons = []
     for name in names:
         reason = FORMS[name].why_not(site.convolution)

@@ -1,11 +1,12 @@
 """The frontier: the choices for other budgets, from the least reachable one to the original."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convpress.budgets import FLOPS
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
-from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack
+from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
 from worker.engine.selection.objective import (
     Allocation,
     FixedRank,
@@ -77,8 +78,12 @@ def _amounts(analysis: Analysis, objective: Objective, allocation: Allocation) -
     # every path has the budget to itself: the path that costs most at the least sets the start
     least = 0
     for path in range(path_count(analysis, first)):
-        cheapest = [min(option.costs[path] for option in site) for site in allocation.options]
-        least = max(least, sum(cheapest))
+        cheapest = sum(_least_cost(site, path) for site in allocation.options)
+        least = max(least, cheapest)
     most = first.spent(analysis.sites, analysis.originals)
     steps = _STEPS_OF_SEVERAL if len(objective.budgets) > 1 else _STEPS
     return [least + (most - least) * step // steps for step in range(steps + 1)]
+
+
+def _least_cost(site: Sequence[Option], path: int) -> int:
+    return min(option.costs[path] for option in site)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convpress.calibration import choose_calibration, parse_calibration, parse_input_values
+from convpress.refusal import Code, Refusal
 from worker.engine.model import Model, OpenedModel, Site
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Convolution
@@ -22,6 +23,7 @@ from worker.engine.selection.candidates import SiteCandidates
 if TYPE_CHECKING:
     from worker.engine.calibration.calibrate import Calibration
 
+NOT_ASKED_FOR = "the request turns it off"
 _WIDEST_PATCH = 4608
 """512 channels of 3 x 3, whose covariance takes 170 MB, growing with the square of a patch.
 
@@ -42,13 +44,14 @@ def measure_statistics(
     """Calibrate a model as the request says.
 
     Raises:
-        Refusal: the request's calibration, samples or input values cannot be read.
+        Refusal: the request's calibration, samples or input values cannot be read, or the model
+            cannot be calibrated on the samples.
     """
     has_samples = request.samples is not None
     kind = choose_calibration(parse_calibration(request.calibration), samples=has_samples)
     values = parse_input_values(request.input_range, request.input_mean, request.input_std)
     if kind == "none":
-        return Uncalibrated("none was asked for")
+        return Uncalibrated(NOT_ASKED_FOR)
     from worker.engine.calibration.calibrate import calibrate
     from worker.engine.calibration.harness import WeakCalibrationError
     from worker.engine.calibration.inputs.samples_file import read_samples
@@ -72,6 +75,16 @@ def measure_statistics(
                 return calibrate(model, shapes, convolutions, macs, values, samples, tell)
         except WeakCalibrationError as error:
             reason = str(error)
+    # whoever sends samples relies on them: the weights alone would be another job
+    if samples is not None:
+        raise Refusal(
+            Code.SAMPLES_INVALID,
+            f"the samples cannot be used: {reason}",
+            field="samples",
+            expected="a model that can be calibrated, or no samples and calibration=none, which "
+            "compresses the model by its weights alone",
+            got="samples",
+        )
     return Uncalibrated(reason)
 
 
@@ -79,15 +92,15 @@ def moments_of(statistics: "Calibration | Uncalibrated", site: Site) -> Moments 
     """Return the moments of a site's inputs; None where they were not measured."""
     if isinstance(statistics, Uncalibrated):
         return None
-    return statistics.observation.moments.get(site.name)
+    return statistics.moments.by_site.get(site.name)
 
 
 def without_moments(statistics: "Calibration | Uncalibrated") -> "Calibration | Uncalibrated":
     """Return statistics without the moments, which take most of their memory."""
     if isinstance(statistics, Uncalibrated):
         return statistics
-    observation = replace(statistics.observation, moments={})
-    return replace(statistics, observation=observation)
+    moments = replace(statistics.moments, by_site={})
+    return replace(statistics, moments=moments)
 
 
 def error_weights(

@@ -60,11 +60,16 @@ class Knapsack:
 
     def __init__(self, sites: Sequence[Sequence[Option]]) -> None:
         dtype = _dtype_of(sites)
-        self._costs = [np.array([option.costs for option in options], dtype) for options in sites]
-        self._errors = [np.array([option.error for option in options]) for options in sites]
-        self._penalties = [
-            np.array([option.penalty for option in options], dtype) for options in sites
-        ]
+        self._costs: list[_Numbers] = []
+        self._errors: list[_Numbers] = []
+        self._penalties: list[_Numbers] = []
+        for options in sites:
+            costs = [option.costs for option in options]
+            errors = [option.error for option in options]
+            penalties = [option.penalty for option in options]
+            self._costs.append(np.array(costs, dtype))
+            self._errors.append(np.array(errors))
+            self._penalties.append(np.array(penalties, dtype))
 
     def allocate(self, budgets: Sequence[int]) -> list[int]:
         """Choose one option a site, and return their indices.

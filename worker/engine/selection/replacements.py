@@ -12,7 +12,7 @@ from worker.engine.selection.candidates import ORIGINAL, Candidate
 from worker.engine.selection.input_statistics import Uncalibrated, moments_of
 
 if TYPE_CHECKING:
-    from worker.engine.calibration.refit.select_refit import Refinement
+    from worker.engine.calibration.refit.select_refit import RefitChoice
 
 Replacements = Mapping[str, tuple[Layer, ...]]
 """The layers that take each factored site's place, by the site's name."""
@@ -27,25 +27,25 @@ def factor(model: Model, analysis: Analysis, choice: Sequence[Candidate]) -> Rep
     return replacements
 
 
-def refined(
+def refit_replacements(
     model: Model,
     analysis: Analysis,
     choice: Sequence[Candidate],
     replacements: Replacements,
-) -> "tuple[Replacements, Refinement | None]":
-    """Return the layers as a refit leaves them, and its account; None without a calibration."""
+) -> "tuple[Replacements, RefitChoice | None]":
+    """Return the layers after a refit and its choice, which is None without a calibration."""
     if isinstance(analysis.calibration, Uncalibrated) or not replacements:
         return replacements, None
     from worker.engine.calibration.refit.refit import Origin
-    from worker.engine.calibration.refit.select_refit import refine
+    from worker.engine.calibration.refit.select_refit import select_refit
 
     # the refit reads a site's weights when it comes to it: all at once would double the memory
     origins = {}
     for site, candidate in _factored(analysis, choice):
         origins[site.name] = Origin(partial(model.layer, site), candidate.layers)
     with device.computing():
-        refinement = refine(analysis.calibration, replacements, origins)
-    return refinement.chains, refinement
+        refit_choice = select_refit(analysis.calibration, replacements, origins)
+    return refit_choice.chains, refit_choice
 
 
 def _factored(analysis: Analysis, choice: Sequence[Candidate]) -> list[tuple[Site, Candidate]]:

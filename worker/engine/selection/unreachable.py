@@ -36,7 +36,7 @@ def one_budget(
         condition = ", by the cost table"
     elif slower_excluded:
         condition = " without a layer that becomes slower, which flops_at_any_price would allow"
-    share = f"{least / max(budget.total, 1):.4f} of its {budget.budget.kind.what}"
+    share = f"{least / max(budget.total, 1):.4f} of its {budget.budget.kind.quantity}"
     return Refusal(
         Code.BUDGET_UNREACHABLE,
         f"the smallest reachable budget is {share}{condition}{_unfactored(analysis)}",

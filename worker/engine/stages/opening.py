@@ -1,16 +1,20 @@
 """Open: read the model, bind the shapes of its inputs, and count its costs."""
 
+from collections import Counter
 from pathlib import Path
 
+from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
 from convpress.shapes import parse_input_shape
 from worker.engine import inspection, report
 from worker.engine.formats import open_model
-from worker.engine.model import CostProfile, Model, OpenedModel
+from worker.engine.model import INTEGERS, QUANTISED, CostProfile, Model, OpenedModel
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.enumeration import require_form
 
+_QUANTISED = (QUANTISED, INTEGERS)
+"""The reasons of layers whose weights were floating point once."""
 _MOST_OPERATORS = 8
 """The operators that a refusal names."""
 
@@ -19,15 +23,17 @@ def open_for_compression(request: Request, source: Path, progress: Progress) -> 
     """Open the model at `source`, and write its inspection where the request asks for it.
 
     Raises:
-        Refusal: the model cannot be opened, does not take the input shape, or has no convolutions.
+        Refusal: the model cannot be opened, does not take the input shape, or has no layer that can
+            be factored.
     """
     progress.enter("loading")
     require_form(request.form, request.rank)
     opened = _bound(request, source, open_model(request.format, source))
+    _require_listable(opened.profile, request.limits)
     # the inspection is of use even where the compression is refused
     if request.inspection is not None:
         report.write(request.inspection, inspection.with_costs(request, opened))
-    _require_convolutions(opened.profile)
+    _require_layers(opened.profile)
     return opened
 
 
@@ -46,34 +52,72 @@ def inspect_file(request: Request, source: Path, progress: Progress) -> None:
             raise
         members = inspection.without_costs(request, model, refusal)
     else:
+        _require_listable(opened.profile, request.limits)
         members = inspection.with_costs(request, opened)
     report.write(request.report, members)
 
 
 def _bound(request: Request, source: Path, model: Model) -> OpenedModel:
+    _require_few("inputs", len(model.inputs), request.limits)
+    _require_few("outputs", len(model.outputs), request.limits)
     shapes = model.bind(parse_input_shape(request.input_shape))
     return OpenedModel(request.format, source, model, shapes)
 
 
-def _require_convolutions(profile: CostProfile) -> None:
-    """Check that there is a convolution with spatial axes.
+def _require_listable(profile: CostProfile, limits: Limits | None) -> None:
+    """Check that a report can list the model's operators.
 
     Raises:
-        Refusal: `nothing_to_compress`.
+        Refusal: `model_over_limit`.
     """
-    # linear layers alone, without spatial axes, are not compressed
-    for site in profile.sites:
-        if site.convolution is not None and site.convolution.kernel:
-            return
-    detail = "the model has no convolutions"
+    _require_few("layers", len(profile.sites), limits)
+    _require_few("operators of unknown cost", len(profile.unaccounted), limits)
+
+
+def _require_few(what: str, number: int, limits: Limits | None) -> None:
+    """Check that a report can list the model's parts, or its readers would not accept it.
+
+    Raises:
+        Refusal: `model_over_limit`.
+    """
+    if limits is not None and number > limits.sites:
+        raise Refusal(
+            Code.MODEL_OVER_LIMIT,
+            f"the model has more {what} than a report lists",
+            field="model",
+            expected=f"at most {limits.sites} {what}, half of the limit nodes",
+            got=f"{number} {what}",
+        )
+
+
+def _require_layers(profile: CostProfile) -> None:
+    """Check that there is a layer with weights that can be factored.
+
+    Raises:
+        Refusal: `nothing_to_compress`, with the reasons of the layers that there are.
+    """
+    layers = [site for site in profile.sites if site.weight_shape]
+    if any(site.reason is None for site in layers):
+        return
+    detail = "the model has no layers with weights"
+    if layers:
+        counts = Counter(str(site.reason) for site in layers)
+        reasons = [f"{reason} ({_layers(count)})" for reason, count in counts.most_common()]
+        detail = f"no layer of the model can be factored: {'; '.join(reasons)}"
+    if any(site.reason in _QUANTISED for site in layers):
+        detail += "; give the model from before its quantisation, with weights of floating point"
     unsettled = inspection.unsettled(profile)
     if unsettled is not None:
-        detail += f" whose cost is known; {unsettled}"
+        detail += f"; {unsettled}"
     operators = sorted({site.op for site in profile.sites} | set(profile.uncounted))
     raise Refusal(
         Code.NOTHING_TO_COMPRESS,
         detail,
         field="model",
-        expected="at least one convolution",
+        expected="at least one convolution or linear layer with weights of floating point",
         got=", ".join(operators[:_MOST_OPERATORS]) or "no operators",
     )
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convpress.budgets import Budget, parse_budgets, require_consistent
+from convpress.budgets import ALLOW_INCOMPLETE, Budget, parse_budgets, require_consistent
 from convpress.formats import Format
 from convpress.refusal import Code, Refusal
 from worker.engine.costs import table as cost_table
 from worker.engine.costs.table import CostTable
-from worker.engine.model import OpenedModel
+from worker.engine.model import CostProfile, OpenedModel
 from worker.engine.numerics import memory
 from worker.engine.progress import Progress
 from worker.engine.request import Request
@@ -21,11 +21,14 @@ from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.file_overhead import measure_file_overhead
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import FixedRank, Goal, Objective, choose
-from worker.engine.selection.replacements import Replacements, factor, refined
+from worker.engine.selection.replacements import Replacements, factor, refit_replacements
 from worker.engine.selection.units import UNITS
 
 if TYPE_CHECKING:
-    from worker.engine.calibration.refit.select_refit import Refinement
+    from worker.engine.calibration.refit.select_refit import RefitChoice
+
+_MOST_OPERATORS = 5
+"""The operators that a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class Plan:
     """The choice for every site, and the layers of the factored ones.
 
     `analysis` has lost its moments: they are most of a job's memory, and factoring was their last
-    use. `unchanged` says that the budgets allow the model as it is. `refinement` is the account of
-    the refit, None before it and without a calibration.
+    use. `unchanged` says that the budgets allow the model as it is. `refit_choice` is None
+    before the refit and without a calibration.
     """
 
     goal: Goal
@@ -42,7 +45,7 @@ class Plan:
     choice: Sequence[Candidate]
     replacements: Replacements
     unchanged: bool
-    refinement: "Refinement | None" = None
+    refit_choice: "RefitChoice | None" = None
 
     def target(self, model_format: Format) -> Format | CostTable:
         """Return the cost table, which decides layouts, or without one the format."""
@@ -54,9 +57,11 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
 
     Raises:
         Refusal: the budgets, the calibration or the cost table cannot be used, or the budgets
-            cannot be reached.
+            cannot be reached; `account_incomplete`.
     """
     budgets = () if request.rank is not None else parse_budgets(request.budgets)
+    if not request.allow_incomplete_account:
+        _require_complete_account(opened.profile, budgets)
     table = _cost_table(request, budgets)
     analysis = unchanged_analysis(opened.profile, table)
     goal = _goal(request, opened, budgets, analysis)
@@ -78,8 +83,10 @@ def refit(opened: OpenedModel, plan: Plan) -> Plan:
     This is a stage of its own so that the moments, and then the layers before the refit, are freed.
     """
     memory.give_back()
-    replacements, refinement = refined(opened.model, plan.analysis, plan.choice, plan.replacements)
-    return replace(plan, replacements=replacements, refinement=refinement)
+    replacements, refit_choice = refit_replacements(
+        opened.model, plan.analysis, plan.choice, plan.replacements
+    )
+    return replace(plan, replacements=replacements, refit_choice=refit_choice)
 
 
 def _goal(
@@ -90,6 +97,32 @@ def _goal(
         return FixedRank(request.form or "dac", request.rank, at_any_price)
     bound = [BoundBudget.of(budget, opened, analysis.candidates) for budget in budgets]
     return Objective(tuple(bound), at_any_price)
+
+
+def _require_complete_account(profile: CostProfile, budgets: Sequence[Budget]) -> None:
+    """Check that no budget is one of multiply-accumulates that are not all known.
+
+    Raises:
+        Refusal: `account_incomplete`.
+    """
+    counting = [budget for budget in budgets if UNITS[budget.kind.unit].needs_complete_account]
+    if not profile.unaccounted or not counting:
+        return
+    operators = [f"{each.operator} {each.name!r}" for each in profile.unaccounted]
+    shown = ", ".join(operators[:_MOST_OPERATORS])
+    if len(operators) > _MOST_OPERATORS:
+        shown += f" and {len(operators) - _MOST_OPERATORS} more"
+    first = profile.unaccounted[0]
+    raise Refusal(
+        Code.ACCOUNT_INCOMPLETE,
+        f"the cost of {shown} is not known ({first.operator}: {first.reason}), so that a share "
+        f"of the model's {counting[0].kind.quantity} cannot be kept; export the model without "
+        f"{'this operator' if len(operators) == 1 else 'these operators'}, or set "
+        f"{ALLOW_INCOMPLETE}=true, and the budget holds for the counted operators alone",
+        field=ALLOW_INCOMPLETE,
+        expected="a model whose operators with weights are all counted, or true",
+        got=f"{len(operators)} operators that are not counted",
+    )
 
 
 def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None:

@@ -1,4 +1,4 @@
-"""Report: write the account of the compression."""
+"""Report: write the report of the compression."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,16 +17,19 @@ def write_report(
 ) -> None:
     """Write the report to the request's report path."""
     progress.enter("storing")
+    profile = artifact.original.profile
     record = records.Report(
+        account_complete=not profile.unaccounted,
+        unaccounted=report.unaccounted(profile),
         format=request.format,
         inputs=artifact.original.inputs,
         convention=report.CONVENTION,
         budget=report.budget(artifact.goal, unchanged=artifact.unchanged),
         before=_before(request, artifact, verification),
         after=_after(request, verification),
-        keep=verification.profile.macs / artifact.original.profile.macs,
+        keep=verification.profile.macs / profile.macs,
         sites=artifact.sites,
-        uncounted=report.uncounted(artifact.original.profile),
+        uncounted=report.uncounted(profile),
         predicted_error=artifact.predicted_error,
         frontier=artifact.frontier,
         calibration=records.Calibration(**artifact.calibration),
@@ -60,14 +63,13 @@ def _latency(artifact: WrittenArtifact, verification: Verification) -> records.L
 
 
 def _verification(artifact: WrittenArtifact, verification: Verification) -> records.Verification:
-    runs = len(artifact.comparison_inputs)
-    return report.verification(verification.comparison, runs, calibrated=artifact.calibrated)
+    return report.verification(verification.comparisons, artifact.comparison_inputs)
 
 
 def _risk(artifact: WrittenArtifact, verification: Verification) -> records.Risk:
     return assess(
-        verification.comparison,
+        verification.comparisons,
+        artifact.comparison_inputs,
         artifact.trusted_error,
-        calibrated=artifact.calibrated,
         unchanged=artifact.unchanged,
     )

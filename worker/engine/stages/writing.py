@@ -1,28 +1,28 @@
 """Write: put the layers in their sites' places, and save the artifact."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convpress import report as records
 from convpress.formats import Format
 from worker.engine import report
+from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.costs.table import CostTable
+from worker.engine.formats.input_shapes import unstated_numbers
 from worker.engine.model import CostProfile, OpenedModel, Shapes
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.frontier import frontier
-from worker.engine.selection.input_statistics import Uncalibrated
+from worker.engine.selection.input_statistics import NOT_ASKED_FOR, Uncalibrated
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import Goal
 from worker.engine.selection.replacements import Replacements
 from worker.engine.stages.planning import Plan
+from worker.engine.verify import DeclaredShape
 
 _MOST_COMPARED = 64
 _COMPARING_WORK = 200_000_000_000
@@ -34,10 +34,16 @@ One run is compared in any case.
 
 @dataclass(frozen=True)
 class Original:
-    """The original model as the report and the verification need it: without its weights."""
+    """The original model as the report and the verification need it: without its weights.
+
+    `output_shapes` are those that it declares. `numbers` is a sentence on inputs of whole numbers
+    whose values the user has not stated, None where there are none.
+    """
 
     inputs: list[records.Tensor]
     shapes: Shapes
+    output_shapes: Mapping[str, DeclaredShape]
+    numbers: str | None
     profile: CostProfile
     parameters: int
 
@@ -46,18 +52,17 @@ class Original:
 class WrittenArtifact:
     """An artifact that was written, and the report's parts that the plan determines.
 
-    `macs` are those that the plan promises. `comparison_inputs` are inputs by name that nothing was
-    fitted on. `trusted_error` is the predicted error, None where nothing weighs the sites' errors.
+    `macs` are those that the plan promises. Nothing was fitted to `comparison_inputs`, unless they
+    say so. `trusted_error` is the predicted error, None where nothing weighs the sites' errors.
     `calibration` holds the members of `convpress.report.Calibration` that apply.
     """
 
     original: Original
     goal: Goal
     unchanged: bool
-    calibrated: bool
     reused: bool
     macs: int
-    comparison_inputs: Sequence[dict[str, NDArray[np.generic]]]
+    comparison_inputs: ComparisonInputs
     predicted_error: float
     trusted_error: float | None
     sites: list[records.Site]
@@ -78,8 +83,7 @@ def write_artifact(
     if plan.replacements:
         _save(opened, plan.replacements, target, Path(request.output), progress)
     else:
-        # saving the model would change its bytes
-        shutil.copyfile(request.model, request.output)
+        _copy(opened, Path(request.model), Path(request.output))
     predicted_error = analysis.predicted_error(choice)
     pairs = zip(analysis.candidates, choice, strict=True)
     table = analysis.table
@@ -87,7 +91,6 @@ def write_artifact(
         original=original,
         goal=plan.goal,
         unchanged=plan.unchanged,
-        calibrated=not isinstance(analysis.calibration, Uncalibrated),
         reused=analysis.reused,
         macs=analysis.macs_of(choice),
         comparison_inputs=_comparison_inputs(opened, plan),
@@ -95,7 +98,7 @@ def write_artifact(
         trusted_error=predicted_error if analysis.weights else None,
         sites=[report.site(site, candidate, target) for site, candidate in pairs],
         frontier=report.points(frontier(analysis, plan.goal), analysis),
-        calibration=report.calibration(analysis.calibration, plan.refinement),
+        calibration=report.calibration(analysis, plan.refit_choice),
         latency=None if table is None else report.latency(table, analysis, choice),
     )
 
@@ -116,18 +119,38 @@ def _save(
     opened.model.save(output)
 
 
+def _copy(opened: OpenedModel, source: Path, output: Path) -> None:
+    """Write the model as it is; saving it would change its bytes, unless it is to become a file."""
+    if source.suffix == output.suffix:
+        shutil.copyfile(source, output)
+    else:
+        opened.model.save(output)
+
+
 def _original(opened: OpenedModel) -> Original:
     inputs = report.inputs(opened.model.inputs, opened.shapes)
-    return Original(inputs, opened.shapes, opened.profile, opened.parameters)
+    return Original(
+        inputs=inputs,
+        shapes=opened.shapes,
+        output_shapes={spec.name: spec.shape for spec in opened.model.outputs},
+        numbers=unstated_numbers(opened.model.inputs, opened.shapes),
+        profile=opened.profile,
+        parameters=opened.parameters,
+    )
 
 
-def _comparison_inputs(opened: OpenedModel, plan: Plan) -> list[dict[str, NDArray[np.generic]]]:
-    """Return the calibration's fresh inputs, or white noise without a calibration."""
+def _comparison_inputs(opened: OpenedModel, plan: Plan) -> ComparisonInputs:
+    """Return the calibration's inputs to judge by, or white noise without a calibration."""
     specs = opened.model.inputs
     calibration = plan.analysis.calibration
     if isinstance(calibration, Uncalibrated):
-        return [random_inputs(specs, opened.shapes)]
+        noise = random_inputs(specs, opened.shapes)
+        doubts = []
+        # a model that stays as it is was not calibrated either, for no fault of its own
+        if not plan.unchanged and calibration.reason != NOT_ASKED_FOR:
+            doubts.append(f"the calibration failed: {calibration.reason}")
+        return ComparisonInputs("noise", {"noise": [noise]}, doubts)
     # large models are compared on fewer inputs, which takes as long
     affordable = _COMPARING_WORK // max(opened.profile.macs, 1)
     runs = max(1, min(_MOST_COMPARED, affordable))
-    return calibration.fresh_inputs(specs, opened.shapes, runs)
+    return calibration.judging.run_inputs(specs, opened.shapes, runs)

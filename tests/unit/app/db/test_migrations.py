@@ -164,7 +164,8 @@ RANDOM_JOB = "(SELECT id FROM jobs WHERE id > (SELECT gen_random_uuid()) ORDER B
 @contextmanager
 def writing(engine):
     """Change jobs and delete some until the block ends; the list gets the seconds of each pair."""
-    stopping, waits = threading.Event(), []
+    stopping = threading.Event()
+    waits = []
 
     def write():
         with engine.connect() as connection:

@@ -1,6 +1,7 @@
 """Whatever a client asks for, the answer is the file, true parts of it, or a problem."""
 
 import base64
+import hashlib
 from email import message_from_bytes
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from app.http.download import Download, send_file
 from app.storage import LocalStorage, ObjectStorage
 
 CONTENT = bytes(range(200))
-TAG = "a" * 64
+TAG = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture(params=["local", "bucket"])
@@ -84,7 +85,8 @@ def test_any_range(fetch, header):
         assert response.json()["code"] == "range_not_satisfiable"
         assert response.headers["content-range"] == f"bytes */{len(CONTENT)}"
     else:
-        assert (response.status_code, response.content) == (200, CONTENT)
+        assert response.status_code == 200
+        assert response.content == CONTENT
     assert response.status_code == 416 or response.headers["etag"] == f'"{TAG}"'
 
 
@@ -140,7 +142,8 @@ def test_several_ranges_come_as_parts(fetch):
 
 def test_ranges_that_touch_come_as_one(fetch):
     response = fetch(Range="bytes=10-19,0-9")
-    assert (response.status_code, response.content) == (206, CONTENT[:20])
+    assert response.status_code == 206
+    assert response.content == CONTENT[:20]
 
 
 def test_too_many_ranges_give_the_whole_file(fetch):
@@ -152,7 +155,8 @@ def test_too_many_ranges_give_the_whole_file(fetch):
 @pytest.mark.parametrize(("header", "status", "length"), [("", 200, 200), ("bytes=0-9", 206, 10)])
 def test_head_has_the_headers_of_get(client_of, app, header, status, length):
     response = client_of(app).request("HEAD", "/file", headers={"Range": header})
-    assert (response.status_code, response.content) == (status, b"")
+    assert response.status_code == status
+    assert response.content == b""
     assert int(response.headers["content-length"]) == length
 
 
@@ -160,17 +164,16 @@ def test_a_file_that_is_deleted_meanwhile_is_gone(fetch, storage, monkeypatch):
     info = storage.info("artifacts/job/file")
     storage.delete("artifacts/job/file")
     monkeypatch.setattr(type(storage), "info", lambda *_: info)
-    assert (fetch().status_code, fetch().json()["code"]) == (410, "file_gone")
+    assert fetch().status_code == 410
+    assert fetch().json()["code"] == "file_gone"
 
 
 @pytest.mark.parametrize("header", [f'"{TAG}"', f'W/"{TAG}"', f'"x", "{TAG}"', "*"])
 def test_what_the_client_has_is_not_sent(fetch, header):
     response = fetch(If_None_Match=header, Range="bytes=1-1")
-    assert (response.status_code, response.content, response.headers["etag"]) == (
-        304,
-        b"",
-        f'"{TAG}"',
-    )
+    assert response.status_code == 304
+    assert response.content == b""
+    assert response.headers["etag"] == f'"{TAG}"'
 
 
 def test_another_tag_is_another_file(fetch):
@@ -190,4 +193,5 @@ def test_the_digest_is_that_of_the_whole(fetch):
 
 def test_a_file_that_is_lost_is_told(fetch, storage):
     storage.delete("artifacts/job/file")
-    assert (fetch().status_code, fetch().json()["code"]) == (410, "file_gone")
+    assert fetch().status_code == 410
+    assert fetch().json()["code"] == "file_gone"

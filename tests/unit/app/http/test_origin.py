@@ -28,11 +28,9 @@ def test_without_keys_this_machine_alone_is_served():
 )
 def test_without_keys_other_names_of_this_machine_are_turned_away(client, host):
     refused = client.get("/jobs", headers={"Host": host})
-    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (
-        403,
-        "origin_refused",
-        "Host",
-    )
+    assert refused.status_code == 403
+    assert refused.json()["code"] == "origin_refused"
+    assert refused.json()["field"] == "Host"
 
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000"])
@@ -43,12 +41,11 @@ def test_without_keys_this_machines_own_names_are_served(client, host):
 def test_pages_of_other_sites_are_turned_away(client, configure, client_of):
     strange = {"Origin": "https://evil.example"}
     refused = client.post("/jobs", **FORM, headers=strange)
-    assert (refused.status_code, refused.json()["code"]) == (403, "origin_refused")
+    assert refused.status_code == 403
+    assert refused.json()["code"] == "origin_refused"
     assert "access-control-allow-origin" not in refused.headers
     assert client.get("/jobs", headers={"Origin": "http://localhost"}).status_code == 200
     configure(cors_origins='["https://evil.example"]')
     opened = client_of(create_app()).get("/jobs", headers=strange)
-    assert (opened.status_code, opened.headers["access-control-allow-origin"]) == (
-        200,
-        "https://evil.example",
-    )
+    assert opened.status_code == 200
+    assert opened.headers["access-control-allow-origin"] == "https://evil.example"

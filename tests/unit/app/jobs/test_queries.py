@@ -42,7 +42,8 @@ def test_pages_hold_every_job_once_even_of_one_moment_and_while_more_come(
         post_at(MOMENT + timedelta(seconds=number // 4), number, labels={"team": "audio"})
     every = session.scalars(select(Job).order_by(Job.created_at.desc(), Job.id.desc()))
     expected = [job.id for job in every if labels.items() <= job.labels.items()]
-    seen, cursor = [], None
+    seen = []
+    cursor = None
     while True:
         jobs, cursor = page(session, limit, cursor, labels=labels)
         seen += [job.id for job in jobs]
@@ -93,7 +94,8 @@ def test_jobs_are_found_by_what_they_are(session, post_at):
 
 def test_labels_find_no_job_of_another_owner(session, post_at):
     mine, theirs = (post_at(MOMENT, 1, labels={"team": "vision"}) for _ in range(2))
-    mine.owner, theirs.owner = "ann", "bob"
+    mine.owner = "ann"
+    theirs.owner = "bob"
     session.commit()
     seen = current_owner.set("ann")
     try:

@@ -1,5 +1,6 @@
 """Both ends of the queue agree, messages come whole and once, and a dead broker blocks nobody."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 import uuid
 
 import pytest
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -35,7 +37,7 @@ def test_a_ring_reaches_the_other_end(request, configure, broker):
         **({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {})
     )
     job_id = uuid.uuid4()
-    assert celery_client.ring(job_id)
+    assert celery_client.enqueue(job_id)
     with connect(settings) as connection:
         assert take(connection) == ("convpress.compress", [str(job_id)])
         if broker == "folder":
@@ -45,9 +47,34 @@ def test_a_ring_reaches_the_other_end(request, configure, broker):
 def test_a_broker_that_is_down_costs_a_warning(configure):
     configure(broker_url="redis://127.0.0.1:1/0")
     started = time.monotonic()
-    assert not celery_client.ring(uuid.uuid4())
+    assert not celery_client.enqueue(uuid.uuid4())
     assert time.monotonic() - started < 60
     with pytest.raises(OperationalError):
+        celery_client.check_broker()
+
+
+def test_a_broker_without_memory_is_unready_and_costs_a_warning(configure, redis_of_its_own):
+    url, client = redis_of_its_own
+    configure(broker_url=url)
+    celery_client.check_broker()
+    client.config_set("maxmemory", "1")
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        celery_client.check_broker()
+    assert celery_client.backlog() is None
+    assert not celery_client.enqueue(uuid.uuid4())
+    client.config_set("maxmemory", "0")
+    celery_client.check_broker()
+    assert celery_client.backlog() == 0
+    assert celery_client.enqueue(uuid.uuid4())
+    assert celery_client.backlog() == 1
+
+
+def test_a_broker_in_a_folder_that_is_gone_is_unready(configure):
+    settings = configure()
+    celery_client.check_broker()
+    assert not list((settings.data_dir / "broker").rglob("*.msg"))
+    shutil.rmtree(settings.data_dir / "broker")
+    with pytest.raises(OSError, match="No such file"):
         celery_client.check_broker()
 
 
@@ -58,7 +85,7 @@ def test_a_broker_that_hangs_costs_seconds(configure, monkeypatch):
         silent.listen()
         configure(broker_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
-        assert not celery_client.ring(uuid.uuid4())
+        assert not celery_client.enqueue(uuid.uuid4())
         assert time.monotonic() - started < 60
 
 
@@ -103,13 +130,14 @@ def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
         command = [sys.executable, "-c", code, str(tmp_path), str(MESSAGES)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-    senders, receivers = [start(SEND), start(SEND)], [start(RECEIVE), start(RECEIVE)]
+    senders = [start(SEND), start(SEND)]
+    receivers = [start(RECEIVE), start(RECEIVE)]
     for process in senders:
         process.communicate(timeout=120)
     (tmp_path / "all-sent").touch()
-    taken = [process.communicate(timeout=120)[0] for process in receivers]
+    outputs = [process.communicate(timeout=120)[0] for process in receivers]
     assert [process.returncode for process in senders + receivers] == [0, 0, 0, 0]
-    assert sum(map(int, taken)) == MESSAGES * len(senders)
+    assert sum(map(int, outputs)) == MESSAGES * len(senders)
     assert not list(tmp_path.rglob("*.msg"))
 
 
@@ -118,7 +146,7 @@ def test_the_backlog_is_what_waits_at_the_broker(configure, request, broker):
     configure(**({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {}))
     assert celery_client.backlog() == 0
     for waiting in (1, 2):
-        celery_client.ring(uuid.uuid4())
+        celery_client.enqueue(uuid.uuid4())
         assert celery_client.backlog() == waiting
 
 
@@ -128,6 +156,6 @@ def test_the_backlog_of_a_broker_that_is_down_is_unknown(configure):
 
 
 def test_the_folder_holds_messages_alone_so_that_a_killed_process_leaves_no_half_table(settings):
-    assert celery_client.ring(uuid.uuid4())
+    assert celery_client.enqueue(uuid.uuid4())
     files = [path for path in (settings.data_dir / "broker").rglob("*") if path.is_file()]
     assert [path.suffix for path in files] == [".msg"]

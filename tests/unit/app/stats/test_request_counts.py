@@ -13,9 +13,8 @@ from app.stats.request_counts import RequestCounts
 
 def told():
     with transaction() as session:
-        return {
-            name: times.at_most[-1] for name, times in queries.of_service(session).requests.items()
-        }
+        requests = queries.service_statistics(session).requests
+        return {name: times.at_most[-1] for name, times in requests.items()}
 
 
 def lines(client):
@@ -33,7 +32,8 @@ def count(method, route, status):
 
 
 def test_each_process_tells_what_all_have_served(client_of, settings):
-    first, second = client_of(create_app()), client_of(create_app())
+    first = client_of(create_app())
+    second = client_of(create_app())
     job = first.post("/jobs", **FORM).json()
     first.get(f"/jobs/{job['id']}")
     first.get("/jobs/none-such")

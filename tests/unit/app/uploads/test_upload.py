@@ -29,7 +29,8 @@ def small_disk(monkeypatch):
 
     def stage(storage):
         file = whole(storage)
-        write, written = file.write, 0
+        write = file.write
+        written = 0
 
         def write_some(data):
             nonlocal written
@@ -46,7 +47,8 @@ def small_disk(monkeypatch):
 
 def test_a_disk_that_fills_up_is_told_and_loses_nothing(client, small_disk):
     response = post(client, b"x" * 200_000)
-    assert (response.status_code, response.json()["code"]) == (507, "storage_full")
+    assert response.status_code == 507
+    assert response.json()["code"] == "storage_full"
     assert response.headers["content-type"] == "application/problem+json"
     assert staged() == []
     assert post(client).status_code == 202
@@ -66,7 +68,8 @@ def test_a_disk_without_room_is_told_before_the_body_is_read(client, monkeypatch
     monkeypatch.setattr(LocalStorage, "free_bytes", lambda _: 64 * 1024**2 + 1000)
     monkeypatch.setattr(LocalStorage, "stage", lambda _: pytest.fail("nothing is to be written"))
     response = post(client, b"x" * 2000)
-    assert (response.status_code, response.json()["code"]) == (507, "storage_full")
+    assert response.status_code == 507
+    assert response.json()["code"] == "storage_full"
     assert response.json()["expected"] == "at most 1000 bytes"
 
 
@@ -77,7 +80,8 @@ def test_another_failure_of_the_disk_is_the_services_fault(client, monkeypatch):
     monkeypatch.setattr(LocalStorage, "keep", keep)
     with capture_logs():
         response = post(client)
-    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    assert response.status_code == 500
+    assert response.json()["code"] == "internal_error"
     assert staged() == []
 
 

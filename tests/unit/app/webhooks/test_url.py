@@ -21,6 +21,31 @@ from app.webhooks.url import check_url, is_public
         "fe80::1",
         "fc00::1",
         "::",
+        "::10.0.0.1",
+        "::8.8.8.8",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::a00:1",
+        "64:ff9b:1:ffff::1",
+        "fec0::1",
+        "feff:ffff::1",
+        "5f00::1",
+        "100::1",
+        "2001:db8::1",
+        "2001:2::1",
+        "2001:20::1",
+        "2002:808:808::1",
+        "3fff::1",
+        "4000::1",
+        "192.0.0.1",
+        "192.0.0.9",
+        "192.0.0.255",
+        "192.88.99.1",
+        "198.18.0.1",
+        "203.0.113.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::ffff:192.0.0.8",
+        "ff02::1",
     ],
 )
 def test_disguises_of_private_addresses(address):
@@ -51,10 +76,8 @@ def test_disguises_of_private_addresses(address):
 def test_bad_addresses(url):
     with pytest.raises(Problem) as caught:
         check_url(url, enabled=True, private=False)
-    assert (caught.value.members["code"], caught.value.members["field"]) == (
-        "webhook_invalid",
-        "webhook_url",
-    )
+    assert caught.value.members["code"] == "webhook_invalid"
+    assert caught.value.members["field"] == "webhook_url"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +87,9 @@ def test_good_addresses(url):
     assert check_url(url, enabled=True, private=False) == url
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111"])
+@pytest.mark.parametrize(
+    "address",
+    ["1.1.1.1", "192.0.1.1", "2606:4700::1111", "2a00:1450::1", "::ffff:1.1.1.1"],
+)
 def test_addresses_of_the_internet(address):
     assert is_public(ipaddress.ip_address(address))

@@ -53,8 +53,8 @@ class Varied(nn.Module):
         self.anchors = [1.0, 2.0]
 
     def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-        found, _ = self.lstm(self.embed(tokens))
-        image = self.encode(found).unsqueeze(1)
+        states, _ = self.lstm(self.embed(tokens))
+        image = self.encode(states).unsqueeze(1)
         for block in self.blocks:
             image = block(image)
         for layer in self.named.values():

@@ -54,6 +54,26 @@ def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
     assert "\x07" not in text
 
 
+UNACCOUNTED = {"name": "fused", "operator": "acme::Mix", "reason": "no rule\x07"}
+INCOMPLETE = {"account_complete": False, "unaccounted": [UNACCOUNTED]}
+
+
+def test_an_incomplete_account_says_so_first():
+    account = read(Report, json.dumps({**fake_engine.REPORT, **INCOMPLETE}).encode())
+    lines = shown(render.account(account)).splitlines()
+    assert lines[0] == "The account is INCOMPLETE: it leaves out 1 operator of unknown cost."
+    assert lines[1] == "  acme::Mix fused: no rule?"
+    assert "INCOMPLETE" not in shown(render.account(report()))
+
+
+def test_an_incomplete_account_of_many_operators_names_some():
+    many = {**INCOMPLETE, "unaccounted": [UNACCOUNTED] * 12}
+    account = read(Report, json.dumps({**fake_engine.REPORT, **many}).encode())
+    lines = shown(render.account(account)).splitlines()
+    assert "12 operators" in lines[0]
+    assert lines[11] == "  and 2 more"
+
+
 def test_names_cannot_write_to_the_terminal():
     text = shown(render.sites(report(name=HOSTILE)))
     assert "[red]conv[/red]?]0;title??" in text
@@ -86,8 +106,8 @@ INSPECTION = {
     "change", [{}, {"macs": None, "sites": [], "uncounted": {}, "missing": "give a shape"}]
 )
 def test_an_inspection_is_shown_whether_its_costs_are_known_or_not(change):
-    found = read(Inspection, json.dumps(INSPECTION | change).encode())
-    text = shown(render.overview(found), render.inspection(found))
+    record = read(Inspection, json.dumps(INSPECTION | change).encode())
+    text = shown(render.overview(record), render.inspection(record))
     assert "x: float32 of unknown shape" in text
     assert "\x07" not in text
     assert ("1.5 M" in text and "Relu 3" in text and "grouped" in text) == (not change)

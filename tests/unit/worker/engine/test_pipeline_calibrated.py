@@ -25,7 +25,7 @@ from worker.engine.request import Request
 from worker.engine.selection.analysis import analyse
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.objective import Objective, choose
-from worker.engine.selection.replacements import factor, refined
+from worker.engine.selection.replacements import factor, refit_replacements
 from worker.engine.stages import planning
 from worker.sandbox.account import read
 
@@ -38,7 +38,8 @@ def few_images(monkeypatch):
 
 
 def run(folder, source, **asked):
-    output, report = folder / f"out{source.suffix}", folder / "report.json"
+    output = folder / f"out{source.suffix}"
+    report = folder / "report.json"
     budgets = {"flops_budget": asked.pop("flops_budget", "0.6")}
     request = Request(str(source), identify(source), str(output), str(report), budgets, **asked)
     compress(request, lambda *_: None)
@@ -60,19 +61,19 @@ def losses(folder, source, calibration):
     """Return the points of accuracy lost at every budget, from one analysis."""
     opened, analysis = analysed(source, calibration)
     model = opened.model
-    found = []
+    outputs = []
     for keep in KEEPS:
         budget = BoundBudget.of(FLOPS.parse(str(keep)), opened, analysis.candidates)
         chosen = choose(analysis, Objective((budget,)))
-        layers, _ = refined(model, analysis, chosen, factor(model, analysis, chosen))
+        layers, _ = refit_replacements(model, analysis, chosen, factor(model, analysis, chosen))
         fresh = open_model(opened.format, source)
         for site in fresh.count(opened.shapes).sites:
             if site.name in layers:
                 fresh.replace(site, layers[site.name])
         output = folder / f"out{source.suffix}"
         fresh.save(output)
-        found.append(100 * (accuracy(source) - accuracy(output)))
-    return np.array(found)
+        outputs.append(100 * (accuracy(source) - accuracy(output)))
+    return np.array(outputs)
 
 
 # One model of the three in `make test`; the others take as long, and are left to `make slow`.
@@ -85,9 +86,8 @@ def losses(folder, source, calibration):
     ],
 )
 def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weights(tmp_path, name):
-    calibrated, by_weights = (
-        losses(tmp_path, MODELS / name, kind) for kind in ("synthetic", "none")
-    )
+    calibrated = losses(tmp_path, MODELS / name, "synthetic")
+    by_weights = losses(tmp_path, MODELS / name, "none")
     assert (calibrated <= by_weights).all()
     assert calibrated.sum() < 0.6 * by_weights.sum()
 
@@ -186,7 +186,8 @@ def test_dead_channels_cost_no_rank_and_do_no_harm(tmp_path):
 
     body = BODY.replace("(x, w)", "(x, w, d)")
     text = NET.format(more=", float[8] d") + f"{{ {body} y = Relu(c) }}"
-    alive, dead = (of(tmp_path, text, biased(value), flops_budget="0.9") for value in (0, -1000))
+    alive = of(tmp_path, text, biased(0), flops_budget="0.9")
+    dead = of(tmp_path, text, biased(-1000), flops_budget="0.9")
     assert dead["predicted_error"] < 0.02 * alive["predicted_error"]
     assert dead["verification"]["relative_error"] < 0.1
     assert dead["calibration"]["kind"] == "synthetic"
@@ -198,8 +199,8 @@ def test_half_precision_weights_are_calibrated_in_single_and_stay_half(tmp_path)
     report = of(tmp_path, text)
     assert report["calibration"]["kind"] == "synthetic"
     assert report["verification"]["relative_error"] < 0.6
-    made = onnx.load(tmp_path / "out.onnx").graph.initializer
-    assert {initializer.data_type for initializer in made} == {onnx.TensorProto.FLOAT16}
+    weights = onnx.load(tmp_path / "out.onnx").graph.initializer
+    assert {initializer.data_type for initializer in weights} == {onnx.TensorProto.FLOAT16}
 
 
 def test_raw_images_with_channels_last_are_calibrated(tmp_path):
@@ -210,7 +211,7 @@ def test_raw_images_with_channels_last_are_calibrated(tmp_path):
         "{ f = Cast<to=1>(x) t = Transpose<perm=[0, 3, 1, 2]>(f) a = Conv(t, w) b = Relu(a) y = "
         "Conv(b, v) }",
     )
-    assert report["calibration"]["ranges_from"] == "the inputs are whole numbers"
+    assert report["calibration"]["ranges_from"] == "the integer type of the inputs"
     assert report["verification"]["relative_error"] < 0.5
 
 
@@ -226,20 +227,19 @@ def test_the_risk_rests_on_what_was_predicted_too(tmp_path, monkeypatch):
 def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is_reused):
     """They are most of a job's memory, and nothing needs them any more."""
     calibrate_little(monkeypatch)
-    seen, left = [], []
+    seen = []
+    left = []
 
     def factored(model, analysis, chosen):
-        seen.extend(map(weakref.ref, analysis.calibration.observation.moments.values()))
+        seen.extend(map(weakref.ref, analysis.calibration.moments.by_site.values()))
         return factor(model, analysis, chosen)
 
     def watched(*arguments):
         left.extend(moments() for moments in seen)
-        return refined(*arguments)
+        return refit_replacements(*arguments)
 
-    source, kept = (
-        MODELS / "plain.onnx",
-        {"kept_analysis": str(tmp_path / "kept"), "largest_analysis": 1 << 30},
-    )
+    source = MODELS / "plain.onnx"
+    kept = {"kept_analysis": str(tmp_path / "kept"), "largest_analysis": 1 << 30}
     request = Request(
         str(source),
         "onnx",
@@ -251,7 +251,7 @@ def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is
         compress(replace(request, **kept), lambda *_: None)
         request = replace(request, analysis=kept["kept_analysis"])
     monkeypatch.setattr(planning, "factor", factored)
-    monkeypatch.setattr(planning, "refined", watched)
+    monkeypatch.setattr(planning, "refit_replacements", watched)
     compress(request, lambda *_: None)
     assert seen
     assert left == [None] * len(seen)

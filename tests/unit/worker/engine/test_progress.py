@@ -4,13 +4,13 @@ from worker.engine.progress import Progress
 
 
 def test_progress_counts_the_seconds_of_every_phase():
-    told = []
-    progress = Progress(lambda *step: told.append(step))
+    reports = []
+    progress = Progress(lambda *step: reports.append(step))
     progress.enter("loading")
     progress.enter("factoring")
     progress.within(1, 2)
     progress.close()
-    assert told == [("loading", 0.0), ("factoring", 0.4), ("factoring", 0.45)]
+    assert reports == [("loading", 0.0), ("factoring", 0.4), ("factoring", 0.45)]
     assert progress.seconds.keys() == {"loading", "factoring"}
 
 

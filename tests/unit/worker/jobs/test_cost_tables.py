@@ -32,7 +32,7 @@ def benchmark(monkeypatch):
             assert command == cost_tables.ENGINE
             verb, model_format, path = arguments
             assert verb == "calibrate-host"
-            assert confinement.readable == ()  # no model could be in its sight
+            assert confinement.readable == ()  # it can read no model
             on_progress(Progress("measuring", 0.5))
             write(model_format, Path(path))
             return outcome

@@ -23,7 +23,8 @@ def test_a_worker_is_seen_from_its_start_to_its_end(settings):
     _, started, first = shown()[worker_name()]
     registry.show(2)
     slots, still, later = shown()[worker_name()]
-    assert (slots, still) == (2, started)
+    assert slots == 2
+    assert still == started
     assert later > first
     registry.leave()
     assert shown() == {}

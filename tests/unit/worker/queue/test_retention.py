@@ -13,7 +13,8 @@ from worker.queue import retention
 DAY = timedelta(days=1)
 OLD = datetime.now(UTC) - 2 * DAY
 NEW = datetime.now(UTC)
-SHA, OTHER = "a" * 64, "b" * 64
+SHA = "a" * 64
+OTHER = "b" * 64
 
 
 def stored():
@@ -55,7 +56,8 @@ def ended(make_job, store_file):
 
 
 def test_what_a_job_made_goes_when_its_time_is_over_and_the_job_stays(ended, load_job):
-    old, new = ended(OLD), ended(NEW)
+    old = ended(OLD)
+    new = ended(NEW)
     retention.expire_artifacts(get_storage(), DAY)
     assert load_job(old).expired_at
     assert load_job(new).expired_at is None
@@ -78,7 +80,8 @@ def test_a_model_goes_when_no_job_was_posted_for_it_in_time(make_job, load_job):
 
 def test_samples_go_as_models_do(sampled):
     old = sampled(SHA, OLD, state="succeeded")
-    needed, new = sampled(OTHER, OLD), sampled("c" * 64, NEW, state="succeeded")
+    needed = sampled(OTHER, OLD)
+    new = sampled("c" * 64, NEW, state="succeeded")
     retention.expire_uploads(get_storage(), DAY)
     kept = {samples_key(needed.samples_sha256), samples_key(new.samples_sha256)}
     assert {key for key in stored() if key.startswith("samples/")} == kept
@@ -97,7 +100,9 @@ def test_orphaned_samples_go_and_leave_no_row_behind(sampled, store_file):
 
 
 def test_files_that_no_row_knows_are_orphans(ended, make_job, store_file, load_job):
-    kept, running, expired = ended(NEW), make_job(state="running"), ended(OLD, expired_at=NEW)
+    kept = ended(NEW)
+    running = make_job(state="running")
+    expired = ended(OLD, expired_at=NEW)
     unknown = uuid.uuid4()
     known = {
         artifact_key(kept, SHA),
@@ -108,9 +113,8 @@ def test_files_that_no_row_knows_are_orphans(ended, make_job, store_file, load_j
     orphans = {artifact_key(kept, "c" * 64), artifact_key(unknown, SHA), model_key("d" * 64)}
     for key in known | orphans:
         store_file(key)
-    assert (
-        retention.remove_orphans(get_storage()) == len(orphans) + 2
-    )  # with the two of the expired job
+    # with the two of the expired job
+    assert retention.remove_orphans(get_storage()) == len(orphans) + 2
     assert stored() == known
     assert expired not in {key.split("/")[1] for key in stored()}
     assert retention.remove_orphans(get_storage()) == 0
@@ -133,7 +137,8 @@ def test_a_models_analyses_go_with_it_and_those_of_no_model_are_orphans(
     make_job, store_file, load_job
 ):
     job = load_job(make_job(state="succeeded", finished_at=NEW))
-    key, orphan = analysis_key(job.model_sha256, SHA), analysis_key(OTHER, SHA)
+    key = analysis_key(job.model_sha256, SHA)
+    orphan = analysis_key(OTHER, SHA)
     for each in (key, orphan):
         store_file(each)
     assert retention.remove_orphans(get_storage()) == 1

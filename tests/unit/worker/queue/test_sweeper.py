@@ -5,9 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from app import loops
+from app.db.models import Worker
 from app.db.session import transaction
+from app.stats import queries
 from worker.queue import sweeper
 
 PAST = datetime.now(UTC) - timedelta(seconds=1)
@@ -33,10 +38,10 @@ def messages(monkeypatch):
 
 
 @pytest.fixture
-def rings(monkeypatch, messages):
-    rung = []
-    monkeypatch.setattr(sweeper, "ring", lambda job_id: rung.append(job_id) or True)
-    return rung
+def enqueued(monkeypatch, messages):
+    job_ids = []
+    monkeypatch.setattr(sweeper, "enqueue", lambda job_id: job_ids.append(job_id) or True)
+    return job_ids
 
 
 def test_a_lease_that_ran_out_is_returned(make_job, load_job):
@@ -45,12 +50,10 @@ def test_a_lease_that_ran_out_is_returned(make_job, load_job):
     )
     assert sweep() == [job_id]
     job = load_job(job_id)
-    assert (job.state, job.phase, job.lease_owner, job.lease_expires_at) == (
-        "queued",
-        None,
-        None,
-        None,
-    )
+    assert job.state == "queued"
+    assert job.phase is None
+    assert job.lease_owner is None
+    assert job.lease_expires_at is None
     assert job.attempt == 2
 
 
@@ -58,7 +61,9 @@ def test_after_the_last_attempt_the_job_fails(make_job, load_job):
     job_id = make_job(state="running", lease_owner="dead", lease_expires_at=PAST, attempt=3)
     assert sweep() == []
     job = load_job(job_id)
-    assert (job.state, job.error["code"], job.lease_owner) == ("failed", "worker_lost", None)
+    assert job.state == "failed"
+    assert job.error["code"] == "worker_lost"
+    assert job.lease_owner is None
     assert "3 attempts" in job.error["detail"]
     assert job.finished_at
 
@@ -78,15 +83,15 @@ def test_a_job_far_over_its_time_is_taken_from_whoever_holds_it_and_fails_at_las
 ):
     began = datetime.now(UTC) - timedelta(seconds=3600 + 31)
     held = {"state": "running", "lease_owner": "alive", "lease_expires_at": ahead()}
-    overdue, busy = (
-        make_job(**held, attempt=1, started_at=began),
-        make_job(**held, attempt=3, started_at=began + HOUR),
-    )
+    overdue = make_job(**held, attempt=1, started_at=began)
+    busy = make_job(**held, attempt=3, started_at=began + HOUR)
     last = make_job(**held, attempt=3, started_at=began)
     assert sweep() == [overdue]
-    assert (load_job(overdue).state, load_job(overdue).lease_owner) == ("queued", None)
+    assert load_job(overdue).state == "queued"
+    assert load_job(overdue).lease_owner is None
     assert [event.detail for event in events(overdue)] == ["the time limit was exceeded"]
-    assert (load_job(last).state, load_job(last).error["code"]) == ("failed", "job_timeout")
+    assert load_job(last).state == "failed"
+    assert load_job(last).error["code"] == "job_timeout"
     assert load_job(busy).state == "running"
 
 
@@ -111,7 +116,8 @@ def test_sweepers_beside_each_other_return_each_job_once(make_job, events):
 
 
 def test_only_jobs_that_waited_longer_than_a_message_travels_are_unheard(make_job):
-    oldest, old = make_job(age_seconds=20), make_job(age_seconds=10)
+    oldest = make_job(age_seconds=20)
+    old = make_job(age_seconds=10)
     make_job()
     make_job(age_seconds=20, state="running")
     with transaction() as session:
@@ -130,51 +136,83 @@ def test_while_messages_wait_only_jobs_that_were_overtaken_are_unheard(make_job)
 
 
 @pytest.mark.parametrize("waiting", [0, 1])
-def test_it_rings_for_the_unheard_when_no_message_waits(
-    make_job, settings, rings, messages, waiting
+def test_it_enqueues_for_the_unheard_when_no_message_waits(
+    make_job, settings, enqueued, messages, waiting
 ):
     job_id = make_job(age_seconds=60)
     messages[0] = waiting
     sweeper.sweep_and_ring(settings)
-    assert rings == ([] if waiting else [job_id])
+    assert enqueued == ([] if waiting else [job_id])
 
 
-def test_it_rings_for_the_job_it_returned_whatever_waits(make_job, settings, rings, messages):
+def test_it_enqueues_the_job_it_returned_whatever_waits(make_job, settings, enqueued, messages):
     make_job(age_seconds=60)
     job_id = make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
     messages[0] = 7
     sweeper.sweep_and_ring(settings)
-    assert rings == [job_id]
+    assert enqueued == [job_id]
 
 
-def test_it_rings_once_for_each_job(make_job, settings, rings):
+def test_it_enqueues_each_job_once(make_job, settings, enqueued):
     make_job(age_seconds=60)
     make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
     sweeper.sweep_and_ring(settings)
-    assert len(rings) == len(set(rings)) == 2
+    assert len(enqueued) == len(set(enqueued)) == 2
 
 
 def test_a_broker_that_is_down_ends_the_round(make_job, settings, messages, monkeypatch):
     tried = []
-    monkeypatch.setattr(sweeper, "ring", lambda job_id: tried.append(job_id))
+    monkeypatch.setattr(sweeper, "enqueue", lambda job_id: tried.append(job_id))
     for _ in range(3):
         make_job(age_seconds=60)
     sweeper.sweep_and_ring(settings)
     assert len(tried) == 1
 
 
-def test_the_loop_outlives_a_database_that_is_away_and_stops_when_told(settings, monkeypatch):
-    rounds = []
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("SELECT", {}, ConnectionError("away")),
+        redis.exceptions.OutOfMemoryError("maxmemory"),
+        RuntimeError("of any library"),
+    ],
+)
+@pytest.mark.parametrize("broken", ["sweep_and_ring", "expire", "_remove_orphans"])
+def test_the_loop_outlives_any_error_of_a_step_and_takes_the_others(
+    settings, monkeypatch, broken, error
+):
+    monkeypatch.setattr(loops, "_failures", loops._Failures())  # without those of other tests
+    steps = []
     stopping = threading.Event()
 
-    def fail(settings):
-        rounds.append(1)
-        if len(rounds) == 3:
+    def step(name):
+        steps.append(name)
+        if len(steps) > 8:
             stopping.set()
-        raise OperationalError("SELECT", {}, ConnectionError("away"))
+        if name == broken:
+            raise error
 
-    monkeypatch.setattr(sweeper, "sweep_and_ring", fail)
+    for name in ("sweep_and_ring", "expire", "_remove_orphans"):
+        monkeypatch.setattr(sweeper, name, lambda _, name=name: step(name))
     monkeypatch.setenv("CONVPRESS_SWEEP_SECONDS", "0.01")
     sweeper.get_settings.cache_clear()
     sweeper.run(stopping)
-    assert len(rounds) == 3
+    assert steps.count("sweep_and_ring") == steps.count("expire") >= 3
+    with transaction() as session:
+        failures = queries.service_statistics(session).loop_failures
+    assert sum(failures.values()) >= 3
+    assert {kind for _, kind in failures} == {type(error).__name__}
+
+
+def test_a_worker_that_cannot_sweep_is_not_shown_as_alive(settings, monkeypatch):
+    stopping = threading.Event()
+
+    def fail(_):
+        stopping.set()
+        raise RuntimeError
+
+    monkeypatch.setattr(sweeper, "sweep_and_ring", fail)
+    monkeypatch.setattr(sweeper.registry, "leave", lambda: None)
+    sweeper.run(stopping)
+    with transaction() as session:
+        assert session.scalars(select(Worker)).all() == []

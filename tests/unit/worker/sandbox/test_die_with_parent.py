@@ -39,7 +39,8 @@ def test_the_command_runs_with_its_own_arguments_and_status():
         "--help",
     ]
     ended = subprocess.run(dying_with_parent(command), capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (7, "['a b', '--help']\n")
+    assert ended.returncode == 7
+    assert ended.stdout == "['a b', '--help']\n"
 
 
 def test_it_does_not_begin_for_another_parent():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
-from worker.sandbox import doctor, launcher, probe
+from worker.sandbox import doctor, launcher, probe, start_engine
 from worker.sandbox import run as sandbox
-from worker.sandbox.doctor import Check, DeviceMissing, SandboxIncomplete
 from worker.sandbox.messages import Succeeded
 from worker.sandbox.policy import Confinement
 from worker.sandbox.run import Lost, TimedOut
@@ -84,9 +83,11 @@ def test_all_promises_hold_here():
 def test_each_mechanism_alone_keeps_its_promises_and_the_probe_sees_which_is_off(shut_in, tmp_path):
     assert escapes(shut_in, tmp_path) == set()
     assert escapes(replace(shut_in, seccomp=False), tmp_path) == {"files", "network", "processes"}
-    assert escapes(replace(shut_in, landlock=False), tmp_path) == {"files"}
+    assert escapes(replace(shut_in, landlock=0), tmp_path) == {"files"}
+    for version in range(3, 7):  # as on kernels since 6.2
+        assert escapes(replace(shut_in, landlock=version), tmp_path) == set()
     assert escapes(replace(shut_in, memory_bytes=16 * 1024**3), tmp_path) == {"memory"}
-    assert escapes(replace(shut_in, landlock=False, seccomp=False), tmp_path) >= {
+    assert escapes(replace(shut_in, landlock=0, seccomp=False), tmp_path) >= {
         "files",
         "network",
         "processes",
@@ -107,6 +108,13 @@ def test_each_mechanism_alone_keeps_its_promises_and_the_probe_sees_which_is_off
         "os.truncate('{outside}/secret', 0)",
         "os.listdir('/etc')",
         "os.listdir('/proc')",
+        "open('/proc/self/net/tcp')",
+        "open('/proc/self/mountinfo')",
+        "open('/proc/self/task/%d/net/tcp' % os.getpid())",
+        "os.setsid()",
+        "os.setpgid(0, 0)",
+        "__import__('fcntl').fcntl(0, 1024, 0)",
+        "__import__('fcntl').ioctl(0, 0x5412, b'x')",
         "open('/dev/shm/convpress-test', 'w')",
         "os.symlink('/etc', 'link')",
         "os.mkfifo('pipe')",
@@ -149,6 +157,102 @@ def test_what_a_model_may_not_do_fails(run, shut_in, tmp_path, attempt):
     assert (tmp_path / "secret").read_text() == "secret"
 
 
+BY_DESCRIPTOR = """
+import ctypes, fcntl, struct
+from contextlib import suppress
+libc = ctypes.CDLL(None)
+reader, writer = os.pipe()
+high = 1 << 32  # the kernel ignores the upper half of these arguments
+for number in (signal.SIGKILL, signal.SIGIO):
+    for top in (0, high):
+        set_signal = libc.syscall(72, reader, ctypes.c_long(top | 10), ctypes.c_long(number))
+        set_owner = libc.syscall(72, reader, ctypes.c_long(top | 8), ctypes.c_long({victim}))
+        owner = struct.pack("ii", 1, {victim})
+        libc.syscall(72, reader, ctypes.c_long(top | 15), owner)
+        libc.syscall(72, reader, ctypes.c_long(top | 4), ctypes.c_long(os.O_ASYNC))
+        pid = struct.pack("i", {victim})
+        one = struct.pack("i", 1)
+        libc.syscall(16, reader, ctypes.c_long(top | 0x8901), pid)
+        libc.syscall(16, reader, ctypes.c_long(top | 0x8902), pid)
+        libc.syscall(16, reader, ctypes.c_long(top | 0x5452), one)
+        os.write(writer, b"x")
+"""
+"""Every way to have the kernel signal the owner of a descriptor, by the numbers of x86_64."""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="has the numbers of system calls")
+@needs_landlock
+@needs_seccomp
+@pytest.mark.parametrize("version", [3, 4, 5, 6])
+def test_no_version_of_landlock_is_needed_to_keep_signals_in(run, shut_in, version):
+    with subprocess.Popen(["/bin/sleep", "600"]) as victim:
+        try:
+            code = BY_DESCRIPTOR.format(victim=victim.pid)
+            outcome = run(replace(shut_in, landlock=version), f"{code}\n{SUCCEEDED}")
+            assert outcome == Succeeded()
+            assert victim.poll() is None
+            if version < 6:  # the attempt is a real one
+                run(replace(shut_in, landlock=version, seccomp=False), f"{code}\n{SUCCEEDED}")
+                assert victim.wait(60) in (-signal.SIGKILL, -signal.SIGIO)
+        finally:
+            victim.kill()
+
+
+@needs_landlock
+@needs_seccomp
+def test_a_child_keeps_the_signal_that_ends_it_with_its_keeper(run, shut_in):
+    outcome = run(
+        shut_in,
+        f"""
+        import ctypes
+        prctl = ctypes.CDLL(None).prctl
+        for operation in (1, 1 | 1 << 32):
+            assert prctl(ctypes.c_long(operation), 0, 0, 0, 0) == -1
+        number = ctypes.c_int()
+        assert prctl(2, ctypes.byref(number), 0, 0, 0) == 0
+        assert number.value == signal.SIGKILL
+        {SUCCEEDED}
+        """,
+    )
+    assert outcome == Succeeded(), outcome
+
+
+@needs_landlock
+@needs_seccomp
+def test_the_engine_executes_no_other_program(run, shut_in):
+    outcome = run(
+        shut_in,
+        f"""
+        import runpy
+        def attempt(*_, **options):
+            assert options["run_name"] == "__main__"
+            try:
+                os.execv(sys.executable, [sys.executable, "-c", ""])
+            except PermissionError:
+                {SUCCEEDED}
+        runpy.run_module = attempt
+        runpy.run_path({start_engine.__file__!r}, run_name="__main__")
+        """,
+    )
+    assert outcome == Succeeded(), outcome
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_threads_are_bounded_for_root_as_well(run, shut_in):
+    outcome = run(
+        shut_in,
+        """
+        import threading
+        threading.stack_size(32 * 1024)
+        for number in range(100_000):
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        """,
+    )
+    assert isinstance(outcome, Lost)
+    limited = "more than 512 threads" if os.geteuid() == 0 else "can't start new thread"
+    assert limited in outcome.log
+
+
 @needs_landlock
 def test_what_it_may_read_it_cannot_change(run, shut_in, tmp_path):
     upload = tmp_path / "upload"
@@ -182,7 +286,7 @@ def test_nothing_outlives_it_in_whatever_session(run, shut_in, wait_gone, ending
         for path in shut_in.home.iterdir():
             path.unlink()
         run(
-            replace(shut_in, landlock=False, seccomp=False),
+            replace(shut_in, landlock=0, seccomp=False),
             f"""
             for number in range(20):
                 if os.fork() == 0:
@@ -214,7 +318,7 @@ def test_the_keeper_leaves_nothing_when_the_worker_is_killed(shut_in, tmp_path, 
 import subprocess, sys, time
 from pathlib import Path
 from worker.sandbox.policy import Confinement
-confinement = Confinement(Path({str(shut_in.home)!r}), landlock=False, seccomp=False)
+confinement = Confinement(Path({str(shut_in.home)!r}), landlock=0, seccomp=False)
 command = confinement.command([sys.executable, "-c", {code!r}], 600)
 subprocess.Popen(command, cwd=confinement.home, start_new_session=True)
 time.sleep(600)
@@ -242,8 +346,10 @@ def test_a_sandbox_that_cannot_be_set_up_runs_nothing(run, shut_in, tmp_path):
 @needs_seccomp
 def test_a_sandbox_for_a_gpu_opens_its_driver_and_nothing_else(run, shut_in, tmp_path):
     opened = replace(shut_in, device="cuda")
-    closed, described = (json.loads(each.command([], 1)[-1]) for each in (shut_in, opened))
-    assert (closed["devices"], closed["limits"]["AS"]) == ([], 2 * 1024**3)
+    closed = json.loads(shut_in.command([], 1)[-1])
+    described = json.loads(opened.command([], 1)[-1])
+    assert closed["devices"] == []
+    assert closed["limits"]["AS"] == 2 * 1024**3
     assert all(path.startswith("/dev/nvidia") for path in described["devices"])
     assert described["limits"] == {
         name: most for name, most in closed["limits"].items() if name != "AS"
@@ -260,28 +366,3 @@ def test_a_sandbox_for_a_gpu_opens_its_driver_and_nothing_else(run, shut_in, tmp
     """,
     )
     assert device == Succeeded()
-
-
-def test_without_its_device_a_service_does_not_start():
-    with pytest.raises(
-        DeviceMissing, match="CONVPRESS_DEVICE=cuda:99, but torch cannot compute on the device"
-    ):
-        doctor.require_device("cuda:99")
-    doctor.require_device("cpu")
-
-
-def test_a_gap_in_the_sandbox_has_to_be_accepted_by_a_setting(monkeypatch):
-    missing = Check(
-        "files", "a model reads nothing", holds=False, evidence="it read a file outside"
-    )
-    monkeypatch.setattr(doctor, "examine", lambda device: [missing])
-    with pytest.raises(SandboxIncomplete, match="CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"):
-        doctor.require(Settings())
-    doctor.require(Settings(accept_models_that_can_escape=True))
-
-
-def test_a_probe_that_cannot_run_shows_no_promise_that_holds(monkeypatch):
-    monkeypatch.setattr(doctor, "_PROBE", ("/nowhere",))
-    checks = doctor.examine()
-    assert not any(check.holds for check in checks)
-    assert "could not be set up" in checks[0].evidence

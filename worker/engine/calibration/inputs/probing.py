@@ -1,6 +1,6 @@
 """Find the value range of a model's images by running it on some images in each known range."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,10 @@ from worker.engine.calibration.inputs.distil import statistics_mismatch
 from worker.engine.calibration.inputs.ranges import (
     ValueRange,
     known_ranges,
+    plausible_by_scores,
     ranges_by_scores,
     stated_range,
+    tells_apart,
 )
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import run
@@ -27,6 +29,11 @@ _SAME = 1e-6
 _SEED = 3
 # Known ranges that are covered where the model's outputs favour none.
 _RANGES_BY_DEFAULT = 2
+# A range is plausible while its images' statistics are not this many times as far from the stored
+# ones as those of the best range.
+_PLAUSIBLE_MISMATCH = 2.0
+# The mean over a model's normalisations: trained ones are an order of magnitude below.
+_MOST_MISMATCH = 1.0
 _NOT_FINITE = "NaN or infinity"
 _CONSTANT = "the same outputs whatever the inputs"
 
@@ -43,12 +50,23 @@ class Probe:
     failure: str | None = None
 
 
-def probed_ranges(
-    harness: Harness, stated: InputValues | None, probes: int
-) -> tuple[tuple[ValueRange, ...], str]:
-    """Return the ranges to make images in, and for the report how they were found.
+@dataclass(frozen=True)
+class ProbedRanges:
+    """The ranges to make images in, and for the report how they were found.
 
-    `probes` images are tried in each range.
+    `plausible` are the ranges to judge the artifact in: every one that the model may expect. Where
+    the range is a guess, they are more than those that images to fit on are made in. `doubt` says
+    why the guess may be wrong, None where the range is known.
+    """
+
+    ranges: tuple[ValueRange, ...]
+    source: str
+    plausible: tuple[ValueRange, ...]
+    doubt: str | None = None
+
+
+def probed_ranges(harness: Harness, stated: InputValues | None, probes: int) -> ProbedRanges:
+    """Return the ranges that a model may expect; `probes` images are tried in each range.
 
     Raises:
         WeakCalibrationError: in no range does the model give finite outputs that differ.
@@ -62,16 +80,43 @@ def probed_ranges(
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
-        return ranges, "told"
+        return ProbedRanges(ranges, "the request", ranges)
     if _are_whole(harness):
-        return ranges, "the inputs are whole numbers"
+        return ProbedRanges(ranges, "the integer type of the inputs", ranges)
     if harness.program.normalises:
-        best = min(ranges, key=lambda values: _total_mismatch(harness, values, probes))
-        return (best,), "the statistics of the model's normalisation"
+        return _by_statistics(harness, ranges, probes)
     scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
     if scores:
-        return ranges_by_scores(scores), "how well the model tells synthetic images apart"
-    return ranges[:_RANGES_BY_DEFAULT], "nothing tells: several usual ranges are covered"
+        return _by_scores(scores, ranges)
+    source = "usual ranges, since the model's outputs favour none"
+    doubt = "the model does not tell the range of its inputs' values"
+    return ProbedRanges(ranges[:_RANGES_BY_DEFAULT], source, ranges, doubt)
+
+
+def _by_statistics(harness: Harness, ranges: tuple[ValueRange, ...], probes: int) -> ProbedRanges:
+    """Return the range whose images' statistics are nearest to those that the model stores."""
+    mismatches = {values: _mean_mismatch(harness, values, probes) for values in ranges}
+    best = min(ranges, key=mismatches.__getitem__)
+    most = _PLAUSIBLE_MISMATCH * mismatches[best]
+    plausible = tuple(values for values in ranges if mismatches[values] <= most)
+    source = "the model's BatchNorm statistics"
+    if mismatches[best] <= _MOST_MISMATCH:
+        return ProbedRanges((best,), source, plausible)
+    doubt = "no usual range of values gives the statistics that the model stores"
+    return ProbedRanges((best,), source, plausible, doubt)
+
+
+def _by_scores(scores: Mapping[ValueRange, Tensor], usable: tuple[ValueRange, ...]) -> ProbedRanges:
+    """Return the ranges in which a classifier tells images apart.
+
+    An untrained classifier tells them apart in none: every range is then plausible.
+    """
+    ranges = ranges_by_scores(scores)
+    source = "the model's class scores on synthetic images"
+    if not tells_apart(scores):
+        doubt = "in no range of values does the model tell synthetic images apart"
+        return ProbedRanges(ranges, source, usable, doubt)
+    return ProbedRanges(ranges, source, plausible_by_scores(scores))
 
 
 def _are_whole(harness: Harness) -> bool:
@@ -139,12 +184,12 @@ def _are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
 
 
 @torch.no_grad()
-def _total_mismatch(harness: Harness, values: ValueRange, count: int) -> float:
-    """Return the distance of the images' statistics to the stored ones, summed over batches."""
-    total = 0.0
-    for batch in _images(harness, values, count):
-        total += float(statistics_mismatch(harness.program, batch))
-    return total
+def _mean_mismatch(harness: Harness, values: ValueRange, count: int) -> float:
+    """Return the distance of images' statistics to the stored ones, the mean over all of these."""
+    batches = _images(harness, values, count)
+    total = sum(float(statistics_mismatch(harness.program, batch)) for batch in batches)
+    norms = sum(step.norm is not None for step in harness.program.steps)
+    return total / (norms * len(batches))
 
 
 def _images(harness: Harness, values: ValueRange, count: int) -> list[Batch]:

@@ -25,6 +25,10 @@ _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _PLAUSIBLE_DEVIATION = 15.0
 # Ranges with at least this share of the highest mutual information are covered.
 _SHARE_OF_BEST = 0.6
+# Those with this share might still be the right ones: an artifact is judged in them too.
+_PLAUSIBLE_SHARE = 0.25
+# Nats of mutual information, of at most ln(classes), that a trained classifier exceeds by far.
+_LEAST_INFORMATION = 0.1
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,9 @@ def stated_range(stated: InputValues, channels: int) -> ValueRange:
                 expected=f"one number, or one for each of {channels} channels",
                 got=f"{len(values)} numbers",
             )
-    return ValueRange("mean and deviation", stated.mean or (0.0,), stated.deviation or (1.0,))
+    assert stated.mean is not None  # where there are no limits
+    assert stated.deviation is not None
+    return ValueRange("mean and deviation", stated.mean, stated.deviation)
 
 
 def ranges_by_scores(scores: Mapping[ValueRange, Tensor]) -> tuple[ValueRange, ...]:
@@ -117,14 +123,45 @@ def ranges_by_scores(scores: Mapping[ValueRange, Tensor]) -> tuple[ValueRange, .
     a range all images get the same class; in far too large a one every score is many times what
     training with cross-entropy leads to.
     """
+    return _within_share(scores, _SHARE_OF_BEST)
+
+
+def plausible_by_scores(scores: Mapping[ValueRange, Tensor]) -> tuple[ValueRange, ...]:
+    """Return all ranges that a classifier may expect: those of `ranges_by_scores` and weaker ones.
+
+    `scores` are as in `ranges_by_scores`.
+    """
+    return _within_share(scores, _PLAUSIBLE_SHARE)
+
+
+def tells_apart(scores: Mapping[ValueRange, Tensor]) -> bool:
+    """Whether a classifier tells images apart in any plausible range; an untrained one does not.
+
+    `scores` are as in `ranges_by_scores`.
+
+    >>> [values, *_] = known_ranges(3)
+    >>> certain = torch.eye(4).clamp_min(1e-6).log()
+    >>> tells_apart({values: certain}), tells_apart({values: torch.zeros(4, 4).log_softmax(1)})
+    (True, False)
+    """
+    return max(_information(scores).values()) >= _LEAST_INFORMATION
+
+
+def _within_share(scores: Mapping[ValueRange, Tensor], share: float) -> tuple[ValueRange, ...]:
+    """Return the ranges with at least this share of the highest mutual information."""
+    information = _information(scores)
+    least = share * max(information.values())
+    return tuple(known for known, amount in information.items() if amount >= least)
+
+
+def _information(scores: Mapping[ValueRange, Tensor]) -> dict[ValueRange, float]:
+    """Return the mutual information between image and class in every range of plausible scores."""
     plausible = {
         known: table for known, table in scores.items() if table.std() <= _PLAUSIBLE_DEVIATION
     }
     # Where no range is plausible, all of them are compared.
     compared = plausible or scores
-    information = {known: _mutual_information(table) for known, table in compared.items()}
-    least = _SHARE_OF_BEST * max(information.values())
-    return tuple(known for known, amount in information.items() if amount >= least)
+    return {known: _mutual_information(table) for known, table in compared.items()}
 
 
 def _mutual_information(scores: Tensor) -> float:

@@ -17,8 +17,8 @@ from worker.engine.calibration.inputs.ranges import known_ranges
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import run
 
-# A fifth of fewer samples is too few to judge by.
-_FEWEST_TO_SPLIT = 20
+# A fifth is held out: of fewer samples, none.
+_FEWEST_TO_SPLIT = 5
 
 
 def value_limits(images: AnyArray) -> InputValues:
@@ -38,14 +38,14 @@ def value_limits(images: AnyArray) -> InputValues:
 
 
 def split_samples(samples: Arrays, harness: Harness) -> tuple[Arrays, Arrays | None]:
-    """Return the samples to fit on, and the last fifth to judge by; None for too few samples."""
+    """Return the samples to fit on, and the last fifth to judge by; None of fewer than five.
+
+    A run of the model needs a whole batch: a fifth that does not fill one is not split off.
+    """
     names = harness.image_names
     count = len(samples[names[0]])
     fifth = count // 5
-    if count < _FEWEST_TO_SPLIT:
-        return samples, None
-    # A run of the model needs a whole batch.
-    if fifth < harness.fixed_batch:
+    if count < _FEWEST_TO_SPLIT or fifth < harness.fixed_batch:
         return samples, None
     fitted = dict(samples)
     judging = dict(samples)

@@ -19,7 +19,7 @@ from worker.engine.program import StepError
 
 
 @dataclass(frozen=True)
-class Refinement:
+class RefitChoice:
     """The layers to write, whether they were refitted, and the held-out error before and after.
 
     Where the refit failed, `error_after` is None and `reason` says why.
@@ -32,16 +32,16 @@ class Refinement:
     reason: str | None = None
 
 
-def refine(
+def select_refit(
     calibration: Calibration,
     chains: Chains,
     origins: Mapping[str, Origin],
     effort: Effort = DEFAULT_EFFORT,
-) -> Refinement:
+) -> RefitChoice:
     """Return the chains with the least output error on held-out inputs: refitted or as they are."""
     output_error = OutputError(calibration.program, calibration.held_out)
     before = output_error.of(chains)
-    program = with_statistics(calibration.program, calibration.observation.statistics)
+    program = with_statistics(calibration.program, calibration.moments.batchnorm)
     last_layers_only: Mapping[str, Origin] = {}
     variants = [last_layers_only]
     if _whole_sites_macs(calibration, chains) <= effort.whole_site_macs:
@@ -51,12 +51,12 @@ def refine(
         refits = [refit(program, batches, chains, variant, effort) for variant in variants]
     except StepError as error:
         reason = f"the model does not run compressed: {error}"
-        return Refinement(chains, False, before, None, reason)
+        return RefitChoice(chains, False, before, None, reason)
     errors = [output_error.of(refitted) for refitted in refits]
     after = min(errors)
     if after < before:
-        return Refinement(refits[errors.index(after)], True, before, after)
-    return Refinement(chains, False, before, after)
+        return RefitChoice(refits[errors.index(after)], True, before, after)
+    return RefitChoice(chains, False, before, after)
 
 
 def _whole_sites_macs(calibration: Calibration, chains: Chains) -> int:

@@ -22,14 +22,14 @@ Geometries = Mapping[str, Convolution]
 
 
 @dataclass(frozen=True)
-class Observation:
+class MeasuredMoments:
     """The moments by site, and the BatchNorm statistics that they were measured with.
 
-    `statistics` is empty where the model's stored statistics were used.
+    `batchnorm` is empty where the model's stored statistics were used.
     """
 
-    moments: Mapping[str, Moments]
-    statistics: Statistics
+    by_site: Mapping[str, Moments]
+    batchnorm: Statistics
 
 
 def measure_moments(

@@ -18,6 +18,7 @@ from worker.engine.selection.candidates import Candidate, SiteCandidates
 
 # Relative errors that a trial should make: those of common budgets.
 _TARGET_ERRORS = (0.02, 0.08)
+_TRIALS = len(_TARGET_ERRORS)
 # A smaller error drowns in rounding.
 _LEAST_ERROR = 1e-6
 # The logarithm of 0 is not finite.
@@ -80,10 +81,12 @@ def sensitivities(
 
     It is the geometric mean over the site's trials, on some of the held-out inputs: the inputs that
     the trials were fitted to do not show what a site loses of other inputs. A classifier's last
-    layer counts for more by its `excess` error on classes. Nothing is returned where a single batch
-    would take more work than the effort allows. `layer_of` returns a site's own layer.
+    layer counts for more by its `excess` error on classes. Deep models are tried once a site,
+    and on few images. Nothing is returned where even that would take more work than the effort
+    allows. `layer_of` returns a site's own layer.
     """
-    batches = _affordable_batches(calibration, trials_by_site, effort)
+    sites = sum(1 for site_trials in trials_by_site.values() if site_trials)
+    batches, trials_each = _affordable(calibration, sites, effort)
     if not batches:
         return {}
     output_error = OutputError(calibration.program, batches)
@@ -94,7 +97,7 @@ def sensitivities(
     shares = {}
     for site, site_trials in trials_by_site.items():
         logs = []
-        for trial in site_trials:
+        for trial in site_trials[-trials_each:]:
             chain = trial.layers()
             error = output_error.of({site: chain})
             share = max(error / trial.error, _LEAST_SHARE)
@@ -106,14 +109,34 @@ def sensitivities(
     return _raised(shares)
 
 
-def _affordable_batches(
-    calibration: Calibration, trials_by_site: Mapping[str, Sequence[Trial]], effort: Effort
-) -> list[Batch]:
-    """Return held-out batches on which all trials can run."""
-    runs = sum(map(len, trials_by_site.values()))
-    batch_macs = runs * calibration.sample_macs * calibration.batch
-    affordable = effort.sensitivity_macs // max(batch_macs, 1)
-    return spread(calibration.held_out, min(effort.sensitivity_batches, affordable))
+def _affordable(calibration: Calibration, sites: int, effort: Effort) -> tuple[list[Batch], int]:
+    """Return held-out batches on which all sites can be tried, and how often each of them.
+
+    There is no batch where nothing is affordable.
+    """
+    images = 0
+    for trials_each in range(_TRIALS, 0, -1):
+        image_macs = trials_each * sites * calibration.sample_macs
+        images = effort.sensitivity_macs // max(image_macs, 1)
+        batches = images // calibration.batch
+        if batches:
+            number = min(effort.sensitivity_batches, batches)
+            return spread(calibration.held_out, number), trials_each
+    # the model may be bound to a batch size
+    whole = images // calibration.smallest_batch * calibration.smallest_batch
+    return _cut(calibration, whole), 1
+
+
+def _cut(calibration: Calibration, images: int) -> list[Batch]:
+    """Return the first images of a held-out batch as a batch; none for no images."""
+    if not images:
+        return []
+    first, *_ = calibration.held_out
+    # inputs that are no images are the same in every batch
+    cut = {name: first[name] for name in first}
+    for name in calibration.image_names:
+        cut[name] = first[name][:images]
+    return [cut]
 
 
 def _raised(shares: Mapping[str, float]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from worker.engine.formats.onnx.graph import (
     stored_names,
     subgraphs,
 )
-from worker.engine.formats.onnx.runner import RUNTIME_ERRORS, session
+from worker.engine.formats.onnx.session import RUNTIME_ERRORS, session
 from worker.engine.model import Inputs
 
 # The number of paths doubles with every If on another condition. Ifs beyond these bounds stay.

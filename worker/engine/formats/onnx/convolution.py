@@ -30,7 +30,7 @@ def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
     kernel = tuple(weight_shape[2:])
     axes = len(kernel)
     ones = (1,) * axes
-    transposed = node.op_type == "ConvTranspose"
+    transposed = node.op_type.startswith("ConvTranspose")
     stride = integers(node, "strides") or ones
     dilation = integers(node, "dilations") or ones
     groups = integer(node, "group", 1)

@@ -1,35 +1,15 @@
-"""Run ONNX models in ONNX Runtime, on one CPU thread, with weights mapped from the model's file."""
+"""Run ONNX models in ONNX Runtime."""
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as state
+from onnx import ModelProto
 
-from convpress.formats import FIELD
-from convpress.refusal import Code, Refusal
+from worker.engine.formats.onnx.dilated_padding import write_pads_of_dilated
+from worker.engine.formats.onnx.session import RUNTIME_ERRORS, refused, session
 from worker.engine.formats.onnx.storage.skeleton import skeleton
 from worker.engine.model import Inputs, Runner
-
-
-def _runtime_exceptions() -> Iterator[type[Exception]]:
-    # The runtime's exceptions have no common base.
-    for value in vars(state).values():
-        if isinstance(value, type) and issubclass(value, Exception):
-            yield value
-
-
-# The runtime raises RuntimeError for arrays of a type that it does not accept.
-RUNTIME_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *_runtime_exceptions())
-
-_NO_MEMORY = "Failed to allocate memory"
-_FATAL_ONLY = 4
-# Characters of the runtime's message that a refusal shows.
-_LONGEST_MESSAGE = 300
 
 
 def load(path: Path) -> Runner:
@@ -38,71 +18,22 @@ def load(path: Path) -> Runner:
     Raises:
         Refusal: `model_invalid` where the runtime refuses the file, now or when it is run.
     """
-    opened = session(skeleton(path), path)
+    opened = session(_runnable(skeleton(path)), path)
     names = [output.name for output in opened.get_outputs()]
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
         try:
             results = opened.run(names, dict(inputs))
         except RUNTIME_ERRORS as error:
-            raise _refused("run", error) from error
+            raise refused("run", error) from error
         return dict(zip(names, results, strict=True))
 
     return run
 
 
-def session(model: bytes, path: Path) -> Any:  # noqa: ANN401 - the runtime ships no types
-    """Return a session for a serialised skeleton of the model at `path`.
-
-    Raises:
-        Refusal: `model_invalid` where the runtime refuses the model.
-    """
-    folder = str(path.resolve().parent)
-    settings = options()
-    settings.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", folder
-    )
-    try:
-        return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    except RUNTIME_ERRORS as error:
-        raise _refused("load", error) from error
-
-
-def options() -> Any:  # noqa: ANN401 - the runtime ships no types
-    """Return the options of every session: one thread, and weights that are not copied."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _FATAL_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Prepacking copies weights into another layout. For VGG16 that takes 1.7 to 3.1 s and 480 MB
-    # that cannot be given back, where the mapped file is ready in 0.1 to 0.2 s. It made none of the
-    # convolutional networks faster that were tried.
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    return options
-
-
-def message(error: Exception) -> str:
-    """Return the runtime's message in one line, without places in its source, bounded in length."""
-    text = str(error).rpartition("[ONNXRuntimeError]")[2]
-    text = re.sub(r"^ : \d+ : \w+ : |\S*onnxruntime_src\S* ", "", text)
-    return " ".join(text.split())[:_LONGEST_MESSAGE]
-
-
-def _refused(action: str, error: Exception) -> Refusal:
-    """Return the refusal for an error of the runtime.
-
-    Raises:
-        MemoryError: the runtime could not get memory.
-    """
-    # The runtime has no exception of its own for exhausted memory.
-    if _NO_MEMORY in str(error):
-        raise MemoryError(message(error)) from error
-    is_unsupported = isinstance(error, state.NotImplemented)
-    return Refusal(
-        Code.MODEL_UNSUPPORTED if is_unsupported else Code.MODEL_INVALID,
-        f"ONNX Runtime cannot {action} the model: {message(error)}",
-        field=FIELD,
-        expected="a model that ONNX Runtime can run",
-        got=type(error).__name__,
-    )
+def _runnable(serialised: bytes) -> bytes:
+    """Return a skeleton that the runtime takes: with the pads of dilated SAME convolutions."""
+    if b"SAME_" not in serialised:
+        return serialised
+    model = ModelProto.FromString(serialised)
+    return model.SerializeToString() if write_pads_of_dilated(model) else serialised

@@ -1,7 +1,7 @@
 """A method of a TorchScript module with its calls inlined, and where its values come from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,20 @@ _NOT_INLINED = frozenset(
         "prim::Closure",
         "prim::CallMethod",
         "prim::CallFunction",
+    }
+)
+
+# What asks of a tensor only what an empty one tells as well.
+_WITHOUT_CONTENT = frozenset(
+    {
+        "prim::dtype",
+        "prim::device",
+        "prim::layout",
+        "prim::requires_grad",
+        "prim::is_cuda",
+        "prim::is_nested",
+        "prim::is_quantized",
+        "aten::is_floating_point",
     }
 )
 
@@ -58,13 +72,16 @@ def attribute(module: RecursiveScriptModule, path: str) -> Any:  # noqa: ANN401 
 class Method:
     """The graph of one method, and the module that it belongs to, at `path` from the root.
 
-    `written` holds the paths from the root of all attributes that some method writes.
+    `written` holds the paths from the root of all attributes that some method writes. `computed`
+    holds the paths that constants of the graph would have, by the constants' numbers, where they
+    were computed from parameters.
     """
 
     module: RecursiveScriptModule
     path: str
     graph: Graph
     written: set[str]
+    computed: dict[int, str] = field(default_factory=dict)
 
     @property
     def self_value(self) -> Value:
@@ -85,6 +102,8 @@ class Method:
 
     def path_of(self, value: Value) -> str | None:
         """Return the attribute path from the root to a value; None if it is no attribute."""
+        if value.unique() in self.computed:
+            return self.computed[value.unique()]
         path = self.path_within(value)
         return None if path is None else join(self.path, path)
 
@@ -120,13 +139,32 @@ class Method:
                 tensors[join(self.path, path)] = value
         return tensors
 
+    def contents_read(self) -> Iterator[Tensor]:
+        """Yield the tensors of the module whose elements this method reads.
+
+        To ask for a tensor's type or device alone is to read none.
+        """
+        for node in nodes(self.graph):
+            if node.kind() != "prim::GetAttr":
+                continue
+            path = self.path_within(node.output())
+            uses = [use.user.kind() for use in node.output().uses()]
+            if path is None or all(kind in _WITHOUT_CONTENT for kind in uses):
+                continue
+            value = attribute(self.module, path)
+            if isinstance(value, Tensor):
+                yield value
+
     def constant_tensors(self) -> Iterator[Tensor]:
-        """Yield the tensors that the graph itself holds, as the graph of a frozen module does."""
+        """Yield the tensors that the graph itself holds, as the graph of a frozen module does.
+
+        Those that were computed from parameters are not among them.
+        """
         for node in nodes(self.graph):
             if node.kind() != "prim::Constant" or node.output().type().kind() != "TensorType":
                 continue
             content = node.output().toIValue()
-            if isinstance(content, Tensor):
+            if isinstance(content, Tensor) and node.output().unique() not in self.computed:
                 yield content
 
     def hidden_paths(self) -> list[str]:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from worker.engine.formats.torchscript.method import Method
 from worker.engine.numerics.convolution import Convolution
 
 HIDDEN = "it is also called where the graph cannot be edited (a fork, or an interface)"
-SHARED = "its weight is shared with layers that use it in another way"
+SHARED = "its weight is shared with layers that use it differently"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def sites_of(methods: Sequence[Method]) -> dict[str, GraphSite]:
 
     Nodes whose weight is computed at run time are not among them.
     """
-    hidden = {path for method in methods for path in method.hidden_paths()}
+    hidden: set[str] = set()
+    for method in methods:
+        hidden.update(method.hidden_paths())
     groups = nodes_by_site(methods)
     usages: dict[TensorKey | None, set[Hashable]] = defaultdict(set)
     for key, members in groups.items():
@@ -108,8 +111,8 @@ def _usage(layer: LayerNode) -> Hashable:
 
 def _is_hidden(members: Iterable[LayerNode], hidden: Iterable[str]) -> bool:
     """Whether a weight lies in a module or tensor that code out of reach takes."""
-    paths = [layer.path or "" for layer in members]
-    return any(_lies_in(path, module) for path in paths for module in hidden)
+    pairs = product(members, hidden)
+    return any(_lies_in(layer.path or "", module) for layer, module in pairs)
 
 
 def _readable_name(layer: LayerNode) -> str:

@@ -36,7 +36,7 @@ def check(path: Path) -> None:
 
     Raises:
         Refusal: `model_truncated` where the archive has no directory, `model_invalid` where a
-            member is too short or the archive's account of its tensors cannot be read.
+            member is too short or the archive's list of its tensors cannot be read.
     """
     sizes: dict[str, int] = {}
     for member in members(path):
@@ -48,7 +48,7 @@ def check(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             claims = [*_claims(archive, "data"), *_claims(archive, "constants")]
     except _MALFORMED as error:
-        raise _invalid(f"its account of its tensors cannot be read ({error})") from error
+        raise _invalid(f"its list of tensors cannot be read ({error})") from error
     for name, needed in claims:
         held = sizes.get(name, 0)
         if not 0 <= needed <= held:

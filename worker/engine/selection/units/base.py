@@ -15,11 +15,14 @@ class Unit(ABC):
     `needs_written_file`: the file holds more of the unit than its layers' weights (biases, names,
     code), so that a choice fits for certain only once its file was written.
     `counts_time`: the unit is time by the cost table.
+    `needs_complete_account`: a share of the unit is wrong where operators of unknown cost are left
+    out of the account.
     """
 
     depends_on_path: ClassVar[bool] = False
     needs_written_file: ClassVar[bool] = False
     counts_time: ClassVar[bool] = False
+    needs_complete_account: ClassVar[bool] = False
 
     @abstractmethod
     def total(self, opened: OpenedModel, sites: Sequence[SiteCandidates]) -> int:

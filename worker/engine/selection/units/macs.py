@@ -16,6 +16,7 @@ class Macs(Unit):
     """
 
     depends_on_path = True
+    needs_complete_account = True
 
     def total(self, opened: OpenedModel, sites: Sequence[SiteCandidates]) -> int:  # noqa: ARG002
         """Return the multiply-accumulates of the original."""

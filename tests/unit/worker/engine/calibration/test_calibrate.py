@@ -46,6 +46,11 @@ def pooled(x):
     return x.mean((2, 3))
 
 
+def judging_batches(calibration):
+    """Return the batches that the artifact is judged by, over all groups."""
+    return [batch for group in calibration.judging.groups.values() for batch in group]
+
+
 def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistics_tell():
     stored = norm(RNG(2), 4)
     images = 255 * (0.47 + 0.25 * RNG(0).standard_normal((64, 3, 16, 16)))
@@ -56,124 +61,121 @@ def test_with_normalisation_images_are_distilled_in_the_range_that_its_statistic
     stored.mean.copy_(mean)
     stored.variance.copy_(variance)
     calibration = of(("a", A), stored, torch.relu, pooled)
-    assert calibration.account["ranges"] == ["0 to 255"]
-    assert (
-        calibration.account["kind"],
-        calibration.account["images"],
-        calibration.account["steps"],
-    ) == (
-        "distilled",
-        64,
-        40,
-    )
+    report = calibration.report_members
+    assert report["ranges"] == ["0 to 255"]
+    assert report["kind"] == "distilled"
+    assert report["images"] == 64
+    assert report["steps"] == 40
     assert calibration.batches[0]["v0"].shape == (32, 3, 16, 16)
     assert calibration.batches[0]["v0"].max() > 100
-    assert calibration.observation.moments["a"].mean.shape == (1, 27)
+    assert calibration.moments.by_site["a"].mean.shape == (1, 27)
 
 
 def test_a_layer_that_sees_one_row_an_image_leaves_no_direction_out():
     """The covariance of 48 numbers is singular for 16 images: 32 directions would cost nothing."""
-    wide, last = layer(RNG(5), (48, 3, 3, 3), padding=1), layer(RNG(6), (24, 48))
+    wide = layer(RNG(5), (48, 3, 3, 3), padding=1)
+    last = layer(RNG(6), (24, 48))
     few = replace(SMALL, most_images=16)
     calibration = of(("wide", wide), torch.relu, pooled, ("last", last), effort=few)
-    covariance = calibration.observation.moments["last"].covariance[0]
+    covariance = calibration.moments.by_site["last"].covariance[0]
     assert np.linalg.eigvalsh(covariance)[0] > 0.01 * covariance.trace() / 48
 
 
 def test_distilling_tells_how_far_it_is():
     _, shares = telling(("a", A), norm(RNG(2), 4), torch.relu, pooled)
-    assert len(shares) == 4  # two batches to judge by, two to fit on, of twice as many steps
-    assert shares == pytest.approx([0.7 / 6, 0.7 / 3, 0.7 * 2 / 3, 0.7])
+    # one batch to choose the refit by, three to judge by (as many ranges are plausible), two to
+    # fit on, of twice as many steps
+    assert shares == pytest.approx([0.7 * steps / 8 for steps in (1, 2, 3, 4, 6, 8)])
 
 
 def test_where_distilling_would_take_too_long_the_twin_serves():
     calibration = of(("a", A), norm(RNG(2), 4), torch.relu, pooled, macs=10**10)
-    assert (calibration.account["kind"], calibration.account["twin"]) == ("synthetic", True)
-    assert len(calibration.observation.statistics) == 1
+    report = calibration.report_members
+    assert (report["kind"], report["twin"]) == ("synthetic", True)
+    assert len(calibration.moments.batchnorm) == 1
 
 
 def test_where_there_are_no_gradients_the_twin_serves_and_the_report_says_why():
     calibration = of(
         ("a", A), lambda x: torch.from_numpy(x.numpy()), norm(RNG(2), 4), torch.relu, pooled
     )
-    assert (calibration.account["kind"], calibration.account["twin"]) == ("synthetic", True)
-    assert calibration.account["notes"][0].startswith("not distilled: the model has no gradients: ")
+    report = calibration.report_members
+    assert (report["kind"], report["twin"]) == ("synthetic", True)
+    assert report["notes"][0].startswith("not distilled: the model has no gradients: ")
 
 
 def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes():
     calibration = of(("a", A), torch.relu, pooled)
-    assert (
-        calibration.account["kind"],
-        calibration.account["images"],
-        calibration.account["steps"],
-    ) == (
-        "distilled",
-        64,
-        20,
-    )
-    assert calibration.account["ranges_from"] == "how well the model tells synthetic images apart"
+    report = calibration.report_members
+    assert report["kind"] == "distilled"
+    assert report["images"] == 64
+    assert report["steps"] == 20
+    assert report["ranges_from"] == "the model's class scores on synthetic images"
 
 
 def test_without_normalisation_and_classes_dead_leaves_serve_as_they_are():
     calibration = of(("a", A), torch.relu)
-    assert (calibration.account["kind"], calibration.account["twin"]) == ("synthetic", False)
-    assert calibration.account["ranges_from"] == "nothing tells: several usual ranges are covered"
-    assert not calibration.observation.statistics
-    judging = [batch["v0"] for batch in (*calibration.held_out, *calibration.fresh)]
+    assert (calibration.report_members["kind"], calibration.report_members["twin"]) == (
+        "synthetic",
+        False,
+    )
+    assert (
+        calibration.report_members["ranges_from"]
+        == "usual ranges, since the model's outputs favour none"
+    )
+    assert not calibration.moments.batchnorm
+    compared = judging_batches(calibration)
+    judging = [batch["v0"] for batch in (*calibration.held_out, *compared)]
     assert len(judging) >= 2
     assert all(
         not torch.equal(one, batch["v0"]) for one in judging for batch in calibration.batches
     )
-    assert not torch.equal(calibration.held_out[0]["v0"], calibration.fresh[0]["v0"])
+    assert not torch.equal(calibration.held_out[0]["v0"], compared[0]["v0"])
 
 
 def test_no_more_samples_are_made_than_memory_holds():
     effort = replace(SMALL, image_bytes=32 * 3 * 16 * 16 * 4)
     calibration = of(("a", A), norm(RNG(2), 4), torch.relu, pooled, effort=effort)
-    assert calibration.account["images"] == 32
+    report = calibration.report_members
+    assert report["images"] == 32
 
 
 def test_plain_images_join_few_that_were_distilled_by_classes_alone():
     # 64 images by 20 steps of three runs each
     effort = replace(SMALL, most_images=256, image_macs=60 * 64 * 1000)
     calibration = of(("a", A), torch.relu, pooled, effort=effort)
-    assert (
-        calibration.account["kind"],
-        calibration.account["distilled"],
-        calibration.account["images"],
-    ) == (
-        "distilled",
-        64,
-        192,
-    )
-    assert len(torch.cat([batch["v0"] for batch in calibration.batches]).unique(dim=0)) == 192
+    report = calibration.report_members
+    assert report["kind"] == "distilled"
+    assert report["distilled"] == 64
+    assert report["images"] == 192
+    images = torch.cat([batch["v0"] for batch in calibration.batches])
+    assert len(images.unique(dim=0)) == 192
     # Plain images would not have the stored statistics.
     calibration = of(("a", A), norm(RNG(2), 4), torch.relu, pooled, effort=effort)
-    assert calibration.account["distilled"] == calibration.account["images"] < 192
+    report = calibration.report_members
+    assert report["distilled"] == report["images"] < 192
 
 
 def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil():
     stored = norm(RNG(2), 4)
-    macs, shape = (
-        25_000_000_000,
-        (1, 3, 256, 256),
-    )  # at 64 a side 17 steps are affordable, at 32 as many as are wanted
+    shape = (1, 3, 256, 256)
+    # at 64 a side 17 steps are affordable, at 32 all of them
+    macs = 25_000_000_000
     calibration = of(("a", A), stored, torch.relu, shape=shape, macs=macs)
-    assert (calibration.account["kind"], calibration.batches[0]["v0"].shape[2:]) == (
-        "distilled",
-        (32, 32),
-    )
-    calibration = of(("a", A), stored, torch.relu, shape=shape, macs=10 * macs)  # neither is
-    assert (calibration.account["kind"], calibration.batches[0]["v0"].shape[2:]) == (
-        "synthetic",
-        (64, 64),
-    )
+    assert calibration.report_members["kind"] == "distilled"
+    assert calibration.batches[0]["v0"].shape[2:] == (32, 32)
+    # no step is affordable at either size
+    calibration = of(("a", A), stored, torch.relu, shape=shape, macs=10 * macs)
+    assert calibration.report_members["kind"] == "synthetic"
+    assert calibration.batches[0]["v0"].shape[2:] == (64, 64)
 
 
 def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(monkeypatch):
     """Twelve images are affordable at 27.7 G MACs; each of five ranges is tried on the fewest."""
-    probed, images = [], probing._images
-    measured, add = [], MomentRecorder.add
+    probed = []
+    images = probing._images
+    measured = []
+    add = MomentRecorder.add
 
     def counted_images(harness, values, count):
         probed.append(count)
@@ -189,15 +191,16 @@ def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(mon
     calibration = of(("a", A), torch.relu, pooled, macs=27_700_000_000, effort=effort)
     assert probed == [4] * 5
     assert measured == [12]
-    assert len(calibration.held_out) == len(calibration.fresh) == 8
+    assert len(calibration.held_out) == 8
+    # two in each of the five ranges that may be the right one
+    assert len(judging_batches(calibration)) == 10
 
 
 def test_a_stated_range_is_used():
     calibration = of(("a", A), torch.relu, stated=InputValues((-300.0, -100.0), None, None))
-    assert (calibration.account["ranges"], calibration.account["ranges_from"]) == (
-        ["-300 to -100"],
-        "told",
-    )
+    report = calibration.report_members
+    assert report["ranges"] == ["-300 to -100"]
+    assert report["ranges_from"] == "the request"
     values = torch.cat([batch["v0"] for batch in calibration.batches])
     assert -360 < values.min() < -270
     assert -130 < values.max() < -40
@@ -210,7 +213,8 @@ def test_a_stated_mean_that_does_not_fit_the_channels_is_refused():
 
 def test_raw_bytes_are_images():
     calibration = of(lambda x: x.float() / 255, ("a", A), dtype="uint8")
-    assert calibration.account["ranges_from"] == "the inputs are whole numbers"
+    report = calibration.report_members
+    assert report["ranges_from"] == "the integer type of the inputs"
     assert calibration.batches[0]["v0"].dtype == torch.uint8
 
 
@@ -222,8 +226,9 @@ def test_raw_bytes_are_images():
 def test_vectors_signals_and_volumes_are_served_alike(shape, channels):
     site = layer(RNG(1), (4, channels, *(1,) * (len(shape) - 2)))
     calibration = of(("a", site), norm(RNG(2), 4), torch.relu, shape=shape)
-    moments = calibration.observation.moments["a"]
-    assert calibration.account["kind"] == "distilled"
+    moments = calibration.moments.by_site["a"]
+    report = calibration.report_members
+    assert report["kind"] == "distilled"
     assert np.isfinite(moments.covariance).all()
     assert (np.diag(moments.covariance[0]) > 0).all()
 
@@ -232,7 +237,8 @@ def singular(x):
     return torch.linalg.inv(x * 0)
 
 
-NOT_FINITE, SAME = "gives NaN or infinity", "gives the same outputs whatever the inputs"
+NOT_FINITE = "gives NaN or infinity"
+SAME = "gives the same outputs whatever the inputs"
 
 
 @pytest.mark.parametrize(
@@ -271,8 +277,8 @@ def test_images_keep_strictly_to_a_range_beyond_which_outputs_are_not_finite(
     first, stated, ranges, least
 ):
     calibration = of(first, ("a", A), torch.relu, pooled, stated=stated)
-    assert set(calibration.account["ranges"]) <= ranges
-    for batch in (*calibration.batches, *calibration.held_out, *calibration.fresh):
+    assert set(calibration.report_members["ranges"]) <= ranges
+    for batch in (*calibration.batches, *calibration.held_out, *judging_batches(calibration)):
         assert first(batch["v0"]).isfinite().all()
     assert min(batch["v0"].min() for batch in calibration.batches) >= least
 
@@ -297,18 +303,18 @@ def test_a_model_that_cannot_be_taken_apart_says_why():
 
 def test_sites_without_finite_inputs_are_named():
     calibration = of(("a", A), torch.log, ("b", layer(RNG(1), (2, 4, 1, 1))), torch.nan_to_num)
-    assert set(calibration.observation.moments) == {"a"}
-    assert calibration.account["notes"] == [
-        "by their weights alone, since no finite inputs reach them: b"
-    ]
+    assert set(calibration.moments.by_site) == {"a"}
+    report = calibration.report_members
+    assert report["notes"] == ["by their weights alone, since no finite inputs reach them: b"]
 
 
-def test_fresh_inputs_are_of_the_models_own_shapes_whatever_was_calibrated_on():
+def test_inputs_to_judge_by_are_of_the_models_own_shapes_whatever_was_calibrated_on():
     shape = (2, 3, 128, 128)
     calibration = of(("a", A), shape=shape, stated=InputValues((0.0, 1.0), None, None))
     assert calibration.batches[0]["v0"].shape[2:] == (64, 64)
     specs = [TensorSpec("v0", "float16", None)]
-    inputs = calibration.fresh_inputs(specs, {"v0": shape}, 5)
-    assert [(each["v0"].shape, each["v0"].dtype) for each in inputs] == [(shape, np.float16)] * 5
-    np.testing.assert_array_equal(inputs[0]["v0"][..., :64, :64], inputs[0]["v0"][..., 64:, 64:])
+    [inputs] = calibration.judging.run_inputs(specs, {"v0": shape}, 5).groups.values()
+    images = [each["v0"] for each in inputs]
+    assert [(each.shape, each.dtype) for each in images] == [(shape, np.float16)] * 5
+    np.testing.assert_array_equal(images[0][..., :64, :64], images[0][..., 64:, 64:])
     assert not np.array_equal(inputs[0]["v0"], inputs[1]["v0"])

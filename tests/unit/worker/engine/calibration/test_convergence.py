@@ -34,7 +34,8 @@ def of(*parts, effort, macs=1000):
 @pytest.fixture
 def measured(monkeypatch):
     """The list to which the number of batches is added whenever some are measured."""
-    counts, add = [], MomentRecorder.add
+    counts = []
+    add = MomentRecorder.add
 
     def counted(recorder, program, batches):
         counts.append(len(batches))
@@ -48,10 +49,10 @@ def test_further_images_are_measured_alone_and_the_moments_are_those_of_all(meas
     calibration = of(("a", A), torch.relu, effort=limited(convergence=0.0))
     assert measured == [32, 32, 36]
     images = torch.cat([batch["v0"] for batch in calibration.batches])
-    assert len(images.unique(dim=0)) == calibration.account["images"] == 100
+    assert len(images.unique(dim=0)) == calibration.report_members["images"] == 100
     at_once = measure_moments(calibration.program, calibration.batches, GEOMETRY, DEFAULT_EFFORT)
     np.testing.assert_allclose(
-        calibration.observation.moments["a"].covariance,
+        calibration.moments.by_site["a"].covariance,
         at_once["a"].covariance,
         rtol=1e-9,
         atol=1e-12,
@@ -63,12 +64,13 @@ def test_with_normalisation_all_images_are_measured_anew(measured):
     too_large_to_distil = 11 * 10**8
     parts = ("a", A), norm(RNG(2), 4), torch.relu
     calibration = of(*parts, effort=limited(convergence=0.0), macs=too_large_to_distil)
-    assert calibration.account["twin"]
+    assert calibration.report_members["twin"]
     assert measured == [32, 64, 100]
 
 
 def test_the_fewest_images_that_can_converge_give_all_rows_and_later_ones_as_many_each(monkeypatch):
-    rows, add = [], PatchSums.add
+    rows = []
+    add = PatchSums.add
 
     def counted(sums, patches):
         rows.append(len(patches))
@@ -83,7 +85,7 @@ def test_the_fewest_images_that_can_converge_give_all_rows_and_later_ones_as_man
 def test_no_more_images_are_made_once_the_moments_stay_the_same(measured, change, rounds):
     calibration = of(("a", A), torch.relu, effort=limited(convergence=change))
     assert measured == [32, 32, 36][:rounds]
-    assert calibration.account["images"] == sum(measured)
+    assert calibration.report_members["images"] == sum(measured)
 
 
 def test_sketches_estimate_how_much_covariances_change():
@@ -91,7 +93,8 @@ def test_sketches_estimate_how_much_covariances_change():
     program = chained(("a", wide))
     recorder = MomentRecorder({"a": wide.convolution}, 2, DEFAULT_EFFORT)
     images = RNG(0).standard_normal((2, 300, 20, 20)) * np.linspace(0.1, 2, 300)[:, None, None]
-    covariances, sketches = [], []
+    covariances = []
+    sketches = []
     for image in images:
         recorder.add(program, [{"v0": torch.from_numpy(image[None].astype(np.float32))}])
         ((_, moments),) = recorder.moments()

@@ -15,8 +15,8 @@ from worker.engine.numerics.convolution import Convolution
 def layer(inputs, outputs, kernel=(3, 3), groups=1, **changes):
     ones = (1,) * len(kernel)
     padding = tuple((size // 2, size // 2) for size in kernel)
-    made = Convolution((outputs, inputs // groups, *kernel), ones, padding, ones, groups)
-    return replace(made, **changes)
+    convolution = Convolution((outputs, inputs // groups, *kernel), ones, padding, ones, groups)
+    return replace(convolution, **changes)
 
 
 def test_between_its_points_a_grid_is_linear_in_the_logarithms():
@@ -60,7 +60,8 @@ def test_a_layer_takes_what_its_arithmetic_takes_in_whole_blocks_and_its_own_sha
 
 def test_a_chain_costs_what_its_layers_do_at_the_sizes_that_they_see():
     table = cost_table()
-    first, second = layer(8, 8, stride=(2, 2)), layer(8, 16)
+    first = layer(8, 8, stride=(2, 2))
+    second = layer(8, 16)
     apart = table.nanoseconds(first, (10, 10)) + table.nanoseconds(second, (5, 5))
     assert table.summed([first, second], 1, (10, 10)) == apart
     assert table.summed([first, layer(8, 8, (3,))], 1, (10, 10)) is None
@@ -74,31 +75,32 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "fault"),
     [
-        (lambda said: said.update(version=2), "version 2"),
-        (lambda said: said.update(format="caffe"), "caffe"),
-        (lambda said: said.update(layer_ns="fast"), "no time"),
-        (lambda said: said.update(layer_ns=-1), "no time"),
-        (lambda said: said.pop("grids"), "grids"),
-        (lambda said: said["grids"]["3x3"].update(inputs=[]), "inputs of 3x3"),
-        (lambda said: said["grids"]["3x3"].update(inputs=[8, 4]), "ascend"),
-        (lambda said: said["grids"]["3x3"].update(inputs=[True]), "ascend"),
-        (lambda said: said["grids"]["3x3"].update(positions=[1, 2]), "shape"),
-        (lambda said: said["grids"]["3x3"].update(ns_per_mac=[[[None]]]), "fewest positions"),
-        (lambda said: said["grids"]["3x3"].update(ns_per_mac=[[[0]]]), "no time"),
-        (lambda said: said["grids"]["3x3"].update(ns_per_mac=[[[float("nan")]]]), "no time"),
-        (lambda said: said["grids"]["3x3"].update(ns_per_mac=5), "TypeError"),
+        (lambda table: table.update(version=2), "version 2"),
+        (lambda table: table.update(format="caffe"), "caffe"),
+        (lambda table: table.update(layer_ns="fast"), "no time"),
+        (lambda table: table.update(layer_ns=-1), "no time"),
+        (lambda table: table.pop("grids"), "grids"),
+        (lambda table: table["grids"]["3x3"].update(inputs=[]), "inputs of 3x3"),
+        (lambda table: table["grids"]["3x3"].update(inputs=[8, 4]), "ascend"),
+        (lambda table: table["grids"]["3x3"].update(inputs=[True]), "ascend"),
+        (lambda table: table["grids"]["3x3"].update(positions=[1, 2]), "shape"),
+        (lambda table: table["grids"]["3x3"].update(ns_per_mac=[[[None]]]), "fewest positions"),
+        (lambda table: table["grids"]["3x3"].update(ns_per_mac=[[[0]]]), "no time"),
+        (lambda table: table["grids"]["3x3"].update(ns_per_mac=[[[float("nan")]]]), "no time"),
+        (lambda table: table["grids"]["3x3"].update(ns_per_mac=5), "TypeError"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path, change, said):
+def test_what_is_no_table_is_refused(tmp_path, change, fault):
     path = written(tmp_path)
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(Refusal, match=said) as caught:
+    with pytest.raises(Refusal, match=fault) as caught:
         read(path, "onnx")
-    assert (caught.value.code, caught.value.field) == (Code.COST_TABLE_INVALID, "cost_table")
+    assert caught.value.code == Code.COST_TABLE_INVALID
+    assert caught.value.field == "cost_table"
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000])

@@ -82,7 +82,9 @@ def test_the_error_is_the_energy_of_the_discarded_singular_values(rank):
 
 @pytest.mark.parametrize("rank", [1, 4, 9])
 def test_the_cost_is_the_papers(rank):
-    n, c, size = 16, 6, (20, 24)
+    n = 16
+    c = 6
+    size = (20, 24)
     convolutions = factored(make_layer(n, c))[0].convolutions(rank)
     assert chain_macs(convolutions, size) == 20 * 24 * (c * rank * 9 + n * c * rank)
 

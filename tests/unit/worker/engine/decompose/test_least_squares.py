@@ -5,7 +5,9 @@ import pytest
 
 from worker.engine.decompose import least_squares
 
-GROUPS, N, ROWS = 2, 5, 40
+GROUPS = 2
+N = 5
+ROWS = 40
 
 
 @pytest.fixture
@@ -32,13 +34,12 @@ def test_large_equations_that_rounding_has_ruined_are_solved_on_a_larger_ridge(
     values[0] = -1e-14 * values.sum()
     gram[which] = vectors * values @ vectors.T
     gram = (gram + gram.swapaxes(1, 2)) / 2
-    cross[which] = (
-        cross[which] @ vectors[:, 1:] @ vectors[:, 1:].T
-    )  # nothing is asked of the ruined direction
+    # nothing is asked of the ruined direction
+    cross[which] = cross[which] @ vectors[:, 1:] @ vectors[:, 1:].T
     expected = least_squares.whitened(gram.copy(), cross.copy())
     monkeypatch.setattr(least_squares, "_MOST_COPIED", ROWS - 1)
-    found = least_squares.whitened(gram, cross)
-    np.testing.assert_allclose((found**2).sum((1, 2)), (expected**2).sum((1, 2)), rtol=1e-6)
+    actual = least_squares.whitened(gram, cross)
+    np.testing.assert_allclose((actual**2).sum((1, 2)), (expected**2).sum((1, 2)), rtol=1e-6)
 
 
 def test_large_equations_without_any_solution_are_refused(equations, monkeypatch):

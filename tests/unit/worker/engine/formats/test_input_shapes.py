@@ -3,7 +3,7 @@
 import pytest
 
 from convpress.refusal import Refusal
-from worker.engine.formats.input_shapes import bind
+from worker.engine.formats.input_shapes import bind, unstated_numbers
 from worker.engine.model import TensorSpec
 
 IMAGE = TensorSpec("image", "float32", ("batch", 3, "height", None))
@@ -59,13 +59,16 @@ def test_what_is_missing_is_named():
 )
 def test_a_shape_that_contradicts_the_model_is_refused(shapes, got):
     refusal = refused([IMAGE], shapes)
-    assert (refusal.code, refusal.got) == ("input_shape_mismatch", got)
+    assert refusal.code == "input_shape_mismatch"
+    assert refusal.got == got
 
 
 def test_two_sizes_for_one_name_are_refused():
     both = [TensorSpec(name, "float32", ("batch", "side")) for name in "ab"]
     refusal = refused(both, {"a": (1, 8), "b": (1, 9)})
-    assert (refusal.code, refusal.expected, refusal.got) == ("input_shape_mismatch", "1x8", "1x9")
+    assert refusal.code == "input_shape_mismatch"
+    assert refusal.expected == "1x8"
+    assert refusal.got == "1x9"
 
 
 @pytest.mark.parametrize(
@@ -75,3 +78,19 @@ def test_a_shape_for_no_input_is_refused(shapes):
     refusal = refused([FIXED, SCALAR], shapes)
     assert refusal.code == "input_shape_mismatch"
     assert "fixed=?x10" in refusal.expected
+
+
+SIZES = [TensorSpec("x", "float32", (1, 3, 8, 8)), TensorSpec("sizes", "int64", (2,))]
+
+
+def test_what_is_written_for_a_list_of_whole_numbers_are_its_values():
+    bound = bind(SIZES, {"sizes": (32, 64)})
+    assert (bound["sizes"], SIZES[1].axes(bound["sizes"])) == ((32, 64), (2,))
+    assert SIZES[1].stated(bound["sizes"]).tolist() == [32, 64]
+    assert unstated_numbers(SIZES, bound) is None
+
+
+def test_a_list_without_values_is_named_with_the_way_to_state_them():
+    bound = bind(SIZES, None)
+    assert SIZES[1].stated(bound["sizes"]) is None
+    assert "sizes=NUMBERxNUMBER" in unstated_numbers(SIZES, bound)

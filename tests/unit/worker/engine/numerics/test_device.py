@@ -49,12 +49,14 @@ def positive(count=1):
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(Refusal, match="torch cannot compute on the device") as refused:
         device.choose(name)
-    assert (refused.value.code, refused.value.got) == (Code.DEVICE_UNAVAILABLE, name)
+    assert refused.value.code == Code.DEVICE_UNAVAILABLE
+    assert refused.value.got == name
     assert device.chosen() == device.PROCESSOR
 
 
 def test_what_torch_computes_for_a_device_is_what_numpy_does(torch_instead_of_numpy):
-    matrices, right = positive(2), np.ones((2, SIZE, 3))
+    matrices = positive(2)
+    right = np.ones((2, SIZE, 3))
     values, vectors = linalg.leading(matrices, SIZE)
     assert vectors * values[:, None] @ vectors.swapaxes(-1, -2) == pytest.approx(matrices)
     assert linalg.eigvalsh(matrices) == pytest.approx(np.linalg.eigvalsh(matrices))
@@ -90,7 +92,8 @@ def test_a_program_lies_on_the_device_with_all_that_its_steps_hold(network, monk
 
 
 def compressed(folder, network, name):
-    output, report = folder / f"{name.replace(':', '-')}-{network}", folder / "report.json"
+    output = folder / f"{name.replace(':', '-')}-{network}"
+    report = folder / "report.json"
     request = Request(
         str(MODELS / network),
         identify(MODELS / network),

@@ -24,8 +24,8 @@ def positive(request, dtype):
     return root @ root.swapaxes(-1, -2)
 
 
-def near(wanted, dtype):
-    return pytest.approx(wanted, abs=float(100 * np.finfo(dtype).eps * np.abs(wanted).max()))
+def near(expected, dtype):
+    return pytest.approx(expected, abs=float(100 * np.finfo(dtype).eps * np.abs(expected).max()))
 
 
 def test_leading_eigenvectors(positive, dtype):
@@ -57,13 +57,14 @@ def test_what_is_not_positive_has_no_cholesky_factor(size, dtype):
 def test_whitening_takes_the_place_of_what_it_is_given(size, dtype):
     rng = np.random.default_rng(0)
     root = rng.standard_normal((size, 2 * size)).astype(dtype)
-    matrix, right = root @ root.T, rng.standard_normal((7, size)).astype(dtype)
+    matrix = root @ root.T
+    right = rng.standard_normal((7, size)).astype(dtype)
     exact = np.linalg.cholesky(matrix.astype(np.float64))
     expected = np.linalg.solve(exact, right.T.astype(np.float64)).T
-    found = linalg.whitened(matrix, right)
-    assert found.dtype == dtype
-    assert found == near(expected, dtype)
-    assert np.shares_memory(found, right)
+    actual = linalg.whitened(matrix, right)
+    assert actual.dtype == dtype
+    assert actual == near(expected, dtype)
+    assert np.shares_memory(actual, right)
     assert np.tril(matrix) == near(exact, dtype)  # it was factored where it is
 
 

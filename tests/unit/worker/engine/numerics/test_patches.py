@@ -27,12 +27,11 @@ def convolutions(draw):
     """
     axes = draw(st.integers(1, 3))
     each = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(axes))  # noqa: E731
-    groups, outputs, inputs = (
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 2)),
-        draw(st.integers(1, 2)),
-    )
-    kernel, dilation = each(1, 3), each(1, 2)
+    groups = draw(st.integers(1, 3))
+    outputs = draw(st.integers(1, 2))
+    inputs = draw(st.integers(1, 2))
+    kernel = each(1, 3)
+    dilation = each(1, 2)
     numbers = tuple(zip(each(0, 2), each(0, 2), strict=True))
     padding = draw(st.sampled_from([numbers, "same_upper", "same_lower"]))
     reach = [step * (length - 1) + 1 for step, length in zip(dilation, kernel, strict=True)]
@@ -82,7 +81,8 @@ def test_a_convolution_is_torchs_and_its_patches_times_the_weights(drawn):
 def test_positions_pick_the_same_patches_and_outputs(drawn, seed):
     convolution, size = drawn
     x, weight, _ = tensors(convolution, size)
-    y, every = convolve(convolution, x, weight, None), rows(convolution, x)
+    y = convolve(convolution, x, weight, None)
+    every = rows(convolution, x)
     picked = torch.randint(len(every), (5,), generator=torch.Generator().manual_seed(seed))
     torch.testing.assert_close(rows(convolution, x, picked), every[picked], rtol=0, atol=0)
     torch.testing.assert_close(
@@ -99,15 +99,16 @@ def test_same_padding_is_torchs(padding):
 
 
 def test_an_odd_rest_of_same_padding_goes_behind_or_before():
-    upper, lower = (
-        Convolution((1, 1, 4), (1,), rule, (1,)) for rule in ("same_upper", "same_lower")
-    )
-    assert (ends(upper, (9,)), ends(lower, (9,))) == (((1, 2),), ((2, 1),))
+    upper = Convolution((1, 1, 4), (1,), "same_upper", (1,))
+    lower = Convolution((1, 1, 4), (1,), "same_lower", (1,))
+    assert ends(upper, (9,)) == ((1, 2),)
+    assert ends(lower, (9,)) == ((2, 1),)
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_a_transposed_convolution_is_torchs(axes):
-    padding, stride = tuple((1, 1) for _ in range(axes)), (2,) * axes
+    padding = tuple((1, 1) for _ in range(axes))
+    stride = (2,) * axes
     convolution = Convolution(
         (4, 3, *(3,) * axes), stride, padding, (1,) * axes, 2, True, (1,) * axes
     )

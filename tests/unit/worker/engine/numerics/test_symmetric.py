@@ -15,10 +15,8 @@ def symmetric(size, groups=2):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_bands_give_back_the_matrices_and_their_products(size):
-    matrices, columns = (
-        symmetric(size),
-        np.random.default_rng(0).standard_normal((size, 5)).astype(np.float32),
-    )
+    matrices = symmetric(size)
+    columns = np.random.default_rng(0).standard_normal((size, 5)).astype(np.float32)
     held = Symmetric.of(matrices)
     np.testing.assert_array_equal(held.whole(), matrices)
     assert held.times(columns).dtype == np.float32

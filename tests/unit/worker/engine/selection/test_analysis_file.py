@@ -28,7 +28,9 @@ def little_calibration(monkeypatch):
 def run(folder, name, budget, **asked):
     """Return the bytes of an artifact, its report, and the phases that led there."""
     folder.mkdir(exist_ok=True)
-    source, output, report = MODELS / name, folder / "out", folder / "report.json"
+    source = MODELS / name
+    output = folder / "out"
+    report = folder / "report.json"
     request = Request(
         *(str(source), identify(source), str(output), str(report), {"flops_budget": budget}, SHAPE),
         **asked,
@@ -51,12 +53,13 @@ def run(folder, name, budget, **asked):
 def test_a_second_budget_skips_to_the_allocation_and_gives_the_same_bytes(
     tmp_path, name, calibration
 ):
-    file, asked = str(tmp_path / "analysis"), {"calibration": calibration}
+    file = str(tmp_path / "analysis")
+    asked = {"calibration": calibration}
     expected, without, phases = run(tmp_path / "a", name, "0.4", kept_analysis=file, **asked)
     assert "factoring" in phases
-    found, with_it, phases = run(tmp_path / "b", name, "0.4", analysis=file, **asked)
+    artifact, with_it, phases = run(tmp_path / "b", name, "0.4", analysis=file, **asked)
     assert {"measuring", "factoring"}.isdisjoint(phases)
-    assert found == expected
+    assert artifact == expected
     assert [report["engine"]["analysis_reused"] for report in (without, with_it)] == [False, True]
     for report in (without, with_it):
         del report["engine"]

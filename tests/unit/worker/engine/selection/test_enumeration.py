@@ -44,10 +44,13 @@ DEPTHWISE = Convolution((8, 1, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), groups=8
 def test_candidates_get_nearer_with_what_they_cost():
     site = site_of(PLAIN)
     original, *others = candidates_of_forms(OneLayer(PLAIN), site, None).candidates
-    assert (original.form, original.macs, original.error) == (ORIGINAL, site.macs, 0)
+    assert original.form == ORIGINAL
+    assert original.macs == site.macs
+    assert original.error == 0
     assert {candidate.form for candidate in others} >= {"dac", "grouped", "spatial"}
     assert all(
-        cheap.macs < dear.macs and cheap.error > dear.error > 0 for cheap, dear in pairwise(others)
+        cheap.macs < costly.macs and cheap.error > costly.error > 0
+        for cheap, costly in pairwise(others)
     )
     assert others[-1].macs <= 0.9 * site.macs
     for candidate in others:
@@ -62,7 +65,8 @@ def test_a_candidates_layers_follow_the_moments():
     rng = np.random.default_rng(1)
     root = rng.standard_normal((1, 72, 72))
     moments = Moments.of(rng.standard_normal((1, 72)), root @ root.swapaxes(1, 2))
-    model, site = OneLayer(PLAIN), site_of(PLAIN)
+    model = OneLayer(PLAIN)
+    site = site_of(PLAIN)
     candidate = candidates_of_forms(model, site, "dac", moments).candidates[2]
     blind, fitted = (candidate.layers(model.layer(site), known) for known in (None, moments))
     assert blind[-1].bias is None
@@ -85,24 +89,27 @@ def test_one_rank_is_offered_where_it_exists_and_the_highest_where_it_does_not(
     form, rank, expected
 ):
     original, candidate = candidates_at_rank(OneLayer(PLAIN), site_of(PLAIN), form, rank).candidates
-    assert (original.form, candidate.form, candidate.rank) == (ORIGINAL, form, expected)
+    assert original.form == ORIGINAL
+    assert candidate.form == form
+    assert candidate.rank == expected
     assert (candidate.error == 0) == (rank == 99)
 
 
 def test_of_two_orders_of_the_same_cost_the_nearer_is_taken():
-    model, site = OneLayer(PLAIN), site_of(PLAIN)
-    _, taken = candidates_at_rank(model, site, "spatial", 6).candidates
+    model = OneLayer(PLAIN)
+    site = site_of(PLAIN)
+    _, nearest = candidates_at_rank(model, site, "spatial", 6).candidates
     every = [
-        c for c in candidates_of_forms(model, site, "spatial").candidates if c.macs == taken.macs
+        c for c in candidates_of_forms(model, site, "spatial").candidates if c.macs == nearest.macs
     ]
-    assert [candidate.error for candidate in every] == [taken.error]
+    assert [candidate.error for candidate in every] == [nearest.error]
 
 
 @pytest.mark.parametrize(
     ("convolution", "reason", "form", "expected"),
     [
         (PLAIN, "it lies inside a loop", None, "it lies inside a loop"),
-        (PLAIN, None, "low-rank", "its kernel is more than one offset"),
+        (PLAIN, None, "low-rank", "its kernel is larger than 1x1"),
         (
             Convolution((1, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1)),
             None,
@@ -120,13 +127,14 @@ def test_a_site_that_stays_has_the_reason(convolution, reason, form, expected):
 def test_a_reason_that_forms_have_in_common_is_said_once():
     reason = candidates_of_forms(OneLayer(DEPTHWISE), site_of(DEPTHWISE), None).reason
     assert reason.count("no spatial extent") == 1
-    assert "depthwise already" in reason
+    assert "it is already depthwise" in reason
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("rank", [None, 3])
 def test_a_layer_whose_weights_no_arithmetic_can_square_stays_as_it_is(value, rank):
-    model, site = OneLayer(PLAIN), site_of(PLAIN)
+    model = OneLayer(PLAIN)
+    site = site_of(PLAIN)
     model.layer(site).weight[0, 0, 0, 0] = value
     site_candidates = (
         candidates_of_forms(model, site, "dac")

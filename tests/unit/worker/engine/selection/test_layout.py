@@ -89,23 +89,24 @@ def test_branches_add_up_to_the_chain(
     export(
         model_format, nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), x, path
     )
-    found = {}
+    results = {}
     for layout in ("whole", "branches"):
         model = open_model(model_format, path)
         (site,) = model.count({model.inputs[0].name: tuple(x.shape)}).sites
         chains = in_layout(layers, layout)
         model.replace(site, *chains)
         model.save(folder / layout)
-        (found[layout],) = load_runner(model_format, folder / layout)(
+        (results[layout],) = load_runner(model_format, folder / layout)(
             {model.inputs[0].name: x.numpy()}
         ).values()
-        made = open_model(model_format, folder / layout)
-        counted = made.count({model.inputs[0].name: tuple(x.shape)})
+        written = open_model(model_format, folder / layout)
+        counted = written.count({model.inputs[0].name: tuple(x.shape)})
         assert counted.macs == site.macs_of([layer.convolution for layer in layers])
         assert len(chains) == (1 if layout == "whole" else number)
         assert len(counted.sites) == 2 * len(chains)
     assert (
-        np.abs(found["whole"] - found["branches"]).max() <= TOLERANCE * np.abs(found["whole"]).max()
+        np.abs(results["whole"] - results["branches"]).max()
+        <= TOLERANCE * np.abs(results["whole"]).max()
     )
     if model_format == "onnx":
         onnx.checker.check_model(str(folder / "branches"), full_check=True)
@@ -121,14 +122,12 @@ def test_the_old_name_and_its_documentation_are_those_of_the_sum(folder):
     (site,) = model.count({"x": (1, 4, 6, 6)}).sites
     model.replace(site, *in_layout(factored("dac", site.convolution, 3), "branches"))
     model.save(folder / "out.onnx")
-    *made, last = onnx.load(folder / "out.onnx").graph.node
-    assert [node.op_type for node in made] == ["Conv"] * 4 + ["Add"] + ["Conv"] * 2
-    assert (last.op_type, last.name, last.doc_string) == (
-        "Add",
-        proto.graph.node[0].name,
-        "what it is for",
-    )
-    names = [node.name for node in (*made, last)]
+    *nodes, last = onnx.load(folder / "out.onnx").graph.node
+    assert [node.op_type for node in nodes] == ["Conv"] * 4 + ["Add"] + ["Conv"] * 2
+    assert last.op_type == "Add"
+    assert last.name == proto.graph.node[0].name
+    assert last.doc_string == "what it is for"
+    names = [node.name for node in (*nodes, last)]
     assert len(set(names)) == len(names)
 
 
@@ -155,18 +154,16 @@ def chain_of(rank):
 
 def test_a_table_decides_and_without_one_the_format_does():
     site, chain = chain_of(3)
-    assert (layout_of(site, chain, "onnx"), layout_of(site, chain, "torchscript")) == (
-        "branches",
-        "whole",
-    )
+    assert layout_of(site, chain, "onnx") == "branches"
+    assert layout_of(site, chain, "torchscript") == "whole"
     flat = [replace(each, weight_shape=(*each.weight_shape[:2], 1)) for each in chain]
     assert layout_of(site, flat, "onnx") == "whole"  # of one spatial axis
     # by a table of one price, branches take longer by what every layer costs beside its arithmetic
     assert layout_of(site, chain, cost_table(layer_ns=100.0)) == "whole"
-    # and less where several filters a channel are dear
+    # and less where several filters a channel are costly
     quick = cost_table("torchscript")
-    dear = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
-    quick = replace(quick, grids={**quick.grids, "depthwise 3x3": dear})
+    costly = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
+    quick = replace(quick, grids={**quick.grids, "depthwise 3x3": costly})
     assert layout_of(site, chain, quick) == "branches"
     # no price for depthwise layers
     grids = {

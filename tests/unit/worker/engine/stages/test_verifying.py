@@ -17,7 +17,8 @@ from worker.engine.stages.writing import write_artifact
 def test_when_the_results_are_run_the_opened_model_and_its_plan_are_gone(
     tmp_path, monkeypatch, name
 ):
-    references, alive = [], []
+    references = []
+    alive = []
 
     def opened(*arguments):
         model = open_for_compression(*arguments)

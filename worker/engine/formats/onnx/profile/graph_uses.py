@@ -20,7 +20,7 @@ from worker.engine.formats.onnx.shapes import (
 )
 from worker.engine.model import Inputs
 
-IN_FUNCTION = "it lies inside a local function"
+IN_FUNCTION = "it is inside a local function"
 
 
 def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeUse]:

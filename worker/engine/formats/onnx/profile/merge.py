@@ -14,14 +14,15 @@ from worker.engine.formats.onnx import linear
 from worker.engine.formats.onnx.graph import all_nodes, fresh_name, number, operator
 from worker.engine.formats.onnx.profile.node_site import CountedNode
 from worker.engine.formats.onnx.profile.node_use import LAYERS, OPERATORS, NodeUse
+from worker.engine.formats.onnx.profile.unaccounted import unaccounted_operators
 from worker.engine.model import Call, CostProfile, Site
 
 # Before this opset, operands of different shapes need attributes of their own.
 _FIRST_BROADCASTING_OPSET = 7
 
-SHARED = "its weight is shared with nodes that use it in another way"
-OLD_PRODUCT = "sums of other shapes are written in another way before opset 7"
-SEVERAL_WAYS = "it is called in another way in another branch of an If"
+SHARED = "its weight is shared with nodes that use it differently"
+OLD_PRODUCT = "before opset 7 a sum does not broadcast its operands by shape"
+SEVERAL_WAYS = "the branches of an If call it on inputs of different sizes"
 
 SiteNodes = Mapping[str, tuple[str, ...]]
 """By the name of a site that can be replaced: the first outputs of the nodes that call it."""
@@ -72,7 +73,7 @@ class _Collection:
 
 
 def merge_sites(
-    graph: GraphProto, paths: Iterable[Sequence[CountedNode]], opset: int
+    graph: GraphProto, paths: Sequence[Sequence[CountedNode]], opset: int
 ) -> tuple[CostProfile, SiteNodes]:
     """Return a model's cost profile, and the nodes of the sites that can be replaced.
 
@@ -89,8 +90,9 @@ def merge_sites(
         if site.reason is None:
             site_nodes[site.name] = tuple(outputs[key])
     uncounted = _uncounted(graph, outputs.values())
-    unsettled = {kind: count for kind, count in uncounted.items() if kind in OPERATORS}
-    return CostProfile(tuple(named), uncounted, unsettled), site_nodes
+    unaccounted = unaccounted_operators(paths)
+    unsettled = Counter(each.operator for each in unaccounted if each.operator in OPERATORS)
+    return CostProfile(tuple(named), uncounted, unsettled, unaccounted), site_nodes
 
 
 def _uncounted(graph: GraphProto, counted: Iterable[Iterable[str]]) -> dict[str, int]:

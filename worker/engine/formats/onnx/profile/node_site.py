@@ -4,7 +4,6 @@ Counted: one multiply-accumulate per weight and output position, padding include
 Not counted: biases.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -13,21 +12,20 @@ from onnx import TensorProto, helper
 from worker.engine.formats.onnx import linear
 from worker.engine.formats.onnx.convolution import geometry
 from worker.engine.formats.onnx.graph import FLOATS, input_name, integer, integers
+from worker.engine.formats.onnx.profile.counting_rule import CountingRule
 from worker.engine.formats.onnx.profile.node_use import NodeUse
-from worker.engine.formats.onnx.profile.other_macs import OTHER_OPERATORS, shape_inputs
 from worker.engine.formats.onnx.shapes import InputShapeError, Shape
-from worker.engine.model import Call, Site
+from worker.engine.model import QUANTISED, Call, Site
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.flops import gemm_macs, matmul_macs
 
-QUANTISED = "its weight is quantised"
 RUN_TIME_WEIGHT = "its weight is computed at run time"
 NO_WEIGHT = "it is a product of two activations and has no weight"
 LEFT_FACTOR = "its weight is the left factor of the product"
-NO_MATRIX = "its weight is no matrix"
-OUTPUT_SHAPE = "its padding follows from the size of its output"
-CHEAPER = "it lies in a branch of an If that costs less than the other"
-IN_BRANCH = "it lies inside a branch of one of very many Ifs"
+NO_MATRIX = "its weight is not a matrix"
+OUTPUT_SHAPE = "its padding depends on its output size"
+CHEAPER = "it is in the cheaper branch of an If"
+IN_BRANCH = "the model has too many Ifs to edit the branches"
 
 _DEFAULT_ITEMSIZE = 4
 
@@ -59,8 +57,9 @@ def _site(use: NodeUse) -> Site | None:
     if not use.node.output:
         return None
     try:
-        if use.operator in OTHER_OPERATORS:
-            return _other(use, shapes, use.runs)
+        rule = use.rule
+        if rule is not None:
+            return _other(use, rule, use.runs)
         if use.operator in ("Conv", "ConvTranspose"):
             return _convolution(use, shapes[0], shapes[1], use.runs)
         return _product(use, shapes[0], shapes[1], use.runs)
@@ -71,18 +70,17 @@ def _site(use: NodeUse) -> Site | None:
         raise
 
 
-def _other(use: NodeUse, shapes: Sequence[Shape], runs: int) -> Site:
+def _other(use: NodeUse, rule: CountingRule, runs: int) -> Site:
     """Return the site of an operator that is no layer, named after its weight if it has one."""
     node = use.node
-    other = OTHER_OPERATORS[node.op_type]
     try:
-        macs = runs * other.macs(node, shapes)
+        macs = runs * rule.macs(node, use.rule_shapes(rule))
     except ValueError as error:
         raise InputShapeError(f"{use.label}: {error}") from error
-    weight = shape_inputs(node)[1]
+    weight = input_name(node, rule.weight)
     if weight in use.constants:
-        return _kept(use, weight, shapes[1], macs, other.reason)
-    return _kept(use, node.output[0], (), macs, other.reason)
+        return _kept(use, weight, use.constants[weight].shape, macs, rule.reason)
+    return _kept(use, node.output[0], (), macs, rule.reason)
 
 
 def _convolution(use: NodeUse, size: Shape, weight_shape: Shape, runs: int) -> Site:

@@ -7,7 +7,8 @@ from onnx import NodeProto
 
 from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.graph import operator
-from worker.engine.formats.onnx.profile.other_macs import OTHER_OPERATORS, has_macs, shape_inputs
+from worker.engine.formats.onnx.profile.counting_rule import CountingRule
+from worker.engine.formats.onnx.profile.other_macs import OTHER_OPERATORS, rule_of
 from worker.engine.formats.onnx.shapes import Shape, Shapes
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -45,7 +46,7 @@ class NodeUse:
 
     @property
     def operand_shapes(self) -> list[Shape] | None:
-        """The shapes that the cost follows from; None where it cannot be counted."""
+        """The shapes that the cost of a layer follows from; None where it cannot be counted."""
         # No operands means that there is nothing to count.
         operands = cost_operands(self.node)
         if not operands:
@@ -58,6 +59,15 @@ class NodeUse:
             shapes.append(shape)
         return shapes
 
+    @property
+    def rule(self) -> CountingRule | None:
+        """The counting rule of an operator that is no layer."""
+        return rule_of(self.operator, self.node)
+
+    def rule_shapes(self, rule: CountingRule) -> list[Shape | None]:
+        """Return the shapes of a rule's operands; None for those that the node omits."""
+        return [self.shapes.get(name) if name else None for name in rule.operands(self.node)]
+
 
 def cost_operands(node: NodeProto) -> list[str]:
     """Return the values whose shapes decide the cost of a node; none where it is not counted.
@@ -68,8 +78,9 @@ def cost_operands(node: NodeProto) -> list[str]:
     []
     """
     kind = operator(node)
-    if kind in OTHER_OPERATORS and has_macs(node):
-        return shape_inputs(node)
+    rule = rule_of(kind, node)
+    if rule is not None and rule.is_complete(node):
+        return [name for name in rule.operands(node) if name]
     if kind in LAYERS and len(node.input) >= 2:
         return list(node.input[:2])
     return []

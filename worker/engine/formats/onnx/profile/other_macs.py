@@ -1,4 +1,4 @@
-"""ONNX operators with multiply-accumulates that are no layers: their costs, and why they stay.
+"""ONNX's own operators with multiply-accumulates that are no layers.
 
 Counted: one multiply-accumulate per element of a product's output and element that is summed over.
 Not counted: biases, activations, masks, peepholes.
@@ -6,68 +6,52 @@ Not counted: biases, activations, masks, peepholes.
 Source: the operators' specification.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import prod
-from typing import NamedTuple
 
 from onnx import NodeProto
 
 from worker.engine.formats.onnx.convolution import geometry
 from worker.engine.formats.onnx.graph import integer, text
+from worker.engine.formats.onnx.profile.contrib_macs import CONTRIB_OPERATORS
+from worker.engine.formats.onnx.profile.counting_rule import (
+    DEFORMED,
+    DEPTHWISE,
+    PRODUCT,
+    RECURRENT,
+    TABLE,
+    CountingRule,
+)
+from worker.engine.formats.onnx.profile.operand_shapes import present, recurrent
 from worker.engine.formats.onnx.shapes import Shape
+from worker.engine.model import INTEGERS
 from worker.engine.numerics.flops import matmul_macs
 
-Macs = Callable[[NodeProto, Sequence[Shape]], int]
-
-RECURRENT = "recurrent layers are left as they are"
-INTEGERS = "it computes with integers"
-DEFORMED = "its kernel is deformed at run time"
-PRODUCT = "it is a product of activations"
+_LEAST_FACTORS = 2
+_TABLE_WEIGHTS = ("coefficients", "support_vectors")
 
 
-class OtherOperator(NamedTuple):
-    """The positions of the inputs whose shapes decide the cost, the cost, and why it stays."""
-
-    positions: tuple[int, ...]
-    macs: Macs
-    reason: str
-
-
-def _recurrent(_: NodeProto, shapes: Sequence[Shape]) -> int:
-    """Every step multiplies the input by W and the state by R.
-
-    Shapes: x `(steps, batch, inputs)`, W `(directions, gates * hidden, inputs)`,
-    R `(directions, gates * hidden, hidden)`.
-
-    >>> _recurrent(NodeProto(op_type="LSTM"), [(5, 2, 8), (1, 16, 8), (1, 16, 4)])
-    1920
-    """
-    x, w, r = shapes
-    have_three_axes = len(x) == len(w) == len(r) == 3
-    if not have_three_axes or x[2] != w[2]:
-        raise ValueError(f"shapes {x}, {w} and {r} fit no recurrent layer")
-    macs_per_row = prod(w) + prod(r)
-    steps, batch, _inputs = x
-    return steps * batch * macs_per_row
-
-
-def _convolution(node: NodeProto, shapes: Sequence[Shape]) -> int:
+def _convolution(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count as a Conv of the same geometry: the type of its numbers changes nothing."""
-    x, w = shapes
+    x, w = present(shapes, 2)
     if len(x) != len(w):
         raise ValueError(f"a kernel of shape {w} for an input of shape {x}")
     size = x[2:]
     return geometry(node, w).macs(size, batch=x[0])
 
 
-def _matmul(_: NodeProto, shapes: Sequence[Shape]) -> int:
+def _matmul(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count as a MatMul."""
-    left, right = shapes
+    left, right = present(shapes, 2)
     return matmul_macs(left, right)
 
 
-def einsum(node: NodeProto, shapes: Sequence[Shape]) -> int:
-    """Return the cost of an Einsum of two operands: the product of the sizes of all its indices.
+def einsum(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
+    """Return the cost of an Einsum, whose operands are multiplied from left to right.
+
+    Each product costs the sizes of all indices of its two operands, multiplied. An index that
+    neither a later operand nor the result has is summed over.
 
     Raises:
         ValueError: the shapes do not fit the equation.
@@ -76,21 +60,58 @@ def einsum(node: NodeProto, shapes: Sequence[Shape]) -> int:
     >>> node = helper.make_node("Einsum", ["a", "b"], ["c"], equation="...ij,...jk->...ik")
     >>> einsum(node, [(5, 2, 3), (1, 3, 4)])
     120
+    >>> node = helper.make_node("Einsum", ["a", "b", "c"], ["d"], equation="ij,jk,kl->il")
+    >>> einsum(node, [(2, 3), (3, 4), (4, 5)])
+    64
     """
+    operands = present(shapes, len(shapes))
     equation = text(node, "equation", "").replace(" ", "")
-    terms = equation.partition("->")[0].split(",")
-    if len(terms) != len(shapes):
-        raise ValueError(f"{len(shapes)} operands for {len(terms)} terms")
+    inputs, arrow, result = equation.partition("->")
+    terms = inputs.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(f"{len(operands)} operands for {len(terms)} terms")
+    labels = [_labels(term, shape) for term, shape in zip(terms, operands, strict=True)]
+    sizes = _sizes(labels, operands)
+    kept = _result_labels(inputs, labels, result if arrow else None)
+    total = 0
+    left = set(labels[0])
+    for position, right in enumerate(labels[1:], start=1):
+        joined = left | set(right)
+        total += prod(sizes[label] for label in joined)
+        later = kept.union(*labels[position + 1 :])
+        left = joined & later
+    return total
+
+
+def _sizes(labels: Sequence[Sequence[str]], shapes: Sequence[Shape]) -> dict[str, int]:
+    """Return the size of each index.
+
+    Raises:
+        ValueError: an index has two sizes.
+    """
     sizes: dict[str, int] = {}
-    for term, shape in zip(terms, shapes, strict=True):
-        for label, size in zip(_labels(term, shape), shape, strict=True):
+    for own, shape in zip(labels, shapes, strict=True):
+        for label, size in zip(own, shape, strict=True):
             known = sizes.setdefault(label, size)
             # An axis of one element is broadcast.
             if size != known and 1 not in (size, known):
                 raise ValueError(f"an axis has {known} and {size} elements")
             # The largest size is the one that is computed.
             sizes[label] = max(size, known)
-    return prod(sizes.values())
+    return sizes
+
+
+def _result_labels(
+    inputs: str, labels: Sequence[Sequence[str]], result: str | None
+) -> frozenset[str]:
+    """Return the indices of the result; without an arrow, those that occur once."""
+    indices = chain.from_iterable(labels)
+    hidden = {label for label in indices if label.startswith("...")}
+    if result is None:
+        named = {label for label in inputs if label.isalpha() and inputs.count(label) == 1}
+        return frozenset(named | hidden)
+    named = set(result.replace(".", ""))
+    return frozenset(named | hidden if "..." in result else named)
 
 
 def _labels(term: str, shape: Shape) -> list[str]:
@@ -110,14 +131,15 @@ def _labels(term: str, shape: Shape) -> list[str]:
     return [*before, *under_dots, *after]
 
 
-def _attention(node: NodeProto, shapes: Sequence[Shape]) -> int:
+def _attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Each head multiplies queries by keys, and the weights by values.
 
     With four axes, the query is `(batch, heads, rows, depth)`, the key
     `(batch, heads, columns, depth)` and the value `(batch, heads, columns, width)`. With three,
     the query is `(batch, rows, heads * depth)`, and so on. The key of the past adds columns.
     """
-    query, key, value, *past = shapes
+    query, key, value = present(shapes, 3)
+    past = shapes[3] if len(shapes) > 3 else None
     if len(query) == 3:
         heads = integer(node, "q_num_heads", 0)
         key_heads = integer(node, "kv_num_heads", 0)
@@ -132,47 +154,61 @@ def _attention(node: NodeProto, shapes: Sequence[Shape]) -> int:
         columns = key[2]
         width = value[3]
     # Queries attend to the past too.
-    if past:
-        columns += past[0][2]
+    if past is not None:
+        columns += past[2]
     products = batch * heads * rows * columns
     return products * (depth + width)
 
 
-OTHER_OPERATORS: Mapping[str, OtherOperator] = {
-    "RNN": OtherOperator((0, 1, 2), _recurrent, RECURRENT),
-    "GRU": OtherOperator((0, 1, 2), _recurrent, RECURRENT),
-    "LSTM": OtherOperator((0, 1, 2), _recurrent, RECURRENT),
-    "ConvInteger": OtherOperator((0, 1), _convolution, INTEGERS),
-    "QLinearConv": OtherOperator((0, 3), _convolution, INTEGERS),
-    "MatMulInteger": OtherOperator((0, 1), _matmul, INTEGERS),
-    "QLinearMatMul": OtherOperator((0, 3), _matmul, INTEGERS),
-    "DeformConv": OtherOperator((0, 1), _convolution, DEFORMED),
-    "Einsum": OtherOperator((0, 1), einsum, PRODUCT),
-    "Attention": OtherOperator((0, 1, 2, 4), _attention, PRODUCT),
+def _causal_convolution(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
+    """Each position is multiplied by the depthwise kernel; x is `(batch, channels, positions)`."""
+    x, w = present(shapes, 2)
+    return x[0] * prod(x[2:]) * prod(w)
+
+
+def _table_product(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
+    """Each row is multiplied by all coefficients, and by all support vectors."""
+    (x,) = present(shapes, 1)
+    rows = x[0] if len(x) > 1 else 1
+    weights = [len(each.floats) for each in node.attribute if each.name in _TABLE_WEIGHTS]
+    return rows * sum(weights)
+
+
+_RECURRENT = CountingRule(recurrent, RECURRENT, (0, 1, 2), required=3)
+_ATTENTION = CountingRule(_attention, PRODUCT, (0, 1, 2, 4), required=3)
+_CAUSAL = CountingRule(_causal_convolution, DEPTHWISE)
+_TABLE = CountingRule(_table_product, TABLE, (0,), required=1)
+
+OTHER_OPERATORS: Mapping[str, CountingRule] = {
+    "RNN": _RECURRENT,
+    "GRU": _RECURRENT,
+    "LSTM": _RECURRENT,
+    "ConvInteger": CountingRule(_convolution, INTEGERS),
+    "QLinearConv": CountingRule(_convolution, INTEGERS, (0, 3), weight=3),
+    "MatMulInteger": CountingRule(_matmul, INTEGERS),
+    "QLinearMatMul": CountingRule(_matmul, INTEGERS, (0, 3), weight=3),
+    "DeformConv": CountingRule(_convolution, DEFORMED),
+    "Einsum": CountingRule(einsum, PRODUCT),
+    "Attention": _ATTENTION,
+    "ai.onnx.preview::FlexAttention": CountingRule(_attention, PRODUCT, (0, 1, 2), required=3),
+    "CausalConvWithState": _CAUSAL,
+    "com.microsoft::CausalConvWithState": _CAUSAL,
+    "ai.onnx.ml::LinearClassifier": _TABLE,
+    "ai.onnx.ml::LinearRegressor": _TABLE,
+    "ai.onnx.ml::SVMClassifier": _TABLE,
+    "ai.onnx.ml::SVMRegressor": _TABLE,
+    **CONTRIB_OPERATORS,
 }
+"""The operators that are counted but are no layers, by their names with the domain."""
 
 
-def shape_inputs(node: NodeProto) -> list[str]:
-    """Return the inputs whose shapes decide the cost of a node, without those it omits.
-
-    >>> shape_inputs(NodeProto(op_type="Attention", input=["q", "k", "v", "", "past"]))
-    ['q', 'k', 'v', 'past']
-    """
-    positions = OTHER_OPERATORS[node.op_type].positions
-    inputs = [node.input[position] for position in positions if position < len(node.input)]
-    return [name for name in inputs if name]
-
-
-def has_macs(node: NodeProto) -> bool:
-    """Return whether the cost of a node of these operators is known.
-
-    An Einsum's is known for two operands alone: the cost of others depends on their order.
-
-    >>> has_macs(NodeProto(op_type="Einsum", input=["a", "b", "c"]))
-    False
-    """
-    if node.op_type == "Einsum" and len(node.input) != 2:
-        return False
-    # The past of an Attention is optional; all other operands are needed.
-    required = min(len(OTHER_OPERATORS[node.op_type].positions), 3)
-    return len(shape_inputs(node)) >= required
+def rule_of(kind: str, node: NodeProto) -> CountingRule | None:
+    """Return the rule of a node of an operator; None where there is none, or no product."""
+    rule = OTHER_OPERATORS.get(kind)
+    # An Einsum has as many operands as its equation has terms.
+    if rule is not None and kind == "Einsum":
+        places = tuple(range(len(node.input)))
+        if len(places) < _LEAST_FACTORS:
+            return None
+        return CountingRule(rule.macs, rule.reason, places, required=len(places))
+    return rule

@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 from onnx import ModelProto, TensorProto
 
 from convpress.formats import FIELD
-from convpress.gate.bundle import Bundle, Kind, Member, read
+from convpress.gate.bundle import Bundle, Kind, Member, plain_files, read
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import main_tensors, nested_tensors
 from worker.engine.formats.onnx.storage.single_file import chunks
@@ -65,11 +65,9 @@ def stored(path: Path) -> Iterator[Path]:
 def _decompress(source: Path, target: Path) -> None:
     """Copy a zip archive with all its members uncompressed."""
     with zipfile.ZipFile(source) as packed, zipfile.ZipFile(target, "w") as plain:
-        for info in packed.infolist():
-            if info.is_dir():
-                continue
+        for name, info in plain_files(packed):
             with packed.open(info) as member:
-                _add_to_zip(plain, info.filename, _read_chunks(member))
+                _add_to_zip(plain, name, _read_chunks(member))
 
 
 def write(model: ModelProto, archive: Bundle, source: Path, target: Path) -> None:

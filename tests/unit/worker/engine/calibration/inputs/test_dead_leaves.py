@@ -26,6 +26,7 @@ def test_leaves_are_balls_and_turned_boxes():
     y, x = np.indices((64, 48)) - np.array([16, 24])[:, None, None]
     np.testing.assert_array_equal(ball, y**2 + x**2 < 100)
     np.testing.assert_array_equal(box, (abs(y) < 10) & (abs(x) < 5))
-    along, across = (y + x) / np.sqrt(2), (x - y) / np.sqrt(2)
+    along = (y + x) / np.sqrt(2)
+    across = (x - y) / np.sqrt(2)
     ways = [(abs(a) < 10) & (abs(b) < 5) for a, b in ((along, across), (across, along))]
     assert any((turned == way).all() for way in ways)

@@ -14,10 +14,16 @@ from worker.engine.program import run
 RNG = np.random.default_rng
 
 
+def pooled(x):
+    return x.mean((2, 3))
+
+
 def classifier(*behind):
     rng = RNG(1)
-    parts = ("a", layer(rng, (6, 3, 3, 3))), norm(rng, 6), torch.relu, lambda x: x.mean((2, 3))
-    return chained(*parts, ("head", layer(rng, (4, 6))), *behind)
+    a = layer(rng, (6, 3, 3, 3))
+    batch_norm = norm(rng, 6)
+    head = layer(rng, (4, 6))
+    return chained(("a", a), batch_norm, torch.relu, pooled, ("head", head), *behind)
 
 
 def batch(*shape):
@@ -29,61 +35,67 @@ def value_of(program, inputs, name):
 
 
 def test_the_mismatch_of_statistics_falls_and_images_come_out_the_same_again():
-    program, start = classifier(), batch(8, 3, 10, 10)
+    program = classifier()
+    start = batch(8, 3, 10, 10)
     images, again = (distil(program, start, "v0", 20, 5)["v0"] for _ in range(2))
     with torch.no_grad():
-        before, after = (
-            float(statistics_mismatch(program, {"v0": each})) for each in (start["v0"], images)
-        )
+        before = float(statistics_mismatch(program, start))
+        after = float(statistics_mismatch(program, {"v0": images}))
     assert after < 0.7 * before
     assert torch.equal(images, again)
     assert not images.requires_grad
-    assert not torch.equal(images, distil(program, start, "v0", 20, 6)["v0"])  # other labels
+    with_other_labels = distil(program, start, "v0", 20, 6)["v0"]
+    assert not torch.equal(images, with_other_labels)
     assert torch.equal(start["v0"], batch(8, 3, 10, 10)["v0"])
 
 
+def score_of_labels(program, inputs):
+    """The mean score of the classes that the seed 5 draws."""
+    count = len(inputs["v0"])
+    labels = torch.randint(4, (count,), generator=torch.Generator().manual_seed(5))
+    scores = class_scores(run(program, inputs), count)
+    return scores[torch.arange(count), labels].mean()
+
+
 def test_images_are_drawn_towards_classes():
-    program, start = classifier(lambda x: x.softmax(1)), batch(8, 3, 10, 10)
-    labels = torch.randint(4, (8,), generator=torch.Generator().manual_seed(5))
-    towards, elsewhere = (run(program, distil(program, start, "v0", 20, seed)) for seed in (5, 6))
-    ours, others = (
-        class_scores(outputs, 8)[torch.arange(8), labels].mean() for outputs in (towards, elsewhere)
-    )
-    assert ours > others
+    program = classifier(lambda x: x.softmax(1))
+    start = batch(8, 3, 10, 10)
+    towards = distil(program, start, "v0", 20, 5)
+    elsewhere = distil(program, start, "v0", 20, 6)
+    assert score_of_labels(program, towards) > score_of_labels(program, elsewhere)
 
 
 def test_without_normalisation_images_near_their_classes_and_keep_their_statistics():
     rng = RNG(1)
     resting = layer(rng, (6, 3, 3, 3))
-    resting.weight[0], resting.bias[0] = 0, 0
-    parts = ("a", resting), torch.relu, ("b", layer(rng, (8, 6, 3, 3))), lambda x: x.mean((2, 3))
-    program, start = chained(*parts, ("head", layer(rng, (4, 8)))), batch(16, 3, 10, 10)
-    labels = torch.randint(4, (16,), generator=torch.Generator().manual_seed(5))
+    resting.weight[0] = 0
+    resting.bias[0] = 0
+    b = layer(rng, (8, 6, 3, 3))
+    head = layer(rng, (4, 8))
+    program = chained(("a", resting), torch.relu, ("b", b), pooled, ("head", head))
+    start = batch(16, 3, 10, 10)
     distilled = distil(program, start, "v0", 30, 5)
-    before, after = (
-        class_scores(run(program, each), 16)[torch.arange(16), labels].mean()
-        for each in (start, distilled)
-    )
-    assert after > before + 0.1
+    assert score_of_labels(program, distilled) > score_of_labels(program, start) + 0.1
     for site in ("v2", "v4"):
-        old, new = (value_of(program, each, site) for each in (start, distilled))
-        moved = (new.mean((0, *range(2, new.dim()))) - old.mean((0, *range(2, old.dim())))).abs()
+        old = value_of(program, start, site)
+        new = value_of(program, distilled, site)
+        moved = (channel_means(new) - channel_means(old)).abs()
         assert moved.max() < 0.2 * old.std()
 
 
+def channel_means(x):
+    return x.mean((0, *range(2, x.dim())))
+
+
 def test_changes_are_coarse_for_classes_alone_and_fine_for_statistics():
-    rng, start = RNG(1), batch(16, 3, 16, 16)
-    parts = (
-        ("a", layer(rng, (6, 3, 3, 3))),
-        torch.relu,
-        lambda x: x.mean((2, 3)),
-        ("head", layer(rng, (4, 6))),
-    )
-    folded, stored = (
-        distil(program, start, "v0", 20, 5)["v0"] - start["v0"]
-        for program in (chained(*parts), classifier())
-    )
-    assert coarseness(folded) > 5 * coarseness(stored)
+    rng = RNG(1)
+    start = batch(16, 3, 16, 16)
+    a = layer(rng, (6, 3, 3, 3))
+    head = layer(rng, (4, 6))
+    folded = chained(("a", a), torch.relu, pooled, ("head", head))
+    by_classes = distil(folded, start, "v0", 20, 5)["v0"] - start["v0"]
+    by_statistics = distil(classifier(), start, "v0", 20, 5)["v0"] - start["v0"]
+    assert coarseness(by_classes) > 5 * coarseness(by_statistics)
 
 
 def coarseness(change):
@@ -94,7 +106,8 @@ def coarseness(change):
 
 @pytest.mark.parametrize("shape", [(8, 3), (8, 3, 1), (8, 3, 1, 9), (8, 3, 5, 6, 7)], ids=str)
 def test_of_any_shape_vectors_and_axes_of_one_among_them(shape):
-    program, start = chained(norm(RNG(1), 3), torch.relu), batch(*shape)
+    program = chained(norm(RNG(1), 3), torch.relu)
+    start = batch(*shape)
     distilled = distil(program, start, "v0", 10, 0)
     assert distilled["v0"].shape == shape
     assert distilled["v0"].isfinite().all()
@@ -103,14 +116,15 @@ def test_of_any_shape_vectors_and_axes_of_one_among_them(shape):
 
 
 def test_a_model_without_gradients_is_refused_with_what_torch_says():
+    through_numpy = chained(lambda x: x.numpy() and x, norm(RNG(1), 3))
     with pytest.raises(DistillingError, match="the model has no gradients"):
-        distil(chained(lambda x: x.numpy() and x, norm(RNG(1), 3)), batch(4, 3, 5, 5), "v0", 2, 0)
+        distil(through_numpy, batch(4, 3, 5, 5), "v0", 2, 0)
+    detached = chained(torch.Tensor.detach, norm(RNG(1), 3))
     with pytest.raises(DistillingError, match=r"the model has no gradients: .*not require grad"):
-        distil(chained(torch.Tensor.detach, norm(RNG(1), 3)), batch(4, 3), "v0", 2, 0)
+        distil(detached, batch(4, 3), "v0", 2, 0)
 
 
 def test_gradients_that_are_not_finite_are_refused():
+    steep_at_zero = chained(lambda x: (x * 0).sqrt() + x, norm(RNG(1), 3))
     with pytest.raises(DistillingError, match="not finite"):
-        distil(
-            chained(lambda x: (x * 0).sqrt() + x, norm(RNG(1), 3)), batch(4, 3, 5, 5), "v0", 2, 0
-        )
+        distil(steep_at_zero, batch(4, 3, 5, 5), "v0", 2, 0)

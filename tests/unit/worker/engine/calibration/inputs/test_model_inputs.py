@@ -20,7 +20,8 @@ def make(values, count=4, /, **inputs):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_images_in_the_inputs_own_type_and_range(dtype):
     image = make(TO_255, image=(dtype, (1, 3, 8, 8)))["image"]
-    assert (image.shape, image.dtype) == ((4, 3, 8, 8), dtype)
+    assert image.shape == (4, 3, 8, 8)
+    assert image.dtype == dtype
     np.testing.assert_allclose(image, 255 * dead_leaves(4, 3, (8, 8), 7), rtol=1e-3, atol=0.2)
 
 
@@ -51,8 +52,10 @@ def test_channels_stand_where_the_shape_says():
     ],
 )
 def test_the_channels_and_the_size_of_a_shape(shape, channels, size, last):
-    found = image_input(TensorSpec("x", "float32", None), shape)
-    assert (found.channels, found.size, found.channels_last) == (channels, size, last)
+    image = image_input(TensorSpec("x", "float32", None), shape)
+    assert image.channels == channels
+    assert image.size == size
+    assert image.channels_last == last
 
 
 @pytest.mark.parametrize(
@@ -77,8 +80,8 @@ def test_several_inputs_get_images_of_their_own_and_others_valid_values():
         "flag": ("bool", ()),
         "scale": ("float32", ()),
     }
-    made = make(STANDARDISED, **inputs)
-    shapes = {name: array.shape for name, array in made.items()}
+    batch = make(STANDARDISED, **inputs)
+    shapes = {name: array.shape for name, array in batch.items()}
     assert shapes == {
         "colour": (4, 3, 8, 8),
         "depth": (4, 1, 8, 8),
@@ -86,8 +89,12 @@ def test_several_inputs_get_images_of_their_own_and_others_valid_values():
         "flag": (),
         "scale": (),
     }
-    assert {name: array.dtype.name for name, array in made.items()} == {
+    assert {name: array.dtype.name for name, array in batch.items()} == {
         name: kind for name, (kind, _) in inputs.items()
     }
-    assert not np.allclose(made["colour"][:, :1], made["depth"])
-    assert (made["token"].any(), made["flag"].item(), made["scale"].item()) == (False, False, 1.0)
+    assert not np.allclose(batch["colour"][:, :1], batch["depth"])
+    assert (batch["token"].any(), batch["flag"].item(), batch["scale"].item()) == (
+        False,
+        False,
+        1.0,
+    )

@@ -4,12 +4,15 @@ import json
 import zlib
 
 import numpy as np
+import onnxruntime
 import pytest
 from digits import MODELS, accuracy, split
 
 from convpress.gate.identify import identify
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
+from worker.engine.calibration import calibrate
+from worker.engine.calibration.harness import WeakCalibrationError
 from worker.engine.calibration.inputs import samples_file
 from worker.engine.calibration.inputs.samples_file import read_samples
 from worker.engine.model import TensorSpec
@@ -42,23 +45,23 @@ def take(folder, arrays, *specs):
     "dtype", [np.float16, np.float32, np.float64, np.int32, np.uint8, bool, ">f4"]
 )
 def test_numbers_of_any_kind_become_the_models(tmp_path, dtype):
-    given = (GOOD % 2).astype(dtype)
-    for arrays in (given, {"x": given}, np.asfortranarray(given)):
-        found = take(tmp_path, arrays)
-        assert found["x"].dtype == np.float32
-        np.testing.assert_array_equal(found["x"], GOOD % 2)
+    stored = (GOOD % 2).astype(dtype)
+    for arrays in (stored, {"x": stored}, np.asfortranarray(stored)):
+        samples = take(tmp_path, arrays)
+        assert samples["x"].dtype == np.float32
+        np.testing.assert_array_equal(samples["x"], GOOD % 2)
 
 
 def test_other_inputs_are_one_runs_or_left_out(tmp_path):
     state = np.array([[1, 2, 3, 4]], np.int32)
-    found = take(tmp_path, {"x": GOOD, "state": state}, IMAGE, STATE)
-    assert found["state"].dtype == np.int64
-    np.testing.assert_array_equal(found["state"], state)
+    samples = take(tmp_path, {"x": GOOD, "state": state}, IMAGE, STATE)
+    assert samples["state"].dtype == np.int64
+    np.testing.assert_array_equal(samples["state"], state)
     assert take(tmp_path, {"x": GOOD}, IMAGE, STATE).keys() == {"x"}
 
 
 @pytest.mark.parametrize(
-    ("arrays", "specs", "said"),
+    ("arrays", "specs", "reason"),
     [
         ({"y": GOOD}, [IMAGE], "no input 'y'"),
         ({"x": GOOD, "y": GOOD}, [IMAGE], "no input 'y'"),
@@ -79,11 +82,12 @@ def test_other_inputs_are_one_runs_or_left_out(tmp_path):
         ((GOOD % 256).astype(int) - 1, [BYTES], "cannot hold"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_why(tmp_path, arrays, specs, said):
+def test_what_does_not_fit_is_refused_with_why(tmp_path, arrays, specs, reason):
     with pytest.raises(Refusal) as refused:
         take(tmp_path, arrays, *specs)
-    assert (refused.value.code, refused.value.field) == (Code.SAMPLES_INVALID, "samples")
-    assert said in refused.value.detail
+    assert refused.value.code == Code.SAMPLES_INVALID
+    assert refused.value.field == "samples"
+    assert reason in refused.value.detail
     assert refused.value.expected
     assert refused.value.got
 
@@ -148,23 +152,47 @@ def compressed(folder, samples, name="plain.onnx", **asked):
 
 def test_real_samples_calibrate_and_their_last_fifth_judges(tmp_path):
     report = compressed(tmp_path, split()[0][0][:100].reshape(-1, 1, 16, 16))
-    told = report.calibration
-    assert (told.kind, told.ranges_from, told.held_out_samples) == ("samples", "the samples", 20)
-    assert told.images == 80
+    section = report.calibration
+    assert section.kind == "samples"
+    assert section.ranges_from == "the samples"
+    assert section.held_out_samples == 20
+    assert section.images == 80
     assert accuracy(tmp_path / "out.onnx") >= accuracy(MODELS / "plain.onnx") - 0.02
 
 
-def test_few_samples_are_judged_by_synthetic_ones(tmp_path):
-    told = compressed(
-        tmp_path, split()[0][0][:7].reshape(-1, 1, 16, 16), input_range="0,1"
-    ).calibration
-    assert (told.kind, told.images, told.held_out_samples, told.ranges_from) == (
-        "samples",
-        7,
-        0,
-        "told",
-    )
-    assert told.held_out_error.keys() == {"closed_form", "refitted"}
+def test_the_artifact_is_judged_by_the_samples_that_were_held_out(tmp_path):
+    images = split()[0][0][:7].reshape(-1, 1, 16, 16)
+    report = compressed(tmp_path, images, input_range="0,1")
+    calibration = report.calibration
+    assert (calibration.images, calibration.held_out_samples) == (6, 1)
+    assert calibration.ranges_from == "the request"
+    assert calibration.held_out_error.keys() == {"closed_form", "refitted"}
+    assert report.verification.inputs == "samples, held out"
+    assert report.verification.runs == 1
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    before = onnxruntime.InferenceSession(MODELS / "plain.onnx")
+    [scores], [own] = (each.run(None, {"image": images[-1:]}) for each in (before, session))
+    centred = scores - scores.mean()
+    error = np.linalg.norm(own - own.mean() - centred) / np.linalg.norm(centred)
+    assert report.verification.relative_error == pytest.approx(error, rel=1e-3)
+
+
+def test_samples_too_few_to_hold_any_out_leave_a_doubt(tmp_path):
+    images = split()[0][0][:4].reshape(-1, 1, 16, 16)
+    report = compressed(tmp_path, images)
+    assert report.verification.inputs == "samples, to which the layers were fitted too"
+    assert report.risk.level in ("moderate", "high")
+    assert "Too few samples were sent to hold any out" in report.risk.text
+
+
+def test_samples_of_a_model_that_cannot_be_calibrated_fail_the_job(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise WeakCalibrationError("the model cannot be taken apart: it has a loop")
+
+    monkeypatch.setattr(calibrate, "calibrate", fail)
+    with pytest.raises(Refusal, match=r"the samples cannot be used: .* it has a loop") as refused:
+        compressed(tmp_path, split()[0][0][:7].reshape(-1, 1, 16, 16))
+    assert refused.value.code == Code.SAMPLES_INVALID
 
 
 def test_samples_on_which_the_model_gives_no_numbers_are_refused(tmp_path):
@@ -174,8 +202,9 @@ def test_samples_on_which_the_model_gives_no_numbers_are_refused(tmp_path):
 
 
 def test_one_large_value_everywhere_is_a_range_too(tmp_path):
-    told = compressed(tmp_path, np.full((5, 1, 16, 16), 1e20, np.float32)).calibration
-    assert (told.kind, told.ranges) == ("samples", ["1e+20 to 2e+20"])
+    section = compressed(tmp_path, np.full((5, 1, 16, 16), 1e20, np.float32)).calibration
+    assert section.kind == "samples"
+    assert section.ranges == ["1e+20 to 2e+20"]
 
 
 def test_samples_without_the_word_for_them_are_refused(tmp_path):

@@ -34,7 +34,8 @@ def batches(*shape, seed=0, offset=0.0):
 def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(shape, held_bytes):
     """Site b is fitted behind a's refitted layers, to its outputs behind the original a."""
     rng = RNG(1)
-    a, b = layer(rng, shape), layer(rng, (4, 6, *shape[2:]))
+    a = layer(rng, shape)
+    b = layer(rng, (4, 6, *shape[2:]))
     program = chained(("a", a), torch.relu, ("b", b))
     inputs = batches(16, 5, 7, 7) if shape[2:] else batches(16, 40, 5)
     chains = {"a": narrow(a, 3), "b": narrow(b, 4)}
@@ -48,53 +49,65 @@ def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(sha
     for site in "ab":
         first, last = fitted[site]
         assert first is chains[site][0]
-        data, target = (
-            by_row(value, shape) for value in (run_chain([first], seen[site]), targets[site])
-        )
-        expected = numpys_fit(data, target, chains[site][1].weight.reshape(len(last.weight), -1))
-        found = np.column_stack([last.weight.reshape(len(last.weight), -1), last.bias])
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        data = by_row(run_chain([first], seen[site]), shape)
+        target = by_row(targets[site], shape)
+        n = len(last.weight)
+        present = chains[site][1].weight.reshape(n, -1)
+        expected = numpys_fit(data, target, present)
+        solution = np.column_stack([last.weight.reshape(n, -1), last.bias])
+        np.testing.assert_allclose(solution, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_sites_with_an_origin_become_the_best_of_their_rank_from_the_compressed_inputs():
     """Reduced-rank regression by numpy: least squares, then its outputs' leading directions."""
-    rng, rank = RNG(1), 3
-    a, b = layer(rng, (6, 5, 1, 1)), layer(rng, (7, 6, 1, 1))
-    program, inputs = chained(("a", a), torch.tanh, ("b", b)), batches(16, 5, 7, 7)
+    rng = RNG(1)
+    rank = 3
+    a = layer(rng, (6, 5, 1, 1))
+    b = layer(rng, (7, 6, 1, 1))
+    program = chained(("a", a), torch.tanh, ("b", b))
+    inputs = batches(16, 5, 7, 7)
     chains = {"a": narrow(a, rank), "b": narrow(b, rank)}
-    fitted = refit(
-        program, inputs, chains, {"a": low_rank(a, rank), "b": low_rank(b, rank)}, DEFAULT_EFFORT
-    )
+    origins = {"a": low_rank(a, rank), "b": low_rank(b, rank)}
+    fitted = refit(program, inputs, chains, origins, DEFAULT_EFFORT)
     x = torch.cat([batch["v0"] for batch in inputs])
     with torch.no_grad():
-        targets, seen = run_chain([b], run_chain([a], x).tanh()), run_chain(fitted["a"], x).tanh()
-        found = run_chain(fitted["b"], seen)
-    target, data, outputs = (by_row(value, (1, 1, 1, 1)) for value in (targets, seen, found))
-    target, data = target - target.mean(0), data - data.mean(0)
+        targets = run_chain([b], run_chain([a], x).tanh())
+        seen = run_chain(fitted["a"], x).tanh()
+        actual = run_chain(fitted["b"], seen)
+    target = by_row(targets, (1, 1, 1, 1))
+    data = by_row(seen, (1, 1, 1, 1))
+    outputs = by_row(actual, (1, 1, 1, 1))
+    target = target - target.mean(0)
+    data = data - data.mean(0)
     predicted = data @ np.linalg.lstsq(data, target, rcond=None)[0]
     directions = np.linalg.svd(predicted, full_matrices=False)[2][:rank]
-    least = ((target - predicted @ directions.T @ directions) ** 2).sum()
-    error = ((target - (outputs - outputs.mean(0))) ** 2).sum()
+    best = predicted @ directions.T @ directions
+    least = np.square(target - best).sum()
+    mean = outputs.mean(0)
+    error = np.square(target - (outputs - mean)).sum()
     assert least * (1 - 1e-6) < error < least * 1.01
-    np.testing.assert_allclose(outputs.mean(0), by_row(targets, (1, 1, 1, 1)).mean(0), atol=1e-4)
+    np.testing.assert_allclose(mean, by_row(targets, (1, 1, 1, 1)).mean(0), atol=1e-4)
 
 
 @pytest.mark.parametrize(("fits", "used"), [(8, 8), (6, 6), (4, 8)])
 def test_images_are_left_out_where_every_layer_would_run_again_for_every_site(fits, used):
     """Of eight batches, six that fit are enough; were there but four, all are run again."""
-    rng, seen = RNG(1), []
+    rng = RNG(1)
+    seen = []
     layers = [(name, layer(rng, (5, 5, 1, 1))) for name in "abcdef"]
-    program, inputs = chained(*layers), batches(32, 5, 9, 9)
-    each = inputs[0]["v0"].numel() * 4
-    steps = [
-        replace(
-            program.steps[0],
-            run=lambda x: (seen.append(float(x.sum())), program.steps[0].run(x))[1],
-        )
-    ]
-    effort = Effort(held_bytes=2 * fits * each)
-    counted = replace(program, steps=(*steps, *program.steps[1:]))
-    refit(counted, inputs, {name: (rough(whole),) for name, whole in layers}, {}, effort)
+    program = chained(*layers)
+    inputs = batches(32, 5, 9, 9)
+    first, *others = program.steps
+
+    def run_and_record(x):
+        seen.append(float(x.sum()))
+        return first.run(x)
+
+    bytes_of_one = inputs[0]["v0"].numel() * 4
+    effort = Effort(held_bytes=2 * fits * bytes_of_one)
+    recorded = replace(program, steps=(replace(first, run=run_and_record), *others))
+    chains = {name: (rough(whole),) for name, whole in layers}
+    refit(recorded, inputs, chains, {}, effort)
     assert set(seen) == {float(batch["v0"].sum()) for batch in spread(inputs, used)}
 
 
@@ -106,8 +119,11 @@ def test_gain_is_restored_from_the_fits_outputs_and_its_targets(monkeypatch, is_
         seen.append([torch.cat(list(part)).flatten(1) for part in (outputs, targets)])
         return replace(whole, weight=2 * whole.weight)
 
-    a, b, inputs = layer(RNG(1), (6, 5, 1, 1)), layer(RNG(2), (6, 6, 1, 1)), batches(16, 5, 7, 7)
-    chains, origins = {"a": narrow(a, 3)}, {"a": low_rank(a, 3)} if is_whole else {}
+    a = layer(RNG(1), (6, 5, 1, 1))
+    b = layer(RNG(2), (6, 6, 1, 1))
+    inputs = batches(16, 5, 7, 7)
+    chains = {"a": narrow(a, 3)}
+    origins = {"a": low_rank(a, 3)} if is_whole else {}
     program = chained(("a", a), torch.tanh, ("b", b))
     plain = refit(program, inputs, chains, origins, DEFAULT_EFFORT)["a"]
     monkeypatch.setattr(refit_module, "restore_gain", doubled)
@@ -115,52 +131,55 @@ def test_gain_is_restored_from_the_fits_outputs_and_its_targets(monkeypatch, is_
     np.testing.assert_array_equal(changed[1].weight, 2 * plain[1].weight)
     x = torch.cat([batch["v0"] for batch in inputs])
     with torch.no_grad():
-        for found, expected in zip(seen[0], (run_chain(plain, x), run_chain([a], x)), strict=True):
-            torch.testing.assert_close(
-                found, expected.movedim(1, -1).flatten(0, 2), atol=1e-5, rtol=1e-4
-            )
+        outputs = (run_chain(plain, x), run_chain([a], x))
+        for actual, expected in zip(seen[0], outputs, strict=True):
+            by_position = expected.movedim(1, -1).flatten(0, 2)
+            torch.testing.assert_close(actual, by_position, atol=1e-5, rtol=1e-4)
 
 
 def test_the_gain_of_the_models_own_outputs_stays(monkeypatch):
     """Two of three sites end in outputs: one by itself, one added to the first site's output."""
-    a, b, c = (layer(RNG(seed), (5, 5, 1, 1)) for seed in range(3))
-    first, second, third = (
-        replace(step, takes=takes, gives=gives)
-        for step, takes, gives in zip(
-            chained(("a", a), ("b", b), ("c", c)).steps,
-            [("v0",), ("x",), ("x",)],
-            [("x",), ("y",), ("z",)],
-            strict=True,
-        )
-    )
+    a = layer(RNG(0), (5, 5, 1, 1))
+    b = layer(RNG(1), (5, 5, 1, 1))
+    c = layer(RNG(2), (5, 5, 1, 1))
+    steps = chained(("a", a), ("b", b), ("c", c)).steps
+    first = replace(steps[0], takes=("v0",), gives=("x",))
+    second = replace(steps[1], takes=("x",), gives=("y",))
+    third = replace(steps[2], takes=("x",), gives=("z",))
     added = Step("Add", ("x", "y"), ("sum",), lambda x, y: (x + y,))
     program = Program(("v0",), ("sum", "z"), {}, (first, second, added, third))
     corrected = []
-    monkeypatch.setattr(
-        refit_module, "restore_gain", lambda whole, *_: corrected.append(whole) or whole
-    )
+
+    def record(whole, *_):
+        corrected.append(whole)
+        return whole
+
+    monkeypatch.setattr(refit_module, "restore_gain", record)
     chains = {"a": (rough(a),), "b": (rough(b),), "c": (rough(c),)}
     fitted = refit(program, batches(16, 5, 7, 7), chains, {}, DEFAULT_EFFORT)
     assert corrected == [fitted["a"][-1]]
 
 
 def test_of_wide_patches_the_last_layer_alone_is_fitted():
-    a, inputs = layer(RNG(1), (6, 5, 1, 1)), batches(16, 5, 7, 7)
+    a = layer(RNG(1), (6, 5, 1, 1))
+    inputs = batches(16, 5, 7, 7)
     chains = {"a": narrow(a, 3)}
-    found, alone = (
-        refit(chained(("a", a)), inputs, chains, origins, Effort(widest_refactored=4))
-        for origins in ({"a": low_rank(a, 3)}, {})
-    )
-    assert found["a"][0] is chains["a"][0]
-    np.testing.assert_array_equal(found["a"][1].weight, alone["a"][1].weight)
+    effort = Effort(widest_refactored=4)
+    program = chained(("a", a))
+    together = refit(program, inputs, chains, {"a": low_rank(a, 3)}, effort)
+    alone = refit(program, inputs, chains, {}, effort)
+    assert together["a"][0] is chains["a"][0]
+    np.testing.assert_array_equal(together["a"][1].weight, alone["a"][1].weight)
 
 
 def numpys_fit(data, target, present):
     """Weights and, in the last column, biases, with a ridge of a thousandth of the variance."""
     width = data.shape[1]
     pull = np.sqrt(1e-3 * data.var(0).mean() * len(data))
-    rows = np.block([[data, np.ones((len(data), 1))], [pull * np.eye(width), np.zeros((width, 1))]])
-    return np.linalg.lstsq(rows, np.concatenate([target, pull * present.T]), rcond=None)[0].T
+    measured = [data, np.ones((len(data), 1))]
+    ridge = [pull * np.eye(width), np.zeros((width, 1))]
+    aims = np.concatenate([target, pull * present.T])
+    return np.linalg.lstsq(np.block([measured, ridge]), aims, rcond=None)[0].T
 
 
 def by_row(values, shape):
@@ -172,15 +191,18 @@ def test_the_error_on_the_calibration_inputs_falls():
     rng = RNG(1)
     sites = {name: layer(rng, (8, 8, 3, 3), padding=1) for name in "abc"}
     parts = [part for name, whole in sites.items() for part in ((name, whole), torch.relu)]
-    program, inputs = chained(*parts[:-1]), batches(8, 8, 8, 8)
+    program = chained(*parts[:-1])
+    inputs = batches(8, 8, 8, 8)
     chains = {name: (rough(whole),) for name, whole in sites.items()}
     fitted = refit(program, inputs, chains, {}, DEFAULT_EFFORT)
-    assert OutputError(program, inputs).of(fitted) < 0.2 * OutputError(program, inputs).of(chains)
+    output_error = OutputError(program, inputs)
+    assert output_error.of(fitted) < 0.2 * output_error.of(chains)
 
 
 def test_a_site_called_twice_is_fitted_once_and_used_twice():
     a = layer(RNG(1), (4, 4, 1, 1))
-    program, inputs = chained(("a", a), torch.tanh, ("a", a)), batches(8, 4, 6, 6)
+    program = chained(("a", a), torch.tanh, ("a", a))
+    inputs = batches(8, 4, 6, 6)
     twice = refit(program, inputs, {"a": narrow(a, 3)}, {}, DEFAULT_EFFORT)
     once = refit(chained(("a", a)), inputs, {"a": narrow(a, 3)}, {}, DEFAULT_EFFORT)
     np.testing.assert_array_equal(twice["a"][1].weight, once["a"][1].weight)
@@ -188,10 +210,10 @@ def test_a_site_called_twice_is_fitted_once_and_used_twice():
 
 def test_a_site_whose_values_are_not_finite_stays_as_it_is():
     rng = RNG(1)
-    a, b = layer(rng, (3, 3, 1, 1)), layer(rng, (3, 3, 1, 1))
+    a = layer(rng, (3, 3, 1, 1))
+    b = layer(rng, (3, 3, 1, 1))
     chains = {"a": (rough(a),), "b": (rough(b),)}
-    fitted = refit(
-        chained(("a", a), torch.log, ("b", b)), batches(4, 3, 5, 5), chains, {}, DEFAULT_EFFORT
-    )
+    program = chained(("a", a), torch.log, ("b", b))
+    fitted = refit(program, batches(4, 3, 5, 5), chains, {}, DEFAULT_EFFORT)
     assert fitted["b"][0] is chains["b"][0]
     np.testing.assert_allclose(fitted["a"][0].weight, a.weight, atol=1e-2)

@@ -38,15 +38,17 @@ def behind(program, layers, x):
 @pytest.mark.parametrize("between", [[], [norm(RNG(3), 12)]], ids=["bare", "normalised"])
 def test_outputs_behind_the_relu_are_nearer_than_by_a_plain_fit(between):
     program = chained(("a", SITE), *between, Relu)
-    narrow = {
-        "a": (layer(RNG(4), (3, 6, 1, 1), bias=False), layer(RNG(5), (12, 3, 1, 1), bias=False))
-    }
+    first = layer(RNG(4), (3, 6, 1, 1), bias=False)
+    second = layer(RNG(5), (12, 3, 1, 1), bias=False)
+    narrow = {"a": (first, second)}
     x = torch.cat([batch["v0"] for batch in batches()])
-    expected, errors = behind(program, [SITE], x), []
+    expected = behind(program, [SITE], x)
+    errors = []
     for fits in (0, 3):
         fitted = refit(program, batches(), narrow, {}, Effort(relu_fits=fits))
         outputs = behind(program, fitted["a"], x)
-        errors.append(float((outputs - expected).square().sum() / expected.square().sum()))
+        difference = (outputs - expected).square().sum()
+        errors.append(float(difference / expected.square().sum()))
     assert errors[1] < 0.97 * errors[0]
 
 
@@ -75,7 +77,10 @@ def test_a_normalisation_moves_the_value_at_which_the_relu_cuts():
 
 
 def test_equations_are_factored_once_however_often_the_fit_is_repeated(monkeypatch):
-    factored, fitted, lu_factor, fit = [], [], torch.linalg.lu_factor, RegressionRows.fit
+    factored = []
+    fitted = []
+    lu_factor = torch.linalg.lu_factor
+    fit = RegressionRows.fit
     monkeypatch.setattr(
         torch.linalg, "lu_factor", lambda matrix: (factored.append(matrix), lu_factor(matrix))[1]
     )
@@ -83,4 +88,5 @@ def test_equations_are_factored_once_however_often_the_fit_is_repeated(monkeypat
         RegressionRows, "fit", lambda *arguments: (fitted.append(arguments), fit(*arguments))[1]
     )
     refit(chained(("a", SITE), Relu), batches(), {"a": (SITE,)}, {}, DEFAULT_EFFORT)
-    assert (len(fitted), len(factored)) == (4, 1)
+    assert len(fitted) == 4
+    assert len(factored) == 1

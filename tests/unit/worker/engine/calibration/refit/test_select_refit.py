@@ -9,10 +9,9 @@ from support.factored import fit_exactly, low_rank, narrow, rough
 from support.programs import chained, layer
 
 from worker.engine.calibration.effort import Effort
-from worker.engine.calibration.refit import select_refit
 from worker.engine.calibration.refit.refit import Origin
-from worker.engine.calibration.refit.select_refit import refine
-from worker.engine.calibration.statistics.covariance import Observation
+from worker.engine.calibration.refit.select_refit import select_refit
+from worker.engine.calibration.statistics.covariance import MeasuredMoments
 from worker.engine.numerics.convolution import Layer
 from worker.engine.program import StepError
 
@@ -30,12 +29,12 @@ def batches(*shape, seed=0):
 
 
 def calibration(program, inputs, held_out):
-    """The part of a calibration that `refine` uses."""
+    """The part of a calibration that `select_refit` uses."""
     return SimpleNamespace(
         program=program,
         batches=inputs,
         held_out=held_out,
-        observation=Observation({}, {}),
+        moments=MeasuredMoments({}, {}),
         batch=4,
         sample_macs=10,
     )
@@ -44,7 +43,7 @@ def calibration(program, inputs, held_out):
 def test_a_refit_is_kept_where_it_brings_the_outputs_closer_on_held_out_inputs():
     a = layer(RNG(1), (4, 4, 1, 1))
     chains = {"a": narrow(a, 3)}
-    choice = refine(
+    choice = select_refit(
         calibration(chained(("a", a)), batches(8, 4, 6, 6), batches(8, 4, 6, 6, seed=1)), chains, {}
     )
     assert choice.refitted
@@ -55,11 +54,12 @@ def test_a_refit_is_kept_where_it_brings_the_outputs_closer_on_held_out_inputs()
 
 def test_last_layers_alone_are_refitted_where_held_out_inputs_say_that_whole_sites_are_worse():
     a = layer(RNG(1), (6, 5, 1, 1))
-    chains, bad = {"a": narrow(a, 3)}, Origin(lambda: a, lambda best, _: narrow(best, 3, seed=3))
+    chains = {"a": narrow(a, 3)}
+    bad = Origin(lambda: a, lambda best, _: narrow(best, 3, seed=3))
     inputs = batches(16, 5, 7, 7), batches(8, 5, 6, 6, seed=1)
-    choice = refine(calibration(chained(("a", a)), *inputs), chains, {"a": bad})
+    choice = select_refit(calibration(chained(("a", a)), *inputs), chains, {"a": bad})
     assert choice.chains["a"][0] is chains["a"][0]
-    good = refine(calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)})
+    good = select_refit(calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)})
     assert good.error_after < 0.9 * choice.error_after
     assert good.chains["a"][0] is not chains["a"][0]
 
@@ -69,7 +69,9 @@ def test_whole_sites_are_fitted_only_within_the_effort():
     a = layer(RNG(1), (6, 5, 1, 1))
     chains = {"a": narrow(a, 3)}
     inputs = batches(16, 5, 7, 7), batches(8, 5, 6, 6, seed=1)
-    choice = refine(calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)}, effort)
+    choice = select_refit(
+        calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)}, effort
+    )
     assert choice.chains["a"][0] is chains["a"][0]
 
 
@@ -86,7 +88,9 @@ def test_a_refit_is_dropped_where_held_out_inputs_say_that_it_hurts():
         {"v0": batch["v0"] * torch.eye(4)[0].reshape(1, 4, 1, 1) + 50}
         for batch in batches(8, 4, 6, 6)
     ]
-    choice = refine(calibration(chained(("a", a)), one, batches(8, 4, 6, 6, seed=1)), chains, {})
+    choice = select_refit(
+        calibration(chained(("a", a)), one, batches(8, 4, 6, 6, seed=1)), chains, {}
+    )
     assert not choice.refitted
     assert choice.chains is chains
     assert choice.error_after >= choice.error_before
@@ -98,7 +102,7 @@ def test_a_program_that_does_not_run_compressed_is_left_as_it_was_with_the_reaso
 
     a = layer(RNG(1), (4, 4, 1, 1))
     chains = {"a": (rough(a),)}
-    monkeypatch.setattr(select_refit, "refit", fail)
-    choice = refine(calibration(chained(("a", a)), [], batches(4, 4, 6, 6)), chains, {})
+    monkeypatch.setattr("worker.engine.calibration.refit.select_refit.refit", fail)
+    choice = select_refit(calibration(chained(("a", a)), [], batches(4, 4, 6, 6)), chains, {})
     assert (choice.chains, choice.refitted, choice.error_after) == (chains, False, None)
     assert choice.reason == "the model does not run compressed: Reshape says: no"

@@ -39,7 +39,8 @@ def in_batches(x, size):
 @pytest.mark.parametrize("batch", [2, 6])
 def test_every_normalised_activation_has_the_stored_mean_and_deviation(batch, most_bytes):
     rng = RNG(3)
-    first, second = norm(rng, 4), norm(rng, 5)
+    first = norm(rng, 4)
+    second = norm(rng, 5)
     parts = [
         ("a", layer(rng, (4, 3, 3, 3))),
         first,
@@ -47,7 +48,8 @@ def test_every_normalised_activation_has_the_stored_mean_and_deviation(batch, mo
         ("b", layer(rng, (5, 4, 3, 3), bias=False)),
         second,
     ]
-    program, batches = chained(*parts, torch.relu), in_batches(images(6, 3, 10, 9), batch)
+    program = chained(*parts, torch.relu)
+    batches = in_batches(images(6, 3, 10, 9), batch)
     statistics = reestimate_statistics(program, batches, most_bytes)
     assert len(statistics) == 2
     changed = with_statistics(program, statistics)
@@ -60,14 +62,14 @@ def test_every_normalised_activation_has_the_stored_mean_and_deviation(batch, mo
 
 def test_moments_are_those_behind_the_reestimated_normalisation():
     rng = RNG(3)
-    stored, site_layer = norm(rng, 4), layer(rng, (2, 4, 1, 1))
-    program, batches = chained(stored, ("site", site_layer)), in_batches(images(6, 4, 10, 9), 3)
+    stored = norm(rng, 4)
+    site_layer = layer(rng, (2, 4, 1, 1))
+    program = chained(stored, ("site", site_layer))
+    batches = in_batches(images(6, 4, 10, 9), 3)
     changed = with_statistics(program, reestimate_statistics(program, batches, MANY))
     geometry = {"site": site_layer.convolution}
-    moments, plain = (
-        measure_moments(each, batches, geometry, DEFAULT_EFFORT)["site"]
-        for each in (changed, program)
-    )
+    moments = measure_moments(changed, batches, geometry, DEFAULT_EFFORT)["site"]
+    plain = measure_moments(program, batches, geometry, DEFAULT_EFFORT)["site"]
     np.testing.assert_allclose(moments.mean[0], stored.bias, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.diag(moments.covariance[0]), stored.weight.square(), rtol=1e-4)
     assert np.abs(plain.mean[0] - stored.bias.numpy()).max() > 0.01

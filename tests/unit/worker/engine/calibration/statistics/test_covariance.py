@@ -24,7 +24,7 @@ def images(*shape, seed=0):
     return torch.from_numpy(RNG(seed).standard_normal(shape).astype(np.float32))
 
 
-def observe(program, batches, geometries, effort=DEFAULT_EFFORT):
+def measure(program, batches, geometries, effort=DEFAULT_EFFORT):
     return measure_moments(program, batches, geometries, effort)
 
 
@@ -55,8 +55,9 @@ def patches_by_numpy(x, site):
 @pytest.mark.parametrize("batch", [1, 2, 6])
 def test_moments_are_numpys_however_the_inputs_are_batched(padding, stride, groups, batch):
     site = layer(RNG(1), (4, 4 // groups, 3, 2), padding=padding, stride=stride, groups=groups)
-    program, x = chained(torch.relu, ("site", site)), images(6, 4, 7, 6)
-    moments = observe(program, in_batches(x, batch), {"site": site.convolution})["site"]
+    program = chained(torch.relu, ("site", site))
+    x = images(6, 4, 7, 6)
+    moments = measure(program, in_batches(x, batch), {"site": site.convolution})["site"]
     patches = patches_by_numpy(x.relu(), site)
     for group in range(groups):
         mine = patches[:, group]
@@ -69,7 +70,7 @@ def test_moments_are_numpys_however_the_inputs_are_batched(padding, stride, grou
 def test_linear_sites_have_a_row_for_every_position_before_the_last_axis():
     site = layer(RNG(1), (3, 5))
     x = images(4, 7, 5)
-    moments = observe(chained(("site", site)), in_batches(x, 2), {"site": site.convolution})
+    moments = measure(chained(("site", site)), in_batches(x, 2), {"site": site.convolution})
     expected = np.cov(x.reshape(-1, 5).numpy().astype(np.float64).T, bias=True)
     np.testing.assert_allclose(moments["site"].covariance[0], expected, rtol=1e-10, atol=1e-13)
 
@@ -79,7 +80,7 @@ def test_wide_patches_far_from_0_are_about_as_exact_in_half_the_memory(groups):
     """Rounding of products that are not centred is relative to the mean's square."""
     site = layer(RNG(1), (2 * groups, 67, 3, 3), padding=0, groups=groups)
     x = 100 + images(5, 67 * groups, 9, 9)
-    moments = observe(chained(("site", site)), in_batches(x, 1), {"site": site.convolution})["site"]
+    moments = measure(chained(("site", site)), in_batches(x, 1), {"site": site.convolution})["site"]
     assert moments.covariance.dtype == np.float32
     patches = patches_by_numpy(x, site)
     for group in range(groups):
@@ -94,7 +95,7 @@ def test_all_calls_of_a_site_count():
     site = layer(RNG(1), (3, 3, 1, 1))
     x = images(8, 3, 4, 4)
     program = chained(("site", site), torch.relu, ("site", site))
-    twice = observe(program, in_batches(x, 8), {"site": site.convolution})["site"]
+    twice = measure(program, in_batches(x, 8), {"site": site.convolution})["site"]
     inner = torch.nn.functional.conv2d(
         x, torch.from_numpy(site.weight), torch.from_numpy(site.bias)
     ).relu()
@@ -105,31 +106,34 @@ def test_all_calls_of_a_site_count():
 
 def test_every_batch_gives_patches_of_its_own(monkeypatch):
     """Of two batches alike, the same patches twice would tell no more than those of one."""
-    site, x = layer(RNG(1), (2, 3, 1, 1)), images(1, 3, 40, 40)
+    site = layer(RNG(1), (2, 3, 1, 1))
+    x = images(1, 3, 40, 40)
     seen = []
     add = PatchSums.add
     monkeypatch.setattr(
         PatchSums, "add", lambda sums, patches: (seen.append(patches), add(sums, patches))
     )
     few = Effort(rows_per_site=20)
-    observe(chained(("site", site)), [{"v0": x}, {"v0": x}], {"site": site.convolution}, few)
+    measure(chained(("site", site)), [{"v0": x}, {"v0": x}], {"site": site.convolution}, few)
     assert [len(patches) for patches in seen] == [10, 10]
     assert not torch.equal(*seen)
 
 
 def test_current_moments_can_be_read_before_more_is_added():
-    site, x = layer(RNG(1), (3, 4, 3, 3), padding=1), images(6, 4, 7, 6)
+    site = layer(RNG(1), (3, 4, 3, 3), padding=1)
+    x = images(6, 4, 7, 6)
     recorder = MomentRecorder({"site": site.convolution}, 3, DEFAULT_EFFORT)
     for batch in in_batches(x, 2):
         recorder.add(chained(("site", site)), [batch])
         ((_, moments),) = recorder.moments()
-    at_once = observe(chained(("site", site)), in_batches(x, 2), {"site": site.convolution})["site"]
+    at_once = measure(chained(("site", site)), in_batches(x, 2), {"site": site.convolution})["site"]
     np.testing.assert_array_equal(moments.covariance, at_once.covariance)
     np.testing.assert_array_equal(recorder.finish()["site"].covariance, at_once.covariance)
 
 
 def test_mapped_weights_are_given_back_before_every_step(monkeypatch):
-    site, x = layer(RNG(1), (3, 3, 1, 1)), images(2, 3, 5, 5)
+    site = layer(RNG(1), (3, 3, 1, 1))
+    x = images(2, 3, 5, 5)
     happened = []
     monkeypatch.setattr(
         "worker.engine.numerics.memory.give_back_files", lambda: happened.append("given back")
@@ -139,7 +143,7 @@ def test_mapped_weights_are_given_back_before_every_step(monkeypatch):
         happened.append("run")
         return x
 
-    observe(
+    measure(
         chained(("first", site), noted, ("last", site), noted),
         [{"v0": x}],
         {"first": site.convolution},
@@ -151,7 +155,7 @@ def test_sites_whose_inputs_are_not_finite_are_left_out():
     site = layer(RNG(1), (3, 3, 1, 1))
     program = chained(("before", site), torch.log, ("behind", site))
     geometries = dict.fromkeys(("before", "behind"), site.convolution)
-    assert set(observe(program, in_batches(images(4, 3, 4, 4), 2), geometries)) == {"before"}
+    assert set(measure(program, in_batches(images(4, 3, 4, 4), 2), geometries)) == {"before"}
 
 
 def test_the_error_of_a_step_names_its_operator():
@@ -159,4 +163,4 @@ def test_the_error_of_a_step_names_its_operator():
         return x.reshape(7, -1)
 
     with pytest.raises(StepError, match=r"split_in_seven says: .*invalid for input of size"):
-        observe(chained(split_in_seven), in_batches(images(2, 3, 4, 4), 2), {})
+        measure(chained(split_in_seven), in_batches(images(2, 3, 4, 4), 2), {})

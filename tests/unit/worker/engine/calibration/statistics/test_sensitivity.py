@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.programs import chained, layer
 
+from worker.engine.calibration.effort import DEFAULT_EFFORT
 from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.calibration.statistics.sensitivity import Trial, sensitivities
 from worker.engine.numerics.convolution import Layer
@@ -30,9 +31,14 @@ def image(x):
     return x.reshape(len(x), 2, -1)
 
 
-def calibration(program, inputs, sample_macs=1):
+def calibration(program, inputs, sample_macs=1, smallest_batch=1):
     return SimpleNamespace(
-        program=program, held_out=inputs, sample_macs=sample_macs, batch=len(inputs[0]["v0"])
+        program=program,
+        held_out=inputs,
+        sample_macs=sample_macs,
+        batch=len(inputs[0]["v0"]),
+        smallest_batch=smallest_batch,
+        image_names=("v0",),
     )
 
 
@@ -64,12 +70,34 @@ def test_sensitivities_of_a_network_with_a_known_answer():
     assert shares["small"] == pytest.approx(0.75 * 0.81, rel=0.05)
 
 
-def test_nothing_is_measured_where_one_batch_would_take_too_much_work():
+def test_deep_models_are_tried_once_a_site_and_on_fewer_images():
+    """The second trial errs more at the outputs than the first; the silent images show no error."""
+    whole = layer(RNG(1), (4, 3), bias=False)
+    program = chained(("a", whole), image)
+    inputs = batches(8, 3)
+    inputs[0]["v0"][4:] = 0
+    first, second = (Trial(partial(scaled, whole, share), 0.01) for share in (0.1, 0.4))
+
+    def share_of(sample_macs, smallest_batch=1):
+        measured = calibration(program, inputs, sample_macs, smallest_batch)
+        return sensitivities(measured, {"a": [first, second]}, {"a": whole}.get, effort)
+
+    effort = replace(DEFAULT_EFFORT, sensitivity_macs=16)
+    both = share_of(sample_macs=1)["a"]
+    last = share_of(sample_macs=2)["a"]
+    assert both == pytest.approx(4, rel=0.5)
+    assert last == pytest.approx(16, rel=0.5)
+    # four of eight images: those that are not silent
+    assert share_of(sample_macs=4)["a"] == pytest.approx(16, rel=0.5)
+    assert share_of(sample_macs=4, smallest_batch=8) == {}
+
+
+def test_nothing_is_measured_where_one_image_would_take_too_much_work():
     whole = layer(RNG(1), (4, 3))
     trials = {"a": [Trial(partial(scaled, whole, 0.1), 0.01)]}
     assert (
         sensitivities(
-            calibration(chained(("a", whole)), batches(8, 3), sample_macs=10**11),
+            calibration(chained(("a", whole)), batches(8, 3), sample_macs=10**12),
             trials,
             {"a": whole}.get,
         )
@@ -95,7 +123,8 @@ def test_the_inputs_are_taken_from_all_that_are_held_out():
 
 
 def test_a_classifiers_last_layer_counts_for_more_where_its_trials_lose_unseen_classes():
-    last, inputs = layer(RNG(2), (6, 5)), batches(64, 5)
+    last = layer(RNG(2), (6, 5))
+    inputs = batches(64, 5)
     inputs[0]["v0"][:, 4] /= 10
     weight = last.weight.copy()
     weight[:, 4] = 0

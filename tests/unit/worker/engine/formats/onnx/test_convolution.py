@@ -26,8 +26,12 @@ def convolutions(draw):
     def per_axis(low, high):
         return draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes))
 
-    kernel, strides, dilations = per_axis(1, 3), per_axis(1, 3), per_axis(1, 2)
-    groups, inner, outer = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    kernel = per_axis(1, 3)
+    strides = per_axis(1, 3)
+    dilations = per_axis(1, 2)
+    groups = draw(st.integers(1, 3))
+    inner = draw(st.integers(1, 3))
+    outer = draw(st.integers(1, 3))
     size = [draw(st.integers(1, 9)) for _ in range(axes)]
     rule = draw(st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER", None]))
     if rule in ("SAME_UPPER", "SAME_LOWER"):
@@ -38,9 +42,11 @@ def convolutions(draw):
         attributes["pads"] = pads
     else:
         attributes["auto_pad"] = rule
-    padded = [s + (pads[a] + pads[a + axes] if rule is None else 0) for a, s in enumerate(size)]
     if rule in (None, "NOTSET", "VALID"):
-        assume(all(p >= d * (k - 1) + 1 for p, d, k in zip(padded, dilations, kernel, strict=True)))
+        for axis, length in enumerate(size):
+            zeros = pads[axis] + pads[axis + axes] if rule is None else 0
+            reach = dilations[axis] * (kernel[axis] - 1) + 1
+            assume(length + zeros >= reach)
     if draw(st.booleans()):
         attributes["kernel_shape"] = kernel
     weight = (groups * outer, inner, *kernel)
@@ -56,13 +62,17 @@ def transposed_convolutions(draw):
     def per_axis(low, high):
         return draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes))
 
-    kernel, strides, dilations = per_axis(1, 3), per_axis(1, 3), per_axis(1, 2)
+    kernel = per_axis(1, 3)
+    strides = per_axis(1, 3)
+    dilations = per_axis(1, 2)
     more = [draw(st.integers(0, stride - 1)) for stride in strides]
     pads = [
         draw(st.integers(0, dilations[axis % axes] * (kernel[axis % axes] - 1)))
         for axis in range(2 * axes)
     ]
-    groups, inner, outer = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    groups = draw(st.integers(1, 3))
+    inner = draw(st.integers(1, 3))
+    outer = draw(st.integers(1, 3))
     size = [draw(st.integers(3, 6)) for _ in range(axes)]
     attributes = {
         "strides": strides,
@@ -71,11 +81,11 @@ def transposed_convolutions(draw):
         "pads": pads,
         "output_padding": more,
     }
-    given = zip(size, strides, dilations, kernel, pads, pads[axes:], more, strict=False)
+    axes_values = zip(size, strides, dilations, kernel, pads, pads[axes:], more, strict=False)
     assume(
         all(
             (n - 1) * s + d * (k - 1) + 1 - before - behind + o > 0
-            for n, s, d, k, before, behind, o in given
+            for n, s, d, k, before, behind, o in axes_values
         )
     )
     return (
@@ -107,20 +117,19 @@ def test_what_equals_a_convolution_gives_its_outputs(folder, make, case, constan
     (expected,) = outputs(path, {"x": x})
 
     assert site.reason is None
-    assert site.macs == expected.size * prod(
-        weight_shape[1:]
-    )  # what the runtime gives is the oracle
+    # what the runtime gives is the oracle
+    assert site.macs == expected.size * prod(weight_shape[1:])
     assert site.macs == site.macs_of([site.convolution])
     layer = opened.layer(site)
     opened.replace(site, make(layer))
     opened.save(folder / "after.onnx")
 
     onnx.checker.check_model(str(folder / "after.onnx"), full_check=True)
-    (found,) = outputs(folder / "after.onnx", {"x": x})
-    assert found.shape == expected.shape
-    assert distance(found, expected) <= TOLERANCE
+    (actual,) = outputs(folder / "after.onnx", {"x": x})
+    assert actual.shape == expected.shape
+    assert distance(actual, expected) <= TOLERANCE
     after = open_model("onnx", folder / "after.onnx")
-    chain = [made.convolution for made in make(layer)]
+    chain = [each.convolution for each in make(layer)]
     assert after.count(after.bind(None)).macs == site.macs_of(chain)
 
 
@@ -141,5 +150,5 @@ def test_what_equals_a_transposed_convolution_gives_its_outputs(folder, case):
     opened.save(folder / "after.onnx")
 
     onnx.checker.check_model(str(folder / "after.onnx"), full_check=True)
-    (found,) = outputs(folder / "after.onnx", {"x": x})
-    assert distance(found, expected + 0.5) <= TOLERANCE
+    (actual,) = outputs(folder / "after.onnx", {"x": x})
+    assert distance(actual, expected + 0.5) <= TOLERANCE

@@ -17,7 +17,8 @@ FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
 
 
 def test_functions_that_hold_layers_are_inlined_and_others_stay(tmp_path):
-    path, target = written(tmp_path, FUNCTIONS), tmp_path / "after.onnx"
+    path = written(tmp_path, FUNCTIONS)
+    target = tmp_path / "after.onnx"
     _, count = opened_with_count(path)
     assert [(site.macs, site.reason) for site in count.sites] == [
         (144 * 576, None),
@@ -39,4 +40,4 @@ def test_a_function_that_carries_weights_and_is_called_twice_is_counted_and_left
             (x, w) }}"""
     _, count = opened_with_count(written(tmp_path, text))
     assert count.macs == 2 * 144 * 576
-    assert {site.reason for site in count.sites} == {"it lies inside a local function"}
+    assert {site.reason for site in count.sites} == {"it is inside a local function"}

@@ -86,7 +86,7 @@ def test_a_product_with_a_stored_matrix_becomes_two_and_a_sum(tmp_path, rows):
         ("y = Gemm(x, w, r)", "its bias is not the same for every row"),
         ("y = Gemm(x, w, s)", "its bias is not the same for every row"),
         ("y = MatMul(v, x)", "its weight is the left factor of the product"),
-        ("y = MatMul(x, u)", "its weight is no matrix"),
+        ("y = MatMul(x, u)", "its weight is not a matrix"),
         (
             "i = Cast <to = 6> (x)  j = MatMul(i, k)  y = Cast <to = 1> (j)",
             "its weight is of type int32",
@@ -108,5 +108,5 @@ def test_a_matrix_that_is_used_as_it_is_and_transposed_is_left(tmp_path):
     sites = opened.count(opened.bind(None)).sites
     assert [site.macs for site in sites] == [18, 18]
     assert {site.reason for site in sites} == {
-        "its weight is shared with nodes that use it in another way"
+        "its weight is shared with nodes that use it differently"
     }

@@ -41,25 +41,21 @@ def test_a_site_step_is_its_layer_and_a_norm_step_its_norm():
     opened = open_model("onnx", MODELS / "batchnorm_bn.onnx")
     sites = {site.name: site for site in opened.count(opened.bind(None)).sites}
     steps = opened.program().steps
-    site, norm = (
-        next(step for step in steps if step.site),
-        next(step for step in steps if step.norm),
-    )
+    site = next(step for step in steps if step.site)
+    norm = next(step for step in steps if step.norm)
     layer = opened.layer(sites[site.site])
     x = torch.randn(2, layer.convolution.in_channels, 8, 8)
-    weight, bias = (
-        torch.from_numpy(layer.weight),
-        None if layer.bias is None else torch.from_numpy(layer.bias),
-    )
+    weight = torch.from_numpy(layer.weight)
+    bias = None if layer.bias is None else torch.from_numpy(layer.bias)
     padding = [before for before, _ in layer.convolution.padding]
     torch.testing.assert_close(
         site.run(x), (torch.conv2d(x, weight, bias, layer.convolution.stride, padding),)
     )
     y = torch.randn(2, len(norm.norm.mean), 4, 4)
-    mean, variance, scale, shift = (
-        value.reshape(-1, 1, 1)
-        for value in (norm.norm.mean, norm.norm.variance, norm.norm.weight, norm.norm.bias)
-    )
+    mean = norm.norm.mean.reshape(-1, 1, 1)
+    variance = norm.norm.variance.reshape(-1, 1, 1)
+    scale = norm.norm.weight.reshape(-1, 1, 1)
+    shift = norm.norm.bias.reshape(-1, 1, 1)
     expected = (y - mean) / torch.sqrt(variance + norm.norm.epsilon) * scale + shift
     torch.testing.assert_close(norm.run(y), (expected,))
 
@@ -126,11 +122,11 @@ def test_half_precision_is_computed_as_single(tmp_path):
     x = {"x": np.random.default_rng(0).standard_normal((1, 3, 5, 5)).astype(np.float16)}
     program = program_of(path)
     assert runtime_operators(program) == ["Hardmax"]
-    found = values_of(program, x)
-    agree(found, outputs(path, x), rtol=1e-2, atol=1e-2)
+    actual = values_of(program, x)
+    agree(actual, outputs(path, x), rtol=1e-2, atol=1e-2)
     wide = run(program, {"x": torch.from_numpy(x["x"]).float()})
     assert wide[0].dtype == wide[1].dtype == torch.float32
-    np.testing.assert_array_equal(wide[0].detach(), found[0])
+    np.testing.assert_array_equal(wide[0].detach(), actual[0])
 
 
 def test_double_precision_stays(tmp_path):

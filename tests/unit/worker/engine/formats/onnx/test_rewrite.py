@@ -18,13 +18,12 @@ def test_what_a_model_carries_besides_stays(tmp_path):
     proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 4, 4, 4] y, float[1, 4, 6, 6] t)
         <float[4, 3, 3, 3] w> {
         [first] t = Conv(x, w)  u = Relu(t)  y = MaxPool <kernel_shape = [3, 3]> (u) }""")
-    proto.doc_string, proto.producer_name, proto.model_version, proto.domain = (
-        "about",
-        "someone",
-        7,
-        "acme",
-    )
-    proto.graph.doc_string, proto.graph.node[0].doc_string = "graph", "node"
+    proto.doc_string = "about"
+    proto.producer_name = "someone"
+    proto.model_version = 7
+    proto.domain = "acme"
+    proto.graph.doc_string = "graph"
+    proto.graph.node[0].doc_string = "node"
     helper.set_model_props(proto, {"key": "value"})
     proto.opset_import.add(domain="ai.onnx.ml", version=2)
     before, after = replaced(tmp_path, proto, X)
@@ -46,11 +45,11 @@ def test_new_values_take_no_name_that_is_in_use(tmp_path):
         t = Conv(x, w)  t_factor1 = Relu(t)  t_factor1_2 = Neg(t_factor1)
         y = Mul(t_factor1_2, w_factor1) }""")
     _, after = replaced(tmp_path, proto, X)
-    taken = [
+    used_names = [
         *names(after.graph.initializer),
         *(name for node in after.graph.node for name in node.output),
     ]
-    assert len(taken) == len(set(taken))
+    assert len(used_names) == len(set(used_names))
 
 
 def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(tmp_path):
@@ -86,7 +85,7 @@ def test_a_weight_that_is_shared_but_not_used_alike_is_left(tmp_path, body):
     opened = open_model("onnx", written(tmp_path, proto))
     sites = opened.count(opened.bind(None)).sites
     assert [site.macs for site in sites] == [64 * 81] * 2
-    assert sites[0].reason == "its weight is shared with nodes that use it in another way"
+    assert sites[0].reason == "its weight is shared with nodes that use it differently"
     assert sites[1].reason is not None
 
 
@@ -160,7 +159,8 @@ def test_a_replaced_model_counts_its_new_sites(tmp_path):
     (site,) = opened.count(opened.bind(None)).sites
     opened.replace(site, split_exactly(opened.layer(site)))
     depthwise, pointwise = opened.count(opened.bind(None)).sites
-    assert (depthwise.weight_shape, pointwise.weight_shape) == ((27, 1, 3, 3), (4, 27, 1, 1))
+    assert depthwise.weight_shape == (27, 1, 3, 3)
+    assert pointwise.weight_shape == (4, 27, 1, 1)
     assert opened.parameters == 27 * 9 + 4 * 27
     opened.replace(pointwise, [opened.layer(pointwise)])  # what was put in can be taken out again
     opened.save(tmp_path / "after.onnx")
@@ -186,11 +186,11 @@ def test_what_is_looked_up_in_the_whole_model_is_looked_up_once_however_many_sit
     sites = opened.count(opened.bind(None)).sites
     looked = Counter()
     for name in ("constants", "all_graphs", "names", "uses"):
-        found = getattr(rewrite, name)
+        original = getattr(rewrite, name)
         monkeypatch.setattr(
             rewrite,
             name,
-            lambda graph, name=name, found=found: (looked.update([name]), found(graph))[1],
+            lambda graph, name=name, original=original: (looked.update([name]), original(graph))[1],
         )
     for site in sites:
         opened.replace(site, split_exactly(opened.layer(site)))

@@ -39,7 +39,8 @@ def test_a_node_captures_what_its_blocks_read_each_once():
 
 
 def test_operators_say_what_they_write_and_whether_they_are_random():
-    branch, noise = node_of("prim::If"), node_of("aten::rand_like")
+    branch = node_of("prim::If")
+    noise = node_of("aten::rand_like")
     assert [value.unique() for value in written_values(branch)] == [noise.output().unique()]
     assert is_random(noise)
     assert not is_random(branch)

@@ -14,7 +14,8 @@ class Measured(Shared):
 def test_what_was_not_touched_keeps_its_names_values_and_modes(tmp_path):
     x = torch.randn(2, 3, 9, 9)
     _, original, rewritten = rewrite(tmp_path, scripted(Net()), x, only="blocks.0.conv1")
-    before, after = original.state_dict(), rewritten.state_dict()
+    before = original.state_dict()
+    after = rewritten.state_dict()
     for name, tensor in before.items():
         if name != "blocks.0.conv1.weight":
             assert torch.equal(after[name], tensor)

@@ -118,8 +118,8 @@ def test_what_is_called_where_the_graph_cannot_be_edited_is_counted_and_left(
     tmp_path, module, calls
 ):
     count = counted(tmp_path, module())
-    found = {site.name: (site.macs, site.reason) for site in count.sites}
-    assert found == {"step.conv": (calls * ONE_CALL, HIDDEN), "open.conv": (ONE_CALL, None)}
+    costs = {site.name: (site.macs, site.reason) for site in count.sites}
+    assert costs == {"step.conv": (calls * ONE_CALL, HIDDEN), "open.conv": (ONE_CALL, None)}
 
 
 class Branches(nn.Module):
@@ -134,9 +134,9 @@ class Branches(nn.Module):
 
 
 def test_a_branch_that_is_not_taken_is_listed_as_not_called(tmp_path):
-    found = {site.name: (site.macs, site.reason) for site in counted(tmp_path, Branches()).sites}
+    costs = {site.name: (site.macs, site.reason) for site in counted(tmp_path, Branches()).sites}
     idle = (0, "it is not called for this input shape")
-    assert found == {"taken": (ONE_CALL, None), "other": idle, "linear": idle}
+    assert costs == {"taken": (ONE_CALL, None), "other": idle, "linear": idle}
 
 
 class Dependent(nn.Module):
@@ -156,7 +156,9 @@ class Dependent(nn.Module):
 
 
 def test_control_flow_that_depends_on_data_is_run_with_data_and_nothing_hides(tmp_path):
-    steps, batch, hidden = 6, 2, 5
+    steps = 6
+    batch = 2
+    hidden = 5
     count = counted(tmp_path, Dependent(), (steps, batch, 8))
     recurrent = sum(
         steps * batch * 2 * 4 * hidden * (inputs + hidden) for inputs in (8, 2 * hidden)
@@ -181,7 +183,8 @@ class Computed(nn.Module):
 def test_a_convolution_whose_weight_is_computed_is_one_row_with_its_geometry(tmp_path):
     count = counted(tmp_path, Computed())
     site = count.sites[0]
-    assert (len(count.sites), site.macs) == (1, 2 * ONE_CALL)
+    assert len(count.sites) == 1
+    assert site.macs == 2 * ONE_CALL
     assert site.convolution is not None
     assert site.macs_of([site.convolution]) == site.macs
     assert site.reason == "its weight is computed at run time"
@@ -201,7 +204,8 @@ class RunTimeSettings(nn.Module):
 
 def test_a_setting_that_is_computed_is_named_and_an_attribute_is_read(tmp_path):
     (site,) = counted(tmp_path, RunTimeSettings()).sites
-    assert (site.macs, site.reason) == (ONE_CALL // 4, "its padding is computed at run time")
+    assert site.macs == ONE_CALL // 4
+    assert site.reason == "its padding is computed at run time"
 
 
 class Products(nn.Module):
@@ -262,10 +266,8 @@ def test_the_numbers_of_channels_are_checked_before_anything_runs(tmp_path):
     for shape in ((1, 3, 8, 8), (4, 8, 8)):
         with pytest.raises(Refusal) as refused:
             model.bind({"": shape})
-        assert (refused.value.code, refused.value.expected) == (
-            Code.INPUT_SHAPE_MISMATCH,
-            "?x4x?x?",
-        )
+        assert refused.value.code == Code.INPUT_SHAPE_MISMATCH
+        assert refused.value.expected == "?x4x?x?"
 
 
 def test_a_loop_counts_every_turn(tmp_path):
@@ -304,7 +306,10 @@ def test_a_recurrent_layer_counts_its_products(tmp_path):
         def forward(self, x):
             return self.lstm(x)[0]
 
-    steps, batch, inputs, hidden = 5, 2, 6, 7
+    steps = 5
+    batch = 2
+    inputs = 6
+    hidden = 7
     opened = TorchScriptModel.open(write(tmp_path, scripted(Recurrent())))
     count = opened.count({"x": (steps, batch, inputs)})
     assert count.macs == steps * batch * 4 * hidden * (inputs + hidden)

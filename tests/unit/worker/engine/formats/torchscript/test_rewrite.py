@@ -49,12 +49,12 @@ class Several(nn.Module):
 def test_a_residual_network_computes_the_same(tmp_path, how):
     x = torch.randn(2, 3, 17, 17, generator=torch.Generator().manual_seed(0))
     module = Net().eval()
-    made = {
+    factors = {
         "traced": lambda: torch.jit.trace(module, x),
         "scripted": lambda: scripted(module),
         "frozen": lambda: torch.jit.freeze(scripted(module)),
     }[how]()
-    count, original, rewritten = rewrite(tmp_path, made, x)
+    count, original, rewritten = rewrite(tmp_path, factors, x)
     assert sum(site.reason is None for site in count.sites) == 6
     assert_same(rewritten(x), original(x))
 
@@ -77,12 +77,13 @@ def test_a_submodule_called_on_its_own_fails_rather_than_computing_something_els
 
 
 def test_several_inputs_and_outputs_and_padding_that_differs_at_the_ends(tmp_path):
-    image, sound = torch.randn(1, 3, 7, 9), torch.randn(1, 2, 12)
+    image = torch.randn(1, 3, 7, 9)
+    sound = torch.randn(1, 2, 12)
     module = torch.jit.script(Several().eval())
     count, original, rewritten = rewrite(tmp_path, module, image=(1, 3, 7, 9), sound=(1, 2, 12))
     assert count.macs == 7 * 9 * 4 * 3 * 15 + 12 * 4 * 2 * 4
-    for found, expected in zip(rewritten(image, sound), original(image, sound), strict=True):
-        assert_same(found, expected)
+    for actual, expected in zip(rewritten(image, sound), original(image, sound), strict=True):
+        assert_same(actual, expected)
 
 
 class Linears(nn.Module):
@@ -120,19 +121,21 @@ LINEARS = [
 @pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
 def test_a_linear_layer_becomes_two(tmp_path, how, has_bias, shape, frozen):
     x = torch.randn(*shape)
-    made = torch.jit.trace(Linears(how, has_bias).eval(), x)
-    made = torch.jit.freeze(made) if frozen else made
+    module = torch.jit.trace(Linears(how, has_bias).eval(), x)
+    module = torch.jit.freeze(module) if frozen else module
     with torch.no_grad():
         for value in (0, 0.5):
             count, original, rewritten = rewrite(
                 tmp_path,
-                made,
+                module,
                 x,
                 make=lambda layer: with_bias(layer, value),  # noqa: B023
             )
             assert_same(rewritten(x), original(x) + value)
             (site,) = count.sites
-            assert (site.op, site.weight_shape, site.reason) == ("linear", (5, 3), None)
+            assert site.op == "linear"
+            assert site.weight_shape == (5, 3)
+            assert site.reason is None
             assert site.macs == 5 * x.numel() == site.macs_of([site.convolution])
 
 
@@ -143,7 +146,9 @@ def test_any_transposed_geometry_computes_the_same_and_counts_as_torch_does(tmp_
     sizes = st.integers(1, 3)
     per_axis = lambda strategy: tuple(data.draw(strategy) for _ in range(axes))  # noqa: E731
     groups = data.draw(sizes)
-    kernel, stride, dilation = per_axis(sizes), per_axis(sizes), per_axis(st.integers(1, 2))
+    kernel = per_axis(sizes)
+    stride = per_axis(sizes)
+    dilation = per_axis(st.integers(1, 2))
     conv = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d][axes - 1](
         groups * data.draw(sizes),
         groups * data.draw(sizes),
@@ -184,7 +189,9 @@ def test_any_geometry_computes_the_same_and_counts_as_torch_does(tmp_path_factor
     sizes = st.integers(1, 3)
     per_axis = lambda strategy: tuple(data.draw(strategy) for _ in range(axes))  # noqa: E731
     groups = data.draw(sizes)
-    kernel, stride, dilation = per_axis(sizes), per_axis(sizes), per_axis(st.integers(1, 2))
+    kernel = per_axis(sizes)
+    stride = per_axis(sizes)
+    dilation = per_axis(st.integers(1, 2))
     padding = data.draw(st.sampled_from(["valid", "same", "numbers"]))
     if padding == "same":
         stride = (1,) * axes

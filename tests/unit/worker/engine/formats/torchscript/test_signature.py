@@ -15,7 +15,8 @@ def test_the_shape_is_required_and_the_channels_are_told(tmp_path):
     opened = TorchScriptModel.open(write(tmp_path, scripted(Net())))
     with pytest.raises(Refusal) as refused:
         opened.bind(None)
-    assert (refused.value.code, refused.value.expected) == (Code.INPUT_SHAPE_REQUIRED, "1x3x?x?")
+    assert refused.value.code == Code.INPUT_SHAPE_REQUIRED
+    assert refused.value.expected == "1x3x?x?"
 
 
 class Rated(nn.Module):
@@ -23,7 +24,8 @@ class Rated(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.fast, self.slow = nn.Conv1d(1, 4, 3), nn.Conv1d(1, 4, 5, stride=2)
+        self.fast = nn.Conv1d(1, 4, 3)
+        self.slow = nn.Conv1d(1, 4, 5, stride=2)
 
     def forward(self, x, rate: int):
         if rate not in (8000, 16000):
@@ -36,10 +38,8 @@ def test_a_whole_number_is_given_in_the_place_of_a_shape(tmp_path):
     opened = TorchScriptModel.open(path)
     with pytest.raises(Refusal) as refused:
         opened.bind({"x": (1, 1, 12)})
-    assert (refused.value.code, refused.value.expected) == (
-        Code.INPUT_SHAPE_REQUIRED,
-        "rate=NUMBER",
-    )
+    assert refused.value.code == Code.INPUT_SHAPE_REQUIRED
+    assert refused.value.expected == "rate=NUMBER"
     for rate, called, macs in ((16000, "fast", 10 * 12), (8000, "slow", 4 * 20)):
         shapes = opened.bind({"x": (1, 1, 12), "rate": (rate,)})
         assert {site.name for site in opened.count(shapes).sites if site.reason is None} == {called}
@@ -50,11 +50,11 @@ def test_a_whole_number_is_given_in_the_place_of_a_shape(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rate", "said"), [((44100,), "44100 is no rate"), ((2, 2), "whole number")]
+    ("rate", "reason"), [((44100,), "44100 is no rate"), ((2, 2), "whole number")]
 )
-def test_a_number_that_the_model_does_not_take_is_refused(tmp_path, rate, said):
+def test_a_number_that_the_model_does_not_take_is_refused(tmp_path, rate, reason):
     opened = TorchScriptModel.open(write(tmp_path, scripted(Rated())))
-    with pytest.raises(Refusal, match=said) as refused:
+    with pytest.raises(Refusal, match=reason) as refused:
         opened.count(opened.bind({"x": (1, 1, 12), "rate": rate}))
     assert refused.value.code == Code.INPUT_SHAPE_MISMATCH
 

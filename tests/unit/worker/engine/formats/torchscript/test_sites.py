@@ -34,5 +34,5 @@ def test_a_weight_that_is_shared_but_not_used_alike_is_left(tmp_path):
         (1, 1),
     ]
     assert {site.reason for site in count.sites} == {
-        "its weight is shared with layers that use it in another way"
+        "its weight is shared with layers that use it differently"
     }

@@ -20,7 +20,7 @@ from worker.engine.selection.units import UNITS, Unit
 FILTERS = BudgetKind(
     field="filters_budget",
     unit="filters",
-    what="filters",
+    quantity="filters",
     example="300 filters",
     scales={"FILTERS": Decimal(1)},
     kept=lambda report: report.keep,
@@ -61,7 +61,8 @@ def filters(monkeypatch):
 
 def run(tmp_path, name, **texts):
     source = MODELS / name
-    output, report = tmp_path / "out", tmp_path / "report.json"
+    output = tmp_path / "out"
+    report = tmp_path / "report.json"
     request = Request(
         str(source),
         identify(source),
@@ -102,10 +103,8 @@ def test_a_new_kind_of_budget_is_met_together_with_others(tmp_path, filters):
 def test_a_new_kind_of_budget_that_is_unreachable_is_refused_in_its_own_unit(tmp_path, filters):
     with pytest.raises(Refusal) as refused:
         run(tmp_path, "residual.onnx", filters_budget="1 filters")
-    assert (refused.value.code, refused.value.field) == (
-        Code.BUDGET_UNREACHABLE,
-        "filters_budget",
-    )
+    assert refused.value.code == Code.BUDGET_UNREACHABLE
+    assert refused.value.field == "filters_budget"
     assert refused.value.got.endswith("1 filters")
 
 

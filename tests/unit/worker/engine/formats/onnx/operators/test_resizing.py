@@ -37,9 +37,9 @@ def resizings(draw):
 
 @settings(max_examples=100, deadline=None)
 @given(resizings())
-def test_resizes_agrees_with_the_runtime(tmp_path_factory, found):
-    attributes, size, by, target = found
-    wanted = np.array(target, np.int64 if by == "sizes" else np.float32)
+def test_resizes_agrees_with_the_runtime(tmp_path_factory, example):
+    attributes, size, by, target = example
+    output_size = np.array(target, np.int64 if by == "sizes" else np.float32)
     graph = helper.make_graph(
         [
             helper.make_node(
@@ -49,7 +49,7 @@ def test_resizes_agrees_with_the_runtime(tmp_path_factory, found):
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 2, *size))],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(wanted, by)],
+        [numpy_helper.from_array(output_size, by)],
     )
     proto = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 19)])
     path = written(tmp_path_factory.mktemp("resize"), proto)

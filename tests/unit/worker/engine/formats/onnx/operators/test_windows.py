@@ -19,7 +19,8 @@ def windows(draw):
     def per_axis(low, high):
         return draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes))
 
-    kernel, strides = per_axis(1, 3), per_axis(1, 3)
+    kernel = per_axis(1, 3)
+    strides = per_axis(1, 3)
     attributes = {"kernel_shape": kernel, "strides": strides}
     rule = draw(st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]))
     if rule in ("NOTSET", "VALID"):
@@ -48,9 +49,10 @@ def windows(draw):
 
 @settings(max_examples=100, deadline=None)
 @given(windows())
-def test_windows_move_as_in_the_runtime(tmp_path_factory, found):
-    operator, attributes, shape = found
-    names, weights = ["x"], []
+def test_windows_move_as_in_the_runtime(tmp_path_factory, example):
+    operator, attributes, shape = example
+    names = ["x"]
+    weights = []
     if "Conv" in operator:
         outer = 4 if operator == "ConvTranspose" else 6
         generator = np.random.default_rng(1)

@@ -95,8 +95,8 @@ def test_a_bundle_goes_through_and_comes_out_as_one(tmp_path, suffix, below, one
     out = unpacked(target, tmp_path / "out")
     assert (out / "labels.txt").read_bytes() == b"cat\ndog\n"
     onnx.checker.check_model(str(out / below / "net.onnx"), full_check=True)
-    (found,) = outputs(out / below / "net.onnx", inputs)
-    assert distance(found, expected) <= 1e-5
+    (actual,) = outputs(out / below / "net.onnx", inputs)
+    assert distance(actual, expected) <= 1e-5
     weights = [
         file
         for file in (out / below).iterdir()
@@ -118,9 +118,8 @@ def test_an_unedited_bundle_keeps_every_weight(tmp_path):
     before = onnx.load(tmp_path / "in" / "net.onnx")
     for proto in (before, again):
         for tensor in (*proto.graph.initializer, *proto.graph.node[4].attribute[0].g.initializer):
-            tensor.ClearField(
-                "data_location"
-            )  # loading says of some that their data is where it is by default
+            # loading says of some that their data is where it is by default
+            tensor.ClearField("data_location")
     assert again == before
 
 
@@ -139,8 +138,8 @@ def test_a_bundle_of_one_file_is_a_model_too(tmp_path):
     (expected,) = outputs(tmp_path / "in" / "net.onnx", inputs)
     assert distance(load_runner("onnx", path)(inputs)["y"], expected) <= 1e-6
     open_model("onnx", path).save(tmp_path / "out.tar")
-    (found,) = outputs(unpacked(tmp_path / "out.tar", tmp_path / "out") / "net.onnx", inputs)
-    assert distance(found, expected) <= 1e-6
+    (actual,) = outputs(unpacked(tmp_path / "out.tar", tmp_path / "out") / "net.onnx", inputs)
+    assert distance(actual, expected) <= 1e-6
 
 
 def test_a_compressed_bundle_is_read_from_a_copy_that_goes_again(tmp_path):

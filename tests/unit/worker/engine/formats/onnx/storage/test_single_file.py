@@ -23,12 +23,10 @@ def test_an_unedited_model_comes_back_byte_for_byte(tmp_path, file):
 @pytest.mark.parametrize("kind", ["raw_data", "constants"])
 def test_all_that_a_model_carries_comes_back(tmp_path, kind):
     proto = weights_in(tmp_path / "model.onnx", kind)
-    proto.doc_string, proto.producer_name, proto.model_version, proto.domain = (
-        "about",
-        "someone",
-        7,
-        "acme",
-    )
+    proto.doc_string = "about"
+    proto.producer_name = "someone"
+    proto.model_version = 7
+    proto.domain = "acme"
     helper.set_model_props(proto, {"key": "value"})
     weights_of(proto)[0].doc_string = "the large one"
     proto.graph.sparse_initializer.append(

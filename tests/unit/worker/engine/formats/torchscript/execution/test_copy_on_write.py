@@ -13,7 +13,8 @@ def doubled(tensor, *_):
 
 def test_views_change_along_and_the_originals_stay():
     whole = torch.arange(6.0).reshape(2, 3)
-    row, other = whole[1], torch.ones(3)
+    row = whole[1]
+    other = torch.ones(3)
     run = on_copies(doubled, takes=1, targets=[0], changed=[1, 2])
     result, new_row, same = run(whole, row, other)
     assert result.tolist() == [[0, 2, 4], [6, 8, 10]]

@@ -54,10 +54,10 @@ def test_half_precision_is_computed_in_single(tmp_path, dtype, how):
     module = Cast().to(dtype)
     program = TorchScriptModel.open(stored(tmp_path, module, how)).program()
     x = data(2, 3, 17, 17)
-    (found,) = programs.run(program, {"x": x})
+    (actual,) = programs.run(program, {"x": x})
     exact = module.float().eval().inner(x) + 0.1
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, exact)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, exact)
 
 
 def test_a_program_has_no_dropout(tmp_path):

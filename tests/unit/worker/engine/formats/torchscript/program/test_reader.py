@@ -92,16 +92,16 @@ class Looped(nn.Module):
         self.conv = nn.Conv2d(4, 4, 3, padding=1)
 
     def forward(self, x):
-        found: List[Tensor] = []  # noqa: UP006
+        outputs: List[Tensor] = []  # noqa: UP006
         for block in self.blocks:
             x = block(x)
-            found.append(x)
+            outputs.append(x)
         for turn in range(3):
             x = torch.relu(self.conv(x)) + turn
-            found.append(x)
+            outputs.append(x)
         while bool(x.abs().max() > 1):
             x = x / 2
-        return found, x
+        return outputs, x
 
 
 class Pair(NamedTuple):

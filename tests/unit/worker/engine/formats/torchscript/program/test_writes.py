@@ -15,7 +15,8 @@ class Writes(nn.Module):
 
     def forward(self, x):
         y = x * 2
-        row, flat = y[:, 1], y.view(-1)
+        row = y[:, 1]
+        flat = y.view(-1)
         row.mul_(3)
         y[:, 0] = row - 1
         flat[::2] += 1
@@ -30,13 +31,13 @@ class WritesInBranch(nn.Module):
     def forward(self, x):
         y = x + 1
         row = y[0]
-        found = [y]
+        tensors = [y]
         if bool(x.sum() > 0):
             row.mul_(2)
-            found.append(row + 1)
+            tensors.append(row + 1)
         for _ in range(int(x.size(0))):
             row.add_(1)
-        return y, row, torch.stack([item.sum() for item in found])
+        return y, row, torch.stack([item.sum() for item in tensors])
 
 
 class WritesPieces(nn.Module):
@@ -51,10 +52,10 @@ class WritesPieces(nn.Module):
 
 class TwoNames(nn.Module):
     def forward(self, x):
-        found = [x]
-        kept = [found]
+        tensors = [x]
+        kept = [tensors]
         if bool(x.sum() > 0):
-            found.append(x)
+            tensors.append(x)
         return torch.stack(kept[0])
 
 
@@ -72,8 +73,8 @@ def test_gradients_flow_through_what_is_written(tmp_path, module):
     shape = (4, 3, 6)
     program = TorchScriptModel.open(stored(tmp_path, module(), "scripted")).program()
     x = data(*shape).double().requires_grad_()
-    found = sum(out.sin().sum() for out in programs.run(program, {"x": x}))
-    (gradient,) = torch.autograd.grad(found, x)
+    total = sum(out.sin().sum() for out in programs.run(program, {"x": x}))
+    (gradient,) = torch.autograd.grad(total, x)
     twin = x.detach().clone().requires_grad_()
     expected = sum(out.sin().sum() for out in flat(module()(twin * 1)))
     (reference,) = torch.autograd.grad(expected, twin)

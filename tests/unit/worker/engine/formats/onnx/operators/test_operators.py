@@ -34,7 +34,7 @@ RANDOM = {"test_training_dropout", "test_training_dropout_mask"} | {
 @pytest.fixture(scope="module")
 def cases():
     """ONNX's own cases of one node, by operator."""
-    found = defaultdict(list)
+    examples = defaultdict(list)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cases of overflow and division by zero, made on import
         for case in load_model_tests(kind="node"):
@@ -44,8 +44,8 @@ def cases():
                 and not nodes[0].domain
                 and case.name not in RANDOM | UNLIKE_THE_RUNTIME
             ):
-                found[nodes[0].op_type].append(case)
-    return found
+                examples[nodes[0].op_type].append(case)
+    return examples
 
 
 @pytest.mark.parametrize("operator", sorted(TABLE))
@@ -66,17 +66,16 @@ def test_the_table_gives_what_onnx_expects(tmp_path, cases, operator):
             continue
         in_torch += not runtime_operators(program)
         for given_, expected in case.data_sets:
-            given_, expected = (
-                [_array(value) for value in values] for values in (given_, expected)
-            )
+            given_ = [_array(value) for value in given_]
+            expected = [_array(value) for value in expected]
             if all(
                 isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
                 for value in (*given_, *expected)
             ):
                 with np.errstate(all="ignore"):
-                    found = values_of(program, dict(zip(program.inputs, given_, strict=True)))
+                    actual = values_of(program, dict(zip(program.inputs, given_, strict=True)))
                 try:
-                    agree(found, expected, rtol=1e-3)
+                    agree(actual, expected, rtol=1e-3)
                 except AssertionError as error:
                     raise AssertionError(case.name) from error
     assert in_torch or operator == "GlobalLpPool"  # of which ONNX has no case

@@ -12,7 +12,7 @@ import pytest
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 
 
-def order(api, headers=None, **fields):
+def submit(api, headers=None, **fields):
     """Post a form without a file."""
     parts = {name: (None, value) for name, value in ({"flops_budget": "0.5"} | fields).items()}
     return api.http.post("/jobs", files=parts, headers=headers)
@@ -25,23 +25,19 @@ def model(number):
 def test_a_stored_model_needs_no_second_upload(api):
     first = api.post(model(20)).json()
     sha256 = first["model"]["sha256"]
-    response = order(api, model_sha256=sha256, flops_budget="0.3")
+    response = submit(api, model_sha256=sha256, flops_budget="0.3")
     assert response.status_code == 202
     job = response.json()
-    assert (job["model"]["sha256"], job["model"]["format"], job["flops_budget"]) == (
-        sha256,
-        "onnx",
-        "0.3",
-    )
+    assert job["model"]["sha256"] == sha256
+    assert job["model"]["format"] == "onnx"
+    assert job["flops_budget"] == "0.3"
     assert job["model"]["filename"] == "model"
     stored = api.http.get(f"/models/{sha256}").json()
-    assert (stored["sha256"], stored["format"], stored["bytes"], stored["expired_at"]) == (
-        sha256,
-        "onnx",
-        44,
-        None,
-    )
-    assert [found["id"] for found in api.http.get(stored["jobs"]).json()["jobs"]] == [
+    assert stored["sha256"] == sha256
+    assert stored["format"] == "onnx"
+    assert stored["bytes"] == 44
+    assert stored["expired_at"] is None
+    assert [listed["id"] for listed in api.http.get(stored["jobs"]).json()["jobs"]] == [
         job["id"],
         first["id"],
     ]
@@ -50,7 +46,9 @@ def test_a_stored_model_needs_no_second_upload(api):
 def test_a_job_has_the_budgets_that_were_given_and_no_others(api):
     asked = {"params_budget": " 60% ", "bytes_budget": "2MB", "flops_at_any_price": "true"}
     job = api.post(model(21), flops_budget="", **asked).json()
-    assert (job["flops_budget"], job["params_budget"], job["bytes_budget"]) == (None, "60%", "2MB")
+    assert job["flops_budget"] is None
+    assert job["params_budget"] == "60%"
+    assert job["bytes_budget"] == "2MB"
     assert (job["latency_budget"], job["flops_at_any_price"]) == (None, True)
     assert api.http.get(f"/jobs/{job['id']}").json() == job
 
@@ -58,7 +56,8 @@ def test_a_job_has_the_budgets_that_were_given_and_no_others(api):
 @pytest.mark.parametrize("sha256", ["f" * 64, "F" * 64, "7", "%00", "x" * 500])
 def test_an_unknown_model(api, sha256):
     response = api.http.get(f"/models/{sha256}")
-    assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+    assert response.status_code == 404
+    assert response.json()["code"] == "model_not_found"
 
 
 @pytest.mark.parametrize(
@@ -76,12 +75,10 @@ def test_an_unknown_model(api, sha256):
     ],
 )
 def test_bad_orders(api, fields, status, code, field):
-    response = order(api, **fields)
-    assert (response.status_code, response.json()["code"], response.json()["field"]) == (
-        status,
-        code,
-        field,
-    )
+    response = submit(api, **fields)
+    assert response.status_code == status
+    assert response.json()["code"] == code
+    assert response.json()["field"] == field
 
 
 @pytest.mark.parametrize(
@@ -98,21 +95,38 @@ def test_bad_orders(api, fields, status, code, field):
 def test_bad_calibrations_are_refused_before_the_job_is_accepted(api, fields, code, field):
     response = api.post(**fields)
     problem = response.json()
-    assert (response.status_code, problem["code"], problem["field"]) == (422, code, field)
+    assert response.status_code == 422
+    assert problem["code"] == code
+    assert problem["field"] == field
     assert problem["expected"]
     assert problem["got"] == fields[field]
     assert api.left_over() == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "missing"),
+    [({"input_mean": "0.5"}, "input_std"), ({"input_std": "0.5", "input_mean": ""}, "input_mean")],
+)
+def test_a_mean_and_a_deviation_come_together(api, fields, missing):
+    response = api.post(**fields)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "input_range_invalid")
+    assert problem["field"] == missing
+    assert all(name in problem["detail"] for name in ("input_mean", "input_std"))
+    assert problem["expected"]
+    assert api.left_over() == []
+
+
 def test_a_calibration_stays_with_its_job(api):
-    told = {"calibration": "none", "input_mean": "0.485,0.456,0.406", "input_std": "0.2"}
-    job = api.post(**told).json()
-    assert {name: job[name] for name in (*told, "input_range")} == told | {"input_range": None}
+    fields = {"calibration": "none", "input_mean": "0.485,0.456,0.406", "input_std": "0.2"}
+    job = api.post(**fields).json()
+    assert {name: job[name] for name in (*fields, "input_range")} == fields | {"input_range": None}
     assert api.http.get(f"/jobs/{job['id']}").json() == job
     row = api.row(job["id"])
-    assert (row.calibration, row.input_mean, row.input_std) == tuple(told.values())
+    assert (row.calibration, row.input_mean, row.input_std) == tuple(fields.values())
     plain = api.post(input_range="", calibration="").json()
-    assert (plain["calibration"], plain["input_range"]) == ("synthetic", None)
+    assert plain["calibration"] == "synthetic"
+    assert plain["input_range"] is None
 
 
 def sampled(api, samples, headers=None, **fields):
@@ -131,12 +145,12 @@ def saved(array, **arrays):
 def test_samples_are_stored_by_their_content_and_go_with_their_last_job(api):
     samples = saved(np.zeros((4, 3), np.float32), y=np.ones(2))
     sha256 = hashlib.sha256(samples).hexdigest()
-    first, second = (sampled(api, samples).json() for _ in range(2))
-    assert (first["calibration"], first["samples_sha256"]) == ("samples", sha256)
-    assert (api.row(first["id"]).calibration, api.row(first["id"]).samples_sha256) == (
-        "samples",
-        sha256,
-    )
+    first = sampled(api, samples).json()
+    second = sampled(api, samples).json()
+    assert first["calibration"] == "samples"
+    assert first["samples_sha256"] == sha256
+    assert api.row(first["id"]).calibration == "samples"
+    assert api.row(first["id"]).samples_sha256 == sha256
     assert (api.data_dir / "storage" / "samples" / sha256).read_bytes() == samples
     assert api.left_over() == []
     for job, kept in ((first, True), (second, False)):
@@ -150,15 +164,19 @@ def test_a_stored_model_takes_samples_too(api):
     parts = {"flops_budget": (None, "0.5"), "model_sha256": (None, sha256)}
     parts["samples"] = ("samples.npy", saved(np.zeros(3)))
     response = api.http.post("/jobs", files=parts)
-    assert (response.status_code, response.json()["calibration"]) == (202, "samples")
+    assert response.status_code == 202
+    assert response.json()["calibration"] == "samples"
 
 
 def test_other_samples_are_another_order(api):
     key = {"Idempotency-Key": "sampled"}
-    first, again = (sampled(api, saved(np.zeros(3)), key) for _ in range(2))
-    assert (first.status_code, again.json()["id"]) == (202, first.json()["id"])
+    first = sampled(api, saved(np.zeros(3)), key)
+    again = sampled(api, saved(np.zeros(3)), key)
+    assert first.status_code == 202
+    assert again.json()["id"] == first.json()["id"]
     other = sampled(api, saved(np.ones(3)), key)
-    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert other.status_code == 422
+    assert other.json()["code"] == "idempotency_key_reused"
     assert api.left_over() == []
 
 
@@ -176,7 +194,9 @@ def test_other_samples_are_another_order(api):
 def test_files_that_hold_no_samples_are_refused_and_nothing_is_kept(api, samples, status, code):
     before = api.stored()
     problem = sampled(api, samples).json()
-    assert (problem["status"], problem["code"], problem["field"]) == (status, code, "samples")
+    assert problem["status"] == status
+    assert problem["code"] == code
+    assert problem["field"] == "samples"
     assert problem["expected"]
     assert api.left_over() == []
     assert api.stored() == before
@@ -185,7 +205,8 @@ def test_files_that_hold_no_samples_are_refused_and_nothing_is_kept(api, samples
 @pytest.mark.parametrize("calibration", ["none", "synthetic"])
 def test_samples_for_another_calibration_are_refused(api, calibration):
     problem = sampled(api, saved(np.zeros(3)), calibration=calibration).json()
-    assert (problem["code"], problem["expected"]) == ("calibration_invalid", "samples")
+    assert problem["code"] == "calibration_invalid"
+    assert problem["expected"] == "samples"
     assert api.post(calibration="samples").json()["code"] == "calibration_invalid"
     assert api.left_over() == []
 
@@ -193,14 +214,16 @@ def test_samples_for_another_calibration_are_refused(api, calibration):
 def test_another_calibration_is_another_order(api):
     headers = {"Idempotency-Key": "calibrated"}
     sha256 = api.post(model(21)).json()["model"]["sha256"]
-    assert order(api, headers, model_sha256=sha256).status_code == 202
-    other = order(api, headers, model_sha256=sha256, input_range="0,255")
-    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert submit(api, headers, model_sha256=sha256).status_code == 202
+    other = submit(api, headers, model_sha256=sha256, input_range="0,255")
+    assert other.status_code == 422
+    assert other.json()["code"] == "idempotency_key_reused"
 
 
 def test_a_model_given_in_two_ways(api):
     response = api.post(model_sha256="f" * 64)
-    assert (response.status_code, response.json()["code"]) == (422, "model_ambiguous")
+    assert response.status_code == 422
+    assert response.json()["code"] == "model_ambiguous"
     assert api.left_over() == []
 
 
@@ -236,35 +259,36 @@ def test_labels_are_kept_and_found(api):
 )
 def test_bad_filters(api, filters, code, field):
     response = api.http.get("/jobs", params=filters)
-    assert (response.status_code, response.json()["code"], response.json()["field"]) == (
-        422,
-        code,
-        field,
-    )
+    assert response.status_code == 422
+    assert response.json()["code"] == code
+    assert response.json()["field"] == field
 
 
 def test_a_key_makes_one_job_however_often_it_is_sent(api):
-    headers = {"Idempotency-Key": "order-7"}
+    headers = {"Idempotency-Key": "submission-7"}
     first = api.http.post(
         "/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers
     )
     again = api.http.post(
         "/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers
     )
-    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.status_code == 202
+    assert again.status_code == 202
     assert again.json()["id"] == first.json()["id"]
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
     other = api.http.post(
         "/jobs", data={"flops_budget": "0.4"}, files={"model": ("n.onnx", ONNX)}, headers=headers
     )
-    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert other.status_code == 422
+    assert other.json()["code"] == "idempotency_key_reused"
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a\tb", "x" * 256])
 def test_a_key_that_is_none(api, key):
-    response = order(api, {"Idempotency-Key": key}, model_sha256="f" * 64)
-    assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
+    response = submit(api, {"Idempotency-Key": key}, model_sha256="f" * 64)
+    assert response.status_code == 400
+    assert response.json()["code"] == "idempotency_key_invalid"
 
 
 @pytest.mark.parametrize("database", ["api", "postgres_api"])

@@ -10,9 +10,9 @@ from app.stats import prometheus
 from app.stats.queries import Jobs, Service
 from convpress.refusal import Code
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 NO_JOBS = Jobs({}, None, {}, {})
-NO_SERVICE = Service((), 0, 0, 0, {}, {}, 0.0, {})
+NO_SERVICE = Service((), 0, 0, 0, {}, {}, 0.0, {}, {})
 API = (DOCS / "api.md").read_text()
 
 

@@ -1,0 +1,165 @@
+"""The list of jobs: forms, searches, and repeated jobs."""
+
+import pytest
+from support.callers import FORM, HTML, OWN, bearing, cookie, post, token
+
+from app.db.models import Job, Samples
+from app.db.session import transaction
+from app.errors import PROBLEM_TYPES
+from app.jobs import commands, queries
+
+
+def test_what_a_form_asks_for_is_done(guarded):
+    client = guarded()
+    ann = token("ann")
+    job = post(client, ann).json()["id"]
+    headers = cookie(ann) | OWN
+    gone = client.post(
+        f"/dashboard/jobs/{job}/cancel", data={"next": "//evil.example"}, headers=headers
+    )
+    assert gone.status_code == 303
+    assert gone.headers["location"] == "/"
+    again = client.post(
+        f"/dashboard/jobs/{job}/again", data={"flops_budget": "30%"}, headers=headers
+    )
+    job_again = client.get(
+        again.headers["location"].removeprefix("/dashboard"), headers=bearing(ann)
+    ).json()
+    assert job_again["flops_budget"] == "30%"
+    refused = client.post(
+        f"/dashboard/jobs/{job}/again", data={"flops_budget": "7 apples"}, headers=headers
+    )
+    assert (refused.status_code, "cannot be parsed" in refused.text) == (422, True)
+    assert client.post(f"/dashboard/jobs/{job}/delete", headers=headers).status_code == 303
+    assert client.get(f"/jobs/{job}", headers=bearing(ann)).status_code == 404
+
+
+def test_a_form_that_was_sent_without_javascript_leads_to_the_job(guarded):
+    client = guarded()
+    headers = cookie(token("ann")) | OWN
+    empty = {
+        "calibration": "",
+        "input_shape": "",
+        "input_range": "",
+        "input_mean": "",
+        "labels": "",
+    }
+    sent = {"data": FORM["data"] | empty, "files": {**FORM["files"], "samples": ("", b"")}}
+    answer = client.post("/jobs", **sent, headers=headers)
+    assert (answer.status_code, answer.headers["location"].startswith("/dashboard/jobs/")) == (
+        303,
+        True,
+    ), answer.text
+    assert client.get(answer.headers["location"], headers=headers).status_code == 200
+    unchosen = client.post("/jobs", data=FORM["data"], files={"model": ("", b"")}, headers=headers)
+    assert (unchosen.status_code, "the form has no model" in unchosen.text) == (422, True)
+
+
+def test_repeating_counts_against_the_quota(guarded):
+    client = guarded(owner_unfinished_jobs="1")
+    ann = token("ann")
+    job = post(client, ann).json()["id"]
+    assert client.post(f"/dashboard/jobs/{job}/again", headers=cookie(ann) | OWN).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("search", "filenames"),
+    [
+        ("RES", True),
+        ("a" * 7, True),
+        ("team=vision", True),
+        ("team=vis", False),
+        ("%", False),
+        ("a'\"b=c", False),
+    ],
+)
+def test_jobs_are_searched(session, search, filenames):
+    from app.db.models import Model
+
+    at = commands.now(session)
+    session.add(Model(sha256="a" * 64, format="onnx", bytes=3, created_at=at, used_at=at))
+    session.flush()
+    job = Job(
+        created_at=at,
+        model_sha256="a" * 64,
+        filename="resnet.onnx",
+        flops_budget="0.5",
+        labels={"team": "vision"},
+    )
+    session.add(job)
+    session.flush()
+    for text, expected in ((search, filenames), (str(job.id), True)):
+        filters = queries.Filter(search=text)
+        assert bool(queries.page(session, filters, 5, None)[0]) is expected
+        assert queries.count(session, filters)["queued"] == int(expected)
+
+
+def test_a_job_with_samples_is_repeated_while_they_are_kept(client):
+    job = client.post("/jobs", **FORM).json()["id"]
+    with transaction() as session:
+        at = commands.now(session)
+        kept = commands.get(session, job)
+        kept.samples_sha256 = "b" * 64
+        kept.calibration = "samples"
+        session.add(Samples(sha256="b" * 64, bytes=1, created_at=at, used_at=at))
+    headers = HTML | OWN
+    again = (
+        client.post(f"/dashboard/jobs/{job}/again", headers=headers)
+        .headers["location"]
+        .removeprefix("/dashboard")
+    )
+    assert client.get(again).json()["samples_sha256"] == "b" * 64
+    with transaction() as session:
+        session.get_one(Samples, "b" * 64).expired_at = at
+    assert (
+        client.post(f"/dashboard/jobs/{job}/again", headers=headers).status_code
+        == PROBLEM_TYPES["samples_gone"].status
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "again", "budgets"),
+    [
+        ({}, {"flops_budget": "40%"}, ("40%", None, None)),
+        ({"bytes_budget": "2MB"}, {"flops_budget": "40%"}, ("40%", None, "2MB")),
+        (
+            {"flops_budget": "", "params_budget": "60%"},
+            {"flops_budget": "40%"},
+            ("40%", None, None),
+        ),
+        (
+            {"flops_budget": "", "params_budget": "60%"},
+            {"params_budget": "50%"},
+            (None, "50%", None),
+        ),
+        ({"params_budget": "60%"}, {}, ("0.5", "60%", None)),
+    ],
+)
+def test_another_budget_stands_in_the_place_of_its_own_kind_and_flops_of_all_that_stood_alone(
+    client, asked, again, budgets
+):
+    job = client.post("/jobs", **(FORM | {"data": FORM["data"] | asked})).json()["id"]
+    page = client.post(f"/dashboard/jobs/{job}/again", headers=HTML | OWN, data=again).headers[
+        "location"
+    ]
+    created = client.get(page.removeprefix("/dashboard")).json()
+    assert (created["flops_budget"], created["params_budget"], created["bytes_budget"]) == budgets
+
+
+def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):
+    job = client.post("/jobs", **FORM).json()
+    problem = {"code": "account_incomplete", "detail": "the cost of acme::Mix is not known"}
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state, kept.error = "failed", problem
+    page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+    assert 'name="allow_incomplete_account"' in page
+    again = client.post(
+        f"/dashboard/jobs/{job['id']}/again",
+        data={"allow_incomplete_account": "true"},
+        headers=HTML | OWN,
+        follow_redirects=False,
+    )
+    new = client.get(f"/jobs/{again.headers['location'].rpartition('/')[2]}").json()
+    assert (job["allow_incomplete_account"], new["allow_incomplete_account"]) == (False, True)
+    assert new["flops_budget"] == job["flops_budget"]

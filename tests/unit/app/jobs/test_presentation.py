@@ -1,0 +1,37 @@
+"""The JSON of a job, field by field."""
+
+from datetime import UTC, datetime
+
+from support.posting import post
+
+from app.db.models import Job
+from app.jobs.presentation import present_job
+from convpress import schemas
+
+
+def test_a_job_is_shown_field_by_field(session):
+    job = post(session)
+    job.state = "failed"
+    job.started_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    job.error = {"code": "model_invalid", "detail": "why", "got": "x"}
+    session.commit()
+    session.expire_all()
+    shown = present_job(session.get_one(Job, job.id)).model_dump(mode="json")
+    assert shown["started_at"] == "2026-01-02T03:04:05Z"
+    assert shown["result"] is None
+    assert shown["error"] == {
+        "type": "urn:convpress:problem:model_invalid",
+        "title": "The model cannot be loaded or run",
+        "status": 422,
+        "detail": "why",
+        "instance": f"/jobs/{job.id}",
+        "code": "model_invalid",
+        "field": None,
+        "expected": None,
+        "got": "x",
+    }
+
+
+def test_the_documented_example_is_a_job():
+    example = schemas.Job.model_json_schema()["example"]
+    assert schemas.Job.model_validate(example).model_dump(mode="json") == example

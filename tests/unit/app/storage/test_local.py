@@ -1,0 +1,55 @@
+"""A store in a folder while files are replaced, read and deleted."""
+
+import threading
+
+import pytest
+from support.stored_files import put, read
+
+
+def test_a_file_can_be_fetched_at_any_moment_while_the_same_bytes_are_kept_once_more(
+    local, tmp_path
+):
+    """The kernel looks up a name and then links its file, which may be replaced in between."""
+    put(local, "models/a", b"same")
+    is_over = threading.Event()
+
+    def keep_again():
+        while not is_over.is_set():
+            put(local, "models/a", b"same")
+
+    keeping = [threading.Thread(target=keep_again) for _ in range(2)]
+    for thread in keeping:
+        thread.start()
+    try:
+        for number in range(3000):
+            local.fetch("models/a", tmp_path / str(number))
+    finally:
+        is_over.set()
+        for thread in keeping:
+            thread.join()
+    assert {(tmp_path / str(number)).read_bytes() for number in range(3000)} == {b"same"}
+
+
+def test_a_name_that_is_replaced_while_it_is_linked_is_read_instead(local, tmp_path, monkeypatch):
+    def replaced(source, target):
+        raise FileNotFoundError(source)
+
+    put(local, "models/a", b"same")
+    monkeypatch.setattr("os.link", replaced)
+    assert read(local, "models/a", tmp_path) == b"same"
+    with pytest.raises(FileNotFoundError):
+        local.fetch("models/b", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_reader_keeps_its_file_while_it_is_replaced(local):
+    put(local, "artifacts/job/b", b"same")
+    with local.path("artifacts/job/b").open("rb") as reader:
+        put(local, "artifacts/job/b", b"same")
+        assert reader.read() == b"same"
+
+
+def test_no_empty_folders_pile_up(local):
+    put(local, "artifacts/job/a", b"x")
+    local.delete("artifacts/job/a")
+    assert not local.path("artifacts/job").exists()

@@ -1,0 +1,29 @@
+"""The application: free of model libraries, and without effect on the logging of its process."""
+
+import logging
+import subprocess
+import sys
+
+
+def test_the_api_imports_no_model_library():
+    code = """
+import sys
+from app.main import create_app
+from app.db import migrations
+from app.queue import celery_client
+create_app()
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(sorted({"torch", "onnx", "onnx_ir", "onnxruntime", "numpy"} & loaded))
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "[]\n"
+
+
+def test_logging_is_left_alone_by_building_the_application():
+    handlers = list(logging.root.handlers)
+    from app.main import create_app
+
+    create_app()
+    assert logging.root.handlers == handlers

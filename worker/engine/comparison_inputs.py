@@ -1,0 +1,30 @@
+"""Inputs on which an artifact is compared with the original, and what they cannot show."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from worker.engine.model import Inputs
+
+Source = Literal["held-out samples", "fitted samples", "synthetic", "noise"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+
+
+@dataclass(frozen=True)
+class ComparisonInputs:
+    """Inputs by name for several runs, in groups by what sets them apart.
+
+    Synthetic inputs have a group for each range of values that the model may expect. `doubts` say
+    why the comparison may not hold for real inputs. `like_truth` is false where nothing shows that
+    real inputs look like these.
+    """
+
+    source: Source
+    groups: Mapping[str, Sequence[Inputs]]
+    doubts: Sequence[str] = ()
+    like_truth: bool = True
+
+    @property
+    def runs(self) -> int:
+        """The number of runs over all groups."""
+        return sum(map(len, self.groups.values()))
