@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from bundle_files import bundles
 from onnx_files import onnx_files
 from program_files import PORT, programs
+from source_files import sources
 from torchscript_files import torchscript
 
 Kind = Literal["torchscript", "onnx", "bundle", "program"]
@@ -105,7 +107,7 @@ def corpus(outside: Path, port: int = PORT) -> list[Hostile]:
     where they call.
     """
     makers: dict[Kind, Iterator[tuple[str, bytes | Callable[[], bytes], bool]]] = {
-        "torchscript": torchscript(outside),
+        "torchscript": chain(torchscript(outside), sources()),
         "onnx": onnx_files(outside),
         "bundle": bundles(outside),
         "program": programs(outside, port),
