@@ -1,5 +1,7 @@
 """The stored report of a job, and the figures that pages take from it."""
 
+import hashlib
+
 import structlog
 from pydantic import ValidationError
 
@@ -12,15 +14,21 @@ log = structlog.get_logger(__name__)
 
 
 def read(job: Job) -> Report | None:
-    """Return a job's report; None where it is not made yet, deleted, or of another version."""
+    """Return a job's report.
+
+    Return None where it is not made yet, deleted, damaged, or of another version.
+    """
     if job.report_sha256 is None or job.expired_at is not None:
         return None
     try:
-        return Report.model_validate_json(
-            get_storage().content(artifact_key(job.id, job.report_sha256))
-        )
+        content = get_storage().content(artifact_key(job.id, job.report_sha256))
     except FileNotFoundError:
         return None
+    if hashlib.sha256(content).hexdigest() != job.report_sha256:
+        log.error("a stored file is damaged", job_id=str(job.id), sha256=job.report_sha256)
+        return None
+    try:
+        return Report.model_validate_json(content)
     except ValidationError as error:
         log.warning("the report cannot be shown", job_id=str(job.id), error=str(error)[:500])
         return None
