@@ -138,9 +138,8 @@ class Postgres:
     def stop(self) -> None:
         """End it at once; it recovers from its log when it is started again."""
         while self.process.popen.poll() is None:
-            self.process.popen.send_signal(
-                signal.SIGQUIT
-            )  # which one that only just starts does not hear
+            # a server that only just starts does not receive it
+            self.process.popen.send_signal(signal.SIGQUIT)
             with suppress(subprocess.TimeoutExpired):
                 self.process.popen.wait(1)
 

@@ -51,7 +51,7 @@ class Jobs:
     stored_bytes: Mapping[str, int]
 
 
-class Presence(NamedTuple):
+class WorkerState(NamedTuple):
     """A live worker: the jobs that it can run at a time (`slots`) and that it holds (`leases`)."""
 
     name: str
@@ -78,7 +78,7 @@ class Service:
     `counters.REQUEST_BUCKETS`; `loop_failures` are counts by loop and kind of error.
     """
 
-    workers: tuple[Presence, ...]
+    workers: tuple[WorkerState, ...]
     leases: int
     overdue_leases: int
     due_webhooks: int
@@ -199,14 +199,16 @@ def _leases(session: Session, at: datetime) -> tuple[int, int]:
     return leases, overdue or 0
 
 
-def _workers(session: Session, at: datetime) -> tuple[Presence, ...]:
+def _workers(session: Session, at: datetime) -> tuple[WorkerState, ...]:
     # A lease's owner is the worker's name, a colon and a random part.
     owners = session.scalars(select(Job.lease_owner).where(Job.state == "running"))
     leases = Counter(owner.rpartition(":")[0] for owner in owners if owner)
     seen_since = at - timedelta(seconds=SILENT_SECONDS)
     live = select(Worker).where(Worker.seen_at > seen_since).order_by(Worker.name)
     return tuple(
-        Presence(worker.name, worker.slots, worker.started_at, worker.seen_at, leases[worker.name])
+        WorkerState(
+            worker.name, worker.slots, worker.started_at, worker.seen_at, leases[worker.name]
+        )
         for worker in session.scalars(live)
     )
 
