@@ -1,4 +1,4 @@
-"""ONNX Runtime's fused operators with a weight, taken apart: the layer, a sum, an activation.
+"""ONNX Runtime's fused operators with a weight, taken apart: the layer, and what follows it.
 
 Source: onnxruntime's ContribOperators.md and its fusion of activations.
 """
@@ -17,6 +17,7 @@ from onnx import (
     numpy_helper,
 )
 
+from worker.engine.formats.onnx.canonical.attention import take_apart
 from worker.engine.formats.onnx.constants import Constant, constants
 from worker.engine.formats.onnx.graph import (
     all_graphs,
@@ -149,7 +150,12 @@ def _product(node: NodeProto, whole: _Model) -> list[NodeProto]:
     return chain.finished()
 
 
+def _attention(node: NodeProto, whole: _Model) -> list[NodeProto]:
+    return take_apart(node, whole.model, whole.constants, whole.names)
+
+
 _PARTS: Mapping[str, Callable[[NodeProto, _Model], list[NodeProto]]] = {
+    "com.microsoft::Attention": _attention,
     "com.microsoft::FusedConv": _convolution,
     "com.microsoft::FusedGemm": _gemm,
     "com.microsoft::FusedMatMul": _product,
