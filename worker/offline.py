@@ -196,7 +196,7 @@ def _absolute(path: Path | None) -> str | None:
 
 def _take(kind: type[Account], path: Path) -> tuple[bytes, Account]:
     try:
-        return outputs.take(kind, path)
+        return outputs.take(kind, path, Limits())
     except MalformedOutput as error:
         raise LostError(str(error)) from error
 
