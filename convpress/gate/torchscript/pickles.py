@@ -315,9 +315,15 @@ class _Machine:
         return _Global(name)
 
     def _call(self, opcode: str, function: Any, arguments: Any) -> _Container:  # noqa: ANN401 - stand-ins
-        if not isinstance(function, _Global) or not isinstance(arguments, _Tuple):
+        if not isinstance(function, _Global):
             raise TypeError(f"{opcode} of no function")
-        is_known = function in _FUNCTIONS or function.startswith(_OWN)
+        is_own = function.startswith(_OWN)
+        # torch writes a value of an enumeration as a call without a tuple.
+        if opcode == "REDUCE" and is_own and type(arguments) in (str, int, float):
+            return _Container()
+        if not isinstance(arguments, _Tuple):
+            raise TypeError(f"{opcode} of no arguments")
+        is_known = function in _FUNCTIONS or is_own
         if opcode == "REDUCE" and not is_known:
             raise unsafe(
                 f"{self._name} calls {function[:100]!r}",
