@@ -19,6 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
+from app import data_folder
+from app.data_folder import DataFolderGone
+from app.settings import get_settings
 from app.storage import StorageUnavailable
 from convpress.refusal import Code, Refusal
 from convpress.schemas import PROBLEM_MEDIA_TYPE
@@ -114,6 +117,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "job_finished": ProblemType(409, "The job has already ended"),
     "job_failed": ProblemType(409, "The job ended without a result"),
     "file_gone": ProblemType(410, "The file is no longer stored"),
+    "file_damaged": ProblemType(410, "The stored file is damaged"),
     # The service.
     "internal_error": ProblemType(500, "The service failed"),
     "database_unavailable": ProblemType(503, "The database does not answer"),
@@ -263,13 +267,35 @@ def _allowed(request: Request) -> str:
 
 
 def _system(request: Request, error: Exception) -> Response:
-    """Answer a full disk and an unreachable store; other errors of the system are unexpected."""
+    """Answer a full disk, an unreachable store and a missing data folder.
+
+    Other errors of the system are unexpected.
+    """
+    if isinstance(error, DataFolderGone) or _is_data_folder_gone(error):
+        log.error("the data folder is gone", error=str(error))
+        members = {
+            "code": "storage_unavailable",
+            "detail": str(DataFolderGone()),
+            "field": "data_folder",
+        }
+        return respond(request, members, headers={"Retry-After": "5"})
     if isinstance(error, StorageUnavailable):
         log.error("the artifact store does not answer", error=str(error))
         return _unavailable(request, "storage_unavailable", "artifact store")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(request, error)
     raise error
+
+
+def _is_data_folder_gone(error: Exception) -> bool:
+    """Tell whether a file is missing because the whole folder is."""
+    if not isinstance(error, FileNotFoundError):
+        return False
+    try:
+        data_folder.check(get_settings())
+    except DataFolderGone:
+        return True
+    return False
 
 
 def _database(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import dashboard, errors, openapi
+from app import dashboard, data_folder, errors, openapi
 from app.auth.middleware import Authentication
 from app.http.body_limit import BodyLimit
 from app.http.framing import Framing
@@ -32,6 +32,7 @@ _key = HTTPBearer(scheme_name="key", description="An API key: cp_...", auto_erro
 def create_app() -> FastAPI:
     """Build the application with settings from the environment."""
     settings = get_settings()
+    data_folder.prepare(settings)
     app = FastAPIOffline(
         title=openapi.TITLE,
         version=openapi.VERSION,

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
@@ -46,9 +47,8 @@ def _wait_for_no_disk(connection: Any, *_: Any) -> None:
 def pytest_collection_finish() -> None:
     """Exclude all that is imported by now from garbage collection, which the engine runs often."""
     if "torch" in sys.modules:
-        importlib.import_module(
-            "torch.distributed.tensor"
-        )  # or tracing imports it, and sympy, in the first test
+        # otherwise tracing imports it, and sympy, in the first test
+        importlib.import_module("torch.distributed.tensor")
     gc.collect()
     gc.freeze()
 
@@ -128,6 +128,37 @@ def redis_url() -> Iterator[str]:
     """The URL of a Redis database that was empty and is this test's alone."""
     with new_redis_database() as url:
         yield url
+
+
+@pytest.fixture
+def redis_of_its_own(tmp_path: Path) -> Iterator[tuple[str, "redis.Redis"]]:
+    """The URL of a Redis server that only this test uses, and a client for its settings."""
+    server = shutil.which("redis-server")
+    if server is None:
+        unavailable("redis-server", FileNotFoundError("it comes with Debian's package redis"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [server, "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.DEVNULL) as process,
+        redis.Redis(port=port, socket_timeout=60) as client,
+    ):
+        try:
+            deadline = time.monotonic() + 120
+            while not _pings(client):
+                assert time.monotonic() < deadline, "redis-server does not answer"
+                time.sleep(0.05)
+            yield f"redis://127.0.0.1:{port}/0", client
+        finally:
+            process.terminate()
+
+
+def _pings(client: "redis.Redis") -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def claim_redis_database() -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
 
+from app import data_folder
 from app.logging import configure_logging
 from app.queue.celery_client import celery_options
 from app.settings import get_settings
@@ -32,6 +33,7 @@ def run_worker() -> int:
     """Work until SIGTERM or SIGINT, and return the exit status."""
     settings = get_settings()
     configure_tracing(settings, "worker")
+    data_folder.prepare(settings)
     remains.adopt_orphans()
     # Celery warns root of pickled messages; this worker accepts JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -108,7 +108,8 @@ class Job(Base):
     """One compression of one model to one budget, or to several at once.
 
     `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt`
-    counts claims. `expired_at` is the time when retention deleted the results.
+    counts claims. `expired_at` is the time when retention deleted the results, and
+    `artifact_damaged_at` when the stored artifact was found to have changed.
     `app.jobs.transitions` alone changes the state.
     """
 
@@ -167,6 +168,7 @@ class Job(Base):
     unaccounted: Mapped[list[dict[str, Any]] | None]
     artifact_sha256: Mapped[str | None] = mapped_column(String(64))
     artifact_bytes: Mapped[int | None]
+    artifact_damaged_at: Mapped[datetime | None]
     report_sha256: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[dict[str, Any] | None]
     expired_at: Mapped[datetime | None]
@@ -238,7 +240,7 @@ class Delivery(Base):
     error: Mapped[str | None] = mapped_column(String(255))
 
 
-class Tally(Base):
+class Counter(Base):
     """A counter that only grows; `app.stats.counters` has the names."""
 
     __tablename__ = "tallies"

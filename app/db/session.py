@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.db.models import Job
 from app.identity import current_owner
@@ -37,6 +40,8 @@ def get_engine(url: str) -> Engine:
         return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
     engine = create_engine(url, connect_args={"timeout": 30})
     event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", _note_file)
+    event.listen(engine, "checkout", _require_same_file)
     return engine
 
 
@@ -46,6 +51,35 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:  # noqa:
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _note_file(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    record.info["file"] = _file_of(connection)
+
+
+def _require_same_file(
+    connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object
+) -> None:
+    """Let the pool connect again where the database's file was replaced, as from a backup.
+
+    The old connection would go on to write to a file that has no name.
+    """
+    if _file_of(connection) != record.info["file"]:
+        raise DisconnectionError("the file of the database was replaced")
+
+
+def _file_of(connection: DBAPIConnection) -> tuple[int, int] | None:
+    """Return the identity of the file that now has the name of a connection's database."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA database_list")
+    row = cursor.fetchone()
+    cursor.close()
+    assert row is not None  # the main database
+    try:
+        status = Path(row[2]).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

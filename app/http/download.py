@@ -5,30 +5,40 @@ The entity tag is the file's SHA-256, so a resumed download cannot mix two files
 
 import base64
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import format_datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from app.errors import Problem
 from app.http.byte_ranges import ByteRange, parse_ranges
+from app.http.checked import Damaged, passed_on, require_whole
 from app.http.conditional import has_tag, not_modified
 from app.storage import FileInfo, ObjectStorage, Storage
 
 # Long enough for a client to follow the redirect; the download itself may take longer.
 _SIGNED_SECONDS = 300.0
 
+log = structlog.get_logger(__name__)
+
 
 class Download(NamedTuple):
-    """A stored file as clients see it; browsers save it under its `filename`, if it has one."""
+    """A stored file as clients see it; browsers save it under its `filename`, if it has one.
+
+    `is_suspect` says that it was damaged when it was sent the last time. `on_check` is called with
+    whether it is damaged, as soon as that is known.
+    """
 
     key: str
     sha256: str
     media_type: str
     filename: str | None
+    is_suspect: bool = False
+    on_check: Callable[[bool], None] = lambda _: None
 
 
 def send_file(request: Request, storage: Storage, file: Download, *, redirect: bool) -> Response:
@@ -37,7 +47,8 @@ def send_file(request: Request, storage: Storage, file: Download, *, redirect: b
     With `redirect`, a client is sent to the bucket, which serves the file itself.
 
     Raises:
-        Problem: `file_gone` if the store no longer has the file, `range_not_satisfiable`.
+        Problem: `file_gone` if the store no longer has the file, `file_damaged` if its bytes have
+            changed, `range_not_satisfiable`.
     """
     info = storage.info(file.key)
     if info is None:
@@ -52,9 +63,14 @@ def send_file(request: Request, storage: Storage, file: Download, *, redirect: b
         return RedirectResponse(address, 307, {**digests, "ETag": headers["ETag"]})
     # The file may be deleted after the look at its size.
     try:
+        if request.method != "HEAD" and (ranges or file.is_suspect):
+            require_whole(storage, file.key, file.sha256, info, again=file.is_suspect)
+            file.on_check(False)
         return _stream(request, storage, file, info.size, ranges, headers)
     except FileNotFoundError as error:
         raise _gone(file) from error
+    except Damaged as error:
+        raise _damaged(file) from error
 
 
 def _digest_headers(file: Download) -> dict[str, str]:
@@ -122,7 +138,42 @@ def _stream(
     content: Iterable[bytes] = ()
     if request.method != "HEAD":
         content = storage.read(file.key, start, end)
+        if not ranges:
+            content = _checked(content, file)
     return StreamingResponse(content, status, {**headers, **lengths}, file.media_type)
+
+
+def _checked(pieces: Iterator[bytes], file: Download) -> Iterator[bytes]:
+    """Check a whole file while it is sent; a file of one piece is checked before.
+
+    An exception in the middle ends the connection without the last piece: a client sees that the
+    file is incomplete.
+    """
+    checked = passed_on(pieces, file.sha256)
+    first = next(checked)
+
+    def rest() -> Iterator[bytes]:
+        yield first
+        try:
+            yield from checked
+        except Damaged:
+            _damaged(file)
+            raise
+        file.on_check(False)
+
+    return rest()
+
+
+def _damaged(file: Download) -> Problem:
+    """Report a damaged file, and return its problem."""
+    log.error("a stored file is damaged", key=file.key, sha256=file.sha256)
+    file.on_check(True)
+    return Problem(
+        "file_damaged",
+        "the stored file has changed since the job made it; post the job again, "
+        "or restore the file from a backup",
+        got=f"SHA-256 other than {file.sha256}",
+    )
 
 
 def _stream_parts(

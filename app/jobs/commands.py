@@ -247,6 +247,13 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
+def mark_artifact(session: Session, job_id: uuid.UUID, *, is_damaged: bool) -> None:
+    """Note that a job's stored artifact was found damaged, or is whole again."""
+    damaged_at = now(session) if is_damaged else None
+    marked = update(Job).where(Job.id == job_id).values(artifact_damaged_at=damaged_at)
+    session.execute(marked.execution_options(synchronize_session=False))
+
+
 def get_succeeded(session: Session, job_id: str) -> Job:
     """Return a job that has succeeded, so that its artifact and report are stored.
 

@@ -80,7 +80,10 @@ def _result(job: AnyJob) -> schemas.Result | None:
     ):
         return None
     artifact = schemas.Artifact(
-        sha256=job.artifact_sha256, bytes=job.artifact_bytes, href=href(job, "/artifact")
+        sha256=job.artifact_sha256,
+        bytes=job.artifact_bytes,
+        href=href(job, "/artifact"),
+        damaged_at=job.artifact_damaged_at,
     )
     unaccounted = job.unaccounted
     return schemas.Result(

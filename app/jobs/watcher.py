@@ -6,20 +6,18 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
-import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from app import loops
 from app.db.models import Job
 from app.db.session import transaction
 
 _POLL_SECONDS = 0.25
+_LONGEST_PAUSE = 5.0
 
 Status = tuple[str, int, str | None, float]
 """The state, attempt, phase and progress of a job: followers are woken when one of them changes."""
-
-log = structlog.get_logger(__name__)
 
 
 class JobWatcher:
@@ -53,14 +51,17 @@ class JobWatcher:
 
     async def _poll(self) -> None:
         before: Mapping[uuid.UUID, Status] = {}
+        backoff = loops.Backoff("watcher", _POLL_SECONDS, _LONGEST_PAUSE)
+        pause = _POLL_SECONDS
         while self._followers:
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(pause)
             job_ids = list(self._followers)
             try:
                 now = await run_in_threadpool(load_statuses, job_ids)
-            except SQLAlchemyError as error:
-                log.warning("the statuses of jobs cannot be read", error=str(error))
+            except Exception as error:
+                pause = backoff.after(error)
                 continue
+            pause = backoff.after(None)
             for job_id in job_ids:
                 # A deleted job has no status; its followers find out when they read it.
                 if job_id not in now or before.get(job_id) != now[job_id]:

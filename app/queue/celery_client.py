@@ -9,14 +9,16 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import ChannelError
 
+from app import data_folder, loops
 from app.settings import Settings, get_settings
 
 QUEUE = "convpress"
 TASK = "convpress.compress"
 """The task's name; its one argument is the job's id as text."""
 
+_PROBE_QUEUE = "convpress.probe"
 _CONNECT_SECONDS = 2.0
 # Longer than the second for which a worker waits for a message, or each wait would time out.
 _REPLY_SECONDS = 3.0
@@ -29,6 +31,8 @@ def celery_options(settings: Settings) -> dict[str, Any]:
     return {
         **_broker_options(settings),
         "broker_connection_timeout": _CONNECT_SECONDS,
+        # Redis answers with errors of this kind while it is out of memory: they would end a worker.
+        "broker_channel_error_retry": True,
         "result_backend": None,
         "task_ignore_result": True,
         "task_default_queue": QUEUE,
@@ -60,8 +64,10 @@ def _folder_options(settings: Settings) -> dict[str, Any]:
         "data_folder_out": root / "queue",
         "processed_folder": root / "passing",
     }
-    for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
+    data_folder.prepare(settings)
+    # Not the parents: a data folder that was deleted does not come back empty.
+    for folder in (root, *folders.values()):
+        folder.mkdir(exist_ok=True)
     paths = {name: str(folder) for name, folder in folders.items()}
     return {
         "broker_url": "filesystem://localhost",
@@ -96,12 +102,13 @@ def enqueue(job_id: uuid.UUID) -> bool:
     """
     try:
         _client(get_settings()).send_task(TASK, [str(job_id)])
-    except (OperationalError, ChannelError, OSError) as error:
+    # Any exception: the job is committed already, and libraries raise many, such as redis's own
+    # where its server is out of memory.
+    except Exception as error:
         log.warning(
-            "the broker took no message; the sweeper will send it again",
-            job_id=str(job_id),
-            error=str(error),
+            "the broker took no message; the sweeper will send it again", job_id=str(job_id)
         )
+        loops.note_failure("messages", error)
         return False
     return True
 
@@ -114,19 +121,27 @@ def backlog() -> int | None:
             return int(declared.message_count)
     except ChannelError:
         return 0  # an empty queue does not exist
-    except (OperationalError, OSError) as error:
-        log.warning("the broker does not answer", error=str(error))
+    except Exception as error:
+        log.warning("the broker does not answer")
+        loops.note_failure("messages", error)
         return None
 
 
 def check_broker() -> None:
-    """Connect to the broker.
+    """Send a message to a queue that nobody reads, and remove it.
+
+    A broker that is out of memory, or may only be read, answers and takes no message.
 
     Raises:
-        OperationalError: it does not answer.
+        Exception: the broker does not answer, or takes no message; libraries raise many kinds.
     """
     with _client(get_settings()).connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_REPLY_SECONDS)
+        channel = connection.default_channel
+        try:
+            channel.basic_publish(channel.prepare_message("?"), "", _PROBE_QUEUE)
+        finally:
+            channel.queue_purge(_PROBE_QUEUE)
 
 
 @cache

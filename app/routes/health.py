@@ -1,14 +1,19 @@
 """Health checks for orchestrators: does the process live, and can it serve?"""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from fastapi import APIRouter
 from pydantic import BaseModel
+from sqlalchemy import func, select
 
+from app import data_folder
+from app.data_folder import DataFolderGone
 from app.db.migrations import is_current
-from app.db.session import get_engine
+from app.db.models import Job, Worker
+from app.db.session import get_engine, now, transaction
 from app.errors import Problem
 from app.openapi import problems
 from app.queue.celery_client import check_broker
@@ -16,6 +21,10 @@ from app.settings import get_settings
 from app.storage import get_storage, model_key
 
 router = APIRouter(tags=["health"])
+
+# A worker sweeps every few seconds, and less often while it fails.
+_PATIENCE_SECONDS = 60.0
+_PATIENCE_SWEEPS = 5
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +35,8 @@ class Readiness(BaseModel):
     database: str
     storage: str
     broker: str
+    data_folder: str
+    sweeper: str
 
 
 @router.get("/healthz")
@@ -36,13 +47,17 @@ async def get_health() -> dict[str, str]:
 
 @router.get("/readyz", responses=problems("not_ready"))
 def get_readiness() -> Readiness:
-    """Check the parts that the service needs: a migrated database, a writable store, a broker."""
+    """Check the parts that the service needs.
+
+    A migrated database, a writable store, a broker that takes messages, the data folder of this
+    process's start, and workers that return overdue leases.
+    """
     results = {name: _failure(name, check) for name, check in _CHECKS.items()}
     failed = {name: reason for name, reason in results.items() if reason}
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise Problem("not_ready", reasons, field=", ".join(failed), headers={"Retry-After": "5"})
-    return Readiness(database="ok", storage="ok", broker="ok")
+    return Readiness(**dict.fromkeys(_CHECKS, "ok"))
 
 
 def _failure(name: str, check: Callable[[], None]) -> str | None:
@@ -51,7 +66,7 @@ def _failure(name: str, check: Callable[[], None]) -> str | None:
         check()
     except Exception as error:
         log.warning("not ready", part=name, error=str(error))
-        if isinstance(error, _Unready):
+        if isinstance(error, _Unready | DataFolderGone):
             return str(error)
         # The text of other errors may contain addresses and passwords.
         return type(error).__name__
@@ -79,8 +94,33 @@ def _storage() -> None:
     get_storage().size(model_key("0" * 64))
 
 
+def _sweeper() -> None:
+    """Check that a worker returns overdue leases.
+
+    Without workers, or while they have just begun, none need to be returned.
+    """
+    patience = timedelta(seconds=max(_PATIENCE_SECONDS, _PATIENCE_SWEEPS * _sweep_seconds()))
+    with transaction() as session:
+        at = now(session)
+        swept_at = session.scalar(select(func.max(Worker.seen_at)))
+        overdue = select(Job.id).where(Job.state == "running", Job.lease_expires_at < at - patience)
+        is_stuck = session.scalar(overdue.limit(1)) is not None
+    if is_stuck or (swept_at is not None and swept_at < at - patience):
+        raise _Unready(
+            f"no worker has returned overdue leases for {patience.total_seconds():g} seconds; "
+            "start one, or see the logs of the workers"
+        )
+
+
+def _sweep_seconds() -> float:
+    seconds: float = get_settings().sweep_seconds
+    return seconds
+
+
 _CHECKS: Mapping[str, Callable[[], None]] = {
     "database": _database,
     "storage": _storage,
     "broker": check_broker,
+    "data_folder": lambda: data_folder.check(get_settings()),
+    "sweeper": _sweeper,
 }

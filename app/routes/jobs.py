@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
+from app import data_folder
 from app.auth.quota import check_quota
 from app.auth.scopes import require
 from app.db.models import Job
@@ -116,6 +117,7 @@ async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -
     The body is stored as it arrives, and refused as soon as a fault in it is known.
     """
     _check_key(idempotency_key)
+    data_folder.check(get_settings())
     async with receive_submission(request) as submission:
         job, new = await run_in_threadpool(_accept, submission, idempotency_key)
     # A browser without JavaScript sent the form itself.
@@ -140,6 +142,8 @@ def _check_key(key: str | None) -> None:
 
 def _accept(submission: Submission, key: str | None) -> tuple[Job, bool]:
     """Store the model and commit the job, and only then tell the workers."""
+    # Once more: the upload may have taken long.
+    data_folder.check(get_settings())
     with transaction() as session:
         job, new = commands.create(session, get_storage(), submission, key)
     if new:
@@ -289,7 +293,12 @@ def delete_job(job_id: JobId) -> None:
         307: {"description": "An address in the bucket that is valid for five minutes"},
         304: {"description": "The client has this artifact"},
         **problems(
-            "job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"
+            "job_not_found",
+            "job_unfinished",
+            "job_failed",
+            "file_gone",
+            "file_damaged",
+            "range_not_satisfiable",
         ),
     },
 )
@@ -297,8 +306,24 @@ def get_artifact(request: Request, job_id: JobId) -> Response:
     """Download the compressed model, whole or in ranges. The `ETag` is its SHA-256."""
     with transaction() as session:
         job = commands.get_succeeded(session, job_id)
-    filename = _artifact_name(job)
-    return _stored(request, job, job.artifact_sha256, "application/octet-stream", filename)
+    assert job.artifact_sha256 is not None  # a job that has succeeded has both files
+    file = Download(
+        artifact_key(job.id, job.artifact_sha256),
+        job.artifact_sha256,
+        "application/octet-stream",
+        _artifact_name(job),
+        is_suspect=job.artifact_damaged_at is not None,
+        on_check=lambda is_damaged: _mark(job, is_damaged=is_damaged),
+    )
+    return _send(request, file)
+
+
+def _mark(job: Job, *, is_damaged: bool) -> None:
+    """Note in the job whether its artifact is damaged, if that has changed."""
+    if is_damaged == (job.artifact_damaged_at is not None):
+        return
+    with transaction() as session:
+        commands.mark_artifact(session, job.id, is_damaged=is_damaged)
 
 
 def _artifact_name(job: Job) -> str:
@@ -321,7 +346,12 @@ def _artifact_name(job: Job) -> str:
         200: {"content": {"application/json": {"schema": {"type": "object"}}}},
         304: {"description": "The client has this report"},
         **problems(
-            "job_not_found", "job_unfinished", "job_failed", "file_gone", "range_not_satisfiable"
+            "job_not_found",
+            "job_unfinished",
+            "job_failed",
+            "file_gone",
+            "file_damaged",
+            "range_not_satisfiable",
         ),
     },
 )
@@ -329,13 +359,11 @@ def get_report(request: Request, job_id: JobId) -> Response:
     """Download the report: every convolution, its replacement, and its cost before and after."""
     with transaction() as session:
         job = commands.get_succeeded(session, job_id)
-    return _stored(request, job, job.report_sha256, "application/json", None)
+    assert job.report_sha256 is not None  # as above
+    key = artifact_key(job.id, job.report_sha256)
+    return _send(request, Download(key, job.report_sha256, "application/json", None))
 
 
-def _stored(
-    request: Request, job: Job, sha256: str | None, media_type: str, filename: str | None
-) -> Response:
-    assert sha256 is not None  # a job that has succeeded has both files
-    file = Download(artifact_key(job.id, sha256), sha256, media_type, filename)
+def _send(request: Request, file: Download) -> Response:
     redirect = get_settings().redirect_downloads
     return send_file(request, get_storage(), file, redirect=redirect)

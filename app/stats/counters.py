@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.models import Tally
+from app.db.models import Counter
 from app.db.upsert import insert
 from convpress.budgets import FLOPS_PER_MAC
 from convpress.states import State
@@ -19,6 +19,10 @@ FORGOTTEN = "forgotten"
 FLOPS_SAVED = "flops_saved"
 PHASE = "phase"
 REQUEST = "request"
+LOOP_FAILURE = "loop_failure"
+
+# The room for a label in the table.
+_LONGEST_LABEL = 64
 
 BUCKETS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, float("inf"))
 """Upper bounds of a phase's seconds."""
@@ -58,14 +62,23 @@ def of_forgotten(state: State, code: str) -> Amounts:
     return {(FORGOTTEN, label): 1}
 
 
+def of_failure(loop: str, error: str) -> tuple[str, str]:
+    """Return the name and label of the count of a loop's failures, by the kind of error.
+
+    >>> of_failure("sweeper", "OutOfMemoryError")
+    ('loop_failure', 'sweeper OutOfMemoryError')
+    """
+    return LOOP_FAILURE, f"{loop} {error}"[:_LONGEST_LABEL]
+
+
 def add(session: Session, amounts: Amounts) -> None:
     """Add the amounts; their rows stay locked until the transaction ends."""
     for (name, label), amount in sorted(amounts.items()):
-        row = insert(session, Tally).values(name=name, label=label, value=amount)
-        sums = {"value": Tally.value + row.excluded.value}
+        row = insert(session, Counter).values(name=name, label=label, value=amount)
+        sums = {"value": Counter.value + row.excluded.value}
         session.execute(row.on_conflict_do_update(index_elements=["name", "label"], set_=sums))
 
 
 def read(session: Session) -> Amounts:
     """Return all sums."""
-    return {(tally.name, tally.label): tally.value for tally in session.scalars(select(Tally))}
+    return {(row.name, row.label): row.value for row in session.scalars(select(Counter))}

@@ -80,6 +80,14 @@ def _total_metrics(service: Service) -> Iterator[Metric]:
     for labels, count in sorted(counts.items()):
         finished.add_metric(labels, count)
     yield finished
+    failures = CounterMetricFamily(
+        "convpress_loop_failures",
+        "Failures of the loops that run as long as their process, which go on after them",
+        labels=("loop", "error"),
+    )
+    for loop_and_error, count in sorted(service.loop_failures.items()):
+        failures.add_metric(loop_and_error, count)
+    yield failures
     yield CounterMetricFamily(
         "convpress_flops_saved",
         "FLOPs that one run of every artifact saves",

@@ -9,18 +9,16 @@ import threading
 from collections import defaultdict
 
 import anyio
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from app import loops
 from app.db.session import transaction
 from app.stats import counters
 
 _FLUSH_SECONDS = 5.0
+_LONGEST_PAUSE = 60.0
 # Anything else a client invents is counted as "other", so clients cannot make new series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-log = structlog.get_logger(__name__)
 
 
 class RequestCounts:
@@ -58,17 +56,22 @@ class RequestCounts:
 
     async def flush_regularly(self) -> None:
         """Flush every few seconds until cancelled, and once more at the end."""
+        backoff = loops.Backoff("counters", _FLUSH_SECONDS, _LONGEST_PAUSE)
+        pause = _FLUSH_SECONDS
         try:
             while True:
-                await asyncio.sleep(_FLUSH_SECONDS)
-                await self._try_to_flush()
+                await asyncio.sleep(pause)
+                pause = backoff.after(await self._try_to_flush())
         finally:
             # Shielded: the task is being cancelled, and the last flush has to finish.
             with anyio.CancelScope(shield=True):
-                await self._try_to_flush()
+                backoff.after(await self._try_to_flush())
 
-    async def _try_to_flush(self) -> None:
+    async def _try_to_flush(self) -> Exception | None:
+        """Flush these counts and those of failed loops, and return the error where that fails."""
         try:
             await run_in_threadpool(self.flush)
-        except SQLAlchemyError as error:
-            log.warning("requests not counted yet", error=str(error)[:500])
+            await run_in_threadpool(loops.flush)
+        except Exception as error:
+            return error
+        return None

@@ -27,7 +27,9 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.staging = root / "staging"
-        self.staging.mkdir(parents=True, exist_ok=True)
+        # Not the parents: a data folder that was deleted does not come back empty.
+        root.mkdir(exist_ok=True)
+        self.staging.mkdir(exist_ok=True)
 
     def stage(self) -> BinaryIO:
         """Open a new file to fill and keep, or to close and unlink; `name` is its path."""

@@ -38,7 +38,9 @@ class ObjectStorage:
     def __init__(self, url: str, staging_folder: Path) -> None:
         self._store = open_store(url)
         self.staging = staging_folder
-        self.staging.mkdir(parents=True, exist_ok=True)
+        # Not all parents: a data folder that was deleted does not come back empty.
+        self.staging.parent.mkdir(exist_ok=True)
+        self.staging.mkdir(exist_ok=True)
 
     def stage(self) -> BinaryIO:
         """Open a new local file to fill and keep, or to close and unlink; `name` is its path."""

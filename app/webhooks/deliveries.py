@@ -13,10 +13,10 @@ from typing import NamedTuple
 import httpx
 import structlog
 from sqlalchemy import ColumnElement, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from app import loops
 from app.db.models import Delivery, Job
 from app.db.session import now, transaction
 from app.settings import Settings
@@ -24,6 +24,8 @@ from app.webhooks import events
 from app.webhooks.call import Message, Refused, call, new_client
 
 _POLL_SECONDS = 1.0
+_LONGEST_PAUSE = 30.0
+_LOOP = "deliveries"
 # Enough that this many slow receivers must be called at once before others have to wait.
 _MOST_CALLS = 50
 _MOST_ATTEMPTS = 8
@@ -54,27 +56,29 @@ class Outcome(NamedTuple):
 
 
 async def deliver(settings: Settings) -> None:
-    """Deliver until cancelled; while the database does not answer, try again every second."""
+    """Deliver until cancelled; after a failure, try again after a longer pause."""
+    backoff = loops.Backoff(_LOOP, _POLL_SECONDS, _LONGEST_PAUSE)
     under_way: set[asyncio.Task[None]] = set()
     async with new_client() as client, asyncio.TaskGroup() as calls:
         while True:
-            claimed = await _try_to_claim(_MOST_CALLS - len(under_way))
+            try:
+                claimed = await _claim_some(_MOST_CALLS - len(under_way))
+            except Exception as error:
+                await asyncio.sleep(backoff.after(error))
+                continue
+            pause = backoff.after(None)
             for delivery in claimed:
                 task = calls.create_task(_deliver(delivery, settings, client))
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
             if not claimed:
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(pause)
 
 
-async def _try_to_claim(most: int) -> Sequence[ClaimedDelivery]:
+async def _claim_some(most: int) -> Sequence[ClaimedDelivery]:
     if most == 0:
         return ()
-    try:
-        return await run_in_threadpool(claim, most)
-    except SQLAlchemyError as error:
-        log.warning("deliveries put off", error=str(error))
-        return ()
+    return await run_in_threadpool(claim, most)
 
 
 def claim(most: int) -> Sequence[ClaimedDelivery]:
@@ -130,12 +134,14 @@ def _event_of(delivery: Delivery, job: Job) -> events.WebhookEvent:
 async def _deliver(
     delivery: ClaimedDelivery, settings: Settings, client: httpx.AsyncClient
 ) -> None:
-    outcome = await _call(delivery, settings, client)
     try:
+        outcome = await _call(delivery, settings, client)
         await run_in_threadpool(_record, delivery, outcome)
-    except SQLAlchemyError as error:
-        # The claim runs out, and the receiver is called once more under the same id.
-        log.warning("webhook not noted", delivery=str(delivery.id), error=str(error))
+    # An exception here would end the calls of all others. The claim runs out, and the receiver is
+    # called once more under the same id.
+    except Exception as error:
+        log.warning("webhook not noted", delivery=str(delivery.id))
+        loops.note_failure(_LOOP, error)
 
 
 async def _call(

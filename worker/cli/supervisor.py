@@ -115,18 +115,29 @@ def _keep_running(command: tuple[str, ...], stopping: threading.Event) -> None:
     pause = _SHORTEST_PAUSE
     while not stopping.is_set():
         started = time.monotonic()
-        with subprocess.Popen(  # noqa: S603 - ours
-            dying_with_parent([*command]), stdin=subprocess.DEVNULL, start_new_session=True
-        ) as child:
-            while child.poll() is None and not stopping.wait(_POLL_SECONDS):
-                pass
-            if stopping.is_set():
-                _end(child)
-                return
+        # Any exception would end this thread, and nothing would start the worker again.
+        try:
+            end = f"status {_run(command, stopping)}"
+        except Exception as error:
+            end = f"{type(error).__name__}: {error}"
+        if stopping.is_set():
+            return
         was_steady = time.monotonic() - started > _STEADY_SECONDS
         pause = _SHORTEST_PAUSE if was_steady else min(2 * pause, _LONGEST_PAUSE)
-        log.error("the worker ended and is restarted", status=child.returncode, pause=pause)
+        log.error("the worker ended and is restarted", end=end, pause=pause)
         stopping.wait(pause)
+
+
+def _run(command: tuple[str, ...], stopping: threading.Event) -> int | None:
+    """Run a command until it ends or `stopping` is set, and return its exit status."""
+    with subprocess.Popen(  # noqa: S603 - ours
+        dying_with_parent([*command]), stdin=subprocess.DEVNULL, start_new_session=True
+    ) as child:
+        while child.poll() is None and not stopping.wait(_POLL_SECONDS):
+            pass
+        if stopping.is_set():
+            _end(child)
+        return child.returncode
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import structlog
 
+from app import data_folder
+from app.data_folder import DataFolderGone
 from app.db.models import Job
 from app.settings import Settings
 from app.storage import StorageUnavailable, get_storage
@@ -41,18 +43,33 @@ def run_job(
     The child is killed as soon as `is_wanted` says no.
     """
     try:
+        data_folder.check(settings)
         with scratch(scratch_root(settings.data_dir)) as folder:
             return _run(job, folder, settings, on_progress, is_wanted)
     except InputGone as gone:
+        # Without its folder, the store has no file at all.
+        if _is_data_folder_gone(settings):
+            return StoreUnavailable()
         return Failed(gone.error)
-    except StorageUnavailable as error:
+    except (DataFolderGone, StorageUnavailable) as error:
         log.error("the artifact store does not answer", error=str(error))
         return StoreUnavailable()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and _is_data_folder_gone(settings):
+            log.error("the data folder is gone", error=str(error))
+            return StoreUnavailable()
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         log.error("the disk is full", error=str(error))
         return DiskFull()
+
+
+def _is_data_folder_gone(settings: Settings) -> bool:
+    try:
+        data_folder.check(settings)
+    except DataFolderGone:
+        return True
+    return False
 
 
 def _run(
@@ -155,7 +172,7 @@ def _store(
 def _cache(job: Job, request: Request, inputs: Inputs, settings: Settings) -> None:
     """Keep the inspection and the analysis of the model for later jobs."""
     if request.inspection is not None:
-        inspections.keep(job, Path(request.inspection))
+        inspections.keep(job, Path(request.inspection), settings.limits)
     if request.kept_analysis is not None:
         analysis_cache.keep(
             get_storage(),

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from app import loops
 from app.db.session import transaction
 from worker.queue import lease as leases
 from worker.queue.lease import Lease
@@ -94,8 +94,10 @@ class Heartbeat:
         self._news = None
         try:
             self.held = self._renew(news)
-        except SQLAlchemyError as error:
-            log.warning("lease not renewed", job_id=str(self._lease.job_id), error=str(error))
+        # Any other exception would end the thread, and the lease with it, while the job goes on.
+        except Exception as error:
+            log.warning("lease not renewed", job_id=str(self._lease.job_id))
+            loops.note_failure("heartbeat", error)
             self._news = self._news or news
             self.held = now - self._renewed < self._seconds
             return self.held

@@ -7,14 +7,14 @@ superfluous message.
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app import data_folder, loops
 from app.db.models import Job
 from app.db.session import now, transaction
 from app.jobs.transitions import change
@@ -33,6 +33,8 @@ _MESSAGE_SECONDS = 3.0
 _MOST_RINGS = 1000
 # Looking for orphans lists the whole store, which is slow and, in a bucket, costs money.
 _ORPHANS_SECONDS = 3600.0
+# A job whose worker died waits at most this long beyond its lease.
+_LONGEST_PAUSE = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -116,24 +118,47 @@ def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
 def run(stopping: threading.Event) -> None:
     """Sweep every few seconds until `stopping` is set.
 
-    After an error, try again at the next sweep.
+    A step that fails stops no other step, and is tried again at the next sweep.
     """
     settings = get_settings()
+    backoff = loops.Backoff("sweeper", settings.sweep_seconds, _LONGEST_PAUSE)
     orphans_due = time.monotonic()
     while not stopping.is_set():
-        try:
-            registry.show(settings.worker_concurrency)
-            sweep_and_ring(settings)
-            expire(settings)
-            if time.monotonic() >= orphans_due:
-                retention.remove_orphans(get_storage())
+        # Leases come first: their jobs wait, and the rest does not.
+        error = _failure_of(lambda: sweep_and_ring(settings))
+        if error is None:
+            # `/readyz` takes a worker that is not seen for one that returns no leases.
+            error = _failure_of(lambda: registry.show(settings.worker_concurrency))
+        _note("retention", _failure_of(lambda: expire(settings)))
+        if time.monotonic() >= orphans_due:
+            failure = _failure_of(lambda: _remove_orphans(settings))
+            _note("orphans", failure)
+            if failure is None:
                 orphans_due = time.monotonic() + _ORPHANS_SECONDS
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("the sweep failed and will be tried again", error=str(error))
-        stopping.wait(settings.sweep_seconds)
+        _note("counters", _failure_of(loops.flush))
+        stopping.wait(backoff.after(error))
     # Without a database, the registry forgets this worker by its silence.
-    with suppress(SQLAlchemyError):
-        registry.leave()
+    _note("registry", _failure_of(registry.leave))
+
+
+def _failure_of(step: Callable[[], object]) -> Exception | None:
+    """Run a step, and return its error; any exception would end the sweeper for good."""
+    try:
+        step()
+    except Exception as error:
+        return error
+    return None
+
+
+def _remove_orphans(settings: Settings) -> None:
+    # A folder with other files than this process began with has no orphans of this service.
+    data_folder.check(settings)
+    retention.remove_orphans(get_storage())
+
+
+def _note(loop: str, error: Exception | None) -> None:
+    if error is not None:
+        loops.note_failure(loop, error)
 
 
 def sweep_and_ring(settings: Settings) -> None:
@@ -155,6 +180,7 @@ def sweep_and_ring(settings: Settings) -> None:
 
 def expire(settings: Settings) -> None:
     """Delete expired files, and the scratch and staged files of processes that were killed."""
+    data_folder.check(settings)
     storage = get_storage()
     remove_orphans(scratch_root(settings.data_dir))
     remove_abandoned(storage.staging)

@@ -24,7 +24,7 @@ def scratch(root: Path) -> Iterator[Path]:
     A lock on the folder shows `remove_orphans` that its process is alive; the kernel drops it with
     the process.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(exist_ok=True)
     folder, lock = _make(root)
     try:
         (folder / "input").mkdir()

@@ -1,5 +1,6 @@
 """Both ends of the queue agree, messages come whole and once, and a dead broker blocks nobody."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 import uuid
 
 import pytest
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -48,6 +50,31 @@ def test_a_broker_that_is_down_costs_a_warning(configure):
     assert not celery_client.enqueue(uuid.uuid4())
     assert time.monotonic() - started < 60
     with pytest.raises(OperationalError):
+        celery_client.check_broker()
+
+
+def test_a_broker_without_memory_is_unready_and_costs_a_warning(configure, redis_of_its_own):
+    url, client = redis_of_its_own
+    configure(broker_url=url)
+    celery_client.check_broker()
+    client.config_set("maxmemory", "1")
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        celery_client.check_broker()
+    assert celery_client.backlog() is None
+    assert not celery_client.enqueue(uuid.uuid4())
+    client.config_set("maxmemory", "0")
+    celery_client.check_broker()
+    assert celery_client.backlog() == 0
+    assert celery_client.enqueue(uuid.uuid4())
+    assert celery_client.backlog() == 1
+
+
+def test_a_broker_in_a_folder_that_is_gone_is_unready(configure):
+    settings = configure()
+    celery_client.check_broker()
+    assert not list((settings.data_dir / "broker").rglob("*.msg"))
+    shutil.rmtree(settings.data_dir / "broker")
+    with pytest.raises(OSError, match="No such file"):
         celery_client.check_broker()
 
 

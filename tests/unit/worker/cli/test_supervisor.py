@@ -56,6 +56,23 @@ def test_a_command_that_ends_at_once_is_started_ever_more_seldom(starts, monkeyp
     assert time.monotonic() - began > 0.1 + 0.2 + 0.4
 
 
+def test_a_command_that_cannot_be_started_is_tried_again(starts, monkeypatch):
+    monkeypatch.setattr(supervisor, "_SHORTEST_PAUSE", 0.01)
+    start = supervisor.dying_with_parent
+    attempts = []
+
+    def without_processes(command):
+        attempts.append(command)
+        if len(attempts) < 3:
+            raise BlockingIOError("no process is left")
+        return start(command)
+
+    monkeypatch.setattr(supervisor, "dying_with_parent", without_processes)
+    with supervised(starts.command(STAY)):
+        starts(1)
+    assert len(attempts) == 3
+
+
 def test_a_command_that_will_not_end_is_killed(starts, wait_gone, monkeypatch):
     monkeypatch.setattr(supervisor, "_GRACE_SECONDS", 0.3)
     with supervised(starts.command(DEAF)):

@@ -44,6 +44,21 @@ def writes(settings):
     event.remove(engine, "before_cursor_execute", note)
 
 
+def test_any_other_error_costs_no_more_than_one_beat(lease, clock, monkeypatch):
+    heart = Heartbeat(lease, 30, clock)
+    clock.now += 1
+    with monkeypatch.context() as broken:
+
+        def fail(*_):
+            raise RuntimeError("of a library")
+
+        broken.setattr(leases, "renew", fail)
+        assert heart.beat()
+    clock.now += 1
+    assert heart.beat()
+    assert heart._renewed == clock.now
+
+
 @pytest.mark.parametrize(("seconds", "due"), [(30, 1), (0.6, 0.2)])
 def test_it_asks_every_second_or_a_third_into_the_lease_and_not_before(
     lease, clock, writes, seconds, due

@@ -5,9 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from app import loops
+from app.db.models import Worker
 from app.db.session import transaction
+from app.stats import queries
 from worker.queue import sweeper
 
 PAST = datetime.now(UTC) - timedelta(seconds=1)
@@ -164,18 +169,50 @@ def test_a_broker_that_is_down_ends_the_round(make_job, settings, messages, monk
     assert len(tried) == 1
 
 
-def test_the_loop_outlives_a_database_that_is_away_and_stops_when_told(settings, monkeypatch):
-    rounds = []
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("SELECT", {}, ConnectionError("away")),
+        redis.exceptions.OutOfMemoryError("maxmemory"),
+        RuntimeError("of any library"),
+    ],
+)
+@pytest.mark.parametrize("broken", ["sweep_and_ring", "expire", "_remove_orphans"])
+def test_the_loop_outlives_any_error_of_a_step_and_takes_the_others(
+    settings, monkeypatch, broken, error
+):
+    monkeypatch.setattr(loops, "_failures", loops._Failures())  # without those of other tests
+    steps = []
     stopping = threading.Event()
 
-    def fail(settings):
-        rounds.append(1)
-        if len(rounds) == 3:
+    def step(name):
+        steps.append(name)
+        if len(steps) > 8:
             stopping.set()
-        raise OperationalError("SELECT", {}, ConnectionError("away"))
+        if name == broken:
+            raise error
 
-    monkeypatch.setattr(sweeper, "sweep_and_ring", fail)
+    for name in ("sweep_and_ring", "expire", "_remove_orphans"):
+        monkeypatch.setattr(sweeper, name, lambda _, name=name: step(name))
     monkeypatch.setenv("CONVPRESS_SWEEP_SECONDS", "0.01")
     sweeper.get_settings.cache_clear()
     sweeper.run(stopping)
-    assert len(rounds) == 3
+    assert steps.count("sweep_and_ring") == steps.count("expire") >= 3
+    with transaction() as session:
+        failures = queries.service_statistics(session).loop_failures
+    assert sum(failures.values()) >= 3
+    assert {kind for _, kind in failures} == {type(error).__name__}
+
+
+def test_a_worker_that_cannot_sweep_is_not_shown_as_alive(settings, monkeypatch):
+    stopping = threading.Event()
+
+    def fail(_):
+        stopping.set()
+        raise RuntimeError
+
+    monkeypatch.setattr(sweeper, "sweep_and_ring", fail)
+    monkeypatch.setattr(sweeper.registry, "leave", lambda: None)
+    sweeper.run(stopping)
+    with transaction() as session:
+        assert session.scalars(select(Worker)).all() == []
