@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo run test test-all conformance slow hostile walls fuzz audit lint
+.PHONY: demo run test test-all conformance slow hostile walls fuzz fuzz-operators audit lint lock sbom pin-images
 
 demo: .venv/.engine
 	$(BIN)/convpress demo
@@ -44,12 +44,42 @@ FUZZ ?= 100000 2000 1 fuzzed
 fuzz: .venv/.dev
 	$(BIN)/python tests/hostile/fuzz.py $(FUZZ)
 
+# Calls of each operator that the gate allows, and the seed: twenty minutes.
+OPERATORS ?= 400 0
+fuzz-operators: .venv/.dev
+	$(BIN)/python tests/hostile/fuzz_operators.py $(OPERATORS)
+
 # Known vulnerabilities of all that is installed; a local version, as of torch's CPU builds, is looked up without its suffix.
 audit: .venv/.dev
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet pip-audit
 	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > .venv/audit/installed.txt
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv/audit/installed.txt
+
+# The exact packages of the images, with hashes, from the ranges of pyproject.toml; UPGRADE= moves to the newest.
+# TORCH_INDEX= locks torch of that index instead, for images that are built with the same TORCH_INDEX.
+UPGRADE ?=
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
+	$(if $(UPGRADE),--upgrade)
+lock: .venv/.dev
+ifeq ($(TORCH_INDEX),)
+	$(COMPILE) pyproject.toml docker/build.in --extra server --extra otel --output-file docker/api.lock
+	$(COMPILE) pyproject.toml docker/build.in --extra server --extra engine --extra otel \
+		--overrides docker/without-torch.in --output-file docker/worker.lock
+endif
+	echo '$(TORCH)' | $(COMPILE) - --constraints docker/worker.lock $(if $(TORCH_INDEX),--index $(TORCH_INDEX)) \
+		--output-file docker/$(if $(TORCH_INDEX),index-)torch.lock
+
+# What the images hold, as CycloneDX.
+sbom: .venv/.dev
+	mkdir -p sbom
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-file sbom/api.cdx.json docker/api.lock
+	cat docker/worker.lock docker/torch.lock | \
+		$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-file sbom/worker.cdx.json -
+
+# The digests of the base images' tags; needs docker and their registry.
+pin-images:
+	docker/pin-images
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -58,9 +88,9 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 # Two threads that spin on two cores slow each other down manyfold.
-test test-all conformance slow hostile walls fuzz: export OMP_NUM_THREADS = 1
+test test-all conformance slow hostile walls fuzz fuzz-operators: export OMP_NUM_THREADS = 1
 # Tests start hundreds of processes: each would compile our modules anew.
-test test-all conformance slow hostile walls fuzz: export PYTHONDONTWRITEBYTECODE =
+test test-all conformance slow hostile walls fuzz fuzz-operators: export PYTHONDONTWRITEBYTECODE =
 
 .venv/.engine: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'

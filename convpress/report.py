@@ -8,16 +8,43 @@ may have written the file.
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MaxLen
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema
+
+LONGEST_TEXT = 4000
+"""Characters of a text in a report; longer names of a model are cut to it."""
+
+
+class FailFast:
+    """Marks a list whose first invalid item ends its validation, as `pydantic.FailFast` does.
+
+    A child could otherwise make its reader keep an error, with the item, for each of a million
+    items. Pydantic's own mark would take its import.
+    """
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        """Return the schema of the list, which stops at the first error."""
+        schema = dict(handler(source))
+        assert schema["type"] == "list"
+        schema["fail_fast"] = True
+        return schema
+
 
 Count = Annotated[int, Ge(0), Le(2**63 - 1)]
 Size = Annotated[float, Ge(0), Le(1e18)]
 """A time, a relative error or a fraction: not negative, and too small to overflow."""
+Item = TypeVar("Item")
+Many = Annotated[list[Item], FailFast()]
+"""A list as long as the model is large."""
+Few = Annotated[list[Item], FailFast(), MaxLen(1000)]
+"""A list that does not grow with the model: sizes, layers in a site's place, other budgets."""
 BudgetReport = dict[str, Count | Size | str | None]
 """The text of each budget and the amount that it allows, with a `note` where that is special."""
 
@@ -97,7 +124,7 @@ class Cost(Record):
     """
 
     macs: Count
-    courses: list[Count] = field(default_factory=list)
+    courses: Many[Count] = field(default_factory=list)
     flops: Count
     parameters: Count
     bytes: Count
@@ -117,15 +144,15 @@ class Site(Record):
 
     name: str
     op: str
-    weight_shape: list[Count]
+    weight_shape: Few[Count]
     form: str | None
     variant: str | None
-    rank: Count | list[Count] | None
-    layers: list[list[Count]]
+    rank: Count | Few[Count] | None
+    layers: Few[Few[Count]]
     branches: Count = 1
     macs_before: Count
     macs_after: Count
-    courses: list[Count] | None = None
+    courses: Many[Count] | None = None
     ms_before: Size | None = None
     ms_after: Size | None = None
     error: Size | None
@@ -182,7 +209,7 @@ class Calibration(Record):
 
     kind: str
     reason: str | None = None
-    ranges: list[str] = field(default_factory=list)
+    ranges: Few[str] = field(default_factory=list)
     ranges_from: str | None = None
     images: Count | None = None
     distilled: Count | None = None
@@ -191,7 +218,7 @@ class Calibration(Record):
     held_out_samples: Count | None = None
     refitted: bool | None = None
     held_out_error: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: Few[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,16 +235,18 @@ class ComparedGroup(Record):
 class Verification(Record):
     """The difference of the artifact's outputs from the original's; None without any to compare.
 
-    The figures are the worst of all `groups`, which earlier versions do not list.
+    The figures are the worst of all `groups`, which earlier versions do not list. `sized_by_values`
+    are outputs whose sizes depend on values: they were not compared.
     """
 
     inputs: str
     runs: Count
-    outputs: list[str]
+    outputs: Many[str]
     relative_error: Size | None
     agreement: Size | None
     finite: bool
-    groups: list[ComparedGroup] = field(default_factory=list)
+    sized_by_values: Few[str] = field(default_factory=list)
+    groups: Few[ComparedGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,18 +271,18 @@ class Report(Record):
     """
 
     account_complete: bool = True
-    unaccounted: list[Unaccounted] = field(default_factory=list)
+    unaccounted: Many[Unaccounted] = field(default_factory=list)
     format: str
-    inputs: list[Tensor]
+    inputs: Many[Tensor]
     convention: str
     budget: BudgetReport
     before: Cost
     after: Cost
     keep: Size
-    sites: list[Site]
+    sites: Many[Site]
     uncounted: dict[str, Count]
     predicted_error: Size
-    frontier: list[Point]
+    frontier: Few[Point]
     calibration: Calibration
     latency: Latency | None = None
     verification: Verification
@@ -297,10 +326,10 @@ class InspectedSite(Record):
 
     name: str
     op: str
-    weight_shape: list[Count]
+    weight_shape: Few[Count]
     macs: Count
     calls: Count
-    courses: list[Count] | None = None
+    courses: Many[Count] | None = None
     reason: str | None
 
 
@@ -315,14 +344,14 @@ class Inspection(Record):
     """
 
     account_complete: bool = True
-    unaccounted: list[Unaccounted] = field(default_factory=list)
+    unaccounted: Many[Unaccounted] = field(default_factory=list)
     format: str
-    inputs: list[Tensor]
-    outputs: list[Tensor]
+    inputs: Many[Tensor]
+    outputs: Many[Tensor]
     parameters: Count
     bytes: Count
     macs: Count | None
-    courses: list[Count] = field(default_factory=list)
-    sites: list[InspectedSite]
+    courses: Many[Count] = field(default_factory=list)
+    sites: Many[InspectedSite]
     uncounted: dict[str, Count]
     missing: str | None

@@ -4,8 +4,11 @@
 FROM python:3.11-slim-bookworm AS build
 RUN python -m venv /opt/venv
 WORKDIR /srv/convpress
+COPY docker/api.lock docker/
+RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes -r docker/api.lock
 COPY . .
-RUN /opt/venv/bin/pip install --no-cache-dir -e '.[server,otel]'
+# The lock file has all that it needs and builds with; nothing else is fetched.
+RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e . && /opt/venv/bin/pip check
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data

@@ -2,16 +2,20 @@
 # Build from the repository's root: docker build -f docker/worker.Dockerfile .
 
 FROM python:3.11-slim-bookworm AS build
-# Another pip index for torch alone, such as the one of its small CPU builds.
+# Another pip index for torch alone, such as the one of its small CPU builds. Its builds have hashes of their own:
+# `make lock TORCH_INDEX=...` writes docker/index-torch.lock first.
 ARG TORCH_INDEX=""
 RUN python -m venv /opt/venv
 WORKDIR /srv/convpress
 # First and by itself: a change of the code does not fetch torch again.
-COPY pyproject.toml .
-RUN /opt/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
-    "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
+COPY docker/*torch.lock docker/
+RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
+    -r "docker/${TORCH_INDEX:+index-}torch.lock"
+COPY docker/worker.lock docker/
+RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes -r docker/worker.lock
 COPY . .
-RUN /opt/venv/bin/pip install --no-cache-dir -e '.[server,engine,otel]'
+# The lock files have all that it needs and builds with; nothing else is fetched.
+RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e . && /opt/venv/bin/pip check
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Query, Request, Security
 from starlette.responses import Response
 
 from app.auth.scopes import require
-from app.dashboard import charts, formatting, job_report
+from app.dashboard import charts, formatting, job_report, paging
 from app.dashboard.charts import Mark
+from app.dashboard.job_report import Summary
 from app.dashboard.pages import render
+from app.dashboard.paging import PageNumber
 from app.db.models import Job
 from app.db.session import transaction
 from app.errors import Problem
@@ -29,26 +31,34 @@ class ReportedJob(NamedTuple):
     report: Report | None
 
 
+class SummarisedJob(NamedTuple):
+    """A job and the figures of its report."""
+
+    job: Job
+    summary: Summary | None
+
+
 @router.get("/dashboard/models/{sha256}", dependencies=[Security(require("read"))])
 def show_model(request: Request, sha256: str) -> Response:
     """Show an uploaded model, its latest jobs, and the trade-off of each."""
     with transaction() as session:
         model = present_model(commands.get_model(session, sha256))
         page, next_cursor = queries.page(session, queries.Filter(model_sha256=sha256), _MOST, None)
-    jobs = [ReportedJob(job, job_report.read(job)) for job in page]
+    jobs = [_summarised(job, job_report.read(job)) for job in page]
     return render(
         request,
         "model.html",
         model=model,
-        reported=jobs,
+        summarised=jobs,
         more=next_cursor is not None,
         tradeoff=_tradeoff(jobs),
-        output_error=job_report.output_error,
     )
 
 
 @router.get("/dashboard/compare", dependencies=[Security(require("read"))])
-def compare_jobs(request: Request, job: Annotated[list[str] | None, Query()] = None) -> Response:
+def compare_jobs(
+    request: Request, job: Annotated[list[str] | None, Query()] = None, page: PageNumber = 1
+) -> Response:
     """Show two jobs side by side."""
     if not job or len(job) != 2:
         raise Problem(
@@ -65,27 +75,31 @@ def compare_jobs(request: Request, job: Annotated[list[str] | None, Query()] = N
         request,
         "compare.html",
         reported=jobs,
-        tradeoff=_tradeoff(jobs),
-        layers=_paired_layers(jobs),
+        tradeoff=_tradeoff([_summarised(*reported) for reported in jobs]),
+        layers=paging.cut(_paired_layers(jobs), page),
         output_error=job_report.output_error,
     )
 
 
-def _tradeoff(jobs: Sequence[ReportedJob]) -> charts.Tradeoff | None:
+def _summarised(job: Job, report: Report | None) -> SummarisedJob:
+    return SummarisedJob(job, None if report is None else job_report.summary(report))
+
+
+def _tradeoff(jobs: Sequence[SummarisedJob]) -> charts.Tradeoff | None:
     """Return the chart of the jobs' results; the curve is the prediction of the latest."""
-    known = [(job, report) for job, report in jobs if report]
+    known = [(job, summary) for job, summary in jobs if summary]
     if not known:
         return None
     models = {job.model_sha256 for job, _ in known}
-    curve = job_report.curve(known[0][1]) if len(models) == 1 else ()
+    curve = known[0][1].curve if len(models) == 1 else ()
     marks = [
         Mark(
-            report.keep,
-            job_report.output_error(report),
+            summary.keep,
+            summary.error,
             f"{job.filename}, {formatting.budgets(job.budgets)}",
             f"/dashboard/jobs/{job.id}",
         )
-        for job, report in known
+        for job, summary in known
     ]
     return charts.tradeoff(curve, marks)
 

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Query, Request, Security
 from starlette.responses import Response
 
 from app.auth.scopes import require
-from app.dashboard import charts, job_report, snippets
+from app.dashboard import charts, job_report, paging, snippets
 from app.dashboard.advice import shown_error
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
+from app.dashboard.paging import PageNumber
 from app.db.session import transaction
 from app.jobs import commands, queries
 from app.routes.jobs import JobId
@@ -43,7 +44,10 @@ class Choice(NamedTuple):
 
 @router.get("/dashboard/jobs/{job_id}", dependencies=[Security(require("read"))])
 def show_job(
-    request: Request, job_id: JobId, sort: Annotated[Order, Query()] = "model"
+    request: Request,
+    job_id: JobId,
+    sort: Annotated[Order, Query()] = "model",
+    page: PageNumber = 1,
 ) -> Response:
     """Show a job in its present state."""
     with transaction() as session:
@@ -53,6 +57,7 @@ def show_job(
         session.refresh(job)
         siblings, _ = queries.page(session, queries.Filter(model_sha256=job.model_sha256), 9, None)
     report = job_report.read(job)
+    layers = report and paging.cut(_sorted_places(report.sites, sort), page)
     return render(
         request,
         "job.html",
@@ -69,19 +74,29 @@ def show_job(
         frontier=report and frontier(report),
         kind=report and job_report.kind(report),
         kept=report and job_report.kept(report),
-        sites=report and _sorted_sites(report, sort),
-        columns=report and _layer_columns(report),
+        layers=layers,
+        sites=report and layers and [report.sites[place] for place in layers.rows],
+        columns=report and layers and _layer_columns(report.sites, layers.rows),
         layers_height=charts.LAYERS_HEIGHT,
     )
 
 
-def _sorted_sites(report: Report, sort: Order) -> Sequence[Site]:
-    """Return the layers in an order; `model` is the order of the model."""
-    return sorted(report.sites, key=_KEYS[sort]) if sort in _KEYS else report.sites
+def _sorted_places(sites: Sequence[Site], sort: Order) -> Sequence[int]:
+    """Return the places of the layers in an order; `model` is the order of the model."""
+    places = range(len(sites))
+    if sort not in _KEYS:
+        return places
+    key = _KEYS[sort]
+    return sorted(places, key=lambda place: key(sites[place]))
 
 
-def _layer_columns(report: Report) -> tuple[charts.Column, ...]:
-    return charts.columns([(site.macs_before, site.macs_after) for site in report.sites])
+def _layer_columns(
+    sites: Sequence[Site], places: Sequence[int]
+) -> Sequence[tuple[Site, charts.Column]]:
+    """Return the layers at some places with their columns, in the order of the model."""
+    shown = [sites[place] for place in sorted(places)]
+    columns = charts.columns([(site.macs_before, site.macs_after) for site in shown])
+    return list(zip(shown, columns, strict=True))
 
 
 def choices(report: Report) -> Sequence[Choice]:

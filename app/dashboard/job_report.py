@@ -1,5 +1,7 @@
 """The stored report of a job, and the figures that pages take from it."""
 
+from typing import NamedTuple
+
 import structlog
 from pydantic import ValidationError
 
@@ -8,17 +10,51 @@ from app.storage import artifact_key, get_storage
 from convpress import budgets
 from convpress.report import Report
 
+# Some three thousand layers. A larger report is a download: to read it takes ten times its size,
+# and the API has about 100 MB.
+LARGEST_BYTES = 2 * 1024**2
+
 log = structlog.get_logger(__name__)
 
 
+class Summary(NamedTuple):
+    """What pages of many jobs show of each: figures, the level of risk and the frontier in FLOPs.
+
+    `keep` is the fraction of the FLOPs, `bytes` the size of the artifact, `error` the relative
+    error of the outputs. `curve` has (fraction kept, predicted relative error).
+    """
+
+    keep: float
+    bytes: int
+    error: float
+    risk: str
+    curve: list[tuple[float, float]]
+
+
+def summary(report: Report) -> Summary:
+    """Return the figures of a report; pages of many jobs hold these and not the reports."""
+    return Summary(
+        report.keep,
+        report.after.bytes,
+        output_error(report),
+        report.risk.level,
+        curve(report),
+    )
+
+
 def read(job: Job) -> Report | None:
-    """Return a job's report; None where it is not made yet, deleted, or of another version."""
+    """Return a job's report.
+
+    None where it is not made yet, deleted, of another version, or too large for a page.
+    """
     if job.report_sha256 is None or job.expired_at is not None:
         return None
+    key = artifact_key(job.id, job.report_sha256)
+    storage = get_storage()
     try:
-        return Report.model_validate_json(
-            get_storage().content(artifact_key(job.id, job.report_sha256))
-        )
+        if (storage.size(key) or 0) > LARGEST_BYTES:
+            return None
+        return Report.model_validate_json(storage.content(key))
     except FileNotFoundError:
         return None
     except ValidationError as error:

@@ -58,8 +58,11 @@ THREATS = {
         r"writes-(a-file|into)|lists|removes|renames)|"
         r"^makes-a"
     ),
-    "code in a pickle": r"pickle-(runs|evaluates|of-protocol|with-an)|(constants|notes)-run",
-    "operators beyond arithmetic": r"sets-a-storage|names-an?-|is-python",
+    "code in a pickle": (
+        r"pickle-(runs|evaluates|of-protocol|with-an|names)|(constants|notes|inputs|file)-run|"
+        r"extra-file"
+    ),
+    "operators beyond arithmetic": r"sets-a-storage|names-an?-|is-python|operator-(with|that)",
     "endless work": (
         r"loops|for-ever|floods|forward-calls-itself|told-to-end|"
         r"(repeats|folders)-without|endless"
@@ -76,7 +79,7 @@ THREATS = {
         r"(giant|larger|overflow|negative|countless|size)"
     ),
     "memory outside a tensor": r"(behind|before)-its-storage|another-file|storage-of",
-    "deep nesting": r"deeply|marks|multiply",
+    "deep nesting": r"deeply|marks|multipl|in-a-row|over-lines$",
     "cycles": r"circle|itself",
     "offsets and sizes that lie": (
         r"lies|differ|offset|length|of-no-number|"

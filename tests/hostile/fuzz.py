@@ -274,9 +274,9 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # torch announces the end of TorchScript
-    total = run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), tell=True)
+    # torch announces the end of TorchScript
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    checked, opened, seed = map(int, sys.argv[1:4])
+    total = run(checked, opened, seed, Path(sys.argv[4]), tell=True)
     sys.stdout.write(str(total))
     sys.exit(bool(total.bad))

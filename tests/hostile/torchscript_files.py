@@ -157,8 +157,103 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         True,
     )
     yield "an-unfinished-string", with_code('y = "'), True
+    yield from chains()
+    yield from crashes()
     yield from pickles(outside)
     yield from archives(outside)
+
+
+CHAINS = {
+    "attributes-in-a-row": "y = x" + ".mT" * 200_000,
+    "indices-in-a-row": "y = x" + "[0]" * 200_000,
+    "methods-in-a-row": "y = x" + ".relu()" * 100_000,
+    "sums-over-lines": "y = (x" + " +\n   x" * 200_000 + ")",
+    "negations-in-a-row": "y = " + "not " * 200_000 + "True",
+    "conjunctions-in-a-row": "y = 1" + " and 1" * 200_000,
+    "choices-in-a-row": "y = " + "1 if True else " * 100_000 + "1",
+    "branches-in-a-row": "if True:\n  y = 1\n" + "elif True:\n  y = 1\n" * 50_000,
+    "assignments-in-a-row": "y = " * 200_000 + "x",
+    "loops-nested-deeply": "".join(f"{' ' * n}while True:\n" for n in range(1000))
+    + " " * 1000
+    + "y = 1",
+    "lists-nested-deeply": f"y = {'[' * 60_000}x{']' * 60_000}",
+    "types-nested-deeply": f"y = annotate({'List[' * 60_000}int{']' * 60_000}, [])",
+    "comments-in-a-row": "y = x\n" + "# nothing\n" * 200_000 + "z = x",
+    "continued-lines-in-a-row": "y = x + " + "\\\n" * 400_000 + "x",
+}
+"""Bodies of methods that are small as text, and kill torch by the depth of its recursion."""
+
+
+def chains() -> Iterator[tuple[str, bytes, bool]]:
+    for name, body in CHAINS.items():
+        yield f"source-of-{name}", with_code(body), True
+    module = "__torch__.torchscript_files"
+    functions = "".join(
+        f"def f{n}(x: Tensor) -> Tensor:\n  return {module}.f{n + 1}(x)\n" for n in range(5000)
+    )
+    yield (
+        "source-of-functions-nested-deeply",
+        with_code(f"y = {module}.f0(x)", more=f"{functions}def f5000(x: Tensor):\n  return x\n"),
+        True,
+    )
+    methods = "".join(
+        f"  def m{n}(self: {module}.Plain, x: Tensor) -> Tensor:\n    return (self).m{n + 1}(x)\n"
+        for n in range(5000)
+    )
+    last = f"  def m5000(self: {module}.Plain, x: Tensor) -> Tensor:\n    return x\n"
+    yield (
+        "source-of-methods-nested-deeply",
+        with_code("y = (self).m0(x)", more=methods + last),
+        True,
+    )
+    classes = "".join(f"class C{n}(Module):\n  c : {module}.C{n + 1}\n" for n in range(5000))
+    yield (
+        "source-of-classes-nested-deeply",
+        with_code(
+            f"y = annotate(Optional[{module}.C0], None)", more=f"{classes}class C5000:\n  c : int\n"
+        ),
+        True,
+    )
+
+
+CRASHES = {
+    "lengths-beyond-a-tensor": "y = torch.segment_reduce(x, 'sum', lengths=torch.full([1], "
+    "4611686018427387904), unsafe=True)",
+    "negative-sparse-indices": "y = torch._convert_indices_from_coo_to_csr(torch.full([4], "
+    "-1073741824, dtype=4), 4)",
+    "targets-beyond-all-classes": "y = torch.ctc_loss(x, x, [1073741824], [1073741824])",
+}
+"""Calls of operators that read outside of their tensors."""
+
+
+def crashes() -> Iterator[tuple[str, bytes, bool]]:
+    for name, line in CRASHES.items():
+        yield f"operator-with-{name}", with_code(line), True
+    # Division is needed, and this one ends the process.
+    yield (
+        "operator-that-overflows-a-division",
+        with_code("y = torch.floordiv(-9223372036854775807 - 1, -1)"),
+        False,
+    )
+
+
+STORAGE = b"ctorch\nFloatStorage\n"
+
+
+def doubled(levels: int) -> bytes:
+    """The opcodes of a tuple that holds one tuple twice, and so on: 2 ** levels items in all."""
+    opcodes = b"N"
+    for level in range(levels):
+        key = struct.pack("<I", 1000 + level)
+        opcodes += b"r" + key + b"j" + key + b"\x86"
+    return opcodes
+
+
+def _many_axes(tensors: bytes) -> bytes:
+    """A pickle of tensors of which the first one has a size for each of countless axes."""
+    begin = tensors.index(b"(", tensors.index(b"Q", tensors.index(STORAGE)))
+    end = tensors.index(b"t", begin)
+    return tensors[: begin + 1] + b"K\x01" * 200_000 + tensors[end:]
 
 
 def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
@@ -189,6 +284,32 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "pickle-that-holds-itself", data(b"\x80\x02]q\x00h\x00a."), True
     yield "pickle-of-endless-steps", data(b"\x80\x02" + b"N" * 1_100_000 + b"."), True
     yield "pickle-without-end", data(tensors[:-1]), True
+    at = tensors.index(STORAGE)
+    kind = tensors[:at] + doubled(60) + tensors[at + len(STORAGE) :]
+    yield "pickle-multiplies-as-a-storage-kind", data(kind), True
+    yield "pickle-multiplies-as-a-key", data(b"\x80\x02}" + doubled(60) + b"Ns."), True
+    yield (
+        "notes-multiply-as-a-key",
+        data(b"\x80\x02}" + doubled(60) + b"Ns.", "code/__torch__.py.debug_pkl"),
+        True,
+    )
+    tag = b"List[" * 60_000 + b"int" + b"]" * 60_000
+    tagged = b"ctorch.jit._pickle\nrestore_type_tag\n]X" + struct.pack("<I", len(tag)) + tag
+    yield "pickle-of-a-type-nested-deeply", data(b"\x80\x02" + tagged + b"\x86R."), True
+    yield "pickle-of-countless-axes", data(_many_axes(tensors)), True
+    yield (
+        "pickle-names-a-class-of-torch",
+        data(b"\x80\x02c__torch__.torch.classes.quantized\nConv2dPackedParamsBase\n)\x81K\x01b."),
+        True,
+    )
+    yield "inputs-run-a-command", data(b"\x80\x02" + run, "traced_inputs.pkl"), True
+    yield "extra-file-runs-a-command", data(b"\x80\x02" + run, "extra/labels"), True
+    yield (
+        "extra-file-runs-a-command-as-text",
+        data(b"I0x10\n0cposix\nsystem\n(Vtrue\ntR.", "extra/labels.txt"),
+        True,
+    )
+    yield "extra-file-is-an-archive", data(archive(plain()), "extra/model.zip"), True
     yield "pickle-with-more-behind", data(tensors + run), True
     yield "pickle-that-pops-nothing", data(b"\x80\x02R."), True
     yield "pickle-of-no-memo", data(b"\x80\x02h\x07."), True

@@ -33,13 +33,24 @@ NUMBER = "int"
 """The dtype of an input that is a whole number and no tensor."""
 
 
+class Values(tuple[int, ...]):
+    """The whole numbers of an input of one axis, bound to it in place of its shape."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class TensorSpec:
-    """A model's input or output: a size is a number, a symbol of the model, or None if unknown."""
+    """A model's input or output: a size is a number, a symbol of the model, or None if unknown.
+
+    `rows` is the number of rows that an input of whole numbers selects from, as token ids do from
+    an embedding; None where it selects nothing, or that is not known.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
+    rows: int | None = None
 
     @property
     def is_number(self) -> bool:
@@ -48,9 +59,24 @@ class TensorSpec:
             return True
         return self.shape == () and np.issubdtype(np.dtype(self.dtype), np.integer)
 
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a fixed number of whole numbers on one axis: values can be bound to it."""
+        if self.dtype == NUMBER or self.shape is None or len(self.shape) != 1:
+            return False
+        return isinstance(self.shape[0], int) and np.issubdtype(np.dtype(self.dtype), np.integer)
+
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the input's array where this shape is bound to the input."""
+        if isinstance(shape, Values):
+            return (len(shape),)
         return () if self.is_number else shape
+
+    def stated(self, shape: tuple[int, ...]) -> NDArray[np.generic] | None:
+        """Return the array of values that are bound to the input; None where a shape is."""
+        if isinstance(shape, Values):
+            return np.asarray(shape, np.dtype(self.dtype))
+        return self.number(shape) if self.is_number else None
 
     def number(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
         """Return the number that is bound to the input as an array without axes, 0 for none."""

@@ -47,8 +47,19 @@ _NS_PER_MS = 1e6
 
 
 def write(path: str, members: Mapping[str, Any]) -> None:
-    """Write a report or an inspection as JSON."""
-    Path(path).write_text(json.dumps(members, indent=1, allow_nan=False))
+    """Write a report or an inspection as JSON; texts of any length, as of a model, are cut."""
+    Path(path).write_text(json.dumps(_cut(members), indent=1, allow_nan=False))
+
+
+def _cut(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return a value with its texts at most as long as a reader of the report accepts."""
+    if isinstance(value, str) and len(value) > records.LONGEST_TEXT:
+        return f"{value[: records.LONGEST_TEXT - 1]}…"
+    if isinstance(value, Mapping):
+        return {_cut(name): _cut(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_cut(item) for item in value]
+    return value
 
 
 def inputs(specs: Sequence[TensorSpec], shapes: Shapes) -> list[records.Tensor]:
@@ -254,6 +265,7 @@ def verification(
         relative_error=comparison.relative_error,
         agreement=None if on_noise else comparison.agreement,
         finite=comparison.finite,
+        sized_by_values=list(comparison.sized_by_values),
         groups=[] if on_noise else _groups(comparisons, inputs),
     )
 

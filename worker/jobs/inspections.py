@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.models import Job, Model
 from app.db.session import transaction
+from convpress.limits import Limits
 from convpress.report import Inspection
 from worker.sandbox import outputs
 from worker.sandbox.messages import MalformedOutput
@@ -22,12 +23,12 @@ LARGEST_BYTES = 1024**2
 log = structlog.get_logger(__name__)
 
 
-def keep(job: Job, path: Path) -> None:
+def keep(job: Job, path: Path, limits: Limits) -> None:
     """Put the inspection that a child may have written to `path` into the row of its model."""
     if not os.path.lexists(path):
         return
     try:
-        _, inspection = outputs.take(Inspection, path, LARGEST_BYTES)
+        _, inspection = outputs.take(Inspection, path, limits, LARGEST_BYTES)
         inspected = update(Model).where(Model.sha256 == job.model_sha256)
         inspected = inspected.values(inspection=inspection.model_dump())
         with transaction() as session:

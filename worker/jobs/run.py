@@ -172,7 +172,7 @@ def _store(
 def _cache(job: Job, request: Request, inputs: Inputs, settings: Settings) -> None:
     """Keep the inspection and the analysis of the model for later jobs."""
     if request.inspection is not None:
-        inspections.keep(job, Path(request.inspection))
+        inspections.keep(job, Path(request.inspection), settings.limits)
     if request.kept_analysis is not None:
         analysis_cache.keep(
             get_storage(),

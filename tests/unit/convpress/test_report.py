@@ -10,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from convpress.report import Inspection, Tensor
 
 MEMBERS = {
+    "account_complete": True,
+    "unaccounted": [],
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x3"}],
     "outputs": [{"name": "y", "dtype": "float32", "shape": None}],

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
 from convpress.shapes import parse_input_shape
 from worker.engine import inspection, report
@@ -28,6 +29,7 @@ def open_for_compression(request: Request, source: Path, progress: Progress) -> 
     progress.enter("loading")
     require_form(request.form, request.rank)
     opened = _bound(request, source, open_model(request.format, source))
+    _require_listable(opened.profile, request.limits)
     # the inspection is of use even where the compression is refused
     if request.inspection is not None:
         report.write(request.inspection, inspection.with_costs(request, opened))
@@ -50,13 +52,42 @@ def inspect_file(request: Request, source: Path, progress: Progress) -> None:
             raise
         members = inspection.without_costs(request, model, refusal)
     else:
+        _require_listable(opened.profile, request.limits)
         members = inspection.with_costs(request, opened)
     report.write(request.report, members)
 
 
 def _bound(request: Request, source: Path, model: Model) -> OpenedModel:
+    _require_few("inputs", len(model.inputs), request.limits)
+    _require_few("outputs", len(model.outputs), request.limits)
     shapes = model.bind(parse_input_shape(request.input_shape))
     return OpenedModel(request.format, source, model, shapes)
+
+
+def _require_listable(profile: CostProfile, limits: Limits | None) -> None:
+    """Check that a report can list the model's operators.
+
+    Raises:
+        Refusal: `model_over_limit`.
+    """
+    _require_few("layers", len(profile.sites), limits)
+    _require_few("operators of unknown cost", len(profile.unaccounted), limits)
+
+
+def _require_few(what: str, number: int, limits: Limits | None) -> None:
+    """Check that a report can list the model's parts, or its readers would not accept it.
+
+    Raises:
+        Refusal: `model_over_limit`.
+    """
+    if limits is not None and number > limits.sites:
+        raise Refusal(
+            Code.MODEL_OVER_LIMIT,
+            f"the model has more {what} than a report lists",
+            field="model",
+            expected=f"at most {limits.sites} {what}, half of the limit nodes",
+            got=f"{number} {what}",
+        )
 
 
 def _require_layers(profile: CostProfile) -> None:

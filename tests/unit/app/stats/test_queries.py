@@ -100,7 +100,7 @@ def test_what_is_forgotten_stays_counted(session, filled):
 
 def test_nothing_yet(session):
     assert set(queries.job_statistics(session).states.values()) == {0}
-    assert queries.service_statistics(session) == queries.Service((), 0, 0, 0, {}, {}, 0.0, {})
+    assert queries.service_statistics(session) == queries.Service((), 0, 0, 0, {}, {}, 0.0, {}, {})
 
 
 def test_history_has_every_bucket(session, filled):

@@ -3,14 +3,19 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from digits import MODELS
 from support.compressing import compressed
 
+from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
+from worker.engine import report
 from worker.engine.pipeline import compress, inspect
+from worker.engine.progress import Progress
 from worker.engine.request import Request
+from worker.engine.stages.opening import open_for_compression
 
 
 def test_a_torchscript_file_needs_a_shape_and_inspection_says_so(tmp_path):
@@ -46,3 +51,25 @@ def test_a_compression_leaves_the_inspection_however_it_ends(tmp_path, budget, e
     assert json.loads((tmp_path / "told.json").read_text()) == json.loads(
         (tmp_path / "alone.json").read_text()
     )
+
+
+@pytest.mark.parametrize(("limit", "what"), [(2, "layers"), (1, "inputs")])
+def test_a_model_that_no_report_can_list_is_refused(tmp_path, limit, what):
+    limits = Limits(nodes=limit)
+    request = Request(
+        str(MODELS / "plain.onnx"), "onnx", "", str(tmp_path / "told.json"), limits=limits
+    )
+    with pytest.raises(Refusal) as refused:
+        open_for_compression(request, Path(request.model), Progress(lambda *_: None))
+    assert refused.value.code == Code.MODEL_OVER_LIMIT
+    assert what in refused.value.got
+
+
+def test_long_texts_of_a_model_are_cut_to_what_a_reader_accepts(tmp_path):
+    path = tmp_path / "report.json"
+    report.write(
+        str(path), {"sites": [{"name": "x" * 5000, "rank": 2}], "uncounted": {"y" * 4001: 1}}
+    )
+    members = json.loads(path.read_text())
+    assert members["sites"] == [{"name": "x" * 3999 + "…", "rank": 2}]
+    assert members["uncounted"] == {"y" * 3999 + "…": 1}

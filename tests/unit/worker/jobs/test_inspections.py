@@ -22,6 +22,8 @@ SITE = {
     "reason": None,
 }
 INSPECTION = {
+    "account_complete": True,
+    "unaccounted": [],
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x1x3x3"}],
     "outputs": [{"name": "y", "dtype": "float32", "shape": None}],

@@ -1,13 +1,124 @@
-"""Reports, read without trust."""
+"""No report makes its reader slow or large: faults end it, and what it may hold is bounded."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from support.fake_engine import COST, REPORT
 
-from convpress.report import Report
+from convpress.limits import Limits
+from convpress.report import Inspection, Report
+from worker.sandbox import account
+from worker.sandbox.account import largest_bytes, read
+from worker.sandbox.messages import MalformedOutput
+
+SITE = REPORT["sites"][0]
+MANY = 300_000
+
+
+def report(**members):
+    return json.dumps({**REPORT, **members}, separators=(",", ":")).encode()
+
+
+def hostile():
+    """Reports that a child may write; most are below a megabyte."""
+    start = report(sites=[]).replace(b'"sites":[]', b'"sites":[%s]')
+    return {
+        "wrong sites": start % b",".join([b"{}"] * MANY),
+        "sites that are numbers": start % b",".join([b"0"] * MANY),
+        "sites within sites": start % b",".join([b"[[]]"] * MANY),
+        "wrong sizes": report(sites=[{**SITE, "weight_shape": ["x"] * MANY}]),
+        "wrong layers": report(sites=[{**SITE, "layers": [["x"]] * MANY}]),
+        "wrong ranks": report(sites=[{**SITE, "rank": [-1] * MANY}]),
+        "wrong points": report(frontier=[{}] * MANY),
+        "wrong counts": report(uncounted={str(number): -1 for number in range(MANY)}),
+        "wrong budgets": report(budget={str(number): [] for number in range(MANY)}),
+        "members that nobody knows": report(**{str(number): 0 for number in range(MANY)}),
+        "notes without end": report(calibration={"kind": "none", "notes": ["x"] * MANY}),
+        "wrong notes": report(calibration={"kind": "none", "notes": [0] * MANY}),
+        "a long name": report(sites=[{**SITE, "name": "x" * 1_000_000}]),
+        "a long key": report(uncounted={"x" * 1_000_000: 1}),
+        "lists of nothing": b"[" + b",".join([b"[]"] * 2_000_000) + b"]",
+        "numbers": b"[" + b",".join([b"0"] * 4_000_000) + b"]",
+        "sites beyond the limit": report(sites=[SITE] * 60_000),
+        "the same member": b"{" + b",".join([b'"sites":[]'] * MANY) + b"}",
+        "deep": b"[" * 900 + b"]" * 900,
+    }
+
+
+HOSTILE = hostile()
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_report_is_refused_with_few_words(content):
+    with pytest.raises(MalformedOutput) as refused:
+        read(Report, content)
+    assert len(str(refused.value)) < 600
+
+
+def test_hostile_reports_take_little_memory_and_time():
+    code = """
+import resource, time
+from test_account import HOSTILE
+from convpress.report import Inspection, Report
 from worker.sandbox.account import read
 from worker.sandbox.messages import MalformedOutput
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+slowest = 0.0
+for content in HOSTILE.values():
+    for kind in (Report, Inspection):
+        began = time.process_time()
+        try:
+            read(kind, content)
+        except MalformedOutput:
+            pass
+        slowest = max(slowest, time.process_time() - began)
+print(peak() - before, slowest)
+"""
+    folder = __file__.rpartition("/")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join([folder, *sys.path])},
+    )
+    megabytes, seconds = map(float, done.stdout.split())
+    # 2,200 MB and 31 s for the first of them, without the limits
+    assert megabytes < 200
+    assert seconds < 10
+
+
+def test_the_largest_honest_report_is_read():
+    limits = Limits(nodes=2000)
+    name = "/a/long/scope/" * 8 + "Conv"
+    site = {**SITE, "name": name, "reason": "the budget is met without factoring it"}
+    content = json.dumps({**REPORT, "sites": [site] * limits.sites}, indent=1).encode()
+    assert len(content) < largest_bytes(limits)
+    assert len(read(Report, content, limits).sites) == 1000
+    with pytest.raises(MalformedOutput, match="a list of 1001 values"):
+        read(Report, report(sites=[SITE] * 1001), limits)
+
+
+def test_the_limits_follow_the_limit_on_nodes():
+    assert largest_bytes(Limits()) == 1024**2 + 640 * 50_000
+    assert largest_bytes(Limits(nodes=1000)) == 1024**2 + 640 * 500
+
+
+def test_an_inspection_is_read_in_the_same_way():
+    members = {"format": "onnx", "inputs": [], "outputs": [], "parameters": 1, "bytes": 1}
+    members |= {"macs": 1, "uncounted": {}, "missing": None}
+    site = {"name": "x", "op": "Conv", "weight_shape": [1], "macs": 1, "calls": 1, "reason": None}
+    assert read(Inspection, json.dumps({**members, "sites": [site]}).encode()).sites[0].calls == 1
+    with pytest.raises(MalformedOutput):
+        read(Inspection, json.dumps({**members, "sites": [{}] * MANY}).encode())
+
+
+def test_the_walk_ends_at_numbers():
+    account._require_bounded({"a": [1, 2.5, None, True]}, Limits())
 
 
 def without(name):

@@ -7,6 +7,7 @@ Source: the operators' specification.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import prod
 
 from onnx import NodeProto
@@ -104,7 +105,8 @@ def _result_labels(
     inputs: str, labels: Sequence[Sequence[str]], result: str | None
 ) -> frozenset[str]:
     """Return the indices of the result; without an arrow, those that occur once."""
-    hidden = {label for own in labels for label in own if label.startswith("...")}
+    indices = chain.from_iterable(labels)
+    hidden = {label for label in indices if label.startswith("...")}
     if result is None:
         named = {label for label in inputs if label.isalpha() and inputs.count(label) == 1}
         return frozenset(named | hidden)

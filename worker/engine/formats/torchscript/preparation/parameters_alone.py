@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from itertools import takewhile
+from itertools import product, takewhile
 from typing import Any, NamedTuple
 
 import torch
@@ -46,7 +46,10 @@ class Computed:
 def compute(methods: Sequence[Method]) -> list[Computed]:
     """Put constants in the places of weights and biases that follow from parameters alone."""
     weights: dict[str, Tensor] = {}
-    return [each for method in methods for each in _Folding(method, weights).folded()]
+    computed: list[Computed] = []
+    for method in methods:
+        computed += _Folding(method, weights).folded()
+    return computed
 
 
 class _Fact(NamedTuple):
@@ -144,7 +147,9 @@ class _Folding:
         call = node_call(node, inputs)
         with torch.no_grad():
             results = call(*(fact.content for fact in facts))
-        sources = {path: value for fact in facts for path, value in fact.sources.items()}
+        sources: dict[str, Value] = {}
+        for fact in facts:
+            sources.update(fact.sources)
         recipes = ",".join(self._facts[each.unique()].recipe for each in node.inputs())
         recipe = sha256(f"{node.kind()}({recipes})".encode()).hexdigest()
         outputs = zip(node.outputs(), results, strict=True)
@@ -170,7 +175,7 @@ class _Folding:
     def _is_written(self, values: Iterable[Value]) -> bool:
         """Whether the method writes into the memory of one of these tensors."""
         aliases, written = self._writes
-        return any(aliases.may_contain_alias(value, each) for value in values for each in written)
+        return any(aliases.may_contain_alias(*pair) for pair in product(values, written))
 
     @cached_property
     def _writes(self) -> tuple[Any, list[Value]]:
