@@ -1,5 +1,6 @@
 """Reports, inspections and lists as tables for a terminal."""
 
+import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +11,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from convpress.budgets import KINDS
 from convpress.report import Cost, Inspection, Report
+from convpress.schemas import Job
 
 if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are installed
     from app.auth.keys import ApiKey
@@ -113,6 +116,56 @@ def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int]]:
 
 def _milliseconds(latency: float | None) -> str:
     return "?" if latency is None else f"{latency:.3g} ms"
+
+
+def job(job: Job) -> Table:
+    """Return a job's state, budgets and result, a line each."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("job", str(job.id))
+    table.add_row("state", _plain(_state(job)))
+    table.add_row("model", _plain(job.model.filename))
+    table.add_row("budget", _plain(_budgets(job)))
+    table.add_row("created", _minute(job.created_at))
+    if job.result is not None:
+        before, after = amount(job.result.macs_before), amount(job.result.macs_after)
+        table.add_row("MACs", f"{before}, {after} after, {job.result.keep:.1%} kept")
+        table.add_row("artifact", amount(job.result.artifact.bytes) + "B")
+    if job.error is not None:
+        table.add_row("error", _plain(f"{job.error.code}: {job.error.detail}"))
+    return table
+
+
+def jobs(jobs: Sequence[Job]) -> Table:
+    """Return one row a job; times are UTC."""
+    table = _table("id", "state", "model", "budget", ("kept", "right"), "created")
+    for job in jobs:
+        kept = "" if job.result is None else f"{job.result.keep:.1%}"
+        model, budgets = _plain(job.model.filename), _plain(_budgets(job))
+        created = _minute(job.created_at)
+        table.add_row(str(job.id), _plain(_state(job)), model, budgets, kept, created)
+    return table
+
+
+def _state(job: Job) -> str:
+    """Return a job's state, with its phase and progress while it runs."""
+    if job.state != "running":
+        return job.state
+    return f"{job.phase or job.state} {job.progress:.0%}"
+
+
+def _budgets(job: Job) -> str:
+    """Return a job's budgets as they were sent."""
+    texts = []
+    for field, kind in KINDS.items():
+        text = getattr(job, field)
+        if text is not None:
+            texts.append(f"{kind.quantity} {text}")
+    return ", ".join(texts)
+
+
+def as_json(records: Sequence[Job]) -> str:
+    """Return jobs as a JSON array."""
+    return json.dumps([record.model_dump(mode="json") for record in records], indent=2)
 
 
 def walls(walls: "Sequence[Check]") -> Table:
