@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo run test test-all conformance slow hostile walls fuzz audit audit-if-reachable lint lock sbom pin-images
+.PHONY: demo run test test-all conformance slow hostile walls fuzz fuzz-operators audit audit-if-reachable lint lock sbom pin-images
 
 demo: .venv/.engine
 	$(BIN)/convpress demo
@@ -44,10 +44,17 @@ FUZZ ?= 100000 2000 1 fuzzed
 fuzz: .venv/.dev
 	$(BIN)/python tests/hostile/fuzz.py $(FUZZ)
 
+# Calls of each operator that the gate allows, and the seed: twenty minutes.
+OPERATORS ?= 400 0
+fuzz-operators: .venv/.dev
+	$(BIN)/python tests/hostile/fuzz_operators.py $(OPERATORS)
+
 LOCKS := docker/api.lock docker/worker.lock docker/torch.lock
 
-# Known vulnerabilities of all that is installed or locked; a local version, as of torch's CPU builds, is looked up without its suffix.
+# Warnings of the release of Python. Then known vulnerabilities of all that is installed or locked; a
+# local version, as of torch's CPU builds, is looked up without its suffix.
 audit: .venv/.dev .venv/audit
+	$(BIN)/python -m worker.interpreter
 	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > .venv/audit/installed.txt
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv/audit/installed.txt
 	for lock in $(LOCKS); do \
@@ -98,9 +105,9 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 # Two threads that spin on two cores slow each other down manyfold.
-test test-all conformance slow hostile walls fuzz: export OMP_NUM_THREADS = 1
+test test-all conformance slow hostile walls fuzz fuzz-operators: export OMP_NUM_THREADS = 1
 # Tests start hundreds of processes: each would compile our modules anew.
-test test-all conformance slow hostile walls fuzz: export PYTHONDONTWRITEBYTECODE =
+test test-all conformance slow hostile walls fuzz fuzz-operators: export PYTHONDONTWRITEBYTECODE =
 
 .venv/.engine: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("needs Python 3.11, got %d.%d; PYTHON= names another" % v)'

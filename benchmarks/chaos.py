@@ -6,10 +6,12 @@
 An API and two workers run as processes of their own, on SQLite and a folder or, with --servers, on
 a PostgreSQL and a Redis of their own; children speak like the engine without its work. Jobs are
 posted, each under a key until it is accepted, and some are followed by their events. At random
-moments a fault is injected: processes are killed and frozen, servers flushed, stopped and
-restarted, disks filled, clocks set wrong. When all is done, it checks that every accepted job has
-ended exactly once, every artifact is what its job says, no file is without its row, and no event
-was lost. It exits with 1 and says what is wrong if not. As root it also fills the disk.
+moments a fault is injected: processes are killed and frozen, servers flushed, stopped, restarted
+and left without memory, disks filled, clocks set wrong, the data folder moved away and back,
+artifacts damaged, keepers of jobs signalled. When all is done, it checks that every accepted job
+has ended exactly once, every artifact is what its job says, no file is without its row, no event
+was lost, no damaged artifact was sent and no process is left. It exits with 1 and says what is
+wrong if not. As root it also fills the disk.
 """
 
 import argparse
@@ -30,7 +32,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from fleet import MODEL, Fleet, answers, children_of, wait_until
+import psutil
+from fleet import ANSWER_SECONDS, MODEL, Fleet, answers, children_of, wait_until
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -41,6 +44,9 @@ from app.storage.local import LocalStorage
 from convpress.states import TERMINAL
 from worker.queue import retention
 from worker.sandbox.scratch import scratch_root
+
+# All jobs, however many attempts they take, on a busy machine.
+SETTLING_SECONDS = 3600.0
 
 
 class Client(threading.Thread):
@@ -60,7 +66,7 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         """Post them all."""
-        with httpx.Client(base_url=self._base_url, timeout=10) as http:
+        with httpx.Client(base_url=self._base_url, timeout=ANSWER_SECONDS) as http:
             for number in range(self._jobs):
                 job_id = self._post(http)
                 self.accepted.append(job_id)
@@ -103,7 +109,10 @@ class Client(threading.Thread):
             with (
                 suppress(httpx.TransportError),
                 httpx.stream(
-                    "GET", f"{self._base_url}/jobs/{job_id}/events", headers=headers, timeout=30
+                    "GET",
+                    f"{self._base_url}/jobs/{job_id}/events",
+                    headers=headers,
+                    timeout=ANSWER_SECONDS,
                 ) as response,
             ):
                 if response.status_code == httpx.codes.NO_CONTENT:
@@ -133,14 +142,23 @@ def run(
         while injected.total() < faults:
             time.sleep(dice.uniform(0.2, 1.5))
             fleet.tend()
-            [fault] = dice.choices(list(known), [often for often, _ in known.values()])
+            # Each kind comes once at least, if there are as many faults as kinds.
+            missing = [name for name in known if not injected[name]]
+            kinds = missing if faults - injected.total() <= len(missing) else list(known)
+            [fault] = dice.choices(kinds, [known[name][0] for name in kinds])
             known[fault][1](dice)
             injected[fault] += 1
         fleet.set_clock(0)
         engine = create_engine(fleet.url, pool_pre_ping=True)
         settle(fleet, client, engine)
         took = time.monotonic() - began
-        wrong = [*client.wrong, *judge_jobs(client, engine), *judge_files(fleet, engine)]
+        wrong = [
+            *client.wrong,
+            *fleet.wrong,
+            *judge_jobs(client, engine),
+            *judge_files(fleet, engine),
+            *judge_processes(fleet),
+        ]
         figures = count(client, engine) | {
             "faults": dict(injected),
             "refused": dict(client.refused),
@@ -157,7 +175,8 @@ def settle(fleet: Fleet, client: Client, engine: Engine) -> None:
 
     def done() -> bool:
         fleet.tend()
-        if client.is_alive() or fleet.frozen or not answers(fleet.base_url):
+        is_busy = client.is_alive() or fleet.frozen or fleet.starved_until
+        if is_busy or not answers(fleet.base_url):
             return False
         try:
             with Session(engine) as session:
@@ -167,7 +186,7 @@ def settle(fleet: Fleet, client: Client, engine: Engine) -> None:
             return False  # PostgreSQL still recovers
         return not any(children_of(worker.popen.pid) for worker in fleet.workers)
 
-    wait_until(done, "all jobs to end", 300)
+    wait_until(done, "all jobs to end", SETTLING_SECONDS)
 
 
 def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
@@ -189,7 +208,7 @@ def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
         if job.state == "failed" and job.error and job.error["code"] not in allowed(job):
             yield f"{job_id} failed: {job.error}"
         if job.state == "succeeded":
-            response = httpx.get(f"{base_url}/jobs/{job_id}/artifact")
+            response = httpx.get(f"{base_url}/jobs/{job_id}/artifact", timeout=ANSWER_SECONDS)
             if hashlib.sha256(response.content).hexdigest() != job.artifact_sha256:
                 yield f"{job_id} has another artifact than it says: {response.status_code}"
     meant = [job for job in jobs.values() if job.input_shape not in ("die=1", "refuse=1")]
@@ -245,6 +264,14 @@ def judge_files(fleet: Fleet, engine: Engine) -> Iterator[str]:
         lambda: not [*storage.staging.iterdir(), *scratch_root(fleet.data).iterdir()],
         "the workers' own sweep",
     )
+
+
+def judge_processes(fleet: Fleet) -> Iterator[str]:
+    """Say which process of a job is left, though no job runs any more."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if any(str(fleet.data / "scratch") in word for word in words):
+            yield f"a process has outlived its job: {process.pid} {words[:4]}"
 
 
 def count(client: Client, engine: Engine) -> dict[str, Any]:

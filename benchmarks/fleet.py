@@ -23,7 +23,11 @@ from support import fake_engine
 from app.db.migrations import migrate
 
 MODEL = bytes([0x08, 0x0A, 0x3A, 0x00])
-LEASE_SECONDS = 2.0
+# Long enough that a worker on a busy machine renews it in time.
+LEASE_SECONDS = 5.0
+# A limit shows that something will not come; a busy machine may be this slow.
+PATIENCE_SECONDS = 900.0
+ANSWER_SECONDS = 60.0
 START = """
 import datetime, sys
 import app.db.session
@@ -71,12 +75,19 @@ class Process:
     def start(self) -> None:
         """Start it."""
         with self._log.open("ab") as log:
+            self._began_at = log.tell()
             self.popen = subprocess.Popen(self._command, stdout=log, stderr=log, **self._options)
 
     def kill(self) -> None:
         """Kill it, as kill -9 does."""
         self.popen.kill()
         self.popen.wait()
+
+    def has_logged(self, text: str) -> bool:
+        """Tell whether it has logged a text since it was started."""
+        with self._log.open("rb") as log:
+            log.seek(self._began_at)
+            return text.encode() in log.read()
 
     def ensure(self) -> None:
         """Start it if it has ended."""
@@ -127,9 +138,8 @@ class Postgres:
     def stop(self) -> None:
         """End it at once; it recovers from its log when it is started again."""
         while self.process.popen.poll() is None:
-            self.process.popen.send_signal(
-                signal.SIGQUIT
-            )  # which one that only just starts does not hear
+            # a server that only just starts does not receive it
+            self.process.popen.send_signal(signal.SIGQUIT)
             with suppress(subprocess.TimeoutExpired):
                 self.process.popen.wait(1)
 
@@ -165,8 +175,13 @@ class Redis:
         with suppress(redis.ConnectionError), redis.Redis.from_url(self.url) as client:
             client.flushall()
 
+    def limit(self, most_bytes: int) -> None:
+        """Bound its memory; 0 is no bound."""
+        with suppress(redis.ConnectionError), redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory", most_bytes)
 
-def wait_until(condition: Callable[[], Any], event: str, seconds: float = 60) -> None:
+
+def wait_until(condition: Callable[[], Any], event: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something to come true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -179,12 +194,14 @@ class Fleet:
     """An API, its workers and their servers, and the faults that can be injected into them."""
 
     def __init__(self, folder: Path, *, servers: bool, disk: bool, workers: int = 2) -> None:
-        self.folder = folder
-        self.data = folder / "data"
-        self.data.mkdir()
+        disk_folder = folder / "disk"
+        disk_folder.mkdir()
         self.stack = ExitStack()
         if disk:
-            self.stack.enter_context(small_disk(self.data))
+            self.stack.enter_context(small_disk(disk_folder))
+        self.folder = folder
+        self.data = disk_folder / "data"
+        self.data.mkdir()
         self.postgres = Postgres(folder / "postgres") if servers else None
         self.redis = Redis(folder / "redis") if servers else None
         self.url = self.postgres.url if self.postgres else f"sqlite:///{self.data}/convpress.db"
@@ -217,6 +234,8 @@ class Fleet:
         self.api = start(API, "api.log")
         self.workers = [start(WORKER, f"worker{number + 1}.log") for number in range(workers)]
         self.frozen: dict[int, float] = {}
+        self.starved_until = 0.0
+        self.wrong: list[str] = []
 
     def faults(self, *, disk: bool) -> dict[str, tuple[int, Callable[[random.Random], None]]]:
         """Return the faults by name, each with its relative frequency."""
@@ -225,10 +244,14 @@ class Fleet:
             "worker killed": (8, lambda dice: dice.choice(self.workers).kill()),
             "API killed": (6, lambda _: self.api.kill()),
             "worker frozen past its lease": (3, self.freeze),
+            "keeper of a job signalled": (6, self.signal_keeper),
+            "data folder away": (2, self.take_data_away),
+            "artifact damaged": (4, self.damage_artifact),
             "worker told to end": (3, lambda dice: dice.choice(self.workers).popen.terminate()),
         }
         if self.redis:
             known["Redis flushed"] = (3, lambda _: self.redis and self.redis.flush())
+            known["Redis out of memory"] = (3, self.starve_redis)
             known["Redis killed"] = (2, lambda _: self.redis and self.redis.process.kill())
             known["PostgreSQL restarted"] = (2, lambda _: self.postgres and self.postgres.stop())
             known["PostgreSQL away for ten seconds"] = (1, self.database_away)
@@ -247,6 +270,64 @@ class Fleet:
         if children:
             with suppress(psutil.NoSuchProcess):
                 dice.choice(children).kill()
+
+    def signal_keeper(self, dice: random.Random) -> None:
+        """Send a signal to the process that guards a job's, if there is one."""
+        keepers = [
+            keeper
+            for worker in self.workers
+            for keeper in children_of(worker.popen.pid, recursive=False)
+        ]
+        if keepers:
+            number = dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGSTOP])
+            with suppress(psutil.NoSuchProcess):
+                dice.choice(keepers).send_signal(number)
+
+    def take_data_away(self, dice: random.Random) -> None:
+        """Move the data folder away for a moment in which no process is started."""
+        self.wait_until_up()
+        away = self.data.with_name("away")
+        self.data.rename(away)
+        time.sleep(dice.uniform(0.5, 3))
+        if self.data.exists():
+            self.wrong.append("the data folder was made again while it was away")
+            shutil.rmtree(self.data)
+        away.rename(self.data)
+
+    def damage_artifact(self, dice: random.Random) -> None:
+        """Change the last byte of an artifact, fetch it, and put the byte back."""
+        self.wait_until_up()
+        files = (self.data / "storage" / "artifacts").glob("*/*")
+        # The others are reports.
+        artifacts = [path for path in files if path.read_bytes()[:1] == MODEL[:1]]
+        if not artifacts:
+            return
+        path = dice.choice(artifacts)
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        url = f"{self.base_url}/jobs/{path.parent.name}/artifact"
+        for headers in ({}, {"Range": "bytes=0-0"}):
+            with suppress(httpx.TransportError):
+                response = httpx.get(url, headers=headers, timeout=ANSWER_SECONDS)
+                if response.is_success:
+                    self.wrong.append(f"a damaged artifact was sent: {url} {headers}")
+        path.write_bytes(content)
+
+    def wait_until_up(self) -> None:
+        """Wait until all processes work."""
+
+        def is_up() -> bool:
+            self.tend()
+            ready = all(worker.has_logged(" ready.") for worker in self.workers)
+            return ready and not self.frozen and answers(self.base_url)
+
+        wait_until(is_up, "all processes to work")
+
+    def starve_redis(self, dice: random.Random) -> None:
+        """Leave Redis no memory for a while."""
+        assert self.redis
+        self.redis.limit(1)
+        self.starved_until = time.monotonic() + dice.uniform(2, 8)
 
     def freeze(self, dice: random.Random) -> None:
         """Stop a worker for longer than its lease."""
@@ -285,6 +366,9 @@ class Fleet:
             self.postgres.process.ensure()
         if self.redis:
             self.redis.process.ensure()
+            if self.starved_until and time.monotonic() > self.starved_until:
+                self.redis.limit(0)
+                self.starved_until = 0.0
         for pid, until in list(self.frozen.items()):
             if time.monotonic() > until:
                 with suppress(ProcessLookupError):
@@ -304,10 +388,10 @@ class Fleet:
         self.stack.close()
 
 
-def children_of(pid: int) -> list[psutil.Process]:
+def children_of(pid: int, *, recursive: bool = True) -> list[psutil.Process]:
     """Return a process's children; none if it has ended."""
     try:
-        return psutil.Process(pid).children(recursive=True)
+        return psutil.Process(pid).children(recursive=recursive)
     except psutil.NoSuchProcess:
         return []
 
@@ -327,6 +411,6 @@ def small_disk(folder: Path) -> Iterator[None]:
 def answers(base_url: str) -> bool:
     """Tell whether the API is up."""
     try:
-        return httpx.get(f"{base_url}/readyz").is_success
+        return httpx.get(f"{base_url}/readyz", timeout=ANSWER_SECONDS).is_success
     except httpx.TransportError:
         return False

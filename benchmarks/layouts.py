@@ -132,9 +132,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # torch announces the end of TorchScript
+    # torch announces the end of TorchScript
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
     figures = []
     print("| format | form | layer | rank | original ms | whole | branches | branches / whole |")
     print("|---|---|---|---|---|---|---|---|")

@@ -203,9 +203,8 @@ def measure_start(fleet: Fleet) -> dict[str, Any]:
         ).json()
         if ended["state"] != "succeeded":
             raise RuntimeError(ended)
-        created, started = (
-            datetime.fromisoformat(ended[name]) for name in ("created_at", "started_at")
-        )
+        created = datetime.fromisoformat(ended["created_at"])
+        started = datetime.fromisoformat(ended["started_at"])
         waits.append((started - created).total_seconds())
     return {
         "post_to_running_median_s": round(median(waits), 4),

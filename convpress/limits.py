@@ -8,7 +8,7 @@ class Limits:
     """Limits on a model's container; sizes in bytes. Honest networks stay far below all of them."""
 
     members: int = 20_000
-    """Files in an archive."""
+    """Files in an archive; the gate reads no directory of more than 25,000."""
     inflated_bytes: int = 128 * 1024**2
     """The size of an archive's compressed members after decompression, all together."""
     inflation: int = 200
@@ -18,13 +18,18 @@ class Limits:
     pickle_bytes: int = 16 * 1024**2
     """An archive's pickles, all together."""
     pickle_steps: int = 1_000_000
-    """Opcodes of one pickle."""
+    """Opcodes of one pickle; all pickles of an archive may have four times as many."""
     nesting: int = 64
-    """Depth of brackets, containers, graphs, and calls of functions."""
+    """Depth of brackets, containers, graphs, and calls of ONNX functions."""
+    depth: int = 256
+    """Depth of TorchScript source: blocks and operators within each other, and definitions that
+    use each other."""
     nodes: int = 100_000
     """Nodes of an ONNX model; a call of a local function counts as the nodes of the function."""
     fields: int = 1_000_000
     """Protocol-buffers fields of an ONNX model, weights not counted."""
+    attribute_values: int = 65_536
+    """Numbers or texts in one attribute of an ONNX node."""
     tensors: int = 100_000
     """Tensors in an ONNX model."""
     tensor_bytes: int = 8 * 1024**3

@@ -3,6 +3,11 @@
 from enum import StrEnum
 from typing import Any
 
+# A model decides what a refusal quotes. With these limits a refusal fits into one message of the
+# engine and one row of a table, even where JSON takes twelve bytes for a character.
+_LONGEST_DETAIL = 1500
+_LONGEST_MEMBER = 750
+
 
 class Code(StrEnum):
     """Every reason to refuse an input or to fail its job; stable, listed in docs/api.md."""
@@ -45,6 +50,8 @@ class Code(StrEnum):
 class Refusal(ValueError):
     """An input that cannot be served, with the reason in terms that its sender can act on.
 
+    Texts that are too long to read are cut in the middle.
+
     >>> refusal = Refusal(Code.BUDGET_INVALID, "not above zero", field="flops_budget", got="0")
     >>> refusal.as_dict()["code"], refusal.field
     ('budget_invalid', 'flops_budget')
@@ -59,12 +66,12 @@ class Refusal(ValueError):
         expected: str | None = None,
         got: str | None = None,
     ) -> None:
-        super().__init__(detail)
         self.code = code
-        self.detail = detail
-        self.field = field
-        self.expected = expected
-        self.got = got
+        self.detail = shortened(detail, _LONGEST_DETAIL)
+        self.field = _shortened_member(field)
+        self.expected = _shortened_member(expected)
+        self.got = _shortened_member(got)
+        super().__init__(self.detail)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the members as JSON values, without those that are absent."""
@@ -77,3 +84,20 @@ class Refusal(ValueError):
         }
         # Problem documents omit a member without a value, and so does the stored error of a job.
         return {key: value for key, value in members.items() if value is not None}
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text of at most `longest` characters; a longer one loses its middle.
+
+    >>> shortened("0123456789", 8)
+    '012...89'
+    """
+    if len(text) <= longest:
+        return text
+    end = (longest - 3) // 2
+    begin = longest - 3 - end
+    return f"{text[:begin]}...{text[-end:]}"
+
+
+def _shortened_member(text: str | None) -> str | None:
+    return None if text is None else shortened(text, _LONGEST_MEMBER)

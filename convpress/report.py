@@ -235,7 +235,8 @@ class ComparedGroup(Record):
 class Verification(Record):
     """The difference of the artifact's outputs from the original's; None without any to compare.
 
-    The figures are the worst of all `groups`, which earlier versions do not list.
+    The figures are the worst of all `groups`, which earlier versions do not list. `sized_by_values`
+    are outputs whose sizes depend on values: they were not compared.
     """
 
     inputs: str
@@ -244,6 +245,7 @@ class Verification(Record):
     relative_error: Size | None
     agreement: Size | None
     finite: bool
+    sized_by_values: Few[str] = field(default_factory=list)
     groups: Few[ComparedGroup] = field(default_factory=list)
 
 

@@ -17,7 +17,7 @@ _ID = "6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f"
 
 
 class Problem(BaseModel):
-    """What went wrong, by RFC 9457; `code` is stable, the sentences are for people."""
+    """A problem document (RFC 9457); `code` is stable, the sentences are for people."""
 
     type: str
     title: str
@@ -25,9 +25,9 @@ class Problem(BaseModel):
     detail: str
     instance: str
     code: str = Field(description="Stable name of the problem")
-    field: str | None = Field(None, description="The input that is to blame")
-    expected: str | None = Field(None, description="What it may be")
-    got: str | None = Field(None, description="What it was")
+    field: str | None = Field(None, description="The field that is wrong")
+    expected: str | None = Field(None, description="The value that was expected")
+    got: str | None = Field(None, description="The value that came")
 
 
 class UploadedModel(BaseModel):
@@ -40,7 +40,7 @@ class UploadedModel(BaseModel):
 
 
 class StoredModel(BaseModel):
-    """A model that was uploaded, and whether it is still there."""
+    """A model that was uploaded, and whether its file is still stored."""
 
     sha256: str
     format: Format
@@ -141,15 +141,15 @@ class Job(BaseModel):
     id: uuid.UUID
     state: State
     phase: str | None = Field(
-        description="What a running job does: loading, measuring, factoring ... storing"
+        description="The phase of a running job: loading, measuring, factoring ... storing"
     )
-    progress: float = Field(description="How much of the job is done, from 0 to 1")
+    progress: float = Field(description="The share of the work that is done, from 0 to 1")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     model: UploadedModel
     flops_budget: str | None = Field(
-        description="What to keep, as it was asked for; at least one budget is set"
+        description="The FLOPs budget as the request wrote it; at least one budget is set"
     )
     params_budget: str | None
     bytes_budget: str | None
@@ -158,14 +158,18 @@ class Job(BaseModel):
     allow_incomplete_account: bool = False
     input_shape: str | None
     calibration: Calibration
-    samples_sha256: str | None = Field(description="Of the real samples that came with the job")
-    input_range: str | None = Field(description="What values the inputs have, as it was told")
+    samples_sha256: str | None = Field(description="The SHA-256 of the file of real samples")
+    input_range: str | None = Field(
+        description="The range of the inputs' values, as the request wrote it"
+    )
     input_mean: str | None
     input_std: str | None
     labels: dict[str, str]
     result: Result | None = Field(description="Set when the job has succeeded")
     error: Problem | None = Field(description="Set when the job has failed")
-    expired_at: datetime | None = Field(description="When retention deleted what the job had made")
+    expired_at: datetime | None = Field(
+        description="When retention deleted the artifact and the report"
+    )
 
 
 class JobPage(BaseModel):

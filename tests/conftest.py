@@ -47,9 +47,8 @@ def _wait_for_no_disk(connection: Any, *_: Any) -> None:
 def pytest_collection_finish() -> None:
     """Exclude all that is imported by now from garbage collection, which the engine runs often."""
     if "torch" in sys.modules:
-        importlib.import_module(
-            "torch.distributed.tensor"
-        )  # or tracing imports it, and sympy, in the first test
+        # otherwise tracing imports it, and sympy, in the first test
+        importlib.import_module("torch.distributed.tensor")
     gc.collect()
     gc.freeze()
 

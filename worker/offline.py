@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from app.settings import get_settings
+from convpress.bundling import bundled
 from convpress.formats import Format
 from convpress.gate.identify import identify
 from convpress.limits import Limits
@@ -88,14 +89,16 @@ def compress(
 ) -> Report:
     """Compress `model` into `output`, which appears whole or not at all, and return the report.
 
+    An ONNX model whose weights lie in files beside it becomes one file.
+
     Raises:
         RefusedError: the model or an option cannot be served.
         LostError: the engine did not finish.
     """
-    model_format = _identify(model)
-    with scratch(Path(tempfile.gettempdir())) as folder:
+    with bundled(model) as source, scratch(Path(tempfile.gettempdir())) as folder:
+        model_format = _identify(source)
         request = Request(
-            model=str(model.absolute()),
+            model=str(source.absolute()),
             format=model_format,
             output=str(folder / "output" / f"model{model.suffix}"),
             report=str(folder / "output" / "report.json"),
@@ -122,10 +125,10 @@ def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
         RefusedError: the model cannot be opened, or does not take this input shape.
         LostError: the engine did not finish.
     """
-    model_format = _identify(model)
-    with scratch(Path(tempfile.gettempdir())) as folder:
+    with bundled(model) as source, scratch(Path(tempfile.gettempdir())) as folder:
+        model_format = _identify(source)
         request = Request(
-            model=str(model.absolute()),
+            model=str(source.absolute()),
             format=model_format,
             output="",
             report=str(folder / "output" / "inspection.json"),

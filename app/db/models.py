@@ -257,7 +257,7 @@ class Delivery(Base):
     error: Mapped[str | None] = mapped_column(String(255))
 
 
-class Tally(Base):
+class Counter(Base):
     """A counter that only grows; `app.stats.counters` has the names."""
 
     __tablename__ = "tallies"

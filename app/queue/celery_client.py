@@ -65,8 +65,9 @@ def _folder_options(settings: Settings) -> dict[str, Any]:
         "processed_folder": root / "passing",
     }
     data_folder.prepare(settings)
-    for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
+    # Not the parents: a data folder that was deleted does not come back empty.
+    for folder in (root, *folders.values()):
+        folder.mkdir(exist_ok=True)
     paths = {name: str(folder) for name, folder in folders.items()}
     return {
         "broker_url": "filesystem://localhost",

@@ -60,7 +60,7 @@ class Transport(filesystem.Transport):
     Channel = Channel
     # Celery connects again after these. Any other error ends a worker, even while the folder is
     # only away; a message that is no JSON is a ValueError.
-    connection_errors = (*filesystem.Transport.connection_errors, OSError, ValueError)
+    connection_errors = (*filesystem.Transport.connection_errors, OSError, ValueError)  # type: ignore[assignment]  # kombu's own transports have more than one, too
 
     def drain_events(self, connection: Any, timeout: Any = None) -> Any:  # type: ignore[override]  # noqa: ANN401, ARG002 - kombu's signature, on which its bases disagree
         """Wait a moment for a message."""

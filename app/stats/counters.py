@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.models import Tally
+from app.db.models import Counter
 from app.db.upsert import insert
 from convpress.budgets import FLOPS_PER_MAC
 from convpress.states import State
@@ -74,11 +74,11 @@ def of_failure(loop: str, error: str) -> tuple[str, str]:
 def add(session: Session, amounts: Amounts) -> None:
     """Add the amounts; their rows stay locked until the transaction ends."""
     for (name, label), amount in sorted(amounts.items()):
-        row = insert(session, Tally).values(name=name, label=label, value=amount)
-        sums = {"value": Tally.value + row.excluded.value}
+        row = insert(session, Counter).values(name=name, label=label, value=amount)
+        sums = {"value": Counter.value + row.excluded.value}
         session.execute(row.on_conflict_do_update(index_elements=["name", "label"], set_=sums))
 
 
 def read(session: Session) -> Amounts:
     """Return all sums."""
-    return {(tally.name, tally.label): tally.value for tally in session.scalars(select(Tally))}
+    return {(row.name, row.label): row.value for row in session.scalars(select(Counter))}

@@ -51,7 +51,7 @@ class Jobs:
     stored_bytes: Mapping[str, int]
 
 
-class Presence(NamedTuple):
+class WorkerState(NamedTuple):
     """A live worker: the jobs that it can run at a time (`slots`) and that it holds (`leases`)."""
 
     name: str
@@ -75,18 +75,18 @@ class Service:
     `finished` counts all jobs that have ever ended, also deleted ones, by state and, for failed
     jobs, code. `overdue_leases` have run out and are not returned yet. `phases` are histograms by
     phase with the bounds `counters.BUCKETS`; `requests` by method, route and status with the bounds
-    `counters.REQUEST_BUCKETS`.
+    `counters.REQUEST_BUCKETS`; `loop_failures` are counts by loop and kind of error.
     """
 
-    workers: tuple[Presence, ...]
+    workers: tuple[WorkerState, ...]
     leases: int
     overdue_leases: int
     due_webhooks: int
     finished: Mapping[tuple[State, str], int]
     phases: Mapping[str, Histogram]
     flops_saved: float
-    loop_failures: Mapping[tuple[str, str], int]
     requests: Mapping[tuple[str, str, str], Histogram]
+    loop_failures: Mapping[tuple[str, str], int]
 
 
 @dataclass
@@ -199,14 +199,16 @@ def _leases(session: Session, at: datetime) -> tuple[int, int]:
     return leases, overdue or 0
 
 
-def _workers(session: Session, at: datetime) -> tuple[Presence, ...]:
+def _workers(session: Session, at: datetime) -> tuple[WorkerState, ...]:
     # A lease's owner is the worker's name, a colon and a random part.
     owners = session.scalars(select(Job.lease_owner).where(Job.state == "running"))
     leases = Counter(owner.rpartition(":")[0] for owner in owners if owner)
     seen_since = at - timedelta(seconds=SILENT_SECONDS)
     live = select(Worker).where(Worker.seen_at > seen_since).order_by(Worker.name)
     return tuple(
-        Presence(worker.name, worker.slots, worker.started_at, worker.seen_at, leases[worker.name])
+        WorkerState(
+            worker.name, worker.slots, worker.started_at, worker.seen_at, leases[worker.name]
+        )
         for worker in session.scalars(live)
     )
 

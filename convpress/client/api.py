@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from convpress.bundling import bundled
 from convpress.client.arguments import Filter, JobRef, Options, Point, StrPath
 from convpress.client.downloads import OnBytes, PartialDownload, open_form_files
 from convpress.client.errors import Corrupt, JobFailed, TooLate
@@ -43,15 +45,16 @@ class Api:
         on_upload: OnBytes | None = None,
         **options: Unpack[Options],
     ) -> Job:
-        """Post a model file and return its job."""
-        files = {"model": Path(model)}
-        if samples := options.get("samples"):
-            # Samples come first: a fault in them is reported before the model is sent.
-            files = {"samples": Path(samples), **files}
+        """Post a model file, with the files of its weights beside it, and return its job."""
         fields = _form_fields(flops_budget, options)
         # A job is always posted under a key, so that a retry makes no second one.
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        with open_form_files(files, on_upload) as parts:
+        with ExitStack() as stack:
+            files = {"model": stack.enter_context(bundled(Path(model)))}
+            if samples := options.get("samples"):
+                # Samples come first: a fault in them is reported before the model is sent.
+                files = {"samples": Path(samples), **files}
+            parts = stack.enter_context(open_form_files(files, on_upload))
             texts = [(name, (None, text)) for name, text in fields.items()]
             return await self._get(Job, "POST", "/jobs", headers=headers, files=[*texts, *parts])
 

@@ -49,6 +49,8 @@ class Client:
     ) -> Job:
         """Post a model file and return its job.
 
+        An ONNX model whose weights lie in files beside it is sent with them, as one zip archive,
+        and its artifact is one.
         The same idempotency key with the same form gives the same job.
         """
         return run_blocking(

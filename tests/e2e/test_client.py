@@ -166,9 +166,8 @@ def test_a_download_goes_on_where_it_was_cut_off(address, done, connect, tmp_pat
     with broken_line(address, size // 2, size // 2, UNAVAILABLE) as line:
         path = connect(line.url).download(done, tmp_path / "net.onnx")
         assert line.connections >= 4
-        assert (
-            size < line.passed < size + 16384
-        )  # each byte once, and what the answers' headers weigh
+        # each byte once, and the headers of the answers
+        assert size < line.passed < size + 16384
     assert hashlib.sha256(path.read_bytes()).hexdigest() == done.result.artifact.sha256
 
 

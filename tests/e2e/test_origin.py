@@ -89,7 +89,9 @@ def test_the_id_of_a_request_is_in_every_line_that_it_leads_to(done):
 def test_a_job_is_one_trace_from_the_callers_to_the_engines_phases(done):
     job, _, spans = done
     by_name = {span.name: (service, span) for service, span in spans}
-    request, queue, work = (by_name[name][1] for name in ("POST /jobs", "queue", "job"))
+    request = by_name["POST /jobs"][1]
+    queue = by_name["queue"][1]
+    work = by_name["job"][1]
     assert {name: by_name[name][0] for name in ("POST /jobs", "queue", "job", "loading")} == {
         "POST /jobs": "convpress-api",
         "queue": "convpress-worker",
@@ -107,8 +109,7 @@ def test_a_job_is_one_trace_from_the_callers_to_the_engines_phases(done):
         assert (
             work.start_time_unix_nano <= earlier.start_time_unix_nano < earlier.end_time_unix_nano
         )
-        assert (
-            earlier.end_time_unix_nano <= later.start_time_unix_nano + 1_000_000
-        )  # two clocks, a millisecond
+        # two clocks differ by up to a millisecond
+        assert earlier.end_time_unix_nano <= later.start_time_unix_nano + 1_000_000
     attributes = {each.key: each.value.string_value for each in work.attributes}
     assert attributes["convpress.job_id"] == job["id"]

@@ -143,6 +143,27 @@ def onnx_files(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         "loops-for-ever": [_loop()],
     }.items():
         yield f"network-that-{what}", onnx_model(nodes).SerializeToString(), False
+    pads = message(5, message(1, b"pads") + message(8, b"\x01" * 900_000) + b"\xa0\x01\x07")
+    yield "attribute-of-countless-numbers", _with_attribute(pads), True
+    texts = message(5, message(1, b"pads") + message(9, b"a") * 300_000 + b"\xa0\x01\x08")
+    yield "attribute-of-countless-texts", _with_attribute(texts), True
+    conv = helper.make_node("Conv", ["c", "w"], ["y"], pads=[1] * 60_000)
+    yield "convolution-with-giant-padding", onnx_model([conv]).SerializeToString(), False
+    name = "n" * 5_000_000
+    yield (
+        "name-of-giant-length",
+        onnx_model(
+            [helper.make_node("Relu", ["c"], [name]), helper.make_node("Relu", [name], ["y"])]
+        ).SerializeToString(),
+        True,
+    )
+    yield "node-of-countless-inputs", _many_inputs(200_000), False
+    yield "graphs-that-read-countless-names", _many_outer_names(60, 100_000), True
+    yield (
+        "tensor-of-countless-sizes-in-fields",
+        b"\x08\x08" + message(7, message(5, message(1, b"\x01" * 60) * 300_000)),
+        True,
+    )
     sparse = helper.make_sparse_tensor(
         helper.make_tensor("s", TensorProto.FLOAT, [1], [1.0]),
         helper.make_tensor("i", TensorProto.INT64, [1], [0]),
@@ -173,6 +194,31 @@ def _loop() -> onnx.NodeProto:
         ],
     )
     return helper.make_node("Loop", ["", "", "c"], ["y"], body=body)
+
+
+def _with_attribute(attribute: bytes) -> bytes:
+    """A model of one convolution with another attribute, which is so on the wire."""
+    node = message(1, b"x") + message(1, b"w") + message(2, b"y") + message(4, b"Conv") + attribute
+    graph = onnx_model().graph
+    del graph.node[:]
+    opset = onnx_model().opset_import[0].SerializeToString()
+    return (
+        b"\x08\x08" + message(7, graph.SerializeToString() + message(1, node)) + message(8, opset)
+    )
+
+
+def _many_inputs(count: int) -> bytes:
+    return onnx_model([helper.make_node("Sum", ["c"] * count, ["y"])]).SerializeToString()
+
+
+def _many_outer_names(depth: int, count: int) -> bytes:
+    """Graphs in graphs, of which the innermost reads names that none of them defines."""
+    node = message(4, b"Sum") + b"".join(message(1, b"%d" % number) for number in range(count))
+    graph = message(1, node)
+    for _ in range(depth):
+        attribute = message(5, message(1, b"then_branch") + message(6, graph))
+        graph = message(1, message(4, b"If") + attribute)
+    return b"\x08\x08" + message(7, graph)
 
 
 def _nested_type(depth: int) -> bytes:

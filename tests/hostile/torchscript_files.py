@@ -5,7 +5,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def with_code(
     return archive(members)
 
 
-def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
+def torchscript(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], bool]]:
     secret = outside / "secret"
     written = outside / "written"
     deeds = {
@@ -161,6 +161,25 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield from archives(outside)
 
 
+STORAGE = b"ctorch\nFloatStorage\n"
+
+
+def doubled(levels: int) -> bytes:
+    """The opcodes of a tuple that holds one tuple twice, and so on: 2 ** levels items in all."""
+    opcodes = b"N"
+    for level in range(levels):
+        key = struct.pack("<I", 1000 + level)
+        opcodes += b"r" + key + b"j" + key + b"\x86"
+    return opcodes
+
+
+def _many_axes(tensors: bytes) -> bytes:
+    """A pickle of tensors of which the first one has a size for each of countless axes."""
+    begin = tensors.index(b"(", tensors.index(b"Q", tensors.index(STORAGE)))
+    end = tensors.index(b"t", begin)
+    return tensors[: begin + 1] + b"K\x01" * 200_000 + tensors[end:]
+
+
 def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     def data(content: bytes, name: str = "data.pkl") -> bytes:
         return archive(plain(**{name: content}))
@@ -189,6 +208,32 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "pickle-that-holds-itself", data(b"\x80\x02]q\x00h\x00a."), True
     yield "pickle-of-endless-steps", data(b"\x80\x02" + b"N" * 1_100_000 + b"."), True
     yield "pickle-without-end", data(tensors[:-1]), True
+    at = tensors.index(STORAGE)
+    kind = tensors[:at] + doubled(60) + tensors[at + len(STORAGE) :]
+    yield "pickle-multiplies-as-a-storage-kind", data(kind), True
+    yield "pickle-multiplies-as-a-key", data(b"\x80\x02}" + doubled(60) + b"Ns."), True
+    yield (
+        "notes-multiply-as-a-key",
+        data(b"\x80\x02}" + doubled(60) + b"Ns.", "code/__torch__.py.debug_pkl"),
+        True,
+    )
+    tag = b"List[" * 60_000 + b"int" + b"]" * 60_000
+    tagged = b"ctorch.jit._pickle\nrestore_type_tag\n]X" + struct.pack("<I", len(tag)) + tag
+    yield "pickle-of-a-type-nested-deeply", data(b"\x80\x02" + tagged + b"\x86R."), True
+    yield "pickle-of-countless-axes", data(_many_axes(tensors)), True
+    yield (
+        "pickle-names-a-class-of-torch",
+        data(b"\x80\x02c__torch__.torch.classes.quantized\nConv2dPackedParamsBase\n)\x81K\x01b."),
+        True,
+    )
+    yield "inputs-run-a-command", data(b"\x80\x02" + run, "traced_inputs.pkl"), True
+    yield "extra-file-runs-a-command", data(b"\x80\x02" + run, "extra/labels"), True
+    yield (
+        "extra-file-runs-a-command-as-text",
+        data(b"I0x10\n0cposix\nsystem\n(Vtrue\ntR.", "extra/labels.txt"),
+        True,
+    )
+    yield "extra-file-is-an-archive", data(archive(plain()), "extra/model.zip"), True
     yield "pickle-with-more-behind", data(tensors + run), True
     yield "pickle-that-pops-nothing", data(b"\x80\x02R."), True
     yield "pickle-of-no-memo", data(b"\x80\x02h\x07."), True
@@ -231,7 +276,7 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     )
 
 
-def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
+def archives(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], bool]]:
     whole = plain()
     good = archive(whole)
     named = {
@@ -256,12 +301,12 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "archive-with-compressed-tensors", archive(whole, deflated=r"^data/"), True
     yield (
         "zip-bomb",
-        archive({**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"),
+        lambda: archive({**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"),
         True,
     )
     yield (
         "zip-bomb-of-many-files",
-        archive({**whole, **{f"extra/{n}": b"ab" * 500_000 for n in range(150)}}, "extra"),
+        lambda: archive({**whole, **{f"extra/{n}": b"ab" * 500_000 for n in range(150)}}, "extra"),
         True,
     )
     info = zipfile.ZipInfo("model/extra/other")
@@ -269,7 +314,7 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "archive-of-another-compression", _appended(whole, info, b"x" * 100), True
     yield (
         "archive-of-countless-members",
-        archive({**whole, **{f"extra/{n}": b"" for n in range(21_000)}}),
+        lambda: archive({**whole, **{f"extra/{n}": b"" for n in range(21_000)}}),
         True,
     )
     yield "archive-cut-short", good[: len(good) * 2 // 3], True

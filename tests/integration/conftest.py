@@ -85,9 +85,8 @@ class Api:
 
     def left_over(self) -> list[Path]:
         """The staged files; there must be none after a request."""
-        return list(
-            (self.data_dir / "storage" / "staging").glob("*")
-        )  # no folder before the first upload
+        # no folder before the first upload
+        return list((self.data_dir / "storage" / "staging").glob("*"))
 
     def stored(self) -> set[str]:
         """The keys of the store."""

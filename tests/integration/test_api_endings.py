@@ -1,5 +1,6 @@
 """Jobs are cancelled while they run and deleted after their end, and never otherwise."""
 
+import httpx
 import pytest
 
 
@@ -84,3 +85,24 @@ def test_the_same_on_postgresql(postgres_api):
     assert postgres_api.http.post(f"/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
     assert postgres_api.http.delete(f"/jobs/{job['id']}").status_code == 204
     assert postgres_api.stored() == before
+
+
+def test_an_artifact_that_changed_on_its_disk_is_not_sent_whole(api):
+    job = api.post().json()
+    content = bytes(3_000_000)
+    sha256 = api.succeed(job["id"], content)
+    path = api.data_dir / "storage" / "artifacts" / job["id"] / sha256
+    path.write_bytes(content[:-1] + b"x")
+    address = f"/jobs/{job['id']}/artifact"
+    with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+        api.http.get(address)
+    artifact = api.http.get(f"/jobs/{job['id']}").json()["result"]["artifact"]
+    assert artifact["damaged_at"] is not None
+    for headers in ({}, {"Range": "bytes=0-99"}):
+        response = api.http.get(address, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (410, "file_damaged")
+    assert "a stored file is damaged" in api.log.read_text()
+    path.write_bytes(content)
+    assert api.http.get(address).content == content
+    artifact = api.http.get(f"/jobs/{job['id']}").json()["result"]["artifact"]
+    assert artifact["damaged_at"] is None

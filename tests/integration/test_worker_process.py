@@ -249,9 +249,8 @@ def test_a_cancelled_job_is_stopped_within_two_seconds_and_the_worker_goes_on(st
         assert list((staffed.settings.data_dir / "scratch").iterdir()) == []
         return passed
 
-    wait_for(
-        lambda: seconds() < 2, "a job that is stopped in time"
-    )  # any one, since the machine may be busy
+    # one of several suffices, since the machine may be busy
+    wait_for(lambda: seconds() < 2, "a job that is stopped in time")
 
 
 def test_jobs_go_to_whoever_is_free_and_each_is_claimed_once(workplace):
@@ -302,9 +301,8 @@ def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):
     job = workplace.job(job_id)
     assert job.state == "queued"
     assert job.attempt == 0
-    workplace.change(
-        job_id, created_at=job.created_at - timedelta(minutes=1)
-    )  # its message is spent
+    # the message was received, so the sweeper must send another
+    workplace.change(job_id, created_at=job.created_at - timedelta(minutes=1))
     workplace.start()
     assert workplace.wait(job_id).attempt == 1
     assert workplace.wait(next_id).attempt == 1
@@ -339,7 +337,7 @@ def test_a_broker_without_memory_ends_neither_the_worker_nor_its_sweeper(
         worker = workplace.start()
         client.config_set("maxmemory", "1")
         wait_for(lambda: '"OutOfMemoryError"' in workplace.log.read_text(), "an error of Redis")
-        left = workplace.post(ring=False, age=timedelta(minutes=1))
+        left = workplace.post(enqueued=False, age=timedelta(minutes=1))
         workplace.change(
             left,
             state="running",
@@ -356,7 +354,7 @@ def test_a_data_folder_that_is_away_for_a_while_costs_no_job(tmp_path):
     with workplace_in(tmp_path) as workplace:
         folder = workplace.settings.data_dir
         worker = workplace.start()
-        job_id = workplace.post(ring=False)
+        job_id = workplace.post(enqueued=False)
         folder.rename(tmp_path / "away")
         wait_for(lambda: '"DataFolderGone"' in workplace.log.read_text(), "a failed sweep")
         assert not folder.exists()

@@ -162,9 +162,8 @@ def main() -> None:
         sys.exit(
             "run with PYTHONHASHSEED=0: torch.jit.script writes constants in the order of a set"
         )
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning
-    )  # of TorchScript and of its ONNX exporter
+    # torch announces the end of TorchScript and of its ONNX exporter
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for build, weight_decay in WEIGHT_DECAY.items():

@@ -24,9 +24,9 @@ def layer(rng, weight_shape, *, padding=0, stride=1, groups=1, bias=True):
 
 def norm(rng, channels):
     """Stored statistics that differ from anything measured."""
-    mean, weight, bias = (
-        torch.from_numpy(rng.standard_normal(channels).astype(np.float32)) for _ in range(3)
-    )
+    mean = torch.from_numpy(rng.standard_normal(channels).astype(np.float32))
+    weight = torch.from_numpy(rng.standard_normal(channels).astype(np.float32))
+    bias = torch.from_numpy(rng.standard_normal(channels).astype(np.float32))
     variance = torch.from_numpy(rng.uniform(0.5, 4, channels).astype(np.float32))
     return Norm(mean, variance, weight, bias, 1e-5)
 

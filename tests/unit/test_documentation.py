@@ -12,7 +12,7 @@ from convpress.refusal import Code
 
 DOCS = Path(__file__).parents[2] / "docs"
 NO_JOBS = Jobs({}, None, {}, {})
-NO_SERVICE = Service((), 0, 0, 0, {}, {}, 0.0, {})
+NO_SERVICE = Service((), 0, 0, 0, {}, {}, 0.0, {}, {})
 API = (DOCS / "api.md").read_text()
 
 

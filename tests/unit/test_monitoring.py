@@ -31,7 +31,7 @@ def exposed():
     jobs = Jobs({"queued": 1}, None, {}, {"models": 1})
     phases = {"loading": Histogram((1,) * len(BUCKETS), 0.1)}
     requests = {("GET", "/jobs", "200"): Histogram((1,) * len(REQUEST_BUCKETS), 0.1)}
-    service = Service((), 0, 0, 0, {}, phases, 0.0, requests)
+    service = Service((), 0, 0, 0, {}, phases, 0.0, requests, {})
     return [
         sample for metric in registry(jobs, service, 0.0).collect() for sample in metric.samples
     ]

@@ -1,10 +1,13 @@
 """`convpress submit`: compress a model by a running service."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from convpress import budgets
+from convpress.bundling import weight_files
+from convpress.local import default_output
 from worker.cli.exits import end_failed
 from worker.cli.options import (
     AllowIncomplete,
@@ -79,7 +82,7 @@ def submit(
     from worker.cli import render
     from worker.cli.submission import Submission, submit_and_wait
 
-    target = check_targets(output, report, model)
+    target = check_targets(output or _default_artifact(model), report, model)
     members: dict[str, object] = {
         "input_shape": input_shape,
         "calibration": calibration,
@@ -113,6 +116,12 @@ def submit(
     console = render.console()
     console.print(render.account(account))
     console.print(f"written to {target}", soft_wrap=True, markup=False)
+
+
+def _default_artifact(model: Path) -> Path:
+    """Return the path of an artifact, an archive where the model is sent as one."""
+    artifact = default_output(model)
+    return artifact.with_suffix(".zip") if weight_files(model) else artifact
 
 
 def parse_labels(pairs: list[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The engine's vocabulary: a model, its inputs, its sites and their costs, in every format."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,18 +28,42 @@ Shapes = Mapping[str, tuple[int, ...]]
 QUANTISED = "its weight is quantised"
 INTEGERS = "it computes with integers"
 """Reasons to leave a layer of a quantised model as it is, in any format."""
+_ADVICE_ON_QUANTISED = (
+    "; give the model from before its quantisation, with weights of floating point"
+)
 
 NUMBER = "int"
 """The dtype of an input that is a whole number and no tensor."""
 
 
+def advice_on_quantised(reasons: Collection[str | None]) -> str:
+    """Return the advice for a model whose layers stay for these reasons; empty for most.
+
+    >>> advice_on_quantised(["recurrent layers are not factored"])
+    ''
+    """
+    is_quantised = QUANTISED in reasons or INTEGERS in reasons
+    return _ADVICE_ON_QUANTISED if is_quantised else ""
+
+
+class Values(tuple[int, ...]):
+    """The whole numbers of an input of one axis, bound to it in place of its shape."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class TensorSpec:
-    """A model's input or output: a size is a number, a symbol of the model, or None if unknown."""
+    """A model's input or output: a size is a number, a symbol of the model, or None if unknown.
+
+    `rows` is the number of rows that an input of whole numbers selects from, as token ids do from
+    an embedding; None where it selects nothing, or that is not known.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
+    rows: int | None = None
 
     @property
     def is_number(self) -> bool:
@@ -48,9 +72,24 @@ class TensorSpec:
             return True
         return self.shape == () and np.issubdtype(np.dtype(self.dtype), np.integer)
 
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a fixed number of whole numbers on one axis: values can be bound to it."""
+        if self.dtype == NUMBER or self.shape is None or len(self.shape) != 1:
+            return False
+        return isinstance(self.shape[0], int) and np.issubdtype(np.dtype(self.dtype), np.integer)
+
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the input's array where this shape is bound to the input."""
+        if isinstance(shape, Values):
+            return (len(shape),)
         return () if self.is_number else shape
+
+    def stated(self, shape: tuple[int, ...]) -> NDArray[np.generic] | None:
+        """Return the array of values that are bound to the input; None where a shape is."""
+        if isinstance(shape, Values):
+            return np.asarray(shape, np.dtype(self.dtype))
+        return self.number(shape) if self.is_number else None
 
     def number(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
         """Return the number that is bound to the input as an array without axes, 0 for none."""

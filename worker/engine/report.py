@@ -265,6 +265,7 @@ def verification(
         relative_error=comparison.relative_error,
         agreement=None if on_noise else comparison.agreement,
         finite=comparison.finite,
+        sized_by_values=list(comparison.sized_by_values),
         groups=[] if on_noise else _groups(comparisons, inputs),
     )
 

@@ -60,6 +60,21 @@ def assess(
     >>> assess(near, sounds, 0.01, unchanged=False).level
     'unknown'
     """
+    risk = _assessed(comparisons, inputs, predicted, unchanged=unchanged)
+    sized = worst(comparisons).sized_by_values
+    if not sized:
+        return risk
+    note = f"Not compared, since their sizes depend on values: {', '.join(sized)}."
+    return Risk(level=risk.level, text=f"{risk.text} {note}")
+
+
+def _assessed(
+    comparisons: Mapping[str, Comparison],
+    inputs: ComparisonInputs,
+    predicted: float | None,
+    *,
+    unchanged: bool,
+) -> Risk:
     if unchanged:
         return Risk(level="low", text="The model is the original.")
     if inputs.source == "noise":

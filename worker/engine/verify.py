@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -13,6 +14,9 @@ from convpress.formats import Format
 from convpress.refusal import Code, Refusal
 from worker.engine.formats import load_runner
 from worker.engine.model import Inputs
+
+DeclaredShape = tuple[int | str | None, ...] | None
+"""A shape as a model declares it; None where it declares none."""
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """Arrays by output name."""
@@ -67,19 +71,26 @@ class Comparison:
     sample is the only output, as of a classifier, y are the scores minus their mean, or minus the
     mean of the logarithms where they are probabilities: what all scores share changes no class.
     `agreement` is then the share of samples with finite scores to which both give the same class;
-    else None. `finite` says whether all outputs of the original are.
+    else None. `finite` says whether all outputs of the original are. `sized_by_values` are the
+    outputs whose sizes depend on values, as those behind NonMaxSuppression: they are not compared.
     """
 
     outputs: tuple[str, ...]
     relative_error: float | None
     agreement: float | None
     finite: bool
+    sized_by_values: tuple[str, ...] = ()
 
 
-def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comparison:
+def compare(
+    originals: Sequence[Outputs],
+    compressed: Sequence[Outputs],
+    declared: Mapping[str, DeclaredShape] | None = None,
+) -> Comparison:
     """Compare the outputs of two models on the same inputs.
 
-    Names, shapes and dtypes must agree, and values be finite where the original's are.
+    Names, shapes and dtypes must agree, and values be finite where the original's are. `declared`
+    holds the shapes that the model declares: sizes that it leaves open may differ.
 
     Raises:
         Refusal: `verification_failed`, with the first output that differs.
@@ -89,11 +100,14 @@ def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comp
     """
     difference = energy = 0.0
     finite = True
+    sized_by_values = _sized_by_values(originals, compressed, declared or {})
     for original, other in zip(originals, compressed, strict=True):
         _require_same_names(original, other)
         is_only_output = len(original) == 1
         for name, expected in original.items():
             got = other[name]
+            if name in sized_by_values:
+                continue
             _require_same_type(name, expected, got)
             # whole numbers, as of an argmax, have no small differences
             if not np.issubdtype(expected.dtype, np.inexact):
@@ -110,8 +124,45 @@ def compare(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> Comp
             difference += float(((expected64 - got64)[usable] ** 2).sum())
             energy += float((expected64[usable] ** 2).sum())
     relative_error = float(np.sqrt(difference / energy)) if energy > 0 else None
-    agreement = _agreement(originals, compressed)
-    return Comparison(tuple(originals[0]), relative_error, agreement, finite)
+    agreement = None if sized_by_values else _agreement(originals, compressed)
+    names = tuple(originals[0])
+    return Comparison(names, relative_error, agreement, finite, sized_by_values)
+
+
+def _sized_by_values(
+    originals: Sequence[Outputs],
+    compressed: Sequence[Outputs],
+    declared: Mapping[str, DeclaredShape],
+) -> tuple[str, ...]:
+    """Return the outputs whose sizes differ in some run, along axes that the model leaves open."""
+    names: dict[str, None] = {}
+    for original, other in zip(originals, compressed, strict=True):
+        for name, expected in original.items():
+            shape = declared.get(name)
+            own = other.get(name)
+            if own is None or own.dtype != expected.dtype or own.ndim != expected.ndim:
+                continue
+            axes = [axis for axis in range(own.ndim) if own.shape[axis] != expected.shape[axis]]
+            if axes and _are_open(axes, shape, [run[name].shape for run in originals]):
+                names[name] = None
+    return tuple(names)
+
+
+def _are_open(
+    axes: Sequence[int], declared: DeclaredShape, shapes: Sequence[tuple[int, ...]]
+) -> bool:
+    """Return whether the sizes of an output along these axes may depend on values.
+
+    The model declares them as open; or it declares nothing, and they differ from run to run.
+    """
+    if declared is not None:
+        return not any(isinstance(declared[axis], int) for axis in axes)
+    return all(_differ(axis, shapes) for axis in axes)
+
+
+def _differ(axis: int, shapes: Sequence[tuple[int, ...]]) -> bool:
+    sizes = {shape[axis] for shape in shapes}
+    return len(sizes) > 1
 
 
 def worst(comparisons: Mapping[str, Comparison]) -> Comparison:
@@ -119,16 +170,18 @@ def worst(comparisons: Mapping[str, Comparison]) -> Comparison:
 
     >>> first, second = Comparison(("y",), 0.1, 0.8, True), Comparison(("y",), None, 0.9, False)
     >>> worst({"0 to 1": first, "-1 to 1": second})
-    Comparison(outputs=('y',), relative_error=0.1, agreement=0.8, finite=False)
+    Comparison(outputs=('y',), relative_error=0.1, agreement=0.8, finite=False, sized_by_values=())
     """
     each = list(comparisons.values())
     errors = [one.relative_error for one in each if one.relative_error is not None]
     agreements = [one.agreement for one in each if one.agreement is not None]
+    sized = chain.from_iterable(one.sized_by_values for one in each)
     return Comparison(
         outputs=each[0].outputs,
         relative_error=max(errors, default=None),
         agreement=min(agreements, default=None),
         finite=all(one.finite for one in each),
+        sized_by_values=tuple(dict.fromkeys(sized)),
     )
 
 
@@ -177,7 +230,7 @@ def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _is_scores(output: NDArray[np.generic]) -> bool:
     """Whether an output is one vector of two or more floating-point numbers a sample."""
-    if output.ndim < 2 or not np.issubdtype(output.dtype, np.floating):
+    if output.ndim < 2 or not np.issubdtype(output.dtype, np.floating) or not output.size:
         return False
     samples = output.shape[0]
     is_vector = output.size == samples * max(output.shape[1:])

@@ -5,6 +5,7 @@
 | `Result`           | succeeds                                           | yes                |
 | `Failed`           | fails with the refusal of its input                | yes                |
 | `TimedOut`         | fails                                              | yes                |
+| `Crashed`          | fails with `engine_error`                          | yes                |
 | `Lost`             | is tried again at once, and fails at the last time | yes                |
 | `DiskFull`         | is tried again later, and fails at the last time   | yes                |
 | `StoreUnavailable` | is tried again later, as often as necessary        | no                 |
@@ -22,7 +23,7 @@ from worker.queue import lease as leases
 from worker.queue.lease import Lease, Result
 from worker.queue.sweeper import timed_out, worker_lost
 from worker.sandbox.messages import Failed
-from worker.sandbox.run import Lost, Outcome, Stopped, TimedOut
+from worker.sandbox.run import Crashed, Lost, Outcome, Stopped, TimedOut
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,18 @@ def _disk_full(attempts: int) -> dict[str, str]:
     return Refusal(Code.STORAGE_FULL, detail).as_dict()
 
 
+def _crashed(reason: str) -> dict[str, str]:
+    detail = (
+        f"the engine crashed on this model: {reason}; the likely cause is an operator that the "
+        "model calls with invalid arguments"
+    )
+    return Refusal(Code.ENGINE_ERROR, detail).as_dict()
+
+
 _RULES: Mapping[type, _Rule] = {
     Failed: _Rule("never", error=lambda failed, _: failed.error),
     TimedOut: _Rule("never", error=lambda outcome, _: timed_out(outcome.seconds)),
+    Crashed: _Rule("never", error=lambda crashed, _: _crashed(crashed.reason)),
     Lost: _Rule("limited", reason=lambda lost: lost.reason, at_once=True),
     DiskFull: _Rule(
         "limited",

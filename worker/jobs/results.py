@@ -54,10 +54,11 @@ def store(
 
 def _unaccounted(account: Report) -> list[dict[str, str]]:
     """Return the members of the first operators that an account leaves out."""
-    return [
-        {name: text[:_LONGEST_TEXT] for name, text in operator.model_dump().items()}
-        for operator in account.unaccounted[:_MOST_UNACCOUNTED]
-    ]
+    operators = []
+    for operator in account.unaccounted[:_MOST_UNACCOUNTED]:
+        members = operator.model_dump()
+        operators.append({name: text[:_LONGEST_TEXT] for name, text in members.items()})
+    return operators
 
 
 def keep(

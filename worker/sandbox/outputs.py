@@ -1,16 +1,24 @@
 """The files that a child writes, read without trust: plain files only, with a schema and limits."""
 
+import json
 import os
 import stat
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 from convpress.formats import Format
-from convpress.gate.check import require_safe
 from convpress.limits import Limits
-from convpress.refusal import Refusal
+from worker.sandbox import doctor, gate
+from worker.sandbox import run as sandbox
 from worker.sandbox.account import Account, largest_bytes, read
-from worker.sandbox.messages import MalformedOutput
+from worker.sandbox.messages import Failed, MalformedOutput, Succeeded
+
+# The gate needs a second for the largest model; this is for a busy machine.
+_CHECK_SECONDS = 300.0
+# The gate maps the file into memory, and needs this beside it.
+_CHECK_BYTES = 2 * 1024**3
 
 
 def take(
@@ -51,12 +59,29 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
 
 
 def check_artifact(path: Path, model_format: Format, limits: Limits) -> None:
-    """Check a model that a child wrote in the same way as an uploaded one.
+    """Check a model that a child wrote in the same way as an uploaded one, in a child of its own.
+
+    That child has limits of time and memory: whatever the file does to the gate, this process goes
+    on.
 
     Raises:
-        MalformedOutput: as an upload it would be refused.
+        MalformedOutput: as an upload it would be refused, or the check did not end.
     """
-    try:
-        require_safe(path, model_format, limits)
-    except Refusal as refusal:
-        raise MalformedOutput(f"the artifact is not a valid model: {refusal.detail}") from refusal
+    with tempfile.TemporaryDirectory(prefix="convpress-check-") as home:
+        confinement = doctor.confined(
+            Path(home),
+            readable=(path.absolute(),),
+            memory_bytes=_CHECK_BYTES + path.stat().st_size,
+        )
+        outcome = sandbox.run(
+            gate.COMMAND,
+            [model_format, str(path.absolute()), json.dumps(asdict(limits))],
+            confinement,
+            seconds=_CHECK_SECONDS,
+            on_progress=lambda _: None,
+            is_wanted=lambda: True,
+        )
+    if isinstance(outcome, Failed):
+        raise MalformedOutput(f"the artifact is not a valid model: {outcome.error['detail']}")
+    if not isinstance(outcome, Succeeded):
+        raise MalformedOutput(f"the check of the artifact did not end: {outcome}")

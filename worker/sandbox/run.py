@@ -23,6 +23,10 @@ _CHUNK = 64 * 1024
 # An honest engine stays far below these; a child that does not is not read any further.
 _LONGEST_LINE = 64 * 1024
 _MOST_OUTPUT = 16 * 1024**2
+# A process brings these upon itself; others come from outside, or from the system's lack of memory.
+_FAULTS = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
+)
 # The end of standard error is enough for a traceback.
 _KEPT_LOG = 16 * 1024
 
@@ -33,6 +37,11 @@ class Lost:
 
     reason: str
     log: str
+
+
+@dataclass(frozen=True)
+class Crashed(Lost):
+    """The child ended by a fault of its own code, which another attempt would only repeat."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ def _listen(
                 elif final := _first_final(lines.feed(chunk), on_progress):
                     return _with_log(final, child, log)
             if ended and not has_output:
-                return Lost(_how_it_ended(child), log.decode(errors="replace"))
+                return _ending(child, log.decode(errors="replace"))
             # Both pipes are closed and the child is alive: there is nothing to select.
             if not selector.get_map():
                 time.sleep(_TICK_SECONDS)
@@ -192,9 +201,13 @@ def _ended(child: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _how_it_ended(child: subprocess.Popen[bytes]) -> str:
+def _ending(child: subprocess.Popen[bytes], log: str) -> Lost:
+    """Return how a child that ended without a final message came to its end."""
     status = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert status is not None  # it waits
     if status.si_code == os.CLD_EXITED:
-        return f"it exited with status {status.si_status} and without a result"
-    return f"it was killed by signal {status.si_status}"
+        return Lost(f"it exited with status {status.si_status} and without a result", log)
+    reason = f"it was killed by signal {status.si_status}"
+    if status.si_status in _FAULTS:
+        return Crashed(reason, log)
+    return Lost(reason, log)

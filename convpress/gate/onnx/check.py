@@ -17,7 +17,7 @@ from convpress.gate.bundle import Bundle
 from convpress.gate.onnx.calls import Body, FunctionId, NodeNames, bound_calls, require_order
 from convpress.gate.onnx.tensors import Tensors
 from convpress.gate.onnx.wire import Wire, shown
-from convpress.gate.protobuf import Field
+from convpress.gate.protobuf import DELIMITED, Field
 from convpress.gate.refusals import damaged, over_limit
 from convpress.limits import Limits
 
@@ -43,6 +43,10 @@ _NODE_OVERLOAD = 8
 
 _ATTRIBUTE_TENSOR = 5
 _ATTRIBUTE_GRAPH = 6
+_ATTRIBUTE_FLOATS = 7
+_ATTRIBUTE_INTS = 8
+_ATTRIBUTE_STRINGS = 9
+_ATTRIBUTE_VALUES = (_ATTRIBUTE_FLOATS, _ATTRIBUTE_INTS, _ATTRIBUTE_STRINGS)
 _ATTRIBUTE_TENSORS = 10
 _ATTRIBUTE_GRAPHS = 11
 _ATTRIBUTE_TYPE = 14
@@ -118,6 +122,8 @@ class _Checker:
         self._tensors = Tensors(self._wire, archive)
         self._limits = limits
         self._nodes = 0
+        # The names that inner graphs read from outside, counted for every graph that each leaves.
+        self._outer_names = 0
 
     def model(self) -> None:
         """Check the whole model.
@@ -199,7 +205,14 @@ class _Checker:
             reads |= node.reads
             own.update(node.defines)
         # A graph within a node reads the names of the graphs around it.
-        return reads - own
+        outer = reads - own
+        self._outer_names += len(outer)
+        if self._outer_names > self._limits.fields:
+            raise over_limit(
+                f"graphs in {where} read too many names from outside",
+                f"at most {self._limits.fields}",
+            )
+        return outer
 
     def _node(self, message: Field, body: Body, where: str, depth: int) -> NodeNames:
         """Check a node, and return the names that it reads and defines."""
@@ -231,9 +244,14 @@ class _Checker:
     def _attribute(self, message: Field, body: Body, where: str, depth: int) -> set[bytes]:
         """Check an attribute, and return the names that its graphs read from outside."""
         reads: set[bytes] = set()
+        values = 0
         once = (_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TYPE, _ATTRIBUTE_SPARSE)
-        for field in self._wire.messages(message, where, once):
-            if field.number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+        for field in self._wire.fields(message, where, once):
+            if field.number in _ATTRIBUTE_VALUES:
+                values += self._values(field)
+            elif field.wire_type != DELIMITED:
+                continue
+            elif field.number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                 reads |= self._graph(field, body, where, depth + 1)
             elif field.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
                 self._tensors.tensor(field, where)
@@ -241,7 +259,20 @@ class _Checker:
                 self._tensors.sparse(field, where)
             elif field.number in (_ATTRIBUTE_TYPE, _ATTRIBUTE_TYPES):
                 self._tensors.type(field, where, 1)
+        if values > self._limits.attribute_values:
+            raise over_limit(
+                f"an attribute of a node of {where} has {values} values",
+                f"at most {self._limits.attribute_values}",
+            )
         return reads
+
+    def _values(self, field: Field) -> int:
+        """Return the number of values in a field of an attribute's numbers or texts."""
+        if field.wire_type != DELIMITED or field.number == _ATTRIBUTE_STRINGS:
+            return 1
+        if field.number == _ATTRIBUTE_FLOATS:
+            return (field.end - field.value) // 4
+        return self._wire.count_numbers(field)
 
 
 def _domain(text: bytes) -> bytes:

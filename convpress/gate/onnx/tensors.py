@@ -154,6 +154,7 @@ class Tensors:
                 self.tensor(field, where)
             elif field.number == _SPARSE_DIMS:
                 dims += self._wire.numbers(field)
+                self._bound_axes(dims, f"a sparse tensor of {where}")
         # The type is that of the values: the widest real one is assumed.
         self._bounded_size(dims, 64, f"a sparse tensor of {where}")
 
@@ -232,6 +233,7 @@ class Tensors:
         for field in self._wire.fields(message, f"a tensor of {where}", once):
             if field.number == _TENSOR_DIMS:
                 tensor.dims += self._wire.numbers(field)
+                self._bound_axes(tensor.dims, f"a tensor of {where}")
             elif field.number == _TENSOR_TYPE and field.wire_type == VARINT:
                 tensor.kind = self._wire.number(field)
             elif field.number == _TENSOR_NAME:
@@ -301,13 +303,19 @@ class Tensors:
             entries[key] = pair.get(_ENTRY_VALUE, b"")
         return entries
 
+    def _bound_axes(self, dims: list[int], what: str) -> None:
+        """Require few axes, at once: a file may have them in a million fields."""
+        if len(dims) > self._limits.nesting:
+            raise damaged(f"{what} has the shape {_shown_shape(dims)}, and more axes")
+
     def _bounded_size(self, dims: list[int], bits: int, what: str) -> int:
         """Return the number of elements of a shape, which must not be too large.
 
         An axis of 0 elements makes a tensor empty, but not small to all libraries: the others are
         bounded without it.
         """
-        if len(dims) > self._limits.nesting or any(dim < 0 for dim in dims):
+        self._bound_axes(dims, what)
+        if any(dim < 0 for dim in dims):
             raise damaged(f"{what} has the shape {_shown_shape(dims)}")
         largest = prod(dim for dim in dims if dim)
         if largest * bits // 8 > self._limits.tensor_bytes:

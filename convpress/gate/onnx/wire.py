@@ -13,6 +13,8 @@ _CHUNK_BYTES = 1 << 20
 _NOT_LAST = bytes(range(128, 256))
 # A name may be as long as the file.
 _LONGEST_SHOWN = 80
+# Exporters make names from the path of a module, of some hundred bytes.
+_LONGEST_NAME = 10_000
 
 
 class Wire:
@@ -61,7 +63,16 @@ class Wire:
                 yield field
 
     def text(self, field: Field) -> bytes:
-        """Return the content of a field."""
+        """Return the content of a field that holds a name.
+
+        Raises:
+            Refusal: `model_over_limit`: names are copied, compared and shown.
+        """
+        if field.end - field.value > _LONGEST_NAME:
+            raise over_limit(
+                f"a name at byte {field.value} has {field.end - field.value} bytes",
+                f"at most {_LONGEST_NAME} bytes",
+            )
         return bytes(self._view[field.value : field.end])
 
     def number(self, field: Field) -> int:

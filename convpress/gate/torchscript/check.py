@@ -8,19 +8,21 @@ from pathlib import Path
 from convpress.gate import archive
 from convpress.gate.archive import Member
 from convpress.gate.refusals import damaged, over_limit, unsafe
-from convpress.gate.torchscript.pickles import require_safe_notes, require_safe_pickle
+from convpress.gate.torchscript.extras import require_safe_extra
+from convpress.gate.torchscript.pickles import PickleCheck, StepBudget
 from convpress.gate.torchscript.source import require_safe_source
 from convpress.gate.zip_directory import read_directory
 from convpress.limits import Limits
 
 _SOURCE = re.compile(r"code/.+\.py")
-_PICKLE = re.compile(r"(data|constants)\.pkl")
+_PICKLE = re.compile(r"(data|constants|traced_inputs)\.pkl")
 _NOTES = re.compile(r"code/.+\.debug_pkl")
+_EXTRA = re.compile(r"extra/.+")
 _OTHER = re.compile(
     r"(data|constants|traced_inputs)/[0-9]+"
-    r"|(traced_inputs|bytecode|mobile_debug_handles)\.pkl"
+    r"|(bytecode|mobile_debug_handles)\.pkl"
     r"|version|byteorder|\.format_version|\.storage_alignment"
-    r"|\.data/[a-z_]+|extra/.+"
+    r"|\.data/[a-z_]+"
 )
 # A word of source has a few letters; the words themselves are counted later.
 _MOST_BYTES_PER_TOKEN = 8
@@ -47,19 +49,24 @@ def _require_safe_members(view: memoryview, members: Sequence[Member], limits: L
     sources = _named(members, _SOURCE)
     pickles = _named(members, _PICKLE)
     notes = _named(members, _NOTES)
-    checked = {*sources, *pickles, *notes}
+    extras = _named(members, _EXTRA)
+    checked = {*sources, *pickles, *notes, *extras}
     for member in members:
         if member not in checked:
             _require_known(member)
     # Bounded before anything is inflated.
     _bound("source", sources, _MOST_BYTES_PER_TOKEN * limits.source_tokens)
     _bound("pickles", [*pickles, *notes], limits.pickle_bytes)
+    _bound("extra files", extras, limits.inflated_bytes)
     # A tensor must not reach beyond the member of its storage.
     sizes = {member.name: member.size for member in members}
+    check = PickleCheck(sizes, limits, StepBudget(limits))
     for member in pickles:
-        require_safe_pickle(archive.read(view, member), member.name, sizes, limits)
+        check.require_safe(archive.read(view, member), member.name)
     for member in notes:
-        require_safe_notes(archive.read(view, member), member.name, limits)
+        check.require_plain(archive.read(view, member), member.name)
+    for member in extras:
+        require_safe_extra(archive.read(view, member), member.name, limits)
     texts = {member.name: _text(view, member) for member in sources}
     require_safe_source(texts, limits)
 

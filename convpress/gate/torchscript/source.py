@@ -1,39 +1,28 @@
-"""TorchScript source: its words, and which operators a network may name in it.
+"""TorchScript source: how deep it is, and which operators a network may name in it.
 
 Anything after a dot can become an operator: `torch.save`, `ops.aten.save`, `x.save(...)` and
 `getattr(x, "save")` are the same call. So every name is checked in every place. The parser, which
 would give it a meaning, is never needed.
 
-Source: torch/csrc/jit/frontend/lexer.h, torch/csrc/jit/serialization/import_source.cpp.
+Source: torch/csrc/jit/serialization/import_source.cpp.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import NamedTuple
 
 from convpress.gate.refusals import damaged, over_limit, unsafe, unsupported
-from convpress.gate.torchscript.operators import ATEN, PRIM
+from convpress.gate.torchscript import references
+from convpress.gate.torchscript.depth import CLOSE, OPEN, depths
+from convpress.gate.torchscript.operators import ATEN, CRASHING, PRIM
+from convpress.gate.torchscript.words import Word, words
 from convpress.limits import Limits
 from convpress.refusal import Refusal
 
-_TOKEN = re.compile(
-    r"""
-    (?P<skip> [ \t\r\f\v\n] | \\\n | \#[^\n]* )
-    | (?P<text> \"\"\"(?:\\.|[^\\])*?\"\"\" | '''(?:\\.|[^\\])*?'''
-        | "(?:\\.|[^\\\n"])*" | '(?:\\.|[^\\\n'])*' )
-    | (?P<name> [A-Za-z_][A-Za-z0-9_]* )
-    | (?P<number> [0-9][0-9A-Za-z_]*(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?j?
-        | \.[0-9]+(?:[eE][+-]?[0-9]+)?j? )
-    | (?P<mark> -> | [^\s"'\\] )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
 # No attribute or method may have these names, even where a model declares one: as operators they
-# reach files, memory, processes or other machines.
-_OUTSIDE = frozenset(
+# reach files, memory, processes or other machines, or crash.
+_OUTSIDE = CRASHING | frozenset(
     {
         "save",
         "from_file",
@@ -70,27 +59,14 @@ _NO_CALLS = frozenset(
 _METHODS = frozenset({"__init__", "__new__", "__enter__", "__exit__"})
 _ROOTS = frozenset({"torch", "ops"})
 _TYPES = frozenset({"Tensor", "device", "dtype", "Device", "Generator", "Stream", "layout"})
-_OPEN = ("(", "[", "{")
-_CLOSE = (")", "]", "}")
 _DOT = (".",)
-_PREFIXES = frozenset({"-", "~", "not", "+", "*", "if", "else", "elif", "lambda", "await"})
 _PLAIN_TEXT = re.compile(r"""(["'])([A-Za-z0-9_.-]*)\1""")
 
 _COMPUTING = "operators that compute"
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    line: int
-
-    def is_mark(self, marks: tuple[str, ...]) -> bool:
-        """Return whether it is one of these marks, not a text or a name."""
-        return self.kind == "mark" and self.text in marks
-
-
 # Stands before the first token and after the last one.
-_NOTHING = _Token("mark", "", 0)
+_NOTHING = Word("mark", "", 0)
 
 
 def require_safe_source(sources: Mapping[str, str], limits: Limits) -> None:
@@ -109,10 +85,10 @@ def require_safe_source(sources: Mapping[str, str], limits: Limits) -> None:
     ...
     convpress.refusal.Refusal: code/a.py names torch.save in line 2
     """
-    files: dict[str, list[_Token]] = {}
+    files: dict[str, list[Word]] = {}
     remaining = limits.source_tokens
     for name, text in sources.items():
-        files[name] = list(islice(_tokens(name, text), remaining + 1))
+        files[name] = list(islice(words(name, text, limits), remaining + 1))
         remaining -= len(files[name])
         if remaining < 0:
             raise over_limit(
@@ -124,22 +100,25 @@ def require_safe_source(sources: Mapping[str, str], limits: Limits) -> None:
         methods |= _defined(tokens)
     for name, tokens in files.items():
         _SourceFile(name, tokens, methods).require_safe(limits)
+    chain = references.deepest(files)
+    if chain > limits.depth:
+        raise over_limit(
+            f"the archive's classes and functions use each other {chain} deep",
+            f"at most {limits.depth}",
+        )
 
 
-def _tokens(name: str, text: str) -> Iterator[_Token]:
-    position = 0
-    line = 1
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None or match.lastgroup is None:
-            raise damaged(f"{name} is no TorchScript source in line {line}")
-        if match.lastgroup != "skip":
-            yield _Token(match.lastgroup, match[0], line)
-        line += match[0].count("\n")
-        position = match.end()
+def require_safe_type(text: str, name: str, limits: Limits) -> None:
+    """Require the name of a type, as the pickle of member `name` has it, to be shallow and safe.
+
+    Raises:
+        Refusal: the codes of `require_safe_source`.
+    """
+    tokens = list(words(f"a type in {name}", text, limits))
+    _SourceFile(f"a type in {name}", tokens, set()).require_safe(limits)
 
 
-def _defined(tokens: Sequence[_Token]) -> set[str]:
+def _defined(tokens: Sequence[Word]) -> set[str]:
     """Return the names of the methods that a file defines."""
     names = set()
     for before, after in pairwise(tokens):
@@ -153,32 +132,47 @@ class _SourceFile:
     """The words of a source file, and the methods that all files of the archive define."""
 
     name: str
-    tokens: Sequence[_Token]
+    tokens: Sequence[Word]
     methods: set[str]
 
     def require_safe(self, limits: Limits) -> None:
-        depth = 0
-        prefixes = 0
+        """Require balanced brackets, bounded depth, and safe names.
+
+        Raises:
+            Refusal: the codes of `require_safe_source`.
+        """
+        closings = self._closings(limits)
+        for depth, line in depths(self.tokens):
+            if depth > limits.depth:
+                raise _deep(f"{self.name} is {depth} levels deep in line {line}", limits.depth)
         for index, token in enumerate(self.tokens):
-            if token.is_mark(_OPEN):
-                depth += 1
-            elif token.is_mark(_CLOSE):
-                if depth == 0:
-                    raise damaged(self._at(index, "closes a bracket that is not open"))
-                depth -= 1
-            # The parser recurses for each prefix of an expression too.
-            if token.text in _PREFIXES:
-                prefixes += 1
-            elif token.line != self._token(index - 1).line:
-                prefixes = 0
-            if depth > limits.nesting or prefixes > 4 * limits.nesting:
-                raise over_limit(
-                    self._at(index, "nests expressions deeply"), f"at most {limits.nesting} levels"
-                )
             if token.kind == "name":
                 self._require_safe_name(index)
+            if token.text == "getattr":
+                self._require_safe_getattr(index, closings)
 
-    def _token(self, index: int) -> _Token:
+    def _closings(self, limits: Limits) -> Mapping[int, int]:
+        """Return, for each opening bracket, the index of the bracket that closes it.
+
+        Raises:
+            Refusal: `model_invalid` for a bracket without the other, `model_over_limit`.
+        """
+        closings: dict[int, int] = {}
+        is_open: list[int] = []
+        for index, token in enumerate(self.tokens):
+            if token.is_mark(OPEN):
+                is_open.append(index)
+            elif token.is_mark(CLOSE):
+                if not is_open:
+                    raise damaged(self._at(index, "closes a bracket that is not open"))
+                closings[is_open.pop()] = index
+            if len(is_open) > limits.nesting:
+                raise _deep(self._at(index, "nests expressions deeply"), limits.nesting)
+        if is_open:
+            raise damaged(self._at(is_open[-1], "opens a bracket that is not closed"))
+        return closings
+
+    def _token(self, index: int) -> Word:
         if 0 <= index < len(self.tokens):
             return self.tokens[index]
         return _NOTHING
@@ -210,8 +204,6 @@ class _SourceFile:
             )
         elif name in _NO_CALLS and is_called:
             raise unsafe(self._at(index, f"calls {name}"), _COMPUTING)
-        elif name == "getattr":
-            self._require_safe_getattr(index)
 
     def _require_safe_attribute(self, index: int, *, is_called: bool) -> None:
         """Require a name after a dot that is safe after the name before the dot."""
@@ -269,10 +261,10 @@ class _SourceFile:
             index -= 2
         return self.tokens[index].text == "__torch__"
 
-    def _require_safe_getattr(self, index: int) -> None:
+    def _require_safe_getattr(self, index: int, closings: Mapping[int, int]) -> None:
         """Require `getattr(OBJECT, "NAME")` to have a plain and safe name."""
         # The name is the last argument.
-        end = self._closing(index + 1)
+        end = closings.get(index + 1, index + 1)
         text = self.tokens[end - 1]
         plain = _PLAIN_TEXT.fullmatch(text.text) if text.kind == "text" else None
         if plain is None or self.tokens[end - 2].text != ",":
@@ -284,21 +276,9 @@ class _SourceFile:
         if name in _OUTSIDE or name in _STATE_HOOKS:
             raise unsafe(self._at(index, f"gets the attribute {name}"), _COMPUTING)
 
-    def _closing(self, index: int) -> int:
-        """Return the index of the bracket that closes the one at `index`.
 
-        It is `index` itself where that is no bracket, and the index before it where it stays open.
-        """
-        depth = 0
-        for position in range(index, len(self.tokens)):
-            token = self.tokens[position]
-            if token.is_mark(_OPEN):
-                depth += 1
-            elif token.is_mark(_CLOSE):
-                depth -= 1
-            if depth == 0:
-                return position
-        return index - 1
+def _deep(detail: str, most: int) -> Refusal:
+    return over_limit(detail, f"at most {most} levels")
 
 
 def _unknown(detail: str) -> Refusal:

@@ -32,6 +32,6 @@ def test_failures_are_counted_for_all_processes_as_soon_as_sql_answers(client, m
     loops.flush()
     loops.flush()
     with transaction() as session:
-        assert queries.of_service(session).loop_failures == {("sweeper", "KeyError"): 2}
+        assert queries.service_statistics(session).loop_failures == {("sweeper", "KeyError"): 2}
     line = 'convpress_loop_failures_total{error="KeyError",loop="sweeper"} 2.0'
     assert line in client.get("/metrics").text

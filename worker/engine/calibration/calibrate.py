@@ -8,7 +8,7 @@ from convpress.calibration import InputValues
 from worker.engine.calibration.allowance import Allowance
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
 from worker.engine.calibration.fitting_images import FittingImages, distilled, plain, real
-from worker.engine.calibration.harness import WeakCalibrationError
+from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import DistillingError
 from worker.engine.calibration.inputs.distiller import Distiller
 from worker.engine.calibration.inputs.distiller import Tell as Tell
@@ -102,7 +102,9 @@ def _choose_size(
     program = model.program()
     harness = build_harness(program, model.inputs, shapes, effort)
     if not harness.images:
-        raise WeakCalibrationError("no input of the model is a batch of images or signals")
+        raise WeakCalibrationError(
+            "no input of the model is a batch of images, signals or indices of a stored table"
+        )
     allowance = Allowance.of(harness, macs, shapes, effort)
     if not is_distilled or not program.normalises or allowance.affordable_steps:
         return allowance
@@ -135,7 +137,7 @@ def _calibrate(
     report_members: dict[str, Any] = {
         "ranges": [values.name for values in probed.ranges],
         "ranges_from": source_of_limits or probed.source,
-        "notes": [],
+        "notes": _weak_inputs(harness),
     }
     if samples is not None:
         return _learn(allowance, convolutions, probed, samples, 0, report_members, tell)
@@ -199,6 +201,16 @@ def _learn(
         image_names=tuple(harness.image_names),
         report_members={**report_members, "notes": notes, **fitting.report_members},
     )
+
+
+def _weak_inputs(harness: Harness) -> list[str]:
+    """Return a note on inputs that resemble no real ones; nothing where there are none."""
+    return [
+        f"weak: input {images.name!r} has random indices below {images.rows}, which resemble no "
+        "real sequence; samples are better"
+        for images in harness.images
+        if images.rows is not None
+    ]
 
 
 def _mosaic_count(allowance: Allowance, ranges: int) -> int:

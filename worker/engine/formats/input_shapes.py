@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, InputShapes, format_shape
-from worker.engine.model import TensorSpec
+from worker.engine.model import TensorSpec, Values
 
 Shape = tuple[int, ...]
 OpenShape = tuple[int | str | None, ...] | None
@@ -19,6 +19,7 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
     3. The first axis, the batch, is 1 where nothing tells it.
     4. A whole number is written as a shape of one size. An ONNX model may have a whole number that
        the user left out: it is 0.
+    5. What is written for an input of a fixed number of whole numbers are its values.
 
     Raises:
         Refusal: `input_shape_required` where sizes remain unknown, `input_shape_mismatch` for a
@@ -44,6 +45,8 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
         full = _full(shape)
         if full is None:
             missing[spec.name] = shape
+        elif spec.name in by_name and _are_values(spec, full):
+            bound[spec.name] = Values(full)
         else:
             bound[spec.name] = full
     if missing:
@@ -84,6 +87,8 @@ def _accept(spec: TensorSpec, shape: Shape, sizes: dict[str, int]) -> None:
     if spec.is_number:
         _require_number(spec, shape)
         return
+    if _are_values(spec, shape):
+        return
     if spec.shape is None:
         return
     fits = len(shape) == len(spec.shape)
@@ -102,6 +107,34 @@ def _accept(spec: TensorSpec, shape: Shape, sizes: dict[str, int]) -> None:
         field=FIELD,
         expected=format_shape(_substituted(spec.shape, sizes)),
         got=format_shape(shape),
+    )
+
+
+def _are_values(spec: TensorSpec, shape: Shape) -> bool:
+    """Return whether what the user wrote for an input of one axis are its values.
+
+    Its shape is fixed, so that nobody needs to write it.
+    """
+    return spec.is_list and spec.shape == (len(shape),)
+
+
+def unstated_numbers(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> str | None:
+    """Return a sentence on inputs of whole numbers whose values the user has not stated.
+
+    None where there are none. Their values may be sizes, on which the model depends.
+    """
+    examples = []
+    for spec in inputs:
+        shape = shapes[spec.name]
+        if spec.is_number and not shape:
+            examples.append(f"{spec.name}=NUMBER")
+        elif spec.is_list and not isinstance(shape, Values):
+            examples.append(f"{spec.name}={'x'.join(['NUMBER'] * shape[0])}")
+    if not examples:
+        return None
+    return (
+        f"its inputs of whole numbers may be sizes: state their values in {FIELD} "
+        f"({','.join(examples)})"
     )
 
 

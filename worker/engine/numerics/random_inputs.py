@@ -6,29 +6,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.engine.model import TensorSpec
+from worker.engine.numerics.neutral_inputs import is_mask, is_position, neutral
+
+# Bytes with more axes than this are pixels.
+_MOST_AXES_OF_INDICES = 2
 
 
 def random_inputs(
     specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]], seed: int = 0
 ) -> dict[str, NDArray[np.generic]]:
-    """Return one array an input: standard normal for floating point, else zeros.
+    """Return one array an input.
 
-    Zeros are valid as indices and as flags. A whole number without axes is the one that its shape
-    is bound to.
+    Floating-point numbers are standard normal, pixels are random bytes, and whole numbers that
+    select rows are random among these. Values that are bound to an input in place of a shape are
+    its values. All else is neutral.
 
-    >>> specs = [TensorSpec("image", "float32", (None, 3)), TensorSpec("length", "int64", (1,))]
-    >>> inputs = random_inputs(specs, {"image": (2, 3), "length": (1,)})
-    >>> inputs["image"].shape, inputs["length"]
+    >>> specs = [TensorSpec("image", "float32", (None, 3)), TensorSpec("index", "int64", (1,))]
+    >>> inputs = random_inputs(specs, {"image": (2, 3), "index": (1,)})
+    >>> inputs["image"].shape, inputs["index"]
     ((2, 3), array([0]))
     """
     rng = np.random.default_rng(seed)
     inputs: dict[str, NDArray[np.generic]] = {}
     for spec in specs:
+        shape = shapes[spec.name]
         dtype = np.dtype(spec.dtype)
-        if spec.is_number:
-            inputs[spec.name] = spec.number(shapes[spec.name])
+        stated = spec.stated(shape)
+        is_pixels = dtype in (np.uint8, np.int8) and len(shape) > _MOST_AXES_OF_INDICES
+        if stated is not None:
+            inputs[spec.name] = stated
+        elif is_mask(spec) and len(shape) <= _MOST_AXES_OF_INDICES:
+            inputs[spec.name] = neutral(spec, specs, shapes)
         elif np.issubdtype(dtype, np.floating):
-            inputs[spec.name] = rng.standard_normal(shapes[spec.name]).astype(dtype)
+            inputs[spec.name] = rng.standard_normal(shape).astype(dtype)
+        elif is_pixels:
+            limits = np.iinfo(dtype)
+            inputs[spec.name] = rng.integers(limits.min, limits.max + 1, shape).astype(dtype)
+        elif spec.rows is not None and not is_position(spec):
+            inputs[spec.name] = rng.integers(0, spec.rows, shape).astype(dtype)
         else:
-            inputs[spec.name] = np.zeros(shapes[spec.name], dtype)
+            inputs[spec.name] = neutral(spec, specs, shapes)
     return inputs

@@ -6,13 +6,14 @@ from itertools import chain
 from pathlib import Path
 
 from convpress.refusal import Code, Refusal
+from convpress.shapes import FIELD
 from worker.engine.formats import open_model
 from worker.engine.model import CostProfile, Inputs, OpenedModel
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.objective import Objective
 from worker.engine.stages.writing import WrittenArtifact
-from worker.engine.verify import Comparison, Outputs, compare, measure
+from worker.engine.verify import Comparison, DeclaredShape, Outputs, compare, measure
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,53 @@ def verify(
     groups = artifact.comparison_inputs.groups
     inputs = list(chain.from_iterable(groups.values()))
     # one model after the other: both together would take twice the memory
-    original = measure(request.format, source, inputs)
+    try:
+        original = measure(request.format, source, inputs)
+    except Refusal as refusal:
+        raise _with_numbers(refusal, artifact.original.numbers) from refusal
+    _require_outputs(original.outputs, artifact.original.numbers)
     progress.within(1, 2)
+    declared = artifact.original.output_shapes
     compressed = measure(request.format, output, inputs)
     return Verification(
         profile=profile,
         parameters=parameters,
-        comparisons=_by_group(groups, original.outputs, compressed.outputs),
+        comparisons=_by_group(groups, original.outputs, compressed.outputs, declared),
         original_ms=original.latency_ms,
         artifact_ms=compressed.latency_ms,
+    )
+
+
+def _require_outputs(outputs: Sequence[Outputs], numbers: str | None) -> None:
+    """Check that a model whose inputs may be sizes gives outputs with elements.
+
+    Raises:
+        Refusal: `input_shape_mismatch`.
+    """
+    elements = 0
+    for run in outputs:
+        elements += sum(array.size for array in run.values())
+    if numbers is None or elements:
+        return
+    raise Refusal(
+        Code.INPUT_SHAPE_MISMATCH,
+        f"the outputs of the model have no elements; {numbers}",
+        field=FIELD,
+        expected="values of whole numbers that the model can take",
+        got="none",
+    )
+
+
+def _with_numbers(refusal: Refusal, numbers: str | None) -> Refusal:
+    """Return the refusal of an original that does not run, with the inputs that may be to blame."""
+    if numbers is None or refusal.code != Code.MODEL_INVALID:
+        return refusal
+    return Refusal(
+        Code.INPUT_SHAPE_MISMATCH,
+        f"{refusal.detail}; {numbers}",
+        field=FIELD,
+        expected="values of whole numbers that the model can take",
+        got="none",
     )
 
 
@@ -59,6 +98,7 @@ def _by_group(
     groups: Mapping[str, Sequence[Inputs]],
     originals: Sequence[Outputs],
     compressed: Sequence[Outputs],
+    declared: Mapping[str, DeclaredShape],
 ) -> dict[str, Comparison]:
     """Return the comparison of each group's outputs, which follow each other in order.
 
@@ -69,7 +109,7 @@ def _by_group(
     start = 0
     for name, inputs in groups.items():
         end = start + len(inputs)
-        comparisons[name] = compare(originals[start:end], compressed[start:end])
+        comparisons[name] = compare(originals[start:end], compressed[start:end], declared)
         start = end
     return comparisons
 

@@ -1,6 +1,7 @@
 """Write: put the layers in their sites' places, and save the artifact."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from convpress.formats import Format
 from worker.engine import report
 from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.costs.table import CostTable
+from worker.engine.formats.input_shapes import unstated_numbers
 from worker.engine.model import CostProfile, OpenedModel, Shapes
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Progress
@@ -20,6 +22,7 @@ from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import Goal
 from worker.engine.selection.replacements import Replacements
 from worker.engine.stages.planning import Plan
+from worker.engine.verify import DeclaredShape
 
 _MOST_COMPARED = 64
 _COMPARING_WORK = 200_000_000_000
@@ -31,10 +34,16 @@ One run is compared in any case.
 
 @dataclass(frozen=True)
 class Original:
-    """The original model as the report and the verification need it: without its weights."""
+    """The original model as the report and the verification need it: without its weights.
+
+    `output_shapes` are those that it declares. `numbers` is a sentence on inputs of whole numbers
+    whose values the user has not stated, None where there are none.
+    """
 
     inputs: list[records.Tensor]
     shapes: Shapes
+    output_shapes: Mapping[str, DeclaredShape]
+    numbers: str | None
     profile: CostProfile
     parameters: int
 
@@ -74,8 +83,7 @@ def write_artifact(
     if plan.replacements:
         _save(opened, plan.replacements, target, Path(request.output), progress)
     else:
-        # saving the model would change its bytes
-        shutil.copyfile(request.model, request.output)
+        _copy(opened, Path(request.model), Path(request.output))
     predicted_error = analysis.predicted_error(choice)
     pairs = zip(analysis.candidates, choice, strict=True)
     table = analysis.table
@@ -111,9 +119,24 @@ def _save(
     opened.model.save(output)
 
 
+def _copy(opened: OpenedModel, source: Path, output: Path) -> None:
+    """Write the model as it is; saving it would change its bytes, unless it is to become a file."""
+    if source.suffix == output.suffix:
+        shutil.copyfile(source, output)
+    else:
+        opened.model.save(output)
+
+
 def _original(opened: OpenedModel) -> Original:
     inputs = report.inputs(opened.model.inputs, opened.shapes)
-    return Original(inputs, opened.shapes, opened.profile, opened.parameters)
+    return Original(
+        inputs=inputs,
+        shapes=opened.shapes,
+        output_shapes={spec.name: spec.shape for spec in opened.model.outputs},
+        numbers=unstated_numbers(opened.model.inputs, opened.shapes),
+        profile=opened.profile,
+        parameters=opened.parameters,
+    )
 
 
 def _comparison_inputs(opened: OpenedModel, plan: Plan) -> ComparisonInputs:

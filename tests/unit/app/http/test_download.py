@@ -1,6 +1,7 @@
 """Whatever a client asks for, the answer is the file, true parts of it, or a problem."""
 
 import base64
+import hashlib
 from email import message_from_bytes
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from app.http.download import Download, send_file
 from app.storage import LocalStorage, ObjectStorage
 
 CONTENT = bytes(range(200))
-TAG = "a" * 64
+TAG = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture(params=["local", "bucket"])

@@ -61,11 +61,11 @@ def test_a_broker_without_memory_is_unready_and_costs_a_warning(configure, redis
     with pytest.raises(redis.exceptions.OutOfMemoryError):
         celery_client.check_broker()
     assert celery_client.backlog() is None
-    assert not celery_client.ring(uuid.uuid4())
+    assert not celery_client.enqueue(uuid.uuid4())
     client.config_set("maxmemory", "0")
     celery_client.check_broker()
     assert celery_client.backlog() == 0
-    assert celery_client.ring(uuid.uuid4())
+    assert celery_client.enqueue(uuid.uuid4())
     assert celery_client.backlog() == 1
 
 

@@ -58,14 +58,14 @@ def test_keys_name_their_database_without_its_password(run, data_dir, monkeypatc
     get_settings.cache_clear()
     refused = run("keys", "create", "ann")
     assert refused.exit_code == 2
-    made = run("keys", "create", "ann", "--create")
-    assert made.exit_code == 0, made.output
+    created = run("keys", "create", "ann", "--create")
+    assert created.exit_code == 0, created.output
     assert run("keys", "create", "bob").exit_code == 0
-    for done in (refused, made):
+    for done in (refused, created):
         assert f"{user}:***@{address}" in done.stderr
         assert "s3cret" not in done.output
         assert "h1dden" not in done.output
-    assert "database" not in made.stdout
+    assert "database" not in created.stdout
 
 
 def test_a_database_that_does_not_answer_is_named(run, data_dir, monkeypatch):

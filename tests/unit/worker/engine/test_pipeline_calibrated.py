@@ -86,9 +86,8 @@ def losses(folder, source, calibration):
     ],
 )
 def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weights(tmp_path, name):
-    calibrated, by_weights = (
-        losses(tmp_path, MODELS / name, kind) for kind in ("synthetic", "none")
-    )
+    calibrated = losses(tmp_path, MODELS / name, "synthetic")
+    by_weights = losses(tmp_path, MODELS / name, "none")
     assert (calibrated <= by_weights).all()
     assert calibrated.sum() < 0.6 * by_weights.sum()
 
@@ -187,7 +186,8 @@ def test_dead_channels_cost_no_rank_and_do_no_harm(tmp_path):
 
     body = BODY.replace("(x, w)", "(x, w, d)")
     text = NET.format(more=", float[8] d") + f"{{ {body} y = Relu(c) }}"
-    alive, dead = (of(tmp_path, text, biased(value), flops_budget="0.9") for value in (0, -1000))
+    alive = of(tmp_path, text, biased(0), flops_budget="0.9")
+    dead = of(tmp_path, text, biased(-1000), flops_budget="0.9")
     assert dead["predicted_error"] < 0.02 * alive["predicted_error"]
     assert dead["verification"]["relative_error"] < 0.1
     assert dead["calibration"]["kind"] == "synthetic"

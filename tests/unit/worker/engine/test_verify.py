@@ -79,12 +79,17 @@ def test_small_models_are_timed_for_a_tenth_of_a_second_and_large_ones_seldom(
     assert len(called) == 1 + runs
 
 
+def softmax(scores):
+    powers = np.exp(scores)
+    return powers / powers.sum(1, keepdims=True)
+
+
 def test_scores_are_compared_about_their_mean_and_probabilities_by_their_logarithms():
     scores = np.array([[4.0, 1.0, 1.0], [0.0, 3.0, 0.0]])
     others = scores + 5  # softmax makes the same of them
     assert compare([{"y": scores}], [{"y": others}]).relative_error == pytest.approx(0)
-    as_probabilities = [np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (scores, 0.9 * scores)]
-    measured = compare([{"y": as_probabilities[0]}], [{"y": as_probabilities[1]}])
+    near = 0.9 * scores
+    measured = compare([{"y": softmax(scores)}], [{"y": softmax(near)}])
     assert measured.relative_error == pytest.approx(0.1)
     assert measured.agreement == 1
 
@@ -102,3 +107,26 @@ def test_scores_that_are_no_numbers_agree_with_nothing():
     one[0] = np.nan
     assert compare([{"y": one}], [{"y": other}]).agreement == pytest.approx(2 / 3)
     assert compare([{"y": one * np.nan}], [{"y": other}]).agreement is None
+
+
+def test_outputs_sized_by_values_are_named_and_left_out():
+    boxes, others = np.ones((5, 4)), np.ones((7, 4))
+    fixed = np.array([3.0, 4.0])
+    result = compare(
+        [{"boxes": boxes, "y": fixed}],
+        [{"boxes": others, "y": np.array([3.0, 4.5])}],
+        {"boxes": ("n", 4), "y": (2,)},
+    )
+    assert (result.sized_by_values, result.relative_error) == (("boxes",), 0.1)
+
+
+@pytest.mark.parametrize("declared", [{"boxes": (5, 4)}, {"boxes": None}, {}])
+def test_another_size_along_an_axis_that_is_not_open_is_refused(declared):
+    with pytest.raises(Refusal, match="shape and dtype of boxes"):
+        compare([{"boxes": np.ones((5, 4))}], [{"boxes": np.ones((7, 4))}], declared)
+
+
+def test_an_undeclared_size_is_open_where_it_differs_from_run_to_run():
+    originals = [{"boxes": np.ones((5, 4))}, {"boxes": np.ones((6, 4))}]
+    others = [{"boxes": np.ones((7, 4))}, {"boxes": np.ones((6, 4))}]
+    assert compare(originals, others).sized_by_values == ("boxes",)

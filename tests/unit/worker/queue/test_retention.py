@@ -113,9 +113,8 @@ def test_files_that_no_row_knows_are_orphans(ended, make_job, store_file, load_j
     orphans = {artifact_key(kept, "c" * 64), artifact_key(unknown, SHA), model_key("d" * 64)}
     for key in known | orphans:
         store_file(key)
-    assert (
-        retention.remove_orphans(get_storage()) == len(orphans) + 2
-    )  # with the two of the expired job
+    # with the two of the expired job
+    assert retention.remove_orphans(get_storage()) == len(orphans) + 2
     assert stored() == known
     assert expired not in {key.split("/")[1] for key in stored()}
     assert retention.remove_orphans(get_storage()) == 0

@@ -199,7 +199,7 @@ def test_the_loop_outlives_any_error_of_a_step_and_takes_the_others(
     sweeper.run(stopping)
     assert steps.count("sweep_and_ring") == steps.count("expire") >= 3
     with transaction() as session:
-        failures = queries.of_service(session).loop_failures
+        failures = queries.service_statistics(session).loop_failures
     assert sum(failures.values()) >= 3
     assert {kind for _, kind in failures} == {type(error).__name__}
 

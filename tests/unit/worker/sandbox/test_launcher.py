@@ -346,7 +346,8 @@ def test_a_sandbox_that_cannot_be_set_up_runs_nothing(run, shut_in, tmp_path):
 @needs_seccomp
 def test_a_sandbox_for_a_gpu_opens_its_driver_and_nothing_else(run, shut_in, tmp_path):
     opened = replace(shut_in, device="cuda")
-    closed, described = (json.loads(each.command([], 1)[-1]) for each in (shut_in, opened))
+    closed = json.loads(shut_in.command([], 1)[-1])
+    described = json.loads(opened.command([], 1)[-1])
     assert closed["devices"] == []
     assert closed["limits"]["AS"] == 2 * 1024**3
     assert all(path.startswith("/dev/nvidia") for path in described["devices"])

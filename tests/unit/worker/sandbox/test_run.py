@@ -10,7 +10,7 @@ import pytest
 from worker.sandbox import run as sandbox
 from worker.sandbox.messages import Failed, Progress, Succeeded
 from worker.sandbox.policy import Confinement
-from worker.sandbox.run import Lost, Stopped, TimedOut
+from worker.sandbox.run import Crashed, Lost, Stopped, TimedOut
 
 SUCCEEDED = """print('{"event": "succeeded"}', flush=True)"""
 
@@ -211,3 +211,14 @@ def test_it_learns_nothing_of_the_worker(run, tmp_path, monkeypatch):
     )
     os.close(secret)
     assert outcome == Succeeded()
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL"])
+def test_a_fault_of_its_own_is_a_crash(run, name):
+    outcome = run(f"os.kill(os.getpid(), signal.{name})")
+    assert type(outcome) is Crashed
+    assert "killed by signal" in outcome.reason
+
+
+def test_death_from_outside_is_no_crash(run):
+    assert type(run("os.kill(os.getpid(), signal.SIGKILL)")) is Lost

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from worker.engine.calibration.inputs.generators import Generator, Images
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.model import TensorSpec
+from worker.engine.numerics.neutral_inputs import is_mask, is_position, neutral
 
 AnyArray = NDArray[np.generic]
 """An array of any type."""
@@ -25,6 +27,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 # A last axis of at most this length is taken for channels, if the axis after the batch is
 # longer: grey, colours, or colours and transparency.
 _MOST_COLOURS = 4
+# Token ids, masks: one number for each element of each sample.
+_AXES_OF_SEQUENCES = 2
 # Between the seeds of two inputs, so that they get different images.
 _SEED_STEP = 1000
 
@@ -33,7 +37,8 @@ _SEED_STEP = 1000
 class ImageInput:
     """An input of images, signals, volumes or vectors: numbers with a batch and a channel axis.
 
-    `channels_last` says whether the channels are the last axis or follow the batch.
+    `channels_last` says whether the channels are the last axis or follow the batch. `rows` is the
+    number of rows that it selects from, for indices such as token ids.
     """
 
     name: str
@@ -41,6 +46,7 @@ class ImageInput:
     channels: int
     size: tuple[int, ...]
     channels_last: bool
+    rows: int | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -49,10 +55,17 @@ class ImageInput:
 
     def shaped(self, images: Images, values: ValueRange) -> AnyArray:
         """Return images `(count, channels, *size)` of values around 0 to 1 as input arrays."""
+        if self.rows is not None:
+            return self._as_indices(images)
         scaled = self._as_bytes(images) if self.is_whole else values.apply(images)
         if self.channels_last:
             scaled = np.moveaxis(scaled, 1, -1)
         return scaled.astype(self.dtype)
+
+    def _as_indices(self, images: Images) -> AnyArray:
+        """Return random indices of the images' shape, the same for the same images."""
+        rng = np.random.default_rng(crc32(np.ascontiguousarray(images).tobytes()))
+        return rng.integers(0, self.rows, images.shape).astype(self.dtype)
 
     def _as_bytes(self, images: Images) -> Images:
         """Return images from 0 to 255, or from -128 to 127 for signed bytes."""
@@ -67,7 +80,8 @@ class ImageInput:
 def image_input(spec: TensorSpec, shape: Sequence[int]) -> ImageInput | None:
     """Return an input as one of images; None where it takes none.
 
-    Bytes with three axes or more are images; other integers are indices.
+    Bytes with three axes or more are images. Integers that select rows of a table, a sequence for
+    each sample, are drawn as images are. Other integers, masks and positions are no images.
 
     >>> image = image_input(TensorSpec("x", "float32", None), (1, 24, 24, 3))
     >>> image.channels, image.size, image.channels_last
@@ -77,6 +91,11 @@ def image_input(spec: TensorSpec, shape: Sequence[int]) -> ImageInput | None:
     """
     dtype = np.dtype(spec.dtype)
     axes = len(shape)
+    is_sequence = axes == _AXES_OF_SEQUENCES
+    if is_position(spec) or (is_mask(spec) and is_sequence):
+        return None
+    if spec.rows is not None and is_sequence:
+        return ImageInput(spec.name, dtype, shape[1], (), channels_last=False, rows=spec.rows)
     is_bytes = dtype in (np.uint8, np.int8) and axes > 2
     is_number = np.issubdtype(dtype, np.floating)
     if axes < 2 or not (is_number or is_bytes):
@@ -100,7 +119,8 @@ def image_inputs(specs: Specs, shapes: Shapes) -> dict[str, ImageInput]:
     batch = 0
     for spec in specs:
         images = image_input(spec, spec.axes(shapes[spec.name]))
-        if images is None:
+        # Values that the user states are the same in every run.
+        if images is None or spec.stated(shapes[spec.name]) is not None:
             continue
         own_batch = shapes[spec.name][0]
         if not by_name:
@@ -120,27 +140,20 @@ def make_inputs(
 ) -> Arrays:
     """Return arrays for `count` samples: that many images, and one array for each other input.
 
-    Other inputs have the shape that is bound to them. They get zeros, which are valid as an index,
-    a flag and a first state; floating-point ones of at most one axis get ones, and an integer
-    without axes gets the number bound to it.
+    Other inputs have the shape that is bound to them, and neutral values, or the values that are
+    bound to them.
     """
     arrays: dict[str, AnyArray] = {}
     batches = image_inputs(specs, shapes)
     for position, spec in enumerate(specs):
         images = batches.get(spec.name)
-        if spec.is_number:
-            arrays[spec.name] = spec.number(shapes[spec.name])
+        stated = spec.stated(shapes[spec.name])
+        if stated is not None:
+            arrays[spec.name] = stated
         elif images is not None:
             own_seed = seed + _SEED_STEP * position
             generated = generator(count, images.channels, images.size, own_seed)
             arrays[spec.name] = images.shaped(generated, values)
         else:
-            arrays[spec.name] = _neutral(np.dtype(spec.dtype), shapes[spec.name])
+            arrays[spec.name] = neutral(spec, specs, shapes)
     return arrays
-
-
-def _neutral(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> AnyArray:
-    """Return ones for a factor, a floating-point input of at most one axis, and zeros otherwise."""
-    is_factor = len(shape) < 2 and np.issubdtype(dtype, np.floating)
-    fill = np.ones if is_factor else np.zeros
-    return fill(shape, dtype)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +19,11 @@ from convpress.shapes import InputShapes, format_shape
 from worker.engine.formats import input_shapes
 from worker.engine.formats.onnx import linear
 from worker.engine.formats.onnx.canonical.domain import use_one_domain
-from worker.engine.formats.onnx.canonical.padding import write_pads_of_dilated
 from worker.engine.formats.onnx.canonical.parameters import store_computed_weights
 from worker.engine.formats.onnx.canonical.unfuse import unfuse
 from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.control_flow import make_names_unique
+from worker.engine.formats.onnx.dilated_padding import write_pads_of_dilated
 from worker.engine.formats.onnx.functions import inline_functions_with
 from worker.engine.formats.onnx.graph import (
     FLOATS,
@@ -32,6 +33,7 @@ from worker.engine.formats.onnx.graph import (
     own_opset,
     stored_names,
 )
+from worker.engine.formats.onnx.index_rows import index_rows
 from worker.engine.formats.onnx.padding import drop_empty_inputs
 from worker.engine.formats.onnx.profile.count import CountedModel, count
 from worker.engine.formats.onnx.profile.node_use import OPERATORS
@@ -59,7 +61,8 @@ class OnnxModel:
         # Up to IR version 3, weights are listed among the inputs.
         weights = stored_names(model.graph)
         inputs = [value for value in model.graph.input if value.name not in weights]
-        self._inputs = tuple(_spec(value) for value in inputs)
+        rows = index_rows(model.graph)
+        self._inputs = tuple(replace(_spec(value), rows=rows.get(value.name)) for value in inputs)
         self._outputs = tuple(_spec(value) for value in model.graph.output)
         self._counted: CountedModel | None = None
         self._rewriter: GraphRewriter | None = None
@@ -171,13 +174,16 @@ class OnnxModel:
     def save(self, path: Path) -> None:
         """Write the model as one file, or as a bundle where it came as one, without unused weights.
 
+        A bundle of another suffix than `path` becomes one file.
+
         Raises:
             ValueError: `path` is the file of the model, which still holds its weights.
         """
         self._finish_rewriting()
         drop_empty_inputs(self._model)
         archive = bundle.read(self._source)
-        if archive is None:
+        becomes_file = path.suffix != self._source.suffix and path.suffix == bundle.SUFFIX
+        if archive is None or becomes_file:
             single_file.write(self._model, self._source, path)
         else:
             bundle_files.write(self._model, archive, self._source, path)
@@ -219,7 +225,10 @@ class OnnxModel:
         """Return the refusal of inputs of these shapes."""
         texts = [f"{name}={format_shape(shape)}" for name, shape in shapes.items()]
         got = ",".join(texts)
-        has_fixed_shapes = all(spec.shape == shapes[spec.name] for spec in self._inputs)
+        numbers = input_shapes.unstated_numbers(self._inputs, shapes)
+        has_fixed_shapes = numbers is None and all(
+            spec.shape == shapes[spec.name] for spec in self._inputs
+        )
         # The model fixes all shapes, so the model is invalid.
         if has_fixed_shapes:
             return Refusal(
@@ -231,7 +240,7 @@ class OnnxModel:
             )
         return Refusal(
             Code.INPUT_SHAPE_MISMATCH,
-            detail,
+            f"{detail}; {numbers}" if numbers else detail,
             field=SHAPE_FIELD,
             expected="a shape that the model can take",
             got=got,
@@ -245,11 +254,10 @@ def _ones(
     inputs: dict[str, NDArray[np.generic]] = {}
     for spec in specs:
         shape = shapes[spec.name]
-        if spec.is_number and shape:
-            inputs[spec.name] = spec.number(shape)
-            continue
-        axes = spec.axes(shape)
-        inputs[spec.name] = np.ones(axes, np.dtype(spec.dtype))
+        stated = spec.stated(shape) if shape else None
+        if stated is None:
+            stated = np.ones(spec.axes(shape), np.dtype(spec.dtype))
+        inputs[spec.name] = stated
     return inputs
 
 
@@ -297,7 +305,8 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
     if kind not in ("tensor_type", None):
         raise Refusal(
             Code.MODEL_UNSUPPORTED,
-            f"{value.name!r} is no tensor",
+            f"{value.name!r} is no tensor; export the model without it (from scikit-learn with "
+            "options={'zipmap': False})",
             field=FIELD,
             expected="inputs and outputs that are tensors",
             got=kind,

@@ -10,6 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
+from worker.engine.formats.onnx.graph import OWN_DOMAINS
 
 
 def _runtime_exceptions() -> Iterator[type[Exception]]:
@@ -22,6 +23,10 @@ def _runtime_exceptions() -> Iterator[type[Exception]]:
 # The runtime raises RuntimeError for arrays of a type that it does not accept.
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *_runtime_exceptions())
 
+_UNKNOWN_OPERATOR = re.compile(
+    r"(?P<domain>[\w.]+):(?P<name>\w+)\(-?\d*\) is not a registered function/op"
+)
+_EXTENSIONS = "ai.onnx.contrib"
 _NO_MEMORY = "Failed to allocate memory"
 _FATAL_ONLY = 4
 # Characters of the runtime's message that a refusal shows.
@@ -75,6 +80,9 @@ def refused(action: str, error: Exception) -> Refusal:
     # The runtime has no exception of its own for exhausted memory.
     if _NO_MEMORY in str(error):
         raise MemoryError(message(error)) from error
+    unknown = _UNKNOWN_OPERATOR.search(str(error))
+    if unknown is not None and unknown["domain"] not in OWN_DOMAINS:
+        return _unknown_operator(unknown["domain"], unknown["name"])
     is_unsupported = isinstance(error, state.NotImplemented)
     return Refusal(
         Code.MODEL_UNSUPPORTED if is_unsupported else Code.MODEL_INVALID,
@@ -82,4 +90,19 @@ def refused(action: str, error: Exception) -> Refusal:
         field=FIELD,
         expected="a model that ONNX Runtime can run",
         got=type(error).__name__,
+    )
+
+
+def _unknown_operator(domain: str, name: str) -> Refusal:
+    """Return the refusal of a model with an operator that the runtime does not have."""
+    origin = "it is a custom operator"
+    if domain == _EXTENSIONS:
+        origin = "it is one of onnxruntime-extensions, which is not loaded"
+    return Refusal(
+        Code.MODEL_UNSUPPORTED,
+        f"the model has the operator {name!r} of the domain {domain!r}, which ONNX Runtime does "
+        f"not have: {origin}; export the model without it",
+        field=FIELD,
+        expected="operators of ONNX and of ONNX Runtime",
+        got=f"{domain}::{name}",
     )

@@ -13,6 +13,7 @@ Surgery:
     model: all of this as the engine's `Model`.
 
 Folders:
+    preparation: graphs made ready to be counted and rewritten.
     program: a method's graph, read into a program of steps.
     execution: single nodes, run without a change to the values that they take.
 

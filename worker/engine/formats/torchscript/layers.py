@@ -127,6 +127,21 @@ def layer_nodes(method: Method) -> Iterator[LayerNode]:
             yield from _linear(method, node)
 
 
+def computed_operands(node: Node, method: Method) -> Iterator[int]:
+    """Yield the positions of a layer's weight and bias, where they are not stored as they are."""
+    positions: Sequence[int] = ()
+    if node.kind() in _CONVOLUTIONS:
+        positions = (1, 2)
+    elif node.kind() in _PRODUCTS:
+        positions = range(3 if node.kind() in ("aten::linear", "aten::addmm") else 2)
+    for position in positions:
+        value = node.inputsAt(position)
+        if value.node().kind() in _TRANSPOSITIONS:
+            value = value.node().inputsAt(0)
+        if method.constant(value) is UNKNOWN:
+            yield position
+
+
 def _convolution(method: Method, node: Node, arguments: dict[str, Value]) -> LayerNode:
     weight = method.constant(arguments["weight"])
     if not _is_stored(weight):

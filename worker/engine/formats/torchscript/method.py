@@ -1,7 +1,7 @@
 """A method of a TorchScript module with its calls inlined, and where its values come from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._C import Graph, Value
 from torch.jit._script import RecursiveScriptModule
 
-from worker.engine.formats.torchscript.graph import nodes
+from worker.engine.formats.torchscript.graph import is_enumeration, nodes
 
 # Calls that torch does not inline: a task of its own, a closure, a method that is looked up when it
 # is called. What they compute is in no graph that can be edited.
@@ -20,6 +20,20 @@ _NOT_INLINED = frozenset(
         "prim::Closure",
         "prim::CallMethod",
         "prim::CallFunction",
+    }
+)
+
+# What asks of a tensor only what an empty one tells as well.
+_WITHOUT_CONTENT = frozenset(
+    {
+        "prim::dtype",
+        "prim::device",
+        "prim::layout",
+        "prim::requires_grad",
+        "prim::is_cuda",
+        "prim::is_nested",
+        "prim::is_quantized",
+        "aten::is_floating_point",
     }
 )
 
@@ -58,13 +72,16 @@ def attribute(module: RecursiveScriptModule, path: str) -> Any:  # noqa: ANN401 
 class Method:
     """The graph of one method, and the module that it belongs to, at `path` from the root.
 
-    `written` holds the paths from the root of all attributes that some method writes.
+    `written` holds the paths from the root of all attributes that some method writes. `computed`
+    holds the paths that constants of the graph would have, by the constants' numbers, where they
+    were computed from parameters.
     """
 
     module: RecursiveScriptModule
     path: str
     graph: Graph
     written: set[str]
+    computed: dict[int, str] = field(default_factory=dict)
 
     @property
     def self_value(self) -> Value:
@@ -85,6 +102,8 @@ class Method:
 
     def path_of(self, value: Value) -> str | None:
         """Return the attribute path from the root to a value; None if it is no attribute."""
+        if value.unique() in self.computed:
+            return self.computed[value.unique()]
         path = self.path_within(value)
         return None if path is None else join(self.path, path)
 
@@ -95,6 +114,8 @@ class Method:
         2. A list or tuple of constants.
         3. An attribute that no method writes.
         """
+        if is_enumeration(value):
+            return UNKNOWN
         node = value.node()
         if node.kind() == "prim::Constant":
             return value.toIValue()
@@ -110,7 +131,7 @@ class Method:
         """Return the tensors that this method reads from the module, by path from the root."""
         tensors: dict[str, Tensor] = {}
         for node in nodes(self.graph):
-            if node.kind() != "prim::GetAttr":
+            if node.kind() != "prim::GetAttr" or is_enumeration(node.output()):
                 continue
             path = self.path_within(node.output())
             if path is None:
@@ -120,13 +141,32 @@ class Method:
                 tensors[join(self.path, path)] = value
         return tensors
 
+    def contents_read(self) -> Iterator[Tensor]:
+        """Yield the tensors of the module whose elements this method reads.
+
+        To ask for a tensor's type or device alone is to read none.
+        """
+        for node in nodes(self.graph):
+            if node.kind() != "prim::GetAttr" or is_enumeration(node.output()):
+                continue
+            path = self.path_within(node.output())
+            uses = [use.user.kind() for use in node.output().uses()]
+            if path is None or all(kind in _WITHOUT_CONTENT for kind in uses):
+                continue
+            value = attribute(self.module, path)
+            if isinstance(value, Tensor):
+                yield value
+
     def constant_tensors(self) -> Iterator[Tensor]:
-        """Yield the tensors that the graph itself holds, as the graph of a frozen module does."""
+        """Yield the tensors that the graph itself holds, as the graph of a frozen module does.
+
+        Those that were computed from parameters are not among them.
+        """
         for node in nodes(self.graph):
             if node.kind() != "prim::Constant" or node.output().type().kind() != "TensorType":
                 continue
             content = node.output().toIValue()
-            if isinstance(content, Tensor):
+            if isinstance(content, Tensor) and node.output().unique() not in self.computed:
                 yield content
 
     def hidden_paths(self) -> list[str]:

@@ -10,8 +10,9 @@ from torch.jit._script import RecursiveScriptModule
 from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
 from worker.engine.formats.torchscript import file, profile, rewrite, signature, storages
+from worker.engine.formats.torchscript.graph import literal
 from worker.engine.formats.torchscript.layers import LayerNode, TensorKey, tensor_key
-from worker.engine.formats.torchscript.method import inlined_methods
+from worker.engine.formats.torchscript.preparation.prepare import prepared_methods
 from worker.engine.formats.torchscript.program import reader
 from worker.engine.formats.torchscript.sites import nodes_by_site, sites_of, unused_name
 from worker.engine.model import CostProfile, Site, TensorSpec
@@ -33,7 +34,7 @@ class TorchScriptModel:
         self._module = module
         self._path = path
         self._extra_files = extra_files
-        self._methods = inlined_methods(module)
+        self._methods, self._computed = prepared_methods(module)
         self._layers = nodes_by_site(self._methods)
         self._sites = sites_of(self._methods)
         self._keys = {path: tensor_key(tensor) for path, tensor in self._stored().items()}
@@ -132,6 +133,9 @@ class TorchScriptModel:
         self._replaced.add(tensor_key(graph_site.weight))
         if graph_site.bias is not None:
             self._replaced.add(tensor_key(graph_site.bias))
+        for each in self._computed:
+            if tensor_key(literal(each.constant)) in self._replaced:
+                self._replaced |= {self._keys[path] for path in each.parameters}
 
     def save(self, target: Path) -> None:
         """Write the archive, with the extra files of the one that was opened.
@@ -139,11 +143,13 @@ class TorchScriptModel:
         Weights of replaced sites that nothing reads any more are left out, by all their names. The
         names remain, of tensors without elements: nothing can be taken out of a module's type.
         """
+        for each in self._computed:
+            each.take_back()
         for method in self._methods:
             rewrite.clean_up(method.graph)
         still_read = set()
         for method in self._methods:
-            still_read |= {tensor_key(tensor) for tensor in method.tensors().values()}
+            still_read |= {tensor_key(tensor) for tensor in method.contents_read()}
         unused = self._replaced - still_read
         for path, key in self._keys.items():
             if key in unused:

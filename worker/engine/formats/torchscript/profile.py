@@ -20,19 +20,21 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
+from worker.engine.formats.torchscript import compiler
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, load, message_of, require_memory
 from worker.engine.formats.torchscript.layers import WEIGHT, SiteKey, TensorKey, tensor_key
-from worker.engine.formats.torchscript.method import inlined_methods
+from worker.engine.formats.torchscript.preparation.prepare import methods_to_count
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.formats.torchscript.sites import HIDDEN, GraphSite, sites_of, unused_name
 from worker.engine.formats.torchscript.trace import Operation, Trace
-from worker.engine.model import NUMBER, Call, CostProfile, Site, TensorSpec
+from worker.engine.model import NUMBER, Call, CostProfile, Site, TensorSpec, UnaccountedOperator
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.random_inputs import random_inputs
 
 # Why a site stays as it is, as reports say it.
 NOT_CALLED = "it is not called for this input shape"
 INSIDE = "another operator does its multiplication"
+NO_RULE = "there is no rule to count this operator"
 NO_WEIGHT = "it is a product of two activations and has no weight"
 
 _Calls = Counter[Operation]
@@ -87,7 +89,7 @@ def _without_data(
 
 
 def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> CostProfile:
-    sites = sites_of(inlined_methods(module))
+    sites = sites_of(methods_to_count(module))
     paths = {tensor_key(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
     stored = set(paths)
     for site in sites.values():
@@ -110,13 +112,18 @@ def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> Cost
         path = None if first.weight is None else paths.get(first.weight)
         name = unused_name((path or first.op).removesuffix(".weight"), rows.__contains__)
         rows[name] = _site_outside(name, first, operations)
-    return CostProfile(tuple(rows.values()), dict(trace.others))
+    unaccounted = tuple(
+        UnaccountedOperator(paths.get(weight, operator), operator, NO_RULE)
+        for operator, weight in trace.unaccounted.items()
+    )
+    return CostProfile(tuple(rows.values()), dict(trace.others), unaccounted=unaccounted)
 
 
 def _run(
     module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: Set[TensorKey]
 ) -> Trace:
     """Run the module under a trace."""
+    compiler.leave_out()
     trace = Trace(stored)
     inputs = arguments(module, tensors, own_dtype(module))
     with _without_fused_kernels(), trace:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from worker.engine.formats.torchscript.counting_rules import RULES, has_no_products
+from worker.engine.formats.torchscript.execution.nested_values import tensors_in
 from worker.engine.formats.torchscript.file import TORCH_ERRORS
 from worker.engine.formats.torchscript.layers import (
     TensorKey,
@@ -27,12 +29,18 @@ _CONVOLUTIONS = (_aten.convolution, _aten._convolution)
 _PRODUCTS = {
     _aten.mm: (0, 1),
     _aten.addmm: (1, 2),
+    _aten._addmm_activation: (1, 2),
+    _aten._int_mm: (0, 1),
+    _aten._scaled_mm: (0, 1),
     _aten.bmm: (0, 1),
     _aten.baddbmm: (1, 2),
     _aten.mv: (0, 1),
     _aten.addmv: (1, 2),
     _aten.dot: (0, 1),
+    _aten.vdot: (0, 1),
 }
+_LEAST_AXES = 2
+"""A weight has at least as many; a bias or a scale has fewer."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,24 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     """Notes the operations of a run in the order of their first calls, and counts other operators.
 
     `stored` identifies the tensors that may be a weight. `failure` is what an operator raised:
-    the interpreter that passes it on loses its message.
+    the interpreter that passes it on loses its message. `unaccounted` are the keys of the weights
+    that operators without a counting rule took, by operator.
     """
 
     def __init__(self, stored: Set[TensorKey]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self._stored = stored
+        # A view of a stored tensor is a part of that tensor.
+        self._by_memory = {key[0]: key for key in stored}
         self.failure: Exception | None = None
         self.operations: Counter[Operation] = Counter()
         self.others: Counter[str] = Counter()
+        self.unaccounted: dict[str, TensorKey] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: to hide this mode from its compiler torch would import that."""
+        return False
 
     def __torch_dispatch__(
         self,
@@ -92,9 +109,12 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         elif operator in _PRODUCTS:
             left, right = _PRODUCTS[operator]
             self.operations[self._product(operator.__name__, args[left], args[right])] += 1
+        elif operator in RULES:
+            macs = RULES[operator](args, result)
+            self.operations[self._inside(operator.__name__, args, macs)] += 1
         elif not func.is_view and operator is not _aten.empty:
             # `empty` is memory that other operators ask for: it computes nothing.
-            self.others[func._schema.name.removeprefix("aten::")] += 1
+            self._note_other(func, args)
         return result
 
     def _convolution(
@@ -120,6 +140,30 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             call,
         )
 
+    def _note_other(self, func: Any, args: Sequence[Any]) -> None:  # noqa: ANN401 - as above
+        """Note an operator that is not counted, and the weight that it takes although it may."""
+        name = func._schema.name.removeprefix("aten::")
+        self.others[name] += 1
+        if has_no_products(func):
+            return
+        weight = self._weight_among(args)
+        if weight is not None:
+            self.unaccounted.setdefault(name, weight)
+
+    def _inside(self, op: str, args: Sequence[Any], macs: int) -> Operation:
+        """Return an operator that holds products of several kinds."""
+        weight = self._weight_among(args)
+        shape = () if weight is None else weight[2]
+        return Operation(op, weight, None, shape, macs)
+
+    def _weight_among(self, args: Sequence[Any]) -> TensorKey | None:
+        """Return the first stored tensor of two axes or more, or that a view is of."""
+        for tensor in tensors_in(args):
+            key = self._by_memory.get(tensor_key(tensor)[0])
+            if key is not None and len(key[2]) >= _LEAST_AXES:
+                return key
+        return None
+
     def _product(self, op: str, left: Tensor, right: Tensor) -> Operation:
         """Return a product as a linear layer where one of its factors is a stored matrix."""
         macs = matmul_macs(left.shape, right.shape)
@@ -139,7 +183,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             layer = linear_geometry(inputs, outputs)
             call = Call(data.numel() // max(inputs, 1), ())
             return Operation("linear", key, None, layer.weight_shape, macs, layer, call)
-        return Operation(op, None, None, (), macs)
+        # What is left of a stored tensor that another operator has reshaped.
+        return self._inside(op, (left, right), macs)
 
     def _stored_key(self, tensor: Tensor) -> TensorKey | None:
         key = tensor_key(tensor)

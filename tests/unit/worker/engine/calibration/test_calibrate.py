@@ -314,6 +314,7 @@ def test_inputs_to_judge_by_are_of_the_models_own_shapes_whatever_was_calibrated
     assert calibration.batches[0]["v0"].shape[2:] == (64, 64)
     specs = [TensorSpec("v0", "float16", None)]
     [inputs] = calibration.judging.run_inputs(specs, {"v0": shape}, 5).groups.values()
-    assert [(each["v0"].shape, each["v0"].dtype) for each in inputs] == [(shape, np.float16)] * 5
-    np.testing.assert_array_equal(inputs[0]["v0"][..., :64, :64], inputs[0]["v0"][..., 64:, 64:])
+    images = [each["v0"] for each in inputs]
+    assert [(each.shape, each.dtype) for each in images] == [(shape, np.float16)] * 5
+    np.testing.assert_array_equal(images[0][..., :64, :64], images[0][..., 64:, 64:])
     assert not np.array_equal(inputs[0]["v0"], inputs[1]["v0"])

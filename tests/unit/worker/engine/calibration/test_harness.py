@@ -59,8 +59,6 @@ def test_what_makes_an_image_of_an_image_is_shown_noisy_ones():
     restoring = build_harness(convolutional(("back", back)), IMAGE, {"v0": shape}, DEFAULT_EFFORT)
     assert (restoring.restores, of(convolutional(), *shape).restores) == (True, False)
     values = known_ranges(3)[0]
-    plain, shown = (
-        harness.synthetic(dead_leaves, values, 8, 0)[0]["v0"]
-        for harness in (of(convolutional(), *shape), restoring)
-    )
+    plain = of(convolutional(), *shape).synthetic(dead_leaves, values, 8, 0)[0]["v0"]
+    shown = restoring.synthetic(dead_leaves, values, 8, 0)[0]["v0"]
     assert 0.02 < (shown - plain[: len(shown)]).std() < 0.2

@@ -136,9 +136,8 @@ def test_an_identity_covariance_is_knowing_nothing(layer, monkeypatch):
         assert each.errors(known, [rank])[0] == pytest.approx(
             each.errors(plain, [rank])[0], abs=1e-9
         )
-        ours, theirs = (
-            weight_of(each.layers(target, rank), layer.convolution) for target in (plain, known)
-        )
+        ours = weight_of(each.layers(plain, rank), layer.convolution)
+        theirs = weight_of(each.layers(known, rank), layer.convolution)
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 

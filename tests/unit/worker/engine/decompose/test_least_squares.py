@@ -34,9 +34,8 @@ def test_large_equations_that_rounding_has_ruined_are_solved_on_a_larger_ridge(
     values[0] = -1e-14 * values.sum()
     gram[which] = vectors * values @ vectors.T
     gram = (gram + gram.swapaxes(1, 2)) / 2
-    cross[which] = (
-        cross[which] @ vectors[:, 1:] @ vectors[:, 1:].T
-    )  # nothing is asked of the ruined direction
+    # nothing is asked of the ruined direction
+    cross[which] = cross[which] @ vectors[:, 1:] @ vectors[:, 1:].T
     expected = least_squares.whitened(gram.copy(), cross.copy())
     monkeypatch.setattr(least_squares, "_MOST_COPIED", ROWS - 1)
     actual = least_squares.whitened(gram, cross)

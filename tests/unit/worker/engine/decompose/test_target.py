@@ -20,7 +20,8 @@ def test_the_errors_of_wide_layers_do_not_depend_on_how_strong_inputs_are(streng
     root = np.random.default_rng(1).standard_normal((1, 576, 700)).astype(np.float32)
     moments = Moments.of(np.zeros((1, 576)), root @ root.swapaxes(1, 2) / 700)
     strong = Moments.of(moments.mean, moments.covariance.astype(np.float64) * strength**2)
-    plain, scaled = (Target.of(layer, known) for known in (moments, strong))
+    plain = Target.of(layer, moments)
+    scaled = Target.of(layer, strong)
     assert plain.covariance.dtype == np.float32
     assert scaled.covariance.dtype == np.float64
     for name in ("dac", "spatial", "tucker2", "grouped", "pointwise-first"):

@@ -94,7 +94,8 @@ def test_a_toy_is_compressed_verified_and_reported(toy, budgets):
     assert report.verification.finite
     require_safe(artifact, "toy", Limits())
     x = np.random.default_rng(1).standard_normal((2, *SHAPE)).astype(np.float32)
-    original, other = (load_runner("toy", path)({"x": x})["y"] for path in (toy, artifact))
+    original = load_runner("toy", toy)({"x": x})["y"]
+    other = load_runner("toy", artifact)({"x": x})["y"]
     error = np.linalg.norm(original - other) / np.linalg.norm(original)
     assert 0 < error < 0.3
 

@@ -3,7 +3,7 @@
 import pytest
 
 from convpress.refusal import Refusal
-from worker.engine.formats.input_shapes import bind
+from worker.engine.formats.input_shapes import bind, unstated_numbers
 from worker.engine.model import TensorSpec
 
 IMAGE = TensorSpec("image", "float32", ("batch", 3, "height", None))
@@ -78,3 +78,19 @@ def test_a_shape_for_no_input_is_refused(shapes):
     refusal = refused([FIXED, SCALAR], shapes)
     assert refusal.code == "input_shape_mismatch"
     assert "fixed=?x10" in refusal.expected
+
+
+SIZES = [TensorSpec("x", "float32", (1, 3, 8, 8)), TensorSpec("sizes", "int64", (2,))]
+
+
+def test_what_is_written_for_a_list_of_whole_numbers_are_its_values():
+    bound = bind(SIZES, {"sizes": (32, 64)})
+    assert (bound["sizes"], SIZES[1].axes(bound["sizes"])) == ((32, 64), (2,))
+    assert SIZES[1].stated(bound["sizes"]).tolist() == [32, 64]
+    assert unstated_numbers(SIZES, bound) is None
+
+
+def test_a_list_without_values_is_named_with_the_way_to_state_them():
+    bound = bind(SIZES, None)
+    assert SIZES[1].stated(bound["sizes"]) is None
+    assert "sizes=NUMBERxNUMBER" in unstated_numbers(SIZES, bound)

@@ -47,7 +47,8 @@ def mappings_of(path):
 def test_a_file_is_mapped_once_and_as_long_as_anything_lies_over_it(tmp_path):
     path = tmp_path / "numbers"
     path.write_bytes(bytes(range(200)))
-    first, second = (memory.mapped(path, np.dtype(np.uint8), offset, (10, 5)) for offset in (0, 7))
+    first = memory.mapped(path, np.dtype(np.uint8), 0, (10, 5))
+    second = memory.mapped(path, np.dtype(np.uint8), 7, (10, 5))
     assert first[0, 0] == 0
     assert second[0, 0] == 7
     assert len(mappings_of(path)) == 1

@@ -99,9 +99,8 @@ def test_same_padding_is_torchs(padding):
 
 
 def test_an_odd_rest_of_same_padding_goes_behind_or_before():
-    upper, lower = (
-        Convolution((1, 1, 4), (1,), rule, (1,)) for rule in ("same_upper", "same_lower")
-    )
+    upper = Convolution((1, 1, 4), (1,), "same_upper", (1,))
+    lower = Convolution((1, 1, 4), (1,), "same_lower", (1,))
     assert ends(upper, (9,)) == ((1, 2),)
     assert ends(lower, (9,)) == ((2, 1),)
 

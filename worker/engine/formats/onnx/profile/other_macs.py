@@ -7,6 +7,7 @@ Source: the operators' specification.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import prod
 
 from onnx import NodeProto
@@ -17,6 +18,7 @@ from worker.engine.formats.onnx.profile.contrib_macs import CONTRIB_OPERATORS
 from worker.engine.formats.onnx.profile.counting_rule import (
     DEFORMED,
     DEPTHWISE,
+    EINSUM,
     PRODUCT,
     RECURRENT,
     TABLE,
@@ -104,7 +106,8 @@ def _result_labels(
     inputs: str, labels: Sequence[Sequence[str]], result: str | None
 ) -> frozenset[str]:
     """Return the indices of the result; without an arrow, those that occur once."""
-    hidden = {label for own in labels for label in own if label.startswith("...")}
+    indices = chain.from_iterable(labels)
+    hidden = {label for label in indices if label.startswith("...")}
     if result is None:
         named = {label for label in inputs if label.isalpha() and inputs.count(label) == 1}
         return frozenset(named | hidden)
@@ -186,7 +189,7 @@ OTHER_OPERATORS: Mapping[str, CountingRule] = {
     "MatMulInteger": CountingRule(_matmul, INTEGERS),
     "QLinearMatMul": CountingRule(_matmul, INTEGERS, (0, 3), weight=3),
     "DeformConv": CountingRule(_convolution, DEFORMED),
-    "Einsum": CountingRule(einsum, PRODUCT),
+    "Einsum": CountingRule(einsum, EINSUM),
     "Attention": _ATTENTION,
     "ai.onnx.preview::FlexAttention": CountingRule(_attention, PRODUCT, (0, 1, 2), required=3),
     "CausalConvWithState": _CAUSAL,

@@ -16,17 +16,16 @@ def fit(explained, rows=100_000, offset=5.0):
     known, unknown = rng.standard_normal((2, rows, len(explained)))
     x = known
     targets = np.sqrt(explained) * known + np.sqrt(1 - explained) * unknown + offset
-    fitted = Layer(
-        layer(rng, (len(explained), len(explained), 1, 1)).convolution, *least_squares(x, targets)
-    )
+    count = len(explained)
+    geometry = layer(rng, (count, count, 1, 1)).convolution
+    fitted = Layer(geometry, *least_squares(x, targets))
     return fitted, torch.from_numpy(x), torch.from_numpy(targets)
 
 
 def least_squares(x, targets):
-    solution = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), targets, rcond=None)[0]
-    return solution[:-1].T.reshape(targets.shape[1], x.shape[1], 1, 1).astype(np.float32), solution[
-        -1
-    ].astype(np.float32)
+    rows = np.column_stack([x, np.ones(len(x))])
+    *weight, bias = np.linalg.lstsq(rows, targets, rcond=None)[0].astype(np.float32)
+    return np.array(weight).T.reshape(targets.shape[1], x.shape[1], 1, 1), bias
 
 
 def outputs_of(fitted, x):

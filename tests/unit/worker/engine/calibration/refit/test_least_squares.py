@@ -30,9 +30,8 @@ def test_groups_are_fitted_one_by_one():
     inputs = batches(8, 6, 9, 9)
     fitted = refit(chained(("a", a)), inputs, {"a": (rough(a),)}, {}, DEFAULT_EFFORT)["a"][0]
     assert fitted.convolution == a.convolution
-    np.testing.assert_allclose(
-        fitted.weight, a.weight, atol=2e-3
-    )  # the layer itself is within reach
+    # the layer itself is within reach
+    np.testing.assert_allclose(fitted.weight, a.weight, atol=2e-3)
     np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
 
 
@@ -43,16 +42,19 @@ def test_the_rows_of_a_site_are_bounded(monkeypatch, effort):
     """Rows of depthwise layers with several inputs an output are long, and a few are enough."""
     held = []
     add = RegressionRows.add
-    monkeypatch.setattr(
-        RegressionRows, "add", lambda self, *rows: (held.append(rows), add(self, *rows))[1]
-    )
+
+    def add_and_record(self, *rows):
+        held.append(sum(part.numel() for part in rows))
+        return add(self, *rows)
+
+    monkeypatch.setattr(RegressionRows, "add", add_and_record)
     a = layer(RNG(1), (16, 3, 3, 3), padding=1, groups=16)
-    fitted = refit(chained(("a", a)), batches(16, 48, 9, 9), {"a": (rough(a),)}, {}, effort)["a"][0]
+    program = chained(("a", a))
+    chains = {"a": (rough(a),)}
+    [fitted] = refit(program, batches(16, 48, 9, 9), chains, {}, effort)["a"]
     assert len(held) == 4
-    numbers = 16 * (27 + 1)  # in a row
-    assert (
-        30_000 < sum(part.numel() for rows in held for part in rows) <= 40_000 + len(held) * numbers
-    )
+    of_a_row = 16 * (27 + 1)
+    assert 30_000 < sum(held) <= 40_000 + len(held) * of_a_row
     np.testing.assert_allclose(fitted.weight, a.weight, atol=2e-2)
 
 
@@ -78,9 +80,8 @@ def test_wide_layers_whose_inputs_are_far_from_0_are_fitted_as_well_in_less_prec
     )["a"]
     noise = np.linalg.norm(rough(a).weight - a.weight)
     assert np.linalg.norm(fitted.weight - a.weight) < 0.01 * noise
-    outputs, targets = (
-        run_chain([whole], torch.full((1, 600 * groups, 1, 1), 100.0)) for whole in (fitted, a)
-    )
+    outputs = run_chain([fitted], torch.full((1, 600 * groups, 1, 1), 100.0))
+    targets = run_chain([a], torch.full((1, 600 * groups, 1, 1), 100.0))
     torch.testing.assert_close(outputs, targets, rtol=1e-4, atol=1e-2)
 
 
@@ -97,8 +98,6 @@ def test_inputs_that_never_change_but_for_rounding_leave_the_weights_and_mend_th
     inputs = batches(8, channels, 5, 5)
     fitted = refit(program, inputs, {"a": (present,)}, {}, DEFAULT_EFFORT)
     np.testing.assert_allclose(fitted["a"][0].weight, present.weight, rtol=1e-2, atol=1e-2)
-    actual, expected = (
-        run_chain([whole], torch.full((1, channels, 1, 1), constant))
-        for whole in (fitted["a"][0], a)
-    )
+    actual = run_chain([fitted["a"][0]], torch.full((1, channels, 1, 1), constant))
+    expected = run_chain([a], torch.full((1, channels, 1, 1), constant))
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)

@@ -74,7 +74,9 @@ def test_sites_with_an_origin_become_the_best_of_their_rank_from_the_compressed_
         targets = run_chain([b], run_chain([a], x).tanh())
         seen = run_chain(fitted["a"], x).tanh()
         actual = run_chain(fitted["b"], seen)
-    target, data, outputs = (by_row(value, (1, 1, 1, 1)) for value in (targets, seen, actual))
+    target = by_row(targets, (1, 1, 1, 1))
+    data = by_row(seen, (1, 1, 1, 1))
+    outputs = by_row(actual, (1, 1, 1, 1))
     target = target - target.mean(0)
     data = data - data.mean(0)
     predicted = data @ np.linalg.lstsq(data, target, rcond=None)[0]
@@ -137,7 +139,9 @@ def test_gain_is_restored_from_the_fits_outputs_and_its_targets(monkeypatch, is_
 
 def test_the_gain_of_the_models_own_outputs_stays(monkeypatch):
     """Two of three sites end in outputs: one by itself, one added to the first site's output."""
-    a, b, c = (layer(RNG(seed), (5, 5, 1, 1)) for seed in range(3))
+    a = layer(RNG(0), (5, 5, 1, 1))
+    b = layer(RNG(1), (5, 5, 1, 1))
+    c = layer(RNG(2), (5, 5, 1, 1))
     steps = chained(("a", a), ("b", b), ("c", c)).steps
     first = replace(steps[0], takes=("v0",), gives=("x",))
     second = replace(steps[1], takes=("x",), gives=("y",))

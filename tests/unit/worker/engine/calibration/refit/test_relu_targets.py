@@ -38,16 +38,17 @@ def behind(program, layers, x):
 @pytest.mark.parametrize("between", [[], [norm(RNG(3), 12)]], ids=["bare", "normalised"])
 def test_outputs_behind_the_relu_are_nearer_than_by_a_plain_fit(between):
     program = chained(("a", SITE), *between, Relu)
-    narrow = {
-        "a": (layer(RNG(4), (3, 6, 1, 1), bias=False), layer(RNG(5), (12, 3, 1, 1), bias=False))
-    }
+    first = layer(RNG(4), (3, 6, 1, 1), bias=False)
+    second = layer(RNG(5), (12, 3, 1, 1), bias=False)
+    narrow = {"a": (first, second)}
     x = torch.cat([batch["v0"] for batch in batches()])
     expected = behind(program, [SITE], x)
     errors = []
     for fits in (0, 3):
         fitted = refit(program, batches(), narrow, {}, Effort(relu_fits=fits))
         outputs = behind(program, fitted["a"], x)
-        errors.append(float((outputs - expected).square().sum() / expected.square().sum()))
+        difference = (outputs - expected).square().sum()
+        errors.append(float(difference / expected.square().sum()))
     assert errors[1] < 0.97 * errors[0]
 
 

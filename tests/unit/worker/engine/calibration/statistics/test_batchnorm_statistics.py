@@ -68,10 +68,8 @@ def test_moments_are_those_behind_the_reestimated_normalisation():
     batches = in_batches(images(6, 4, 10, 9), 3)
     changed = with_statistics(program, reestimate_statistics(program, batches, MANY))
     geometry = {"site": site_layer.convolution}
-    moments, plain = (
-        measure_moments(each, batches, geometry, DEFAULT_EFFORT)["site"]
-        for each in (changed, program)
-    )
+    moments = measure_moments(changed, batches, geometry, DEFAULT_EFFORT)["site"]
+    plain = measure_moments(program, batches, geometry, DEFAULT_EFFORT)["site"]
     np.testing.assert_allclose(moments.mean[0], stored.bias, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.diag(moments.covariance[0]), stored.weight.square(), rtol=1e-4)
     assert np.abs(plain.mean[0] - stored.bias.numpy()).max() > 0.01

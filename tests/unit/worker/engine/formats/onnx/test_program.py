@@ -52,10 +52,10 @@ def test_a_site_step_is_its_layer_and_a_norm_step_its_norm():
         site.run(x), (torch.conv2d(x, weight, bias, layer.convolution.stride, padding),)
     )
     y = torch.randn(2, len(norm.norm.mean), 4, 4)
-    mean, variance, scale, shift = (
-        value.reshape(-1, 1, 1)
-        for value in (norm.norm.mean, norm.norm.variance, norm.norm.weight, norm.norm.bias)
-    )
+    mean = norm.norm.mean.reshape(-1, 1, 1)
+    variance = norm.norm.variance.reshape(-1, 1, 1)
+    scale = norm.norm.weight.reshape(-1, 1, 1)
+    shift = norm.norm.bias.reshape(-1, 1, 1)
     expected = (y - mean) / torch.sqrt(variance + norm.norm.epsilon) * scale + shift
     torch.testing.assert_close(norm.run(y), (expected,))
 

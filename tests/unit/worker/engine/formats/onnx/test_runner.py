@@ -4,9 +4,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 from digits import MODELS
-from support.onnx_text import outputs, written
+from support.onnx_text import model, outputs, written
 
-from convpress.refusal import Refusal
+from convpress.refusal import Code, Refusal
 from worker.engine.formats import load_runner
 
 
@@ -72,3 +72,16 @@ def test_want_of_memory_is_told_apart(tmp_path):
     )
     with pytest.raises(MemoryError):
         runner({"x": np.zeros(1, np.float32), "n": np.array([2**46])})
+
+
+@pytest.mark.parametrize(
+    ("domain", "words"), [("acme", "a custom operator"), ("ai.onnx.contrib", "extensions")]
+)
+def test_an_operator_that_the_runtime_does_not_have_is_named(tmp_path, domain, words):
+    text = "g (float[1, 3] x) => (float[1, 3] y) { h = Relu(x) y = Neg(h) }"
+    proto = model(text)
+    proto.graph.node[1].domain, proto.graph.node[1].op_type = domain, "Mix"
+    proto.opset_import.add(domain=domain, version=1)
+    with pytest.raises(Refusal, match=words) as refused:
+        load_runner("onnx", written(tmp_path, proto))
+    assert (refused.value.code, refused.value.got) == (Code.MODEL_UNSUPPORTED, f"{domain}::Mix")

@@ -21,9 +21,17 @@ def test_extra_files_are_passed_on(tmp_path):
     assert extra == {"labels.txt": b"cat\ndog", "nested/a": b"b"}
 
 
-def test_an_archive_without_its_end_is_truncated(tmp_path):
-    for change in (lambda b: b[: len(b) // 2], lambda b: b[:-30], lambda b: b"PK\3\4" + bytes(400)):
-        assert refusal_of(damaged(tmp_path, change)).code == Code.MODEL_TRUNCATED
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-30],
+        lambda content: b"PK\3\4" + bytes(400),
+    ],
+    ids=["half of it", "without its last bytes", "a header alone"],
+)
+def test_an_archive_without_its_end_is_truncated(tmp_path, change):
+    assert refusal_of(damaged(tmp_path, change)).code == Code.MODEL_TRUNCATED
 
 
 def test_an_archive_of_a_later_version_is_unsupported(tmp_path):

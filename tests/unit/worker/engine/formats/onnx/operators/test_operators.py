@@ -66,9 +66,8 @@ def test_the_table_gives_what_onnx_expects(tmp_path, cases, operator):
             continue
         in_torch += not runtime_operators(program)
         for given_, expected in case.data_sets:
-            given_, expected = (
-                [_array(value) for value in values] for values in (given_, expected)
-            )
+            given_ = [_array(value) for value in given_]
+            expected = [_array(value) for value in expected]
             if all(
                 isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
                 for value in (*given_, *expected)

@@ -6,7 +6,6 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from onnxsim.model_info import ModelInfo
 from support.onnx_counting import HIDDEN, counted, macs_of
 from support.onnx_text import model, written
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,12 +35,14 @@ class Assorted(torch.nn.Module):
 
 
 def test_torch_and_onnxsim_count_the_same(tmp_path):
+    # not above: it takes a second to import, in every process that collects tests
+    from onnxsim.model_info import ModelInfo
+
     network = Assorted().eval()
     x = torch.zeros(2, 3, 10, 12)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings(
-            "ignore", category=DeprecationWarning
-        )  # of the exporter, which goes on working
+        # the exporter announces its end
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(network, (x,), tmp_path / "model.onnx", dynamo=False, input_names=["x"])
     opened = open_model("onnx", tmp_path / "model.onnx")
     count = opened.count(opened.bind(None))

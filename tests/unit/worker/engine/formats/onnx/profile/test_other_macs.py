@@ -52,7 +52,9 @@ def test_products_that_are_no_layers_are_counted_and_left(tmp_path, name):
 
 def test_attention_costs_what_its_products_cost(tmp_path):
     """The oracle is torch, which counts the products that attention consists of."""
-    q, k, v = (torch.zeros(2, 6, rows, width) for rows, width in ((5, 8), (7, 8), (7, 4)))
+    q = torch.zeros(2, 6, 5, 8)
+    k = torch.zeros(2, 6, 7, 8)
+    v = torch.zeros(2, 6, 7, 4)
     with FlopCounterMode(display=False) as counter:
         (q @ k.mT).softmax(-1) @ v
     count = counted(

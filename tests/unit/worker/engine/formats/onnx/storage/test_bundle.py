@@ -118,9 +118,8 @@ def test_an_unedited_bundle_keeps_every_weight(tmp_path):
     before = onnx.load(tmp_path / "in" / "net.onnx")
     for proto in (before, again):
         for tensor in (*proto.graph.initializer, *proto.graph.node[4].attribute[0].g.initializer):
-            tensor.ClearField(
-                "data_location"
-            )  # loading says of some that their data is where it is by default
+            # loading says of some that their data is where it is by default
+            tensor.ClearField("data_location")
     assert again == before
 
 

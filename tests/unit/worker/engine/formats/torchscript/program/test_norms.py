@@ -36,9 +36,8 @@ def test_a_norm_by_the_data_alone_leaves_the_statistics_alone(tmp_path):
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(
-            module.train(), data(4, 3, 5, 5)
-        )  # baked in, whatever mode it is put in
+        # tracing writes the mode into the graph
+        traced = torch.jit.trace(module.train(), data(4, 3, 5, 5))
     traced.save(tmp_path / "model.pt")
     opened = TorchScriptModel.open(tmp_path / "model.pt")
     before = {name: tensor.clone() for name, tensor in opened._module.state_dict().items()}

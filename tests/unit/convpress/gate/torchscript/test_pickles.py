@@ -1,0 +1,137 @@
+"""The check of a pickle ends soon, whatever the pickle shares, repeats or nests."""
+
+import struct
+import time
+
+import pytest
+
+from convpress.gate.torchscript.pickles import PickleCheck, StepBudget
+from convpress.limits import Limits
+from convpress.refusal import Refusal
+
+NET = b"c__torch__.net\nNet\n)\x81"
+STORAGE = b"ctorch\nFloatStorage\n"
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+def text(content):
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
+def doubled(levels):
+    """A tuple that holds a tuple twice, and so on: 2 ** levels items of a few bytes each."""
+    parts = [b"N"]
+    for level in range(levels):
+        key = struct.pack("<I", level)
+        parts += [b"r" + key, b"j" + key, b"\x86"]
+    return b"".join(parts)
+
+
+def refused(pickle, sizes=None, name="data.pkl", limits=None):
+    limits = limits or Limits()
+    check = PickleCheck(sizes or {}, limits, StepBudget(limits))
+    started = time.process_time()
+    try:
+        if name.endswith(".debug_pkl"):
+            check.require_plain(b"\x80\x02" + pickle, name)
+        else:
+            check.require_safe(b"\x80\x02" + pickle, name)
+        code = None
+    except Refusal as refusal:
+        code = str(refusal.code)
+    assert time.process_time() - started < 10
+    return code
+
+
+PLACES = {
+    "a storage's kind": lambda value: b"(" + text(b"storage") + value + text(b"0") + b"NK\x01tQ.",
+    "a storage's key": lambda value: (
+        b"(" + text(b"storage") + STORAGE + value + text(b"cpu") + b"K\x01tQ."
+    ),
+    "a key": lambda value: b"}" + value + b"Ns.",
+    "one of many keys": lambda value: b"}(" + text(b"a") + b"N" + value + b"Nu.",
+    "a tensor's sizes": lambda value: (
+        REBUILD + b"((" + text(b"storage") + STORAGE + text(b"0") + text(b"cpu") + b"K\x01tQK\x00"
+        b"" + value + b")NNtR."
+    ),
+    "a function": lambda value: value + b")R.",
+    "a type": lambda value: b"ctorch.jit._pickle\nrestore_type_tag\n]" + value + b"\x86R.",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_tuple_that_doubles_is_never_walked(place):
+    assert refused(PLACES[place](doubled(60)), {"data/0": 4}) in ("model_unsafe", "model_invalid")
+
+
+def test_a_tuple_that_doubles_is_harmless_as_a_value():
+    assert refused(NET + doubled(60) + b"b.") is None
+
+
+def test_notes_have_no_keys_that_torch_would_hash_without_end():
+    pickle = b"}" + doubled(60) + b"Ns."
+    assert refused(pickle, name="code/__torch__.py.debug_pkl") == "model_unsafe"
+
+
+def test_a_shape_is_walked_once_and_has_few_axes():
+    shape = b"(" + b"K\x01" * 200_000 + b"tq\x00"
+    storage = b"(" + text(b"storage") + STORAGE + text(b"0") + text(b"cpu") + b"K\x01tQq\x01"
+    tensor = REBUILD + b"q\x02(h\x01K\x00h\x00h\x00NNtR"
+    pickle = shape + storage + tensor + b"."
+    assert refused(pickle, {"data/0": 4}) == "model_over_limit"
+
+
+def test_a_long_name_of_a_storage_is_not_copied_for_every_use():
+    name = text(b"x" * 8_000_000) + b"q\x00"
+    use = b"(" + text(b"storage") + STORAGE + b"h\x00NK\x00tQ"
+    assert refused(b"](" + name + use * 50_000 + b"e.") == "model_unsafe"
+
+
+def test_a_long_name_of_a_type_is_not_read_for_every_use():
+    name = text(b"List[" * 60 + b"int" + b"]" * 60) + b"q\x00"
+    use = b"ctorch.jit._pickle\nrestore_type_tag\n]h\x00\x86R"
+    assert refused(b"](" + name + use * 50_000 + b"e.") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        (b"List[" * 100_000 + b"int" + b"]" * 100_000, "model_invalid"),
+        (b"List[" * 1000 + b"int" + b"]" * 1000, "model_over_limit"),
+        (b"__torch__" + b".a" * 1000, "model_over_limit"),
+        (b"__torch__.torch.classes.quantized.Conv2dPackedParamsBase", "model_unsafe"),
+        (b"Dict[str, List[Tensor]]", None),
+    ],
+)
+def test_types_are_parsed_by_torch_and_must_be_shallow(name, code):
+    pickle = b"ctorch.jit._pickle\nrestore_type_tag\n]" + text(name) + b"\x86R."
+    assert refused(pickle) == code
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"__torch__.torch.classes.quantized\nConv2dPackedParamsBase",
+        b"__torch__.torch.classes\nquantized.Conv2dPackedParamsBase",
+        b"__torch__\ntorch.classes.xnnpack.LinearOpContext",
+        b"__torch__.torch\nclasses.xnnpack.LinearOpContext",
+        b"__torch__ .torch.classes.a\nB",
+        b"__torch__\n",
+    ],
+)
+def test_classes_of_torch_itself_are_refused(name):
+    assert refused(b"c" + name + b"\n)\x81K\x01b.") == "model_unsafe"
+
+
+def test_own_classes_pass_however_torch_has_renamed_them():
+    assert refused(b"c__torch__.___torch_mangle_3.net\nNet\n)\x81}b.") is None
+
+
+def test_all_pickles_of_an_archive_have_one_budget():
+    limits = Limits(pickle_steps=1000)
+    check = PickleCheck({}, limits, StepBudget(limits))
+    pickle = b"\x80\x02](" + b"N" * 900 + b"e."
+    for _ in range(4):
+        check.require_safe(pickle, "data.pkl")
+    with pytest.raises(Refusal, match="too many steps"):
+        check.require_safe(pickle, "data.pkl")

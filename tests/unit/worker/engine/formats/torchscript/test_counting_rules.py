@@ -1,0 +1,98 @@
+"""Operators that are counted by a rule, against a count of their terms; others leave a gap."""
+
+import pytest
+import torch
+from support.scripted_modules import write
+from torch import nn
+
+from worker.engine.formats.torchscript.model import TorchScriptModel
+from worker.engine.formats.torchscript.profile import NO_RULE
+
+LENGTH, BATCH, WIDTH = 7, 2, 6
+SIZE = (LENGTH, BATCH, WIDTH)
+
+
+class OneOperator(nn.Module):
+    def __init__(self, compute, *shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.compute = compute
+
+    def forward(self, x):
+        return self.compute(x, self.weight)
+
+
+def conv_tbc(x, weight):
+    return torch.conv_tbc(x, weight, torch.zeros(5), 1)
+
+
+def bilinear(x, weight):
+    return nn.functional.bilinear(x, x, weight)
+
+
+def in_a_step_of_attention(x, weight):
+    x = x.unsqueeze(1)
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return kernel(x, x, weight.expand(LENGTH, 1, BATCH, WIDTH))[0]
+
+
+CASES = {
+    "conv_tbc": (conv_tbc, (3, WIDTH, 5), LENGTH * BATCH * 5 * 3 * WIDTH),
+    "bilinear": (
+        bilinear,
+        (4, WIDTH, WIDTH),
+        LENGTH * BATCH * 4 * (WIDTH * WIDTH + WIDTH),
+    ),
+    "cdist": (torch.cdist, (9, WIDTH), LENGTH * BATCH * 9 * WIDTH),
+    "einsum": (
+        lambda x, weight: torch.einsum("tbc,hcd->bhtd", x, weight),
+        (2, WIDTH, 5),
+        LENGTH * BATCH * 2 * WIDTH * 5,
+    ),
+    "baddbmm": (
+        lambda x, weight: torch.baddbmm(torch.ones(1), x, weight),
+        (LENGTH, WIDTH, 5),
+        LENGTH * BATCH * WIDTH * 5,
+    ),
+    "addbmm": (
+        lambda x, weight: torch.addbmm(torch.ones(1), x, weight),
+        (LENGTH, WIDTH, 5),
+        LENGTH * BATCH * WIDTH * 5,
+    ),
+    "attention": (
+        in_a_step_of_attention,
+        (BATCH, WIDTH),
+        LENGTH * 2 * BATCH * BATCH * WIDTH,
+    ),
+}
+
+
+def counted(tmp_path, module):
+    with torch.no_grad():
+        traced = torch.jit.trace(module, torch.rand(SIZE), check_trace=False)
+    return TorchScriptModel.open(write(tmp_path, traced)).count({"x": SIZE})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operator_with_a_stored_weight_is_counted(tmp_path, name):
+    compute, shape, macs = CASES[name]
+    count = counted(tmp_path, OneOperator(compute, *shape))
+    assert count.macs == macs
+    assert count.unaccounted == ()
+
+
+def test_a_lookup_and_elementwise_arithmetic_leave_no_gap(tmp_path):
+    def compute(x, weight):
+        picked = nn.functional.embedding(x.long().flatten(), weight)
+        return torch.cat([picked * weight[:1], weight]).mean()
+
+    assert counted(tmp_path, OneOperator(compute, 9, WIDTH)).unaccounted == ()
+
+
+def test_a_weight_in_an_operator_without_a_rule_makes_the_account_incomplete(tmp_path):
+    def compute(x, weight):
+        return x.unsqueeze(2) + torch.linalg.inv(weight)
+
+    count = counted(tmp_path, OneOperator(compute, WIDTH, WIDTH))
+    (gap,) = count.unaccounted
+    assert (gap.name, gap.operator, gap.reason) == ("weight", "linalg_inv_ex", NO_RULE)

@@ -1,0 +1,50 @@
+"""Make the graphs of a module ready to be counted and rewritten."""
+
+from typing import Any
+
+import torch
+from torch.jit._script import RecursiveScriptModule
+
+from worker.engine.formats.torchscript.method import Method, inlined_methods
+from worker.engine.formats.torchscript.preparation import (
+    enumerations,
+    fused_attention,
+    identities,
+    parameters_alone,
+    split_sizes,
+)
+from worker.engine.formats.torchscript.preparation.parameters_alone import Computed
+
+_C: Any = torch._C  # most of these functions are missing from torch's stubs
+
+
+def prepared_methods(module: RecursiveScriptModule) -> tuple[list[Method], list[Computed]]:
+    """Return the methods of a root module that was not run yet, with their graphs made plain.
+
+    The graphs are live: a run of the module runs them, and saving it saves them. They compute what
+    they did. What nothing needs is left out, so that the layers of a graph are those that run. The
+    constants that stand for computed weights can be taken back.
+    """
+    methods = inlined_methods(module)
+    for method in methods:
+        fused_attention.write_out(method.graph)
+        enumerations.settle(method)
+        identities.settle(method.graph)
+        split_sizes.settle(method)
+        _C._jit_pass_constant_propagation_immutable_types(method.graph)
+        _C._jit_pass_dce(method.graph)
+    computed = parameters_alone.compute(methods)
+    for method in methods:
+        _C._jit_pass_lint(method.graph)
+    return methods, computed
+
+
+def methods_to_count(module: RecursiveScriptModule) -> list[Method]:
+    """Return the methods of a module that will be run to be counted, and not be saved.
+
+    What computes weights from parameters is left out.
+    """
+    methods, _ = prepared_methods(module)
+    for method in methods:
+        _C._jit_pass_dce(method.graph)
+    return methods
