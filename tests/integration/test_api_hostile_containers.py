@@ -48,21 +48,23 @@ def bomb():
 
 
 LONG = {
-    "a name of 24 MB": extended((tarfile.GNUTYPE_LONGNAME, b"a" * 24 * MIB)),
-    "a note of 24 MB": extended((tarfile.XHDTYPE, b"25165824 comment=" + b"a" * 24 * MIB)),
-    "a directory of 25,000 entries": directory(25_000, 110),
-    "a directory of 100 MB": directory(100_000, 1000),
-    "an extra field of countless parts": listed(extra=b"\x99\x99\0\0" * 1000, entries=250),
-    "a message of tiny fields": b"\x08\x07" * 4 * MIB,
-    "a message of empty texts": b"\x08\x07" + b"\x12\x00" * 4 * MIB,
-    "brackets": b"[" * 4 * MIB,
-    "zeros": bytes(24 * MIB),
+    "a name of 24 MB": lambda: extended((tarfile.GNUTYPE_LONGNAME, b"a" * 24 * MIB)),
+    "a note of 24 MB": lambda: extended((tarfile.XHDTYPE, b"25165824 comment=" + b"a" * 24 * MIB)),
+    "a directory of 25,000 entries": lambda: directory(25_000, 110),
+    "a directory of 100 MB": lambda: directory(100_000, 1000),
+    "an extra field of countless parts": lambda: listed(extra=b"\x99\x99\0\0" * 1000, entries=250),
+    "a message of tiny fields": lambda: b"\x08\x07" * 4 * MIB,
+    "a message of empty texts": lambda: b"\x08\x07" + b"\x12\x00" * 4 * MIB,
+    "brackets": lambda: b"[" * 4 * MIB,
+    "zeros": lambda: bytes(24 * MIB),
 }
+# Made when a test needs them.
+ARCHIVES = {name: make for name, make, _ in headers_without_end()} | LONG
 SAMPLES = {
-    "countless arrays": arrays(20_000),
-    "a bomb": bomb(),
-    "a directory of 25,000 entries": directory(25_000, 110),
-    "an array of objects": b"\x93NUMPY\1\0\x00\x10" + b"{'descr': '|O', 'shape': " + b"(" * 4000,
+    "countless arrays": lambda: arrays(5000),
+    "a bomb": bomb,
+    "a directory of 25,000 entries": lambda: directory(25_000, 110),
+    "an array of objects": lambda: b"\x93NUMPY\1\0\x00\x10{'descr': '|O', 'shape': " + b"(" * 4000,
 }
 
 
@@ -92,12 +94,9 @@ def watched(api):
     assert api.left_over() == []
 
 
-ARCHIVES = {name: content for name, content, _ in headers_without_end()} | LONG
-
-
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_a_hostile_container_is_refused(watched, name):
-    answer = watched.post(ARCHIVES[name])
+    answer = watched.post(ARCHIVES[name]())
     assert answer.status_code == 422
     assert answer.json()["code"].startswith("model_")
     assert answer.json()["expected"]
@@ -106,13 +105,13 @@ def test_a_hostile_container_is_refused(watched, name):
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_hostile_samples_are_refused(watched, name):
-    files = {"model": ("net.onnx", ONNX), "samples": ("x.npz", SAMPLES[name])}
+    files = {"model": ("net.onnx", ONNX), "samples": ("x.npz", SAMPLES[name]())}
     answer = watched.http.post("/jobs", data={"flops_budget": "0.5"}, files=files)
     assert (answer.status_code, answer.json()["code"]) == (422, "samples_invalid")
 
 
 def test_checks_of_many_uploads_at_once_take_the_memory_of_one(start_api):
-    costly = [LONG["a directory of 25,000 entries"]] * 6
+    costly = [LONG["a directory of 25,000 entries"]()] * 6
     with start_api() as api:
         with Health(str(api.http.base_url)) as health, ThreadPoolExecutor(len(costly)) as pool:
             answers = list(pool.map(api.post, costly))

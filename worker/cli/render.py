@@ -45,8 +45,8 @@ def _incomplete(account: Report | Inspection) -> list[Text]:
     if account.account_complete:
         return []
     number = len(account.unaccounted)
-    operators = "1 operator" if number == 1 else f"{number} operators"
-    lines = [f"The account is INCOMPLETE: it leaves out {operators} of unknown cost."]
+    operators = "operator" if number == 1 else "operators"
+    lines = [f"The account is INCOMPLETE: it leaves out {number} {operators} of unknown cost."]
     shown = account.unaccounted[:_MOST_LINES]
     lines.extend(f"  {each.operator} {each.name}: {each.reason}" for each in shown)
     if number > _MOST_LINES:
@@ -141,13 +141,15 @@ def _table(*columns: str | tuple[str, str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         name, justify = column if isinstance(column, tuple) else (column, "left")
+        # folded and never cut: the ends of layers' names tell them apart
         table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
     return table
 
 
 def _plain(text: str | None) -> Text:
     """Return text from a model as plain text: no markup, no control characters of a terminal."""
-    return Text("".join(char if char.isprintable() else "?" for char in text or ""))
+    printable = [char if char.isprintable() else "?" for char in text or ""]
+    return Text("".join(printable))
 
 
 def _shape(sizes: Sequence[int]) -> str:
@@ -157,7 +159,10 @@ def _shape(sizes: Sequence[int]) -> str:
 def _rank(rank: int | list[int] | None) -> str:
     if rank is None:
         return ""
-    return _shape(rank) if isinstance(rank, list) else str(rank)
+    # tucker2 has a rank for each side
+    if isinstance(rank, list):
+        return _shape(rank)
+    return str(rank)
 
 
 def overview(model: Inspection) -> Group:
@@ -170,8 +175,7 @@ def _facts(model: Inspection) -> Table:
     table.add_row("format", model.format)
     for name, tensors in (("input", model.inputs), ("output", model.outputs)):
         for tensor in tensors:
-            shape = "of unknown shape" if tensor.shape is None else tensor.shape or "without axes"
-            table.add_row(name, _plain(f"{tensor.name}: {tensor.dtype} {shape}"))
+            table.add_row(name, _plain(f"{tensor.name}: {tensor.dtype} {_declared(tensor.shape)}"))
     table.add_row("parameters", amount(model.parameters))
     table.add_row("bytes", amount(model.bytes))
     table.add_row("MACs", amount(model.macs))
@@ -181,6 +185,15 @@ def _facts(model: Inspection) -> Table:
     return table
 
 
+def _declared(shape: str | None) -> str:
+    if shape is None:
+        return "of unknown shape"
+    return shape or "without axes"
+
+
 def console() -> Console:
     """Return the terminal, or a wide console where standard output is none."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    if sys.stdout.isatty():
+        return Console()
+    # rich would fold lines for a file or a pipe at 80 columns
+    return Console(width=160)
