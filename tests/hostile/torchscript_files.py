@@ -5,7 +5,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def with_code(
     return archive(members)
 
 
-def torchscript(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
+def torchscript(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], bool]]:
     secret = outside / "secret"
     written = outside / "written"
     deeds = {
@@ -276,7 +276,7 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     )
 
 
-def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
+def archives(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], bool]]:
     whole = plain()
     good = archive(whole)
     named = {
@@ -301,12 +301,12 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "archive-with-compressed-tensors", archive(whole, deflated=r"^data/"), True
     yield (
         "zip-bomb",
-        archive({**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"),
+        lambda: archive({**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"),
         True,
     )
     yield (
         "zip-bomb-of-many-files",
-        archive({**whole, **{f"extra/{n}": b"ab" * 500_000 for n in range(150)}}, "extra"),
+        lambda: archive({**whole, **{f"extra/{n}": b"ab" * 500_000 for n in range(150)}}, "extra"),
         True,
     )
     info = zipfile.ZipInfo("model/extra/other")
@@ -314,7 +314,7 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "archive-of-another-compression", _appended(whole, info, b"x" * 100), True
     yield (
         "archive-of-countless-members",
-        archive({**whole, **{f"extra/{n}": b"" for n in range(21_000)}}),
+        lambda: archive({**whole, **{f"extra/{n}": b"" for n in range(21_000)}}),
         True,
     )
     yield "archive-cut-short", good[: len(good) * 2 // 3], True
