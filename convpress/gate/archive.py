@@ -35,7 +35,8 @@ _NOT_16_BITS = 0xFFFF
 _NOT_32_BITS = 0xFFFFFFFF
 # Deflate adds little to data that it cannot compress.
 _DEFLATE_OVERHEAD = 1024
-_NAME = re.compile(r"[A-Za-z0-9_.+=@,() -]+(/[A-Za-z0-9_.+=@,() -]+)+")
+# torch names the archive's folder after its file, in any language.
+_NAME = re.compile(r"[^/\\]+(/[^/\\]+)+")
 _LONGEST_NAME = 500
 _FILE_TYPE = 0o170000
 _LINK = 0o120000
@@ -203,7 +204,7 @@ def _require_usual(info: zipfile.ZipInfo) -> None:
     """Require a plain name, and a plain file that is stored or deflated."""
     name = info.orig_filename
     shown = _shown(info)
-    is_plain = _NAME.fullmatch(name) and len(name) <= _LONGEST_NAME
+    is_plain = _NAME.fullmatch(name) and name.isprintable() and len(name) <= _LONGEST_NAME
     if not is_plain or {"", ".", ".."} & set(name.split("/")):
         raise unsafe(
             f"a member of the archive has the name {shown}",

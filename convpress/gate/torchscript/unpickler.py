@@ -243,8 +243,14 @@ class Unpickler:
         return _Global(name)
 
     def _call(self, opcode: str, function: Any, arguments: Any) -> _Container:  # noqa: ANN401 - stand-ins
-        if not isinstance(function, _Global) or not isinstance(arguments, _Tuple):
+        if not isinstance(function, _Global):
             raise TypeError(f"{opcode} of no function")
+        # torch writes a value of an enumeration as a call without a tuple.
+        is_scalar = type(arguments) in (str, int, float)
+        if opcode == "REDUCE" and is_scalar and _is_own(function):
+            return _Container()
+        if not isinstance(arguments, _Tuple):
+            raise TypeError(f"{opcode} of no arguments")
         if opcode == "REDUCE" and function in _ITEM_BYTES:
             raise unsafe(
                 f"{self._name} calls {function[:100]!r}",

@@ -81,6 +81,13 @@ def test_what_the_compiler_writes_passes(tmp_path, made_by):
 @pytest.mark.filterwarnings(
     "ignore:torch.quantize_per_tensor:UserWarning"
 )  # such models are still about
+@pytest.mark.parametrize("name", ["模型", "modèle", "model[1]", "100%", "a'b&c;", "Модель №5"])
+def test_torch_names_an_archive_after_its_file(tmp_path, name):
+    path = tmp_path / f"{name}.pt"
+    torch.jit.save(torch.jit.script(nn.Conv2d(1, 1, 1)), path, _extra_files={"классы.txt": b"a"})
+    require_safe(path, identify(path), Limits())
+
+
 def test_quantised_models_are_told_that_they_are(tmp_path):
     tensor = torch.quantize_per_tensor(torch.rand(4), 0.1, 0, torch.qint8)
     module = torch.jit.script(nn.Identity())

@@ -39,7 +39,7 @@ INSPECTION = {
 
 def stored_inspection(job):
     with transaction() as session:
-        inspection = present_model(session.get_one(Model, job.model_sha256)).inspection
+        inspection = present_model(session, session.get_one(Model, job.model_sha256)).inspection
     return None if inspection is None else inspection.model_dump()
 
 

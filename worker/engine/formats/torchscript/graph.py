@@ -52,6 +52,11 @@ def _capture_undefined(
 
 def literal(value: Value) -> Any:  # noqa: ANN401 - whatever the graph holds
     """Return the content of a constant in the graph, None for any other value."""
-    if value.node().kind() != "prim::Constant":
+    if value.node().kind() != "prim::Constant" or is_enumeration(value):
         return None
     return value.toIValue()
+
+
+def is_enumeration(value: Value) -> bool:
+    """Whether a value is one of an enumeration, whose Python class is not there."""
+    return value.type().kind() == "EnumType"

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._C import Graph, Value
 from torch.jit._script import RecursiveScriptModule
 
-from worker.engine.formats.torchscript.graph import nodes
+from worker.engine.formats.torchscript.graph import is_enumeration, nodes
 
 # Calls that torch does not inline: a task of its own, a closure, a method that is looked up when it
 # is called. What they compute is in no graph that can be edited.
@@ -114,6 +114,8 @@ class Method:
         2. A list or tuple of constants.
         3. An attribute that no method writes.
         """
+        if is_enumeration(value):
+            return UNKNOWN
         node = value.node()
         if node.kind() == "prim::Constant":
             return value.toIValue()
@@ -129,7 +131,7 @@ class Method:
         """Return the tensors that this method reads from the module, by path from the root."""
         tensors: dict[str, Tensor] = {}
         for node in nodes(self.graph):
-            if node.kind() != "prim::GetAttr":
+            if node.kind() != "prim::GetAttr" or is_enumeration(node.output()):
                 continue
             path = self.path_within(node.output())
             if path is None:
@@ -145,7 +147,7 @@ class Method:
         To ask for a tensor's type or device alone is to read none.
         """
         for node in nodes(self.graph):
-            if node.kind() != "prim::GetAttr":
+            if node.kind() != "prim::GetAttr" or is_enumeration(node.output()):
                 continue
             path = self.path_within(node.output())
             uses = [use.user.kind() for use in node.output().uses()]

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -84,7 +84,7 @@ class _Inert:
     def append(self, item: object) -> None: ...
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(pickle._Unpickler):
     """Reads a pickle without importing or calling anything, and notes the storages it names."""
 
     def __init__(self, file: io.BytesIO) -> None:
@@ -96,6 +96,18 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> None:  # noqa: ANN401 - whatever the pickle holds
         self.storages.append(pid)
+
+    def _reduce(self) -> None:
+        """Put a stand-in in the place of a function and its arguments.
+
+        torch writes a value of an enumeration as a call without a tuple, which Python's own reader
+        does not take.
+        """
+        stack: list[Any] = vars(self)["stack"]  # missing from Python's stubs, as the table below
+        stack.pop()
+        stack[-1] = _Inert()
+
+    dispatch: ClassVar[Any] = {**pickle._Unpickler.dispatch, pickle.REDUCE[0]: _reduce}
 
 
 def _invalid(detail: str) -> Refusal:

@@ -4,5 +4,6 @@ prepare: all of these, in order.
 fused_attention: attention in the operators that it consists of, in place of fused kernels.
 split_sizes: parts of parameters, whose sizes follow from the whole.
 parameters_alone: weights that follow from parameters, computed once.
+enumerations: comparisons of an enumeration's values, settled.
 identities: comparisons of a value with itself, settled.
 """

@@ -7,6 +7,7 @@ from torch.jit._script import RecursiveScriptModule
 
 from worker.engine.formats.torchscript.method import Method, inlined_methods
 from worker.engine.formats.torchscript.preparation import (
+    enumerations,
     fused_attention,
     identities,
     parameters_alone,
@@ -27,6 +28,7 @@ def prepared_methods(module: RecursiveScriptModule) -> tuple[list[Method], list[
     methods = inlined_methods(module)
     for method in methods:
         fused_attention.write_out(method.graph)
+        enumerations.settle(method)
         identities.settle(method.graph)
         split_sizes.settle(method)
         _C._jit_pass_constant_propagation_immutable_types(method.graph)

@@ -174,7 +174,7 @@ class Computed(nn.Module):
         self.direction = nn.Parameter(torch.randn(4, 4, 3, 3))
 
     def forward(self, x):
-        weight = self.direction / self.direction.norm()
+        weight = self.direction / x.norm()
         return functional.conv2d(
             functional.conv2d(x, weight, None, padding=1), weight, None, padding=1
         )
