@@ -4,10 +4,12 @@ import hashlib
 import inspect
 import json
 import uuid
+import zipfile
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import onnx
 import pytest
 from digits import MODELS
 from support.broken_line import UNAVAILABLE, broken_line
@@ -253,6 +255,15 @@ def test_the_command_line_submits(submit, tmp_path):
     assert again.stderr == ""
     assert json.loads(again.stdout)["labels"] == {"a": "b"}
     assert (tmp_path / "again.onnx").read_bytes() == target.read_bytes()
+
+
+def test_the_command_line_submits_weights_beside_a_model(submit, tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(onnx.load(MODEL), path, save_as_external_data=True, location="net.data")
+    ended = submit(path, "--flops-budget", "0.5", "--calibration", "none")
+    assert ended.exit_code == 0, ended.output
+    with zipfile.ZipFile(tmp_path / "net.convpress.zip") as artifact:
+        assert artifact.namelist()[0] == "net.onnx"
 
 
 @pytest.fixture
