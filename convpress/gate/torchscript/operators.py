@@ -45,6 +45,7 @@ ATEN = frozenset(
     _logcumsumexp _lu_with_info _masked_scale _masked_softmax _native_batch_norm_legit
     _native_batch_norm_legit_functional _native_batch_norm_legit_no_training
     _native_multi_head_attention _ncf_unsqueeze _ncf_view _neg_view _neg_view_copy
+    _nested_tensor_from_mask _nested_tensor_from_mask_left_aligned
     _nnz _no_grad_embedding_renorm_ _no_grad_fill_
     _no_grad_normal_ _no_grad_uniform_ _no_grad_zero_ _pack_padded_sequence _pack_sequence
     _pad_circular _pad_enum _pad_packed_sequence _padded_dense_to_jagged_forward _prelu_kernel
@@ -127,7 +128,8 @@ ATEN = frozenset(
     mvlgamma_ nan_to_num nan_to_num_ nanmean nanmedian nanquantile nansum narrow narrow_copy
     native_batch_norm native_channel_shuffle native_dropout native_group_norm native_layer_norm
     native_norm ne ne_ neg neg_ negative negative_ new_empty new_empty_strided new_full new_ones
-    new_zeros nextafter nextafter_ nll_loss nll_loss2d nll_loss2d_forward nll_loss_forward
+    nested_to_padded_tensor new_zeros nextafter nextafter_ nll_loss nll_loss2d
+    nll_loss2d_forward nll_loss_forward
     nll_loss_nd nonzero nonzero_numpy nonzero_static norm norm_except_dim normal normal_
     normal_functional not_equal not_equal_ nuclear_norm numel numpy_T oct one_hot ones ones_like ord
     orgqr ormqr outer pad pad_sequence pairwise_distance partition pdist percentFormat permute
