@@ -172,18 +172,20 @@ def test_postgresql_and_redis_by_settings_alone(tmp_path, postgres_url, redis_ur
 
 
 def test_the_demonstration_shows_the_result_and_serves_on(tmp_path):
-    with serving(tmp_path / "data", "demo") as service:
+    """On the sample model that is calibrated soonest, not on the one that the command names."""
+    model = MODELS / "plain.onnx"
+    with serving(tmp_path / "data", ("demo", str(model))) as service:
         log = tmp_path / "data" / "service.log"
         ended = lambda: "The service keeps running" in (text := log.read_text()) and text  # noqa: E731
         shown = wait_for(ended, "the demonstration's end", 600)
         assert service.http.get("/healthz").status_code == 200
         [artifact] = (tmp_path / "data").glob("*.convpress.onnx")
-        assert accuracy(artifact) >= accuracy(MODELS / "residual.onnx") - 0.015
+        assert accuracy(artifact) >= accuracy(model) - 0.015
     for text in (
-        "/2/body/body.0/body.0.0/Conv",
-        "dac",
+        "/2/Conv",
+        "spatial",
         "MACs",
-        "curl -s -F model=@tests/models/residual.onnx",
+        f"curl -s -F model=@{model}",
         "/dashboard/jobs/",
     ):
         assert text in shown

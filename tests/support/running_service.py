@@ -107,7 +107,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator[Service]:
+def serving(
+    data_dir: Path,
+    command: tuple[str, ...] = ("serve",),
+    program: tuple[str, ...] = ("-m", "worker.cli"),
+    **settings: str,
+) -> Iterator[Service]:
     """Run the service until the block ends, then stop it as Ctrl-C does and see that nothing is
     left of it.
     """
@@ -121,7 +126,7 @@ def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator
     with (
         (data_dir / "service.log").open("ab") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", command],
+            [sys.executable, *program, *command],
             env=environment,
             stdout=log,
             stderr=log,
