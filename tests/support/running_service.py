@@ -22,7 +22,10 @@ from digits import MODELS
 from sqlalchemy import create_engine, update
 
 from app.db.models import Job
-from worker.sandbox import launcher
+from worker.sandbox import launcher, run
+
+ENGINE = run.ENGINE[-1]
+"""The module of a process that works on a job."""
 
 
 @dataclass
@@ -50,12 +53,10 @@ class Service:
         """Post jobs until one is caught at work; return it and the engine's process."""
 
         def catch() -> tuple[dict[str, Any], psutil.Process] | None:
-            before = {child.pid for child in self.children("worker.engine")}
+            before = {child.pid for child in self.children(ENGINE)}
             job = self.post(name, **fields)
             while not self.job(job["id"])["finished_at"]:
-                if engines := [
-                    child for child in self.children("worker.engine") if child.pid not in before
-                ]:
+                if engines := [child for child in self.children(ENGINE) if child.pid not in before]:
                     return job, engines[0]
                 time.sleep(0.02)
             return None
