@@ -92,7 +92,7 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def wait_for(condition: Callable[[], Any], event: str, seconds: float = 120) -> Any:
+def wait_for(condition: Callable[[], Any], event: str, seconds: float = 600) -> Any:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {event}"
@@ -132,7 +132,7 @@ def serving(
             stdout=log,
             stderr=log,
         ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as http,
     ):
         service = Service(http, process, data_dir)
         try:
@@ -146,7 +146,7 @@ def serving(
                 else []
             )
             process.send_signal(signal.SIGINT)
-            process.wait(120)
+            process.wait(600)
             wait_for(
                 lambda: not any(child.is_running() for child in family), "all processes to end"
             )
