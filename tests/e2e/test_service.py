@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from digits import MODELS, accuracy, split
-from support.running_service import serving, wait_for
+from support.running_service import ENGINE, serving, wait_for
 
 FILES = [
     ("residual.onnx", {}),
@@ -108,7 +108,7 @@ def test_samples_that_do_not_fit_the_model_fail_their_job(service, tmp_path):
 
 def test_nothing_is_left_of_a_job_but_its_files(service):
     service.wait(service.post()["id"])
-    wait_for(lambda: not service.children("worker.engine"), "the child to end")
+    wait_for(lambda: not service.children(ENGINE), "the child to end")
     assert list((service.data_dir / "scratch").iterdir()) == []
     assert list((service.data_dir / "storage" / "staging").iterdir()) == []
 
@@ -126,7 +126,7 @@ def test_a_child_killed_three_times_fails_its_own_job_alone(service):
     killed: set[int] = set()
     while len(killed) < 3:
         [child] = wait_for(
-            lambda: [c for c in service.children("worker.engine") if c.pid not in killed], "a child"
+            lambda: [c for c in service.children(ENGINE) if c.pid not in killed], "a child"
         )
         if service.job(other["id"])["state"] != "running":
             child.send_signal(signal.SIGKILL)

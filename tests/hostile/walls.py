@@ -17,7 +17,7 @@ from typing import NamedTuple
 from corpus import Hostile
 from opened import Opened, World, opened, world
 from support.health import Health
-from support.running_service import Service, serving, wait_for
+from support.running_service import ENGINE, Service, serving, wait_for
 
 from convpress.gate.check import require_safe
 from convpress.limits import Limits
@@ -126,7 +126,7 @@ def served(files: list[Hostile]) -> Served:
             honest = service.wait(service.post()["id"])
             if honest["state"] != "succeeded":
                 raise SystemExit(f"the service no longer compresses: {honest['error']}")
-            wait_for(lambda: not service.children("worker.engine"), "the last child to end")
+            wait_for(lambda: not service.children(ENGINE), "the last child to end")
             wait_for(
                 lambda: not any((data / "scratch").iterdir()), "the scratch folder to be empty"
             )
