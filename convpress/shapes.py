@@ -1,15 +1,37 @@
 """Input shapes as users write them."""
 
 import re
+from collections.abc import Iterable
 
 from convpress.refusal import Code, Refusal
 
 FIELD = "input_shape"
-EXPECTED = "sizes joined by x (1x3x224x224); several inputs as name=1x3x224x224,other=1x10"
+EXPECTED = (
+    "sizes joined by x (1x3x224x224); several inputs as name=1x3x224x224,other=1x10; "
+    "a type before the sizes (int64:1x20) where the model does not tell it"
+)
+TYPES = (
+    "float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"
+)  # fmt: skip
+"""The types of inputs that a shape may name."""
 
 # Nine digits fit into 32 bits.
-_SHAPE = re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){0,15}", re.IGNORECASE)
+_SHAPE = re.compile(r"(?:([a-z0-9]+):)?([0-9]{1,9}(?:x[0-9]{1,9}){0,15})", re.IGNORECASE)
 _LONGEST_TEXT = 2000
+
+
+class TypedShape(tuple[int, ...]):
+    """A shape with the type of its input, by NumPy's name."""
+
+    dtype: str
+
+    @classmethod
+    def of(cls, dtype: str, sizes: Iterable[int]) -> "TypedShape":
+        """Return a shape with a type."""
+        shape = cls(sizes)
+        shape.dtype = dtype
+        return shape
+
 
 InputShapes = dict[str, tuple[int, ...]]
 """Shapes by input name; the name is empty for a single shape without a name."""
@@ -25,6 +47,8 @@ def parse_input_shape(text: str | None) -> InputShapes | None:
     {'': (1, 3, 224, 224)}
     >>> parse_input_shape("image=1x3x8x8,mask=1x8")
     {'image': (1, 3, 8, 8), 'mask': (1, 8)}
+    >>> parse_input_shape("ids=int64:1x20")["ids"].dtype
+    'int64'
     """
     if text is None or not text.strip():
         return None
@@ -36,9 +60,10 @@ def parse_input_shape(text: str | None) -> InputShapes | None:
         # From the right, since the name of an ONNX input may contain an equals sign.
         name, equals, sizes = (piece.strip() for piece in part.strip().rpartition("="))
         lacks_name = not name and (equals or len(parts) > 1)
-        if lacks_name or not _SHAPE.fullmatch(sizes):
+        match = _SHAPE.fullmatch(sizes)
+        if lacks_name or match is None:
             raise _invalid(f"{part.strip()[:80]!r} is not a shape", text)
-        shape = tuple(int(size) for size in re.split("[xX]", sizes))
+        shape = _shape(match[1], match[2], text)
         # An empty input has no cost to reduce.
         if 0 in shape:
             raise _invalid("sizes must be positive", text)
@@ -46,6 +71,20 @@ def parse_input_shape(text: str | None) -> InputShapes | None:
             raise _invalid(f"input {name!r} is named twice", text)
         shapes[name] = shape
     return shapes
+
+
+def _shape(dtype: str | None, sizes: str, text: str) -> tuple[int, ...]:
+    """Return a shape, with its type where there is one.
+
+    Raises:
+        Refusal: `input_shape_invalid` for an unknown type.
+    """
+    numbers = tuple(int(size) for size in re.split("[xX]", sizes))
+    if dtype is None:
+        return numbers
+    if dtype not in TYPES:
+        raise _invalid(f"{dtype!r} is not a type of inputs: these are {', '.join(TYPES)}", text)
+    return TypedShape.of(dtype, numbers)
 
 
 def format_shape(shape: tuple[int | str | None, ...]) -> str:

@@ -57,13 +57,15 @@ class TensorSpec:
     """A model's input or output: a size is a number, a symbol of the model, or None if unknown.
 
     `rows` is the number of rows that an input of whole numbers selects from, as token ids do from
-    an embedding; None where it selects nothing, or that is not known.
+    an embedding; None where it selects nothing, or that is not known. `leaves_out` says whether it
+    is a mask that is true where something is left out.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
     rows: int | None = None
+    leaves_out: bool = False
 
     @property
     def is_number(self) -> bool:

@@ -40,3 +40,15 @@ def test_anything_else_is_refused(text, detail):
     assert refused.value.code == Code.INPUT_SHAPE_INVALID
     assert refused.value.field == "input_shape"
     assert len(refused.value.got) <= 83
+
+
+@pytest.mark.parametrize("text", ["tokens=int64:1x20", "tokens= int64:1x20 ,x=3"])
+def test_a_type_may_stand_before_the_sizes(text):
+    shape = parse_input_shape(text)["tokens"]
+    assert shape == (1, 20)
+    assert shape.dtype == "int64"
+
+
+def test_an_unknown_type_is_refused():
+    with pytest.raises(Refusal, match="'string' is not a type of inputs"):
+        parse_input_shape("tokens=string:1x20")

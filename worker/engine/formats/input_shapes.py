@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from convpress.refusal import Code, Refusal
-from convpress.shapes import FIELD, InputShapes, format_shape
+from convpress.shapes import FIELD, InputShapes, TypedShape, format_shape
 from worker.engine.model import TensorSpec, Values
 
 Shape = tuple[int, ...]
@@ -54,6 +54,16 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
     return bound
 
 
+def stated_types(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, str]:
+    """Return the types that the user stated, by input.
+
+    Raises:
+        Refusal: `input_shape_mismatch` for a shape of no input.
+    """
+    by_name = _by_name(inputs, shapes or {})
+    return {name: shape.dtype for name, shape in by_name.items() if isinstance(shape, TypedShape)}
+
+
 def _by_name(inputs: Sequence[TensorSpec], shapes: InputShapes) -> InputShapes:
     """Return the shapes by input name; a shape without a name is that of the only input.
 
@@ -84,6 +94,14 @@ def _accept(spec: TensorSpec, shape: Shape, sizes: dict[str, int]) -> None:
     Raises:
         Refusal: `input_shape_mismatch`.
     """
+    if isinstance(shape, TypedShape) and shape.dtype != spec.dtype:
+        raise Refusal(
+            Code.INPUT_SHAPE_MISMATCH,
+            f"input {spec.name!r} of the model takes another type",
+            field=FIELD,
+            expected=spec.dtype,
+            got=shape.dtype,
+        )
     if spec.is_number:
         _require_number(spec, shape)
         return

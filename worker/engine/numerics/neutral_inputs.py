@@ -16,12 +16,12 @@ _LENGTH_NAMES = ("length", "lens", "_len")
 
 
 def is_mask(spec: TensorSpec) -> bool:
-    """Return whether an input marks elements of a sequence, by its name.
+    """Return whether an input marks elements of a sequence, by its name or by its use.
 
     >>> is_mask(TensorSpec("attention_mask", "int64", None))
     True
     """
-    return "mask" in spec.name.lower()
+    return spec.leaves_out or "mask" in spec.name.lower()
 
 
 def is_position(spec: TensorSpec) -> bool:
@@ -45,7 +45,7 @@ def neutral(spec: TensorSpec, specs: Sequence[TensorSpec], shapes: Shapes) -> ND
     dtype = np.dtype(spec.dtype)
     if is_mask(spec):
         # A mask of padding marks what is left out.
-        keeps = 0 if "pad" in spec.name.lower() else 1
+        keeps = 0 if spec.leaves_out or "pad" in spec.name.lower() else 1
         return np.full(shape, keeps, dtype)
     if is_position(spec) and shape:
         positions = np.arange(shape[-1]) % (spec.rows or 1)

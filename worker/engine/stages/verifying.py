@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from convpress.refusal import Code, Refusal
-from convpress.shapes import FIELD
+from convpress.shapes import FIELD, parse_input_shape
 from worker.engine.formats import open_model
 from worker.engine.model import CostProfile, Inputs, OpenedModel
 from worker.engine.progress import Progress
@@ -117,6 +117,8 @@ def _by_group(
 def _counted(request: Request, output: Path, artifact: WrittenArtifact) -> tuple[CostProfile, int]:
     """Return the cost profile and the parameters of the file; the opened model dies here."""
     model = open_model(request.format, output)
+    # types that the user stated hold for the artifact too
+    model.bind(parse_input_shape(request.input_shape))
     written = OpenedModel(request.format, output, model, artifact.original.shapes)
     _require_promised(artifact, written)
     return written.profile, written.parameters

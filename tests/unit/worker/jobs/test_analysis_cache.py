@@ -86,7 +86,9 @@ def be_away(*_):
     raise OperationalError("UPDATE", {}, ConnectionError("away"))
 
 
-@pytest.mark.parametrize(("what", "fails"), [("delete_analyses", fill), ("update", be_away)])
+@pytest.mark.parametrize(
+    ("what", "fails"), [("delete_analyses", fill), ("set_analysis_bytes", be_away)]
+)
 def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch, what, fails):
     monkeypatch.setattr(analysis_cache, what, fails)
     assert work(make_job(input_shape="learn one")).state == "succeeded"

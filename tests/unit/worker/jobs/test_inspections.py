@@ -79,7 +79,7 @@ def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch):
 
     behaviour = "tell " + json.dumps(INSPECTION)
     with monkeypatch.context() as patch:
-        patch.setattr(inspections, "update", be_away)
+        patch.setattr(inspections, "set_inspection", be_away)
         job = work(make_job(input_shape=behaviour))
     assert job.state == "succeeded"
     assert stored_inspection(job) is None

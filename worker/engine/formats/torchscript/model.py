@@ -1,15 +1,25 @@
 """A TorchScript module, opened for surgery: inlined, so that every layer is a node of its own."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.jit._script import RecursiveScriptModule
 
+from convpress.refusal import Refusal
 from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
-from worker.engine.formats.torchscript import file, profile, rewrite, signature, storages
+from worker.engine.formats.torchscript import (
+    file,
+    input_types,
+    profile,
+    rewrite,
+    signature,
+    storages,
+)
 from worker.engine.formats.torchscript.graph import literal
 from worker.engine.formats.torchscript.layers import LayerNode, TensorKey, tensor_key
 from worker.engine.formats.torchscript.preparation.prepare import prepared_methods
@@ -44,6 +54,9 @@ class TorchScriptModel:
         for members in self._layers.values():
             layers += members
         self._inputs = signature.inputs(self._forward, layers)
+        # Inputs whose type neither the program nor the user has told.
+        own_type = signature.array_dtype(module)
+        self._free = [spec.name for spec in self._inputs if spec.dtype == own_type]
 
     @classmethod
     def open(cls, path: Path) -> "TorchScriptModel":
@@ -84,19 +97,36 @@ class TorchScriptModel:
     def bind(self, shapes: InputShapes | None) -> dict[str, tuple[int, ...]]:
         """Return a full shape for every input; the file has none, so the user has to give them.
 
+        Types that come with the shapes are those of the inputs from now on.
+
         Raises:
             Refusal: `input_shape_required` where one is missing, `input_shape_mismatch` for one
                 that cannot be.
         """
+        stated = input_shapes.stated_types(self._inputs, shapes)
+        self._inputs = tuple(
+            replace(spec, dtype=stated.get(spec.name, spec.dtype)) for spec in self._inputs
+        )
+        self._free = [name for name in self._free if name not in stated]
         return input_shapes.bind(self._inputs, shapes)
 
     def count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
         """Return the sites and their costs on inputs of these shapes.
 
+        Where the module fails on an input of the type that it computes in, others are tried.
+
         Raises:
             Refusal: `input_shape_mismatch` where the module cannot take these shapes.
         """
-        return profile.count(self._path, self._inputs, shapes)
+        try:
+            return profile.count(self._path, self._inputs, shapes)
+        except Refusal as refusal:
+            for specs in input_types.alternatives(self._inputs, self._free, refusal.detail):
+                with suppress(Refusal):
+                    count = profile.count(self._path, specs, shapes)
+                    self._inputs = specs
+                    return count
+            raise
 
     def layer(self, site: Site) -> Layer:
         """Return a replaceable site's weights, as float32 or float64 arrays."""

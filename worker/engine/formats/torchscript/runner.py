@@ -12,6 +12,7 @@ from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.torchscript import file
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, message_of, require_memory
+from worker.engine.formats.torchscript.preparation import devices
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.model import Inputs, Runner
 
@@ -27,10 +28,12 @@ def load(path: Path) -> Runner:
     """
     torch.set_num_threads(1)
     module = file.load(path).eval()
+    devices.run_on_processor(module)
     dtype = own_dtype(module)
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
-        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        # A module may write into its inputs: each run gets fresh ones.
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
         passed = arguments(module, tensors, dtype)
         try:
             with torch.inference_mode():

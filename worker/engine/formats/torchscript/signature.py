@@ -15,12 +15,10 @@ from torch.jit._script import RecursiveScriptModule
 
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
+from worker.engine.formats.torchscript.input_types import input_type
 from worker.engine.formats.torchscript.layers import LayerNode
 from worker.engine.formats.torchscript.method import Method
 from worker.engine.model import NUMBER, TensorSpec
-
-# Operators and the position of an argument that only takes whole numbers.
-_TAKES_INDICES = {("aten::embedding", 1), ("aten::embedding_bag", 1), ("aten::one_hot", 0)}
 
 
 def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ...]:
@@ -39,8 +37,7 @@ def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ..
     for argument, value in zip(arguments, values, strict=True):
         kind = argument.type.kind()
         if kind == "TensorType":
-            dtype = _dtype(value, forward.module)
-            specs.append(TensorSpec(argument.name, dtype, _shape(value, forward, layers)))
+            specs.append(_tensor(argument.name, value, forward, layers))
         elif argument.has_default_value():
             continue
         elif kind == "IntType":
@@ -126,11 +123,12 @@ def _has_fractions(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-def _dtype(value: Value, module: RecursiveScriptModule) -> str:
-    for use in value.uses():
-        if (use.user.kind(), use.offset) in _TAKES_INDICES:
-            return "int64"
-    return array_dtype(module)
+def _tensor(name: str, value: Value, forward: Method, layers: Sequence[LayerNode]) -> TensorSpec:
+    """Return an input that is a tensor, with what the operators that take it tell of it."""
+    known = input_type(value, forward)
+    if known is not None:
+        return TensorSpec(name, known.dtype, None, known.rows, known.leaves_out)
+    return TensorSpec(name, array_dtype(forward.module), _shape(value, forward, layers))
 
 
 def _shape(

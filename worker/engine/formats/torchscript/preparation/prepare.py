@@ -7,9 +7,11 @@ from torch.jit._script import RecursiveScriptModule
 
 from worker.engine.formats.torchscript.method import Method, inlined_methods
 from worker.engine.formats.torchscript.preparation import (
+    devices,
     enumerations,
     fused_attention,
     identities,
+    nested_tensors,
     parameters_alone,
     split_sizes,
 )
@@ -24,15 +26,20 @@ def prepared_methods(module: RecursiveScriptModule) -> tuple[list[Method], list[
     The graphs are live: a run of the module runs them, and saving it saves them. They compute what
     they did. What nothing needs is left out, so that the layers of a graph are those that run. The
     constants that stand for computed weights can be taken back.
+
+    Raises:
+        Refusal: `model_unsupported` for nested tensors.
     """
     methods = inlined_methods(module)
     for method in methods:
         fused_attention.write_out(method.graph)
+        nested_tensors.take_padded_path(method.graph)
         enumerations.settle(method)
         identities.settle(method.graph)
         split_sizes.settle(method)
         _C._jit_pass_constant_propagation_immutable_types(method.graph)
         _C._jit_pass_dce(method.graph)
+        nested_tensors.require_none(method.graph)
     computed = parameters_alone.compute(methods)
     for method in methods:
         _C._jit_pass_lint(method.graph)
@@ -46,5 +53,6 @@ def methods_to_count(module: RecursiveScriptModule) -> list[Method]:
     """
     methods, _ = prepared_methods(module)
     for method in methods:
+        devices.move_to_processor(method.graph)
         _C._jit_pass_dce(method.graph)
     return methods
