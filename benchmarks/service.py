@@ -30,6 +30,8 @@ import psutil
 import torch
 from torch import nn
 
+from worker.sandbox.run import ENGINE
+
 WIDTHS = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
 SETTLING_SECONDS = 2
 """After the API is ready, until the worker listens as well."""
@@ -80,7 +82,7 @@ class Watch(threading.Thread):
             self._note("api", self._service)
             for process in self._service.children(recursive=True):
                 try:
-                    if "worker.engine" in process.cmdline():
+                    if ENGINE[-1] in process.cmdline():
                         self._note("child", process)
                 except psutil.NoSuchProcess:
                     continue

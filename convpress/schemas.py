@@ -45,14 +45,14 @@ class StoredModel(BaseModel):
     sha256: str
     format: Format
     bytes: int
-    created_at: datetime = Field(description="When it was first uploaded")
-    used_at: datetime = Field(description="When a job was last posted for it")
+    created_at: datetime = Field(description="When you first sent it")
+    used_at: datetime = Field(description="When you last posted a job for it")
     expired_at: datetime | None = Field(
         description="When its file was deleted; null while it is stored"
     )
     inspection: Inspection | None = Field(
         description=(
-            "Inputs, outputs and cost, layer by layer, as the latest job saw them; null before"
+            "Inputs, outputs and cost, layer by layer, as your latest job saw them; null before"
         )
     )
     jobs: str = Field(description="Where its jobs are listed")

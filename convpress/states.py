@@ -1,6 +1,6 @@
 """The states of a job."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 State = Literal[
     "queued",  # accepted, held by nobody
@@ -9,5 +9,6 @@ State = Literal[
     "failed",  # ended with a problem
     "cancelled",  # stopped by its owner
 ]
+STATES: tuple[State, ...] = get_args(State)
 TERMINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 """States that never change."""

@@ -1,7 +1,7 @@
 # The API: the project without its engine extra, so without torch, and with what sends traces. Also runs the migrations.
 # Build from the repository's root: docker build -f docker/api.Dockerfile .
 
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11.15-slim-bookworm AS build
 RUN python -m venv /opt/venv
 WORKDIR /srv/convpress
 COPY docker/api.lock docker/
@@ -10,7 +10,7 @@ COPY . .
 # The lock file has all that it needs and builds with; nothing else is fetched.
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e . && /opt/venv/bin/pip check
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.15-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv/convpress /srv/convpress

@@ -1,7 +1,7 @@
 # The worker: the project with its engine extra, and with what sends traces.
 # Build from the repository's root: docker build -f docker/worker.Dockerfile .
 
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11.15-slim-bookworm AS build
 # Another pip index for torch alone, such as the one of its small CPU builds. Its builds have hashes of their own:
 # `make lock TORCH_INDEX=...` writes docker/index-torch.lock first.
 ARG TORCH_INDEX=""
@@ -17,7 +17,7 @@ COPY . .
 # The lock files have all that it needs and builds with; nothing else is fetched.
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e . && /opt/venv/bin/pip check
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.15-slim-bookworm
 RUN useradd --system --uid 10001 convpress && install --directory --owner convpress /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv/convpress /srv/convpress

@@ -145,7 +145,7 @@ def redis_of_its_own(tmp_path: Path) -> Iterator[tuple[str, "redis.Redis"]]:
         redis.Redis(port=port, socket_timeout=60) as client,
     ):
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 600
             while not _pings(client):
                 assert time.monotonic() < deadline, "redis-server does not answer"
                 time.sleep(0.05)
@@ -190,7 +190,7 @@ def s3_endpoint() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 600
             while not answers(url):
                 assert server.poll() is None, "the S3 server ended"
                 assert time.monotonic() < deadline, "the S3 server does not answer"

@@ -3,16 +3,16 @@
 Both columns are nullable, so an API of the version before goes on to work; it does not refuse
 expired keys.
 
-Revision ID: 0015
-Revises: 0014
+Revision ID: 0013
+Revises: 0012
 Create Date: 2026-11-30 05:40:00.000000+00:00
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

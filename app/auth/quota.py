@@ -5,7 +5,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from starlette.requests import Request
 
 from app.auth.scopes import caller_of
-from app.db.models import Job, Model
+from app.db.models import Job, OwnedModel
 from app.db.session import transaction
 from app.errors import Problem
 from app.settings import Settings, get_settings
@@ -60,9 +60,10 @@ def _stored_bytes(session: Session, owner: str) -> int:
     A model that several owners posted counts in full for each of them.
     """
     is_own = Job.owner == owner
-    own_models = Model.sha256.in_(select(Job.model_sha256).where(is_own))
+    own_models = select(Job.model_sha256).where(is_own)
+    own_analyses = (OwnedModel.owner == owner) & OwnedModel.model_sha256.in_(own_models)
     total = _sum(session, Job.artifact_bytes, is_own)
-    total += _sum(session, Model.analysis_bytes, own_models)
+    total += _sum(session, OwnedModel.analysis_bytes, own_analyses)
     for kept in (MODELS, SAMPLES):
         needed = select(kept.needed_by).where(is_own)
         total += _sum(session, kept.table.bytes, kept.table.sha256.in_(needed))

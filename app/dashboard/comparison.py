@@ -42,7 +42,7 @@ class SummarisedJob(NamedTuple):
 def show_model(request: Request, sha256: str) -> Response:
     """Show an uploaded model, its latest jobs, and the trade-off of each."""
     with transaction() as session:
-        model = present_model(commands.get_model(session, sha256))
+        model = present_model(session, commands.get_model(session, sha256))
         page, next_cursor = queries.page(session, queries.Filter(model_sha256=sha256), _MOST, None)
     jobs = [_summarised(job, job_report.read(job)) for job in page]
     return render(

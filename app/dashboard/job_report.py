@@ -1,5 +1,6 @@
 """The stored report of a job, and the figures that pages take from it."""
 
+import hashlib
 from typing import NamedTuple
 
 import structlog
@@ -45,7 +46,7 @@ def summary(report: Report) -> Summary:
 def read(job: Job) -> Report | None:
     """Return a job's report.
 
-    None where it is not made yet, deleted, of another version, or too large for a page.
+    None where it is not made yet, deleted, damaged, of another version, or too large for a page.
     """
     if job.report_sha256 is None or job.expired_at is not None:
         return None
@@ -54,9 +55,14 @@ def read(job: Job) -> Report | None:
     try:
         if (storage.size(key) or 0) > LARGEST_BYTES:
             return None
-        return Report.model_validate_json(storage.content(key))
+        content = storage.content(key)
     except FileNotFoundError:
         return None
+    if hashlib.sha256(content).hexdigest() != job.report_sha256:
+        log.error("a stored file is damaged", job_id=str(job.id), sha256=job.report_sha256)
+        return None
+    try:
+        return Report.model_validate_json(content)
     except ValidationError as error:
         log.warning("the report cannot be shown", job_id=str(job.id), error=str(error)[:500])
         return None

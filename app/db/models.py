@@ -73,7 +73,7 @@ class Model(Base):
     """An uploaded model, identified by the SHA-256 of its bytes and stored once.
 
     `used_at` is the time of the last job for it; `expired_at` the time when its file was deleted,
-    until the model is uploaded again. `analysis_bytes` is the size of the analysis in the store;
+    until the model is uploaded again. `analysis_bytes` is the size of its analyses in the store;
     `inspection` is the `convpress.report.Inspection` that the last job for it wrote.
     """
 
@@ -89,6 +89,23 @@ class Model(Base):
     expired_at: Mapped[datetime | None]
     # Deferred, because it is long and every job loads its model.
     inspection: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+
+
+class OwnedModel(Base):
+    """What the jobs of one owner found out about a model; other owners do not see it.
+
+    `analysis_bytes` is the size of the owner's analysis in the store; `inspection` is what the
+    owner's last job for the model wrote.
+    """
+
+    __tablename__ = "owned_models"
+
+    model_sha256: Mapped[str] = mapped_column(
+        ForeignKey("models.sha256", ondelete="CASCADE"), primary_key=True
+    )
+    owner: Mapped[str] = mapped_column(String(63), primary_key=True)
+    analysis_bytes: Mapped[int] = mapped_column(default=0, server_default="0")
+    inspection: Mapped[dict[str, Any] | None]
 
 
 class Samples(Base):

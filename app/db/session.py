@@ -1,5 +1,6 @@
 """Connections to the database: one engine a process, one session a transaction."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,9 +40,11 @@ def get_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
     engine = create_engine(url, connect_args={"timeout": 30})
+    file = _DatabaseFile(Path(engine.url.database or ""))
+    event.listen(engine, "do_connect", file.require)
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "connect", _note_file)
-    event.listen(engine, "checkout", _require_same_file)
+    event.listen(engine, "connect", file.note)
+    event.listen(engine, "checkout", file.require_same)
     return engine
 
 
@@ -53,33 +56,43 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:  # noqa:
     cursor.close()
 
 
-def _note_file(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-    record.info["file"] = _file_of(connection)
+class _DatabaseFile:
+    """The file of a SQLite database, which can be deleted or replaced while connections use it."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._was_opened = False
 
-def _require_same_file(
-    connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object
-) -> None:
-    """Let the pool connect again where the database's file was replaced, as from a backup.
+    def require(self, *_connecting: object) -> None:
+        """Refuse to make a file again that this process has opened before.
 
-    The old connection would go on to write to a file that has no name.
-    """
-    if _file_of(connection) != record.info["file"]:
-        raise DisconnectionError("the file of the database was replaced")
+        SQLite would make an empty one where the data folder was emptied. When it closes that, it
+        deletes the log (WAL) of whatever database has the name by then.
+        """
+        if self._was_opened and not self._path.exists():
+            raise sqlite3.OperationalError("unable to open database file: it is gone")
 
+    def note(self, _connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        """Remember the file that a new connection has opened."""
+        self._was_opened = True
+        record.info["file"] = self._identity()
 
-def _file_of(connection: DBAPIConnection) -> tuple[int, int] | None:
-    """Return the identity of the file that now has the name of a connection's database."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA database_list")
-    row = cursor.fetchone()
-    cursor.close()
-    assert row is not None  # the main database
-    try:
-        status = Path(row[2]).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+    def require_same(
+        self, _connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object
+    ) -> None:
+        """Let the pool connect again where the file was replaced or moved.
+
+        The old connection would go on to write to a file that has another name or none.
+        """
+        if self._identity() != record.info["file"]:
+            raise DisconnectionError("the file of the database was replaced")
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 @contextmanager

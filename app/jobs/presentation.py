@@ -2,8 +2,11 @@
 
 from dataclasses import asdict
 
+from sqlalchemy.orm import Session
+
 from app.db import models
 from app.errors import document
+from app.jobs import owned_models
 from app.jobs.rows import JobRow
 from convpress import schemas
 from convpress.budgets import KINDS
@@ -49,17 +52,18 @@ def present_job(job: AnyJob) -> schemas.Job:
     )
 
 
-def present_model(model: models.Model) -> schemas.StoredModel:
-    """Return the JSON record of a model."""
+def present_model(session: Session, model: models.Model) -> schemas.StoredModel:
+    """Return the JSON record of a model, as the current owner may know it."""
+    known = owned_models.view(session, model)
     inspection = None
-    if model.inspection is not None:
-        inspection = Inspection.model_validate(model.inspection)
+    if known.inspection is not None:
+        inspection = Inspection.model_validate(known.inspection)
     return schemas.StoredModel(
         sha256=model.sha256,
         format=named(model.format),
         bytes=model.bytes,
-        created_at=model.created_at,
-        used_at=model.used_at,
+        created_at=known.created_at,
+        used_at=known.used_at,
         expired_at=model.expired_at,
         inspection=inspection,
         jobs=f"/jobs?model_sha256={model.sha256}",

@@ -24,4 +24,4 @@ def get_model(
 ) -> schemas.StoredModel:
     """Return an uploaded model. While it is stored, `model_sha256` posts jobs for it."""
     with transaction() as session:
-        return present_model(commands.get_model(session, sha256))
+        return present_model(session, commands.get_model(session, sha256))

@@ -4,6 +4,7 @@ Keys are `models/<sha256>` and `samples/<sha256>` for uploads, `artifacts/<job i
 what a job made, and `analyses/<model's sha256>/<settings>` for the analysis of a model.
 """
 
+import hashlib
 import uuid
 from collections.abc import Iterator
 from functools import cache
@@ -20,7 +21,9 @@ __all__ = [
     "ObjectStorage",
     "Storage",
     "StorageUnavailable",
+    "analyses_folder",
     "analysis_key",
+    "analysis_owner_is",
     "artifact_key",
     "get_storage",
     "model_key",
@@ -99,9 +102,27 @@ def artifact_key(job_id: uuid.UUID, sha256: str) -> str:
     return f"artifacts/{job_id}/{sha256}"
 
 
-def analysis_key(model_sha256: str, settings: str) -> str:
-    """Return the key of a model's analysis under some settings."""
-    return f"analyses/{model_sha256}/{settings}"
+def analysis_key(model_sha256: str, owner: str, settings: str) -> str:
+    """Return the key of an owner's analysis of a model under some settings.
+
+    Owners share none: whether an analysis is there would tell of another's upload.
+    """
+    return f"{analyses_folder(model_sha256)}{_digest(owner)}-{settings}"
+
+
+def analyses_folder(model_sha256: str) -> str:
+    """Return the folder of the keys of a model's analyses, those of all owners."""
+    return f"analyses/{model_sha256}/"
+
+
+def analysis_owner_is(key: str, owner: str) -> bool:
+    """Tell whether a key is that of an owner's analysis."""
+    return key.rpartition("/")[2].startswith(f"{_digest(owner)}-")
+
+
+def _digest(owner: str) -> str:
+    # An owner may be empty, or have a name that a store does not take.
+    return hashlib.sha256(owner.encode()).hexdigest()[:32]
 
 
 def get_storage() -> Storage:

@@ -43,7 +43,10 @@ class LocalStorage:
     def keep(self, staged: Path, key: str) -> None:
         """Give a prepared file its key, durably; a file of the same key has the same bytes."""
         target = self.root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
+        # As above: only the folders below the root are made.
+        *below, _root = Path(key).parents
+        for folder in reversed(below):
+            (self.root / folder).mkdir(exist_ok=True)
         staged.replace(target)
         # A rename survives a power cut only when its folder is on the disk as well.
         _sync(target.parent)

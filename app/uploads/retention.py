@@ -16,7 +16,8 @@ from app.db.models import Job, Model, Samples
 from app.db.session import now
 from app.db.upsert import insert
 from app.identity import all_owners
-from app.storage import Storage, analysis_key, model_key, samples_key
+from app.jobs.owned_models import forget_analyses
+from app.storage import Storage, analyses_folder, analysis_owner_is, model_key, samples_key
 from convpress.states import TERMINAL
 
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -28,10 +29,11 @@ def delete_artifacts(storage: Storage, job_id: uuid.UUID) -> None:
         storage.delete(key)
 
 
-def delete_analyses(storage: Storage, model_sha256: str) -> None:
-    """Delete the analyses of a model; a later job makes them again."""
-    for key in list(storage.keys(analysis_key(model_sha256, ""))):
-        storage.delete(key)
+def delete_analyses(storage: Storage, model_sha256: str, owner: str | None = None) -> None:
+    """Delete the analyses of a model, of one owner or all; a later job makes them again."""
+    for key in list(storage.keys(analyses_folder(model_sha256))):
+        if owner is None or analysis_owner_is(key, owner):
+            storage.delete(key)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def release(
     storage.delete(kind.key(sha256))
     if kind.table is Model:
         delete_analyses(storage, sha256)
-        session.execute(update(Model).where(Model.sha256 == sha256).values(analysis_bytes=0))
+        forget_analyses(session, sha256)
     _expire_row(session, kind, sha256)
     return True
 

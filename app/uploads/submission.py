@@ -1,9 +1,11 @@
 """The form of a new job: each field is checked as soon as it has arrived."""
 
+import asyncio
 import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -32,6 +34,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Hashing and writing happen off the event loop, in batches of this size: a change of thread costs
 # more than a small chunk.
 _BATCH_BYTES = 1024**2
+# Containers are checked one after another, by one thread: the costliest takes a second, and 20 MB,
+# which the C library keeps for each thread. Requests that wait hold no thread.
+_checker = ThreadPoolExecutor(1, "container-check")
 # The most that boundaries, headers and text fields add to the files of a form.
 _FRAMING_BYTES = 64 * 1024
 
@@ -86,7 +91,9 @@ async def receive_submission(request: Request) -> AsyncIterator[Submission]:
     try:
         async for batch in _batches(request):
             await run_in_threadpool(receiver.feed, batch)
-        yield await run_in_threadpool(receiver.finish)
+        await run_in_threadpool(receiver.finish)
+        await asyncio.get_running_loop().run_in_executor(_checker, receiver.check)
+        yield await run_in_threadpool(receiver.submission)
     finally:
         # Shielded, so that a cancelled request leaves no staged file either.
         with anyio.CancelScope(shield=True):
@@ -121,6 +128,7 @@ class _Receiver:
         self._limit = self._settings.max_upload_bytes
         self._received = 0
         self._parts: list[Part] = []
+        self._format: formats.Format | None = None
         if announced > self._limit + _FRAMING_BYTES:
             raise too_large(formats.FIELD, self._limit, f"{announced} bytes announced")
         check_room(self._storage, formats.FIELD, announced)
@@ -157,25 +165,37 @@ class _Receiver:
                 raise too_large(formats.FIELD, self._limit, f"more than {self._limit} bytes")
             self._form.feed(chunk)
 
-    def finish(self) -> Submission:
-        """Check the fields against each other, then the files, and return the submission."""
+    def finish(self) -> None:
+        """Check the fields against each other, and fetch the model if it came as an address."""
         self._form.finish()
-        values = self._form.values
-        has_samples = self._form.has(samples.FIELD)
-        samples_sha256 = self._samples.sha256 if has_samples else None
-        options = JobOptions.combine(values, samples_sha256=samples_sha256)
-        filename = self._resolve_source()
-        upload = None
+        samples_sha256 = self._samples.sha256 if self._form.has(samples.FIELD) else None
+        self._options = JobOptions.combine(self._form.values, samples_sha256=samples_sha256)
+        self._filename = self._resolve_source()
+
+    def check(self) -> None:
+        """Check the containers of the files."""
         if not self._form.has(SHA256):
-            upload = self._model.finish(identify, model_key)
+            self._format = self._model.check(identify)
+        if self._form.has(samples.FIELD):
+            self._samples.check(samples.check)
+
+    def submission(self) -> Submission:
+        """Prepare the files for the store, and return the submission."""
+        values = self._form.values
+        upload = None
+        if self._format is not None:
+            upload = self._model.prepare(self._format, model_key)
+        samples_upload = None
+        if self._form.has(samples.FIELD):
+            samples_upload = self._samples.prepare(None, samples_key)
         return Submission(
             sha256=upload.sha256 if upload else values[SHA256],
-            filename=display_name(filename),
-            options=options,
+            filename=display_name(self._filename),
+            options=self._options,
             labels=values.get(labels.FIELD, {}),
             webhook_url=values.get(webhook_url.FIELD),
             upload=upload,
-            samples=self._samples.finish(samples.check, samples_key) if has_samples else None,
+            samples=samples_upload,
         )
 
     def _resolve_source(self) -> str:

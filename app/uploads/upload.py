@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from app.errors import Problem
 from app.storage import Storage
@@ -14,6 +15,8 @@ from convpress import formats
 # An upload leaves this much free, because the database writes to the same disk.
 _RESERVE_BYTES = 64 * 1024**2
 _LONGEST_NAME = 255
+
+Checked = TypeVar("Checked")
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,18 @@ class Part:
         self._hash.update(data)
         self._file.write(data)
 
-    def finish(
-        self, identify: Callable[[Path], formats.Format | None], key: Callable[[str], str]
-    ) -> Upload:
-        """Identify the complete file and prepare it for its key in the store.
+    def check(self, identify: Callable[[Path], Checked]) -> Checked:
+        """Return what `identify` says of the complete file.
 
         Raises:
             Refusal: `identify` refuses the file.
         """
         self._file.flush()
+        return identify(Path(self._file.name))
+
+    def prepare(self, file_format: formats.Format | None, key: Callable[[str], str]) -> Upload:
+        """Prepare the complete file for its key in the store; slow for a large file."""
         staged = Path(self._file.name)
-        file_format = identify(staged)
         self._storage.prepare(staged, key(self.sha256))
         return Upload(staged, self.sha256, self._size, file_format)
 

@@ -1,6 +1,7 @@
 """A file that may be a model, as the recognisers of all formats see it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 
@@ -12,7 +13,7 @@ class Container:
     content: memoryview
     members: tuple[str, ...] | None
 
-    @property
+    @cached_property
     def inner_members(self) -> frozenset[str]:
         """The names of a zip archive's members below their first folder."""
         # torch.jit.save names the first folder after the file, so it says nothing.

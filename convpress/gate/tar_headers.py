@@ -24,7 +24,7 @@ _LONGEST_EXTENSION = 16 * 1024
 _MOST_EXTENSIONS = 4 * 1024**2
 _MOST_RECORDS = 100_000
 # Members, folders and extensions together: a member has rarely more than one extension.
-_MOST_HEADERS = 60_000
+_MOST_HEADERS = 45_000
 
 _FILE = b"0"
 _FOLDER = b"5"
@@ -191,20 +191,19 @@ def _require_within(start: int, size: int, end: int) -> None:
 
 
 def _require_none(extensions: _Extensions, position: int) -> None:
-    if extensions.kinds:
+    if extensions.kinds - {_PAX_GLOBAL}:
         raise MalformedTar(f"the archive ends at byte {position}, before a member of its headers")
 
 
 def _extend(extensions: _Extensions, kind: bytes, content: bytes, source: _Source) -> None:
     """Add what an extension header says of the next member."""
-    if kind == _PAX_GLOBAL:
-        _require_harmless(content, source)
-        return
     # Writers put each kind before a member once; a chain of them would have no end.
     if kind in extensions.kinds:
         raise TarTooLarge(f"a chain of headers at byte {source.position}, which extend one member")
     extensions.kinds.add(kind)
-    if kind == _GNU_NAME:
+    if kind == _PAX_GLOBAL:
+        _require_harmless(content, source)
+    elif kind == _GNU_NAME:
         extensions.name = _text(content)
     elif kind in _PAX:
         for keyword, value in _records(content, source):

@@ -15,7 +15,7 @@ from support.running_service import serving
 
 from app.auth.cookie import COOKIE
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def browse(chromium, service):
             "console", lambda message: messages.append(message.text) if _is_wrong(message) else None
         )
         page.on("pageerror", lambda error: messages.append(str(error)))
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         page.goto(path)
         yield page
         context.close()

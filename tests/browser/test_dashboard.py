@@ -309,7 +309,7 @@ def test_the_commands_of_a_page_repeat_its_job(browse, service, tmp_path):
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     for command in (["sh", "-ec", curl], [sys.executable, "-c", python]):
-        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
     assert (tmp_path / "compressed-residual.onnx").exists()
     jobs = service.http.get("/jobs?label=by=hand").json()["jobs"]
     asked = [

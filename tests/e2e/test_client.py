@@ -4,10 +4,12 @@ import hashlib
 import inspect
 import json
 import uuid
+import zipfile
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import onnx
 import pytest
 from digits import MODELS
 from support.broken_line import UNAVAILABLE, broken_line
@@ -253,6 +255,59 @@ def test_the_command_line_submits(submit, tmp_path):
     assert again.stderr == ""
     assert json.loads(again.stdout)["labels"] == {"a": "b"}
     assert (tmp_path / "again.onnx").read_bytes() == target.read_bytes()
+
+
+def test_the_command_line_submits_weights_beside_a_model(submit, tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(onnx.load(MODEL), path, save_as_external_data=True, location="net.data")
+    ended = submit(path, "--flops-budget", "0.5", "--calibration", "none")
+    assert ended.exit_code == 0, ended.output
+    with zipfile.ZipFile(tmp_path / "net.convpress.zip") as artifact:
+        assert artifact.namelist()[0] == "net.onnx"
+
+
+@pytest.fixture
+def call(monkeypatch, service):
+    """Run a command for this service in this process."""
+    monkeypatch.setenv("CONVPRESS_SERVER", str(service.http.base_url))
+    return lambda *arguments: CliRunner().invoke(main.app, list(map(str, arguments)))
+
+
+def test_a_job_is_followed_from_the_command_line(call, done, tmp_path):
+    assert str(done.id) in call("jobs", "--label", "of=all", "--state", "succeeded").stdout
+    listed = json.loads(call("jobs", "--label", "of=all", "--json").stdout)
+    assert [job["id"] for job in listed] == [str(done.id)]
+    for command in ("status", "wait"):
+        shown = call(command, done.id)
+        assert shown.exit_code == 0, shown.output
+        assert "succeeded" in shown.stdout
+        assert json.loads(call(command, done.id, "--json").stdout)["id"] == str(done.id)
+    assert f"{done.result.keep:.1%} kept" in call("status", done.id).stdout
+    target = tmp_path / "net.onnx"
+    assert call("download", done.id, "--output", target).exit_code == 0
+    assert hashlib.sha256(target.read_bytes()).hexdigest() == done.result.artifact.sha256
+    assert "risk unknown" in call("report", done.id).stdout
+    assert json.loads(call("report", done.id, "--json").stdout)["keep"] == done.result.keep
+
+
+def test_what_cannot_be_done_with_a_job_ends_the_command_by_its_code(call, done, tmp_path):
+    finished = call("cancel", done.id)
+    assert (finished.exit_code, finished.stderr.partition(":")[0]) == (1, "job_finished")
+    unknown = call("status", uuid.uuid4())
+    assert (unknown.exit_code, unknown.stderr.partition(":")[0]) == (1, "job_not_found")
+    assert call("status", "17").exit_code == 2
+    assert call("jobs", "--state", "lost").exit_code == 2
+    assert call("download", done.id, "--output", tmp_path).exit_code == 2
+
+
+def test_ctrl_c_names_the_command_that_follows_the_job_again(call, done, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "wait", interrupt)
+    ended = call("wait", done.id)
+    assert ended.exit_code == 130
+    assert f"convpress wait {done.id}" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 from corpus import corpus
-from support.running_service import serving, wait_for
+from support.running_service import ENGINE, serving, wait_for
 
 from worker.sandbox import launcher
 
@@ -61,7 +61,7 @@ def test_the_service_outlives_hostile_models(tmp_path):
         honest = service.wait(service.post()["id"])
         assert honest["state"] == "succeeded"
         assert honest["error"] is None
-        wait_for(lambda: not service.children("worker.engine"), "the last child to end")
+        wait_for(lambda: not service.children(ENGINE), "the last child to end")
         assert list((data / "scratch").iterdir()) == []
         keepers = [
             child

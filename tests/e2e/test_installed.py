@@ -148,7 +148,7 @@ def test_a_missing_engine_is_named_with_what_to_install(interpreter, project):
         "except ImportError as error: print(error)"
     )
     run = subprocess.run(
-        [interpreter, "-c", program], cwd=project, capture_output=True, text=True, timeout=60
+        [interpreter, "-c", program], cwd=project, capture_output=True, text=True, timeout=300
     )
     assert "torch" in run.stdout
     assert "pip install 'convpress[engine]'" in run.stdout, run.stderr
@@ -168,7 +168,7 @@ def test_the_installed_service_migrates_and_serves(interpreter, project, monkeyp
             assert httpx.get(f"http://127.0.0.1:{port}{page}").status_code == 200
     finally:
         service.terminate()
-        service.wait(60)
+        service.wait(120)
 
 
 def is_ready(port: int, service: subprocess.Popen) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from digits import MODELS, accuracy, split
-from support.running_service import serving, wait_for
+from support.running_service import ENGINE, serving, wait_for
 
 FILES = [
     ("residual.onnx", {}),
@@ -108,7 +108,7 @@ def test_samples_that_do_not_fit_the_model_fail_their_job(service, tmp_path):
 
 def test_nothing_is_left_of_a_job_but_its_files(service):
     service.wait(service.post()["id"])
-    wait_for(lambda: not service.children("worker.engine"), "the child to end")
+    wait_for(lambda: not service.children(ENGINE), "the child to end")
     assert list((service.data_dir / "scratch").iterdir()) == []
     assert list((service.data_dir / "storage" / "staging").iterdir()) == []
 
@@ -126,7 +126,7 @@ def test_a_child_killed_three_times_fails_its_own_job_alone(service):
     killed: set[int] = set()
     while len(killed) < 3:
         [child] = wait_for(
-            lambda: [c for c in service.children("worker.engine") if c.pid not in killed], "a child"
+            lambda: [c for c in service.children(ENGINE) if c.pid not in killed], "a child"
         )
         if service.job(other["id"])["state"] != "running":
             child.send_signal(signal.SIGKILL)
@@ -172,18 +172,20 @@ def test_postgresql_and_redis_by_settings_alone(tmp_path, postgres_url, redis_ur
 
 
 def test_the_demonstration_shows_the_result_and_serves_on(tmp_path):
-    with serving(tmp_path / "data", "demo") as service:
+    """On the sample model that is calibrated soonest, not on the one that the command names."""
+    model = MODELS / "plain.onnx"
+    with serving(tmp_path / "data", ("demo", str(model))) as service:
         log = tmp_path / "data" / "service.log"
         ended = lambda: "The service keeps running" in (text := log.read_text()) and text  # noqa: E731
         shown = wait_for(ended, "the demonstration's end", 600)
         assert service.http.get("/healthz").status_code == 200
         [artifact] = (tmp_path / "data").glob("*.convpress.onnx")
-        assert accuracy(artifact) >= accuracy(MODELS / "residual.onnx") - 0.015
+        assert accuracy(artifact) >= accuracy(model) - 0.015
     for text in (
-        "/2/body/body.0/body.0.0/Conv",
-        "dac",
+        "/2/Conv",
+        "spatial",
         "MACs",
-        "curl -s -F model=@tests/models/residual.onnx",
+        f"curl -s -F model=@{model}",
         "/dashboard/jobs/",
     ):
         assert text in shown

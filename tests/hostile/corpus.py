@@ -6,14 +6,17 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from bundle_files import bundles
 from onnx_files import onnx_files
 from program_files import PORT, programs
+from source_files import sources
 from torchscript_files import torchscript
 
 Kind = Literal["torchscript", "onnx", "bundle", "program"]
@@ -21,12 +24,20 @@ Kind = Literal["torchscript", "onnx", "bundle", "program"]
 
 @dataclass(frozen=True)
 class Hostile:
-    """One file. `refused` says whether its container gives it away, before anything is opened."""
+    """One file. `refused` says whether its container gives it away, before anything is opened.
+
+    A large file has a function for its source: every process that collects tests lists them all.
+    """
 
     kind: Kind
     name: str
-    content: bytes
+    source: bytes | Callable[[], bytes]
     refused: bool
+
+    @cached_property
+    def content(self) -> bytes:
+        """The file's bytes."""
+        return self.source if isinstance(self.source, bytes) else self.source()
 
     @property
     def format(self) -> Literal["torchscript", "onnx"]:
@@ -95,8 +106,8 @@ def corpus(outside: Path, port: int = PORT) -> list[Hostile]:
     """All hostile files; `outside` is the folder that they try to read from and write to, `port`
     where they call.
     """
-    makers: dict[Kind, Iterator[tuple[str, bytes, bool]]] = {
-        "torchscript": torchscript(outside),
+    makers: dict[Kind, Iterator[tuple[str, bytes | Callable[[], bytes], bool]]] = {
+        "torchscript": chain(torchscript(outside), sources()),
         "onnx": onnx_files(outside),
         "bundle": bundles(outside),
         "program": programs(outside, port),

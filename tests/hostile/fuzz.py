@@ -4,32 +4,24 @@ child.
     make fuzz FUZZ="CHECKED OPENED SEED FOLDER"
 
 Prints how each ended, and keeps in FOLDER those that ended as no model may: with a child that died,
-hung or lied, or with an error of the engine's own. Every end but these is a success or a coded
-refusal; anything else raises. The tests run a short form.
+hung or lied, with an error of the engine's own, or with a check that took too much time or memory.
+Every end but these is a success or a coded refusal; anything else raises. The tests run a short
+form.
 """
 
-import io
 import random
 import shutil
 import sys
-import tempfile
-import time
 import warnings
-import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx
-import torch
-from onnx import numpy_helper
-from torch import nn
+from checking import Checked, Checker
+from mutants import changed, honest
 
-from convpress.gate.check import require_safe
 from convpress.gate.identify import identify
-from convpress.gate.protobuf import write_varint
 from convpress.limits import Limits
-from convpress.refusal import Refusal
 from convpress.report import Inspection, Report
 from worker.engine.request import Request
 from worker.sandbox import outputs
@@ -37,153 +29,12 @@ from worker.sandbox import run as sandbox
 from worker.sandbox.messages import Failed, MalformedOutput, Succeeded
 from worker.sandbox.policy import Confinement
 
-MODELS = Path(__file__).parent.parent / "models"
 BAD = frozenset({"Lost", "TimedOut", "Stopped", "MalformedOutput", "engine_error"})
-"""Ends that no model may bring about."""
-
-
-class Small(nn.Module):
-    """A network that is mostly structure, so that most mutations hit some."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, stride=2)]
-        )
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for block in self.blocks:
-            x = torch.relu(block(x))
-        if x.size(0) > 100:
-            x = x[:100]
-        return self.head(x.mean([2, 3]))
-
-
-def _onnx() -> onnx.ModelProto:
-    text = """<ir_version: 8, opset_import: ["": 17, "f": 1]>
-        g (float[1, 3, 16, 16] x) => (float[1, 4] y)
-        <float[8, 3, 3, 3] w, float[8] b, float[8] s, float[8] m, float[8] d, float[8, 8, 3, 3] v,
-            float[4, 8] h,
-         float[8, 8, 1, 1] j, float[8, 8, 3, 3] k, bool c = {1}> {
-            p = Conv <pads = [1, 1, 1, 1]> (x, w, b)  n = BatchNormalization (p, s, b, m, d)
-            r = f.twice (n, k)
-            q = Conv <strides = [2, 2]> (r, v)
-            t = If (c) <
-                then_branch = yes () => (float[1, 8, 7, 7] o) { o = Conv (q, j) },
-                else_branch = no () => (float[1, 8, 7, 7] e) { e = Neg (q) }>
-            a = GlobalAveragePool (t)  l = Flatten (a)  y = Gemm <transB = 1> (l, h) }
-        <domain: "f", opset_import: ["": 17]> twice (a, k) => (b) {
-            c = Relu (a)  e = Conv <pads = [1, 1, 1, 1]> (c, k)  b = Add (e, a) }"""
-    model = onnx.parser.parse_model(text)
-    chance = torch.Generator().manual_seed(0)
-    for value in model.graph.value_info:
-        shape = [size.dim_value for size in value.type.tensor_type.shape.dim]
-        if value.name in "wbsmdvhjk":
-            weight = torch.rand(shape, generator=chance).numpy()
-            model.graph.initializer.append(numpy_helper.from_array(weight, value.name))
-    model.graph.ClearField("value_info")
-    return model
-
-
-def _bundle(model: onnx.ModelProto) -> bytes:
-    """A zip archive of the model and a file with its weights."""
-    packed = io.BytesIO()
-    with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(packed, "w") as archive:
-        onnx.save(
-            model,
-            Path(name, "net.onnx"),
-            save_as_external_data=True,
-            location="weights",
-            size_threshold=0,
-        )
-        for path in sorted(Path(name).iterdir()):
-            archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
-    return packed.getvalue()
-
-
-def _saved(module: torch.jit.ScriptModule) -> bytes:
-    buffer = io.BytesIO()
-    torch.jit.save(module, buffer)
-    return buffer.getvalue()
-
-
-def honest() -> dict[str, tuple[bytes, str]]:
-    """Models to be mutated, by name, with the shape of their input."""
-    torch.manual_seed(0)
-    network = Small().eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # what is traced does not branch
-        traced = torch.jit.trace(network, torch.zeros(1, 3, 16, 16))
-    small = {
-        "small.onnx": _onnx().SerializeToString(),
-        "small.zip": _bundle(_onnx()),
-        "small.scripted.pt": _saved(torch.jit.script(network)),
-        "small.traced.pt": _saved(traced),
-    }
-    trained = ("plain.onnx", "plain.traced.pt", "residual.onnx", "plain.scripted.pt")
-    return {name: (content, "1x3x16x16") for name, content in small.items()} | {
-        name: ((MODELS / name).read_bytes(), "1x1x16x16") for name in trained
-    }
-
-
-def mutated(content: bytes, chance: random.Random) -> bytes:
-    """Return a model with a few bytes changed, pieces moved, cut out, doubled, or numbers made
-    extreme.
-    """
-    out = bytearray(content)
-    for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
-        at = (
-            chance.randrange(len(out))
-            if chance.random() < 0.3
-            else chance.randrange(min(len(out), 4000))
-        )
-        if chance.random() < 0.3:
-            at = max(0, len(out) - 1 - chance.randrange(min(len(out), 20_000)))
-        size = chance.choice((1, 1, 2, 4, 8, 64))
-        match chance.randrange(6):
-            case 0:
-                out[at] ^= 1 << chance.randrange(8)
-            case 1:
-                out[at : at + size] = chance.randbytes(size)
-            case 2:
-                del out[at : at + size]
-            case 3:
-                out[at:at] = out[at : at + size]
-            case 4:
-                out[at : at + size] = write_varint(
-                    chance.choice((0, 1, 127, 1 << 31, (1 << 63) - 1, (1 << 64) - 1))
-                )
-            case _:
-                other = chance.randrange(len(out))
-                out[at : at + size] = out[other : other + size]
-        if not out:
-            return content
-    return bytes(out)
-
-
-def repacked(content: bytes, chance: random.Random) -> bytes:
-    """Return an archive in which members are mutated and the headers agree with them again, so that
-    more is read.
-    """
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
-    name = chance.choice([name for name in members if name.endswith((".py", ".pkl", ".onnx"))])
-    members[name] = mutated(members[name], chance)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, member in members.items():
-            archive.writestr(zipfile.ZipInfo(name), member)
-    return packed.getvalue()
-
-
-def check(path: Path) -> str:
-    """Return `passed` or the code of the refusal."""
-    try:
-        require_safe(path, identify(path), Limits())
-    except Refusal as refusal:
-        return str(refusal.code)
-    return "passed"
+"""Ends that no model may bring about; a crash is one of the sandbox, which holds it."""
+MOST_SECONDS = 5.0
+"""The processor time that the check of a mutant may take; the largest has two megabytes."""
+MOST_BYTES = 400 * 1024**2
+"""The memory that the check of a mutant may take."""
 
 
 def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
@@ -221,23 +72,43 @@ def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
 
 @dataclass
 class Tally:
-    """How the checks and the openings ended, and the longest check in seconds."""
+    """How the checks and the openings ended, and the most that a check took."""
 
     checks: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     longest: float = 0.0
+    largest: int = 0
+    excesses: int = 0
+    """Checks that died, or took more time or memory than a check may take."""
+
+    def add(self, checked: Checked) -> bool:
+        """Count a check; return whether it took more than it may."""
+        self.checks[checked.end] += 1
+        self.longest = max(self.longest, checked.seconds)
+        self.largest = max(self.largest, checked.peak_bytes)
+        is_excess = (
+            checked.end in ("died", "endless")
+            or checked.seconds > MOST_SECONDS
+            or checked.peak_bytes > MOST_BYTES
+        )
+        self.excesses += is_excess
+        return is_excess
 
     @property
     def bad(self) -> Counter[str]:
         """The ends that no model may bring about."""
-        return Counter({end: count for end, count in self.ends.items() if end in BAD})
+        bad = Counter({end: count for end, count in self.ends.items() if end in BAD})
+        if self.excesses:
+            bad["excess"] = self.excesses
+        return bad
 
     def __str__(self) -> str:
         checks = dict(self.checks.most_common())
         ends = dict(self.ends.most_common())
         return (
             f"checked {self.checks.total()}: {checks}\nopened {self.ends.total()}: {ends}\n"
-            f"longest check {self.longest:.3f} s, bad ends {self.bad.total()}\n"
+            f"longest check {self.longest:.3f} s, largest {self.largest >> 20} MiB, "
+            f"bad ends {self.bad.total()}\n"
         )
 
 
@@ -253,21 +124,20 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
     home = folder / "home"
     path = folder / "model"
     home.mkdir(parents=True)
-    for number in range(1, checked + 1):
-        [(content, shape)] = chance.choices(models, weights)
-        change = repacked if content.startswith(b"PK") and chance.random() < 0.7 else mutated
-        calibration = chance.choice(("synthetic", "none"))
-        path.write_bytes(change(content, chance))
-        started = time.process_time()
-        end = check(path)
-        tally.longest = max(tally.longest, time.process_time() - started)
-        tally.checks[end] += 1
-        if end == "passed" and tally.ends.total() * checked < opened * number:
-            end = open_whole(path, home, shape, calibration)
-            tally.ends[end] += 1
-            if end in BAD:
-                shutil.copyfile(path, folder / f"{end}-{number}-{shape}-{calibration}")
-            if tell and tally.ends.total() % 50 == 0:
+    with Checker() as checker:
+        for number in range(1, checked + 1):
+            [(content, shape)] = chance.choices(models, weights)
+            calibration = chance.choice(("synthetic", "none"))
+            path.write_bytes(changed(content, chance))
+            check = checker.check(path)
+            if tally.add(check):
+                shutil.copyfile(path, folder / f"excess-{check.end}-{number}")
+            if check.end == "passed" and tally.ends.total() * checked < opened * number:
+                end = open_whole(path, home, shape, calibration)
+                tally.ends[end] += 1
+                if end in BAD:
+                    shutil.copyfile(path, folder / f"{end}-{number}-{shape}-{calibration}")
+            if tell and number % 1000 == 0:
                 sys.stdout.write(f"{tally}\n")
                 sys.stdout.flush()
     return tally

@@ -133,8 +133,10 @@ def test_all_walls_together(file, around):
 @needs_sandbox
 @pytest.mark.hostile
 def test_the_service_outlives_them_all(around):
-    codes = walls.served(around.files)
+    codes, longest_wait = walls.served(around.files)
     assert len(codes) == len(around.files)
+    # `make walls` prints it for a quiet machine; that of a test is not quiet.
+    assert longest_wait < 30
     assert around.harm() == []
 
 
@@ -144,5 +146,4 @@ def test_mutated_models_end_as_success_or_with_a_code(tmp_path):
     assert tally.checks.total() == 300
     assert tally.checks["passed"] > 10
     assert tally.ends.total() == 1
-    assert tally.longest < 1
     assert not tally.bad

@@ -12,10 +12,12 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from corpus import Hostile
 from opened import Opened, World, opened, world
-from support.running_service import Service, serving, wait_for
+from support.health import Health
+from support.running_service import ENGINE, Service, serving, wait_for
 
 from convpress.gate.check import require_safe
 from convpress.limits import Limits
@@ -99,8 +101,15 @@ def _held(result: Opened) -> str:
     return f"{', '.join(result.harm) or 'held'}; {result.summary}"
 
 
-def served(files: list[Hostile]) -> list[str]:
-    """Post every file to a running service; return the codes.
+class Served(NamedTuple):
+    """The codes of the posted files, and the longest wait for the service's health meanwhile."""
+
+    codes: list[str]
+    seconds: float
+
+
+def served(files: list[Hostile]) -> Served:
+    """Post every file to a running service.
 
     The service must also have served an honest model and left nothing.
     """
@@ -112,15 +121,16 @@ def served(files: list[Hostile]) -> list[str]:
             job_timeout_seconds="15",
             owner_unfinished_jobs="1000",
         ) as service:
-            codes = [_posted(service, file) for file in files]
+            with Health(str(service.http.base_url)) as health:
+                codes = [_posted(service, file) for file in files]
             honest = service.wait(service.post()["id"])
             if honest["state"] != "succeeded":
                 raise SystemExit(f"the service no longer compresses: {honest['error']}")
-            wait_for(lambda: not service.children("worker.engine"), "the last child to end")
+            wait_for(lambda: not service.children(ENGINE), "the last child to end")
             wait_for(
                 lambda: not any((data / "scratch").iterdir()), "the scratch folder to be empty"
             )
-            return codes
+            return Served(codes, health.longest)
 
 
 def _posted(service: Service, file: Hostile) -> str:
@@ -151,12 +161,13 @@ def main(path: Path) -> None:
             rows.append(cells)
             wrong += broken
             sys.stderr.write(f"{len(rows)}/{len(around.files)} {cells}\n")
-        for row, code in zip(rows, served(around.files), strict=True):
+        service = served(around.files)
+        for row, code in zip(rows, service.codes, strict=True):
             row.append(code)
         if harm := around.harm():
             wrong.append(f"the service: {', '.join(harm)}")
     minutes = (time.monotonic() - began) / 60
-    path.write_text(_HEAD + _summary(rows, minutes) + _table(rows, around.outside))
+    path.write_text(_HEAD + _summary(rows, minutes, service.seconds) + _table(rows, around.outside))
     if wrong:
         raise SystemExit("\n".join(wrong))
 
@@ -177,12 +188,15 @@ def _tried(file: Hostile, around: World, model: Path) -> tuple[list[str], list[s
     return cells, faults(file, code, sandboxed, halved, validated)
 
 
-def _summary(rows: list[list[str]], minutes: float) -> str:
+def _summary(rows: list[list[str]], minutes: float, wait: float) -> str:
     release = platform.release().split("-")[0]
     counts = Counter(row[1] for row in rows).most_common()
     threats = ", ".join(f"{threat} {count}" for threat, count in counts)
     system = f"on Linux {release} with Landlock {launcher.landlock_version()}"
-    return f"{len(rows)} files, {system}, in {minutes:.0f} minutes: {threats}.\n\n"
+    return (
+        f"{len(rows)} files, {system}, in {minutes:.0f} minutes: {threats}.\n\n"
+        f"`/healthz` answered within {wait:.1f} s throughout the uploads.\n\n"
+    )
 
 
 def _table(rows: list[list[str]], outside: Path) -> str:

@@ -117,7 +117,7 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
             stdout=output,
             stderr=output,
         ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as http,
     ):
         try:
             _wait_until_up(http, process, log)
@@ -127,7 +127,7 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
 
 
 def _wait_until_up(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         try:
             http.get("/healthz")

@@ -13,9 +13,6 @@ from sqlalchemy.orm import Session
 
 from app.auth import keys
 
-pytest.importorskip("schemathesis")
-
-
 HERE = Path(__file__).parent
 MODELS = Path(__file__).parents[1] / "models"
 

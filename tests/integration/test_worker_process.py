@@ -296,7 +296,7 @@ def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):
     next_id = workplace.post()
     child = workplace.wait_for_child(worker, job_id)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 0
+    assert worker.wait(120) == 0
     assert is_dead(child)
     job = workplace.job(job_id)
     assert job.state == "queued"

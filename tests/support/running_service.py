@@ -22,7 +22,10 @@ from digits import MODELS
 from sqlalchemy import create_engine, update
 
 from app.db.models import Job
-from worker.sandbox import launcher
+from worker.sandbox import launcher, run
+
+ENGINE = run.ENGINE[-1]
+"""The module of a process that works on a job."""
 
 
 @dataclass
@@ -50,12 +53,10 @@ class Service:
         """Post jobs until one is caught at work; return it and the engine's process."""
 
         def catch() -> tuple[dict[str, Any], psutil.Process] | None:
-            before = {child.pid for child in self.children("worker.engine")}
+            before = {child.pid for child in self.children(ENGINE)}
             job = self.post(name, **fields)
             while not self.job(job["id"])["finished_at"]:
-                if engines := [
-                    child for child in self.children("worker.engine") if child.pid not in before
-                ]:
+                if engines := [child for child in self.children(ENGINE) if child.pid not in before]:
                     return job, engines[0]
                 time.sleep(0.02)
             return None
@@ -91,7 +92,7 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def wait_for(condition: Callable[[], Any], event: str, seconds: float = 120) -> Any:
+def wait_for(condition: Callable[[], Any], event: str, seconds: float = 600) -> Any:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {event}"
@@ -107,7 +108,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator[Service]:
+def serving(
+    data_dir: Path,
+    command: tuple[str, ...] = ("serve",),
+    program: tuple[str, ...] = ("-m", "worker.cli"),
+    **settings: str,
+) -> Iterator[Service]:
     """Run the service until the block ends, then stop it as Ctrl-C does and see that nothing is
     left of it.
     """
@@ -121,12 +127,12 @@ def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator
     with (
         (data_dir / "service.log").open("ab") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", command],
+            [sys.executable, *program, *command],
             env=environment,
             stdout=log,
             stderr=log,
         ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as http,
     ):
         service = Service(http, process, data_dir)
         try:
@@ -140,7 +146,7 @@ def serving(data_dir: Path, command: str = "serve", **settings: str) -> Iterator
                 else []
             )
             process.send_signal(signal.SIGINT)
-            process.wait(120)
+            process.wait(600)
             wait_for(
                 lambda: not any(child.is_running() for child in family), "all processes to end"
             )

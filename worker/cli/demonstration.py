@@ -12,7 +12,7 @@ from app.settings import Settings, get_settings
 from convpress import Client, ClientError
 from convpress.local import default_output
 from worker.cli import render
-from worker.cli.submission import Submission, submit_and_wait
+from worker.cli.remote.submission import Submission, submit_and_wait
 from worker.cli.supervisor import CannotListen, listen, serve
 
 _BUDGET = "0.5"

@@ -1,13 +1,19 @@
 """`convpress doctor`: which parts of the sandbox work on this host."""
 
+import sys
+
 import typer
 
+from worker import interpreter
 from worker.cli.environment import read_settings
 from worker.cli.exits import REFUSED, end, require_extra
 
 
 def doctor() -> None:
-    """Check the protections of the sandbox on this host; exit code 1 if one is missing."""
+    """Check the protections of the sandbox on this host; exit code 1 if one is missing.
+
+    Known faults of this release of Python are warned of.
+    """
     require_extra("engine")
     from worker.cli import render
     from worker.sandbox import doctor as walls
@@ -16,7 +22,7 @@ def doctor() -> None:
     results = walls.examine(device)
     console = render.console()
     console.print(render.walls(results))
-    for note in walls.notes():
+    for note in [*walls.notes(), *interpreter.warnings(sys.version_info[:3])]:
         console.print(note, markup=False, highlight=False)
     try:
         walls.require_device(device)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from worker.offline import RefusedError
 
 REFUSED, USAGE, LOST, UNAVAILABLE, CANCELLED = 1, 2, 3, 4, 5
+# As shells report a program that Ctrl-C ended.
+INTERRUPTED = 130
+_UNAUTHORIZED = 401
+_ADVICE = "  to do: set CONVPRESS_KEY to an API key; `convpress keys create` makes one"
 
 _PACKAGES = {
     "server": ("alembic", "celery", "fastapi", "sqlalchemy", "uvicorn"),
@@ -67,7 +71,10 @@ def end_failed(error: "ClientError", *, json: bool) -> NoReturn:
         typer.echo(answer)
     if problem is None:
         end(str(error), status)
-    end(problem_lines(problem.model_dump(exclude_none=True)), status)
+    lines = problem_lines(problem.model_dump(exclude_none=True))
+    if problem.status == _UNAUTHORIZED:
+        lines = f"{lines}\n{_ADVICE}"
+    end(lines, status)
 
 
 def _status_of_failed_job(problem: "Problem") -> int:

@@ -49,28 +49,46 @@ InputMean = Annotated[
 InputStd = Annotated[str | None, typer.Option(help="Standard deviation, together with the mean")]
 
 
+Labels = Annotated[
+    list[str] | None, typer.Option(help="Label of the job, name=value; can be repeated")
+]
+
+
+def parse_labels(pairs: list[str]) -> dict[str, str]:
+    """Read labels that are given one by one, each as name=value."""
+    split = [pair.partition("=") for pair in pairs]
+    if not all(equals for _, equals, _ in split):
+        raise typer.BadParameter("a label is name=value", param_hint="--label")
+    return {name: value for name, _, value in split}
+
+
 def check_targets(output: Path | None, report: Path | None, model: Path) -> Path:
     """Return the path of the artifact.
 
     Artifact and report must be writable, and neither may be the model or the other.
     """
     target = output or default_output(model)
-    _check_target(target, model, "--output")
+    _check_not_model(target, model, "--output")
     if report is not None:
-        _check_target(report, model, "--report")
+        _check_not_model(report, model, "--report")
         if report.absolute() == target.absolute():
             raise typer.BadParameter("it is the output as well", param_hint="--report")
     return target
 
 
-def _check_target(target: Path, model: Path, option: str) -> None:
-    """Refuse a target before the work where it cannot or must not be written."""
+def _check_not_model(target: Path, model: Path, option: str) -> None:
+    """Refuse a target that cannot be written, or that is the model."""
+    check_target(target, option)
+    if target.exists() and target.samefile(model):
+        raise typer.BadParameter("it would overwrite the model", param_hint=option)
+
+
+def check_target(target: Path, option: str) -> None:
+    """Refuse a target before the work where it cannot be written."""
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise typer.BadParameter(
             f"{target} is a folder, or its folder does not exist", param_hint=option
         )
-    if target.exists() and target.samefile(model):
-        raise typer.BadParameter("it would overwrite the model", param_hint=option)
 
 
 def budgets_by_field(

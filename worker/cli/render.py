@@ -1,5 +1,6 @@
 """Reports, inspections and lists as tables for a terminal."""
 
+import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +11,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from convpress.budgets import KINDS
 from convpress.report import Cost, Inspection, Report
+from convpress.schemas import Job
 
 if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are installed
     from app.auth.keys import ApiKey
@@ -45,8 +48,8 @@ def _incomplete(account: Report | Inspection) -> list[Text]:
     if account.account_complete:
         return []
     number = len(account.unaccounted)
-    operators = "1 operator" if number == 1 else f"{number} operators"
-    lines = [f"The account is INCOMPLETE: it leaves out {operators} of unknown cost."]
+    operators = "operator" if number == 1 else "operators"
+    lines = [f"The account is INCOMPLETE: it leaves out {number} {operators} of unknown cost."]
     shown = account.unaccounted[:_MOST_LINES]
     lines.extend(f"  {each.operator} {each.name}: {each.reason}" for each in shown)
     if number > _MOST_LINES:
@@ -115,6 +118,56 @@ def _milliseconds(latency: float | None) -> str:
     return "?" if latency is None else f"{latency:.3g} ms"
 
 
+def job(job: Job) -> Table:
+    """Return a job's state, budgets and result, a line each."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("job", str(job.id))
+    table.add_row("state", _plain(_state(job)))
+    table.add_row("model", _plain(job.model.filename))
+    table.add_row("budget", _plain(_budgets(job)))
+    table.add_row("created", _minute(job.created_at))
+    if job.result is not None:
+        before, after = amount(job.result.macs_before), amount(job.result.macs_after)
+        table.add_row("MACs", f"{before}, {after} after, {job.result.keep:.1%} kept")
+        table.add_row("artifact", amount(job.result.artifact.bytes) + "B")
+    if job.error is not None:
+        table.add_row("error", _plain(f"{job.error.code}: {job.error.detail}"))
+    return table
+
+
+def jobs(jobs: Sequence[Job]) -> Table:
+    """Return one row a job; times are UTC."""
+    table = _table("id", "state", "model", "budget", ("kept", "right"), "created")
+    for job in jobs:
+        kept = "" if job.result is None else f"{job.result.keep:.1%}"
+        model, budgets = _plain(job.model.filename), _plain(_budgets(job))
+        created = _minute(job.created_at)
+        table.add_row(str(job.id), _plain(_state(job)), model, budgets, kept, created)
+    return table
+
+
+def _state(job: Job) -> str:
+    """Return a job's state, with its phase and progress while it runs."""
+    if job.state != "running":
+        return job.state
+    return f"{job.phase or job.state} {job.progress:.0%}"
+
+
+def _budgets(job: Job) -> str:
+    """Return a job's budgets as they were sent."""
+    texts = []
+    for field, kind in KINDS.items():
+        text = getattr(job, field)
+        if text is not None:
+            texts.append(f"{kind.quantity} {text}")
+    return ", ".join(texts)
+
+
+def as_json(records: Sequence[Job]) -> str:
+    """Return jobs as a JSON array."""
+    return json.dumps([record.model_dump(mode="json") for record in records], indent=2)
+
+
 def walls(walls: "Sequence[Check]") -> Table:
     """Return one row a wall of the sandbox: its promise, its state, and what was observed."""
     table = _table("wall", "promise", "", "seen")
@@ -141,13 +194,15 @@ def _table(*columns: str | tuple[str, str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         name, justify = column if isinstance(column, tuple) else (column, "left")
+        # folded and never cut: the ends of layers' names tell them apart
         table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
     return table
 
 
 def _plain(text: str | None) -> Text:
     """Return text from a model as plain text: no markup, no control characters of a terminal."""
-    return Text("".join(char if char.isprintable() else "?" for char in text or ""))
+    printable = [char if char.isprintable() else "?" for char in text or ""]
+    return Text("".join(printable))
 
 
 def _shape(sizes: Sequence[int]) -> str:
@@ -157,7 +212,10 @@ def _shape(sizes: Sequence[int]) -> str:
 def _rank(rank: int | list[int] | None) -> str:
     if rank is None:
         return ""
-    return _shape(rank) if isinstance(rank, list) else str(rank)
+    # tucker2 has a rank for each side
+    if isinstance(rank, list):
+        return _shape(rank)
+    return str(rank)
 
 
 def overview(model: Inspection) -> Group:
@@ -170,8 +228,7 @@ def _facts(model: Inspection) -> Table:
     table.add_row("format", model.format)
     for name, tensors in (("input", model.inputs), ("output", model.outputs)):
         for tensor in tensors:
-            shape = "of unknown shape" if tensor.shape is None else tensor.shape or "without axes"
-            table.add_row(name, _plain(f"{tensor.name}: {tensor.dtype} {shape}"))
+            table.add_row(name, _plain(f"{tensor.name}: {tensor.dtype} {_declared(tensor.shape)}"))
     table.add_row("parameters", amount(model.parameters))
     table.add_row("bytes", amount(model.bytes))
     table.add_row("MACs", amount(model.macs))
@@ -181,6 +238,15 @@ def _facts(model: Inspection) -> Table:
     return table
 
 
+def _declared(shape: str | None) -> str:
+    if shape is None:
+        return "of unknown shape"
+    return shape or "without axes"
+
+
 def console() -> Console:
     """Return the terminal, or a wide console where standard output is none."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    if sys.stdout.isatty():
+        return Console()
+    # rich would fold lines for a file or a pipe at 80 columns
+    return Console(width=160)

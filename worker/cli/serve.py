@@ -1,11 +1,35 @@
 """`convpress serve`: the whole service in one command."""
 
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from worker.cli.environment import read_settings
 from worker.cli.exits import REFUSED, end, require_extra
 
 
-def serve() -> None:
-    """Run the whole service here: database, API and a worker; Ctrl-C stops everything."""
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default: CONVPRESS_HOST")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; default: CONVPRESS_PORT")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all that is stored; default: CONVPRESS_DATA_DIR"),
+    ] = None,
+) -> None:
+    """Run the whole service here: database, API and a worker; Ctrl-C stops everything.
+
+    Every other setting is an environment variable; docs/operations.md lists them all.
+    """
+    # the worker is a process of its own: it reads the settings from the environment
+    for name, value in (("HOST", host), ("PORT", port), ("DATA_DIR", data_dir)):
+        if value is not None:
+            os.environ[f"CONVPRESS_{name}"] = str(value)
     require_extra("server", "engine")
     from worker.cli.supervisor import CannotListen
     from worker.cli.supervisor import serve as serve_until_stopped

@@ -1,6 +1,6 @@
 """The engine's vocabulary: a model, its inputs, its sites and their costs, in every format."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +28,22 @@ Shapes = Mapping[str, tuple[int, ...]]
 QUANTISED = "its weight is quantised"
 INTEGERS = "it computes with integers"
 """Reasons to leave a layer of a quantised model as it is, in any format."""
+_ADVICE_ON_QUANTISED = (
+    "; give the model from before its quantisation, with weights of floating point"
+)
 
 NUMBER = "int"
 """The dtype of an input that is a whole number and no tensor."""
+
+
+def advice_on_quantised(reasons: Collection[str | None]) -> str:
+    """Return the advice for a model whose layers stay for these reasons; empty for most.
+
+    >>> advice_on_quantised(["recurrent layers are not factored"])
+    ''
+    """
+    is_quantised = QUANTISED in reasons or INTEGERS in reasons
+    return _ADVICE_ON_QUANTISED if is_quantised else ""
 
 
 class Values(tuple[int, ...]):

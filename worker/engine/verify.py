@@ -157,7 +157,12 @@ def _are_open(
     """
     if declared is not None:
         return not any(isinstance(declared[axis], int) for axis in axes)
-    return all(len({shape[axis] for shape in shapes}) > 1 for axis in axes)
+    return all(_differ(axis, shapes) for axis in axes)
+
+
+def _differ(axis: int, shapes: Sequence[tuple[int, ...]]) -> bool:
+    sizes = {shape[axis] for shape in shapes}
+    return len(sizes) > 1
 
 
 def worst(comparisons: Mapping[str, Comparison]) -> Comparison:

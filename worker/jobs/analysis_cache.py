@@ -1,4 +1,6 @@
-"""The analyses in the store: the latest of each model, for later jobs, deleted with the model.
+"""The analyses in the store: each owner's latest of each model, for the owner's later jobs.
+
+They are deleted with the model.
 
 An analysis only saves time: an error here is logged and fails no job.
 """
@@ -11,13 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import structlog
-from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 
 import convpress
 import worker.engine
-from app.db.models import Job, Model
+from app.db.models import Job
 from app.db.session import transaction
+from app.jobs.owned_models import set_analysis_bytes
 from app.storage import Storage, analysis_key
 from app.uploads.retention import delete_analyses
 from convpress.formats import FORMATS
@@ -39,18 +41,19 @@ log = structlog.get_logger(__name__)
 def key_of(job: Job, costs: str | None = None) -> str:
     """Return the storage key of the analysis that a job needs.
 
-    Jobs that differ in budgets alone share it.
+    Jobs of one owner that differ in budgets alone share it.
 
     `costs` is the SHA-256 of the cost table, or None without one.
     """
     parts = [job.options.analysis_key(), costs, _engine_version()]
-    return analysis_key(job.model_sha256, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+    settings = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return analysis_key(job.model_sha256, job.owner, settings)
 
 
 def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None:
     """Put the analysis that a child may have written to `path` into the store.
 
-    It replaces the model's earlier one.
+    It replaces the owner's earlier one of the model.
     """
     if not os.path.lexists(path):
         return
@@ -59,18 +62,13 @@ def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None
             size = os.fstat(file.fileno()).st_size
             if storage.free_bytes() < size + _RESERVE_BYTES:
                 return
-            delete_analyses(storage, job.model_sha256)
+            delete_analyses(storage, job.model_sha256, job.owner)
             # Before the file exists, so that no file is uncounted.
-            _record_size(job.model_sha256, size)
+            with transaction() as session:
+                set_analysis_bytes(session, job, size)
             results.keep(storage, iter(lambda: file.read(_CHUNK), b""), lambda _: key)
     except (OSError, SQLAlchemyError, MalformedOutput) as error:
         log.warning("analysis not kept", job_id=str(job.id), error=str(error))
-
-
-def _record_size(model_sha256: str, size: int) -> None:
-    sized = update(Model).where(Model.sha256 == model_sha256).values(analysis_bytes=size)
-    with transaction() as session:
-        session.execute(sized.execution_options(synchronize_session=False))
 
 
 @cache

@@ -86,8 +86,13 @@ def _remove_artifacts(storage: Storage) -> int:
 
 
 def _remove_analyses(storage: Storage) -> int:
-    removed = 0
-    for sha256 in {key.split("/")[1] for key in storage.keys("analyses/")}:
+    keys = list(storage.keys("analyses/"))
+    # Of versions whose analyses had no owner: nobody reads them.
+    ownerless = [key for key in keys if "-" not in key]
+    for key in ownerless:
+        storage.delete(key)
+    removed = len(ownerless)
+    for sha256 in {key.split("/")[1] for key in keys}:
         stored = exists().where(Model.sha256 == sha256, Model.expired_at.is_(None))
         with transaction() as session:
             is_stored = session.scalar(select(stored))

@@ -87,6 +87,8 @@ def examine(device: str = "cpu") -> list[Check]:
             "memory": 2 * _MEMORY_BYTES,
             # With CUDA, the limit of memory does not count shared memory.
             "shared_too": device == "cpu",
+            # CUDA reads its own folder under /proc, and there is no rule for parts of it.
+            "proc_too": device == "cpu",
         }
         output, errors = _probe(confinement, targets)
     escapes = _parse(output)

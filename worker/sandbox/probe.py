@@ -63,12 +63,9 @@ def _works(attempt: Callable[[], object]) -> bool:
 def _attempts_on_files(targets: dict[str, Any]) -> Attempts:
     secret, upload = targets["secret"], targets["upload"]
     environ = f"/proc/{targets['worker']}/environ"
-    proc = "/proc/self"
-    return {
+    attempts: Attempts = {
         "it read a file outside": lambda: _read(secret),
         "it read the worker's environment": lambda: _read(environ),
-        "it read the list of connections": lambda: _read(f"{proc}/net/tcp"),
-        "it read the list of mounts": lambda: _read(f"{proc}/mountinfo"),
         "it could write to the upload": lambda: _open(upload, os.O_WRONLY),
         "it could shorten the upload": lambda: os.truncate(upload, 0),
         "it could shorten what it opened to read": lambda: _open(upload, os.O_TRUNC),
@@ -76,6 +73,10 @@ def _attempts_on_files(targets: dict[str, Any]) -> Attempts:
         "it could take the rights to a file outside": lambda: os.chmod(secret, 0o600),  # noqa: PTH101 - imports nothing
         "it made a link": lambda: os.symlink("/", "link"),  # noqa: PTH211 - imports nothing
     }
+    if targets["proc_too"]:
+        attempts["it read the list of connections"] = lambda: _read("/proc/self/net/tcp")
+        attempts["it read the list of mounts"] = lambda: _read("/proc/self/mountinfo")
+    return attempts
 
 
 def _attempts_on_network(targets: dict[str, Any]) -> Attempts:

@@ -5,16 +5,17 @@ seeds, storages, gradients, remote calls, other backends, sparse, nested and qua
 without those that end their process where their arguments contradict each other
 (tests/hostile/fuzz_operators.py). Networks need some of these, and they stay: the recurrent layers
 and their packed sequences, `embedding_bag`, `_weight_norm`, `__upsample_bilinear`, and division of
-integers.
+integers, remainders among it.
 """
 
 CRASHING = frozenset(
     """
-    __round_to_zero_floordiv _batch_norm_no_update _cholesky_solve_helper _chunk_cat
+    __round_to_zero_floordiv _add_batch_dim _batch_norm_no_update _cholesky_solve_helper _chunk_cat
     _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _ctc_loss _cummax_helper
-    _cummin_helper _embedding_bag _embedding_bag_forward_only _pdist_forward
-    _scaled_dot_product_flash_attention_for_cpu _stack _tensor_to_list _transform_bias_rescale_qkv
-    _weight_norm_interface batch_norm_update_stats ctc_loss gcd segment_reduce
+    _cummin_helper _embedding_bag _embedding_bag_forward_only _new_zeros_with_same_feature_meta
+    _pdist_forward _remove_batch_dim _scaled_dot_product_flash_attention_for_cpu _stack
+    _tensor_to_list _transform_bias_rescale_qkv _weight_norm_interface batch_norm_update_stats
+    ctc_loss gcd gcd_ segment_reduce
     """.split()  # noqa: SIM905 - as below
 )
 """Operators that no network needs and that read or write outside of their tensors; no method may
@@ -26,7 +27,7 @@ ATEN = frozenset(
     Size __and__ __contains__ __derive_index __getitem__ __iand__ __ilshift__ __interpolate __ior__
     __irshift__ __is__ __isnot__ __ixor__ __lshift__ __not__ __or__ __range_length __rshift__
     __upsample __upsample_bilinear __upsample_nearest __xor__ _adaptive_avg_pool2d
-    _adaptive_avg_pool3d _add_batch_dim _add_relu _add_relu_ _addmm_activation _aminmax
+    _adaptive_avg_pool3d _add_relu _add_relu_ _addmm_activation _aminmax
     _assert_async _assert_scalar _assert_tensor_metadata _autocast_to_full_precision
     _autocast_to_reduced_precision _batch_norm_impl_index _batch_norm_with_update
     _batch_norm_with_update_functional _cast_Byte _cast_Char _cast_Double _cast_Float _cast_Half
@@ -45,10 +46,10 @@ ATEN = frozenset(
     _native_batch_norm_legit_functional _native_batch_norm_legit_no_training
     _native_multi_head_attention _ncf_unsqueeze _ncf_view _neg_view _neg_view_copy
     _nested_tensor_from_mask _nested_tensor_from_mask_left_aligned
-    _new_zeros_with_same_feature_meta _nnz _no_grad_embedding_renorm_ _no_grad_fill_
+    _nnz _no_grad_embedding_renorm_ _no_grad_fill_
     _no_grad_normal_ _no_grad_uniform_ _no_grad_zero_ _pack_padded_sequence _pack_sequence
     _pad_circular _pad_enum _pad_packed_sequence _padded_dense_to_jagged_forward _prelu_kernel
-    _remove_batch_dim _reshape_copy _reshape_from_tensor _safe_softmax _sample_dirichlet
+    _reshape_copy _reshape_from_tensor _safe_softmax _sample_dirichlet
     _scaled_dot_product_attention_math _scaled_dot_product_efficient_attention
     _scaled_dot_product_flash_attention _scaled_dot_product_fused_attention_overrideable
     _scaled_grouped_mm _scaled_grouped_mm_v2 _scaled_mm _scaled_mm_v2 _set_item _shape_as_tensor
@@ -92,7 +93,7 @@ ATEN = frozenset(
     fill fill_ fill_diagonal_ find fix fix_ flatten flatten_dense_tensors flip fliplr flipud
     float_power float_power_ floor floor_ floor_divide floor_divide_ floordiv fmax fmin fmod fmod_
     format frac frac_ fractional_max_pool2d fractional_max_pool3d frexp frobenius_norm full
-    full_like gamma gather gcd_ ge ge_ gelu gelu_ geometric geometric_ geqrf ger get
+    full_like gamma gather ge ge_ gelu gelu_ geometric geometric_ geqrf ger get
     get_autocast_dtype get_device get_gradients glu glu_jvp gradient greater greater_ greater_equal
     greater_equal_ grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt gt_
     hamming_window hann_window hardshrink hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh

@@ -90,8 +90,9 @@ def _longest_way(edges: Mapping[str, set[str]], sizes: Mapping[str, int]) -> int
     """Return the largest sum of sizes on a way along the edges; a circle counts as one node."""
     longest: dict[str, int] = {}
     for circle in _circles(edges):
-        following = {other for node in circle for other in edges[node] if other in longest}
-        below = max((longest[other] for other in following), default=0)
+        below = 0
+        for node in circle:
+            below = max(below, *(longest.get(other, 0) for other in edges[node]), 0)
         total = below + sum(sizes[node] for node in circle)
         longest.update(dict.fromkeys(circle, total))
     return max(longest.values(), default=0)

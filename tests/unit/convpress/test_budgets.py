@@ -12,6 +12,7 @@ from convpress.budgets import (
     KINDS,
     LATENCY,
     PARAMETERS,
+    parse_allow_incomplete,
     parse_at_any_price,
     parse_budgets,
 )
@@ -118,3 +119,15 @@ def test_a_price_that_is_neither_is_refused():
     with pytest.raises(Refusal) as refused:
         parse_at_any_price("1")
     assert refused.value.field == "flops_at_any_price"
+
+
+def test_an_incomplete_account_needs_an_explicit_yes():
+    assert [parse_allow_incomplete(text) for text in (None, "", "false", " True ")] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    with pytest.raises(Refusal) as refused:
+        parse_allow_incomplete("yes")
+    assert refused.value.field == "allow_incomplete_account"

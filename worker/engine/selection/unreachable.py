@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from convpress.refusal import Code, Refusal
+from worker.engine.model import advice_on_quantised
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
 
@@ -55,4 +56,5 @@ def _unfactored(analysis: Analysis) -> str:
         return ""
     parts = [f"{number} because {reason}" for reason, number in reasons.most_common(_MOST_REASONS)]
     layers, left = len(analysis.candidates), sum(reasons.values())
-    return f" (of {layers} layers {left} stay as they are: {'; '.join(parts)})"
+    text = f" (of {layers} layers {left} stay as they are: {'; '.join(parts)})"
+    return text + advice_on_quantised(reasons)

@@ -8,13 +8,11 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import parse_input_shape
 from worker.engine import inspection, report
 from worker.engine.formats import open_model
-from worker.engine.model import INTEGERS, QUANTISED, CostProfile, Model, OpenedModel
+from worker.engine.model import CostProfile, Model, OpenedModel, advice_on_quantised
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.enumeration import require_form
 
-_QUANTISED = (QUANTISED, INTEGERS)
-"""The reasons of layers whose weights were floating point once."""
 _MOST_OPERATORS = 8
 """The operators that a refusal names."""
 
@@ -104,8 +102,7 @@ def _require_layers(profile: CostProfile) -> None:
         counts = Counter(str(site.reason) for site in layers)
         reasons = [f"{reason} ({_layers(count)})" for reason, count in counts.most_common()]
         detail = f"no layer of the model can be factored: {'; '.join(reasons)}"
-    if any(site.reason in _QUANTISED for site in layers):
-        detail += "; give the model from before its quantisation, with weights of floating point"
+    detail += advice_on_quantised([site.reason for site in layers])
     unsettled = inspection.unsettled(profile)
     if unsettled is not None:
         detail += f"; {unsettled}"

@@ -117,3 +117,23 @@ def test_an_incomplete_account_is_said_above_all_figures(client):
     assert both.index("is incomplete") < both.index("At a glance")
     result = client.get(f"/jobs/{job['id']}").json()["result"]
     assert (result["account_complete"], result["unaccounted"]) == (False, [mixed])
+
+
+def test_damaged_files_are_not_shown_as_what_the_job_made(client):
+    job = client.post("/jobs", **FORM).json()
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state = "succeeded"
+        kept.artifact_sha256 = "a" * 64
+        kept.artifact_bytes = 50
+        kept.artifact_damaged_at = kept.created_at
+        key_of = partial(artifact_key, kept.id)
+        content = json.dumps(REPORT).encode()
+        kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
+    address = f"/dashboard/jobs/{job['id']}"
+    assert "found damaged" in client.get(address, headers=HTML).text
+    path = get_storage().root / artifact_key(kept.id, kept.report_sha256)
+    path.write_bytes(content.replace(b"conv1", b"conv2"))
+    page = client.get(address, headers=HTML)
+    assert "conv2" not in page.text
+    assert "The report cannot be shown here" in page.text

@@ -199,4 +199,5 @@ def test_a_hundred_thousand_jobs_are_counted_in_a_moment(settings):
         assert queries.job_statistics(session).states["succeeded"] == 60_000
         assert queries.service_statistics(session).finished["failed", "engine_error"] == 20_000
         assert sum(bucket.created for bucket in queries.history(session, "day")) == 100_000
-        assert time.perf_counter() - began < 1.5  # a quarter of it on an idle machine
+        # 0.4 s on an idle machine; a query for each job would take minutes
+        assert time.perf_counter() - began < 15

@@ -5,6 +5,8 @@ import threading
 import pytest
 from support.stored_files import put, read
 
+from app.storage import LocalStorage
+
 
 def test_a_file_can_be_fetched_at_any_moment_while_the_same_bytes_are_kept_once_more(
     local, tmp_path
@@ -53,3 +55,16 @@ def test_no_empty_folders_pile_up(local):
     put(local, "artifacts/job/a", b"x")
     local.delete("artifacts/job/a")
     assert not local.path("artifacts/job").exists()
+
+
+def test_a_store_whose_folder_is_gone_does_not_come_back_empty(tmp_path):
+    (tmp_path / "data").mkdir()
+    storage = LocalStorage(tmp_path / "data" / "storage")
+    staged = tmp_path / "staged"
+    staged.write_bytes(b"x")
+    (tmp_path / "data").rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        storage.keep(staged, "artifacts/job/file")
+    with pytest.raises(FileNotFoundError):
+        LocalStorage(tmp_path / "data" / "storage")
+    assert not (tmp_path / "data").exists()

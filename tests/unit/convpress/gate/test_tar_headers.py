@@ -85,6 +85,7 @@ def test_an_archive_without_its_padding_is_whole():
 
 LIES = {
     "a chain of pax headers": [pax(record(b"a", b"b"))] * 2000 + [header("w")],
+    "a chain of notes": [extension(b"g", record(b"a", b"b"))] * 2 + [header("w")],
     "a chain of long names": [extension(b"L", b"n\0")] * 2 + [header("w")],
     "digits": [pax(b"1" * 10_000), header("w")],
     "digits and a space": [pax(b"1" * 100 + b" a=b\n"), header("w")],
@@ -146,7 +147,7 @@ class Endless(io.RawIOBase):
 ENDLESS = {
     "folders": header("sub", tarfile.DIRTYPE),
     "empty files": header("w"),
-    "notes": extension(b"g", record(b"comment", b"x" * 15_000)),
+    "notes": extension(b"g", record(b"comment", b"x" * 15_000)) + header("w"),
     "long names": extension(b"L", b"x" * 15_000) + header("w"),
     "pax headers": pax(record(b"comment", b"x" * 15_000)) + header("w"),
     "records": pax(*[record(b"a", b"b")] * 2000) + header("w"),

@@ -1,6 +1,11 @@
 """The command that compresses a file."""
 
+import json
+import zipfile
+
+import onnx
 import pytest
+from support import onnx_text
 
 from worker import offline
 from worker.sandbox.messages import Failed
@@ -48,3 +53,20 @@ def test_an_engine_that_ends_badly_leaves_no_file_and_says_why(
     assert text in done.stderr
     assert "\x1b[31m" not in done.stderr
     assert list(model.parent.iterdir()) == [model]
+
+
+def test_weights_beside_a_model_are_taken_with_it(run, tmp_path, monkeypatch):
+    path = tmp_path / "net.onnx"
+    proto = onnx_text.model("g (float[2] x) => (float[2] y) <float[2] w> { y = Add(x, w) }")
+    onnx.save(proto, path, save_as_external_data=True, location="net.data", size_threshold=0)
+    members = []
+
+    def engine(_command, arguments, *_, **__):
+        request = json.loads(arguments[-1])
+        members.extend(zipfile.ZipFile(request["model"]).namelist())
+        assert request["output"].endswith(".onnx")
+        return Lost("a test", "")
+
+    monkeypatch.setattr(offline.sandbox, "run", engine)
+    run("compress", path, "--flops-budget", "0.5")
+    assert members == ["net.onnx", "net.data"]

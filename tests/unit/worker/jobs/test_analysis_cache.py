@@ -5,7 +5,7 @@ import errno
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.db.models import Model
+from app.db.models import Model, OwnedModel
 from app.db.session import transaction
 from app.settings import get_settings
 from app.storage import LocalStorage, get_storage
@@ -86,7 +86,9 @@ def be_away(*_):
     raise OperationalError("UPDATE", {}, ConnectionError("away"))
 
 
-@pytest.mark.parametrize(("what", "fails"), [("delete_analyses", fill), ("update", be_away)])
+@pytest.mark.parametrize(
+    ("what", "fails"), [("delete_analyses", fill), ("set_analysis_bytes", be_away)]
+)
 def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch, what, fails):
     monkeypatch.setattr(analysis_cache, what, fails)
     assert work(make_job(input_shape="learn one")).state == "succeeded"
@@ -103,3 +105,20 @@ def test_none_is_kept_that_leaves_no_room_for_uploads_or_is_larger_than_it_may_b
     monkeypatch.setattr(analysis_cache, "_HEADER_BYTES", -(1024**3) + 2)
     assert work(make_job(input_shape="learn one")).state == "succeeded"
     assert stored_analyses() == {}
+
+
+def test_an_owner_is_not_given_the_analysis_of_another(make_job, work):
+    """Whether it was there would tell that another has uploaded the same model."""
+    first = work(make_job(input_shape="learn one", owner="ann"))
+    work(make_job(input_shape="learn one", owner="bob"))
+    key = analysis_cache.key_of(first)
+    assert sorted(stored_analyses().values()) == ["one", "one"]
+    again = work(make_job(input_shape="learn one", owner="ann", flops_budget="0.3"))
+    assert stored_analyses()[key] == "oneone"
+    with transaction() as session:
+        owned = {
+            owner: session.get_one(OwnedModel, (again.model_sha256, owner)).analysis_bytes
+            for owner in ("ann", "bob")
+        }
+        assert owned == {"ann": 6, "bob": 3}
+        assert session.get_one(Model, again.model_sha256).analysis_bytes == 9

@@ -39,7 +39,7 @@ INSPECTION = {
 
 def stored_inspection(job):
     with transaction() as session:
-        inspection = present_model(session.get_one(Model, job.model_sha256)).inspection
+        inspection = present_model(session, session.get_one(Model, job.model_sha256)).inspection
     return None if inspection is None else inspection.model_dump()
 
 
@@ -79,7 +79,7 @@ def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch):
 
     behaviour = "tell " + json.dumps(INSPECTION)
     with monkeypatch.context() as patch:
-        patch.setattr(inspections, "update", be_away)
+        patch.setattr(inspections, "set_inspection", be_away)
         job = work(make_job(input_shape=behaviour))
     assert job.state == "succeeded"
     assert stored_inspection(job) is None

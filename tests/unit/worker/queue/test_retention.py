@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.db.models import Model, Samples
+from app.db.models import Model, OwnedModel, Samples
 from app.db.session import transaction
 from app.storage import analysis_key, artifact_key, get_storage, model_key, samples_key
 from worker.queue import retention
@@ -137,16 +137,19 @@ def test_a_models_analyses_go_with_it_and_those_of_no_model_are_orphans(
     make_job, store_file, load_job
 ):
     job = load_job(make_job(state="succeeded", finished_at=NEW))
-    key = analysis_key(job.model_sha256, SHA)
-    orphan = analysis_key(OTHER, SHA)
-    for each in (key, orphan):
+    keys = [analysis_key(job.model_sha256, owner, SHA) for owner in ("", "ann")]
+    orphan = analysis_key(OTHER, "", SHA)
+    without_owner = f"analyses/{job.model_sha256}/{SHA}"
+    for each in (*keys, orphan, without_owner):
         store_file(each)
-    assert retention.remove_orphans(get_storage()) == 1
-    assert [*get_storage().keys("analyses/")] == [key]
+    assert retention.remove_orphans(get_storage()) == 2
+    assert sorted(get_storage().keys("analyses/")) == sorted(keys)
     with transaction() as session:
+        session.add(OwnedModel(model_sha256=job.model_sha256, owner="", analysis_bytes=1))
         session.get_one(Model, job.model_sha256).used_at = OLD
         session.get_one(Model, job.model_sha256).analysis_bytes = 1
     retention.expire_uploads(get_storage(), DAY)
     assert [*get_storage().keys("analyses/")] == []
     with transaction() as session:
         assert session.get_one(Model, job.model_sha256).analysis_bytes == 0
+        assert session.get_one(OwnedModel, (job.model_sha256, "")).analysis_bytes == 0

@@ -64,6 +64,7 @@ def escapes(confinement, tmp_path):
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "memory": 4 * 1024**3,
         "shared_too": confinement.device == "cpu",
+        "proc_too": confinement.device == "cpu",
     }
     command = confinement.command(
         [sys.executable, "-I", "-S", probe.__file__, json.dumps(targets)], 10

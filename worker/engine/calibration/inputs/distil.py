@@ -24,6 +24,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from worker.engine.calibration.class_scores import class_scores
+from worker.engine.calibration.inputs.adam import Adam
 from worker.engine.calibration.inputs.frequency import natural_amplitudes, shape_spectrum
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import Program, Step, StepError, Watch, run
@@ -65,15 +66,14 @@ def distil(program: Program, batch: Batch, name: str, steps: int, seed: int) -> 
     start = batch[name]
     objective = _Objective(program, batch, name, seed)
     noise = torch.zeros_like(start, requires_grad=True)
-    optimiser = torch.optim.Adam([noise], lr=_RATE)
+    optimiser = Adam(noise, _RATE)
     for _ in range(steps):
         loss = objective.loss(noise)
-        optimiser.zero_grad()
         try:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            [gradient] = torch.autograd.grad(loss, [noise])
         except RuntimeError as error:  # an operator has no derivative
             raise DistillingError(f"the model has no gradients: {error}") from error
-        optimiser.step()
+        optimiser.step(gradient)
     images = objective.images(noise).detach()
     if not images.isfinite().all():
         raise DistillingError("the model's gradients are not finite")

@@ -305,7 +305,8 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
     if kind not in ("tensor_type", None):
         raise Refusal(
             Code.MODEL_UNSUPPORTED,
-            f"{value.name!r} is no tensor",
+            f"{value.name!r} is no tensor; export the model without it (from scikit-learn with "
+            "options={'zipmap': False})",
             field=FIELD,
             expected="inputs and outputs that are tensors",
             got=kind,

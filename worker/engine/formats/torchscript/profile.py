@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
+from worker.engine.formats.torchscript import compiler
 from worker.engine.formats.torchscript.file import TORCH_ERRORS, load, message_of, require_memory
 from worker.engine.formats.torchscript.layers import WEIGHT, SiteKey, TensorKey, tensor_key
 from worker.engine.formats.torchscript.preparation.prepare import methods_to_count
@@ -123,6 +124,7 @@ def _run(
     module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: Set[TensorKey]
 ) -> Trace:
     """Run the module under a trace."""
+    compiler.leave_out()
     trace = Trace(stored)
     inputs = arguments(module, tensors, own_dtype(module))
     with _without_fused_kernels(), trace:

@@ -85,6 +85,11 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self.others: Counter[str] = Counter()
         self.unaccounted: dict[str, TensorKey] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: to hide this mode from its compiler torch would import that."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,  # noqa: ANN401 - torch's own signature

@@ -1,4 +1,6 @@
-"""ONNX Runtime's fused operators with a weight, taken apart: the layer, a sum, an activation.
+"""Operators with a weight that are more than a layer, taken apart: the layer, and the rest.
+
+These are ONNX Runtime's fused ones, and an Einsum that is a linear layer.
 
 Source: onnxruntime's ContribOperators.md and its fusion of activations.
 """
@@ -17,6 +19,7 @@ from onnx import (
     numpy_helper,
 )
 
+from worker.engine.formats.onnx.canonical import attention, einsum
 from worker.engine.formats.onnx.constants import Constant, constants
 from worker.engine.formats.onnx.graph import (
     all_graphs,
@@ -149,7 +152,17 @@ def _product(node: NodeProto, whole: _Model) -> list[NodeProto]:
     return chain.finished()
 
 
+def _attention(node: NodeProto, whole: _Model) -> list[NodeProto]:
+    return attention.take_apart(node, whole.model, whole.constants, whole.names)
+
+
+def _einsum(node: NodeProto, whole: _Model) -> list[NodeProto]:
+    return einsum.take_apart(node, whole.model, whole.constants, whole.names)
+
+
 _PARTS: Mapping[str, Callable[[NodeProto, _Model], list[NodeProto]]] = {
+    "Einsum": _einsum,
+    "com.microsoft::Attention": _attention,
     "com.microsoft::FusedConv": _convolution,
     "com.microsoft::FusedGemm": _gemm,
     "com.microsoft::FusedMatMul": _product,

@@ -19,6 +19,7 @@ DEFORMED = "its kernel is offset at run time"
 PRODUCT = "it is a product of activations"
 FUSED = "it is fused with what follows it, in a way that cannot be taken apart"
 REORDERED = "its weight is ordered for one processor; give the model from before the optimisation"
+EINSUM = "it is an Einsum"
 DEPTHWISE = "it is a depthwise convolution with a state"
 TABLE = "its weights are attributes"
 

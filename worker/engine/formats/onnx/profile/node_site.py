@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from worker.engine.formats.onnx import linear
 from worker.engine.formats.onnx.convolution import geometry
 from worker.engine.formats.onnx.graph import FLOATS, input_name, integer, integers
-from worker.engine.formats.onnx.profile.counting_rule import CountingRule
+from worker.engine.formats.onnx.profile.counting_rule import EINSUM, FUSED, CountingRule
 from worker.engine.formats.onnx.profile.node_use import NodeUse
 from worker.engine.formats.onnx.shapes import InputShapeError, Shape
 from worker.engine.model import QUANTISED, Call, Site
@@ -80,7 +80,9 @@ def _other(use: NodeUse, rule: CountingRule, runs: int) -> Site:
     weight = input_name(node, rule.weight)
     if weight in use.constants:
         return _kept(use, weight, use.constants[weight].shape, macs, rule.reason)
-    return _kept(use, node.output[0], (), macs, rule.reason)
+    # How a product of activations is written is not the reason to keep it.
+    reason = NO_WEIGHT if rule.reason in (EINSUM, FUSED) else rule.reason
+    return _kept(use, node.output[0], (), macs, reason)
 
 
 def _convolution(use: NodeUse, size: Shape, weight_shape: Shape, runs: int) -> Site:

@@ -18,6 +18,7 @@ from worker.engine.formats.onnx.profile.contrib_macs import CONTRIB_OPERATORS
 from worker.engine.formats.onnx.profile.counting_rule import (
     DEFORMED,
     DEPTHWISE,
+    EINSUM,
     PRODUCT,
     RECURRENT,
     TABLE,
@@ -188,7 +189,7 @@ OTHER_OPERATORS: Mapping[str, CountingRule] = {
     "MatMulInteger": CountingRule(_matmul, INTEGERS),
     "QLinearMatMul": CountingRule(_matmul, INTEGERS, (0, 3), weight=3),
     "DeformConv": CountingRule(_convolution, DEFORMED),
-    "Einsum": CountingRule(einsum, PRODUCT),
+    "Einsum": CountingRule(einsum, EINSUM),
     "Attention": _ATTENTION,
     "ai.onnx.preview::FlexAttention": CountingRule(_attention, PRODUCT, (0, 1, 2), required=3),
     "CausalConvWithState": _CAUSAL,

@@ -11,17 +11,20 @@ RECURRENT = "recurrent layers are not factored"
 ACTIVATIONS = "it is a product of activations"
 
 
+NO_WEIGHT = "it is a product of two activations and has no weight"
+
+
 INTEGERS = "it computes with integers"
 
 
 OTHERS = {
     "LSTM": ("o, h = LSTM <hidden_size = 4> (x, w, r)", 5 * 2 * 16 * (8 + 4), RECURRENT),
     "GRU": ("o, h = GRU <hidden_size = 4> (x, w3, r3)", 5 * 2 * 12 * (8 + 4), RECURRENT),
-    "Einsum": ('e = Einsum <equation = "sbi,tbi->bst"> (x, x)', 2 * 5 * 5 * 8, ACTIVATIONS),
+    "Einsum": ('e = Einsum <equation = "sbi,tbi->bst"> (x, x)', 2 * 5 * 5 * 8, NO_WEIGHT),
     "Einsum with dots": (
         'e = Einsum <equation = "...i,jki->j..."> (x, w)',
         5 * 2 * 8 * 16,
-        ACTIVATIONS,
+        "it is an Einsum",
     ),
     "MatMulInteger": ("e = MatMulInteger(q, p)", 5 * 2 * 8 * 3, INTEGERS),
     "ConvInteger": ("e = ConvInteger <pads = [1, 1]> (q, k)", 5 * 8 * 4 * 2 * 3, INTEGERS),

@@ -14,7 +14,9 @@ from support.chains import split_exactly
 from support.onnx_text import distance, model, outputs
 
 from convpress.gate import bundle
+from convpress.gate.check import require_safe
 from convpress.gate.identify import identify
+from convpress.limits import Limits
 from convpress.refusal import Refusal
 from worker.engine.formats import load_runner, open_model, readable
 
@@ -140,6 +142,20 @@ def test_a_bundle_of_one_file_is_a_model_too(tmp_path):
     open_model("onnx", path).save(tmp_path / "out.tar")
     (actual,) = outputs(unpacked(tmp_path / "out.tar", tmp_path / "out") / "net.onnx", inputs)
     assert distance(actual, expected) <= 1e-6
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_what_a_file_manager_adds_is_no_part_of_the_bundle(tmp_path, compression):
+    litter = dict.fromkeys(["__MACOSX/._net.onnx", "._weights.bin", ".DS_Store"], b"\0\5\26\7")
+    folder = saved(tmp_path / "in", network())
+    path = packed(tmp_path / "net.zip", folder, compression=compression, more=litter.items())
+    require_safe(path, "onnx", Limits())
+    inputs = {**X, "c": np.array(True)}
+    (expected,) = outputs(folder / "net.onnx", inputs)
+    with readable("onnx", path) as file:
+        assert distance(load_runner("onnx", file)(inputs)["y"], expected) <= 1e-6
+        open_model("onnx", file).save(tmp_path / "out.zip")
+    assert zipfile.ZipFile(tmp_path / "out.zip").namelist() == ["net.onnx", "weights.bin"]
 
 
 def test_a_compressed_bundle_is_read_from_a_copy_that_goes_again(tmp_path):

@@ -8,7 +8,6 @@ import typer
 from convpress import budgets
 from convpress.bundling import weight_files
 from convpress.local import default_output
-from worker.cli.exits import end_failed
 from worker.cli.options import (
     AllowIncomplete,
     AtAnyPrice,
@@ -19,6 +18,7 @@ from worker.cli.options import (
     InputRange,
     InputShape,
     InputStd,
+    Labels,
     LatencyBudget,
     ModelFile,
     Output,
@@ -27,6 +27,16 @@ from worker.cli.options import (
     Samples,
     budgets_by_field,
     check_targets,
+    parse_labels,
+)
+from worker.cli.remote.connection import (
+    DEFAULT_PATIENCE,
+    DEFAULT_SERVER,
+    Json,
+    Key,
+    Patience,
+    Server,
+    connected,
 )
 
 if TYPE_CHECKING:
@@ -41,14 +51,8 @@ def submit(
     latency_budget: LatencyBudget = None,
     flops_at_any_price: AtAnyPrice = False,
     allow_incomplete_account: AllowIncomplete = False,
-    server: Annotated[str, typer.Option(envvar="CONVPRESS_SERVER")] = "http://127.0.0.1:8000",
-    key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CONVPRESS_KEY",
-            help="API key; prefer the variable: other users can read a command line",
-        ),
-    ] = None,
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
     input_shape: InputShape = None,
     output: Output = None,
     report: ReportFile = None,
@@ -57,30 +61,22 @@ def submit(
     input_range: InputRange = None,
     input_mean: InputMean = None,
     input_std: InputStd = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="Label of the job, name=value; can be repeated")
-    ] = None,
+    label: Labels = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(help="A repeated request with this key returns the same job"),
     ] = None,
-    patience: Annotated[
-        float,
-        typer.Option(help="Seconds to retry an unreachable or busy service", min=0),
-    ] = 60,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the job or the problem as JSON, without bars")
-    ] = False,
+    patience: Patience = DEFAULT_PATIENCE,
+    json: Json = False,
 ) -> None:
     """Compress a model with a running service. After Ctrl-C the job continues there.
 
     Exit codes: 0 the artifact is written, 1 the model or the request was refused, 2 wrong usage,
     3 the engine died or ran out of time, 4 the service is unreachable, busy or broken, 5 the job
-    was cancelled.
+    was cancelled, 130 Ctrl-C.
     """
-    from convpress import Client, ClientError
     from worker.cli import render
-    from worker.cli.submission import Submission, submit_and_wait
+    from worker.cli.remote.submission import Submission, submit_and_wait
 
     target = check_targets(output or _default_artifact(model), report, model)
     members: dict[str, object] = {
@@ -98,16 +94,9 @@ def submit(
     if flops_budget is None and not members.keys() & budgets.KINDS:
         raise typer.BadParameter("give --flops-budget or another budget")
     options = cast("Options", {name: value for name, value in members.items() if value})
-    try:
-        client = Client(server, key, patience=patience)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from error
     submission = Submission(model, flops_budget, target, idempotency_key)
-    try:
-        with client:
-            job, account = submit_and_wait(client, submission, options, quiet=json)
-    except ClientError as error:
-        end_failed(error, json=json)
+    with connected(server, key, patience, json=json) as client:
+        job, account = submit_and_wait(client, submission, options, quiet=json)
     if report is not None:
         report.write_text(account.model_dump_json(indent=2))
     if json:
@@ -122,11 +111,3 @@ def _default_artifact(model: Path) -> Path:
     """Return the path of an artifact, an archive where the model is sent as one."""
     artifact = default_output(model)
     return artifact.with_suffix(".zip") if weight_files(model) else artifact
-
-
-def parse_labels(pairs: list[str]) -> dict[str, str]:
-    """Read labels that are given one by one, each as name=value."""
-    split = [pair.partition("=") for pair in pairs]
-    if not all(equals for _, equals, _ in split):
-        raise typer.BadParameter("a label is name=value", param_hint="--label")
-    return {name: value for name, _, value in split}

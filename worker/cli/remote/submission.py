@@ -11,6 +11,7 @@ from convpress import Client
 from convpress.client.arguments import Options
 from convpress.report import Report
 from convpress.schemas import Job
+from worker.cli.remote.connection import resumable
 
 
 class Submission(NamedTuple):
@@ -30,14 +31,7 @@ def submit_and_wait(
     Raises:
         ClientError: there is no artifact, and why.
     """
-    console = Console(stderr=True, quiet=quiet)
-    columns = (
-        TextColumn("{task.description:12}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=quiet) as bars:
+    with _bars(quiet=quiet) as bars:
         job = client.submit(
             submission.model,
             submission.flops_budget,
@@ -45,17 +39,51 @@ def submit_and_wait(
             on_upload=_bar(bars, "upload"),
             **options,
         )
-        console.print(
-            f"job {job.id}", highlight=False
-        )  # whoever goes away now can ask for it later
-        working = bars.add_task(job.state, total=1.0)
-
-        def show(job: Job) -> None:
-            bars.update(working, description=job.phase or job.state, completed=job.progress)
-
-        job = client.wait(job, on_progress=show)
+        # whoever goes away now can ask for it later
+        bars.console.print(f"job {job.id}", highlight=False)
+        job = _wait(client, job, bars)
         client.download(job, submission.output, on_download=_bar(bars, "download"))
     return job, Report.model_validate(client.report(job))
+
+
+def wait_with_bar(client: Client, job: Job, *, quiet: bool) -> Job:
+    """Follow a job until it has succeeded, with a bar unless `quiet`.
+
+    Raises:
+        ClientError: it ended without an artifact, or the service cannot be asked.
+    """
+    with _bars(quiet=quiet) as bars:
+        return _wait(client, job, bars)
+
+
+def download_with_bar(client: Client, job: Job, output: Path, *, quiet: bool) -> None:
+    """Write the artifact of a job, with a bar unless `quiet`.
+
+    Raises:
+        ClientError: there is no artifact, or the service cannot be asked.
+    """
+    with _bars(quiet=quiet) as bars:
+        client.download(job, output, on_download=_bar(bars, "download"))
+
+
+def _wait(client: Client, job: Job, bars: Progress) -> Job:
+    working = bars.add_task(job.state, total=1.0)
+
+    def show(job: Job) -> None:
+        bars.update(working, description=job.phase or job.state, completed=job.progress)
+
+    with resumable(job):
+        return client.wait(job, on_progress=show)
+
+
+def _bars(*, quiet: bool) -> Progress:
+    columns = (
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet)
 
 
 def _bar(bars: Progress, label: str) -> Callable[[int, int], None]:

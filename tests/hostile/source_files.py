@@ -1,0 +1,80 @@
+"""TorchScript sources that are small as text, and crash torch when it compiles or runs them."""
+
+from collections.abc import Iterator
+
+from torchscript_files import with_code
+
+CHAINS = {
+    "attributes-in-a-row": "y = x" + ".mT" * 200_000,
+    "indices-in-a-row": "y = x" + "[0]" * 200_000,
+    "methods-in-a-row": "y = x" + ".relu()" * 100_000,
+    "sums-over-lines": "y = (x" + " +\n   x" * 200_000 + ")",
+    "negations-in-a-row": "y = " + "not " * 200_000 + "True",
+    "conjunctions-in-a-row": "y = 1" + " and 1" * 200_000,
+    "choices-in-a-row": "y = " + "1 if True else " * 100_000 + "1",
+    "branches-in-a-row": "if True:\n  y = 1\n" + "elif True:\n  y = 1\n" * 50_000,
+    "assignments-in-a-row": "y = " * 200_000 + "x",
+    "loops-nested-deeply": "".join(f"{' ' * n}while True:\n" for n in range(1000))
+    + " " * 1000
+    + "y = 1",
+    "lists-nested-deeply": f"y = {'[' * 60_000}x{']' * 60_000}",
+    "types-nested-deeply": f"y = annotate({'List[' * 60_000}int{']' * 60_000}, [])",
+    "comments-in-a-row": "y = x\n" + "# nothing\n" * 200_000 + "z = x",
+    "continued-lines-in-a-row": "y = x + " + "\\\n" * 400_000 + "x",
+}
+"""Bodies of methods that are small as text, and kill torch by the depth of its recursion."""
+
+
+def sources() -> Iterator[tuple[str, bytes, bool]]:
+    yield from chains()
+    yield from crashes()
+
+
+def chains() -> Iterator[tuple[str, bytes, bool]]:
+    for name, body in CHAINS.items():
+        yield f"source-of-{name}", with_code(body), True
+    module = "__torch__.torchscript_files"
+    functions = "".join(
+        f"def f{n}(x: Tensor) -> Tensor:\n  return {module}.f{n + 1}(x)\n" for n in range(5000)
+    )
+    yield (
+        "source-of-functions-nested-deeply",
+        with_code(f"y = {module}.f0(x)", more=f"{functions}def f5000(x: Tensor):\n  return x\n"),
+        True,
+    )
+    methods = "".join(
+        f"  def m{n}(self: {module}.Plain, x: Tensor) -> Tensor:\n    return (self).m{n + 1}(x)\n"
+        for n in range(5000)
+    )
+    last = f"  def m5000(self: {module}.Plain, x: Tensor) -> Tensor:\n    return x\n"
+    yield (
+        "source-of-methods-nested-deeply",
+        with_code("y = (self).m0(x)", more=methods + last),
+        True,
+    )
+    classes = "".join(f"class C{n}(Module):\n  c : {module}.C{n + 1}\n" for n in range(5000))
+    yield (
+        "source-of-classes-nested-deeply",
+        with_code(
+            f"y = annotate(Optional[{module}.C0], None)", more=f"{classes}class C5000:\n  c : int\n"
+        ),
+        True,
+    )
+
+
+CRASHES = {
+    "lengths-beyond-a-tensor": "y = torch.segment_reduce(x, 'sum', lengths=torch.full([1], "
+    "4611686018427387904), unsafe=True)",
+    "negative-sparse-indices": "y = torch._convert_indices_from_coo_to_csr(torch.full([4], "
+    "-1073741824, dtype=4), 4)",
+    "targets-beyond-all-classes": "y = torch.ctc_loss(x, x, [1073741824], [1073741824])",
+}
+"""Calls of operators that read outside of their tensors."""
+
+
+def crashes() -> Iterator[tuple[str, bytes, bool]]:
+    for name, line in CRASHES.items():
+        yield f"operator-with-{name}", with_code(line), True
+    # Networks divide sizes, and this ends the process.
+    divides = "n = torch.size(x, 0)\nx = torch.add(x, torch.remainder(n, torch.sub(n, n)))"
+    yield "operator-that-divides-by-zero", with_code(divides), False

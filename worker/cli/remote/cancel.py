@@ -1,0 +1,32 @@
+"""`convpress cancel`: stop a job."""
+
+import typer
+
+from worker.cli.remote.connection import (
+    DEFAULT_PATIENCE,
+    DEFAULT_SERVER,
+    JobId,
+    Json,
+    Key,
+    Patience,
+    Server,
+    connected,
+)
+
+
+def cancel(
+    job_id: JobId,
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
+    patience: Patience = DEFAULT_PATIENCE,
+    json: Json = False,
+) -> None:
+    """Stop a job that has not ended."""
+    from worker.cli import render
+
+    with connected(server, key, patience, json=json) as client:
+        job = client.cancel(job_id)
+    if json:
+        typer.echo(job.model_dump_json(indent=2))
+        return
+    render.console().print(render.job(job))
