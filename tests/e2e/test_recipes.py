@@ -250,3 +250,21 @@ def test_the_first_lines_of_the_clients_document_work(address, tmp_path):
     code = by_a_service.replace("http://127.0.0.1:8000", address)
     exec(compile(code, "client.md", "exec"), {})
     assert (tmp_path / "net.convpress.onnx").stat().st_size < MODEL.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["../README.md", "quickstart.md"])
+def test_the_first_commands_work_when_pasted(address, tmp_path, name):
+    [script] = [
+        code
+        for code in re.findall(
+            r"^ *```sh\n(.*?)^ *```", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL
+        )
+        if "curl" in code
+    ]
+    (tmp_path / "tests").symlink_to(DOCS.parent / "tests")
+    script = script.replace("http://127.0.0.1:8000", address)
+    quick = script.replace("-F flops_budget=0.5", "-F flops_budget=0.5 -F calibration=none")
+    assert quick != script
+    done = subprocess.run(["sh", "-e"], input=quick, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert accuracy(tmp_path / "residual.convpress.onnx") > 0.5
