@@ -7,9 +7,11 @@ import pickle
 import socket
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
+MODELS = Path(__file__).parents[1] / "models"
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 
 
@@ -277,3 +279,20 @@ def test_bad_limit(api, limit):
 def test_unknown_path_and_method(api):
     assert_problem(api.http.get("/nothing"), 404, "not_found")
     assert_problem(api.http.put("/jobs"), 405, "method_not_allowed")
+
+
+def test_a_model_without_a_shape_is_refused_before_it_is_queued(api):
+    model = (MODELS / "plain.traced.pt").read_bytes()
+    response = api.post(model, "net.pt")
+    assert_problem(response, 422, "input_shape_required", "input_shape")
+    assert response.json()["expected"].startswith("sizes joined by x")
+
+
+def test_a_stored_model_needs_its_shape_as_well(api):
+    model = (MODELS / "plain.traced.pt").read_bytes()
+    job = api.post(model, "net.pt", input_shape="1x1x16x16").json()
+    again = {"flops_budget": "0.4", "model_sha256": job["model"]["sha256"]}
+    response = api.http.post("/jobs", files={name: (None, text) for name, text in again.items()})
+    assert_problem(response, 422, "input_shape_required", "input_shape")
+    api.http.post(f"/jobs/{job['id']}/cancel")
+    api.http.delete(f"/jobs/{job['id']}")
