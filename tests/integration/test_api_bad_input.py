@@ -257,7 +257,7 @@ def wait_for(condition):
 
 
 @pytest.mark.parametrize("job_id", ["6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f", "7", "x" * 500, "%00"])
-@pytest.mark.parametrize("part", ["", "/artifact", "/report"])
+@pytest.mark.parametrize("part", ["", "/artifact", "/report", "/frontier"])
 def test_unknown_job(api, job_id, part):
     response = api.http.get(f"/jobs/{job_id}{part}")
     assert response.status_code == 404
