@@ -99,8 +99,6 @@ def compress(
         end(str(error), LOST)
     console = render.console()
     console.print(render.account(account))
-    if note := account.budget.get("note"):
-        console.print(note, markup=False)
     console.print(f"written to {target}", soft_wrap=True, markup=False)
 
 

@@ -40,7 +40,13 @@ def amount(number: int | None) -> str:
 def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
     risk = _plain(f"risk {report.risk.level}: {report.risk.text}")
-    return Group(*_incomplete(report), sites(report), summary(report), risk)
+    return Group(*_incomplete(report), *_remark(report), sites(report), summary(report), risk)
+
+
+def _remark(report: Report) -> list[Text]:
+    """Return the report's remark on its budget, such as that nothing was compressed."""
+    note = report.budget.get("note")
+    return [_plain(f"WARNING: {note}")] if note else []
 
 
 def _incomplete(account: Report | Inspection) -> list[Text]:

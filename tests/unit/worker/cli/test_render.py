@@ -54,6 +54,15 @@ def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
     assert "\x07" not in text
 
 
+def test_a_remark_on_the_budget_comes_first():
+    budget = {"flops_budget": "9T", "note": "nothing was compressed"}
+    text = shown(
+        render.account(read(Report, json.dumps({**fake_engine.REPORT, "budget": budget}).encode()))
+    )
+    assert text.lstrip().startswith("WARNING: nothing was compressed")
+    assert "WARNING" not in shown(render.account(report()))
+
+
 UNACCOUNTED = {"name": "fused", "operator": "acme::Mix", "reason": "no rule\x07"}
 INCOMPLETE = {"account_complete": False, "unaccounted": [UNACCOUNTED]}
 
