@@ -22,7 +22,6 @@ from app.errors import Problem, wants_page
 from app.http.conditional import conditional_json, is_known
 from app.http.download import Download, send_file
 from app.jobs import commands, queries
-from app.jobs.frontier import read_frontier
 from app.jobs.presentation import href, job_json, present_job
 from app.jobs.rows import JobRow
 from app.openapi import JOB_FORM, problems
@@ -364,31 +363,6 @@ def get_report(request: Request, job_id: JobId) -> Response:
     assert job.report_sha256 is not None  # as above
     key = artifact_key(job.id, job.report_sha256)
     return _send(request, Download(key, job.report_sha256, "application/json", None))
-
-
-@router.get(
-    "/jobs/{job_id}/frontier",
-    dependencies=[Security(require("read"))],
-    response_model=schemas.Frontier,
-    responses={
-        304: {"description": "The client has this frontier"},
-        **problems(
-            "job_not_found",
-            "job_unfinished",
-            "job_failed",
-            "file_gone",
-            "file_damaged",
-            "report_unreadable",
-        ),
-    },
-)
-def get_frontier(request: Request, job_id: JobId) -> Response:
-    """Return the predicted error at other budgets. The report has the same points."""
-    with transaction() as session:
-        job = commands.get_succeeded(session, job_id)
-    frontier = read_frontier(job, get_storage())
-    content = frontier.model_dump_json().encode()
-    return conditional_json(request, content, {"Cache-Control": "private, no-cache"})
 
 
 def _send(request: Request, file: Download) -> Response:
