@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from app.db.models import Job, JobLabel
 from app.errors import Problem
+from app.identity import all_owners
 from convpress.labels import parse_labels
 from convpress.refusal import Refusal
 from convpress.states import State
@@ -42,6 +43,14 @@ def count(session: Session, which: Filter) -> dict[State, int]:
     counts: dict[State, int] = dict.fromkeys(get_args(State), 0)
     counts.update((state, number) for state, number in rows)
     return counts
+
+
+def waiting_before(session: Session, job: Job) -> int:
+    """Return how many queued jobs of all owners were created before a job."""
+    before = tuple_(Job.created_at, Job.id) < tuple_(literal(job.created_at), literal(job.id))
+    query = select(func.count()).select_from(Job).where(Job.state == "queued", before)
+    with all_owners():
+        return session.scalar(query) or 0
 
 
 def page(

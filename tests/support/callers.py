@@ -34,6 +34,7 @@ CALLS = [
     ("POST", "/dashboard/jobs/{job_id}/again", "submit"),
     ("GET", "/dashboard/models/{sha256}", "read"),
     ("GET", "/dashboard/compare?job={job_id}&job={job_id}", "read"),
+    ("GET", "/dashboard/compare.csv?job={job_id}&job={job_id}", "read"),
     ("GET", "/dashboard/system", "read"),
     ("POST", "/dashboard/sign-out", "submit"),
 ]

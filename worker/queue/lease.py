@@ -19,8 +19,8 @@ from app.db.models import Job
 from app.db.session import now
 from app.jobs.transitions import FREE, change
 from app.stats import counters
+from convpress.phases import Phase
 from convpress.states import State
-from worker.engine.request import Phase
 
 BACK_IN_QUEUE: dict[str, Any] = {**FREE, "phase": None, "progress": 0.0, "started_at": None}
 """The columns of a job that goes back from a worker into the queue."""
