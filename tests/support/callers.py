@@ -29,6 +29,7 @@ CALLS = [
     ("GET", "/metrics", "metrics"),
     ("GET", "/", "read"),
     ("GET", "/dashboard/jobs/{job_id}", "read"),
+    ("POST", "/dashboard/jobs", "submit"),
     ("POST", "/dashboard/jobs/{job_id}/cancel", "submit"),
     ("POST", "/dashboard/jobs/{job_id}/delete", "submit"),
     ("POST", "/dashboard/jobs/{job_id}/again", "submit"),

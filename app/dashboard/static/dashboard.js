@@ -145,8 +145,8 @@ function prepareUpload(form) {
     });
     const end = () => { send.disabled = false; sent.hidden = true; told.textContent = ""; };
     request.addEventListener("load", () => {
-      if (request.status === 202) {
-        location.assign(`/dashboard/jobs/${request.response.id}`);
+      if (request.status === 200) { // the page that the service leads to
+        location.assign(request.responseURL);
         return;
       }
       end();
