@@ -99,6 +99,11 @@ def _select(which: Filter, *columns: Any) -> tuple[Select[Any], tuple[Any, Any]]
     return query, position
 
 
+def select_jobs(which: Filter, *columns: Any) -> Select[Any]:  # noqa: ANN401 - SQLAlchemy's own
+    """Return a query of columns of the jobs of a list, without an order."""
+    return _select(which, *columns)[0]
+
+
 def _matches(search: str) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions under which a job is a result of a search."""
     yield Job.filename.icontains(search, autoescape=True)
@@ -120,10 +125,15 @@ def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
         created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
         return datetime.fromisoformat(created_at).astimezone(UTC), uuid.UUID(job_id)
     except (ValueError, OverflowError, binascii.Error) as error:
-        raise Problem(
-            "cursor_invalid",
-            "the cursor does not come from this service",
-            field="cursor",
-            expected="next_cursor of the page before",
-            got=cursor[:80],
-        ) from error
+        raise cursor_invalid(cursor) from error
+
+
+def cursor_invalid(cursor: str) -> Problem:
+    """Return the problem of a cursor that cannot be read."""
+    return Problem(
+        "cursor_invalid",
+        "the cursor does not come from this service",
+        field="cursor",
+        expected="next_cursor of the page before",
+        got=cursor[:80],
+    )

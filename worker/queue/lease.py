@@ -40,12 +40,15 @@ class Result:
     """The results of a job in the store.
 
     The worker has measured and hashed the files, not the child. `unaccounted` has the members of
-    the operators that the account leaves out.
+    the operators that the account leaves out. `measured_error` is the relative error of the
+    outputs, None where nothing was compared.
     """
 
     macs_before: int
     macs_after: int
     unaccounted: list[dict[str, Any]]
+    measured_error: float | None
+    risk_level: str
     artifact_sha256: str
     artifact_bytes: int
     report_sha256: str
