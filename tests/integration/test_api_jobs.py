@@ -127,6 +127,7 @@ def test_the_artifact_is_what_the_job_says(api, finished):
         "sha256": sha256,
         "bytes": len(ARTIFACT),
         "href": f"{path}/artifact",
+        "damaged_at": None,
     }
     assert job["result"]["keep"] == 0.47
     response = api.http.get(job["result"]["artifact"]["href"])

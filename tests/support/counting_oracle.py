@@ -132,8 +132,9 @@ def _contrib_attention(operands, results, values):
     rows = x[..., 0].size
     sizes = values.get("qkv_hidden_sizes") or [w.shape[1] // 3] * 3
     columns = x.shape[1]
-    if len(operands) > 4 and operands[4] is not None:
-        columns += operands[4].shape[3]
+    # The past alone has five axes.
+    pasts = [each for each in operands if each is not None and each.ndim == 5]
+    columns += sum(each.shape[3] for each in pasts)
     return rows * w.size + rows * columns * (sizes[0] + results[0].shape[-1])
 
 

@@ -56,7 +56,8 @@ _NO_CALLS = frozenset(
         "input",
     }
 )
-_METHODS = frozenset({"__init__", "__new__", "__enter__", "__exit__"})
+_METHODS = frozenset({"__init__", "__new__", "__enter__", "__exit__", "tolist"})
+_MOBILE = frozenset({"prepacked", "metal_prepack", "vulkan_prepack", "metal", "vulkan"})
 _ROOTS = frozenset({"torch", "ops"})
 _TYPES = frozenset({"Tensor", "device", "dtype", "Device", "Generator", "Stream", "layout"})
 _DOT = (".",)
@@ -245,6 +246,11 @@ class _SourceFile:
         detail = self._at(index, f"names ops.{namespace}.{name}")
         if dot != "." or name in _OUTSIDE:
             raise unsafe(detail, _COMPUTING)
+        if namespace in _MOBILE:
+            raise unsupported(
+                f"{detail}, an operator for mobile devices",
+                "the model from before optimize_for_mobile",
+            )
         operators = {"aten": ATEN, "prim": PRIM}
         if name not in operators.get(namespace, frozenset[str]()):
             raise _unknown(detail)

@@ -45,6 +45,10 @@ _LISTS = frozenset(
         "torch.jit._pickle build_tensorlist",
     }
 )
+# The classes of weights that optimize_for_mobile packs.
+_MOBILE_CLASSES = tuple(
+    f"__torch__.torch.classes.{backend}" for backend in ("xnnpack", "metal", "vulkan")
+)
 _FUNCTIONS = frozenset(
     {
         _REBUILD_TENSOR,
@@ -234,6 +238,11 @@ class Unpickler:
             raise unsupported(
                 f"{self._name} holds quantised tensors, which cannot be factored",
                 "the model as it was before it was quantised",
+            )
+        if name.startswith(_MOBILE_CLASSES):
+            raise unsupported(
+                f"{self._name} holds weights that were packed for mobile devices",
+                "the model from before optimize_for_mobile",
             )
         if name not in _FUNCTIONS and name not in _ITEM_BYTES and not _is_own(name):
             raise unsafe(

@@ -81,6 +81,44 @@ def test_what_the_compiler_writes_passes(tmp_path, made_by):
 @pytest.mark.filterwarnings(
     "ignore:torch.quantize_per_tensor:UserWarning"
 )  # such models are still about
+class Listing(nn.Module):
+    def forward(self, x):
+        lengths: list[int] = x.sum(1).long().tolist()
+        return torch.cat([x[:, :length] for length in lengths], 1)
+
+
+def test_a_tensor_may_become_a_list(tmp_path):
+    path = tmp_path / "listing.pt"
+    torch.jit.save(torch.jit.script(Listing()), path)
+    require_safe(path, identify(path), Limits())
+
+
+def mobile(member):
+    """Return an archive with one member that names what `optimize_for_mobile` packs."""
+    original, changed = io.BytesIO(), io.BytesIO()
+    torch.jit.save(torch.jit.script(nn.Conv2d(1, 1, 1)), original)
+    with zipfile.ZipFile(original) as old, zipfile.ZipFile(changed, "w") as new:
+        for info in old.infolist():
+            content = old.read(info)
+            if info.filename.endswith(member):
+                content = content.replace(
+                    b"c__torch__.torch.nn.modules.conv\nConv2d\n",
+                    b"c__torch__.torch.classes.xnnpack\nConv2dOpContext\n",
+                ).replace(b"torch.conv2d(", b"ops.prepacked.conv2d_clamp_run(")
+            new.writestr(info, content)
+    return changed.getvalue()
+
+
+@pytest.mark.parametrize("member", ["data.pkl", "conv.py"])
+def test_models_for_mobile_devices_are_told_to_come_from_before(tmp_path, member):
+    path = tmp_path / "mobile.pt"
+    path.write_bytes(mobile(member))
+    with pytest.raises(Refusal) as refused:
+        require_safe(path, "torchscript", Limits())
+    assert refused.value.code == "model_unsupported"
+    assert refused.value.expected == "the model from before optimize_for_mobile"
+
+
 @pytest.mark.parametrize("name", ["模型", "modèle", "model[1]", "100%", "a'b&c;", "Модель №5"])
 def test_torch_names_an_archive_after_its_file(tmp_path, name):
     path = tmp_path / f"{name}.pt"

@@ -1,49 +1,92 @@
-"""The level of risk: the higher one of measured and predicted errors, with its evidence."""
+"""The level of risk: the worst of all evidence, with its doubts."""
 
 import pytest
 
+from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.risk import assess
 from worker.engine.verify import Comparison
+
+SYNTHETIC = ComparisonInputs("synthetic", {"0 to 1": []})
 
 
 def comparison(error, agreement=None):
     return Comparison(("y",), error, agreement, True)
 
 
+def risk_of(error, agreement=None, predicted=0.01, inputs=SYNTHETIC):
+    """Return the risk of one comparison."""
+    comparisons = {"0 to 1": comparison(error, agreement)}
+    return assess(comparisons, inputs, predicted, unchanged=False)
+
+
 @pytest.mark.parametrize(
     ("error", "agreement", "predicted", "level"),
     [
-        (0.15, None, None, "low"),
-        (0.16, None, None, "moderate"),
-        (0.31, None, None, "high"),
-        (0.01, 0.79, None, "moderate"),
-        (0.31, 0.79, None, "high"),
+        (0.15, None, 0.01, "low"),
+        (0.16, None, 0.01, "moderate"),
+        (0.31, None, 0.01, "high"),
+        (0.01, 0.79, 0.01, "moderate"),
+        (0.31, 0.79, 0.01, "high"),
         (0.01, 1.0, 0.5, "moderate"),
         (0.01, 1.0, 0.82, "high"),
-        (0.31, 1.0, 0.01, "high"),
     ],
 )
 def test_the_worst_evidence_decides(error, agreement, predicted, level):
-    risk = assess(comparison(error, agreement), predicted, calibrated=True, unchanged=False)
-    assert risk.level == level
+    assert risk_of(error, agreement, predicted).level == level
+
+
+def test_the_worst_range_decides():
+    inputs = ComparisonInputs("synthetic", {"0 to 1": [], "0 to 255": []})
+    comparisons = {"0 to 1": comparison(0.01, 1.0), "0 to 255": comparison(0.4, 0.9)}
+    risk = assess(comparisons, inputs, 0.01, unchanged=False)
+    assert risk.level == "high"
+    assert "40.0 % of their size" in risk.text
+    assert "the same class in 90 % of the cases" in risk.text
+    assert "the ranges that the model may expect: 0 to 1, 0 to 255" in risk.text
 
 
 def test_the_original_is_no_risk():
-    assert assess(comparison(None), None, calibrated=False, unchanged=True).level == "low"
+    assert assess({"": comparison(None)}, SYNTHETIC, None, unchanged=True).level == "low"
 
 
-@pytest.mark.parametrize(
-    ("error", "calibrated", "text"),
-    [(0.0, False, "by its weights alone"), (None, True, "no outputs on synthetic inputs")],
-)
-def test_without_evidence_the_risk_is_unknown(error, calibrated, text):
-    risk = assess(comparison(error), None, calibrated=calibrated, unchanged=False)
+def test_unweighted_ranks_are_a_doubt():
+    risk = risk_of(0.01, predicted=None)
+    assert risk.level == "moderate"
+    assert "The ranks are unweighted" in risk.text
+
+
+def test_a_doubt_is_said_and_keeps_the_level_from_being_low():
+    doubted = ComparisonInputs("fitted samples", {"samples": []}, ("nothing was held out",))
+    risk = risk_of(0.01, inputs=doubted)
+    assert risk.level == "moderate"
+    assert risk.text.startswith("On the samples its outputs differ")
+    assert risk.text.endswith(" Nothing was held out.")
+
+
+@pytest.mark.parametrize(("error", "level"), [(0.01, "unknown"), (0.2, "unknown"), (0.4, "high")])
+def test_inputs_unlike_real_ones_show_losses_alone(error, level):
+    strange = ComparisonInputs("synthetic", {"0 to 1": []}, like_truth=False)
+    risk = risk_of(error, inputs=strange)
+    assert risk.level == level
+    assert ("Send samples" in risk.text) == (level == "unknown")
+
+
+def test_without_a_calibration_the_risk_is_unknown():
+    noise = ComparisonInputs("noise", {"noise": []}, ("the calibration failed: it has a loop",))
+    risk = risk_of(0.0, inputs=noise)
     assert risk.level == "unknown"
-    assert text in risk.text
+    assert "by its weights alone" in risk.text
+    assert risk.text.endswith("The calibration failed: it has a loop.")
+
+
+def test_without_outputs_to_compare_the_risk_is_unknown():
+    risk = risk_of(None)
+    assert risk.level == "unknown"
+    assert "no outputs on these inputs" in risk.text
 
 
 def test_the_text_states_the_evidence():
-    risk = assess(comparison(0.123, 0.875), 0.04, calibrated=True, unchanged=False)
+    risk = risk_of(0.123, 0.875, 0.04)
     assert "12.3 % of their size" in risk.text
     assert "the same class in 88 % of the cases" in risk.text
     assert "20.0 % were predicted" in risk.text

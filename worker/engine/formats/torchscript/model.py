@@ -54,6 +54,8 @@ class TorchScriptModel:
         for members in self._layers.values():
             layers += members
         self._inputs = signature.inputs(self._forward, layers)
+        # Inputs of the last count, without data.
+        self._examples: dict[str, Tensor] = {}
         # Inputs whose type neither the program nor the user has told.
         own_type = signature.array_dtype(module)
         self._free = [spec.name for spec in self._inputs if spec.dtype == own_type]
@@ -118,6 +120,12 @@ class TorchScriptModel:
         Raises:
             Refusal: `input_shape_mismatch` where the module cannot take these shapes.
         """
+        count = self._count(shapes)
+        tensors = [spec for spec in self._inputs if not spec.is_number]
+        self._examples = profile.without_data(tensors, shapes)
+        return count
+
+    def _count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
         try:
             return profile.count(self._path, self._inputs, shapes)
         except Refusal as refusal:
@@ -147,7 +155,8 @@ class TorchScriptModel:
             NoProgramError: where it cannot be taken apart.
         """
         names = {site.key: name for name, site in self._sites.items()}
-        return reader.read(self._forward, names, [spec.name for spec in self._inputs])
+        inputs = [spec.name for spec in self._inputs]
+        return reader.read(self._forward, names, inputs, self._examples)
 
     def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
         """Put the sum of chains of layers in a site's place, for all its calls, in its dtype."""

@@ -56,7 +56,7 @@ def count(
     Raises:
         Refusal: `input_shape_mismatch` where the module cannot take these shapes.
     """
-    bare = _without_data(inputs, shapes)
+    bare = without_data(inputs, shapes)
     try:
         return _count(load(path, "meta"), bare)
     except TORCH_ERRORS:
@@ -74,9 +74,10 @@ def count(
         ) from error
 
 
-def _without_data(
+def without_data(
     inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Tensor]:
+    """Return inputs of these shapes, without data where they have axes."""
     tensors = {}
     for spec in inputs:
         shape = shapes[spec.name]

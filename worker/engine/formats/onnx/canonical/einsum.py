@@ -41,9 +41,9 @@ def take_apart(
         return []
     nodes: list[NodeProto] = []
 
-    def add(op: str, operands: list[str], **attributes: list[int]) -> str:
+    def add(op: str, operands: list[str]) -> str:
         output = fresh_name(f"{node.output[0]}_{op.lower()}", used)
-        nodes.append(helper.make_node(op, operands, [output], **attributes))
+        nodes.append(helper.make_node(op, operands, [output]))
         return output
 
     def reshape(value: str, sizes: list[int]) -> str:
@@ -56,7 +56,8 @@ def take_apart(
     if len(shape) > 2:
         matrix = reshape(matrix, [prod(shape[:first]), prod(shape[first:])])
     if appends_first:
-        matrix = add("Transpose", [matrix], perm=[1, 0])
+        # Without `perm` the axes are reversed.
+        matrix = add("Transpose", [matrix])
     # A size of 0 is that of the input.
     value = node.input[0]
     if summed > 1:

@@ -28,6 +28,9 @@ _OTHER_CODE = frozenset(
 )
 _SEQUENCES: dict[str, type] = {"prim::ListConstruct": list, "prim::TupleConstruct": tuple}
 
+# These take an unbatched volume, whose four axes calibration lays out as those of images are.
+_TAKE_PLAIN_LAYOUT = frozenset({"aten::max_pool3d", "aten::max_pool3d_with_indices"})
+
 _C: Any = torch._C  # most of these functions are missing from torch's stubs
 
 
@@ -85,6 +88,8 @@ def _operator_call(node: Node, values: Sequence[Value]) -> NodeCall:
 
     def call(*contents: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever flows through the graph
         ordered = [contents[position] for position in positional]
+        if name in _TAKE_PLAIN_LAYOUT:
+            ordered[0] = ordered[0].contiguous()
         others = [contents[position] for position in named]
         by_keyword = dict(zip(keywords, others, strict=True))
         result = operator(*ordered, **by_keyword)

@@ -11,12 +11,16 @@ _COMPARISONS = {"aten::__is__": True, "aten::__isnot__": False}
 _OWN_CODE = "torch/nn/functional.py"
 
 
-def settle(graph: Graph) -> None:
-    """Replace `x is x` by a constant, and `x is None` where a type excludes it, in all blocks."""
-    for node in list(nodes(graph)):
-        answer = _answer(node)
-        if answer is not None:
-            _replace(graph, node, answer)
+def settle(graph: Graph) -> bool:
+    """Replace `x is x` by a constant, and `x is None` where a type excludes it, in all blocks.
+
+    Returns whether there was any: what follows from the constants may settle others.
+    """
+    answers = [(node, _answer(node)) for node in nodes(graph)]
+    settled = [(node, answer) for node, answer in answers if answer is not None]
+    for node, answer in settled:
+        _replace(graph, node, answer)
+    return bool(settled)
 
 
 def _answer(node: Node) -> bool | None:

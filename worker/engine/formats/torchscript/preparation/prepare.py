@@ -35,7 +35,8 @@ def prepared_methods(module: RecursiveScriptModule) -> tuple[list[Method], list[
         fused_attention.write_out(method.graph)
         nested_tensors.take_padded_path(method.graph)
         enumerations.settle(method)
-        identities.settle(method.graph)
+        while identities.settle(method.graph):
+            _C._jit_pass_constant_propagation_immutable_types(method.graph)
         split_sizes.settle(method)
         _C._jit_pass_constant_propagation_immutable_types(method.graph)
         _C._jit_pass_dce(method.graph)

@@ -25,6 +25,7 @@ from worker.engine.formats.torchscript.layers import (
 from worker.engine.formats.torchscript.method import UNKNOWN, Method, attribute
 from worker.engine.formats.torchscript.operators import is_random, written_values
 from worker.engine.formats.torchscript.program.eval_mode import evaluation_copy
+from worker.engine.formats.torchscript.program.examples import Examples
 from worker.engine.formats.torchscript.program.norms import NORMS, stored_statistics
 from worker.engine.formats.torchscript.program.step_recorder import StepRecorder
 from worker.engine.formats.torchscript.program.value_names import ValueNames
@@ -37,10 +38,16 @@ _CONTENTS = frozenset({"prim::Constant", "prim::Uninitialized"})
 _UNPACKS = frozenset({"prim::ListUnpack", "prim::TupleUnpack"})
 
 
-def read(forward: Method, sites: Mapping[SiteKey, str], inputs: Sequence[str]) -> Program:
+def read(
+    forward: Method,
+    sites: Mapping[SiteKey, str],
+    inputs: Sequence[str],
+    examples: Mapping[str, Tensor],
+) -> Program:
     """Read the graph of a forward method, which stays as it is.
 
-    `sites` are the names of the sites, `inputs` those of the inputs. Weights share memory with
+    `sites` are the names of the sites, `inputs` those of the inputs, `examples` inputs without data
+    that a run may have, as far as they are known. Weights share memory with
     the module. Weights in half precision become float32, and so do conversions to half precision;
     inputs have to be float32 then. What a module writes into its own buffers lasts for one run.
 
@@ -49,7 +56,7 @@ def read(forward: Method, sites: Mapping[SiteKey, str], inputs: Sequence[str]) -
             the next, or outputs whose number only a run can tell.
     """
     method = evaluation_copy(forward)
-    reader = _Reader(method, sites)
+    reader = _Reader(method, sites, Examples(examples))
     reader.bind_inputs(inputs)
     reader.read(method.graph.block())
     return reader.program(inputs)
@@ -58,8 +65,9 @@ def read(forward: Method, sites: Mapping[SiteKey, str], inputs: Sequence[str]) -
 class _Reader:
     """Reads nodes in the order in which they run, and records their steps."""
 
-    def __init__(self, method: Method, sites: Mapping[SiteKey, str]) -> None:
+    def __init__(self, method: Method, sites: Mapping[SiteKey, str], examples: Examples) -> None:
         self._method = method
+        self._examples = examples
         self._names = ValueNames()
         self._steps = StepRecorder()
         self._writes = Writes(method, self._names, self._steps)
@@ -220,6 +228,10 @@ class _Reader:
         values = captured_values(node)
         call = node_call(node, values)
         takes = self._names.of_all(values)
+        answer = self._examples.answer(node.kind(), call, takes, self._steps.constants)
+        if answer is not None:
+            self._add_constant(node.output(), answer)
+            return
         site, norm = self._role(node, takes)
         outputs = list(node.outputs())
         if norm is not None and not any(value.uses() for value in outputs[1:]):
@@ -236,6 +248,8 @@ class _Reader:
             norm=norm,
         )
         self._steps.add(step, is_random=is_random(node))
+        if not any(node.blocks()):
+            self._examples.note(call, takes, gives, self._steps.constants)
         if parts is not None:
             self._names.parts[gives[0]] = parts
 

@@ -227,7 +227,7 @@ def test_products_count_as_flop_counter_mode_does(tmp_path):
     assert {site.name: site.macs for site in count.sites} == {
         "weight": 2 * 5 * 6**3,
         "linear": 540,
-        "mm": 540,
+        "weight_2": 540,
     }
 
 

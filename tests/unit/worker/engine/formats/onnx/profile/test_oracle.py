@@ -82,6 +82,24 @@ SEQUENCES = {
     "{ y = com.microsoft.Attention <num_heads = 2, qkv_hidden_sizes = [8, 8, 12]> (x, w, b) }",
     "heads": "(float[2, 5, 8] q, float[2, 7, 8] k, float[2, 7, 12] v) => (y) "
     "{ y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v) }",
+    "attention with a past": "(float[1, 2, 5, 8] q, float[1, 2, 5, 8] k, float[1, 2, 5, 6] v, "
+    "float[1, 2, 3, 8] p, float[1, 2, 3, 6] r) => (y) "
+    "{ y, a, b = Attention (q, k, v, , p, r) }",
+    "contrib attention with a past": "(float[1, 5, 8] x, float[2, 1, 2, 3, 4] p) => (y) "
+    "<float[8, 24] w, float[24] b> "
+    "{ y, n = com.microsoft.Attention <num_heads = 2> (x, w, b, , p) }",
+    "quantised attention": "(uint8[1, 5, 8] x) => (y) <uint8[8, 24] w, float[24] b> "
+    "{ s = Constant <value = float {0.1}> () z = Constant <value = uint8 {3}> () "
+    "y = com.microsoft.QAttention <num_heads = 2> (x, w, b, s, s, , z, z) }",
+    "heads with a past": "(float[1, 5, 8] q, float[1, 5, 8] k, float[1, 5, 8] v, "
+    "float[1, 2, 3, 4] p, float[1, 2, 3, 4] r) => (y) { y, a, b = "
+    "com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v, , , , p, r) }",
+    "heads of another sequence": "(float[1, 5, 8] q, float[1, 2, 7, 4] k, float[1, 2, 7, 4] v) "
+    "=> (y) { y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v) }",
+    "quantised lstm": "(float[7, 2, 8] x) => (y) <uint8[1, 8, 20] w, uint8[1, 5, 20] r> "
+    "{ s = Constant <value = float[1] {0.1}> () z = Constant <value = uint8[1] {3}> () "
+    "y = com.microsoft.DynamicQuantizeLSTM <hidden_size = 5> "
+    "(x, w, r, , , , , , s, z, s, z) }",
     "grouped heads": "(float[2, 5, 16] q, float[2, 5, 8] k, float[2, 5, 8] v) => (y) "
     "{ l = Constant <value = int32[2] {4, 4}> () n = Constant <value = int32[1] {5}> () "
     "y, a, b = com.microsoft.GroupQueryAttention <num_heads = 2, kv_num_heads = 1> "

@@ -123,3 +123,5 @@ def test_the_path_that_inference_takes_is_counted_and_replaced(tmp_path, how):
         without_gradients = torch.jit.load(tmp_path / "doubled.pt")(x)
         assert not torch.allclose(without_gradients, module(x))
     assert_same(without_gradients, doubled(x))
+    weights = [name for name, tensor in doubled.state_dict().items() if tensor.dim() > 1]
+    assert all("_factored" in name for name in weights)

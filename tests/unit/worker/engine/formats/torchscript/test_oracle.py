@@ -1,0 +1,111 @@
+"""The count against torch's own counter, which knows nothing of sites, rules or graphs."""
+
+import pytest
+import torch
+from support.scripted_modules import write
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrizations
+from torch.utils.flop_counter import FlopCounterMode
+
+from worker.engine.formats.torchscript.model import TorchScriptModel
+
+pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+
+WIDTH, HEADS = 8, 2
+TOKENS = (2, 6, WIDTH)
+
+
+def encoder_layer(**settings):
+    return nn.TransformerEncoderLayer(WIDTH, HEADS, 12, batch_first=True, **settings)
+
+
+class Cross(nn.Module):
+    """A decoder: attention to itself, and to a memory of another length."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(WIDTH, HEADS, 12, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x[:, :4], x)
+
+
+class Weighted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, kdim=4, vdim=4)
+
+    def forward(self, x):
+        return self.attention(x, x[..., :4], x[..., 4:])
+
+
+class Kernel(nn.Module):
+    def forward(self, x):
+        heads = x.unflatten(-1, [2, -1]).transpose(1, 2)
+        return nn.functional.scaled_dot_product_attention(heads, heads, heads, is_causal=True)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(WIDTH, 5, 2, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(10, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(self.lstm(x)[0])[0]
+
+
+class Sums(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(HEADS, WIDTH, 3))
+
+    def forward(self, x):
+        y = torch.einsum("btc,hcd->bhtd", x, self.weight)
+        return torch.baddbmm(torch.zeros(1), x, x.mT), y, torch.bmm(x, self.weight)
+
+
+MODULES = {
+    "encoder layer": encoder_layer,
+    "encoder layer, norm first": lambda: encoder_layer(norm_first=True, activation="gelu"),
+    "encoder": lambda: nn.TransformerEncoder(encoder_layer(), 2),
+    "decoder layer": Cross,
+    "attention with weights": Weighted,
+    "attention kernel": Kernel,
+    "recurrent": Recurrent,
+    "sums of products": Sums,
+    "layers": lambda: nn.Sequential(
+        nn.Conv1d(6, 4, 3, groups=2, padding="same"),
+        parametrizations.spectral_norm(nn.Linear(WIDTH, WIDTH)),
+        nn.ConvTranspose1d(4, 6, 3, stride=2),
+    ),
+}
+NOT_SCRIPTED = ("layers",)
+
+
+def counted_by_torch(module, x):
+    """Count with gradients, since torch's counter does not look into fast paths and kernels."""
+    has_mkldnn = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            module(x)
+    finally:
+        torch._C._set_mkldnn_enabled(has_mkldnn)
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("how", ["traced", "scripted"])
+@pytest.mark.parametrize("name", MODULES)
+def test_the_count_is_that_of_torchs_own_counter(tmp_path, name, how):
+    if how == "scripted" and name in NOT_SCRIPTED:
+        pytest.skip("parametrised layers cannot be scripted")
+    module = MODULES[name]().eval()
+    x = torch.rand(TOKENS)
+    with torch.no_grad():
+        made = torch.jit.script(module) if how == "scripted" else torch.jit.trace(module, x)
+    model = TorchScriptModel.open(write(tmp_path, made))
+    count = model.count(model.bind({"": TOKENS}))
+    assert count.macs == counted_by_torch(module, x)
+    assert count.unaccounted == ()
