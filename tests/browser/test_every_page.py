@@ -52,7 +52,7 @@ def test_wide_tables_say_that_they_scroll(browse, places):
         frame = page.get_by_role("region", name="Table of layers")
         assert frame.evaluate("each => each.scrollWidth > each.clientWidth")
         hint = frame.evaluate("each => getComputedStyle(each, '::before').content")
-        assert "Swipe" in hint
+        assert "Scroll sideways" in hint
         page.set_viewport_size({"width": 2000, "height": 900})
         expect(frame).not_to_have_class("scroll wide")
 
