@@ -34,12 +34,14 @@ class Dot(NamedTuple):
     label: str
     href: str | None
     measured: bool
+    name: str
 
 
 class Mark(NamedTuple):
     """A result to mark: the fraction kept, the error of the outputs, a label and a link.
 
-    A mark is full where the error was measured, and a ring where it was predicted.
+    A mark is full where the error was measured, and a ring where it was predicted. `name` is a
+    short text that stands beside it.
     """
 
     keep: float
@@ -47,6 +49,7 @@ class Mark(NamedTuple):
     label: str
     href: str | None = None
     measured: bool = True
+    name: str = ""
 
 
 class Label(NamedTuple):
@@ -91,10 +94,10 @@ def tradeoff(
     highest, step = _scale(curve, marks)
 
     def place(mark: Mark) -> Dot:
-        keep, error, label, href, measured = mark
+        keep, error, label, href, measured, name = mark
         x = _LEFT + (WIDTH - _LEFT - _RIGHT) * keep
         y = HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * min(error / highest, 1.0)
-        return Dot(round(x, 1), round(y, 1), keep, error, label, href, measured)
+        return Dot(round(x, 1), round(y, 1), keep, error, label, href, measured, name)
 
     dots = tuple(place(Mark(keep, error, "", measured=False)) for keep, error in curve)
     steps = [f"{dot.x} {dot.y}" for dot in dots]
@@ -109,14 +112,14 @@ def tradeoff(
 
 
 def labels(chart: Tradeoff) -> tuple[Label, ...]:
-    """Return the names of the marks of one job: the highest above its mark, the others below."""
-    highest_first = sorted(chart.marks, key=lambda mark: mark.y)
+    """Return the names of the marks that have one: the highest above its mark, the others below."""
+    highest_first = sorted((mark for mark in chart.marks if mark.name), key=lambda mark: mark.y)
     names = []
     for place, mark in enumerate(highest_first):
         is_right = mark.x > chart.right - _LONGEST_LABEL
         x = mark.x - 12 if is_right else mark.x + 12
         y = max(mark.y - 10, chart.top) if place == 0 else min(mark.y + 22, chart.bottom - 6)
-        names.append(Label(x, y, "end" if is_right else "start", mark.label))
+        names.append(Label(x, y, "end" if is_right else "start", mark.name))
     return tuple(names)
 
 

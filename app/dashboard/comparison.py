@@ -23,6 +23,8 @@ from convpress.report import Report, Site
 _MOST = 50
 # Layers stand side by side.
 _WITH_LAYERS = 2
+# More names would cover one another.
+_MOST_NAMED = 6
 
 router = APIRouter()
 
@@ -90,6 +92,7 @@ def compare_jobs(
         descending=descending,
         choice=urlencode(choice),
         tradeoff=tradeoff,
+        labels=tradeoff and charts.labels(tradeoff),
         reported=reports,
         layers=paging.cut(_paired_layers(reports) if has_layers else [], page),
     )
@@ -140,6 +143,7 @@ def _tradeoff(jobs: Sequence[SummarisedJob]) -> charts.Tradeoff | None:
             f"{job.filename}, {formatting.budgets(job.budgets)}",
             f"/dashboard/jobs/{job.id}",
             measured=summary.measured is not None,
+            name=formatting.budgets(job.budgets) if len(known) <= _MOST_NAMED else "",
         )
         for job, summary in known
     ]

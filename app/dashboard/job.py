@@ -143,10 +143,12 @@ def frontier(report: Report) -> charts.Tradeoff:
     """Return the chart of the predicted error at all budgets, with this job's errors marked."""
     kept = job_report.kept(report)
     predicted = job_report.predicted_error(report)
-    marks = [Mark(kept, predicted, f"predicted {percent(predicted)}", measured=False)]
+    name = f"predicted {percent(predicted)}"
+    marks = [Mark(kept, predicted, "this job, predicted", measured=False, name=name)]
     measured = job_report.measured_error(report)
     if measured is not None:
-        marks.append(Mark(kept, measured, f"measured {percent(measured)}"))
+        name = f"measured {percent(measured)}"
+        marks.append(Mark(kept, measured, "this job, measured", name=name))
     return charts.tradeoff(job_report.choices(report), marks, job_report.kind(report).quantity)
 
 

@@ -52,6 +52,7 @@ def test_jobs_are_compared_in_chosen_columns_and_order(client):
     assert "Layers of both jobs" not in page
     both = client.get(f"/dashboard/compare?job={ids[0]}&job={ids[1]}", headers=HTML).text
     assert "Layers of both jobs" in both
+    assert both.count('class="name-of-mark"') == 2
 
 
 @pytest.mark.parametrize("number", [0, 51])

@@ -68,7 +68,7 @@ def test_the_time_left_is_said_from_the_work_done(state, progress, left):
 def test_measured_and_predicted_errors_are_told_apart():
     report = Report.model_validate(fake_engine.REPORT | {"predicted_error": 0.04})
     marks = frontier(report).marks
-    assert [(mark.label, mark.measured) for mark in marks] == [
+    assert [(mark.name, mark.measured) for mark in marks] == [
         ("predicted 20.0 %", False),
         ("measured 1.0 %", True),
     ]
