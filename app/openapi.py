@@ -62,7 +62,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "type": "string",
         "enum": ["true", "false"],
         "description": "Whether layers may become slower; otherwise none does, provided that the "
-        "worker's host has a cost table",
+        "worker's host has a cost table; without one, none of at most four input channels does",
     },
     budgets.ALLOW_INCOMPLETE: {
         "type": "string",

@@ -95,7 +95,9 @@ def measured(path: Path, costs: Path, folder: Path) -> dict[str, dict[str, Any]]
         results[way] |= {"error": report["predicted_error"], "predicted": report["latency"]}
         if report["latency"] is not None and report["latency"]["expected_after_ms"]:
             results[way]["expected"] = (
-                report["latency"]["expected_after_ms"] / report["before"]["latency_ms"] * before
+                report["latency"]["expected_after_ms"]
+                / report["timing"]["before"]["processor"]["median_ms"]
+                * before
             )
     return results
 

@@ -220,7 +220,7 @@ def measured(model: Path, folder: Path) -> dict[str, Any]:
     )
     calibrated_again = job(model, folder, SECOND_KEEP, analysis=str(folder / "kept"), **calibration)
     account = calibrated["report"]["calibration"]
-    before = first["report"]["before"]
+    before = first["report"]["timing"]["before"]
     images = account.get("images")
     opened = open_model("onnx", model)
     np.savez(folder / "inputs.npz", **{
@@ -247,7 +247,7 @@ def measured(model: Path, folder: Path) -> dict[str, Any]:
             "images": images,
             "over_forward": images
             and calibrated["report"]["engine"]["seconds"]["measuring"]
-            / (images * before["latency_ms"] / 1000),
+            / (images * before["processor"]["median_ms"] / 1000),
         },
     }
 

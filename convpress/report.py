@@ -120,7 +120,7 @@ class Cost(Record):
     """The costs of a model; one MAC is two FLOPs.
 
     `courses` are the MACs along each of the model's execution paths through its Ifs; `macs` is the
-    largest of them.
+    largest of them. `latency_ms` is the median time of a run by the clock, None on a busy host.
     """
 
     macs: Count
@@ -179,8 +179,8 @@ class Latency(Record):
     """The time of the sites by the cost table, without those that have no price in it.
 
     `expected_after_ms` is the measured time of the original times the share that the sites keep by
-    the table, to compare with the measured time of the artifact; None from earlier versions. The
-    measured times include the operators between the sites.
+    the table, to compare with the measured time of the artifact: both are the processor's. None
+    from earlier versions. The measured times include the operators between the sites.
     """
 
     predicted_before_ms: Size | None
@@ -190,6 +190,45 @@ class Latency(Record):
     runtime: str
     host: str
     table_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(Record):
+    """The times of several runs, in milliseconds."""
+
+    median_ms: Size
+    lower_quartile_ms: Size
+    upper_quartile_ms: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTimes(Record):
+    """The times of a model's runs, after those that compare it.
+
+    `processor` is the time that the processor worked, `clock` the time that passed. The latter is
+    None on a busy host.
+    """
+
+    runs: Count
+    processor: Spread
+    clock: Spread | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing(Record):
+    """The measured times of original and artifact, on the first of the compared inputs.
+
+    They run in turn; models that are too large to be in memory together run one after the other.
+    `note` says why the host counts as busy, if it does.
+    """
+
+    method: Literal["in turn", "one after the other"]
+    threads: Count
+    runtime: str
+    busy: bool
+    note: str | None
+    before: RunTimes
+    after: RunTimes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +306,7 @@ class Report(Record):
     """The report of one compression.
 
     Where `account_complete` is false, all multiply-accumulates are those without `unaccounted`.
-    `uncounted` are the operators that have none.
+    `uncounted` are the operators that have none. Earlier versions give no `timing`.
     """
 
     account_complete: bool = True
@@ -285,6 +324,7 @@ class Report(Record):
     frontier: Few[Point]
     calibration: Calibration
     latency: Latency | None = None
+    timing: Timing | None = None
     verification: Verification
     risk: Risk
     engine: Engine
@@ -300,14 +340,20 @@ def time_kept(report: Report) -> float:
 
     A report without any time gives the fraction of the multiply-accumulates.
     """
-    if report.latency is None:
-        before, after = report.before.latency_ms, report.after.latency_ms
-    else:
+    before, after = measured_ms(report)
+    if report.latency is not None:
         before, after = report.latency.predicted_before_ms, report.latency.predicted_after_ms
     # A time of 0 is that of a model whose sites have no price.
     if not before:
         return report.keep
     return (after or 0.0) / before
+
+
+def measured_ms(report: Report) -> tuple[float | None, float | None]:
+    """Return the median times of a run before and after: the processor's where they are known."""
+    if report.timing is None:
+        return report.before.latency_ms, report.after.latency_ms
+    return report.timing.before.processor.median_ms, report.timing.after.processor.median_ms
 
 
 def parameters_kept(report: Report) -> float:

@@ -12,6 +12,17 @@ from pathlib import Path
 
 ENGINE = (sys.executable, __file__)
 COST = {"macs": 100, "flops": 200, "parameters": 10, "bytes": 50, "latency_ms": 1.5}
+SPREAD = {"median_ms": 1.5, "lower_quartile_ms": 1.4, "upper_quartile_ms": 1.6}
+TIMES = {"runs": 15, "processor": SPREAD, "clock": SPREAD}
+TIMING = {
+    "method": "in turn",
+    "threads": 1,
+    "runtime": "onnxruntime 1.22.0",
+    "busy": False,
+    "note": None,
+    "before": TIMES,
+    "after": {"runs": 15, "processor": {**SPREAD, "median_ms": 1.2}, "clock": SPREAD},
+}
 REPORT = {
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x3x8x8"}],
@@ -39,6 +50,7 @@ REPORT = {
     "predicted_error": 0.0001,
     "frontier": [{"macs": 40, "keep": 0.4, "predicted_error": 0.0001}],
     "calibration": {"kind": "none", "reason": "the request turns it off"},
+    "timing": TIMING,
     "verification": {
         "inputs": "standard normal",
         "runs": 1,

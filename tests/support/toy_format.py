@@ -210,4 +210,5 @@ ADAPTER = FormatAdapter(
     default_layout="whole",
     aligned_ranks=False,
     adds_in_convolution=False,
+    macs_per_output=0,
 )

@@ -17,7 +17,7 @@ BytesBudget = Annotated[str | None, typer.Option(help="File size to keep: 0.6, 6
 LatencyBudget = Annotated[str | None, typer.Option(help="Time to keep: 0.6, 60%, 12ms")]
 AtAnyPrice = Annotated[
     bool,
-    typer.Option("--flops-at-any-price", help="Allow layers to become slower by the cost table"),
+    typer.Option("--flops-at-any-price", help="Allow layers to become slower"),
 ]
 AllowIncomplete = Annotated[
     bool,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from convpress.budgets import KINDS
 from convpress.quantities import amount, milliseconds, percent, size
-from convpress.report import Cost, Inspection, Report
+from convpress.report import Cost, Inspection, Report, Spread
 from convpress.schemas import Job
 
 if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are installed
@@ -27,7 +27,8 @@ _KEY_TIMES = ("created_at", "used_at", "expires_at", "revoked_at")
 def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
     risk = _plain(f"risk {report.risk.level}: {report.risk.text}")
-    return Group(*_incomplete(report), *_remark(report), sites(report), summary(report), risk)
+    tables = (sites(report), summary(report), *_timing(report))
+    return Group(*_incomplete(report), *_remark(report), *tables, risk)
 
 
 def _remark(report: Report) -> list[Text]:
@@ -50,15 +51,27 @@ def _incomplete(account: Report | Inspection) -> list[Text]:
     return [_plain(line) for line in lines]
 
 
+def _timing(report: Report) -> list[Text]:
+    """Return the lines on the method of the times; none from versions that do not give it."""
+    timing = report.timing
+    if timing is None:
+        return []
+    runs = f"{timing.before.runs} and {timing.after.runs} runs {timing.method}"
+    threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
+    lines = [f"times: medians and quartiles of {runs}, on {threads} of {timing.runtime}"]
+    if timing.note is not None:
+        lines.append(f"no times by the clock: {timing.note}")
+    return [_plain(line) for line in lines]
+
+
 def summary(report: Report) -> Table:
     """Return the costs before and after."""
     table = _table("", ("before", "right"), ("after", "right"), ("kept", "right"))
     for name, before, after, written in _costs(report.before, report.after):
         kept = percent(after / before) if before else ""
         table.add_row(name, written(before), written(after), kept)
-    before_ms = _milliseconds(report.before.latency_ms)
-    after_ms = _milliseconds(report.after.latency_ms)
-    table.add_row("latency", before_ms, after_ms, "")
+    for row in _times(report):
+        table.add_row(*row)
     if report.latency is not None:
         table.add_row("expected", "", _milliseconds(report.latency.expected_after_ms), "")
     return table
@@ -126,6 +139,30 @@ def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int, Callable[[flo
         ("parameters", before.parameters, after.parameters, amount),
         ("file", before.bytes, after.bytes, size),
     ]
+
+
+def _times(report: Report) -> list[tuple[str, str, str, str]]:
+    """Return the measured times before and after, by the clock and by the processor."""
+    timing = report.timing
+    if timing is None:
+        before_ms = _milliseconds(report.before.latency_ms)
+        return [("latency", before_ms, _milliseconds(report.after.latency_ms), "")]
+    before, after = timing.before, timing.after
+    kept = ""
+    if before.processor.median_ms:
+        kept = f"{after.processor.median_ms / before.processor.median_ms:.1%}"
+    return [
+        ("latency", _spread(before.clock), _spread(after.clock), ""),
+        ("processor time", _spread(before.processor), _spread(after.processor), kept),
+    ]
+
+
+def _spread(spread: Spread | None) -> str:
+    """Return a median with its quartiles; the clock has none on a busy host."""
+    if spread is None:
+        return "host busy"
+    quartiles = f"{spread.lower_quartile_ms:.3g} to {spread.upper_quartile_ms:.3g}"
+    return f"{spread.median_ms:.3g} ms ({quartiles})"
 
 
 def _milliseconds(latency: float | None) -> str:

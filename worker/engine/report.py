@@ -23,6 +23,7 @@ from worker.engine.selection.frontier import FrontierPoint
 from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.layout import branch_convolutions, branch_number, layout_of
 from worker.engine.selection.objective import FixedRank, Goal
+from worker.engine.timing import RunTimes, Spread, Timings, why_busy
 from worker.engine.verify import Comparison, worst
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ _INPUTS: Mapping[Source, str] = {
 }
 
 _NS_PER_MS = 1e6
+_DECIMALS_OF_MS = 4
+_THREADS = 1
+"""The threads of every runner, as `load_runner` says."""
 
 
 def write(path: str, members: Mapping[str, Any]) -> None:
@@ -114,7 +118,7 @@ def unaccounted(profile: CostProfile) -> list[records.Unaccounted]:
     return [records.Unaccounted(**vars(operator)) for operator in profile.unaccounted]
 
 
-def cost(profile: CostProfile, parameters: int, size: int, latency_ms: float) -> records.Cost:
+def cost(profile: CostProfile, parameters: int, size: int, times: records.RunTimes) -> records.Cost:
     """Return the costs of a model whose file has `size` bytes."""
     return records.Cost(
         macs=profile.macs,
@@ -122,7 +126,39 @@ def cost(profile: CostProfile, parameters: int, size: int, latency_ms: float) ->
         flops=FLOPS_PER_MAC * profile.macs,
         parameters=parameters,
         bytes=size,
-        latency_ms=round(latency_ms, 4),
+        latency_ms=None if times.clock is None else times.clock.median_ms,
+    )
+
+
+def timing(model_format: Format, timings: Timings) -> records.Timing:
+    """Return the measured times of both models, without those by the clock of a busy host."""
+    runtime = FORMATS[model_format].runtime
+    note = why_busy([timings.original, timings.artifact])
+    busy = note is not None
+    return records.Timing(
+        method="in turn" if timings.in_turn else "one after the other",
+        threads=_THREADS,
+        runtime=f"{runtime} {version(runtime)}",
+        busy=busy,
+        note=note,
+        before=_run_times(timings.original, busy=busy),
+        after=_run_times(timings.artifact, busy=busy),
+    )
+
+
+def _run_times(times: RunTimes, *, busy: bool) -> records.RunTimes:
+    return records.RunTimes(
+        runs=times.runs,
+        processor=_spread(times.processor),
+        clock=None if busy else _spread(times.clock),
+    )
+
+
+def _spread(spread: Spread) -> records.Spread:
+    return records.Spread(
+        median_ms=round(spread.median_ms, _DECIMALS_OF_MS),
+        lower_quartile_ms=round(spread.lower_quartile_ms, _DECIMALS_OF_MS),
+        upper_quartile_ms=round(spread.upper_quartile_ms, _DECIMALS_OF_MS),
     )
 
 
@@ -229,7 +265,7 @@ def expected_ms(latency: records.Latency, measured_ms: float) -> float | None:
     # a table may have no price for any of the layers
     if not before or after is None:
         return None
-    return round(measured_ms * after / before, 4)
+    return round(measured_ms * after / before, _DECIMALS_OF_MS)
 
 
 def _milliseconds(nanoseconds: int | None) -> float | None:

@@ -1,19 +1,13 @@
-"""The comparison of the compressed model with the original, both run from their files."""
+"""The comparison of the outputs of two models on the same inputs."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convpress.formats import Format
 from convpress.refusal import Code, Refusal
-from worker.engine.formats import load_runner
-from worker.engine.model import Inputs
 
 DeclaredShape = tuple[int | str | None, ...] | None
 """A shape as a model declares it; None where it declares none."""
@@ -21,45 +15,7 @@ DeclaredShape = tuple[int | str | None, ...] | None
 Outputs = Mapping[str, NDArray[np.generic]]
 """Arrays by output name."""
 
-_ENOUGH_RUNS, _ENOUGH_SECONDS = 15, 1.0
-_FEWEST_RUNS, _MOST_SECONDS = 3, 20.0
-_FEWEST_SECONDS = 0.1
-"""Other work of the machine takes milliseconds, in which small models run many times."""
 _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A model's outputs on several inputs, and the median time of one run, in milliseconds."""
-
-    outputs: tuple[Outputs, ...]
-    latency_ms: float
-
-
-def measure(model_format: Format, path: Path, samples: Sequence[Inputs]) -> Measurement:
-    """Load a model from its file, run it on several inputs, and time it on the first of them.
-
-    The model runs on one thread. 3 to 15 runs after the first are timed: fewer where one takes
-    long, and more where all of them take a tenth of a second or less.
-    """
-    run = load_runner(model_format, path)
-    outputs = tuple(run(inputs) for inputs in samples)
-    # the first run, above, has warmed the caches and the runtime's own optimiser
-    seconds: list[float] = []
-    while not _is_enough(seconds):
-        start = time.perf_counter()
-        run(samples[0])
-        seconds.append(time.perf_counter() - start)
-    return Measurement(outputs, 1000 * median(seconds))
-
-
-def _is_enough(seconds: list[float]) -> bool:
-    spent = sum(seconds)
-    if len(seconds) < _FEWEST_RUNS:
-        return spent >= _MOST_SECONDS
-    if len(seconds) >= _ENOUGH_RUNS:
-        return spent >= _FEWEST_SECONDS
-    return spent >= _ENOUGH_SECONDS
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class FormatAdapter:
             computes whole blocks.
         adds_in_convolution: Whether the runtime adds the outputs of branches within their last
             convolution, so that the sum takes no time of its own.
+        macs_per_output: The multiply-accumulates per output that a form of a layer of few input
+            channels has to save at least to be no slower, as measured.
     """
 
     open: Callable[[Path], Model]
@@ -44,3 +46,4 @@ class FormatAdapter:
     default_layout: Layout
     aligned_ranks: bool
     adds_in_convolution: bool
+    macs_per_output: int

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convpress.formats import Format
 from worker.engine.costs.table import CostTable
 from worker.engine.formats import adapter_of
 from worker.engine.model import CostProfile, OpenedModel, Site, by_execution_path
@@ -21,6 +22,7 @@ from worker.engine.selection.enumeration import (
     candidates_of_forms,
     original_only,
 )
+from worker.engine.selection.few_channels import is_slower
 from worker.engine.selection.input_statistics import (
     Uncalibrated,
     error_weights,
@@ -41,6 +43,8 @@ class Analysis:
 
     `weights` maps a site's name to the share of its error that arrives at the outputs. `table` is
     the cost table that the times are from. `reused` says whether an earlier job has made it.
+    `model_format` tells, without a table, which candidates are slower than their site; None for a
+    format of which nothing is known.
     """
 
     candidates: tuple[SiteCandidates, ...]
@@ -48,6 +52,7 @@ class Analysis:
     calibration: "Calibration | Uncalibrated"
     table: CostTable | None = None
     reused: bool = False
+    model_format: Format | None = None
 
     @property
     def sites(self) -> list[Site]:
@@ -68,6 +73,12 @@ class Analysis:
     def nanoseconds(self) -> int | None:
         """The time of the original's sites; None without a table."""
         return self.nanoseconds_of(self.originals)
+
+    def is_slower_by_rule(self, site: Site, candidate: Candidate) -> bool:
+        """Whether a candidate takes longer than its site, by the rule for jobs without a table."""
+        if self.table is not None or self.model_format is None:
+            return False
+        return is_slower(site, candidate.convolutions, self.model_format)
 
     def macs_of(self, choice: Sequence[Candidate]) -> int:
         """Return the multiply-accumulates of a choice, along the path that costs most."""
@@ -109,7 +120,7 @@ def analyse(
         parts = analysis_file.read(path, opened.model, opened.profile, table)
         if parts is not None:
             progress.enter("allocating")
-            return Analysis(*parts, table, reused=True)
+            return Analysis(*parts, table, reused=True, model_format=request.format)
     analysis = _analysed(request, opened, progress, table)
     if request.kept_analysis is not None:
         analysis_file.write(
@@ -145,7 +156,7 @@ def _analysed(
     progress.enter("allocating")
     # the weights come last: they are measured with layers of the candidates
     weights = error_weights(opened.model, candidates, statistics)
-    return Analysis(tuple(candidates), weights, statistics, table)
+    return Analysis(tuple(candidates), weights, statistics, table, model_format=request.format)
 
 
 def _candidates(
@@ -160,4 +171,12 @@ def _candidates(
         form = request.form or "dac"
         return candidates_at_rank(opened.model, site, form, request.rank, moments, table)
     aligned = table is not None or adapter_of(request.format).aligned_ranks
-    return candidates_of_forms(opened.model, site, request.form, moments, table, aligned=aligned)
+    return candidates_of_forms(
+        opened.model,
+        site,
+        request.form,
+        moments,
+        table,
+        aligned=aligned,
+        model_format=request.format,
+    )

@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 
+from convpress.formats import Format
 from convpress.refusal import Code, Refusal
 from worker.engine.costs.table import EVEN, CostTable
 from worker.engine.decompose import FORMS, Factorisation, Rank, Target
@@ -14,7 +15,8 @@ from worker.engine.numerics.convolution import Layer
 from worker.engine.numerics.moments import Moments
 from worker.engine.selection.candidate_costs import cost_of_rank, original, with_time
 from worker.engine.selection.candidates import Candidate, SiteCandidates, target_of
-from worker.engine.selection.pareto import pareto_front, pareto_front_with_time
+from worker.engine.selection.few_channels import is_slower
+from worker.engine.selection.pareto import pareto_front, pareto_front_with_time, union
 
 _WIDE = 16
 """The fewest channels that runtimes gain by computing in blocks.
@@ -52,12 +54,14 @@ def candidates_of_forms(
     table: CostTable | None = None,
     *,
     aligned: bool = False,
+    model_format: Format | None = None,
 ) -> SiteCandidates:
     """Return a site's candidates of every form, or of `form` alone, that cost markedly less.
 
     Without the moments of the site's inputs the weights count alone. Candidates that another one
     beats in cost and error are left out. With `aligned`, ranks of a wide layer that runtimes pad to
-    the next block are left out too: they take as long as that block, or longer.
+    the next block are left out too: they take as long as that block, or longer. Without a table but
+    with a `model_format`, the front of the candidates that are not known to be slower is added.
     """
     names = FORMS if form is None else (form,)
     # the weights are read only where a form applies: reading takes time and memory
@@ -75,7 +79,7 @@ def candidates_of_forms(
         memory.give_back()
     if aligned and _is_wide(layer):
         candidates = [candidate for candidate in candidates if _is_aligned(candidate)]
-    front = _front(site, candidates, table)
+    front = _front(site, candidates, table, model_format)
     no_gain = None if front else "no rank costs markedly less than the original"
     return SiteCandidates(site, (original(site, table), *front), no_gain)
 
@@ -176,10 +180,22 @@ def _cheaper(site: Site, factorisation: Factorisation, target: Target) -> list[C
     ]
 
 
-def _front(site: Site, candidates: Sequence[Candidate], table: CostTable | None) -> list[Candidate]:
-    if table is None:
-        return pareto_front(candidates)
-    return pareto_front_with_time(site, candidates, table)
+def _front(
+    site: Site,
+    candidates: Sequence[Candidate],
+    table: CostTable | None,
+    model_format: Format | None,
+) -> list[Candidate]:
+    if table is not None:
+        return pareto_front_with_time(site, candidates, table)
+    front = pareto_front(candidates)
+    if model_format is None:
+        return front
+    # a slower candidate, which may not be chosen, hides no other one
+    no_slower = [
+        each for each in candidates if not is_slower(site, each.convolutions, model_format)
+    ]
+    return union(front, pareto_front(no_slower))
 
 
 def _is_wide(layer: Layer) -> bool:

@@ -16,6 +16,9 @@ from worker.engine.formats.adapter import Layout
 from worker.engine.model import Site
 from worker.engine.numerics.convolution import Convolution, Layer
 
+FEW_CHANNELS = 4
+"""The most input channels of layers that are computed as those of images: outside of blocks."""
+
 
 def arranged(
     site: Site, layers: Sequence[Layer], target: Format | CostTable
@@ -42,8 +45,10 @@ def layout_of(
 
 
 def _usual(convolutions: Sequence[Convolution], model_format: Format) -> Layout:
-    # The default was measured with two spatial axes; other layers stay whole.
-    if len(convolutions[0].kernel) == 2:
+    # The default was measured with two spatial axes; other layers stay whole. So do layers of few
+    # channels, where each branch writes all outputs to add little (`benchmarks/forms.py`).
+    first = convolutions[0]
+    if len(first.kernel) == 2 and first.in_channels > FEW_CHANNELS:
         return adapter_of(model_format).default_layout
     return "whole"
 

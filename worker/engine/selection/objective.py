@@ -1,7 +1,7 @@
 """The objective of a choice: budgets to meet with the least error, or one rank everywhere.
 
-With a cost table, no site becomes slower than it is unless the user wants FLOPs at any price, and
-time has a price where no budget bounds it.
+No site becomes slower than it is unless the user wants FLOPs at any price, as far as a cost table
+or a rule shows. With a table, time has a price where no budget bounds it.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class FixedRank:
 class Objective:
     """Budgets that are all to be met, the leading one first.
 
-    With `at_any_price` sites may become slower than they are by the cost table.
+    With `at_any_price` sites may become slower than they are.
     """
 
     budgets: tuple[BoundBudget, ...]
@@ -74,7 +74,7 @@ class Allocation:
     def of(cls, analysis: Analysis, objective: Objective) -> "Allocation":
         """Return the problem that an objective poses for an analysed model."""
         price = _price_of_time(analysis, objective)
-        admitted = tuple(_admitted(each, objective) for each in analysis.candidates)
+        admitted = tuple(_admitted(analysis, each, objective) for each in analysis.candidates)
         options = []
         for site, candidates in zip(analysis.candidates, admitted, strict=True):
             options.append(
@@ -128,9 +128,14 @@ def path_count(analysis: Analysis, budget: BoundBudget) -> int:
     return max(counts, default=1)
 
 
-def _admitted(site: SiteCandidates, objective: Objective) -> tuple[Candidate, ...]:
+def _admitted(
+    analysis: Analysis, site: SiteCandidates, objective: Objective
+) -> tuple[Candidate, ...]:
     """Return the candidates of a site that may be chosen, the original first."""
-    return tuple(each for each in site.candidates if objective.admits(each, site.original))
+    admitted = [each for each in site.candidates if objective.admits(each, site.original)]
+    if objective.at_any_price:
+        return tuple(admitted)
+    return tuple(each for each in admitted if not analysis.is_slower_by_rule(site.site, each))
 
 
 def _price_of_time(analysis: Analysis, objective: Objective) -> float:
@@ -175,4 +180,6 @@ def _excludes_slower(analysis: Analysis, objective: Objective) -> bool:
         return False
     # without budgets the objective excludes slower candidates alone
     without_time = replace(objective, budgets=())
-    return any(_admitted(each, without_time) != each.candidates for each in analysis.candidates)
+    return any(
+        _admitted(analysis, each, without_time) != each.candidates for each in analysis.candidates
+    )

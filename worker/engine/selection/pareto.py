@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from math import inf
 
 from worker.engine.costs.table import CostTable
@@ -33,11 +34,15 @@ def pareto_front_with_time(
     """Return the union of the Pareto fronts over cost and over (time, error), ordered by MACs."""
     cheap = [with_time(site, candidate, table) for candidate in pareto_front(candidates)]
     timed = [with_time(site, candidate, table) for candidate in candidates]
-    # a candidate on both fronts counts once
-    union = {}
-    for candidate in (*cheap, *_front_in_time(timed)):
-        union[candidate.form, candidate.variant, candidate.rank] = candidate
-    return sorted(union.values(), key=lambda each: (each.macs, each.error))
+    return union(cheap, _front_in_time(timed))
+
+
+def union(*fronts: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates of several fronts, each once, ordered by MACs."""
+    candidates = {}
+    for candidate in chain.from_iterable(fronts):
+        candidates[candidate.form, candidate.variant, candidate.rank] = candidate
+    return sorted(candidates.values(), key=lambda each: (each.macs, each.error))
 
 
 def _front_in_time(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -18,6 +18,7 @@ def write_report(
     """Write the report to the request's report path."""
     progress.enter("storing")
     profile = artifact.original.profile
+    timing = report.timing(request.format, verification.timings)
     record = records.Report(
         account_complete=not profile.unaccounted,
         unaccounted=report.unaccounted(profile),
@@ -25,8 +26,8 @@ def write_report(
         inputs=artifact.original.inputs,
         convention=report.CONVENTION,
         budget=report.budget(artifact.goal, unchanged=artifact.unchanged),
-        before=_before(request, artifact, verification),
-        after=_after(request, verification),
+        before=_before(request, artifact, timing),
+        after=_after(request, verification, timing),
         keep=verification.profile.macs / profile.macs,
         sites=artifact.sites,
         uncounted=report.uncounted(profile),
@@ -34,6 +35,7 @@ def write_report(
         frontier=artifact.frontier,
         calibration=records.Calibration(**artifact.calibration),
         latency=_latency(artifact, verification),
+        timing=timing,
         verification=_verification(artifact, verification),
         risk=_risk(artifact, verification),
         engine=report.engine(request.format, progress.seconds, reused=artifact.reused),
@@ -42,23 +44,23 @@ def write_report(
     report.write(request.report, asdict(record) | {"calibration": artifact.calibration})
 
 
-def _before(
-    request: Request, artifact: WrittenArtifact, verification: Verification
-) -> records.Cost:
+def _before(request: Request, artifact: WrittenArtifact, timing: records.Timing) -> records.Cost:
     original, size = artifact.original, Path(request.model).stat().st_size
-    return report.cost(original.profile, original.parameters, size, verification.original_ms)
+    return report.cost(original.profile, original.parameters, size, timing.before)
 
 
-def _after(request: Request, verification: Verification) -> records.Cost:
+def _after(request: Request, verification: Verification, timing: records.Timing) -> records.Cost:
     size = Path(request.output).stat().st_size
     profile, parameters = verification.profile, verification.parameters
-    return report.cost(profile, parameters, size, verification.artifact_ms)
+    return report.cost(profile, parameters, size, timing.after)
 
 
 def _latency(artifact: WrittenArtifact, verification: Verification) -> records.Latency | None:
     if artifact.latency is None:
         return None
-    expected_ms = report.expected_ms(artifact.latency, verification.original_ms)
+    # the processor's time is that of the model even on a busy host
+    original_ms = verification.timings.original.processor.median_ms
+    expected_ms = report.expected_ms(artifact.latency, original_ms)
     return replace(artifact.latency, expected_after_ms=expected_ms)
 
 

@@ -1,4 +1,4 @@
-"""Verify: count the artifact anew from its file, run it, and compare it with the original."""
+"""Verify: count the artifact anew, run it, compare it with the original, and time both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,25 @@ from pathlib import Path
 
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, parse_input_shape
-from worker.engine.formats import open_model
-from worker.engine.model import CostProfile, Inputs, OpenedModel
+from worker.engine.formats import load_runner, open_model
+from worker.engine.model import CostProfile, Inputs, OpenedModel, Runner
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.objective import Objective
 from worker.engine.stages.writing import WrittenArtifact
-from worker.engine.verify import Comparison, DeclaredShape, Outputs, compare, measure
+from worker.engine.timing import Timings, time_in_turn
+from worker.engine.verify import Comparison, DeclaredShape, Outputs, compare
+
+_MOST_BYTES_TOGETHER = 2**30
+"""The bytes of both files up to which both models are in memory at once.
+
+Their weights then take about as much memory; a worker's child may have several times that.
+"""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The costs of the artifact's file, both latencies, and the comparison of the outputs.
+    """The costs of the artifact's file, the times of both, and the comparison of the outputs.
 
     There is one comparison for each group of the artifact's comparison inputs.
     """
@@ -26,8 +33,7 @@ class Verification:
     profile: CostProfile
     parameters: int
     comparisons: Mapping[str, Comparison]
-    original_ms: float
-    artifact_ms: float
+    timings: Timings
 
 
 def verify(
@@ -43,22 +49,47 @@ def verify(
     profile, parameters = _counted(request, output, artifact)
     groups = artifact.comparison_inputs.groups
     inputs = list(chain.from_iterable(groups.values()))
-    # one model after the other: both together would take twice the memory
-    try:
-        original = measure(request.format, source, inputs)
-    except Refusal as refusal:
-        raise _with_numbers(refusal, artifact.original.numbers) from refusal
-    _require_outputs(original.outputs, artifact.original.numbers)
+    run_original, originals = _original_outputs(request, source, inputs, artifact)
     progress.within(1, 2)
-    declared = artifact.original.output_shapes
-    compressed = measure(request.format, output, inputs)
-    return Verification(
-        profile=profile,
-        parameters=parameters,
-        comparisons=_by_group(groups, original.outputs, compressed.outputs, declared),
-        original_ms=original.latency_ms,
-        artifact_ms=compressed.latency_ms,
-    )
+    before = None
+    if not _fit_together(request):
+        # the original leaves memory before the artifact enters it
+        [before] = time_in_turn([run_original], inputs[0])
+        del run_original
+    run_artifact = load_runner(request.format, output)
+    compressed = tuple(run_artifact(each) for each in inputs)
+    comparisons = _by_group(groups, originals, compressed, artifact.original.output_shapes)
+    if before is None:
+        original_times, artifact_times = time_in_turn([run_original, run_artifact], inputs[0])
+        timings = Timings(original_times, artifact_times, in_turn=True)
+    else:
+        [artifact_times] = time_in_turn([run_artifact], inputs[0])
+        timings = Timings(before, artifact_times, in_turn=False)
+    return Verification(profile, parameters, comparisons, timings)
+
+
+def _fit_together(request: Request) -> bool:
+    """Whether original and artifact are small enough to be in memory at once."""
+    sizes = [Path(path).stat().st_size for path in (request.model, request.output)]
+    return sum(sizes) <= _MOST_BYTES_TOGETHER
+
+
+def _original_outputs(
+    request: Request, source: Path, inputs: Sequence[Inputs], artifact: WrittenArtifact
+) -> tuple[Runner, tuple[Outputs, ...]]:
+    """Load the original and return its runner, and its outputs on the inputs.
+
+    Raises:
+        Refusal: the original does not run on these inputs.
+    """
+    numbers = artifact.original.numbers
+    try:
+        run = load_runner(request.format, source)
+        outputs = tuple(run(each) for each in inputs)
+    except Refusal as refusal:
+        raise _with_numbers(refusal, numbers) from refusal
+    _require_outputs(outputs, numbers)
+    return run, outputs
 
 
 def _require_outputs(outputs: Sequence[Outputs], numbers: str | None) -> None:

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from support.fake_engine import REPORT
+from support.fake_engine import REPORT, TIMES, TIMING
 
 from app.dashboard import job_report
 from app.dashboard.formatting import capital
 from app.dashboard.job import choices, frontier
-from convpress.report import Report
+from convpress.report import Report, time_kept
 from worker.sandbox.account import read
 
 
@@ -31,6 +31,7 @@ def test_other_budgets_are_of_the_kind_that_was_asked_for(client, budget, field,
         "before": costs,
         "after": after,
         "frontier": points,
+        "timing": None,
     }
     parsed = read(Report, json.dumps(report | {"keep": 0.5, "latency": None}).encode())
     assert [choice.chosen for choice in choices(parsed)] == [True, False]
@@ -38,3 +39,14 @@ def test_other_budgets_are_of_the_kind_that_was_asked_for(client, budget, field,
     assert job_report.kept(parsed) == kept
     assert job_report.kind(parsed).field == field
     assert f"{capital(frontier(parsed).quantity)} kept" == axis
+
+
+def test_the_time_that_a_job_kept_is_the_processors_also_on_a_busy_host():
+    processor = TIMES["processor"]
+    busy = {
+        "before": {"runs": 15, "processor": processor | {"median_ms": 4.0}, "clock": None},
+        "after": {"runs": 15, "processor": processor | {"median_ms": 3.0}, "clock": None},
+    }
+    costs = REPORT["before"] | {"latency_ms": None}
+    report = REPORT | {"before": costs, "after": costs, "timing": TIMING | busy}
+    assert time_kept(read(Report, json.dumps(report).encode())) == 0.75

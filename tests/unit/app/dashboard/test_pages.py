@@ -113,6 +113,30 @@ def test_a_budget_that_allows_all_of_a_model_is_a_warning_above_all_figures(clie
     assert "it allows &lt;all&gt;" in page
 
 
+def page_of(client, report):
+    """Return the page of a job with this report."""
+    job = client.post("/jobs", **FORM).json()
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        key_of = partial(artifact_key, kept.id)
+        content = json.dumps(report).encode()
+        kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
+    return client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+
+
+def test_times_are_the_processors_and_the_clocks_unless_the_host_was_busy(client):
+    page = page_of(client, REPORT)
+    assert "1.5 ms → 1.2 ms of processor time; 1.5 ms → 1.5 ms by the clock" in page
+    sides = {side: fake_engine.TIMING[side] | {"clock": None} for side in ("before", "after")}
+    costs = REPORT["before"] | {"latency_ms": None}
+    busy = fake_engine.TIMING | sides | {"busy": True, "note": "the host was busy: waiting"}
+    page = page_of(client, REPORT | {"before": costs, "after": costs, "timing": busy})
+    assert "of processor time; none by the clock: the host was busy: waiting" in page
+    page = page_of(client, REPORT | {"timing": None})
+    assert "1.5 ms → 1.5 ms</p>" in page
+
+
 def test_an_incomplete_account_is_said_above_all_figures(client):
     mixed = {"name": "fused", "operator": "acme::Mix", "reason": "there is no rule"}
     incomplete = REPORT | {"account_complete": False, "unaccounted": [mixed]}

@@ -85,6 +85,41 @@ def test_before_and_after_are_shown_with_what_is_kept():
     assert "1.5 ms" in text
 
 
+BUSY = {
+    **fake_engine.TIMING,
+    "busy": True,
+    "note": "the host was busy\x07",
+    "before": {**fake_engine.TIMES, "clock": None},
+    "after": {**fake_engine.TIMES, "clock": None},
+}
+
+
+def lines_of(timing):
+    timed = read(Report, json.dumps({**fake_engine.REPORT, "timing": timing}).encode())
+    return [" ".join(line.split()) for line in shown(render.account(timed)).splitlines()]
+
+
+def test_times_are_shown_with_their_quartiles_and_their_method():
+    lines = lines_of(fake_engine.TIMING)
+    assert "latency 1.5 ms (1.4 to 1.6) 1.5 ms (1.4 to 1.6)" in lines
+    assert "processor time 1.5 ms (1.4 to 1.6) 1.2 ms (1.4 to 1.6) 80.0%" in lines
+    method = "15 and 15 runs in turn, on 1 thread of onnxruntime 1.22.0"
+    assert f"times: medians and quartiles of {method}" in lines
+
+
+def test_no_time_by_the_clock_is_shown_of_a_busy_host():
+    lines = lines_of(BUSY)
+    assert "latency host busy host busy" in lines
+    assert "processor time 1.5 ms (1.4 to 1.6) 1.5 ms (1.4 to 1.6) 100.0%" in lines
+    assert "no times by the clock: the host was busy?" in lines
+
+
+def test_a_report_without_a_method_of_timing_shows_its_latency_alone():
+    lines = lines_of(None)
+    assert "latency 1.5 ms 1.5 ms" in lines
+    assert not any("processor time" in line for line in lines)
+
+
 def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
     risky = {**fake_engine.REPORT, "risk": {"level": "high", "text": HOSTILE}}
     text = shown(render.account(read(Report, json.dumps(risky).encode())))

@@ -28,7 +28,7 @@ def test_a_latency_budget_is_kept_by_the_tables_own_count(tmp_path):
     share = parsed.latency.predicted_after_ms / parsed.latency.predicted_before_ms
     rounding = 0.5e-4 * (1 + share)  # both are given to four decimals
     assert parsed.latency.expected_after_ms == pytest.approx(
-        parsed.before.latency_ms * share, abs=1.001 * rounding
+        parsed.timing.before.processor.median_ms * share, abs=1.001 * rounding
     )
     assert report["budget"]["latency_budget"] == "60%"
     assert all(site.ms_after <= site.ms_before for site in parsed.sites)

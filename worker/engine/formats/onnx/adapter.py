@@ -21,4 +21,5 @@ ADAPTER = FormatAdapter(
     default_layout="branches",
     aligned_ranks=True,
     adds_in_convolution=True,
+    macs_per_output=4,
 )

@@ -8,9 +8,12 @@ from support.compressing import compressed
 
 from convpress.refusal import Code, Refusal
 from worker.engine import pipeline
+from worker.engine.formats import load_runner
+from worker.engine.stages import verifying
 from worker.engine.stages.opening import open_for_compression
 from worker.engine.stages.verifying import verify
 from worker.engine.stages.writing import write_artifact
+from worker.engine.timing import RunTimes, Spread
 
 
 @pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
@@ -55,6 +58,52 @@ def test_an_artifact_that_breaks_its_promise_is_refused(tmp_path, monkeypatch, b
     with pytest.raises(Refusal, match=detail) as refused:
         compressed(tmp_path, "plain.onnx", flops_budget="50%")
     assert refused.value.code == Code.VERIFICATION_FAILED
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "method"), [(2**30, "in turn"), (1000, "one after the other")]
+)
+@pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
+def test_large_models_are_timed_one_after_the_other_and_the_report_says_so(
+    tmp_path, monkeypatch, name, most_bytes, method
+):
+    monkeypatch.setattr(verifying, "_MOST_BYTES_TOGETHER", most_bytes)
+    references = []
+    most = []
+
+    def loaded(*arguments):
+        runner = load_runner(*arguments)
+        references.append(weakref.ref(runner))
+        most.append(sum(reference() is not None for reference in references))
+        return runner
+
+    monkeypatch.setattr(verifying, "load_runner", loaded)
+    _, report, _ = compressed(tmp_path, name, flops_budget="50%", calibration="none")
+    assert most == ([1, 2] if method == "in turn" else [1, 1])
+    timing = report["timing"]
+    assert (timing["method"], timing["threads"]) == (method, 1)
+    assert all(timing[side]["processor"]["median_ms"] > 0 for side in ("before", "after"))
+    assert all(timing[side]["runs"] >= 1 for side in ("before", "after"))
+
+
+def test_on_a_busy_host_the_report_gives_no_time_by_the_clock(tmp_path, monkeypatch):
+    processor = Spread(2.0, 1.9, 2.1)
+
+    def timed(clock):
+        times = RunTimes(15, clock, processor)
+        monkeypatch.setattr(verifying, "time_in_turn", lambda runners, _: (times,) * len(runners))
+        _, report, _ = compressed(tmp_path, "plain.onnx", flops_budget="50%", calibration="none")
+        return report
+
+    busy = timed(Spread(4.0, 3.9, 4.1))
+    assert busy["timing"]["busy"]
+    assert "2.0 times" in busy["timing"]["note"]
+    assert busy["timing"]["after"]["clock"] is busy["after"]["latency_ms"] is None
+    assert busy["timing"]["after"]["processor"]["median_ms"] == 2.0
+    quiet = timed(processor)
+    assert not quiet["timing"]["busy"]
+    assert quiet["timing"]["note"] is None
+    assert quiet["before"]["latency_ms"] == quiet["timing"]["before"]["clock"]["median_ms"] == 2.0
 
 
 def with_less(objective):
