@@ -130,6 +130,7 @@ class Job(BaseModel):
                         "sha256": _SHA256[::-1],
                         "bytes": 612_345,
                         "href": f"/jobs/{_ID}/artifact",
+                        "damaged_at": None,
                     },
                 },
                 "error": None,
