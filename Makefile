@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo run test test-all conformance slow hostile walls fuzz fuzz-operators audit audit-if-reachable lint docs lock sbom pin-images
+.PHONY: demo run test test-all conformance slow hostile walls screenshots fuzz fuzz-operators audit audit-if-reachable lint docs lock sbom pin-images
 
 demo: .venv/.engine
 	$(BIN)/convpress demo
@@ -38,6 +38,10 @@ hostile: .venv/.dev
 # The table in docs/walls.md: every hostile file against each wall alone, and then against a running service.
 walls: .venv/.dev
 	PYTHONPATH=tests:tests/models $(BIN)/python tests/hostile/walls.py docs/walls.md
+
+# The pictures of the README, from a real run in Chromium.
+screenshots: .venv/.dev
+	PYTHONPATH=tests:tests/models $(BIN)/python tests/browser/screenshots.py docs
 
 # Mutants that are checked, those that are opened, the seed, and where those are kept that end badly.
 FUZZ ?= 100000 2000 1 fuzzed

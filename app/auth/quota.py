@@ -4,6 +4,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from starlette.requests import Request
 
+from app.auth.keys import Caller
 from app.auth.scopes import caller_of
 from app.db.models import Job, OwnedModel
 from app.db.session import transaction
@@ -28,21 +29,32 @@ def check_quota(request: Request) -> None:
     # The body is not read yet, so its announced size has to do.
     announced = int(request.headers.get("content-length", 0) or 0)
     settings = get_settings()
+    check_unfinished(caller, 1)
     with transaction() as session:
-        _check_unfinished(session, caller.owner, settings)
         _check_stored(session, caller.owner, announced, settings)
 
 
-def _check_unfinished(session: Session, owner: str, settings: Settings) -> None:
+def check_unfinished(caller: Caller | None, more: int) -> None:
+    """Refuse `more` new jobs beyond their owner's quota of unfinished ones.
+
+    Raises:
+        Problem: `quota_exceeded`.
+    """
+    if caller is None:
+        return
     unfinished_jobs = (
-        select(func.count()).select_from(Job).where(Job.owner == owner, Job.state.not_in(TERMINAL))
+        select(func.count())
+        .select_from(Job)
+        .where(Job.owner == caller.owner, Job.state.not_in(TERMINAL))
     )
-    unfinished = session.scalar(unfinished_jobs) or 0
-    if unfinished >= settings.owner_unfinished_jobs:
-        raise _exceeded(
-            f"{unfinished} jobs are unfinished",
-            f"at most {settings.owner_unfinished_jobs} at a time",
-        )
+    with transaction() as session:
+        unfinished = session.scalar(unfinished_jobs) or 0
+    most = get_settings().owner_unfinished_jobs
+    if unfinished + more > most:
+        detail = f"{unfinished} jobs are unfinished"
+        if more > 1:
+            detail += f", and {more} more were posted"
+        raise _exceeded(detail, f"at most {most} at a time")
 
 
 def _check_stored(session: Session, owner: str, announced: int, settings: Settings) -> None:

@@ -7,10 +7,14 @@ template that draws it. Every chart has a table of the same numbers, for those w
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-WIDTH, HEIGHT = 1160, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 26, 34, 48
+# Half as wide as a page: on a phone the letters of a wider chart would be too small, or too wide
+# for its frame.
+WIDTH, HEIGHT = 640, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 26, 34, 56
+# The width of a mark's name in the letters of a phone, which are larger.
+_LONGEST_LABEL = 190
 
 
 class Tick(NamedTuple):
@@ -29,15 +33,32 @@ class Dot(NamedTuple):
     error: float
     label: str
     href: str | None
+    measured: bool
+    name: str
 
 
 class Mark(NamedTuple):
-    """A result to mark: the fraction kept, the error of the outputs, a label and a link."""
+    """A result to mark: the fraction kept, the error of the outputs, a label and a link.
+
+    A mark is full where the error was measured, and a ring where it was predicted. `name` is a
+    short text that stands beside it.
+    """
 
     keep: float
     error: float
     label: str
     href: str | None = None
+    measured: bool = True
+    name: str = ""
+
+
+class Label(NamedTuple):
+    """The name of a mark: the coordinates of its text, and the end of the text that is there."""
+
+    x: float
+    y: float
+    anchor: Literal["start", "end"]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -72,21 +93,34 @@ def tradeoff(
     """
     highest, step = _scale(curve, marks)
 
-    def place(keep: float, error: float, label: str = "", href: str | None = None) -> Dot:
+    def place(mark: Mark) -> Dot:
+        keep, error, label, href, measured, name = mark
         x = _LEFT + (WIDTH - _LEFT - _RIGHT) * keep
         y = HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * min(error / highest, 1.0)
-        return Dot(round(x, 1), round(y, 1), keep, error, label, href)
+        return Dot(round(x, 1), round(y, 1), keep, error, label, href, measured, name)
 
-    dots = tuple(place(keep, error) for keep, error in curve)
+    dots = tuple(place(Mark(keep, error, "", measured=False)) for keep, error in curve)
     steps = [f"{dot.x} {dot.y}" for dot in dots]
     path = "M" + "L".join(steps) if steps else ""
-    placed_marks = tuple(place(*mark) for mark in marks)
-    x_ticks = tuple(Tick(place(fifth / 5, 0).x, f"{20 * fifth} %") for fifth in range(6))
+    placed_marks = tuple(map(place, marks))
+    x_ticks = tuple(Tick(place(Mark(fifth / 5, 0, "")).x, f"{20 * fifth} %") for fifth in range(6))
     lines = [step * number for number in range(round(highest / step) + 1)]
-    y_ticks = [Tick(place(0, error).y, f"{100 * error:.3g} %") for error in lines]
+    y_ticks = [Tick(place(Mark(0, error, "")).y, f"{100 * error:.3g} %") for error in lines]
     if any(dot.error > highest for dot in (*dots, *placed_marks)):
         y_ticks[-1] = y_ticks[-1]._replace(label=f"≥ {y_ticks[-1].label}")
     return Tradeoff(path, dots, placed_marks, x_ticks, tuple(y_ticks), quantity=quantity)
+
+
+def labels(chart: Tradeoff) -> tuple[Label, ...]:
+    """Return the names of the marks that have one: the highest above its mark, the others below."""
+    highest_first = sorted((mark for mark in chart.marks if mark.name), key=lambda mark: mark.y)
+    names = []
+    for place, mark in enumerate(highest_first):
+        is_right = mark.x > chart.right - _LONGEST_LABEL
+        x = mark.x - 12 if is_right else mark.x + 12
+        y = max(mark.y - 10, chart.top) if place == 0 else min(mark.y + 22, chart.bottom - 6)
+        names.append(Label(x, y, "end" if is_right else "start", mark.name))
+    return tuple(names)
 
 
 def _scale(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> tuple[float, float]:
@@ -118,7 +152,7 @@ class Column(NamedTuple):
     after: float
 
 
-LAYERS_HEIGHT = 140
+LAYERS_WIDTH, LAYERS_HEIGHT = 1160, 140
 
 
 def columns(layers: Sequence[tuple[int, int]]) -> tuple[Column, ...]:
@@ -128,7 +162,7 @@ def columns(layers: Sequence[tuple[int, int]]) -> tuple[Column, ...]:
     Column(x=0.0, width=92.8, before=140.0, after=56.0)
     """
     highest = max((before for before, _ in layers), default=0) or 1
-    pitch = WIDTH / max(len(layers), 10)
+    pitch = LAYERS_WIDTH / max(len(layers), 10)
     return tuple(
         Column(
             round(index * pitch, 1),

@@ -1,15 +1,16 @@
-"""Comparisons: all jobs of one model in one chart, or two jobs in every detail."""
+"""Comparisons: all jobs of one model in one chart, or chosen jobs in chosen columns."""
 
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Security
 from starlette.responses import Response
 
 from app.auth.scopes import require
-from app.dashboard import charts, formatting, job_report, paging
+from app.dashboard import charts, comparison_columns, formatting, job_report, paging
 from app.dashboard.charts import Mark
-from app.dashboard.job_report import Summary
+from app.dashboard.comparison_columns import COLUMNS, USUAL, ColumnName, SummarisedJob
 from app.dashboard.pages import render
 from app.dashboard.paging import PageNumber
 from app.db.models import Job
@@ -20,8 +21,15 @@ from app.jobs.presentation import present_model
 from convpress.report import Report, Site
 
 _MOST = 50
+# Layers stand side by side.
+_WITH_LAYERS = 2
+# More names would cover one another.
+_MOST_NAMED = 6
 
 router = APIRouter()
+
+JobIds = Annotated[list[str] | None, Query()]
+Columns = Annotated[list[ColumnName] | None, Query()]
 
 
 class ReportedJob(NamedTuple):
@@ -29,13 +37,6 @@ class ReportedJob(NamedTuple):
 
     job: Job
     report: Report | None
-
-
-class SummarisedJob(NamedTuple):
-    """A job and the figures of its report."""
-
-    job: Job
-    summary: Summary | None
 
 
 @router.get("/dashboard/models/{sha256}", dependencies=[Security(require("read"))])
@@ -57,28 +58,71 @@ def show_model(request: Request, sha256: str) -> Response:
 
 @router.get("/dashboard/compare", dependencies=[Security(require("read"))])
 def compare_jobs(
-    request: Request, job: Annotated[list[str] | None, Query()] = None, page: PageNumber = 1
+    request: Request,
+    job: JobIds = None,
+    column: Columns = None,
+    sort: Annotated[ColumnName | None, Query()] = None,
+    descending: bool = False,
+    page: PageNumber = 1,
 ) -> Response:
-    """Show two jobs side by side."""
-    if not job or len(job) != 2:
-        raise Problem(
-            "request_invalid",
-            "a comparison takes two jobs",
-            field="job",
-            expected="?job=ID&job=ID",
-            got=f"{len(job or ())} jobs",
-        )
-    with transaction() as session:
-        rows = [commands.get(session, job_id) for job_id in job]
-        jobs = [ReportedJob(row, job_report.read(row)) for row in rows]
+    """Show jobs in chosen columns; of two jobs also the layers."""
+    rows = _jobs(job)
+    has_layers = len(rows) == _WITH_LAYERS
+    reports: list[ReportedJob] = []
+    summarised = []
+    for row in rows:
+        report = job_report.read(row)
+        summarised.append(_summarised(row, report))
+        # Only of two: reports are large.
+        if has_layers:
+            reports.append(ReportedJob(row, report))
+    names = column or USUAL
+    tradeoff = _tradeoff(summarised)
+    if sort is not None:
+        summarised = comparison_columns.ordered(summarised, COLUMNS[sort], descending=descending)
+    choice = [*(("job", str(row.id)) for row in rows), *(("column", name) for name in names)]
     return render(
         request,
         "compare.html",
-        reported=jobs,
-        tradeoff=_tradeoff([_summarised(*reported) for reported in jobs]),
-        layers=paging.cut(_paired_layers(jobs), page),
-        output_error=job_report.output_error,
+        summarised=summarised,
+        ids=[str(row.id) for row in rows],
+        columns=COLUMNS,
+        names=names,
+        sort=sort,
+        descending=descending,
+        choice=urlencode(choice),
+        tradeoff=tradeoff,
+        labels=tradeoff and charts.labels(tradeoff),
+        reported=reports,
+        layers=paging.cut(_paired_layers(reports) if has_layers else [], page),
     )
+
+
+@router.get("/dashboard/compare.csv", dependencies=[Security(require("read"))])
+def download_comparison(job: JobIds = None, column: Columns = None) -> Response:
+    """Return the comparison as CSV, with figures that are not rounded."""
+    rows = [_summarised(row, job_report.read(row)) for row in _jobs(job)]
+    content = comparison_columns.as_csv(rows, column or USUAL)
+    headers = {"Content-Disposition": 'attachment; filename="comparison.csv"'}
+    return Response(content, 200, headers, "text/csv; charset=utf-8")
+
+
+def _jobs(ids: Sequence[str] | None) -> list[Job]:
+    """Return the jobs of a comparison.
+
+    Raises:
+        Problem: `job_not_found`, or `request_invalid` where there are none or too many.
+    """
+    if not ids or len(ids) > _MOST:
+        raise Problem(
+            "request_invalid",
+            f"a comparison takes 1 to {_MOST} jobs",
+            field="job",
+            expected="?job=ID&job=ID",
+            got=f"{len(ids or ())} jobs",
+        )
+    with transaction() as session:
+        return [commands.get(session, job_id) for job_id in ids]
 
 
 def _summarised(job: Job, report: Report | None) -> SummarisedJob:
@@ -95,9 +139,11 @@ def _tradeoff(jobs: Sequence[SummarisedJob]) -> charts.Tradeoff | None:
     marks = [
         Mark(
             summary.keep,
-            summary.error,
+            summary.predicted if summary.measured is None else summary.measured,
             f"{job.filename}, {formatting.budgets(job.budgets)}",
             f"/dashboard/jobs/{job.id}",
+            measured=summary.measured is not None,
+            name=formatting.budgets(job.budgets) if len(known) <= _MOST_NAMED else "",
         )
         for job, summary in known
     ]

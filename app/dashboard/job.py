@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Security
@@ -13,11 +14,18 @@ from app.dashboard.advice import shown_error
 from app.dashboard.charts import Mark
 from app.dashboard.pages import render
 from app.dashboard.paging import PageNumber
-from app.db.session import transaction
+from app.db.models import Job
+from app.db.session import now, transaction
 from app.jobs import commands, queries
 from app.routes.jobs import JobId
+from convpress import risk_levels
+from convpress.phases import PHASES
+from convpress.quantities import percent
 from convpress.report import Report, Site
 from convpress.states import TERMINAL
+
+# Before that the speed of one phase alone would speak for all of them.
+_LEAST_PROGRESS = 0.1
 
 router = APIRouter()
 
@@ -56,7 +64,10 @@ def show_job(
         # The page follows the events after these, so the job must not be older than they are.
         session.refresh(job)
         siblings, _ = queries.page(session, queries.Filter(model_sha256=job.model_sha256), 9, None)
+        before = queries.waiting_before(session, job) if job.state == "queued" else None
+        at = now(session)
     report = job_report.read(job)
+    chart = report and frontier(report)
     layers = report and paging.cut(_sorted_places(report.sites, sort), page)
     return render(
         request,
@@ -69,9 +80,17 @@ def show_job(
         commands=snippets.commands(job, str(request.base_url).rstrip("/")),
         sort=sort,
         report=report,
-        output_error=report and job_report.output_error(report),
+        phases=PHASES,
+        elapsed=job.started_at and (at - job.started_at).total_seconds(),
+        left=seconds_left(job, at),
+        least_progress=_LEAST_PROGRESS,
+        before=before,
+        thresholds=risk_levels,
+        measured=report and job_report.measured_error(report),
+        predicted=report and job_report.predicted_error(report),
         choices=report and choices(report),
-        frontier=report and frontier(report),
+        frontier=chart,
+        labels=chart and charts.labels(chart),
         kind=report and job_report.kind(report),
         kept=report and job_report.kept(report),
         layers=layers,
@@ -121,6 +140,24 @@ def _budget(keep: float) -> str:
 
 
 def frontier(report: Report) -> charts.Tradeoff:
-    """Return the chart of the predicted error at all budgets, with this job marked."""
-    mark = Mark(job_report.kept(report), report.predicted_error**0.5, "this job")
-    return charts.tradeoff(job_report.choices(report), [mark], job_report.kind(report).quantity)
+    """Return the chart of the predicted error at all budgets, with this job's errors marked."""
+    kept = job_report.kept(report)
+    predicted = job_report.predicted_error(report)
+    name = f"predicted {percent(predicted)}"
+    marks = [Mark(kept, predicted, "this job, predicted", measured=False, name=name)]
+    measured = job_report.measured_error(report)
+    if measured is not None:
+        name = f"measured {percent(measured)}"
+        marks.append(Mark(kept, measured, "this job, measured", name=name))
+    return charts.tradeoff(job_report.choices(report), marks, job_report.kind(report).quantity)
+
+
+def seconds_left(job: Job, at: datetime) -> float | None:
+    """Return about how long a running job takes yet, if the rest goes as fast as the work so far.
+
+    None where too little is done to say: the fractions of the phases are those of large models.
+    """
+    if job.state != "running" or job.started_at is None or job.progress < _LEAST_PROGRESS:
+        return None
+    elapsed = (at - job.started_at).total_seconds()
+    return elapsed / job.progress - elapsed

@@ -1,6 +1,8 @@
 """The stored report of a job, and the figures that pages take from it."""
 
 import hashlib
+import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import structlog
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 from app.db.models import Job
 from app.storage import artifact_key, get_storage
 from convpress import budgets
-from convpress.report import Report
+from convpress.report import Cost, Report
 
 # Some three thousand layers. A larger report is a download: to read it takes ten times its size,
 # and the API has about 100 MB.
@@ -21,25 +23,37 @@ log = structlog.get_logger(__name__)
 class Summary(NamedTuple):
     """What pages of many jobs show of each: figures, the level of risk and the frontier in FLOPs.
 
-    `keep` is the fraction of the FLOPs, `bytes` the size of the artifact, `error` the relative
-    error of the outputs. `curve` has (fraction kept, predicted relative error).
+    `keep` is the fraction of the FLOPs. The errors are relative errors of the outputs; `measured`
+    and `agreement` are None where nothing could be compared. `curve` has (fraction kept, predicted
+    relative error).
     """
 
     keep: float
-    bytes: int
-    error: float
+    before: Cost
+    after: Cost
+    measured: float | None
+    predicted: float
+    agreement: float | None
     risk: str
+    calibration: str
+    is_complete: bool
     curve: list[tuple[float, float]]
 
 
 def summary(report: Report) -> Summary:
     """Return the figures of a report; pages of many jobs hold these and not the reports."""
     return Summary(
-        report.keep,
-        report.after.bytes,
-        output_error(report),
-        report.risk.level,
-        curve(report),
+        keep=report.keep,
+        # without the paths through the model, which grow with it
+        before=replace(report.before, courses=[]),
+        after=replace(report.after, courses=[]),
+        measured=measured_error(report),
+        predicted=predicted_error(report),
+        agreement=report.verification.agreement,
+        risk=report.risk.level,
+        calibration=report.calibration.kind,
+        is_complete=report.account_complete,
+        curve=curve(report),
     )
 
 
@@ -92,7 +106,11 @@ def curve(report: Report) -> list[tuple[float, float]]:
     return [(point.keep, point.predicted_error**0.5) for point in report.frontier]
 
 
-def output_error(report: Report) -> float:
-    """Return the relative error of the outputs: measured, else predicted."""
-    measured = report.verification.relative_error
-    return report.predicted_error**0.5 if measured is None else measured
+def measured_error(report: Report) -> float | None:
+    """Return the relative error of the outputs as it was measured; None without a measurement."""
+    return report.verification.relative_error
+
+
+def predicted_error(report: Report) -> float:
+    """Return the relative error of the outputs as it was predicted from the layers."""
+    return math.sqrt(report.predicted_error)

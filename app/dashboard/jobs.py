@@ -11,7 +11,8 @@ from app.auth.quota import check_quota
 from app.auth.scopes import require
 from app.dashboard.pages import is_fragment, own_path, render, see_other
 from app.db.session import transaction
-from app.jobs import commands, queries
+from app.jobs import commands, queries, ranking
+from app.jobs.ranking import Figure
 from app.queue.celery_client import enqueue
 from app.routes.jobs import JobId, delete_job
 from app.settings import get_settings
@@ -34,16 +35,29 @@ def show_jobs(
     request: Request,
     state: Annotated[AnyState, Query()] = None,
     q: Annotated[str, Query(max_length=200)] = "",
+    sort: Annotated[Figure | None, Query()] = None,
+    descending: bool = False,
     cursor: str | None = None,
 ) -> Response:
-    """Show a page of jobs, newest first; htmx requests the table alone."""
+    """Show a page of jobs, newest first or by a figure; htmx requests the table alone."""
     which = queries.Filter(states=[state] if state else (), search=q.strip())
     with transaction() as session:
-        jobs, next_cursor = queries.page(session, which, _PAGE, cursor)
+        if sort is None:
+            jobs, next_cursor = queries.page(session, which, _PAGE, cursor)
+        else:
+            jobs, next_cursor = ranking.page_by(
+                session, which, sort, _PAGE, cursor, descending=descending
+            )
         counts = queries.count(session, which)
 
     def link(**changes: str | None) -> str:
-        parameters: dict[str, str | None] = {"state": state, "q": q, **changes}
+        parameters: dict[str, str | None] = {
+            "state": state,
+            "q": q,
+            "sort": sort,
+            "descending": "true" if descending else None,
+            **changes,
+        }
         query = urlencode({name: value for name, value in parameters.items() if value})
         return f"/?{query}" if query else "/"
 
@@ -55,6 +69,8 @@ def show_jobs(
         total=sum(counts.values()),
         state=state,
         q=q,
+        sort=sort,
+        descending=descending,
         cursor=cursor,
         link=link,
         here=link(cursor=cursor),

@@ -12,6 +12,7 @@ from app.db.session import now, transaction
 from app.identity import current_owner
 from app.stats import queries
 from app.stats.queries import SPANS, Span
+from app.stats.waiting import queue_history
 
 router = APIRouter()
 
@@ -23,6 +24,7 @@ def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Resp
         at = now(session)
         own = queries.job_statistics(session)
         buckets = queries.history(session, by)
+        queue = queue_history(session, by, buckets, own.states["queued"])
         service = queries.service_statistics(session) if current_owner.get() is None else None
     most = max((sum(bucket.ended.values()) for bucket in buckets), default=0)
     return render(
@@ -31,6 +33,7 @@ def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Resp
         at=at,
         own=own,
         buckets=buckets,
+        queue=queue,
         service=service,
         by=by,
         spans=list(SPANS),

@@ -187,6 +187,9 @@ class Job(Base):
     artifact_bytes: Mapped[int | None]
     artifact_damaged_at: Mapped[datetime | None]
     report_sha256: Mapped[str | None] = mapped_column(String(64))
+    # Of the report, for lists of jobs; None where an earlier version ended the job.
+    measured_error: Mapped[float | None]
+    risk_level: Mapped[str | None] = mapped_column(String(16))
     error: Mapped[dict[str, Any] | None]
     expired_at: Mapped[datetime | None]
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from app.db.models import Job, JobLabel
 from app.errors import Problem
+from app.identity import all_owners
 from convpress.labels import parse_labels
 from convpress.refusal import Refusal
 from convpress.states import State
@@ -42,6 +43,14 @@ def count(session: Session, which: Filter) -> dict[State, int]:
     counts: dict[State, int] = dict.fromkeys(get_args(State), 0)
     counts.update((state, number) for state, number in rows)
     return counts
+
+
+def waiting_before(session: Session, job: Job) -> int:
+    """Return how many queued jobs of all owners were created before a job."""
+    before = tuple_(Job.created_at, Job.id) < tuple_(literal(job.created_at), literal(job.id))
+    query = select(func.count()).select_from(Job).where(Job.state == "queued", before)
+    with all_owners():
+        return session.scalar(query) or 0
 
 
 def page(
@@ -90,6 +99,11 @@ def _select(which: Filter, *columns: Any) -> tuple[Select[Any], tuple[Any, Any]]
     return query, position
 
 
+def select_jobs(which: Filter, *columns: Any) -> Select[Any]:  # noqa: ANN401 - SQLAlchemy's own
+    """Return a query of columns of the jobs of a list, without an order."""
+    return _select(which, *columns)[0]
+
+
 def _matches(search: str) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions under which a job is a result of a search."""
     yield Job.filename.icontains(search, autoescape=True)
@@ -111,10 +125,15 @@ def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
         created_at, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
         return datetime.fromisoformat(created_at).astimezone(UTC), uuid.UUID(job_id)
     except (ValueError, OverflowError, binascii.Error) as error:
-        raise Problem(
-            "cursor_invalid",
-            "the cursor does not come from this service",
-            field="cursor",
-            expected="next_cursor of the page before",
-            got=cursor[:80],
-        ) from error
+        raise cursor_invalid(cursor) from error
+
+
+def cursor_invalid(cursor: str) -> Problem:
+    """Return the problem of a cursor that cannot be read."""
+    return Problem(
+        "cursor_invalid",
+        "the cursor does not come from this service",
+        field="cursor",
+        expected="next_cursor of the page before",
+        got=cursor[:80],
+    )

@@ -144,7 +144,7 @@ def history(session: Session, span: Span) -> list[Bucket]:
     buckets = {index: Bucket(datetime.fromtimestamp(index * seconds, UTC)) for index in indexes}
     since = buckets[indexes[0]].start
 
-    index_of = _bucket_index(session, Job.created_at, seconds)
+    index_of = bucket_index(session, Job.created_at, seconds)
     # One query for each kind: a join of jobs and events would count a job once for each event.
     created = select(index_of, func.count()).where(Job.created_at >= since).group_by(index_of)
     for index, count in session.execute(created):
@@ -152,7 +152,7 @@ def history(session: Session, span: Span) -> list[Bucket]:
         if index in buckets:
             buckets[index].created = count
 
-    index_of = _bucket_index(session, Event.at, seconds)
+    index_of = bucket_index(session, Event.at, seconds)
     ended = (
         select(index_of, Event.state, func.count())
         .where(Event.state.in_(TERMINAL), Event.at >= since)
@@ -268,8 +268,8 @@ def _requests(sums: counters.Amounts) -> Mapping[tuple[str, str, str], Histogram
     return requests
 
 
-def _bucket_index(
-    session: Session, at: InstrumentedAttribute[datetime], seconds: int
+def bucket_index(
+    session: Session, at: ColumnElement[datetime] | InstrumentedAttribute[datetime], seconds: int
 ) -> ColumnElement[int]:
     """Return the number of whole buckets of `seconds` since 1970."""
     # Written out: PostgreSQL takes a parameter in SELECT and one in GROUP BY for two expressions.

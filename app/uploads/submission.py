@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -76,8 +76,10 @@ class Submission:
 
 
 @asynccontextmanager
-async def receive_submission(request: Request) -> AsyncIterator[Submission]:
-    """Receive the form of a new job.
+async def receive_submission(
+    request: Request, parsers: Mapping[str, FieldParser] | None = None
+) -> AsyncIterator[Submission]:
+    """Receive the form of a new job; `parsers` read their fields in place of the usual ones.
 
     Files without a key in the store are deleted when the block ends or fails.
 
@@ -89,7 +91,7 @@ async def receive_submission(request: Request) -> AsyncIterator[Submission]:
     """
     announced = int(request.headers.get("content-length", 0))
     content_type = request.headers.get("content-type", "")
-    receiver = await run_in_threadpool(_Receiver, content_type, announced)
+    receiver = await run_in_threadpool(_Receiver, content_type, announced, parsers or {})
     try:
         async for batch in _batches(request):
             await run_in_threadpool(receiver.feed, batch)
@@ -124,7 +126,10 @@ async def _batches(request: Request) -> AsyncIterator[list[bytes]]:
 class _Receiver:
     """Feeds a form to its parser and its files into staged files. Its methods block."""
 
-    def __init__(self, content_type: str, announced: int) -> None:
+    def __init__(
+        self, content_type: str, announced: int, parsers: Mapping[str, FieldParser]
+    ) -> None:
+        self._parsers = parsers
         self._storage = get_storage()
         self._settings = get_settings()
         self._limit = self._settings.max_upload_bytes
@@ -157,6 +162,7 @@ class _Receiver:
             SHA256: parse_sha256,
             remote.FIELD: self._parse_uri,
             webhook_url.FIELD: self._parse_webhook,
+            **self._parsers,
         }
 
     def feed(self, batch: list[bytes]) -> None:

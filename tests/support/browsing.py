@@ -24,6 +24,7 @@ def check_accessible(page: Page) -> None:
     """Let axe look at the page, by the debugger: the page itself may not run such scripts."""
     page.evaluate(AXE)
     violations = page.evaluate("axe.run(document).then(found => found.violations)")
-    assert [
+    objections = [
         (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in violations
-    ] == []
+    ]
+    assert objections == [], f"{page.url}: {objections}"

@@ -30,11 +30,13 @@ CALLS = [
     ("GET", "/metrics", "metrics"),
     ("GET", "/", "read"),
     ("GET", "/dashboard/jobs/{job_id}", "read"),
+    ("POST", "/dashboard/jobs", "submit"),
     ("POST", "/dashboard/jobs/{job_id}/cancel", "submit"),
     ("POST", "/dashboard/jobs/{job_id}/delete", "submit"),
     ("POST", "/dashboard/jobs/{job_id}/again", "submit"),
     ("GET", "/dashboard/models/{sha256}", "read"),
     ("GET", "/dashboard/compare?job={job_id}&job={job_id}", "read"),
+    ("GET", "/dashboard/compare.csv?job={job_id}&job={job_id}", "read"),
     ("GET", "/dashboard/system", "read"),
     ("POST", "/dashboard/sign-out", "submit"),
 ]

@@ -11,8 +11,9 @@ from typing import TextIO
 
 from convpress.formats import named
 from convpress.gate.check import require_safe
+from convpress.phases import Phase
 from convpress.refusal import Code, Refusal
-from worker.engine.request import Phase, Request
+from worker.engine.request import Request
 
 _LONGEST_DETAIL = 1000
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
+from convpress.phases import Phase
 from worker.engine.numerics import memory
-from worker.engine.request import Phase
 
 Emit = Callable[[Phase, float], None]
 """Receives progress: the phase, and the fraction of the whole job that is done."""

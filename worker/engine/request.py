@@ -1,24 +1,11 @@
-"""The engine's request and phases: plain data that crosses the process border as JSON."""
+"""The engine's request: plain data that crosses the process border as JSON."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal, get_args
 
 from convpress.formats import Format
 from convpress.limits import Limits
-
-Phase = Literal[
-    "loading",
-    "measuring",
-    "factoring",
-    "allocating",
-    "refining",
-    "rewriting",
-    "verifying",
-    "storing",
-]
-PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,6 @@
 """The risk of using a compressed model, in plain words, for users without labelled data.
 
-The thresholds are relative errors of the outputs, as measured on inputs that nothing was fitted to
-and as predicted from those of the layers. Below the first threshold of either, no network of
-`benchmarks/accuracy.py` lost more than two points; above the second they could lose five.
-SqueezeNet's outputs on synthetic images stay near while it loses thirty points on real ones: the
-prediction from its layers shows that loss. Below the first threshold of both, classifiers there
-gave the same class to 85 % of the images and more.
+`convpress.risk_levels` has the thresholds and their evidence.
 
 A level is a claim about real inputs. Where nothing shows that real inputs look like those that the
 models were compared on, small errors on these say nothing, and the level is unknown.
@@ -14,6 +9,7 @@ models were compared on, small errors on these say nothing, and the level is unk
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from convpress import risk_levels
 from convpress.report import Risk
 from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.verify import Comparison, worst
@@ -23,10 +19,6 @@ Level = Literal["low", "moderate", "high"]
 _LEVELS: Sequence[Level] = ("low", "moderate", "high")
 _MODERATE = _LEVELS.index("moderate")
 _HIGH = _LEVELS.index("high")
-_MEASURED = (0.15, 0.3)
-_PREDICTED = (0.7, 0.9)
-_LEAST_AGREEMENT = 0.8
-"""With less agreement the risk is not low: the model's classes may lie close together."""
 UNWEIGHTED = (
     "the ranks are unweighted, since measuring the share of each layer's error that arrives at the "
     "outputs would take too long"
@@ -103,11 +95,11 @@ def _assessed(
 
 def _level(error: float, agreement: float | None, predicted: float | None) -> int:
     """Return the index of the level; the highest counts, since each figure may miss a loss."""
-    level = _rank(error, _MEASURED)
-    if agreement is not None and agreement < _LEAST_AGREEMENT:
+    level = _rank(error, risk_levels.MEASURED)
+    if agreement is not None and agreement < risk_levels.LEAST_AGREEMENT:
         level = max(level, _MODERATE)
     if predicted is not None:
-        level = max(level, _rank(predicted**0.5, _PREDICTED))
+        level = max(level, _rank(predicted**0.5, risk_levels.PREDICTED))
     return level
 
 

@@ -46,6 +46,8 @@ def store(
         macs_before=account.before.macs,
         macs_after=account.after.macs,
         unaccounted=_unaccounted(account),
+        measured_error=account.verification.relative_error,
+        risk_level=account.risk.level,
         artifact_sha256=sha256,
         artifact_bytes=size,
         report_sha256=report_sha256,

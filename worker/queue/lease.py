@@ -19,8 +19,8 @@ from app.db.models import Job
 from app.db.session import now
 from app.jobs.transitions import FREE, change
 from app.stats import counters
+from convpress.phases import Phase
 from convpress.states import State
-from worker.engine.request import Phase
 
 BACK_IN_QUEUE: dict[str, Any] = {**FREE, "phase": None, "progress": 0.0, "started_at": None}
 """The columns of a job that goes back from a worker into the queue."""
@@ -40,12 +40,15 @@ class Result:
     """The results of a job in the store.
 
     The worker has measured and hashed the files, not the child. `unaccounted` has the members of
-    the operators that the account leaves out.
+    the operators that the account leaves out. `measured_error` is the relative error of the
+    outputs, None where nothing was compared.
     """
 
     macs_before: int
     macs_after: int
     unaccounted: list[dict[str, Any]]
+    measured_error: float | None
+    risk_level: str
     artifact_sha256: str
     artifact_bytes: int
     report_sha256: str

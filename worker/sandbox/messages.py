@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from convpress.phases import PHASES, Phase
 from convpress.refusal import Code
-from worker.engine.request import PHASES, Phase
 
 # The messages end up in the job's row.
 _LONGEST_TEXT = 4000

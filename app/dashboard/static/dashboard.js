@@ -38,15 +38,44 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   shown = xhr.responseText;
 });
 
+function showPhase(page, phase) {
+  const phases = [...page.querySelectorAll("[data-phase]")];
+  const reached = phases.findIndex((item) => item.dataset.phase === phase);
+  if (reached < 0) return;
+  for (const [place, item] of phases.entries()) {
+    item.classList.toggle("done", place < reached);
+    if (place === reached) item.setAttribute("aria-current", "step");
+    else item.removeAttribute("aria-current");
+  }
+}
+
+// The time that is left if the rest goes as fast as the work so far, as the server says it in formatting.about.
+function showTimeLeft(page, progress, sinceOpened) {
+  const live = page.querySelector("[data-elapsed]");
+  if (!live || progress < Number(live.dataset.least)) return;
+  const elapsed = Number(live.dataset.elapsed) + sinceOpened;
+  live.querySelector(".about").textContent = about(elapsed / progress - elapsed);
+  live.querySelector(".left").hidden = false;
+}
+
+function about(seconds) {
+  if (seconds < 55) return `${Math.max(10 * Math.round(seconds / 10), 10)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
 // A job that is not done: its progress as it is told, and the page anew with every change of its state.
 function follow(page) {
   const events = new EventSource(page.dataset.follow);
+  const opened = performance.now();
   events.addEventListener("progress", (event) => {
     const { phase, progress } = JSON.parse(event.data);
     const bar = page.querySelector("progress");
     const text = page.querySelector(".phase");
     if (bar) bar.value = progress;
     if (text) text.textContent = `${phase ?? "starting"}, ${Math.round(100 * progress)} %`;
+    showPhase(page, phase);
+    showTimeLeft(page, progress, (performance.now() - opened) / 1000);
   });
   events.addEventListener("state", (event) => {
     if (Number(event.lastEventId) <= Number(page.dataset.seen)) return;
@@ -116,8 +145,8 @@ function prepareUpload(form) {
     });
     const end = () => { send.disabled = false; sent.hidden = true; told.textContent = ""; };
     request.addEventListener("load", () => {
-      if (request.status === 202) {
-        location.assign(`/dashboard/jobs/${request.response.id}`);
+      if (request.status === 200) { // the page that the service leads to
+        location.assign(request.responseURL);
         return;
       }
       end();
@@ -160,15 +189,36 @@ function prepareRebudget(form) {
     });
 }
 
-// A button that takes two: it can be pressed when as many boxes of its form are ticked.
+// A button that compares: it can be pressed when two boxes of its form or more are ticked.
 function countPicks() {
   for (const button of document.querySelectorAll("[data-picks]"))
-    button.disabled = [...button.form.elements].filter((box) => box.checked).length !== 2;
+    button.disabled = [...button.form.elements].filter((box) => box.checked).length < 2;
+}
+
+// Copying needs a secure context: TLS, or the machine itself.
+function showCopyButtons() {
+  for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+}
+
+async function copy(button) {
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+}
+
+// Tables that are wider than their frame say so.
+function markWide() {
+  for (const frame of document.querySelectorAll(".scroll")) {
+    frame.classList.remove("wide");
+    frame.classList.toggle("wide", frame.scrollWidth > frame.clientWidth);
+  }
 }
 
 function prepare(root) {
   tellTimes();
   countPicks();
+  showCopyButtons();
+  markWide();
   const find = (selector) => (root.matches?.(selector) ? root : root.querySelector(selector));
   for (const [selector, set] of [["[data-follow]", follow], ["#upload", prepareUpload], ["#rebudget", prepareRebudget]]) {
     const found = find(selector);
@@ -184,6 +234,12 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 document.addEventListener("change", countPicks);
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) copy(button);
+});
+document.addEventListener("toggle", markWide, true);
+addEventListener("resize", markWide);
 document.addEventListener("htmx:afterSettle", () => prepare(document.body));
 setInterval(tellTimes, 10_000);
 prepare(document.body);

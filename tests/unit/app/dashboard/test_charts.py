@@ -1,6 +1,8 @@
 """The charts stay within their frames."""
 
-from app.dashboard.charts import Mark, tradeoff
+import pytest
+
+from app.dashboard.charts import Mark, labels, tradeoff
 
 
 def test_a_chart_stays_within_its_frame():
@@ -8,3 +10,15 @@ def test_a_chart_stays_within_its_frame():
     for dot in (*chart.dots, *chart.marks):
         assert chart.left <= dot.x <= chart.right
         assert chart.top <= dot.y <= chart.bottom
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.5, 1.0])
+def test_names_of_marks_keep_apart_and_within_the_frame(keep):
+    marks = [Mark(keep, 0.1, "", name="predicted 10 %"), Mark(keep, 0.11, "", name="measured 11 %")]
+    chart = tradeoff([(0.02, 1.7), (1.0, 0.0)], marks)
+    above, below = labels(chart)
+    assert (above.text, below.text) == ("measured 11 %", "predicted 10 %")
+    assert below.y - above.y >= 20
+    for label in (above, below):
+        assert chart.left < label.x < chart.right
+        assert label.anchor == ("end" if keep == 1.0 else "start")

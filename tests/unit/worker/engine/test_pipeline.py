@@ -13,13 +13,14 @@ from support.compressing import compressed
 from support.onnx_text import written
 
 from convpress.gate.identify import identify
+from convpress.phases import PHASES
 from convpress.refusal import Code, Refusal
 from convpress.report import Calibration, Report
 from convpress.shapes import parse_input_shape
 from worker.engine.calibration.effort import Effort
 from worker.engine.formats import open_model
 from worker.engine.pipeline import compress
-from worker.engine.request import PHASES, Request
+from worker.engine.request import Request
 from worker.sandbox.account import read
 
 FILES = sorted(path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt"))

@@ -62,6 +62,7 @@ def test_files_are_stored_under_their_sums(output, storage):
     result = store(output, storage)
     assert result.macs_before == 100
     assert result.macs_after == 40
+    assert (result.measured_error, result.risk_level) == (0.01, "unknown")
     assert result.artifact_bytes == len(ONNX)
     assert result.artifact_sha256 == hashlib.sha256(ONNX).hexdigest()
     assert storage.path(f"artifacts/{JOB}/{result.artifact_sha256}").read_bytes() == ONNX

@@ -1,0 +1,108 @@
+"""The page of a job: the way to its end, and what its figures are called."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+from support import fake_engine
+from support.callers import FORM, HTML, cookie, post, token
+
+from app.dashboard.job import frontier, seconds_left
+from app.db.models import Job
+from app.db.session import now, transaction
+from app.jobs import commands
+from app.storage import artifact_key, get_storage
+from convpress import risk_levels
+from convpress.report import Report
+from worker.jobs import results
+
+AT = datetime(2026, 5, 4, tzinfo=UTC)
+GROUPS = [
+    {"name": "0 to 1", "runs": 4, "relative_error": 0.02, "agreement": 0.9},
+    {"name": "0 to 255", "runs": 4, "relative_error": 0.31, "agreement": None},
+]
+
+
+def test_a_queued_job_says_how_many_of_all_owners_wait_before_it(guarded):
+    client = guarded()
+    jobs = [post(client, token(owner)).json() for owner in ("bob", "ann", "ann")]
+    key = token("ann")
+    pages = [
+        client.get(f"/dashboard/jobs/{job['id']}", headers=cookie(key)).text for job in jobs[1:]
+    ]
+    assert "1 job of this service waits before it" in pages[0]
+    assert "2 jobs of this service wait before it" in pages[1]
+    with transaction() as session:
+        commands.cancel(session, jobs[0]["id"])
+    first = client.get(f"/dashboard/jobs/{jobs[1]['id']}", headers=cookie(key)).text
+    assert "It is the next one" in first
+
+
+def test_a_running_job_shows_its_phases(client):
+    job = client.post("/jobs", **FORM).json()["id"]
+    with transaction() as session:
+        row = commands.get(session, job)
+        row.state, row.phase, row.progress = "running", "factoring", 0.5
+        row.started_at = now(session) - timedelta(seconds=120)
+    page = client.get(f"/dashboard/jobs/{job}", headers=HTML).text
+    assert 'data-phase="measuring" class="done"' in page
+    assert 'data-phase="factoring" aria-current="step"' in page
+    assert 'data-phase="storing" >' in page
+    assert 'about <span class="about">2 min</span> left' in page
+
+
+@pytest.mark.parametrize(
+    ("state", "progress", "left"),
+    [
+        ("running", 0.25, 180.0),
+        ("running", 0.05, None),
+        ("queued", 0.25, None),
+    ],
+)
+def test_the_time_left_is_said_from_the_work_done(state, progress, left):
+    job = Job(state=state, progress=progress, started_at=AT - timedelta(seconds=60))
+    assert seconds_left(job, AT) == left
+
+
+def test_measured_and_predicted_errors_are_told_apart():
+    report = Report.model_validate(fake_engine.REPORT | {"predicted_error": 0.04})
+    marks = frontier(report).marks
+    assert [(mark.name, mark.measured) for mark in marks] == [
+        ("predicted 20.0 %", False),
+        ("measured 1.0 %", True),
+    ]
+    unmeasured = fake_engine.REPORT["verification"] | {"relative_error": None}
+    report = Report.model_validate(fake_engine.REPORT | {"verification": unmeasured})
+    assert [mark.measured for mark in frontier(report).marks] == [False]
+
+
+def test_a_result_shows_thresholds_ranges_latency_and_versions(client):
+    latency = {
+        "predicted_before_ms": 3.5,
+        "predicted_after_ms": 1.25,
+        "unpriced_sites": 2,
+        "runtime": "ONNX Runtime 1.30",
+        "host": "a host",
+        "table_sha256": "c" * 64,
+    }
+    report = fake_engine.REPORT | {
+        "verification": fake_engine.REPORT["verification"] | {"groups": GROUPS},
+        "latency": latency,
+        "engine": {"versions": {"onnxruntime": "1.30.0"}, "seconds": {}},
+    }
+    job = client.post("/jobs", **FORM).json()["id"]
+    with transaction() as session:
+        row = commands.get(session, job)
+        row.state, row.artifact_sha256, row.artifact_bytes = "succeeded", "a" * 64, 50
+        key_of = partial(artifact_key, row.id)
+        content = json.dumps(report).encode()
+        row.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
+    page = client.get(f"/dashboard/jobs/{job}", headers=HTML).text
+    for threshold in (*risk_levels.MEASURED, *risk_levels.PREDICTED):
+        assert f"up to {100 * threshold:.1f} %" in page
+    assert f"from {100 * risk_levels.LEAST_AGREEMENT:.1f} %" in page
+    for text in ("0 to 255", "31.0 %", "1.25 ms", "ONNX Runtime 1.30", "onnxruntime 1.30.0"):
+        assert text in page
+    assert "without a price for 2 layers" in page
+    assert f'<code id="job-id">{job}</code>' in page
