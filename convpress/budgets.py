@@ -45,8 +45,8 @@ class BudgetKind:
     quantity: str
     example: str
     scales: Mapping[str, Decimal]
-    bare: str | None
     kept: Callable[[Report], float]
+    bare: str | None = None
 
     @property
     def expected(self) -> str:
@@ -185,8 +185,8 @@ FLOPS = BudgetKind(
     quantity="FLOPs",
     example="7.2G, 7.2 GFLOPs, 3.6 GMACs",
     scales=_scales(_FLOPS, _PREFIXES),
-    bare="FLOPS",
     kept=macs_kept,
+    bare="FLOPS",
 )
 LATENCY = BudgetKind(
     field="latency_budget",
@@ -194,7 +194,6 @@ LATENCY = BudgetKind(
     quantity="time",
     example="12ms, 800us, 1.5s",
     scales=_scales({"": _ONE}, _TIMES),
-    bare=None,
     kept=time_kept,
 )
 PARAMETERS = BudgetKind(
@@ -203,8 +202,8 @@ PARAMETERS = BudgetKind(
     quantity="parameters",
     example="5.4M, 300k params",
     scales=_scales(_COUNTS, _PREFIXES),
-    bare="PARAMS",
     kept=parameters_kept,
+    bare="PARAMS",
 )
 BYTES = BudgetKind(
     field="bytes_budget",
@@ -212,8 +211,8 @@ BYTES = BudgetKind(
     quantity="file size",
     example="20MB, 18.5 MiB, 900kB",
     scales=_scales({"B": _ONE}, _PREFIXES | _BINARY),
-    bare="B",
     kept=bytes_kept,
+    bare="B",
 )
 
 KINDS: dict[str, BudgetKind] = {

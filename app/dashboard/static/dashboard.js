@@ -155,6 +155,8 @@ function prepareUpload(form) {
       if (problem.field === "input_shape") needShape(true);
       say(problem, refused);
       const field = problem.field && form.elements[problem.field];
+      // Notes of the archive may suggest the shape that is missing.
+      if (field === shape && !shape.value && /^\d+(x\d+)+$/.test(problem.expected ?? "")) shape.value = problem.expected;
       if (field && field !== shape) field.focus?.();
       else if (field) shape.focus();
     });
