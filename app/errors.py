@@ -118,6 +118,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "job_failed": ProblemType(409, "The job ended without a result"),
     "file_gone": ProblemType(410, "The file is no longer stored"),
     "file_damaged": ProblemType(410, "The stored file is damaged"),
+    "report_unreadable": ProblemType(409, "The service cannot read the job's report"),
     # The service.
     "internal_error": ProblemType(500, "The service failed"),
     "database_unavailable": ProblemType(503, "The database does not answer"),

@@ -19,10 +19,11 @@ from app.http.security_headers import SecurityHeaders
 from app.jobs.loader import JobLoader
 from app.jobs.watcher import JobWatcher
 from app.logging import configure_logging
-from app.routes import events, health, jobs, models, stats
+from app.routes import description, events, frontier, health, jobs, models, stats
 from app.settings import Settings, get_settings
 from app.stats.request_counts import RequestCounts
 from app.tracing import configure_tracing
+from app.webhooks import reception
 from app.webhooks.deliveries import deliver
 
 # Only describes the key in openapi.json; `app.auth.middleware` checks it.
@@ -73,9 +74,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
     described = [Depends(_key)] if settings.api_keys else None
-    for router in (jobs.router, events.router, models.router, stats.router):
+    for router in (jobs.router, frontier.router, events.router, models.router, stats.router):
         app.include_router(router, dependencies=described)
     app.include_router(health.router)
+    app.webhooks.include_router(reception.router)
+    description.install(app)
     dashboard.install(app)
 
 

@@ -13,21 +13,26 @@ from convpress.schemas import PROBLEM_MEDIA_TYPE
 TITLE = "convpress"
 VERSION = version("convpress")
 SUMMARY = "Makes trained convolutional networks cheaper, without any data"
+EXAMPLE_ADDRESS = "http://127.0.0.1:8000"
+"""The service's address in the description; `app.routes.description` replaces it."""
+
 DESCRIPTION = f"""
+[Back to the jobs of this service]({EXAMPLE_ADDRESS}/)
+
 Post {formats.NOUNS} with a FLOPs budget.
 You get back the same model with its convolutions factored to fit the budget.
 
 ```sh
-curl -F model=@model.onnx -F flops_budget=0.5 http://127.0.0.1:8000/jobs
+curl -F model=@model.onnx -F flops_budget=0.5 {EXAMPLE_ADDRESS}/jobs
 ```
 
 answers with the job and its `Location`.
 Follow the job until its `state` is `succeeded`, then download its files:
 
 ```sh
-curl http://127.0.0.1:8000/jobs/$ID
-curl -OJ http://127.0.0.1:8000/jobs/$ID/artifact
-curl http://127.0.0.1:8000/jobs/$ID/report
+curl {EXAMPLE_ADDRESS}/jobs/$ID
+curl -OJ {EXAMPLE_ADDRESS}/jobs/$ID/artifact
+curl {EXAMPLE_ADDRESS}/jobs/$ID/report
 ```
 
 Every error is a problem document (RFC 9457) with a stable `code`.

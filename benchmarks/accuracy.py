@@ -16,7 +16,7 @@ ZOO is a folder of networks with images and a `measure.py` that loads them. Prin
 Compressed models are scored by the engine's program of the original with the sites replaced, which
 is the arithmetic of the artifact. Figures go to accuracy.json in the output folder, with those
 that earlier runs have left there of other networks, and of the same network's other rows where
-these are of the same images and budgets; a plot of all goes to accuracy.svg.
+these are of the same images and budgets; accuracy_chart.py draws all of them in accuracy.svg.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accuracy_chart import draw
 from scipy.stats import spearmanr
 
 from convpress.budgets import FLOPS
@@ -279,12 +280,7 @@ def print_table(network: str, figures: Mapping[str, Any]) -> None:
 
 
 def write(folder: Path, figures: Mapping[str, Any]) -> None:
-    """Write the figures as JSON and as a plot."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
+    """Write the figures as JSON and as a chart."""
     path = folder / "accuracy.json"
     if path.exists():
         earlier = json.loads(path.read_text())["networks"]
@@ -292,26 +288,7 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
             earlier[network] = _merged(earlier.get(network, {}), latest)
         figures = earlier
     path.write_text(json.dumps({"networks": figures}, indent=1) + "\n")
-    plt.rcParams["svg.hashsalt"] = "convpress"
-    figure, axes = plt.subplots(1, len(figures), figsize=(4 * len(figures), 3.6), squeeze=False)
-    for axis, (network, rows) in zip(axes[0], figures.items(), strict=True):
-        axis.axhline(rows["original"], color="0.6", linewidth=0.8)
-        for row in ROWS:
-            cells = [
-                (keep, cell["score"])
-                for keep, cell in zip(
-                    rows["keeps"], rows.get(row, {"cells": ()})["cells"], strict=False
-                )
-                if cell
-            ]
-            if cells:
-                axis.plot(*zip(*cells, strict=True), marker="o", markersize=3, label=row)
-        axis.set(title=network, xlabel="FLOPs kept", ylabel=rows["metric"])
-        axis.invert_xaxis()
-    axes[0][0].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(folder / "accuracy.svg", metadata={"Date": None})
-    plt.close(figure)
+    draw(folder / "accuracy.svg", figures)
 
 
 def _merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,7 +20,13 @@ AT_ANY_PRICE = "flops_at_any_price"
 ALLOW_INCOMPLETE = "allow_incomplete_account"
 """The field that lets a budget hold for the counted operators of a model alone."""
 
-_NUMBER = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%|[a-z ]*)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"((?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d{1,2})?)\s*(%|[a-z ]*)", re.IGNORECASE
+)
+# A comma before three digits may separate thousands.
+_AMBIGUOUS_COMMA = re.compile(r"0*[1-9]\d*,\d{3}(?!\d)")
+# From here on, a number without a suffix can be neither a fraction nor a percentage.
+_LEAST_BARE_AMOUNT = 1000
 _LONGEST = 40
 
 
@@ -30,7 +36,8 @@ class BudgetKind:
 
     `unit` is the key of a unit of `worker.engine.selection.units`. `quantity` is the noun for
     messages. `scales` maps an amount's suffix, in capitals, to the number of units that it stands
-    for. `kept` reads from a job's report the fraction of the unit that the job kept.
+    for. `bare` is the suffix that a large number without one has, None where it could have several.
+    `kept` reads from a job's report the fraction of the unit that the job kept.
     """
 
     field: str
@@ -38,6 +45,7 @@ class BudgetKind:
     quantity: str
     example: str
     scales: Mapping[str, Decimal]
+    bare: str | None
     kept: Callable[[Report], float]
 
     @property
@@ -49,11 +57,13 @@ class BudgetKind:
     def parse(self, text: str) -> "Budget":
         """Read a budget as a user writes it.
 
-        A number without a suffix is a fraction; `%` is a fraction in hundredths; any other suffix
-        makes it an amount.
+        A number without a suffix is a fraction, or from 1000 on an amount of the field's own unit;
+        `%` is a fraction in hundredths; any other suffix makes it an amount. A decimal comma is
+        taken for a point where it cannot separate thousands.
 
         Raises:
-            Refusal: `budget_invalid` for text that is no budget, zero, or a fraction above one.
+            Refusal: `budget_invalid` for text that is no budget, zero, or a fraction above one,
+                with what was probably meant.
 
         >>> KINDS["flops_budget"].parse("47%").of(1000)
         470
@@ -61,7 +71,9 @@ class BudgetKind:
         3600000000
         >>> KINDS["flops_budget"].parse("3.6 GMACs").amount
         3600000000
-        >>> KINDS["latency_budget"].parse("1.5 ms").amount
+        >>> KINDS["flops_budget"].parse("7200000").amount
+        3600000
+        >>> KINDS["latency_budget"].parse("1,5 ms").amount
         1500000
         >>> KINDS["bytes_budget"].parse("2 MiB").amount
         2097152
@@ -72,20 +84,46 @@ class BudgetKind:
         match = _NUMBER.fullmatch(text.strip()) if is_short else None
         if match is None:
             raise self._invalid(f"{shown!r} is not a budget", shown)
-        value = Decimal(match[1])
+        if _AMBIGUOUS_COMMA.match(match[1]):
+            point, thousands = match[1].replace(",", "."), match[1].replace(",", "")
+            raise self._invalid(
+                f"{shown!r} has a comma: did you mean {point}{match[2]} or {thousands}{match[2]}?",
+                shown,
+            )
+        value = Decimal(match[1].replace(",", "."))
         suffix = match[2].upper().replace(" ", "")
         if suffix not in ("", "%", *self.scales):
-            raise self._invalid(f"{shown!r} is not a budget", shown)
+            raise self._invalid(f"{shown!r} is not a budget{self._meant(match)}", shown)
         if value == 0:
             raise self._invalid("a budget must be above zero", shown)
-        if suffix in ("", "%"):
+        if suffix == "" and self.bare is not None and value >= _LEAST_BARE_AMOUNT:
+            suffix = self.bare
+        elif suffix in ("", "%"):
             return self._share(text.strip(), value / 100 if suffix else value, shown)
         return self._amount(text.strip(), int(value * self.scales[suffix]), shown)
 
+    def _meant(self, match: re.Match[str]) -> str:
+        """Return what a number with an unknown suffix was probably meant for; empty if unclear."""
+        number, written = match[1], match[2].strip()
+        suffix = written.upper().replace(" ", "")
+        if suffix + "B" in self.scales:
+            return f": did you mean {number}{written}B?"
+        for kind in KINDS.values():
+            if suffix in kind.scales:
+                return f": did you mean {kind.field}={number}{written}?"
+        return ""
+
     def _share(self, text: str, keep: Decimal, shown: str) -> "Budget":
-        if keep > 1:
-            raise self._invalid("a budget cannot keep more than 100% of a model", shown)
-        return Budget(self, text, keep, None)
+        if keep <= 1:
+            return Budget(self, text, keep, None)
+        detail = "a budget cannot keep more than 100% of a model"
+        if not text.endswith("%"):
+            meant = [f"{shown}%"] if keep <= 100 else []
+            if self.bare is None:
+                meant.append(f"an amount with its unit ({self.example})")
+            question = f": did you mean {' or '.join(meant)}?" if meant else ""
+            detail = f"{shown} is more than 1, a whole model{question}"
+        raise self._invalid(detail, shown)
 
     def _amount(self, text: str, amount: int, shown: str) -> "Budget":
         if amount < 1:
@@ -147,6 +185,7 @@ FLOPS = BudgetKind(
     quantity="FLOPs",
     example="7.2G, 7.2 GFLOPs, 3.6 GMACs",
     scales=_scales(_FLOPS, _PREFIXES),
+    bare="FLOPS",
     kept=macs_kept,
 )
 LATENCY = BudgetKind(
@@ -155,6 +194,7 @@ LATENCY = BudgetKind(
     quantity="time",
     example="12ms, 800us, 1.5s",
     scales=_scales({"": _ONE}, _TIMES),
+    bare=None,
     kept=time_kept,
 )
 PARAMETERS = BudgetKind(
@@ -163,6 +203,7 @@ PARAMETERS = BudgetKind(
     quantity="parameters",
     example="5.4M, 300k params",
     scales=_scales(_COUNTS, _PREFIXES),
+    bare="PARAMS",
     kept=parameters_kept,
 )
 BYTES = BudgetKind(
@@ -171,6 +212,7 @@ BYTES = BudgetKind(
     quantity="file size",
     example="20MB, 18.5 MiB, 900kB",
     scales=_scales({"B": _ONE}, _PREFIXES | _BINARY),
+    bare="B",
     kept=bytes_kept,
 )
 

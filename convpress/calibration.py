@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from convpress.refusal import Code, Refusal
+from convpress.spelling import did_you_mean
 
 FIELD, RANGE, MEAN, DEVIATION = "calibration", "input_range", "input_mean", "input_std"
 
@@ -44,7 +45,7 @@ def parse_calibration(text: str | None) -> Calibration | None:
     if text not in get_args(Calibration):
         raise Refusal(
             Code.CALIBRATION_INVALID,
-            "unknown calibration",
+            f"{text[:80]!r} is no calibration{did_you_mean(text, get_args(Calibration))}",
             field=FIELD,
             expected=EXPECTED,
             got=text[:80],

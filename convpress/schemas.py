@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convpress.calibration import Calibration
 from convpress.formats import Format
-from convpress.report import Inspection, Unaccounted
+from convpress.report import Inspection, Point, Unaccounted
 from convpress.states import State
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -130,6 +130,7 @@ class Job(BaseModel):
                         "sha256": _SHA256[::-1],
                         "bytes": 612_345,
                         "href": f"/jobs/{_ID}/artifact",
+                        "damaged_at": None,
                     },
                 },
                 "error": None,
@@ -170,6 +171,26 @@ class Job(BaseModel):
     expired_at: datetime | None = Field(
         description="When retention deleted the artifact and the report"
     )
+
+
+class Frontier(BaseModel):
+    """The results at other budgets, as the engine predicts them."""
+
+    budget: str = Field(
+        description="The budget that varies, by its form field; the job's other budgets hold"
+    )
+    points: list[Point] = Field(
+        description="From the least reachable cost to the original's. `predicted_error` is the "
+        "energy of the difference of the outputs over that of the outputs"
+    )
+
+
+class WebhookMessage(BaseModel):
+    """What a webhook receives when a job has ended."""
+
+    type: str = Field(description="job.succeeded, job.failed or job.cancelled")
+    timestamp: datetime = Field(description="When the job ended")
+    data: Job = Field(description="The job as `GET /jobs/{id}` returns it")
 
 
 class JobPage(BaseModel):

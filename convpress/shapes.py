@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from convpress.refusal import Code, Refusal
+from convpress.spelling import did_you_mean
 
 FIELD = "input_shape"
 EXPECTED = (
@@ -18,6 +19,13 @@ TYPES = (
 # Nine digits fit into 32 bits.
 _SHAPE = re.compile(r"(?:([a-z0-9]+):)?([0-9]{1,9}(?:x[0-9]{1,9}){0,15})", re.IGNORECASE)
 _LONGEST_TEXT = 2000
+# As programs print shapes: [1, 3, 224, 224] or (1, 3, 224, 224). Only where sizes can stand: the
+# name of an ONNX input may have brackets.
+_NUMBERS = r"\s*([0-9]{1,9}(?:\s*,\s*[0-9]{1,9}){0,15})\s*,?\s*"
+_LIST = re.compile(rf"(^|[=:,])\s*(?:\[{_NUMBERS}\]|\({_NUMBERS}\))\s*(?=,|$)")
+_ONLY_NUMBERS = re.compile(
+    r"((?:[a-z0-9]+:)?)([0-9]{1,9}(?:\s*,\s*[0-9]{1,9}){1,15})", re.IGNORECASE
+)
 
 
 class TypedShape(tuple[int, ...]):
@@ -41,12 +49,17 @@ def parse_input_shape(text: str | None) -> InputShapes | None:
     """Read an input shape; None for an empty text.
 
     Raises:
-        Refusal: `input_shape_invalid` for anything but positive sizes joined by x.
+        Refusal: `input_shape_invalid` for anything but positive sizes joined by x, or in brackets
+            as programs print them.
 
     >>> parse_input_shape("1x3x224x224")
     {'': (1, 3, 224, 224)}
     >>> parse_input_shape("image=1x3x8x8,mask=1x8")
     {'image': (1, 3, 8, 8), 'mask': (1, 8)}
+    >>> parse_input_shape("image=[1, 3, 8, 8], mask=(1, 8)")
+    {'image': (1, 3, 8, 8), 'mask': (1, 8)}
+    >>> parse_input_shape("1,3,224,224")
+    {'': (1, 3, 224, 224)}
     >>> parse_input_shape("ids=int64:1x20")["ids"].dtype
     'int64'
     """
@@ -55,7 +68,7 @@ def parse_input_shape(text: str | None) -> InputShapes | None:
     if len(text) > _LONGEST_TEXT:
         raise _invalid(f"{FIELD} is longer than {_LONGEST_TEXT} characters", text)
     shapes: InputShapes = {}
-    parts = text.strip().split(",")
+    parts = _joined_by_x(text.strip()).split(",")
     for part in parts:
         # From the right, since the name of an ONNX input may contain an equals sign.
         name, equals, sizes = (piece.strip() for piece in part.strip().rpartition("="))
@@ -73,6 +86,23 @@ def parse_input_shape(text: str | None) -> InputShapes | None:
     return shapes
 
 
+def _joined_by_x(text: str) -> str:
+    """Return a text with lists of sizes, in brackets or alone, joined by x.
+
+    >>> _joined_by_x("a=[1, 3],b=1x2"), _joined_by_x("int64:1, 20"), _joined_by_x("a=1,b=2")
+    ('a=1x3,b=1x2', 'int64:1x20', 'a=1,b=2')
+    """
+
+    def joined(match: re.Match[str]) -> str:
+        sizes = match[2] or match[3]
+        return match[1] + re.sub(r"\s*,\s*", "x", sizes)
+
+    alone = _ONLY_NUMBERS.fullmatch(text)
+    if alone is not None:
+        return alone[1] + re.sub(r"\s*,\s*", "x", alone[2])
+    return _LIST.sub(joined, text)
+
+
 def _shape(dtype: str | None, sizes: str, text: str) -> tuple[int, ...]:
     """Return a shape, with its type where there is one.
 
@@ -83,7 +113,9 @@ def _shape(dtype: str | None, sizes: str, text: str) -> tuple[int, ...]:
     if dtype is None:
         return numbers
     if dtype not in TYPES:
-        raise _invalid(f"{dtype!r} is not a type of inputs: these are {', '.join(TYPES)}", text)
+        meant = did_you_mean(dtype, TYPES)
+        known = ", ".join(TYPES)
+        raise _invalid(f"{dtype!r} is not a type of inputs{meant or f': these are {known}'}", text)
     return TypedShape.of(dtype, numbers)
 
 

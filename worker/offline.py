@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from app.logging import configure_logging
 from app.settings import get_settings
 from convpress.bundling import bundled
 from convpress.formats import Format
@@ -231,6 +232,8 @@ def main() -> None:
     The request is `{"command": "compress" or "inspect", ...}`; the answer has one member: `account`
     (a report or an inspection), `refusal` (the members of a `Refusal`) or `lost` (a sentence).
     """
+    # Without this, structlog writes to standard output, into the answer.
+    configure_logging(get_settings().log_level)
     request = json.load(sys.stdin)
     try:
         answer: dict[str, object] = {"account": _answer(request)}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.dashboard.remedies import change_helps, suggested_fields
 from convpress.formats import EXPORTERS, NOUNS
 
 _ADVICE: Mapping[str, str] = {
@@ -58,6 +59,20 @@ _ADVICE: Mapping[str, str] = {
         "Send an .npz file with one array for each input, under the input's name; samples lie"
         " along the first axis."
     ),
+    "cost_table_missing": (
+        "An administrator can make one with `convpress calibrate-host`; or leave out the budget of "
+        "time."
+    ),
+    "cost_table_invalid": ("An administrator can make a new one with `convpress calibrate-host`."),
+    "device_unavailable": (
+        "The GPU of the worker does not answer. Try again later, or tell an administrator."
+    ),
+    "model_unsupported": (
+        "Export the model in a format, or without the feature, that the message names."
+    ),
+    "model_empty": ("The file has no content: export or copy it again."),
+    "input_range_invalid": ("Write the range as 0,255, or a mean with its standard deviation."),
+    "calibration_invalid": ("Choose synthetic, none, or samples together with a file of samples."),
     "scope_missing": "Sign in with a key that has this scope.",
     "quota_exceeded": "Wait until jobs have ended, or delete jobs.",
     "rate_exceeded": "Wait a minute.",
@@ -74,8 +89,13 @@ def advice(code: str) -> str | None:
 
 
 def shown_error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the problem of a failed job with its advice."""
+    """Return the problem of a failed job with its advice and its remedies."""
     if error is None:
         return None
     members = {name: error.get(name) for name in ("code", "detail", "field", "expected", "got")}
-    return {**members, "advice": advice(error["code"])}
+    return {
+        **members,
+        "advice": advice(error["code"]),
+        "change_helps": change_helps(error),
+        "suggested": suggested_fields(error),
+    }

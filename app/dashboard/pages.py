@@ -13,6 +13,7 @@ from app.auth.keys import Caller
 from app.auth.middleware import SIGN_IN
 from app.dashboard import formatting
 from app.dashboard.advice import advice
+from app.dashboard.remedies import retry_helps
 from app.openapi import VERSION
 from app.settings import get_settings
 from convpress.formats import FORMATS, NOUNS, shapeless_suffixes
@@ -37,7 +38,10 @@ _environment = Environment(
 )
 _environment.filters.update(formatting.FILTERS)
 _environment.globals.update(
-    formats=FORMATS, model_nouns=NOUNS, shapeless_suffixes=shapeless_suffixes()
+    formats=FORMATS,
+    model_nouns=NOUNS,
+    shapeless_suffixes=shapeless_suffixes(),
+    retry_helps=retry_helps,
 )
 
 

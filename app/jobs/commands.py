@@ -25,6 +25,8 @@ from app.storage import Storage, model_key, samples_key
 from app.uploads.submission import Submission
 from app.uploads.upload import Upload
 from convpress.budgets import FLOPS
+from convpress.formats import named
+from convpress.gate.required_shape import require_shape
 from convpress.states import TERMINAL
 
 
@@ -39,6 +41,7 @@ def create(
 
     Raises:
         Problem: `model_not_found`, `model_gone`, `samples_gone`, `idempotency_key_reused`.
+        Refusal: `input_shape_required`.
     """
     fingerprint = submission.fingerprint()
     if key is not None and (earlier := _with_key(session, key, fingerprint)):
@@ -137,7 +140,8 @@ def _store_model(session: Session, storage: Storage, submission: Submission, at:
     if upload:
         _store(session, storage, Model, model_key, upload, at, format=upload.format)
         return
-    get_model(session, submission.sha256)
+    model = get_model(session, submission.sha256)
+    require_shape(named(model.format), submission.options.input_shape)
     if not _touch(session, Model, submission.sha256, at):
         raise Problem(
             "model_gone",

@@ -84,6 +84,7 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
             "budget_missing",
             "budget_invalid",
             "input_shape_invalid",
+            "input_shape_required",
             "calibration_invalid",
             "input_range_invalid",
             "samples_invalid",

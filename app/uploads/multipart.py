@@ -7,6 +7,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import Problem
+from convpress.spelling import did_you_mean
 
 # Text fields are held in memory, so that their length is limited while they arrive.
 _LONGEST_TEXT = 4096
@@ -121,7 +122,7 @@ class Form:
         if self._name not in known:
             raise Problem(
                 "field_unknown",
-                f"there is no field {self._name[:80]!r}",
+                f"there is no field {self._name[:80]!r}{did_you_mean(self._name, known)}",
                 field=self._name[:80],
                 expected=", ".join(known),
                 got=self._name[:80],

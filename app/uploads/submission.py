@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 from starlette.concurrency import run_in_threadpool
@@ -23,6 +24,7 @@ from app.webhooks import url as webhook_url
 from convpress import formats, labels
 from convpress.gate import samples
 from convpress.gate.identify import identify
+from convpress.gate.required_shape import require_shape
 from convpress.options import FIELD_PARSERS, JobOptions
 from convpress.refusal import Code, Refusal
 
@@ -181,9 +183,15 @@ class _Receiver:
     def check(self) -> None:
         """Check the containers of the files."""
         if not self._form.has(SHA256):
-            self._format = self._model.check(identify)
+            self._format = self._model.check(self._identify)
         if self._form.has(samples.FIELD):
             self._samples.check(samples.check)
+
+    def _identify(self, path: Path) -> formats.Format:
+        """Return the format of the model; one that stores no shapes needs the field."""
+        model_format = identify(path)
+        require_shape(model_format, self._options.input_shape, path)
+        return model_format
 
     def submission(self) -> Submission:
         """Prepare the files for the store, and return the submission."""

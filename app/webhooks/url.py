@@ -48,7 +48,11 @@ def check_url(text: str, *, enabled: bool, private: bool) -> str:
         Problem: `webhook_invalid`.
     """
     if not enabled:
-        raise _invalid("this service calls no webhooks", text)
+        raise _invalid(
+            "this service calls no webhooks: its administrator has to set "
+            "CONVPRESS_WEBHOOK_SECRET, the key that signs them",
+            text,
+        )
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:

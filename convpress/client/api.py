@@ -16,10 +16,10 @@ from pydantic import BaseModel, ValidationError
 from convpress.bundling import bundled
 from convpress.client.arguments import Filter, JobRef, Options, Point, StrPath
 from convpress.client.downloads import OnBytes, PartialDownload, open_form_files
-from convpress.client.errors import Corrupt, JobFailed, TooLate
+from convpress.client.errors import Corrupt, JobFailed, Refused, TooLate
 from convpress.client.transport import RetryBudget, Transport, call, not_the_service, read_body
 from convpress.options import form_text
-from convpress.schemas import Job, JobPage
+from convpress.schemas import Frontier, Job, JobPage
 from convpress.states import TERMINAL
 
 _LONGEST_WAIT_SECONDS = 30.0  # for which the service is asked to hold one answer
@@ -139,11 +139,17 @@ class Api:
 
     async def frontier(self, job: JobRef) -> Sequence[Point]:
         """Return the predicted error at other budgets."""
-        report = await self.report(job)
-        return [
-            Point(point["macs"], point["keep"], point["predicted_error"])
-            for point in report["frontier"]
-        ]
+        try:
+            frontier = await self._get(Frontier, "GET", _path(job, "/frontier"))
+        except Refused as error:
+            # A service of an earlier version has no such path.
+            if error.problem.code not in ("not_found", "report_unreadable"):
+                raise
+            report = await self.report(job)
+            points = report["frontier"]
+        else:
+            points = [point.model_dump() for point in frontier.points]
+        return [Point(point["macs"], point["keep"], point["predicted_error"]) for point in points]
 
     async def list(self, *, limit: int = 50, **which: Unpack[Filter]) -> Sequence[Job]:
         """Return up to `limit` jobs, newest first."""

@@ -1,4 +1,4 @@
-"""What the gate knows of each format: how to recognise a file of it, and how to check one."""
+"""What the gate knows of each format: to recognise, to check, and to find the shape of a file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,25 +10,29 @@ from convpress.gate.onnx.check import require_safe_onnx
 from convpress.gate.onnx.recognise import recognise_onnx
 from convpress.gate.torchscript.check import require_safe_torchscript
 from convpress.gate.torchscript.recognise import recognise_torchscript
+from convpress.gate.torchscript.shape import suggested_shape
 from convpress.limits import Limits
 
 
 @dataclass(frozen=True)
 class FormatGate:
-    """The gate's two questions about a file of one format.
+    """The gate's questions about a file of one format.
 
     Attributes:
         recognise: Whether a file is of this format by its container; raises `Refusal` only for one
             that surely is, and is damaged.
         check: Raises `Refusal` for a file that holds more than a network needs or exceeds a limit.
+        suggested_shape: The input shape that a file notes beside the network, None without one;
+            asked only for formats that do not store shapes.
     """
 
     recognise: Callable[[Container], bool]
     check: Callable[[Path, Limits], None]
+    suggested_shape: Callable[[Path], str | None] = lambda _: None
 
 
 GATES: dict[Format, FormatGate] = {
     "onnx": FormatGate(recognise_onnx, require_safe_onnx),
-    "torchscript": FormatGate(recognise_torchscript, require_safe_torchscript),
+    "torchscript": FormatGate(recognise_torchscript, require_safe_torchscript, suggested_shape),
 }
 """By format, asked in this order; no file is of two formats."""

@@ -38,6 +38,7 @@ _HEADER = re.compile(
     r"'shape': \(((?:[0-9]{1,12}, ?)*[0-9]{0,12})\),? ?\} *\n"
 )
 _NUMBERS = re.compile(r"[<>|=](b1|[iu][1248]|f[248])")
+_LONGEST_FILE_NAME = 1000
 _STORED = 0
 _DEFLATED = 8
 _ENCRYPTED = 1
@@ -93,7 +94,13 @@ def headers(path: Path) -> Mapping[str, Header]:
             arrays = _members(path)
         else:
             shown = f"{size} bytes that begin with {magic.hex()}" if size else "0 bytes"
-            raise invalid("the file is neither .npy nor .npz", EXPECTED, shown)
+            detail = "the file is neither .npy nor .npz"
+            if _is_name(file.read(_LONGEST_FILE_NAME + 1)):
+                detail = (
+                    "the name of a file came in place of its content: with curl, "
+                    f"-F {FIELD}=@{FIELD}.npz"
+                )
+            raise invalid(detail, EXPECTED, shown)
     # Compressed arrays must not grow without bounds.
     total = sum(header.bytes for header in arrays.values())
     if total > LARGEST_BYTES:
@@ -103,6 +110,13 @@ def headers(path: Path) -> Mapping[str, Header]:
             f"{total}",
         )
     return arrays
+
+
+def _is_name(content: bytes) -> bool:
+    """Tell whether bytes are one line that ends as the name of a file of samples does."""
+    line = content.strip().lower()
+    is_line = len(content) <= _LONGEST_FILE_NAME and b"\n" not in line
+    return is_line and line.endswith((b".npz", b".npy"))
 
 
 def invalid(detail: str, expected: str, got: str) -> Refusal:

@@ -124,12 +124,12 @@ def test_layers_are_sorted(browse):
 
 
 def test_a_failed_job_says_what_to_do_and_can_be_tried_again(browse, service):
-    job = service.post("plain.traced.pt")
+    job = service.post("plain.traced.pt", input_shape="1x3x16x16")
     service.wait(job["id"])
     with browse(f"/dashboard/jobs/{job['id']}") as page:
-        expect(page.get_by_role("heading", name="Input shape required")).to_be_visible()
+        expect(page.get_by_role("heading", name="Input shape mismatch")).to_be_visible()
         expect(
-            page.get_by_text("TorchScript does not store the sizes of its inputs", exact=False)
+            page.get_by_text("The model does not run on these sizes", exact=False)
         ).to_be_visible()
         check_accessible(page)
         page.get_by_label("Input shape").fill("1x1x16x16")

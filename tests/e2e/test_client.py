@@ -25,6 +25,7 @@ from convpress import (
     TooLate,
     Unavailable,
 )
+from convpress.quantities import percent
 from convpress.schemas import Problem
 from worker.cli import exits, main
 
@@ -282,7 +283,7 @@ def test_a_job_is_followed_from_the_command_line(call, done, tmp_path):
         assert shown.exit_code == 0, shown.output
         assert "succeeded" in shown.stdout
         assert json.loads(call(command, done.id, "--json").stdout)["id"] == str(done.id)
-    assert f"{done.result.keep:.1%} kept" in call("status", done.id).stdout
+    assert f"{percent(done.result.keep)} kept" in call("status", done.id).stdout
     target = tmp_path / "net.onnx"
     assert call("download", done.id, "--output", target).exit_code == 0
     assert hashlib.sha256(target.read_bytes()).hexdigest() == done.result.artifact.sha256

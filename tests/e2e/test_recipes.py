@@ -1,8 +1,9 @@
 """Every recipe of the documents does what it says, run as it stands there, on models that need no
-calibration.
+calibration, or few samples.
 """
 
 import asyncio
+import importlib.metadata
 import json
 import os
 import re
@@ -12,10 +13,14 @@ import sys
 from functools import partialmethod
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
-from digits import MODELS, accuracy
+from digits import MODELS, accuracy, split
+from packaging.requirements import Requirement
 
+import convpress
 from convpress import Client, JobFailed
 from convpress.client.api import Api
 
@@ -49,7 +54,13 @@ def step(address, tmp_path):
     (tmp_path / "compress.sh").write_text(script)
     command = tmp_path / "bin" / "convpress"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m worker.cli "$@" --calibration none\n')
+    (training, _), _ = split()
+    np.savez(tmp_path / "samples.npz", image=training[:24])
+    # Few samples make the risk known, in a fraction of the time of a calibration without any.
+    command.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -m worker.cli "$@" '
+        "--calibration ${CALIBRATION:-samples --samples samples.npz}\n"
+    )
     command.chmod(0o755)
     environment = {
         **os.environ,
@@ -80,6 +91,12 @@ def test_the_ci_step_compresses_once_for_each_release(step, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["keep"] <= 0.5
 
 
+def test_the_ci_step_lets_no_unknown_risk_pass(step, tmp_path):
+    done = step(MODEL, "v2", CALIBRATION="none")
+    assert done.returncode == 1
+    assert "risk of the compressed model is unknown" in done.stderr
+
+
 def test_the_ci_step_tells_what_may_be_repeated_from_what_may_not(step, tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_text("no model")
@@ -89,13 +106,36 @@ def test_the_ci_step_tells_what_may_be_repeated_from_what_may_not(step, tmp_path
     assert step(MODEL, "v1", CONVPRESS_SERVER="http://127.0.0.1:9").returncode == 75
 
 
-def test_the_ci_workflow_runs_the_step_with_what_it_needs():
-    [workflow] = map(yaml.safe_load, blocks("recipes.md", "yaml"))
-    job = workflow["jobs"]["compress"]
+def yaml_with(member):
+    documents = map(yaml.safe_load, blocks("recipes.md", "yaml"))
+    [document] = [document for document in documents if member in document]
+    return document
+
+
+def test_the_workflow_of_github_installs_the_client_and_runs_the_step():
+    job = yaml_with("jobs")["jobs"]["compress"]
     assert set(job["env"]) == {"CONVPRESS_SERVER", "CONVPRESS_KEY"}
-    assert [each["run"].split()[:3] for each in job["steps"] if "run" in each] == [
-        ["sh", "compress.sh", "model.onnx"]
-    ]
+    commands = [each["run"].split()[:3] for each in job["steps"] if "run" in each]
+    version = importlib.metadata.version("convpress")
+    assert commands[0][:2] == ["pip", "install"]
+    assert Requirement(commands[0][2].strip('"')).specifier.contains(version)
+    assert commands[1] == ["sh", "compress.sh", "model.onnx"]
+
+
+def test_the_job_of_gitlab_installs_the_client_and_runs_the_step():
+    job = yaml_with("compress")["compress"]
+    assert set(job["variables"]) == {"CONVPRESS_SERVER"}
+    install, run = job["script"]
+    assert install.startswith("pip install ")
+    assert run.startswith("sh compress.sh model.onnx ")
+    assert job["retry"]["exit_codes"] == 75
+    assert job["artifacts"]["paths"] == ["model.convpress.onnx", "report.json"]
+
+
+def test_kserve_serves_the_repository_of_triton():
+    service = yaml_with("kind")
+    assert service["kind"] == "InferenceService"
+    assert service["spec"]["predictor"]["model"]["runtime"] == "kserve-tritonserver"
 
 
 def recipe(name):
@@ -128,14 +168,76 @@ def test_mlflow_has_artifact_and_report(address, tmp_path, monkeypatch):
     assert mlflow.last_active_run().info.status == "FAILED"
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_the_registry_has_a_version_and_no_candidate_of_unknown_risk(
+    address, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    register = recipe("register")
+    client = mlflow.MlflowClient()
+    risks = {}
+    for risk in ("unknown", "low"):
+        with mlflow.start_run() as run:
+            mlflow.set_tags({"convpress.risk": risk, "convpress.job": "7"})
+            mlflow.log_dict({}, "report.json")
+            mlflow.log_artifact(str(MODEL))
+        risks[register(run.info.run_id, "digits")] = risk
+        aliases = client.get_registered_model("digits").aliases
+        assert [risks[str(version)] for version in aliases.values()] == ["low"] * (risk == "low")
+    [latest] = client.search_model_versions("name = 'digits'", max_results=1)
+    assert latest.tags == {"convpress.risk": "low", "convpress.job": "7"}
+    assert latest.source.endswith("residual.onnx")
+
+
+def test_triton_gets_a_repository(tmp_path):
+    report = {"inputs": [{"name": "image", "dtype": "float32", "shape": [1, 1, 16, 16]}]}
+    folder = recipe("write_repository")(MODEL, report, tmp_path, "digits")
+    assert (folder / "1" / "model.onnx").read_bytes() == MODEL.read_bytes()
+    config = (folder / "config.pbtxt").read_text()
+    assert 'name: "image"' in config
+    assert "dims: [-1, 1, 16, 16]" in config
+    assert config.count("{") == config.count("}") == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's and ONNX Runtime's own
+def test_a_compressed_model_is_tuned_and_quantised(tmp_path):
+    (training, _), _ = split()
+    original = MODELS / "plain.traced.pt"
+    convpress.compress(
+        original,
+        flops_budget=0.4,
+        calibration="none",
+        input_shape="1x1x16x16",
+        output=tmp_path / "artifact.pt",
+    )
+    batches = [torch.from_numpy(training[start : start + 64]) for start in range(0, 1280, 64)] * 3
+    losses = recipe("fine_tune")(original, tmp_path / "artifact.pt", batches, tmp_path / "tuned.pt")
+    assert losses[-1] < losses[0]
+    assert accuracy(tmp_path / "tuned.pt") >= accuracy(tmp_path / "artifact.pt")
+
+    factored = tmp_path / "artifact.onnx"
+    convpress.compress(MODEL, flops_budget=0.6, calibration="none", output=factored)
+    quantised = tmp_path / "int8.onnx"
+    recipe("quantise")(factored, "image", training[:64], quantised)
+    assert quantised.stat().st_size < factored.stat().st_size
+    assert accuracy(quantised) >= accuracy(factored) - 0.03
+
+
 def test_the_pipeline_finds_the_cheapest_within_an_error(address, tmp_path, capsys):
     broken = tmp_path / "needs_shape.pt"
     shutil.copy(MODELS / "plain.traced.pt", broken)
-    kept = asyncio.run(recipe("compress_all")([MODEL, broken], 0.1, tmp_path))
+    no_model = tmp_path / "text.onnx"
+    no_model.write_text("no model")
+    kept = asyncio.run(recipe("compress_all")([MODEL, broken, no_model], 0.1, tmp_path))
     assert set(kept) == {"residual.onnx"}
     assert all(0.05 < share < 1 for share in kept.values())
     assert (tmp_path / "residual.convpress.onnx").exists()
-    assert capsys.readouterr().out.startswith("needs_shape.pt: input_shape_required")
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed] == ["needs_shape.pt", "text.onnx"]
+    assert "input_shape_required" in printed[0]
 
 
 def test_the_first_lines_of_the_clients_document_work(address, tmp_path):
@@ -148,3 +250,21 @@ def test_the_first_lines_of_the_clients_document_work(address, tmp_path):
     code = by_a_service.replace("http://127.0.0.1:8000", address)
     exec(compile(code, "client.md", "exec"), {})
     assert (tmp_path / "net.convpress.onnx").stat().st_size < MODEL.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["../README.md", "quickstart.md"])
+def test_the_first_commands_work_when_pasted(address, tmp_path, name):
+    [script] = [
+        code
+        for code in re.findall(
+            r"^ *```sh\n(.*?)^ *```", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL
+        )
+        if "curl" in code
+    ]
+    (tmp_path / "tests").symlink_to(DOCS.parent / "tests")
+    script = script.replace("http://127.0.0.1:8000", address)
+    quick = script.replace("-F flops_budget=0.5", "-F flops_budget=0.5 -F calibration=none")
+    assert quick != script
+    done = subprocess.run(["sh", "-e"], input=quick, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert accuracy(tmp_path / "residual.convpress.onnx") > 0.5

@@ -61,7 +61,7 @@ def test_headers_without_end_are_cut_off(service):
     [
         ("residual.onnx", {"flops_budget": "0.001"}, "budget_unreachable"),
         ("residual.onnx", {"input_shape": "1x3x16x16"}, "input_shape_mismatch"),
-        ("plain.traced.pt", {}, "input_shape_required"),
+        ("plain.traced.pt", {"input_shape": "1x3x16x16"}, "input_shape_mismatch"),
     ],
 )
 def test_what_the_engine_refuses_fails_its_job_with_the_reason(service, name, fields, code):

@@ -7,9 +7,11 @@ import pickle
 import socket
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
+MODELS = Path(__file__).parents[1] / "models"
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 
 
@@ -76,7 +78,7 @@ def test_pickled_model_is_told_what_to_export(api):
 
 
 @pytest.mark.parametrize(
-    "budget", ["0", "-1", "NaN", "abc", "101%", "1.01", "inf", "1e-3", "5 apples", "9" * 3000]
+    "budget", ["0", "-1", "NaN", "abc", "101%", "1.01", "inf", "1e-300", "5 apples", "9" * 3000]
 )
 def test_bad_budget(api, budget):
     body = assert_problem(api.post(flops_budget=budget), 422, "budget_invalid", "flops_budget")
@@ -110,7 +112,7 @@ def test_missing_budget(api):
 
 
 @pytest.mark.parametrize(
-    "shape", ["1x3x0x4", "3,224,224", "1x3x-2", "image=", "a=1x2,a=1x2", "1x" * 500]
+    "shape", ["1x3x0x4", "3;224;224", "1x3x-2", "image=", "a=1x2,a=1x2", "1x" * 500]
 )
 def test_bad_input_shape(api, shape):
     assert_problem(api.post(input_shape=shape), 422, "input_shape_invalid", "input_shape")
@@ -122,7 +124,9 @@ def test_missing_model(api):
 
 
 def test_unknown_field_is_named(api):
-    assert_problem(api.post(budget="0.5"), 422, "field_unknown", "budget")
+    response = api.post(budget="0.5")
+    assert_problem(response, 422, "field_unknown", "budget")
+    assert response.json()["detail"] == "there is no field 'budget': did you mean flops_budget?"
 
 
 @pytest.mark.parametrize("name", ["flops_budget", "model", "input_shape"])
@@ -253,7 +257,7 @@ def wait_for(condition):
 
 
 @pytest.mark.parametrize("job_id", ["6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f", "7", "x" * 500, "%00"])
-@pytest.mark.parametrize("part", ["", "/artifact", "/report"])
+@pytest.mark.parametrize("part", ["", "/artifact", "/report", "/frontier"])
 def test_unknown_job(api, job_id, part):
     response = api.http.get(f"/jobs/{job_id}{part}")
     assert response.status_code == 404
@@ -275,3 +279,20 @@ def test_bad_limit(api, limit):
 def test_unknown_path_and_method(api):
     assert_problem(api.http.get("/nothing"), 404, "not_found")
     assert_problem(api.http.put("/jobs"), 405, "method_not_allowed")
+
+
+def test_a_model_without_a_shape_is_refused_before_it_is_queued(api):
+    model = (MODELS / "plain.traced.pt").read_bytes()
+    response = api.post(model, "net.pt")
+    assert_problem(response, 422, "input_shape_required", "input_shape")
+    assert response.json()["expected"].startswith("sizes joined by x")
+
+
+def test_a_stored_model_needs_its_shape_as_well(api):
+    model = (MODELS / "plain.traced.pt").read_bytes()
+    job = api.post(model, "net.pt", input_shape="1x1x16x16").json()
+    again = {"flops_budget": "0.4", "model_sha256": job["model"]["sha256"]}
+    response = api.http.post("/jobs", files={name: (None, text) for name, text in again.items()})
+    assert_problem(response, 422, "input_shape_required", "input_shape")
+    api.http.post(f"/jobs/{job['id']}/cancel")
+    api.http.delete(f"/jobs/{job['id']}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import PROBLEM_TYPES
+from app.webhooks.events import EVENTS
 from convpress import schemas
 
 MODEL = Path(__file__).parents[1] / "models" / "plain.onnx"
@@ -26,7 +27,7 @@ def test_the_command_lines_work_in_order(api, description, tmp_path):
     assert len(lines) == 4
 
     def run(line):
-        line = line.replace("http://127.0.0.1:8000", str(api.http.base_url).rstrip("/"))
+        assert str(api.http.base_url) in line
         return subprocess.run(
             ["/bin/sh", "-c", line],
             cwd=tmp_path,
@@ -45,6 +46,27 @@ def test_the_command_lines_work_in_order(api, description, tmp_path):
     run(lines[2])
     assert (tmp_path / "model.convpress.onnx").read_bytes() == b"compressed"
     assert json.loads(run(lines[3])) == {"keep": 0.47}
+
+
+def test_the_description_names_the_services_own_address_and_leads_back_to_its_pages(
+    api, description
+):
+    address = str(api.http.base_url).rstrip("/")
+    assert description["servers"] == [{"url": address}]
+    assert f"]({address}/)" in description["info"]["description"]
+    other = api.http.get("/openapi.json", headers={"Host": "localhost:9"}).json()
+    assert other["servers"] == [{"url": "http://localhost:9"}]
+    assert address not in other["info"]["description"]
+
+
+def test_every_webhook_is_described_with_the_job_that_it_brings(description):
+    assert description["openapi"].startswith("3.1")
+    assert set(description["webhooks"]) == {event.name for event in EVENTS}
+    for described in description["webhooks"].values():
+        schema = described["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/WebhookMessage"}
+        headers = {parameter["name"] for parameter in described["post"]["parameters"]}
+        assert headers == {"webhook-id", "webhook-timestamp", "webhook-signature"}
 
 
 def responses(description):
@@ -81,6 +103,7 @@ def test_every_call_describes_its_success_and_any_problem(description):
         "POST /jobs/{job_id}/cancel",
         "GET /jobs/{job_id}/artifact",
         "GET /jobs/{job_id}/report",
+        "GET /jobs/{job_id}/frontier",
         "GET /jobs/{job_id}/events",
         "GET /models/{sha256}",
         "GET /stats",

@@ -21,6 +21,7 @@ CALLS = [
     ("HEAD", "/jobs/{job_id}/artifact", "read"),
     ("GET", "/jobs/{job_id}/report", "read"),
     ("HEAD", "/jobs/{job_id}/report", "read"),
+    ("GET", "/jobs/{job_id}/frontier", "read"),
     ("GET", "/jobs/{job_id}/events", "read"),
     ("POST", "/jobs/{job_id}/cancel", "submit"),
     ("DELETE", "/jobs/{job_id}", "submit"),

@@ -1,5 +1,8 @@
-"""A toy model format: JSON with a chain of 1x1 convolutions, run by numpy; only tests know it.
+"""A toy model format: a chain of 1x1 convolutions, run by numpy; only tests know it.
 
+A file is a zero byte, a magic line and JSON:
+
+    TOY 1
     {"toy": 1, "input": [16, 6, 6], "steps": [{"name": "a", "relu": true, "branches": [[LAYER]]}]}
 
 A step is a sum of branches, a branch a chain of layers. A layer is
@@ -23,7 +26,7 @@ from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.patches import convolve
 from worker.engine.program import Program, Step
 
-MAGIC = b'{"toy": 1, '
+MAGIC = b"\x00TOY 1\n"
 
 
 def register(monkeypatch):
@@ -36,7 +39,12 @@ def register(monkeypatch):
 def write(path, shape, steps):
     """Write a model of `(name, relu, branches)`."""
     content = {"toy": 1, "input": list(shape), "steps": [_step_json(*step) for step in steps]}
-    path.write_text(json.dumps(content))
+    path.write_bytes(MAGIC + json.dumps(content).encode())
+
+
+def read(path):
+    """Return the JSON of a file."""
+    return json.loads(path.read_bytes().removeprefix(MAGIC))
 
 
 # The gate: the standard library alone.
@@ -47,7 +55,7 @@ def recognise(container):
 
 
 def check(path, limits):
-    content = json.loads(path.read_text())
+    content = read(path)
     if content.keys() != {"toy", "input", "steps"}:
         raise unsafe("the toy has members of its own", "toy, input and steps")
     if len(content["steps"]) > limits.nodes:
@@ -74,7 +82,7 @@ class ToyModel:
 
     @classmethod
     def open(cls, path):
-        return cls(json.loads(path.read_text()))
+        return cls(read(path))
 
     @property
     def inputs(self):

@@ -23,10 +23,10 @@ DOCKERFILES = {
 
 def read_compose(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Read the compose file as docker compose itself does, with only these variables set."""
+    env_file = [] if "--env-file" in options else ["--env-file", os.devnull]
     command = [
         Path(sys.executable).with_name("docker-compose"),
-        "--env-file",
-        os.devnull,
+        *env_file,
         *options,
         "config",
         "--format",
@@ -59,20 +59,75 @@ def test_compose_refuses_to_start_without_a_password():
     assert "POSTGRES_PASSWORD" in process.stderr
 
 
+# The images and the command of the API's image set these.
+IN_IMAGES = {"CONVPRESS_DATA_DIR", "CONVPRESS_HOST", "CONVPRESS_PORT"}
+NAMES = {f"CONVPRESS_{field.upper()}" for field in Settings.model_fields}
+
+
 @pytest.mark.parametrize("name", ["api", "worker", "migrate"])
-def test_compose_sets_only_what_the_settings_know(services, name):
-    names = {f"CONVPRESS_{field.upper()}" for field in Settings.model_fields}
-    assert (
-        {"CONVPRESS_DATABASE_URL", "CONVPRESS_BROKER_URL"}
-        <= set(services[name]["environment"])
-        <= names
+def test_compose_passes_every_setting(services, name):
+    passed = set(services[name]["environment"])
+    assert {each for each in passed if each.startswith("CONVPRESS_")} == NAMES - IN_IMAGES
+    assert {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"} <= passed
+
+
+def test_the_example_of_env_names_every_setting_and_sets_the_password_alone():
+    example = (ROOT / ".env.example").read_text()
+    assert set(re.findall(r"\bCONVPRESS_[A-Z_]+\b", example)) >= NAMES
+    assert re.findall(r"^\w+=.*$", example, re.MULTILINE) == ["POSTGRES_PASSWORD="]
+
+
+def test_the_example_of_env_has_the_defaults(monkeypatch):
+    """But for keys, which a service in containers needs."""
+    expected = Settings(api_keys=True).model_dump()
+    example = (ROOT / ".env.example").read_text()
+    values = dict(re.findall(r"^#(CONVPRESS_\w+)=(.+)$", example, re.MULTILINE))
+    for name in NAMES & values.keys():
+        monkeypatch.setenv(name, values[name])
+    assert Settings().model_dump() == expected
+
+
+def test_compose_passes_what_env_says(tmp_path):
+    (tmp_path / ".env").write_text(
+        "POSTGRES_PASSWORD=secret\nWORKERS=5\nCONVPRESS_UPLOAD_DAYS=7\n"
+        "CONVPRESS_STORAGE_URL=s3://models/convpress\nAWS_REGION=eu\nWORKERS_ARE_ISOLATED=false\n"
     )
+    process = read_compose("--env-file", str(tmp_path / ".env"))
+    assert process.returncode == 0, process.stderr
+    compose = json.loads(process.stdout)
+    for name in ("api", "worker", "migrate"):
+        environment = compose["services"][name]["environment"]
+        assert environment["CONVPRESS_UPLOAD_DAYS"] == "7"
+        assert environment["CONVPRESS_STORAGE_URL"] == "s3://models/convpress"
+        assert environment["AWS_REGION"] == "eu"
+        # None: the container does not get it, and the default holds.
+        assert environment["CONVPRESS_DEVICE"] is None
+    assert compose["services"]["worker"]["deploy"]["replicas"] == 5
+    assert not compose["networks"]["storage"].get("internal")
+    assert compose["networks"]["inside"]["internal"] is True
+
+
+def test_workers_reach_nothing_outside_unless_env_says_so():
+    compose = json.loads(read_compose(POSTGRES_PASSWORD="correct-horse").stdout)
+    networks = compose["services"]["worker"]["networks"]
+    assert all(compose["networks"][name]["internal"] is True for name in networks)
+
+
+def test_compose_starts_a_proxy_where_it_is_asked_for():
+    process = read_compose("--profile", "tls", POSTGRES_PASSWORD="x", CONVPRESS_DOMAIN="a.org")
+    assert process.returncode == 0, process.stderr
+    proxy = json.loads(process.stdout)["services"]["proxy"]
+    assert proxy["environment"]["CONVPRESS_DOMAIN"] == "a.org"
+    assert proxy["read_only"] is True
+    assert proxy["healthcheck"]["test"]
+    assert list(proxy["networks"]) == ["outside"]
+    configuration = proxy["volumes"][0]
+    assert "reverse_proxy api:8000" in Path(configuration["source"]).read_text()
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_images_set_only_what_the_settings_know(name):
-    names = {f"CONVPRESS_{field.upper()}" for field in Settings.model_fields}
-    assert {"CONVPRESS_DATA_DIR"} <= set(re.findall(r"CONVPRESS_\w+", DOCKERFILES[name])) <= names
+    assert {"CONVPRESS_DATA_DIR"} <= set(re.findall(r"CONVPRESS_\w+", DOCKERFILES[name])) <= NAMES
 
 
 def test_api_and_worker_share_the_artifacts_where_the_images_keep_them(services):

@@ -62,6 +62,7 @@ def compress(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: CONVPRESS_DEVICE")
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON")] = False,
 ) -> None:
     """Compress a model on this machine, without a service."""
     require_extra("engine")
@@ -94,13 +95,14 @@ def compress(
         with _engine_bar() as show:
             account = offline.compress(model, target, report, job, on_progress=show)
     except offline.RefusedError as error:
-        end_refused(error)
+        end_refused(error, json=json)
     except offline.LostError as error:
         end(str(error), LOST)
+    if json:
+        typer.echo(account.model_dump_json(indent=2))
+        return
     console = render.console()
     console.print(render.account(account))
-    if note := account.budget.get("note"):
-        console.print(note, markup=False)
     console.print(f"written to {target}", soft_wrap=True, markup=False)
 
 

@@ -1,6 +1,8 @@
 """`convpress doctor`: which parts of the sandbox work on this host."""
 
 import sys
+from json import dumps
+from typing import Annotated
 
 import typer
 
@@ -9,7 +11,7 @@ from worker.cli.environment import read_settings
 from worker.cli.exits import REFUSED, end, require_extra
 
 
-def doctor() -> None:
+def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False) -> None:
     """Check the protections of the sandbox on this host; exit code 1 if one is missing.
 
     Known faults of this release of Python are warned of.
@@ -20,10 +22,15 @@ def doctor() -> None:
 
     device = read_settings().device
     results = walls.examine(device)
-    console = render.console()
-    console.print(render.walls(results))
-    for note in [*walls.notes(), *interpreter.warnings(sys.version_info[:3])]:
-        console.print(note, markup=False, highlight=False)
+    notes = [*walls.notes(), *interpreter.warnings(sys.version_info[:3])]
+    if json:
+        checks = [vars(wall) for wall in results]
+        typer.echo(dumps({"walls": checks, "notes": notes}, indent=2))
+    else:
+        console = render.console()
+        console.print(render.walls(results))
+        for note in notes:
+            console.print(note, markup=False, highlight=False)
     try:
         walls.require_device(device)
     except walls.DeviceMissing as error:

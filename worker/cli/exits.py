@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+from json import dumps
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -45,8 +46,10 @@ def end(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def end_refused(error: "RefusedError") -> NoReturn:
-    """End because the model or an option was refused."""
+def end_refused(error: "RefusedError", *, json: bool) -> NoReturn:
+    """End because the model or an option was refused; with `json`, print the members first."""
+    if json:
+        typer.echo(dumps(error.members, indent=2))
     end(problem_lines(error.members), REFUSED)
 
 

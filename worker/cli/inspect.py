@@ -21,7 +21,7 @@ def inspect(
     try:
         content, inspection = offline.inspect(model, input_shape)
     except offline.RefusedError as error:
-        end_refused(error)
+        end_refused(error, json=json)
     except offline.LostError as error:
         end(str(error), LOST)
     if json:

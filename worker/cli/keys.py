@@ -53,13 +53,19 @@ def _expiry(text: str) -> datetime:
 
 
 @app.command("list")
-def list_keys() -> None:
+def list_keys(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
     """List all keys with the time of their last use, to the minute, without their secrets."""
     from app.auth import keys
     from worker.cli import render
 
     with database() as session:
-        render.console().print(render.keys(keys.listed(session)))
+        listed = keys.listed(session)
+        if json:
+            typer.echo(render.keys_as_json(listed))
+            return
+        render.console().print(render.keys(listed))
 
 
 @app.command("revoke")

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 refused (standard error names the field, what was expected
 """
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -55,5 +56,10 @@ def options(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; standard output has results alone, and standard error the logs."""
+    # A client alone has no structlog, and logs nothing.
+    if find_spec("structlog") is not None:
+        from app.logging import configure_logging
+
+        configure_logging("WARNING")
     app()

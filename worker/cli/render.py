@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convpress.budgets import KINDS
+from convpress.quantities import amount, milliseconds, percent, size
 from convpress.report import Cost, Inspection, Report
 from convpress.schemas import Job
 
@@ -20,27 +21,19 @@ if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are i
     from worker.sandbox.doctor import Check
 
 _MOST_LINES = 10
-_SCALES = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
-
-
-def amount(number: int | None) -> str:
-    """Return a count in four digits; a question mark where it is not known.
-
-    >>> amount(15470264320), amount(812), amount(None)
-    ('15.47 G', '812', '?')
-    """
-    if number is None:
-        return "?"
-    for name, scale in _SCALES:
-        if number >= scale:
-            return f"{number / scale:.4g} {name}"
-    return str(number)
+_KEY_TIMES = ("created_at", "used_at", "expires_at", "revoked_at")
 
 
 def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
     risk = _plain(f"risk {report.risk.level}: {report.risk.text}")
-    return Group(*_incomplete(report), sites(report), summary(report), risk)
+    return Group(*_incomplete(report), *_remark(report), sites(report), summary(report), risk)
+
+
+def _remark(report: Report) -> list[Text]:
+    """Return the report's remark on its budget, such as that nothing was compressed."""
+    note = report.budget.get("note")
+    return [_plain(f"WARNING: {note}")] if note else []
 
 
 def _incomplete(account: Report | Inspection) -> list[Text]:
@@ -60,9 +53,9 @@ def _incomplete(account: Report | Inspection) -> list[Text]:
 def summary(report: Report) -> Table:
     """Return the costs before and after."""
     table = _table("", ("before", "right"), ("after", "right"), ("kept", "right"))
-    for name, before, after in _costs(report.before, report.after):
-        kept = f"{after / before:.1%}" if before else ""
-        table.add_row(name, amount(before), amount(after), kept)
+    for name, before, after, written in _costs(report.before, report.after):
+        kept = percent(after / before) if before else ""
+        table.add_row(name, written(before), written(after), kept)
     before_ms = _milliseconds(report.before.latency_ms)
     after_ms = _milliseconds(report.after.latency_ms)
     table.add_row("latency", before_ms, after_ms, "")
@@ -71,28 +64,31 @@ def summary(report: Report) -> Table:
     return table
 
 
-def sites(report: Report) -> Table:
-    """Return one row a layer: what it was, and what replaced it."""
-    numbers = [(name, "right") for name in ("rank", "MACs", "after", "error")]
-    table = _table("convolution", "op", "weight", "form", *numbers, "why not")
+def sites(report: Report) -> Group:
+    """Return one row a layer: what it was, and what replaced it; the reasons follow, each once."""
+    numbers = [(name, "right") for name in ("rank", "MACs", "after", "error", "note")]
+    table = _table("layer", "weight", "form", *numbers)
+    notes = _Notes()
     for site in report.sites:
         table.add_row(
             _plain(site.name),
-            _plain(site.op),
             _shape(site.weight_shape),
             _plain(f"{site.form or ''} {site.variant or ''}".strip()),
             _rank(site.rank),
             amount(site.macs_before),
             amount(site.macs_after),
-            f"{site.error:.2%}" if site.error else "",
-            _plain(site.reason),
+            percent(site.error) if site.error else "",
+            notes.mark(site.reason),
         )
-    return table
+    return Group(table, *notes.lines())
 
 
-def inspection(model: Inspection) -> Table:
-    """Return one row a layer: its weight, its cost, and why it stays as it is."""
-    table = _table("convolution", "op", "weight", ("MACs", "right"), ("calls", "right"), "why not")
+def inspection(model: Inspection) -> Group:
+    """Return one row a layer: its weight and its cost; why some stay as they are follows."""
+    table = _table(
+        "layer", "op", "weight", ("MACs", "right"), ("calls", "right"), ("note", "right")
+    )
+    notes = _Notes()
     for site in model.sites:
         table.add_row(
             _plain(site.name),
@@ -100,22 +96,40 @@ def inspection(model: Inspection) -> Table:
             _shape(site.weight_shape),
             amount(site.macs),
             str(site.calls),
-            _plain(site.reason),
+            notes.mark(site.reason),
         )
-    return table
+    return Group(table, *notes.lines())
 
 
-def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int]]:
+class _Notes:
+    """The reasons of a table's rows, numbered in the order in which they appear."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, reason: str | None) -> str:
+        """Return the number of a reason; empty for none."""
+        if not reason:
+            return ""
+        return str(self._numbers.setdefault(reason, len(self._numbers) + 1))
+
+    def lines(self) -> list[Text]:
+        """Return a line a reason."""
+        return [_plain(f"{number}: {reason}") for reason, number in self._numbers.items()]
+
+
+def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int, Callable[[float], str]]]:
+    """Return the costs by name, with the function that writes each."""
     return [
-        ("MACs", before.macs, after.macs),
-        ("FLOPs", before.flops, after.flops),
-        ("parameters", before.parameters, after.parameters),
-        ("bytes", before.bytes, after.bytes),
+        ("MACs", before.macs, after.macs, amount),
+        ("FLOPs", before.flops, after.flops, amount),
+        ("parameters", before.parameters, after.parameters, amount),
+        ("file", before.bytes, after.bytes, size),
     ]
 
 
 def _milliseconds(latency: float | None) -> str:
-    return "?" if latency is None else f"{latency:.3g} ms"
+    return "?" if latency is None else milliseconds(latency)
 
 
 def job(job: Job) -> Table:
@@ -128,21 +142,25 @@ def job(job: Job) -> Table:
     table.add_row("created", _minute(job.created_at))
     if job.result is not None:
         before, after = amount(job.result.macs_before), amount(job.result.macs_after)
-        table.add_row("MACs", f"{before}, {after} after, {job.result.keep:.1%} kept")
-        table.add_row("artifact", amount(job.result.artifact.bytes) + "B")
+        table.add_row("MACs", f"{before}, {after} after, {percent(job.result.keep)} kept")
+        table.add_row("artifact", size(job.result.artifact.bytes))
     if job.error is not None:
         table.add_row("error", _plain(f"{job.error.code}: {job.error.detail}"))
     return table
 
 
 def jobs(jobs: Sequence[Job]) -> Table:
-    """Return one row a job; times are UTC."""
-    table = _table("id", "state", "model", "budget", ("kept", "right"), "created")
+    """Return two lines a job, within 80 columns; times are UTC."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    # whole, to be copied
+    table.add_column("id, created", no_wrap=True)
+    table.add_column("model, state, budget", overflow="fold")
     for job in jobs:
-        kept = "" if job.result is None else f"{job.result.keep:.1%}"
-        model, budgets = _plain(job.model.filename), _plain(_budgets(job))
-        created = _minute(job.created_at)
-        table.add_row(str(job.id), _plain(_state(job)), model, budgets, kept, created)
+        facts = [_state(job), f"budget {_budgets(job)}"]
+        if job.result is not None:
+            facts.append(f"{percent(job.result.keep)} kept")
+        about = Text("\n").join([_plain(job.model.filename), _plain(", ".join(facts))])
+        table.add_row(f"{job.id}\n{_minute(job.created_at)}", about)
     return table
 
 
@@ -186,6 +204,16 @@ def keys(keys: "Sequence[ApiKey]") -> Table:
     return table
 
 
+def keys_as_json(keys: "Sequence[ApiKey]") -> str:
+    """Return keys, without their secrets, as a JSON array; times are UTC, in ISO 8601."""
+    records = []
+    for key in keys:
+        times = {name: getattr(key, name) for name in _KEY_TIMES}
+        written = {name: time.isoformat() if time else None for name, time in times.items()}
+        records.append({"id": key.id, "owner": key.owner, "scopes": key.scopes.split(), **written})
+    return json.dumps(records, indent=2)
+
+
 def _minute(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
@@ -194,8 +222,11 @@ def _table(*columns: str | tuple[str, str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         name, justify = column if isinstance(column, tuple) else (column, "left")
-        # folded and never cut: the ends of layers' names tell them apart
-        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+        if justify == "right":
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            # folded and never cut: the ends of layers' names tell them apart
+            table.add_column(name, overflow="fold")
     return table
 
 
@@ -230,8 +261,8 @@ def _facts(model: Inspection) -> Table:
         for tensor in tensors:
             table.add_row(name, _plain(f"{tensor.name}: {tensor.dtype} {_declared(tensor.shape)}"))
     table.add_row("parameters", amount(model.parameters))
-    table.add_row("bytes", amount(model.bytes))
-    table.add_row("MACs", amount(model.macs))
+    table.add_row("file", size(model.bytes))
+    table.add_row("MACs", "?" if model.macs is None else amount(model.macs))
     if model.uncounted:
         operators = ", ".join(f"{op} {number}" for op, number in model.uncounted.items())
         table.add_row("not counted", _plain(operators))

@@ -17,6 +17,7 @@ from worker.engine.model import CostProfile, Shapes, Site, TensorSpec
 from worker.engine.numerics import device
 from worker.engine.risk import UNWEIGHTED
 from worker.engine.selection.analysis import Analysis
+from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidates
 from worker.engine.selection.frontier import FrontierPoint
 from worker.engine.selection.input_statistics import Uncalibrated
@@ -129,14 +130,23 @@ def budget(goal: Goal, *, unchanged: bool) -> records.BudgetReport:
     """Return the text of each budget and the amount that it allows, or the fixed rank."""
     if isinstance(goal, FixedRank):
         return {"form": goal.form, "rank": goal.rank}
-    members: records.BudgetReport = {}
+    members: records.BudgetReport = {"note": _warning(goal.budgets) if unchanged else None}
     for each in goal.budgets:
         members[each.field] = each.budget.text
         members |= each.unit.reported(each.allowed)
-    members["note"] = None
-    if unchanged:
-        members["note"] = "the budget allows the model as it is: it is returned unchanged"
     return members
+
+
+def _warning(budgets: Sequence[BoundBudget]) -> str:
+    """Return the warning that budgets allow all of a model, which nobody asks for on purpose."""
+    amounts = [
+        f"{each.field}={each.budget.text} allows all of its {each.unit.text(each.total)}"
+        for each in budgets
+    ]
+    return (
+        f"nothing was compressed, the model is returned unchanged: {' and '.join(amounts)}; "
+        "choose less, such as 50%"
+    )
 
 
 def site(candidates: SiteCandidates, choice: Candidate, target: Format | CostTable) -> records.Site:

@@ -45,11 +45,10 @@ def configure(tmp_path, monkeypatch, migrated_sqlite):
             monkeypatch.setenv(f"CONVPRESS_{name.upper()}", value)
         get_settings.cache_clear()
         settings = get_settings()
-        if (
-            settings.database_url is None
-            and not (file := settings.data_dir / "convpress.db").exists()
-        ):
-            file.parent.mkdir(parents=True, exist_ok=True)
+        # a service makes its folder when it starts, and later nothing else does
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        file = settings.data_dir / "convpress.db"
+        if settings.database_url is None and not file.exists():
             shutil.copy(migrated_sqlite, file)
         return settings
 

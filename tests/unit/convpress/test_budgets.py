@@ -34,6 +34,11 @@ from convpress.refusal import Code, Refusal
         (BYTES, "900B", 900),
         (LATENCY, "12ms", 12_000_000),
         (LATENCY, ".5 s", 500_000_000),
+        (FLOPS, "7200000", 3_600_000),
+        (FLOPS, "1e6", 500_000),
+        (FLOPS, "7,2G", 3_600_000_000),
+        (PARAMETERS, "5.4E6", 5_400_000),
+        (BYTES, "7200000", 7_200_000),
     ],
 )
 def test_an_amount_is_read_in_its_kinds_unit(kind, text, amount):
@@ -62,14 +67,17 @@ def test_a_fraction_keeps_that_much_of_any_model_however_it_is_written(field, ke
         "101%",
         "NaN",
         "inf",
-        "1e3",
+        "150",
+        "1e100",
         "half",
         "5 x",
         "1 2",
         "1" * 41,
         "%",
         "G",
-        "7,2G",
+        "1,000",
+        "7,200M",
+        "0,5,0",
         "0.1%%",
     ],
 )
@@ -79,6 +87,39 @@ def test_what_is_no_budget_is_refused_by_its_field(field, text):
     assert refused.value.code == Code.BUDGET_INVALID
     assert refused.value.field == field
     assert refused.value.expected == KINDS[field].expected
+
+
+@pytest.mark.parametrize("text", [".5", "0,5", ",5", "50 %", "50,0%", "5e-1", "0,500"])
+@pytest.mark.parametrize("field", KINDS)
+def test_a_half_is_read_however_people_write_it(field, text):
+    assert KINDS[field].parse(text).of(1000) == 500
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "meant"),
+    [
+        (FLOPS, "50", "did you mean 50%?"),
+        (LATENCY, "12", "did you mean 12% or an amount with its unit (12ms, 800us, 1.5s)?"),
+        (LATENCY, "7200000", "did you mean an amount with its unit (12ms, 800us, 1.5s)?"),
+        (FLOPS, "7,200M", "did you mean 7.200M or 7200M?"),
+        (FLOPS, "1,000", "did you mean 1.000 or 1000?"),
+        (BYTES, "5M", "did you mean 5MB?"),
+        (BYTES, "5 mi", "did you mean 5miB?"),
+        (FLOPS, "20MB", "did you mean bytes_budget=20MB?"),
+        (PARAMETERS, "12ms", "did you mean latency_budget=12ms?"),
+    ],
+)
+def test_a_refusal_says_what_was_probably_meant(kind, text, meant):
+    with pytest.raises(Refusal) as refused:
+        kind.parse(text)
+    assert refused.value.detail.endswith(meant)
+
+
+@pytest.mark.parametrize("text", ["101%", "150", "5 x"])
+def test_a_refusal_guesses_nothing_without_a_reason(text):
+    with pytest.raises(Refusal) as refused:
+        FLOPS.parse(text)
+    assert "did you mean" not in refused.value.detail
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,13 @@ def test_what_is_written_is_read_again():
     ("text", "detail"),
     [
         ("1x3x", "is not a shape"),
-        ("1,3", "is not a shape"),
+        ("1,3,", "is not a shape"),
+        ("1x3,4", "is not a shape"),
+        ("[1,3", "is not a shape"),
+        ("[1,3)", "is not a shape"),
+        ("[1,,3]", "is not a shape"),
+        ("[[1,3]]", "is not a shape"),
+        ("a=1,3", "is not a shape"),
         ("=1x3", "is not a shape"),
         ("-1x3", "is not a shape"),
         ("1x1234567890", "is not a shape"),
@@ -42,6 +48,33 @@ def test_anything_else_is_refused(text, detail):
     assert len(refused.value.got) <= 83
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,3,224,224",
+        "1, 3, 224, 224",
+        "[1,3,224,224]",
+        "(1, 3, 224, 224)",
+        "(1, 3, 224, 224,)",
+        "1X3X224X224",
+        " [ 1 , 3 , 224 , 224 ] ",
+    ],
+)
+def test_a_shape_is_read_as_programs_print_it(text):
+    assert parse_input_shape(text) == {"": (1, 3, 224, 224)}
+
+
+def test_lists_have_names_and_types_as_other_shapes():
+    shapes = parse_input_shape("image=[1,3,8,8], ids=int64:(1, 20),n=(4,)")
+    assert shapes == {"image": (1, 3, 8, 8), "ids": (1, 20), "n": (4,)}
+    assert shapes["ids"].dtype == "int64"
+    assert parse_input_shape("int64:1,20")[""].dtype == "int64"
+
+
+def test_brackets_in_a_name_stay_in_it():
+    assert parse_input_shape("x(1)=[1,3]") == {"x(1)": (1, 3)}
+
+
 @pytest.mark.parametrize("text", ["tokens=int64:1x20", "tokens= int64:1x20 ,x=3"])
 def test_a_type_may_stand_before_the_sizes(text):
     shape = parse_input_shape(text)["tokens"]
@@ -50,5 +83,7 @@ def test_a_type_may_stand_before_the_sizes(text):
 
 
 def test_an_unknown_type_is_refused():
-    with pytest.raises(Refusal, match="'string' is not a type of inputs"):
+    with pytest.raises(Refusal, match="'string' is not a type of inputs: these are float16"):
         parse_input_shape("tokens=string:1x20")
+    with pytest.raises(Refusal, match=r"'float' is not a type of inputs: did you mean float\d\d\?"):
+        parse_input_shape("tokens=float:1x20")

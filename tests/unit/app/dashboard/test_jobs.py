@@ -163,3 +163,37 @@ def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):
     new = client.get(f"/jobs/{again.headers['location'].rpartition('/')[2]}").json()
     assert (job["allow_incomplete_account"], new["allow_incomplete_account"]) == (False, True)
     assert new["flops_budget"] == job["flops_budget"]
+
+
+def failed(client, **error):
+    """Post a job, let it fail, and return the job's page and the list."""
+    job = client.post("/jobs", **FORM).json()
+    with transaction() as session:
+        row = commands.get(session, job["id"])
+        row.state, row.error = "failed", {"detail": "why", **error}
+    return [client.get(path, headers=HTML).text for path in (f"/dashboard/jobs/{job['id']}", "/")]
+
+
+def test_a_form_is_filled_with_what_would_avoid_the_error(client):
+    page, jobs = failed(
+        client,
+        code="budget_unreachable",
+        field="flops_budget",
+        expected="at least 0.0421, or 3436 FLOPs",
+    )
+    assert 'name="flops_budget" value="0.043"' in page
+    assert "Filled in: flops_budget 0.043" in page
+    assert "/again" not in jobs
+
+
+def test_no_retry_is_offered_where_nothing_can_change(client):
+    page, jobs = failed(client, code="model_invalid")
+    assert "/again" not in page + jobs
+    assert "The same file would fail again" in page
+
+
+def test_a_fault_of_the_service_may_pass(client):
+    page, jobs = failed(client, code="worker_lost")
+    assert ">Retry<" in page
+    assert ">Retry<" in jobs
+    assert ">Try again<" in page

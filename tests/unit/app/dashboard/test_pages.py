@@ -99,6 +99,20 @@ def test_every_valid_report_can_be_shown(client, report):
     assert 'name="flops_budget" value=""' not in page.text
 
 
+def test_a_budget_that_allows_all_of_a_model_is_a_warning_above_all_figures(client):
+    budget = {"flops_budget": "9T", "note": "nothing was compressed: it allows <all>"}
+    content = json.dumps(REPORT | {"budget": budget, "after": REPORT["before"]}).encode()
+    job = client.post("/jobs", **FORM).json()
+    with transaction() as session:
+        kept = commands.get(session, job["id"])
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        key_of = partial(artifact_key, kept.id)
+        kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
+    page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+    assert page.index("Nothing was compressed</h2>") < page.index("At a glance")
+    assert "it allows &lt;all&gt;" in page
+
+
 def test_an_incomplete_account_is_said_above_all_figures(client):
     mixed = {"name": "fused", "operator": "acme::Mix", "reason": "there is no rule"}
     incomplete = REPORT | {"account_complete": False, "unaccounted": [mixed]}

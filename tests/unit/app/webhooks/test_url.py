@@ -80,6 +80,11 @@ def test_bad_addresses(url):
     assert caught.value.members["field"] == "webhook_url"
 
 
+def test_a_service_without_a_secret_names_the_setting_that_is_missing():
+    with pytest.raises(Problem, match="CONVPRESS_WEBHOOK_SECRET"):
+        check_url("https://example.com/", enabled=False, private=False)
+
+
 @pytest.mark.parametrize(
     "url", ["https://example.com/hook?x=1", "http://bücher.example:8080/", "http://8.8.8.8/"]
 )

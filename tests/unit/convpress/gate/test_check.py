@@ -78,9 +78,6 @@ def test_what_the_compiler_writes_passes(tmp_path, made_by):
     require_safe(tmp_path / "varied.pt", "torchscript", Limits())
 
 
-@pytest.mark.filterwarnings(
-    "ignore:torch.quantize_per_tensor:UserWarning"
-)  # such models are still about
 class Listing(nn.Module):
     def forward(self, x):
         lengths: list[int] = x.sum(1).long().tolist()
@@ -126,6 +123,8 @@ def test_torch_names_an_archive_after_its_file(tmp_path, name):
     require_safe(path, identify(path), Limits())
 
 
+# Such models are still about.
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_quantised_models_are_told_that_they_are(tmp_path):
     tensor = torch.quantize_per_tensor(torch.rand(4), 0.1, 0, torch.qint8)
     module = torch.jit.script(nn.Identity())

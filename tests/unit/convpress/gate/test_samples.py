@@ -159,3 +159,13 @@ def test_any_damage_is_survived(path, damage):
         code = None
         assert arrays
     assert code in (None, Code.SAMPLES_INVALID)
+
+
+@pytest.mark.parametrize("name", [b"samples.npz", b"data/my inputs.NPY\n", b"@x.npz"])
+def test_the_name_of_a_file_in_place_of_its_content_is_told(path, name):
+    assert "-F samples=@samples.npz" in refusal(path, name)
+
+
+@pytest.mark.parametrize("text", [b"hello", b"x" * 2000 + b".npz", b"a\nb.npz"])
+def test_another_text_is_no_name_of_a_file(path, text):
+    assert refusal(path, text) == "the file is neither .npy nor .npz"

@@ -5,8 +5,9 @@ import zipfile
 
 import onnx
 import pytest
-from support import onnx_text
+from support import fake_engine, onnx_text
 
+from convpress.report import Report
 from worker import offline
 from worker.sandbox.messages import Failed
 from worker.sandbox.run import Lost, TimedOut
@@ -70,3 +71,20 @@ def test_weights_beside_a_model_are_taken_with_it(run, tmp_path, monkeypatch):
     monkeypatch.setattr(offline.sandbox, "run", engine)
     run("compress", path, "--flops-budget", "0.5")
     assert members == ["net.onnx", "net.data"]
+
+
+@pytest.mark.parametrize("command", [["compress", "--flops-budget", "0.5"], ["inspect"]])
+def test_a_refusal_is_json_where_json_is_asked_for(run, tmp_path, no_engine, command):
+    path = tmp_path / "text.onnx"
+    path.write_text("not a model")
+    done = run(*command, path, "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["code"] == "model_unrecognised"
+    assert "model_unrecognised" in done.stderr
+
+
+def test_a_report_is_json_where_json_is_asked_for(run, model, monkeypatch):
+    record = Report.model_validate_json(json.dumps(fake_engine.REPORT))
+    monkeypatch.setattr(offline, "compress", lambda *_, **__: record)
+    done = run("compress", model, "--flops-budget", "0.5", "--json")
+    assert json.loads(done.stdout)["keep"] == fake_engine.REPORT["keep"]

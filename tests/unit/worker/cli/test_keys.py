@@ -1,5 +1,6 @@
 """The commands for API keys, and the database that they name."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,6 +27,10 @@ def test_keys_are_made_listed_and_revoked(run, data_dir):
     assert number in listed
     assert "ann" in listed
     assert secret not in listed
+    [record] = json.loads(run("keys", "list", "--json").stdout)
+    assert (record["id"], record["owner"], record["scopes"]) == (number, "ann", ["read"])
+    assert record["revoked_at"] is None
+    assert secret not in json.dumps(record)
     assert run("keys", "revoke", number).exit_code == 0
     assert run("keys", "revoke", number).exit_code == 1
     assert run("keys", "create", "ann", "--scope", "root").exit_code == 2

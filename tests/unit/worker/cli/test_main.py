@@ -5,10 +5,12 @@ that users know.
 import os
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
-from app.settings import get_settings
+from app.settings import Settings, get_settings
+from convpress.limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,14 @@ def test_the_command_starts_without_what_it_does_not_need():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_every_setting_is_listed_with_its_default(run):
+    done = run("serve", "--settings")
+    assert done.exit_code == 0
+    for name in Settings.model_fields:
+        assert f"CONVPRESS_{name.upper()}" in done.stdout
+    for limit in fields(Limits):
+        assert f"CONVPRESS_LIMITS__{limit.name.upper()}={limit.default}" in done.stdout
+    assert "CONVPRESS_WEBHOOK_SECRET=unset" in done.stdout
+    assert "--settings" in run("serve", "--help").stdout

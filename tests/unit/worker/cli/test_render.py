@@ -7,14 +7,15 @@ from rich.console import Console
 from support import fake_engine
 
 from convpress.report import Inspection, Report
+from convpress.schemas import Job
 from worker.cli import render
 from worker.sandbox.account import read
 
 HOSTILE = "[red]conv[/red]\x1b]0;title\x07\n"
 
 
-def shown(*parts):
-    console = Console(width=160, force_terminal=True, color_system=None)
+def shown(*parts, width=160):
+    console = Console(width=width, force_terminal=True, color_system=None)
     with console.capture() as capture:
         for part in parts:
             console.print(part)
@@ -28,7 +29,7 @@ def report(**site):
 
 def test_a_factored_convolution_is_shown_with_its_rank_and_its_error():
     [line] = [line for line in shown(render.sites(report())).splitlines() if "conv1" in line]
-    assert line.split() == ["conv1", "Conv", "8x3x3x3", "dac", "2", "100", "40", "10.00%"]
+    assert " ".join(line.split()) == "conv1 8x3x3x3 dac 2 100 40 10.0 %"
 
 
 def test_one_that_was_left_is_shown_with_the_reason():
@@ -36,10 +37,51 @@ def test_one_that_was_left_is_shown_with_the_reason():
     assert "it has groups" in shown(render.sites(left))
 
 
+def test_a_reason_of_many_layers_is_given_once():
+    names = [f"features.stage{number}.block.conv" for number in range(5)]
+    reasons = ["grouped", "too small", "grouped", None, "grouped"]
+    left = [
+        {**fake_engine.REPORT["sites"][0], "name": name, "form": None, "reason": reason}
+        for name, reason in zip(names, reasons, strict=True)
+    ]
+    account = read(Report, json.dumps({**fake_engine.REPORT, "sites": left}).encode())
+    lines = shown(render.sites(account)).splitlines()
+    assert [line for line in lines if "grouped" in line] == ["1: grouped"]
+    assert [line for line in lines if "too small" in line] == ["2: too small"]
+    marks = [line.split()[-1] for line in lines if "conv" in line]
+    assert marks == ["1", "2", "1", "%", "1"]
+
+
+def test_a_table_of_layers_fits_80_columns_and_breaks_no_figure():
+    wide = {
+        "name": "backbone.features.stage4.block12.conv_pointwise_expand",
+        "weight_shape": [2048, 1024, 3, 3],
+        "form": "pointwise-first",
+        "rank": [512, 256],
+        "macs_before": 15_470_264_320,
+        "macs_after": 7_123_456_789,
+    }
+    lines = shown(render.sites(report(**wide)), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    [line] = [line for line in lines if "15.5 G" in line]
+    assert "7.12 G" in line
+    assert "10.0 %" in line
+
+
+def test_a_list_of_jobs_fits_80_columns_and_keeps_ids_whole():
+    example = Job.model_config["json_schema_extra"]["example"]
+    job = Job.model_validate_json(json.dumps(example))
+    long = job.model.model_copy(update={"filename": "a_very_long_name_of_a_network" * 3 + ".onnx"})
+    lines = shown(render.jobs([job.model_copy(update={"model": long})]), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(str(job.id) in line for line in lines)
+    assert "succeeded, budget FLOPs 0.5, 49.5 %" in " ".join(lines)
+
+
 def test_before_and_after_are_shown_with_what_is_kept():
     text = shown(render.summary(report()))
     [macs] = [line for line in text.splitlines() if "MACs" in line]
-    assert macs.split() == ["MACs", "100", "40", "40.0%"]
+    assert " ".join(macs.split()) == "MACs 100 40 40.0 %"
     assert "1.5 ms" in text
 
 
@@ -52,6 +94,15 @@ def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
         < text.index("risk high: [red]conv[/red]?]0;title??")
     )
     assert "\x07" not in text
+
+
+def test_a_remark_on_the_budget_comes_first():
+    budget = {"flops_budget": "9T", "note": "nothing was compressed"}
+    text = shown(
+        render.account(read(Report, json.dumps({**fake_engine.REPORT, "budget": budget}).encode()))
+    )
+    assert text.lstrip().startswith("WARNING: nothing was compressed")
+    assert "WARNING" not in shown(render.account(report()))
 
 
 UNACCOUNTED = {"name": "fused", "operator": "acme::Mix", "reason": "no rule\x07"}
@@ -110,4 +161,4 @@ def test_an_inspection_is_shown_whether_its_costs_are_known_or_not(change):
     text = shown(render.overview(record), render.inspection(record))
     assert "x: float32 of unknown shape" in text
     assert "\x07" not in text
-    assert ("1.5 M" in text and "Relu 3" in text and "grouped" in text) == (not change)
+    assert ("1.50 M" in text and "Relu 3" in text and "grouped" in text) == (not change)

@@ -285,7 +285,7 @@ def test_images_keep_strictly_to_a_range_beyond_which_outputs_are_not_finite(
 
 def test_indices_teach_nothing():
     with pytest.raises(
-        WeakCalibrationError, match="no input of the model is a batch of images or signals"
+        WeakCalibrationError, match="no input of the model is a batch of images, signals or"
     ):
         of(lambda x: x.float(), dtype="int64", shape=(1, 7))
 
