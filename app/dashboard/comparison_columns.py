@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from app.dashboard import formatting
 from app.dashboard.job_report import Summary
 from app.db.models import Job
+from convpress import quantities
 
 # Spreadsheets run a text that begins with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -68,33 +69,33 @@ COLUMNS: dict[ColumnName, Column] = {
         lambda row: row.summary.calibration if row.summary else row.job.calibration,
         is_number=False,
     ),
-    "kept": Column("FLOPs kept", _of_summary(lambda summary: summary.keep), formatting.percent),
+    "kept": Column("FLOPs kept", _of_summary(lambda summary: summary.keep), quantities.percent),
     "saved": Column(
-        "FLOPs saved", _of_summary(lambda summary: 1 - summary.keep), formatting.percent
+        "FLOPs saved", _of_summary(lambda summary: 1 - summary.keep), quantities.percent
     ),
-    "flops": Column("FLOPs", _of_summary(lambda summary: summary.after.flops), formatting.amount),
+    "flops": Column("FLOPs", _of_summary(lambda summary: summary.after.flops), quantities.amount),
     "parameters": Column(
-        "Parameters", _of_summary(lambda summary: summary.after.parameters), formatting.amount
+        "Parameters", _of_summary(lambda summary: summary.after.parameters), quantities.amount
     ),
-    "bytes": Column("File", _of_summary(lambda summary: summary.after.bytes), formatting.size),
+    "bytes": Column("File", _of_summary(lambda summary: summary.after.bytes), quantities.size),
     "latency_before": Column(
         "Latency before",
         _of_summary(lambda summary: summary.before.latency_ms),
-        formatting.milliseconds,
+        quantities.milliseconds,
     ),
     "latency": Column(
         "Latency",
         _of_summary(lambda summary: summary.after.latency_ms),
-        formatting.milliseconds,
+        quantities.milliseconds,
     ),
     "measured": Column(
-        "Measured error", _of_summary(lambda summary: summary.measured), formatting.percent
+        "Measured error", _of_summary(lambda summary: summary.measured), quantities.percent
     ),
     "predicted": Column(
-        "Predicted error", _of_summary(lambda summary: summary.predicted), formatting.percent
+        "Predicted error", _of_summary(lambda summary: summary.predicted), quantities.percent
     ),
     "agreement": Column(
-        "Same class", _of_summary(lambda summary: summary.agreement), formatting.percent
+        "Same class", _of_summary(lambda summary: summary.agreement), quantities.percent
     ),
     "risk": Column(
         "Risk",

@@ -12,7 +12,6 @@ from app.auth.scopes import require
 from app.dashboard import charts, job_report, paging, snippets
 from app.dashboard.advice import shown_error
 from app.dashboard.charts import Mark
-from app.dashboard.formatting import percent
 from app.dashboard.pages import render
 from app.dashboard.paging import PageNumber
 from app.db.models import Job
@@ -21,6 +20,7 @@ from app.jobs import commands, queries
 from app.routes.jobs import JobId
 from convpress import risk_levels
 from convpress.phases import PHASES
+from convpress.quantities import percent
 from convpress.report import Report, Site
 from convpress.states import TERMINAL
 
