@@ -26,6 +26,7 @@ from convpress.refusal import Code, Refusal
 
 # Enough for a curve; each is a job that others wait for.
 _MOST = 10
+_SEPARATOR = re.compile(r";|,\s")
 # A decimal comma, which the parser of one budget refuses or reads.
 _ONE_NUMBER = re.compile(r"\d*,\d+\s*\D*")
 
@@ -52,15 +53,20 @@ class BudgetField:
 def split_budgets(text: str) -> list[str]:
     """Return the budgets of a list, without repetitions.
 
+    Where commas or semicolons are followed by spaces, a comma between digits is a decimal one.
+
     Raises:
         Refusal: `budget_invalid` for more than `_MOST`.
 
-    >>> split_budgets("0.7, 0.5,0.5; 3.6 GMACs"), split_budgets("0,5"), split_budgets(" ")
+    >>> split_budgets("0.7, 0.5, 0.5; 3.6 GMACs"), split_budgets("0,5"), split_budgets(" ")
     (['0.7', '0.5', '3.6 GMACs'], ['0,5'], [])
+    >>> split_budgets("0,7; 0,5"), split_budgets("0.7,0.5,0.3")
+    (['0,7', '0,5'], ['0.7', '0.5', '0.3'])
     """
     if _ONE_NUMBER.fullmatch(text.strip()):
         return [text.strip()]
-    parts = [part.strip() for part in re.split("[,;]", text)]
+    separator = _SEPARATOR if _SEPARATOR.search(text) else ","
+    parts = [part.strip() for part in re.split(separator, text)]
     budgets = list(dict.fromkeys(part for part in parts if part))
     if len(budgets) > _MOST:
         raise Refusal(

@@ -15,12 +15,12 @@ from support.running_service import Service, serving
 _WIDTH = 1240
 _POSTS = (
     ("plain.traced.pt", {"input_shape": "1x1x16x16", "flops_budget": "60%"}),
-    ("plain.traced.pt", {"flops_budget": "50%"}),
+    ("plain.traced.pt", {"input_shape": "1x3x16x16", "flops_budget": "50%"}),
     ("residual.onnx", {"flops_budget": "70%", "labels": "team=vision"}),
     ("residual.onnx", {"flops_budget": "30%", "labels": "team=vision"}),
     ("residual.onnx", {"flops_budget": "50%", "labels": "team=vision"}),
 )
-"""Models and form fields; the second lacks its shape and fails, the last is shown."""
+"""Models and form fields; the second has a wrong shape and fails, the last is shown."""
 
 
 def main(folder: Path) -> None:

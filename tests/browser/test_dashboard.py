@@ -59,6 +59,20 @@ def test_from_upload_to_download(browse, name, shape):
         check_accessible(page)
 
 
+def test_several_budgets_lead_to_the_jobs_of_the_model(browse):
+    with browse() as page:
+        if page.locator("#new").get_attribute("open") is None:
+            page.locator("#new > summary").click()
+        page.locator("#model").set_input_files(MODELS / "residual.onnx")
+        page.locator("#budget").fill("71%, 51%, 31%")
+        page.get_by_text("More options").click()
+        page.locator("#calibration").select_option("none")
+        page.get_by_role("button", name="Compress", exact=True).click()
+        page.wait_for_url("**/?q=*")
+        for budget in ("71%", "51%", "31%"):
+            expect(page.locator("#jobs .budget", has_text=budget)).to_be_visible()
+
+
 def test_a_file_may_be_dropped_anywhere(browse):
     with browse() as page:
         page.locator("#new").evaluate("details => details.open = false")

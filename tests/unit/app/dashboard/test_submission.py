@@ -15,7 +15,7 @@ def submit(client, headers, **fields):
 def test_several_budgets_make_one_job_each(guarded):
     client = guarded()
     key = token("ann")
-    fields = {"flops_budget": "70%, 0.5; 3.6 GMACs,70%", "params_budget": "60%", "labels": "a=b"}
+    fields = {"flops_budget": "70%, 0.5; 3.6 GMACs, 70%", "params_budget": "60%", "labels": "a=b"}
     answer = submit(client, cookie(key) | OWN, **fields)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/?q={SHA256}")
     jobs = client.get("/jobs", headers=bearing(key)).json()["jobs"]
