@@ -40,6 +40,7 @@ TOP_FIELDS = {
     "frontier",
     "calibration",
     "latency",
+    "timing",
     "verification",
     "risk",
     "engine",
