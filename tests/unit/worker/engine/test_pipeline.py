@@ -41,6 +41,7 @@ TOP_FIELDS = {
     "frontier",
     "calibration",
     "latency",
+    "timing",
     "verification",
     "risk",
     "engine",
