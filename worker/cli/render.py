@@ -27,8 +27,8 @@ _KEY_TIMES = ("created_at", "used_at", "expires_at", "revoked_at")
 def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
     risk = _plain(f"risk {report.risk.level}: {report.risk.text}")
-    tables = (sites(report), summary(report), *_timing(report))
-    return Group(*_incomplete(report), *_remark(report), *tables, risk)
+    above = (*_incomplete(report), *_remark(report))
+    return Group(*above, sites(report), summary(report), *_timing(report), risk)
 
 
 def _remark(report: Report) -> list[Text]:
