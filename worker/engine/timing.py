@@ -2,6 +2,9 @@
 
 On a host with other work the clock also counts the waiting for a core. The processor's time does
 not, so it compares models there too. It still grows a little: other programs displace the caches.
+
+The processor's time is that of the calling thread, on which a model runs alone. The time of the
+whole process goes in ticks of milliseconds where the process has a limit of it, as jobs have.
 """
 
 import time
@@ -74,9 +77,9 @@ def time_in_turn(runners: Sequence[Runner], inputs: Inputs) -> tuple[RunTimes, .
     processor: list[list[float]] = [[] for _ in runners]
     while not _is_enough(clock):
         for index, run in enumerate(runners):
-            clock_start, processor_start = time.perf_counter(), time.process_time()
+            clock_start, processor_start = time.perf_counter(), time.thread_time()
             run(inputs)
-            processor[index].append(time.process_time() - processor_start)
+            processor[index].append(time.thread_time() - processor_start)
             clock[index].append(time.perf_counter() - clock_start)
     return tuple(
         RunTimes(len(by_clock), Spread.of(by_clock), Spread.of(by_processor))

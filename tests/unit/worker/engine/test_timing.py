@@ -14,7 +14,7 @@ class Host:
         self.clock = self.processor = 0.0
         self.calls = []
         monkeypatch.setattr(timing.time, "perf_counter", lambda: self.clock)
-        monkeypatch.setattr(timing.time, "process_time", lambda: self.processor)
+        monkeypatch.setattr(timing.time, "thread_time", lambda: self.processor)
 
     def model(self, name, seconds, waiting=0.0, held_up=()):
         """A model's runner; `held_up` are the runs that take twice as long by the clock."""
