@@ -62,9 +62,10 @@ def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
         return outcome.error["code"]
     if isinstance(outcome, Succeeded):
         try:
-            outputs.take(Report, home / "report")
-            outputs.take(Inspection, home / "inspection")
-            outputs.check_artifact(home / "out", request.format, Limits())
+            limits = Limits()
+            outputs.take(Report, home / "report", limits)
+            outputs.take(Inspection, home / "inspection", limits)
+            outputs.check_artifact(home / "out", request.format, limits)
         except MalformedOutput:
             return "MalformedOutput"
     return type(outcome).__name__
