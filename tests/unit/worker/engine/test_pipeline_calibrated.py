@@ -134,10 +134,10 @@ HARD = {
         f"{{ {BODY} z = Sub(c, c) y = Exp(z) }}",
         "the same outputs whatever the inputs",
     ),
-    "indices": (
-        "net (int64[1, 16] i) => (float[1, 4, 14] y) <float[9, 8] e, float[4, 8, 3] w>",
-        "{ s = Gather(e, i) t = Transpose<perm=[0, 2, 1]>(s) y = Conv(t, w) }",
-        "no input of the model is a batch of images or signals",
+    "no batch": (
+        "net (float[128] x) => (float[1, 4, 14] y)<int64[3] k = {1, 8, 16}, float[4, 8, 3] w>",
+        "{ s = Reshape(x, k) y = Conv(s, w) }",
+        "no input of the model is a batch of images, signals or indices",
     ),
 }
 
@@ -162,6 +162,7 @@ def test_several_inputs_are_calibrated_together(tmp_path):
         "<float[8, 4, 3, 3] w, float[8, 8, 3, 3] v>"
         "{ a = Concat<axis=1>(x, z) b = Conv(a, w) c = Relu(b) d = Conv(c, v) e = Mul(d, s)"
         "  f = Cast<to=1>(i) y = Add(e, f) }",
+        input_range="0,1",
     )
     assert report["calibration"]["kind"] == "synthetic"
     assert report["verification"]["relative_error"] < 0.5
@@ -186,8 +187,9 @@ def test_dead_channels_cost_no_rank_and_do_no_harm(tmp_path):
 
     body = BODY.replace("(x, w)", "(x, w, d)")
     text = NET.format(more=", float[8] d") + f"{{ {body} y = Relu(c) }}"
-    alive = of(tmp_path, text, biased(0), flops_budget="0.9")
-    dead = of(tmp_path, text, biased(-1000), flops_budget="0.9")
+    asked = {"flops_budget": "0.9", "input_range": "0,1"}
+    alive = of(tmp_path, text, biased(0), **asked)
+    dead = of(tmp_path, text, biased(-1000), **asked)
     assert dead["predicted_error"] < 0.02 * alive["predicted_error"]
     assert dead["verification"]["relative_error"] < 0.1
     assert dead["calibration"]["kind"] == "synthetic"
