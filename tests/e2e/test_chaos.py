@@ -4,6 +4,7 @@ import chaos
 import pytest
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_on_files(tmp_path):
     figures, wrong = chaos.run(tmp_path, servers=False, jobs=12, faults=6, seed=1)
     assert wrong == []

@@ -141,6 +141,7 @@ def test_the_service_outlives_them_all(around):
 
 
 @needs_sandbox
+@pytest.mark.hostile
 def test_mutated_models_end_as_success_or_with_a_code(tmp_path):
     tally = fuzz.run(300, 1, seed=1, folder=tmp_path / "fuzzed")
     assert tally.checks.total() == 300
