@@ -27,9 +27,11 @@ test-all: .venv/.dev
 conformance: .venv/.dev
 	$(PYTEST) -m slow tests/conformance
 
-# Those slow tests that need no more than two minutes: onnx's own models, and calibration of more formats.
+# Those slow tests that need no more than two minutes: onnx's own models but the three largest, and calibration of more
+# formats.
 slow: .venv/.dev
-	$(PYTEST) -m slow tests/conformance tests/unit/worker/engine/test_pipeline.py \
+	$(PYTEST) -m slow -k 'not vgg19 and not zfnet512 and not alexnet' \
+		tests/conformance tests/unit/worker/engine/test_pipeline.py \
 		tests/unit/worker/engine/test_pipeline_calibrated.py
 
 hostile: .venv/.dev
