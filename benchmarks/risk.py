@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from accuracy import Subject, limit, load_zoo, points_at, score
+from accuracy import Case, limit, load_zoo, points_at, score
 from scipy.stats import spearmanr
 
 from worker.engine.selection.analysis import Analysis
@@ -31,7 +31,7 @@ LEVELS = ("low", "moderate", "high")
 MOST_LOST_AT_LOW = 5.0
 LEAST_LOST_AT_HIGH = 2.0
 
-Case = Callable[[ModuleType, str, Subject], Analysis]
+Calibrate = Callable[[ModuleType, str, Case], Analysis]
 
 
 def main() -> None:
@@ -66,51 +66,51 @@ def measure(
     zoo: ModuleType, folder: Path, network: str, case: str, keeps: Sequence[float]
 ) -> list[dict[str, Any]]:
     """Return a row for each budget of one network and case."""
-    subject = Subject(folder / f"{network}.onnx", zoo.NETWORKS[network]["shape"])
-    original = score(zoo, network, subject, {})
-    analysis = CASES[case](zoo, network, subject)
+    model = Case(folder / f"{network}.onnx", zoo.NETWORKS[network]["shape"])
+    original = score(zoo, network, model, {})
+    analysis = CASES[case](zoo, network, model)
     rows = []
-    pairs = zip(keeps, points_at(subject, analysis, keeps), strict=True)
+    pairs = zip(keeps, points_at(model, analysis, keeps), strict=True)
     for keep, (chains, notes) in pairs:
         if chains is None:
             continue
-        lost = original - score(zoo, network, subject, chains)
+        lost = original - score(zoo, network, model, chains)
         row = {"network": network, "case": case, "keep": keep, "lost": round(lost, 2), **notes}
         print(f"  {row}", flush=True)
         rows.append(row)
     return rows
 
 
-def without_data(_zoo: ModuleType, _network: str, subject: Subject) -> Analysis:
+def without_data(_zoo: ModuleType, _network: str, model: Case) -> Analysis:
     """Calibrate as the product does where nothing is sent."""
-    return subject.analyse()
+    return model.analyse()
 
 
-def wrong_range(zoo: ModuleType, network: str, subject: Subject) -> Analysis:
+def wrong_range(zoo: ModuleType, network: str, model: Case) -> Analysis:
     """Calibrate in a range that is an eighth of the right one, as a wrong setting would."""
     [images, _] = zoo.inputs(network)
     low, high = float(images.min()) / 8, float(images.max()) / 8
-    return subject.analyse(input_range=f"{low},{high}")
+    return model.analyse(input_range=f"{low},{high}")
 
 
-def real_images(zoo: ModuleType, network: str, subject: Subject) -> Analysis:
+def real_images(zoo: ModuleType, network: str, model: Case) -> Analysis:
     """Calibrate on all real images."""
-    return on_images(subject, zoo.calibration(network))
+    return on_images(model, zoo.calibration(network))
 
 
-def few_real_images(zoo: ModuleType, network: str, subject: Subject) -> Analysis:
+def few_real_images(zoo: ModuleType, network: str, model: Case) -> Analysis:
     """Calibrate on too few real images."""
-    return on_images(subject, zoo.calibration(network)[:FEW_IMAGES])
+    return on_images(model, zoo.calibration(network)[:FEW_IMAGES])
 
 
-def on_images(subject: Subject, images: np.ndarray) -> Analysis:
+def on_images(model: Case, images: np.ndarray) -> Analysis:
     """Calibrate on these images as samples."""
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-        np.savez(file.name, **{subject.model.inputs[0].name: images})
-        return subject.analyse(calibration="samples", samples=file.name)
+        np.savez(file.name, **{model.model.inputs[0].name: images})
+        return model.analyse(calibration="samples", samples=file.name)
 
 
-CASES: Mapping[str, Case] = {
+CASES: Mapping[str, Calibrate] = {
     "without data": without_data,
     "wrong range": wrong_range,
     "real images": real_images,
