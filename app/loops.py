@@ -5,13 +5,10 @@ counts the failure and returns the pause before the next try. The counts go into
 `/metrics` shows: this process adds them whenever it calls `flush`.
 """
 
-import threading
-from collections import defaultdict
-
 import structlog
 
-from app.db.session import transaction
 from app.stats import counters
+from app.stats.pending import PendingAmounts
 
 _MOST_DOUBLINGS = 10
 _LONGEST_ERROR = 500
@@ -39,15 +36,7 @@ class Backoff:
         return min(doubled, self._longest)
 
 
-class _Failures:
-    """The failures that are not in SQL yet, by their label."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.amounts: defaultdict[tuple[str, str], float] = defaultdict(float)
-
-
-_failures = _Failures()
+_failures = PendingAmounts()
 
 
 def note_failure(loop: str, error: Exception) -> None:
@@ -56,22 +45,9 @@ def note_failure(loop: str, error: Exception) -> None:
     log.warning(
         "a loop failed and goes on", loop=loop, kind=kind, error=str(error)[:_LONGEST_ERROR]
     )
-    with _failures.lock:
-        _failures.amounts[counters.of_failure(loop, kind)] += 1
+    _failures.add({counters.of_failure(loop, kind): 1})
 
 
 def flush() -> None:
     """Add the failures to the sums in SQL; where that fails, keep them for the next flush."""
-    with _failures.lock:
-        amounts = dict(_failures.amounts)
-        _failures.amounts.clear()
-    if not amounts:
-        return
-    try:
-        with transaction() as session:
-            counters.add(session, amounts)
-    except BaseException:
-        with _failures.lock:
-            for key, amount in amounts.items():
-                _failures.amounts[key] += amount
-        raise
+    _failures.flush()

@@ -5,15 +5,13 @@ for the whole service. Counters in a process's memory would answer for that proc
 """
 
 import asyncio
-import threading
-from collections import defaultdict
 
 import anyio
 from starlette.concurrency import run_in_threadpool
 
 from app import loops
-from app.db.session import transaction
 from app.stats import counters
+from app.stats.pending import PendingAmounts
 
 _FLUSH_SECONDS = 5.0
 _LONGEST_PAUSE = 60.0
@@ -25,8 +23,7 @@ class RequestCounts:
     """Requests that are not in SQL yet; a killed process loses those of its last seconds."""
 
     def __init__(self) -> None:
-        self._amounts: defaultdict[tuple[str, str], float] = defaultdict(float)
-        self._lock = threading.Lock()
+        self._pending = PendingAmounts()
 
     def count(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count a request by its route's path template; None for a path without a route."""
@@ -34,25 +31,16 @@ class RequestCounts:
             method = "other"
         series = f"{method} {route or 'other'} {status}"
         bucket = counters.bucket_of(seconds, counters.REQUEST_BUCKETS)
-        with self._lock:
-            self._amounts[counters.REQUEST, f"{series} {bucket:g}"] += 1
-            self._amounts[counters.REQUEST, f"{series} sum"] += seconds
+        self._pending.add(
+            {
+                (counters.REQUEST, f"{series} {bucket:g}"): 1,
+                (counters.REQUEST, f"{series} sum"): seconds,
+            }
+        )
 
     def flush(self) -> None:
         """Add the counts to the sums in SQL; where that fails, keep them for the next flush."""
-        with self._lock:
-            amounts = self._amounts
-            self._amounts = defaultdict(float)
-        if not amounts:
-            return
-        try:
-            with transaction() as session:
-                counters.add(session, amounts)
-        except BaseException:
-            with self._lock:
-                for key, amount in amounts.items():
-                    self._amounts[key] += amount
-            raise
+        self._pending.flush()
 
     async def flush_regularly(self) -> None:
         """Flush every few seconds until cancelled, and once more at the end."""

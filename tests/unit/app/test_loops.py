@@ -6,7 +6,8 @@ from sqlalchemy.exc import OperationalError
 from app import loops
 from app.db.session import transaction
 from app.loops import Backoff
-from app.stats import queries
+from app.stats import pending, queries
+from app.stats.pending import PendingAmounts
 
 
 def test_pauses_double_up_to_the_longest_and_a_success_forgets_them():
@@ -18,7 +19,7 @@ def test_pauses_double_up_to_the_longest_and_a_success_forgets_them():
 
 
 def test_failures_are_counted_for_all_processes_as_soon_as_sql_answers(client, monkeypatch):
-    monkeypatch.setattr(loops, "_failures", loops._Failures())  # without those of other tests
+    monkeypatch.setattr(loops, "_failures", PendingAmounts())  # without those of other tests
     loops.note_failure("sweeper", KeyError("x"))
     loops.note_failure("sweeper", KeyError("y"))
     with monkeypatch.context() as without_sql:
@@ -26,7 +27,7 @@ def test_failures_are_counted_for_all_processes_as_soon_as_sql_answers(client, m
         def away():
             raise OperationalError("SELECT", {}, ConnectionError("away"))
 
-        without_sql.setattr(loops, "transaction", away)
+        without_sql.setattr(pending, "transaction", away)
         with pytest.raises(OperationalError):
             loops.flush()
     loops.flush()

@@ -37,8 +37,13 @@ def test_a_cancelled_job_may_run_again():
 @pytest.mark.parametrize("code", Code)
 def test_every_failure_of_a_job_comes_with_advice_or_says_enough(code):
     # The form of factorisation is an option of the command line alone, and these name the field.
-    said = {Code.BUDGET_MISSING, Code.FORM_INVALID, Code.MODEL_MISSING, Code.LABELS_INVALID}
-    assert advice(code) or code in said
+    self_explaining = {
+        Code.BUDGET_MISSING,
+        Code.FORM_INVALID,
+        Code.MODEL_MISSING,
+        Code.LABELS_INVALID,
+    }
+    assert advice(code) or code in self_explaining
 
 
 @pytest.mark.parametrize(

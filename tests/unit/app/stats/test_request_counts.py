@@ -7,7 +7,7 @@ from support.callers import FORM, SHA256
 
 from app.db.session import transaction
 from app.main import create_app
-from app.stats import queries, request_counts
+from app.stats import pending, queries
 from app.stats.request_counts import RequestCounts
 
 
@@ -67,7 +67,7 @@ def test_nothing_is_lost_while_the_database_is_away(settings, monkeypatch):
     counted = RequestCounts()
     counted.count("GET", "/jobs", 200, 0.01)
     with monkeypatch.context() as broken:
-        broken.setattr(request_counts, "transaction", _away)
+        broken.setattr(pending, "transaction", _away)
         with pytest.raises(OperationalError):
             counted.flush()
         counted.count("GET", "/jobs", 200, 0.01)

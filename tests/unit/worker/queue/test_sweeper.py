@@ -13,6 +13,7 @@ from app import loops
 from app.db.models import Worker
 from app.db.session import transaction
 from app.stats import queries
+from app.stats.pending import PendingAmounts
 from worker.queue import sweeper
 
 PAST = datetime.now(UTC) - timedelta(seconds=1)
@@ -181,7 +182,7 @@ def test_a_broker_that_is_down_ends_the_round(make_job, settings, messages, monk
 def test_the_loop_outlives_any_error_of_a_step_and_takes_the_others(
     settings, monkeypatch, broken, error
 ):
-    monkeypatch.setattr(loops, "_failures", loops._Failures())  # without those of other tests
+    monkeypatch.setattr(loops, "_failures", PendingAmounts())  # without those of other tests
     steps = []
     stopping = threading.Event()
 
