@@ -75,7 +75,7 @@ class Case:
         return analyse(request, self.opened, Progress(lambda *_: None))
 
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-        """Return what scores a compressed model: inputs to outputs, as arrays."""
+        """Return a function that runs a compressed model: arrays in, arrays out."""
         replaced = {
             site: lambda x, layers=layers: run_chain(layers, x) for site, layers in chains.items()
         }
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
     parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
-    parser.add_argument("--images", type=int, help="score on the first so many test images only")
+    parser.add_argument("--images", type=int, help="score on the first N test images only")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

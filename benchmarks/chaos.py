@@ -221,7 +221,7 @@ def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
 
 
 def allowed(job: Job) -> set[str]:
-    """Return how a job may fail: as it was made to, or when three attempts were taken from it."""
+    """Return the codes a job may fail with: its own fault, or the loss of three attempts."""
     if job.input_shape == "refuse=1":
         return {"budget_unreachable", "worker_lost"}
     return {"worker_lost", "storage_full"} if job.attempt >= 3 else set()
@@ -275,7 +275,7 @@ def judge_processes(fleet: Fleet) -> Iterator[str]:
 
 
 def count(client: Client, engine: Engine) -> dict[str, Any]:
-    """Return what has become of the jobs."""
+    """Return the state of every job."""
     with Session(engine) as session:
         jobs = session.scalars(select(Job)).all()
     return {
@@ -288,7 +288,7 @@ def count(client: Client, engine: Engine) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run it and print what came of it."""
+    """Run the jobs and the blows, and print the outcomes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

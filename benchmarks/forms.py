@@ -153,7 +153,7 @@ def factored(
     rank: Rank,
     layout: Layout,
 ) -> Runner:
-    """Return what runs the network with its layer factored."""
+    """Return a function that runs the network with its layer factored."""
     model = open_model(model_format, path)
     [site] = model.count(shapes).sites
     assert site.convolution is not None

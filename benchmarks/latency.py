@@ -74,7 +74,7 @@ def medians(paths: list[Path], inputs: Inputs) -> list[float]:
 
 
 def measured(path: Path, costs: Path, folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what each way comes to for one model."""
+    """Return the times of one model, by way of compression."""
     results = {}
     for way, asked in WAYS.items():
         options = {"budgets": asked["budgets"], "input_shape": SHAPES.get(path.stem)}

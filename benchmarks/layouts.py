@@ -73,7 +73,7 @@ def network(
 def factored(
     model_format: Format, path: Path, x: torch.Tensor, form: str, rank: int, layout: Layout
 ) -> Runner:
-    """Return what runs the network with its middle layer factored."""
+    """Return a function that runs the network with its middle layer factored."""
     model = open_model(model_format, path)
     (site,) = (
         site for site in model.count({"input": tuple(x.shape)}).sites if site.weight_shape[2] == 3

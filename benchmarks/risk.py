@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
     parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
-    parser.add_argument("--images", type=int, help="score on the first so many test images only")
+    parser.add_argument("--images", type=int, help="score on the first N test images only")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     zoo = load_zoo(arguments.zoo / "measure.py")

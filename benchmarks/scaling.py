@@ -38,7 +38,7 @@ LOAD = 0.7
 
 @contextmanager
 def fleet_of(workers: int, *, servers: bool) -> Iterator[Fleet]:
-    """Run an API with so many workers."""
+    """Run an API with `workers` workers."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
         fleet = Fleet(Path(folder), servers=servers, disk=False, workers=workers)
@@ -99,13 +99,13 @@ def drained(fleet: Fleet, jobs: int, nap: float) -> tuple[float, float]:
 
 
 def arrivals(jobs: int, rate: float) -> list[float]:
-    """Return when jobs come, in seconds: at random, so many a second."""
+    """Return the arrival times of jobs, in seconds: a Poisson process."""
     dice = random.Random(0)
     return list(accumulate(dice.expovariate(rate) for _ in range(jobs)))
 
 
 def waited(fleet: Fleet, times: Sequence[float], nap: float) -> float:
-    """Return how long jobs wait on average that come at these times."""
+    """Return the mean wait of jobs that arrive at these times, in seconds."""
     posted = []
     began = time.monotonic()
     for at in times:
@@ -115,7 +115,7 @@ def waited(fleet: Fleet, times: Sequence[float], nap: float) -> float:
 
 
 def expected_wait(workers: int, times: Sequence[float], service: float) -> float:
-    """Return how long jobs that come at these times wait on average where each takes as long.
+    """Return the mean wait of jobs that arrive at these times and take equally long, in seconds.
 
     Of one worker the second job waits here, of two the third.
 

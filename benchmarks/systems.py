@@ -106,7 +106,7 @@ class SSD300(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return what the heads say, one row a position."""
+        """Return the outputs of the heads, one row a position."""
         low = self.low(image)
         maps = [low / low.norm(dim=1, keepdim=True) * self.scale, self.high(low)]
         for extra in self.extras:

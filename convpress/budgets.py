@@ -103,7 +103,7 @@ class BudgetKind:
         return self._amount(text.strip(), int(value * self.scales[suffix]), shown)
 
     def _meant(self, match: re.Match[str]) -> str:
-        """Return what a number with an unknown suffix was probably meant for; empty if unclear."""
+        """Return a likely correction of a number with an unknown suffix; empty if there is none."""
         number, written = match[1], match[2].strip()
         suffix = written.upper().replace(" ", "")
         if suffix + "B" in self.scales:

@@ -89,7 +89,7 @@ def _trace(laps: Mapping[str, Lap]) -> None:
 def _end(
     lease: Lease, outcome: JobOutcome, seconds: Mapping[str, float], settings: Settings
 ) -> None:
-    """Commit the outcome, log it, and call workers where the job is to be tried again at once."""
+    """Commit the outcome and log it. Wake workers if the job runs again at once."""
     held = _commit_with_retries(lease, outcome, seconds, settings)
     _log(outcome, held=held)
     # A worker that shuts down would take the message itself; the sweeper sends one later.

@@ -27,7 +27,7 @@ class KeyUses:
         self._lock = threading.Lock()
 
     def is_due(self, number: str) -> bool:
-        """Tell whether a use of a key is to be written; the caller then writes it."""
+        """Return whether the caller should write this use of a key."""
         moment = time.monotonic()
         with self._lock:
             written = self._written.get(number)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from app.storage import FileInfo, ObjectStorage, Storage
 
-# A process remembers so many files whose parts it may send without another look at the whole.
+# The number of checked files that a process remembers; it sends their parts without hashing again.
 _MOST_KNOWN = 1000
 
 

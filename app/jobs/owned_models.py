@@ -20,7 +20,7 @@ class ModelView(NamedTuple):
 
 
 def view(session: Session, model: Model) -> ModelView:
-    """Return what the current owner may know of a model for which the owner has a job.
+    """Return the facts of a model that its owner may see. The owner must have a job for it.
 
     Whoever sees all jobs sees the model's own times, and the inspection of the latest job.
     """

@@ -46,7 +46,7 @@ def count(session: Session, which: Filter) -> dict[State, int]:
 
 
 def waiting_before(session: Session, job: Job) -> int:
-    """Return how many queued jobs of all owners were created before a job."""
+    """Return the number of queued jobs, of all owners, that were created before this job."""
     before = tuple_(Job.created_at, Job.id) < tuple_(literal(job.created_at), literal(job.id))
     query = select(func.count()).select_from(Job).where(Job.state == "queued", before)
     with all_owners():

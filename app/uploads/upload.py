@@ -61,7 +61,7 @@ class Part:
         self._file.write(data)
 
     def check(self, identify: Callable[[Path], Checked]) -> Checked:
-        """Return what `identify` says of the complete file.
+        """Return the verdict of `identify` on the complete file.
 
         Raises:
             Refusal: `identify` refuses the file.

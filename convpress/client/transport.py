@@ -133,7 +133,7 @@ class RetryBudget:
         self._pause = _FIRST_PAUSE
 
     def next_pause(self, least: float) -> float | None:
-        """Return how many seconds to wait, `least` or more; None when the time is used up."""
+        """Return the seconds to wait, `least` or more; None when the time is used up."""
         now = self._clock()
         if self._deadline is None:
             self._deadline = now + self._seconds

@@ -38,7 +38,7 @@ MOST_BYTES = 400 * 1024**2
 
 
 def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
-    """Return how the whole child ended on a file, and what the worker thinks of what it left."""
+    """Return the end of a child that ran on a file, and the worker's verdict on its output."""
     request = Request(
         str(path),
         identify(path),
@@ -114,7 +114,7 @@ class Tally:
 
 
 def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = False) -> Tally:
-    """Check so many mutants and open so many of those that pass; the same seed makes the same ones.
+    """Check `checked` mutants, and open up to `opened` of those that pass; the seed fixes them.
 
     Those that end badly are kept in `folder`.
     """

@@ -224,7 +224,7 @@ def _succeeds(schema: Any, call: Call, seed: int) -> bool:
 
 
 def _calls(schema: Any, count: int, seed: int, last: mmap.mmap) -> None:
-    """Make so many calls, each of them noted in `last` before it is made."""
+    """Make `count` calls. Each is noted in `last` first."""
     succeeded: list[int] = []
     chance = random.Random(f"{seed} {schema}")
     for number in range(count):
@@ -267,7 +267,7 @@ def _confine() -> None:
 
 
 def run(calls: int, seed: int, names: frozenset[str] | None = None) -> Iterator[Crash]:
-    """Call every overload so many times, and yield the first crash of each.
+    """Call every overload `calls` times, and yield the first crash of each.
 
     `names` leaves out the other operators.
     """

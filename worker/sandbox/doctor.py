@@ -107,7 +107,7 @@ def examine(device: str = "cpu") -> list[Check]:
 
 
 def notes() -> list[str]:
-    """Return what this kernel and this user mean for the sandbox, in sentences."""
+    """Return sentences on the walls of the sandbox under this kernel and this user."""
     version = launcher.landlock_version()
     lines = [f"Linux {os.uname().release} has Landlock {version}"]
     if version:

@@ -202,7 +202,7 @@ def _ended(child: subprocess.Popen[bytes]) -> bool:
 
 
 def _ending(child: subprocess.Popen[bytes], log: str) -> Lost:
-    """Return how a child that ended without a final message came to its end."""
+    """Return the way in which a child ended that sent no final message."""
     status = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert status is not None  # it waits
     if status.si_code == os.CLD_EXITED:

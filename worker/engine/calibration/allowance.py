@@ -95,7 +95,7 @@ class Allowance:
         return steps if steps >= self.effort.fewest_steps else 0
 
     def _images(self, macs_each: int) -> int:
-        """Return how many images can be held at once and computed at this cost."""
+        """Return the number of images that fit the memory and the work at this cost."""
         numbers = sum(prod(self.harness.shapes[name][1:]) for name in self.harness.image_names)
         in_memory = self.effort.image_bytes // (_BYTES_PER_NUMBER * numbers)
         affordable = self.effort.image_macs // macs_each

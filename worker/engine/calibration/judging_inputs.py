@@ -14,7 +14,7 @@ from worker.engine.comparison_inputs import ComparisonInputs, Source
 from worker.engine.model import TensorSpec
 
 Mosaics = Callable[[Sequence[ValueRange], int, int], list[Batch]]
-"""Returns at least so many images in these ranges, from a seed."""
+"""Returns at least `count` images in these ranges, from a seed."""
 
 _SEED = 2
 # Between the seeds of two ranges, so that they get different images.

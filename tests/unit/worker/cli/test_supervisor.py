@@ -19,7 +19,7 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + STAY
 
 @pytest.fixture
 def starts(tmp_path):
-    """The process ids that a command has written, once there are so many of them."""
+    """The process ids that a command has written, once there are `count` of them."""
     path = tmp_path / "pids"
     path.touch()
 

@@ -44,7 +44,7 @@ def _run(batch: Batch, specs: Specs, axes: Shapes, at: int) -> RunInputs:
 
 
 def _runs(batch: Batch, axes: Shapes) -> int:
-    """Return how many runs of the model a batch has images for."""
+    """Return the number of runs of the model that a batch has images for."""
     runs = []
     for name, shape in axes.items():
         # Inputs without axes are the same in every run.
@@ -71,5 +71,5 @@ def _part(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> 
 
 
 def _repeats(length: int, own: int) -> int:
-    """Return how often an axis is repeated; an empty one stays empty."""
+    """Return the number of repetitions of an axis; an empty axis stays empty."""
     return length // own if own else 1

@@ -155,7 +155,7 @@ def _affordable_batches(
 
 
 def _sites_again(sites: Sequence[int], positions: Sequence[int]) -> int:
-    """Return how many sites run again in all, from the checkpoint before each site on."""
+    """Return the number of sites that run again in all: from the checkpoint before each site on."""
     again = 0
     for at in sites:
         checkpoint = positions[bisect_right(positions, at) - 1]

@@ -91,7 +91,7 @@ def _mean(operator: Operator) -> Function:
 
 
 def _additional(pads: Pads, all_pads: Pads) -> Pads:
-    """Return what pads have more after each axis than others.
+    """Return the padding after each axis that one set of pads has in excess of another.
 
     >>> _additional(((1, 1), (0, 0)), ((1, 3), (0, 0)))
     ((0, 2), (0, 0))

@@ -11,7 +11,7 @@ from worker.engine.formats.onnx.shapes import Shapes
 
 
 def trip_count(node: NodeProto, known: Mapping[str, Constant], shapes: Shapes) -> int | None:
-    """Return how often the subgraphs of a node run in each of its runs; None where not fixed.
+    """Return the runs of a node's subgraphs in one run of the node; None where not fixed.
 
     1. Each branch of an If runs once, as far as this function goes.
     2. The body of a Loop runs as often as its trip count says, where that is a constant and nothing
