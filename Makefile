@@ -18,21 +18,19 @@ run: .venv/.engine
 	$(BIN)/convpress serve
 
 test: .venv/.dev
-	$(PYTEST) -m 'not slow and not hostile'
+	$(PYTEST) -m 'not slow and not long and not hostile'
 
 test-all: .venv/.dev
 	$(PYTEST)
 
 # onnx's own models, whole networks among them: three minutes.
 conformance: .venv/.dev
-	$(PYTEST) -m slow tests/conformance
+	$(PYTEST) -m 'slow or long' tests/conformance
 
-# Those slow tests that need no more than two minutes: onnx's own models but the three largest, and calibration of more
-# formats.
+# What takes too long for every run of `make test`: onnx's own models but the three largest, and more formats, models
+# and inputs of what `make test` tries with one.
 slow: .venv/.dev
-	$(PYTEST) -m slow -k 'not vgg19 and not zfnet512 and not alexnet' \
-		tests/conformance tests/unit/worker/engine/test_pipeline.py \
-		tests/unit/worker/engine/test_pipeline_calibrated.py
+	$(PYTEST) -m slow
 
 hostile: .venv/.dev
 	$(PYTEST) tests/hostile

@@ -185,25 +185,6 @@ def test_jobs_are_found_and_names_stay_text(browse, service):
         check_accessible(page)
 
 
-def test_every_page_fits_a_phone_in_the_dark(browse, service):
-    jobs = [
-        service.wait(service.post("residual.onnx", flops_budget=keep)["id"])
-        for keep in ("0.5", "0.3")
-    ]
-    pages = [
-        f"/dashboard/jobs/{jobs[0]['id']}",
-        f"/dashboard/models/{jobs[0]['model']['sha256']}",
-        f"/dashboard/compare?job={jobs[0]['id']}&job={jobs[1]['id']}",
-        "/dashboard/system",
-        "/dashboard/jobs/none",
-    ]
-    with browse(color_scheme="dark", viewport={"width": 390, "height": 800}) as page:
-        for path in pages:
-            page.goto(path)
-            assert page.evaluate("document.documentElement.scrollWidth") == 390, path
-            check_accessible(page)
-
-
 def test_times_are_those_of_whoever_looks(browse):
     with browse("/dashboard/system?by=hour", timezone_id="Asia/Kolkata", locale="en-GB") as page:
         page.get_by_text("As a table").click()

@@ -32,8 +32,16 @@ def places(service):
     return names | {"sha256": jobs[0]["model"]["sha256"]}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", VIEWS)
+# Both schemes and both widths; the other two pairs of them are left to `make slow`.
+@pytest.mark.parametrize(
+    ("view", "scheme"),
+    [
+        ("desktop", "light"),
+        ("phone", "dark"),
+        pytest.param("desktop", "dark", marks=pytest.mark.slow),
+        pytest.param("phone", "light", marks=pytest.mark.slow),
+    ],
+)
 def test_every_page_fits_and_is_accessible(browse, places, view, scheme):
     width = VIEWS[view]["viewport"]["width"]
     with browse(color_scheme=scheme, **VIEWS[view]) as page:

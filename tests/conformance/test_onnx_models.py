@@ -35,6 +35,8 @@ SMALL = sorted(
     if has_layers(path)
 )
 LIGHT = sorted(DATA.glob("light/*.onnx"))
+# Hundreds of megabytes each.
+LARGE = ("alexnet", "vgg19", "zfnet512")
 # What these have instead of layers whose weights are known, or what ONNX Runtime does not run.
 LEFT = {
     "test_Linear": "before opset 7",
@@ -46,6 +48,11 @@ LEFT = {
 
 def name(path):
     return path.stem if path.parent.name == "light" else path.parent.name
+
+
+def marks_of(path):
+    is_large = any(large in path.stem for large in LARGE)
+    return pytest.mark.long if is_large else pytest.mark.slow
 
 
 def check_identity(path, folder):
@@ -108,8 +115,11 @@ def test_small_models_meet_a_budget_or_say_why_not(tmp_path, path):
     check_budget(path, tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", LIGHT, ids=name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=marks_of(path)) for path in LIGHT],
+    ids=name,
+)
 def test_whole_networks_keep_their_outputs_and_meet_a_budget(tmp_path, path):
     assert check_identity(path, tmp_path) == set()
     check_budget(path, tmp_path)

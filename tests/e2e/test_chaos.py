@@ -4,14 +4,14 @@ import chaos
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_lost_on_files(tmp_path):
     figures, wrong = chaos.run(tmp_path, servers=False, jobs=12, faults=6, seed=1)
     assert wrong == []
     assert figures["jobs"] == 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("servers", [False, True], ids=["files", "servers"])
 def test_nothing_is_lost_at_length(tmp_path, servers):
     if servers:

@@ -1,8 +1,11 @@
 """TorchScript sources that are small as text, and crash torch when it compiles or runs them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from torchscript_files import with_code
+
+MODULE = "__torch__.torchscript_files"
 
 CHAINS = {
     "attributes-in-a-row": "y = x" + ".mT" * 200_000,
@@ -25,40 +28,39 @@ CHAINS = {
 """Bodies of methods that are small as text, and kill torch by the depth of its recursion."""
 
 
-def sources() -> Iterator[tuple[str, bytes, bool]]:
+def sources() -> Iterator[tuple[str, bytes | Callable[[], bytes], bool]]:
     yield from chains()
     yield from crashes()
 
 
-def chains() -> Iterator[tuple[str, bytes, bool]]:
+def chains() -> Iterator[tuple[str, Callable[[], bytes], bool]]:
     for name, body in CHAINS.items():
-        yield f"source-of-{name}", with_code(body), True
-    module = "__torch__.torchscript_files"
+        yield f"source-of-{name}", partial(with_code, body), True
+    yield "source-of-functions-nested-deeply", nested_functions, True
+    yield "source-of-methods-nested-deeply", nested_methods, True
+    yield "source-of-classes-nested-deeply", nested_classes, True
+
+
+def nested_functions() -> bytes:
     functions = "".join(
-        f"def f{n}(x: Tensor) -> Tensor:\n  return {module}.f{n + 1}(x)\n" for n in range(5000)
+        f"def f{n}(x: Tensor) -> Tensor:\n  return {MODULE}.f{n + 1}(x)\n" for n in range(5000)
     )
-    yield (
-        "source-of-functions-nested-deeply",
-        with_code(f"y = {module}.f0(x)", more=f"{functions}def f5000(x: Tensor):\n  return x\n"),
-        True,
-    )
+    return with_code(f"y = {MODULE}.f0(x)", more=f"{functions}def f5000(x: Tensor):\n  return x\n")
+
+
+def nested_methods() -> bytes:
     methods = "".join(
-        f"  def m{n}(self: {module}.Plain, x: Tensor) -> Tensor:\n    return (self).m{n + 1}(x)\n"
+        f"  def m{n}(self: {MODULE}.Plain, x: Tensor) -> Tensor:\n    return (self).m{n + 1}(x)\n"
         for n in range(5000)
     )
-    last = f"  def m5000(self: {module}.Plain, x: Tensor) -> Tensor:\n    return x\n"
-    yield (
-        "source-of-methods-nested-deeply",
-        with_code("y = (self).m0(x)", more=methods + last),
-        True,
-    )
-    classes = "".join(f"class C{n}(Module):\n  c : {module}.C{n + 1}\n" for n in range(5000))
-    yield (
-        "source-of-classes-nested-deeply",
-        with_code(
-            f"y = annotate(Optional[{module}.C0], None)", more=f"{classes}class C5000:\n  c : int\n"
-        ),
-        True,
+    last = f"  def m5000(self: {MODULE}.Plain, x: Tensor) -> Tensor:\n    return x\n"
+    return with_code("y = (self).m0(x)", more=methods + last)
+
+
+def nested_classes() -> bytes:
+    classes = "".join(f"class C{n}(Module):\n  c : {MODULE}.C{n + 1}\n" for n in range(5000))
+    return with_code(
+        f"y = annotate(Optional[{MODULE}.C0], None)", more=f"{classes}class C5000:\n  c : int\n"
     )
 
 

@@ -4,9 +4,10 @@ import configparser
 import re
 import shutil
 import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -38,11 +39,23 @@ def is_of_kubernetes(resource):
     return not resource["apiVersion"].startswith("keda.sh/")
 
 
+@pytest.fixture(scope="module")
+def validate():
+    """What checks a resource."""
+    # Here, since every process that collects tests would import it; without the grammars of
+    # formats, which take seconds and are not checked.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "rfc3987_syntax", None)
+        import kubernetes_validate
+
+    return partial(kubernetes_validate.validate, desired_version=RELEASE, strict=True)
+
+
 @pytest.mark.parametrize(
     "resource", [each for each in RESOURCES if is_of_kubernetes(each.values[0])]
 )
-def test_resources_have_the_fields_of_their_kind(resource):
-    kubernetes_validate.validate(resource, RELEASE, strict=True)
+def test_resources_have_the_fields_of_their_kind(validate, resource):
+    validate(resource)
 
 
 @pytest.mark.parametrize("path", sorted(KUBERNETES.rglob("kustomization.yaml")), ids=str)
@@ -55,7 +68,7 @@ def test_kustomizations_name_every_file_beside_them(path):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_overlays_build(overlay):
+def test_overlays_build(validate, overlay):
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl")
     process = subprocess.run(
@@ -67,7 +80,7 @@ def test_overlays_build(overlay):
     assert process.returncode == 0, process.stderr
     resources = list(yaml.safe_load_all(process.stdout))
     for resource in filter(is_of_kubernetes, resources):
-        kubernetes_validate.validate(resource, RELEASE, strict=True)
+        validate(resource)
     assert {"api", "worker", "migrate"} <= {each["metadata"]["name"] for each in resources}
 
 

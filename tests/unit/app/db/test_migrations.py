@@ -190,7 +190,7 @@ def writing(engine):
         writer.join()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_million_jobs_are_not_locked_for_long(postgres_url):
     config = migrations.configuration()
     config.attributes["url"] = postgres_url

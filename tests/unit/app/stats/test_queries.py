@@ -165,7 +165,7 @@ def test_a_key_opens_what_its_scope_says(configure, client_of):
     assert ask("admin", "/stats").json()["service"]["leases"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_hundred_thousand_jobs_are_counted_in_a_moment(settings):
     moments = [datetime.now(UTC) - timedelta(seconds=20 * number) for number in range(100_000)]
     states = ("succeeded", "succeeded", "succeeded", "failed", "cancelled")

@@ -7,6 +7,11 @@ from worker.engine import timing
 from worker.engine.timing import RunTimes, Spread, time_in_turn, why_busy
 
 
+@pytest.fixture(autouse=True)
+def brief_timing():
+    """Time models as jobs do."""
+
+
 class Host:
     """A host whose clocks move only while a model runs."""
 

@@ -8,8 +8,17 @@ from torch._C import Block, Graph, Node, Value
 
 def nodes(block: Graph | Block) -> Iterator[Node]:
     """Yield the nodes of a graph in order; those of branches and loop bodies follow their owner."""
-    for node in block.nodes():
-        yield from nodes_within(node)
+    # Without recursion: a node deep inside would pass through a generator for every level.
+    walks = [block.nodes()]
+    while walks:
+        for node in walks[-1]:
+            yield node
+            inner = [body.nodes() for body in node.blocks()]
+            if inner:
+                walks.extend(reversed(inner))
+                break
+        else:
+            walks.pop()
 
 
 def nodes_within(node: Node) -> Iterator[Node]:

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from support.calibrating import calibrate_little
 from support.onnx_splitting import IMAGE, agree, opened_with_count, split_everywhere
 from support.onnx_text import model, written
 
@@ -107,8 +108,9 @@ def test_every_execution_path_keeps_the_budget(tmp_path):
 
 @pytest.mark.parametrize(("mode", "measured"), [(1, {"first", "second"}), (7, {"third", "fourth"})])
 def test_calibration_follows_the_branch_that_is_taken_and_the_others_are_replaced_too(
-    tmp_path, mode, measured
+    tmp_path, monkeypatch, mode, measured
 ):
+    calibrate_little(monkeypatch)
     path = written(tmp_path, BRANCHES)
     target = tmp_path / "after.onnx"
     report = tmp_path / "report.json"

@@ -222,7 +222,7 @@ def test_an_extent_beyond_its_file_is_refused(tmp_path, offset, length):
     assert refused.value.code == "model_invalid"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])
 def test_a_bundle_of_more_than_two_gigabytes_goes_through(tmp_path, suffix):
     """The weights are zeros that no disk holds: two matrices of 1.2 GB, of which one convolution is

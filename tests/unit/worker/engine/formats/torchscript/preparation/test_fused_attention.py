@@ -80,7 +80,7 @@ class Encoder(nn.Module):
         super().__init__()
         layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
         self.stem = nn.Conv2d(3, 16, 4, 4)
-        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.encoder = nn.TransformerEncoder(layer, 1)
         self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
 
     def forward(self, x):
