@@ -25,6 +25,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ import torch
 from zoo import cases
 from zoo.check import Case, checked
 from zoo.child import in_child
+
+from worker.engine.formats import ADAPTERS
 
 HEADER = (
     "| model | MMACs | paths | layers | replaced | difference at full rank | kept | error | s |\n"
@@ -117,6 +120,12 @@ def _in_cache(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
+def _load_libraries() -> None:
+    """Import what the children need, so that they need not."""
+    for name in ("torch._dynamo", "worker.engine.calibration.calibrate", *ADAPTERS.values()):
+        import_module(name)
+
+
 def main() -> None:
     """Try the models that are named, print a table and the reasons, and write the figures."""
     parser = argparse.ArgumentParser(
@@ -133,6 +142,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=300, help="the most for one model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    _load_libraries()
     print(HEADER)
     rows = []
     if arguments.cache is not None:

@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,6 +32,7 @@ from zoo.child import in_child
 
 FORMS = ("traced", "scripted", "legacy", "dynamo")
 _SUFFIXES = {"traced": ".pt", "scripted": ".pt", "legacy": ".onnx", "dynamo": ".onnx"}
+_NEAR_ZERO = 1e-3
 _LIBRARIES: dict[str, dict[str, Builder]] = {
     "torchvision": torchvision_models.ARCHITECTURES,
     "timm": timm_models.ARCHITECTURES,
@@ -50,6 +52,17 @@ def counted_by_torch(architecture: Architecture) -> int:
     finally:
         torch._C._set_mkldnn_enabled(True)
     return counter.get_total_flops() // 2
+
+
+def _leave_no_zeros(module: nn.Module) -> None:
+    """Draw weights that start at 0 or near it: they would hide a branch that is wrong."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias") or float(parameter.detach().abs().max()) >= _NEAR_ZERO:
+            continue
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.1)
+        else:
+            nn.init.uniform_(parameter, 0.2, 1.0)
 
 
 def trace(architecture: Architecture, path: Path) -> None:
@@ -98,7 +111,7 @@ def export_dynamo(architecture: Architecture, path: Path) -> None:
         )
 
 
-def _is_variadic(module: torch.nn.Module) -> bool:
+def _is_variadic(module: nn.Module) -> bool:
     return bool(module.forward.__code__.co_flags & 0x04)
 
 
@@ -117,6 +130,7 @@ def make(
     torch.manual_seed(0)
     architecture = _LIBRARIES[library][name]()
     architecture.module.eval()
+    _leave_no_zeros(architecture.module)
     path = folder / f"{library}-{name}-{form}{_SUFFIXES[form]}"
     macs = counted_by_torch(architecture) if known_macs is None else known_macs
     started = time.process_time()

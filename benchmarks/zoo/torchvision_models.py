@@ -178,7 +178,7 @@ ARCHITECTURES: dict[str, Builder] = {
     "fasterrcnn_mobilenet": _detector("fasterrcnn_mobilenet_v3_large_320_fpn", 320),
     "r3d_18": _video("r3d_18", 4, 32),
     "r2plus1d_18": _video("r2plus1d_18", 4, 32),
-    "s3d": _video("s3d", 16, 64),
+    "s3d": _video("s3d", 16, 224),
     "swin3d": _swin3d,
     "raft_small": _raft,
 }

@@ -166,6 +166,7 @@ _STAGES = {
     "mlp_ratios": [2, 2, 2],
     "decoder_hidden_size": 32,
 }
+_CONVNEXT = {"hidden_sizes": [16, 16, 32, 32], "depths": [1, 1, 1, 1]}
 _WINDOWS = {
     "image_size": 32,
     "patch_size": 2,
@@ -276,10 +277,8 @@ ARCHITECTURES: dict[str, Builder] = {
     "detr": _detr,
     "mobilevit": _model("MobileViTModel", {"image_size": 64}, _more_pixels),
     "mobilenet_v1": _model("MobileNetV1Model", {"depth_multiplier": 0.5}, _more_pixels),
-    "convnext": _model("ConvNextModel", {"hidden_sizes": [16, 32], "depths": [1, 1]}, _more_pixels),
-    "convnextv2": _model(
-        "ConvNextV2Model", {"hidden_sizes": [16, 32], "depths": [1, 1]}, _more_pixels
-    ),
+    "convnext": _model("ConvNextModel", _CONVNEXT, _more_pixels),
+    "convnextv2": _model("ConvNextV2Model", _CONVNEXT, _more_pixels),
     "resnet": _model("ResNetForImageClassification", _RESNET, _more_pixels),
     "regnet": _model("RegNetModel", {**_RESNET, "groups_width": 8}, _more_pixels),
     "levit": _model(
