@@ -2,12 +2,20 @@
 
     python benchmarks/published.py MODEL[@SHAPE] ... [--flops-budget 0.6] [--calibration none]
         [--output figures.json]
+    python benchmarks/published.py --cache CACHE [--kinds exported packaged debian]
+        [--only PART ...] [--seconds 300] [--again]
 
-SHAPE is an input shape as jobs take it. Each model is first rewritten with every layer in its first
-form at full rank, loaded by its runtime and compared with the original on the same inputs; then
-compressed to the budget. A row a model says how many layers could be replaced, the largest
-difference at full rank, and what the budget came to or why not; the reasons for what was left are
-listed below, with their number.
+SHAPE is an input shape as jobs take it. CACHE holds what `zoo/export.py` and `zoo/packages.py`
+wrote. Each model is checked in a process of limited time:
+
+1. Its multiply-accumulates are those that an independent counter finds (`zoo/counters.py`).
+2. Rewritten with every layer in its first form at full rank, it gives the same outputs on the same
+   inputs, of another batch too, and declares the same inputs and outputs.
+3. Compressed to the budget, it keeps it by the independent counter.
+
+A row a model says how many layers could be replaced, the largest difference at full rank, and what
+the budget came to or why not. The reasons for what was left are listed below, and all that is
+wrong. With a cache, rows are kept in `CACHE/checked.jsonl`, and only new models are tried.
 """
 
 import argparse
@@ -15,105 +23,107 @@ import json
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
+from zoo import cases
+from zoo.check import Case, checked
+from zoo.child import in_child
 
-from convpress.gate.identify import identify
-from convpress.refusal import Refusal
-from convpress.shapes import parse_input_shape
-from worker.engine.decompose import Target
-from worker.engine.formats import load_runner, open_model, readable
-from worker.engine.numerics.moments import unknown
-from worker.engine.numerics.random_inputs import random_inputs
-from worker.engine.pipeline import compress
-from worker.engine.request import Request
-from worker.engine.selection.enumeration import factorisations
+from worker.engine.formats import ADAPTERS
 
-_WIDEST = 2048
-"""The most channels or features of a layer that is factored; full-rank factors take minutes."""
+HEADER = (
+    "| model | MMACs | paths | layers | replaced | difference at full rank | kept | error | s |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
 
 
-def at_full_rank(path: Path, shape: str | None, folder: Path) -> dict[str, Any]:
-    """Rewrite a model at full rank; return the replaced sites and the error of the outputs."""
-    model_format = identify(path)
-    target = folder / f"full{path.suffix}"
-    with readable(model_format, path) as source:
-        model = open_model(model_format, source)
-        shapes = model.bind(parse_input_shape(shape))
-        count = model.count(shapes)
-        replaced = 0
-        for site in count.sites:
-            form = (
-                next(iter(factorisations(site)), None)
-                if site.reason is None and site.convolution
-                else None
-            )
-            if form is None or site.convolution is None:
-                continue
-            layer = model.layer(site)
-            is_wide = max(site.weight_shape) > _WIDEST
-            target_of = Target.of(layer, unknown(site.convolution))
-            model.replace(site, [layer] if is_wide else form.layers(target_of, form.ranks[-1]))
-            replaced += 1
-        model.save(target)
-        inputs = random_inputs(model.inputs, shapes)
-        expected = load_runner(model_format, source)(inputs)
-        actual = load_runner(model_format, target)(inputs)
-    return {
-        "macs": count.macs,
-        "courses": len(count.execution_paths),
-        "sites": len(count.sites),
-        "replaced": replaced,
-        "reasons": Counter(site.reason for site in count.sites if site.reason),
-        "unsettled": dict(count.unsettled),
-        "difference": max(_distance(actual[name], expected[name]) for name in expected),
-    }
-
-
-def _distance(actual: np.ndarray, expected: np.ndarray) -> float:
-    apart = np.abs(actual.astype(np.float64) - expected.astype(np.float64)).max(initial=0)
-    return float(apart / (np.abs(expected).max(initial=0) or 1))
-
-
-def at_budget(
-    path: Path, shape: str | None, budget: str, calibration: str, folder: Path
-) -> dict[str, Any]:
-    """Compress a model, and return what is kept and the outputs' error, or the refusal."""
-    report = folder / "report.json"
-    request = Request(
-        str(path),
-        identify(path),
-        str(folder / f"out{path.suffix}"),
-        str(report),
-        {"flops_budget": budget},
-        input_shape=shape,
-        calibration=calibration,
-    )
-    try:
-        compress(request, lambda *_: None)
-    except Refusal as refusal:
-        return {"refused": f"{refusal.code}: {refusal.detail}"}
-    account = json.loads(report.read_text())
-    return {
-        "keep": account["keep"],
-        "error": account["verification"]["relative_error"],
-        "risk": account["risk"],
-    }
-
-
-def tried(argument: str, budget: str, calibration: str) -> dict[str, Any]:
-    """Return a model's row."""
-    name, _, shape = argument.partition("@")
-    path = Path(name)
-    row: dict[str, Any] = {"model": path.name}
+def tried(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return a model's row, from a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
-        try:
-            row |= at_full_rank(path, shape or None, Path(scratch))
-        except Refusal as refusal:
-            return row | {"refused": f"{refusal.code}: {refusal.detail}"}
-        return row | at_budget(path, shape or None, budget, calibration, Path(scratch))
+        work = partial(checked, case, arguments.flops_budget, arguments.calibration, Path(scratch))
+        row = in_child(work, arguments.seconds, quiet=True)
+    if "error" in row and "model" not in row:
+        row |= {"model": case.name, "refused": row["error"], "wrong": [row["error"]]}
+    return row
+
+
+def named(arguments: Sequence[str]) -> Iterator[Case]:
+    """Yield the cases of a command line: MODEL[@SHAPE] each."""
+    for argument in arguments:
+        name, _, shape = argument.partition("@")
+        yield Case(Path(name).name, Path(name), shape or None)
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """Return the row of a model in the table."""
+    if "sites" not in row:
+        return f"| {row['model']} | | | | | | {row['refused']} | | |"
+    ending = row.get("refused", "") + " | "
+    if "keep" in row:
+        error = row["error"]
+        ending = f"{row['keep']:.3f} | " + ("" if error is None else f"{error:.3f}")
+    difference = row["difference"]
+    apart = "not comparable" if difference is None else f"{difference:.1e}"
+    seconds = row.get("seconds", 0) + row.get("compress_seconds", 0)
+    return (
+        f"| {row['model']} | {row['macs'] / 1e6:.3f} | {row['paths']} | {row['sites']} | "
+        f"{row['replaced']} | {apart} | {ending} | {seconds:.1f} |"
+    )
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the outcomes with their number, the reasons for what was left, and what is wrong."""
+    outcomes: Counter[str] = Counter()
+    left: dict[str, list[str]] = {}
+    for row in rows:
+        outcomes["kept its budget" if "keep" in row else row["refused"].partition(":")[0]] += 1
+        for reason in row.get("reasons", {}):
+            left.setdefault(reason, []).append(row["model"])
+    lines = [f"{number} models: {outcome}" for outcome, number in outcomes.most_common()]
+    for reason, models in sorted(left.items(), key=lambda item: -len(item[1])):
+        lines.append(f"{len(models)} models have layers left: {reason} ({models[0]} ...)")
+    for row in rows:
+        lines += [f"incomplete: {row['model']}: {each}" for each in row.get("unaccounted", [])]
+    for row in rows:
+        lines += [f"WRONG: {row['model']}: {sentence}" for sentence in row["wrong"]]
+    return "\n".join(lines)
+
+
+def _new(every: Iterable[Case], done: set[str], parts: Sequence[str]) -> Iterator[Case]:
+    for case in every:
+        is_asked_for = not parts or any(part in case.name for part in parts)
+        if is_asked_for and case.name not in done:
+            yield case
+
+
+def _in_cache(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Check the new models of a cache, and return the rows of all."""
+    record = arguments.cache / "checked.jsonl"
+    rows: dict[str, dict[str, Any]] = {}
+    if record.exists():
+        for line in record.read_text().splitlines():
+            row = json.loads(line)
+            rows[row["model"]] = row
+    done = set() if arguments.again else set(rows)
+    for kind in arguments.kinds:
+        for case in _new(cases.KINDS[kind](arguments.cache), done, arguments.only):
+            row = tried(case, arguments)
+            rows[case.name] = row
+            with record.open("a") as lines:
+                lines.write(json.dumps(row) + "\n")
+            print(line_of(row), *row["wrong"], flush=True)
+    return list(rows.values())
+
+
+def _load_libraries() -> None:
+    """Import what the children need, so that they need not."""
+    for name in ("torch._dynamo", "worker.engine.calibration.calibrate", *ADAPTERS.values()):
+        import_module(name)
 
 
 def main() -> None:
@@ -121,37 +131,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL[@SHAPE]")
+    parser.add_argument("models", nargs="*", metavar="MODEL[@SHAPE]")
     parser.add_argument("--flops-budget", default="0.6")
     parser.add_argument("--calibration", choices=["none", "synthetic"], default="none")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
+    parser.add_argument("--cache", type=Path, help="the folder of exported and packaged models")
+    parser.add_argument("--kinds", nargs="+", choices=list(cases.KINDS), default=list(cases.KINDS))
+    parser.add_argument("--only", nargs="+", default=[], help="parts of names")
+    parser.add_argument("--again", action="store_true", help="try also what was tried before")
+    parser.add_argument("--seconds", type=int, default=300, help="the most for one model")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    _load_libraries()
+    print(HEADER)
     rows = []
-    print(
-        "| model | MMACs | courses | layers | replaced | difference at full rank | kept | error |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    for argument in arguments.models:
-        row = tried(argument, arguments.flops_budget, arguments.calibration)
+    if arguments.cache is not None:
+        rows = _in_cache(arguments)
+    for case in named(arguments.models):
+        row = tried(case, arguments)
         rows.append(row)
-        if "sites" not in row:
-            print(f"| {row['model']} | | | | | | {row['refused']} | |", flush=True)
-            continue
-        ending = row.get("refused") or f"{row['keep']:.3f} | {row['error']:.3f}"
-        print(
-            f"| {row['model']} | {row['macs'] / 1e6:.3f} | {row['courses']} | {row['sites']} | "
-            f"{row['replaced']} "
-            f"| {row['difference']:.1e} | {ending} |",
-            flush=True,
-        )
-    for row in rows:
-        for reason, number in row.get("reasons", {}).items():
-            print(f"{row['model']}: {number} left: {reason}")
-        if row.get("unsettled"):
-            print(f"{row['model']}: not known: {row['unsettled']}")
+        print(line_of(row), flush=True)
+    print(summary(rows))
     if arguments.output:
         arguments.output.write_text(json.dumps(rows, indent=1))
-    sys.exit(any(row.get("difference", 0) > 1e-4 for row in rows))
+    sys.exit(any(row["wrong"] for row in rows))
 
 
 if __name__ == "__main__":

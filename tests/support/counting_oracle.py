@@ -16,19 +16,27 @@ ANY = onnx.TensorProto.UNDEFINED
 
 def oracle_macs(path, inputs):
     """Return the multiply-accumulates of a model of one graph on these inputs."""
-    model = onnx.load(path)
-    arrays = _run(model, inputs)
-    return sum(_macs(node, arrays) for node in model.graph.node)
+    return model_macs(onnx.load(path), inputs)
 
 
-def _run(model, inputs):
-    """Return all values of the graph by name."""
+def model_macs(model, inputs):
+    """Return the multiply-accumulates of a loaded model of one graph; its outputs are changed."""
+    products = [node for node in model.graph.node if node.op_type in COUNTS]
+    if not products:
+        return 0
+    arrays = _run(model, inputs, products)
+    return sum(_macs(node, arrays) for node in products)
+
+
+def _run(model, inputs, products):
+    """Return the operands and results of these nodes by name."""
     graph = model.graph
     known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            known[node.output[0]] = helper.get_node_attr_value(node, "value")
-    names = [name for node in graph.node for name in node.output if name]
+    computed = {name for node in graph.node for name in node.output}
+    names = []
+    for node in products:
+        names += [name for name in (*node.input, *node.output) if name in computed]
+    names = list(dict.fromkeys(names))
     graph.ClearField("output")
     graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     options = onnxruntime.SessionOptions()
@@ -43,9 +51,7 @@ def _run(model, inputs):
 
 
 def _macs(node, arrays):
-    count = COUNTS.get(node.op_type)
-    if count is None:
-        return 0
+    count = COUNTS[node.op_type]
     operands = [arrays.get(name) for name in node.input]
     results = [arrays.get(name) for name in node.output]
     values = {each.name: helper.get_attribute_value(each) for each in node.attribute}
