@@ -177,8 +177,7 @@ def test_postgresql_and_redis_by_settings_alone(tmp_path, postgres_url, redis_ur
     assert not (tmp_path / "data" / "convpress.db").exists()
 
 
-def test_the_demonstration_shows_the_result_and_serves_on(tmp_path):
-    """On the sample model that is calibrated soonest, not on the one that the command names."""
+def test_the_demonstration_leads_through_a_job_and_serves_on(tmp_path):
     model = MODELS / "plain.onnx"
     with serving(tmp_path / "data", ("demo", str(model))) as service:
         log = tmp_path / "data" / "service.log"
@@ -190,11 +189,15 @@ def test_the_demonstration_shows_the_result_and_serves_on(tmp_path):
     for text in (
         "/2/Conv",
         "spatial",
-        "MACs",
+        "FLOPs",
         f"curl -s -F model=@{model}",
         "/dashboard/jobs/",
+        f"{accuracy(model):.2%}",
+        f"{accuracy(artifact):.2%}",
     ):
         assert text in shown
+    steps = [shown.index(f"\n{step}. ") for step in range(1, 6)]
+    assert steps == sorted(steps)
 
 
 def test_a_port_in_use_is_said_and_nothing_is_started(service, tmp_path):

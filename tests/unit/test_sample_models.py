@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from digits import MODELS, accuracy, scores, split
+from hold_out import write
 
 ACCURACY = {"plain": 0.98444, "batchnorm": 0.99778, "residual": 0.99556}
 SUFFIXES = {
@@ -73,3 +74,16 @@ def test_files_are_all_described_and_together_under_two_megabytes():
     files = {path.name for path in (*MODELS.glob("*.onnx"), *MODELS.glob("*.pt"))}
     assert files == {f"{network}{suffix}" for network, suffix in FILES}
     assert sum((MODELS / file).stat().st_size for file in files) < 2_000_000
+
+
+def test_the_digits_of_the_demonstration_are_those_of_the_split(tmp_path):
+    (trained, _), (images, labels) = split()
+    with np.load(MODELS / "digits_test.npz") as test, np.load(MODELS / "digits_samples.npz") as few:
+        np.testing.assert_array_equal(test["images"], images)
+        np.testing.assert_array_equal(test["labels"], labels)
+        np.testing.assert_array_equal(few["image"], trained[: len(few["image"])])
+    write(tmp_path)
+    for name in ("digits_test.npz", "digits_samples.npz"):
+        assert (MODELS / name).stat().st_size < 40_000
+        with np.load(tmp_path / name) as again, np.load(MODELS / name) as shipped:
+            assert again.files == shipped.files

@@ -12,9 +12,9 @@ from worker.cli.exits import REFUSED, end, require_extra
 def demo(
     model: Annotated[
         Path, typer.Argument(help="The model to post", exists=True, dir_okay=False)
-    ] = Path("tests/models/residual.onnx"),
+    ] = Path("tests/models/plain.onnx"),
 ) -> None:
-    """Start the service, compress a sample model, show the result, and serve until Ctrl-C."""
+    """Start the service, lead through one job of a sample model, and serve until Ctrl-C."""
     require_extra("server", "engine")
     from worker.cli import demonstration
     from worker.cli.supervisor import CannotListen

@@ -26,9 +26,14 @@ _KEY_TIMES = ("created_at", "used_at", "expires_at", "revoked_at")
 
 def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
-    risk = _plain(f"risk {report.risk.level}: {report.risk.text}")
     above = (*_incomplete(report), *_remark(report))
-    return Group(*above, sites(report), summary(report), *_timing(report), risk)
+    return Group(*above, sites(report), summary(report), evidence(report))
+
+
+def evidence(report: Report) -> Group:
+    """Return the method of the times and the risk, a line each."""
+    risk = _plain(f"risk {report.risk.level}: {report.risk.text}")
+    return Group(*_timing(report), risk)
 
 
 def _remark(report: Report) -> list[Text]:
