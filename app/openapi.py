@@ -70,7 +70,6 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "description": "Instead of the FLOPs budget, the largest loss: the service looks for the "
         "cheapest artifact that keeps it, by the metric of the evaluation, or else by the "
         f"agreement with the original: {max_loss.EXPECTED}",
-        "example": "1%",
     },
     # Forms have texts only, so that a boolean is one of two words.
     budgets.AT_ANY_PRICE: {
