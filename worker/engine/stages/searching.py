@@ -164,11 +164,11 @@ class _Tries:
         """Leave the analysis where the request wants it, if it is not larger than that allows."""
         if not self._analysis.exists():
             return
-        wanted = self._request.kept_analysis
-        if wanted is None or self._analysis.stat().st_size > self._request.largest_analysis:
+        target = self._request.kept_analysis
+        if target is None or self._analysis.stat().st_size > self._request.largest_analysis:
             self._analysis.unlink()
         else:
-            self._analysis.replace(wanted)
+            self._analysis.replace(target)
 
     def restore(self) -> None:
         """Put the best artifact in the place of the request's output."""
