@@ -56,6 +56,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.INPUT_RANGE_INVALID: ProblemType(422, "The input range cannot be parsed"),
     Code.SAMPLES_INVALID: ProblemType(422, "The samples cannot be used"),
     Code.SAMPLES_GONE: ProblemType(410, "The samples are no longer stored"),
+    Code.EVALUATION_INVALID: ProblemType(422, "The evaluation cannot be used"),
+    Code.EVALUATION_GONE: ProblemType(410, "The evaluation is no longer stored"),
     Code.MODEL_MISSING: ProblemType(422, "The model is missing"),
     Code.MODEL_EMPTY: ProblemType(422, "The model is an empty file"),
     Code.MODEL_UNRECOGNISED: ProblemType(422, "The file is not a model"),

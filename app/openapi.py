@@ -6,7 +6,15 @@ from typing import Any, get_args
 from app.errors import PROBLEM_TYPES, document
 from app.uploads import remote, submission
 from app.webhooks import url as webhook_url
-from convpress import budgets, calibration, formats, labels, shapes
+from convpress import (
+    budgets,
+    calibration,
+    evaluation,
+    formats,
+    labels,
+    max_loss,
+    shapes,
+)
 from convpress.gate import samples
 from convpress.schemas import PROBLEM_MEDIA_TYPE
 
@@ -57,6 +65,12 @@ _FIELDS: dict[str, dict[str, Any]] = {
         }
         for kind in _OTHER_BUDGETS
     },
+    max_loss.FIELD: {
+        "type": "string",
+        "description": "Instead of the FLOPs budget, the largest loss: the service looks for the "
+        "cheapest artifact that keeps it, by the metric of the evaluation, or else by the "
+        f"agreement with the original: {max_loss.EXPECTED}",
+    },
     # Forms have texts only, so that a boolean is one of two words.
     budgets.AT_ANY_PRICE: {
         "type": "string",
@@ -97,6 +111,15 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "type": "string",
         "description": f"The standard deviation, with the mean: {calibration.EXPECTED_NUMBERS}",
     },
+    evaluation.METRIC: {
+        "type": "string",
+        "enum": list(get_args(evaluation.Metric)),
+        "description": "The metric of the evaluation. The default is `top-1`",
+    },
+    evaluation.OUTPUT: {
+        "type": "string",
+        "description": "The name of the output that is measured, of a model with several",
+    },
     labels.FIELD: {
         "type": "string",
         "description": f"Labels to find the job by: {labels.EXPECTED}",
@@ -122,6 +145,12 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "format": "binary",
         "description": f"A file: {samples.EXPECTED}",
     },
+    evaluation.FIELD: {
+        "type": "string",
+        "format": "binary",
+        "description": "A file, on which the metric is measured before and after: "
+        f"{evaluation.EXPECTED}",
+    },
     formats.FIELD: {
         "type": "string",
         "format": "binary",
@@ -133,8 +162,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
 # tests that are generated from it, send no form that is refused for its shape.
 _FORM_SCHEMA: dict[str, Any] = {
     "type": "object",
-    # At least one budget, and exactly one source of the model.
-    "anyOf": [{"required": [field]} for field in budgets.KINDS],
+    # At least one budget or a largest loss, and exactly one source of the model.
+    "anyOf": [{"required": [field]} for field in (*budgets.KINDS, max_loss.FIELD)],
     "oneOf": [{"required": [field]} for field in submission.SOURCES],
     "if": {
         "properties": {calibration.FIELD: {"const": "samples"}},
@@ -143,12 +172,15 @@ _FORM_SCHEMA: dict[str, Any] = {
     "then": {"required": [samples.FIELD]},
     "dependentSchemas": {
         samples.FIELD: {"properties": {calibration.FIELD: {"const": "samples"}}},
+        max_loss.FIELD: {"properties": {budgets.FLOPS.field: False}},
         budgets.LATENCY.field: {"properties": {budgets.AT_ANY_PRICE: {"const": "false"}}},
         calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
     },
     "dependentRequired": {
         calibration.MEAN: [calibration.DEVIATION],
         calibration.DEVIATION: [calibration.MEAN],
+        evaluation.METRIC: [evaluation.FIELD],
+        evaluation.OUTPUT: [evaluation.FIELD],
     },
     # A misspelt field is refused: an option that is ignored in silence costs a whole job.
     "additionalProperties": False,

@@ -17,6 +17,9 @@ FLOPS_PER_MAC = 2
 AT_ANY_PRICE = "flops_at_any_price"
 """The field that lets layers become slower than they are."""
 
+LOW_RISK = "auto"
+"""The FLOPs budget that stands for the cheapest artifact of low risk."""
+
 ALLOW_INCOMPLETE = "allow_incomplete_account"
 """The field that lets a budget hold for the counted operators of a model alone."""
 
@@ -37,6 +40,7 @@ class BudgetKind:
     `unit` is the key of a unit of `worker.engine.selection.units`. `quantity` is the noun for
     messages. `scales` maps an amount's suffix, in capitals, to the number of units that it stands
     for. `bare` is the suffix that a large number without one has, None where it could have several.
+    With `chosen_by_risk` the text `auto` leaves the amount to the engine.
     `kept` reads from a job's report the fraction of the unit that the job kept.
     """
 
@@ -47,12 +51,14 @@ class BudgetKind:
     scales: Mapping[str, Decimal]
     kept: Callable[[Report], float]
     bare: str | None = None
+    chosen_by_risk: bool = False
 
     @property
     def expected(self) -> str:
         """How a budget of this kind is written, for messages."""
         share = f"a fraction of the model's {self.quantity} to keep (0.47 or 47%)"
-        return f"{share}, or an amount ({self.example})"
+        automatic = f", or {LOW_RISK} for the least of low risk" if self.chosen_by_risk else ""
+        return f"{share}, or an amount ({self.example}){automatic}"
 
     def parse(self, text: str) -> "Budget":
         """Read a budget as a user writes it.
@@ -80,6 +86,8 @@ class BudgetKind:
         """
         # a long text is not matched: Decimal takes its time for a million digits
         is_short = len(text) <= _LONGEST
+        if self.chosen_by_risk and is_short and text.strip().lower() == LOW_RISK:
+            return Budget(self, LOW_RISK, None, None)
         shown = text if is_short else text[:_LONGEST] + "..."
         match = _NUMBER.fullmatch(text.strip()) if is_short else None
         if match is None:
@@ -144,7 +152,8 @@ class BudgetKind:
 class Budget:
     """A share of the original's cost in the kind's unit, or an amount of that unit.
 
-    Exactly one of `keep` and `amount` is set. `text` is the budget as the user wrote it.
+    Exactly one of `keep` and `amount` is set, and none where the engine is to choose the amount by
+    the risk. `text` is the budget as the user wrote it.
     """
 
     kind: BudgetKind
@@ -152,11 +161,16 @@ class Budget:
     keep: Decimal | None
     amount: int | None
 
+    @property
+    def is_chosen_by_risk(self) -> bool:
+        """Whether the engine is to choose the amount."""
+        return self.keep is None and self.amount is None
+
     def of(self, total: int) -> int:
         """Return the amount that this budget allows a model whose original costs `total`."""
         if self.keep is not None:
             return int(self.keep * total)
-        assert self.amount is not None  # by construction, the other half of `keep is None`
+        assert self.amount is not None  # the engine replaces a budget that it is to choose
         return self.amount
 
 
@@ -187,6 +201,7 @@ FLOPS = BudgetKind(
     scales=_scales(_FLOPS, _PREFIXES),
     kept=macs_kept,
     bare="FLOPS",
+    chosen_by_risk=True,
 )
 LATENCY = BudgetKind(
     field="latency_budget",
@@ -256,7 +271,7 @@ def require_budget(budgets: Sequence[Budget]) -> None:
         Code.BUDGET_MISSING,
         "a budget is required",
         field=FLOPS.field,
-        expected=f"{FLOPS.expected}; or {others}",
+        expected=f"{FLOPS.expected}; or {others}, max_loss",
         got="nothing",
     )
 

@@ -47,6 +47,7 @@ def compress(
     params_budget: str | float | None = None,
     bytes_budget: str | float | None = None,
     latency_budget: str | float | None = None,
+    max_loss: str | float | None = None,
     flops_at_any_price: bool = False,
     allow_incomplete_account: bool = False,
     form: str | None = None,
@@ -57,14 +58,25 @@ def compress(
     input_range: str | None = None,
     input_mean: str | None = None,
     input_std: str | None = None,
+    evaluation: FilePath | None = None,
+    evaluation_metric: str | None = None,
+    evaluation_output: str | None = None,
+    evaluate: str | None = None,
+    lower_is_better: bool = False,
+    evaluate_seconds: float | None = None,
     cost_table: FilePath | None = None,
     device: str | None = None,
 ) -> Compression:
     """Compress a TorchScript or ONNX file to fit its budgets.
 
     Budgets are fractions (0.5, "50%") or amounts ("7.2G", "20MB", "12ms"); `rank` takes their
-    place. The output is `MODEL.convpress` with the model's suffix unless it is named. The other
-    options are those of `POST /jobs`.
+    place. `max_loss` ("1%") takes that of the FLOPs budget: the cheapest artifact that keeps it is
+    looked for, by the file `evaluation` or the command `evaluate` if there is one. The command has
+    `{model}` in the place of a model's path and prints one number. It runs with the caller's
+    rights, outside of the sandbox, for up to `evaluate_seconds` (an hour).
+
+    The output is `MODEL.convpress` with the model's suffix unless it is named. The other options
+    are those of `POST /jobs`.
 
     Raises:
         EngineMissing: the engine extra is not installed.
@@ -78,6 +90,7 @@ def compress(
         "params_budget": params_budget,
         "bytes_budget": bytes_budget,
         "latency_budget": latency_budget,
+        "max_loss": max_loss,
         "flops_at_any_price": flops_at_any_price,
         "allow_incomplete_account": allow_incomplete_account,
         "input_shape": input_shape,
@@ -85,6 +98,8 @@ def compress(
         "input_range": input_range,
         "input_mean": input_mean,
         "input_std": input_std,
+        "evaluation_metric": evaluation_metric,
+        "evaluation_output": evaluation_output,
     }
     request = {
         "command": "compress",
@@ -95,6 +110,10 @@ def compress(
         "form": form,
         "rank": rank,
         "samples": _absolute(samples),
+        "evaluation": _absolute(evaluation),
+        "evaluate": evaluate,
+        "lower_is_better": lower_is_better,
+        "evaluate_seconds": evaluate_seconds,
         "cost_table": _absolute(cost_table),
         "device": device,
     }

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from convpress import evaluation, max_loss
 from convpress.budgets import (
     ALLOW_INCOMPLETE,
     AT_ANY_PRICE,
+    FLOPS,
     KINDS,
     parse_allow_incomplete,
     parse_at_any_price,
@@ -40,7 +42,8 @@ FieldParser = Callable[[str], Any]
 None or False stands for a field left empty.
 """
 
-# Metadata of a field: part of the budget, so that an analysis does not depend on it.
+# Metadata of a field: part of the budgets, or of the measurement of the artifact, so that an
+# analysis does not depend on it.
 _BUDGET = {"budget": True}
 # Idempotency keys outlive the versions of this code: these options, the oldest, are part of a
 # fingerprint also where a job does not ask for them. Any other option takes part only where its
@@ -54,14 +57,19 @@ class JobOptions:
 
     The model, labels and webhook of a job are not part of it.
 
-    `budgets` has the texts of the budgets by field (`KINDS`). `samples_sha256` is the SHA-256 of
-    the file of real inputs, for the calibration `samples`. Every field takes part in the key of an
-    analysis unless it is marked as a budget.
+    `budgets` has the texts of the budgets by field (`KINDS`). `max_loss` stands in the place of one
+    of FLOPs. `samples_sha256` is the SHA-256 of the file of real inputs, for the calibration
+    `samples`, and `evaluation_sha256` that of the file with labels or targets. Every field takes
+    part in the key of an analysis unless it is marked as a budget.
     """
 
     budgets: Mapping[str, str] = field(default_factory=dict, metadata=_BUDGET)
     flops_at_any_price: bool = field(default=False, metadata=_BUDGET)
+    max_loss: str | None = field(default=None, metadata=_BUDGET)
     allow_incomplete_account: bool = field(default=False, metadata=_BUDGET)
+    evaluation_sha256: str | None = field(default=None, metadata=_BUDGET)
+    evaluation_metric: str | None = field(default=None, metadata=_BUDGET)
+    evaluation_output: str | None = field(default=None, metadata=_BUDGET)
     input_shape: str | None = None
     calibration: Calibration = "synthetic"
     samples_sha256: str | None = None
@@ -75,11 +83,14 @@ class JobOptions:
         texts: Mapping[str, str | None],
         *,
         samples_sha256: str | None = None,
+        evaluation_sha256: str | None = None,
         needs_budget: bool = True,
+        has_score: bool = False,
     ) -> Self:
         """Read the options from the texts of form fields; an empty text counts as a field left out.
 
         With `needs_budget` false, something else takes the place of budgets, such as a fixed rank.
+        With `has_score` a command of the user measures the artifact.
 
         Raises:
             Refusal: a field is invalid, or the fields contradict each other.
@@ -88,7 +99,13 @@ class JobOptions:
         {'flops_budget': '50%', 'input_shape': '1x3x8x8', 'calibration': 'synthetic'}
         """
         values = {name: FIELD_PARSERS[name](text) for name, text in texts.items() if text}
-        return cls.combine(values, samples_sha256=samples_sha256, needs_budget=needs_budget)
+        return cls.combine(
+            values,
+            samples_sha256=samples_sha256,
+            evaluation_sha256=evaluation_sha256,
+            needs_budget=needs_budget,
+            has_score=has_score,
+        )
 
     @classmethod
     def combine(
@@ -96,29 +113,49 @@ class JobOptions:
         values: Mapping[str, Any],
         *,
         samples_sha256: str | None = None,
+        evaluation_sha256: str | None = None,
         needs_budget: bool = True,
+        has_score: bool = False,
     ) -> Self:
         """Build the options from values of `FIELD_PARSERS`, and check them against each other.
 
         Raises:
-            Refusal: `budget_missing`, `budget_invalid`, `input_range_invalid` or
-                `calibration_invalid`.
+            Refusal: `budget_missing`, `budget_invalid`, `input_range_invalid`,
+                `calibration_invalid` or `evaluation_invalid`.
         """
         budgets = [values[name] for name in KINDS if values.get(name)]
         members = {name: values[name] for name in _MEMBERS if values.get(name)}
-        if needs_budget:
+        metric = evaluation.choose_metric(
+            members.get(evaluation.METRIC),
+            members.get(evaluation.OUTPUT),
+            has_file=evaluation_sha256 is not None,
+        )
+        if metric is not None:
+            members[evaluation.METRIC] = metric
+        if max_loss.FIELD in members:
+            has_flops_budget = any(budget.kind == FLOPS for budget in budgets)
+            max_loss.require_alone(flops_budget=has_flops_budget, rank=not needs_budget)
+            measured = evaluation.SCORE if has_score else metric or evaluation.AGREEMENT
+            loss = max_loss.parse_max_loss(members[max_loss.FIELD])
+            max_loss.require_measurable(loss, measured)
+        elif needs_budget:
             require_budget(budgets)
         require_consistent(budgets, at_any_price=bool(members.get(AT_ANY_PRICE)))
         require_range_or_moments(*(members.get(name) for name in (RANGE, MEAN, DEVIATION)))
         has_samples = samples_sha256 is not None
         members[FIELD] = choose_calibration(members.get(FIELD), samples=has_samples)
         texts = {budget.kind.field: budget.text for budget in budgets}
-        return cls(budgets=texts, samples_sha256=samples_sha256, **members)
+        return cls(
+            budgets=texts,
+            samples_sha256=samples_sha256,
+            evaluation_sha256=evaluation_sha256,
+            **members,
+        )
 
     def as_fields(self) -> dict[str, str]:
         """Return the form fields that ask for these options.
 
-        Samples are sent as a file, so they are not among them.
+        Samples and evaluations are sent as files, so they are not among them.
         """
         members = {name: getattr(self, name) for name in _MEMBERS}
         texts = {name: form_text(value) for name, value in members.items() if value}
@@ -127,10 +164,10 @@ class JobOptions:
     def as_request(self) -> dict[str, Any]:
         """Return the members of the engine's request.
 
-        The engine gets samples as the path of a file instead.
+        The engine gets samples and the evaluation as paths of files instead.
         """
         members = asdict(self)
-        del members["samples_sha256"]
+        del members["samples_sha256"], members["evaluation_sha256"]
         return members
 
     def analysis_key(self) -> str:
@@ -185,7 +222,10 @@ def _as_written(parse: FieldParser) -> FieldParser:
 FIELD_PARSERS: Mapping[str, FieldParser] = {
     **{name: _unless_empty(kind.parse) for name, kind in KINDS.items()},
     AT_ANY_PRICE: parse_at_any_price,
+    max_loss.FIELD: _as_written(max_loss.parse_max_loss),
     ALLOW_INCOMPLETE: parse_allow_incomplete,
+    evaluation.METRIC: evaluation.parse_metric,
+    evaluation.OUTPUT: evaluation.parse_output,
     "input_shape": _as_written(parse_input_shape),
     FIELD: parse_calibration,
     RANGE: _as_written(parse_range),

@@ -18,6 +18,8 @@ class Code(StrEnum):
     BUDGET_UNREACHABLE = "budget_unreachable"
     COST_TABLE_INVALID = "cost_table_invalid"
     COST_TABLE_MISSING = "cost_table_missing"
+    EVALUATION_INVALID = "evaluation_invalid"
+    EVALUATION_GONE = "evaluation_gone"
     DEVICE_UNAVAILABLE = "device_unavailable"
     FORM_INVALID = "form_invalid"
     INPUT_SHAPE_REQUIRED = "input_shape_required"

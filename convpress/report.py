@@ -40,6 +40,8 @@ class FailFast:
 Count = Annotated[int, Ge(0), Le(2**63 - 1)]
 Size = Annotated[float, Ge(0), Le(1e18)]
 """A time, a relative error or a fraction: not negative, and too small to overflow."""
+Figure = Annotated[float, Ge(-1e18), Le(1e18)]
+"""A figure of a metric, or a loss of it, which may be negative."""
 Item = TypeVar("Item")
 Many = Annotated[list[Item], FailFast()]
 """A list as long as the model is large."""
@@ -289,6 +291,41 @@ class Verification(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluation(Record):
+    """A metric on the user's own labels or targets, or a command's number, before and after.
+
+    Shares such as top-1 are fractions of 1. `loss` is positive where the artifact is worse.
+    `count` is the number of samples, None for a command. `output` is the output that was measured.
+    """
+
+    metric: str
+    before: Figure
+    after: Figure
+    loss: Figure
+    count: Count | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried(Record):
+    """A budget that the search for the cheapest artifact tried.
+
+    `metric` is what was measured: of the evaluation, `agreement` with the original, or `risk`.
+    `figure` is its value after, and `level` that of the risk; both are None for a budget that
+    cannot be reached. `keep` is the share of the FLOPs that the artifact keeps. `kept` says whether
+    it keeps the promise.
+    """
+
+    budget: str
+    keep: Size | None
+    metric: str
+    figure: Figure | None = None
+    loss: Figure | None = None
+    level: str | None = None
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Engine(Record):
     """The versions and the device that did the work, and the seconds of each phase.
 
@@ -306,11 +343,14 @@ class Report(Record):
     """The report of one compression.
 
     Where `account_complete` is false, all multiply-accumulates are those without `unaccounted`.
-    `uncounted` are the operators that have none. Earlier versions give no `timing`.
+    `uncounted` are the operators that have none. Earlier versions give no `timing`. `tried` are the
+    budgets that the search for a promise tried, in their order; empty where a budget was sent.
     """
 
     account_complete: bool = True
     unaccounted: Many[Unaccounted] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    tried: Few[Tried] = field(default_factory=list)
     format: str
     inputs: Many[Tensor]
     convention: str

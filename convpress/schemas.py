@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convpress.calibration import Calibration
 from convpress.formats import Format
-from convpress.report import Inspection, Point, Unaccounted
+from convpress.report import Evaluation, Inspection, Point, Unaccounted
 from convpress.states import State
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -82,6 +82,12 @@ class Result(BaseModel):
     unaccounted: list[Unaccounted] = Field(
         [], description="The first of the operators that are left out of the account"
     )
+    evaluation: Evaluation | None = Field(
+        None,
+        description=(
+            "The metric on your own labels or targets, before and after; null without an evaluation"
+        ),
+    )
     macs_before: int
     macs_after: int
     keep: float = Field(description="macs_after / macs_before")
@@ -111,11 +117,15 @@ class Job(BaseModel):
                 "params_budget": None,
                 "bytes_budget": None,
                 "latency_budget": None,
+                "max_loss": None,
                 "flops_at_any_price": False,
                 "allow_incomplete_account": False,
                 "input_shape": "1x3x32x32",
                 "calibration": "synthetic",
                 "samples_sha256": None,
+                "evaluation_sha256": _SHA256,
+                "evaluation_metric": "top-1",
+                "evaluation_output": None,
                 "input_range": None,
                 "input_mean": "0.485,0.456,0.406",
                 "input_std": "0.229,0.224,0.225",
@@ -123,6 +133,14 @@ class Job(BaseModel):
                 "result": {
                     "account_complete": True,
                     "unaccounted": [],
+                    "evaluation": {
+                        "metric": "top-1",
+                        "before": 0.8125,
+                        "after": 0.805,
+                        "loss": 0.0075,
+                        "count": 400,
+                        "output": "y",
+                    },
                     "macs_before": 40_813_184,
                     "macs_after": 20_187_392,
                     "keep": 0.4946,
@@ -150,16 +168,25 @@ class Job(BaseModel):
     finished_at: datetime | None
     model: UploadedModel
     flops_budget: str | None = Field(
-        description="The FLOPs budget as the request wrote it; at least one budget is set"
+        description="The FLOPs budget as the request wrote it; there is a budget or `max_loss`"
     )
     params_budget: str | None
     bytes_budget: str | None
     latency_budget: str | None
+    max_loss: str | None = Field(
+        None,
+        description="The largest loss, in the place of a FLOPs budget, as the request wrote it",
+    )
     flops_at_any_price: bool
     allow_incomplete_account: bool = False
     input_shape: str | None
     calibration: Calibration
     samples_sha256: str | None = Field(description="The SHA-256 of the file of real samples")
+    evaluation_sha256: str | None = Field(
+        None, description="The SHA-256 of the file of labels or targets"
+    )
+    evaluation_metric: str | None = None
+    evaluation_output: str | None = None
     input_range: str | None = Field(
         description="The range of the inputs' values, as the request wrote it"
     )

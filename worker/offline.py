@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +23,7 @@ from convpress.formats import Format
 from convpress.gate.identify import identify
 from convpress.limits import Limits
 from convpress.options import JobOptions
-from convpress.refusal import Refusal
+from convpress.refusal import Code, Refusal
 from convpress.report import Inspection, Report
 from worker.engine.request import Request
 from worker.jobs import cost_tables
@@ -32,6 +33,8 @@ from worker.sandbox.account import Account
 from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.sandbox.run import ENGINE, Lost
 from worker.sandbox.scratch import scratch
+from worker.scored import Attempt, scored
+from worker.scoring import FIELD, Scorer, parse_scorer
 
 _SECONDS = 24 * 3600.0
 _LARGEST_ARTIFACT = 64 * 1024**3
@@ -54,11 +57,14 @@ class OfflineJob:
     """One compression: the options of a job, and what only this machine can be asked for.
 
     `rank` is one rank for every layer, in place of budgets, and `form` the only form to use.
-    `cost_table` replaces this host's own, and `device` the one of the settings.
+    `cost_table` replaces this host's own, and `device` the one of the settings. `evaluation` is a
+    file of labels or targets, and `scorer` a command in its place.
     """
 
     options: JobOptions
     samples: Path | None = None
+    evaluation: Path | None = None
+    scorer: Scorer | None = None
     form: str | None = None
     rank: int | None = None
     cost_table: Path | None = None
@@ -66,17 +72,55 @@ class OfflineJob:
 
 
 def read_options(
-    fields: Mapping[str, str | None], samples: Path | None, rank: int | None
+    fields: Mapping[str, str | None],
+    samples: Path | None,
+    rank: int | None,
+    evaluation: Path | None = None,
+    scorer: Scorer | None = None,
 ) -> JobOptions:
     """Read the options of a job from the texts of its fields.
 
     Raises:
         RefusedError: a field is invalid, or the fields contradict each other.
     """
-    # The engine reads the samples from their path: nobody needs their SHA-256.
-    samples_sha256 = None if samples is None else ""
+    with _refusing():
+        if evaluation is not None and scorer is not None:
+            raise Refusal(
+                Code.EVALUATION_INVALID,
+                "a model is measured by a file or by a command, not by both",
+                field=FIELD,
+                expected="an evaluation file, or a command",
+                got="both",
+            )
+        # The engine reads the files from their paths: nobody needs their SHA-256.
+        return JobOptions.parse(
+            fields,
+            samples_sha256=None if samples is None else "",
+            evaluation_sha256=None if evaluation is None else "",
+            needs_budget=rank is None,
+            has_score=scorer is not None,
+        )
+
+
+def read_scorer(
+    command: str | None, *, lower_is_better: bool, seconds: float | None
+) -> Scorer | None:
+    """Read the command that measures a model; None without one.
+
+    Raises:
+        RefusedError: it cannot be one.
+    """
+    if command is None:
+        return None
+    with _refusing():
+        return parse_scorer(command, lower_is_better=lower_is_better, seconds=seconds)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise a refusal within the block as a `RefusedError`."""
     try:
-        return JobOptions.parse(fields, samples_sha256=samples_sha256, needs_budget=rank is None)
+        yield
     except Refusal as refusal:
         raise RefusedError(refusal.as_dict()) from refusal
 
@@ -106,17 +150,29 @@ def compress(
             device=job.device or get_settings().device,
             costs=_absolute(job.cost_table or cost_tables.known(get_settings(), model_format)),
             samples=_absolute(job.samples),
+            evaluation=_absolute(job.evaluation),
             form=job.form,
             rank=job.rank,
             **job.options.as_request(),
         )
-        _run([], request, folder, on_progress or _ignore)
-        content, account = _take(Report, Path(request.report))
-        with outputs.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
-            _write(output, lambda part: _copy_checked(artifact, part, model_format))
+
+        def make(request: Request, target: Path) -> Attempt:
+            _run([], request, folder, on_progress or _ignore)
+            content, account = _take(Report, Path(request.report))
+            with outputs.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
+                _write(target, lambda part: _copy_checked(artifact, part, model_format))
+            return Attempt(target, content, account)
+
+        with _refusing():
+            if job.scorer is None:
+                attempt = make(request, output)
+            else:
+                attempt = scored(make, request, model, job.scorer, folder / "input")
+                with attempt.artifact.open("rb") as artifact:
+                    _write(output, lambda part: shutil.copyfileobj(artifact, part))
         if report is not None:
-            _write(report, lambda part: part.write(content))
-        return account
+            _write(report, lambda part: part.write(attempt.content))
+        return attempt.report
 
 
 def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
@@ -135,7 +191,8 @@ def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
             report=str(folder / "output" / "inspection.json"),
             input_shape=input_shape,
         )
-        _run(["inspect"], request, folder, _ignore)
+        with _refusing():
+            _run(["inspect"], request, folder, _ignore)
         content, inspection = _take(Inspection, Path(request.report))
         return content.decode(), inspection
 
@@ -154,12 +211,20 @@ def _identify(model: Path) -> Format:
 def _run(
     command: list[str], request: Request, folder: Path, on_progress: Callable[[Progress], None]
 ) -> None:
+    """Run the engine on a request.
+
+    Raises:
+        Refusal: the engine refused it.
+        LostError: the engine did not finish.
+    """
     settings = get_settings().model_copy(update={"device": request.device})
     doctor.require(settings)
     confinement = doctor.confined(
         folder / "work",
         readable=tuple(
-            Path(path) for path in (request.model, request.samples, request.costs) if path
+            Path(path)
+            for path in (request.model, request.samples, request.evaluation, request.costs)
+            if path
         ),
         writable=(folder / "output",),
         memory_bytes=settings.job_memory_bytes,
@@ -178,7 +243,8 @@ def _run(
         case Succeeded():
             return
         case Failed():
-            raise RefusedError(outcome.error)
+            members = dict(outcome.error)
+            raise Refusal(Code(members.pop("code")), members.pop("detail"), **members)
         case Lost():
             raise LostError(
                 f"the engine did not come to an end: {outcome.reason}\n{outcome.log}".rstrip()
@@ -251,10 +317,18 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         account: dict[str, Any] = json.loads(content)
         return account
     samples = _path(request["samples"])
+    evaluation = _path(request["evaluation"])
     rank = request["rank"]
+    scorer = read_scorer(
+        request["evaluate"],
+        lower_is_better=request["lower_is_better"],
+        seconds=request["evaluate_seconds"],
+    )
     job = OfflineJob(
-        options=read_options(request["fields"], samples, rank),
+        options=read_options(request["fields"], samples, rank, evaluation, scorer),
         samples=samples,
+        evaluation=evaluation,
+        scorer=scorer,
         form=request["form"],
         rank=rank,
         cost_table=_path(request["cost_table"]),

@@ -10,7 +10,7 @@ from app.db.models import Job, OwnedModel
 from app.db.session import transaction
 from app.errors import Problem
 from app.settings import Settings, get_settings
-from app.uploads.retention import MODELS, SAMPLES
+from app.uploads.retention import UPLOADS
 from convpress.states import TERMINAL
 
 # Jobs take seconds to minutes: an earlier retry would mostly meet the same quota.
@@ -67,7 +67,7 @@ def _check_stored(session: Session, owner: str, announced: int, settings: Settin
 
 
 def _stored_bytes(session: Session, owner: str) -> int:
-    """Return the bytes of an owner's models, samples, analyses and artifacts.
+    """Return the bytes of an owner's uploads, analyses and artifacts.
 
     A model that several owners posted counts in full for each of them.
     """
@@ -76,7 +76,7 @@ def _stored_bytes(session: Session, owner: str) -> int:
     own_analyses = (OwnedModel.owner == owner) & OwnedModel.model_sha256.in_(own_models)
     total = _sum(session, Job.artifact_bytes, is_own)
     total += _sum(session, OwnedModel.analysis_bytes, own_analyses)
-    for kept in (MODELS, SAMPLES):
+    for kept in UPLOADS:
         needed = select(kept.needed_by).where(is_own)
         total += _sum(session, kept.table.bytes, kept.table.sha256.in_(needed))
     return total

@@ -8,7 +8,7 @@ from convpress.formats import EXPORTERS, NOUNS
 
 _ADVICE: Mapping[str, str] = {
     "budget_unreachable": (
-        "Choose a larger budget; the message names the smallest one that can be reached."
+        "Choose a larger budget or loss; the message names what can be reached."
     ),
     "account_incomplete": (
         "Tick the box to budget the counted operators alone; the report then says on top what it "
@@ -58,6 +58,11 @@ _ADVICE: Mapping[str, str] = {
     "samples_invalid": (
         "Send an .npz file with one array for each input, under the input's name; samples lie"
         " along the first axis."
+    ),
+    "evaluation_gone": "The stored evaluation has expired. Send it again.",
+    "evaluation_invalid": (
+        "Send an .npz file with one array for each input, under the input's name, and labels or"
+        " targets; samples lie along the first axis."
     ),
     "cost_table_missing": (
         "An administrator can make one with `convpress calibrate-host`; or leave out the budget of "

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from convpress import max_loss
 from convpress.budgets import FLOPS, KINDS
+from convpress.evaluation import METRICS, MetricKind
 from convpress.quantities import amount, milliseconds, percent, size
 
 
 def budgets(texts: Mapping[str, str]) -> str:
     """Return the budgets of a job, by field, in one line; a budget of FLOPs is not named.
 
+    >>> budgets({"max_loss": "1%", "bytes_budget": "2MB"})
+    'loss 1%, file size 2MB'
     >>> budgets({"flops_budget": "50%"}), budgets({"flops_budget": "50%", "bytes_budget": "2MB"})
     ('50%', '50%, file size 2MB')
     """
@@ -17,6 +21,8 @@ def budgets(texts: Mapping[str, str]) -> str:
 
 
 def _budget(field: str, text: str) -> str:
+    if field == max_loss.FIELD:
+        return f"loss {text}"
     return text if field == FLOPS.field else f"{KINDS[field].quantity} {text}"
 
 
@@ -35,7 +41,7 @@ def budget_label(field: str) -> str:
     >>> budget_label("flops_budget"), budget_label("latency_budget")
     ('Budget of FLOPs', 'Budget of time')
     """
-    return f"Budget of {KINDS[field].quantity}"
+    return "Largest loss" if field == max_loss.FIELD else f"Budget of {KINDS[field].quantity}"
 
 
 def change(before: float, after: float) -> str:
@@ -106,6 +112,15 @@ def risk(level: str) -> str:
     return "Risk unknown" if level == "unknown" else f"{level.capitalize()} risk"
 
 
+def figure(value: float, metric: str) -> str:
+    """Return the figure of a metric, or a loss of it, with its unit.
+
+    >>> figure(0.8126, "top-1")
+    '81.26 %'
+    """
+    return METRICS.get(metric, MetricKind()).text(value)
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
@@ -122,5 +137,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
         budgets,
         budget_label,
         capital,
+        figure,
     )
 }

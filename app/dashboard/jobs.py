@@ -19,6 +19,7 @@ from app.settings import get_settings
 from app.storage import get_storage
 from convpress import shapes
 from convpress.budgets import KINDS, parse_allow_incomplete, parse_budgets
+from convpress.max_loss import parse_max_loss
 from convpress.states import State
 
 _PAGE = 50
@@ -104,12 +105,14 @@ def repeat_job(
     params_budget: Text = None,
     bytes_budget: Text = None,
     latency_budget: Text = None,
+    max_loss: Text = None,
     input_shape: Text = None,
     allow_incomplete_account: Text = None,
 ) -> Response:
     """Post a job like this one, with what the form changes, and show the new job.
 
-    The form changes budgets, the input shape, and whether the account may be incomplete.
+    The form changes budgets, the largest loss, the input shape, and whether the account may be
+    incomplete.
 
     Raises:
         Refusal: `budget_invalid` or `input_shape_invalid`.
@@ -123,6 +126,8 @@ def repeat_job(
     budgets = {field: text for field in KINDS if (text := texts[field])}
     if budgets:
         parse_budgets(budgets)
+    if max_loss:
+        parse_max_loss(max_loss)
     if input_shape:
         shapes.parse_input_shape(input_shape)
     with transaction() as session:
@@ -131,6 +136,7 @@ def repeat_job(
             get_storage(),
             job_id,
             budgets=budgets,
+            max_loss=max_loss,
             input_shape=input_shape,
             allow_incomplete_account=parse_allow_incomplete(allow_incomplete_account),
         )

@@ -7,6 +7,7 @@ from app.settings import get_settings
 from convpress.budgets import ALLOW_INCOMPLETE, AT_ANY_PRICE, FLOPS
 
 _SAMPLES = "samples.npz"
+_EVALUATION = "evaluation.npz"
 
 
 def commands(job: Job, server: str) -> dict[str, str]:
@@ -30,6 +31,8 @@ def _curl(job: Job, server: str) -> str:
         lines.append(f"--form-string {shlex.quote(f'{name}={value}')}")
     if job.samples_sha256:
         lines.append(f"-F samples=@{_SAMPLES}")
+    if job.evaluation_sha256:
+        lines.append(f"-F evaluation=@{_EVALUATION}")
     lines.append(f"-F {shlex.quote(f'model=@{_curl_filename(job.filename)}')}")
     return " \\\n  ".join(lines)
 
@@ -55,6 +58,8 @@ def _python(job: Job, server: str) -> str:
         arguments.append(f"labels={dict(job.labels)!r}")
     if job.samples_sha256:
         arguments.append(f"samples={_SAMPLES!r}")
+    if job.evaluation_sha256:
+        arguments.append(f"evaluation={_EVALUATION!r}")
     has_keys = get_settings().api_keys
     imports = ["import os", ""] if has_keys else []
     key = ', os.environ["CONVPRESS_KEY"]' if has_keys else ""

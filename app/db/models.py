@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeDecorator
 from app.db.options import options_of
 from app.identity import posting_owner
 from app.tracing import current_request, traceparent
+from convpress import max_loss
 from convpress.options import JobOptions
 from convpress.states import State
 
@@ -121,6 +122,19 @@ class Samples(Base):
     expired_at: Mapped[datetime | None]
 
 
+class Evaluation(Base):
+    """Uploaded labels or targets with their inputs, identified and stored as models are."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (Index(None, "expired_at", "used_at"),)
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    bytes: Mapped[int]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    expired_at: Mapped[datetime | None]
+
+
 class Job(Base):
     """One compression of one model to one budget, or to several at once.
 
@@ -159,12 +173,17 @@ class Job(Base):
     params_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
     bytes_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
     latency_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    max_loss: Mapped[str | None] = mapped_column(String(40))
     flops_at_any_price: Mapped[bool] = mapped_column(default=False, server_default=false())
     allow_incomplete_account: Mapped[bool] = mapped_column(default=False, server_default=false())
     input_shape: Mapped[str | None] = mapped_column(String(2000))
     calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
     # Not a foreign key: SQLite cannot add one to an existing table.
     samples_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    # Not a foreign key, for the same reason.
+    evaluation_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    evaluation_metric: Mapped[str | None] = mapped_column(String(16))
+    evaluation_output: Mapped[str | None] = mapped_column(String(1000))
     input_range: Mapped[str | None] = mapped_column(String(2000))
     input_mean: Mapped[str | None] = mapped_column(String(2000))
     input_std: Mapped[str | None] = mapped_column(String(2000))
@@ -190,6 +209,8 @@ class Job(Base):
     # Of the report, for lists of jobs; None where an earlier version ended the job.
     measured_error: Mapped[float | None]
     risk_level: Mapped[str | None] = mapped_column(String(16))
+    # The figures of the user's own metric; None without an evaluation.
+    evaluation: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     expired_at: Mapped[datetime | None]
 
@@ -202,8 +223,11 @@ class Job(Base):
 
     @property
     def budgets(self) -> Mapping[str, str]:
-        """The budgets as the client wrote them, by field."""
-        return self.options.budgets
+        """The budgets as the client wrote them, by field, with the largest loss among them."""
+        options = self.options
+        if options.max_loss is None:
+            return options.budgets
+        return {max_loss.FIELD: options.max_loss, **options.budgets}
 
 
 class JobLabel(Base):

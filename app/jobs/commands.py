@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from app.db.models import Event, Job, JobLabel, Model, Samples
+from app.db.models import Evaluation, Event, Job, JobLabel, Model, Samples
 from app.db.options import columns_of
 from app.db.session import now
 from app.db.upsert import insert
@@ -21,7 +21,7 @@ from app.identity import current_owner, posting_owner
 from app.jobs.loader import not_found
 from app.jobs.transitions import Changed, change, record
 from app.stats import counters
-from app.storage import Storage, model_key, samples_key
+from app.storage import Storage, evaluation_key, model_key, samples_key
 from app.uploads.submission import Submission
 from app.uploads.upload import Upload
 from convpress.budgets import FLOPS
@@ -29,18 +29,21 @@ from convpress.formats import named
 from convpress.gate.required_shape import require_shape
 from convpress.states import TERMINAL
 
+UploadTable = type[Model] | type[Samples] | type[Evaluation]
+
 
 def create(
     session: Session, storage: Storage, submission: Submission, key: str | None = None
 ) -> tuple[Job, bool]:
     """Store the files of a submission and add a queued job; the flag tells whether the job is new.
 
-    The rows of the model and the samples, which all their jobs share, stay locked until the caller
+    The rows of the uploads, which all their jobs share, stay locked until the caller
     commits, so that nobody deletes the files before the job is visible. A repeated idempotency key
     returns its earlier job.
 
     Raises:
-        Problem: `model_not_found`, `model_gone`, `samples_gone`, `idempotency_key_reused`.
+        Problem: `model_not_found`, `model_gone`, `samples_gone`, `evaluation_gone`,
+            `idempotency_key_reused`.
         Refusal: `input_shape_required`.
     """
     fingerprint = submission.fingerprint()
@@ -49,6 +52,7 @@ def create(
     at = now(session)
     _store_model(session, storage, submission, at)
     _store_samples(session, storage, submission, at)
+    _store_evaluation(session, storage, submission, at)
     job_id = _add_row(session, submission, key, fingerprint, at)
     if job_id is None:
         # Another request with the same key was faster.
@@ -102,25 +106,30 @@ def repeat(
     job_id: str,
     *,
     budgets: Mapping[str, str] | None = None,
+    max_loss: str | None = None,
     input_shape: str | None = None,
     allow_incomplete_account: bool = False,
 ) -> Job:
     """Add a job with the model and the options of an earlier job, except for the given options.
 
-    A FLOPs budget replaces all budgets of a job that had none for FLOPs; any other budget joins or
-    replaces its own kind alone.
+    A FLOPs budget replaces all budgets of a job that had none for FLOPs, and its largest loss; any
+    other budget joins or replaces its own kind alone. A largest loss replaces the FLOPs budget.
 
     Raises:
-        Problem: `job_not_found`, `model_gone`, `samples_gone`.
+        Problem: `job_not_found`, `model_gone`, `samples_gone`, `evaluation_gone`.
     """
     job = get(session, job_id)
     new_budgets = dict(budgets or {})
     kept_budgets = dict(job.options.budgets)
-    if FLOPS.field in new_budgets and FLOPS.field not in kept_budgets:
+    has_flops_budget = FLOPS.field in new_budgets
+    if has_flops_budget and FLOPS.field not in kept_budgets and job.max_loss is None:
         kept_budgets.clear()
+    if max_loss is not None:
+        kept_budgets.pop(FLOPS.field, None)
     options = replace(
         job.options,
         budgets=kept_budgets | new_budgets,
+        max_loss=None if has_flops_budget else max_loss or job.max_loss,
         input_shape=input_shape or job.input_shape,
         allow_incomplete_account=allow_incomplete_account or job.allow_incomplete_account,
     )
@@ -164,7 +173,23 @@ def _store_samples(
         )
 
 
-def _touch(session: Session, table: type[Model] | type[Samples], sha256: str, at: datetime) -> bool:
+def _store_evaluation(
+    session: Session, storage: Storage, submission: Submission, at: datetime
+) -> None:
+    """Store the evaluation of a submission, or note that the stored one is used; lock its row."""
+    sha256 = submission.options.evaluation_sha256
+    if submission.evaluation:
+        _store(session, storage, Evaluation, evaluation_key, submission.evaluation, at)
+    elif sha256 and not _touch(session, Evaluation, sha256, at):
+        raise Problem(
+            "evaluation_gone",
+            "the evaluation has expired; send it again",
+            field="evaluation",
+            got=sha256,
+        )
+
+
+def _touch(session: Session, table: UploadTable, sha256: str, at: datetime) -> bool:
     """Note that a stored upload is used, and return whether its file is still there."""
     used = update(table).where(table.sha256 == sha256, table.expired_at.is_(None))
     used_row = used.values(used_at=at).returning(table.sha256)
@@ -174,7 +199,7 @@ def _touch(session: Session, table: type[Model] | type[Samples], sha256: str, at
 def _store(
     session: Session,
     storage: Storage,
-    table: type[Model] | type[Samples],
+    table: UploadTable,
     key: Callable[[str], str],
     upload: Upload,
     at: datetime,

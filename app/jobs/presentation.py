@@ -11,7 +11,7 @@ from app.jobs.rows import JobRow
 from convpress import schemas
 from convpress.budgets import KINDS
 from convpress.formats import named
-from convpress.report import Inspection, Unaccounted
+from convpress.report import Evaluation, Inspection, Unaccounted
 
 AnyJob = models.Job | JobRow
 
@@ -96,6 +96,7 @@ def _result(job: AnyJob) -> schemas.Result | None:
         macs_before=job.macs_before,
         macs_after=job.macs_after,
         keep=job.macs_after / job.macs_before,
+        evaluation=job.evaluation and Evaluation(**job.evaluation),
         artifact=artifact,
     )
 

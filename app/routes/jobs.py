@@ -28,7 +28,7 @@ from app.openapi import JOB_FORM, problems
 from app.queue.celery_client import enqueue
 from app.settings import get_settings
 from app.storage import artifact_key, get_storage
-from app.uploads.retention import MODELS, SAMPLES, delete_artifacts, release
+from app.uploads.retention import EVALUATIONS, MODELS, SAMPLES, delete_artifacts, release
 from app.uploads.submission import Submission, receive_submission
 from convpress import schemas
 from convpress.formats import FORMATS, named
@@ -88,6 +88,7 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
             "calibration_invalid",
             "input_range_invalid",
             "samples_invalid",
+            "evaluation_invalid",
             "model_missing",
             "model_empty",
             "model_unrecognised",
@@ -273,6 +274,9 @@ def delete_job(job_id: JobId) -> None:
     if job.samples_sha256 is not None:
         with transaction() as session:
             release(session, storage, SAMPLES, job.samples_sha256, None)
+    if job.evaluation_sha256 is not None:
+        with transaction() as session:
+            release(session, storage, EVALUATIONS, job.evaluation_sha256, None)
 
 
 @router.head(

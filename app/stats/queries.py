@@ -20,11 +20,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db.models import Delivery, Event, Job, Model, Samples, Worker
+from app.db.models import Delivery, Evaluation, Event, Job, Model, Samples, Worker
 from app.db.session import now
 from app.identity import current_owner
 from app.stats import counters
-from app.uploads.retention import MODELS, SAMPLES, UploadKind
+from app.uploads.retention import EVALUATIONS, MODELS, SAMPLES, UploadKind
 from convpress.states import TERMINAL, State
 
 SILENT_SECONDS = 60.0
@@ -180,6 +180,7 @@ def _stored_bytes(session: Session) -> Mapping[str, int]:
         "models": _upload_bytes(session, MODELS, Model.bytes),
         "analyses": _upload_bytes(session, MODELS, Model.analysis_bytes),
         "samples": _upload_bytes(session, SAMPLES, Samples.bytes),
+        "evaluations": _upload_bytes(session, EVALUATIONS, Evaluation.bytes),
         "artifacts": session.scalar(artifacts) or 0,
     }
 

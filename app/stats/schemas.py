@@ -27,6 +27,7 @@ class StoredBytes(BaseModel):
     models: int
     analyses: int = Field(description="Kept analyses of models, which make another budget faster")
     samples: int
+    evaluations: int
     artifacts: int
 
 
@@ -93,6 +94,7 @@ class Stats(BaseModel):
                     "models": 91_202_113,
                     "analyses": 31_457_280,
                     "samples": 0,
+                    "evaluations": 0,
                     "artifacts": 48_213_001,
                 },
                 "history": [

@@ -1,7 +1,8 @@
 """The artifact store: each key holds a whole file or none.
 
-Keys are `models/<sha256>` and `samples/<sha256>` for uploads, `artifacts/<job id>/<sha256>` for
-what a job made, and `analyses/<model's sha256>/<settings>` for the analysis of a model.
+Keys are `models/<sha256>`, `samples/<sha256>` and `evaluations/<sha256>` for uploads,
+`artifacts/<job id>/<sha256>` for what a job made, and `analyses/<model's sha256>/<settings>` for
+the analysis of a model.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ __all__ = [
     "analysis_key",
     "analysis_owner_is",
     "artifact_key",
+    "evaluation_key",
     "get_storage",
     "model_key",
     "samples_key",
@@ -92,6 +94,11 @@ def model_key(sha256: str) -> str:
 def samples_key(sha256: str) -> str:
     """Return the key of uploaded samples."""
     return f"samples/{sha256}"
+
+
+def evaluation_key(sha256: str) -> str:
+    """Return the key of uploaded labels or targets."""
+    return f"evaluations/{sha256}"
 
 
 def artifact_key(job_id: uuid.UUID, sha256: str) -> str:

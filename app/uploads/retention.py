@@ -12,12 +12,19 @@ from typing import Any
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db.models import Job, Model, Samples
+from app.db.models import Evaluation, Job, Model, Samples
 from app.db.session import now
 from app.db.upsert import insert
 from app.identity import all_owners
 from app.jobs.owned_models import forget_analyses
-from app.storage import Storage, analyses_folder, analysis_owner_is, model_key, samples_key
+from app.storage import (
+    Storage,
+    analyses_folder,
+    analysis_owner_is,
+    evaluation_key,
+    model_key,
+    samples_key,
+)
 from convpress.states import TERMINAL
 
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -43,7 +50,7 @@ class UploadKind:
     `defaults` are the columns of a row that is made for an upload whose file is unknown to SQL.
     """
 
-    table: type[Model] | type[Samples]
+    table: type[Model] | type[Samples] | type[Evaluation]
     needed_by: InstrumentedAttribute[Any]
     key: Callable[[str], str]
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +58,8 @@ class UploadKind:
 
 MODELS = UploadKind(Model, Job.model_sha256, model_key, {"format": ""})
 SAMPLES = UploadKind(Samples, Job.samples_sha256, samples_key)
+EVALUATIONS = UploadKind(Evaluation, Job.evaluation_sha256, evaluation_key)
+UPLOADS = (MODELS, SAMPLES, EVALUATIONS)
 
 
 @all_owners()

@@ -16,12 +16,12 @@ from starlette.requests import Request
 
 from app.errors import Problem
 from app.settings import get_settings
-from app.storage import get_storage, model_key, samples_key
+from app.storage import evaluation_key, get_storage, model_key, samples_key
 from app.uploads import remote
 from app.uploads.multipart import FieldParser, Form, Sink
 from app.uploads.upload import Part, Upload, check_room, display_name, too_large
 from app.webhooks import url as webhook_url
-from convpress import formats, labels
+from convpress import evaluation, formats, labels
 from convpress.gate import samples
 from convpress.gate.identify import identify
 from convpress.gate.required_shape import require_shape
@@ -47,8 +47,8 @@ _FRAMING_BYTES = 64 * 1024
 class Submission:
     """A parsed request for a job: the model, the options, and the files that arrived with it.
 
-    `upload` and `samples` are None where the file is stored already; `sha256` is the SHA-256 of the
-    model, that of the samples is in `options`.
+    `upload`, `samples` and `evaluation` are None where the file is stored already; `sha256` is the
+    SHA-256 of the model, those of the others are in `options`.
     """
 
     sha256: str
@@ -58,6 +58,7 @@ class Submission:
     webhook_url: str | None = None
     upload: Upload | None = None
     samples: Upload | None = None
+    evaluation: Upload | None = None
 
     def fingerprint(self) -> str:
         """Return the SHA-256 by which a repeated request is recognised.
@@ -142,6 +143,7 @@ class _Receiver:
         try:
             self._model = self._part(formats.FIELD, self._limit)
             self._samples = self._part(samples.FIELD, min(self._limit, samples.LARGEST_BYTES))
+            self._evaluation = self._part(evaluation.FIELD, min(self._limit, samples.LARGEST_BYTES))
             self._form = Form(content_type, self._files(), self._texts())
         except BaseException:
             self.discard()
@@ -153,7 +155,11 @@ class _Receiver:
         return part
 
     def _files(self) -> dict[str, Sink]:
-        return {formats.FIELD: self._model.write, samples.FIELD: self._samples.write}
+        return {
+            formats.FIELD: self._model.write,
+            samples.FIELD: self._samples.write,
+            evaluation.FIELD: self._evaluation.write,
+        }
 
     def _texts(self) -> dict[str, FieldParser]:
         return {
@@ -177,7 +183,12 @@ class _Receiver:
         """Check the fields against each other, and fetch the model if it came as an address."""
         self._form.finish()
         samples_sha256 = self._samples.sha256 if self._form.has(samples.FIELD) else None
-        self._options = JobOptions.combine(self._form.values, samples_sha256=samples_sha256)
+        has_evaluation = self._form.has(evaluation.FIELD)
+        self._options = JobOptions.combine(
+            self._form.values,
+            samples_sha256=samples_sha256,
+            evaluation_sha256=self._evaluation.sha256 if has_evaluation else None,
+        )
         self._filename = self._resolve_source()
 
     def check(self) -> None:
@@ -186,6 +197,9 @@ class _Receiver:
             self._format = self._model.check(self._identify)
         if self._form.has(samples.FIELD):
             self._samples.check(samples.check)
+        if self._form.has(evaluation.FIELD):
+            metric = self._options.evaluation_metric or evaluation.DEFAULT
+            self._evaluation.check(lambda path: samples.evaluation_headers(path, metric))
 
     def _identify(self, path: Path) -> formats.Format:
         """Return the format of the model; one that stores no shapes needs the field."""
@@ -202,6 +216,9 @@ class _Receiver:
         samples_upload = None
         if self._form.has(samples.FIELD):
             samples_upload = self._samples.prepare(None, samples_key)
+        evaluation_upload = None
+        if self._form.has(evaluation.FIELD):
+            evaluation_upload = self._evaluation.prepare(None, evaluation_key)
         return Submission(
             sha256=upload.sha256 if upload else values[SHA256],
             filename=display_name(self._filename),
@@ -210,6 +227,7 @@ class _Receiver:
             webhook_url=values.get(webhook_url.FIELD),
             upload=upload,
             samples=samples_upload,
+            evaluation=evaluation_upload,
         )
 
     def _resolve_source(self) -> str:

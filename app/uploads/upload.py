@@ -23,7 +23,7 @@ Checked = TypeVar("Checked")
 class Upload:
     """A file that arrived completely: staged, but not under its key yet.
 
-    `format` is None for samples.
+    `format` is None for samples and evaluations.
     """
 
     staged: Path

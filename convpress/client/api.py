@@ -51,8 +51,10 @@ class Api:
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         with ExitStack() as stack:
             files = {"model": stack.enter_context(bundled(Path(model)))}
+            # These come first: a fault in them is reported before the model is sent.
+            if evaluation := options.get("evaluation"):
+                files = {"evaluation": Path(evaluation), **files}
             if samples := options.get("samples"):
-                # Samples come first: a fault in them is reported before the model is sent.
                 files = {"samples": Path(samples), **files}
             parts = stack.enter_context(open_form_files(files, on_upload))
             texts = [(name, (None, text)) for name, text in fields.items()]
@@ -207,7 +209,8 @@ class Api:
 def _form_fields(flops_budget: str | float | None, options: Options) -> dict[str, str]:
     """Return the text fields of the form for a new job."""
     fields: dict[str, Any] = dict(options)
-    fields.pop("samples", None)
+    for file in ("samples", "evaluation"):
+        fields.pop(file, None)
     if flops_budget is not None:
         fields["flops_budget"] = flops_budget
     if labels := fields.pop("labels", None):

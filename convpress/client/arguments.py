@@ -20,6 +20,7 @@ class Options(TypedDict, total=False):
     params_budget: str | float
     bytes_budget: str | float
     latency_budget: str | float
+    max_loss: str
     flops_at_any_price: bool
     allow_incomplete_account: bool
     input_shape: str
@@ -30,6 +31,9 @@ class Options(TypedDict, total=False):
     webhook_url: str
     labels: Mapping[str, str]
     samples: StrPath
+    evaluation: StrPath
+    evaluation_metric: str
+    evaluation_output: str
 
 
 class Filter(TypedDict, total=False):

@@ -42,6 +42,12 @@ def _samples() -> bytes:
     return content.getvalue()
 
 
+def _evaluation() -> bytes:
+    content = io.BytesIO()
+    np.savez(content, x=np.zeros((4, 1, 8, 8), np.float32), labels=np.arange(4))
+    return content.getvalue()
+
+
 def _amounts(unit: str) -> st.SearchStrategy[str]:
     return st.builds("{}{}{}".format, _NUMBER, _PREFIXES, st.just(unit))
 
@@ -54,6 +60,8 @@ def _pairs(values: st.SearchStrategy[str], least: int = 1) -> st.SearchStrategy[
 FORMATS = {
     "model": st.sampled_from([path.name for path in _PATHS]),
     "samples": st.just("samples.npz"),
+    "evaluation": st.just("evaluation.npz"),
+    "max_loss": st.decimals(0, 100, places=2).map("{}%".format),
     "model_uri": st.sampled_from([path.as_uri() for path in _PATHS]),
     **{f"{kind}_budget": _FRACTION | _amounts(unit) for kind, unit in _UNITS.items()},
     "latency_budget": _FRACTION
@@ -72,7 +80,11 @@ FORMATS = {
     ).map(lambda place: base64.urlsafe_b64encode(place.encode()).decode()),
 }
 
-FILES = {"samples.npz": _samples(), **{path.name: path.read_bytes() for path in _PATHS}}
+FILES = {
+    "samples.npz": _samples(),
+    "evaluation.npz": _evaluation(),
+    **{path.name: path.read_bytes() for path in _PATHS},
+}
 
 for name, strategy in FORMATS.items():
     schemathesis.openapi.format(name, strategy)
@@ -89,6 +101,8 @@ def before_load_schema(context, raw_schema):
         for parameter in call["parameters"]
     }
     fields = form["schema"]["properties"]
+    # The others are of targets, and the file has labels.
+    fields["evaluation_metric"]["enum"] = ["top-1"]
     shown = {name: schema["example"] for name, schema in fields.items() if "example" in schema}
     form["example"] = {**shown, "model": _PATHS[0].name}
     for name, schema in {**fields, **parameters}.items():

@@ -211,6 +211,69 @@ def test_samples_for_another_calibration_are_refused(api, calibration):
     assert api.left_over() == []
 
 
+def evaluated(api, content, headers=None, **fields):
+    """Post a model with an evaluation."""
+    files = {"evaluation": ("evaluation.npz", content), "model": ("net.onnx", model(31))}
+    return api.http.post("/jobs", data=fields, files=files, headers=headers)
+
+
+LABELLED = saved(np.zeros((4, 3), np.float32), labels=np.arange(4))
+TARGETED = saved(np.zeros((4, 3), np.float32), targets=np.zeros((4, 2)))
+
+
+def test_an_evaluation_is_stored_by_its_content_and_goes_with_its_last_job(api):
+    sha256 = hashlib.sha256(LABELLED).hexdigest()
+    key = {"Idempotency-Key": "evaluated"}
+    first = evaluated(api, LABELLED, key, max_loss="1%", evaluation_output="y").json()
+    second = evaluated(api, LABELLED, flops_budget="auto").json()
+    asked = ("max_loss", "flops_budget", "evaluation_sha256", "evaluation_metric")
+    assert [first[name] for name in asked] == ["1%", None, sha256, "top-1"]
+    assert [second[name] for name in asked] == [None, "auto", sha256, "top-1"]
+    assert first["evaluation_output"] == "y"
+    assert api.row(first["id"]).evaluation_sha256 == sha256
+    again = evaluated(api, LABELLED, key, max_loss="1%", evaluation_output="y").json()
+    assert again["id"] == first["id"]
+    other = evaluated(api, LABELLED, key, max_loss="2%", evaluation_output="y").json()
+    assert other["code"] == "idempotency_key_reused"
+    assert (api.data_dir / "storage" / "evaluations" / sha256).read_bytes() == LABELLED
+    assert api.left_over() == []
+    for job, kept in ((first, True), (second, False)):
+        api.http.post(f"/jobs/{job['id']}/cancel")
+        assert api.http.delete(f"/jobs/{job['id']}").status_code == 204
+        assert (f"evaluations/{sha256}" in api.stored()) == kept
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "code", "field"),
+    [
+        (b"", {}, "evaluation_invalid", "evaluation"),
+        (ONNX, {}, "evaluation_invalid", "evaluation"),
+        (pickle.dumps([1.0]), {}, "evaluation_invalid", "evaluation"),
+        (saved(np.zeros(3)), {}, "evaluation_invalid", "evaluation"),
+        (TARGETED, {}, "evaluation_invalid", "evaluation_metric"),
+        (LABELLED, {"evaluation_metric": "psnr"}, "evaluation_invalid", "evaluation_metric"),
+        (TARGETED, {"evaluation_metric": "snr"}, "evaluation_invalid", "evaluation_metric"),
+        (LABELLED, {"max_loss": "1"}, "budget_invalid", "max_loss"),
+        (LABELLED, {"max_loss": "1%", "flops_budget": "0.5"}, "budget_invalid", "max_loss"),
+        (b"\x93NUMPY" + b"x" * 999_995, {}, "upload_too_large", "evaluation"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_one_is_refused_and_nothing_is_kept(
+    api, content, fields, code, field
+):
+    before = api.stored()
+    problem = evaluated(api, content, **({"max_loss": "1%"} | fields)).json()
+    assert (problem["code"], problem["field"]) == (code, field)
+    assert problem["expected"]
+    assert api.left_over() == []
+    assert api.stored() == before
+
+
+def test_a_metric_without_an_evaluation_is_refused(api):
+    problem = api.post(evaluation_metric="psnr").json()
+    assert (problem["code"], problem["field"]) == ("evaluation_invalid", "evaluation")
+
+
 def test_another_calibration_is_another_order(api):
     headers = {"Idempotency-Key": "calibrated"}
     sha256 = api.post(model(21)).json()["model"]["sha256"]

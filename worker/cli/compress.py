@@ -14,12 +14,16 @@ from worker.cli.options import (
     AtAnyPrice,
     BytesBudget,
     Calibration,
+    Evaluation,
+    EvaluationMetric,
+    EvaluationOutput,
     FlopsBudget,
     InputMean,
     InputRange,
     InputShape,
     InputStd,
     LatencyBudget,
+    MaxLoss,
     ModelFile,
     Output,
     ParamsBudget,
@@ -41,6 +45,7 @@ def compress(
     params_budget: ParamsBudget = None,
     bytes_budget: BytesBudget = None,
     latency_budget: LatencyBudget = None,
+    max_loss: MaxLoss = None,
     input_shape: InputShape = None,
     output: Output = None,
     report: ReportFile = None,
@@ -59,6 +64,19 @@ def compress(
     input_range: InputRange = None,
     input_mean: InputMean = None,
     input_std: InputStd = None,
+    evaluation: Evaluation = None,
+    evaluation_metric: EvaluationMetric = None,
+    evaluation_output: EvaluationOutput = None,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(help="Command that prints one number for {model}, instead of --evaluation"),
+    ] = None,
+    lower_is_better: Annotated[
+        bool, typer.Option("--lower-is-better", help="The less --evaluate prints, the better")
+    ] = False,
+    evaluate_seconds: Annotated[
+        float | None, typer.Option(help="Time limit of one run of --evaluate; default: an hour")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: CONVPRESS_DEVICE")
     ] = None,
@@ -70,11 +88,12 @@ def compress(
     from worker.cli import render
 
     budgets = budgets_by_field(flops_budget, params_budget, bytes_budget, latency_budget)
-    if bool(budgets) == (rank is not None):
-        raise typer.BadParameter("give --flops-budget or other budgets, or --rank")
+    if bool(budgets or max_loss) == (rank is not None):
+        raise typer.BadParameter("give --flops-budget or other budgets, --max-loss, or --rank")
     target = check_targets(output, report, model)
     fields = {
         **budgets,
+        "max_loss": max_loss,
         "flops_at_any_price": form_text(flops_at_any_price),
         "allow_incomplete_account": form_text(allow_incomplete_account),
         "input_shape": input_shape,
@@ -82,11 +101,18 @@ def compress(
         "input_range": input_range,
         "input_mean": input_mean,
         "input_std": input_std,
+        "evaluation_metric": evaluation_metric,
+        "evaluation_output": evaluation_output,
     }
     try:
+        scorer = offline.read_scorer(
+            evaluate, lower_is_better=lower_is_better, seconds=evaluate_seconds
+        )
         job = offline.OfflineJob(
-            options=offline.read_options(fields, samples, rank),
+            options=offline.read_options(fields, samples, rank, evaluation, scorer),
             samples=samples,
+            evaluation=evaluation,
+            scorer=scorer,
             form=form,
             rank=rank,
             cost_table=cost_table,

@@ -11,10 +11,30 @@ from convpress.local import default_output
 ModelFile = Annotated[
     Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)
 ]
-FlopsBudget = Annotated[str | None, typer.Option(help="FLOPs to keep: 0.5, 50%, 7.2G, 3.6GMACs")]
+FlopsBudget = Annotated[
+    str | None, typer.Option(help="FLOPs to keep: 0.5, 50%, 7.2G, 3.6GMACs, or auto")
+]
 ParamsBudget = Annotated[str | None, typer.Option(help="Parameters to keep: 0.6, 60%, 5.4M")]
 BytesBudget = Annotated[str | None, typer.Option(help="File size to keep: 0.6, 60%, 20MB")]
 LatencyBudget = Annotated[str | None, typer.Option(help="Time to keep: 0.6, 60%, 12ms")]
+MaxLoss = Annotated[
+    str | None,
+    typer.Option(help="Largest loss, in place of --flops-budget: 1%, or 0.4dB of PSNR"),
+]
+Evaluation = Annotated[
+    Path | None,
+    typer.Option(
+        help="Labels or targets with inputs (.npz), to measure before and after",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+EvaluationMetric = Annotated[
+    str | None, typer.Option(help="Metric of --evaluation: top-1, psnr, mse or mean-iou")
+]
+EvaluationOutput = Annotated[
+    str | None, typer.Option(help="The output to measure, of a model with several")
+]
 AtAnyPrice = Annotated[
     bool,
     typer.Option("--flops-at-any-price", help="Allow layers to become slower"),

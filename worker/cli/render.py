@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convpress.budgets import KINDS
+from convpress.evaluation import METRICS, MetricKind
 from convpress.quantities import amount, milliseconds, percent, size
 from convpress.report import Cost, Inspection, Report, Spread
 from convpress.schemas import Job
@@ -26,7 +27,7 @@ _KEY_TIMES = ("created_at", "used_at", "expires_at", "revoked_at")
 
 def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
-    above = (*_incomplete(report), *_remark(report))
+    above = (*_incomplete(report), *_remark(report), *_evaluation(report), *_tried(report))
     return Group(*above, sites(report), summary(report), evidence(report))
 
 
@@ -54,6 +55,39 @@ def _incomplete(account: Report | Inspection) -> list[Text]:
     if number > _MOST_LINES:
         lines.append(f"  and {number - _MOST_LINES} more")
     return [_plain(line) for line in lines]
+
+
+def _evaluation(report: Report) -> list[Text]:
+    """Return the line of the user's own metric; none without an evaluation."""
+    evaluation = report.evaluation
+    if evaluation is None:
+        return []
+    kind = METRICS.get(evaluation.metric, MetricKind())
+    before, after = kind.text(evaluation.before), kind.text(evaluation.after)
+    line = f"{evaluation.metric}: {before} before, {after} after"
+    if evaluation.count is not None:
+        line += f", on {evaluation.count} samples"
+    return [_plain(line)]
+
+
+def _tried(report: Report) -> list[Text | Table]:
+    """Return the budgets that the search for a promise tried; none without one."""
+    if not report.tried:
+        return []
+    numbers = [(name, "right") for name in ("FLOPs kept", "figure", "lost")]
+    table = _table("tried", *numbers, "promise")
+    for each in report.tried:
+        kind = METRICS.get(each.metric, MetricKind())
+        table.add_row(
+            each.budget,
+            "unreachable" if each.keep is None else percent(each.keep),
+            each.level or ("" if each.figure is None else kind.text(each.figure)),
+            "" if each.loss is None else kind.text(each.loss),
+            "kept" if each.kept else "not kept",
+        )
+    metric = report.tried[0].metric
+    promise = f"{report.budget.get('promise')}, by the {metric}"
+    return [_plain(promise), table]
 
 
 def _timing(report: Report) -> list[Text]:
@@ -183,6 +217,10 @@ def job(job: Job) -> Table:
     table.add_row("budget", _plain(_budgets(job)))
     table.add_row("created", _minute(job.created_at))
     if job.result is not None:
+        if (evaluation := job.result.evaluation) is not None:
+            kind = METRICS.get(evaluation.metric, MetricKind())
+            before, after = kind.text(evaluation.before), kind.text(evaluation.after)
+            table.add_row(_plain(evaluation.metric), f"{before}, {after} after")
         before, after = amount(job.result.macs_before), amount(job.result.macs_after)
         table.add_row("MACs", f"{before}, {after} after, {percent(job.result.keep)} kept")
         table.add_row("artifact", size(job.result.artifact.bytes))
@@ -215,7 +253,7 @@ def _state(job: Job) -> str:
 
 def _budgets(job: Job) -> str:
     """Return a job's budgets as they were sent."""
-    texts = []
+    texts = [] if job.max_loss is None else [f"loss {job.max_loss}"]
     for field, kind in KINDS.items():
         text = getattr(job, field)
         if text is not None:

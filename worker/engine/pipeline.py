@@ -6,9 +6,11 @@ from worker.engine.formats import readable
 from worker.engine.numerics import device
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
+from worker.engine.stages.evaluating import evaluate_original
 from worker.engine.stages.opening import inspect_file, open_for_compression
 from worker.engine.stages.planning import plan, refit
 from worker.engine.stages.reporting import write_report
+from worker.engine.stages.searching import Produced, promise_of, search_for
 from worker.engine.stages.verifying import verify
 from worker.engine.stages.writing import WrittenArtifact, write_artifact
 
@@ -23,9 +25,20 @@ def compress(request: Request, emit: Emit) -> None:
     device.choose(request.device)
     progress = Progress(emit)
     with readable(request.format, Path(request.model)) as source:
-        artifact = _produce(request, source, progress)
-        verification = verify(request, source, artifact, progress)
-    write_report(request, artifact, verification, progress)
+        evaluation = evaluate_original(request, source, progress)
+
+        def produce(request: Request) -> Produced:
+            artifact = _produce(request, source, progress)
+            return Produced(artifact, verify(request, source, artifact, progress, evaluation))
+
+        promise = promise_of(request, evaluation)
+        if promise is None:
+            search = None
+            produced = produce(request)
+        else:
+            search = search_for(promise, request, progress, produce)
+            produced = search.produced
+    write_report(request, produced.artifact, produced.verification, progress, search)
 
 
 def _produce(request: Request, source: Path, progress: Progress) -> WrittenArtifact:

@@ -31,20 +31,29 @@ class Progress:
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._phase: Phase = "loading"
+        self._part = (0.0, 1.0)
         self._since = time.perf_counter()
         self.seconds: dict[str, float] = {}
+
+    def stretch(self, start: float, end: float) -> None:
+        """Let the fractions that follow fill a part of the whole: one of several tries."""
+        self._part = (start, end)
 
     def enter(self, phase: Phase) -> None:
         """End the phase before, give its free memory back, and begin a phase."""
         self.close()
         memory.give_back()
         self._phase = phase
-        self._emit(phase, _STARTS[phase])
+        self._tell(_STARTS[phase])
 
     def within(self, done: float, of: int) -> None:
         """Emit progress within the present phase: `done` parts of `of`."""
         start, end = _STARTS[self._phase], _ENDS[self._phase]
-        self._emit(self._phase, round(start + (end - start) * done / of, 4))
+        self._tell(start + (end - start) * done / of)
+
+    def _tell(self, fraction: float) -> None:
+        start, end = self._part
+        self._emit(self._phase, round(start + (end - start) * fraction, 4))
 
     def close(self) -> None:
         """End the present phase."""

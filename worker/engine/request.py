@@ -18,6 +18,10 @@ class Request:
       everywhere. `form` admits that form alone.
     - `calibration`: `synthetic`, `none`, or `samples`, which are read from the path `samples`.
       `input_range`, `input_mean` and `input_std` describe the values of the inputs.
+    - `evaluation`: the path of a file with labels or targets; `evaluation_metric` is measured on
+      the output `evaluation_output`, which a model with one output need not name.
+    - `max_loss`: the text of the largest loss, in the place of a budget of FLOPs: the cheapest
+      artifact that keeps it is looked for.
     - `costs`: the path of the cost table of the host that the model will run on; a latency budget
       needs it. With `flops_at_any_price` sites may become slower than they are.
     - `allow_incomplete_account`: a budget of FLOPs holds for the counted operators alone, where the
@@ -45,6 +49,10 @@ class Request:
     kept_analysis: str | None = None
     inspection: str | None = None
     largest_analysis: int = 0
+    evaluation: str | None = None
+    evaluation_metric: str | None = None
+    evaluation_output: str | None = None
+    max_loss: str | None = None
     costs: str | None = None
     flops_at_any_price: bool = False
     allow_incomplete_account: bool = False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.db.models import Job
 from app.settings import Settings
-from app.storage import get_storage, model_key, samples_key
+from app.storage import evaluation_key, get_storage, model_key, samples_key
 from convpress.formats import FORMATS, Format
 from convpress.refusal import Code, Refusal
 from worker.jobs import analysis_cache, cost_tables
@@ -23,6 +23,7 @@ class Inputs:
 
     model: Path
     samples: Path | None
+    evaluation: Path | None
     costs: Path | None
     analysis: Path | None
     analysis_key: str
@@ -44,7 +45,7 @@ def fetch_inputs(
     `read_only` says that the child cannot write there.
 
     Raises:
-        InputGone: the store has lost the model or the samples.
+        InputGone: the store has lost an upload.
         StorageUnavailable: the store did not answer.
         OSError: the disk is full.
     """
@@ -56,11 +57,17 @@ def fetch_inputs(
         samples = folder / "samples"
         if not _fetch(samples_key(job.samples_sha256), samples, read_only=read_only):
             raise InputGone(_samples_gone(job.samples_sha256))
+    evaluation = None
+    if job.evaluation_sha256 is not None:
+        evaluation = folder / "evaluation"
+        if not _fetch(evaluation_key(job.evaluation_sha256), evaluation, read_only=read_only):
+            raise InputGone(_evaluation_gone(job.evaluation_sha256))
     costs = _copy_costs(model_format, folder, settings)
     analysis = folder / "analysis"
     analysis_key = analysis_cache.key_of(job, cost_tables.digest(costs))
     is_known = _fetch(analysis_key, analysis, read_only=read_only)
-    return Inputs(model, samples, costs, analysis if is_known else None, analysis_key)
+    known = analysis if is_known else None
+    return Inputs(model, samples, evaluation, costs, known, analysis_key)
 
 
 def _copy_costs(model_format: Format, folder: Path, settings: Settings) -> Path | None:
@@ -96,3 +103,8 @@ def _model_gone(sha256: str) -> Refusal:
 def _samples_gone(sha256: str) -> Refusal:
     detail = "the store no longer has the samples of this job; post them again"
     return Refusal(Code.SAMPLES_GONE, detail, field="samples", got=f"SHA-256 {sha256}")
+
+
+def _evaluation_gone(sha256: str) -> Refusal:
+    detail = "the store no longer has the evaluation of this job; post it again"
+    return Refusal(Code.EVALUATION_GONE, detail, field="evaluation", got=f"SHA-256 {sha256}")

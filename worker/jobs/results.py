@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from app.storage import Storage, artifact_key
 from convpress.formats import Format
@@ -48,10 +49,22 @@ def store(
         unaccounted=_unaccounted(account),
         measured_error=account.verification.relative_error,
         risk_level=account.risk.level,
+        evaluation=_evaluation(account),
         artifact_sha256=sha256,
         artifact_bytes=size,
         report_sha256=report_sha256,
     )
+
+
+def _evaluation(account: Report) -> dict[str, Any] | None:
+    """Return the members of an account's evaluation, with names that a row can hold."""
+    if account.evaluation is None:
+        return None
+    members = account.evaluation.model_dump()
+    for name in ("metric", "output"):
+        if members[name] is not None:
+            members[name] = members[name][:_LONGEST_TEXT]
+    return members
 
 
 def _unaccounted(account: Report) -> list[dict[str, str]]:

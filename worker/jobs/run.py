@@ -126,6 +126,7 @@ def _request(
         limits=settings.limits,
         costs=_text(inputs.costs),
         samples=_text(inputs.samples),
+        evaluation=_text(inputs.evaluation),
         analysis=_text(inputs.analysis),
         kept_analysis=str(output / "analysis") if keeps_analysis else None,
         largest_analysis=settings.analysis_bytes,

@@ -41,7 +41,7 @@ class Result:
 
     The worker has measured and hashed the files, not the child. `unaccounted` has the members of
     the operators that the account leaves out. `measured_error` is the relative error of the
-    outputs, None where nothing was compared.
+    outputs, None where nothing was compared. `evaluation` has the members of the report's.
     """
 
     macs_before: int
@@ -52,6 +52,7 @@ class Result:
     artifact_sha256: str
     artifact_bytes: int
     report_sha256: str
+    evaluation: dict[str, Any] | None = None
 
 
 def new_owner() -> str:

@@ -15,8 +15,7 @@ from app.db.models import Job, Model
 from app.db.session import now, transaction
 from app.storage import Storage, artifact_key
 from app.uploads.retention import (
-    MODELS,
-    SAMPLES,
+    UPLOADS,
     UploadKind,
     delete_analyses,
     delete_artifacts,
@@ -43,8 +42,8 @@ def expire_artifacts(storage: Storage, age: timedelta) -> None:
 
 
 def expire_uploads(storage: Storage, age: timedelta) -> None:
-    """Delete models and samples that no unfinished job needs and no job used within `age`."""
-    for kind in (MODELS, SAMPLES):
+    """Delete uploads that no unfinished job needs and no job used within `age`."""
+    for kind in UPLOADS:
         table = kind.table
         unfinished = exists().where(kind.needed_by == table.sha256, Job.state.not_in(TERMINAL))
         with transaction() as session:
@@ -65,7 +64,7 @@ def remove_orphans(storage: Storage) -> int:
     A running job may be storing files right now, so that only files of other jobs count as orphans.
     """
     removed = _remove_artifacts(storage) + _remove_analyses(storage)
-    for kind in (MODELS, SAMPLES):
+    for kind in UPLOADS:
         removed += _remove_uploads(storage, kind)
     if removed:
         log.warning("orphaned files removed", files=removed)

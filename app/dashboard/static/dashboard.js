@@ -102,6 +102,8 @@ function prepareUpload(form) {
   const needShape = (needed) => { form.querySelector("#shape-field").hidden = !needed; };
 
   needShape(false); // without this script nobody could ask for it later
+  const loss = form.querySelector("#max-loss");
+  loss.addEventListener("input", () => { budget.disabled = slider.disabled = Boolean(loss.value.trim()); }); // one stands for the other
   slider.addEventListener("input", () => { budget.value = `${slider.value}%`; });
   budget.addEventListener("input", () => {
     const percent = /^\s*([\d.]+)\s*%\s*$/.exec(budget.value)?.[1] ?? (/^\s*0?\.\d+\s*$/.test(budget.value) ? 100 * budget.value : null);
@@ -129,8 +131,8 @@ function prepareUpload(form) {
     event.preventDefault();
     const body = new FormData();
     for (const field of form.querySelectorAll("input[name]:not([type=file]), select[name]"))
-      if (field.value && !field.closest("[hidden]")) body.append(field.name, field.value);
-    for (const field of [form.elements.samples, model]) if (field.files.length) body.append(field.name, field.files[0]);
+      if (field.value && !field.disabled && (field.type !== "checkbox" || field.checked) && !field.closest("[hidden]")) body.append(field.name, field.value);
+    for (const field of [form.elements.samples, form.elements.evaluation, model]) if (field.files.length) body.append(field.name, field.files[0]);
     refused.hidden = true;
     if (model.files[0].size > Number(form.dataset.largest)) {
       say({ detail: "The model is larger than the upload limit." }, refused);

@@ -14,6 +14,9 @@ PLAIN = JobOptions({"flops_budget": "0.5"})
 FULL = JobOptions(
     budgets={"flops_budget": "50%", "params_budget": "2M"},
     flops_at_any_price=True,
+    evaluation_sha256="e" * 64,
+    evaluation_metric="psnr",
+    evaluation_output="mask",
     allow_incomplete_account=True,
     input_shape="1x3x8x8",
     calibration="samples",
@@ -22,7 +25,12 @@ FULL = JobOptions(
     input_mean="0.5",
     input_std="0.2",
 )
+PROMISE = JobOptions({"params_budget": "0.5"}, max_loss="1%")
 BUDGETS = {
+    "max_loss": "1%",
+    "evaluation_sha256": "e" * 64,
+    "evaluation_metric": "top-1",
+    "evaluation_output": "y",
     "budgets": {"flops_budget": "0.1"},
     "flops_at_any_price": True,
     "allow_incomplete_account": True,
@@ -60,10 +68,10 @@ def test_a_new_option_takes_part_in_the_analysis_key_and_changes_no_older_finger
     assert plain.fingerprint_members() != changed.fingerprint_members()
 
 
-@pytest.mark.parametrize("options", [PLAIN, FULL], ids=["plain", "full"])
+@pytest.mark.parametrize("options", [PLAIN, FULL, PROMISE], ids=["plain", "full", "promise"])
 def test_a_form_asks_for_the_options_that_it_was_made_of(options):
-    sha256 = options.samples_sha256
-    assert JobOptions.parse(options.as_fields(), samples_sha256=sha256) == options
+    files = {name: getattr(options, name) for name in ("samples_sha256", "evaluation_sha256")}
+    assert JobOptions.parse(options.as_fields(), **files) == options
 
 
 def test_an_empty_field_counts_as_left_out():
@@ -123,9 +131,15 @@ def test_samples_are_the_calibration_where_none_is_named():
 
 def test_form_client_and_engine_know_every_option():
     names = {each.name for each in fields(JobOptions)}
-    assert set(FIELD_PARSERS) == names - {"budgets", "samples_sha256"} | set(KINDS)
+    files = {"samples_sha256", "evaluation_sha256"}
+    assert set(FIELD_PARSERS) == names - {"budgets", *files} | set(KINDS)
     form_fields = set(FIELD_PARSERS) - {"flops_budget"}  # an argument of its own in the client
-    assert Options.__annotations__.keys() == form_fields | {"samples", "labels", "webhook_url"}
+    assert Options.__annotations__.keys() == form_fields | {
+        "samples",
+        "evaluation",
+        "labels",
+        "webhook_url",
+    }
     request = {each.name for each in fields(Request)}
-    assert FULL.as_request().keys() == names - {"samples_sha256"}
+    assert FULL.as_request().keys() == names - files
     assert FULL.as_request().keys() <= request

@@ -13,6 +13,9 @@ from worker.cli.options import (
     AtAnyPrice,
     BytesBudget,
     Calibration,
+    Evaluation,
+    EvaluationMetric,
+    EvaluationOutput,
     FlopsBudget,
     InputMean,
     InputRange,
@@ -20,6 +23,7 @@ from worker.cli.options import (
     InputStd,
     Labels,
     LatencyBudget,
+    MaxLoss,
     ModelFile,
     Output,
     ParamsBudget,
@@ -49,6 +53,7 @@ def submit(
     params_budget: ParamsBudget = None,
     bytes_budget: BytesBudget = None,
     latency_budget: LatencyBudget = None,
+    max_loss: MaxLoss = None,
     flops_at_any_price: AtAnyPrice = False,
     allow_incomplete_account: AllowIncomplete = False,
     server: Server = DEFAULT_SERVER,
@@ -61,6 +66,9 @@ def submit(
     input_range: InputRange = None,
     input_mean: InputMean = None,
     input_std: InputStd = None,
+    evaluation: Evaluation = None,
+    evaluation_metric: EvaluationMetric = None,
+    evaluation_output: EvaluationOutput = None,
     label: Labels = None,
     idempotency_key: Annotated[
         str | None,
@@ -86,13 +94,17 @@ def submit(
         "input_range": input_range,
         "input_mean": input_mean,
         "input_std": input_std,
+        "evaluation": evaluation,
+        "evaluation_metric": evaluation_metric,
+        "evaluation_output": evaluation_output,
+        "max_loss": max_loss,
         "labels": parse_labels(label or []),
         "flops_at_any_price": flops_at_any_price,
         "allow_incomplete_account": allow_incomplete_account,
         **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
     }
-    if flops_budget is None and not members.keys() & budgets.KINDS:
-        raise typer.BadParameter("give --flops-budget or another budget")
+    if flops_budget is None and not max_loss and not members.keys() & budgets.KINDS:
+        raise typer.BadParameter("give --flops-budget, another budget or --max-loss")
     options = cast("Options", {name: value for name, value in members.items() if value})
     submission = Submission(model, flops_budget, target, idempotency_key)
     with connected(server, key, patience, json=json) as client:

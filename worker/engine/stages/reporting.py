@@ -7,25 +7,31 @@ from convpress import report as records
 from worker.engine import report
 from worker.engine.progress import Progress
 from worker.engine.request import Request
-from worker.engine.risk import assess
-from worker.engine.stages.verifying import Verification
+from worker.engine.stages.searching import Search
+from worker.engine.stages.verifying import Verification, risk_of
 from worker.engine.stages.writing import WrittenArtifact
 
 
 def write_report(
-    request: Request, artifact: WrittenArtifact, verification: Verification, progress: Progress
+    request: Request,
+    artifact: WrittenArtifact,
+    verification: Verification,
+    progress: Progress,
+    search: Search | None = None,
 ) -> None:
-    """Write the report to the request's report path."""
+    """Write the report to the request's report path; `search` is the one for a promise."""
     progress.enter("storing")
     profile = artifact.original.profile
     timing = report.timing(request.format, verification.timings)
     record = records.Report(
         account_complete=not profile.unaccounted,
         unaccounted=report.unaccounted(profile),
+        evaluation=verification.evaluation,
+        tried=[] if search is None else list(search.tried),
         format=request.format,
         inputs=artifact.original.inputs,
         convention=report.CONVENTION,
-        budget=report.budget(artifact.goal, unchanged=artifact.unchanged),
+        budget=_budget(artifact, search),
         before=_before(request, artifact, timing),
         after=_after(request, verification, timing),
         keep=verification.profile.macs / profile.macs,
@@ -37,11 +43,20 @@ def write_report(
         latency=_latency(artifact, verification),
         timing=timing,
         verification=_verification(artifact, verification),
-        risk=_risk(artifact, verification),
+        risk=risk_of(artifact, verification),
         engine=report.engine(request.format, progress.seconds, reused=artifact.reused),
     )
     # members of the calibration that do not apply are left out of the file
     report.write(request.report, asdict(record) | {"calibration": artifact.calibration})
+
+
+def _budget(artifact: WrittenArtifact, search: Search | None) -> records.BudgetReport:
+    """Return the budgets with their amounts, and the promise that the one of FLOPs keeps."""
+    members = report.budget(artifact.goal, unchanged=artifact.unchanged)
+    if search is None:
+        return members
+    promise = f"{search.promise.field}={search.promise.text}"
+    return {**members, "promise": promise, "note": search.note}
 
 
 def _before(request: Request, artifact: WrittenArtifact, timing: records.Timing) -> records.Cost:
@@ -66,12 +81,3 @@ def _latency(artifact: WrittenArtifact, verification: Verification) -> records.L
 
 def _verification(artifact: WrittenArtifact, verification: Verification) -> records.Verification:
     return report.verification(verification.comparisons, artifact.comparison_inputs)
-
-
-def _risk(artifact: WrittenArtifact, verification: Verification) -> records.Risk:
-    return assess(
-        verification.comparisons,
-        artifact.comparison_inputs,
-        artifact.trusted_error,
-        unchanged=artifact.unchanged,
-    )

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from convpress import report as records
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, parse_input_shape
 from worker.engine.formats import load_runner, open_model
 from worker.engine.model import CostProfile, Inputs, OpenedModel, Runner
 from worker.engine.progress import Progress
 from worker.engine.request import Request
+from worker.engine.risk import assess
 from worker.engine.selection.objective import Objective
+from worker.engine.stages.evaluating import Evaluation
 from worker.engine.stages.writing import WrittenArtifact
 from worker.engine.timing import Timings, time_in_turn
 from worker.engine.verify import Comparison, DeclaredShape, Outputs, compare
@@ -27,19 +30,27 @@ Their weights then take about as much memory; a worker's child may have several 
 class Verification:
     """The costs of the artifact's file, the times of both, and the comparison of the outputs.
 
-    There is one comparison for each group of the artifact's comparison inputs.
+    There is one comparison for each group of the artifact's comparison inputs. `evaluation` has the
+    figures of the user's own labels, None without any.
     """
 
     profile: CostProfile
     parameters: int
     comparisons: Mapping[str, Comparison]
     timings: Timings
+    evaluation: records.Evaluation | None = None
 
 
 def verify(
-    request: Request, source: Path, artifact: WrittenArtifact, progress: Progress
+    request: Request,
+    source: Path,
+    artifact: WrittenArtifact,
+    progress: Progress,
+    evaluation: Evaluation | None = None,
 ) -> Verification:
     """Check that the artifact keeps its promises, and compare it with the model at `source`.
+
+    An `evaluation` is measured too.
 
     Raises:
         Refusal: `verification_failed`.
@@ -65,7 +76,18 @@ def verify(
     else:
         [artifact_times] = time_in_turn([run_artifact], inputs[0])
         timings = Timings(before, artifact_times, in_turn=False)
-    return Verification(profile, parameters, comparisons, timings)
+    evaluated = None if evaluation is None else evaluation.of(run_artifact)
+    return Verification(profile, parameters, comparisons, timings, evaluated)
+
+
+def risk_of(artifact: WrittenArtifact, verification: Verification) -> records.Risk:
+    """Return the risk of using an artifact."""
+    return assess(
+        verification.comparisons,
+        artifact.comparison_inputs,
+        artifact.trusted_error,
+        unchanged=artifact.unchanged,
+    )
 
 
 def _fit_together(request: Request) -> bool:

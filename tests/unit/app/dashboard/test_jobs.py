@@ -3,7 +3,7 @@
 import pytest
 from support.callers import FORM, HTML, OWN, bearing, cookie, post, token
 
-from app.db.models import Job, Samples
+from app.db.models import Evaluation, Job, Samples
 from app.db.session import transaction
 from app.errors import PROBLEM_TYPES
 from app.jobs import commands, queries
@@ -117,6 +117,25 @@ def test_a_job_with_samples_is_repeated_while_they_are_kept(client):
     )
 
 
+def test_a_job_with_an_evaluation_is_repeated_while_it_is_kept(client):
+    job = client.post("/jobs", **FORM).json()["id"]
+    with transaction() as session:
+        at = commands.now(session)
+        kept = commands.get(session, job)
+        kept.evaluation_sha256 = "e" * 64
+        kept.evaluation_metric = "top-1"
+        session.add(Evaluation(sha256="e" * 64, bytes=1, created_at=at, used_at=at))
+    url = f"/dashboard/jobs/{job}/again"
+    page = client.post(url, headers=HTML | OWN).headers["location"]
+    again = client.get(page.removeprefix("/dashboard")).json()
+    assert (again["evaluation_sha256"], again["evaluation_metric"]) == ("e" * 64, "top-1")
+    assert "evaluation=@evaluation.npz" in client.get(page, headers=HTML).text
+    with transaction() as session:
+        session.get_one(Evaluation, "e" * 64).expired_at = at
+    refused = client.post(url, headers=HTML | OWN)
+    assert refused.status_code == PROBLEM_TYPES["evaluation_gone"].status
+
+
 @pytest.mark.parametrize(
     ("asked", "again", "budgets"),
     [
@@ -133,6 +152,9 @@ def test_a_job_with_samples_is_repeated_while_they_are_kept(client):
             (None, "50%", None),
         ),
         ({"params_budget": "60%"}, {}, ("0.5", "60%", None)),
+        # a largest loss and a budget of FLOPs stand for each other
+        ({"flops_budget": "", "max_loss": "1%"}, {"flops_budget": "40%"}, ("40%", None, None)),
+        ({"bytes_budget": "2MB"}, {"max_loss": "1%"}, (None, None, "2MB")),
     ],
 )
 def test_another_budget_stands_in_the_place_of_its_own_kind_and_flops_of_all_that_stood_alone(
@@ -144,6 +166,7 @@ def test_another_budget_stands_in_the_place_of_its_own_kind_and_flops_of_all_tha
     ]
     created = client.get(page.removeprefix("/dashboard")).json()
     assert (created["flops_budget"], created["params_budget"], created["bytes_budget"]) == budgets
+    assert created["max_loss"] == again.get("max_loss")
 
 
 def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):

@@ -42,6 +42,7 @@ def test_the_jobs(session, filled):
         "models": 1000,
         "analyses": 300,
         "samples": 0,
+        "evaluations": 0,
         "artifacts": 70,
     }
 
@@ -63,6 +64,7 @@ def test_an_owner_learns_of_the_own_jobs_alone(filled, as_ann):
         "models": 1000,
         "analyses": 300,
         "samples": 0,
+        "evaluations": 0,
         "artifacts": 70,
     }
     assert sum(bucket.created for bucket in history) == 2

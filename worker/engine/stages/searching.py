@@ -1,0 +1,225 @@
+"""Search: the cheapest artifact that keeps a promise of the largest loss, or of low risk.
+
+Each try is a whole job with another budget of FLOPs, refitted and verified, from one analysis.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convpress import max_loss
+from convpress import report as records
+from convpress.budgets import FLOPS
+from convpress.evaluation import AGREEMENT
+from convpress.refusal import Refusal
+from worker.engine.progress import Progress
+from worker.engine.promise import FAILED_TRIES, RISK, Promise
+from worker.engine.request import Request
+from worker.engine.selection.least_kept import MOST_TRIES, least_kept
+from worker.engine.stages.evaluating import Evaluation
+from worker.engine.stages.verifying import Verification, risk_of
+from worker.engine.stages.writing import WrittenArtifact
+from worker.engine.verify import worst
+
+_LARGEST_ANALYSIS = 2 * 1024**3
+"""The bytes of the analysis that the tries share; with more, each try calibrates anew."""
+_FIRST_TRY = 0.4
+"""The share of the progress of the first try, which calibrates."""
+_ALL_TRIES = 0.95
+
+
+@dataclass(frozen=True)
+class Produced:
+    """An artifact that was written, and its verification."""
+
+    artifact: WrittenArtifact
+    verification: Verification
+
+
+@dataclass(frozen=True)
+class Search:
+    """The artifact that a search came to, what was tried, and what weakens the promise."""
+
+    promise: Promise
+    produced: Produced
+    tried: Sequence[records.Tried]
+    note: str | None
+
+
+def promise_of(request: Request, evaluation: Evaluation | None) -> Promise | None:
+    """Return the promise that a request asks for; None where it has a budget.
+
+    Raises:
+        Refusal: `budget_invalid` for a loss that is none of the metric, or beside a FLOPs budget.
+    """
+    text = request.budgets.get(FLOPS.field, "")
+    if request.max_loss is None:
+        is_automatic = bool(text) and FLOPS.parse(text).is_chosen_by_risk
+        return Promise(None, RISK) if is_automatic else None
+    max_loss.require_alone(flops_budget=bool(text), rank=request.rank is not None)
+    largest = max_loss.parse_max_loss(request.max_loss)
+    promise = Promise(largest, AGREEMENT)
+    if evaluation is not None:
+        promise = Promise(largest, evaluation.name, evaluation.before)
+    max_loss.require_measurable(largest, promise.metric)
+    if evaluation is None and request.calibration == "none":
+        raise max_loss.needs_inputs()
+    return promise
+
+
+def search_for(
+    promise: Promise, request: Request, progress: Progress, produce: Callable[[Request], Produced]
+) -> Search:
+    """Produce artifacts at several budgets of FLOPs, and leave the cheapest that keeps the promise.
+
+    It is the artifact of a job with that budget.
+
+    Raises:
+        Refusal: `budget_unreachable` with what was tried, where no budget keeps the promise.
+    """
+    tries = _Tries(promise, request, progress, produce)
+    try:
+        percent = least_kept(tries.is_kept)
+    finally:
+        tries.keep_analysis()
+    if percent is None or tries.best is None:
+        raise tries.refusal()
+    tries.restore()
+    progress.stretch(0.0, 1.0)
+    return Search(promise, tries.best, tries.tried, _note(promise, tries.best))
+
+
+class _Tries:
+    """The tries of a search: the best artifact so far is kept beside the request's output."""
+
+    def __init__(
+        self,
+        promise: Promise,
+        request: Request,
+        progress: Progress,
+        produce: Callable[[Request], Produced],
+    ) -> None:
+        self._promise = promise
+        self._request = request
+        self._progress = progress
+        self._produce = produce
+        self._output = Path(request.output)
+        self._kept = self._output.with_name(f"kept-{self._output.name}")
+        self._analysis = self._output.with_name("shared-analysis")
+        self._reused: bool | None = None
+        self._refusal: Refusal | None = None
+        self.best: Produced | None = None
+        self.tried: list[records.Tried] = []
+
+    def is_kept(self, percent: int) -> bool:
+        """Produce an artifact of so many percent of the FLOPs; return whether it keeps the promise.
+
+        Raises:
+            Refusal: the job cannot be served, whatever the budget.
+        """
+        budget = f"{percent}%"
+        self._stretch_progress()
+        try:
+            attempt = self._attempt(budget)
+        except Refusal as refusal:
+            if refusal.code not in FAILED_TRIES:
+                raise
+            self._refusal = refusal
+            attempt = self._promise.unreachable(budget)
+        self.tried.append(attempt)
+        return attempt.kept
+
+    def _attempt(self, budget: str) -> records.Tried:
+        """Produce an artifact, and keep it where it keeps the promise."""
+        produced = self._produce(self._at(budget))
+        # the later tries reuse the analysis of this job, which is not that of an earlier one
+        if self._reused is None:
+            self._reused = produced.artifact.reused
+        attempt = judged(self._promise, produced, budget)
+        if attempt.kept:
+            self._output.replace(self._kept)
+            artifact = replace(produced.artifact, reused=self._reused)
+            self.best = replace(produced, artifact=artifact)
+        return attempt
+
+    def _at(self, budget: str) -> Request:
+        """Return the request of one try: the analysis of the first one serves all."""
+        is_shared = self._analysis.exists()
+        return replace(
+            self._request,
+            max_loss=None,
+            budgets={**self._request.budgets, FLOPS.field: budget},
+            analysis=str(self._analysis) if is_shared else self._request.analysis,
+            kept_analysis=str(self._analysis),
+            largest_analysis=max(self._request.largest_analysis, _LARGEST_ANALYSIS),
+        )
+
+    def _stretch_progress(self) -> None:
+        number = len(self.tried)
+        span = (_ALL_TRIES - _FIRST_TRY) / (MOST_TRIES - 1)
+        start = 0.0 if number == 0 else _FIRST_TRY + span * (number - 1)
+        self._progress.stretch(start, _FIRST_TRY + span * number)
+
+    def keep_analysis(self) -> None:
+        """Leave the analysis where the request wants it, if it is not larger than that allows."""
+        if not self._analysis.exists():
+            return
+        target = self._request.kept_analysis
+        if target is None or self._analysis.stat().st_size > self._request.largest_analysis:
+            self._analysis.unlink()
+        else:
+            self._analysis.replace(target)
+
+    def restore(self) -> None:
+        """Put the best artifact in the place of the request's output."""
+        self._kept.replace(self._output)
+
+    def refusal(self) -> Refusal:
+        """Return the refusal of a promise that no budget keeps."""
+        if all(attempt.keep is None for attempt in self.tried):
+            assert self._refusal is not None  # each of the tries was refused
+            return self._refusal
+        self._output.unlink(missing_ok=True)
+        return self._promise.refusal(self.tried)
+
+
+def judged(promise: Promise, produced: Produced, budget: str) -> records.Tried:
+    """Return a try, with whether its artifact keeps the promise.
+
+    Raises:
+        Refusal: `budget_invalid` where there is no agreement to keep.
+    """
+    verification = produced.verification
+    keep = verification.profile.macs / produced.artifact.original.profile.macs
+    if promise.largest is None:
+        level = risk_of(produced.artifact, verification).level
+        return promise.by_level(budget, keep, level)
+    return promise.by_figure(budget, keep, _figure(produced))
+
+
+def _figure(produced: Produced) -> float:
+    """Return the artifact's figure of the user's metric, or its agreement with the original."""
+    if produced.verification.evaluation is not None:
+        return produced.verification.evaluation.after
+    if produced.artifact.comparison_inputs.source == "noise":
+        raise max_loss.needs_inputs()
+    agreement = worst(produced.verification.comparisons).agreement
+    if agreement is None:
+        raise max_loss.needs_classes()
+    return agreement
+
+
+def _note(promise: Promise, produced: Produced) -> str | None:
+    """Return what the promise stands on, where that is no evaluation of the user's."""
+    if promise.metric != AGREEMENT:
+        return None
+    inputs = produced.artifact.comparison_inputs
+    counted = f"{inputs.runs} {inputs.source}"
+    if inputs.source == "synthetic":
+        counted += " inputs"
+    text = (
+        f"the agreement was measured on {counted}, of which one is {100 / inputs.runs:.1f} points"
+    )
+    if inputs.source == "synthetic":
+        text += "; real inputs may lose more: send samples, or an evaluation with labels"
+    return text
