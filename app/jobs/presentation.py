@@ -96,7 +96,7 @@ def _result(job: AnyJob) -> schemas.Result | None:
         macs_before=job.macs_before,
         macs_after=job.macs_after,
         keep=job.macs_after / job.macs_before,
-        evaluation=job.evaluation and Evaluation(**job.evaluation),
+        evaluation=None if job.evaluation is None else Evaluation(**job.evaluation),
         artifact=artifact,
     )
 
