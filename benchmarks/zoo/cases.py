@@ -57,16 +57,17 @@ _PRODUCTS = frozenset(
 
 
 def exported(cache: Path) -> Iterator[Case]:
-    """Yield the files that were exported."""
+    """Yield the files that were exported, the smallest first."""
     record = cache / "exported.jsonl"
-    if not record.exists():
-        return
-    for line in record.read_text().splitlines():
+    lines = record.read_text().splitlines() if record.exists() else []
+    every = []
+    for line in lines:
         row = json.loads(line)
         if "file" in row:
             name = f"{row['library']}/{row['architecture']} {row['form']}"
             path = cache / "exported" / row["file"]
-            yield Case(name, path, None, row["inputs"], row["macs"])
+            every.append(Case(name, path, None, row["inputs"], row["macs"]))
+    yield from sorted(every, key=lambda case: case.path.stat().st_size)
 
 
 def packaged(cache: Path) -> Iterator[Case]:

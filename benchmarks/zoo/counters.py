@@ -9,11 +9,9 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import inliner
-from torch.jit._fuser import optimized_execution
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from support.counted_by_torch import counted_by_torch
 from support.counting_oracle import model_macs
 
 _MOST_BYTES = 2**30
@@ -45,15 +43,4 @@ def torchscript_macs(path: Path, inputs: Arrays) -> int:
     """
     module = torch.jit.load(str(path), map_location="cpu").eval()
     tensors = [torch.from_numpy(array.copy()) for array in inputs.values()]
-    torch._C._set_mkldnn_enabled(False)
-    try:
-        with (
-            # without it the layers would run whose outputs nothing uses
-            optimized_execution(should_optimize=True),
-            sdpa_kernel(SDPBackend.MATH),
-            FlopCounterMode(display=False) as counter,
-        ):
-            module(*tensors)
-    finally:
-        torch._C._set_mkldnn_enabled(True)
-    return int(counter.get_total_flops() // 2)
+    return int(counted_by_torch(module, *tensors))

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import torch
+from support.counted_by_torch import counted_by_torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from zoo import timm_models, torchvision_models, transformers_models
 from zoo.architecture import Architecture, Builder
@@ -38,20 +38,6 @@ _LIBRARIES: dict[str, dict[str, Builder]] = {
     "timm": timm_models.ARCHITECTURES,
     "transformers": transformers_models.ARCHITECTURES,
 }
-
-
-def counted_by_torch(architecture: Architecture) -> int:
-    """Return the multiply-accumulates of a run, counted by torch itself.
-
-    Gradients are on, since its counter does not look into the fast paths of inference.
-    """
-    torch._C._set_mkldnn_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            architecture.module(*architecture.inputs.values())
-    finally:
-        torch._C._set_mkldnn_enabled(True)
-    return counter.get_total_flops() // 2
 
 
 def _leave_no_zeros(module: nn.Module) -> None:
@@ -132,7 +118,9 @@ def make(
     architecture.module.eval()
     _leave_no_zeros(architecture.module)
     path = folder / f"{library}-{name}-{form}{_SUFFIXES[form]}"
-    macs = counted_by_torch(architecture) if known_macs is None else known_macs
+    macs = known_macs
+    if macs is None:
+        macs = counted_by_torch(architecture.module, *architecture.inputs.values())
     started = time.process_time()
     _EXPORTERS[form](architecture, path)
     return {

@@ -1,12 +1,14 @@
 """Run TorchScript models: torch on one CPU thread, without gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.jit._script import RecursiveScriptModule
 
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
@@ -15,6 +17,8 @@ from worker.engine.formats.torchscript.file import TORCH_ERRORS, message_of, req
 from worker.engine.formats.torchscript.preparation import devices
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.model import Inputs, Runner
+
+_UNDEFINED = "undefined Tensor"
 
 
 def load(path: Path) -> Runner:
@@ -36,8 +40,7 @@ def load(path: Path) -> Runner:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
         passed = arguments(module, tensors, dtype)
         try:
-            with torch.inference_mode():
-                return dict(_outputs(module(**passed), "output"))
+            return dict(_outputs(_results(module, passed), "output"))
         except TORCH_ERRORS as error:
             require_memory(error)
             raise Refusal(
@@ -45,6 +48,21 @@ def load(path: Path) -> Runner:
             ) from error
 
     return run
+
+
+def _results(module: RecursiveScriptModule, arguments: Mapping[str, Tensor | int]) -> Any:  # noqa: ANN401 - whatever comes out
+    """Run a module in inference, or with gradients where torch's own fast path fails.
+
+    It fails on attention that returns None for its weights: the interpreter takes no undefined
+    tensor out. With gradients on it computes the same by another path.
+    """
+    try:
+        with torch.inference_mode():
+            return module(**arguments)
+    except TORCH_ERRORS as error:
+        if _UNDEFINED not in str(error):
+            raise
+    return module(**arguments)
 
 
 def _outputs(value: Any, name: str) -> Iterator[tuple[str, NDArray[np.generic]]]:  # noqa: ANN401 - whatever comes out

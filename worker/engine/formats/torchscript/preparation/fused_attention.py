@@ -13,10 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import Graph, Node
+from torch._C import Graph, Node, OptionalType, TensorType
 from torch.nn import functional
 
-from worker.engine.formats.torchscript.graph import nodes
+from worker.engine.formats.torchscript.graph import literal, nodes
+
+_NEED_WEIGHTS = 10
+"""The position of this argument of `aten::_native_multi_head_attention`."""
 
 
 def write_out(graph: Graph) -> None:
@@ -27,7 +30,21 @@ def write_out(graph: Graph) -> None:
     # an encoder layer holds attention
     for node in list(nodes(graph)):
         if node.kind() == "aten::_native_multi_head_attention":
+            _leave_out_weights(graph, node)
             _replace(graph, node, _multi_head_attention)
+
+
+def _leave_out_weights(graph: Any, node: Node) -> None:  # noqa: ANN401 - not in torch's stubs
+    """Give None for the weights of attention that nobody asked for.
+
+    The operator gives an undefined tensor there, which is None in Python.
+    """
+    if literal(node.inputsAt(_NEED_WEIGHTS)) is not False:
+        return
+    nothing = graph.insertConstant(None)
+    nothing.setType(OptionalType(TensorType.get()))
+    nothing.node().moveBefore(node)
+    node.outputsAt(1).replaceAllUsesWith(nothing)
 
 
 def _replace(graph: Any, node: Node, function: Callable[..., Any]) -> None:  # noqa: ANN401 - not in torch's stubs

@@ -32,6 +32,7 @@ def prepared_methods(module: RecursiveScriptModule) -> tuple[list[Method], list[
     """
     methods = inlined_methods(module)
     for method in methods:
+        nested_tensors.mask_padding(method.graph)
         fused_attention.write_out(method.graph)
         nested_tensors.take_padded_path(method.graph)
         enumerations.settle(method)

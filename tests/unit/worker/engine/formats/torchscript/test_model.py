@@ -2,6 +2,9 @@
 
 import torch
 from support.scripted_modules import Looped, Net, Shared, assert_same, rewrite, scripted
+from torch import nn
+
+from worker.engine.formats.torchscript import runner
 
 
 class Measured(Shared):
@@ -71,3 +74,29 @@ def test_half_precision_stays_half_precision(tmp_path):
     assert {
         tensor.dtype for tensor in rewritten.state_dict().values() if tensor.is_floating_point()
     } == {torch.half}
+
+
+class WithoutWeights(nn.Module):
+    """Attention that returns None for its weights, which torch's fast path cannot."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=False)
+
+
+def test_attention_that_returns_no_weights_keeps_its_outputs(tmp_path):
+    module = WithoutWeights().eval()
+    x = torch.rand(2, 5, 8)
+    count, _, after = rewrite(tmp_path, torch.jit.script(module), x)
+    assert all(site.reason is None for site in count.sites if site.weight_shape)
+    expected = module(x)[0]
+    with torch.no_grad():
+        output, weights = after(x)
+    assert weights is None
+    assert_same(output, expected)
+    outputs = runner.load(tmp_path / "model.pt")({"x": x.numpy()})
+    assert list(outputs) == list(runner.load(tmp_path / "out.pt")({"x": x.numpy()}))
+    assert_same(torch.from_numpy(outputs["output_0"]), expected)

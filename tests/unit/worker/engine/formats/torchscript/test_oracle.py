@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+from support.counted_by_torch import counted_by_torch
 from support.scripted_modules import write
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations
-from torch.utils.flop_counter import FlopCounterMode
 
 from worker.engine.formats.torchscript.model import TorchScriptModel
 
@@ -82,18 +81,6 @@ MODULES = {
     ),
 }
 NOT_SCRIPTED = ("layers",)
-
-
-def counted_by_torch(module, x):
-    """Count with gradients, since torch's counter does not look into fast paths and kernels."""
-    has_mkldnn = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            module(x)
-    finally:
-        torch._C._set_mkldnn_enabled(has_mkldnn)
-    return counter.get_total_flops() // 2
 
 
 @pytest.mark.parametrize("how", ["traced", "scripted"])
