@@ -7,11 +7,9 @@ exceptions into answers.
 import errno
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -25,6 +23,9 @@ from app.settings import get_settings
 from app.storage import StorageUnavailable
 from convpress.refusal import Code, Refusal
 from convpress.schemas import PROBLEM_MEDIA_TYPE
+
+if TYPE_CHECKING:  # the worker writes problems too, and would import FastAPI for nothing
+    from fastapi import FastAPI
 
 log = structlog.get_logger(__name__)
 
@@ -204,11 +205,13 @@ def wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
-def install(app: FastAPI, page: ProblemPage | None = None) -> None:
+def install(app: "FastAPI", page: ProblemPage | None = None) -> None:
     """Let the application answer every expected exception as a problem.
 
     `app.http.request_context` answers the unexpected ones.
     """
+    from fastapi.exceptions import RequestValidationError
+
     app.state.problem_page = page
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(Refusal, _refusal)
@@ -231,6 +234,8 @@ def _refusal(request: Request, error: Exception) -> Response:
 
 
 def _validation(request: Request, error: Exception) -> Response:
+    from fastapi.exceptions import RequestValidationError
+
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     # `loc` is the part of the request, such as "query", then the field, then a place in its list.

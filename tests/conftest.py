@@ -27,6 +27,8 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
+from app.db.migrations import migrate
+
 # How long an example takes says how busy the machine is.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
@@ -120,6 +122,21 @@ def redis_database() -> Callable[[], AbstractContextManager[str]]:
 def postgres_url() -> Iterator[str]:
     """The SQLAlchemy URL of a new, empty PostgreSQL database."""
     with new_postgres_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres() -> Iterator[str]:
+    """The name of a PostgreSQL database of the newest schema, to be copied."""
+    with new_postgres_database() as url:
+        migrate(url)
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture
+def migrated_postgres_url(migrated_postgres: str) -> Iterator[str]:
+    """The URL of a new PostgreSQL database of the newest schema."""
+    with new_postgres_database(migrated_postgres) as url:
         yield url
 
 

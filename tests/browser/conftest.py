@@ -18,20 +18,25 @@ from app.auth.cookie import COOKIE
 expect.set_options(timeout=120_000)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """The browser; gone before other tests, for its event loop would stand in the way of theirs."""
+@pytest.fixture(scope="session")
+def chromium_path():
     path = shutil.which("chromium")
     if path is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs Debian's Chromium")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(chromium_path):
+    """The browser; gone before other tests, for its event loop would stand in the way of theirs."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def service(chromium, tmp_path_factory):
+@pytest.fixture(scope="session")
+def service(chromium_path, tmp_path_factory):
     """The service with keys on, shared by all these tests."""
     with serving(
         tmp_path_factory.mktemp("browser") / "data",
@@ -40,6 +45,15 @@ def service(chromium, tmp_path_factory):
     ) as running:
         running.http.headers["Authorization"] = f"Bearer {make_key(running, 'ann')}"
         yield running
+
+
+@pytest.fixture(scope="session")
+def jobs(service):
+    """Two jobs of one model that have succeeded, for tests that only look at them."""
+    return [
+        service.wait(service.post("residual.onnx", flops_budget=keep)["id"])
+        for keep in ("0.5", "0.3")
+    ]
 
 
 @pytest.fixture

@@ -113,9 +113,8 @@ def test_another_budget_is_one_click_away(browse):
         check_accessible(page)
 
 
-def test_layers_are_sorted(browse):
-    with browse() as page:
-        upload(page, MODELS / "residual.onnx")
+def test_layers_are_sorted(browse, jobs):
+    with browse(f"/dashboard/jobs/{jobs[0]['id']}") as page:
         page.get_by_role("link", name="MACs before").click()
         expect(page.locator("#layers th[aria-sort=descending]")).to_have_text("MACs before")
         shown = page.locator("#layers tbody tr td:nth-of-type(4)").all_text_contents()
@@ -124,7 +123,7 @@ def test_layers_are_sorted(browse):
 
 
 def test_a_failed_job_says_what_to_do_and_can_be_tried_again(browse, service):
-    job = service.post("plain.traced.pt", input_shape="1x3x16x16")
+    job = service.post("residual.onnx", input_shape="1x3x16x16")
     service.wait(job["id"])
     with browse(f"/dashboard/jobs/{job['id']}") as page:
         expect(page.get_by_role("heading", name="Input shape mismatch")).to_be_visible()
@@ -196,16 +195,14 @@ def test_times_are_those_of_whoever_looks(browse):
         assert bars[-1].startswith(begun[0])
 
 
-def test_two_jobs_are_picked_with_the_keyboard_alone(browse, service):
-    for more in (
-        {},
-        {
-            "params_budget": "60%",
-            "bytes_budget": "150KB",
-            "labels": "environment=staging,team=vision",
-        },
-    ):
-        service.wait(service.post("residual.onnx", **more)["id"])
+def test_two_jobs_are_picked_with_the_keyboard_alone(browse, service, jobs):
+    wide = service.post(
+        "residual.onnx",
+        params_budget="60%",
+        bytes_budget="150KB",
+        labels="environment=staging,team=vision",
+    )
+    service.wait(wide["id"])
     with browse() as page:
         assert page.locator("#jobs .scroll").evaluate(
             "table => table.scrollWidth <= table.clientWidth"
@@ -220,8 +217,8 @@ def test_two_jobs_are_picked_with_the_keyboard_alone(browse, service):
         expect(page.get_by_role("heading", name="2 jobs side by side")).to_be_visible()
 
 
-def test_owners_sign_in_and_see_their_own_jobs(browse, chromium, service):
-    job = service.post("residual.onnx")
+def test_owners_sign_in_and_see_their_own_jobs(chromium, service, jobs):
+    job = jobs[0]
     bob = make_key(service, "bob")
     with chromium.new_context(base_url=str(service.http.base_url)) as context:
         page = context.new_page()
@@ -260,9 +257,8 @@ def test_the_system_page_shows_how_the_service_fares(chromium, service, browse):
         check_accessible(page)
 
 
-def test_pages_are_read_without_javascript(browse, service):
-    job = service.post("residual.onnx")
-    service.wait(job["id"])
+def test_pages_are_read_without_javascript(browse, jobs):
+    job = jobs[0]
     with browse(java_script_enabled=False) as page:
         page.get_by_role("searchbox").fill("residual")
         page.get_by_role("button", name="Search").click()

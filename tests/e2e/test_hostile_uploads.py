@@ -22,6 +22,8 @@ NAMES = (
 )
 
 
+# `make hostile` sends every hostile file to a service.
+@pytest.mark.slow
 @pytest.mark.skipif(
     launcher.landlock_version() < 3 or launcher.load_libseccomp() is None,
     reason="needs Landlock and seccomp",

@@ -15,6 +15,9 @@ import pytest
 from digits import MODELS
 from support.running_service import free_port, wait_for
 
+# Built, installed and started: it depends on how the project is packed, which seldom changes.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FOREIGN = """
 import json, sys
@@ -65,8 +68,8 @@ def interpreter(distributions, tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     [library] = (folder / "lib").glob("python*/site-packages")
     [wheel] = distributions.glob("*.whl")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", library]
-    subprocess.run([*install, wheel], check=True, timeout=300)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    subprocess.run([*install, "--target", library, wheel], check=True, timeout=300)
     # A path file is read for its folders alone: no editable installation of the project is found
     # through it.
     (library / "dependencies.pth").write_text(f"{dependencies()}\n")

@@ -67,7 +67,12 @@ def test_headers_without_end_are_cut_off(service):
     [
         ("residual.onnx", {"flops_budget": "0.001"}, "budget_unreachable"),
         ("residual.onnx", {"input_shape": "1x3x16x16"}, "input_shape_mismatch"),
-        ("plain.traced.pt", {"input_shape": "1x3x16x16"}, "input_shape_mismatch"),
+        pytest.param(
+            "plain.traced.pt",
+            {"input_shape": "1x3x16x16"},
+            "input_shape_mismatch",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_the_engine_refuses_fails_its_job_with_the_reason(service, name, fields, code):

@@ -18,8 +18,8 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, update
 from sqlalchemy.orm import Session
+from support.databases import put_migrated_database
 
-from app.db.migrations import migrate
 from app.db.models import Job
 from app.storage.local import LocalStorage
 
@@ -96,9 +96,10 @@ class Api:
 
 @contextmanager
 def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
-    """Run the API on a migrated database until the block ends."""
+    """Run the API until the block ends; a database of PostgreSQL has to be migrated before."""
     sql_url = settings.get("database_url") or f"sqlite:///{data_dir}/convpress.db"
-    migrate(sql_url)
+    if "database_url" not in settings:
+        put_migrated_database(data_dir / "convpress.db")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -154,10 +155,12 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="session")
-def postgres_api(postgres_database: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def postgres_api(
+    postgres_database: Any, migrated_postgres: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
     """The API on PostgreSQL, shared as `api` is."""
     with (
-        postgres_database() as url,
+        postgres_database(migrated_postgres) as url,
         serve_api(tmp_path_factory.mktemp("postgres_api"), database_url=url) as running,
     ):
         yield running

@@ -93,8 +93,8 @@ def test_the_end_of_a_job_is_told_once_and_signed(calling_api):
     check_one_call(calling_api)
 
 
-def test_the_same_on_postgresql(start_api, postgres_url):
-    with start_api(**OPEN, database_url=postgres_url) as api:
+def test_the_same_on_postgresql(start_api, migrated_postgres_url):
+    with start_api(**OPEN, database_url=migrated_postgres_url) as api:
         check_one_call(api)
 
 

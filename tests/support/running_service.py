@@ -22,6 +22,7 @@ from digits import MODELS
 from sqlalchemy import create_engine, update
 
 from app.db.models import Job
+from support.databases import put_migrated_database
 from worker.sandbox import launcher, run
 
 ENGINE = run.ENGINE[-1]
@@ -45,7 +46,9 @@ class Service:
         return self.http.get(f"/jobs/{job_id}").json()
 
     def wait(self, job_id: str) -> dict[str, Any]:
-        return wait_for(lambda: (job := self.job(job_id))["finished_at"] and job, "the job's end")
+        """Wait for a job's end; the service answers when there is news, and is not asked for it."""
+        ask = lambda: self.http.get(f"/jobs/{job_id}", params={"wait": 30}).json()  # noqa: E731
+        return wait_for(lambda: (job := ask())["finished_at"] and job, "the job's end")
 
     def post_and_catch(
         self, name: str = "residual.onnx", **fields: str
@@ -124,6 +127,8 @@ def serving(
     environment |= {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
     environment |= {"CONVPRESS_DATA_DIR": str(data_dir), "CONVPRESS_PORT": port}
     data_dir.mkdir(exist_ok=True)
+    if "database_url" not in settings:
+        put_migrated_database(data_dir / "convpress.db")
     with (
         (data_dir / "service.log").open("ab") as log,
         subprocess.Popen(

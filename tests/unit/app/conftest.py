@@ -1,43 +1,19 @@
 """The application in this process, with settings and a migrated database of one test's own."""
 
-import shutil
-
 import anyio
 import httpx
 import pytest
 from sqlalchemy.orm import Session
+from support.databases import put_migrated_database
 
 from app.auth import rate_limit
-from app.db.migrations import migrate
 from app.db.session import get_engine
 from app.main import create_app
 from app.settings import get_settings
 
 
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory):
-    """A SQLite file of the newest schema, to be copied."""
-    path = tmp_path_factory.mktemp("migrated") / "convpress.db"
-    migrate(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(scope="session")
-def migrated_postgres(postgres_database):
-    """The name of a PostgreSQL database of the newest schema, to be copied."""
-    with postgres_database() as url:
-        migrate(url)
-        yield url.rpartition("/")[2]
-
-
 @pytest.fixture
-def migrated_postgres_url(postgres_database, migrated_postgres):
-    with postgres_database(migrated_postgres) as url:
-        yield url
-
-
-@pytest.fixture
-def configure(tmp_path, monkeypatch, migrated_sqlite):
+def configure(tmp_path, monkeypatch):
     """Set the process's settings, and see to the newest schema in the database that they name."""
 
     def set_up(**values):
@@ -47,9 +23,8 @@ def configure(tmp_path, monkeypatch, migrated_sqlite):
         settings = get_settings()
         # a service makes its folder when it starts, and later nothing else does
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        file = settings.data_dir / "convpress.db"
-        if settings.database_url is None and not file.exists():
-            shutil.copy(migrated_sqlite, file)
+        if settings.database_url is None:
+            put_migrated_database(settings.data_dir / "convpress.db")
         return settings
 
     for name in ("DATABASE_URL", "BROKER_URL"):

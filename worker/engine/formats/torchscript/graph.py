@@ -5,6 +5,9 @@ from typing import Any
 
 from torch._C import Block, Graph, Node, Value
 
+# Most nodes are of these kinds; to ask each of them for its blocks takes most of a walk.
+_WITHOUT_BLOCKS = ("aten::", "prim::Constant", "prim::GetAttr")
+
 
 def nodes(block: Graph | Block) -> Iterator[Node]:
     """Yield the nodes of a graph in order; those of branches and loop bodies follow their owner."""
@@ -13,6 +16,8 @@ def nodes(block: Graph | Block) -> Iterator[Node]:
     while walks:
         for node in walks[-1]:
             yield node
+            if node.kind().startswith(_WITHOUT_BLOCKS):
+                continue
             inner = [body.nodes() for body in node.blocks()]
             if inner:
                 walks.extend(reversed(inner))

@@ -1,5 +1,7 @@
 """The count against torch's own counter, which knows nothing of sites, rules or graphs."""
 
+from itertools import product
+
 import pytest
 import torch
 from support.counted_by_torch import counted_by_torch
@@ -81,10 +83,17 @@ MODULES = {
     ),
 }
 NOT_SCRIPTED = ("layers",)
+# The encoder has two of them.
+SLOW = (("encoder layer", "scripted"),)
 
 
-@pytest.mark.parametrize("how", ["traced", "scripted"])
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case in SLOW))
+        for case in product(MODULES, ("traced", "scripted"))
+    ],
+)
 def test_the_count_is_that_of_torchs_own_counter(tmp_path, name, how):
     if how == "scripted" and name in NOT_SCRIPTED:
         pytest.skip("parametrised layers cannot be scripted")
