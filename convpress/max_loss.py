@@ -79,8 +79,8 @@ def require_measurable(max_loss: MaxLoss, metric: str) -> None:
         raise _invalid(f"{metric} is not measured in dB", max_loss.text)
     # a bare 1 could be a point, or all that there is
     if max_loss.unit == "" and kind.is_share and max_loss.number >= 1:
-        question = f"did you mean {max_loss.text}%?"
-        raise _invalid(f"{max_loss.text} is all of the {metric}: {question}", max_loss.text)
+        detail = f"{metric} is a fraction of 1, and {max_loss.text} would be all of it"
+        raise _invalid(f"{detail}: did you mean {max_loss.text}%?", max_loss.text)
 
 
 def require_alone(*, flops_budget: bool, rank: bool) -> None:

@@ -103,11 +103,12 @@ def test_a_hostile_container_is_refused(watched, name):
     assert len(answer.content) < 2000
 
 
+@pytest.mark.parametrize("field", ["samples", "evaluation"])
 @pytest.mark.parametrize("name", SAMPLES)
-def test_hostile_samples_are_refused(watched, name):
-    files = {"model": ("net.onnx", ONNX), "samples": ("x.npz", SAMPLES[name]())}
+def test_hostile_samples_are_refused(watched, name, field):
+    files = {"model": ("net.onnx", ONNX), field: ("x.npz", SAMPLES[name]())}
     answer = watched.http.post("/jobs", data={"flops_budget": "0.5"}, files=files)
-    assert (answer.status_code, answer.json()["code"]) == (422, "samples_invalid")
+    assert (answer.status_code, answer.json()["code"]) == (422, f"{field}_invalid")
 
 
 def test_checks_of_many_uploads_at_once_take_the_memory_of_one(start_api):

@@ -131,6 +131,30 @@ def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
     assert "\x07" not in text
 
 
+def test_the_metric_of_the_user_and_what_was_tried_come_first():
+    members = fake_engine.REPORT | {
+        "evaluation": {"metric": "top-1", "before": 0.8, "after": 0.79, "loss": 0.01, "count": 400},
+        "budget": {"promise": "max_loss=1%", "flops_budget": "43%"},
+        "tried": [
+            {"budget": "24%", "keep": None, "metric": "top-1", "kept": False},
+            {
+                "budget": "43%",
+                "keep": 0.4296,
+                "metric": "top-1",
+                "figure": 0.79,
+                "loss": 0.01,
+                "kept": True,
+            },
+        ],
+    }
+    lines = shown(render.account(Report.model_validate(members))).splitlines()
+    assert lines[0].rstrip() == "top-1: 80.00 % before, 79.00 % after, on 400 samples"
+    assert "max_loss=1%, by the top-1" in lines[1]
+    rows = [line.split() for line in lines[2:8]]
+    assert ["24%", "unreachable", "not", "kept"] in rows
+    assert ["43%", "43.0", "%", "79.00", "%", "1.00", "%", "kept"] in rows
+
+
 def test_a_remark_on_the_budget_comes_first():
     budget = {"flops_budget": "9T", "note": "nothing was compressed"}
     text = shown(
