@@ -118,6 +118,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "model_not_found": ProblemType(404, "No model has this SHA-256"),
     "job_unfinished": ProblemType(409, "The job has not finished"),
     "job_finished": ProblemType(409, "The job has already ended"),
+    "job_changed": ProblemType(412, "The job is not as the request expects it"),
+    "note_invalid": ProblemType(422, "The note is too long or not text"),
     "job_failed": ProblemType(409, "The job ended without a result"),
     "file_gone": ProblemType(410, "The file is no longer stored"),
     "file_damaged": ProblemType(410, "The stored file is damaged"),
@@ -239,12 +241,16 @@ def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     # `loc` is the part of the request, such as "query", then the field, then a place in its list.
-    field = str(first["loc"][1])
+    # A body that is no JSON object has no field: then a number or nothing follows.
+    part, *places = first["loc"]
+    field = str(places[0] if places and isinstance(places[0], str) else part)
+    # JSON may have half a surrogate pair, which no answer can be written with.
+    got = str(first.get("input"))[:100].encode(errors="backslashreplace").decode()
     members = {
         "code": "request_invalid",
         "detail": f"{field}: {first['msg']}",
         "field": field,
-        "got": str(first.get("input"))[:100],
+        "got": got,
     }
     return respond(request, members)
 

@@ -19,7 +19,7 @@ from app.http.security_headers import SecurityHeaders
 from app.jobs.loader import JobLoader
 from app.jobs.watcher import JobWatcher
 from app.logging import configure_logging
-from app.routes import description, events, frontier, health, jobs, models, stats
+from app.routes import annotations, description, events, frontier, health, jobs, models, stats
 from app.settings import Settings, get_settings
 from app.stats.request_counts import RequestCounts
 from app.tracing import configure_tracing
@@ -64,7 +64,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["Authorization", "Content-Type", "If-Match"],
             expose_headers=["ETag", "Location", "Retry-After"],
         )
     app.add_middleware(RequestContext)
@@ -74,7 +74,14 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
     described = [Depends(_key)] if settings.api_keys else None
-    for router in (jobs.router, frontier.router, events.router, models.router, stats.router):
+    for router in (
+        jobs.router,
+        annotations.router,
+        frontier.router,
+        events.router,
+        models.router,
+        stats.router,
+    ):
         app.include_router(router, dependencies=described)
     app.include_router(health.router)
     app.webhooks.include_router(reception.router)

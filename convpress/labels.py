@@ -1,6 +1,7 @@
 """Labels of a job: names and values by which its owner finds it."""
 
 import re
+from collections.abc import Mapping
 
 from convpress.refusal import Code, Refusal
 
@@ -27,12 +28,7 @@ def parse_labels(text: str, field: str = FIELD) -> dict[str, str]:
     labels: dict[str, str] = {}
     for pair in text.split(",") if text.strip() else []:
         name, equals, value = (half.strip() for half in pair.partition("="))
-        if (
-            not equals
-            or not _NAME.fullmatch(name)
-            or not value.isprintable()
-            or len(value) > _LONGEST_VALUE
-        ):
+        if not equals or not _is_label(name, value):
             raise _invalid(f"{pair.strip()[:80]!r} is not a label", field, text)
         # The later value would otherwise replace the earlier one in silence.
         if name in labels:
@@ -41,6 +37,41 @@ def parse_labels(text: str, field: str = FIELD) -> dict[str, str]:
     if len(labels) > MOST:
         raise _invalid(f"{len(labels)} labels are too many", field, text)
     return labels
+
+
+def check_labels(labels: Mapping[str, str], field: str = FIELD) -> dict[str, str]:
+    """Return labels that came as names and values; spaces around a value are dropped.
+
+    Raises:
+        Refusal: `labels_invalid`, also for a value with a comma, which a form could not send.
+
+    >>> check_labels({"team": " vision "})
+    {'team': 'vision'}
+    """
+    stripped = {name: value.strip() for name, value in labels.items()}
+    pairs = ",".join(f"{name}={value}" for name, value in stripped.items())
+    # JSON may have half a surrogate pair, which no refusal can be written with.
+    written = pairs.encode(errors="backslashreplace").decode()
+    for name, value in stripped.items():
+        if not _is_label(name, value) or "," in value:
+            raise _invalid(f"{f'{name}={value}'[:80]!r} is not a label", field, written)
+    if len(stripped) > MOST:
+        raise _invalid(f"{len(stripped)} labels are too many", field, written)
+    return stripped
+
+
+def written_labels(labels: Mapping[str, str]) -> str:
+    """Return labels as a user writes them.
+
+    >>> written_labels({"team": "vision", "run": "42"})
+    'team=vision, run=42'
+    """
+    return ", ".join(f"{name}={value}" for name, value in labels.items())
+
+
+def _is_label(name: str, value: str) -> bool:
+    is_value = value.isprintable() and len(value) <= _LONGEST_VALUE
+    return is_value and _NAME.fullmatch(name) is not None
 
 
 def _invalid(detail: str, field: str, text: str) -> Refusal:

@@ -51,6 +51,18 @@ def milliseconds(spent: float) -> str:
     return f"{spent:.0f} ms" if spent >= 100 else f"{spent:.3g} ms"
 
 
+def about(spent: float) -> str:
+    """Return a rough duration: whole minutes, or whole tens of seconds below one.
+
+    >>> about(43.2), about(70), about(5000), about(0.5)
+    ('40 s', '1 min', '1 h 23 min', '10 s')
+    """
+    if spent < 55:
+        return f"{max(10 * round(spent / 10), 10)} s"
+    minutes = round(spent / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def _three(number: float) -> str:
     """Return a number below 1000 in three digits."""
     if number < 10:

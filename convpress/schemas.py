@@ -104,6 +104,8 @@ class Job(BaseModel):
                 "state": "succeeded",
                 "phase": None,
                 "progress": 1.0,
+                "eta_seconds": None,
+                "eta_reason": "the job has ended",
                 "created_at": "2026-05-04T03:02:01.123456Z",
                 "started_at": "2026-05-04T03:02:01.345678Z",
                 "finished_at": "2026-05-04T03:02:09.876543Z",
@@ -130,6 +132,7 @@ class Job(BaseModel):
                 "input_mean": "0.485,0.456,0.406",
                 "input_std": "0.229,0.224,0.225",
                 "labels": {"team": "vision"},
+                "note": "before the release",
                 "result": {
                     "account_complete": True,
                     "unaccounted": [],
@@ -163,6 +166,16 @@ class Job(BaseModel):
         description="The phase of a running job: loading, measuring, factoring ... storing"
     )
     progress: float = Field(description="The share of the work that is done, from 0 to 1")
+    eta_seconds: float | None = Field(
+        None,
+        description=(
+            "About how long a running job takes yet, if the rest of the work goes as fast as "
+            "that so far; never negative"
+        ),
+    )
+    eta_reason: str | None = Field(
+        None, description="Why `eta_seconds` is null, for people; null where it is known"
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -193,10 +206,31 @@ class Job(BaseModel):
     input_mean: str | None
     input_std: str | None
     labels: dict[str, str]
+    note: str | None = Field(None, description="A note on the job; only people read it")
     result: Result | None = Field(description="Set when the job has succeeded")
     error: Problem | None = Field(description="Set when the job has failed")
     expired_at: datetime | None = Field(
         description="When retention deleted the artifact and the report"
+    )
+
+
+LONGEST_NOTE = 2000
+"""Characters of a note."""
+
+
+class JobChanges(BaseModel):
+    """What may be changed of a job at any time; a member that is left out stays as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"labels": {"team": "vision"}, "note": "before the release"}},
+    )
+
+    labels: dict[str, str] | None = Field(
+        None, description="All labels of the job from now on; `{}` removes them"
+    )
+    note: str | None = Field(
+        None, max_length=LONGEST_NOTE, description="The note from now on; null or empty removes it"
     )
 
 

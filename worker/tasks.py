@@ -4,6 +4,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -12,6 +13,7 @@ from structlog.contextvars import bound_contextvars
 from app import tracing
 from app.db.models import Job
 from app.db.session import transaction
+from app.jobs import logs
 from app.queue.celery_client import TASK, enqueue
 from app.settings import Settings, get_settings
 from worker.celery_app import celery, stopping
@@ -24,6 +26,14 @@ from worker.queue.lease import Lease, Result
 _RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class Ending(NamedTuple):
+    """How an attempt ended: its outcome, the seconds of each phase, and the child's own lines."""
+
+    outcome: JobOutcome
+    seconds: Mapping[str, float]
+    log: str
 
 
 @celery.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery ships no types
@@ -56,16 +66,22 @@ def _attempt(job_id: uuid.UUID, settings: Settings) -> None:
         log.info("claimed")
         tracing.record("queue", job.created_at.timestamp(), time.time(), parent=job.traceparent)
         heartbeat = Heartbeat(lease, settings.lease_seconds)
+        child_logs: list[str] = []
         with heartbeat.beating():
             outcome = run.run_job(
-                job, settings, heartbeat.report, lambda: heartbeat.held and not stopping.is_set()
+                job,
+                settings,
+                heartbeat.report,
+                lambda: heartbeat.held and not stopping.is_set(),
+                child_logs.append,
             )
         laps = heartbeat.laps()
         _trace(laps)
         if not heartbeat.held:
             log.warning("lease lost")
             return
-        _end(lease, outcome, {phase: lap.seconds for phase, lap in laps.items()}, settings)
+        seconds = {phase: lap.seconds for phase, lap in laps.items()}
+        _end(lease, Ending(outcome, seconds, "".join(child_logs)), settings)
 
 
 def _claim(job_id: uuid.UUID, settings: Settings) -> tuple[Job, Lease] | None:
@@ -86,11 +102,10 @@ def _trace(laps: Mapping[str, Lap]) -> None:
         tracing.record(phase, offset + lap.began, offset + lap.ended)
 
 
-def _end(
-    lease: Lease, outcome: JobOutcome, seconds: Mapping[str, float], settings: Settings
-) -> None:
+def _end(lease: Lease, ending: Ending, settings: Settings) -> None:
     """Commit the outcome and log it. Wake workers if the job runs again at once."""
-    held = _commit_with_retries(lease, outcome, seconds, settings)
+    outcome = ending.outcome
+    held = _commit_with_retries(lease, ending, settings)
     _log(outcome, held=held)
     # A worker that shuts down would take the message itself; the sweeper sends one later.
     if not held or stopping.is_set():
@@ -99,9 +114,7 @@ def _end(
         enqueue(lease.job_id)
 
 
-def _commit_with_retries(
-    lease: Lease, outcome: JobOutcome, seconds: Mapping[str, float], settings: Settings
-) -> bool:
+def _commit_with_retries(lease: Lease, ending: Ending, settings: Settings) -> bool:
     """Commit the outcome, and return whether the lease was still held.
 
     While the database is unavailable, try again until the lease has run out: then another worker
@@ -110,7 +123,7 @@ def _commit_with_retries(
     deadline = time.monotonic() + settings.lease_seconds
     while True:
         try:
-            return _commit(lease, outcome, seconds, settings.max_attempts)
+            return _commit(lease, ending, settings.max_attempts)
         except DBAPIError as error:
             if time.monotonic() > deadline:
                 raise
@@ -118,11 +131,12 @@ def _commit_with_retries(
             time.sleep(_RETRY_SECONDS)
 
 
-def _commit(
-    lease: Lease, outcome: JobOutcome, seconds: Mapping[str, float], max_attempts: int
-) -> bool:
+def _commit(lease: Lease, ending: Ending, max_attempts: int) -> bool:
     with transaction() as session:
-        return outcomes.commit(session, lease, outcome, seconds, max_attempts)
+        held = outcomes.commit(session, lease, ending.outcome, ending.seconds, max_attempts)
+        if held:
+            logs.keep(session, lease.job_id, lease.attempt, ending.log)
+        return held
 
 
 def _log(outcome: JobOutcome, *, held: bool) -> None:

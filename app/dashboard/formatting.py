@@ -6,7 +6,8 @@ from datetime import datetime
 from convpress import max_loss
 from convpress.budgets import FLOPS, KINDS
 from convpress.evaluation import METRICS, MetricKind
-from convpress.quantities import amount, milliseconds, percent, size
+from convpress.labels import written_labels
+from convpress.quantities import about, amount, milliseconds, percent, size
 
 
 def budgets(texts: Mapping[str, str]) -> str:
@@ -73,18 +74,6 @@ def seconds(spent: float) -> str:
     return f"{int(spent // 3600)} h {int(spent % 3600 // 60)} min"
 
 
-def about(spent: float) -> str:
-    """Return a rough duration: whole minutes, or whole tens of seconds below one.
-
-    >>> about(43.2), about(70), about(5000), about(0.5)
-    ('40 s', '1 min', '1 h 23 min', '10 s')
-    """
-    if spent < 55:
-        return f"{max(10 * round(spent / 10), 10)} s"
-    minutes = round(spent / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def shape(sizes: Sequence[int] | int | None) -> str:
     """Return the sizes of a shape, or one rank.
 
@@ -138,5 +127,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
         budget_label,
         capital,
         figure,
+        written_labels,
     )
 }

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Security
@@ -12,20 +11,19 @@ from app.auth.scopes import require
 from app.dashboard import charts, job_report, paging, snippets
 from app.dashboard.advice import shown_error
 from app.dashboard.charts import Mark
+from app.dashboard.layer_graph import fate
 from app.dashboard.pages import render
 from app.dashboard.paging import PageNumber
-from app.db.models import Job
-from app.db.session import now, transaction
-from app.jobs import commands, queries
+from app.db.session import transaction
+from app.jobs import commands, logs, queries
+from app.jobs.presentation import eta_seconds
 from app.routes.jobs import JobId
 from convpress import risk_levels
 from convpress.phases import PHASES
 from convpress.quantities import percent
 from convpress.report import Report, Site
+from convpress.schemas import LONGEST_NOTE
 from convpress.states import TERMINAL
-
-# Before that the speed of one phase alone would speak for all of them.
-_LEAST_PROGRESS = 0.1
 
 router = APIRouter()
 
@@ -64,8 +62,8 @@ def show_job(
         # The page follows the events after these, so the job must not be older than they are.
         session.refresh(job)
         siblings, _ = queries.page(session, queries.Filter(model_sha256=job.model_sha256), 9, None)
+        log = logs.read(session, job)
         before = queries.waiting_before(session, job) if job.state == "queued" else None
-        at = now(session)
     report = job_report.read(job)
     chart = report and frontier(report)
     layers = report and paging.cut(_sorted_places(report.sites, sort), page)
@@ -81,9 +79,8 @@ def show_job(
         sort=sort,
         report=report,
         phases=PHASES,
-        elapsed=job.started_at and (at - job.started_at).total_seconds(),
-        left=seconds_left(job, at),
-        least_progress=_LEAST_PROGRESS,
+        longest_note=LONGEST_NOTE,
+        left=eta_seconds(job),
         before=before,
         thresholds=risk_levels,
         measured=report and job_report.measured_error(report),
@@ -95,6 +92,8 @@ def show_job(
         kept=report and job_report.kept(report),
         layers=layers,
         sites=report and layers and [report.sites[place] for place in layers.rows],
+        fates=report and layers and [fate(report.sites[place]) for place in sorted(layers.rows)],
+        log=log,
         columns=report and layers and _layer_columns(report.sites, layers.rows),
         layers_height=charts.LAYERS_HEIGHT,
     )
@@ -150,14 +149,3 @@ def frontier(report: Report) -> charts.Tradeoff:
         name = f"measured {percent(measured)}"
         marks.append(Mark(kept, measured, "this job, measured", name=name))
     return charts.tradeoff(job_report.choices(report), marks, job_report.kind(report).quantity)
-
-
-def seconds_left(job: Job, at: datetime) -> float | None:
-    """Return about how long a running job takes yet, if the rest goes as fast as the work so far.
-
-    None where too little is done to say: the fractions of the phases are those of large models.
-    """
-    if job.state != "running" or job.started_at is None or job.progress < _LEAST_PROGRESS:
-        return None
-    elapsed = (at - job.started_at).total_seconds()
-    return elapsed / job.progress - elapsed

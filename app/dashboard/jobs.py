@@ -1,5 +1,6 @@
 """The list of jobs at `/`, and the buttons that act on a job."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -7,9 +8,10 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Security
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
-from app.auth.quota import check_quota
-from app.auth.scopes import require
+from app.auth.quota import check_quota, check_unfinished
+from app.auth.scopes import caller_of, require
 from app.dashboard.pages import is_fragment, own_path, render, see_other
+from app.dashboard.submission import split_budgets
 from app.db.session import transaction
 from app.jobs import commands, queries, ranking
 from app.jobs.ranking import Figure
@@ -20,6 +22,7 @@ from app.storage import get_storage
 from convpress import shapes
 from convpress.budgets import KINDS, parse_allow_incomplete, parse_budgets
 from convpress.max_loss import parse_max_loss
+from convpress.refusal import Code, Refusal
 from convpress.states import State
 
 _PAGE = 50
@@ -100,6 +103,7 @@ def forget_job(job_id: JobId, back: Next = None) -> Response:
     dependencies=[Security(require("submit")), Depends(check_quota)],
 )
 def repeat_job(
+    request: Request,
     job_id: JobId,
     flops_budget: Text = None,
     params_budget: Text = None,
@@ -109,10 +113,11 @@ def repeat_job(
     input_shape: Text = None,
     allow_incomplete_account: Text = None,
 ) -> Response:
-    """Post a job like this one, with what the form changes, and show the new job.
+    """Post a job like this one, with what the form changes, and show it.
 
     The form changes budgets, the largest loss, the input shape, and whether the account may be
-    incomplete.
+    incomplete. A field with several budgets makes a job for each; the jobs of the model are shown
+    then.
 
     Raises:
         Refusal: `budget_invalid` or `input_shape_invalid`.
@@ -123,22 +128,54 @@ def repeat_job(
         "bytes_budget": bytes_budget,
         "latency_budget": latency_budget,
     }
-    budgets = {field: text for field in KINDS if (text := texts[field])}
-    if budgets:
-        parse_budgets(budgets)
+    choices = _choices({field: text for field in KINDS if (text := texts[field])})
     if max_loss:
         parse_max_loss(max_loss)
     if input_shape:
         shapes.parse_input_shape(input_shape)
+    check_unfinished(caller_of(request), len(choices))
     with transaction() as session:
-        job = commands.repeat(
-            session,
-            get_storage(),
-            job_id,
-            budgets=budgets,
-            max_loss=max_loss,
-            input_shape=input_shape,
-            allow_incomplete_account=parse_allow_incomplete(allow_incomplete_account),
+        jobs = [
+            commands.repeat(
+                session,
+                get_storage(),
+                job_id,
+                budgets=budgets,
+                max_loss=max_loss,
+                input_shape=input_shape,
+                allow_incomplete_account=parse_allow_incomplete(allow_incomplete_account),
+            )
+            for budgets in choices
+        ]
+    for job in jobs:
+        enqueue(job.id)
+    if len(jobs) == 1:
+        return see_other(f"/dashboard/jobs/{jobs[0].id}")
+    return see_other(f"/?q={jobs[0].model_sha256}")
+
+
+def _choices(texts: Mapping[str, str]) -> Sequence[Mapping[str, str]]:
+    """Return the budgets of each job: one field may have a list of them.
+
+    Raises:
+        Refusal: `budget_invalid`, also where two fields have lists.
+    """
+    lists = {field: split_budgets(text, field) or [text] for field, text in texts.items()}
+    several = [field for field, budgets in lists.items() if len(budgets) > 1]
+    if len(several) > 1:
+        raise Refusal(
+            Code.BUDGET_INVALID,
+            "only one field may have several budgets",
+            field=several[1],
+            expected="one budget, such as 0.5",
+            got=texts[several[1]][:80],
         )
-    enqueue(job.id)
-    return see_other(f"/dashboard/jobs/{job.id}")
+    common = {field: budgets[0] for field, budgets in lists.items()}
+    choices = [common]
+    if several:
+        [field] = several
+        choices = [{**common, field: budget} for budget in lists[field]]
+    for choice in choices:
+        if choice:
+            parse_budgets(choice)
+    return choices

@@ -50,7 +50,7 @@ class BudgetField:
         return budgets[0] if budgets else FIELD_PARSERS[FLOPS.field](text)
 
 
-def split_budgets(text: str) -> list[str]:
+def split_budgets(text: str, field: str = FLOPS.field) -> list[str]:
     """Return the budgets of a list, without repetitions.
 
     Where commas or semicolons are followed by spaces, a comma between digits is a decimal one.
@@ -72,7 +72,7 @@ def split_budgets(text: str) -> list[str]:
         raise Refusal(
             Code.BUDGET_INVALID,
             f"a form takes at most {_MOST} budgets",
-            field=FLOPS.field,
+            field=field,
             expected=f"at most {_MOST} budgets, such as 0.7, 0.5, 0.3",
             got=f"{len(budgets)} budgets",
         )

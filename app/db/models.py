@@ -161,6 +161,8 @@ class Job(Base):
     state: Mapped[State] = mapped_column(String(16), default="queued")
     phase: Mapped[str | None] = mapped_column(String(16))
     progress: Mapped[float] = mapped_column(default=0.0)
+    # Of a running job, as its worker saw it last; None where too little is done to say.
+    eta_seconds: Mapped[float | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -188,6 +190,7 @@ class Job(Base):
     input_mean: Mapped[str | None] = mapped_column(String(2000))
     input_std: Mapped[str | None] = mapped_column(String(2000))
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    note: Mapped[str | None] = mapped_column(String(2000))
     webhook_url: Mapped[str | None] = mapped_column(String(2000))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     fingerprint: Mapped[str | None] = mapped_column(String(64))
@@ -263,6 +266,21 @@ class Event(Base):
     attempt: Mapped[int]
     worker: Mapped[str | None] = mapped_column(String(255))
     detail: Mapped[str] = mapped_column(String(255))
+
+
+class JobLog(Base):
+    """The end of what the child of one attempt wrote to standard error, in printable lines.
+
+    Not a column of the job, which every poll reads.
+    """
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(String(16384))
 
 
 class Delivery(Base):

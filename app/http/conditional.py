@@ -1,4 +1,7 @@
-"""Entity tags by content, and 304 for what the client already has (RFC 9110, section 13)."""
+"""Entity tags by content: 304 for what the client has, 412 where it expects another content.
+
+Source: RFC 9110, section 13.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -30,6 +33,16 @@ def has_tag(request: Request, tag: str) -> bool:
     # Weak and strong tags compare equal here (RFC 9110, section 13.1.2).
     tags = [entry.strip().removeprefix("W/") for entry in header.split(",")]
     return f'"{tag}"' in tags or "*" in tags
+
+
+def is_expected(request: Request, content: bytes) -> bool:
+    """Tell whether content is what If-Match expects: any without the header, or with `*`."""
+    header = request.headers.get("if-match")
+    if header is None:
+        return True
+    tags = [entry.strip() for entry in header.split(",")]
+    # Weak tags never match here (RFC 9110, section 13.1.1).
+    return f'"{_tag(content)}"' in tags or "*" in tags
 
 
 def not_modified(tag: str, headers: Mapping[str, str]) -> Response:

@@ -12,6 +12,7 @@ from convpress import schemas
 from convpress.budgets import KINDS
 from convpress.formats import named
 from convpress.report import Evaluation, Inspection, Unaccounted
+from convpress.states import TERMINAL
 
 AnyJob = models.Job | JobRow
 
@@ -34,6 +35,8 @@ def present_job(job: AnyJob) -> schemas.Job:
         state=job.state,
         phase=job.phase,
         progress=job.progress,
+        eta_seconds=eta_seconds(job),
+        eta_reason=_eta_reason(job),
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
@@ -46,10 +49,27 @@ def present_job(job: AnyJob) -> schemas.Job:
         **budgets,
         **options,
         labels=job.labels,
+        note=job.note,
         result=_result(job),
         error=_error(job),
         expired_at=job.expired_at,
     )
+
+
+def eta_seconds(job: AnyJob) -> float | None:
+    """Return about how long a running job takes yet, None where that is not known."""
+    if job.state != "running" or job.eta_seconds is None:
+        return None
+    return round(job.eta_seconds, 1)
+
+
+def _eta_reason(job: AnyJob) -> str | None:
+    """Return why the time left is not known, None where it is."""
+    if job.state == "queued":
+        return "the job waits for a worker"
+    if job.state in TERMINAL:
+        return "the job has ended"
+    return "too little of the work is done to say" if job.eta_seconds is None else None
 
 
 def present_model(session: Session, model: models.Model) -> schemas.StoredModel:

@@ -16,8 +16,8 @@ from app.db.session import transaction
 _POLL_SECONDS = 0.25
 _LONGEST_PAUSE = 5.0
 
-Status = tuple[str, int, str | None, float]
-"""The state, attempt, phase and progress of a job: followers are woken when one of them changes."""
+Status = tuple[str, int, str | None, float, float | None]
+"""The state, attempt, phase, progress and time left of a job: a change wakes the followers."""
 
 
 class JobWatcher:
@@ -75,11 +75,11 @@ class JobWatcher:
 
 def load_statuses(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Status]:
     """Return the statuses of those of the jobs that exist."""
-    columns = (Job.id, Job.state, Job.attempt, Job.phase, Job.progress)
+    columns = (Job.id, Job.state, Job.attempt, Job.phase, Job.progress, Job.eta_seconds)
     query = select(*columns).where(Job.id.in_(job_ids))
     with transaction() as session:
         rows = session.execute(query)
         return {
-            job_id: (state, attempt, phase, progress)
-            for job_id, state, attempt, phase, progress in rows
+            job_id: (state, attempt, phase, progress, eta)
+            for job_id, state, attempt, phase, progress, eta in rows
         }

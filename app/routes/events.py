@@ -18,6 +18,7 @@ from app.db.models import Event, Job
 from app.db.session import transaction
 from app.errors import Problem
 from app.jobs import commands
+from app.jobs.presentation import eta_seconds
 from app.jobs.watcher import JobWatcher
 from app.openapi import problems
 from app.routes.jobs import JobId
@@ -61,7 +62,8 @@ async def follow_job(
     """Follow a job by server-sent events until it has ended.
 
     Every change of state is one `state` event with an `id`. `Last-Event-ID` continues after a break
-    without a gap. `progress` events show the phase and progress of a running job.
+    without a gap. `progress` events show phase, progress and time left (`eta_seconds`) of a running
+    job.
     """
     seen = last_event_id or 0
     job, events = await run_in_threadpool(_load, job_id, seen)
@@ -72,7 +74,7 @@ async def follow_job(
 
 
 async def _stream(watch: JobWatcher, job_id: uuid.UUID, seen: int) -> AsyncIterator[bytes]:
-    progress: tuple[str | None, float] | None = None
+    progress: tuple[str | None, float, float | None] | None = None
     async with watch.follow(job_id) as changed:
         while True:
             # Cleared before the look, or a change during it would be missed.
@@ -87,9 +89,11 @@ async def _stream(watch: JobWatcher, job_id: uuid.UUID, seen: int) -> AsyncItera
                 yield format_sse_event(id=str(event.id), event="state", data_str=data)
             if job.state in TERMINAL:
                 return
-            if job.state == "running" and progress != (job.phase, job.progress):
-                progress = (job.phase, job.progress)
-                data = json.dumps({"phase": job.phase, "progress": job.progress})
+            standing = (job.phase, job.progress, eta_seconds(job))
+            if job.state == "running" and progress != standing:
+                progress = standing
+                names = ("phase", "progress", "eta_seconds")
+                data = json.dumps(dict(zip(names, standing, strict=True)))
                 yield format_sse_event(event="progress", data_str=data)
             while not changed.is_set():
                 try:

@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -132,6 +132,22 @@ class Api:
     async def cancel(self, job: JobRef) -> Job:
         """Stop the job."""
         return await self._get(Job, "POST", _path(job, "/cancel"))
+
+    async def annotate(
+        self,
+        job: JobRef,
+        *,
+        labels: Mapping[str, str] | None = None,
+        note: str | None = None,
+    ) -> Job:
+        """Replace the labels or the note of a job; None leaves them, an empty note removes it."""
+        changes = {"labels": labels, "note": note}
+        body = {name: value for name, value in changes.items() if value is not None}
+        return await self._get(Job, "PATCH", _path(job), json=body)
+
+    async def log(self, job: JobRef) -> str:
+        """Return the job's events and what its process wrote, as text."""
+        return (await self._call(self._body, "GET", _path(job, "/log"))).decode()
 
     async def report(self, job: JobRef) -> dict[str, Any]:
         """Return the report of a job; docs/api.md has its fields."""

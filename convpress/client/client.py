@@ -8,7 +8,7 @@ Faults of the network and answers that put a request off (429, 502, 503, 504) ar
 `patience` seconds, after the pause that `Retry-After` names where there is one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -94,6 +94,20 @@ class Client:
     def cancel(self, job: JobRef) -> Job:
         """Stop the job."""
         return run_blocking(self._api.cancel(job))
+
+    def annotate(
+        self,
+        job: JobRef,
+        *,
+        labels: Mapping[str, str] | None = None,
+        note: str | None = None,
+    ) -> Job:
+        """Replace the labels or the note of a job; None leaves them, an empty note removes it."""
+        return run_blocking(self._api.annotate(job, labels=labels, note=note))
+
+    def log(self, job: JobRef) -> str:
+        """Return the job's events and what its process wrote, as text."""
+        return run_blocking(self._api.log(job))
 
     def report(self, job: JobRef) -> dict[str, Any]:
         """Return the report, an account of every FLOP; docs/api.md has its fields."""

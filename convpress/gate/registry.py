@@ -7,6 +7,7 @@ from pathlib import Path
 from convpress.formats import Format
 from convpress.gate.container import Container
 from convpress.gate.onnx.check import require_safe_onnx
+from convpress.gate.onnx.open_inputs import open_shape
 from convpress.gate.onnx.recognise import recognise_onnx
 from convpress.gate.torchscript.check import require_safe_torchscript
 from convpress.gate.torchscript.recognise import recognise_torchscript
@@ -24,15 +25,19 @@ class FormatGate:
         check: Raises `Refusal` for a file that holds more than a network needs or exceeds a limit.
         suggested_shape: The input shape that a file notes beside the network, None without one;
             asked only for formats that do not store shapes.
+        open_shape: The shapes, as a user writes them, of inputs with sizes that the file does not
+            state, None where it states all or that cannot be known within bounds; asked only for
+            formats that store shapes.
     """
 
     recognise: Callable[[Container], bool]
     check: Callable[[Path, Limits], None]
     suggested_shape: Callable[[Path], str | None] = lambda _: None
+    open_shape: Callable[[Path], str | None] = lambda _: None
 
 
 GATES: dict[Format, FormatGate] = {
-    "onnx": FormatGate(recognise_onnx, require_safe_onnx),
+    "onnx": FormatGate(recognise_onnx, require_safe_onnx, open_shape=open_shape),
     "torchscript": FormatGate(recognise_torchscript, require_safe_torchscript, suggested_shape),
 }
 """By format, asked in this order; no file is of two formats."""

@@ -1,4 +1,4 @@
-"""The input shape that a format does not store: required before a job is queued."""
+"""The input shape that a file does not state: required before a job is queued."""
 
 from pathlib import Path
 
@@ -7,17 +7,22 @@ from convpress.formats import FORMATS, Format
 from convpress.gate.registry import GATES
 from convpress.refusal import Code, Refusal
 
+_LONGEST_SHOWN = 300
+
 
 def require_shape(model_format: Format, input_shape: str | None, path: Path | None = None) -> None:
-    """Require an input shape for a model whose format stores none.
+    """Require an input shape for a model whose format stores none, or whose file leaves sizes open.
 
-    `path` is the model's file, where it is at hand: it may suggest a shape.
+    `path` is the model's file, where it is at hand: it may suggest a shape, or leave sizes open.
 
     Raises:
         Refusal: `input_shape_required`, with the suggested shape.
     """
     spec = FORMATS[model_format]
-    if spec.stores_shapes or input_shape:
+    if input_shape:
+        return
+    if spec.stores_shapes:
+        _require_sizes(model_format, path)
         return
     suggestion = None if path is None else GATES[model_format].suggested_shape(path)
     detail = f"{spec.noun} does not store the shape of its input"
@@ -28,5 +33,24 @@ def require_shape(model_format: Format, input_shape: str | None, path: Path | No
         detail,
         field=shapes.FIELD,
         expected=suggestion or shapes.EXPECTED,
+        got="nothing",
+    )
+
+
+def _require_sizes(model_format: Format, path: Path | None) -> None:
+    """Require the sizes that a file leaves open.
+
+    Raises:
+        Refusal: `input_shape_required`.
+    """
+    sizes = None if path is None else GATES[model_format].open_shape(path)
+    if sizes is None:
+        return
+    shown = sizes if len(sizes) <= _LONGEST_SHOWN else f"{sizes[:_LONGEST_SHOWN]}..."
+    raise Refusal(
+        Code.INPUT_SHAPE_REQUIRED,
+        "the model leaves sizes of its inputs open; state them",
+        field=shapes.FIELD,
+        expected=f"{shown} with numbers for all sizes",
         got="nothing",
     )

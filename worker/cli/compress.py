@@ -139,12 +139,22 @@ def _engine_bar() -> Iterator[Callable[["Progress"], None]]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn()
+    from worker.cli.progress_bar import LEFT, left
+    from worker.time_left import TimeLeft
+
+    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), LEFT
+    time_left = TimeLeft()
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("starting", total=1.0)
+        task = bar.add_task("starting", total=1.0, left="")
 
         def show(progress: "Progress") -> None:
-            bar.update(task, description=progress.phase, completed=progress.fraction)
+            time_left.note(progress.phase, progress.fraction)
+            bar.update(
+                task,
+                description=progress.phase,
+                completed=progress.fraction,
+                left=left(time_left.seconds()),
+            )
 
         yield show
-        bar.update(task, description="done", completed=1.0)
+        bar.update(task, description="done", completed=1.0, left="")

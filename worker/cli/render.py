@@ -13,7 +13,7 @@ from rich.text import Text
 
 from convpress.budgets import KINDS
 from convpress.evaluation import METRICS, MetricKind
-from convpress.quantities import amount, milliseconds, percent, size
+from convpress.quantities import about, amount, milliseconds, percent, size
 from convpress.report import Cost, Inspection, Report, Spread
 from convpress.schemas import Job
 
@@ -213,6 +213,8 @@ def job(job: Job) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("job", str(job.id))
     table.add_row("state", _plain(_state(job)))
+    if job.eta_seconds is not None:
+        table.add_row("time left", f"about {about(job.eta_seconds)}")
     table.add_row("model", _plain(job.model.filename))
     table.add_row("budget", _plain(_budgets(job)))
     table.add_row("created", _minute(job.created_at))

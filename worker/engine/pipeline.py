@@ -45,7 +45,7 @@ def _produce(request: Request, source: Path, progress: Progress) -> WrittenArtif
     """Write the artifact; the opened model and the plan, with all weights, die here."""
     opened = open_for_compression(request, source, progress)
     # the plan before the refit has no name here: what the refit replaces is freed at once
-    refitted = refit(opened, plan(request, opened, progress))
+    refitted = refit(opened, plan(request, opened, progress), progress)
     return write_artifact(request, opened, refitted, progress)
 
 

@@ -1,28 +1,17 @@
 """A job's progress: its phase, the fraction that is done, and the seconds of each phase."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 
-from convpress.phases import Phase
+from convpress.phases import STARTS, Phase
 from worker.engine.numerics import memory
 
 Emit = Callable[[Phase, float], None]
 """Receives progress: the phase, and the fraction of the whole job that is done."""
 
-# The start of each phase as a fraction of the whole, roughly by the times of large models.
-_STARTS: Mapping[Phase, float] = {
-    "loading": 0.0,
-    "measuring": 0.05,
-    "factoring": 0.4,
-    "allocating": 0.5,
-    "refining": 0.51,
-    "rewriting": 0.8,
-    "verifying": 0.85,
-    "storing": 0.95,
-}
 # each phase but the last ends where the next one starts
-_ENDS = {phase: _STARTS[following] for phase, following in pairwise(_STARTS)}
+_ENDS = {phase: STARTS[following] for phase, following in pairwise(STARTS)}
 
 
 class Progress:
@@ -44,11 +33,11 @@ class Progress:
         self.close()
         memory.give_back()
         self._phase = phase
-        self._tell(_STARTS[phase])
+        self._tell(STARTS[phase])
 
     def within(self, done: float, of: int) -> None:
         """Emit progress within the present phase: `done` parts of `of`."""
-        start, end = _STARTS[self._phase], _ENDS[self._phase]
+        start, end = STARTS[self._phase], _ENDS[self._phase]
         self._tell(start + (end - start) * done / of)
 
     def _tell(self, fraction: float) -> None:

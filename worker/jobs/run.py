@@ -31,21 +31,27 @@ from worker.sandbox.scratch import scratch, scratch_root
 _LEAST_FREE_BYTES = 1024**2
 
 OnProgress = Callable[[Progress], None]
+OnLog = Callable[[str], object]
 
 log = structlog.get_logger(__name__)
 
 
 def run_job(
-    job: Job, settings: Settings, on_progress: OnProgress, is_wanted: Callable[[], bool]
+    job: Job,
+    settings: Settings,
+    on_progress: OnProgress,
+    is_wanted: Callable[[], bool],
+    on_log: OnLog = lambda _: None,
 ) -> JobOutcome:
     """Make one attempt at a job and return its outcome.
 
-    The child is killed as soon as `is_wanted` says no.
+    The child is killed as soon as `is_wanted` says no. `on_log` receives the end of the child's
+    standard error.
     """
     try:
         data_folder.check(settings)
         with scratch(scratch_root(settings.data_dir)) as folder:
-            return _run(job, folder, settings, on_progress, is_wanted)
+            return _run(job, folder, settings, on_progress, is_wanted, on_log)
     except InputGone as gone:
         # Without its folder, the store has no file at all.
         if _is_data_folder_gone(settings):
@@ -78,6 +84,7 @@ def _run(
     settings: Settings,
     on_progress: OnProgress,
     is_wanted: Callable[[], bool],
+    on_log: OnLog,
 ) -> Outcome | Result:
     confinement = _confine(folder, settings)
     model_format = named(job.model.format)
@@ -92,6 +99,7 @@ def _run(
         seconds=settings.job_timeout_seconds,
         on_progress=on_progress,
         is_wanted=is_wanted,
+        on_log=on_log,
     )
     if _ran_out_of_disk(outcome, folder):
         raise OSError(errno.ENOSPC, "the child could not write its files")

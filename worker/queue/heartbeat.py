@@ -13,12 +13,17 @@ from app.db.session import transaction
 from worker.queue import lease as leases
 from worker.queue.lease import Lease
 from worker.sandbox.messages import Progress
+from worker.time_left import TimeLeft
 
 _TICK_SECONDS = 0.1
 # Progress is written no more often than followers of a job poll for it.
 _REPORT_SECONDS = 0.3
 # The renewal also shows that a job was cancelled; this bounds the time until its child is killed.
 _RENEW_SECONDS = 1.0
+# Without news the time left is written again only where it is off by this share, and by some
+# seconds: each change of a job wakes its followers.
+_DRIFT_SHARE = 0.2
+_DRIFT_SECONDS = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +48,9 @@ class Heartbeat:
         self._renewed = clock()
         self._tried = self._renewed
         self._news: Progress | None = None
+        self._last: Progress | None = None
+        self._time_left = TimeLeft(clock)
+        self._written_eta: float | None = None
         self._phase: str | None = None
         self._since = self._renewed
         self._laps: dict[str, Lap] = {}
@@ -50,7 +58,8 @@ class Heartbeat:
 
     def report(self, progress: Progress) -> None:
         """Note the progress of the job, for the next beat."""
-        self._news = progress
+        self._news = self._last = progress
+        self._time_left.note(progress.phase, progress.fraction)
         self._laps = self.laps()
         self._phase = progress.phase
         self._since = self._clock()
@@ -110,7 +119,18 @@ class Heartbeat:
         return min(due, self._seconds / 3)
 
     def _renew(self, news: Progress | None) -> bool:
+        eta = self._time_left.seconds()
+        if self._has_drifted(eta):
+            news = news or self._last
         with transaction() as session:
             if news is None:
                 return leases.renew(session, self._lease, self._seconds)
-            return leases.renew(session, self._lease, self._seconds, news.phase, news.fraction)
+            self._written_eta = eta
+            return leases.renew(session, self._lease, self._seconds, news.phase, news.fraction, eta)
+
+    def _has_drifted(self, eta: float | None) -> bool:
+        """Tell whether the time left in the job's row is no longer about right."""
+        if eta is None or self._written_eta is None:
+            return eta is not self._written_eta
+        drift = abs(eta - self._written_eta)
+        return drift > max(_DRIFT_SHARE * self._written_eta, _DRIFT_SECONDS)

@@ -22,7 +22,13 @@ from app.stats import counters
 from convpress.phases import Phase
 from convpress.states import State
 
-BACK_IN_QUEUE: dict[str, Any] = {**FREE, "phase": None, "progress": 0.0, "started_at": None}
+BACK_IN_QUEUE: dict[str, Any] = {
+    **FREE,
+    "phase": None,
+    "progress": 0.0,
+    "eta_seconds": None,
+    "started_at": None,
+}
 """The columns of a job that goes back from a worker into the queue."""
 
 
@@ -77,6 +83,7 @@ def claim(session: Session, job_id: uuid.UUID, owner: str, seconds: float) -> Le
         Job.state == "queued",
         phase="loading",
         progress=0.0,
+        eta_seconds=None,
         started_at=began,
         attempt=Job.attempt + 1,
         lease_owner=owner,
@@ -93,11 +100,15 @@ def renew(
     seconds: float,
     phase: Phase | None = None,
     progress: float = 0.0,
+    eta_seconds: float | None = None,
 ) -> bool:
-    """Hold the lease for another `seconds` from now; record the progress if there is a `phase`."""
+    """Hold the lease for another `seconds` from now.
+
+    Record the progress and the seconds that are left if there is a `phase`.
+    """
     values: dict[str, Any] = {"lease_expires_at": now(session) + timedelta(seconds=seconds)}
     if phase is not None:
-        values |= {"phase": phase, "progress": progress}
+        values |= {"phase": phase, "progress": progress, "eta_seconds": eta_seconds}
     renewed = update(Job).where(*_held(lease)).values(values)
     result = session.execute(renewed.execution_options(synchronize_session=False))
     assert isinstance(result, CursorResult)  # the result of an UPDATE

@@ -67,12 +67,13 @@ def run(
     seconds: float,
     on_progress: Callable[[Progress], None],
     is_wanted: Callable[[], bool],
+    on_log: Callable[[str], object] = lambda _: None,
 ) -> Outcome:
     """Run `command` (the ENGINE) on `arguments` in a sandbox and return its outcome.
 
     The first final message is the outcome; the child and all its processes are killed then.
     `is_wanted` is called several times a second; the child is killed as soon as it returns False or
-    raises.
+    raises. `on_log` receives the end of the child's standard error, whatever the outcome.
     """
     log = bytearray()
 
@@ -94,6 +95,7 @@ def run(
             return Lost(str(error), log.decode(errors="replace"))
         finally:
             _end(child)
+            on_log(_tail(child, log))
 
 
 def _listen(
@@ -161,8 +163,9 @@ def _tail(child: subprocess.Popen[bytes], log: bytearray) -> str:
     """
     assert child.stderr
     os.set_blocking(child.stderr.fileno(), False)
-    rest = child.stderr.read(_KEPT_LOG) or b""
-    return (bytes(log) + rest)[-_KEPT_LOG:].decode(errors="replace")
+    log.extend(child.stderr.read(_KEPT_LOG) or b"")
+    del log[:-_KEPT_LOG]
+    return log.decode(errors="replace")
 
 
 class _Lines:

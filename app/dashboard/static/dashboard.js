@@ -49,15 +49,17 @@ function showPhase(page, phase) {
   }
 }
 
-// The time that is left if the rest goes as fast as the work so far, as the server says it in formatting.about.
-function showTimeLeft(page, progress, sinceOpened) {
-  const live = page.querySelector("[data-elapsed]");
-  if (!live || progress < Number(live.dataset.least)) return;
-  const elapsed = Number(live.dataset.elapsed) + sinceOpened;
-  live.querySelector(".about").textContent = about(elapsed / progress - elapsed);
-  live.querySelector(".left").hidden = false;
+// The time that is left as the job's worker estimates it, or that it is not known.
+function showTimeLeft(page, seconds) {
+  const left = page.querySelector(".left");
+  if (!left) return;
+  const [known, unknown] = left.children;
+  known.hidden = seconds === null;
+  unknown.hidden = seconds !== null;
+  if (seconds !== null) left.querySelector(".about").textContent = about(seconds);
 }
 
+// As convpress.quantities.about has it.
 function about(seconds) {
   if (seconds < 55) return `${Math.max(10 * Math.round(seconds / 10), 10)} s`;
   const minutes = Math.round(seconds / 60);
@@ -67,15 +69,14 @@ function about(seconds) {
 // A job that is not done: its progress as it is told, and the page anew with every change of its state.
 function follow(page) {
   const events = new EventSource(page.dataset.follow);
-  const opened = performance.now();
   events.addEventListener("progress", (event) => {
-    const { phase, progress } = JSON.parse(event.data);
+    const { phase, progress, eta_seconds: left } = JSON.parse(event.data);
     const bar = page.querySelector("progress");
     const text = page.querySelector(".phase");
     if (bar) bar.value = progress;
     if (text) text.textContent = `${phase ?? "starting"}, ${Math.round(100 * progress)} %`;
     showPhase(page, phase);
-    showTimeLeft(page, progress, (performance.now() - opened) / 1000);
+    showTimeLeft(page, left);
   });
   events.addEventListener("state", (event) => {
     if (Number(event.lastEventId) <= Number(page.dataset.seen)) return;

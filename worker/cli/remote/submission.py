@@ -11,6 +11,7 @@ from convpress import Client
 from convpress.client.arguments import Options
 from convpress.report import Report
 from convpress.schemas import Job
+from worker.cli.progress_bar import LEFT, left
 from worker.cli.remote.connection import resumable
 
 
@@ -67,10 +68,15 @@ def download_with_bar(client: Client, job: Job, output: Path, *, quiet: bool) ->
 
 
 def _wait(client: Client, job: Job, bars: Progress) -> Job:
-    working = bars.add_task(job.state, total=1.0)
+    working = bars.add_task(job.state, total=1.0, left="")
 
     def show(job: Job) -> None:
-        bars.update(working, description=job.phase or job.state, completed=job.progress)
+        bars.update(
+            working,
+            description=job.phase or job.state,
+            completed=job.progress,
+            left=left(job.eta_seconds),
+        )
 
     with resumable(job):
         return client.wait(job, on_progress=show)
@@ -82,10 +88,11 @@ def _bars(*, quiet: bool) -> Progress:
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
+        LEFT,
     )
     return Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet)
 
 
 def _bar(bars: Progress, label: str) -> Callable[[int, int], None]:
-    task = bars.add_task(label, total=None, visible=False)
+    task = bars.add_task(label, total=None, visible=False, left="")
     return lambda done, total: bars.update(task, completed=done, total=total, visible=True)

@@ -1,6 +1,6 @@
 """The layers that replace the chosen sites: factored by their inputs' moments, then refitted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,12 @@ def refit_replacements(
     analysis: Analysis,
     choice: Sequence[Candidate],
     replacements: Replacements,
+    tell: Callable[[float], object] = lambda _: None,
 ) -> "tuple[Replacements, RefitChoice | None]":
-    """Return the layers after a refit and its choice, which is None without a calibration."""
+    """Return the layers after a refit and its choice, which is None without a calibration.
+
+    `tell` receives the share of the refit that is done.
+    """
     if isinstance(analysis.calibration, Uncalibrated) or not replacements:
         return replacements, None
     from worker.engine.calibration.refit.refit import Origin
@@ -44,7 +48,7 @@ def refit_replacements(
     for site, candidate in _factored(analysis, choice):
         origins[site.name] = Origin(partial(model.layer, site), candidate.layers)
     with device.computing():
-        refit_choice = select_refit(analysis.calibration, replacements, origins)
+        refit_choice = select_refit(analysis.calibration, replacements, origins, tell=tell)
     return refit_choice.chains, refit_choice
 
 

@@ -77,14 +77,18 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     return Plan(goal, analysis.without_moments(), choice, replacements, unchanged)
 
 
-def refit(opened: OpenedModel, plan: Plan) -> Plan:
+def refit(opened: OpenedModel, plan: Plan, progress: Progress) -> Plan:
     """Return a plan with its layers refitted on the calibration's inputs, if there are any.
 
     This is a stage of its own so that the moments, and then the layers before the refit, are freed.
     """
     memory.give_back()
     replacements, refit_choice = refit_replacements(
-        opened.model, plan.analysis, plan.choice, plan.replacements
+        opened.model,
+        plan.analysis,
+        plan.choice,
+        plan.replacements,
+        lambda part: progress.within(part, 1),
     )
     return replace(plan, replacements=replacements, refit_choice=refit_choice)
 

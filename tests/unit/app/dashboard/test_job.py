@@ -1,15 +1,13 @@
 """The page of a job: the way to its end, and what its figures are called."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
-import pytest
 from support import fake_engine
 from support.callers import FORM, HTML, cookie, post, token
 
-from app.dashboard.job import frontier, seconds_left
-from app.db.models import Job
+from app.dashboard.job import frontier
 from app.db.session import now, transaction
 from app.jobs import commands
 from app.storage import artifact_key, get_storage
@@ -17,7 +15,6 @@ from convpress import risk_levels
 from convpress.report import Report
 from worker.jobs import results
 
-AT = datetime(2026, 5, 4, tzinfo=UTC)
 GROUPS = [
     {"name": "0 to 1", "runs": 4, "relative_error": 0.02, "agreement": 0.9},
     {"name": "0 to 255", "runs": 4, "relative_error": 0.31, "agreement": None},
@@ -44,7 +41,7 @@ def test_a_running_job_shows_its_phases(client):
     with transaction() as session:
         row = commands.get(session, job)
         row.state, row.phase, row.progress = "running", "factoring", 0.5
-        row.started_at = now(session) - timedelta(seconds=120)
+        row.started_at, row.eta_seconds = now(session) - timedelta(seconds=120), 120.0
     page = client.get(f"/dashboard/jobs/{job}", headers=HTML).text
     assert 'data-phase="measuring" class="done"' in page
     assert 'data-phase="factoring" aria-current="step"' in page
@@ -52,17 +49,32 @@ def test_a_running_job_shows_its_phases(client):
     assert 'about <span class="about">2 min</span> left' in page
 
 
-@pytest.mark.parametrize(
-    ("state", "progress", "left"),
-    [
-        ("running", 0.25, 180.0),
-        ("running", 0.05, None),
-        ("queued", 0.25, None),
-    ],
-)
-def test_the_time_left_is_said_from_the_work_done(state, progress, left):
-    job = Job(state=state, progress=progress, started_at=AT - timedelta(seconds=60))
-    assert seconds_left(job, AT) == left
+def test_labels_and_note_are_edited_on_the_page(client):
+    job = client.post("/jobs", **FORM).json()["id"]
+    form = {"labels": "team=vision, run=2", "note": "first\r\nsecond <b>"}
+    saved = client.post(f"/dashboard/jobs/{job}/annotate", data=form, follow_redirects=False)
+    assert saved.status_code == 303
+    page = client.get(f"/dashboard/jobs/{job}", headers=HTML).text
+    assert 'value="team=vision, run=2"' in page
+    assert "first\nsecond &lt;b&gt;" in page
+    assert "queued: accepted" in page
+    refused = client.post(f"/dashboard/jobs/{job}/annotate", data={"labels": "no"}, headers=HTML)
+    assert refused.status_code == 422
+    assert client.get(f"/jobs/{job}").json()["labels"] == {"team": "vision", "run": "2"}
+
+
+def test_several_budgets_again_make_a_job_for_each(client):
+    job = client.post("/jobs", **FORM).json()
+    again = partial(client.post, f"/dashboard/jobs/{job['id']}/again", follow_redirects=False)
+    answer = again(data={"flops_budget": "70%, 30%"})
+    assert answer.headers["Location"] == f"/?q={job['model']['sha256']}"
+    budgets = [each["flops_budget"] for each in client.get("/jobs").json()["jobs"]]
+    assert sorted(budgets) == ["0.5", "30%", "70%"]
+    refused = again(data={"flops_budget": "70%, 30%", "params_budget": "0.5, 0.4"}, headers=HTML)
+    assert refused.status_code == 422
+    assert "only one field may have several budgets" in refused.text
+    assert again(data={"flops_budget": "40%"}).headers["Location"].startswith("/dashboard/jobs/")
+    assert len(client.get("/jobs").json()["jobs"]) == 4
 
 
 def test_measured_and_predicted_errors_are_told_apart():

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from support.posting import post
 
 from app.db.models import Job
@@ -30,6 +31,24 @@ def test_a_job_is_shown_field_by_field(session):
         "expected": None,
         "got": "x",
     }
+
+
+@pytest.mark.parametrize(
+    ("state", "eta", "shown", "reason"),
+    [
+        ("queued", None, None, "the job waits for a worker"),
+        ("running", None, None, "too little of the work is done to say"),
+        ("running", 41.2345, 41.2, None),
+        ("running", 0.0, 0.0, None),
+        ("succeeded", 3.0, None, "the job has ended"),
+        ("cancelled", 3.0, None, "the job has ended"),
+    ],
+)
+def test_the_time_left_is_a_number_or_has_a_reason(session, state, eta, shown, reason):
+    job = post(session)
+    job.state, job.eta_seconds = state, eta
+    record = present_job(job)
+    assert (record.eta_seconds, record.eta_reason) == (shown, reason)
 
 
 def test_the_documented_example_is_a_job():

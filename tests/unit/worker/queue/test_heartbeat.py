@@ -92,6 +92,41 @@ def test_progress_is_written_a_few_times_a_second_and_the_last_is_not_forgotten(
     assert job.progress == 0.99
 
 
+def test_the_time_left_is_written_with_the_progress(lease, clock, load_job):
+    heart = Heartbeat(lease, 30, clock)
+    clock.now += 10
+    heart.report(Progress("measuring", 0.25))
+    heart.beat()
+    assert load_job(lease.job_id).eta_seconds == pytest.approx(30)
+
+
+def test_the_time_left_is_written_again_without_news_only_where_it_is_off(
+    lease, clock, load_job, writes
+):
+    heart = Heartbeat(lease, 30, clock)
+    clock.now += 20
+    heart.report(Progress("measuring", 0.25))
+    heart.beat()
+    clock.now += 2  # 66 s are left now, and 60 are written
+    heart.beat()
+    assert load_job(lease.job_id).eta_seconds == pytest.approx(60)
+    clock.now += 8
+    heart.beat()
+    job = load_job(lease.job_id)
+    assert job.eta_seconds == pytest.approx(90)
+    assert (job.phase, job.progress) == ("measuring", 0.25)
+
+
+def test_a_job_that_goes_back_has_no_time_left(lease, clock, load_job):
+    heart = Heartbeat(lease, 30, clock)
+    clock.now += 20
+    heart.report(Progress("measuring", 0.25))
+    heart.beat()
+    with transaction() as session:
+        leases.give_back(session, lease, "a test", blameless=False)
+    assert load_job(lease.job_id).eta_seconds is None
+
+
 def test_a_lost_lease_is_noticed_and_stays_lost(lease, clock):
     heart = Heartbeat(lease, 30, clock)
     with transaction() as session:

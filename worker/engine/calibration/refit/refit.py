@@ -74,8 +74,9 @@ def refit(
     chains: Chains,
     origins: Mapping[str, Origin],
     effort: Effort,
+    on_site: Callable[[], object] = lambda: None,
 ) -> dict[str, Chain]:
-    """Return the chains refitted on the batches.
+    """Return the chains refitted on the batches; `on_site` is called after each site.
 
     Of a site without an origin only the last layer is fitted. A site that is called several times
     is fitted on its first call. A site stays as it is where the program does not call it, where its
@@ -110,6 +111,7 @@ def refit(
             fitted[name] = _fit(site, values, len(batches), effort)
         steps[position] = _replaced(step, fitted.get(name, chain))
         memory.give_back()
+        on_site()
     return {**chains, **fitted}
 
 

@@ -6,8 +6,9 @@ layers alone. Of both and the closed-form factors, those with the least output e
 another generator are chosen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from worker.engine.calibration.calibrate import Calibration
 from worker.engine.calibration.chains import Chains
@@ -37,8 +38,12 @@ def select_refit(
     chains: Chains,
     origins: Mapping[str, Origin],
     effort: Effort = DEFAULT_EFFORT,
+    tell: Callable[[float], object] = lambda _: None,
 ) -> RefitChoice:
-    """Return the chains with the least output error on held-out inputs: refitted or as they are."""
+    """Return the chains with the least output error on held-out inputs: refitted or as they are.
+
+    `tell` receives the share of the sites that are fitted, over all refits.
+    """
     output_error = OutputError(calibration.program, calibration.held_out)
     before = output_error.of(chains)
     program = with_statistics(calibration.program, calibration.moments.batchnorm)
@@ -47,8 +52,16 @@ def select_refit(
     if _whole_sites_macs(calibration, chains) <= effort.whole_site_macs:
         variants = [origins, last_layers_only]
     batches = calibration.batches
+    fits = len(variants) * sum(step.site in chains for step in program.steps)
+    fitted = count(1)
+
+    def tell_site() -> None:
+        tell(next(fitted) / fits)
+
     try:
-        refits = [refit(program, batches, chains, variant, effort) for variant in variants]
+        refits = [
+            refit(program, batches, chains, variant, effort, tell_site) for variant in variants
+        ]
     except StepError as error:
         reason = f"the model does not run compressed: {error}"
         return RefitChoice(chains, False, before, None, reason)
