@@ -35,6 +35,7 @@ _UNSUPPORTED = (
     "Unknown builtin op",
     "Unknown custom",
 )
+_FOREIGN = r"Unknown builtin op: (\w+::\w+)"
 
 
 def load(
@@ -140,6 +141,12 @@ def _refusal(error: BaseException) -> Refusal:
         )
     if any(sign in text for sign in _UNSUPPORTED):
         expected = f"an archive that plain torch {torch.__version__.partition('+')[0]} can load"
+        foreign = re.search(_FOREIGN, text)
+        if foreign is not None:
+            detail = (
+                f"it calls {foreign[1]}, an operator of another library than torch; export it to "
+                "ONNX (torch.onnx.export), which has operators of its own for detectors"
+            )
         return Refusal(
             Code.MODEL_UNSUPPORTED,
             f"torch cannot load it: {detail}",

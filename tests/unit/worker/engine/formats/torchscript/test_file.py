@@ -54,6 +54,7 @@ def test_an_operator_of_another_library_is_unsupported_and_named(tmp_path):
     refusal = refusal_of(rewritten(tmp_path, change))
     assert refusal.code == Code.MODEL_UNSUPPORTED
     assert "elsewhere::conv2d" in refusal.detail
+    assert "export it to ONNX" in refusal.detail
 
 
 @pytest.mark.parametrize("part", ["/data.pkl", "/constants.pkl", ".py"])

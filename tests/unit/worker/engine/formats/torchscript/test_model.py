@@ -1,5 +1,6 @@
 """A rewritten module keeps all that was not replaced, and drops what nothing reads."""
 
+import pytest
 import torch
 from support.scripted_modules import Looped, Net, Shared, assert_same, rewrite, scripted
 from torch import nn
@@ -100,3 +101,17 @@ def test_attention_that_returns_no_weights_keeps_its_outputs(tmp_path):
     outputs = runner.load(tmp_path / "model.pt")({"x": x.numpy()})
     assert list(outputs) == list(runner.load(tmp_path / "out.pt")({"x": x.numpy()}))
     assert_same(torch.from_numpy(outputs["output_0"]), expected)
+
+
+def test_the_sites_name_the_submodules_that_cannot_be_called_by_themselves(tmp_path):
+    x = torch.randn(1, 3, 9, 9)
+    sites, _, rewritten = rewrite(tmp_path, scripted(Net()), x, only="blocks")
+    replaced = {site.name for site in sites.sites if "blocks" in site.name}
+    assert replaced == {
+        name.removesuffix(".weight")
+        for name, tensor in rewritten.state_dict().items()
+        if name.endswith(".weight") and not tensor.numel()
+    }
+    rewritten.head(torch.randn(1, 6))
+    with pytest.raises(RuntimeError):
+        rewritten.blocks(torch.randn(1, 6, 4, 4))
