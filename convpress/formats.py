@@ -8,7 +8,7 @@ one in `worker.engine.formats`.
 from dataclasses import dataclass
 from typing import Literal
 
-Format = Literal["onnx", "torchscript"]
+Format = Literal["onnx", "torchscript", "pt2"]
 
 FIELD = "model"
 """The form field that carries a model: refusals of a file name it."""
@@ -82,6 +82,20 @@ FORMATS: dict[Format, FormatSpec] = {
         upload_suffixes=(".pt", ".pth", ".ts", ".torchscript"),
         bundle_suffixes=(),
         stores_shapes=False,
+        packages=("torch",),
+        runtime="torch",
+    ),
+    "pt2": FormatSpec(
+        name="pt2",
+        label="torch.export",
+        noun="a torch.export archive",
+        container="torch.export.save",
+        archive_sign="archive_format and models/model.json",
+        exporter='torch.export.save(torch.export.export(model, (example,)), "model.pt2")',
+        suffix=".pt2",
+        upload_suffixes=(".pt2",),
+        bundle_suffixes=(),
+        stores_shapes=True,
         packages=("torch",),
         runtime="torch",
     ),
