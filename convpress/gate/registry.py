@@ -8,6 +8,8 @@ from convpress.formats import Format
 from convpress.gate.container import Container
 from convpress.gate.onnx.check import require_safe_onnx
 from convpress.gate.onnx.recognise import recognise_onnx
+from convpress.gate.pt2.check import require_safe_pt2
+from convpress.gate.pt2.recognise import recognise_pt2
 from convpress.gate.torchscript.check import require_safe_torchscript
 from convpress.gate.torchscript.recognise import recognise_torchscript
 from convpress.gate.torchscript.shape import suggested_shape
@@ -34,5 +36,6 @@ class FormatGate:
 GATES: dict[Format, FormatGate] = {
     "onnx": FormatGate(recognise_onnx, require_safe_onnx),
     "torchscript": FormatGate(recognise_torchscript, require_safe_torchscript, suggested_shape),
+    "pt2": FormatGate(recognise_pt2, require_safe_pt2),
 }
 """By format, asked in this order; no file is of two formats."""
