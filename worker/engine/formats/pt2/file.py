@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from convpress.gate.pt2.samples import write_without_samples
 from torch.export import ExportedProgram
 
 from convpress.formats import FIELD
+from convpress.gate.pt2.samples import write_without_samples
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 
@@ -23,7 +23,7 @@ def without_samples(path: Path) -> Iterator[Path]:
 
     torch unpickles them without restriction, so nothing else may open the archive.
     """
-    with TemporaryDirectory(dir=path.parent) as folder:
+    with TemporaryDirectory() as folder:
         copy = Path(folder) / "model.pt2"
         write_without_samples(path, copy)
         yield copy
@@ -46,21 +46,33 @@ def load(path: Path) -> ExportedProgram:
         ) from error
 
 
-def extra_files(path: Path) -> dict[str, bytes]:
-    """Return the extra files of the archive at `path` by name."""
+def extra_files(path: Path) -> dict[str, str]:
+    """Return the extra files of the archive at `path` by name.
+
+    Raises:
+        Refusal: `model_invalid` where one is no text, which torch does not write.
+    """
     contents = {}
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            _, _, inner = name.partition("/")
-            if inner.startswith(_EXTRA):
-                contents[inner.removeprefix(_EXTRA)] = archive.read(name)
+        for member in archive.namelist():
+            _, _, inner = member.partition("/")
+            if not inner.startswith(_EXTRA):
+                continue
+            name = inner.removeprefix(_EXTRA)
+            try:
+                contents[name] = archive.read(member).decode()
+            except UnicodeDecodeError as error:
+                raise Refusal(
+                    Code.MODEL_INVALID,
+                    f"the archive's extra file {name!r} is no text",
+                    field=FIELD,
+                    expected="UTF-8, as torch.export.save writes it",
+                ) from error
     return contents
 
 
-def save(program: ExportedProgram, path: Path, extras: dict[str, bytes]) -> None:
+def save(program: ExportedProgram, path: Path, extras: dict[str, str]) -> None:
     """Write the program and the archive's extra files; the same program gives the same bytes."""
-    # torch names the archive's folder after the file: one name gives one artifact
-    with TemporaryDirectory(dir=path.parent) as folder:
-        written = Path(folder) / "model.pt2"
-        torch.export.save(program, written, extra_files=extras)
-        written.replace(path)
+    # torch would name the archive's folder after a path: an open file gives one name to all
+    with path.open("wb") as stream:
+        torch.export.save(program, stream, extra_files=extras)

@@ -26,7 +26,7 @@ class ExportedModel:
     file holds stays: symbols and their ranges, names, metadata, buffers that the program writes.
     """
 
-    def __init__(self, program: ExportedProgram, extra_files: dict[str, bytes]) -> None:
+    def __init__(self, program: ExportedProgram, extra_files: dict[str, str]) -> None:
         training.require_evaluation(program)
         self._program = program
         self._extra_files = extra_files
