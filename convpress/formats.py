@@ -104,8 +104,20 @@ FORMATS: dict[Format, FormatSpec] = {
 EXPECTED = " or ".join(f"{spec.noun} ({spec.container})" for spec in FORMATS.values())
 """What a model may be, for refusals and the API's description."""
 
-NOUNS = " or ".join(spec.noun for spec in FORMATS.values())
+_nouns = [spec.noun for spec in FORMATS.values()]
+NOUNS = f"{', '.join(_nouns[:-1])} or {_nouns[-1]}"
 EXPORTERS = " or ".join(spec.exporter for spec in FORMATS.values())
+
+
+def shape_help() -> str:
+    """Return a sentence on the formats whose files state the sizes of their inputs, and others.
+
+    >>> shape_help()
+    'ONNX and torch.export mostly store it, TorchScript does not.'
+    """
+    storing = [spec.label for spec in FORMATS.values() if spec.stores_shapes]
+    others = [spec.label for spec in FORMATS.values() if not spec.stores_shapes]
+    return f"{' and '.join(storing)} mostly store it, {' and '.join(others)} does not."
 
 
 def shapeless_suffixes() -> tuple[str, ...]:

@@ -22,6 +22,7 @@ FILES = [
     ("batchnorm_bn.onnx", {}),
     ("plain.traced.pt", {"input_shape": "1x1x16x16"}),
     ("residual.scripted.pt", {"input_shape": "1x1x16x16"}),
+    ("residual.pt2", {}),
 ]
 
 
