@@ -73,13 +73,13 @@ class Signals(nn.Module):
 
 
 class Tokens(nn.Module):
-    """An embedding and two layers of a transformer's encoder."""
+    """An embedding and a layer of a transformer's encoder."""
 
     def __init__(self):
         super().__init__()
         self.embedding = nn.Embedding(20, 8)
         layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.head = nn.Linear(8, 20, bias=False)
 
     def forward(self, tokens):

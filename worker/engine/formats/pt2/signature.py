@@ -42,6 +42,9 @@ _PASSES_ON = frozenset(
 )
 _FILLS = frozenset({"aten::masked_fill", "aten::masked_fill_"})
 
+_ENDLESS = 2**62
+"""No size is as large; an exporter writes infinity in several ways."""
+
 
 @dataclass(frozen=True)
 class SizeRange:
@@ -91,9 +94,10 @@ def size_ranges(program: ExportedProgram) -> dict[str, SizeRange]:
     """Return the range of every symbol that has one."""
     ranges = {}
     for symbol, bounds in program.range_constraints.items():
-        least = int(bounds.lower) if bounds.lower.is_finite else 0
-        most = int(bounds.upper) if bounds.upper.is_finite else None
-        ranges[str(symbol)] = SizeRange(max(least, 0), most)
+        # torch has an infinity of its own, which says that it is finite
+        least = int(bounds.lower) if bounds.lower > 0 else 0
+        most = int(bounds.upper) if bounds.upper < _ENDLESS else None
+        ranges[str(symbol)] = SizeRange(least, most)
     return ranges
 
 
