@@ -191,7 +191,9 @@ def main() -> None:
         write_torchscript(torch.jit.script(model), MODELS / f"{name}.scripted.pt")
         if build is Residual:
             write_exported(model, MODELS / f"{name}.pt2")
-    for path in sorted((*MODELS.glob("*.onnx"), *MODELS.glob("*.pt"), *MODELS.glob("*.pt2"))):
+    for path in sorted(
+        (*MODELS.glob("*.onnx"), *MODELS.glob("*.pt"), *MODELS.glob("residual.pt2"))
+    ):
         print(f"{path.name:24} {path.stat().st_size:8} bytes  {accuracy(path):.2%}")  # noqa: T201 - a script
 
 

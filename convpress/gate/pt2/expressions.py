@@ -21,7 +21,7 @@ _DEEPEST = 32
 # The power of the largest number: sizes have 63 bits, so that results have some 2,000.
 _LARGEST_DEGREE = 32
 _WORD = re.compile(
-    r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r" *(?:(?P<number>[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
     r"|(?P<text>'[A-Za-z0-9_.+-]*')|(?P<mark>\*\*|//|<=|>=|==|!=|[-+*/%<>(),=&|~]))"
 )
 _LONGEST_NUMBER = 19
@@ -105,7 +105,7 @@ class _Parser:
     def _split(self) -> list[_Word]:
         words = []
         end = 0
-        source = self.source.rstrip()
+        source = self.source.rstrip(" ")
         while end < len(source):
             match = _WORD.match(source, end)
             if match is None or match.lastgroup is None:

@@ -45,7 +45,7 @@ OVERLOADS = frozenset(
     """
     Scalar ScalarOpt_dim ScalarOpt_dim_dtype ScalarOpt_dtype ScalarOther ScalarSelf Scalar_Other
     Scalar_Self Scalar_Tensor Scalar_mode Sequence Tensor TensorList_bins Tensor_Scalar
-    Tensor_Tensor Tensor_float Tensor_generator Tensor_hacked_twin Tensor_mode a array
+    Tensor_Tensor Tensor_float Tensor_generator Tensor_hacked_twin Tensor_mode array
     atol_rtol_float atol_rtol_tensor beta bin_ct bins_tensor center correction data decimals default
     deprecated device dim dim_IntList dim_int dims dtype dtype_layout dx float float_Tensor
     float_float from generator hacked_twin indexing indices input int int_Scalar int_Tensor int_bins

@@ -32,6 +32,7 @@ from convpress.gate.pt2.treespec import treespec
 from convpress.limits import Limits
 
 _LONGEST_TEXT = 10_000
+_LONGEST_GUARD = 100_000
 _LONGEST_LIST = 65_536
 _KINDS = (0, 1, 2)
 _FORMATS = (0, 1, 2, 3, 4)
@@ -65,7 +66,8 @@ def program(limits: Limits) -> Check:
         {
             "verifiers": list_of(one_of(_VERIFIERS, "a check of torch's own"), 10),
             "torch_version": text(_LONGEST_TEXT),
-            "guards_code": list_of(text(_LONGEST_TEXT), 0),
+            # Python, which torch would run: a copy that is opened has none (`samples.py`).
+            "guards_code": list_of(text(_LONGEST_GUARD), _LONGEST_LIST),
         },
     )
 

@@ -1,5 +1,10 @@
-"""Copies of an archive without its sample inputs, which are a pickle that torch would load."""
+"""Copies of an archive without what torch would run: its sample inputs, and its guards.
 
+Sample inputs are a pickle, which torch.export.load opens. Guards are Python, which the module of a
+program runs where there are sample inputs; they repeat in code what the graph needs of its inputs.
+"""
+
+import json
 import mmap
 import zipfile
 import zlib
@@ -7,14 +12,16 @@ from pathlib import Path
 
 from convpress.gate import archive
 from convpress.gate.archive import Member
-from convpress.gate.pt2.archive import SAMPLES
+from convpress.gate.pt2.archive import PROGRAM, SAMPLES
 from convpress.gate.refusals import damaged
 from convpress.gate.zip_directory import read_directory
 from convpress.limits import Limits
 
+_DEFAULT_LIMITS = Limits()
 
-def write_without_samples(path: Path, target: Path, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
-    """Copy the archive at `path` to `target`, with the member of its sample inputs emptied.
+
+def write_without_samples(path: Path, target: Path, limits: Limits = _DEFAULT_LIMITS) -> None:
+    """Copy the archive at `path` to `target`, with sample inputs and guards emptied.
 
     All other members keep their contents, names and order; none is compressed. torch.export.load
     opens the copy, and its program has no example inputs. `path` has passed `require_safe_pt2`.
@@ -34,10 +41,20 @@ def write_without_samples(path: Path, target: Path, limits: Limits = Limits()) -
             name = zipfile.ZipInfo(f"{folder}/{member.name}")
             if member.name == SAMPLES:
                 copy.writestr(name, b"")
+            elif member.name == PROGRAM:
+                copy.writestr(name, _without_guards(archive.read(view, member)))
             elif member.deflated:
                 copy.writestr(name, archive.read(view, member))
             else:
                 _copy(view, member, copy, name)
+
+
+def _without_guards(content: bytes) -> bytes:
+    """Return a program with no guards; the same bytes where it has none."""
+    program = json.loads(content)
+    if not program.get("guards_code"):
+        return content
+    return json.dumps(program | {"guards_code": []}).encode()
 
 
 def _copy(view: memoryview, member: Member, copy: zipfile.ZipFile, name: zipfile.ZipInfo) -> None:

@@ -202,7 +202,6 @@ def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
 
 def union(options: Mapping[str, Check]) -> Check:
     """Return a check for an object with exactly one of these members."""
-    names = ", ".join(options)
 
     def check_union(value: Json, place: Place) -> None:
         if not isinstance(value, dict) or len(value) != 1:
@@ -210,7 +209,9 @@ def union(options: Mapping[str, Check]) -> Check:
         [(name, member)] = value.items()
         check = options.get(name)
         if check is None:
-            raise damaged(f"{shown(place)} has {brief(name)} instead of one of {names}")
+            raise damaged(
+                f"{shown(place)} is of the kind {brief(name)}, which the schema does not know there"
+            )
         check(member, (place, name))
 
     return check_union

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from digits import MODELS
 from support.exported_programs import Counting, Images, Signals, Tokens, opened, write
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -13,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from convpress.refusal import Code, Refusal
 from worker.engine import program as programs
 from worker.engine.formats.aten.outputs import named_outputs
-from worker.engine.formats.pt2 import runner
+from worker.engine.formats.pt2 import file, runner
 from worker.engine.formats.torchscript.model import TorchScriptModel
 from worker.engine.numerics.convolution import Convolution, Layer
+from worker.engine.numerics.random_inputs import random_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 
@@ -152,6 +154,25 @@ def test_sizes_outside_the_range_of_their_symbol_are_refused(tmp_path):
         model.bind({"": (9, 3, 9, 9)})
     assert refused.value.code == Code.INPUT_SHAPE_MISMATCH
     assert refused.value.expected == "2 to 8"
+
+
+@pytest.mark.parametrize("version", ["2.9.1", "2.13.0", "2.14.1"])
+def test_archives_of_other_versions_of_torch_open_and_are_written(tmp_path, version):
+    model = opened(MODELS / f"small.torch-{version}.pt2")
+    profile = model.count(model.bind(None))
+    replaceable = [site for site in profile.sites if site.reason is None]
+    assert replaceable
+    for site in replaceable:
+        layer = model.layer(site)
+        model.replace(site, factored(layer), zero(layer))
+    model.save(tmp_path / "out.pt2")
+    inputs = random_inputs(model.inputs, model.bind(None))
+    actual = runner.load(tmp_path / "out.pt2")(inputs)
+    with file.without_samples(MODELS / f"small.torch-{version}.pt2") as copy:
+        expected = runner.load(copy)(inputs)
+    assert expected.keys() == actual.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(actual[name], array, atol=2e-6, rtol=2e-5)
 
 
 def test_a_size_without_a_limit_takes_any(tmp_path):
