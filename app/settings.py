@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     )
     costs_dir: Path | None = Field(
         default=None,
-        description="Folder of the cost tables onnx.json and torchscript.json, of this host or "
+        description="Folder of the cost tables, FORMAT.json for each format, of this host or "
         "another device; `costs` in the data folder if unset",
     )
     job_memory_bytes: int = Field(

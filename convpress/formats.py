@@ -8,7 +8,7 @@ one in `worker.engine.formats`.
 from dataclasses import dataclass
 from typing import Literal
 
-Format = Literal["onnx", "torchscript"]
+Format = Literal["onnx", "torchscript", "pt2"]
 
 FIELD = "model"
 """The form field that carries a model: refusals of a file name it."""
@@ -85,13 +85,39 @@ FORMATS: dict[Format, FormatSpec] = {
         packages=("torch",),
         runtime="torch",
     ),
+    "pt2": FormatSpec(
+        name="pt2",
+        label="torch.export",
+        noun="a torch.export archive",
+        container="torch.export.save",
+        archive_sign="archive_format and models/model.json",
+        exporter='torch.export.save(torch.export.export(model, (example,)), "model.pt2")',
+        suffix=".pt2",
+        upload_suffixes=(".pt2",),
+        bundle_suffixes=(),
+        stores_shapes=True,
+        packages=("torch",),
+        runtime="torch",
+    ),
 }
 
 EXPECTED = " or ".join(f"{spec.noun} ({spec.container})" for spec in FORMATS.values())
 """What a model may be, for refusals and the API's description."""
 
-NOUNS = " or ".join(spec.noun for spec in FORMATS.values())
+_nouns = [spec.noun for spec in FORMATS.values()]
+NOUNS = f"{', '.join(_nouns[:-1])} or {_nouns[-1]}"
 EXPORTERS = " or ".join(spec.exporter for spec in FORMATS.values())
+
+
+def shape_help() -> str:
+    """Return a sentence on the formats whose files state the sizes of their inputs, and others.
+
+    >>> shape_help()
+    'ONNX and torch.export mostly store it, TorchScript does not.'
+    """
+    storing = [spec.label for spec in FORMATS.values() if spec.stores_shapes]
+    others = [spec.label for spec in FORMATS.values() if not spec.stores_shapes]
+    return f"{' and '.join(storing)} mostly store it, {' and '.join(others)} does not."
 
 
 def shapeless_suffixes() -> tuple[str, ...]:

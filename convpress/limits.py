@@ -20,18 +20,23 @@ class Limits:
     pickle_steps: int = 1_000_000
     """Opcodes of one pickle; all pickles of an archive may have four times as many."""
     nesting: int = 64
-    """Depth of brackets, containers, graphs, and calls of ONNX functions."""
+    """Depth of brackets, containers, graphs, expressions, and calls of ONNX functions."""
     depth: int = 256
     """Depth of TorchScript source: blocks and operators within each other, and definitions that
     use each other."""
     nodes: int = 100_000
-    """Nodes of an ONNX model; a call of a local function counts as the nodes of the function."""
+    """Nodes of an ONNX model or a torch.export archive; a call of a local function counts as the
+    nodes of the function."""
     fields: int = 1_000_000
     """Protocol-buffers fields of an ONNX model, weights not counted."""
     attribute_values: int = 65_536
     """Numbers or texts in one attribute of an ONNX node."""
+    json_bytes: int = 64 * 1024**2
+    """One member of a torch.export archive that is JSON: its program, or an index of tensors."""
+    json_values: int = 4_000_000
+    """Commas and opening brackets of such a member, those in its texts among them."""
     tensors: int = 100_000
-    """Tensors in an ONNX model."""
+    """Tensors in an ONNX model or a torch.export archive."""
     tensor_bytes: int = 8 * 1024**3
     """The size of one declared tensor: a weight, an input or an output."""
 

@@ -67,7 +67,7 @@ def compress(
     cost_table: FilePath | None = None,
     device: str | None = None,
 ) -> Compression:
-    """Compress a TorchScript or ONNX file to fit its budgets.
+    """Compress a model file, of any format, to fit its budgets.
 
     Budgets are fractions (0.5, "50%") or amounts ("7.2G", "20MB", "12ms"); `rank` takes their
     place. `max_loss` ("1%") takes that of the FLOPs budget: the cheapest artifact that keeps it is

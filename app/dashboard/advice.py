@@ -19,7 +19,7 @@ _ADVICE: Mapping[str, str] = {
         "20MB or 12ms)."
     ),
     "input_shape_required": (
-        "TorchScript does not store the sizes of its inputs. Enter them, such as 1x3x224x224."
+        "The file does not state all sizes of its inputs. Enter them, such as 1x3x224x224."
     ),
     "input_shape_mismatch": (
         "The model does not run on these sizes. Enter the sizes that it was exported for."

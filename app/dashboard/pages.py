@@ -16,7 +16,7 @@ from app.dashboard.advice import advice
 from app.dashboard.remedies import retry_helps
 from app.openapi import VERSION
 from app.settings import get_settings
-from convpress.formats import FORMATS, NOUNS, shapeless_suffixes
+from convpress.formats import FORMATS, NOUNS, shape_help, shapeless_suffixes
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -40,6 +40,7 @@ _environment.filters.update(formatting.FILTERS)
 _environment.globals.update(
     formats=FORMATS,
     model_nouns=NOUNS,
+    shape_help=shape_help(),
     shapeless_suffixes=shapeless_suffixes(),
     retry_helps=retry_helps,
 )

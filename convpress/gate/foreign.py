@@ -25,6 +25,7 @@ from convpress.refusal import Code, Refusal
 _AGAIN = "export the original network again, to ONNX or TorchScript"
 _IN_TORCH = f"load it into its PyTorch module, and export that with {EXPORTERS}"
 _TO_ONNX = "convert it with `python -m tf2onnx.convert {} --output model.onnx`"
+_SAVE_PROGRAM = "send the exported program, as torch.export.save writes it"
 _UNPACK = "unpack it, and send the model, or a plain zip or tar archive of it and its weights"
 
 
@@ -108,8 +109,8 @@ FILES: tuple[Kind, ...] = (
         begins(b"GGUF", b"tjgg", b"fmgg", b"lmgg"),
     ),
     Kind(
-        "an ExecuTorch program",
-        f"it is compiled for devices; {_AGAIN}",
+        "an ExecuTorch program (.pte)",
+        f"it is compiled for devices; {_SAVE_PROGRAM}",
         begins_after(4, b"ET10", b"ET11", b"ET12", b"ET13"),
     ),
     Kind(
@@ -192,10 +193,25 @@ FILES: tuple[Kind, ...] = (
 
 ARCHIVES: tuple[Kind, ...] = (
     Kind(
-        "a program of torch.export (.pt2)",
-        'export it with torch.onnx.export(torch.export.load("model.pt2"), f="model.onnx", '
-        "dynamo=True)",
-        has(r"archive_format|serialized_exported_program\.json|models/[^/]+\.json"),
+        "a package of AOTInductor (.pt2)",
+        f"it is compiled for one kind of machine; {_SAVE_PROGRAM}",
+        has(r"data/aotinductor/.+"),
+    ),
+    Kind(
+        "a package of ExecuTorch or MTIA (.pt2)",
+        f"it is compiled for devices; {_SAVE_PROGRAM}",
+        has(r"data/(executorch/|mtia).*"),
+    ),
+    Kind(
+        "a program of torch.export as torch 2.8 and older save it (.pt2)",
+        "load it by torch.export.load in that version, and export the network again in torch 2.9 "
+        "or newer, by torch.export.export and torch.export.save",
+        has(r"serialized_exported_program\.json"),
+    ),
+    Kind(
+        "an archive of torch.export without a program (.pt2)",
+        _SAVE_PROGRAM,
+        has(r"archive_format|models/[^/]+\.json"),
     ),
     Kind(
         "a Keras model (.keras)",

@@ -9,6 +9,8 @@ from convpress.gate.container import Container
 from convpress.gate.onnx.check import require_safe_onnx
 from convpress.gate.onnx.open_inputs import open_shape
 from convpress.gate.onnx.recognise import recognise_onnx
+from convpress.gate.pt2.check import require_safe_pt2
+from convpress.gate.pt2.recognise import recognise_pt2
 from convpress.gate.torchscript.check import require_safe_torchscript
 from convpress.gate.torchscript.recognise import recognise_torchscript
 from convpress.gate.torchscript.shape import suggested_shape
@@ -39,5 +41,6 @@ class FormatGate:
 GATES: dict[Format, FormatGate] = {
     "onnx": FormatGate(recognise_onnx, require_safe_onnx, open_shape=open_shape),
     "torchscript": FormatGate(recognise_torchscript, require_safe_torchscript, suggested_shape),
+    "pt2": FormatGate(recognise_pt2, require_safe_pt2),
 }
 """By format, asked in this order; no file is of two formats."""

@@ -36,8 +36,8 @@ def upload(page, path, *, name=None, shape=None, budget="50%"):
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("residual.onnx", None), ("plain.traced.pt", "1x1x16x16")],
-    ids=["onnx", "torchscript"],
+    [("residual.onnx", None), ("plain.traced.pt", "1x1x16x16"), ("residual.pt2", None)],
+    ids=["onnx", "torchscript", "pt2"],
 )
 def test_from_upload_to_download(browse, name, shape):
     with browse() as page:

@@ -28,6 +28,7 @@ FILES = [
         id="residual.scripted.pt",
         marks=pytest.mark.slow,
     ),
+    pytest.param("residual.pt2", {}, id="residual.pt2"),
 ]
 
 

@@ -16,10 +16,11 @@ from typing import Literal
 from bundle_files import bundles
 from onnx_files import onnx_files
 from program_files import PORT, programs
+from pt2_files import pt2_files
 from source_files import sources
 from torchscript_files import torchscript
 
-Kind = Literal["torchscript", "onnx", "bundle", "program"]
+Kind = Literal["torchscript", "onnx", "pt2", "bundle", "program"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ class Hostile:
         return self.source if isinstance(self.source, bytes) else self.source()
 
     @property
-    def format(self) -> Literal["torchscript", "onnx"]:
+    def format(self) -> Literal["torchscript", "onnx", "pt2"]:
         """What it claims to be."""
-        return "torchscript" if self.kind == "torchscript" else "onnx"
+        if self.kind == "torchscript" or self.kind == "pt2":
+            return self.kind
+        return "onnx"
 
     @property
     def title(self) -> str:
@@ -63,17 +66,19 @@ THREATS = {
         r"^(becomes|changes-its-root|mounts|makes-a-(namespace|file|mark)|"
         r"lifts|takes-rights)"
     ),
-    "files at load": r"setstate-(reads|writes|saves|does)",
+    "files at load": r"setstate-(reads|writes|saves|does)|at-load$",
     "files at run": (
         r"^(forward-(reads|writes|saves)|reads-(a-file|the)|"
         r"writes-(a-file|into)|lists|removes|renames)|"
-        r"^makes-a"
+        r"^makes-a|at-run$"
     ),
     "code in a pickle": (
         r"pickle-(runs|evaluates|of-protocol|with-an|names)|(constants|notes|inputs|file)-run|"
         r"extra-file"
     ),
-    "operators beyond arithmetic": r"sets-a-storage|names-an?-|is-python|operator-(with|that)",
+    "operators beyond arithmetic": (
+        r"sets-a-storage|names-an?-|is-python|operator-(with|that)|target-that"
+    ),
     "endless work": (
         r"loops|for-ever|floods|forward-calls-itself|told-to-end|"
         r"(repeats|folders)-without|endless"
@@ -109,6 +114,7 @@ def corpus(outside: Path, port: int = PORT) -> list[Hostile]:
     makers: dict[Kind, Iterator[tuple[str, bytes | Callable[[], bytes], bool]]] = {
         "torchscript": chain(torchscript(outside), sources()),
         "onnx": onnx_files(outside),
+        "pt2": pt2_files(outside),
         "bundle": bundles(outside),
         "program": programs(outside, port),
     }
@@ -119,7 +125,5 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(exist_ok=True)
     for each in corpus(Path(os.devnull).parent):
-        suffix = {"torchscript": "pt", "onnx": "onnx", "bundle": "bundle", "program": "py"}[
-            each.kind
-        ]
+        suffix = {"torchscript": "pt", "program": "py"}.get(each.kind, each.kind)
         (folder / f"{each.kind}-{each.name}.{suffix}").write_bytes(each.content)

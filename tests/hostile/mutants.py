@@ -17,6 +17,8 @@ from convpress.gate.protobuf import write_varint
 
 MODELS = Path(__file__).parent.parent / "models"
 _LONGEST = 2_000_000
+# The members of archives that the gate reads in full.
+_TEXTS = (".py", "pkl", ".onnx", ".json")
 
 
 class Small(nn.Module):
@@ -99,9 +101,14 @@ def honest() -> dict[str, tuple[bytes, str]]:
         "small.traced.pt": _saved(traced),
     }
     trained = ("plain.onnx", "plain.traced.pt", "residual.onnx", "plain.scripted.pt")
-    return {name: (content, "1x3x16x16") for name, content in small.items()} | {
-        name: ((MODELS / name).read_bytes(), "1x1x16x16") for name in trained
+    exported = {
+        path.name: (path.read_bytes(), "2x1x8x8") for path in MODELS.glob("small.torch-*.pt2")
     }
+    return (
+        exported
+        | {name: (content, "1x3x16x16") for name, content in small.items()}
+        | {name: ((MODELS / name).read_bytes(), "1x1x16x16") for name in trained}
+    )
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -144,7 +151,7 @@ def repacked(content: bytes, chance: random.Random) -> bytes:
     more is read.
     """
     members = _members(content)
-    name = chance.choice([name for name in members if name.endswith((".py", ".pkl", ".onnx"))])
+    name = chance.choice([name for name in members if name.endswith(_TEXTS)])
     members[name] = mutated(members[name], chance)
     return _packed(members)
 
@@ -177,7 +184,7 @@ def shared(content: bytes, chance: random.Random) -> bytes:
 
 def _readable(members: Mapping[str, bytes]) -> list[str]:
     """The members that the gate reads in full."""
-    return [name for name in members if name.endswith((".py", "pkl", ".onnx")) and members[name]]
+    return [name for name in members if name.endswith(_TEXTS) and members[name]]
 
 
 def _members(content: bytes) -> dict[str, bytes]:

@@ -139,7 +139,7 @@ def opened(
     ):
         home = folder / "work"
         inputs = folder / "input"
-        names = {"torchscript": "model.pt", "program": "program.py"}
+        names = {"torchscript": "model.pt", "pt2": "model.pt2", "program": "program.py"}
         model = inputs / names.get(file.kind, "model.onnx")
         model.write_bytes(file.content)
         before = model.stat().st_mtime_ns

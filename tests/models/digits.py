@@ -53,8 +53,10 @@ def scores(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         [result] = session.run(None, {session.get_inputs()[0].name: images})
         return np.asarray(result)
+    is_exported = path.suffix == ".pt2"
+    module = torch.export.load(path).module() if is_exported else torch.jit.load(path)
     with torch.inference_mode():
-        return torch.jit.load(path)(torch.from_numpy(images)).numpy()
+        return module(torch.from_numpy(images)).numpy()
 
 
 def accuracy(path: Path) -> float:

@@ -157,6 +157,17 @@ def write_torchscript(module: torch.jit.ScriptModule, path: Path) -> None:
     writer.write_end_of_file()
 
 
+def write_exported(model: nn.Module, path: Path) -> None:
+    """Export with a free batch, without the traces that hold source paths of the machine."""
+    batch = torch.export.Dim("batch", min=1)
+    example = (torch.zeros(2, 1, 16, 16),)
+    program = torch.export.export(model, example, dynamic_shapes=({0: batch},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    with path.open("wb") as stream:
+        torch.export.save(program, stream)
+
+
 def main() -> None:
     if sys.flags.hash_randomization:
         sys.exit(
@@ -178,7 +189,11 @@ def main() -> None:
             torch.jit.trace(model, torch.zeros(2, 1, 16, 16)), MODELS / f"{name}.traced.pt"
         )
         write_torchscript(torch.jit.script(model), MODELS / f"{name}.scripted.pt")
-    for path in sorted((*MODELS.glob("*.onnx"), *MODELS.glob("*.pt"))):
+        if build is Residual:
+            write_exported(model, MODELS / f"{name}.pt2")
+    for path in sorted(
+        (*MODELS.glob("*.onnx"), *MODELS.glob("*.pt"), *MODELS.glob("residual.pt2"))
+    ):
         print(f"{path.name:24} {path.stat().st_size:8} bytes  {accuracy(path):.2%}")  # noqa: T201 - a script
 
 

@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from convpress import budgets
+from convpress.formats import NOUNS
 from convpress.local import default_output
 
 ModelFile = Annotated[
-    Path, typer.Argument(help="ONNX model or TorchScript archive", exists=True, dir_okay=False)
+    Path, typer.Argument(help=NOUNS[0].upper() + NOUNS[1:], exists=True, dir_okay=False)
 ]
 FlopsBudget = Annotated[
     str | None, typer.Option(help="FLOPs to keep: 0.5, 50%, 7.2G, 3.6GMACs, or auto")

@@ -35,7 +35,8 @@ CONVENTION = (
     "summed element. Bias, normalisation and activations are not counted; uncounted "
     "operators are listed with their number. Weights that are used several times count for "
     "every call. Of the execution paths through a model's Ifs, the one with most MACs counts "
-    "(ONNX), or the one that is taken (TorchScript). A free batch counts as 1."
+    "(ONNX), or the one that is taken (TorchScript). A free batch counts as 1, or as the "
+    "least that the file allows."
 )
 
 _INPUTS: Mapping[Source, str] = {

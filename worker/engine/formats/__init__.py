@@ -17,6 +17,7 @@ from worker.engine.model import Model, Runner
 ADAPTERS: dict[Format, str] = {
     "onnx": "worker.engine.formats.onnx.adapter",
     "torchscript": "worker.engine.formats.torchscript.adapter",
+    "pt2": "worker.engine.formats.pt2.adapter",
 }
 
 

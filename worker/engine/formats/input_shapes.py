@@ -1,6 +1,7 @@
 """Input shapes: the user's, joined with what the model states of its own inputs."""
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, InputShapes, TypedShape, format_shape
@@ -11,12 +12,16 @@ OpenShape = tuple[int | str | None, ...] | None
 """A shape with sizes that may be a symbol or unknown, or no shape at all."""
 
 
-def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, Shape]:
+def bind(
+    inputs: Sequence[TensorSpec],
+    shapes: InputShapes | None,
+    least: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, Shape]:
     """Return a full shape for every input.
 
     1. The user's shape holds, where it contradicts no size that the model fixes.
     2. Sizes with the same symbol in the model are equal, so one shape tells sizes of other inputs.
-    3. The first axis, the batch, is 1 where nothing tells it.
+    3. The first axis, the batch, is 1 where nothing tells it, or the `least` of its symbol.
     4. A whole number is written as a shape of one size. An ONNX model may have a whole number that
        the user left out: it is 0.
     5. What is written for an input of a fixed number of whole numbers are its values.
@@ -36,7 +41,7 @@ def bind(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, 
     for spec in inputs:
         if spec.name in by_name:
             _accept(spec, by_name[spec.name], sizes)
-    _assume_single_batch(inputs, sizes)
+    _assume_smallest_batch(inputs, sizes, least)
 
     bound: dict[str, Shape] = {}
     missing: dict[str, OpenShape] = {}
@@ -173,11 +178,14 @@ def _require_number(spec: TensorSpec, shape: Shape) -> None:
     )
 
 
-def _assume_single_batch(inputs: Sequence[TensorSpec], sizes: dict[str, int]) -> None:
-    """Let the symbol of a first axis be 1 where no shape tells it."""
+def _assume_smallest_batch(
+    inputs: Sequence[TensorSpec], sizes: dict[str, int], least: Mapping[str, int]
+) -> None:
+    """Let the symbol of a first axis be 1, or the least that it may be, where no shape tells it."""
     for spec in inputs:
         if spec.shape and isinstance(spec.shape[0], str):
-            sizes.setdefault(spec.shape[0], 1)
+            symbol = spec.shape[0]
+            sizes.setdefault(symbol, max(1, least.get(symbol, 1)))
 
 
 def _filled(spec: TensorSpec, sizes: Mapping[str, int]) -> OpenShape:

@@ -43,7 +43,7 @@ def safetensors(pad):
 
 NODE = delimited(1, b"x") + delimited(2, b"Placeholder")
 META = delimited(1, delimited(4, b"serve"))
-EXPORTED = ("archive_format", "models/model.json", "data/weights/model_weights_config.json")
+EXPORTED = ("net/archive_format", "net/models/model.json", "net/data/weights/weight_0")
 KERAS = ("metadata.json", "config.json", "model.weights.h5")
 PACKAGE = ("a.mlpackage/Manifest.json", "a.mlpackage/Data/com.apple.CoreML/model.mlmodel")
 
@@ -69,11 +69,26 @@ FOREIGN = {
     "gguf": (b"GGUF\3\0\0\0" + bytes(40), OTHER_FORMAT, "GGUF"),
     "ncnn": (b"7767517\n2 2\nInput x 0 1 x\n", OTHER_FORMAT, "NCNN"),
     "ncnn in binary": (b"\xdd\x85\x76\x00" + bytes(8), OTHER_FORMAT, "NCNN"),
-    "pt2": (zipped(*(f"net/{name}" for name in EXPORTED)), OTHER_FORMAT, "torch.export"),
+    "pt2 of code": (
+        zipped(*EXPORTED, "net/data/aotinductor/model/a.so"),
+        OTHER_FORMAT,
+        "AOTInductor",
+    ),
+    "pt2 of AOTInductor alone": (
+        zipped("net/archive_format", "net/data/aotinductor/model/a.so"),
+        OTHER_FORMAT,
+        "AOTInductor",
+    ),
+    "pt2 of ExecuTorch": (
+        zipped("net/archive_format", "net/data/executorch/model.pte"),
+        OTHER_FORMAT,
+        "ExecuTorch",
+    ),
+    "pt2 of nothing": (zipped("net/archive_format"), OTHER_FORMAT, "without a program"),
     "pt2 of old": (
         zipped("serialized_exported_program.json", "version"),
         OTHER_FORMAT,
-        "torch.export",
+        "torch 2.8 and older",
     ),
     "executorch": (b"\x30\0\0\0ET12eh00" + bytes(40), OTHER_FORMAT, "ExecuTorch"),
     "ort": (b"\x18\0\0\0ORTM" + bytes(40), OTHER_FORMAT, "ONNX Runtime's own format"),
@@ -138,15 +153,6 @@ def test_what_torch_saves_is_a_pickle(tmp_path, new):
     refusal = refusal_of(tmp_path / "model", file.getvalue())
     assert refusal.code == "model_pickled"
     assert "torch.onnx.export" in refusal.detail
-
-
-def test_what_torch_exports_is_named(tmp_path):
-    file = io.BytesIO()
-    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
-    torch.export.save(program, file)
-    refusal = refusal_of(tmp_path / "model", file.getvalue())
-    assert refusal.code == OTHER_FORMAT
-    assert "torch.onnx.export(torch.export.load(" in refusal.detail
 
 
 def test_every_kind_says_what_to_do():

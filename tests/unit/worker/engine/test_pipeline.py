@@ -73,6 +73,17 @@ def test_calibrated_on_synthetic_inputs_half_the_flops_cost_as_little(tmp_path, 
     assert report["verification"]["agreement"] >= 0.9
 
 
+def test_a_program_of_torch_export_gets_the_layers_that_its_torchscript_gets(tmp_path):
+    chosen = []
+    for name in ("residual.pt2", "residual.traced.pt"):
+        output, report, _ = compressed(tmp_path, name, flops_budget="0.5")
+        assert accuracy(output) >= accuracy(MODELS / name) - 0.015
+        chosen.append(
+            [(site["form"], site["rank"], site["macs_after"]) for site in report["sites"]]
+        )
+    assert chosen[0] == chosen[1]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_at_full_rank_the_outputs_are_the_originals(tmp_path, name):
     output, report, _ = compressed(tmp_path, name, form="dac", rank=25)

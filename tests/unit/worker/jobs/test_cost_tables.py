@@ -81,7 +81,7 @@ def test_a_benchmark_that_fails_leaves_the_table_that_is_there(
     with pytest.raises(error):
         cost_tables.calibrate(get_settings(), lambda *_: None)
     assert (folder / "onnx.json").read_bytes() == before
-    assert {path.name for path in folder.iterdir()} == {"onnx.json", "torchscript.json"}
+    assert {path.name for path in folder.iterdir()} == {"onnx.json", "torchscript.json", "pt2.json"}
 
 
 def test_the_command_tells_where_the_tables_lie_or_what_went_wrong(folder, benchmark):

@@ -1,5 +1,7 @@
 """TorchScript: modules opened, profiled, rewritten, run, and read into programs.
 
+What it shares with torch.export lies in `formats.aten`.
+
 Files and methods:
     file, storages: the archive, loaded with refusals that name the fault, and written again.
     method, graph: methods with their calls inlined, and walks over their nodes.
@@ -8,7 +10,7 @@ Files and methods:
 
 Surgery:
     layers, sites: the nodes that multiply by a weight, gathered by the weight that they share.
-    trace, profile: one run of the module that sees every multiply-accumulate.
+    profile: one run of the module that sees every multiply-accumulate.
     rewrite: chains of layers in the place of a site's nodes.
     model: all of this as the engine's `Model`.
 

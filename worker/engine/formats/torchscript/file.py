@@ -10,24 +10,9 @@ import torch
 from torch.jit._script import RecursiveScriptModule
 
 from convpress.refusal import Code, Refusal
+from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 
-TORCH_ERRORS = (
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    torch.jit.Error,
-)
-"""Errors that torch, or a `raise` of the module itself, reports about a file or an input.
-
-Memory and system errors are not the input's fault.
-"""
-
-_LONGEST_MESSAGE = 300
 # torch has no exception classes for these: its messages alone tell them apart.
-_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 _TRUNCATED = ("failed finding central directory", "file read failed", "not a ZIP archive")
 _UNSUPPORTED = (
     "maximum supported version",
@@ -71,35 +56,6 @@ def save(module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes
     # How torch writes an object depends on whether anything else holds it: garbage must not.
     gc.collect()
     torch.jit.save(module, path, _extra_files=extra_files)
-
-
-def require_memory(error: BaseException) -> None:
-    """Raise a `MemoryError` for torch's message that memory ran out; torch has no exception for it.
-
-    Raises:
-        MemoryError: the message says so.
-    """
-    if _NO_MEMORY in str(error):
-        raise MemoryError(message_of(error)) from error
-
-
-def message_of(error: BaseException) -> str:
-    r"""Return the line of torch's message that states the cause, without the traceback.
-
-    >>> message = "The operation failed\nTraceback of TorchScript:\nRuntimeError: bad size\n"
-    >>> message_of(RuntimeError(message))
-    'bad size'
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [
-        match[1]
-        for line in lines
-        if (match := re.fullmatch(r"(?:[\w.]+(?:Error|Exception)): (.+)", line))
-    ]
-    text = next(iter([*causes[-1:], *lines[:1]]), type(error).__name__)
-    if len(text) > _LONGEST_MESSAGE:
-        return text[: _LONGEST_MESSAGE - 3] + "..."
-    return text
 
 
 def members(path: Path) -> list[zipfile.ZipInfo]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._C import Graph, Value
 from torch.jit._script import RecursiveScriptModule
 
+from worker.engine.formats.aten.layers import UNKNOWN
 from worker.engine.formats.torchscript.graph import is_enumeration, nodes
 
 # Calls that torch does not inline: a task of its own, a closure, a method that is looked up when it
@@ -36,13 +37,6 @@ _WITHOUT_CONTENT = frozenset(
         "aten::is_floating_point",
     }
 )
-
-
-class _Unknown:
-    """The value of an argument that only a run can tell."""
-
-
-UNKNOWN = _Unknown()
 
 
 def join(*paths: str) -> str:

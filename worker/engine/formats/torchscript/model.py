@@ -5,13 +5,15 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.jit._script import RecursiveScriptModule
 
 from convpress.refusal import Refusal
 from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
+from worker.engine.formats.aten import tally
+from worker.engine.formats.aten.layers import TensorKey, tensor_key
+from worker.engine.formats.aten.sites import layer_of, unused_name
 from worker.engine.formats.torchscript import (
     file,
     input_types,
@@ -21,12 +23,12 @@ from worker.engine.formats.torchscript import (
     storages,
 )
 from worker.engine.formats.torchscript.graph import literal
-from worker.engine.formats.torchscript.layers import LayerNode, TensorKey, tensor_key
+from worker.engine.formats.torchscript.layers import LayerNode
 from worker.engine.formats.torchscript.preparation.prepare import prepared_methods
 from worker.engine.formats.torchscript.program import reader
-from worker.engine.formats.torchscript.sites import nodes_by_site, sites_of, unused_name
+from worker.engine.formats.torchscript.sites import nodes_by_site, sites_of
 from worker.engine.model import CostProfile, Site, TensorSpec
-from worker.engine.numerics.convolution import Array, Layer
+from worker.engine.numerics.convolution import Layer
 from worker.engine.program import Program
 
 
@@ -122,7 +124,7 @@ class TorchScriptModel:
         """
         count = self._count(shapes)
         tensors = [spec for spec in self._inputs if not spec.is_number]
-        self._examples = profile.without_data(tensors, shapes)
+        self._examples = tally.without_data(tensors, shapes)
         return count
 
     def _count(self, shapes: Mapping[str, tuple[int, ...]]) -> CostProfile:
@@ -138,13 +140,7 @@ class TorchScriptModel:
 
     def layer(self, site: Site) -> Layer:
         """Return a replaceable site's weights, as float32 or float64 arrays."""
-        graph_site = self._sites[site.name]
-        assert graph_site.convolution is not None  # a site that can be replaced is a convolution
-        weight, bias = graph_site.weight, graph_site.bias
-        if graph_site.is_transposed:
-            weight = weight.t()
-        bias_array = None if bias is None else _array(bias)
-        return Layer(graph_site.convolution, _array(weight), bias_array)
+        return layer_of(self._sites[site.name])
 
     def program(self) -> Program:
         """Return the arithmetic of `forward` as steps that share their weights with this module.
@@ -201,10 +197,3 @@ class TorchScriptModel:
         for method in self._methods:
             stored |= method.tensors()
         return stored
-
-
-def _array(tensor: Tensor) -> Array:
-    exact = tensor.detach()
-    if exact.dtype not in (torch.float32, torch.float64):
-        exact = exact.float()
-    return exact.cpu().numpy()

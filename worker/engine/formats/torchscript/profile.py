@@ -1,48 +1,35 @@
 """Count the cost of a TorchScript module by one run that sees every operator call.
 
-Counted: convolutions, transposed ones and products of matrices, those inside recurrent layers and
-attention included, in the branches that are taken and as often as loops run. Not counted, but
-listed with their number of calls: all other operators, except those that only look at a tensor in
-another way.
+Branches are counted where they are taken, and loops as often as they run.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.jit._fuser import optimized_execution
 from torch.jit._script import RecursiveScriptModule
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
+from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
+from worker.engine.formats.aten.layers import TensorKey, tensor_key
+from worker.engine.formats.aten.tally import (
+    DoesNotRunError,
+    profile_of,
+    stored_keys,
+    without_data,
+    without_fused_kernels,
+)
+from worker.engine.formats.aten.trace import Trace
 from worker.engine.formats.torchscript import compiler
-from worker.engine.formats.torchscript.file import TORCH_ERRORS, load, message_of, require_memory
-from worker.engine.formats.torchscript.layers import WEIGHT, SiteKey, TensorKey, tensor_key
+from worker.engine.formats.torchscript.file import load
 from worker.engine.formats.torchscript.preparation.prepare import methods_to_count
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
-from worker.engine.formats.torchscript.sites import HIDDEN, GraphSite, sites_of, unused_name
-from worker.engine.formats.torchscript.trace import Operation, Trace
-from worker.engine.model import NUMBER, Call, CostProfile, Site, TensorSpec, UnaccountedOperator
-from worker.engine.numerics.convolution import Convolution
+from worker.engine.formats.torchscript.sites import sites_of
+from worker.engine.model import CostProfile, TensorSpec
 from worker.engine.numerics.random_inputs import random_inputs
-
-# Why a site stays as it is, as reports say it.
-NOT_CALLED = "it is not called for this input shape"
-INSIDE = "another operator does its multiplication"
-NO_RULE = "there is no rule to count this operator"
-NO_WEIGHT = "it is a product of two activations and has no weight"
-
-_Calls = Counter[Operation]
-"""Operations of one site, with the number of times that each was seen."""
-
-
-class _DoesNotRunError(RuntimeError):
-    """The module fails on these tensors; the message is torch's own."""
 
 
 def count(
@@ -64,7 +51,7 @@ def count(
     arrays = random_inputs(inputs, shapes)
     try:
         return _count(load(path), {name: torch.from_numpy(array) for name, array in arrays.items()})
-    except _DoesNotRunError as error:
+    except DoesNotRunError as error:
         raise Refusal(
             Code.INPUT_SHAPE_MISMATCH,
             f"the model cannot be run on this input shape: {error}",
@@ -74,50 +61,11 @@ def count(
         ) from error
 
 
-def without_data(
-    inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, Tensor]:
-    """Return inputs of these shapes, without data where they have axes."""
-    tensors = {}
-    for spec in inputs:
-        shape = shapes[spec.name]
-        if spec.dtype == NUMBER:
-            tensors[spec.name] = torch.tensor(shape[0])
-        else:
-            dtype = getattr(torch, spec.dtype)
-            tensors[spec.name] = torch.empty(shape, dtype=dtype, device="meta")
-    return tensors
-
-
 def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> CostProfile:
     sites = sites_of(methods_to_count(module))
     paths = {tensor_key(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
-    stored = set(paths)
-    for site in sites.values():
-        stored |= {key for key in (site.key.weight, site.key.bias) if key is not None}
-    trace = _run(module, tensors, stored)
-
-    called: dict[str, _Calls] = defaultdict(Counter)
-    outside: dict[Operation, _Calls] = defaultdict(Counter)
-    for operation, times in trace.operations.items():
-        name = _site_of(operation, sites)
-        if name is None:
-            # Calls of one operator on different sizes are one row.
-            outside[replace(operation, call=None, macs=0)][operation] += times
-        else:
-            called[name][operation] += times
-
-    rows = {name: _site(site, called[name]) for name, site in sites.items()}
-    for operations in outside.values():
-        first = next(iter(operations))
-        path = None if first.weight is None else paths.get(first.weight)
-        name = unused_name((path or first.op).removesuffix(".weight"), rows.__contains__)
-        rows[name] = _site_outside(name, first, operations)
-    unaccounted = tuple(
-        UnaccountedOperator(paths.get(weight, operator), operator, NO_RULE)
-        for operator, weight in trace.unaccounted.items()
-    )
-    return CostProfile(tuple(rows.values()), dict(trace.others), unaccounted=unaccounted)
+    trace = _run(module, tensors, stored_keys(sites, paths))
+    return profile_of(trace, sites, paths)
 
 
 def _run(
@@ -127,134 +75,12 @@ def _run(
     compiler.leave_out()
     trace = Trace(stored)
     inputs = arguments(module, tensors, own_dtype(module))
-    with _without_fused_kernels(), trace:
+    # the optimising executor would call operators that the module does not call
+    with without_fused_kernels(), optimized_execution(False), trace:
         try:
             module.eval()(**inputs)
         except TORCH_ERRORS as error:
             cause = trace.failure or error
             require_memory(cause)
-            raise _DoesNotRunError(message_of(cause)) from error
+            raise DoesNotRunError(message_of(cause)) from error
     return trace
-
-
-@contextmanager
-def _without_fused_kernels() -> Iterator[None]:
-    """Compute attention and recurrent layers by the products that they consist of.
-
-    Kernels of their own would hide the products. The optimising executor would call operators that
-    the module does not call.
-    """
-    has_mkldnn = torch._C._get_mkldnn_enabled()
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), optimized_execution(False):
-        # torch.backends.mkldnn.flags sets more than this, and warns of that.
-        torch._C._set_mkldnn_enabled(False)
-        try:
-            yield
-        finally:
-            torch._C._set_mkldnn_enabled(has_mkldnn)
-
-
-def _site_of(operation: Operation, sites: Mapping[str, GraphSite]) -> str | None:
-    """Return the site that an operation is a call of, by its weight, its bias and its geometry."""
-    fitting = [name for name, site in sites.items() if _is_call_of(operation, site.key)]
-    exact = [name for name in fitting if sites[name].convolution == operation.convolution]
-    return next(iter(exact or fitting), None)
-
-
-def _is_call_of(operation: Operation, site: SiteKey) -> bool:
-    """Whether an operation may stem from a site's nodes.
-
-    1. A site with a setting that is computed at run time shares only the weight.
-    2. How a linear layer's bias is added differs from input to input.
-    3. Where 'same' needs more zeros at one end, torch pads the input itself, and then convolves
-       with the rest of the padding.
-    """
-    written, traced = site.convolution, operation.convolution
-    if operation.weight != site.weight:
-        return False
-    if written is None:  # case 1
-        return True
-    if not written.kernel:  # case 2
-        return written == traced
-    if operation.bias != site.bias:
-        return False
-    if traced is None or written == traced:
-        return written == traced
-    return _is_uneven(written) and replace(written, padding=traced.padding) == traced  # case 3
-
-
-def _is_uneven(convolution: Convolution) -> bool:
-    padding = convolution.padding
-    if isinstance(padding, str):
-        return False
-    return any(before != behind for before, behind in padding)
-
-
-def _site(site: GraphSite, operations: _Calls) -> Site:
-    calls = []
-    for operation, times in operations.items():
-        if operation.call is not None:
-            call = _unpadded(operation.call, operation.convolution, site.convolution)
-            calls.append(replace(call, times=times))
-    shape = tuple(site.weight.shape)
-    if site.convolution is not None:
-        shape = site.convolution.weight_shape
-    return Site(
-        site.name,
-        site.op,
-        shape,
-        _macs(operations),
-        site.convolution,
-        tuple(calls),
-        site.reason if operations else NOT_CALLED,
-        site.weight.element_size(),
-    )
-
-
-def _site_outside(name: str, first: Operation, operations: _Calls) -> Site:
-    """Return a site for arithmetic that no graph names.
-
-    It lies inside other operators, or works on weights that are computed at run time.
-    """
-    calls = tuple(
-        replace(operation.call, times=times)
-        for operation, times in operations.items()
-        if operation.call is not None
-    )
-    return Site(
-        name,
-        first.op,
-        first.weight_shape,
-        _macs(operations),
-        first.convolution,
-        calls,
-        _why_outside(first),
-    )
-
-
-def _why_outside(operation: Operation) -> str:
-    convolution = operation.convolution
-    if operation.weight is None:
-        return WEIGHT if convolution else NO_WEIGHT
-    if convolution and convolution.kernel:
-        return HIDDEN
-    return INSIDE
-
-
-def _macs(operations: _Calls) -> int:
-    return sum(operation.macs * times for operation, times in operations.items())
-
-
-def _unpadded(call: Call, traced: Convolution | None, written: Convolution | None) -> Call:
-    """Return a call as the graph writes it, with the input's size before torch pads it."""
-    if traced is None or written is None:
-        return call
-    if isinstance(traced.padding, str) or isinstance(written.padding, str):
-        return call
-    size = [
-        padded + sum(inside) - sum(asked)
-        for padded, inside, asked in zip(
-            call.input_size, traced.padding, written.padding, strict=True
-        )
-    ]
-    return replace(call, input_size=tuple(size))

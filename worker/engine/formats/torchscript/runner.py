@@ -1,6 +1,6 @@
 """Run TorchScript models: torch on one CPU thread, without gradients."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from torch.jit._script import RecursiveScriptModule
 
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
+from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
+from worker.engine.formats.aten.outputs import named_outputs
 from worker.engine.formats.torchscript import file
-from worker.engine.formats.torchscript.file import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.torchscript.preparation import devices
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.model import Inputs, Runner
@@ -40,7 +41,7 @@ def load(path: Path) -> Runner:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
         passed = arguments(module, tensors, dtype)
         try:
-            return dict(_outputs(_results(module, passed), "output"))
+            return dict(named_outputs(_results(module, passed), "output"))
         except TORCH_ERRORS as error:
             require_memory(error)
             raise Refusal(
@@ -63,19 +64,3 @@ def _results(module: RecursiveScriptModule, arguments: Mapping[str, Tensor | int
         if _UNDEFINED not in str(error):
             raise
     return module(**arguments)
-
-
-def _outputs(value: Any, name: str) -> Iterator[tuple[str, NDArray[np.generic]]]:  # noqa: ANN401 - whatever comes out
-    """Yield the tensors and numbers of a result, in order; text and None are no outputs."""
-    if isinstance(value, torch.Tensor):
-        # numpy has no bfloat16, and float32 holds all of its numbers exactly.
-        exact = value.float() if value.dtype is torch.bfloat16 else value
-        yield name, exact.numpy(force=True)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _outputs(item, f"{name}_{key}")
-    elif isinstance(value, tuple | list):
-        for index, item in enumerate(value):
-            yield from _outputs(item, f"{name}_{index}")
-    elif isinstance(value, int | float | complex):
-        yield name, np.asarray(value)

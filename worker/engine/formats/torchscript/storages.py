@@ -15,7 +15,8 @@ import torch
 
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
-from worker.engine.formats.torchscript.file import TORCH_ERRORS, members
+from worker.engine.formats.aten.errors import TORCH_ERRORS
+from worker.engine.formats.torchscript.file import members
 
 # Bytes of one number by the name of its storage's class; a class that is not known counts bytes.
 _ITEM_SIZES = {

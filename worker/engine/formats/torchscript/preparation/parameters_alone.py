@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch._C import Node, Value
 
+from worker.engine.formats.aten.errors import TORCH_ERRORS
+from worker.engine.formats.aten.layers import UNKNOWN
 from worker.engine.formats.torchscript.execution.node_call import node_call
-from worker.engine.formats.torchscript.file import TORCH_ERRORS
 from worker.engine.formats.torchscript.graph import nodes
 from worker.engine.formats.torchscript.layers import computed_operands
-from worker.engine.formats.torchscript.method import UNKNOWN, Method, join, parent
+from worker.engine.formats.torchscript.method import Method, join, parent
 from worker.engine.formats.torchscript.operators import is_random, written_values
 from worker.engine.program import NoProgramError
 

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor
 from torch._C import Node, Value
 
+from worker.engine.formats.aten.layers import UNKNOWN
 from worker.engine.formats.torchscript.graph import literal, nodes
-from worker.engine.formats.torchscript.method import UNKNOWN, Method
+from worker.engine.formats.torchscript.method import Method
 
 _SPLITS = frozenset({"aten::split", "aten::split_with_sizes"})
 _CONVERSIONS = frozenset(

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch._C import Node, Value
 
+from worker.engine.formats.aten.norms import MEAN, NORMS, OWN_STATISTICS, VARIANCE
 from worker.engine.formats.torchscript.graph import literal, nodes
 from worker.engine.formats.torchscript.method import Method, join
 from worker.engine.formats.torchscript.operators import argument_names
-from worker.engine.formats.torchscript.program.norms import MEAN, NORMS, OWN_STATISTICS, VARIANCE
 from worker.engine.program import NoProgramError
 
 _DROPOUTS = frozenset(

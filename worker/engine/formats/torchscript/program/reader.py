@@ -12,22 +12,17 @@ import torch
 from torch import Tensor
 from torch._C import Block, Node, Value
 
-from worker.engine.formats.torchscript.execution.nested_values import leaves, map_tensors
+from worker.engine.formats.aten.layers import UNKNOWN, SiteKey, TensorKey, tensor_key
+from worker.engine.formats.aten.nested_values import leaves, map_tensors
+from worker.engine.formats.aten.norms import ARGUMENTS, NORMS, stored_statistics
+from worker.engine.formats.aten.step_recorder import StepRecorder
 from worker.engine.formats.torchscript.execution.node_call import NodeCall, node_call
 from worker.engine.formats.torchscript.graph import captured_values, literal
-from worker.engine.formats.torchscript.layers import (
-    LayerNode,
-    SiteKey,
-    TensorKey,
-    layer_nodes,
-    tensor_key,
-)
-from worker.engine.formats.torchscript.method import UNKNOWN, Method, attribute
+from worker.engine.formats.torchscript.layers import LayerNode, layer_nodes
+from worker.engine.formats.torchscript.method import Method, attribute
 from worker.engine.formats.torchscript.operators import is_random, written_values
 from worker.engine.formats.torchscript.program.eval_mode import evaluation_copy
 from worker.engine.formats.torchscript.program.examples import Examples
-from worker.engine.formats.torchscript.program.norms import NORMS, stored_statistics
-from worker.engine.formats.torchscript.program.step_recorder import StepRecorder
 from worker.engine.formats.torchscript.program.value_names import ValueNames
 from worker.engine.formats.torchscript.program.writes import Writes
 from worker.engine.numerics import device
@@ -264,7 +259,9 @@ class _Reader:
             number = node.output().unique()
             site, data = self._site_calls.get(number, (None, None))
         if node.kind() in NORMS:
-            norm = stored_statistics(node, self._constant)
+            arguments = [*node.inputs()][:ARGUMENTS]
+            contents = [self._constant(value) for value in arguments]
+            norm = stored_statistics(node.kind(), contents)
         if norm is not None:
             data = node.inputsAt(0)
         changing = {name for name in takes if name not in self._steps.constants}

@@ -5,11 +5,11 @@ from typing import Any
 
 from torch._C import Node, Value
 
-from worker.engine.formats.torchscript.execution.copy_on_write import memory_of
-from worker.engine.formats.torchscript.execution.nested_values import tensors_in
+from worker.engine.formats.aten.copy_on_write import memory_of
+from worker.engine.formats.aten.nested_values import tensors_in
+from worker.engine.formats.aten.step_recorder import StepRecorder
 from worker.engine.formats.torchscript.method import Method
 from worker.engine.formats.torchscript.operators import written_values
-from worker.engine.formats.torchscript.program.step_recorder import StepRecorder
 from worker.engine.formats.torchscript.program.value_names import ValueNames
 from worker.engine.program import NoProgramError
 

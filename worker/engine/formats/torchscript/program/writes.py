@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from torch._C import Node, Value
 
-from worker.engine.formats.torchscript.execution.copy_on_write import on_copies
+from worker.engine.formats.aten.copy_on_write import on_copies
+from worker.engine.formats.aten.step_recorder import StepRecorder
 from worker.engine.formats.torchscript.execution.node_call import node_call
 from worker.engine.formats.torchscript.graph import captured_values
 from worker.engine.formats.torchscript.method import Method
@@ -13,7 +14,6 @@ from worker.engine.formats.torchscript.program.shared_memory import (
     SharedMemory,
     require_single_name,
 )
-from worker.engine.formats.torchscript.program.step_recorder import StepRecorder
 from worker.engine.formats.torchscript.program.value_names import ValueNames
 from worker.engine.program import Step
 

@@ -5,8 +5,8 @@ import torch
 from support.scripted_modules import write
 from torch import nn
 
+from worker.engine.formats.aten.tally import NO_RULE
 from worker.engine.formats.torchscript.model import TorchScriptModel
-from worker.engine.formats.torchscript.profile import NO_RULE
 
 LENGTH, BATCH, WIDTH = 7, 2, 6
 SIZE = (LENGTH, BATCH, WIDTH)

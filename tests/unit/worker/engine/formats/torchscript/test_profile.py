@@ -8,9 +8,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from convpress.refusal import Code, Refusal
+from worker.engine.formats.aten.sites import HIDDEN
+from worker.engine.formats.aten.tally import INSIDE
 from worker.engine.formats.torchscript.model import TorchScriptModel
-from worker.engine.formats.torchscript.profile import INSIDE
-from worker.engine.formats.torchscript.sites import HIDDEN
 
 SIZE = (1, 4, 8, 8)
 ONE_CALL = 8 * 8 * 4 * 4 * 9

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine.formats.torchscript.file import TORCH_ERRORS, message_of
-from worker.engine.formats.torchscript.method import UNKNOWN
+from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of
+from worker.engine.formats.aten.layers import UNKNOWN
 from worker.engine.program import NoProgramError, Program, Step
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from worker.engine.formats.torchscript.execution.nested_values import map_tensors, tensors_in
+from worker.engine.formats.aten.nested_values import map_tensors, tensors_in
 from worker.engine.formats.torchscript.execution.node_call import NodeCall
 from worker.engine.program import NoProgramError
 

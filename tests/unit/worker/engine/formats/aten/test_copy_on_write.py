@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worker.engine.formats.torchscript.execution.copy_on_write import memory_of, on_copies
+from worker.engine.formats.aten.copy_on_write import memory_of, on_copies
 from worker.engine.program import NoProgramError
 
 

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from worker.engine.formats.torchscript.counting_rules import RULES, has_no_products
-from worker.engine.formats.torchscript.execution.nested_values import tensors_in
-from worker.engine.formats.torchscript.file import TORCH_ERRORS
-from worker.engine.formats.torchscript.layers import (
+from worker.engine.formats.aten.counting_rules import RULES, has_no_products
+from worker.engine.formats.aten.errors import TORCH_ERRORS
+from worker.engine.formats.aten.layers import (
     TensorKey,
     convolution_name,
     geometry,
     linear_geometry,
     tensor_key,
 )
+from worker.engine.formats.aten.nested_values import tensors_in
 from worker.engine.model import Call
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.flops import matmul_macs
@@ -169,8 +169,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         macs = matmul_macs(left.shape, right.shape)
         for factor, data, summed in ((right, left, 0), (left, right, -1)):
             matrix = factor
-            # One matrix, repeated without copies to go with a batch of others.
-            if factor.dim() == 3 and factor.stride(0) == 0:
+            # One matrix, repeated without copies to go with a batch of others, be it of one.
+            if factor.dim() == 3 and (factor.stride(0) == 0 or factor.shape[0] == 1):
                 matrix = factor[0]
             key = self._stored_key(matrix)
             if key is None and matrix.dim() == 2:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from worker.engine.formats.torchscript.execution.nested_values import (
+from worker.engine.formats.aten.nested_values import (
     leaves,
     map_tensors,
     tensors_in,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from worker.engine.formats.torchscript.method import UNKNOWN
-from worker.engine.formats.torchscript.program.step_recorder import StepRecorder
+from worker.engine.formats.aten.layers import UNKNOWN
+from worker.engine.formats.aten.step_recorder import StepRecorder
 from worker.engine.program import NoProgramError, Norm, Step, run
 
 

@@ -1,0 +1,1 @@
+"""The gate for archives of torch.export (.pt2)."""

@@ -1,0 +1,102 @@
+"""Count the cost of an exported program by one run that sees every operator call."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from convpress.refusal import Code, Refusal
+from convpress.shapes import FIELD, format_shape
+from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
+from worker.engine.formats.aten.layers import tensor_key
+from worker.engine.formats.aten.sites import named_sites
+from worker.engine.formats.aten.tally import (
+    profile_of,
+    stored_keys,
+    without_data,
+    without_fused_kernels,
+)
+from worker.engine.formats.aten.trace import Trace
+from worker.engine.formats.pt2 import execute
+from worker.engine.formats.pt2.graph import Constants, fixed_inputs, stored_tensors
+from worker.engine.formats.pt2.layers import layer_nodes
+from worker.engine.model import NUMBER, CostProfile, TensorSpec
+from worker.engine.numerics.random_inputs import random_inputs
+
+_RUN_ERRORS = (*TORCH_ERRORS, NotImplementedError, AssertionError)
+
+
+def count(
+    program: ExportedProgram, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
+) -> CostProfile:
+    """Count a program on inputs of these shapes.
+
+    It is run without data (on torch's `meta` device) where that is possible, else on random inputs:
+    where sizes depend on data, for example.
+
+    Raises:
+        Refusal: `input_shape_mismatch` where the program cannot take these shapes.
+    """
+    bare = without_data(inputs, shapes)
+    try:
+        return _count(program, _as_passed(program, inputs, bare), "meta")
+    except _RUN_ERRORS:
+        pass  # it may need data: what fails with data as well is refused below
+    arrays = random_inputs(inputs, shapes)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    try:
+        return _count(program, _as_passed(program, inputs, tensors), "cpu")
+    except _RUN_ERRORS as error:
+        require_memory(error)
+        raise Refusal(
+            Code.INPUT_SHAPE_MISMATCH,
+            f"the model cannot be run on this input shape: {message_of(error)}",
+            field=FIELD,
+            expected="a shape it can take",
+            got=",".join(f"{name}={format_shape(shape)}" for name, shape in shapes.items()),
+        ) from error
+
+
+def _as_passed(
+    program: ExportedProgram, inputs: Sequence[TensorSpec], tensors: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Return inputs in the types of the graph: numpy has no bfloat16, a number is no tensor."""
+    passed: dict[str, Any] = {}
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    for spec in inputs:
+        tensor = tensors[spec.name]
+        if spec.dtype == NUMBER:
+            passed[spec.name] = int(tensor)
+        else:
+            passed[spec.name] = tensor.to(values[spec.name].dtype)
+    return passed
+
+
+def _count(program: ExportedProgram, inputs: Mapping[str, Any], device: str) -> CostProfile:
+    placed: dict[int, Tensor] = {}  # what is stored once stays one tensor
+    stored, paths = {}, {}
+    for name, (path, tensor) in stored_tensors(program).items():
+        key = tensor_key(tensor)
+        if key not in placed:
+            placed[key] = _copy(tensor, device)
+        stored[name] = placed[key]
+        paths.setdefault(tensor_key(placed[key]), path)
+    nodes = list(program.graph.nodes)
+    constants = Constants(nodes, stored)
+    by_placeholder = {name: path for name, (path, _) in stored_tensors(program).items()}
+    sites = named_sites(layer_nodes(nodes, constants, by_placeholder))
+    trace = Trace(stored_keys(sites, paths))
+    with without_fused_kernels(), trace:
+        contents = {**stored, **fixed_inputs(program), **inputs, **constants.known()}
+        execute.run(program.graph, contents, device)
+    return profile_of(trace, sites, paths)
+
+
+def _copy(tensor: Tensor, device: str) -> Tensor:
+    """Return a stored tensor on a device; a run may write into it."""
+    detached = tensor.detach()
+    if device == "meta":
+        return detached.to("meta")
+    return detached.clone()

@@ -1,0 +1,50 @@
+"""Programs that were exported in training mode: they drop values and change their statistics."""
+
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from convpress.formats import FIELD
+from convpress.refusal import Code, Refusal
+from worker.engine.formats.aten.norms import MEAN, NORMS, OWN_STATISTICS
+from worker.engine.formats.pt2.graph import arguments, kind
+
+DROPOUTS = frozenset(
+    f"aten::{name}{ending}"
+    for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+    for ending in ("", "_")
+) | {"aten::native_dropout"}
+"""Operators whose third argument says whether they drop values."""
+_TRAINS = 2
+
+
+def require_evaluation(program: ExportedProgram) -> None:
+    """Check that the program computes the same at every run.
+
+    Raises:
+        Refusal: `model_unsupported`.
+    """
+    for node in program.graph.nodes:
+        if node.op == "call_function" and _trains(node):
+            raise Refusal(
+                Code.MODEL_UNSUPPORTED,
+                "the program was exported in training mode: call model.eval() before "
+                "torch.export.export",
+                field=FIELD,
+                expected="a program in evaluation mode",
+                got=f"{kind(node)} in training mode",
+            )
+
+
+def is_idle_dropout(node: Node) -> bool:
+    """Whether a node passes its first argument on, since it drops nothing."""
+    return kind(node) in DROPOUTS - {"aten::native_dropout"} and not arguments(node)[_TRAINS]
+
+
+def _trains(node: Node) -> bool:
+    name = kind(node)
+    if name in DROPOUTS:
+        return bool(arguments(node)[_TRAINS])
+    if name in NORMS and name != "aten::instance_norm":
+        contents = arguments(node)
+        return contents[MEAN] is not None and bool(contents[OWN_STATISTICS])
+    return False
