@@ -243,13 +243,18 @@ class Risk(Record):
 class Calibration(Record):
     """The source of the inputs' statistics, or the `reason` why the weights counted alone.
 
-    `notes` say what weakened the calibration.
+    `images_from` says which kinds of images were made, and why. `photographs` counts the scenes
+    that were cropped, and `photographs_mounted` the operator's own among them. `notes` say what
+    weakened the calibration.
     """
 
     kind: str
     reason: str | None = None
     ranges: Few[str] = field(default_factory=list)
     ranges_from: str | None = None
+    images_from: str | None = None
+    photographs: Count | None = None
+    photographs_mounted: Count | None = None
     images: Count | None = None
     distilled: Count | None = None
     steps: Count | None = None

@@ -58,7 +58,8 @@ def fetch_inputs(
             raise InputGone(_samples_gone(job.samples_sha256))
     costs = _copy_costs(model_format, folder, settings)
     analysis = folder / "analysis"
-    analysis_key = analysis_cache.key_of(job, cost_tables.digest(costs))
+    digest = cost_tables.digest(costs)
+    analysis_key = analysis_cache.key_of(job, digest, settings.photographs_dir)
     is_known = _fetch(analysis_key, analysis, read_only=read_only)
     return Inputs(model, samples, costs, analysis if is_known else None, analysis_key)
 
