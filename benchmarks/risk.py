@@ -104,6 +104,7 @@ def measure(
             "case": case,
             "way": way,
             "keep": keep,
+            "original": original.score,
             "lost": round(original.score - compressed.score, 2),
             "changed": original.changed_in(compressed),
             **notes,

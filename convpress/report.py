@@ -232,11 +232,27 @@ class Timing(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpectedLoss(Record):
+    """The share of its right answers that a classifier is expected to lose.
+
+    Eight in ten of the models that were measured lost between `low` and `high`.
+    """
+
+    expected: Size
+    low: Size
+    high: Size
+
+
+@dataclass(frozen=True, kw_only=True)
 class Risk(Record):
-    """The level of risk in using the artifact, and the evidence."""
+    """The level of risk in using the artifact, and the evidence.
+
+    `expected_loss` is None where nothing shows it, as for models that are no classifiers.
+    """
 
     level: Literal["low", "moderate", "high", "unknown"]
     text: str
+    expected_loss: ExpectedLoss | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +289,7 @@ class ComparedGroup(Record):
     runs: Count
     relative_error: Size | None
     agreement: Size | None
+    spread_error: Size | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +297,8 @@ class Verification(Record):
     """The difference of the artifact's outputs from the original's; None without any to compare.
 
     The figures are the worst of all `groups`, which earlier versions do not list. `sized_by_values`
-    are outputs whose sizes depend on values: they were not compared.
+    are outputs whose sizes depend on values: they were not compared. `spread_error` is relative to
+    the spread of the outputs from sample to sample.
     """
 
     inputs: str
@@ -290,6 +308,7 @@ class Verification(Record):
     agreement: Size | None
     finite: bool
     sized_by_values: Few[str] = field(default_factory=list)
+    spread_error: Size | None = None
     groups: Few[ComparedGroup] = field(default_factory=list)
 
 

@@ -19,6 +19,8 @@ Outputs = Mapping[str, NDArray[np.generic]]
 _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 # Of a sum of squares: outputs that are nearer to each other are the same.
 _ROUNDING = 1e-9
+# The mean and the spread of fewer samples are too uncertain.
+_FEWEST_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Comparison:
     outputs whose sizes depend on values, as those behind NonMaxSuppression: they are not compared.
     `spread_error` is `||y - y'|| / ||y - m||` for the mean sample m: outputs of the same size may
     differ little from sample to sample, and an error counts by what tells samples apart. It is None
-    for a single sample, or where all samples have the same outputs.
+    of fewer than eight samples, or where all samples have the same outputs.
     """
 
     outputs: tuple[str, ...]
@@ -120,10 +122,17 @@ class _Spread:
 
     @property
     def energy(self) -> float:
-        """The sum of squares; 0 where rounding alone tells the samples apart."""
-        of_mean = float(np.square(self._sum).sum()) / max(self._samples, 1)
+        """The sum of squares; 0 of few samples, or where rounding alone tells them apart.
+
+        The mean is that of the same samples: the sum is raised by what that takes away.
+        """
+        if self._samples < _FEWEST_SAMPLES:
+            return 0.0
+        of_mean = float(np.square(self._sum).sum()) / self._samples
         about_mean = self._squares - of_mean
-        return about_mean if about_mean > _ROUNDING * self._squares else 0.0
+        if about_mean <= _ROUNDING * self._squares:
+            return 0.0
+        return about_mean * self._samples / (self._samples - 1)
 
 
 def _sized_by_values(

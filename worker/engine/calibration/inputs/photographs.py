@@ -143,7 +143,8 @@ def _crop(scene: Scene, channels: int, size: Size, rng: Random) -> Images:
     is_grey = channels == 1
     if is_grey:
         resized = resized.convert("L")
-    pixels = np.asarray(resized, np.float32).reshape(height, width, channels) / 255
+    pixels: Images = np.asarray(resized, np.float32).reshape(height, width, channels)
+    pixels = pixels / np.float32(255)
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     if rng.random() < 0.5:
