@@ -28,7 +28,7 @@ UNWEIGHTED = (
 _INPUTS = {
     "held-out samples": "On samples that were held out",
     "fitted samples": "On the samples",
-    "synthetic": "On fresh synthetic inputs",
+    "synthetic": "On fresh inputs that nothing was fitted to",
 }
 
 
