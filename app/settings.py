@@ -121,6 +121,11 @@ class Settings(BaseSettings):
         description="Folder of the cost tables, FORMAT.json for each format, of this host or "
         "another device; `costs` in the data folder if unset",
     )
+    photographs_dir: Path | None = Field(
+        default=None,
+        description="Folder of further photographs (JPEG, PNG, WebP) that calibra"
+        "tion crops, beside its own",
+    )
     job_memory_bytes: int = Field(
         default=8 * 1024**3,
         ge=1024**3,

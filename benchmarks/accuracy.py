@@ -244,6 +244,7 @@ def judged(
     return {
         "agreement": comparison.agreement,
         "relative_error": comparison.relative_error,
+        "spread_error": comparison.spread_error,
         "risk": assess(comparisons, inputs, trusted, unchanged=False).level,
     }
 

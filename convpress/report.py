@@ -234,24 +234,45 @@ class Timing(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpectedLoss(Record):
+    """The share of its right answers that a classifier is expected to lose.
+
+    Eight in ten of the models that were measured lost between `low` and `high`.
+    """
+
+    expected: Size
+    low: Size
+    high: Size
+
+
+@dataclass(frozen=True, kw_only=True)
 class Risk(Record):
-    """The level of risk in using the artifact, and the evidence."""
+    """The level of risk in using the artifact, and the evidence.
+
+    `expected_loss` is None where nothing shows it, as for models that are no classifiers.
+    """
 
     level: Literal["low", "moderate", "high", "unknown"]
     text: str
+    expected_loss: ExpectedLoss | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration(Record):
     """The source of the inputs' statistics, or the `reason` why the weights counted alone.
 
-    `notes` say what weakened the calibration.
+    `images_from` says which kinds of images were made, and why. `photographs` counts the scenes
+    that were cropped, and `photographs_mounted` the operator's own among them. `notes` say what
+    weakened the calibration.
     """
 
     kind: str
     reason: str | None = None
     ranges: Few[str] = field(default_factory=list)
     ranges_from: str | None = None
+    images_from: str | None = None
+    photographs: Count | None = None
+    photographs_mounted: Count | None = None
     images: Count | None = None
     distilled: Count | None = None
     steps: Count | None = None
@@ -270,6 +291,7 @@ class ComparedGroup(Record):
     runs: Count
     relative_error: Size | None
     agreement: Size | None
+    spread_error: Size | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +299,8 @@ class Verification(Record):
     """The difference of the artifact's outputs from the original's; None without any to compare.
 
     The figures are the worst of all `groups`, which earlier versions do not list. `sized_by_values`
-    are outputs whose sizes depend on values: they were not compared.
+    are outputs whose sizes depend on values: they were not compared. `spread_error` is relative to
+    the spread of the outputs from sample to sample.
     """
 
     inputs: str
@@ -287,6 +310,7 @@ class Verification(Record):
     agreement: Size | None
     finite: bool
     sized_by_values: Few[str] = field(default_factory=list)
+    spread_error: Size | None = None
     groups: Few[ComparedGroup] = field(default_factory=list)
 
 

@@ -1,16 +1,54 @@
-"""The thresholds of the levels of risk, which the engine applies and the pages show.
+"""The levels of risk: the map to an expected loss, and thresholds, as engine and pages use them.
 
-They are relative errors of the outputs, as measured on inputs that nothing was fitted to and as
-predicted from those of the layers. Below the first threshold of either, no network of
-`benchmarks/accuracy.py` lost more than two points; above the second they could lose five.
-SqueezeNet's outputs on synthetic images stay near while it loses thirty points on real ones: the
-prediction from its layers shows that loss. Below the first threshold of both, classifiers there
-gave the same class to 85 % of the images and more.
+For classifiers the error of the outputs, relative to their spread from sample to sample, is mapped
+to the share of right answers that the artifact will lose. `python benchmarks/risk_map.py
+docs/accuracy.json` fitted the map to 54 compressed models of three networks and printed the
+constants; docs/method.md has its figures.
+
+For other models the thresholds are of relative errors of the outputs, as measured on inputs that
+nothing was fitted to and as predicted from those of the layers.
 """
 
+from math import exp, log
+
+INTERCEPT, SLOPE = 2.02, 6.29
+"""The loss is 1 / (1 + exp(-(INTERCEPT + SLOPE * ln(error))))."""
+BAND = (0.77, 1.33)
+"""Factors of the error: between them the map gives the losses of eight in ten of the models."""
+LOW_UP_TO = 0.05
+"""The level is low where not even the upper end of the band is above this."""
+HIGH_FROM = 0.02
+"""The level is high where not even the lower end of the band is below this."""
+
 MEASURED = (0.15, 0.3)
-"""Above the first the level is at least moderate, above the second high."""
+"""Above the first the level is at least moderate, above the second high; not of classifiers."""
 PREDICTED = (0.7, 0.9)
 """The same for the predicted error."""
-LEAST_AGREEMENT = 0.8
-"""With less agreement the risk is not low: the model's classes may lie close together."""
+
+_LEAST_ERROR = 1e-9
+
+
+def expected_loss(error: float) -> tuple[float, float, float]:
+    """Return the expected loss at an error relative to the spread, and both ends of its band.
+
+    >>> [round(loss, 3) for loss in expected_loss(0.4)]
+    [0.023, 0.005, 0.125]
+    >>> expected_loss(0.0)[2] < 1e-9
+    True
+    """
+    low, high = BAND
+    return _loss(error), _loss(low * error), _loss(high * error)
+
+
+def error_at(loss: float) -> float:
+    """Return the error relative to the spread at which the map gives this loss.
+
+    >>> round(expected_loss(error_at(0.02))[0], 6)
+    0.02
+    """
+    return exp((log(loss / (1 - loss)) - INTERCEPT) / SLOPE)
+
+
+def _loss(error: float) -> float:
+    exponent = INTERCEPT + SLOPE * log(max(error, _LEAST_ERROR))
+    return 1 / (1 + exp(-exponent))

@@ -148,6 +148,7 @@ def compress(
             output=str(folder / "output" / f"model{model.suffix}"),
             report=str(folder / "output" / "report.json"),
             device=job.device or get_settings().device,
+            photographs=_absolute(get_settings().photographs_dir),
             costs=_absolute(job.cost_table or cost_tables.known(get_settings(), model_format)),
             samples=_absolute(job.samples),
             evaluation=_absolute(job.evaluation),
@@ -221,11 +222,7 @@ def _run(
     doctor.require(settings)
     confinement = doctor.confined(
         folder / "work",
-        readable=tuple(
-            Path(path)
-            for path in (request.model, request.samples, request.evaluation, request.costs)
-            if path
-        ),
+        readable=tuple(Path(path) for path in _read_by(request) if path),
         writable=(folder / "output",),
         memory_bytes=settings.job_memory_bytes,
         file_bytes=_LARGEST_ARTIFACT,
@@ -251,6 +248,17 @@ def _run(
             )
         case _:
             raise LostError(f"the engine was not done after {_SECONDS:g} seconds")
+
+
+def _read_by(request: Request) -> tuple[str | None, ...]:
+    """Return the paths that the child reads."""
+    return (
+        request.model,
+        request.samples,
+        request.evaluation,
+        request.costs,
+        request.photographs,
+    )
 
 
 def _path(text: str | None) -> Path | None:

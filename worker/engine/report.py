@@ -313,6 +313,7 @@ def verification(
         agreement=None if on_noise else comparison.agreement,
         finite=comparison.finite,
         sized_by_values=list(comparison.sized_by_values),
+        spread_error=None if on_noise else comparison.spread_error,
         groups=[] if on_noise else _groups(comparisons, inputs),
     )
 
@@ -326,6 +327,7 @@ def _groups(
             runs=len(inputs.groups[name]),
             relative_error=each.relative_error,
             agreement=each.agreement,
+            spread_error=each.spread_error,
         )
         for name, each in comparisons.items()
     ]

@@ -28,6 +28,8 @@ class Request:
       model has others of unknown cost.
     - `analysis`: the path of the analysis that an earlier job with the same model and settings
       wrote to its `kept_analysis`. It is written up to `largest_analysis` bytes.
+    - `photographs`: the path of the operator's folder of photographs, which are cropped as the
+      engine's own are.
     - `device`: the device that calibrates and factors: `cpu`, `cuda` or `cuda:N`.
     - `limits`: the limits on the model's container; None opens the model unchecked.
     """
@@ -56,6 +58,7 @@ class Request:
     costs: str | None = None
     flops_at_any_price: bool = False
     allow_incomplete_account: bool = False
+    photographs: str | None = None
     device: str = "cpu"
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 

@@ -1,16 +1,18 @@
 """The risk of using a compressed model, in plain words, for users without labelled data.
 
-`convpress.risk_levels` has the thresholds and their evidence.
+`convpress.risk_levels` has the map to an expected loss, the thresholds and their evidence.
 
-A level is a claim about real inputs. Where nothing shows that real inputs look like those that the
-models were compared on, small errors on these say nothing, and the level is unknown.
+The level of a classifier stands on its expected loss, that of other models on the errors of their
+outputs. A level is a claim about real inputs. Where nothing shows that real inputs look like those
+that the models were compared on, small errors on these say nothing, and the level is unknown.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from convpress import risk_levels
-from convpress.report import Risk
+from convpress.report import ExpectedLoss, Risk
 from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.verify import Comparison, worst
 
@@ -26,7 +28,7 @@ UNWEIGHTED = (
 _INPUTS = {
     "held-out samples": "On samples that were held out",
     "fitted samples": "On the samples",
-    "synthetic": "On fresh synthetic inputs",
+    "synthetic": "On fresh inputs that nothing was fitted to",
 }
 
 
@@ -44,7 +46,7 @@ def assess(
     that arrives at the outputs was not measured, which is a doubt. With a doubt the level is not
     low.
 
-    >>> near = {"0 to 1": Comparison(("y",), 0.05, 0.98, True)}
+    >>> near = {"0 to 1": Comparison(("y",), 0.05, None, True)}
     >>> images = ComparisonInputs("synthetic", {"0 to 1": []})
     >>> [assess(near, images, error, unchanged=False).level for error in (0.01, 0.6, 2.0, None)]
     ['low', 'moderate', 'high', 'moderate']
@@ -57,7 +59,7 @@ def assess(
     if not sized:
         return risk
     note = f"Not compared, since their sizes depend on values: {', '.join(sized)}."
-    return Risk(level=risk.level, text=f"{risk.text} {note}")
+    return replace(risk, text=f"{risk.text} {note}")
 
 
 def _assessed(
@@ -82,22 +84,41 @@ def _assessed(
     doubts = list(inputs.doubts)
     if predicted is None:
         doubts.append(UNWEIGHTED)
-    level = _level(comparison.relative_error, comparison.agreement, predicted)
+    expected = _expected_loss(comparison)
+    if expected is None:
+        level = _level(comparison.relative_error, predicted)
+    else:
+        level = _level_of_loss(expected)
     if doubts:
         level = max(level, _MODERATE)
-    evidence = _evidence(comparison, inputs, predicted) + _reservations(doubts)
+    evidence = _evidence(comparison, inputs, predicted)
+    reservations = _reservations(doubts)
     # a high error shows a loss on any inputs
     if level < _HIGH and not inputs.like_truth:
         advice = "Send samples, or measure the model on data of your own."
-        return Risk(level="unknown", text=f"{evidence} {advice}")
-    return Risk(level=_LEVELS[level], text=evidence)
+        return Risk(level="unknown", text=f"{evidence}{reservations} {advice}")
+    text = evidence + _expectation(expected) + reservations
+    return Risk(level=_LEVELS[level], text=text, expected_loss=expected)
 
 
-def _level(error: float, agreement: float | None, predicted: float | None) -> int:
+def _expected_loss(comparison: Comparison) -> ExpectedLoss | None:
+    """Return the share of right answers that a classifier will lose; None of other models."""
+    if comparison.agreement is None or comparison.spread_error is None:
+        return None
+    expected, low, high = risk_levels.expected_loss(comparison.spread_error)
+    return ExpectedLoss(expected=expected, low=low, high=high)
+
+
+def _level_of_loss(loss: ExpectedLoss) -> int:
+    """Return the index of the level that both ends of the band allow."""
+    if loss.high <= risk_levels.LOW_UP_TO:
+        return _LEVELS.index("low")
+    return _HIGH if loss.low >= risk_levels.HIGH_FROM else _MODERATE
+
+
+def _level(error: float, predicted: float | None) -> int:
     """Return the index of the level; the highest counts, since each figure may miss a loss."""
     level = _rank(error, risk_levels.MEASURED)
-    if agreement is not None and agreement < risk_levels.LEAST_AGREEMENT:
-        level = max(level, _MODERATE)
     if predicted is not None:
         level = max(level, _rank(predicted**0.5, risk_levels.PREDICTED))
     return level
@@ -123,6 +144,14 @@ def _evidence(comparison: Comparison, inputs: ComparisonInputs, predicted: float
         names = ", ".join(inputs.groups)
         text += f". These are the worst figures of the ranges that the model may expect: {names}"
     return f"{text}."
+
+
+def _expectation(loss: ExpectedLoss | None) -> str:
+    """Return the expected loss as a sentence, with the band that other networks gave."""
+    if loss is None:
+        return ""
+    expected, low, high = (f"{100 * share:.1f} %" for share in (loss.expected, loss.low, loss.high))
+    return f" It is expected to lose {expected} of its right answers ({low} to {high})."
 
 
 def _reservations(doubts: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """The comparison of the outputs of two models on the same inputs."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +17,10 @@ Outputs = Mapping[str, NDArray[np.generic]]
 """Arrays by output name."""
 
 _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
+# Of a sum of squares: outputs that are nearer to each other are the same.
+_ROUNDING = 1e-9
+# The mean and the spread of fewer samples are too uncertain.
+_FEWEST_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class Comparison:
     `agreement` is then the share of samples with finite scores to which both give the same class;
     else None. `finite` says whether all outputs of the original are. `sized_by_values` are the
     outputs whose sizes depend on values, as those behind NonMaxSuppression: they are not compared.
+    `spread_error` is `||y - y'|| / ||y - m||` for the mean sample m: outputs of the same size may
+    differ little from sample to sample, and an error counts by what tells samples apart. It is None
+    of fewer than eight samples, or where all samples have the same outputs.
     """
 
     outputs: tuple[str, ...]
@@ -36,6 +44,7 @@ class Comparison:
     agreement: float | None
     finite: bool
     sized_by_values: tuple[str, ...] = ()
+    spread_error: float | None = None
 
 
 def compare(
@@ -55,6 +64,7 @@ def compare(
     0.1
     """
     difference = energy = 0.0
+    spreads: dict[str, _Spread] = defaultdict(_Spread)
     finite = True
     sized_by_values = _sized_by_values(originals, compressed, declared or {})
     for original, other in zip(originals, compressed, strict=True):
@@ -79,10 +89,50 @@ def compare(
                 raise _differs(f"values of {name}", "finite", "NaN or infinity")
             difference += float(((expected64 - got64)[usable] ** 2).sum())
             energy += float((expected64[usable] ** 2).sum())
-    relative_error = float(np.sqrt(difference / energy)) if energy > 0 else None
-    agreement = None if sized_by_values else _agreement(originals, compressed)
-    names = tuple(originals[0])
-    return Comparison(names, relative_error, agreement, finite, sized_by_values)
+            spreads[name].add(np.where(usable, expected64, 0))
+    return Comparison(
+        outputs=tuple(originals[0]),
+        relative_error=_ratio(difference, energy),
+        agreement=None if sized_by_values else _agreement(originals, compressed),
+        finite=finite,
+        sized_by_values=sized_by_values,
+        spread_error=_ratio(difference, sum(spread.energy for spread in spreads.values())),
+    )
+
+
+def _ratio(difference: float, energy: float) -> float | None:
+    """Return the root of the ratio of two sums of squares; None where the second is 0."""
+    return float(np.sqrt(difference / energy)) if energy > 0 else None
+
+
+class _Spread:
+    """The sum of squares of an output's samples about their mean, over several runs."""
+
+    def __init__(self) -> None:
+        self._samples = 0
+        self._sum: NDArray[np.float64] | float = 0.0
+        self._squares = 0.0
+
+    def add(self, samples: NDArray[np.float64]) -> None:
+        """Add a run's samples, which lie along the first axis."""
+        rows = samples.reshape(1) if samples.ndim == 0 else samples
+        self._samples += len(rows)
+        self._sum = self._sum + rows.sum(0)
+        self._squares += float(np.square(rows).sum())
+
+    @property
+    def energy(self) -> float:
+        """The sum of squares; 0 of few samples, or where rounding alone tells them apart.
+
+        The mean is that of the same samples: the sum is raised by what that takes away.
+        """
+        if self._samples < _FEWEST_SAMPLES:
+            return 0.0
+        of_mean = float(np.square(self._sum).sum()) / self._samples
+        about_mean = self._squares - of_mean
+        if about_mean <= _ROUNDING * self._squares:
+            return 0.0
+        return about_mean * self._samples / (self._samples - 1)
 
 
 def _sized_by_values(
@@ -125,11 +175,13 @@ def worst(comparisons: Mapping[str, Comparison]) -> Comparison:
     """Return the worst figures of several comparisons of the same outputs.
 
     >>> first, second = Comparison(("y",), 0.1, 0.8, True), Comparison(("y",), None, 0.9, False)
-    >>> worst({"0 to 1": first, "-1 to 1": second})
-    Comparison(outputs=('y',), relative_error=0.1, agreement=0.8, finite=False, sized_by_values=())
+    >>> both = worst({"0 to 1": first, "-1 to 1": second})
+    >>> both.relative_error, both.agreement, both.finite
+    (0.1, 0.8, False)
     """
     each = list(comparisons.values())
     errors = [one.relative_error for one in each if one.relative_error is not None]
+    spread_errors = [one.spread_error for one in each if one.spread_error is not None]
     agreements = [one.agreement for one in each if one.agreement is not None]
     sized = chain.from_iterable(one.sized_by_values for one in each)
     return Comparison(
@@ -138,6 +190,7 @@ def worst(comparisons: Mapping[str, Comparison]) -> Comparison:
         agreement=min(agreements, default=None),
         finite=all(one.finite for one in each),
         sized_by_values=tuple(dict.fromkeys(sized)),
+        spread_error=max(spread_errors, default=None),
     )
 
 

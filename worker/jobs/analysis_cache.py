@@ -38,14 +38,17 @@ _RESERVE_BYTES = 1024**3
 log = structlog.get_logger(__name__)
 
 
-def key_of(job: Job, costs: str | None = None) -> str:
+def key_of(job: Job, costs: str | None = None, photographs: Path | None = None) -> str:
     """Return the storage key of the analysis that a job needs.
 
     Jobs of one owner that differ in budgets alone share it.
 
-    `costs` is the SHA-256 of the cost table, or None without one.
+    `costs` is the SHA-256 of the cost table, or None without one. `photographs` is the operator's
+    folder of photographs, or None without one.
     """
     parts = [job.options.analysis_key(), costs, _engine_version()]
+    if photographs is not None:
+        parts.append(_listing(photographs))
     settings = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return analysis_key(job.model_sha256, job.owner, settings)
 
@@ -71,12 +74,23 @@ def keep(storage: Storage, job: Job, key: str, path: Path, largest: int) -> None
         log.warning("analysis not kept", job_id=str(job.id), error=str(error))
 
 
+def _listing(folder: Path) -> str:
+    """Return the names, sizes and times of a folder's files, as text; empty if it is missing."""
+    try:
+        files = sorted(folder.iterdir())
+        stats = [(path.name, path.stat()) for path in files]
+    except OSError:
+        return ""
+    return json.dumps([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+
+
 @cache
 def _engine_version() -> str:
-    """Return the SHA-256 of the engine's code and of the versions of its numerical libraries."""
+    """Return the SHA-256 of the engine's code and photographs, and of its libraries' versions."""
     versions = " ".join(f"{name} {version(name)}" for name in sorted(_LIBRARIES))
     digest = hashlib.sha256(versions.encode())
     for package in (convpress, worker.engine):
-        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
-            digest.update(path.read_bytes())
+        for path in sorted(Path(package.__path__[0]).rglob("*")):
+            if path.suffix in (".py", ".jpg"):
+                digest.update(path.read_bytes())
     return digest.hexdigest()

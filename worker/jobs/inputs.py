@@ -64,7 +64,8 @@ def fetch_inputs(
             raise InputGone(_evaluation_gone(job.evaluation_sha256))
     costs = _copy_costs(model_format, folder, settings)
     analysis = folder / "analysis"
-    analysis_key = analysis_cache.key_of(job, cost_tables.digest(costs))
+    digest = cost_tables.digest(costs)
+    analysis_key = analysis_cache.key_of(job, digest, settings.photographs_dir)
     is_known = _fetch(analysis_key, analysis, read_only=read_only)
     known = analysis if is_known else None
     return Inputs(model, samples, evaluation, costs, known, analysis_key)

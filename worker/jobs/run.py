@@ -113,12 +113,18 @@ def _run(
 def _confine(folder: Path, settings: Settings) -> Confinement:
     return doctor.confined(
         folder / "work",
-        readable=(folder / "input",),
+        readable=(folder / "input", *_mounted(settings)),
         writable=(folder / "output",),
         memory_bytes=settings.job_memory_bytes,
         file_bytes=settings.max_upload_bytes,
         device=settings.device,
     )
+
+
+def _mounted(settings: Settings) -> tuple[Path, ...]:
+    """Return the operator's folder of photographs, if there is one."""
+    folder = settings.photographs_dir
+    return () if folder is None else (folder.absolute(),)
 
 
 def _request(
@@ -131,6 +137,7 @@ def _request(
         output=str(output / inputs.model.name),
         report=str(output / "report.json"),
         device=settings.device,
+        photographs=_text(next(iter(_mounted(settings)), None)),
         limits=settings.limits,
         costs=_text(inputs.costs),
         samples=_text(inputs.samples),

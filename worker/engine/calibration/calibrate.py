@@ -12,15 +12,16 @@ from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import DistillingError
 from worker.engine.calibration.inputs.distiller import Distiller
 from worker.engine.calibration.inputs.distiller import Tell as Tell
+from worker.engine.calibration.inputs.kinds import Kinds, choose_kinds
 from worker.engine.calibration.inputs.mixture import from_all_ranges
 from worker.engine.calibration.inputs.model_inputs import Arrays, Shapes
-from worker.engine.calibration.inputs.mosaics import mosaics
+from worker.engine.calibration.inputs.photographs import Scenes, load_scenes
 from worker.engine.calibration.inputs.probing import ProbedRanges, probed_ranges
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.inputs.real_samples import value_limits
 from worker.engine.calibration.judging_inputs import (
     JudgingInputs,
-    judging_by_mosaics,
+    judging_by_generated,
     judging_by_samples,
 )
 from worker.engine.calibration.replay import Batch
@@ -69,11 +70,13 @@ def calibrate(
     samples: Arrays | None,
     tell: Tell,
     effort: Effort = DEFAULT_EFFORT,
+    scenes: Scenes | None = None,
 ) -> Calibration:
     """Calibrate a model that costs `macs` on inputs of these shapes, at the given sites.
 
     `stated` is the value range that the user stated. `samples` are real inputs by name, along the
-    first axis, which replace synthetic ones; of five or more the last fifth is held out.
+    first axis, which replace synthetic ones; of five or more the last fifth is held out. `scenes`
+    are the photographs to crop, those of the package by default.
 
     Raises:
         Refusal: `samples_invalid` where the model gives NaN or infinity on the samples;
@@ -82,7 +85,8 @@ def calibrate(
     """
     try:
         allowance = _choose_size(model, shapes, macs, effort, is_distilled=samples is None)
-        return _calibrate(allowance, convolutions, stated, samples, tell)
+        kinds = choose_kinds(allowance.harness, scenes or load_scenes())
+        return _calibrate(allowance, kinds, convolutions, stated, samples, tell)
     except NoProgramError as error:
         raise WeakCalibrationError(f"the model cannot be taken apart: {error}") from error
     except StepError as error:
@@ -116,6 +120,7 @@ def _choose_size(
 
 def _calibrate(
     allowance: Allowance,
+    kinds: Kinds,
     convolutions: Geometries,
     stated: InputValues | None,
     samples: Arrays | None,
@@ -137,20 +142,22 @@ def _calibrate(
     report_members: dict[str, Any] = {
         "ranges": [values.name for values in probed.ranges],
         "ranges_from": source_of_limits or probed.source,
-        "notes": _weak_inputs(harness),
+        "notes": [*_weak_inputs(harness), *kinds.notes],
     }
     if samples is not None:
-        return _learn(allowance, convolutions, probed, samples, 0, report_members, tell)
+        return _learn(allowance, kinds, convolutions, probed, samples, 0, report_members, tell)
+    report_members |= kinds.report_members
     steps = allowance.distilling_steps(probed.ranges)
     try:
-        return _learn(allowance, convolutions, probed, None, steps, report_members, tell)
+        return _learn(allowance, kinds, convolutions, probed, None, steps, report_members, tell)
     except DistillingError as error:
         report_members["notes"].append(f"not distilled: {error}")
-        return _learn(allowance, convolutions, probed, None, 0, report_members, tell)
+        return _learn(allowance, kinds, convolutions, probed, None, 0, report_members, tell)
 
 
 def _learn(
     allowance: Allowance,
+    kinds: Kinds,
     convolutions: Geometries,
     probed: ProbedRanges,
     samples: Arrays | None,
@@ -165,29 +172,31 @@ def _learn(
     """
     harness = allowance.harness
     held_out_steps = _held_out_steps(allowance, steps)
-    judged = _mosaic_count(allowance, len(probed.ranges))
-    judged += _mosaic_count(allowance, len(probed.plausible))
+    judged = _judging_count(allowance, len(probed.ranges))
+    judged += _judging_count(allowance, len(probed.plausible))
     work = judged * held_out_steps
     work += steps * allowance.distilled_images(steps)
     distiller = Distiller(harness, work, tell)
 
-    def mosaic_batches(ranges: Sequence[ValueRange], count: int, seed: int) -> list[Batch]:
-        """Return mosaics that nothing is fitted on, distilled if that changes judgements."""
-        images = from_all_ranges(harness, mosaics, ranges, count, seed)
+    def judging_batches(ranges: Sequence[ValueRange], count: int, seed: int) -> list[Batch]:
+        """Return images that nothing is fitted on, distilled if that changes judgements."""
+        images = from_all_ranges(harness, kinds.judging, ranges, count, seed)
         return distiller.distil(images, held_out_steps, seed)
 
-    held_out = mosaic_batches(probed.ranges, allowance.held_out_images, _HELD_OUT_SEED)
+    held_out = judging_batches(probed.ranges, allowance.held_out_images, _HELD_OUT_SEED)
     if samples is not None:
         fitting = real(allowance, samples, convolutions)
         if fitting.report_members["held_out_samples"] >= _FEWEST_TO_CHOOSE_BY:
             held_out = fitting.held_out
         judging = judging_by_samples(fitting)
     else:
-        judging = judging_by_mosaics(probed, harness, allowance.held_out_images, mosaic_batches)
+        judging = judging_by_generated(probed, harness, allowance.held_out_images, judging_batches)
         if steps:
-            fitting = distilled(allowance, probed.ranges, convolutions, distiller, steps)
+            fitting = distilled(
+                allowance, kinds.fitting, probed.ranges, convolutions, distiller, steps
+            )
         else:
-            fitting = plain(allowance, probed.ranges, convolutions, tell)
+            fitting = plain(allowance, kinds.fitting, probed.ranges, convolutions, tell)
     notes = report_members["notes"] + _unmeasured_note(fitting, convolutions)
     return Calibration(
         program=harness.program,
@@ -213,7 +222,7 @@ def _weak_inputs(harness: Harness) -> list[str]:
     ]
 
 
-def _mosaic_count(allowance: Allowance, ranges: int) -> int:
+def _judging_count(allowance: Allowance, ranges: int) -> int:
     """Return the images to judge by over all ranges, each of which has whole batches."""
     batch = allowance.harness.batch
     in_each = -(-allowance.held_out_images // ranges)

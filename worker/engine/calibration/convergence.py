@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from worker.engine.calibration.allowance import Allowance
-from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.distiller import Tell
+from worker.engine.calibration.inputs.generators import Generator
 from worker.engine.calibration.inputs.mixture import from_all_ranges
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.replay import Batch
@@ -33,6 +33,7 @@ Sketches = Mapping[str, Array]
 
 def measure_until_converged(
     allowance: Allowance,
+    generator: Generator,
     ranges: Sequence[ValueRange],
     convolutions: Geometries,
     tell: Tell,
@@ -44,7 +45,7 @@ def measure_until_converged(
     """
     effort = allowance.effort
     most = allowance.measured_images
-    growing = _GrowingMeasurement(allowance, ranges, convolutions)
+    growing = _GrowingMeasurement(allowance, generator, ranges, convolutions)
     # Where the first images cannot be doubled, all of them are measured at once.
     growing.add(most if most < 2 * effort.first_images else effort.first_images, seed=0)
     last: Sketches = {}
@@ -71,12 +72,14 @@ class _GrowingMeasurement:
     def __init__(
         self,
         allowance: Allowance,
+        generator: Generator,
         ranges: Sequence[ValueRange],
         convolutions: Geometries,
     ) -> None:
         self.batches: list[Batch] = []
         self._harness = allowance.harness
         self._effort = allowance.effort
+        self._generator = generator
         self._ranges = ranges
         self._convolutions = convolutions
         self._statistics: Statistics = {}
@@ -92,7 +95,7 @@ class _GrowingMeasurement:
     def add(self, count: int, seed: int) -> None:
         """Make images, at least `count`, and measure them."""
         program = self._harness.program
-        more = from_all_ranges(self._harness, dead_leaves, self._ranges, count, seed)
+        more = from_all_ranges(self._harness, self._generator, self._ranges, count, seed)
         self.batches += more
         if program.normalises:
             held_bytes = self._effort.held_bytes

@@ -6,8 +6,8 @@ from typing import Any
 
 from worker.engine.calibration.allowance import Allowance
 from worker.engine.calibration.convergence import measure_until_converged
-from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.distiller import Distiller, Tell
+from worker.engine.calibration.inputs.generators import Generator
 from worker.engine.calibration.inputs.mixture import from_all_ranges
 from worker.engine.calibration.inputs.model_inputs import Arrays
 from worker.engine.calibration.inputs.ranges import ValueRange
@@ -65,24 +65,25 @@ def real(allowance: Allowance, samples: Arrays, convolutions: Geometries) -> Fit
 
 def distilled(
     allowance: Allowance,
+    generator: Generator,
     ranges: Sequence[ValueRange],
     convolutions: Geometries,
     distiller: Distiller,
     steps: int,
 ) -> FittingImages:
-    """Return dead leaves distilled by `steps`, and plain ones where those are too few.
+    """Return generated images distilled by `steps`, and plain ones where those are too few.
 
     Raises:
         DistillingError: the images cannot be distilled.
     """
     harness = allowance.harness
     count = allowance.distilled_images(steps)
-    leaves = from_all_ranges(harness, dead_leaves, ranges, count, _DISTILLED_SEED)
-    batches = distiller.distil(leaves, steps, _DISTILLED_SEED)
+    images = from_all_ranges(harness, generator, ranges, count, _DISTILLED_SEED)
+    batches = distiller.distil(images, steps, _DISTILLED_SEED)
     number = len(batches) * harness.batch
     more = allowance.plain_images(number)
     if more:
-        batches += from_all_ranges(harness, dead_leaves, ranges, more, _PLAIN_SEED)
+        batches += from_all_ranges(harness, generator, ranges, more, _PLAIN_SEED)
     moments = measure_moments(harness.program, batches, convolutions, allowance.effort)
     report_members = {
         "kind": "distilled",
@@ -95,12 +96,13 @@ def distilled(
 
 def plain(
     allowance: Allowance,
+    generator: Generator,
     ranges: Sequence[ValueRange],
     convolutions: Geometries,
     tell: Tell,
 ) -> FittingImages:
-    """Return dead leaves as they are, as many as the covariances need to converge."""
-    batches, moments = measure_until_converged(allowance, ranges, convolutions, tell)
+    """Return generated images as they are, as many as the covariances need to converge."""
+    batches, moments = measure_until_converged(allowance, generator, ranges, convolutions, tell)
     report_members = {
         "kind": "synthetic",
         "images": len(batches) * allowance.harness.batch,

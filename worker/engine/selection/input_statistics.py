@@ -54,6 +54,7 @@ def measure_statistics(
         return Uncalibrated(NOT_ASKED_FOR)
     from worker.engine.calibration.calibrate import calibrate
     from worker.engine.calibration.harness import WeakCalibrationError
+    from worker.engine.calibration.inputs.photographs import load_scenes
     from worker.engine.calibration.inputs.samples_file import read_samples
 
     model, shapes, macs = opened.model, opened.shapes, opened.profile.macs
@@ -62,6 +63,7 @@ def measure_statistics(
     if request.samples is not None:
         samples = read_samples(Path(request.samples), model.inputs, shapes)
     convolutions = _measurable(opened.profile.sites)
+    scenes = load_scenes(None if request.photographs is None else Path(request.photographs))
 
     def tell(part: float) -> None:
         progress.within(part, 1)
@@ -72,7 +74,9 @@ def measure_statistics(
         device.choose(name)
         try:
             with device.computing():
-                return calibrate(model, shapes, convolutions, macs, values, samples, tell)
+                return calibrate(
+                    model, shapes, convolutions, macs, values, samples, tell, scenes=scenes
+                )
         except WeakCalibrationError as error:
             reason = str(error)
     # whoever sends samples relies on them: the weights alone would be another job

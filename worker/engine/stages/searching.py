@@ -112,7 +112,7 @@ class _Tries:
         self.tried: list[records.Tried] = []
 
     def is_kept(self, percent: int) -> bool:
-        """Produce an artifact of so many percent of the FLOPs; return whether it keeps the promise.
+        """Produce an artifact of `percent` of the FLOPs; return whether it keeps the promise.
 
         Raises:
             Refusal: the job cannot be served, whatever the budget.

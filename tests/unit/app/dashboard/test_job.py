@@ -89,6 +89,19 @@ def test_measured_and_predicted_errors_are_told_apart():
     assert [mark.measured for mark in frontier(report).marks] == [False]
 
 
+def shown(client, report):
+    """Return the id and the page of a job with this report."""
+    job = client.post("/jobs", **FORM).json()["id"]
+    with transaction() as session:
+        row = commands.get(session, job)
+        row.state, row.artifact_sha256, row.artifact_bytes = "succeeded", "a" * 64, 50
+        key_of = partial(artifact_key, row.id)
+        content = json.dumps(report).encode()
+        row.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
+    page = client.get(f"/dashboard/jobs/{job}", headers=HTML).text
+    return job, page
+
+
 def test_a_result_shows_thresholds_ranges_latency_and_versions(client):
     latency = {
         "predicted_before_ms": 3.5,
@@ -103,18 +116,20 @@ def test_a_result_shows_thresholds_ranges_latency_and_versions(client):
         "latency": latency,
         "engine": {"versions": {"onnxruntime": "1.30.0"}, "seconds": {}},
     }
-    job = client.post("/jobs", **FORM).json()["id"]
-    with transaction() as session:
-        row = commands.get(session, job)
-        row.state, row.artifact_sha256, row.artifact_bytes = "succeeded", "a" * 64, 50
-        key_of = partial(artifact_key, row.id)
-        content = json.dumps(report).encode()
-        row.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
-    page = client.get(f"/dashboard/jobs/{job}", headers=HTML).text
+    job, page = shown(client, report)
     for threshold in (*risk_levels.MEASURED, *risk_levels.PREDICTED):
         assert f"up to {100 * threshold:.1f} %" in page
-    assert f"from {100 * risk_levels.LEAST_AGREEMENT:.1f} %" in page
     for text in ("0 to 255", "31.0 %", "1.25 ms", "ONNX Runtime 1.30", "onnxruntime 1.30.0"):
         assert text in page
     assert "without a price for 2 layers" in page
     assert f'<code id="job-id">{job}</code>' in page
+
+
+def test_the_level_of_a_classifier_is_shown_by_its_expected_loss(client):
+    loss = {"expected": 0.031, "low": 0.011, "high": 0.072}
+    risk = fake_engine.REPORT["risk"] | {"expected_loss": loss}
+    _, page = shown(client, fake_engine.REPORT | {"risk": risk})
+    assert "3.1 % (1.1 % to 7.2 %)" in page
+    assert "all of the band up to 5.0 %" in page
+    assert "all of it from 2.0 %" in page
+    assert 'Measured error</th><td class="number">' not in page

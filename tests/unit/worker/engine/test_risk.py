@@ -1,5 +1,6 @@
 """The level of risk: the worst of all evidence, with its doubts."""
 
+import numpy as np
 import pytest
 
 from worker.engine.comparison_inputs import ComparisonInputs
@@ -9,13 +10,13 @@ from worker.engine.verify import Comparison
 SYNTHETIC = ComparisonInputs("synthetic", {"0 to 1": []})
 
 
-def comparison(error, agreement=None):
-    return Comparison(("y",), error, agreement, True)
+def comparison(error, agreement=None, spread=None):
+    return Comparison(("y",), error, agreement, True, spread_error=spread)
 
 
-def risk_of(error, agreement=None, predicted=0.01, inputs=SYNTHETIC):
+def risk_of(error, agreement=None, predicted=0.01, inputs=SYNTHETIC, spread=None):
     """Return the risk of one comparison."""
-    comparisons = {"0 to 1": comparison(error, agreement)}
+    comparisons = {"0 to 1": comparison(error, agreement, spread)}
     return assess(comparisons, inputs, predicted, unchanged=False)
 
 
@@ -25,9 +26,8 @@ def risk_of(error, agreement=None, predicted=0.01, inputs=SYNTHETIC):
         (0.15, None, 0.01, "low"),
         (0.16, None, 0.01, "moderate"),
         (0.31, None, 0.01, "high"),
-        (0.01, 0.79, 0.01, "moderate"),
-        (0.31, 0.79, 0.01, "high"),
-        (0.01, 1.0, 0.5, "moderate"),
+        (0.01, None, 0.5, "moderate"),
+        (0.01, None, 0.82, "high"),
         (0.01, 1.0, 0.82, "high"),
     ],
 )
@@ -90,3 +90,46 @@ def test_the_text_states_the_evidence():
     assert "12.3 % of their size" in risk.text
     assert "the same class in 88 % of the cases" in risk.text
     assert "20.0 % were predicted" in risk.text
+
+
+@pytest.mark.parametrize(
+    ("spread", "level"), [(0.05, "low"), (0.33, "low"), (0.4, "moderate"), (0.6, "high")]
+)
+def test_the_level_of_a_classifier_stands_on_its_expected_loss_alone(spread, level):
+    risk = risk_of(0.5, 0.5, predicted=9.0, spread=spread)
+    assert risk.level == level
+    loss = risk.expected_loss
+    assert loss.low < loss.expected < loss.high
+    # at the level's own limits
+    assert (loss.high <= 0.05) == (level == "low")
+    assert (loss.low >= 0.02) == (level == "high")
+
+
+def test_the_expected_loss_is_that_of_the_map():
+    """Against numpy's own logistic function of the printed constants."""
+    risk = risk_of(0.1, 0.9, spread=0.5)
+    errors = np.array([0.77, 1, 1.33]) * 0.5
+    losses = 1 / (1 + np.exp(-(2.02 + 6.29 * np.log(errors))))
+    expected = risk.expected_loss
+    assert [expected.low, expected.expected, expected.high] == pytest.approx(losses)
+    shares = [f"{100 * loss:.1f} %" for loss in losses]
+    sentence = f"expected to lose {shares[1]} of its right answers ({shares[0]} to {shares[2]})."
+    assert sentence in risk.text
+
+
+def test_other_models_have_no_expected_loss():
+    assert risk_of(0.1, spread=0.5).expected_loss is None
+
+
+def test_a_doubt_keeps_a_small_expected_loss_from_being_low():
+    doubted = ComparisonInputs("synthetic", {"0 to 1": []}, ("the range is a guess",))
+    risk = risk_of(0.1, 1.0, inputs=doubted, spread=0.05)
+    assert risk.level == "moderate"
+    assert risk.expected_loss.high < 0.001
+
+
+def test_inputs_unlike_real_ones_have_no_expected_loss():
+    strange = ComparisonInputs("synthetic", {"0 to 1": []}, like_truth=False)
+    risk = risk_of(0.01, 1.0, inputs=strange, spread=0.05)
+    assert (risk.level, risk.expected_loss) == ("unknown", None)
+    assert "expected" not in risk.text

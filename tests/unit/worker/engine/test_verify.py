@@ -91,3 +91,20 @@ def test_an_undeclared_size_is_open_where_it_differs_from_run_to_run():
     originals = [{"boxes": np.ones((5, 4))}, {"boxes": np.ones((6, 4))}]
     others = [{"boxes": np.ones((7, 4))}, {"boxes": np.ones((6, 4))}]
     assert compare(originals, others).sized_by_values == ("boxes",)
+
+
+def test_the_spread_error_is_relative_to_what_tells_samples_apart():
+    """Against the standard deviation that numpy computes of all samples together."""
+    rng = np.random.default_rng(0)
+    samples = 100 + rng.standard_normal((12, 4, 5))
+    others = samples + rng.standard_normal((12, 4, 5)) / 10
+    runs = [{"y": samples[:2]}, {"y": samples[2:]}]
+    measured = compare(runs, [{"y": others[:2]}, {"y": others[2:]}])
+    expected = np.sqrt(np.square(samples - others).mean() / samples.var(axis=0, ddof=1).mean())
+    assert measured.spread_error == pytest.approx(expected)
+    assert measured.relative_error < 0.02 * measured.spread_error
+
+
+@pytest.mark.parametrize("samples", [np.eye(7), np.full((9, 3), 1e6 / 3)])
+def test_of_few_or_equal_samples_there_is_no_spread_error(samples):
+    assert compare([{"y": samples}], [{"y": samples * 1.1}]).spread_error is None

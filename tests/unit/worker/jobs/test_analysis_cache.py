@@ -64,6 +64,18 @@ def test_what_changes_an_analysis_changes_its_place(make_job, load_job, columns)
     assert analysis_cache.key_of(job) != before
 
 
+def test_other_photographs_of_the_operator_change_the_place(make_job, load_job, tmp_path):
+    job = load_job(make_job())
+    without = analysis_cache.key_of(job)
+    empty = analysis_cache.key_of(job, photographs=tmp_path)
+    (tmp_path / "tree.jpg").write_bytes(b"one")
+    one = analysis_cache.key_of(job, photographs=tmp_path)
+    (tmp_path / "tree.jpg").write_bytes(b"another")
+    other = analysis_cache.key_of(job, photographs=tmp_path)
+    missing = analysis_cache.key_of(job, photographs=tmp_path / "missing")
+    assert len({without, empty, one, other, missing}) == 5
+
+
 def test_another_engine_reads_none_of_this_one(make_job, load_job, monkeypatch):
     job = load_job(make_job())
     before = analysis_cache.key_of(job)

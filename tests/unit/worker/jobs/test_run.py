@@ -1,5 +1,6 @@
-"""An attempt without the data folder is nobody's fault, and makes no new folder."""
+"""Attempts: without the data folder they are nobody's fault; the child may read the photographs."""
 
+import json
 import shutil
 
 import pytest
@@ -38,3 +39,28 @@ def test_a_folder_that_goes_during_the_attempt(attempt, settings, monkeypatch):
     monkeypatch.setattr(run, "fetch_inputs", fetch_without_folder)
     assert attempt() == StoreUnavailable()
     assert not settings.data_dir.exists()
+
+
+def test_the_child_is_told_of_the_operators_photographs_and_may_read_them(
+    settings, make_job, tmp_path, monkeypatch
+):
+    data_folder.prepare(settings)
+    with transaction() as session:
+        job = session.get_one(Job, make_job())
+    confine, engine = run.doctor.confined, run.sandbox.run
+    readable, requests = [], []
+
+    def confined(home, **limits):
+        readable.extend(limits["readable"])
+        return confine(home, **limits)
+
+    def started(command, arguments, *others, **options):
+        requests.append(json.loads(arguments[-1]))
+        return engine(command, arguments, *others, **options)
+
+    monkeypatch.setattr(run.doctor, "confined", confined)
+    monkeypatch.setattr(run.sandbox, "run", started)
+    own = settings.model_copy(update={"photographs_dir": tmp_path / "own"})
+    run.run_job(job, own, lambda _: None, lambda: True)
+    assert tmp_path / "own" in readable
+    assert requests[0]["photographs"] == str(tmp_path / "own")
