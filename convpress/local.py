@@ -49,6 +49,7 @@ def compress(
     latency_budget: str | float | None = None,
     flops_at_any_price: bool = False,
     allow_incomplete_account: bool = False,
+    precision: str | None = None,
     form: str | None = None,
     rank: int | None = None,
     input_shape: str | None = None,
@@ -63,8 +64,8 @@ def compress(
     """Compress a TorchScript or ONNX file to fit its budgets.
 
     Budgets are fractions (0.5, "50%") or amounts ("7.2G", "20MB", "12ms"); `rank` takes their
-    place. The output is `MODEL.convpress` with the model's suffix unless it is named. The other
-    options are those of `POST /jobs`.
+    place, and so does `precision="int8"`. The output is `MODEL.convpress` with the model's suffix
+    unless it is named. The other options are those of `POST /jobs`.
 
     Raises:
         EngineMissing: the engine extra is not installed.
@@ -80,6 +81,7 @@ def compress(
         "latency_budget": latency_budget,
         "flops_at_any_price": flops_at_any_price,
         "allow_incomplete_account": allow_incomplete_account,
+        "precision": precision,
         "input_shape": input_shape,
         "calibration": calibration,
         "input_range": input_range,

@@ -32,6 +32,8 @@ from convpress.calibration import (
     parse_range,
     require_range_or_moments,
 )
+from convpress.precision import FIELD as PRECISION
+from convpress.precision import FLOAT, INT8, Precision, parse_precision, require_ranges
 from convpress.shapes import parse_input_shape
 
 FieldParser = Callable[[str], Any]
@@ -62,6 +64,7 @@ class JobOptions:
     budgets: Mapping[str, str] = field(default_factory=dict, metadata=_BUDGET)
     flops_at_any_price: bool = field(default=False, metadata=_BUDGET)
     allow_incomplete_account: bool = field(default=False, metadata=_BUDGET)
+    precision: Precision = field(default=FLOAT, metadata=_BUDGET)
     input_shape: str | None = None
     calibration: Calibration = "synthetic"
     samples_sha256: str | None = None
@@ -101,17 +104,20 @@ class JobOptions:
         """Build the options from values of `FIELD_PARSERS`, and check them against each other.
 
         Raises:
-            Refusal: `budget_missing`, `budget_invalid`, `input_range_invalid` or
-                `calibration_invalid`.
+            Refusal: `budget_missing`, `budget_invalid`, `input_range_invalid`,
+                `calibration_invalid` or `precision_invalid`.
         """
         budgets = [values[name] for name in KINDS if values.get(name)]
         members = {name: values[name] for name in _MEMBERS if values.get(name)}
-        if needs_budget:
+        precision = members.get(PRECISION, FLOAT)
+        # int8 alone compresses a model: no budget is needed
+        if needs_budget and precision != INT8:
             require_budget(budgets)
         require_consistent(budgets, at_any_price=bool(members.get(AT_ANY_PRICE)))
         require_range_or_moments(*(members.get(name) for name in (RANGE, MEAN, DEVIATION)))
         has_samples = samples_sha256 is not None
         members[FIELD] = choose_calibration(members.get(FIELD), samples=has_samples)
+        require_ranges(precision, members[FIELD])
         texts = {budget.kind.field: budget.text for budget in budgets}
         return cls(budgets=texts, samples_sha256=samples_sha256, **members)
 
@@ -121,6 +127,8 @@ class JobOptions:
         Samples are sent as a file, so they are not among them.
         """
         members = {name: getattr(self, name) for name in _MEMBERS}
+        if self.precision == FLOAT:
+            del members[PRECISION]
         texts = {name: form_text(value) for name, value in members.items() if value}
         return {**self.budgets, **texts}
 
@@ -186,6 +194,7 @@ FIELD_PARSERS: Mapping[str, FieldParser] = {
     **{name: _unless_empty(kind.parse) for name, kind in KINDS.items()},
     AT_ANY_PRICE: parse_at_any_price,
     ALLOW_INCOMPLETE: parse_allow_incomplete,
+    PRECISION: parse_precision,
     "input_shape": _as_written(parse_input_shape),
     FIELD: parse_calibration,
     RANGE: _as_written(parse_range),

@@ -22,6 +22,7 @@ class Options(TypedDict, total=False):
     latency_budget: str | float
     flops_at_any_price: bool
     allow_incomplete_account: bool
+    precision: str
     input_shape: str
     calibration: str
     input_range: str

@@ -24,6 +24,7 @@ FIELDS = {
     "latency_budget",
     "flops_at_any_price",
     "allow_incomplete_account",
+    "precision",
     "input_shape",
     "calibration",
     "samples_sha256",

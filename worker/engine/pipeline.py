@@ -8,6 +8,7 @@ from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.stages.opening import inspect_file, open_for_compression
 from worker.engine.stages.planning import plan, refit
+from worker.engine.stages.quantising import quantise
 from worker.engine.stages.reporting import write_report
 from worker.engine.stages.verifying import verify
 from worker.engine.stages.writing import WrittenArtifact, write_artifact
@@ -23,7 +24,7 @@ def compress(request: Request, emit: Emit) -> None:
     device.choose(request.device)
     progress = Progress(emit)
     with readable(request.format, Path(request.model)) as source:
-        artifact = _produce(request, source, progress)
+        artifact = quantise(request, _produce(request, source, progress))
         verification = verify(request, source, artifact, progress)
     write_report(request, artifact, verification, progress)
 

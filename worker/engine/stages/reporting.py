@@ -25,6 +25,7 @@ def write_report(
         format=request.format,
         inputs=artifact.original.inputs,
         convention=report.CONVENTION,
+        precision=request.precision,
         budget=report.budget(artifact.goal, unchanged=artifact.unchanged),
         before=_before(request, artifact, timing),
         after=_after(request, verification, timing),
@@ -74,4 +75,5 @@ def _risk(artifact: WrittenArtifact, verification: Verification) -> records.Risk
         artifact.comparison_inputs,
         artifact.trusted_error,
         unchanged=artifact.unchanged,
+        factored=artifact.factored,
     )
