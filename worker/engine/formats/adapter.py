@@ -79,6 +79,7 @@ class FormatAdapter:
             convolution, so that the sum takes no time of its own.
         macs_per_output: The multiply-accumulates per output that a form of a layer of few input
             channels has to save at least to be no slower, as measured.
+        int8_stopwatch: Times single layers in int8; None where int8 is not written.
         int8: How int8 is written; None for a format in which it is not.
     """
 
@@ -90,4 +91,5 @@ class FormatAdapter:
     aligned_ranks: bool
     adds_in_convolution: bool
     macs_per_output: int
+    int8_stopwatch: Stopwatch | None = None
     int8: Callable[[], Int8Writer] | None = None
