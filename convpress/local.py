@@ -50,6 +50,7 @@ def compress(
     max_loss: str | float | None = None,
     flops_at_any_price: bool = False,
     allow_incomplete_account: bool = False,
+    precision: str | None = None,
     form: str | None = None,
     rank: int | None = None,
     input_shape: str | None = None,
@@ -70,10 +71,11 @@ def compress(
     """Compress a model file, of any format, to fit its budgets.
 
     Budgets are fractions (0.5, "50%") or amounts ("7.2G", "20MB", "12ms"); `rank` takes their
-    place. `max_loss` ("1%") takes that of the FLOPs budget: the cheapest artifact that keeps it is
-    looked for, by the file `evaluation` or the command `evaluate` if there is one. The command has
-    `{model}` in the place of a model's path and prints one number. It runs with the caller's
-    rights, outside of the sandbox, for up to `evaluate_seconds` (an hour).
+    place, and so does `precision="int8"`. `max_loss` ("1%") takes that of the FLOPs budget: the
+    cheapest artifact that keeps it is looked for, by the file `evaluation` or the command
+    `evaluate` if there is one. The command has `{model}` in the place of a model's path and prints
+    one number. It runs with the caller's rights, outside of the sandbox, for up to
+    `evaluate_seconds` (an hour).
 
     The output is `MODEL.convpress` with the model's suffix unless it is named. The other options
     are those of `POST /jobs`.
@@ -93,6 +95,7 @@ def compress(
         "max_loss": max_loss,
         "flops_at_any_price": flops_at_any_price,
         "allow_incomplete_account": allow_incomplete_account,
+        "precision": precision,
         "input_shape": input_shape,
         "calibration": calibration,
         "input_range": input_range,

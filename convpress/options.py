@@ -34,6 +34,8 @@ from convpress.calibration import (
     parse_range,
     require_range_or_moments,
 )
+from convpress.precision import FIELD as PRECISION
+from convpress.precision import FLOAT, INT8, Precision, parse_precision, require_ranges
 from convpress.shapes import parse_input_shape
 
 FieldParser = Callable[[str], Any]
@@ -70,6 +72,7 @@ class JobOptions:
     evaluation_sha256: str | None = field(default=None, metadata=_BUDGET)
     evaluation_metric: str | None = field(default=None, metadata=_BUDGET)
     evaluation_output: str | None = field(default=None, metadata=_BUDGET)
+    precision: Precision = field(default=FLOAT, metadata=_BUDGET)
     input_shape: str | None = None
     calibration: Calibration = "synthetic"
     samples_sha256: str | None = None
@@ -121,7 +124,7 @@ class JobOptions:
 
         Raises:
             Refusal: `budget_missing`, `budget_invalid`, `input_range_invalid`,
-                `calibration_invalid` or `evaluation_invalid`.
+                `calibration_invalid`, `evaluation_invalid` or `precision_invalid`.
         """
         budgets = [values[name] for name in KINDS if values.get(name)]
         members = {name: values[name] for name in _MEMBERS if values.get(name)}
@@ -132,18 +135,21 @@ class JobOptions:
         )
         if metric is not None:
             members[evaluation.METRIC] = metric
+        precision = members.get(PRECISION, FLOAT)
         if max_loss.FIELD in members:
             has_flops_budget = any(budget.kind == FLOPS for budget in budgets)
             max_loss.require_alone(flops_budget=has_flops_budget, rank=not needs_budget)
             measured = evaluation.SCORE if has_score else metric or evaluation.AGREEMENT
             loss = max_loss.parse_max_loss(members[max_loss.FIELD])
             max_loss.require_measurable(loss, measured)
-        elif needs_budget:
+        elif needs_budget and precision != INT8:
+            # int8 alone compresses a model: it needs no budget
             require_budget(budgets)
         require_consistent(budgets, at_any_price=bool(members.get(AT_ANY_PRICE)))
         require_range_or_moments(*(members.get(name) for name in (RANGE, MEAN, DEVIATION)))
         has_samples = samples_sha256 is not None
         members[FIELD] = choose_calibration(members.get(FIELD), samples=has_samples)
+        require_ranges(precision, members[FIELD])
         texts = {budget.kind.field: budget.text for budget in budgets}
         return cls(
             budgets=texts,
@@ -158,6 +164,8 @@ class JobOptions:
         Samples and evaluations are sent as files, so they are not among them.
         """
         members = {name: getattr(self, name) for name in _MEMBERS}
+        if self.precision == FLOAT:
+            del members[PRECISION]
         texts = {name: form_text(value) for name, value in members.items() if value}
         return {**self.budgets, **texts}
 
@@ -226,6 +234,7 @@ FIELD_PARSERS: Mapping[str, FieldParser] = {
     ALLOW_INCOMPLETE: parse_allow_incomplete,
     evaluation.METRIC: evaluation.parse_metric,
     evaluation.OUTPUT: evaluation.parse_output,
+    PRECISION: parse_precision,
     "input_shape": _as_written(parse_input_shape),
     FIELD: parse_calibration,
     RANGE: _as_written(parse_range),

@@ -36,6 +36,7 @@ class Code(StrEnum):
     MODEL_UNSUPPORTED = "model_unsupported"
     MODEL_GONE = "model_gone"
     NOTHING_TO_COMPRESS = "nothing_to_compress"
+    PRECISION_INVALID = "precision_invalid"
     INPUT_RANGE_INVALID = "input_range_invalid"
     CALIBRATION_INVALID = "calibration_invalid"
     SAMPLES_INVALID = "samples_invalid"

@@ -122,12 +122,15 @@ class Cost(Record):
     """The costs of a model; one MAC is two FLOPs.
 
     `courses` are the MACs along each of the model's execution paths through its Ifs; `macs` is the
-    largest of them. `latency_ms` is the median time of a run by the clock, None on a busy host.
+    largest of them. `integer_operations` are those of the FLOPs that are computed with whole
+    numbers, on quantised weights. `latency_ms` is the median time of a run by the clock, None on a
+    busy host.
     """
 
     macs: Count
     courses: Many[Count] = field(default_factory=list)
     flops: Count
+    integer_operations: Count = 0
     parameters: Count
     bytes: Count
     latency_ms: Size | None
@@ -141,7 +144,8 @@ class Site(Record):
     outputs are summed. `variant` is the variant of its form. `error` is the energy of the
     difference of its outputs over that of the outputs. `ms_before` and `ms_after` are milliseconds
     by the cost table, None without a price. `courses` are the indices of the execution paths along
-    which it runs, None where there is only one.
+    which it runs, None where there is only one. With `int8` its layers are computed in int8, or
+    some of them. `int8_loss` is the relative error of the outputs for which it stayed in float.
     """
 
     name: str
@@ -158,6 +162,8 @@ class Site(Record):
     ms_before: Size | None = None
     ms_after: Size | None = None
     error: Size | None
+    int8: bool = False
+    int8_loss: Size | None = None
     reason: str | None
 
 
@@ -369,6 +375,7 @@ class Report(Record):
     Where `account_complete` is false, all multiply-accumulates are those without `unaccounted`.
     `uncounted` are the operators that have none. Earlier versions give no `timing`. `tried` are the
     budgets that the search for a promise tried, in their order; empty where a budget was sent.
+    `precision` is the one that the job asked for.
     """
 
     account_complete: bool = True
@@ -378,6 +385,7 @@ class Report(Record):
     format: str
     inputs: Many[Tensor]
     convention: str
+    precision: str = "float"
     budget: BudgetReport
     before: Cost
     after: Cost

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convpress.calibration import Calibration
 from convpress.formats import Format
+from convpress.precision import Precision
 from convpress.report import Evaluation, Inspection, Point, Unaccounted
 from convpress.states import State
 
@@ -122,6 +123,7 @@ class Job(BaseModel):
                 "max_loss": None,
                 "flops_at_any_price": False,
                 "allow_incomplete_account": False,
+                "precision": "float",
                 "input_shape": "1x3x32x32",
                 "calibration": "synthetic",
                 "samples_sha256": None,
@@ -181,7 +183,8 @@ class Job(BaseModel):
     finished_at: datetime | None
     model: UploadedModel
     flops_budget: str | None = Field(
-        description="The FLOPs budget as the request wrote it; there is a budget or `max_loss`"
+        description="The FLOPs budget as the request wrote it; there is a budget or `max_loss`, "
+        "unless the precision is int8"
     )
     params_budget: str | None
     bytes_budget: str | None
@@ -192,6 +195,9 @@ class Job(BaseModel):
     )
     flops_at_any_price: bool
     allow_incomplete_account: bool = False
+    precision: Precision = Field(
+        "float", description="float; int8, which needs no budget; or auto, for each layer"
+    )
     input_shape: str | None
     calibration: Calibration
     samples_sha256: str | None = Field(description="The SHA-256 of the file of real samples")

@@ -71,7 +71,7 @@ class _Search:
         self._tried: list[Tried] = []
 
     def is_kept(self, percent: int) -> bool:
-        """Make an artifact of so many percent of the FLOPs; return whether it keeps the loss."""
+        """Make an artifact of `percent` of the FLOPs; return whether it keeps the loss."""
         budget = f"{percent}%"
         try:
             attempt = self._make(self._at(budget), self._target)

@@ -40,6 +40,9 @@ _ADVICE: Mapping[str, str] = {
     "samples_gone": "The stored samples have expired. Send them again.",
     "file_gone": "The job's files have expired. Run it again.",
     "nothing_to_compress": "The model has no layer that can be factored.",
+    "precision_invalid": (
+        "Choose the precision float, or send what the message names: an ONNX model of one file."
+    ),
     "verification_failed": "The compressed model failed its verification. Try a larger budget.",
     "out_of_memory": (
         "Enter a smaller input shape, or ask an administrator to raise the memory limit of a job."

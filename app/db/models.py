@@ -178,6 +178,7 @@ class Job(Base):
     max_loss: Mapped[str | None] = mapped_column(String(40))
     flops_at_any_price: Mapped[bool] = mapped_column(default=False, server_default=false())
     allow_incomplete_account: Mapped[bool] = mapped_column(default=False, server_default=false())
+    precision: Mapped[str] = mapped_column(String(8), default="float", server_default="float")
     input_shape: Mapped[str | None] = mapped_column(String(2000))
     calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
     # Not a foreign key: SQLite cannot add one to an existing table.

@@ -27,6 +27,7 @@ from app.uploads.upload import Upload
 from convpress.budgets import FLOPS
 from convpress.formats import named
 from convpress.gate.required_shape import require_shape
+from convpress.precision import require_onnx
 from convpress.states import TERMINAL
 
 UploadTable = type[Model] | type[Samples] | type[Evaluation]
@@ -150,6 +151,7 @@ def _store_model(session: Session, storage: Storage, submission: Submission, at:
         _store(session, storage, Model, model_key, upload, at, format=upload.format)
         return
     model = get_model(session, submission.sha256)
+    require_onnx(submission.options.precision, named(model.format))
     require_shape(named(model.format), submission.options.input_shape)
     if not _touch(session, Model, submission.sha256, at):
         raise Problem(

@@ -26,6 +26,7 @@ from convpress.gate import samples
 from convpress.gate.identify import identify
 from convpress.gate.required_shape import require_shape
 from convpress.options import FIELD_PARSERS, JobOptions
+from convpress.precision import require_onnx
 from convpress.refusal import Code, Refusal
 
 SHA256 = "model_sha256"
@@ -204,6 +205,7 @@ class _Receiver:
     def _identify(self, path: Path) -> formats.Format:
         """Return the format of the model; one that stores no shapes needs the field."""
         model_format = identify(path)
+        require_onnx(self._options.precision, model_format)
         require_shape(model_format, self._options.input_shape, path)
         return model_format
 

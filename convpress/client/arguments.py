@@ -23,6 +23,7 @@ class Options(TypedDict, total=False):
     max_loss: str
     flops_at_any_price: bool
     allow_incomplete_account: bool
+    precision: str
     input_shape: str
     calibration: str
     input_range: str

@@ -25,6 +25,7 @@ FIELDS = {
     "max_loss",
     "flops_at_any_price",
     "allow_incomplete_account",
+    "precision",
     "input_shape",
     "calibration",
     "samples_sha256",

@@ -27,10 +27,12 @@ from worker.cli.options import (
     ModelFile,
     Output,
     ParamsBudget,
+    Precision,
     ReportFile,
     Samples,
     budgets_by_field,
     check_targets,
+    is_int8,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def compress(
     report: ReportFile = None,
     flops_at_any_price: AtAnyPrice = False,
     allow_incomplete_account: AllowIncomplete = False,
+    precision: Precision = None,
     cost_table: Annotated[
         Path | None,
         typer.Option(help="Cost table of the target device", exists=True, dir_okay=False),
@@ -88,14 +91,18 @@ def compress(
     from worker.cli import render
 
     budgets = budgets_by_field(flops_budget, params_budget, bytes_budget, latency_budget)
-    if bool(budgets or max_loss) == (rank is not None):
-        raise typer.BadParameter("give --flops-budget or other budgets, --max-loss, or --rank")
+    is_int8_alone = not budgets and rank is None and is_int8(precision)
+    if bool(budgets or max_loss) == (rank is not None) and not is_int8_alone:
+        raise typer.BadParameter(
+            "give --flops-budget or other budgets, --max-loss, --rank, or --precision int8"
+        )
     target = check_targets(output, report, model)
     fields = {
         **budgets,
         "max_loss": max_loss,
         "flops_at_any_price": form_text(flops_at_any_price),
         "allow_incomplete_account": form_text(allow_incomplete_account),
+        "precision": precision,
         "input_shape": input_shape,
         "calibration": calibration,
         "input_range": input_range,

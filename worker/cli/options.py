@@ -8,6 +8,7 @@ import typer
 from convpress import budgets
 from convpress.formats import NOUNS
 from convpress.local import default_output
+from convpress.precision import INT8
 
 ModelFile = Annotated[
     Path, typer.Argument(help=NOUNS[0].upper() + NOUNS[1:], exists=True, dir_okay=False)
@@ -46,6 +47,10 @@ AllowIncomplete = Annotated[
         "--allow-incomplete-account",
         help="Budget the counted operators alone if others have weights",
     ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="float, int8 (ONNX; needs no budget), or auto: as the budgets want it"),
 ]
 InputShape = Annotated[
     str | None,
@@ -123,3 +128,8 @@ def budgets_by_field(
         budgets.LATENCY.field: latency,
     }
     return {field: text for field, text in texts.items() if text is not None}
+
+
+def is_int8(precision: str | None) -> bool:
+    """Return whether a precision needs no budget."""
+    return (precision or "").strip().lower() == INT8

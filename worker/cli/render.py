@@ -13,8 +13,9 @@ from rich.text import Text
 
 from convpress.budgets import KINDS
 from convpress.evaluation import METRICS, MetricKind
+from convpress.precision import FLOAT
 from convpress.quantities import about, amount, milliseconds, percent, size
-from convpress.report import Cost, Inspection, Report, Spread
+from convpress.report import Cost, Inspection, Report, Site, Spread
 from convpress.schemas import Job
 
 if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are installed
@@ -125,7 +126,7 @@ def sites(report: Report) -> Group:
         table.add_row(
             _plain(site.name),
             _shape(site.weight_shape),
-            _plain(f"{site.form or ''} {site.variant or ''}".strip()),
+            _form(site),
             _rank(site.rank),
             amount(site.macs_before),
             amount(site.macs_after),
@@ -133,6 +134,12 @@ def sites(report: Report) -> Group:
             notes.mark(site.reason),
         )
     return Group(table, *notes.lines())
+
+
+def _form(site: Site) -> Text:
+    """Return the form of a site, its variant, and whether it is in int8."""
+    words = [site.form, site.variant, "int8" if site.int8 else None]
+    return _plain(" ".join(word for word in words if word))
 
 
 def inspection(model: Inspection) -> Group:
@@ -172,9 +179,14 @@ class _Notes:
 
 def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int, Callable[[float], str]]]:
     """Return the costs by name, with the function that writes each."""
+    integers = []
+    if before.integer_operations or after.integer_operations:
+        counts = before.integer_operations, after.integer_operations
+        integers.append(("of them in int8", *counts, amount))
     return [
         ("MACs", before.macs, after.macs, amount),
         ("FLOPs", before.flops, after.flops, amount),
+        *integers,
         ("parameters", before.parameters, after.parameters, amount),
         ("file", before.bytes, after.bytes, size),
     ]
@@ -260,6 +272,8 @@ def _budgets(job: Job) -> str:
         text = getattr(job, field)
         if text is not None:
             texts.append(f"{kind.quantity} {text}")
+    if job.precision != FLOAT:
+        texts.append(f"precision {job.precision}")
     return ", ".join(texts)
 
 

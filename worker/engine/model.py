@@ -183,6 +183,12 @@ class CostProfile:
         """The MACs along the execution path that has most of them."""
         return max(self.execution_paths)
 
+    @property
+    def integer_macs(self) -> int:
+        """The MACs on quantised weights or on integers, along the path that has most of them."""
+        costs = [site.macs if site.reason in (QUANTISED, INTEGERS) else 0 for site in self.sites]
+        return max(by_execution_path(self.sites, costs))
+
 
 def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int, ...]:
     """Return the sum of the sites' costs along each execution path of the model.

@@ -9,6 +9,7 @@ from worker.engine.request import Request
 from worker.engine.stages.evaluating import evaluate_original
 from worker.engine.stages.opening import inspect_file, open_for_compression
 from worker.engine.stages.planning import plan, refit
+from worker.engine.stages.quantising import quantise
 from worker.engine.stages.reporting import write_report
 from worker.engine.stages.searching import Produced, promise_of, search_for
 from worker.engine.stages.verifying import verify
@@ -28,7 +29,7 @@ def compress(request: Request, emit: Emit) -> None:
         evaluation = evaluate_original(request, source, progress)
 
         def produce(request: Request) -> Produced:
-            artifact = _produce(request, source, progress)
+            artifact = quantise(request, _produce(request, source, progress))
             return Produced(artifact, verify(request, source, artifact, progress, evaluation))
 
         promise = promise_of(request, evaluation)

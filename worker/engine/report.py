@@ -36,7 +36,9 @@ CONVENTION = (
     "operators are listed with their number. Weights that are used several times count for "
     "every call. Of the execution paths through a model's Ifs, the one with most MACs counts "
     "(ONNX), or the one that is taken (TorchScript). A free batch counts as 1, or as the "
-    "least that the file allows."
+    "least that the file allows. FLOPs count alike in float and in int8; those on quantised "
+    "weights are the integer operations. Parameters are weights of any type, without scales and "
+    "zero points."
 )
 
 _INPUTS: Mapping[Source, str] = {
@@ -125,6 +127,7 @@ def cost(profile: CostProfile, parameters: int, size: int, times: records.RunTim
         macs=profile.macs,
         courses=list(profile.execution_paths),
         flops=FLOPS_PER_MAC * profile.macs,
+        integer_operations=FLOPS_PER_MAC * profile.integer_macs,
         parameters=parameters,
         bytes=size,
         latency_ms=None if times.clock is None else times.clock.median_ms,
@@ -281,7 +284,7 @@ def calibration(analysis: Analysis, refit_choice: "RefitChoice | None") -> dict[
     if isinstance(statistics, Uncalibrated):
         return {"kind": "none", "reason": statistics.reason}
     members = dict(statistics.report_members)
-    if not analysis.weights:
+    if not analysis.weights and refit_choice is not None:
         members["notes"] = [*members["notes"], UNWEIGHTED]
     if refit_choice is None:
         return members

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from convpress.formats import Format
 from convpress.limits import Limits
+from convpress.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Request:
       needs it. With `flops_at_any_price` sites may become slower than they are.
     - `allow_incomplete_account`: a budget of FLOPs holds for the counted operators alone, where the
       model has others of unknown cost.
+    - `precision`: `float`; `int8` for all layers that survive it, which needs no budget; or `auto`,
+      as the budgets want it.
     - `analysis`: the path of the analysis that an earlier job with the same model and settings
       wrote to its `kept_analysis`. It is written up to `largest_analysis` bytes.
     - `photographs`: the path of the operator's folder of photographs, which are cropped as the
@@ -59,6 +62,7 @@ class Request:
     flops_at_any_price: bool = False
     allow_incomplete_account: bool = False
     photographs: str | None = None
+    precision: Precision = "float"
     device: str = "cpu"
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 

@@ -38,13 +38,14 @@ def assess(
     predicted: float | None,
     *,
     unchanged: bool,
+    factored: bool = True,
 ) -> Risk:
     """Return the risk of a compressed model from its comparisons with the original.
 
     There is one comparison for each group of the inputs; the worst counts. `predicted` is the
     predicted error of the outputs, relative and squared; None where the share of the layers' errors
-    that arrives at the outputs was not measured, which is a doubt. With a doubt the level is not
-    low.
+    that arrives at the outputs was not measured, which is a doubt where layers were factored. With
+    a doubt the level is not low.
 
     >>> near = {"0 to 1": Comparison(("y",), 0.05, None, True)}
     >>> images = ComparisonInputs("synthetic", {"0 to 1": []})
@@ -54,7 +55,7 @@ def assess(
     >>> assess(near, sounds, 0.01, unchanged=False).level
     'unknown'
     """
-    risk = _assessed(comparisons, inputs, predicted, unchanged=unchanged)
+    risk = _assessed(comparisons, inputs, predicted, unchanged=unchanged, factored=factored)
     sized = worst(comparisons).sized_by_values
     if not sized:
         return risk
@@ -68,6 +69,7 @@ def _assessed(
     predicted: float | None,
     *,
     unchanged: bool,
+    factored: bool,
 ) -> Risk:
     if unchanged:
         return Risk(level="low", text="The model is the original.")
@@ -82,7 +84,9 @@ def _assessed(
         text = "The original gives no outputs on these inputs that could be compared."
         return Risk(level="unknown", text=text)
     doubts = list(inputs.doubts)
-    if predicted is None:
+    if not factored:
+        predicted = None
+    elif predicted is None:
         doubts.append(UNWEIGHTED)
     expected = _expected_loss(comparison)
     if expected is None:

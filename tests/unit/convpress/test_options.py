@@ -7,7 +7,7 @@ import pytest
 from convpress.budgets import KINDS
 from convpress.client.client import Options
 from convpress.options import FIELD_PARSERS, JobOptions
-from convpress.refusal import Refusal
+from convpress.refusal import Code, Refusal
 from worker.engine.request import Request
 
 PLAIN = JobOptions({"flops_budget": "0.5"})
@@ -34,6 +34,7 @@ BUDGETS = {
     "budgets": {"flops_budget": "0.1"},
     "flops_at_any_price": True,
     "allow_incomplete_account": True,
+    "precision": "int8",
 }
 OTHERS = {
     "input_shape": "1x3x8x8",
@@ -57,12 +58,12 @@ def test_every_option_but_the_budgets_changes_the_analysis_key():
 class MoreOptions(JobOptions):
     """Options with one field more, as a later version may have them."""
 
-    precision: str = "float32"
+    effort: str = "usual"
 
 
 def test_a_new_option_takes_part_in_the_analysis_key_and_changes_no_older_fingerprint():
     plain = MoreOptions(PLAIN.budgets)
-    changed = MoreOptions(PLAIN.budgets, precision="float16")
+    changed = MoreOptions(PLAIN.budgets, effort="more")
     assert plain.analysis_key() != changed.analysis_key()
     assert plain.fingerprint_members() == PLAIN.fingerprint_members()
     assert plain.fingerprint_members() != changed.fingerprint_members()
@@ -143,3 +144,20 @@ def test_form_client_and_engine_know_every_option():
     request = {each.name for each in fields(Request)}
     assert FULL.as_request().keys() == names - files
     assert FULL.as_request().keys() <= request
+
+
+def test_int8_alone_needs_no_budget_and_auto_needs_one():
+    options = JobOptions.parse({"precision": " INT8 "})
+    assert (options.precision, options.budgets) == ("int8", {})
+    assert options.as_fields()["precision"] == "int8"
+    assert "precision" not in PLAIN.as_fields()
+    with pytest.raises(Refusal) as refused:
+        JobOptions.parse({"precision": "auto"})
+    assert refused.value.code == Code.BUDGET_MISSING
+
+
+@pytest.mark.parametrize("precision", ["int4", "int8"])
+def test_an_unknown_precision_and_one_without_ranges_are_refused(precision):
+    with pytest.raises(Refusal) as refused:
+        JobOptions.parse({"precision": precision, "calibration": "none"})
+    assert (refused.value.code, refused.value.field) == (Code.PRECISION_INVALID, "precision")

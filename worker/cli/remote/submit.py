@@ -27,10 +27,12 @@ from worker.cli.options import (
     ModelFile,
     Output,
     ParamsBudget,
+    Precision,
     ReportFile,
     Samples,
     budgets_by_field,
     check_targets,
+    is_int8,
     parse_labels,
 )
 from worker.cli.remote.connection import (
@@ -56,6 +58,7 @@ def submit(
     max_loss: MaxLoss = None,
     flops_at_any_price: AtAnyPrice = False,
     allow_incomplete_account: AllowIncomplete = False,
+    precision: Precision = None,
     server: Server = DEFAULT_SERVER,
     key: Key = None,
     input_shape: InputShape = None,
@@ -101,10 +104,14 @@ def submit(
         "labels": parse_labels(label or []),
         "flops_at_any_price": flops_at_any_price,
         "allow_incomplete_account": allow_incomplete_account,
+        "precision": precision,
         **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
     }
-    if flops_budget is None and not max_loss and not members.keys() & budgets.KINDS:
-        raise typer.BadParameter("give --flops-budget, another budget or --max-loss")
+    has_budget = flops_budget is not None or max_loss or members.keys() & budgets.KINDS
+    if not has_budget and not is_int8(precision):
+        raise typer.BadParameter(
+            "give --flops-budget, another budget, --max-loss, or --precision int8"
+        )
     options = cast("Options", {name: value for name, value in members.items() if value})
     submission = Submission(model, flops_budget, target, idempotency_key)
     with connected(server, key, patience, json=json) as client:

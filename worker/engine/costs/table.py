@@ -106,7 +106,12 @@ class CostTable:
     grids: Mapping[str, Grid]
 
     def nanoseconds(
-        self, convolution: Convolution, input_size: Sequence[int], batch: int = 1
+        self,
+        convolution: Convolution,
+        input_size: Sequence[int],
+        batch: int = 1,
+        *,
+        int8: bool = False,
     ) -> int | None:
         """Return the time of one call of a layer on one thread.
 
@@ -114,23 +119,30 @@ class CostTable:
             convolution: the layer's geometry.
             input_size: the spatial size of its input; `()` for a linear layer.
             batch: the samples, or the rows that a linear layer multiplies.
+            int8: whether the layer computes in int8, between others that do.
 
         Returns:
             nanoseconds; None for a kind without a grid.
         """
-        kind = kind_of(convolution)
+        kind = _kind(convolution, int8=int8)
         if kind is None or kind not in self.grids:
             return None
-        return self._nanoseconds(convolution, tuple(input_size), batch)
+        return self._nanoseconds(convolution, tuple(input_size), batch, int8)
 
     @cached_property
-    def _nanoseconds(self) -> Callable[[Convolution, tuple[int, ...], int], int]:
+    def _nanoseconds(self) -> Callable[[Convolution, tuple[int, ...], int, bool], int]:
         """The computation with a cache: the ranks of a site share many layers."""
         return lru_cache(_CACHED_LAYERS)(self._computed)
 
-    def _computed(self, convolution: Convolution, input_size: tuple[int, ...], batch: int) -> int:
+    def _computed(
+        self,
+        convolution: Convolution,
+        input_size: tuple[int, ...],
+        batch: int,
+        int8: bool,
+    ) -> int:
         """Return the time of a layer whose kind has a grid."""
-        kind = kind_of(convolution)
+        kind = _kind(convolution, int8=int8)
         assert kind is not None  # `nanoseconds` has checked
         output_size = convolution.output_size(input_size)
         positions = batch * prod(output_size)
@@ -145,6 +157,8 @@ class CostTable:
         number: int,
         input_size: Sequence[int],
         batch: int = 1,
+        *,
+        int8: bool = False,
     ) -> int | None:
         """Return the time of equal chains of layers and of the sum of their outputs.
 
@@ -153,6 +167,7 @@ class CostTable:
             number: the number of chains.
             input_size: the spatial size of the input that all chains take.
             batch: the samples.
+            int8: whether the layers compute in int8.
 
         Returns:
             nanoseconds; None where a layer has no price.
@@ -160,7 +175,7 @@ class CostTable:
         chain = 0
         size = tuple(input_size)
         for convolution in convolutions:
-            layer = self.nanoseconds(convolution, size, batch)
+            layer = self.nanoseconds(convolution, size, batch, int8=int8)
             if layer is None:
                 return None
             chain += layer
@@ -187,6 +202,19 @@ class CostTable:
         """The table's file, in its shortest form."""
         members = {"version": VERSION, **asdict(self)}
         return json.dumps(members, separators=(",", ":"))
+
+
+def _kind(convolution: Convolution, *, int8: bool) -> str | None:
+    """Return the name of the grid for a layer in float or in int8."""
+    kind = kind_of(convolution)
+    if kind is None or not int8:
+        return kind
+    return int8_kind(kind)
+
+
+def int8_kind(kind: str) -> str:
+    """Return the name of the grid of a kind of layer in int8."""
+    return f"int8 {kind}"
 
 
 def kind_of(convolution: Convolution) -> str | None:

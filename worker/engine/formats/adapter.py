@@ -1,12 +1,12 @@
 """The adapter of a format: all that the engine does with its files and knows of its runtime."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from worker.engine.model import Model, Runner
+from worker.engine.model import Inputs, Model, Runner
 from worker.engine.numerics.convolution import Convolution
 
 Layout = Literal["whole", "branches"]
@@ -14,6 +14,48 @@ Layout = Literal["whole", "branches"]
 
 Stopwatch = Callable[[Convolution, tuple[int, ...], int], float]
 """Nanoseconds of one call of a layer, given its input's spatial size and batch."""
+
+
+@dataclass(frozen=True)
+class Int8Inputs:
+    """The inputs that int8 is measured on.
+
+    Ranges are measured on `fitting`, and losses on `held_out`. Layers are tried one by one where
+    that takes at most `most_trials` runs over the latter.
+    """
+
+    fitting: Sequence[Inputs]
+    held_out: Sequence[Inputs]
+    most_trials: int
+
+
+@dataclass(frozen=True)
+class Int8Layers:
+    """What became of the layers: the sites in int8, and the losses of those that stayed in float.
+
+    A loss is the relative error of the outputs with that site alone in int8.
+    """
+
+    sites: tuple[str, ...]
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Int8Writer:
+    """How a format writes int8.
+
+    Attributes:
+        write: Replaces a float model's file by one in int8; the layers at the named sites stay.
+        write_without_content: The same without ranges, to see how large the file is.
+        losses: Returns the relative error of the outputs with each site of a model in int8 alone;
+            the second path is written and deleted.
+        why_not: Returns why layers stay in float, or None.
+    """
+
+    write: Callable[[Path, Int8Inputs, Collection[str]], Int8Layers]
+    write_without_content: Callable[[Path, Collection[str]], None]
+    losses: Callable[[Path, Path, Int8Inputs], Mapping[str, float]]
+    why_not: Callable[[Sequence[Convolution]], str | None]
 
 
 @dataclass(frozen=True)
@@ -37,6 +79,8 @@ class FormatAdapter:
             convolution, so that the sum takes no time of its own.
         macs_per_output: The multiply-accumulates per output that a form of a layer of few input
             channels has to save at least to be no slower, as measured.
+        int8_stopwatch: Times single layers in int8; None where int8 is not written.
+        int8: How int8 is written; None for a format in which it is not.
     """
 
     open: Callable[[Path], Model]
@@ -47,3 +91,5 @@ class FormatAdapter:
     aligned_ranks: bool
     adds_in_convolution: bool
     macs_per_output: int
+    int8_stopwatch: Stopwatch | None = None
+    int8: Callable[[], Int8Writer] | None = None

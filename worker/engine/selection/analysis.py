@@ -92,7 +92,7 @@ class Analysis:
 
     def weighted_error(self, site: Site, candidate: Candidate) -> float:
         """Return a candidate's share of the relative error of the outputs, squared."""
-        return candidate.error * self.weights.get(site.name, 1.0)
+        return candidate.error * self.weights.get(site.name, 1.0) + candidate.int8_error
 
     def predicted_error(self, choice: Sequence[Candidate]) -> float:
         """Return the relative error of the outputs, squared: the sum over the sites."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from convpress.budgets import Budget
 from worker.engine.model import OpenedModel, Site
-from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidates
+from worker.engine.selection.candidates import Candidate, SiteCandidates
 from worker.engine.selection.units import UNITS, Unit
 
 
@@ -57,7 +57,7 @@ class BoundBudget:
         """Return the cost of a candidate, once for each execution path along which it differs."""
         costs = self.unit.costs(site, candidate)
         # the original's own overhead is in the total
-        if candidate.form == ORIGINAL:
+        if candidate.is_original:
             return costs
         return tuple(cost + self.overhead for cost in costs)
 

@@ -20,6 +20,9 @@ class Candidate:
     the site. `parameters` is the number of weights. `error` is the energy of the difference of the
     outputs over that of the outputs. `nanoseconds` is the time by the cost table, None without a
     table or without a price in it for one of the layers.
+
+    With `quantised` its layers are computed in int8. `int8_error` is what that adds to the error of
+    the model's outputs, relative and squared.
     """
 
     macs: int
@@ -28,6 +31,13 @@ class Candidate:
     factorisation: Factorisation | None = None
     rank: Rank | None = None
     nanoseconds: int | None = None
+    quantised: bool = False
+    int8_error: float = 0.0
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it leaves the site as it is, in float."""
+        return self.factorisation is None and not self.quantised
 
     @property
     def form(self) -> str:

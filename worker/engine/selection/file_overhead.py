@@ -21,6 +21,9 @@ from worker.engine.selection.candidates import ORIGINAL, Candidate
 Arrange = Callable[[Site, Sequence[Layer]], Sequence[Sequence[Layer]]]
 """Returns the chains, to be summed, that are written for the layers in a site's place."""
 
+Finish = Callable[[Path], None]
+"""Changes a written file in place."""
+
 
 def measure_file_overhead(
     opened: OpenedModel,
@@ -28,31 +31,36 @@ def measure_file_overhead(
     arrange: Arrange,
     choice: Sequence[Candidate],
     budgets: Sequence[BoundBudget],
+    finish: Finish | None = None,
 ) -> tuple[BoundBudget, ...]:
     """Write a choice with empty layers, and raise the overhead of each budget that it exceeds.
 
-    The excess is divided among the factored sites. The budgets are returned as they are where the
-    choice fits. The file is written to `scratch` and deleted.
+    `finish` changes the file as that of the artifact will be changed. The excess is divided among
+    the sites that do not stay as they are. The budgets are returned as they are where the choice
+    fits. The file is written to `scratch` and deleted.
     """
     shapes_of_layers = {}
+    changed = sum(not candidate.is_original for candidate in choice)
     for site, candidate in zip(opened.profile.sites, choice, strict=True):
         if candidate.form != ORIGINAL:
             shapes_of_layers[site.name] = candidate.convolutions
-    if not shapes_of_layers:
+    if not changed:
         return tuple(budgets)
     with _written(opened, scratch, arrange, shapes_of_layers):
+        if finish is not None:
+            finish(scratch)
         model = open_model(opened.format, scratch)
         written = OpenedModel(opened.format, scratch, model, opened.shapes)
-        return tuple(_raised(budget, written, len(shapes_of_layers)) for budget in budgets)
+        return tuple(_raised(budget, written, changed) for budget in budgets)
 
 
-def _raised(budget: BoundBudget, written: OpenedModel, factored: int) -> BoundBudget:
+def _raised(budget: BoundBudget, written: OpenedModel, changed: int) -> BoundBudget:
     """Return a budget with its overhead raised by the excess of the file over the budget."""
     if not budget.unit.needs_written_file:
         return budget
     amount = budget.unit.measured(written)
     assert amount is not None  # the unit is one that the file shows
-    excess = math.ceil((amount - budget.allowed) / factored)
+    excess = math.ceil((amount - budget.allowed) / changed)
     return replace(budget, overhead=budget.overhead + max(0, excess))
 
 

@@ -38,9 +38,12 @@ class FrontierPoint:
 def frontier(analysis: Analysis, goal: Goal) -> list[FrontierPoint]:
     """Return the choices for other budgets, the cheapest first.
 
-    The first of the budgets varies while the others hold; for a fixed rank MACs alone vary.
+    The first of the budgets varies while the others hold; for a fixed rank MACs alone vary. Without
+    budgets there are none.
     """
     objective = _all_macs(analysis, goal) if isinstance(goal, FixedRank) else goal
+    if not objective.budgets:
+        return []
     first, *others = objective.budgets
     allocation = Allocation.of(analysis, objective)
     knapsack = Knapsack(allocation.options)

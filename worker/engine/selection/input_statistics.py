@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from convpress.calibration import choose_calibration, parse_calibration, parse_input_values
 from convpress.refusal import Code, Refusal
+from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
 from worker.engine.model import Model, OpenedModel, Site
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Convolution
@@ -39,9 +40,14 @@ class Uncalibrated:
 
 
 def measure_statistics(
-    request: Request, opened: OpenedModel, progress: Progress
+    request: Request,
+    opened: OpenedModel,
+    progress: Progress,
+    effort: Effort = DEFAULT_EFFORT,
+    *,
+    with_moments: bool = True,
 ) -> "Calibration | Uncalibrated":
-    """Calibrate a model as the request says.
+    """Calibrate a model as the request says, with the moments of its sites unless they are spared.
 
     Raises:
         Refusal: the request's calibration, samples or input values cannot be read, or the model
@@ -62,7 +68,7 @@ def measure_statistics(
     samples = None
     if request.samples is not None:
         samples = read_samples(Path(request.samples), model.inputs, shapes)
-    convolutions = _measurable(opened.profile.sites)
+    convolutions = _measurable(opened.profile.sites) if with_moments else {}
     scenes = load_scenes(None if request.photographs is None else Path(request.photographs))
 
     def tell(part: float) -> None:
@@ -75,7 +81,15 @@ def measure_statistics(
         try:
             with device.computing():
                 return calibrate(
-                    model, shapes, convolutions, macs, values, samples, tell, scenes=scenes
+                    model,
+                    shapes,
+                    convolutions,
+                    macs,
+                    values,
+                    samples,
+                    tell,
+                    effort,
+                    scenes=scenes,
                 )
         except WeakCalibrationError as error:
             reason = str(error)

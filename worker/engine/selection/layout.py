@@ -54,7 +54,12 @@ def _usual(convolutions: Sequence[Convolution], model_format: Format) -> Layout:
 
 
 def nanoseconds(
-    site: Site, convolutions: Sequence[Convolution], table: CostTable, layout: Layout
+    site: Site,
+    convolutions: Sequence[Convolution],
+    table: CostTable,
+    layout: Layout,
+    *,
+    int8: bool = False,
 ) -> int | None:
     """Return the time of a chain in a site's place, over all its calls; None without a price."""
     number, chain = 1, convolutions
@@ -62,7 +67,7 @@ def nanoseconds(
         number, chain = branch_number(convolutions), branch_convolutions(convolutions)
     total = 0
     for call in site.calls:
-        once = table.summed(chain, number, call.input_size, call.batch)
+        once = table.summed(chain, number, call.input_size, call.batch, int8=int8)
         if once is None:
             return None
         total += call.times * once

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
-from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidates
+from worker.engine.selection.candidates import Candidate, SiteCandidates
 from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
 from worker.engine.selection.unreachable import all_together, one_budget
 
@@ -30,11 +30,13 @@ class FixedRank:
 class Objective:
     """Budgets that are all to be met, the leading one first.
 
-    With `at_any_price` sites may become slower than they are.
+    With `at_any_price` sites may become slower than they are. With `int8_only` what may be in int8
+    is not left in float.
     """
 
     budgets: tuple[BoundBudget, ...]
     at_any_price: bool = False
+    int8_only: bool = False
 
     @property
     def allows_original(self) -> bool:
@@ -56,7 +58,7 @@ class Objective:
 
         Where a budget bounds time, a candidate without a price is not admitted.
         """
-        if candidate.form == ORIGINAL or (self.at_any_price and not self.bounds_time):
+        if candidate.is_original or (self.at_any_price and not self.bounds_time):
             return True
         if candidate.nanoseconds is None or original.nanoseconds is None:
             return not self.bounds_time
@@ -100,6 +102,8 @@ def choose(analysis: Analysis, goal: Goal) -> list[Candidate]:
     if isinstance(goal, FixedRank):
         # each site has two candidates at most, the original and that rank
         return [each.candidates[-1] for each in analysis.candidates]
+    if not goal.budgets:
+        return analysis.originals
     allocation = Allocation.of(analysis, goal)
     try:
         # a budget has one capacity for each execution path: all paths have to fit
@@ -133,9 +137,17 @@ def _admitted(
 ) -> tuple[Candidate, ...]:
     """Return the candidates of a site that may be chosen, the original first."""
     admitted = [each for each in site.candidates if objective.admits(each, site.original)]
+    if objective.int8_only:
+        admitted = _without_floats(admitted)
     if objective.at_any_price:
         return tuple(admitted)
     return tuple(each for each in admitted if not analysis.is_slower_by_rule(site.site, each))
+
+
+def _without_floats(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates without those in float; all of them where int8 applies to none."""
+    in_int8 = [each for each in candidates if each.quantised]
+    return in_int8 or list(candidates)
 
 
 def _price_of_time(analysis: Analysis, objective: Objective) -> float:

@@ -3,7 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+from convpress.gate import bundle
 from convpress.limits import Limits
+from convpress.precision import FIELD, FLOAT, require_onnx, require_ranges
 from convpress.refusal import Code, Refusal
 from convpress.shapes import parse_input_shape
 from worker.engine import inspection, report
@@ -26,6 +28,9 @@ def open_for_compression(request: Request, source: Path, progress: Progress) -> 
     """
     progress.enter("loading")
     require_form(request.form, request.rank)
+    require_onnx(request.precision, request.format)
+    require_ranges(request.precision, request.calibration)
+    _require_one_file(request, source)
     opened = _bound(request, source, open_model(request.format, source))
     _require_listable(opened.profile, request.limits)
     # the inspection is of use even where the compression is refused
@@ -33,6 +38,26 @@ def open_for_compression(request: Request, source: Path, progress: Progress) -> 
         report.write(request.inspection, inspection.with_costs(request, opened))
     _require_layers(opened.profile)
     return opened
+
+
+def _require_one_file(request: Request, source: Path) -> None:
+    """Check that an artifact in int8 is one file.
+
+    Raises:
+        Refusal: `precision_invalid`.
+    """
+    if request.precision == FLOAT or bundle.read(source) is None:
+        return
+    # the command line packs a model and its weights, and writes one file
+    if Path(request.output).suffix != source.suffix:
+        return
+    raise Refusal(
+        Code.PRECISION_INVALID,
+        "int8 is not written for models in several files",
+        field=FIELD,
+        expected="float, or a model with its weights inside",
+        got=f"{request.precision} for a bundle of files",
+    )
 
 
 def inspect_file(request: Request, source: Path, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from convpress.budgets import ALLOW_INCOMPLETE, Budget, parse_budgets, require_consistent
 from convpress.formats import Format
+from convpress.precision import FLOAT, INT8
 from convpress.refusal import Code, Refusal
 from worker.engine.costs import table as cost_table
 from worker.engine.costs.table import CostTable
@@ -18,11 +19,20 @@ from worker.engine.request import Request
 from worker.engine.selection.analysis import Analysis, analyse, unchanged_analysis
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import Candidate
-from worker.engine.selection.file_overhead import measure_file_overhead
+from worker.engine.selection.file_overhead import Finish, measure_file_overhead
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import FixedRank, Goal, Objective, choose
 from worker.engine.selection.replacements import Replacements, factor, refit_replacements
 from worker.engine.selection.units import UNITS
+from worker.engine.stages.int8_plan import (
+    Int8Plan,
+    analysis_for_ranges,
+    analysis_with_int8,
+    floats_of,
+    plan_int8,
+    require_int8_prices,
+    write_without_content,
+)
 
 if TYPE_CHECKING:
     from worker.engine.calibration.refit.select_refit import RefitChoice
@@ -37,7 +47,8 @@ class Plan:
 
     `analysis` has lost its moments: they are most of a job's memory, and factoring was their last
     use. `unchanged` says that the budgets allow the model as it is. `refit_choice` is None
-    before the refit and without a calibration.
+    before the refit and without a calibration. `int8` says what is written in int8, None for an
+    artifact in float.
     """
 
     goal: Goal
@@ -46,6 +57,7 @@ class Plan:
     replacements: Replacements
     unchanged: bool
     refit_choice: "RefitChoice | None" = None
+    int8: Int8Plan | None = None
 
     def target(self, model_format: Format) -> Format | CostTable:
         """Return the cost table, which decides layouts, or without one the format."""
@@ -59,22 +71,47 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
         Refusal: the budgets, the calibration or the cost table cannot be used, or the budgets
             cannot be reached; `account_incomplete`.
     """
-    budgets = () if request.rank is not None else parse_budgets(request.budgets)
+    budgets = _budgets(request)
     if not request.allow_incomplete_account:
         _require_complete_account(opened.profile, budgets)
     table = _cost_table(request, budgets)
     analysis = unchanged_analysis(opened.profile, table)
     goal = _goal(request, opened, budgets, analysis)
     # a budget that allows the original spares the calibration
-    unchanged = isinstance(goal, Objective) and goal.allows_original
-    if not unchanged:
+    is_whole = isinstance(goal, Objective) and goal.allows_original
+    unchanged = is_whole and request.precision != INT8
+    if not is_whole:
         analysis = analyse(request, opened, progress, table)
+    elif request.precision == INT8:
+        analysis = analysis_for_ranges(request, opened, progress, analysis)
+    int8 = None
+    if request.precision != FLOAT and not unchanged:
+        int8 = plan_int8(request, opened, analysis)
+    if int8 is not None and isinstance(goal, Objective) and not is_whole:
+        analysis = analysis_with_int8(request, opened, analysis, int8)
+        require_int8_prices(request, analysis, goal)
     choice = choose(analysis, goal)
-    if isinstance(goal, Objective) and goal.needs_written_file:
+    if isinstance(goal, Objective) and goal.needs_written_file and not is_whole:
         goal, choice = _fitted_to_file(request, opened, analysis, goal, choice)
     progress.enter("refining")
     replacements = factor(opened.model, analysis, choice)
-    return Plan(goal, analysis.without_moments(), choice, replacements, unchanged)
+    # where all sites stay, or have one rank, all of them are in int8
+    if int8 is not None and isinstance(goal, Objective) and not is_whole:
+        int8 = int8.without(floats_of(analysis, choice))
+    return Plan(goal, analysis.without_moments(), choice, replacements, unchanged, int8=int8)
+
+
+def _budgets(request: Request) -> Sequence[Budget]:
+    """Return the budgets of a request; none with a rank, or in int8 alone.
+
+    Raises:
+        Refusal: `budget_missing`, `budget_invalid`.
+    """
+    if request.rank is not None or (
+        request.precision == INT8 and not any(request.budgets.values())
+    ):
+        return ()
+    return parse_budgets(request.budgets)
 
 
 def refit(opened: OpenedModel, plan: Plan, progress: Progress) -> Plan:
@@ -100,7 +137,7 @@ def _goal(
     if request.rank is not None:
         return FixedRank(request.form or "dac", request.rank, at_any_price)
     bound = [BoundBudget.of(budget, opened, analysis.candidates) for budget in budgets]
-    return Objective(tuple(bound), at_any_price)
+    return Objective(tuple(bound), at_any_price, int8_only=request.precision == INT8)
 
 
 def _require_complete_account(profile: CostProfile, budgets: Sequence[Budget]) -> None:
@@ -167,9 +204,12 @@ def _fitted_to_file(
     """
     scratch = Path(request.output)
     arrange = partial(arranged, target=analysis.table or request.format)
+    finish: Finish | None = None
     # the overhead of a choice depends on the choice: it rises until a file fits
     while True:
-        budgets = measure_file_overhead(opened, scratch, arrange, choice, objective.budgets)
+        if request.precision != FLOAT:
+            finish = partial(write_without_content, request.format, floats_of(analysis, choice))
+        budgets = measure_file_overhead(opened, scratch, arrange, choice, objective.budgets, finish)
         if budgets == objective.budgets:
             return objective, choice
         objective = replace(objective, budgets=budgets)

@@ -31,6 +31,7 @@ def write_report(
         format=request.format,
         inputs=artifact.original.inputs,
         convention=report.CONVENTION,
+        precision=request.precision,
         budget=_budget(artifact, search),
         before=_before(request, artifact, timing),
         after=_after(request, verification, timing),

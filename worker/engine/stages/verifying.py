@@ -87,6 +87,7 @@ def risk_of(artifact: WrittenArtifact, verification: Verification) -> records.Ri
         artifact.comparison_inputs,
         artifact.trusted_error,
         unchanged=artifact.unchanged,
+        factored=artifact.factored,
     )
 
 

@@ -21,6 +21,7 @@ from worker.engine.selection.input_statistics import NOT_ASKED_FOR, Uncalibrated
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import Goal
 from worker.engine.selection.replacements import Replacements
+from worker.engine.stages.int8_plan import Int8Plan
 from worker.engine.stages.planning import Plan
 from worker.engine.verify import DeclaredShape
 
@@ -54,7 +55,8 @@ class WrittenArtifact:
 
     `macs` are those that the plan promises. Nothing was fitted to `comparison_inputs`, unless they
     say so. `trusted_error` is the predicted error, None where nothing weighs the sites' errors.
-    `calibration` holds the members of `convpress.report.Calibration` that apply.
+    `calibration` holds the members of `convpress.report.Calibration` that apply. `factored` says
+    whether a site was factored. `int8` says what is to be written in int8, None for float alone.
     """
 
     original: Original
@@ -69,6 +71,8 @@ class WrittenArtifact:
     frontier: list[records.Point]
     calibration: dict[str, Any]
     latency: records.Latency | None
+    factored: bool = True
+    int8: Int8Plan | None = None
 
 
 def write_artifact(
@@ -100,6 +104,8 @@ def write_artifact(
         frontier=report.points(frontier(analysis, plan.goal), analysis),
         calibration=report.calibration(analysis, plan.refit_choice),
         latency=None if table is None else report.latency(table, analysis, choice),
+        factored=bool(plan.replacements),
+        int8=plan.int8,
     )
 
 

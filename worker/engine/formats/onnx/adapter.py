@@ -1,7 +1,8 @@
 """The ONNX adapter: models opened on their skeleton, ONNX Runtime to run them."""
 
 from worker.engine.costs import onnx_stopwatch
-from worker.engine.formats.adapter import FormatAdapter, Stopwatch
+from worker.engine.costs.int8_stopwatch import int8_nanoseconds
+from worker.engine.formats.adapter import FormatAdapter, Int8Writer, Stopwatch
 from worker.engine.formats.onnx import runner
 from worker.engine.formats.onnx.model import OnnxModel
 from worker.engine.formats.onnx.storage.bundle import stored
@@ -9,6 +10,18 @@ from worker.engine.formats.onnx.storage.bundle import stored
 
 def _stopwatch() -> tuple[Stopwatch, float]:
     return onnx_stopwatch.nanoseconds, onnx_stopwatch.operator_nanoseconds()
+
+
+def _int8() -> Int8Writer:
+    # imported here: the quantiser takes most of a second, and most jobs need none
+    from worker.engine.formats.onnx.int8 import layers, write
+
+    return Int8Writer(
+        write.write_in_int8,
+        write.write_without_content,
+        write.site_losses,
+        layers.why_not_int8,
+    )
 
 
 # ONNX Runtime computes channels in blocks of 8 or 16 and has no fast code for depthwise layers with
@@ -22,4 +35,6 @@ ADAPTER = FormatAdapter(
     aligned_ranks=True,
     adds_in_convolution=True,
     macs_per_output=4,
+    int8_stopwatch=int8_nanoseconds,
+    int8=_int8,
 )

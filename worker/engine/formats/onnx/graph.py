@@ -188,6 +188,19 @@ def stored_names(graph: GraphProto) -> set[str]:
     return dense | sparse
 
 
+def quantised_names(graph: GraphProto) -> tuple[set[str], set[str]]:
+    """Return the names that DequantizeLinear takes as quantised values, and those of scales."""
+    values: set[str] = set()
+    scales: set[str] = set()
+    for node in all_nodes(graph.node):
+        if node.op_type == "DequantizeLinear":
+            values.update(node.input[:1])
+        if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+            scales.update(node.input[1:2])
+    values.discard("")
+    return values, scales
+
+
 def uses(graph: GraphProto) -> Counter[str]:
     """Return the number of uses of each value: as inputs and as graph outputs, to any depth.
 

@@ -31,6 +31,7 @@ from worker.engine.formats.onnx.graph import (
     main_tensors,
     nested_tensors,
     own_opset,
+    quantised_names,
     stored_names,
 )
 from worker.engine.formats.onnx.index_rows import index_rows
@@ -100,11 +101,13 @@ class OnnxModel:
 
     @property
     def parameters(self) -> int:
-        """The number of elements of all floating-point tensors in the model."""
+        """The number of elements of all floating-point and quantised tensors in the model."""
         self._finish_rewriting()
+        quantised, scales = quantised_names(self._model.graph)
         parameters = 0
         for tensor in (*main_tensors(self._model), *nested_tensors(self._model)):
-            if tensor.data_type in FLOATS:
+            is_weight = tensor.data_type in FLOATS or tensor.name in quantised
+            if is_weight and tensor.name not in scales:
                 parameters += prod(tensor.dims)
         return parameters
 

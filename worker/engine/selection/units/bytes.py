@@ -21,8 +21,8 @@ class Bytes(Unit):
         return opened.bytes
 
     def cost(self, site: Site, candidate: Candidate) -> int:
-        """Return the bytes of a candidate's weights in the site's dtype."""
-        return site.itemsize * candidate.parameters
+        """Return the bytes of a candidate's weights, in the site's dtype or in int8."""
+        return (1 if candidate.quantised else site.itemsize) * candidate.parameters
 
     def measured(self, opened: OpenedModel) -> int:
         """Return the size of a written file."""

@@ -30,9 +30,11 @@ def test_a_measured_table_has_a_time_for_every_kind(small, model_format):
     steps = []
     table = measure(model_format, lambda done, of: steps.append(done / of))
     assert steps == sorted(steps)
-    assert {kind for kind, grid in table.grids.items() if grid.rate(8, 8, 4) > 0} == set(
-        benchmark._PLANS
-    )
+    kinds = set(benchmark._PLANS)
+    if model_format == "onnx":
+        kinds |= set(benchmark.int8_plans(benchmark._PLANS))
+        assert {"int8 3x3", "int8 1x1", "int8 linear"} < kinds
+    assert {kind for kind, grid in table.grids.items() if grid.rate(8, 8, 4) > 0} == kinds
     table.write(small / "costs.json")
     assert read(small / "costs.json", model_format) == table
     assert [path.name for path in small.iterdir()] == ["costs.json"]
@@ -46,7 +48,9 @@ def test_every_planned_layer_is_of_its_kind():
 
 def test_of_two_rounds_the_least_is_kept(small, monkeypatch):
     times = itertools.count(1)
-    adapter = SimpleNamespace(stopwatch=lambda: (lambda layer, size, batch: 1e6 * next(times), 0.0))
+    adapter = SimpleNamespace(
+        stopwatch=lambda: (lambda layer, size, batch: 1e6 * next(times), 0.0), int8_stopwatch=None
+    )
     monkeypatch.setattr(benchmark, "adapter_of", lambda _: adapter)
     monkeypatch.setattr(benchmark, "_PLANS", {"3x3": benchmark._PLANS["3x3"]})
     grid = measure("onnx", lambda *_: None).grids["3x3"]
@@ -61,3 +65,12 @@ def test_sixteen_times_the_arithmetic_takes_longer(model_format, monkeypatch, tm
     small = Convolution((8, 32, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     large = Convolution((128, 32, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     assert watch(large, (28, 28), 1) > watch(small, (28, 28), 1)
+
+
+def test_a_layer_in_int8_is_timed_by_its_own_operator(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    watch = adapter_of("onnx").int8_stopwatch
+    small = benchmark._PLANS["3x3"].layer(16, 16)
+    assert watch(benchmark._PLANS["3x3"].layer(64, 64), (28, 28), 1) > watch(small, (28, 28), 1) > 0
+    assert watch(benchmark._PLANS["linear"].layer(64, 64), (), 4) > 0
+    assert not list(tmp_path.iterdir())

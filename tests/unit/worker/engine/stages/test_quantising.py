@@ -1,0 +1,105 @@
+"""Jobs in int8: alone, together with budgets, and where it cannot be had."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from support.onnx_text import written
+
+from convpress.refusal import Code, Refusal
+from convpress.report import Report
+from worker.engine.pipeline import compress
+from worker.engine.request import Request
+
+NET = """g (float[1, 8, 8, 8] x) => (float[1, 5] y)
+<float[32, 8, 3, 3] w1, float[32] b1, float[32, 32, 3, 3] w2, float[32, 5] w3> {
+    a = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+    b = Relu(a)
+    c = Conv <pads = [1, 1, 1, 1]> (b, w2)
+    d = Relu(c)
+    e = GlobalAveragePool(d)
+    f = Flatten(e)
+    y = Gemm(f, w3) }"""
+
+
+def compressed(tmp_path, precision, budgets=None, **options):
+    samples = tmp_path / "samples.npy"
+    images = np.random.default_rng(0).standard_normal((20, 8, 8, 8))
+    np.save(samples, images.astype(np.float32))
+    request = Request(
+        str(written(tmp_path, NET)),
+        options.pop("model_format", "onnx"),
+        str(tmp_path / "out.onnx"),
+        str(tmp_path / "report.json"),
+        budgets or {},
+        samples=str(samples),
+        calibration=options.pop("calibration", "samples"),
+        precision=precision,
+        **options,
+    )
+    compress(request, lambda *_: None)
+    return Report.model_validate(json.loads((tmp_path / "report.json").read_text()))
+
+
+def test_int8_alone_needs_no_budget_and_is_accounted_for(tmp_path):
+    report = compressed(tmp_path, "int8")
+    assert report.precision == "int8"
+    assert [site.int8 for site in report.sites] == [True] * 3
+    assert {site.form for site in report.sites} == {"original"}
+    assert report.keep == 1
+    assert report.before.integer_operations == 0
+    assert report.after.integer_operations == report.after.flops == report.before.flops
+    assert report.after.parameters == report.before.parameters
+    assert report.after.bytes < 0.45 * report.before.bytes
+    assert report.frontier == []
+    assert report.verification.inputs == "samples, held out"
+    assert 0 < report.verification.relative_error < 0.05
+    assert report.risk.level == "low"
+
+
+def test_a_budget_of_flops_is_met_by_layers_in_int8(tmp_path):
+    report = compressed(tmp_path, "int8", {"flops_budget": "0.6"})
+    assert report.keep <= 0.6
+    factored = [site for site in report.sites if site.form != "original"]
+    assert factored
+    assert all(site.int8 for site in report.sites)
+    # forms with groups have no version in int8
+    assert {site.form for site in factored} <= {"spatial", "tucker2", "low-rank"}
+
+
+@pytest.mark.parametrize("budget", ["0.9", "0.2"])
+def test_auto_meets_a_budget_of_bytes_in_the_file(tmp_path, budget):
+    report = compressed(tmp_path, "auto", {"bytes_budget": budget})
+    allowed = float(budget) * report.before.bytes
+    assert report.after.bytes <= allowed
+    assert (tmp_path / "out.onnx").stat().st_size == report.after.bytes
+    assert any(site.int8 for site in report.sites)
+    stored = {t.data_type for t in onnx.load(tmp_path / "out.onnx").graph.initializer}
+    assert onnx.TensorProto.INT8 in stored
+
+
+def test_auto_returns_a_model_that_fits_as_it_is(tmp_path):
+    report = compressed(tmp_path, "auto", {"bytes_budget": "1.0"})
+    assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
+    assert "unchanged" in report.budget["note"]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"model_format": "torchscript"}, "int8 is for ONNX models"),
+        ({"calibration": "none"}, "calibration=none does not measure"),
+    ],
+)
+def test_what_cannot_be_had_in_int8_is_refused(tmp_path, options, match):
+    with pytest.raises(Refusal, match=match) as refused:
+        compressed(tmp_path, "int8", **options)
+    assert (refused.value.code, refused.value.field) == (Code.PRECISION_INVALID, "precision")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_auto_needs_a_budget(tmp_path):
+    with pytest.raises(Refusal) as refused:
+        compressed(tmp_path, "auto")
+    assert refused.value.code == Code.BUDGET_MISSING

@@ -1,0 +1,121 @@
+"""A model written with QuantizeLinear and DequantizeLinear by ONNX Runtime's own quantiser.
+
+Weights are int8, symmetric, with a scale for each output channel. Activations are uint8 with one
+scale and zero point a tensor: with signed activations ONNX Runtime takes twice as long on x86.
+"""
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+from onnx import ModelProto, NodeProto
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import add_infer_metadata
+
+from worker.engine.formats.onnx.graph import operator, stored_names
+from worker.engine.formats.onnx.int8.layers import LAYERS
+from worker.engine.formats.onnx.int8.ranges import Range
+
+# Operators that compute nothing that 8 bits could not hold: between two layers in int8 they stay
+# in int8, or each of them would turn its inputs into floats and its outputs back.
+_BETWEEN = (
+    "Add",
+    "AveragePool",
+    "Clip",
+    "Concat",
+    "Flatten",
+    "GlobalAveragePool",
+    "MaxPool",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
+_INFER_METADATA = "onnx.infer"
+
+
+def quantised(model: ModelProto, ranges: Mapping[str, Range], nodes: Collection[str]) -> ModelProto:
+    """Return a prepared model with these layers in int8, and with the operators between them.
+
+    An operator beside a layer that stays in float stays as well.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    add_infer_metadata(copy)
+    data = {name: (np.float32(least), np.float32(most)) for name, (least, most) in ranges.items()}
+    with _quiet():
+        quantiser = QDQQuantizer(
+            copy,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, data),
+            nodes_to_quantize=[*nodes, *_between(model, nodes)],
+            nodes_to_exclude=[],
+            op_types_to_quantize=[*LAYERS, *_BETWEEN],
+            extra_options={"WeightSymmetric": True},
+        )
+        quantiser.quantize_model()
+    result = quantiser.model.model
+    _drop_what_was_inferred(result)
+    return result
+
+
+def _between(model: ModelProto, nodes: Collection[str]) -> list[str]:
+    """Return the operators between layers in int8, by name."""
+    producers: dict[str, NodeProto] = {}
+    consumers: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.output:
+            producers[name] = node
+        for name in node.input:
+            consumers.setdefault(name, []).append(node)
+    stored = stored_names(model.graph)
+    chosen = set(nodes)
+    names = []
+    for node in model.graph.node:
+        if operator(node) not in _BETWEEN:
+            continue
+        neighbours = [producers[name] for name in node.input if name in producers]
+        for name in node.output:
+            neighbours += consumers.get(name, [])
+        weights_alone = all(name in stored for name in node.input)
+        floats = [each for each in neighbours if _stays(each, chosen)]
+        if not floats and not weights_alone:
+            names.append(node.name)
+    return names
+
+
+def _stays(node: NodeProto, chosen: Collection[str]) -> bool:
+    """Whether a node computes in floats."""
+    if operator(node) in _BETWEEN:
+        return False
+    return node.name not in chosen
+
+
+def _drop_what_was_inferred(model: ModelProto) -> None:
+    """Remove the shapes within the graph and the quantiser's mark, which no runtime needs."""
+    del model.graph.value_info[:]
+    kept = [entry for entry in model.metadata_props if entry.key != _INFER_METADATA]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the quantiser's warnings, which speak of tensors that rightly stay floats."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

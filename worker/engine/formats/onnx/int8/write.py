@@ -1,0 +1,79 @@
+"""A float model's file rewritten in int8."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from onnx import ModelProto
+
+from convpress.refusal import Code, Refusal
+from worker.engine.formats.adapter import Int8Inputs, Int8Layers
+from worker.engine.formats.onnx.int8.prepare import prepare
+from worker.engine.formats.onnx.int8.quantise import quantised
+from worker.engine.formats.onnx.int8.ranges import Range, activation_ranges
+from worker.engine.formats.onnx.int8.survivors import Trial, survivors
+
+_UNMEASURED: Range = (0.0, 1.0)
+
+
+def write_in_int8(path: Path, inputs: Int8Inputs, float_sites: Collection[str]) -> Int8Layers:
+    """Replace the float model at `path` by the same in int8, and return what became of its layers.
+
+    The layers at `float_sites` stay in float, and so do those that lose too much.
+
+    Raises:
+        Refusal: `nothing_to_compress` where int8 applies to no layer, and those of `prepare`.
+    """
+    prepared = prepare(path, path.with_name(f"{path.name}.prepared"))
+    model = prepared.model
+    sites = {layer.node: layer.site for layer in prepared.layers}
+    nodes = [node for node, site in sites.items() if site not in float_sites]
+    if not nodes:
+        raise Refusal(
+            Code.NOTHING_TO_COMPRESS,
+            "int8 applies to no layer of the model",
+            field="model",
+            expected="a convolution or linear layer with weights of float32 in one group",
+            got="none",
+        )
+    ranges = activation_ranges(model, inputs.fitting)
+    trial = Trial(model, ranges, inputs.held_out)
+    kept = survivors(trial, nodes, lambda runs: runs > inputs.most_trials)
+    _write(quantised(model, ranges, kept.nodes), path)
+    return Int8Layers(
+        sites=_sites(sites, kept.nodes),
+        losses={sites[node]: loss for node, loss in kept.losses.items()},
+    )
+
+
+def write_without_content(path: Path, float_sites: Collection[str]) -> None:
+    """Replace the float model at `path` by one in int8 that is as large, but has no ranges."""
+    prepared = prepare(path, path.with_name(f"{path.name}.prepared"))
+    model = prepared.model
+    nodes = [layer.node for layer in prepared.layers if layer.site not in float_sites]
+    names = [value.name for value in (*model.graph.input, *model.graph.output)]
+    for node in model.graph.node:
+        names += node.output
+    _write(quantised(model, dict.fromkeys(names, _UNMEASURED), nodes), path)
+
+
+def site_losses(path: Path, scratch: Path, inputs: Int8Inputs) -> dict[str, float]:
+    """Return the relative error of the outputs with each site of the model at `path` in int8 alone.
+
+    Sites that int8 does not apply to are left out.
+    """
+    prepared = prepare(path, scratch)
+    model = prepared.model
+    nodes_by_site: dict[str, list[str]] = {}
+    for layer in prepared.layers:
+        nodes_by_site.setdefault(layer.site, []).append(layer.node)
+    trial = Trial(model, activation_ranges(model, inputs.fitting), inputs.held_out)
+    return {site: trial.error(nodes) for site, nodes in nodes_by_site.items()}
+
+
+def _sites(sites: dict[str, str], nodes: Collection[str]) -> tuple[str, ...]:
+    """Return the sites of nodes, each once."""
+    return tuple(dict.fromkeys(sites[node] for node in nodes))
+
+
+def _write(model: ModelProto, path: Path) -> None:
+    path.write_bytes(model.SerializeToString())

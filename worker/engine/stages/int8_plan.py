@@ -1,0 +1,156 @@
+"""The plan of int8: the inputs to measure it on, and the sites that stay in float."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convpress.formats import Format
+from convpress.precision import FIELD, INT8
+from convpress.refusal import Code, Refusal
+from worker.engine.calibration.effort import RANGES_EFFORT
+from worker.engine.formats import adapter_of
+from worker.engine.formats.adapter import Int8Inputs, Int8Writer
+from worker.engine.model import Inputs, OpenedModel
+from worker.engine.progress import Progress
+from worker.engine.request import Request
+from worker.engine.selection.analysis import Analysis
+from worker.engine.selection.candidates import Candidate
+from worker.engine.selection.input_statistics import Uncalibrated, measure_statistics
+from worker.engine.selection.int8_candidates import with_int8
+from worker.engine.selection.objective import Objective
+
+if TYPE_CHECKING:  # it needs torch
+    from worker.engine.calibration.replay import Batch
+
+_MOST_FITTING = 64
+_MOST_HELD_OUT = 8
+_RANGES_WORK = 300_000_000_000
+"""The most multiply-accumulates of the runs that measure ranges; one is made in any case."""
+_TRIALS_WORK = 1_000_000_000_000
+"""The most multiply-accumulates of the runs that try layers one by one."""
+_FEWEST_TRIALS = 4
+"""Held-out inputs that a layer is tried on, where that many are affordable."""
+
+
+@dataclass(frozen=True)
+class Int8Plan:
+    """What is written in int8: all that survives it on these inputs, without some sites."""
+
+    inputs: Int8Inputs
+    float_sites: frozenset[str] = frozenset()
+
+    def without(self, sites: Collection[str]) -> "Int8Plan":
+        """Return the plan with these sites in float."""
+        return replace(self, float_sites=frozenset(sites))
+
+
+def int8_writer(model_format: Format) -> Int8Writer:
+    """Return how a format writes int8, which `convpress.precision` has checked it does."""
+    make = adapter_of(model_format).int8
+    assert make is not None  # the request was refused where it is opened
+    return make()
+
+
+def analysis_for_ranges(
+    request: Request, opened: OpenedModel, progress: Progress, unchanged: Analysis
+) -> Analysis:
+    """Return the analysis of a model that is not factored, with inputs to measure ranges on."""
+    progress.enter("measuring")
+    statistics = measure_statistics(request, opened, progress, RANGES_EFFORT, with_moments=False)
+    return replace(unchanged, calibration=statistics)
+
+
+def plan_int8(request: Request, opened: OpenedModel, analysis: Analysis) -> Int8Plan | None:
+    """Return the plan with all sites in int8; None where `auto` has nothing to measure it on.
+
+    Raises:
+        Refusal: `precision_invalid` where `int8` has nothing to measure it on.
+    """
+    statistics = analysis.calibration
+    if isinstance(statistics, Uncalibrated):
+        if request.precision != INT8:
+            return None
+        raise Refusal(
+            Code.PRECISION_INVALID,
+            "int8 needs the ranges of the model's activations, which cannot be measured: "
+            f"{statistics.reason}",
+            field=FIELD,
+            expected="float, or samples that the model runs on",
+            got=request.precision,
+        )
+    macs = max(opened.profile.macs, 1)
+    runs = _clamped(_RANGES_WORK // macs, _MOST_FITTING)
+    fitting = _from_each(statistics.batches, opened, runs)
+    affordable = _TRIALS_WORK // (macs * max(1, len(opened.profile.sites)))
+    trials = _clamped(max(affordable, _FEWEST_TRIALS), _MOST_HELD_OUT)
+    held_out = _from_each(statistics.held_out, opened, trials)
+    return Int8Plan(Int8Inputs(fitting, held_out, _TRIALS_WORK // (macs * len(held_out))))
+
+
+def analysis_with_int8(
+    request: Request, opened: OpenedModel, analysis: Analysis, plan: Int8Plan
+) -> Analysis:
+    """Return an analysis with candidates in int8, whose losses are measured site by site."""
+    writer = int8_writer(request.format)
+    source = Path(request.output).with_name("int8.onnx")
+    # the opened model may have been taken apart, and its sites have names of their own
+    opened.model.save(source)
+    try:
+        losses: Mapping[str, float] = writer.losses(
+            source, source.with_name("int8.prepared"), plan.inputs
+        )
+    finally:
+        source.unlink()
+    return with_int8(analysis, losses, writer.why_not)
+
+
+def require_int8_prices(request: Request, analysis: Analysis, objective: Objective) -> None:
+    """Check that a budget of time knows how long layers in int8 take.
+
+    Raises:
+        Refusal: `cost_table_invalid`.
+    """
+    if request.precision != INT8 or not objective.bounds_time:
+        return
+    for each in analysis.candidates:
+        if any(candidate.quantised and candidate.nanoseconds for candidate in each.candidates):
+            return
+    raise Refusal(
+        Code.COST_TABLE_INVALID,
+        "the cost table has no layers in int8",
+        field="latency_budget",
+        expected="a table that `convpress calibrate-host` has written since it measures int8",
+        got="a table of layers in float",
+    )
+
+
+def floats_of(analysis: Analysis, choice: Sequence[Candidate]) -> frozenset[str]:
+    """Return the sites whose chosen candidates are in float."""
+    pairs = zip(analysis.sites, choice, strict=True)
+    return frozenset(site.name for site, candidate in pairs if not candidate.quantised)
+
+
+def write_without_content(model_format: Format, float_sites: Collection[str], path: Path) -> None:
+    """Write the file at `path` in int8, as large as the artifact will be."""
+    int8_writer(model_format).write_without_content(path, float_sites)
+
+
+def _clamped(number: int, most: int) -> int:
+    return max(1, min(number, most))
+
+
+def _from_each(batches: "Sequence[Batch]", opened: OpenedModel, most: int) -> list[Inputs]:
+    """Return the inputs of at most `most` runs, spread evenly over the batches.
+
+    The batches come range by range, and ranges of activations depend on those of the inputs.
+    """
+    # imported here: it needs torch
+    from worker.engine.calibration.inputs.run_inputs import run_inputs
+
+    step = -(-len(batches) // most)
+    chosen = batches[::step]
+    runs: list[Inputs] = []
+    for batch in chosen:
+        runs += run_inputs([batch], opened.model.inputs, opened.shapes, most // len(chosen))
+    return runs
