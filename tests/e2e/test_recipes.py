@@ -202,6 +202,7 @@ def test_triton_gets_a_repository(tmp_path):
     assert config.count("{") == config.count("}") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's and ONNX Runtime's own
 def test_a_compressed_model_is_tuned_and_quantised(tmp_path):
     (training, _), _ = split()

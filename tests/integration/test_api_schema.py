@@ -23,7 +23,7 @@ MODELS = Path(__file__).parents[1] / "models"
     [
         (True, "3"),
         pytest.param(True, "10", marks=pytest.mark.slow),
-        pytest.param(False, "10", marks=pytest.mark.slow),
+        pytest.param(False, "10", marks=pytest.mark.long),
     ],
 )
 def test_no_request_gets_an_answer_that_is_not_described(start_api, tmp_path, guarded, examples):

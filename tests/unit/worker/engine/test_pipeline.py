@@ -24,6 +24,15 @@ from worker.engine.request import Request
 from worker.sandbox.account import read
 
 FILES = sorted(path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt"))
+# Every format, way of export and kind of network once; the others are left to `make slow`.
+EACH_ONCE = {
+    "batchnorm.scripted.pt",
+    "batchnorm_bn.onnx",
+    "plain.traced.pt",
+    "residual.onnx",
+    "residual_bn.onnx",
+}
+EVERY = [pytest.param(name, marks=[pytest.mark.slow] * (name not in EACH_ONCE)) for name in FILES]
 NOT_ASKED_FOR = "the request turns it off"
 TOP_FIELDS = {
     "account_complete",
@@ -48,7 +57,7 @@ TOP_FIELDS = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", EVERY)
 def test_half_the_flops_cost_a_point_and_a_half_at_most(tmp_path, name):
     output, report, _ = compressed(tmp_path, name, flops_budget="0.5")
     assert report["keep"] <= 0.5
@@ -84,7 +93,7 @@ def test_a_program_of_torch_export_gets_the_layers_that_its_torchscript_gets(tmp
     assert chosen[0] == chosen[1]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", EVERY)
 def test_at_full_rank_the_outputs_are_the_originals(tmp_path, name):
     output, report, _ = compressed(tmp_path, name, form="dac", rank=25)
     images = split()[1][0][:64]
