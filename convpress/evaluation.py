@@ -28,8 +28,9 @@ _LONGEST_OUTPUT = 1000
 
 @dataclass(frozen=True)
 class MetricKind:
-    """How a metric is read: `is_share` for fractions of 1, whose loss counts in points."""
+    """How a metric is named and read: `is_share` for fractions of 1, whose loss is in points."""
 
+    label: str
     is_share: bool = False
     higher_is_better: bool = True
     unit: str = ""
@@ -54,14 +55,19 @@ class MetricKind:
 
 
 METRICS: Mapping[str, MetricKind] = {
-    "top-1": MetricKind(is_share=True),
-    "psnr": MetricKind(unit="dB"),
-    "mse": MetricKind(higher_is_better=False),
-    "mean-iou": MetricKind(is_share=True),
-    AGREEMENT: MetricKind(is_share=True),
-    SCORE: MetricKind(),
-    LOWER_SCORE: MetricKind(higher_is_better=False),
+    "top-1": MetricKind("top-1", is_share=True),
+    "psnr": MetricKind("PSNR", unit="dB"),
+    "mse": MetricKind("mean squared error", higher_is_better=False),
+    "mean-iou": MetricKind("mean IoU", is_share=True),
+    AGREEMENT: MetricKind(AGREEMENT, is_share=True),
+    SCORE: MetricKind(SCORE),
+    LOWER_SCORE: MetricKind(LOWER_SCORE, higher_is_better=False),
 }
+
+
+def kind_of(metric: str) -> MetricKind:
+    """Return how a metric of a report is read; a name of another version is its own label."""
+    return METRICS.get(metric) or MetricKind(metric)
 
 
 def parse_metric(text: str | None) -> Metric | None:

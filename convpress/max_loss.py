@@ -76,10 +76,10 @@ def require_measurable(max_loss: MaxLoss, metric: str) -> None:
     """
     kind = METRICS[metric]
     if max_loss.unit == "dB" and kind.unit != "dB":
-        raise _invalid(f"{metric} is not measured in dB", max_loss.text)
+        raise _invalid(f"{kind.label} is not measured in dB", max_loss.text)
     # a bare 1 could be a point, or all that there is
     if max_loss.unit == "" and kind.is_share and max_loss.number >= 1:
-        detail = f"{metric} is a fraction of 1, and {max_loss.text} would be all of it"
+        detail = f"{kind.label} is a fraction of 1, and {max_loss.text} would be all of it"
         raise _invalid(f"{detail}: did you mean {max_loss.text}%?", max_loss.text)
 
 

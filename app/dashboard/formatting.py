@@ -5,7 +5,7 @@ from datetime import datetime
 
 from convpress import max_loss
 from convpress.budgets import FLOPS, KINDS
-from convpress.evaluation import METRICS, MetricKind
+from convpress.evaluation import kind_of
 from convpress.labels import written_labels
 from convpress.quantities import about, amount, milliseconds, percent, size
 
@@ -101,13 +101,22 @@ def risk(level: str) -> str:
     return "Risk unknown" if level == "unknown" else f"{level.capitalize()} risk"
 
 
-def figure(value: float, metric: str) -> str:
+def figure(value: float, name: str) -> str:
     """Return the figure of a metric, or a loss of it, with its unit.
 
     >>> figure(0.8126, "top-1")
     '81.26 %'
     """
-    return METRICS.get(metric, MetricKind()).text(value)
+    return kind_of(name).text(value)
+
+
+def metric(name: str) -> str:
+    """Return the label of a metric.
+
+    >>> metric("psnr"), metric("risk")
+    ('PSNR', 'risk')
+    """
+    return kind_of(name).label
 
 
 FILTERS: Mapping[str, Callable[..., str]] = {
@@ -128,5 +137,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
         capital,
         figure,
         written_labels,
+        metric,
     )
 }

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convpress.budgets import KINDS
-from convpress.evaluation import METRICS, MetricKind
+from convpress.evaluation import kind_of
 from convpress.precision import FLOAT
 from convpress.quantities import about, amount, milliseconds, percent, size
 from convpress.report import Cost, Inspection, Report, Site, Spread
@@ -63,9 +63,9 @@ def _evaluation(report: Report) -> list[Text]:
     evaluation = report.evaluation
     if evaluation is None:
         return []
-    kind = METRICS.get(evaluation.metric, MetricKind())
+    kind = kind_of(evaluation.metric)
     before, after = kind.text(evaluation.before), kind.text(evaluation.after)
-    line = f"{evaluation.metric}: {before} before, {after} after"
+    line = f"{kind.label}: {before} before, {after} after"
     if evaluation.count is not None:
         line += f", on {evaluation.count} samples"
     return [_plain(line)]
@@ -78,7 +78,7 @@ def _tried(report: Report) -> list[Text | Table]:
     numbers = [(name, "right") for name in ("FLOPs kept", "figure", "lost")]
     table = _table("tried", *numbers, "promise")
     for each in report.tried:
-        kind = METRICS.get(each.metric, MetricKind())
+        kind = kind_of(each.metric)
         table.add_row(
             each.budget,
             "unreachable" if each.keep is None else percent(each.keep),
@@ -86,8 +86,8 @@ def _tried(report: Report) -> list[Text | Table]:
             "" if each.loss is None else kind.text(each.loss),
             "kept" if each.kept else "not kept",
         )
-    metric = report.tried[0].metric
-    promise = f"{report.budget.get('promise')}, by the {metric}"
+    label = kind_of(report.tried[0].metric).label
+    promise = f"{report.budget.get('promise')}, by the {label}"
     return [_plain(promise), table]
 
 
@@ -232,9 +232,9 @@ def job(job: Job) -> Table:
     table.add_row("created", _minute(job.created_at))
     if job.result is not None:
         if (evaluation := job.result.evaluation) is not None:
-            kind = METRICS.get(evaluation.metric, MetricKind())
+            kind = kind_of(evaluation.metric)
             before, after = kind.text(evaluation.before), kind.text(evaluation.after)
-            table.add_row(_plain(evaluation.metric), f"{before}, {after} after")
+            table.add_row(_plain(kind.label), f"{before}, {after} after")
         before, after = amount(job.result.macs_before), amount(job.result.macs_after)
         table.add_row("MACs", f"{before}, {after} after, {percent(job.result.keep)} kept")
         table.add_row("artifact", size(job.result.artifact.bytes))

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from convpress.evaluation import AGREEMENT
 from worker.engine.formats import readable
 from worker.engine.numerics import device
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
-from worker.engine.stages.evaluating import evaluate_original
+from worker.engine.stages.evaluating import evaluate_original, require_classes
 from worker.engine.stages.opening import inspect_file, open_for_compression
 from worker.engine.stages.planning import plan, refit
 from worker.engine.stages.quantising import quantise
@@ -37,6 +38,8 @@ def compress(request: Request, emit: Emit) -> None:
             search = None
             produced = produce(request)
         else:
+            if promise.metric == AGREEMENT:
+                require_classes(request, source, progress)
             search = search_for(promise, request, progress, produce)
             produced = search.produced
     write_report(request, produced.artifact, produced.verification, progress, search)

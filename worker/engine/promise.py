@@ -85,5 +85,5 @@ def _outcome(attempt: records.Tried) -> str:
         return f"has {attempt.level} risk"
     if attempt.loss is None:
         return "cannot be reached"
-    lost = METRICS[attempt.metric].text(attempt.loss)
-    return f"loses {lost} of {attempt.metric}"
+    kind = METRICS[attempt.metric]
+    return f"loses {kind.text(attempt.loss)} of {kind.label}"

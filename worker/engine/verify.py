@@ -80,7 +80,7 @@ def compare(
                 continue
             expected64, got64 = expected.astype(np.float64), got.astype(np.float64)
             # what is added to all scores of a sample changes no class
-            if is_only_output and _is_scores(expected):
+            if is_only_output and is_scores(expected):
                 expected64, got64 = _centred(expected64), _centred(got64)
             # an original may give NaN or infinity; the artifact may then do so too
             usable = np.isfinite(expected64)
@@ -214,7 +214,7 @@ def _agreement(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> f
         if len(original) != 1:
             return None
         [output], [other_output] = original.values(), other.values()
-        if not _is_scores(output):
+        if not is_scores(output):
             return None
         scores.append(output.reshape(len(output), -1))
         other_scores.append(other_output.reshape(len(other_output), -1))
@@ -237,7 +237,7 @@ def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return centred
 
 
-def _is_scores(output: NDArray[np.generic]) -> bool:
+def is_scores(output: NDArray[np.generic]) -> bool:
     """Whether an output is one vector of two or more floating-point numbers a sample."""
     if output.ndim < 2 or not np.issubdtype(output.dtype, np.floating) or not output.size:
         return False

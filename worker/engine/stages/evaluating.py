@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from convpress import evaluation as words
+from convpress import max_loss
 from convpress import report as records
 from convpress.gate.samples import EVALUATION
 from convpress.refusal import Code, Refusal
@@ -13,10 +14,11 @@ from worker.engine.evaluation.evaluation_file import AnyArray, LabelledSamples, 
 from worker.engine.evaluation.metrics import Metric, metric_for
 from worker.engine.formats import load_runner
 from worker.engine.model import Runner
+from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.stages.opening import open_for_compression
-from worker.engine.verify import Outputs
+from worker.engine.verify import Outputs, is_scores
 
 _LONGEST_NAMES = 300
 
@@ -81,6 +83,24 @@ def evaluate_original(request: Request, source: Path, progress: Progress) -> Eva
             "outputs that are not finite",
         )
     return Evaluation(samples, name, output, metric, before)
+
+
+def require_classes(request: Request, source: Path, progress: Progress) -> None:
+    """Check that the model at `source` gives classes to agree on, before it is calibrated.
+
+    Raises:
+        Refusal: `budget_invalid`, or the model cannot be opened.
+    """
+    opened = open_for_compression(request, source, progress)
+    inputs = random_inputs(opened.model.inputs, opened.shapes)
+    del opened
+    try:
+        outputs = load_runner(request.format, source)(inputs)
+    except Refusal:
+        # a model that does not run on noise may run on the inputs of the calibration
+        return
+    if len(outputs) != 1 or not all(map(is_scores, outputs.values())):
+        raise max_loss.needs_classes()
 
 
 def _read(request: Request, source: Path, metric: str, progress: Progress) -> LabelledSamples:

@@ -1,9 +1,11 @@
 """The page of a job: the way to its end, and what its figures are called."""
 
+import io
 import json
 from datetime import timedelta
 from functools import partial
 
+import numpy as np
 from support import fake_engine
 from support.callers import FORM, HTML, cookie, post, token
 
@@ -133,3 +135,37 @@ def test_the_level_of_a_classifier_is_shown_by_its_expected_loss(client):
     assert "all of the band up to 5.0 %" in page
     assert "all of it from 2.0 %" in page
     assert 'Measured error</th><td class="number">' not in page
+
+
+def test_the_metric_of_the_user_is_the_first_figure_and_what_was_tried_follows(client):
+    figures = {"metric": "psnr", "before": 30.412, "after": 30.0, "loss": 0.412, "count": 12}
+    tried = [
+        {"budget": "24%", "keep": None, "metric": "psnr", "kept": False},
+        {"budget": "43%", "keep": 0.42, "metric": "psnr", "figure": 30.0, "kept": True},
+    ]
+    report = fake_engine.REPORT | {
+        "evaluation": figures,
+        "tried": tried,
+        "budget": {"promise": "max_loss=0.5dB", "flops_budget": "43%"},
+    }
+    data = {"max_loss": "0.5dB", "evaluation_metric": "psnr"}
+    targets = io.BytesIO()
+    np.savez(targets, x=np.zeros((2, 3)), targets=np.zeros((2, 3)))
+    files = {**FORM["files"], "evaluation": ("evaluation.npz", targets.getvalue())}
+    job = client.post("/jobs", data=data, files=files).json()["id"]
+    with transaction() as session:
+        row = commands.get(session, job)
+        row.state, row.artifact_sha256, row.artifact_bytes = "succeeded", "a" * 64, 50
+        row.macs_before, row.macs_after, row.evaluation = 100, 40, figures
+        key_of = partial(artifact_key, row.id)
+        content = json.dumps(report).encode()
+        row.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
+    page = client.get(f"/dashboard/jobs/{job}", headers=HTML).text
+    glance = page[page.index('class="glance"') :]
+    assert glance.index("<h2>PSNR</h2>") < glance.index("<h2>FLOPs</h2>")
+    assert "30.00 dB" in glance
+    assert "30.41 dB before, on your 12 samples" in glance
+    assert "What was tried for max_loss=0.5dB" in page
+    assert "unreachable" in page
+    assert "budget loss 0.5dB" in page
+    assert client.get(f"/jobs/{job}").json()["result"]["evaluation"] == figures | {"output": None}

@@ -6,9 +6,12 @@ import pytest
 from support.calibrating import calibrate_little
 from support.compressing import compressed
 from support.evaluating import digits_file
+from support.onnx_text import written
 
 from convpress.refusal import Refusal
 from convpress.report import Report
+from worker.engine.pipeline import compress
+from worker.engine.request import Request
 from worker.engine.selection import analysis, analysis_file
 from worker.engine.selection.least_kept import MILDEST, MOST_TRIES, least_kept
 from worker.engine.stages import searching
@@ -31,6 +34,13 @@ def test_the_mildest_budget_is_tried_before_the_search_gives_up():
     assert least_kept(lambda percent: bool(tried.append(percent))) is None
     assert tried[-1] == MILDEST
     assert len(tried) <= MOST_TRIES
+
+
+IMAGE_TO_IMAGE = (
+    '<ir_version: 8, opset_import: ["": 17]> '
+    "g (float[1, 8, 12, 12] x) => (float[1, 16, 12, 12] y) <float[16, 8, 3, 3] w> "
+    "{ y = Conv <pads = [1, 1, 1, 1]> (x, w) }"
+)
 
 
 def promised(folder, name="plain.onnx", **options):
@@ -123,6 +133,20 @@ def test_a_promise_that_cannot_be_kept_is_refused_with_what_was_tried(
     if code == "budget_unreachable":
         assert f"{MILDEST}% has unknown risk" in caught.value.detail
         assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_model_without_classes_is_refused_before_its_calibration(tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "_analysed", lambda *_: pytest.fail("it was calibrated"))
+    request = Request(
+        str(written(tmp_path, IMAGE_TO_IMAGE)),
+        "onnx",
+        str(tmp_path / "out.onnx"),
+        str(tmp_path / "report.json"),
+        max_loss="1%",
+    )
+    with pytest.raises(Refusal, match="gives no classes") as caught:
+        compress(request, lambda *_: None)
+    assert (caught.value.code, caught.value.field) == ("budget_invalid", "max_loss")
 
 
 def test_a_budget_beside_a_promise_that_cannot_be_reached_is_named(tmp_path):
