@@ -12,6 +12,17 @@ EXPECTED = "name=value pairs joined by commas, such as team=vision,run=42; at mo
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _LONGEST_VALUE = 128
 MOST = 16
+SCHEMA = {
+    "type": "object",
+    "maxProperties": MOST,
+    "propertyNames": {"pattern": f"^{_NAME.pattern}$"},
+    "additionalProperties": {
+        "type": "string",
+        "maxLength": _LONGEST_VALUE,
+        "description": "Printable, and without commas",
+    },
+}
+"""Labels as names and values, in JSON Schema."""
 
 
 def parse_labels(text: str, field: str = FIELD) -> dict[str, str]:

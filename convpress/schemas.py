@@ -2,11 +2,13 @@
 
 import uuid
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from convpress.calibration import Calibration
 from convpress.formats import Format
+from convpress.labels import SCHEMA as LABELS_SCHEMA
 from convpress.precision import Precision
 from convpress.report import Evaluation, Inspection, Point, Unaccounted
 from convpress.states import State
@@ -232,7 +234,7 @@ class JobChanges(BaseModel):
         json_schema_extra={"example": {"labels": {"team": "vision"}, "note": "before the release"}},
     )
 
-    labels: dict[str, str] | None = Field(
+    labels: Annotated[dict[str, str], WithJsonSchema(LABELS_SCHEMA)] | None = Field(
         None, description="All labels of the job from now on; `{}` removes them"
     )
     note: str | None = Field(

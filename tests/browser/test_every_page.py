@@ -62,6 +62,27 @@ def test_wide_tables_say_that_they_scroll(browse, places):
         expect(frame).not_to_have_class("scroll wide")
 
 
+def test_labels_and_the_note_are_edited_and_the_log_is_read(browse, places):
+    path = PAGES["job"].format(**places)
+    with browse(path, **VIEWS["phone"]) as page:
+        page.get_by_text("Add labels or a note").click()
+        page.get_by_label("Labels").fill("team=vision, run=7")
+        page.get_by_label("Note").fill("first line\nsecond <b>line</b>")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator(".facts")).to_contain_text("run=7")
+        expect(page.locator(".remark")).to_have_text("first line\nsecond <b>line</b>")
+        page.get_by_text("What happened").click()
+        expect(page.get_by_role("region", name="Log")).to_contain_text("succeeded: done")
+        page.get_by_text("Original and artifact side by side").click()
+        fates = page.get_by_label("What became of each layer")
+        expect(fates.locator("li")).to_have_count(7)
+        expect(fates).to_contain_text("left as it is")
+        expect(fates.locator(".factored").first).to_be_visible()
+        netron = page.get_by_role("link", name="Netron")
+        assert netron.get_attribute("rel") == "noopener noreferrer"
+        check_accessible(page)
+
+
 def test_the_id_and_the_commands_are_copied(browse, places, service):
     path = PAGES["job"].format(**places)
     with browse(path) as page:

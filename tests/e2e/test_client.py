@@ -110,6 +110,19 @@ def test_jobs_are_listed(service, done, connect):
     assert len(client.list(limit=1)) == 1
 
 
+def test_labels_and_a_note_are_changed_and_the_log_is_read(service, connect):
+    client = connect(str(service.http.base_url))
+    job = service.post(labels="run=1")["id"]
+    changed = client.annotate(job, labels={"run": "2"}, note="good")
+    assert (changed.labels, changed.note) == ({"run": "2"}, "good")
+    assert client.annotate(job, note="").note is None
+    assert client.annotate(job, labels={}).labels == {}
+    client.wait(job)
+    assert "succeeded: done" in client.log(job)
+    with pytest.raises(Refused, match="is not a label"):
+        client.annotate(job, labels={"a b": "c"})
+
+
 def test_a_job_is_waited_for_no_longer_than_allowed_and_cancelled(service, connect):
     client = connect(str(service.http.base_url))
     job = client.submit(MODELS / "residual.scripted.pt", "0.5", input_shape="1x1x640x640")

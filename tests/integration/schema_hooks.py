@@ -72,6 +72,8 @@ FORMATS = {
     "input_std": st.lists(st.floats(1e-6, 1e9).map(str), min_size=1, max_size=4).map(",".join),
     "labels": _pairs(_VALUE, 0),
     "label": st.builds("{}={}".format, _NAME, _VALUE),
+    "label_value": _VALUE.filter(lambda value: value.strip() == value),
+    "note": st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=2000),
     "webhook_url": st.from_regex(
         r"https://[a-z0-9]{1,20}\.example/[a-z0-9/]{0,40}", fullmatch=True
     ),
@@ -105,6 +107,11 @@ def before_load_schema(context, raw_schema):
     fields["evaluation_metric"]["enum"] = ["top-1"]
     shown = {name: schema["example"] for name, schema in fields.items() if "example" in schema}
     form["example"] = {**shown, "model": _PATHS[0].name}
+    changes = raw_schema["components"]["schemas"]["JobChanges"]["properties"]
+    [labels, _] = changes["labels"]["anyOf"]
+    labels["additionalProperties"]["format"] = "label_value"
+    [note, _] = changes["note"]["anyOf"]
+    note["format"] = "note"
     for name, schema in {**fields, **parameters}.items():
         if name in FORMATS:
             _text(schema)["format"] = name

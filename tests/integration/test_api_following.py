@@ -103,13 +103,13 @@ def test_a_job_is_told_from_its_beginning_to_its_end(api, job):
         if event[1] == "progress":
             api.http.post(f"/jobs/{job}/cancel")
         elif event[2]["state"] == "queued":
-            api.change(job, state="running", phase="factoring", progress=0.4)
+            api.change(job, state="running", phase="factoring", progress=0.4, eta_seconds=7.5)
     assert [(kind, data.get("state") or data["phase"]) for _, kind, data in events] == [
         ("state", "queued"),
         ("progress", "factoring"),
         ("state", "cancelled"),
     ]
-    assert events[1][2] == {"phase": "factoring", "progress": 0.4}
+    assert events[1][2] == {"phase": "factoring", "progress": 0.4, "eta_seconds": 7.5}
     assert events[1][0] is None
     first = int(events[0][0])
     last = int(events[2][0])

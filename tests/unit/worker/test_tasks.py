@@ -15,8 +15,9 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from support import fake_engine
 
+from app.db.models import Job
 from app.db.session import transaction
-from app.jobs import commands
+from app.jobs import commands, logs
 from app.storage import (
     LocalStorage,
     StorageUnavailable,
@@ -372,3 +373,17 @@ def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make
         (str(job_id), "deploy-7", 1)
     }
     assert lines[-1]["error"]["code"] == "engine_error"
+
+
+def test_what_a_child_wrote_is_kept_in_the_log_of_its_job(make_job, monkeypatch):
+    def run_job(job, settings, on_progress, is_wanted, on_log):
+        on_log("Traceback:\n  it \x1b[31mfell\n")
+        return Failed({"code": "engine_error", "detail": "so it is"})
+
+    monkeypatch.setattr(tasks.run, "run_job", run_job)
+    job_id = make_job()
+    tasks.compress(str(job_id))
+    with transaction() as session:
+        lines = logs.read(session, session.get_one(Job, job_id)).splitlines()
+    assert lines[-3:-1] == ["  | Traceback:", "  |   it ?[31mfell"]
+    assert lines[-1].endswith("failed: engine_error")

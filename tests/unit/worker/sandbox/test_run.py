@@ -18,7 +18,12 @@ SUCCEEDED = """print('{"event": "succeeded"}', flush=True)"""
 @pytest.fixture
 def run(tmp_path):
     def run(
-        code, arguments=(), seconds=120.0, is_wanted=lambda: True, on_progress=lambda progress: None
+        code,
+        arguments=(),
+        seconds=120.0,
+        is_wanted=lambda: True,
+        on_progress=lambda progress: None,
+        on_log=lambda text: None,
     ):
         script = tmp_path / "child.py"
         script.write_text("import os, sys, time, signal\n" + textwrap.dedent(code))
@@ -29,6 +34,7 @@ def run(tmp_path):
             seconds=seconds,
             is_wanted=is_wanted,
             on_progress=on_progress,
+            on_log=on_log,
         )
 
     return run
@@ -52,6 +58,29 @@ def test_a_refusal_comes_through(run):
     error = '{"code": "budget_unreachable", "detail": "no", "got": "0.1"}'
     outcome = run(f"""print('{{"event": "failed", "error": {error}}}')""")
     assert outcome == Failed({"code": "budget_unreachable", "detail": "no", "got": "0.1"})
+
+
+@pytest.mark.parametrize(
+    "end",
+    [SUCCEEDED, "os._exit(3)", "time.sleep(600)", "print('no JSON', flush=True)"],
+    ids=["success", "lost", "stopped", "malformed"],
+)
+def test_the_end_of_standard_error_is_told_whatever_the_outcome(run, tmp_path, end):
+    heard = []
+    mark = tmp_path / "written"
+    run(
+        f"""
+        sys.stderr.write('x' * 50_000 + 'the end')
+        sys.stderr.flush()
+        open({str(mark)!r}, 'w').close()
+        {end}
+        """,
+        is_wanted=lambda: not (end.startswith("time") and mark.exists()),
+        on_log=heard.append,
+    )
+    [text] = heard
+    assert text.endswith("the end")
+    assert len(text) == 16 * 1024
 
 
 def test_a_refusal_comes_with_the_log_written_before_it(run):
