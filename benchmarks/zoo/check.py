@@ -251,7 +251,6 @@ def _at_budget(
         kept = _counted(request.format, target, inputs)
     return {
         "keep": account["keep"],
-        "kept_macs": account["macs"]["compressed"] if "macs" in account else None,
         "oracle_kept": kept,
         "error": account["verification"]["relative_error"],
         "signature_at_budget": signature(case.path) == signature(target),

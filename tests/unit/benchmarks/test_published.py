@@ -14,7 +14,8 @@ from zoo.counters import onnx_macs
 from zoo.signature import signature
 
 NETWORK = (
-    "g (float[n, 4, 8, 8] x) => (float[n, 16, 8, 8] y) <float[16, 4, 3, 3] w, float[16, 16, 3, 3] v> "
+    "g (float[n, 4, 8, 8] x) => (float[n, 16, 8, 8] y) "
+    "<float[16, 4, 3, 3] w, float[16, 16, 3, 3] v> "
     "{ h = Conv <pads = [1, 1, 1, 1]> (x, w) r = Relu(h) "
     "y = Conv <pads = [1, 1, 1, 1]> (r, v) }"
 )
