@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=list(cases.KINDS), default=list(cases.KINDS))
     parser.add_argument("--only", nargs="+", default=[], help="parts of names")
     parser.add_argument("--again", action="store_true", help="try also what was tried before")
-    parser.add_argument("--seconds", type=int, default=300, help="the most for one model")
+    parser.add_argument("--seconds", type=int, default=300, help="of the processor, a model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     _load_libraries()

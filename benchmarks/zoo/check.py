@@ -66,7 +66,7 @@ def checked(case: Case, budget: str, calibration: str, folder: Path) -> dict[str
             return row | {"refused": f"{refusal.code}: {refusal.detail}", "wrong": []}
         row["seconds"] = round(time.process_time() - started, 1)
     row |= _at_budget(case, shape, budget, calibration, folder)
-    row["wrong"] = _wrong(row, budget)
+    row["wrong"] = broken_promises(row, budget)
     return row
 
 
@@ -251,7 +251,6 @@ def _at_budget(
         kept = _counted(request.format, target, inputs)
     return {
         "keep": account["keep"],
-        "kept_macs": account["macs"]["compressed"] if "macs" in account else None,
         "oracle_kept": kept,
         "error": account["verification"]["relative_error"],
         "signature_at_budget": signature(case.path) == signature(target),
@@ -259,8 +258,8 @@ def _at_budget(
     }
 
 
-def _wrong(row: Mapping[str, Any], budget: str) -> list[str]:
-    """Return a sentence for each promise that was broken."""
+def broken_promises(row: Mapping[str, Any], budget: str) -> list[str]:
+    """Return a sentence for each promise that the row of a model breaks."""
     sentences = []
     counts = {row["oracle_macs"], row["exported_macs"]} - {None}
     is_complete = not row["unaccounted"] and not row["unsettled"]

@@ -1,4 +1,4 @@
-"""Run a function in a forked process of limited time and memory."""
+"""Run a function in a forked process of limited processor time and memory."""
 
 import json
 import os
@@ -14,8 +14,9 @@ _BYTES = 10 * 2**30
 def in_child(work: Callable[[], dict[str, Any]], seconds: int, quiet: bool) -> dict[str, Any]:
     """Return the JSON members that `work` returns, or `error`: its exception or its end.
 
-    The process is forked, so that the libraries which are loaded need not be loaded again. It must
-    not have threads. Nothing that `work` prints is shown where it is `quiet`.
+    `seconds` are those of the processor. The process is forked, so that the libraries which are
+    loaded need not be loaded again. It must not have threads. Nothing that `work` prints is shown
+    where it is `quiet`.
     """
     read, write = os.pipe()
     child = os.fork()
@@ -30,14 +31,14 @@ def in_child(work: Callable[[], dict[str, Any]], seconds: int, quiet: bool) -> d
         members: dict[str, Any] = json.loads(content)
         return members
     code = os.waitstatus_to_exitcode(status)
-    if code == -signal.SIGALRM:
-        return {"error": f"not done after {seconds} s"}
+    if code == -signal.SIGXCPU:
+        return {"error": f"not done after {seconds} s of the processor's time"}
     return {"error": f"the process ended with {code}"}
 
 
 def _run(work: Callable[[], dict[str, Any]], write: int, seconds: int, quiet: bool) -> None:
     """Do the work in the child, and end it."""
-    signal.alarm(seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_DATA, (_BYTES, _BYTES))
     if quiet:
         nowhere = os.open(os.devnull, os.O_WRONLY)

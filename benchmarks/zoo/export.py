@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--only", nargs="+", default=[], help="parts of names: torchvision/resnet")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
-    parser.add_argument("--seconds", type=int, default=300, help="the most for one file")
+    parser.add_argument("--seconds", type=int, default=300, help="of the processor, for a file")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

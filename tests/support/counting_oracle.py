@@ -32,7 +32,7 @@ def _run(model, inputs, products):
     """Return the operands and results of these nodes by name."""
     graph = model.graph
     known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    computed = {name for node in graph.node for name in node.output}
+    computed = {name for node in graph.node for name in node.output if name}
     names = []
     for node in products:
         names += [name for name in (*node.input, *node.output) if name in computed]

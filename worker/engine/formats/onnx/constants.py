@@ -161,7 +161,10 @@ def _fold(node: NodeProto, known: dict[str, Constant]) -> Constant | None:
         origin = output
     elif not _folds_alone(node):
         return None
-    folds = (*source.folds, Fold(node, listed))
+    folds = source.folds
+    # A copy is the same value by another name: exporters write one for each layer that shares it.
+    if kind != "Identity":
+        folds = (*folds, Fold(node, listed))
     constant = Constant(source.tensor, origin, folds)
     # Empty values are no weights.
     if np.prod(constant.shape) <= 0:

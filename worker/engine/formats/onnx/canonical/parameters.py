@@ -89,11 +89,15 @@ def _is_arithmetic(node: NodeProto) -> bool:
 
 
 def _layer_operands(graph: GraphProto) -> set[str]:
-    """Return the operands that layers may have stored, bodies included."""
+    """Return the weights and biases of layers, bodies included.
+
+    What layers are applied to is no weight, also where it follows from parameters, as a table of
+    positions does: the products behind it belong to the cost of the model.
+    """
     operands: set[str] = set()
     for node in all_nodes(graph.node):
         if operator(node) in _LAYERS:
-            operands.update(node.input)
+            operands.update(node.input[1:])
     return operands
 
 

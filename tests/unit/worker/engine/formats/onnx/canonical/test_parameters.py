@@ -1,8 +1,10 @@
 """Weights that follow from parameters alone are computed, stored and replaced."""
 
+import numpy as np
 import pytest
 from support.onnx_canonical import rewritten
-from support.onnx_text import model
+from support.onnx_splitting import agree, opened_with_count, split_everywhere
+from support.onnx_text import model, written
 
 HEAD = "g (float[1, 8, 6, 6] x) => (float[1, 8, 4, 4] y)"
 WEIGHT = "float[8, 8, 3, 3] v"
@@ -45,6 +47,20 @@ def test_parameters_with_another_use_stay(tmp_path):
     _, artifact = rewritten(tmp_path, proto)
     assert "g" in {tensor.name for tensor in artifact.graph.initializer}
     assert "v" not in {tensor.name for tensor in artifact.graph.initializer}
+
+
+def test_products_of_parameters_that_are_no_weights_keep_their_cost(tmp_path):
+    path = written(
+        tmp_path,
+        "g (float[6, 8] x) => (float[6, 8] y) <float[6, 3] t, float[3, 5] w, float[5, 8] v> "
+        "{ h = MatMul(t, w) r = Relu(h) p = MatMul(r, v) y = Add(x, p) }",
+    )
+    _, before = opened_with_count(path)
+    after = tmp_path / "after.onnx"
+    assert len(split_everywhere(path, after)) == len(before.sites) == 2
+    _, count = opened_with_count(after)
+    assert len(count.sites) == 4
+    agree(path, after, {"x": np.ones((6, 8), np.float32)})
 
 
 def test_a_weight_of_run_time_is_left(tmp_path):

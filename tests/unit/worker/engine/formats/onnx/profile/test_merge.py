@@ -1,6 +1,9 @@
 """The sites of a model: their names, and the reasons why some stay."""
 
+import numpy as np
 from support.onnx_counting import counted
+from support.onnx_splitting import agree, opened_with_count, split_everywhere
+from support.onnx_text import written
 
 from worker.engine.model import Call
 
@@ -69,3 +72,19 @@ def test_sites_are_named_after_their_nodes_or_weights_and_never_alike(tmp_path):
         "four_2",
         "two_2",
     ]
+
+
+def test_copies_of_a_weight_are_the_weight(tmp_path):
+    path = written(
+        tmp_path,
+        """g (float[2, 8] x) => (float[2, 8] y) <float[8, 8] w> {
+            c = Identity(w)  d = Identity(c)
+            a = MatMul(x, w)  b = Relu(a)  e = MatMul(b, c)  f = Relu(e)  y = MatMul(f, d) }""",
+    )
+    _, count = opened_with_count(path)
+    [site] = count.sites
+    assert site.reason is None
+    assert site.macs == 3 * 2 * 8 * 8
+    assert split_everywhere(path, tmp_path / "after.onnx") == [site.name]
+    x = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
+    agree(path, tmp_path / "after.onnx", {"x": x})

@@ -46,6 +46,8 @@ PRODUCTS = {
     "{ y = com.microsoft.FusedMatMul <transA = 1> (x, z) }",
     "fused product of moved batches": "(float[7, 2, 8] x, float[8, 2, 5] z) => (y) "
     "{ y = com.microsoft.FusedMatMul <transBatchA = 1, transBatchB = 1> (x, z) }",
+    "parameters alone": "(float[6, 8] x) => (y) <float[6, 3] t, float[3, 5] w, float[5, 8] v> "
+    "{ h = MatMul(t, w) r = Relu(h) p = MatMul(r, v) y = Add(x, p) }",
     "integer": "(uint8[3, 8] x) => (y) <uint8[8, 5] w> { y = MatMulInteger(x, w) }",
     "dynamically quantised": "(float[3, 8] x) => (y) <int8[8, 5] w> "
     "{ s = Constant <value = float {0.1}> () y = com.microsoft.DynamicQuantizeMatMul(x, w, s) }",
