@@ -104,9 +104,7 @@ def honest() -> dict[str, tuple[bytes, str]]:
         "small.traced.pt": _saved(traced),
     }
     trained = ("plain.onnx", "plain.traced.pt", "residual.onnx", "plain.scripted.pt")
-    exported = {
-        path.name: (path.read_bytes(), "2x1x8x8") for path in MODELS.glob("exported/*.pt2")
-    }
+    exported = {path.name: (path.read_bytes(), "2x1x8x8") for path in MODELS.glob("exported/*.pt2")}
     return (
         exported
         | {name: (content, "1x3x16x16") for name, content in small.items()}

@@ -1,4 +1,4 @@
-"""Write exported/small.torch-VERSION.pt2, as the torch that runs this writes it: python export_small.py
+"""Write exported/small.torch-VERSION.pt2, as the torch that runs this writes it.
 
 The network is mostly structure, so that a changed byte hits some: a batch of any size, arithmetic
 of sizes, a buffer that is counted up, one that is not saved, and a constant.
