@@ -85,7 +85,7 @@ def _count(program: ExportedProgram, inputs: Mapping[str, Any], device: str) -> 
         stored[name] = placed[key]
         paths.setdefault(tensor_key(placed[key]), path)
     nodes = list(program.graph.nodes)
-    constants = Constants(nodes, stored)
+    constants = Constants(nodes, stored, device)
     by_placeholder = {name: path for name, (path, _) in stored_tensors(program).items()}
     sites = named_sites(layer_nodes(nodes, constants, by_placeholder))
     trace = Trace(stored_keys(sites, paths))

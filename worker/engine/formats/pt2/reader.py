@@ -18,13 +18,13 @@ from worker.engine.formats.aten.copy_on_write import on_copies
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
 from worker.engine.formats.aten.norms import ARGUMENTS, NORMS, OWN_STATISTICS, stored_statistics
 from worker.engine.formats.aten.step_recorder import StepRecorder
-from worker.engine.formats.pt2.execute import on_device
 from worker.engine.formats.pt2.graph import (
     arguments,
     fixed_inputs,
     is_check,
     is_random,
     kind,
+    on_device,
     stored_tensors,
     written_nodes,
 )
