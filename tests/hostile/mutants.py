@@ -1,12 +1,14 @@
 """Mutants of honest models: damaged, moved, repeated, and made to hold one value many times."""
 
 import io
+import json
 import random
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -19,6 +21,7 @@ MODELS = Path(__file__).parent.parent / "models"
 _LONGEST = 2_000_000
 # The members of archives that the gate reads in full.
 _TEXTS = (".py", "pkl", ".onnx", ".json")
+_EXTREMES = (None, True, "", "s0", -1, 0, 2**31, 2**63 - 1, -(2**63), 1e308, "Infinity", [], {})
 
 
 class Small(nn.Module):
@@ -101,9 +104,7 @@ def honest() -> dict[str, tuple[bytes, str]]:
         "small.traced.pt": _saved(traced),
     }
     trained = ("plain.onnx", "plain.traced.pt", "residual.onnx", "plain.scripted.pt")
-    exported = {
-        path.name: (path.read_bytes(), "2x1x8x8") for path in MODELS.glob("small.torch-*.pt2")
-    }
+    exported = {path.name: (path.read_bytes(), "2x1x8x8") for path in MODELS.glob("exported/*.pt2")}
     return (
         exported
         | {name: (content, "1x3x16x16") for name, content in small.items()}
@@ -200,6 +201,33 @@ def _packed(members: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
+def rewritten(content: bytes, chance: random.Random) -> bytes:
+    """Return an archive in which values of a JSON member are others: of elsewhere, or extreme."""
+    members = _members(content)
+    name = chance.choice([name for name in members if name.endswith(".json")])
+    value = json.loads(members[name])
+    for _ in range(chance.choice((1, 1, 1, 2, 5))):
+        containers = [each for each in _within(value) if isinstance(each, (dict, list)) and each]
+        container = chance.choice(containers)
+        places = list(container) if isinstance(container, dict) else range(len(container))
+        others = (*_EXTREMES, *chance.choices(list(_within(value)), k=5))
+        place = chance.choice(places)
+        # A copy, so that no value holds itself.
+        container[place] = json.loads(json.dumps(chance.choice(others)))
+    members[name] = json.dumps(value).encode()
+    return _packed(members)
+
+
+def _within(value: Any) -> Iterator[Any]:
+    """The values within a value of JSON, and itself."""
+    values = [value]
+    while values:
+        each = values.pop()
+        yield each
+        if isinstance(each, (dict, list)):
+            values += each.values() if isinstance(each, dict) else each
+
+
 def grown(content: bytes, chance: random.Random) -> bytes:
     """Return an ONNX model in which one of its lists or texts is many times as long."""
     model = onnx.load_from_string(content)
@@ -226,6 +254,8 @@ def changed(content: bytes, chance: random.Random) -> bytes:
     """Return one mutant of a model."""
     is_archive = content.startswith(b"PK")
     kind = chance.random()
+    if is_archive and kind < 0.5 and any(name.endswith(".json") for name in _members(content)):
+        return rewritten(content, chance)
     if is_archive and kind < 0.1:
         return amplified(content, chance)
     if is_archive and kind < 0.15 and any(name.endswith("data.pkl") for name in _members(content)):

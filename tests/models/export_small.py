@@ -1,4 +1,4 @@
-"""Write small.torch-VERSION.pt2, as the torch that runs this writes it: python export_small.py
+"""Write exported/small.torch-VERSION.pt2, as the torch that runs this writes it.
 
 The network is mostly structure, so that a changed byte hits some: a batch of any size, arithmetic
 of sizes, a buffer that is counted up, one that is not saved, and a constant.
@@ -38,4 +38,4 @@ if __name__ == "__main__":
         # The lines of torch's own files say nothing about the format.
         node.meta.pop("stack_trace", None)
     version = torch.__version__.partition("+")[0]
-    torch.export.save(program, Path(__file__).parent / f"small.torch-{version}.pt2")
+    torch.export.save(program, Path(__file__).parent / "exported" / f"small.torch-{version}.pt2")

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SMALL = Path(__file__).parent.parent / "models" / "small.torch-2.13.0.pt2"
+SMALL = Path(__file__).parent.parent / "models" / "exported" / "small.torch-2.13.0.pt2"
 PROGRAM = "models/model.json"
 SAMPLES = "data/sample_inputs/model.pt"
 WEIGHTS = "data/weights/model_weights_config.json"

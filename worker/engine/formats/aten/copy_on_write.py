@@ -1,13 +1,15 @@
 """Run a node that writes on a copy of the memory, so that no step changes its inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from worker.engine.formats.aten.nested_values import map_tensors, tensors_in
-from worker.engine.formats.torchscript.execution.node_call import NodeCall
 from worker.engine.program import NoProgramError
+
+NodeCall = Callable[..., tuple[Any, ...]]
+"""Computes a node's outputs from the values that it captures."""
 
 
 def on_copies(

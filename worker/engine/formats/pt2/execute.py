@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
-from worker.engine.formats.pt2.graph import is_check
+from worker.engine.formats.pt2.graph import is_check, on_device
 
 
 def run(graph: Graph, contents: Mapping[str, Any], device: str) -> tuple[Any, ...]:
@@ -29,17 +28,6 @@ def run(graph: Graph, contents: Mapping[str, Any], device: str) -> tuple[Any, ..
         for unneeded in last_users.get(node, ()):
             values.pop(unneeded, None)
     raise ValueError("the graph has no output")
-
-
-def on_device(value: Any, device: str) -> Any:  # noqa: ANN401 - whatever a graph holds
-    """Return arguments with this device in place of every other."""
-    if isinstance(value, torch.device):
-        return torch.device(device)
-    if isinstance(value, list | tuple):
-        return type(value)(on_device(item, device) for item in value)
-    if isinstance(value, dict):
-        return {key: on_device(item, device) for key, item in value.items()}
-    return value
 
 
 def _last_users(graph: Graph) -> dict[Node, list[Node]]:

@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.fx import Node
 
+from worker.engine.formats.aten.errors import TORCH_ERRORS, require_memory
 from worker.engine.formats.aten.layers import UNKNOWN
 
 STORED_KINDS = frozenset({InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR})
@@ -85,6 +86,17 @@ def _flat(value: Any) -> Iterator[Any]:  # noqa: ANN401 - whatever a graph holds
         yield value
 
 
+def on_device(value: Any, device: str) -> Any:  # noqa: ANN401 - whatever a graph holds
+    """Return arguments with this device in place of every other."""
+    if isinstance(value, torch.device):
+        return torch.device(device)
+    if isinstance(value, list | tuple):
+        return type(value)(on_device(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: on_device(item, device) for key, item in value.items()}
+    return value
+
+
 def stored_tensors(program: ExportedProgram) -> dict[str, tuple[str, Tensor]]:
     """Return path and tensor of every placeholder whose content is in the file."""
     stored = {}
@@ -112,7 +124,10 @@ class Constants:
     What the graph writes into has no such content, and neither has what is drawn at random.
     """
 
-    def __init__(self, nodes: Sequence[Node], stored: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], stored: Mapping[str, Tensor], device: str = "cpu"
+    ) -> None:
+        self._device = device
         written: set[Node] = set()
         for node in nodes:
             written.update(written_nodes(node))
@@ -155,7 +170,15 @@ class Constants:
         )
 
     def _computed(self, node: Node) -> Any:  # noqa: ANN401 - whatever a graph holds
+        """Return what a node computes, `UNKNOWN` where it fails: a run says why."""
         args = [self.content(value) for value in node.args]
         kwargs = {name: self.content(value) for name, value in node.kwargs.items()}
-        with torch.no_grad():
-            return node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function
+        if any(each is UNKNOWN for each in (*args, *kwargs.values())):
+            return UNKNOWN
+        args, kwargs = on_device((args, kwargs), self._device)
+        try:
+            with torch.no_grad():
+                return node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function
+        except (*TORCH_ERRORS, NotImplementedError) as error:
+            require_memory(error)
+            return UNKNOWN

@@ -77,12 +77,17 @@ def _is_transposition(value: object) -> bool:
     if name in ("aten::t", "aten::numpy_T"):
         return True
     if name == "aten::permute":
-        order = value.args[1]
-        return isinstance(order, list | tuple) and [int(axis) % 2 for axis in order] == [1, 0]
+        return _axes(value.args[1]) == [1, 0]
     if name == "aten::transpose":
-        axes = {int(axis) % _MATRIX_AXES for axis in value.args[1:3]}
-        return axes == {0, 1}
+        return _axes(value.args[1:3]) in ([0, 1], [1, 0])
     return False
+
+
+def _axes(order: object) -> list[int]:
+    """Return the axes of a matrix that an argument names, counted from the first."""
+    if not isinstance(order, list | tuple):
+        return []
+    return [axis % _MATRIX_AXES for axis in order if isinstance(axis, int)]
 
 
 def _module_path(node: Node) -> str | None:

@@ -10,6 +10,7 @@ from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
+from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.aten.sites import by_site, layer_of, named_sites
 from worker.engine.formats.pt2 import file, profile, reader, rewrite, signature, training
 from worker.engine.formats.pt2.graph import Constants, stored_tensors
@@ -46,13 +47,24 @@ class ExportedModel:
         """Open the archive at `path`, which `file.without_samples` or convpress wrote.
 
         Raises:
-            Refusal: `model_invalid` where torch cannot load it, `model_unsupported` where it takes
+            Refusal: `model_invalid` where torch cannot load it or its operators have arguments that
+                they do not take, `model_unsupported` where it takes
                 something else than tensors and numbers, holds graphs within its graph, or was
                 exported in training mode.
         """
         program = file.load(path)
         _require_one_graph(program)
-        return cls(program, file.extra_files(path))
+        try:
+            return cls(program, file.extra_files(path))
+        except Refusal:  # a kind of ValueError
+            raise
+        except TORCH_ERRORS as error:
+            require_memory(error)
+            raise Refusal(
+                Code.MODEL_INVALID,
+                f"the arguments of the program's operators cannot be read: {message_of(error)}",
+                field=FIELD,
+            ) from error
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

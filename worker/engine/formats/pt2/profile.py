@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
-from worker.engine.formats.aten.layers import tensor_key
+from worker.engine.formats.aten.layers import TensorKey, tensor_key
 from worker.engine.formats.aten.sites import named_sites
 from worker.engine.formats.aten.tally import (
     profile_of,
@@ -75,8 +75,9 @@ def _as_passed(
 
 
 def _count(program: ExportedProgram, inputs: Mapping[str, Any], device: str) -> CostProfile:
-    placed: dict[int, Tensor] = {}  # what is stored once stays one tensor
-    stored, paths = {}, {}
+    placed: dict[TensorKey, Tensor] = {}  # what is stored once stays one tensor
+    stored: dict[str, Tensor] = {}
+    paths: dict[TensorKey, str] = {}
     for name, (path, tensor) in stored_tensors(program).items():
         key = tensor_key(tensor)
         if key not in placed:
@@ -84,7 +85,7 @@ def _count(program: ExportedProgram, inputs: Mapping[str, Any], device: str) -> 
         stored[name] = placed[key]
         paths.setdefault(tensor_key(placed[key]), path)
     nodes = list(program.graph.nodes)
-    constants = Constants(nodes, stored)
+    constants = Constants(nodes, stored, device)
     by_placeholder = {name: path for name, (path, _) in stored_tensors(program).items()}
     sites = named_sites(layer_nodes(nodes, constants, by_placeholder))
     trace = Trace(stored_keys(sites, paths))

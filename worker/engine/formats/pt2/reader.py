@@ -18,13 +18,13 @@ from worker.engine.formats.aten.copy_on_write import on_copies
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
 from worker.engine.formats.aten.norms import ARGUMENTS, NORMS, OWN_STATISTICS, stored_statistics
 from worker.engine.formats.aten.step_recorder import StepRecorder
-from worker.engine.formats.pt2.execute import on_device
 from worker.engine.formats.pt2.graph import (
     arguments,
     fixed_inputs,
     is_check,
     is_random,
     kind,
+    on_device,
     stored_tensors,
     written_nodes,
 )
@@ -35,6 +35,8 @@ from worker.engine.numerics import device
 from worker.engine.program import Norm, Program, Step
 
 _HALF = (torch.float16, torch.bfloat16)
+# Calibration lays images out with their channels last, where a view may need a copy.
+_VIEWS = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})
 _NORM_WITHOUT_MODE = "aten::_native_batch_norm_legit_no_training"
 """It normalises by stored statistics at every run, and does not ask whether to."""
 
@@ -213,6 +215,8 @@ class _Reader:
 def _call(node: Node, target: Any) -> Any:  # noqa: ANN401 - operators have no public type
     """Return a function from the contents of the nodes that a node takes to its only output."""
     inputs = node.all_input_nodes
+    if target in _VIEWS:
+        target = torch.ops.aten.reshape.default
     args, kwargs = _in_single_precision(on_device((node.args, node.kwargs), device.chosen()))
 
     def call(*contents: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever flows through the graph

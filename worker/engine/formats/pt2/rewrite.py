@@ -222,7 +222,7 @@ def _add_parameter(program: ExportedProgram, path: str, values: Array, like: Ten
     graph, signature = program.graph, program.graph_signature
     following = _first_after_parameters(program)
     with graph.inserting_before(following):
-        node = graph.placeholder("p_" + path.replace(".", "_"))
+        node: Node = graph.placeholder("p_" + path.replace(".", "_"))
     # torch writes the target of a placeholder into its code
     node.target = node.name
     mode = _fake_mode(following)
@@ -236,7 +236,7 @@ def _add_parameter(program: ExportedProgram, path: str, values: Array, like: Ten
 
 def _first_after_parameters(program: ExportedProgram) -> Node:
     """Return the placeholder ahead of which a new parameter stands."""
-    nodes = {node.name: node for node in program.graph.nodes}
+    nodes: dict[str, Node] = {node.name: node for node in program.graph.nodes}
     for spec in program.graph_signature.input_specs:
         is_tensor = isinstance(nodes[spec.arg.name].meta.get("val"), FakeTensor)
         if spec.kind != InputKind.PARAMETER and is_tensor:

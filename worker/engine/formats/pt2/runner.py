@@ -29,7 +29,13 @@ def load(path: Path) -> Runner:
     """
     torch.set_num_threads(1)
     program = file.load(path)
-    module = program.module()
+    try:
+        module = program.module()
+    except (*TORCH_ERRORS, AssertionError) as error:
+        require_memory(error)
+        raise Refusal(
+            Code.MODEL_INVALID, f"torch cannot build the model: {message_of(error)}", field=FIELD
+        ) from error
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
         args, kwargs = _arguments(program, inputs)

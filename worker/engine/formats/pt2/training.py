@@ -8,11 +8,20 @@ from convpress.refusal import Code, Refusal
 from worker.engine.formats.aten.norms import MEAN, NORMS, OWN_STATISTICS
 from worker.engine.formats.pt2.graph import arguments, kind
 
-DROPOUTS = frozenset(
-    f"aten::{name}{ending}"
-    for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
-    for ending in ("", "_")
-) | {"aten::native_dropout"}
+_PASSING_DROPOUTS = frozenset(
+    {
+        "aten::alpha_dropout",
+        "aten::alpha_dropout_",
+        "aten::dropout",
+        "aten::dropout_",
+        "aten::feature_alpha_dropout",
+        "aten::feature_alpha_dropout_",
+        "aten::feature_dropout",
+        "aten::feature_dropout_",
+    }
+)
+"""Dropouts whose only result is their first argument, where they drop nothing."""
+_DROPOUTS = _PASSING_DROPOUTS | {"aten::native_dropout"}
 """Operators whose third argument says whether they drop values."""
 _TRAINS = 2
 
@@ -37,12 +46,12 @@ def require_evaluation(program: ExportedProgram) -> None:
 
 def is_idle_dropout(node: Node) -> bool:
     """Whether a node passes its first argument on, since it drops nothing."""
-    return kind(node) in DROPOUTS - {"aten::native_dropout"} and not arguments(node)[_TRAINS]
+    return kind(node) in _PASSING_DROPOUTS and not arguments(node)[_TRAINS]
 
 
 def _trains(node: Node) -> bool:
     name = kind(node)
-    if name in DROPOUTS:
+    if name in _DROPOUTS:
         return bool(arguments(node)[_TRAINS])
     if name in NORMS and name != "aten::instance_norm":
         contents = arguments(node)

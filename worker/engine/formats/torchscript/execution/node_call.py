@@ -1,18 +1,16 @@
 """Run one node of a TorchScript graph by itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch._C import Node, Value
 from torch.jit._fuser import optimized_execution
 
+from worker.engine.formats.aten.copy_on_write import NodeCall
 from worker.engine.formats.torchscript.graph import nodes_within
 from worker.engine.formats.torchscript.operators import is_dispatched, operator_name
 from worker.engine.program import NoProgramError
-
-NodeCall = Callable[..., tuple[Any, ...]]
-"""Computes a node's outputs from the values that it captures."""
 
 # Code of the file's own, which does not run by the nodes of this graph.
 _OTHER_CODE = frozenset(

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from worker.engine.formats.aten.copy_on_write import NodeCall
 from worker.engine.formats.aten.errors import TORCH_ERRORS
 from worker.engine.formats.aten.nested_values import map_tensors
-from worker.engine.formats.torchscript.execution.node_call import NodeCall
 from worker.engine.numerics import device
 
 _QUESTIONS = frozenset(

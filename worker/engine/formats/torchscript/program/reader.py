@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch._C import Block, Node, Value
 
+from worker.engine.formats.aten.copy_on_write import NodeCall
 from worker.engine.formats.aten.layers import UNKNOWN, SiteKey, TensorKey, tensor_key
 from worker.engine.formats.aten.nested_values import leaves, map_tensors
 from worker.engine.formats.aten.norms import ARGUMENTS, NORMS, stored_statistics
 from worker.engine.formats.aten.step_recorder import StepRecorder
-from worker.engine.formats.torchscript.execution.node_call import NodeCall, node_call
+from worker.engine.formats.torchscript.execution.node_call import node_call
 from worker.engine.formats.torchscript.graph import captured_values, literal
 from worker.engine.formats.torchscript.layers import LayerNode, layer_nodes
 from worker.engine.formats.torchscript.method import Method, attribute

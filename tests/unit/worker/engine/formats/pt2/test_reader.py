@@ -57,6 +57,15 @@ def test_norms_hold_the_stored_statistics(tmp_path):
         assert len(step.takes) == 1
 
 
+def test_steps_take_data_with_the_channels_last(tmp_path):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+    write(tmp_path / "model.pt2", module, torch.randn(2, 3, 6, 6), decomposed=True)
+    program = opened(tmp_path / "model.pt2").program()
+    x = torch.randn(2, 3, 6, 6).contiguous(memory_format=torch.channels_last)
+    (output,) = programs.run(program, {program.inputs[0]: x})
+    torch.testing.assert_close(output, module(x))
+
+
 def test_gradients_flow_through_the_steps_to_the_input(tmp_path):
     module = Images()
     write(tmp_path / "model.pt2", module, torch.randn(2, 3, 9, 9))
