@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from app.logging import configure_logging
 from app.settings import get_settings
+from convpress.advice import Advice
 from convpress.bundling import bundled
 from convpress.formats import Format
 from convpress.gate.identify import identify
@@ -66,9 +67,11 @@ class OfflineJob:
 
 
 def read_options(
-    fields: Mapping[str, str | None], samples: Path | None, rank: int | None
+    fields: Mapping[str, str | None], samples: Path | None, *, needs_budget: bool
 ) -> JobOptions:
     """Read the options of a job from the texts of its fields.
+
+    Without `needs_budget` something else takes the place of budgets.
 
     Raises:
         RefusedError: a field is invalid, or the fields contradict each other.
@@ -76,7 +79,7 @@ def read_options(
     # The engine reads the samples from their path: nobody needs their SHA-256.
     samples_sha256 = None if samples is None else ""
     try:
-        return JobOptions.parse(fields, samples_sha256=samples_sha256, needs_budget=rank is None)
+        return JobOptions.parse(fields, samples_sha256=samples_sha256, needs_budget=needs_budget)
     except Refusal as refusal:
         raise RefusedError(refusal.as_dict()) from refusal
 
@@ -117,6 +120,35 @@ def compress(
         if report is not None:
             _write(report, lambda part: part.write(content))
         return account
+
+
+def advise(
+    model: Path,
+    options: JobOptions,
+    samples: Path | None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Advice:
+    """Return the advice on a model, measured on this machine; nothing is kept.
+
+    Raises:
+        RefusedError: the model or an option cannot be served.
+        LostError: the engine did not finish.
+    """
+    with bundled(model) as source, scratch(Path(tempfile.gettempdir())) as folder:
+        model_format = _identify(source)
+        request = Request(
+            model=str(source.absolute()),
+            format=model_format,
+            output=str(folder / "output" / f"model{model.suffix}"),
+            report=str(folder / "output" / "advice.json"),
+            device=get_settings().device,
+            costs=_absolute(cost_tables.known(get_settings(), model_format)),
+            samples=_absolute(samples),
+            **options.as_request(),
+        )
+        _run(["advise"], request, folder, on_progress or _ignore)
+        _, advice = _take(Advice, Path(request.report))
+        return advice
 
 
 def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
@@ -253,7 +285,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     samples = _path(request["samples"])
     rank = request["rank"]
     job = OfflineJob(
-        options=read_options(request["fields"], samples, rank),
+        options=read_options(request["fields"], samples, needs_budget=rank is None),
         samples=samples,
         form=request["form"],
         rank=rank,

@@ -1,13 +1,12 @@
 """`convpress compress`: compress a model on this machine."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convpress.options import form_text
+from worker.cli.engine_bar import engine_bar
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import (
     AllowIncomplete,
@@ -30,9 +29,6 @@ from worker.cli.options import (
     check_targets,
     is_int8,
 )
-
-if TYPE_CHECKING:
-    from worker.sandbox.messages import Progress
 
 _FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
 
@@ -92,14 +88,14 @@ def compress(
     }
     try:
         job = offline.OfflineJob(
-            options=offline.read_options(fields, samples, rank),
+            options=offline.read_options(fields, samples, needs_budget=rank is None),
             samples=samples,
             form=form,
             rank=rank,
             cost_table=cost_table,
             device=device,
         )
-        with _engine_bar() as show:
+        with engine_bar() as show:
             account = offline.compress(model, target, report, job, on_progress=show)
     except offline.RefusedError as error:
         end_refused(error, json=json)
@@ -111,21 +107,3 @@ def compress(
     console = render.console()
     console.print(render.account(account))
     console.print(f"written to {target}", soft_wrap=True, markup=False)
-
-
-@contextmanager
-def _engine_bar() -> Iterator[Callable[["Progress"], None]]:
-    """Show a bar on standard error until the block ends."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn()
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("starting", total=1.0)
-
-        def show(progress: "Progress") -> None:
-            bar.update(task, description=progress.phase, completed=progress.fraction)
-
-        yield show
-        bar.update(task, description="done", completed=1.0)
