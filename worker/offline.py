@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from app.logging import configure_logging
 from app.settings import get_settings
+from convpress.advice import Advice
 from convpress.bundling import bundled
 from convpress.formats import Format
 from convpress.gate.identify import identify
@@ -74,11 +75,14 @@ class OfflineJob:
 def read_options(
     fields: Mapping[str, str | None],
     samples: Path | None,
-    rank: int | None,
+    *,
+    needs_budget: bool,
     evaluation: Path | None = None,
     scorer: Scorer | None = None,
 ) -> JobOptions:
     """Read the options of a job from the texts of its fields.
+
+    Without `needs_budget` something else takes the place of budgets.
 
     Raises:
         RefusedError: a field is invalid, or the fields contradict each other.
@@ -97,7 +101,7 @@ def read_options(
             fields,
             samples_sha256=None if samples is None else "",
             evaluation_sha256=None if evaluation is None else "",
-            needs_budget=rank is None,
+            needs_budget=needs_budget,
             has_score=scorer is not None,
         )
 
@@ -174,6 +178,36 @@ def compress(
         if report is not None:
             _write(report, lambda part: part.write(attempt.content))
         return attempt.report
+
+
+def advise(
+    model: Path,
+    options: JobOptions,
+    samples: Path | None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Advice:
+    """Return the advice on a model, measured on this machine; nothing is kept.
+
+    Raises:
+        RefusedError: the model or an option cannot be served.
+        LostError: the engine did not finish.
+    """
+    with bundled(model) as source, scratch(Path(tempfile.gettempdir())) as folder:
+        model_format = _identify(source)
+        request = Request(
+            model=str(source.absolute()),
+            format=model_format,
+            output=str(folder / "output" / f"model{model.suffix}"),
+            report=str(folder / "output" / "advice.json"),
+            device=get_settings().device,
+            photographs=_absolute(get_settings().photographs_dir),
+            costs=_absolute(cost_tables.known(get_settings(), model_format)),
+            samples=_absolute(samples),
+            **options.as_request(),
+        )
+        _run(["advise"], request, folder, on_progress or _ignore)
+        _, advice = _take(Advice, Path(request.report))
+        return advice
 
 
 def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
@@ -333,7 +367,13 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         seconds=request["evaluate_seconds"],
     )
     job = OfflineJob(
-        options=read_options(request["fields"], samples, rank, evaluation, scorer),
+        options=read_options(
+            request["fields"],
+            samples,
+            needs_budget=rank is None,
+            evaluation=evaluation,
+            scorer=scorer,
+        ),
         samples=samples,
         evaluation=evaluation,
         scorer=scorer,

@@ -13,12 +13,14 @@ from convpress.quantities import about, amount, milliseconds, percent, size
 def budgets(texts: Mapping[str, str]) -> str:
     """Return the budgets of a job, by field, in one line; a budget of FLOPs is not named.
 
+    A job in int8 alone has none.
+
     >>> budgets({"max_loss": "1%", "bytes_budget": "2MB"})
     'loss 1%, file size 2MB'
     >>> budgets({"flops_budget": "50%"}), budgets({"flops_budget": "50%", "bytes_budget": "2MB"})
     ('50%', '50%, file size 2MB')
     """
-    return ", ".join(_budget(field, text) for field, text in texts.items())
+    return ", ".join(_budget(field, text) for field, text in texts.items()) or "none"
 
 
 def _budget(field: str, text: str) -> str:

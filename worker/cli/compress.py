@@ -1,13 +1,12 @@
 """`convpress compress`: compress a model on this machine."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convpress.options import form_text
+from worker.cli.engine_bar import engine_bar
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import (
     AllowIncomplete,
@@ -34,9 +33,6 @@ from worker.cli.options import (
     check_targets,
     is_int8,
 )
-
-if TYPE_CHECKING:
-    from worker.sandbox.messages import Progress
 
 _FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
 
@@ -116,7 +112,13 @@ def compress(
             evaluate, lower_is_better=lower_is_better, seconds=evaluate_seconds
         )
         job = offline.OfflineJob(
-            options=offline.read_options(fields, samples, rank, evaluation, scorer),
+            options=offline.read_options(
+                fields,
+                samples,
+                needs_budget=rank is None,
+                evaluation=evaluation,
+                scorer=scorer,
+            ),
             samples=samples,
             evaluation=evaluation,
             scorer=scorer,
@@ -125,7 +127,7 @@ def compress(
             cost_table=cost_table,
             device=device,
         )
-        with _engine_bar() as show:
+        with engine_bar() as show:
             account = offline.compress(model, target, report, job, on_progress=show)
     except offline.RefusedError as error:
         end_refused(error, json=json)
@@ -137,31 +139,3 @@ def compress(
     console = render.console()
     console.print(render.account(account))
     console.print(f"written to {target}", soft_wrap=True, markup=False)
-
-
-@contextmanager
-def _engine_bar() -> Iterator[Callable[["Progress"], None]]:
-    """Show a bar on standard error until the block ends."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    from worker.cli.progress_bar import LEFT, left
-    from worker.time_left import TimeLeft
-
-    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), LEFT
-    time_left = TimeLeft()
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("starting", total=1.0, left="")
-
-        def show(progress: "Progress") -> None:
-            time_left.note(progress.phase, progress.fraction)
-            bar.update(
-                task,
-                description=progress.phase,
-                completed=progress.fraction,
-                left=left(time_left.seconds()),
-            )
-
-        yield show
-        bar.update(task, description="done", completed=1.0, left="")

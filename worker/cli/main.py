@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import calibrate_host, compress, demo, doctor, inspect, keys, serve, worker
+from worker.cli import advise, calibrate_host, compress, demo, doctor, inspect, keys, serve, worker
 from worker.cli.remote import cancel, download, jobs, report, status, submit, wait
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command()(download.download)
 app.command()(report.report)
 app.command()(cancel.cancel)
 app.command()(inspect.inspect)
+app.command()(advise.advise)
 app.command()(demo.demo)
 
 

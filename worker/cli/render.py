@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from convpress.advice import Advice
 from convpress.budgets import KINDS
 from convpress.evaluation import kind_of
 from convpress.precision import FLOAT
@@ -134,6 +135,29 @@ def sites(report: Report) -> Group:
             notes.mark(site.reason),
         )
     return Group(table, *notes.lines())
+
+
+def advice(advice: Advice) -> Group:
+    """Return one row a way to compress the model, and the advice."""
+    table = _table(
+        "way",
+        *((name, "right") for name in ("FLOPs kept", "file", "ms", "time kept", "error", "risk")),
+    )
+    table.add_row("as it is", "", size(advice.bytes), milliseconds(advice.milliseconds), "", "", "")
+    for each in advice.options:
+        if each.refusal is not None:
+            table.add_row(each.name, _plain(each.refusal), "", "", "", "", "")
+            continue
+        table.add_row(
+            each.name,
+            "" if each.keep is None else percent(each.keep),
+            "" if each.bytes is None else size(each.bytes),
+            _milliseconds(each.milliseconds),
+            "" if each.time_kept is None else percent(each.time_kept),
+            "" if each.relative_error is None else percent(each.relative_error),
+            each.risk or "",
+        )
+    return Group(table, _plain(advice.text))
 
 
 def _form(site: Site) -> Text:

@@ -22,7 +22,8 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 def main(arguments: list[str]) -> None:
     """Serve one command, and end with one `succeeded` or `failed` message.
 
-    - `[REQUEST]` compresses, `["inspect", REQUEST]` inspects: a `Request` as JSON.
+    - `[REQUEST]` compresses, `["inspect", REQUEST]` inspects, `["advise", REQUEST]` compares ways
+      to compress: a `Request` as JSON.
     - `["calibrate-host", FORMAT, PATH]` writes the cost table of this host.
     - `["device", NAME]` computes on a device once, to see that it is there.
     """
@@ -74,6 +75,10 @@ def _serve(arguments: list[str], messages: TextIO) -> None:
 
             if command == ["inspect"]:
                 pipeline.inspect(request, emit)
+            elif command == ["advise"]:
+                from worker.engine.advising import advise
+
+                advise(request, emit, pipeline.compress)
             else:
                 pipeline.compress(request, emit)
 

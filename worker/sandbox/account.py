@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
+from convpress.advice import Advice
 from convpress.limits import Limits
 from convpress.report import LONGEST_TEXT, Inspection, Report
 from worker.sandbox.messages import MalformedOutput
@@ -33,7 +34,7 @@ _DEEPEST = 8
 
 _DEFAULT_LIMITS = Limits()
 
-Account = TypeVar("Account", Report, Inspection)
+Account = TypeVar("Account", Report, Inspection, Advice)
 
 
 def largest_bytes(limits: Limits) -> int:

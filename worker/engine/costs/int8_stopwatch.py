@@ -47,7 +47,7 @@ def int8_nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batc
     events: list[dict[str, Any]] = json.loads(path.read_text())
     path.unlink()
     kernels = [event for event in events if event["name"].endswith("_kernel_time")]
-    durations = [event["dur"] for event in kernels if event["name"].startswith(_LAYER)]
+    durations: list[float] = [event["dur"] for event in kernels if event["name"].startswith(_LAYER)]
     # the first run allocates
     return _NS_PER_US * min(durations[1:])
 
@@ -95,5 +95,10 @@ def _model(convolution: Convolution, shape: Sequence[int]) -> bytes:
     return content
 
 
-def _node(op: str, source: str, target: str, scale: str, zero: str, **members: int) -> NodeProto:
-    return helper.make_node(op, [source, scale, zero], [target], name=f"{op}_{target}", **members)
+def _node(
+    op: str, source: str, target: str, scale: str, zero: str, axis: int | None = None
+) -> NodeProto:
+    node = helper.make_node(op, [source, scale, zero], [target], name=f"{op}_{target}")
+    if axis is not None:
+        node.attribute.append(helper.make_attribute("axis", axis))
+    return node

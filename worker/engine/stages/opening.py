@@ -31,7 +31,7 @@ def open_for_compression(request: Request, source: Path, progress: Progress) -> 
     require_onnx(request.precision, request.format)
     require_ranges(request.precision, request.calibration)
     _require_one_file(request, source)
-    opened = _bound(request, source, open_model(request.format, source))
+    opened = bound(request, source, open_model(request.format, source))
     _require_listable(opened.profile, request.limits)
     # the inspection is of use even where the compression is refused
     if request.inspection is not None:
@@ -69,7 +69,7 @@ def inspect_file(request: Request, source: Path, progress: Progress) -> None:
     progress.enter("loading")
     model = open_model(request.format, source)
     try:
-        opened = _bound(request, source, model)
+        opened = bound(request, source, model)
     except Refusal as refusal:
         if refusal.code != Code.INPUT_SHAPE_REQUIRED:
             raise
@@ -80,7 +80,12 @@ def inspect_file(request: Request, source: Path, progress: Progress) -> None:
     report.write(request.report, members)
 
 
-def _bound(request: Request, source: Path, model: Model) -> OpenedModel:
+def bound(request: Request, source: Path, model: Model) -> OpenedModel:
+    """Return a model bound to the shapes of its inputs.
+
+    Raises:
+        Refusal: the model does not take the input shape, or has too many inputs or outputs.
+    """
     _require_few("inputs", len(model.inputs), request.limits)
     _require_few("outputs", len(model.outputs), request.limits)
     shapes = model.bind(parse_input_shape(request.input_shape))

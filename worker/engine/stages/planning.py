@@ -97,7 +97,8 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     replacements = factor(opened.model, analysis, choice)
     # where all sites stay, or have one rank, all of them are in int8
     if int8 is not None and isinstance(goal, Objective) and not is_whole:
-        int8 = int8.without(floats_of(analysis, choice))
+        is_float = not any(candidate.quantised for candidate in choice)
+        int8 = None if is_float else int8.without(floats_of(analysis, choice))
     return Plan(goal, analysis.without_moments(), choice, replacements, unchanged, int8=int8)
 
 

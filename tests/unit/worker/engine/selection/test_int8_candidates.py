@@ -22,8 +22,8 @@ SITE = Site("s", "Conv", (16, 16, 3, 3), 100 * 2304, CONVOLUTION, (Call(1, (10, 
 def analysed(table=None):
     by_form = {each.form: each for each in factorisations(SITE)}
     candidates = [Candidate(SITE.macs, 2304, 0.0)]
-    for form in ("spatial", "dac"):
-        candidates.append(Candidate(1000, 500, 0.25, by_form[form], 4))
+    candidates.append(Candidate(1000, 500, 0.25, by_form["spatial"], 4))
+    candidates.append(Candidate(1000, 500, 0.25, by_form["dac"], 4))
     sites = (SiteCandidates(SITE, tuple(candidates), None),)
     return Analysis(sites, {"s": 0.5}, Uncalibrated("a test"), table)
 

@@ -79,6 +79,13 @@ def test_auto_meets_a_budget_of_bytes_in_the_file(tmp_path, budget):
     assert onnx.TensorProto.INT8 in stored
 
 
+def test_auto_stays_in_float_where_arithmetic_alone_counts(tmp_path):
+    report = compressed(tmp_path, "auto", {"flops_budget": "0.6"})
+    assert report.keep <= 0.6
+    assert not any(site.int8 for site in report.sites)
+    assert report.after.integer_operations == 0
+
+
 def test_auto_returns_a_model_that_fits_as_it_is(tmp_path):
     report = compressed(tmp_path, "auto", {"bytes_budget": "1.0"})
     assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()

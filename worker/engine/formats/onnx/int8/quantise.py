@@ -15,6 +15,7 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
 
+from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import operator, stored_names
 from worker.engine.formats.onnx.int8.layers import LAYERS
 from worker.engine.formats.onnx.int8.ranges import Range
@@ -39,13 +40,17 @@ _BETWEEN = (
     "Transpose",
     "Unsqueeze",
 )
+_LONGEST_MESSAGE = 300
 _INFER_METADATA = "onnx.infer"
 
 
 def quantised(model: ModelProto, ranges: Mapping[str, Range], nodes: Collection[str]) -> ModelProto:
     """Return a prepared model with these layers in int8, and with the operators between them.
 
-    An operator beside a layer that stays in float stays as well.
+    An operator beside a layer that stays in float stays as well. There is at least one layer.
+
+    Raises:
+        Refusal: `model_unsupported` where the quantiser cannot write the model.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
@@ -64,10 +69,25 @@ def quantised(model: ModelProto, ranges: Mapping[str, Range], nodes: Collection[
             op_types_to_quantize=[*LAYERS, *_BETWEEN],
             extra_options={"WeightSymmetric": True},
         )
-        quantiser.quantize_model()
-    result = quantiser.model.model
+        _run(quantiser)
+    result: ModelProto = quantiser.model.model
     _drop_what_was_inferred(result)
     return result
+
+
+def _run(quantiser: QDQQuantizer) -> None:
+    try:
+        quantiser.quantize_model()
+    # the quantiser has no exceptions of its own: it stumbles over types that cannot be inferred
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise Refusal(
+            Code.MODEL_UNSUPPORTED,
+            "ONNX Runtime's quantiser cannot write the model in int8: "
+            f"{str(error)[:_LONGEST_MESSAGE]}",
+            field="precision",
+            expected="float, or a model whose types ONNX can infer",
+            got="int8",
+        ) from error
 
 
 def _between(model: ModelProto, nodes: Collection[str]) -> list[str]:

@@ -18,7 +18,8 @@ _UNMEASURED: Range = (0.0, 1.0)
 def write_in_int8(path: Path, inputs: Int8Inputs, float_sites: Collection[str]) -> Int8Layers:
     """Replace the float model at `path` by the same in int8, and return what became of its layers.
 
-    The layers at `float_sites` stay in float, and so do those that lose too much.
+    The layers at `float_sites` stay in float, and so do those that lose too much. Where all do, the
+    file stays as it is.
 
     Raises:
         Refusal: `nothing_to_compress` where int8 applies to no layer, and those of `prepare`.
@@ -38,11 +39,11 @@ def write_in_int8(path: Path, inputs: Int8Inputs, float_sites: Collection[str]) 
     ranges = activation_ranges(model, inputs.fitting)
     trial = Trial(model, ranges, inputs.held_out)
     kept = survivors(trial, nodes, lambda runs: runs > inputs.most_trials)
+    losses = {sites[node]: loss for node, loss in kept.losses.items()}
+    if not kept.nodes:
+        return Int8Layers((), losses)
     _write(quantised(model, ranges, kept.nodes), path)
-    return Int8Layers(
-        sites=_sites(sites, kept.nodes),
-        losses={sites[node]: loss for node, loss in kept.losses.items()},
-    )
+    return Int8Layers(_sites(sites, kept.nodes), losses)
 
 
 def write_without_content(path: Path, float_sites: Collection[str]) -> None:
@@ -50,6 +51,8 @@ def write_without_content(path: Path, float_sites: Collection[str]) -> None:
     prepared = prepare(path, path.with_name(f"{path.name}.prepared"))
     model = prepared.model
     nodes = [layer.node for layer in prepared.layers if layer.site not in float_sites]
+    if not nodes:
+        return
     names = [value.name for value in (*model.graph.input, *model.graph.output)]
     for node in model.graph.node:
         names += node.output

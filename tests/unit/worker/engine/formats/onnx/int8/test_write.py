@@ -11,6 +11,7 @@ from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
 from worker.engine.formats import load_runner, open_model
 from worker.engine.formats.adapter import Int8Inputs
+from worker.engine.formats.onnx.int8 import quantise, survivors
 from worker.engine.formats.onnx.int8.write import site_losses, write_in_int8, write_without_content
 
 NET = """g (float[1, 4, 8, 8] x) => (float[1, 3] y)
@@ -128,6 +129,26 @@ def test_a_layer_that_loses_too_much_stays_in_float(tmp_path):
     assert min(layers.losses.values()) > 0.05
     assert "w4" in layers.sites
     assert "w2" in {tensor.name for tensor in kept.graph.initializer}
+
+
+def test_a_model_that_loses_too_much_everywhere_keeps_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(survivors, "MOST_ERROR", 0.0)
+    path = written(tmp_path, NET)
+    before = path.read_bytes()
+    layers = write_in_int8(path, INPUTS, ())
+    assert layers.sites == ()
+    assert layers.losses.keys() == {"w1", "w2", "w4"}
+    assert path.read_bytes() == before
+
+
+def test_types_that_cannot_be_inferred_are_a_refusal(tmp_path, monkeypatch):
+    def stumble(self):
+        raise ValueError("no scale for w1")
+
+    monkeypatch.setattr(quantise.QDQQuantizer, "quantize_model", stumble)
+    with pytest.raises(Refusal, match="no scale for w1") as refused:
+        write_in_int8(written(tmp_path, NET), INPUTS, ())
+    assert refused.value.code == Code.MODEL_UNSUPPORTED
 
 
 def test_a_model_without_such_a_layer_is_refused(tmp_path):

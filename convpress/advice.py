@@ -1,0 +1,42 @@
+"""The advice on a model: what each way of compressing it gives on this host, and one sentence."""
+
+from dataclasses import dataclass
+
+from convpress.report import Count, Few, Record, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvisedOption(Record):
+    """One way to compress the model, as it was measured; the fields name what to ask for.
+
+    `milliseconds` is the processor's median time of a run on one thread, taken in turn with all
+    others; `time_kept` is its share of the original's. `relative_error`, `agreement` and `risk` are
+    those of a report. Where it was refused, `refusal` says why and the rest is None.
+    """
+
+    name: str
+    precision: str
+    flops_budget: str | None
+    refusal: str | None = None
+    keep: Size | None = None
+    bytes: Count | None = None
+    milliseconds: Size | None = None
+    time_kept: Size | None = None
+    relative_error: Size | None = None
+    agreement: Size | None = None
+    risk: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice(Record):
+    """What was measured of each option, the name of the advised one, and the reason.
+
+    `choice` is None where the model is best left as it is.
+    """
+
+    format: str
+    bytes: Count
+    milliseconds: Size
+    options: Few[AdvisedOption]
+    choice: str | None
+    text: str

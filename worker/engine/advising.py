@@ -1,0 +1,207 @@
+"""Advise: compress a model in several ways, time all of them in turn, and say which is best here.
+
+The ways are low rank in float at three budgets, int8 alone, and both. The analysis is made once.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from convpress.advice import Advice, AdvisedOption
+from convpress.budgets import FLOPS
+from convpress.precision import FLOAT, INT8, Precision
+from convpress.refusal import Refusal
+from convpress.report import Report
+from worker.engine import report as report_file
+from worker.engine.formats import load_runner, open_model, readable
+from worker.engine.model import Inputs, Runner
+from worker.engine.numerics.random_inputs import random_inputs
+from worker.engine.progress import Emit
+from worker.engine.request import Request
+from worker.engine.stages.opening import bound
+from worker.engine.timing import time_in_turn
+
+Compress = Callable[[Request, Emit], None]
+"""Compresses a model by a request."""
+
+_FASTER = 0.95
+"""The largest share of the time that counts as faster: times of equal models differ by less."""
+_WORTH_MORE = 0.9
+"""The share of the time of a simpler way below which another step is worth its loss."""
+_ACCEPTABLE = ("low", "moderate", "unknown")
+"""Levels of risk in the order of preference; what has a high one is never advised."""
+_LARGEST_ANALYSIS = 2**32
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way to compress a model: its name, and what a job asks for."""
+
+    name: str
+    precision: Precision
+    keep: str | None
+
+
+WAYS = (
+    _Way("low rank at 70 %", FLOAT, "0.7"),
+    _Way("low rank at 50 %", FLOAT, "0.5"),
+    _Way("low rank at 30 %", FLOAT, "0.3"),
+    _Way("int8 alone", INT8, None),
+    _Way("both at 50 %", INT8, "0.5"),
+)
+
+
+def advise(request: Request, emit: Emit, compress: Compress) -> None:
+    """Write the advice on a model to the request's report path; its budgets do not count.
+
+    Raises:
+        Refusal: the model or an option cannot be used, whatever the way.
+    """
+    folder = Path(request.output).parent
+    reports: dict[str, Report] = {}
+    refusals: dict[str, Refusal] = {}
+    for position, way in enumerate(WAYS):
+        own = _request(request, folder, way)
+
+        def within(phase: str, fraction: float, position: int = position) -> None:
+            emit(phase, (position + fraction) / len(WAYS))  # type: ignore[arg-type]  # a phase
+
+        try:
+            compress(own, within)
+        except Refusal as refusal:
+            refusals[way.name] = refusal
+            continue
+        reports[way.name] = Report.model_validate(json.loads(Path(own.report).read_text()))
+    if not reports:
+        raise refusals[WAYS[0].name]
+    original, times = _times(request, folder, reports)
+    options = [_option(way, reports, refusals, times, original) for way in WAYS]
+    choice, text = chosen(options)
+    advice = Advice(
+        format=request.format,
+        bytes=Path(request.model).stat().st_size,
+        milliseconds=original,
+        options=options,
+        choice=choice,
+        text=text,
+    )
+    report_file.write(request.report, asdict(advice))
+
+
+def chosen(options: Sequence[AdvisedOption]) -> tuple[str | None, str]:
+    """Return the name of the advised option, None for the model as it is, and the advice.
+
+    Of the options that are faster and not of a high risk, those of the best level count. The
+    fastest is advised, unless int8 alone is nearly as fast.
+    """
+    faster = [each for each in options if each.time_kept is not None and each.time_kept < _FASTER]
+    for level in _ACCEPTABLE:
+        at_level = [each for each in faster if each.risk == level]
+        if at_level:
+            return _best(at_level, options)
+    if not faster:
+        return None, "Leave it as it is: nothing that was tried is faster on this host."
+    return None, "Leave it as it is: all that is faster on this host has a high risk."
+
+
+def _best(candidates: Sequence[AdvisedOption], options: Sequence[AdvisedOption]) -> tuple[str, str]:
+    best = min(candidates, key=_time)
+    alone = [each for each in candidates if each.precision == INT8 and each.flops_budget is None]
+    if alone and _time(best) > _WORTH_MORE * _time(alone[0]):
+        best = alone[0]
+    text = f"{_capital(best.name)}: {1 / _time(best):.1f} times as fast"
+    if best.relative_error is not None:
+        text += f", its outputs differ by {100 * best.relative_error:.1f} % (risk {best.risk})"
+    if best.precision == INT8 and best.flops_budget is None:
+        return best.name, f"{text}; {_low_rank_adds(best, options)}."
+    return best.name, f"{text}."
+
+
+def _low_rank_adds(alone: AdvisedOption, options: Sequence[AdvisedOption]) -> str:
+    """Return what low rank adds to int8 alone."""
+    for each in options:
+        is_both = each.precision == INT8 and each.flops_budget is not None
+        if not is_both or each.time_kept is None:
+            continue
+        if each.time_kept < _WORTH_MORE * _time(alone):
+            faster = _time(alone) / each.time_kept
+            return (
+                f"low rank beside it is {faster:.1f} times as fast again, at the risk {each.risk}"
+            )
+    return "low rank adds nothing to it on this host"
+
+
+def _request(request: Request, folder: Path, way: _Way) -> Request:
+    """Return the request of one way, which keeps the analysis or starts from the kept one."""
+    analysis = folder / "analysis"
+    suffix = Path(request.output).suffix
+    stem = way.name.replace(" ", "-").replace("%", "percent")
+    return replace(
+        request,
+        budgets={} if way.keep is None else {FLOPS.field: way.keep},
+        precision=way.precision,
+        output=str(folder / f"{stem}{suffix}"),
+        report=str(folder / f"{stem}.json"),
+        analysis=str(analysis) if analysis.exists() else None,
+        kept_analysis=str(analysis),
+        largest_analysis=_LARGEST_ANALYSIS,
+    )
+
+
+def _times(
+    request: Request, folder: Path, reports: Mapping[str, Report]
+) -> tuple[float, dict[str, float]]:
+    """Return the milliseconds of the original and of each artifact, all run in turn."""
+    paths = [Path(_request(request, folder, way).output) for way in WAYS if way.name in reports]
+    with readable(request.format, Path(request.model)) as source:
+        inputs = _inputs(request, source)
+        runners: list[Runner] = [load_runner(request.format, path) for path in (source, *paths)]
+        for run in runners:
+            run(inputs)
+        original, *others = time_in_turn(runners, inputs)
+    medians = [each.processor.median_ms for each in others]
+    return original.processor.median_ms, dict(zip(reports, medians, strict=True))
+
+
+def _inputs(request: Request, source: Path) -> Inputs:
+    opened = bound(request, source, open_model(request.format, source))
+    return random_inputs(opened.model.inputs, opened.shapes)
+
+
+def _option(
+    way: _Way,
+    reports: Mapping[str, Report],
+    refusals: Mapping[str, Refusal],
+    times: Mapping[str, float],
+    original: float,
+) -> AdvisedOption:
+    if way.name in refusals:
+        return AdvisedOption(
+            name=way.name,
+            precision=way.precision,
+            flops_budget=way.keep,
+            refusal=refusals[way.name].detail,
+        )
+    account = reports[way.name]
+    return AdvisedOption(
+        name=way.name,
+        precision=way.precision,
+        flops_budget=way.keep,
+        keep=account.keep,
+        bytes=account.after.bytes,
+        milliseconds=times[way.name],
+        time_kept=times[way.name] / max(original, 1e-9),
+        relative_error=account.verification.relative_error,
+        agreement=account.verification.agreement,
+        risk=account.risk.level,
+    )
+
+
+def _time(option: AdvisedOption) -> float:
+    assert option.time_kept is not None  # only measured options are compared
+    return option.time_kept
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
