@@ -36,6 +36,9 @@ from zoo.child import in_child
 
 from worker.engine.formats import ADAPTERS
 
+FORMS = ("traced", "scripted", "legacy", "dynamo")
+"""The forms that `zoo/export.py` writes."""
+
 HEADER = (
     "| model | MMACs | paths | layers | replaced | difference at full rank | kept | error | s |\n"
     "|---|---|---|---|---|---|---|---|---|"
@@ -74,6 +77,44 @@ def line_of(row: dict[str, Any]) -> str:
         f"| {row['model']} | {row['macs'] / 1e6:.3f} | {row['paths']} | {row['sites']} | "
         f"{row['replaced']} | {apart} | {ending} | {seconds:.1f} |"
     )
+
+
+def group_of(row: dict[str, Any]) -> str:
+    """Return what a model came as: library and form, Debian's test data, or a package.
+
+    >>> group_of({"model": "timm/test_vit traced"}), group_of({"model": "silero-vad/a.onnx"})
+    ('timm, traced', 'packages')
+    """
+    library, _, rest = row["model"].partition("/")
+    _, _, form = rest.rpartition(" ")
+    if form in FORMS:
+        return f"{library}, {form}"
+    return library if library == "libonnx-testdata" else "packages"
+
+
+def by_group(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a table of the outcomes, a row for each group of models."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(group_of(row), []).append(row)
+    lines = [
+        "| models | number | counted, by another counter too | layers | replaced "
+        "| kept the budget | not, with the reason | wrong |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, members in sorted(groups.items()):
+        others = [{row.get("oracle_macs"), row.get("exported_macs")} for row in members]
+        agreed = sum(row.get("macs", -1) in each for row, each in zip(members, others, strict=True))
+        refused = Counter(row["refused"].partition(":")[0] for row in members if "refused" in row)
+        reasons = ", ".join(f"{number} {code}" for code, number in refused.most_common())
+        lines.append(
+            f"| {name} | {len(members)} | {agreed} "
+            f"| {sum(row.get('sites', 0) for row in members)} "
+            f"| {sum(row.get('replaced', 0) for row in members)} "
+            f"| {sum('keep' in row for row in members)} | {reasons} "
+            f"| {sum(bool(row['wrong']) for row in members)} |"
+        )
+    return "\n".join(lines)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
@@ -151,6 +192,7 @@ def main() -> None:
         row = tried(case, arguments)
         rows.append(row)
         print(line_of(row), flush=True)
+    print(by_group(rows))
     print(summary(rows))
     if arguments.output:
         arguments.output.write_text(json.dumps(rows, indent=1))
