@@ -21,6 +21,8 @@ Level = Literal["low", "moderate", "high"]
 _LEVELS: Sequence[Level] = ("low", "moderate", "high")
 _MODERATE = _LEVELS.index("moderate")
 _HIGH = _LEVELS.index("high")
+# A smaller loss cannot be told from none.
+_RESOLVED = 0.01
 UNWEIGHTED = (
     "the ranks are unweighted, since measuring the share of each layer's error that arrives at the "
     "outputs would take too long"
@@ -154,8 +156,18 @@ def _expectation(loss: ExpectedLoss | None) -> str:
     """Return the expected loss as a sentence, with the band that other networks gave."""
     if loss is None:
         return ""
-    expected, low, high = (f"{100 * share:.1f} %" for share in (loss.expected, loss.low, loss.high))
-    return f" It is expected to lose {expected} of its right answers ({low} to {high})."
+    low, high = _per_cent(loss.low), _per_cent(loss.high)
+    band = low if low == high else f"{low} to {high}"
+    return f" It is expected to lose {_per_cent(loss.expected)} of its right answers ({band})."
+
+
+def _per_cent(share: float) -> str:
+    """Return a share in words; the images that the map was fitted to resolve one per cent.
+
+    >>> _per_cent(0.004), _per_cent(0.031)
+    ('less than 1 %', '3 %')
+    """
+    return "less than 1 %" if share < _RESOLVED else f"{100 * share:.0f} %"
 
 
 def _reservations(doubts: Sequence[str]) -> str:

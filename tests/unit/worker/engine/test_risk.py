@@ -112,9 +112,9 @@ def test_the_expected_loss_is_that_of_the_map():
     losses = 1 / (1 + np.exp(-(2.02 + 6.29 * np.log(errors))))
     expected = risk.expected_loss
     assert [expected.low, expected.expected, expected.high] == pytest.approx(losses)
-    shares = [f"{100 * loss:.1f} %" for loss in losses]
-    sentence = f"expected to lose {shares[1]} of its right answers ({shares[0]} to {shares[2]})."
-    assert sentence in risk.text
+    assert "expected to lose 9 % of its right answers (2 % to 37 %)." in risk.text
+    small = risk_of(0.1, 0.9, spread=0.1).text
+    assert "expected to lose less than 1 % of its right answers (less than 1 %)." in small
 
 
 def test_other_models_have_no_expected_loss():

@@ -113,7 +113,7 @@ def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes
     assert report["ranges_from"] == "the model's class scores on synthetic images"
 
 
-def test_without_normalisation_and_classes_dead_leaves_serve_as_they_are():
+def test_without_normalisation_and_classes_images_serve_as_they_are():
     calibration = of(("a", A), torch.relu)
     assert (calibration.report_members["kind"], calibration.report_members["twin"]) == (
         "synthetic",
