@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from convpress.calibration import choose_calibration, parse_calibration, parse_input_values
 from convpress.refusal import Code, Refusal
-from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
+from worker.engine.calibration.effort import Effort
 from worker.engine.model import Model, OpenedModel, Site
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Convolution
@@ -43,11 +43,13 @@ def measure_statistics(
     request: Request,
     opened: OpenedModel,
     progress: Progress,
-    effort: Effort = DEFAULT_EFFORT,
+    effort: Effort | None = None,
     *,
     with_moments: bool = True,
 ) -> "Calibration | Uncalibrated":
     """Calibrate a model as the request says, with the moments of its sites unless they are spared.
+
+    Without an effort, it is the usual one.
 
     Raises:
         Refusal: the request's calibration, samples or input values cannot be read, or the model
@@ -71,6 +73,8 @@ def measure_statistics(
     convolutions = _measurable(opened.profile.sites) if with_moments else {}
     scenes = load_scenes(None if request.photographs is None else Path(request.photographs))
 
+    measure = calibrate if effort is None else partial(calibrate, effort=effort)
+
     def tell(part: float) -> None:
         progress.within(part, 1)
 
@@ -80,16 +84,8 @@ def measure_statistics(
         device.choose(name)
         try:
             with device.computing():
-                return calibrate(
-                    model,
-                    shapes,
-                    convolutions,
-                    macs,
-                    values,
-                    samples,
-                    tell,
-                    effort,
-                    scenes=scenes,
+                return measure(
+                    model, shapes, convolutions, macs, values, samples, tell, scenes=scenes
                 )
         except WeakCalibrationError as error:
             reason = str(error)

@@ -188,6 +188,20 @@ def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):
     assert new["flops_budget"] == job["flops_budget"]
 
 
+def test_a_job_in_int8_needs_no_budget_and_says_so_on_its_pages(client):
+    files = FORM["files"]
+    job = client.post("/jobs", data={"precision": "int8"}, files=files).json()
+    assert (job["precision"], job["flops_budget"]) == ("int8", None)
+    assert client.post("/jobs", **FORM).json()["precision"] == "float"
+    page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
+    assert "budget none" in page
+    assert "precision int8" in page
+    listed = client.get("/", headers=HTML).text
+    assert '<select id="precision" name="precision"' in listed
+    refused = client.post("/jobs", data={"precision": "int4"}, files=files)
+    assert (refused.status_code, refused.json()["code"]) == (422, "precision_invalid")
+
+
 def failed(client, **error):
     """Post a job, let it fail, and return the job's page and the list."""
     job = client.post("/jobs", **FORM).json()

@@ -1,0 +1,24 @@
+"""int8 is for ONNX models, and for calibrations that measure ranges."""
+
+import pytest
+
+from convpress.precision import PRECISIONS, require_onnx, require_ranges
+from convpress.refusal import Code, Refusal
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_torchscript_model_stays_in_float(precision):
+    require_onnx(precision, "onnx")
+    if precision == "float":
+        require_onnx(precision, "torchscript")
+        return
+    with pytest.raises(Refusal, match="int8 is for ONNX models") as refused:
+        require_onnx(precision, "torchscript")
+    assert refused.value.code == Code.PRECISION_INVALID
+
+
+def test_a_calibration_that_measures_nothing_is_refused_where_int8_may_be_chosen():
+    require_ranges("float", "none")
+    require_ranges("auto", "samples")
+    with pytest.raises(Refusal, match="calibration=none"):
+        require_ranges("auto", "none")
