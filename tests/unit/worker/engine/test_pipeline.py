@@ -40,6 +40,7 @@ TOP_FIELDS = {
     "format",
     "inputs",
     "convention",
+    "precision",
     "budget",
     "before",
     "after",

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from onnx_files import onnx_files
+from corpus import corpus
 
 from convpress.gate.onnx.check import require_safe_onnx
 from convpress.limits import Limits
@@ -21,13 +21,13 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
-    return {name: content for name, content, _ in onnx_files(outside)}
+    return {file.name: file for file in corpus(outside) if file.kind == "onnx"}
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_has_no_measure_is_refused_soon(tmp_path, files, name):
     path = tmp_path / "model.onnx"
-    path.write_bytes(files[name])
+    path.write_bytes(files[name].content)
     started = time.process_time()
     with pytest.raises(Refusal, match=REFUSED[name]):
         require_safe_onnx(path, Limits())
@@ -36,7 +36,7 @@ def test_what_has_no_measure_is_refused_soon(tmp_path, files, name):
 
 def test_the_number_of_values_is_a_setting(tmp_path, files):
     path = tmp_path / "model.onnx"
-    path.write_bytes(files["convolution-with-giant-padding"])
+    path.write_bytes(files["convolution-with-giant-padding"].content)
     require_safe_onnx(path, Limits())
     with pytest.raises(Refusal, match="has 60000 values"):
         require_safe_onnx(path, Limits(attribute_values=50_000))
