@@ -223,7 +223,7 @@ def test_the_examples_of_the_description_work_as_they_stand(api):
     assert api.post(**example).status_code == 202
     assert api.http.get("/docs").status_code == 200
     assert {field for choice in form["anyOf"] for field in choice["required"]} == {
-        "flops_budget", "params_budget", "bytes_budget", "latency_budget",
+        "flops_budget", "params_budget", "bytes_budget", "latency_budget", "max_loss",
     }  # fmt: skip
 
 
