@@ -9,6 +9,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import onnx
 import pytest
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -286,6 +287,16 @@ def test_a_model_without_a_shape_is_refused_before_it_is_queued(api):
     response = api.post(model, "net.pt")
     assert_problem(response, 422, "input_shape_required", "input_shape")
     assert response.json()["expected"].startswith("sizes joined by x")
+
+
+def test_an_onnx_model_with_open_sizes_is_refused_before_it_is_queued(api):
+    model = onnx.load(MODELS / "plain.onnx")
+    for axis, symbol in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = symbol
+    response = api.post(model.SerializeToString(), "net.onnx")
+    assert_problem(response, 422, "input_shape_required", "input_shape")
+    assert response.json()["expected"] == "1x1xheightxwidth with numbers for all sizes"
+    assert api.post(model.SerializeToString(), input_shape="1x1x16x16").status_code == 202
 
 
 def test_a_stored_model_needs_its_shape_as_well(api):

@@ -105,6 +105,8 @@ def test_every_call_describes_its_success_and_any_problem(description):
         "GET /jobs/{job_id}/report",
         "GET /jobs/{job_id}/frontier",
         "GET /jobs/{job_id}/events",
+        "GET /jobs/{job_id}/log",
+        "PATCH /jobs/{job_id}",
         "GET /models/{sha256}",
         "GET /stats",
         "GET /metrics",
