@@ -37,6 +37,8 @@ NOT_ASKED_FOR = "the request turns it off"
 TOP_FIELDS = {
     "account_complete",
     "unaccounted",
+    "evaluation",
+    "tried",
     "format",
     "inputs",
     "convention",

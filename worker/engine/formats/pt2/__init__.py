@@ -3,8 +3,9 @@
 file: the archive, opened from a copy without its pickled sample inputs, and written again.
 graph: the arguments of nodes, and the tensors that a program stores.
 signature: inputs and outputs, with their sizes, symbols and ranges.
-layers, profile: layers of the graph, and one run that sees every multiply-accumulate.
-program, writes: the graph read into steps, operators that write included.
+training: programs that were exported in training mode, which are refused.
+layers, execute, profile: layers of the graph, and one run that sees every multiply-accumulate.
+reader, shared_memory: the graph read into steps, operators that write included.
 rewrite: chains of layers in the place of a node.
 model: all of this as the engine's `Model`.
 runner: the program as production runs it. adapter: the package's entry for the engine.

@@ -158,7 +158,7 @@ def test_sizes_outside_the_range_of_their_symbol_are_refused(tmp_path):
 
 @pytest.mark.parametrize("version", ["2.9.1", "2.13.0", "2.14.1"])
 def test_archives_of_other_versions_of_torch_open_and_are_written(tmp_path, version):
-    model = opened(MODELS / f"small.torch-{version}.pt2")
+    model = opened(MODELS / "exported" / f"small.torch-{version}.pt2")
     profile = model.count(model.bind(None))
     replaceable = [site for site in profile.sites if site.reason is None]
     assert replaceable
@@ -168,7 +168,7 @@ def test_archives_of_other_versions_of_torch_open_and_are_written(tmp_path, vers
     model.save(tmp_path / "out.pt2")
     inputs = random_inputs(model.inputs, model.bind(None))
     actual = runner.load(tmp_path / "out.pt2")(inputs)
-    with file.without_samples(MODELS / f"small.torch-{version}.pt2") as copy:
+    with file.without_samples(MODELS / "exported" / f"small.torch-{version}.pt2") as copy:
         expected = runner.load(copy)(inputs)
     assert expected.keys() == actual.keys()
     for name, array in expected.items():

@@ -322,3 +322,21 @@ def test_a_shape_that_the_model_cannot_take_is_refused(tmp_path, shapes):
         opened.count(opened.bind({"": shapes["x"]}))
     assert refused.value.code == Code.INPUT_SHAPE_MISMATCH
     assert "Traceback" not in refused.value.detail
+
+
+class Swapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 6)
+
+    def forward(self, x):
+        return self.linear(x.transpose(1, 2))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_linear_layer_is_called_on_data_with_its_axes_swapped(tmp_path, batch):
+    traced = torch.jit.trace(Swapped().eval(), torch.randn(batch, 4, 5))
+    traced.save(tmp_path / "model.pt")
+    model = TorchScriptModel.open(tmp_path / "model.pt")
+    (site,) = model.count({model.inputs[0].name: (batch, 4, 5)}).sites
+    assert (site.name, site.reason, site.macs) == ("linear", None, batch * 5 * 4 * 6)
