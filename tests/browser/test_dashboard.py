@@ -291,7 +291,8 @@ def test_the_commands_of_a_page_repeat_its_job(browse, service, tmp_path):
     job = service.post("residual.onnx", labels="by=hand")
     service.wait(job["id"])
     with browse(f"/dashboard/jobs/{job['id']}") as page:
-        curl, python = page.locator("pre").all_text_contents()
+        curl = page.locator("#command-curl").text_content()
+        python = page.locator("#command-python").text_content()
     shutil.copy(MODELS / "residual.onnx", tmp_path)
     key = service.http.headers["Authorization"].partition(" ")[2]
     environment = {

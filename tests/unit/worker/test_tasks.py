@@ -271,10 +271,10 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(
     job_id = make_job(input_shape="sleep 600")
     renew = leases.renew
 
-    def renew_after_another_took_it(session, lease, seconds, phase=None, progress=0.0):
+    def renew_after_another_took_it(session, lease, *progress):
         leases.give_back(session, lease, "a test", blameless=False)
         leases.claim(session, job_id, "heir", 60)
-        return renew(session, lease, seconds, phase, progress)
+        return renew(session, lease, *progress)
 
     monkeypatch.setattr(heartbeats.leases, "renew", renew_after_another_took_it)
     job = work(job_id)
