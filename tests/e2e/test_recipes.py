@@ -243,7 +243,7 @@ def test_the_pipeline_finds_the_cheapest_within_an_error(address, tmp_path, caps
 
 def test_the_first_lines_of_the_clients_document_work(address, tmp_path):
     shutil.copy(MODEL, tmp_path / "net.onnx")
-    on_this_machine, by_a_service = blocks("client.md", "python")
+    on_this_machine, _, by_a_service = blocks("client.md", "python")
     quick = on_this_machine.replace("flops_budget=0.5", 'flops_budget=0.5, calibration="none"')
     assert quick != on_this_machine
     exec(compile(quick, "client.md", "exec"), {})
@@ -251,6 +251,28 @@ def test_the_first_lines_of_the_clients_document_work(address, tmp_path):
     code = by_a_service.replace("http://127.0.0.1:8000", address)
     exec(compile(code, "client.md", "exec"), {})
     assert (tmp_path / "net.convpress.onnx").stat().st_size < MODEL.stat().st_size
+
+
+@pytest.mark.slow
+def test_the_clients_document_keeps_a_promise_by_a_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(MODEL, tmp_path / "net.onnx")
+    score = f"""
+import sys
+sys.path[:0] = {[str(MODEL.parent)]!r}
+from pathlib import Path
+from digits import accuracy
+print(accuracy(Path(sys.argv[1])))
+"""
+    (tmp_path / "score.py").write_text(score)
+    _, promise, _ = blocks("client.md", "python")
+    quick = promise.replace("python score.py", f"{sys.executable} score.py")
+    quick = quick.replace('max_loss="1%"', 'max_loss="1%", calibration="none"')
+    assert quick.count(sys.executable) == quick.count("none") == 1
+    exec(compile(quick, "client.md", "exec"), {"convpress": convpress})
+    before, after = map(float, capsys.readouterr().out.splitlines()[0].split())
+    assert before == pytest.approx(accuracy(MODEL))
+    assert before - after <= 0.01
 
 
 @pytest.mark.parametrize("name", ["../README.md", "quickstart.md"])

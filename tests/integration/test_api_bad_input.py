@@ -296,7 +296,10 @@ def test_an_onnx_model_with_open_sizes_is_refused_before_it_is_queued(api):
     response = api.post(model.SerializeToString(), "net.onnx")
     assert_problem(response, 422, "input_shape_required", "input_shape")
     assert response.json()["expected"] == "1x1xheightxwidth with numbers for all sizes"
-    assert api.post(model.SerializeToString(), input_shape="1x1x16x16").status_code == 202
+    accepted = api.post(model.SerializeToString(), input_shape="1x1x16x16")
+    assert accepted.status_code == 202
+    api.http.post(f"/jobs/{accepted.json()['id']}/cancel")
+    api.http.delete(f"/jobs/{accepted.json()['id']}")
 
 
 def test_a_stored_model_needs_its_shape_as_well(api):
