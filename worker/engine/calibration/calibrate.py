@@ -138,7 +138,8 @@ def _calibrate(
     if stated is None and samples is not None:
         limits = value_limits(samples[harness.image_names[0]])
         source_of_limits = "the samples"
-    probed = probed_ranges(harness, limits, allowance.probe_images)
+    # Samples are the truth: they need no check of a range.
+    probed = probed_ranges(harness, limits, allowance.probe_images, check=samples is None)
     report_members: dict[str, Any] = {
         "ranges": [values.name for values in probed.ranges],
         "ranges_from": source_of_limits or probed.source,

@@ -65,8 +65,13 @@ class ProbedRanges:
     doubt: str | None = None
 
 
-def probed_ranges(harness: Harness, stated: InputValues | None, probes: int) -> ProbedRanges:
+def probed_ranges(
+    harness: Harness, stated: InputValues | None, probes: int, *, check: bool = True
+) -> ProbedRanges:
     """Return the ranges that a model may expect; `probes` images are tried in each range.
+
+    With `check` a stated range is compared with the usual ones: the artifact is judged in those too
+    that fit the model far better.
 
     Raises:
         WeakCalibrationError: in no range does the model give finite outputs that differ.
@@ -80,7 +85,8 @@ def probed_ranges(harness: Harness, stated: InputValues | None, probes: int) -> 
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
-        return ProbedRanges(ranges, "the request", ranges)
+        better = _better_ranges(harness, ranges[0], probes) if check else ()
+        return _stated(ranges, better)
     if _are_whole(harness):
         return ProbedRanges(ranges, "the integer type of the inputs", ranges)
     if harness.program.normalises:
@@ -91,6 +97,38 @@ def probed_ranges(harness: Harness, stated: InputValues | None, probes: int) -> 
     source = "usual ranges, since the model's outputs favour none"
     doubt = "the model does not tell the range of its inputs' values"
     return ProbedRanges(ranges[:_RANGES_BY_DEFAULT], source, ranges, doubt)
+
+
+def _stated(stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...]) -> ProbedRanges:
+    """Return the stated range, judged in those too that fit the model far better."""
+    source = "the request"
+    if not better:
+        return ProbedRanges(stated, source, stated)
+    names = " or ".join(values.name for values in better)
+    doubt = f"the model fits values of {names} far better than the stated ones"
+    return ProbedRanges(stated, source, (*stated, *better), doubt)
+
+
+def _better_ranges(harness: Harness, stated: ValueRange, probes: int) -> tuple[ValueRange, ...]:
+    """Return the usual ranges that fit a model far better than the stated one.
+
+    Those that BatchNorm statistics or class scores leave plausible, where the stated one is not
+    plausible among them. Other models do not tell.
+    """
+    if _are_whole(harness):
+        return ()
+    usual = (values for values in known_ranges(harness.images[0].channels) if values != stated)
+    by_range = dict(_probe_leniently(harness, values, probes) for values in (stated, *usual))
+    usable = {values: each for values, each in by_range.items() if each.failure is None}
+    if harness.program.normalises:
+        probed = _by_statistics(harness, tuple(usable), probes)
+    else:
+        scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
+        if not scores:
+            return ()
+        probed = _by_scores(scores, tuple(usable))
+    is_plausible = any(values.name == stated.name for values in probed.plausible)
+    return () if is_plausible or probed.doubt is not None else probed.plausible
 
 
 def _by_statistics(harness: Harness, ranges: tuple[ValueRange, ...], probes: int) -> ProbedRanges:

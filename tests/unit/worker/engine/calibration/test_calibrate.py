@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from digits import MODELS
 from support.programs import chained, layer, norm
 
 from convpress.calibration import InputValues
@@ -14,7 +15,9 @@ from worker.engine.calibration.calibrate import calibrate
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.harness import WeakCalibrationError
 from worker.engine.calibration.inputs import probing
+from worker.engine.calibration.run_size import build_harness
 from worker.engine.calibration.statistics.covariance import MomentRecorder
+from worker.engine.formats import open_model
 from worker.engine.model import TensorSpec
 from worker.engine.program import NoProgramError
 
@@ -204,6 +207,23 @@ def test_a_stated_range_is_used():
     values = torch.cat([batch["v0"] for batch in calibration.batches])
     assert -360 < values.min() < -270
     assert -130 < values.max() < -40
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "batchnorm_bn.onnx"])
+@pytest.mark.parametrize(("limits", "is_right"), [((0, 1), True), ((0, 255), False)])
+def test_a_stated_range_is_doubted_where_others_fit_the_model_far_better(name, limits, is_right):
+    model = open_model("onnx", MODELS / name)
+    shapes = model.bind(None)
+    harness = build_harness(model.program(), model.inputs, shapes, SMALL)
+    probed = probing.probed_ranges(harness, InputValues(limits, None, None), 16)
+    own = f"{limits[0]} to {limits[1]}"
+    assert [values.name for values in probed.ranges] == [own]
+    plausible = [values.name for values in probed.plausible]
+    assert (plausible == [own]) == is_right
+    assert (probed.doubt is None) == is_right
+    if not is_right:
+        assert plausible[:2] == [own, "0 to 1"]
+        assert "fits values of 0 to 1" in probed.doubt
 
 
 def test_a_stated_mean_that_does_not_fit_the_channels_is_refused():
