@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path)
     parser.add_argument("--networks", nargs="*")
-    parser.add_argument("--images", type=int, help="score on the first so many test images only")
+    parser.add_argument("--images", type=int, help="score on the first N test images only")
     parser.add_argument("--models", nargs="*", type=Path, default=[])
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--output", type=Path)

@@ -80,7 +80,7 @@ def line_of(row: dict[str, Any]) -> str:
 
 
 def group_of(row: dict[str, Any]) -> str:
-    """Return what a model came as: library and form, Debian's test data, or a package.
+    """Return the origin of a model: library and form, Debian's test data, or a package.
 
     >>> group_of({"model": "timm/test_vit traced"}), group_of({"model": "silero-vad/a.onnx"})
     ('timm, traced', 'packages')

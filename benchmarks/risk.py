@@ -125,7 +125,7 @@ class Scored:
         self.score = score(zoo, network, self, chains)
 
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-        """Return what scores a compressed model, and keeps the classes that it gives."""
+        """Return a function that scores a compressed model and keeps the classes it gives."""
         outputs = self._runner(chains)
 
         def kept(x: np.ndarray) -> np.ndarray:

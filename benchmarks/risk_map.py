@@ -149,7 +149,7 @@ def scaled(losses: Floats) -> Floats:
 
 
 def mislead(level: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> str:
-    """Return how many cases of a level are wrong, in words."""
+    """Return the number of wrong cases of a level, in words."""
     return f"{int((level & wrong).sum())} of {int(level.sum())}"
 
 

@@ -36,7 +36,7 @@ class MetricKind:
     unit: str = ""
 
     def loss(self, before: float, after: float) -> float:
-        """Return what was lost, in the metric's unit: negative where `after` is better.
+        """Return the loss, in the metric's unit: negative where `after` is better.
 
         >>> METRICS["mse"].loss(0.25, 0.5), METRICS["psnr"].loss(30.0, 29.5)
         (0.25, 0.5)
@@ -66,7 +66,7 @@ METRICS: Mapping[str, MetricKind] = {
 
 
 def kind_of(metric: str) -> MetricKind:
-    """Return how a metric of a report is read; a name of another version is its own label."""
+    """Return the kind of a report's metric; a name of another version is its own label."""
     return METRICS.get(metric) or MetricKind(metric)
 
 

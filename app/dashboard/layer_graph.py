@@ -22,7 +22,7 @@ class Fate(NamedTuple):
 
 
 def fate(site: Site) -> Fate:
-    """Return what became of a layer."""
+    """Return the fate of a layer."""
     if site.form in _UNCHANGED:
         return Fate(site, (), 1)
     return Fate(site, [shape(sizes) for sizes in site.layers], site.branches)

@@ -129,7 +129,7 @@ def _macs_by_reason(sites: Sequence[Site]) -> dict[str, int]:
 def _counted(
     model_format: Format, path: Path, inputs: Mapping[str, NDArray[np.generic]]
 ) -> int | None:
-    """Return what an independent counter says; None where it cannot run the model."""
+    """Return the count of an independent counter; None where it cannot run the model."""
     count = {"onnx": counters.onnx_macs, "torchscript": counters.torchscript_macs}[model_format]
     try:
         return count(path, inputs)

@@ -16,7 +16,7 @@ import onnxruntime
 
 
 def count_correct(model: Path, images: np.ndarray, labels: np.ndarray) -> int:
-    """Return how many images get their label as the largest score (axis 1) of a model."""
+    """Return the number of images whose label is the largest score (axis 1) of a model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -53,7 +53,7 @@ def _change(before: float, after: float) -> str:
 
 
 def accuracy_line(accuracy: Accuracy | None) -> str:
-    """Return how the accuracy was measured, or why it was not."""
+    """Return the method of the measured accuracy, or the reason for its absence."""
     if accuracy is None:
         return "accuracy: not measured, since no test images come with this model"
     return (

@@ -119,7 +119,7 @@ def _best(candidates: Sequence[AdvisedOption], options: Sequence[AdvisedOption])
 
 
 def _low_rank_adds(alone: AdvisedOption, options: Sequence[AdvisedOption]) -> str:
-    """Return what low rank adds to int8 alone."""
+    """Return a sentence on the gain of low rank over int8 alone."""
     for each in options:
         is_both = each.precision == INT8 and each.flops_budget is not None
         if not is_both or each.time_kept is None:

@@ -80,7 +80,7 @@ class Promise:
 
 
 def _outcome(attempt: records.Tried) -> str:
-    """Return what a try gave, in words."""
+    """Return the result of a try, in words."""
     if attempt.level is not None:
         return f"has {attempt.level} risk"
     if attempt.loss is None:

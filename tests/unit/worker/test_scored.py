@@ -21,7 +21,7 @@ class Files(Scorer):
 
 
 class Engine:
-    """An engine whose artifacts of so many percent lose what `loss` says of 100."""
+    """An engine whose artifacts of `percent` lose `loss(percent)` of 100."""
 
     def __init__(self, loss, least=0):
         self.loss, self.least = loss, least

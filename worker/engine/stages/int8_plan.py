@@ -46,7 +46,7 @@ class Int8Plan:
 
 
 def int8_writer(model_format: Format) -> Int8Writer:
-    """Return how a format writes int8, which `convpress.precision` has checked it does."""
+    """Return the int8 writer of a format; `convpress.precision` has checked that there is one."""
     make = adapter_of(model_format).int8
     assert make is not None  # the request was refused where it is opened
     return make()

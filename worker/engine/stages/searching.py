@@ -210,7 +210,7 @@ def _figure(produced: Produced) -> float:
 
 
 def _note(promise: Promise, produced: Produced) -> str | None:
-    """Return what the promise stands on, where that is no evaluation of the user's."""
+    """Return a note on the inputs that the promise stands on; none with an evaluation."""
     if promise.metric != AGREEMENT:
         return None
     inputs = produced.artifact.comparison_inputs

@@ -94,7 +94,7 @@ def _fullest_batch(count: int, largest: int, fixed: int) -> int:
     sizes = range(largest // fixed * fixed, least - 1, -fixed)
 
     def filled(size: int) -> int:
-        """Return how many samples fill batches of a size."""
+        """Return the number of samples that fill whole batches."""
         return count // size * size
 
     return max(sizes, key=filled)

@@ -47,7 +47,7 @@ TensorKey = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
 
 def tensor_key(tensor: Tensor) -> TensorKey:
-    """Return what identifies a tensor, by whatever name it is reached, as long as it lives."""
+    """Return a key for a tensor: the same under every name, while the tensor lives."""
     return (
         tensor.untyped_storage()._cdata,
         int(tensor.storage_offset()),

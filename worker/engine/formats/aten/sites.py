@@ -101,7 +101,7 @@ def unused_name(name: str, is_used: Callable[[str], bool]) -> str:
 
 
 def _usage(layer: LayerUse) -> Hashable:
-    """Return how a weight is used: one factorisation serves all calls of the same usage."""
+    """Return the usage of a weight: one factorisation serves all calls of the same usage."""
     return layer.site_key, optional_key(layer.bias), layer.is_transposed, layer.reason
 
 

@@ -30,7 +30,7 @@ class DoesNotRunError(RuntimeError):
 
 
 def stored_keys(sites: Mapping[str, GraphSite], paths: Mapping[TensorKey, str]) -> set[TensorKey]:
-    """Return what identifies the tensors that may be a weight or a bias."""
+    """Return the keys of the tensors that may be a weight or a bias."""
     stored = set(paths)
     for site in sites.values():
         stored |= {key for key in (site.key.weight, site.key.bias) if key is not None}

@@ -140,7 +140,7 @@ class Constants:
                 self._contents[node] = UNKNOWN  # until somebody asks
 
     def content(self, value: Any) -> Any:  # noqa: ANN401 - whatever a graph holds
-        """Return what a node or another argument is at every run, or `UNKNOWN`."""
+        """Return the value that a node or another argument has at every run, or `UNKNOWN`."""
         if isinstance(value, list | tuple):
             items = [self.content(item) for item in value]
             return UNKNOWN if any(item is UNKNOWN for item in items) else items
@@ -170,7 +170,7 @@ class Constants:
         )
 
     def _computed(self, node: Node) -> Any:  # noqa: ANN401 - whatever a graph holds
-        """Return what a node computes, `UNKNOWN` where it fails: a run says why."""
+        """Return the value of a node, `UNKNOWN` where it fails: a run gives the reason."""
         args = [self.content(value) for value in node.args]
         kwargs = {name: self.content(value) for name, value in node.kwargs.items()}
         if any(each is UNKNOWN for each in (*args, *kwargs.values())):

@@ -114,7 +114,7 @@ class ExportedModel:
     def program(self) -> Program:
         """Return the arithmetic of the graph as steps that share their weights with the program.
 
-        It is to be called before any surgery.
+        Call it before any surgery.
 
         Raises:
             NoProgramError: where it cannot be taken apart.

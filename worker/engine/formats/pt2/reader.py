@@ -196,7 +196,7 @@ class _Reader:
         return stored_statistics(name, [self._content(value) for value in contents])
 
     def _content(self, value: Any) -> Any:  # noqa: ANN401 - whatever a graph holds
-        """Return what an argument is at every run, or `UNKNOWN`."""
+        """Return the value that an argument has at every run, or `UNKNOWN`."""
         if isinstance(value, Node):
             return self._steps.constant(self._names[value])
         return value

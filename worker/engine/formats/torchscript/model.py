@@ -145,7 +145,7 @@ class TorchScriptModel:
     def program(self) -> Program:
         """Return the arithmetic of `forward` as steps that share their weights with this module.
 
-        It is to be called before any surgery.
+        Call it before any surgery.
 
         Raises:
             NoProgramError: where it cannot be taken apart.

@@ -24,7 +24,7 @@ ResNet-20, which int8 costs no accuracy, has half of it.
 """
 
 TooDear = Callable[[int], bool]
-"""Whether so many more runs of the model would take too long."""
+"""Whether that number of further runs of the model would take too long."""
 
 
 @dataclass(frozen=True)

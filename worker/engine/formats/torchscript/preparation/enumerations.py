@@ -52,7 +52,7 @@ def _answer(method: Method, node: Node) -> bool | None:
 
 
 def _member(method: Method, value: Value) -> Any:  # noqa: ANN401 - not in torch's stubs
-    """Return what stands for a value, None for one that may change."""
+    """Return the constant of a value, None for one that may change."""
     # torch asks for the Python class of a value that leaves the module
     name = str(value.type())
     classes: Any = torch.jit._state._name_to_pyclass

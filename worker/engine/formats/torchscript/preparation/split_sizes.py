@@ -61,7 +61,7 @@ def _shares(length: int, multiples: Sequence[int]) -> list[int] | None:
 
 
 def _multiple(value: Value, unknown: set[int]) -> int | None:
-    """Return how many times the unknown number a value is, None where it is something else."""
+    """Return the multiple of the unknown number that a value is, None where it is no multiple."""
     factor = 1
     while value.node().kind() != "aten::size":
         node = value.node()
