@@ -47,7 +47,7 @@ def store(program: ExportedProgram, path: str, layer: Layer, like: Tensor) -> St
 
 
 def replace_node(layer: LayerNode, chains: Sequence[Sequence[StoredLayer]]) -> None:
-    """Replace a node by the sum of chains of layers; it keeps its name and what is known of it.
+    """Replace a node by the sum of chains of layers; it keeps its name and its metadata.
 
     The last of the new operators takes the node's place, so that its users and the program's
     signature stay as they are.
@@ -99,7 +99,7 @@ def stored_operands(layer: LayerNode) -> list[Node]:
 
 
 class _Builder:
-    """Adds nodes ahead of one that is to be replaced, each with the shape of its result.
+    """Adds nodes ahead of a node that gets replaced, each with the shape of its result.
 
     Shapes follow from the layers' geometry. Running the operators would tell them as well, but also
     fix symbols to the sizes of the example that the program was exported with.

@@ -109,6 +109,6 @@ def _may_be_view(node: Node) -> bool:
         return True
     if is_layer(kind(node)) or kind(node) in _NEW:
         return False
-    # Operators that consist of others return their input itself where nothing is to be done.
+    # Operators that consist of others return their input itself where they have no work.
     name: str = target.name()  # type: ignore[no-untyped-call]  # untyped in torch
     return bool(_C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"))

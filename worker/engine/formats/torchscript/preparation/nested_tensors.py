@@ -36,7 +36,7 @@ def take_padded_path(graph: Any) -> None:  # noqa: ANN401 - torch's stubs lack s
 def mask_padding(graph: Any) -> None:  # noqa: ANN401 - not in torch's stubs
     """Let encoder layers that a trace has seen on a packed input mask its padding instead.
 
-    It is to be called while their operators are fused. An input that anything else takes stays
+    Call it while their operators are fused. An input that anything else takes stays
     packed.
     """
     packing = [node for node in nodes(graph) if node.kind() == _PACKS]
