@@ -122,7 +122,7 @@ def _lead(client: Client, url: str, model: Path, settings: Settings, console: Co
 
 
 def beside(model: Path, name: str) -> Path | None:
-    """Return a file of the digits beside the model, None where there is none."""
+    """Return the path of a file beside the model; None where there is no such file."""
     path = model.with_name(name)
     return path if path.is_file() else None
 

@@ -53,5 +53,5 @@ class Dac(TwoLayers):
         return depthwise, pointwise(c * rank, n, len(kernel), groups)
 
     def partition(self, target: Target) -> BlockPartition:
-        """Return the input channels."""
+        """Return the blocks of a patch: its input channels, one each."""
         return channel_blocks(target, self.convolution.group_inputs)

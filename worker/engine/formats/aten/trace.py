@@ -141,7 +141,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         )
 
     def _note_other(self, func: Any, args: Sequence[Any]) -> None:  # noqa: ANN401 - as above
-        """Note an operator that is not counted, and the weight that it takes although it may."""
+        """Note an operator without a rule, and its weight if it may multiply by it."""
         name = func._schema.name.removeprefix("aten::")
         self.others[name] += 1
         if has_no_products(func):
