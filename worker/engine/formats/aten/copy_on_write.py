@@ -40,7 +40,7 @@ def memory_of(tensor: Tensor) -> int:
 
 
 def _with_copied_memory(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
-    """Return the values with the targets' memory copied: all views of it are views of the copies."""
+    """Return the values with the targets' memory copied; views of it are views of the copies."""
     views: dict[int, list[Tensor]] = {}
     for tensor in tensors_in(targets):
         views[memory_of(tensor)] = []

@@ -91,8 +91,8 @@ def _is_arithmetic(node: NodeProto) -> bool:
 def _layer_operands(graph: GraphProto) -> set[str]:
     """Return the weights and biases of layers, bodies included.
 
-    The data of a layer is no weight, even if it is computed from parameters, as a table of positions
-    is: the model has to compute the products that lead to it.
+    The data of a layer is no weight, even if it is computed from parameters, as a table of
+    positions is: the model has to compute the products that lead to it.
     """
     operands: set[str] = set()
     for node in all_nodes(graph.node):
