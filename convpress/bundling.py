@@ -1,6 +1,5 @@
 """Bundle an ONNX model with the files of its weights beside it, as exporters write them."""
 
-import mmap
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convpress.gate.bundle import kind_of
+from convpress.gate.mapped import mapped
 from convpress.gate.protobuf import DELIMITED, Buffer, MalformedMessage, fields
 
 # Field numbers of onnx.proto: the messages that lead to the tensors of a model.
@@ -53,11 +53,7 @@ def weight_files(model: Path) -> list[str]:
     """
     if kind_of(model) is not None or not model.stat().st_size:
         return []
-    with (
-        model.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
-    ):
+    with mapped(model) as view:
         try:
             names = list(dict.fromkeys(_locations(view, 0, len(view), "model", 0)))
         except (MalformedMessage, UnicodeDecodeError):

@@ -1,11 +1,11 @@
 """The format of a model, from its container alone: nothing is loaded, unpickled or run."""
 
-import mmap
 from pathlib import Path
 
 from convpress.formats import EXPECTED, EXPORTERS, FIELD, FORMATS, Format
 from convpress.gate import foreign
 from convpress.gate.container import Container
+from convpress.gate.mapped import mapped
 from convpress.gate.registry import GATES
 from convpress.gate.zip_directory import ZIP_MAGIC, read_directory
 from convpress.refusal import Code, Refusal
@@ -27,11 +27,7 @@ def identify(path: Path) -> Format:
     # An empty file cannot be mapped.
     if path.stat().st_size == 0:
         raise _refusal(Code.MODEL_EMPTY, "the file is empty", "0 bytes")
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as content,
-    ):
+    with mapped(path) as content:
         magic = bytes(content[: len(ZIP_MAGIC)])
         if magic != ZIP_MAGIC:
             # First: the beginning of some would pass for a pickle or for a damaged ONNX model.

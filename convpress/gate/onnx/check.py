@@ -7,13 +7,13 @@ here, in one walk over everything but the weights.
 Source: onnx.proto (IR version 13), ONNX's IR.md and ExternalData.md.
 """
 
-import mmap
 import zipfile
 import zlib
 from pathlib import Path
 
 from convpress.gate import bundle, protobuf
 from convpress.gate.bundle import Bundle
+from convpress.gate.mapped import mapped
 from convpress.gate.onnx.calls import Body, FunctionId, NodeNames, bound_calls, require_order
 from convpress.gate.onnx.tensors import Tensors
 from convpress.gate.onnx.values import check_type, check_value
@@ -75,9 +75,7 @@ def require_safe_onnx(path: Path, limits: Limits) -> None:
     """
     archive = bundle.read(path)
     with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as whole,
+        mapped(path) as whole,
         _model_bytes(archive, path, whole, limits) as view,
     ):
         try:

@@ -4,11 +4,11 @@ The rules are those by which the engine binds shapes: a first axis without a siz
 and so is every axis with its symbol. Whatever cannot be known within bounds is left to the engine.
 """
 
-import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from convpress.gate import protobuf
+from convpress.gate.mapped import mapped
 from convpress.gate.protobuf import DELIMITED, VARINT, Field
 from convpress.shapes import format_shape
 
@@ -43,11 +43,7 @@ def open_shape(path: Path) -> str | None:
     # An empty file cannot be mapped; archives are left to the engine.
     if path.stat().st_size == 0:
         return None
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as content,
-    ):
+    with mapped(path) as content:
         try:
             shapes = _Header(content).shapes()
         except (_Unknown, protobuf.MalformedMessage):

@@ -3,7 +3,6 @@
 Source: torch/export/pt2_archive/_package.py and pt2_archive_constants.h of torch 2.13.
 """
 
-import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from convpress.gate import archive
 from convpress.gate.archive import Member
+from convpress.gate.mapped import mapped
 from convpress.gate.pt2.graphs import require_consistent
 from convpress.gate.pt2.json_text import Json, parse
 from convpress.gate.pt2.program_schema import program
@@ -81,11 +81,7 @@ def read_archive(path: Path, limits: Limits = _DEFAULT_LIMITS) -> Archive:
             `model_over_limit`.
     """
     infos, directory_start = read_directory(path)
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
-    ):
+    with mapped(path) as view:
         accepted = archive.members(view, infos, directory_start, limits)
         members = {member.name: member for member in accepted}
         _require_members(members)

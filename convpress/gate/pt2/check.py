@@ -1,9 +1,9 @@
 """The gate for torch.export archives: everything is checked before torch opens a copy of one."""
 
-import mmap
 from pathlib import Path
 
 from convpress.gate import archive
+from convpress.gate.mapped import mapped
 from convpress.gate.pt2.archive import read_archive
 from convpress.gate.refusals import over_limit
 from convpress.gate.torchscript.extras import require_safe_extra
@@ -27,10 +27,6 @@ def require_safe_pt2(path: Path, limits: Limits) -> None:
             f"the archive holds {size} bytes of extra files",
             f"at most {limits.inflated_bytes} bytes",
         )
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
-    ):
+    with mapped(path) as view:
         for member in extras:
             require_safe_extra(archive.read(view, member), member.name, limits)

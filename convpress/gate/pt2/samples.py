@@ -5,13 +5,13 @@ program runs where there are sample inputs; they repeat in code what the graph n
 """
 
 import json
-import mmap
 import zipfile
 import zlib
 from pathlib import Path
 
 from convpress.gate import archive
 from convpress.gate.archive import Member
+from convpress.gate.mapped import mapped
 from convpress.gate.pt2.archive import PROGRAM, SAMPLES
 from convpress.gate.refusals import damaged
 from convpress.gate.zip_directory import read_directory
@@ -32,9 +32,7 @@ def write_without_samples(path: Path, target: Path, limits: Limits = _DEFAULT_LI
     infos, directory_start = read_directory(path)
     folder = infos[0].orig_filename.partition("/")[0]
     with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
+        mapped(path) as view,
         zipfile.ZipFile(target, "w") as copy,
     ):
         for member in archive.members(view, infos, directory_start, limits):

@@ -1,12 +1,12 @@
 """The gate for TorchScript archives: members, pickles and source, checked before torch opens it."""
 
-import mmap
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from convpress.gate import archive
 from convpress.gate.archive import Member
+from convpress.gate.mapped import mapped
 from convpress.gate.refusals import damaged, over_limit, unsafe
 from convpress.gate.torchscript.extras import require_safe_extra
 from convpress.gate.torchscript.pickles import PickleCheck, StepBudget
@@ -36,11 +36,7 @@ def require_safe_torchscript(path: Path, limits: Limits) -> None:
             `model_over_limit`.
     """
     infos, directory_start = read_directory(path)
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
-    ):
+    with mapped(path) as view:
         members = archive.members(view, infos, directory_start, limits)
         _require_safe_members(view, members, limits)
 

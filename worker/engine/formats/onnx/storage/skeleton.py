@@ -1,6 +1,5 @@
 """The skeleton of an ONNX file: the model without its large weights, which refer to the file."""
 
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -10,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from onnx import ModelProto, TensorProto, helper
 
 from convpress.gate import bundle, protobuf
+from convpress.gate.mapped import mapped
 from worker.engine.formats.onnx.graph import nested_tensors
 from worker.engine.formats.onnx.storage.refusals import invalid_file, missing_weights
 from worker.engine.formats.onnx.storage.tensors import is_external, set_reference
@@ -93,11 +93,7 @@ def _read_skeleton(path: Path) -> tuple[bytes, set[str]]:
         raise invalid_file("the file is empty", "0 bytes")
     archive = bundle.read(file_path)
     start, end = archive.model.extent if archive else (0, size)
-    with (
-        file_path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
-    ):
+    with mapped(file_path) as view:
         source = _Source(file_path.name, archive, view, set())
         serialised = _replace_weights(source, start, end)
         if archive is not None:
