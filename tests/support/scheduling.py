@@ -7,11 +7,15 @@ from xdist.scheduler import LoadFileScheduling
 # The tests of these share a running service, an API or a browser: each process that has some of
 # them would start its own.
 _ONE_SERVER = re.compile(r"tests/(browser|e2e|integration/(?!test_worker_process))")
+# Hundreds of long tests a file, which share nothing.
+_EACH_ALONE = re.compile(r"tests/(conformance|hostile)/")
 
 
 class ByServer(LoadFileScheduling):
-    """Gives a process all tests of a file, or all files whose tests share a server."""
+    """Gives a process the files whose tests share a server, else a file, or of some files a test."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if _EACH_ALONE.match(nodeid):
+            return nodeid
         shared = _ONE_SERVER.match(nodeid)
         return shared[0] if shared else super()._split_scope(nodeid)
