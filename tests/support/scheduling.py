@@ -12,7 +12,7 @@ _EACH_ALONE = re.compile(r"tests/(conformance|hostile)/")
 
 
 class ByServer(LoadFileScheduling):
-    """Gives a process the files whose tests share a server, else a file, or of some files a test."""
+    """Gives a process all files whose tests share a server, else a file, or a test of some."""
 
     def _split_scope(self, nodeid: str) -> str:
         if _EACH_ALONE.match(nodeid):
