@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from worker.cli import advise, calibrate_host, compress, demo, doctor, inspect, keys, serve, worker
-from worker.cli.remote import cancel, download, jobs, report, status, submit, wait
+from worker.cli.remote import cancel, download, jobs, label, report, status, submit, wait
 
 app = typer.Typer(
     help="Make trained convolutional networks cheaper, without any data.",
@@ -32,6 +32,7 @@ app.command()(wait.wait)
 app.command()(download.download)
 app.command()(report.report)
 app.command()(cancel.cancel)
+app.command()(label.label)
 app.command()(inspect.inspect)
 app.command()(advise.advise)
 app.command()(demo.demo)
