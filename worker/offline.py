@@ -18,7 +18,6 @@ from typing import Any, BinaryIO
 
 from app.logging import configure_logging
 from app.settings import get_settings
-from convpress.advice import Advice
 from convpress.bundling import bundled
 from convpress.formats import Format
 from convpress.gate.identify import identify
@@ -26,6 +25,7 @@ from convpress.limits import Limits
 from convpress.options import JobOptions
 from convpress.refusal import Code, Refusal
 from convpress.report import Inspection, Report
+from convpress.report.advice import Advice
 from worker.engine.request import Request
 from worker.jobs import cost_tables
 from worker.sandbox import doctor, outputs

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.engine_bar import engine_bar
+from worker.cli.bars.engine_bar import engine_bar
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import InputMean, InputRange, InputShape, InputStd, ModelFile, Samples
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from convpress.options import form_text
-from worker.cli.engine_bar import engine_bar
+from worker.cli.bars.engine_bar import engine_bar
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import (
     AllowIncomplete,

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from convpress.advice import Advice, AdvisedOption
 from convpress.budgets import FLOPS
 from convpress.precision import FLOAT, INT8, Precision
 from convpress.refusal import Refusal
 from convpress.report import Report
+from convpress.report.advice import Advice, AdvisedOption
 from worker.engine import report as report_file
 from worker.engine.formats import load_runner, open_model, readable
 from worker.engine.model import Inputs, Runner

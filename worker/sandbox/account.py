@@ -13,9 +13,9 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
-from convpress.advice import Advice
 from convpress.limits import Limits
 from convpress.report import LONGEST_TEXT, Inspection, Report
+from convpress.report.advice import Advice
 from worker.sandbox.messages import MalformedOutput
 
 # A site of an honest report has 410 to 480 bytes, 22 values and 5 lists with its own braces; the

@@ -11,7 +11,7 @@ from convpress import Client
 from convpress.client.arguments import Options
 from convpress.report import Report
 from convpress.schemas import Job
-from worker.cli.progress_bar import LEFT, left
+from worker.cli.bars.progress_bar import LEFT, left
 from worker.cli.remote.connection import resumable
 
 

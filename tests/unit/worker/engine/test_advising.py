@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from support.onnx_text import written
 
-from convpress.advice import Advice, AdvisedOption
 from convpress.refusal import Code, Refusal
+from convpress.report.advice import Advice, AdvisedOption
 from worker.engine.advising import WAYS, advise, chosen
 from worker.engine.pipeline import compress
 from worker.engine.request import Request

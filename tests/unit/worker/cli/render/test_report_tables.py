@@ -1,4 +1,4 @@
-"""Tables show every figure of a report, and a model's own text as text."""
+"""Reports and inspections show every figure, and a model's own text as text."""
 
 import json
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from convpress.report import Count, Few, Record, Size
+from convpress.report.records import Count, Few, Record, Size
 
 
 @dataclass(frozen=True, kw_only=True)

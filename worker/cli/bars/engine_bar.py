@@ -15,7 +15,7 @@ def engine_bar() -> Iterator[Callable[["Progress"], None]]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    from worker.cli.progress_bar import LEFT, left
+    from worker.cli.bars.progress_bar import LEFT, left
     from worker.time_left import TimeLeft
 
     columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), LEFT

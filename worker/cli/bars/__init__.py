@@ -1,0 +1,1 @@
+"""Bars of progress on a terminal."""

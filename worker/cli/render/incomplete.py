@@ -1,0 +1,22 @@
+"""What an account leaves out."""
+
+from rich.text import Text
+
+from convpress.report import Inspection, Report
+from worker.cli.render.tables import plain
+
+_MOST_LINES = 10
+
+
+def incomplete(account: Report | Inspection) -> list[Text]:
+    """Return the lines on the operators that an account leaves out; none where it is complete."""
+    if account.account_complete:
+        return []
+    number = len(account.unaccounted)
+    operators = "operator" if number == 1 else "operators"
+    lines = [f"The account is INCOMPLETE: it leaves out {number} {operators} of unknown cost."]
+    shown = account.unaccounted[:_MOST_LINES]
+    lines.extend(f"  {each.operator} {each.name}: {each.reason}" for each in shown)
+    if number > _MOST_LINES:
+        lines.append(f"  and {number - _MOST_LINES} more")
+    return [plain(line) for line in lines]
