@@ -33,7 +33,8 @@ from typing import Any
 
 import httpx
 import psutil
-from fleet import ANSWER_SECONDS, MODEL, Fleet, answers, children_of, wait_until
+from fleet import ANSWER_SECONDS, MODEL, Fleet, answers, children_of
+from servers import wait_until
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session

@@ -29,8 +29,9 @@ from typing import Any
 
 import httpx
 import psutil
-from fleet import Fleet, answers, wait_until
+from fleet import Fleet, answers
 from load import post
+from servers import wait_until
 
 WORKERS = (1, 2, 4)
 LOAD = 0.7

@@ -55,6 +55,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give out tests by their servers where `--dist loadfile` asks for whole files."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from support.scheduling import ByServer
+
+    return ByServer(config, log)
+
+
 def unavailable(server: str, error: Exception) -> NoReturn:
     message = f"needs {server}: {error}"
     if os.environ.get("CI") == "true":

@@ -145,27 +145,13 @@ def compress(
         LostError: the engine did not finish.
     """
     with bundled(model) as source, scratch(Path(tempfile.gettempdir())) as folder:
-        model_format = _identify(source)
-        request = Request(
-            model=str(source.absolute()),
-            format=model_format,
-            output=str(folder / "output" / f"model{model.suffix}"),
-            report=str(folder / "output" / "report.json"),
-            device=job.device or get_settings().device,
-            photographs=_absolute(get_settings().photographs_dir),
-            costs=_absolute(job.cost_table or cost_tables.known(get_settings(), model_format)),
-            samples=_absolute(job.samples),
-            evaluation=_absolute(job.evaluation),
-            form=job.form,
-            rank=job.rank,
-            **job.options.as_request(),
-        )
+        request = _request(source, model.suffix, folder, "report.json", job)
 
         def make(request: Request, target: Path) -> Attempt:
             _run([], request, folder, on_progress or _ignore)
             content, account = _take(Report, Path(request.report))
             with outputs.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
-                _write(target, lambda part: _copy_checked(artifact, part, model_format))
+                _write(target, lambda part: _copy_checked(artifact, part, request.format))
             return Attempt(target, content, account)
 
         with _refusing():
@@ -193,18 +179,8 @@ def advise(
         LostError: the engine did not finish.
     """
     with bundled(model) as source, scratch(Path(tempfile.gettempdir())) as folder:
-        model_format = _identify(source)
-        request = Request(
-            model=str(source.absolute()),
-            format=model_format,
-            output=str(folder / "output" / f"model{model.suffix}"),
-            report=str(folder / "output" / "advice.json"),
-            device=get_settings().device,
-            photographs=_absolute(get_settings().photographs_dir),
-            costs=_absolute(cost_tables.known(get_settings(), model_format)),
-            samples=_absolute(samples),
-            **options.as_request(),
-        )
+        job = OfflineJob(options, samples)
+        request = _request(source, model.suffix, folder, "advice.json", job)
         _run(["advise"], request, folder, on_progress or _ignore)
         _, advice = _take(Advice, Path(request.report))
         return advice
@@ -230,6 +206,26 @@ def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
             _run(["inspect"], request, folder, _ignore)
         content, inspection = _take(Inspection, Path(request.report))
         return content.decode(), inspection
+
+
+def _request(source: Path, suffix: str, folder: Path, account: str, job: OfflineJob) -> Request:
+    """Return the request of a job on the file `source`; the results go to files in `folder`."""
+    settings = get_settings()
+    model_format = _identify(source)
+    return Request(
+        model=str(source.absolute()),
+        format=model_format,
+        output=str(folder / "output" / f"model{suffix}"),
+        report=str(folder / "output" / account),
+        device=job.device or settings.device,
+        photographs=_absolute(settings.photographs_dir),
+        costs=_absolute(job.cost_table or cost_tables.known(settings, model_format)),
+        samples=_absolute(job.samples),
+        evaluation=_absolute(job.evaluation),
+        form=job.form,
+        rank=job.rank,
+        **job.options.as_request(),
+    )
 
 
 def _ignore(_progress: Progress) -> None:

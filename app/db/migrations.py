@@ -2,12 +2,12 @@
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, make_url
+
+if TYPE_CHECKING:  # the API starts without alembic, whose import is an eighth of its start
+    from alembic.config import Config
 
 # In a checkout the scripts lie in `alembic/`; setup.py puts them beside this file when it builds a
 # wheel.
@@ -17,6 +17,8 @@ _CHECKOUT = Path(__file__).resolve().parents[2] / "alembic"
 
 def migrate(url: str) -> None:
     """Bring the database to the newest schema; does nothing to a database that has it."""
+    from alembic import command
+
     config = configuration()
     config.attributes["url"] = url
     command.upgrade(config, "head")
@@ -24,6 +26,8 @@ def migrate(url: str) -> None:
 
 def exists(url: str) -> bool:
     """Tell whether there is a database with some version of the schema; nothing is created."""
+    from alembic.migration import MigrationContext
+
     parsed = make_url(url)
     # A connection to SQLite would create the file.
     is_missing_file = (
@@ -38,16 +42,22 @@ def exists(url: str) -> bool:
 
 def is_current(connection: Connection) -> bool:
     """Tell whether the database has the schema that this code was written for."""
+    from alembic.migration import MigrationContext
+
     return MigrationContext.configure(connection).get_current_revision() == _newest()
 
 
 @cache
 def _newest() -> str | None:
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(configuration()).get_current_head()
 
 
-def configuration() -> Config:
+def configuration() -> "Config":
     """Return the configuration of alembic, with the folder of the migrations."""
+    from alembic.config import Config
+
     config = Config()
     scripts = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))

@@ -1,5 +1,8 @@
 """A person's way through the dashboard: from an upload to its download, with what can go wrong on
 it.
+
+`make test` has one way of each kind: an upload, a search, a refusal, a sign-in, a reader without
+JavaScript. The others are left to `make slow`.
 """
 
 import hashlib
@@ -36,8 +39,11 @@ def upload(page, path, *, name=None, shape=None, budget="50%"):
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("residual.onnx", None), ("plain.traced.pt", "1x1x16x16"), ("residual.pt2", None)],
-    ids=["onnx", "torchscript", "pt2"],
+    [
+        pytest.param("residual.onnx", None, id="onnx"),
+        pytest.param("plain.traced.pt", "1x1x16x16", id="torchscript", marks=pytest.mark.slow),
+        pytest.param("residual.pt2", None, id="pt2", marks=pytest.mark.slow),
+    ],
 )
 def test_from_upload_to_download(browse, name, shape):
     with browse() as page:
@@ -59,6 +65,7 @@ def test_from_upload_to_download(browse, name, shape):
         check_accessible(page)
 
 
+@pytest.mark.slow
 def test_several_budgets_lead_to_the_jobs_of_the_model(browse):
     with browse() as page:
         if page.locator("#new").get_attribute("open") is None:
@@ -73,6 +80,7 @@ def test_several_budgets_lead_to_the_jobs_of_the_model(browse):
             expect(page.locator("#jobs .budget", has_text=budget)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_file_may_be_dropped_anywhere(browse):
     with browse() as page:
         page.locator("#new").evaluate("details => details.open = false")
@@ -86,6 +94,7 @@ def test_a_file_may_be_dropped_anywhere(browse):
         expect(page.get_by_label("Input shape")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_another_budget_is_one_click_away(browse):
     with browse() as page:
         upload(page, MODELS / "residual.onnx")
@@ -113,6 +122,7 @@ def test_another_budget_is_one_click_away(browse):
         check_accessible(page)
 
 
+@pytest.mark.slow
 def test_layers_are_sorted(browse, jobs):
     with browse(f"/dashboard/jobs/{jobs[0]['id']}") as page:
         page.get_by_role("link", name="MACs before").click()
@@ -122,6 +132,7 @@ def test_layers_are_sorted(browse, jobs):
         assert shown[-1] == "480"
 
 
+@pytest.mark.slow
 def test_a_failed_job_says_what_to_do_and_can_be_tried_again(browse, service):
     job = service.post("residual.onnx", input_shape="1x3x16x16")
     service.wait(job["id"])
@@ -149,6 +160,7 @@ def test_what_the_service_refuses_is_told_beside_the_form(browse):
         check_accessible(page)
 
 
+@pytest.mark.slow
 def test_a_running_job_is_seen_at_work_and_cancelled(browse, service):
     with browse() as page:
         job = service.post("residual.onnx", calibration="synthetic", labels="live=yes")
@@ -184,6 +196,7 @@ def test_jobs_are_found_and_names_stay_text(browse, service):
         check_accessible(page)
 
 
+@pytest.mark.slow
 def test_times_are_those_of_whoever_looks(browse):
     with browse("/dashboard/system?by=hour", timezone_id="Asia/Kolkata", locale="en-GB") as page:
         page.get_by_text("As a table").click()
@@ -195,6 +208,7 @@ def test_times_are_those_of_whoever_looks(browse):
         assert bars[-1].startswith(begun[0])
 
 
+@pytest.mark.slow
 def test_two_jobs_are_picked_with_the_keyboard_alone(browse, service, jobs):
     wide = service.post(
         "residual.onnx",
@@ -242,6 +256,7 @@ def test_owners_sign_in_and_see_their_own_jobs(chromium, service, jobs):
         assert context.cookies() == []
 
 
+@pytest.mark.slow
 def test_the_system_page_shows_how_the_service_fares(chromium, service, browse):
     root = make_key(service, "root", "admin")
     with browse() as page:
@@ -268,6 +283,7 @@ def test_pages_are_read_without_javascript(browse, jobs):
         assert "sort=before" in page.url
 
 
+@pytest.mark.slow
 def test_a_model_is_uploaded_without_javascript(browse):
     with browse(java_script_enabled=False) as page:
         if page.locator("#new").get_attribute("open") is None:
@@ -287,6 +303,7 @@ def test_a_model_is_uploaded_without_javascript(browse):
         expect(page.locator(".problem")).to_contain_text("Expected")
 
 
+@pytest.mark.slow
 def test_the_commands_of_a_page_repeat_its_job(browse, service, tmp_path):
     job = service.post("residual.onnx", labels="by=hand")
     service.wait(job["id"])

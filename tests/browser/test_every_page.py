@@ -29,12 +29,12 @@ def places(service, jobs):
     return names | {"sha256": jobs[0]["model"]["sha256"]}
 
 
-# Both schemes and both widths; the other two pairs of them are left to `make slow`.
+# A phone in the dark; the other pairs are left to `make slow`.
 @pytest.mark.parametrize(
     ("view", "scheme"),
     [
-        ("desktop", "light"),
         ("phone", "dark"),
+        pytest.param("desktop", "light", marks=pytest.mark.slow),
         pytest.param("desktop", "dark", marks=pytest.mark.slow),
         pytest.param("phone", "light", marks=pytest.mark.slow),
     ],
@@ -51,6 +51,7 @@ def test_every_page_fits_and_is_accessible(browse, places, view, scheme):
             check_accessible(page)
 
 
+@pytest.mark.slow
 def test_wide_tables_say_that_they_scroll(browse, places):
     path = PAGES["job"].format(**places)
     with browse(path, **VIEWS["phone"]) as page:
@@ -62,6 +63,7 @@ def test_wide_tables_say_that_they_scroll(browse, places):
         expect(frame).not_to_have_class("scroll wide")
 
 
+@pytest.mark.slow
 def test_labels_and_the_note_are_edited_and_the_log_is_read(browse, places):
     path = PAGES["job"].format(**places)
     with browse(path, **VIEWS["phone"]) as page:
@@ -83,6 +85,7 @@ def test_labels_and_the_note_are_edited_and_the_log_is_read(browse, places):
         check_accessible(page)
 
 
+@pytest.mark.slow
 def test_the_id_and_the_commands_are_copied(browse, places, service):
     path = PAGES["job"].format(**places)
     with browse(path) as page:
@@ -98,6 +101,7 @@ def test_the_id_and_the_commands_are_copied(browse, places, service):
             assert page.evaluate("navigator.clipboard.readText()") == text
 
 
+@pytest.mark.slow
 def test_chosen_columns_of_a_comparison_are_sorted_and_downloaded(browse, places):
     path = PAGES["comparison"].format(**places)
     with browse(path, java_script_enabled=False) as page:

@@ -1,7 +1,8 @@
 """Celery workers on files and on servers: whatever is killed or lost, every job ends once.
 
 The children speak like the engine without its work, so that what is tested is the service around
-them. Leases are longer than any test: a busy machine loses none, and a test that is about lost ones
+them. `make test` loses a child, a worker and a message, on files or on servers; `make slow` has the
+rest. Leases are longer than any test: a busy machine loses none, and a test that is about lost ones
 ends them itself.
 """
 
@@ -256,6 +257,7 @@ def test_a_cancelled_job_is_stopped_within_two_seconds_and_the_worker_goes_on(st
     wait_for(lambda: seconds() < 2, "a job that is stopped in time")
 
 
+@pytest.mark.slow
 def test_jobs_go_to_whoever_is_free_and_each_is_claimed_once(workplace):
     workplace.start()
     workplace.start()
@@ -264,6 +266,9 @@ def test_jobs_go_to_whoever_is_free_and_each_is_claimed_once(workplace):
     assert sum(workplace.claims(job) for job in jobs) == 8
 
 
+@pytest.mark.parametrize(
+    "workplace", ["servers", pytest.param("files", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_killed_worker_takes_its_child_along_and_another_does_the_job(workplace, tmp_path):
     worker = workplace.start()
     job_id = workplace.post(f"once {tmp_path}/mark sleep 600")
@@ -279,10 +284,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_does_the_job(workplac
     )
 
 
-# SQL counts the attempts, whatever the broker: on files it is left to `make slow`.
-@pytest.mark.parametrize(
-    "workplace", [pytest.param("files", marks=pytest.mark.slow), "servers"], indirect=True
-)
+@pytest.mark.slow
 def test_workers_that_always_die_fail_the_job_in_the_end(workplace):
     job_id = workplace.post("sleep 600")
     for _ in range(3):
@@ -297,6 +299,9 @@ def test_workers_that_always_die_fail_the_job_in_the_end(workplace):
     assert job.attempt == 3
 
 
+@pytest.mark.parametrize(
+    "workplace", ["files", pytest.param("servers", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):
     worker = workplace.start()
     job_id = workplace.post(f"once {tmp_path}/mark sleep 600")
@@ -315,6 +320,7 @@ def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):
     assert workplace.wait(next_id).attempt == 1
 
 
+@pytest.mark.slow
 def test_a_worker_frozen_past_its_lease_commits_nothing_when_it_goes_on(workplace, tmp_path):
     frozen = workplace.start()
     job_id = workplace.post(f"once {tmp_path}/mark sleep 600")
@@ -336,6 +342,7 @@ def test_a_worker_frozen_past_its_lease_commits_nothing_when_it_goes_on(workplac
     assert frozen.poll() is None
 
 
+@pytest.mark.slow
 def test_a_broker_without_memory_ends_neither_the_worker_nor_its_sweeper(
     tmp_path, redis_of_its_own
 ):

@@ -16,6 +16,7 @@ from convpress.gate import bundle, protobuf
 from convpress.gate.bundle import Bundle
 from convpress.gate.onnx.calls import Body, FunctionId, NodeNames, bound_calls, require_order
 from convpress.gate.onnx.tensors import Tensors
+from convpress.gate.onnx.values import check_type, check_value
 from convpress.gate.onnx.wire import Wire, shown
 from convpress.gate.protobuf import DELIMITED, Field
 from convpress.gate.refusals import damaged, over_limit
@@ -169,7 +170,7 @@ class _Checker:
             elif field.number == _FUNCTION_ATTRIBUTE:
                 self._attribute(field, body, "a function's attributes", 1)
             elif field.number == _FUNCTION_VALUE_INFO:
-                self._tensors.value(field, "a function")
+                check_value(self._wire, field, "a function")
         name = FunctionId(
             domain=_domain(texts.get(_FUNCTION_DOMAIN, b"")),
             name=texts.get(_FUNCTION_NAME, b""),
@@ -196,9 +197,9 @@ class _Checker:
             elif field.number == _GRAPH_SPARSE_INITIALIZER:
                 self._tensors.sparse(field, where)
             elif field.number == _GRAPH_INPUT:
-                own.add(self._tensors.value(field, where))
+                own.add(check_value(self._wire, field, where))
             elif field.number in (_GRAPH_OUTPUT, _GRAPH_VALUE_INFO):
-                self._tensors.value(field, where)
+                check_value(self._wire, field, where)
         require_order(nodes, where)
         reads: set[bytes] = set()
         for node in nodes:
@@ -258,7 +259,7 @@ class _Checker:
             elif field.number in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
                 self._tensors.sparse(field, where)
             elif field.number in (_ATTRIBUTE_TYPE, _ATTRIBUTE_TYPES):
-                self._tensors.type(field, where, 1)
+                check_type(self._wire, field, where, 1)
         if values > self._limits.attribute_values:
             raise over_limit(
                 f"an attribute of a node of {where} has {values} values",

@@ -85,7 +85,7 @@ def probed_ranges(
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
-        better = _better_ranges(harness, ranges[0], probes) if check else ()
+        better = _better_ranges(harness, usable, probes) if check else ()
         return _stated(ranges, better)
     if _are_whole(harness):
         return ProbedRanges(ranges, "the integer type of the inputs", ranges)
@@ -109,17 +109,21 @@ def _stated(stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...]) -> P
     return ProbedRanges(stated, source, (*stated, *better), doubt)
 
 
-def _better_ranges(harness: Harness, stated: ValueRange, probes: int) -> tuple[ValueRange, ...]:
-    """Return the usual ranges that fit a model far better than the stated one.
+def _better_ranges(
+    harness: Harness, by_stated: Mapping[ValueRange, Probe], probes: int
+) -> tuple[ValueRange, ...]:
+    """Return the usual ranges that fit a model far better than the stated one, which was probed.
 
     Those that BatchNorm statistics or class scores leave plausible, where the stated one is not
     plausible among them. Other models do not tell.
     """
     if _are_whole(harness):
         return ()
+    [stated] = by_stated
     usual = (values for values in known_ranges(harness.images[0].channels) if values != stated)
-    by_range = dict(_probe_leniently(harness, values, probes) for values in (stated, *usual))
-    usable = {values: each for values, each in by_range.items() if each.failure is None}
+    by_usual = dict(_probe_leniently(harness, values, probes) for values in usual)
+    usable = {values: each for values, each in by_usual.items() if each.failure is None}
+    usable = {**by_stated, **usable}
     if harness.program.normalises:
         probed = _by_statistics(harness, tuple(usable), probes)
     else:

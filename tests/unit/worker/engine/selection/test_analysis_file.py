@@ -47,7 +47,7 @@ def run(folder, name, budget, **asked):
     [
         ("residual.onnx", "none"),
         ("plain.onnx", "synthetic"),
-        ("batchnorm.scripted.pt", "synthetic"),
+        pytest.param("batchnorm.scripted.pt", "synthetic", marks=pytest.mark.slow),
     ],
 )
 def test_a_second_budget_skips_to_the_allocation_and_gives_the_same_bytes(

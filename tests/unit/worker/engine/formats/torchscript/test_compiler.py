@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from digits import MODELS
 
 JOB = """
@@ -22,6 +23,7 @@ print("torch._dynamo" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_a_calibrated_torchscript_job_imports_no_compiler(tmp_path):
     paths = os.pathsep.join([str(MODELS.parent), str(MODELS)])
     job = subprocess.run(

@@ -83,8 +83,11 @@ MODULES = {
     ),
 }
 NOT_SCRIPTED = ("layers",)
-# The encoder has two of them.
-SLOW = (("encoder layer", "scripted"),)
+# Scripts of these take seconds each; traces of them stay, and scripts of the others.
+SLOW = [
+    (name, "scripted")
+    for name in ("encoder layer", "encoder layer, norm first", "encoder", "decoder layer")
+]
 
 
 @pytest.mark.parametrize(
