@@ -26,6 +26,7 @@ from convpress.limits import Limits
 from convpress.options import JobOptions
 from convpress.refusal import Code, Refusal
 from convpress.report import Inspection, Report
+from convpress.targets import FIELD as TARGET
 from worker.engine.request import Request
 from worker.jobs import cost_tables
 from worker.sandbox import doctor, outputs
@@ -153,7 +154,7 @@ def compress(
             report=str(folder / "output" / "report.json"),
             device=job.device or get_settings().device,
             photographs=_absolute(get_settings().photographs_dir),
-            costs=_absolute(job.cost_table or cost_tables.known(get_settings(), model_format)),
+            **_costs(job.cost_table, model_format, job.options.target),
             samples=_absolute(job.samples),
             evaluation=_absolute(job.evaluation),
             form=job.form,
@@ -201,7 +202,7 @@ def advise(
             report=str(folder / "output" / "advice.json"),
             device=get_settings().device,
             photographs=_absolute(get_settings().photographs_dir),
-            costs=_absolute(cost_tables.known(get_settings(), model_format)),
+            **_costs(None, model_format, options.target),
             samples=_absolute(samples),
             **options.as_request(),
         )
@@ -230,6 +231,29 @@ def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
             _run(["inspect"], request, folder, _ignore)
         content, inspection = _take(Inspection, Path(request.report))
         return content.decode(), inspection
+
+
+def _costs(path: Path | None, model_format: Format, target: str | None) -> dict[str, Any]:
+    """Return the members of a request for the cost table at `path`, or the one of the target.
+
+    Raises:
+        RefusedError: both are named.
+    """
+    if path is not None:
+        with _refusing():
+            if target is not None:
+                raise Refusal(
+                    Code.TARGET_INVALID,
+                    "a cost table is one of a device: leave out the target, or the table",
+                    field=TARGET,
+                    expected="a target or a cost table",
+                    got="both",
+                )
+        return {"costs": _absolute(path)}
+    table = cost_tables.table_of(get_settings(), model_format, target)
+    if table is None:
+        return {}
+    return {"costs": _absolute(table.path), "costs_origin": table.origin}
 
 
 def _ignore(_progress: Progress) -> None:
