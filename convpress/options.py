@@ -37,6 +37,8 @@ from convpress.calibration import (
 from convpress.precision import FIELD as PRECISION
 from convpress.precision import FLOAT, INT8, Precision, parse_precision, require_ranges
 from convpress.shapes import parse_input_shape
+from convpress.targets import FIELD as TARGET
+from convpress.targets import parse_target
 
 FieldParser = Callable[[str], Any]
 """Reads the text of one form field and returns its value.
@@ -79,6 +81,7 @@ class JobOptions:
     input_range: str | None = None
     input_mean: str | None = None
     input_std: str | None = None
+    target: str | None = None
 
     @classmethod
     def parse(
@@ -172,10 +175,10 @@ class JobOptions:
     def as_request(self) -> dict[str, Any]:
         """Return the members of the engine's request.
 
-        The engine gets samples and the evaluation as paths of files instead.
+        The engine gets samples, the evaluation and the cost table of the target as paths of files.
         """
         members = asdict(self)
-        del members["samples_sha256"], members["evaluation_sha256"]
+        del members["samples_sha256"], members["evaluation_sha256"], members[TARGET]
         return members
 
     def analysis_key(self) -> str:
@@ -240,6 +243,7 @@ FIELD_PARSERS: Mapping[str, FieldParser] = {
     RANGE: _as_written(parse_range),
     MEAN: _as_written(parse_mean),
     DEVIATION: _as_written(parse_deviation),
+    TARGET: parse_target,
 }
 """The parser of each form field.
 

@@ -213,6 +213,9 @@ class Job(BaseModel):
     )
     input_mean: str | None
     input_std: str | None
+    target: str | None = Field(
+        None, description="The target whose cost table is used; null for the worker's host"
+    )
     labels: dict[str, str]
     note: str | None = Field(None, description="A note on the job; only people read it")
     result: Result | None = Field(description="Set when the job has succeeded")

@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     input_range: str
     input_mean: str
     input_std: str
+    target: str
     webhook_url: str
     labels: Mapping[str, str]
     samples: StrPath

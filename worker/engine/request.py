@@ -24,7 +24,8 @@ class Request:
     - `max_loss`: the text of the largest loss, in the place of a budget of FLOPs: the cheapest
       artifact that keeps it is looked for.
     - `costs`: the path of the cost table of the host that the model will run on; a latency budget
-      needs it. With `flops_at_any_price` sites may become slower than they are.
+      needs it. `costs_origin` says where a table is from that nobody measured for this job; empty
+      for others. With `flops_at_any_price` sites may become slower than they are.
     - `allow_incomplete_account`: a budget of FLOPs holds for the counted operators alone, where the
       model has others of unknown cost.
     - `precision`: `float`; `int8` for all layers that survive it, which needs no budget; or `auto`,
@@ -59,6 +60,7 @@ class Request:
     evaluation_output: str | None = None
     max_loss: str | None = None
     costs: str | None = None
+    costs_origin: str = ""
     flops_at_any_price: bool = False
     allow_incomplete_account: bool = False
     photographs: str | None = None

@@ -21,6 +21,7 @@ FULL = JobOptions(
     input_shape="1x3x8x8",
     calibration="samples",
     samples_sha256="b" * 64,
+    target="x86-avx2",
     input_range=None,
     input_mean="0.5",
     input_std="0.2",
@@ -37,6 +38,7 @@ BUDGETS = {
     "precision": "int8",
 }
 OTHERS = {
+    "target": "x86-avx2",
     "input_shape": "1x3x8x8",
     "calibration": "none",
     "samples_sha256": "b" * 64,

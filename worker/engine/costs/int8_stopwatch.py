@@ -15,7 +15,7 @@ import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats.onnx.convolution import attributes
-from worker.engine.formats.onnx.session import options
+from worker.engine.formats.onnx.session_options import session_options
 from worker.engine.numerics.convolution import Convolution
 
 _RUNS = 8
@@ -31,7 +31,7 @@ _SCALE = np.float32(0.02)
 def int8_nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
     """Return the time of one call of a layer in int8: the least of several."""
     shape = (batch, convolution.in_channels, *input_size)
-    settings = options(prepacked=True)
+    settings = session_options(prepacked=True)
     settings.enable_profiling = True
     settings.profile_file_prefix = _LAYER
     session = ort.InferenceSession(

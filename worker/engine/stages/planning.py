@@ -10,7 +10,7 @@ from convpress.budgets import ALLOW_INCOMPLETE, Budget, parse_budgets, require_c
 from convpress.formats import Format
 from convpress.precision import FLOAT, INT8
 from convpress.refusal import Code, Refusal
-from worker.engine.costs import table as cost_table
+from worker.engine.costs import table_file
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, OpenedModel
 from worker.engine.numerics import memory
@@ -177,7 +177,7 @@ def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None
     # a table is read without a budget of time too: it keeps layers from becoming slower
     require_consistent(budgets, at_any_price=request.flops_at_any_price)
     if request.costs is not None:
-        return cost_table.read(Path(request.costs), request.format)
+        return table_file.read(Path(request.costs), request.format)
     timed = [budget for budget in budgets if UNITS[budget.kind.unit].counts_time]
     if not timed:
         return None

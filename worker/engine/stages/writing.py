@@ -103,7 +103,9 @@ def write_artifact(
         sites=[report.site(site, candidate, target) for site, candidate in pairs],
         frontier=report.points(frontier(analysis, plan.goal), analysis),
         calibration=report.calibration(analysis, plan.refit_choice),
-        latency=None if table is None else report.latency(table, analysis, choice),
+        latency=None
+        if table is None
+        else report.latency(table, request.costs_origin, analysis, choice),
         factored=bool(plan.replacements),
         int8=plan.int8,
     )

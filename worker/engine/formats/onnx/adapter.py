@@ -35,6 +35,7 @@ ADAPTER = FormatAdapter(
     aligned_ranks=True,
     adds_in_convolution=True,
     macs_per_output=4,
+    adding_stopwatch=onnx_stopwatch.adding_nanoseconds,
     int8_stopwatch=int8_nanoseconds,
     int8=_int8,
 )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from support.costs import cost_table
 
-from worker.engine.costs.table import Grid
+from worker.engine.costs.grid import Grid
 from worker.engine.formats.onnx.int8.layers import why_not_int8
 from worker.engine.model import Call, Site
 from worker.engine.numerics.convolution import Convolution

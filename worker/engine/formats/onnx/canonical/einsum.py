@@ -6,7 +6,7 @@ order: `abc,cd->abd`, `dc,abc->abd`, `abc,cde->adbe`, `bchw,oc->bohw` and `...c,
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -69,7 +69,7 @@ class _Nodes:
         self._used = used
         self.made: list[NodeProto] = []
 
-    def add(self, op: str, operands: Sequence[str], **attributes: Sequence[int]) -> str:
+    def add(self, op: str, operands: Sequence[str], **attributes: Any) -> str:  # noqa: ANN401 - onnx's
         """Add a node, and return its output."""
         output = fresh_name(f"{self._stem}_{op.lower()}", self._used)
         self.made.append(helper.make_node(op, operands, [output], **attributes))
