@@ -44,7 +44,8 @@ def take_apart(
     nodes = _Nodes(node, model, used)
     order = product.summed + product.appended
     matrix = nodes.transpose(matrix, product.right, order)
-    summed, appended = ([sizes[label] for label in part] for part in product[4:])
+    summed = [sizes[label] for label in product.summed]
+    appended = [sizes[label] for label in product.appended]
     if len(shape) > _OPERANDS:
         matrix = nodes.reshape(matrix, [prod(summed), prod(appended)])
     value = nodes.transpose(value, product.left, product.kept + product.summed)
