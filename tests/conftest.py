@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,6 +53,17 @@ def pytest_collection_finish() -> None:
         importlib.import_module("torch.distributed.tensor")
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Generator[None, list[Any], list[Any]]:
+    """Look for doctests beside the tests alone: a test has none, and the search takes seconds in
+    each process.
+    """
+    collectors = yield
+    if not file_path.name.startswith("test_"):
+        return collectors
+    return [collector for collector in collectors if type(collector) is pytest.Module]
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

@@ -60,7 +60,8 @@ class Awaited:
         return lambda *arguments, **options: anyio.run(call, arguments, options)
 
 
-@pytest.fixture(params=["blocking", "async"])
+# Both call the same coroutines: one way through a job is enough for `make test`.
+@pytest.fixture(params=["blocking", pytest.param("async", marks=pytest.mark.slow)])
 def connect(request):
     """Make clients of either kind."""
     if request.param == "async":
@@ -70,6 +71,7 @@ def connect(request):
         yield lambda *arguments, **options: stack.enter_context(Client(*arguments, **options))
 
 
+@pytest.mark.parametrize("connect", ["blocking", "async"], indirect=True)
 def test_a_model_goes_and_comes_back(service, connect, tmp_path):
     client = connect(str(service.http.base_url))
     sent = []
@@ -123,6 +125,7 @@ def test_labels_and_a_note_are_changed_and_the_log_is_read(service, connect):
         client.annotate(job, labels={"a b": "c"})
 
 
+@pytest.mark.slow
 def test_a_job_is_waited_for_no_longer_than_allowed_and_cancelled(service, connect):
     client = connect(str(service.http.base_url))
     job = client.submit(MODELS / "residual.scripted.pt", "0.5", input_shape="1x1x640x640")
@@ -271,6 +274,7 @@ def test_the_command_line_submits(submit, tmp_path):
     assert (tmp_path / "again.onnx").read_bytes() == target.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_line_submits_weights_beside_a_model(submit, tmp_path):
     path = tmp_path / "net.onnx"
     onnx.save(onnx.load(MODEL), path, save_as_external_data=True, location="net.data")

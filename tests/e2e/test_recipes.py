@@ -91,12 +91,14 @@ def test_the_ci_step_compresses_once_for_each_release(step, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["keep"] <= 0.5
 
 
+@pytest.mark.slow
 def test_the_ci_step_lets_no_unknown_risk_pass(step, tmp_path):
     done = step(MODEL, "v2", CALIBRATION="none")
     assert done.returncode == 1
     assert "risk of the compressed model is unknown" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_ci_step_tells_what_may_be_repeated_from_what_may_not(step, tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_text("no model")
@@ -147,6 +149,7 @@ def recipe(name):
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.slow
 def test_mlflow_has_artifact_and_report(address, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # its databases take ten seconds to make
     import mlflow
@@ -169,6 +172,7 @@ def test_mlflow_has_artifact_and_report(address, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.slow
 def test_the_registry_has_a_version_and_no_candidate_of_unknown_risk(
     address, tmp_path, monkeypatch
 ):
@@ -227,6 +231,7 @@ def test_a_compressed_model_is_tuned_and_quantised(tmp_path):
     assert accuracy(quantised) >= accuracy(factored) - 0.03
 
 
+@pytest.mark.slow
 def test_the_pipeline_finds_the_cheapest_within_an_error(address, tmp_path, capsys):
     broken = tmp_path / "needs_shape.pt"
     shutil.copy(MODELS / "plain.traced.pt", broken)
@@ -275,7 +280,9 @@ print(accuracy(Path(sys.argv[1])))
     assert before - after <= 0.01
 
 
-@pytest.mark.parametrize("name", ["../README.md", "quickstart.md"])
+@pytest.mark.parametrize(
+    "name", ["../README.md", pytest.param("quickstart.md", marks=pytest.mark.slow)]
+)
 def test_the_first_commands_work_when_pasted(address, tmp_path, name):
     [script] = [
         code

@@ -1,5 +1,8 @@
 """The main job, end to end: real models through the running service, and real processes that get
 killed.
+
+`make test` has a job of each format, each way to give inputs, a killed child, and both kinds of
+servers; `make slow` has the rest.
 """
 
 import hashlib
@@ -67,7 +70,12 @@ def test_headers_without_end_are_cut_off(service):
     ("name", "fields", "code"),
     [
         ("residual.onnx", {"flops_budget": "0.001"}, "budget_unreachable"),
-        ("residual.onnx", {"input_shape": "1x3x16x16"}, "input_shape_mismatch"),
+        pytest.param(
+            "residual.onnx",
+            {"input_shape": "1x3x16x16"},
+            "input_shape_mismatch",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "plain.traced.pt",
             {"input_shape": "1x3x16x16"},
@@ -102,6 +110,7 @@ def test_real_samples_are_calibrated_on(service, tmp_path):
     assert calibration["held_out_samples"] == 4
 
 
+@pytest.mark.slow
 def test_samples_that_do_not_fit_the_model_fail_their_job(service, tmp_path):
     np.save(tmp_path / "samples.npy", split()[0][0][:24].reshape(-1, 16, 16))
     with (
@@ -131,6 +140,7 @@ def test_a_killed_child_fails_nothing_and_the_job_is_done_by_the_next(service):
     assert service.wait(job["id"])["state"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_child_killed_three_times_fails_its_own_job_alone(service):
     """A job that has to load torch takes long enough to be killed in time."""
     job = service.post("residual.scripted.pt", input_shape="1x1x16x16")
@@ -149,6 +159,7 @@ def test_a_child_killed_three_times_fails_its_own_job_alone(service):
     assert service.wait(other["id"])["state"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_job_is_done_once(service):
     job, engine = service.post_and_catch()
     [worker] = [
@@ -163,6 +174,7 @@ def test_a_killed_worker_is_replaced_and_its_job_is_done_once(service):
     assert service.wait(job["id"])["state"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_killed_service_leaves_no_orphan_and_goes_on_where_it_was(tmp_path):
     data_dir = tmp_path / "data"
     with serving(data_dir) as service:
@@ -183,6 +195,7 @@ def test_postgresql_and_redis_by_settings_alone(tmp_path, postgres_url, redis_ur
     assert not (tmp_path / "data" / "convpress.db").exists()
 
 
+@pytest.mark.slow
 def test_the_demonstration_leads_through_a_job_and_serves_on(tmp_path):
     model = MODELS / "plain.onnx"
     with serving(tmp_path / "data", ("demo", str(model))) as service:

@@ -7,12 +7,14 @@ A worker that had to be killed would leave its scratch folder and count the atte
 import signal
 
 import psutil
+import pytest
 from support.running_service import serving, wait_for
 
 PATIENT = "from worker.cli import main, supervisor\nsupervisor._GRACE_SECONDS = 120.0\nmain.main()"
 """The service, on a machine that may be too busy for its worker to end within ten seconds."""
 
 
+@pytest.mark.slow
 def test_sigterm_ends_everything_and_the_job_goes_back_uncounted(tmp_path):
     data_dir = tmp_path / "data"
     with serving(data_dir, program=("-c", PATIENT)) as service:

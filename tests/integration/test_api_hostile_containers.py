@@ -111,6 +111,7 @@ def test_hostile_samples_are_refused(watched, name, field):
     assert (answer.status_code, answer.json()["code"]) == (422, f"{field}_invalid")
 
 
+@pytest.mark.slow
 def test_checks_of_many_uploads_at_once_take_the_memory_of_one(start_api):
     costly = [LONG["a directory of 25,000 entries"]()] * 6
     with start_api() as api:

@@ -65,6 +65,7 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
         ] == []
 
 
+@pytest.mark.slow
 def test_downloads_are_sent_to_the_bucket_where_that_is_wanted(start_api, bucket, tmp_path):
     with start_api(storage_url=bucket, redirect_downloads="true") as api:
         job = api.post().json()

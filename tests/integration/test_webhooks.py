@@ -111,6 +111,7 @@ def test_a_receiver_that_fails_is_called_again_under_the_same_id(calling_api):
     assert row.due_at is None
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_delivers_costs_no_delivery(start_api, monkeypatch):
     gate = threading.Event()
     with receiver(lambda: gate.wait(60), 200) as (url, sent):

@@ -6,7 +6,7 @@ from xdist.scheduler import LoadFileScheduling
 
 # The tests of these share a running service, an API or a browser: each process that has some of
 # them would start its own.
-_ONE_SERVER = re.compile(r"tests/(browser|e2e|integration/test_api)")
+_ONE_SERVER = re.compile(r"tests/(browser|e2e|integration/(?!test_worker_process))")
 
 
 class ByServer(LoadFileScheduling):
