@@ -130,7 +130,11 @@ def _counted(
     model_format: Format, path: Path, inputs: Mapping[str, NDArray[np.generic]]
 ) -> int | None:
     """Return the count of an independent counter; None where it cannot run the model."""
-    count = {"onnx": counters.onnx_macs, "torchscript": counters.torchscript_macs}[model_format]
+    count = {
+        "onnx": counters.onnx_macs,
+        "torchscript": counters.torchscript_macs,
+        "pt2": counters.pt2_macs,
+    }[model_format]
     try:
         return count(path, inputs)
     except Exception:

@@ -1,8 +1,9 @@
-"""Trace a run of a TorchScript module: every operator call, on tensors with data or without."""
+"""Trace a run of a module: every operator call, on tensors with data or without."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -67,12 +68,38 @@ class Operation:
     call: Call | None = None
 
 
+@dataclass
+class Account:
+    """The operations of a run with their number, in the order of their first calls.
+
+    Attributes:
+        operations: What multiplies and accumulates.
+        others: The other operators, by name.
+        unaccounted: The keys of the weights that operators without a counting rule took, by
+            operator.
+    """
+
+    operations: Counter[Operation] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    unaccounted: dict[str, TensorKey] = field(default_factory=dict)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all operations."""
+        return sum(operation.macs * times for operation, times in self.operations.items())
+
+    def add(self, other: "Account") -> None:
+        """Add what another account holds."""
+        self.operations.update(other.operations)
+        self.others.update(other.others)
+        self.unaccounted = other.unaccounted | self.unaccounted
+
+
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hooks untyped
-    """Notes the operations of a run in the order of their first calls, and counts other operators.
+    """Notes the operators of a run in its `account`.
 
     `stored` identifies the tensors that may be a weight. `failure` is what an operator raised:
-    the interpreter that passes it on loses its message. `unaccounted` are the keys of the weights
-    that operators without a counting rule took, by operator.
+    the interpreter that passes it on loses its message.
     """
 
     def __init__(self, stored: Set[TensorKey]) -> None:
@@ -81,9 +108,16 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         # A view of a stored tensor is a part of that tensor.
         self._by_memory = {key[0]: key for key in stored}
         self.failure: Exception | None = None
-        self.operations: Counter[Operation] = Counter()
-        self.others: Counter[str] = Counter()
-        self.unaccounted: dict[str, TensorKey] = {}
+        self.account = Account()
+
+    @contextmanager
+    def apart(self) -> Iterator[Account]:
+        """Note what runs inside in an account of its own."""
+        around, self.account = self.account, Account()
+        try:
+            yield self.account
+        finally:
+            self.account = around
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -105,13 +139,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             raise
         operator = func.overloadpacket
         if operator in _CONVOLUTIONS:
-            self.operations[self._convolution(*args[:9])] += 1
+            self.account.operations[self._convolution(*args[:9])] += 1
         elif operator in _PRODUCTS:
             left, right = _PRODUCTS[operator]
-            self.operations[self._product(operator.__name__, args[left], args[right])] += 1
+            self.account.operations[self._product(operator.__name__, args[left], args[right])] += 1
         elif operator in RULES:
             macs = RULES[operator](args, result)
-            self.operations[self._inside(operator.__name__, args, macs)] += 1
+            self.account.operations[self._inside(operator.__name__, args, macs)] += 1
         elif not func.is_view and operator is not _aten.empty:
             # `empty` is memory that other operators ask for: it computes nothing.
             self._note_other(func, args)
@@ -143,12 +177,12 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     def _note_other(self, func: Any, args: Sequence[Any]) -> None:  # noqa: ANN401 - as above
         """Note an operator that is not counted, and the weight that it takes although it may."""
         name = func._schema.name.removeprefix("aten::")
-        self.others[name] += 1
+        self.account.others[name] += 1
         if has_no_products(func):
             return
         weight = self._weight_among(args)
         if weight is not None:
-            self.unaccounted.setdefault(name, weight)
+            self.account.unaccounted.setdefault(name, weight)
 
     def _inside(self, op: str, args: Sequence[Any], macs: int) -> Operation:
         """Return an operator that holds products of several kinds."""

@@ -65,7 +65,7 @@ def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> Cost
     sites = sites_of(methods_to_count(module))
     paths = {tensor_key(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
     trace = _run(module, tensors, stored_keys(sites, paths))
-    return profile_of(trace, sites, paths)
+    return profile_of(trace.account, sites, paths)
 
 
 def _run(
