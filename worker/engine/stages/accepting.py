@@ -1,4 +1,4 @@
-"""The last look at an artifact: the service takes it under the limits of an upload, or not at all."""
+"""The last look at an artifact: it must be within the limits on an upload."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from worker.engine.request import Request
 def require_accepted(request: Request) -> None:
     """Require that the artifact of a request would be accepted as an upload.
 
-    Factored layers are more layers: those of a model just below a limit exceed it. The worker, which
-    trusts no child, checks it again, and would take a refusal for a child that died.
+    Factored layers are more layers: those of a model just below a limit may exceed it. The worker,
+    which trusts no child, checks it again, and takes a refusal for a child that died.
 
     Raises:
         Refusal: the code with which the artifact would be refused.
