@@ -8,6 +8,7 @@ from importlib.metadata import version
 from math import prod
 
 from convpress.formats import FORMATS, Format
+from worker.engine.costs import int8_prices
 from worker.engine.costs.table import CostTable, Grid, int8_kind
 from worker.engine.formats import adapter_of
 from worker.engine.formats.adapter import Stopwatch
@@ -149,14 +150,30 @@ _PLANS = {
 
 
 def int8_plans(plans: Mapping[str, _Plan]) -> dict[str, _Plan]:
-    """Return the plans of layers in int8: every second size of channels, to spare time."""
-    return {
-        int8_kind(kind): replace(
-            plans[kind], inputs=plans[kind].inputs[::2], outputs=plans[kind].outputs[::2]
-        )
-        for kind in _KINDS_IN_INT8
-        if kind in plans
-    }
+    """Return the plans of layers in int8: every second size of inputs, to spare time.
+
+    Outputs of less than a block cost as much as a block.
+    """
+    own: dict[str, _Plan] = {}
+    for kind in _KINDS_IN_INT8:
+        if kind not in plans:
+            continue
+        plan = plans[kind]
+        outputs = plan.outputs
+        if int8_prices.is_blocked(plan.layer(plan.inputs[0], outputs[0])):
+            outputs = tuple(number for number in outputs if number >= int8_prices.BLOCK)
+        own[int8_kind(kind)] = replace(plan, inputs=plan.inputs[::2], outputs=outputs)
+    return own
+
+
+def _conversions() -> _Plan:
+    """Plan tensors that are turned into int8 and back; a MAC stands for one of their numbers."""
+    return _Plan(
+        inputs=(int8_prices.CHANNELS,),
+        outputs=(1,),
+        sides=_SIDES[2:],
+        layer=_PLANS["depthwise 1x1"].layer,
+    )
 
 
 def measure(model_format: Format, within: Callable[[int, int], None]) -> CostTable:
@@ -173,7 +190,8 @@ def measure(model_format: Format, within: Callable[[int, int], None]) -> CostTab
     watch, layer_ns = adapter.stopwatch()
     work = [(kind, plan, watch) for kind, plan in _PLANS.items()]
     int8_watch = adapter.int8_stopwatch
-    if int8_watch is not None:
+    if int8_watch is not None and adapter.conversion_stopwatch is not None:
+        work.append((int8_prices.CONVERSION, _conversions(), adapter.conversion_stopwatch))
         work += [(kind, plan, int8_watch) for kind, plan in int8_plans(_PLANS).items()]
     grids: dict[str, Grid] = {}
     for done, (kind, plan, own_watch) in enumerate(_ROUNDS * work):

@@ -80,6 +80,7 @@ class FormatAdapter:
         macs_per_output: The multiply-accumulates per output that a form of a layer of few input
             channels has to save at least to be no slower, as measured.
         int8_stopwatch: Times single layers in int8; None where int8 is not written.
+        conversion_stopwatch: Times the conversions of a layer's inputs and outputs, likewise.
         int8: How int8 is written; None for a format in which it is not.
     """
 
@@ -92,4 +93,5 @@ class FormatAdapter:
     adds_in_convolution: bool
     macs_per_output: int
     int8_stopwatch: Stopwatch | None = None
+    conversion_stopwatch: Stopwatch | None = None
     int8: Callable[[], Int8Writer] | None = None

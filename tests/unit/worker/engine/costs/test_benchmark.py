@@ -8,6 +8,7 @@ import pytest
 
 from worker.engine.costs import benchmark
 from worker.engine.costs.benchmark import measure
+from worker.engine.costs.int8_prices import CONVERSION
 from worker.engine.costs.table import BLOCK, kind_of, read
 from worker.engine.formats import adapter_of
 from worker.engine.numerics.convolution import Convolution
@@ -32,7 +33,7 @@ def test_a_measured_table_has_a_time_for_every_kind(small, model_format):
     assert steps == sorted(steps)
     kinds = set(benchmark._PLANS)
     if model_format == "onnx":
-        kinds |= set(benchmark.int8_plans(benchmark._PLANS))
+        kinds |= {*benchmark.int8_plans(benchmark._PLANS), CONVERSION}
         assert {"int8 3x3", "int8 1x1", "int8 linear"} < kinds
     assert {kind for kind, grid in table.grids.items() if grid.rate(8, 8, 4) > 0} == kinds
     table.write(small / "costs.json")
@@ -73,4 +74,8 @@ def test_a_layer_in_int8_is_timed_by_its_own_operator(monkeypatch, tmp_path):
     small = benchmark._PLANS["3x3"].layer(16, 16)
     assert watch(benchmark._PLANS["3x3"].layer(64, 64), (28, 28), 1) > watch(small, (28, 28), 1) > 0
     assert watch(benchmark._PLANS["linear"].layer(64, 64), (), 4) > 0
+    convert = adapter_of("onnx").conversion_stopwatch
+    assert convert(benchmark._conversions().layer(64, 1), (112, 112), 1) > convert(
+        benchmark._conversions().layer(64, 1), (4, 4), 1
+    )
     assert not list(tmp_path.iterdir())
