@@ -122,6 +122,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "job_finished": ProblemType(409, "The job has already ended"),
     "job_changed": ProblemType(412, "The job is not as the request expects it"),
     "note_invalid": ProblemType(422, "The note is too long or not text"),
+    "artifact_missing": ProblemType(409, "The job makes no artifact"),
     "job_failed": ProblemType(409, "The job ended without a result"),
     "file_gone": ProblemType(410, "The file is no longer stored"),
     "file_damaged": ProblemType(410, "The stored file is damaged"),

@@ -215,7 +215,7 @@ def site(candidates: SiteCandidates, choice: Candidate, target: Format | CostTab
         macs_after=choice.macs,
         courses=_paths(original),
         ms_before=_milliseconds(candidates.original.nanoseconds),
-        ms_after=_milliseconds(choice.nanoseconds),
+        ms_after=_milliseconds(choice.time),
         error=choice.error,
         reason=reason or None,
     )

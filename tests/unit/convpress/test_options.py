@@ -36,6 +36,7 @@ BUDGETS = {
     "flops_at_any_price": True,
     "allow_incomplete_account": True,
     "precision": "int8",
+    "kind": "advice",
 }
 OTHERS = {
     "target": "x86-avx2",
@@ -135,7 +136,7 @@ def test_samples_are_the_calibration_where_none_is_named():
 def test_form_client_and_engine_know_every_option():
     names = {each.name for each in fields(JobOptions)}
     files = {"samples_sha256", "evaluation_sha256"}
-    assert set(FIELD_PARSERS) == names - {"budgets", *files} | set(KINDS)
+    assert set(FIELD_PARSERS) == names - {"budgets", "kind", *files} | set(KINDS)
     form_fields = set(FIELD_PARSERS) - {"flops_budget"}  # an argument of its own in the client
     assert Options.__annotations__.keys() == form_fields | {
         "samples",

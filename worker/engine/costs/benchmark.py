@@ -5,7 +5,8 @@ from importlib.metadata import version
 
 from convpress.formats import FORMATS, Format
 from worker.engine.costs.block import block_of
-from worker.engine.costs.plans import PLANS, added_plans, int8_plans
+from worker.engine.costs.kinds import CONVERSION
+from worker.engine.costs.plans import PLANS, added_plans, conversion_plan, int8_plans
 from worker.engine.costs.processor import host_name
 from worker.engine.costs.sweep import Measurement, sweep
 from worker.engine.costs.table import CostTable
@@ -31,6 +32,8 @@ def measure(model_format: Format, within: Callable[[int, int], None]) -> CostTab
     if adapter.int8_stopwatch is not None:
         int8 = adapter.int8_stopwatch
         work += [Measurement(kind, plan, int8) for kind, plan in int8_plans(PLANS).items()]
+    if adapter.conversion_stopwatch is not None:
+        work.append(Measurement(CONVERSION, conversion_plan(), adapter.conversion_stopwatch))
     runtime = FORMATS[model_format].runtime
     return CostTable(
         format=model_format,

@@ -12,6 +12,12 @@ EVEN = 4
 """Input channels that are no multiple of this take another path in the runtimes."""
 FEW = 3
 """The most input channels of layers that runtimes compute as those of images."""
+INT8_BLOCK = 16
+"""The output channels of a layer in int8 that ONNX Runtime computes together."""
+CONVERSION = "int8 conversion"
+"""The name of the grid of conversions; a multiply-accumulate stands for one number."""
+CONVERTED_CHANNELS = 64
+"""The channels of the tensors whose conversions are measured."""
 _PLANE = 2
 _EARLIER = MappingProxyType(
     {
@@ -52,6 +58,11 @@ def kind_of(convolution: Convolution, block: int = BLOCK) -> str:
 def earlier_kind(kind: str) -> str | None:
     """Return the kind whose grid stands for another one in tables that lack it; None for none."""
     return _EARLIER.get(kind)
+
+
+def is_blocked_in_int8(convolution: Convolution) -> bool:
+    """Whether a layer in int8 is computed in whole blocks of outputs."""
+    return bool(convolution.kernel) and convolution.groups == 1
 
 
 def int8_kind(kind: str) -> str:

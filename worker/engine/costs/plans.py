@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
-from worker.engine.costs.kinds import added_kind, int8_kind
+from worker.engine.costs.kinds import (
+    CONVERTED_CHANNELS,
+    INT8_BLOCK,
+    added_kind,
+    int8_kind,
+    is_blocked_in_int8,
+)
 from worker.engine.numerics.convolution import Convolution
 
 _GROUPED_CHANNELS = 64
@@ -244,8 +250,33 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
 
 
 def int8_plans(plans: Mapping[str, Plan]) -> dict[str, Plan]:
-    """Return the plans of layers in int8: every second size of channels, to spare time."""
-    return {int8_kind(kind): _every_second(plans[kind]) for kind in _KINDS_IN_INT8 if kind in plans}
+    """Return the plans of layers in int8: every second size of inputs, to spare time.
+
+    Outputs of less than a block cost as much as a block.
+    """
+    own: dict[str, Plan] = {}
+    for kind in _KINDS_IN_INT8:
+        if kind not in plans:
+            continue
+        plan = plans[kind]
+        outputs = plan.outputs
+        if is_blocked_in_int8(plan.layer(plan.inputs[0], outputs[0])):
+            outputs = tuple(number for number in outputs if number >= INT8_BLOCK)
+        own[int8_kind(kind)] = replace(plan, inputs=plan.inputs[::2], outputs=outputs)
+    return own
+
+
+def conversion_plan() -> Plan:
+    """Return the plan of tensors that are turned into int8 and back.
+
+    A multiply-accumulate stands for one of their numbers.
+    """
+    return Plan(
+        inputs=(CONVERTED_CHANNELS,),
+        outputs=(1,),
+        sides=_SIDES[2:],
+        layer=PLANS["depthwise 1x1"].layer,
+    )
 
 
 def added_plans(plans: Mapping[str, Plan]) -> dict[str, Plan]:

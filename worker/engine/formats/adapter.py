@@ -82,6 +82,7 @@ class FormatAdapter:
         adding_stopwatch: Times single layers that add their outputs to those of another layer; None
             where the runtime does not add within a layer.
         int8_stopwatch: Times single layers in int8; None where int8 is not written.
+        conversion_stopwatch: Times the conversions of a layer's inputs and outputs, likewise.
         int8: How int8 is written; None for a format in which it is not.
     """
 
@@ -95,4 +96,5 @@ class FormatAdapter:
     macs_per_output: int
     adding_stopwatch: Stopwatch | None = None
     int8_stopwatch: Stopwatch | None = None
+    conversion_stopwatch: Stopwatch | None = None
     int8: Callable[[], Int8Writer] | None = None

@@ -6,7 +6,7 @@ at its borders. Branches of torch.cond stay graphs of their own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -56,8 +56,7 @@ class FlatGraph:
     @property
     def outputs(self) -> Sequence[Any]:
         """The graph's outputs: nodes, and constants."""
-        outputs: Sequence[Any] = self.graph.output_node().args[0]
-        return outputs
+        return cast("Sequence[Any]", self.graph.output_node().args[0])
 
 
 def flattened(program: ExportedProgram) -> FlatGraph:

@@ -6,7 +6,8 @@ import pytest
 
 from worker.engine.costs import benchmark
 from worker.engine.costs.benchmark import measure
-from worker.engine.costs.plans import PLANS, added_plans, int8_plans
+from worker.engine.costs.kinds import CONVERSION
+from worker.engine.costs.plans import PLANS, added_plans, conversion_plan, int8_plans
 from worker.engine.costs.table_file import read
 from worker.engine.formats import adapter_of
 from worker.engine.numerics.convolution import Convolution
@@ -31,7 +32,7 @@ def test_a_measured_table_has_a_time_for_every_kind(small, model_format):
     assert steps == sorted(steps)
     kinds = set(PLANS)
     if model_format == "onnx":
-        kinds |= set(int8_plans(PLANS)) | set(added_plans(PLANS))
+        kinds |= {*int8_plans(PLANS), *added_plans(PLANS), CONVERSION}
         assert {"int8 3x3", "int8 1x1", "int8 linear"} < kinds
     assert {kind for kind, grid in table.grids.items() if grid.rate(8, 8, 4) > 0} == kinds
     table.write(small / "costs.json")
@@ -54,4 +55,7 @@ def test_a_layer_in_int8_is_timed_by_its_own_operator(monkeypatch, tmp_path):
     small = PLANS["3x3"].layer(16, 16)
     assert watch(PLANS["3x3"].layer(64, 64), (28, 28), 1) > watch(small, (28, 28), 1) > 0
     assert watch(PLANS["linear"].layer(64, 64), (), 4) > 0
+    convert = adapter_of("onnx").conversion_stopwatch
+    layer = conversion_plan().layer(64, 1)
+    assert convert(layer, (112, 112), 1) > convert(layer, (4, 4), 1)
     assert not list(tmp_path.iterdir())
