@@ -28,8 +28,8 @@ test-all: .venv/.dev
 conformance: .venv/.dev
 	$(PYTEST) -m 'slow or long' tests/conformance
 
-# What takes too long for every run of `make test`: onnx's own models but the three largest, and more formats, models
-# and inputs of what `make test` tries with one.
+# What takes too long for every run of `make test`: onnx's own models but the three largest, and what `make test` has
+# one of, with the other formats, models, servers, browsers' windows and ways to lose a process.
 slow: .venv/.dev
 	$(PYTEST) -m slow
 

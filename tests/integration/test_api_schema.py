@@ -17,16 +17,21 @@ HERE = Path(__file__).parent
 MODELS = Path(__file__).parents[1] / "models"
 
 
-# `make test` tries few examples of each call.
+ALL = "examples,coverage,fuzzing,stateful"
+
+
+# `make test` tries few examples of each call, and no sequences of calls.
 @pytest.mark.parametrize(
-    ("guarded", "examples"),
+    ("guarded", "phases", "examples"),
     [
-        (True, "3"),
-        pytest.param(True, "10", marks=pytest.mark.slow),
-        pytest.param(False, "10", marks=pytest.mark.long),
+        (True, "fuzzing", "3"),
+        pytest.param(True, ALL, "10", marks=pytest.mark.slow),
+        pytest.param(False, ALL, "10", marks=pytest.mark.long),
     ],
 )
-def test_no_request_gets_an_answer_that_is_not_described(start_api, tmp_path, guarded, examples):
+def test_no_request_gets_an_answer_that_is_not_described(
+    start_api, tmp_path, guarded, phases, examples
+):
     # All that is described is switched on, so that all that is valid can be accepted.
     settings = {
         "api_keys": str(guarded),
@@ -48,7 +53,7 @@ def test_no_request_gets_an_answer_that_is_not_described(start_api, tmp_path, gu
                 "--config-file",
                 HERE / "schemathesis.toml",
             ),
-            *("run", f"{api.http.base_url}/openapi.json", "--checks", "all"),
+            *("run", f"{api.http.base_url}/openapi.json", "--checks", "all", "--phases", phases),
             *("--max-examples", os.environ.get("SCHEMATHESIS_EXAMPLES", examples), "--seed", "1"),
             *(("--header", f"Authorization: Bearer {token}") if guarded else ()),
         ]

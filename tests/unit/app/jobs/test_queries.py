@@ -33,7 +33,7 @@ def page(session, limit, cursor=None, **which):
 
 
 @pytest.mark.parametrize("labels", [{}, {"team": "vision"}, {"team": "vision", "run": "1"}])
-@pytest.mark.parametrize("limit", [1, 3, 10, 11])
+@pytest.mark.parametrize("limit", [1, pytest.param(3, marks=pytest.mark.slow), 11])
 def test_pages_hold_every_job_once_even_of_one_moment_and_while_more_come(
     session, post_at, limit, labels
 ):

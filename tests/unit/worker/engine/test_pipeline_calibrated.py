@@ -99,7 +99,9 @@ def test_sites_are_weighed_each_for_itself(monkeypatch, name):
     assert len(set(weights.values())) > 1
 
 
-@pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.scripted.pt"])
+@pytest.mark.parametrize(
+    "name", ["plain.onnx", pytest.param("batchnorm.scripted.pt", marks=pytest.mark.slow)]
+)
 def test_the_same_model_and_budget_give_the_same_bytes(tmp_path, monkeypatch, name):
     calibrate_little(monkeypatch)
     first, report = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")
@@ -168,6 +170,7 @@ def test_several_inputs_are_calibrated_together(tmp_path):
     assert report["verification"]["relative_error"] < 0.5
 
 
+@pytest.mark.slow
 def test_images_of_a_fixed_size_too_large_to_calibrate_on_are_verified_at_that_size(tmp_path):
     wide = NET.replace("16, 16", "128, 128").format(more="")
     report = of(tmp_path, f"{wide} {{ {BODY} y = Relu(c) }}")
@@ -225,7 +228,7 @@ def test_the_risk_rests_on_what_was_predicted_too(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("is_reused", [False, True])
+@pytest.mark.parametrize("is_reused", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is_reused):
     """They are most of a job's memory, and nothing needs them any more."""
     calibrate_little(monkeypatch)

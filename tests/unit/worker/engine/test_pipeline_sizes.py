@@ -9,7 +9,14 @@ from convpress.refusal import Code, Refusal
 SIZES = {"params_budget": "parameters", "bytes_budget": "bytes"}
 
 
-@pytest.mark.parametrize("name", ["residual.onnx", "batchnorm.traced.pt", "plain.scripted.pt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "residual.onnx",
+        "batchnorm.traced.pt",
+        pytest.param("plain.scripted.pt", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("field", SIZES)
 def test_a_budget_of_what_the_file_holds_is_met_by_the_file(tmp_path, name, field):
     output, report, _ = compressed(tmp_path, name, **{field: "0.75"})
@@ -26,7 +33,9 @@ def test_a_budget_of_what_the_file_holds_is_met_by_the_file(tmp_path, name, fiel
     assert errors == sorted(errors, reverse=True)
 
 
-@pytest.mark.parametrize("name", ["residual.onnx", "residual.traced.pt"])
+@pytest.mark.parametrize(
+    "name", ["residual.onnx", pytest.param("residual.traced.pt", marks=pytest.mark.slow)]
+)
 def test_all_budgets_are_met_at_once_and_none_is_spent_for_nothing(tmp_path, name):
     asked = {"flops_budget": "0.7", "params_budget": "0.5", "bytes_budget": "200kB"}
     output, report, _ = compressed(tmp_path, name, **asked)

@@ -191,14 +191,11 @@ def test_what_a_person_writes_passes():
     assert code_of_files(sources_of(torch.jit.script(Branching()))) is None
 
 
-@pytest.mark.parametrize("make", [torch.jit.script, lambda model: torch.jit.freeze(model)])
-def test_a_thousand_layers_pass(make):
+@pytest.mark.parametrize("is_frozen", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_thousand_layers_pass(is_frozen):
     layers = nn.Sequential(*[nn.Linear(2, 2) for _ in range(1000)])
-    scripted = torch.jit.script(layers.eval())
-    assert (
-        code_of_files(sources_of(make(scripted) if make is not torch.jit.script else scripted))
-        is None
-    )
+    model = torch.jit.script(layers.eval())
+    assert code_of_files(sources_of(torch.jit.freeze(model) if is_frozen else model)) is None
 
 
 def test_a_long_list_and_many_statements_pass():

@@ -159,6 +159,7 @@ def test_plain_images_join_few_that_were_distilled_by_classes_alone():
     assert report["distilled"] == report["images"] < 192
 
 
+@pytest.mark.slow
 def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil():
     stored = norm(RNG(2), 4)
     shape = (1, 3, 256, 256)

@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
     stride=st.integers(1, 2),
     rank=st.integers(1, 4),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_branches_add_up_to_the_chain(
     folder, model_format, form, groups, channels, kernel, stride, rank
 ):

@@ -49,7 +49,9 @@ def promised(folder, name="plain.onnx", **options):
     return output, Report.model_validate(report), steps
 
 
-@pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
+@pytest.mark.parametrize(
+    "name", ["plain.onnx", pytest.param("plain.traced.pt", marks=pytest.mark.slow)]
+)
 def test_the_artifact_is_the_cheapest_one_that_keeps_the_loss_of_the_metric(tmp_path, name):
     path = digits_file(tmp_path, name)
     options = {"evaluation": str(path), "max_loss": "10%"}

@@ -43,6 +43,8 @@ CASES = {
     "counting": (Counting, images, False),
     "counting, decomposed": (Counting, images, True),
 }
+# Decomposed programs have the same few operators: `make test` takes one.
+SLOW = ("signals, decomposed", "counting, decomposed")
 
 
 def outputs_of(module, tensors):
@@ -74,7 +76,9 @@ def zero(layer):
     return [Layer(layer.convolution, np.zeros_like(layer.weight), None)]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES]
+)
 def test_counts_steps_and_surgery_keep_what_the_module_computes(tmp_path, name):
     build, example, decomposed = CASES[name]
     torch.manual_seed(0)

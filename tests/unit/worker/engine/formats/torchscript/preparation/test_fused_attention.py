@@ -98,7 +98,7 @@ def macs_by_products(module, x):
     return counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("how", ["traced", "scripted"])
+@pytest.mark.parametrize("how", ["traced", pytest.param("scripted", marks=pytest.mark.slow)])
 def test_the_path_that_inference_takes_is_counted_and_replaced(tmp_path, how):
     module = Encoder().eval()
     x = torch.rand(SIZE)

@@ -268,7 +268,7 @@ def test_weights_are_those_of_the_module(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("module", [Pooled, Branches])
+@pytest.mark.parametrize("module", [Pooled, pytest.param(Branches, marks=pytest.mark.slow)])
 def test_the_module_is_saved_as_if_no_program_had_been_read(tmp_path, module, how):
     path = stored(tmp_path, module(), how, data(2, 3, 17, 17))
     written = []
