@@ -72,7 +72,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
 
     `stored` identifies the tensors that may be a weight. `failure` is what an operator raised:
     the interpreter that passes it on loses its message. `unaccounted` are the keys of the weights
-    that operators without a counting rule took, by operator.
+    that operators without a counting rule took, by operator. `matrix_macs` are all multiply-
+    accumulates but those of products with vectors.
     """
 
     def __init__(self, stored: Set[TensorKey]) -> None:
@@ -84,6 +85,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self.operations: Counter[Operation] = Counter()
         self.others: Counter[str] = Counter()
         self.unaccounted: dict[str, TensorKey] = {}
+        self.matrix_macs = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -105,13 +107,14 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             raise
         operator = func.overloadpacket
         if operator in _CONVOLUTIONS:
-            self.operations[self._convolution(*args[:9])] += 1
+            self._note(self._convolution(*args[:9]))
         elif operator in _PRODUCTS:
-            left, right = _PRODUCTS[operator]
-            self.operations[self._product(operator.__name__, args[left], args[right])] += 1
+            left, right = (args[position] for position in _PRODUCTS[operator])
+            product = self._product(operator.__name__, left, right)
+            self._note(product, of_vectors=min(left.dim(), right.dim()) < _LEAST_AXES)
         elif operator in RULES:
             macs = RULES[operator](args, result)
-            self.operations[self._inside(operator.__name__, args, macs)] += 1
+            self._note(self._inside(operator.__name__, args, macs))
         elif not func.is_view and operator is not _aten.empty:
             # `empty` is memory that other operators ask for: it computes nothing.
             self._note_other(func, args)
@@ -139,6 +142,11 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             convolution,
             call,
         )
+
+    def _note(self, operation: Operation, *, of_vectors: bool = False) -> None:
+        self.operations[operation] += 1
+        if not of_vectors:
+            self.matrix_macs += operation.macs
 
     def _note_other(self, func: Any, args: Sequence[Any]) -> None:  # noqa: ANN401 - as above
         """Note an operator that is not counted, and the weight that it takes although it may."""
