@@ -188,3 +188,6 @@ PRIM = frozenset(
     unchecked_unwrap_optional
     """.split()  # noqa: SIM905 - a thousand quoted words are no easier to read
 )
+
+TORCHVISION = frozenset({"box_iou_rotated", "nms", "roi_align"})
+"""Those of torchvision's detectors, which `worker/engine/formats/torchscript/detection.py` has."""

@@ -77,11 +77,13 @@ class Account:
         others: The other operators, by name.
         unaccounted: The keys of the weights that operators without a counting rule took, by
             operator.
+        matrix_macs: All multiply-accumulates but those of products with vectors.
     """
 
     operations: Counter[Operation] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     unaccounted: dict[str, TensorKey] = field(default_factory=dict)
+    matrix_macs: int = 0
 
     @property
     def macs(self) -> int:
@@ -93,6 +95,7 @@ class Account:
         self.operations.update(other.operations)
         self.others.update(other.others)
         self.unaccounted = other.unaccounted | self.unaccounted
+        self.matrix_macs += other.matrix_macs
 
 
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hooks untyped
@@ -139,13 +142,14 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             raise
         operator = func.overloadpacket
         if operator in _CONVOLUTIONS:
-            self.account.operations[self._convolution(*args[:9])] += 1
+            self._note(self._convolution(*args[:9]))
         elif operator in _PRODUCTS:
-            left, right = _PRODUCTS[operator]
-            self.account.operations[self._product(operator.__name__, args[left], args[right])] += 1
+            left, right = (args[position] for position in _PRODUCTS[operator])
+            product = self._product(operator.__name__, left, right)
+            self._note(product, of_vectors=min(left.dim(), right.dim()) < _LEAST_AXES)
         elif operator in RULES:
             macs = RULES[operator](args, result)
-            self.account.operations[self._inside(operator.__name__, args, macs)] += 1
+            self._note(self._inside(operator.__name__, args, macs))
         elif not func.is_view and operator is not _aten.empty:
             # `empty` is memory that other operators ask for: it computes nothing.
             self._note_other(func, args)
@@ -173,6 +177,11 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             convolution,
             call,
         )
+
+    def _note(self, operation: Operation, *, of_vectors: bool = False) -> None:
+        self.account.operations[operation] += 1
+        if not of_vectors:
+            self.account.matrix_macs += operation.macs
 
     def _note_other(self, func: Any, args: Sequence[Any]) -> None:  # noqa: ANN401 - as above
         """Note an operator that is not counted, and the weight that it takes although it may."""
