@@ -39,6 +39,8 @@ from convpress.precision import FLOAT, INT8, Precision, parse_precision, require
 from convpress.shapes import parse_input_shape
 from convpress.targets import FIELD as TARGET
 from convpress.targets import parse_target
+from convpress.threads import FIELD as THREADS
+from convpress.threads import parse_threads
 
 FieldParser = Callable[[str], Any]
 """Reads the text of one form field and returns its value.
@@ -75,6 +77,7 @@ class JobOptions:
     evaluation_metric: str | None = field(default=None, metadata=_BUDGET)
     evaluation_output: str | None = field(default=None, metadata=_BUDGET)
     precision: Precision = field(default=FLOAT, metadata=_BUDGET)
+    threads: int | None = field(default=None, metadata=_BUDGET)
     input_shape: str | None = None
     calibration: Calibration = "synthetic"
     samples_sha256: str | None = None
@@ -244,6 +247,7 @@ FIELD_PARSERS: Mapping[str, FieldParser] = {
     MEAN: _as_written(parse_mean),
     DEVIATION: _as_written(parse_deviation),
     TARGET: parse_target,
+    THREADS: parse_threads,
 }
 """The parser of each form field.
 

@@ -10,6 +10,7 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, parse_input_shape
 from worker.engine.formats import load_runner, open_model
 from worker.engine.model import CostProfile, Inputs, OpenedModel, Runner
+from worker.engine.numerics.threads import loaded_on
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
@@ -62,22 +63,40 @@ def verify(
     inputs = list(chain.from_iterable(groups.values()))
     run_original, originals = _original_outputs(request, source, inputs, artifact)
     progress.within(1, 2)
+    threads = request.threads or 1
     before = None
     if not _fit_together(request):
         # the original leaves memory before the artifact enters it
-        [before] = time_in_turn([run_original], inputs[0])
+        run_original = _on_threads(request, source, run_original, inputs[0])
+        [before] = time_in_turn([run_original], inputs[0], threads)
         del run_original
     run_artifact = load_runner(request.format, output)
     compressed = tuple(run_artifact(each) for each in inputs)
     comparisons = _by_group(groups, originals, compressed, artifact.original.output_shapes)
-    if before is None:
-        original_times, artifact_times = time_in_turn([run_original, run_artifact], inputs[0])
-        timings = Timings(original_times, artifact_times, in_turn=True)
-    else:
-        [artifact_times] = time_in_turn([run_artifact], inputs[0])
-        timings = Timings(before, artifact_times, in_turn=False)
     evaluated = None if evaluation is None else evaluation.of(run_artifact)
+    run_artifact = _on_threads(request, output, run_artifact, inputs[0])
+    if before is None:
+        run_original = _on_threads(request, source, run_original, inputs[0])
+        times = time_in_turn([run_original, run_artifact], inputs[0], threads)
+        timings = Timings(*times, in_turn=True, threads=threads)
+    else:
+        [artifact_times] = time_in_turn([run_artifact], inputs[0], threads)
+        timings = Timings(before, artifact_times, in_turn=False, threads=threads)
     return Verification(profile, parameters, comparisons, timings, evaluated)
+
+
+def _on_threads(request: Request, path: Path, run: Runner, inputs: Inputs) -> Runner:
+    """Return a runner of the model at `path` on the request's threads, which has run once.
+
+    It is `run`, the one on a single thread, where that is enough. Only times come from several
+    threads: sums in another order give other outputs.
+    """
+    if request.threads in (None, 1):
+        return run
+    with loaded_on(request.threads):
+        run = load_runner(request.format, path)
+    run(inputs)
+    return run
 
 
 def risk_of(artifact: WrittenArtifact, verification: Verification) -> records.Risk:

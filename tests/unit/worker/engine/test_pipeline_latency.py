@@ -42,7 +42,7 @@ def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
     """On this host what is not dense is a hundred times as slow."""
     slow = {
         f"{kind}_{kernel}": 100.0
-        for kind in ("depthwise", "grouped")
+        for kind in ("depthwise", "ragged_depthwise", "strided_depthwise", "grouped")
         for kernel in ("1x1", "3x3", "1x3", "3x1")
     }
     costs = str(cost_table_in(tmp_path, **slow))

@@ -163,12 +163,12 @@ def test_a_table_decides_and_without_one_the_format_does():
     # and less where several filters a channel are costly
     quick = cost_table("torchscript")
     costly = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
-    quick = replace(quick, grids={**quick.grids, "ragged depthwise 3x3": costly, "depthwise 3x3": costly})
+    quick = replace(
+        quick, grids={**quick.grids, "ragged depthwise 3x3": costly, "depthwise 3x3": costly}
+    )
     assert layout_of(site, chain, quick) == "branches"
     # no price for depthwise layers
-    grids = {
-        kind: grid for kind, grid in cost_table().grids.items() if "depthwise" not in kind
-    }
+    grids = {kind: grid for kind, grid in cost_table().grids.items() if "depthwise" not in kind}
     assert layout_of(site, chain, replace(cost_table(), grids=grids)) == "branches"
 
 
