@@ -17,7 +17,7 @@ from worker.engine.risk import assess
 from worker.engine.selection.objective import Objective
 from worker.engine.stages.evaluating import Evaluation
 from worker.engine.stages.writing import WrittenArtifact
-from worker.engine.timing import Timings, time_in_turn
+from worker.engine.timing import RunTimes, Timings, time_in_turn
 from worker.engine.verify import Comparison, DeclaredShape, Outputs, compare
 
 _MOST_BYTES_TOGETHER = 2**30
@@ -63,40 +63,40 @@ def verify(
     inputs = list(chain.from_iterable(groups.values()))
     run_original, originals = _original_outputs(request, source, inputs, artifact)
     progress.within(1, 2)
-    threads = request.threads or 1
     before = None
     if not _fit_together(request):
         # the original leaves memory before the artifact enters it
-        run_original = _on_threads(request, source, run_original, inputs[0])
-        [before] = time_in_turn([run_original], inputs[0], threads)
+        loaded = {source: run_original}
         del run_original
+        [before] = _times(request, loaded, inputs[0])
+        loaded.clear()
     run_artifact = load_runner(request.format, output)
     compressed = tuple(run_artifact(each) for each in inputs)
     comparisons = _by_group(groups, originals, compressed, artifact.original.output_shapes)
     evaluated = None if evaluation is None else evaluation.of(run_artifact)
-    run_artifact = _on_threads(request, output, run_artifact, inputs[0])
-    if before is None:
-        run_original = _on_threads(request, source, run_original, inputs[0])
-        times = time_in_turn([run_original, run_artifact], inputs[0], threads)
-        timings = Timings(*times, in_turn=True, threads=threads)
-    else:
-        [artifact_times] = time_in_turn([run_artifact], inputs[0], threads)
-        timings = Timings(before, artifact_times, in_turn=False, threads=threads)
+    loaded = {output: run_artifact} if before else {source: run_original, output: run_artifact}
+    times = _times(request, loaded, inputs[0])
+    timings = Timings(
+        before or times[0], times[-1], in_turn=before is None, threads=request.threads or 1
+    )
     return Verification(profile, parameters, comparisons, timings, evaluated)
 
 
-def _on_threads(request: Request, path: Path, run: Runner, inputs: Inputs) -> Runner:
-    """Return a runner of the model at `path` on the request's threads, which has run once.
+def _times(request: Request, loaded: dict[Path, Runner], inputs: Inputs) -> tuple[RunTimes, ...]:
+    """Return the times of models that are loaded on one thread, on the request's threads.
 
-    It is `run`, the one on a single thread, where that is enough. Only times come from several
+    For several threads they are loaded again, and `loaded` is emptied. Only times come from several
     threads: sums in another order give other outputs.
     """
     if request.threads in (None, 1):
-        return run
+        return time_in_turn(list(loaded.values()), inputs)
+    paths = list(loaded)
+    loaded.clear()
     with loaded_on(request.threads):
-        run = load_runner(request.format, path)
-    run(inputs)
-    return run
+        runners = [load_runner(request.format, path) for path in paths]
+        for run in runners:
+            run(inputs)
+        return time_in_turn(runners, inputs, request.threads)
 
 
 def risk_of(artifact: WrittenArtifact, verification: Verification) -> records.Risk:
