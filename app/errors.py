@@ -73,6 +73,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.MODEL_GONE: ProblemType(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: ProblemType(422, "The model has nothing to compress"),
     Code.TARGET_INVALID: ProblemType(422, "There is no cost table for the target"),
+    Code.THREADS_INVALID: ProblemType(422, "Invalid number of threads"),
     Code.PRECISION_INVALID: ProblemType(422, "The precision cannot be had for this model"),
     Code.VERIFICATION_FAILED: ProblemType(
         422, "The outputs of the compressed model differ from the original's"

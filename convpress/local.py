@@ -66,6 +66,7 @@ def compress(
     lower_is_better: bool = False,
     evaluate_seconds: float | None = None,
     target: str | None = None,
+    threads: int | None = None,
     cost_table: FilePath | None = None,
     device: str | None = None,
 ) -> Compression:
@@ -79,7 +80,7 @@ def compress(
     `evaluate_seconds` (an hour).
 
     `target` names a processor whose shipped cost table is used, and `cost_table` the file of a
-    table of another device. Without them it is this host's.
+    table of another device. Without them it is this host's. Both models are timed on `threads`.
 
     The output is `MODEL.convpress` with the model's suffix unless it is named. The other options
     are those of `POST /jobs`.
@@ -108,6 +109,7 @@ def compress(
         "evaluation_metric": evaluation_metric,
         "evaluation_output": evaluation_output,
         "target": target,
+        "threads": threads,
     }
     request = {
         "command": "compress",

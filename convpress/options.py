@@ -39,6 +39,8 @@ from convpress.precision import FLOAT, INT8, Precision, parse_precision, require
 from convpress.shapes import parse_input_shape
 from convpress.targets import FIELD as TARGET
 from convpress.targets import parse_target
+from convpress.threads import FIELD as THREADS
+from convpress.threads import parse_threads
 
 Kind = Literal["compression", "advice"]
 """What a job does: it makes one artifact, or compares several ways of making one."""
@@ -83,6 +85,7 @@ class JobOptions:
     evaluation_output: str | None = field(default=None, metadata=_BUDGET)
     precision: Precision = field(default=FLOAT, metadata=_BUDGET)
     kind: Kind = field(default=COMPRESSION, metadata=_BUDGET)
+    threads: int | None = field(default=None, metadata=_BUDGET)
     input_shape: str | None = None
     calibration: Calibration = "synthetic"
     samples_sha256: str | None = None
@@ -271,6 +274,7 @@ FIELD_PARSERS: Mapping[str, FieldParser] = {
     MEAN: _as_written(parse_mean),
     DEVIATION: _as_written(parse_deviation),
     TARGET: parse_target,
+    THREADS: parse_threads,
 }
 """The parser of each form field.
 

@@ -48,6 +48,7 @@ class Code(StrEnum):
     WORKER_LOST = "worker_lost"
     STORAGE_FULL = "storage_full"
     TARGET_INVALID = "target_invalid"
+    THREADS_INVALID = "threads_invalid"
     LABELS_INVALID = "labels_invalid"
 
 

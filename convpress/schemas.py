@@ -232,6 +232,9 @@ class Job(BaseModel):
     target: str | None = Field(
         None, description="The target whose cost table is used; null for the worker's host"
     )
+    threads: int | None = Field(
+        None, description="The threads that both models are timed on; null for one"
+    )
     labels: dict[str, str]
     note: str | None = Field(None, description="A note on the job; only people read it")
     result: Result | None = Field(description="Set when the job has succeeded; null for an advice")

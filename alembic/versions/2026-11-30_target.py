@@ -1,4 +1,4 @@
-"""Keep the target whose cost table a job asks for.
+"""Keep the target and the threads of the timing that a job asks for.
 
 Revision ID: 0022
 Revises: 0021
@@ -16,7 +16,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("target", sa.String(40), nullable=True))
+    op.add_column("jobs", sa.Column("threads", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("jobs", "threads")
     op.drop_column("jobs", "target")

@@ -192,6 +192,7 @@ class Job(Base):
     input_mean: Mapped[str | None] = mapped_column(String(2000))
     input_std: Mapped[str | None] = mapped_column(String(2000))
     target: Mapped[str | None] = mapped_column(String(40))
+    threads: Mapped[int | None]
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
     note: Mapped[str | None] = mapped_column(String(2000))
     webhook_url: Mapped[str | None] = mapped_column(String(2000))

@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
     input_mean: str
     input_std: str
     target: str
+    threads: int
     webhook_url: str
     labels: Mapping[str, str]
     samples: StrPath

@@ -30,6 +30,7 @@ from worker.cli.options import (
     ReportFile,
     Samples,
     Target,
+    Threads,
     budgets_by_field,
     check_targets,
     is_int8,
@@ -52,6 +53,7 @@ def compress(
     allow_incomplete_account: AllowIncomplete = False,
     precision: Precision = None,
     target: Target = None,
+    threads: Threads = None,
     cost_table: Annotated[
         Path | None,
         typer.Option(help="Cost table of the target device", exists=True, dir_okay=False),
@@ -102,6 +104,7 @@ def compress(
         "allow_incomplete_account": form_text(allow_incomplete_account),
         "precision": precision,
         "target": target,
+        "threads": None if threads is None else str(threads),
         "input_shape": input_shape,
         "calibration": calibration,
         "input_range": input_range,

@@ -69,6 +69,9 @@ Target = Annotated[
     str | None,
     typer.Option(help=f"Processor to be fast on: {' or '.join(TARGETS)}; default: the host's"),
 ]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads that both models are timed on; default: 1")
+]
 Samples = Annotated[
     Path | None,
     typer.Option(help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False),

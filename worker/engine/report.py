@@ -51,8 +51,6 @@ _INPUTS: Mapping[Source, str] = {
 
 _NS_PER_MS = 1e6
 _DECIMALS_OF_MS = 4
-_THREADS = 1
-"""The threads of every runner, as `load_runner` says."""
 
 
 def write(path: str, members: Mapping[str, Any]) -> None:
@@ -142,7 +140,7 @@ def timing(model_format: Format, timings: Timings) -> records.Timing:
     busy = note is not None
     return records.Timing(
         method="in turn" if timings.in_turn else "one after the other",
-        threads=_THREADS,
+        threads=timings.threads,
         runtime=f"{runtime} {version(runtime)}",
         busy=busy,
         note=note,

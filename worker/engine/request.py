@@ -30,6 +30,7 @@ class Request:
       model has others of unknown cost.
     - `precision`: `float`; `int8` for all layers that survive it, which needs no budget; or `auto`,
       as the budgets want it.
+    - `threads`: the threads that both models are timed on; None for one.
     - `analysis`: the path of the analysis that an earlier job with the same model and settings
       wrote to its `kept_analysis`. It is written up to `largest_analysis` bytes.
     - `photographs`: the path of the operator's folder of photographs, which are cropped as the
@@ -65,6 +66,7 @@ class Request:
     allow_incomplete_account: bool = False
     photographs: str | None = None
     precision: Precision = "float"
+    threads: int | None = None
     device: str = "cpu"
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 

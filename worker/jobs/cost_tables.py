@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,14 +87,28 @@ def calibrate(
         NotMeasuredError: a benchmark failed.
         SandboxIncomplete: this host cannot build a sandbox.
     """
+    return [
+        calibrate_format(settings, each, on_progress=partial(on_progress, each)) for each in FORMATS
+    ]
+
+
+def calibrate_format(
+    settings: Settings,
+    model_format: Format,
+    *,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> "CostTable":
+    """Measure the table of a format; it replaces its earlier one when it is complete.
+
+    `is_wanted` is called several times a second; the benchmark ends as soon as it returns False.
+
+    Raises:
+        NotMeasuredError: the benchmark failed, or was not wanted any more.
+        SandboxIncomplete: this host cannot build a sandbox.
+    """
     doctor.require(settings)
     settings.costs_folder.mkdir(parents=True, exist_ok=True)
-    return [_calibrate(settings, each, on_progress) for each in FORMATS]
-
-
-def _calibrate(
-    settings: Settings, model_format: Format, on_progress: Callable[[Format, Progress], None]
-) -> "CostTable":
     from worker.engine.costs import table_file
 
     with scratch(Path(tempfile.gettempdir())) as folder:
@@ -110,8 +125,8 @@ def _calibrate(
             ["calibrate-host", model_format, str(measured)],
             confinement,
             seconds=_SECONDS,
-            on_progress=lambda progress: on_progress(model_format, progress),
-            is_wanted=lambda: True,
+            on_progress=on_progress,
+            is_wanted=is_wanted,
         )
         if not isinstance(outcome, Succeeded):
             raise NotMeasuredError(f"the benchmark of {model_format} was not done: {outcome}")

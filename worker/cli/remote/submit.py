@@ -31,6 +31,7 @@ from worker.cli.options import (
     ReportFile,
     Samples,
     Target,
+    Threads,
     budgets_by_field,
     check_targets,
     is_int8,
@@ -61,6 +62,7 @@ def submit(
     allow_incomplete_account: AllowIncomplete = False,
     precision: Precision = None,
     target: Target = None,
+    threads: Threads = None,
     server: Server = DEFAULT_SERVER,
     key: Key = None,
     input_shape: InputShape = None,
@@ -108,6 +110,7 @@ def submit(
         "allow_incomplete_account": allow_incomplete_account,
         "precision": precision,
         "target": target,
+        "threads": threads,
         **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
     }
     has_budget = flops_budget is not None or max_loss or members.keys() & budgets.KINDS

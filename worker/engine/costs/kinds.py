@@ -24,11 +24,15 @@ _EARLIER = MappingProxyType(
         "few 1x1": "ragged 1x1",
         "few 1x3": "ragged 3x3",
         "few 3x1": "ragged 3x3",
+        "few 1x7": "few 1x3",
+        "few 7x1": "few 3x1",
         "few 3x3": "ragged 3x3",
         "few 7x7": "ragged 3x3",
         "depthwise 7x7": "depthwise 3x3",
         "ragged depthwise 3x3": "depthwise 3x3",
         "ragged depthwise 7x7": "depthwise 3x3",
+        "strided depthwise 3x3": "ragged depthwise 3x3",
+        "strided depthwise 7x7": "ragged depthwise 7x7",
     }
 )
 """The grids that stand for these kinds in tables of earlier versions, which lack them."""
@@ -91,14 +95,22 @@ def positions(convolution: Convolution, input_size: tuple[int, ...], batch: int)
 
 
 def as_computed(convolution: Convolution, block: int = BLOCK) -> Convolution:
-    """Return a layer with its output channels in whole blocks, as the runtime computes them."""
+    """Return a layer with its channels in whole blocks, as the runtime computes them.
+
+    Fewer input channels than a block, and numbers of them that are not even, are not padded.
+    """
     # other layers are computed as matrix products, without blocks
     is_blocked = len(convolution.kernel) == _PLANE and not convolution.transposed
     if convolution.groups > 1 or not is_blocked:
         return convolution
-    outputs, *others = convolution.weight_shape
-    blocks = -(-outputs // block)
-    return replace(convolution, weight_shape=(blocks * block, *others))
+    outputs, inputs, *kernel = convolution.weight_shape
+    if inputs > block and inputs % EVEN == 0:
+        inputs = _in_blocks(inputs, block)
+    return replace(convolution, weight_shape=(_in_blocks(outputs, block), inputs, *kernel))
+
+
+def _in_blocks(number: int, block: int) -> int:
+    return -(-number // block) * block
 
 
 def _plane(convolution: Convolution, block: int) -> str:
@@ -112,7 +124,7 @@ def _plane(convolution: Convolution, block: int) -> str:
             return f"grouped {_kernel(convolution, (3,))}"
         return _depthwise(convolution, block)
     if inputs <= FEW:
-        return f"few {_kernel(convolution, (3, 7))}"
+        return f"few {_long_kernel(convolution)}"
     kernel = _kernel(convolution, (3, 5, 7))
     if inputs % EVEN == 0:
         return kernel
@@ -121,10 +133,12 @@ def _plane(convolution: Convolution, block: int) -> str:
 
 def _depthwise(convolution: Convolution, block: int) -> str:
     kernel = _kernel(convolution, (3, 7))
-    if convolution.groups % block == 0:
-        return f"depthwise {kernel}"
+    is_blocked = convolution.groups % block == 0
     size = 7 if kernel == "7x7" else 3
-    return f"ragged depthwise {size}x{size}"
+    # runtimes have code for strides only where they compute in blocks
+    if max(convolution.stride) > 1 and not (is_blocked and convolution.group_outputs == 1):
+        return f"strided depthwise {size}x{size}"
+    return f"depthwise {kernel}" if is_blocked else f"ragged depthwise {size}x{size}"
 
 
 def _other_axes(convolution: Convolution) -> str:
@@ -139,6 +153,13 @@ def _other_axes(convolution: Convolution) -> str:
     # the matrix of a product has a row for each offset: many take longer to copy than to multiply
     is_long = len(convolution.kernel) == 1 and widest > EVEN
     return "7" if is_long else "3"
+
+
+def _long_kernel(convolution: Convolution) -> str:
+    """Return the nearest kernel of the grids that tell long kernels along one axis from others."""
+    kernel = _kernel(convolution, (3, 7))
+    is_long = max(convolution.kernel) > EVEN
+    return kernel.replace("3", "7") if is_long else kernel
 
 
 def _kernel(convolution: Convolution, sizes: tuple[int, ...]) -> str:

@@ -16,6 +16,7 @@ _MODULES = (
     "worker/engine/costs/sweep.py",
     "worker/engine/formats/onnx/session_options.py",
     "worker/engine/numerics/convolution.py",
+    "worker/engine/numerics/threads.py",
 )
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _MAIN = "from worker.engine.costs.collector import main\n\nmain()\n"

@@ -17,13 +17,16 @@ from worker.engine.numerics.convolution import Convolution
 _GROUPED_CHANNELS = 64
 """The most channels of one group, and of all groups where these are narrow."""
 _SIDES = (1, 2, 4, 7, 14, 28, 56, 112, 224)
+_IN_BLOCKS = (16, 32, 128, 512)
+_OUT_OF_BLOCKS = (3, 4, 12, 36, 132, 516)
+"""Channels that fill whole blocks of 8 and of 16, and channels that do not."""
 _KINDS_IN_INT8 = (
     *("1x1", "3x3", "1x3", "3x1", "5x5", "7x7"),
     *("ragged 1x1", "ragged 3x3", "depthwise 3x3", "linear"),
 )
 """Kinds of layers that are written in int8: those of groups with several channels are not."""
-_KINDS_ADDED = ("1x1", "depthwise 3x3")
-"""Kinds of the last layers of branches, whose outputs are added."""
+_KINDS_ADDED = ("1x1",)
+"""Kinds of layers whose outputs are added: what it takes more depends on the outputs alone."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +124,16 @@ def _few(high: int, wide: int) -> Plan:
     """Plan layers of few input channels, as of images; wide kernels have a stride, as stems do."""
     layer = partial(_layer, (high, wide))
     sides: tuple[int, ...] = _SIDES[2:]
-    if min(high, wide) > 3:
+    if max(high, wide) > 3:
         layer = partial(_strided, layer)
         sides = tuple(2 * side for side in sides)
     return Plan((1, 3), _powers(4, 128), sides, layer)
 
 
 def _strided(layer: Callable[[int, int], Convolution], inputs: int, outputs: int) -> Convolution:
-    return replace(layer(inputs, outputs), stride=(2, 2))
+    """Return a layer with a stride of two along the axes that its kernel extends over."""
+    whole = layer(inputs, outputs)
+    return replace(whole, stride=tuple(min(size, 2) for size in whole.kernel))
 
 
 def _ragged(size: int) -> Plan:
@@ -162,6 +167,13 @@ def _depthwise(kernel: tuple[int, ...], channels: tuple[int, ...]) -> Plan:
 
     sides = _SIDES[1:] if len(kernel) == 2 else (2, 4, 7, 14, 28)
     return Plan(channels, _powers(1, 8), sides, layer)
+
+
+def _strided_depthwise(size: int) -> Plan:
+    """Plan depthwise layers with a stride, outside of blocks."""
+    layer = partial(_strided, _depthwise((size, size), _OUT_OF_BLOCKS).layer)
+    sides = tuple(2 * side for side in _SIDES[2:8])
+    return Plan(_OUT_OF_BLOCKS[:5], _powers(1, 16), sides, layer)
 
 
 def _transposed_plan(kernel: tuple[int, ...], *, grouped: bool = False) -> Plan:
@@ -200,10 +212,6 @@ def _linear() -> Plan:
     )
 
 
-_IN_BLOCKS = (16, 32, 128, 512)
-_OUT_OF_BLOCKS = (3, 4, 12, 36, 132, 516)
-"""Channels that fill whole blocks of 8 and of 16, and channels that do not."""
-
 PLANS: Mapping[str, Plan] = MappingProxyType(
     {
         "1x1": _dense(1, 1),
@@ -215,6 +223,8 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
         "few 1x1": _few(1, 1),
         "few 1x3": _few(1, 3),
         "few 3x1": _few(3, 1),
+        "few 1x7": _few(1, 7),
+        "few 7x1": _few(7, 1),
         "few 3x3": _few(3, 3),
         "few 7x7": _few(7, 7),
         "ragged 1x1": _ragged(1),
@@ -228,6 +238,8 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
         "depthwise 7x7": _depthwise((7, 7), _IN_BLOCKS[:3]),
         "ragged depthwise 3x3": _depthwise((3, 3), _OUT_OF_BLOCKS),
         "ragged depthwise 7x7": _depthwise((7, 7), _OUT_OF_BLOCKS[:5]),
+        "strided depthwise 3x3": _strided_depthwise(3),
+        "strided depthwise 7x7": _strided_depthwise(7),
         "transposed 2x2": _transposed_plan((2, 2)),
         "transposed 3x3": _transposed_plan((3, 3)),
         "transposed 4x4": _transposed_plan((4, 4)),

@@ -26,6 +26,8 @@ from worker.engine.formats import adapter_of
 from worker.engine.numerics.convolution import Convolution
 
 _CACHED_LAYERS = 1 << 16
+_ADDING_INPUTS = 16
+"""The input channels of the layers by which additions are priced: points of their grids."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,11 @@ class CostTable:
         self, key: str, convolution: Convolution, input_size: tuple[int, ...], batch: int
     ) -> int:
         """Return the time of a layer by the grid with a key."""
-        inputs, outputs = channels(convolution)
-        rate = self.grids[key].rate(inputs, outputs, positions(convolution, input_size, batch))
-        macs = as_computed(convolution, self.block).macs(input_size, batch)
-        return round(macs * rate + self.layer_ns)
+        # whole blocks on both sides: half a block's rate is twice as high as that of the block
+        computed = as_computed(convolution, self.block)
+        inputs, outputs = channels(computed)
+        rate = self.grids[key].rate(inputs, outputs, positions(computed, input_size, batch))
+        return round(computed.macs(input_size, batch) * rate + self.layer_ns)
 
     def summed(
         self,
@@ -117,44 +120,37 @@ class CostTable:
         Returns:
             nanoseconds; None where a layer has no price.
         """
-        chain = last = 0
+        chain = 0
         size = tuple(input_size)
         for convolution in convolutions:
             layer = self.nanoseconds(convolution, size, batch, int8=int8)
             if layer is None:
                 return None
             chain += layer
-            last_size, last = size, layer
+            last_size = size
             size = convolution.output_size(size)
         if number == 1:
             return chain
-        more = self._addition(convolutions[-1], last_size, last, batch, int8=int8)
+        more = self._addition(convolutions[-1], last_size, batch)
         if more is None:
             return None
         return number * chain + (number - 1) * more
 
-    def _addition(
-        self,
-        layer: Convolution,
-        input_size: tuple[int, ...],
-        alone_ns: int,
-        batch: int,
-        *,
-        int8: bool,
-    ) -> int | None:
+    def _addition(self, layer: Convolution, input_size: tuple[int, ...], batch: int) -> int | None:
         """Return the time that it takes to add a layer's outputs to others; None without a price.
 
-        `alone_ns` is the layer's time without it.
+        It depends on the outputs alone.
         """
+        n, size = layer.out_channels, layer.output_size(input_size)
         if not adapter_of(self.format).adds_in_convolution:
-            size = layer.output_size(input_size)
-            return self.nanoseconds(_addition_layer(layer.out_channels, size), size, batch)
-        key = None if int8 else self._key(layer, added_kind)
+            return self.nanoseconds(_pointwise(n, size, inputs=n, groups=n), size, batch)
+        reference = _pointwise(n, size, inputs=_ADDING_INPUTS)
+        key = self._key(reference, added_kind)
+        alone_ns = self.nanoseconds(reference, size, batch)
         # a table of an earlier version has the addition for nothing
-        if key is None:
+        if key is None or alone_ns is None:
             return 0
-        adding_ns = self._nanoseconds(key, layer, input_size, batch)
-        return max(0, adding_ns - alone_ns)
+        return max(0, self._nanoseconds(key, reference, size, batch) - alone_ns)
 
     def write(self, path: Path) -> None:
         """Write the table as JSON."""
@@ -172,14 +168,14 @@ class CostTable:
         return json.dumps(members, separators=(",", ":"))
 
 
-def _addition_layer(n: int, size: Sequence[int]) -> Convolution:
-    """Return a layer that costs as an addition does: one weight a channel."""
+def _pointwise(n: int, size: Sequence[int], inputs: int, groups: int = 1) -> Convolution:
+    """Return a layer of one weight for each input and output channel of a group."""
     axes = len(size)
     ones = (1,) * axes
     return Convolution(
-        weight_shape=(n, 1, *ones),
+        weight_shape=(n, inputs // groups, *ones),
         stride=ones,
         padding=((0, 0),) * axes,
         dilation=ones,
-        groups=n,
+        groups=groups,
     )

@@ -4,16 +4,18 @@ from typing import Any
 
 import onnxruntime as ort
 
+from worker.engine.numerics.threads import model_threads
+
 _FATAL_ONLY = 4
 
 
 def session_options(*, prepacked: bool = False) -> Any:  # noqa: ANN401 - the runtime ships no types
-    """Return the options of every session: one thread, and weights that are not copied.
+    """Return the options of every session: few threads, and weights that are not copied.
 
     With `prepacked` they are copied into the layout that the runtime computes in.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = model_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -17,6 +17,7 @@ from worker.engine.formats.torchscript import file
 from worker.engine.formats.torchscript.preparation import devices
 from worker.engine.formats.torchscript.signature import Argument, arguments, own_dtype
 from worker.engine.model import Inputs, Runner
+from worker.engine.numerics.threads import model_threads
 
 _UNDEFINED = "undefined Tensor"
 
@@ -30,7 +31,7 @@ def load(path: Path) -> Runner:
     Raises:
         Refusal: `model_invalid` where torch cannot load the file, then or when it is run.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(model_threads())
     module = file.load(path).eval()
     devices.run_on_processor(module)
     dtype = own_dtype(module)

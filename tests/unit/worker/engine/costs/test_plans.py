@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from worker.engine.costs.kinds import channels, kind_of, positions
+from worker.engine.costs.kinds import channels, earlier_kind, kind_of, positions
 from worker.engine.costs.plans import PLANS, added_plans, int8_plans
 
 
@@ -13,8 +13,9 @@ def test_every_planned_layer_is_of_its_kind_and_of_its_sizes(kind):
     plan = PLANS[kind]
     for c, n in itertools.product(plan.inputs, plan.outputs):
         layer = plan.layer(c, n)
-        # in blocks of 16 all that fills a block of 8 as well is measured
-        assert kind_of(layer, 16) == kind
+        # layers in int8 have no grid of few channels: a ragged one stands for it
+        own = kind_of(layer, 16)
+        assert kind in (own, earlier_kind(own))
         assert channels(layer) == (c, n)
     counts = [positions(layer, *plan.size(side)) for side in plan.sides]
     assert sorted(set(counts)) == counts
