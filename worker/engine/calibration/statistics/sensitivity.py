@@ -89,7 +89,7 @@ def sensitivities(
     batches, trials_each = _affordable(calibration, sites, effort)
     if not batches:
         return {}
-    output_error = OutputError(calibration.program, batches)
+    output_error = OutputError(calibration.judged_program, batches)
     end = last_site(calibration.program)
     last: LastLayer | None = None
     if end is not None and trials_by_site.get(end):
