@@ -107,6 +107,7 @@ def risk_of(artifact: WrittenArtifact, verification: Verification) -> records.Ri
         artifact.trusted_error,
         unchanged=artifact.unchanged,
         factored=artifact.factored,
+        inner_error=artifact.held_out_error,
     )
 
 

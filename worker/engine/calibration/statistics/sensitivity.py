@@ -91,8 +91,9 @@ def sensitivities(
     batches, trials_each = _affordable(calibration, sites, effort)
     if not batches:
         return {}
-    output_error = OutputError(calibration.program, batches, effort.held_bytes)
-    positions = _first_positions(calibration.program)
+    judged = calibration.judged_program
+    output_error = OutputError(judged, batches, effort.held_bytes)
+    positions = _first_positions(judged)
     end = last_site(calibration.program)
     last: LastLayer | None = None
     if end is not None and trials_by_site.get(end):
