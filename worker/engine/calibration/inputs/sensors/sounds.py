@@ -142,7 +142,7 @@ def _event(style: _Style, samples: int, pitch: float, rng: Random) -> Waves:
     else:
         source = rng.standard_normal(samples)
     spectrum = np.fft.rfft(source)
-    frequencies = np.fft.rfftfreq(samples, 1 / RATE)
+    frequencies = np.fft.rfftfreq(samples, 1 / RATE).astype(np.float64)
     shaped = np.fft.irfft(spectrum * _resonances(style, frequencies, rng), samples)
     time = np.linspace(0, 1, samples)
     swell = np.minimum(1, np.minimum(time, 1 - time) / _RAMP)

@@ -8,9 +8,8 @@ from support.costs import cost_table
 
 from app.settings import get_settings
 from convpress.formats import FORMATS
-from worker.jobs import cost_tables
-from worker.queue import idle_calibration
-from worker.queue.idle_calibration import measure_missing, missing
+from worker.jobs import cost_tables, idle_calibration
+from worker.jobs.idle_calibration import measure_missing, missing
 
 
 @pytest.fixture
