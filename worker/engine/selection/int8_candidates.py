@@ -59,13 +59,15 @@ def with_int8(
 
 def int8_alone(analysis: Analysis) -> list[Candidate]:
     """Return the choice of an analysis with int8 that factors nothing: int8 where it applies."""
-    return [
-        next(
-            (own for own in each.candidates if own.quantised and own.form == ORIGINAL),
-            each.original,
-        )
-        for each in analysis.candidates
-    ]
+    return list(map(_whole_in_int8, analysis.candidates))
+
+
+def _whole_in_int8(candidates: SiteCandidates) -> Candidate:
+    """Return a site as it is in int8, where that is among its candidates, else in float."""
+    for own in candidates.candidates:
+        if own.quantised and own.form == ORIGINAL:
+            return own
+    return candidates.original
 
 
 def originals_in_int8(analysis: Analysis, why_not: WhyNot) -> list[Candidate]:

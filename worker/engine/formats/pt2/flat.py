@@ -46,12 +46,12 @@ class FlatGraph:
 
     def in_branches(self, names: Mapping[str, str]) -> set[str]:
         """Return the names of the tensors that branches take; `names` go by placeholder."""
-        taken: set[str] = set()
+        in_branches: set[str] = set()
         for node in self.graph.nodes:
             if isinstance(node.target, Conditional):
                 operands = (names.get(each.name) for each in node.all_input_nodes)
-                taken.update(name for name in operands if name is not None)
-        return taken
+                in_branches.update(name for name in operands if name is not None)
+        return in_branches
 
     @property
     def outputs(self) -> Sequence[Any]:
@@ -162,9 +162,9 @@ def _branch(graph: Graph) -> Graph:
     """
     flat = _flattened(graph).graph
     memory = SharedMemory(flat)
-    given = set(memory.sharing(flat.find_nodes(op="placeholder")))
+    from_outside = set(memory.sharing(flat.find_nodes(op="placeholder")))
     for node in flat.nodes:
-        if given.intersection(written_nodes(node)):
+        if from_outside.intersection(written_nodes(node)):
             raise Refusal(
                 Code.MODEL_UNSUPPORTED,
                 "a branch of torch.cond writes into a value from outside of it",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from itertools import product, takewhile
+from itertools import chain, product, takewhile
 from typing import Any, NamedTuple
 
 import torch
@@ -97,7 +97,8 @@ class _Folding:
         """Return the values that nothing needs any more, since constants stand for what follows."""
         unused: set[int] = set()
         for number, node in reversed(self._settled.items()):
-            users = [use.user for value in node.outputs() for use in value.uses()]
+            uses = chain.from_iterable(value.uses() for value in node.outputs())
+            users = [use.user for use in uses]
             if node.kind() not in _LEAVES and all(_is_among(user, unused) for user in users):
                 unused.add(number)
         return unused
