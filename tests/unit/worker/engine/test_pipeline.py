@@ -98,6 +98,7 @@ def test_a_program_of_torch_export_gets_the_layers_that_its_torchscript_gets(tmp
     assert chosen[0] == chosen[1]
 
 
+@pytest.mark.slow
 def test_a_program_calibrates_as_its_torchscript_does(tmp_path, monkeypatch):
     calibrate_little(monkeypatch)
     traced = MODELS / "batchnorm.traced.pt"

@@ -1,4 +1,4 @@
-"""Arguments of a kind that their operator does not take end in a refusal, wherever they are read."""
+"""Arguments of a kind that their operator does not take end in a refusal, or are read."""
 
 import json
 from contextlib import suppress
