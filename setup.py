@@ -13,6 +13,7 @@ setup(
     package_data={
         "app.dashboard": ["templates/*", "static/*", "static/vendor/*"],
         "convpress": ["py.typed"],
+        "worker.engine.costs": ["shipped/*"],
         "worker.engine.calibration.inputs": ["scenes/*"],
         MIGRATIONS: ["*.mako", "versions/*.py"],
     },

@@ -72,6 +72,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.MODEL_UNSUPPORTED: ProblemType(422, "The model has an unsupported format or feature"),
     Code.MODEL_GONE: ProblemType(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: ProblemType(422, "The model has nothing to compress"),
+    Code.TARGET_INVALID: ProblemType(422, "There is no cost table for the target"),
+    Code.THREADS_INVALID: ProblemType(422, "Invalid number of threads"),
     Code.PRECISION_INVALID: ProblemType(422, "The precision cannot be had for this model"),
     Code.VERIFICATION_FAILED: ProblemType(
         422, "The outputs of the compressed model differ from the original's"
@@ -121,6 +123,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "job_finished": ProblemType(409, "The job has already ended"),
     "job_changed": ProblemType(412, "The job is not as the request expects it"),
     "note_invalid": ProblemType(422, "The note is too long or not text"),
+    "artifact_missing": ProblemType(409, "The job makes no artifact"),
     "job_failed": ProblemType(409, "The job ended without a result"),
     "file_gone": ProblemType(410, "The file is no longer stored"),
     "file_damaged": ProblemType(410, "The stored file is damaged"),
@@ -129,6 +132,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "internal_error": ProblemType(500, "The service failed"),
     "database_unavailable": ProblemType(503, "The database does not answer"),
     "storage_unavailable": ProblemType(503, "The artifact store does not answer"),
+    "followers_exceeded": ProblemType(503, "Too many clients follow jobs"),
     "not_ready": ProblemType(503, "The service is not ready"),
 }
 """Every code with its HTTP status and title; docs/api.md lists the same."""

@@ -19,7 +19,17 @@ from app.http.security_headers import SecurityHeaders
 from app.jobs.loader import JobLoader
 from app.jobs.watcher import JobWatcher
 from app.logging import configure_logging
-from app.routes import annotations, description, events, frontier, health, jobs, models, stats
+from app.routes import (
+    advice,
+    annotations,
+    description,
+    events,
+    frontier,
+    health,
+    jobs,
+    models,
+    stats,
+)
 from app.settings import Settings, get_settings
 from app.stats.request_counts import RequestCounts
 from app.tracing import configure_tracing
@@ -76,6 +86,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
     described = [Depends(_key)] if settings.api_keys else None
     for router in (
         jobs.router,
+        advice.router,
         annotations.router,
         frontier.router,
         events.router,

@@ -1,5 +1,6 @@
 """The parts of openapi.json that FastAPI cannot derive: the form of a new job, and problems."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, get_args
 
@@ -13,9 +14,11 @@ from convpress import (
     formats,
     labels,
     max_loss,
+    precision,
     shapes,
 )
 from convpress.gate import samples
+from convpress.options import ADVICE_FIELDS
 from convpress.schemas import PROBLEM_MEDIA_TYPE
 
 TITLE = "convpress"
@@ -83,6 +86,12 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "enum": ["true", "false"],
         "description": "Whether a budget of FLOPs may hold for the counted operators alone, where "
         "the model has others with weights whose FLOPs are not known",
+    },
+    precision.FIELD: {
+        "type": "string",
+        "enum": list(precision.PRECISIONS),
+        "description": "For ONNX models: `int8` computes all layers that survive it in int8, and "
+        "needs no budget; `auto` does for each layer what the budgets want. The default is `float`",
     },
     shapes.FIELD: {
         "type": "string",
@@ -158,12 +167,16 @@ _FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 
-# The schema states the rules that `app.uploads.submission` enforces, so that generated clients, and
-# tests that are generated from it, send no form that is refused for its shape.
-_FORM_SCHEMA: dict[str, Any] = {
+_ADVICE_NAMES = {
+    *(*ADVICE_FIELDS, *submission.SOURCES),
+    *(labels.FIELD, webhook_url.FIELD, samples.FIELD),
+}
+
+# Both schemas state the rules of `app.uploads.submission`, so that generated clients, and
+# tests that are generated from them, send no form that is refused for its shape.
+_ADVICE_SCHEMA: dict[str, Any] = {
     "type": "object",
-    # At least one budget or a largest loss, and exactly one source of the model.
-    "anyOf": [{"required": [field]} for field in (*budgets.KINDS, max_loss.FIELD)],
+    # Exactly one source of the model.
     "oneOf": [{"required": [field]} for field in submission.SOURCES],
     "if": {
         "properties": {calibration.FIELD: {"const": "samples"}},
@@ -172,28 +185,47 @@ _FORM_SCHEMA: dict[str, Any] = {
     "then": {"required": [samples.FIELD]},
     "dependentSchemas": {
         samples.FIELD: {"properties": {calibration.FIELD: {"const": "samples"}}},
-        max_loss.FIELD: {"properties": {budgets.FLOPS.field: False}},
-        budgets.LATENCY.field: {"properties": {budgets.AT_ANY_PRICE: {"const": "false"}}},
         calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
     },
     "dependentRequired": {
         calibration.MEAN: [calibration.DEVIATION],
         calibration.DEVIATION: [calibration.MEAN],
-        evaluation.METRIC: [evaluation.FIELD],
-        evaluation.OUTPUT: [evaluation.FIELD],
     },
     # A misspelt field is refused: an option that is ignored in silence costs a whole job.
     "additionalProperties": False,
+    "properties": {name: field for name, field in _FIELDS.items() if name in _ADVICE_NAMES},
+}
+_INT8 = {
+    "required": [precision.FIELD],
+    "properties": {precision.FIELD: {"const": precision.INT8}},
+}
+_JOB_SCHEMA: dict[str, Any] = {
+    **_ADVICE_SCHEMA,
+    # At least one budget, a largest loss, or int8.
+    "anyOf": [*({"required": [field]} for field in (*budgets.KINDS, max_loss.FIELD)), _INT8],
+    "dependentSchemas": {
+        **_ADVICE_SCHEMA["dependentSchemas"],
+        max_loss.FIELD: {"properties": {budgets.FLOPS.field: False}},
+        budgets.LATENCY.field: {"properties": {budgets.AT_ANY_PRICE: {"const": "false"}}},
+    },
+    "dependentRequired": {
+        **_ADVICE_SCHEMA["dependentRequired"],
+        evaluation.METRIC: [evaluation.FIELD],
+        evaluation.OUTPUT: [evaluation.FIELD],
+    },
     "properties": _FIELDS,
 }
 
-JOB_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": _FORM_SCHEMA}},
-    }
-}
+
+def _body(schema: Mapping[str, Any]) -> dict[str, Any]:
+    content = {"multipart/form-data": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+JOB_FORM = _body(_JOB_SCHEMA)
 """The body of `POST /jobs`, which reads its form itself."""
+ADVICE_FORM = _body(_ADVICE_SCHEMA)
+"""The body of `POST /advice`, likewise."""
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 ANY_PROBLEM: dict[str, Any] = {

@@ -121,6 +121,11 @@ class Settings(BaseSettings):
         description="Folder of the cost tables, FORMAT.json for each format, of this host or "
         "another device; `costs` in the data folder if unset",
     )
+    calibrate_when_idle: bool = Field(
+        default=False,
+        description="Whether workers measure the cost tables that their host lacks, while no job "
+        "waits or runs",
+    )
     photographs_dir: Path | None = Field(
         default=None,
         description="Folder of further photographs (JPEG, PNG, WebP) that calibra"

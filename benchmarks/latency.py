@@ -1,13 +1,15 @@
 """The times of compressed models in ONNX Runtime on one thread, against those that reports expect.
 
-    python benchmarks/latency.py --zoo ZOO [--only NAME ...] [--costs onnx.json]
-        [--output figures.json]
+    python benchmarks/latency.py [--zoo ZOO] [--only NAME ...] [--ways WAY ...]
+        [--costs onnx.json] [--output figures.json]
 
-ZOO is a folder of ONNX networks, a folder each data set; VGG16 with random weights (seed 0) stands
-beside them. Each is compressed three times, by its weights alone: to half its FLOPs without a cost
-table and with one, and to half its time. The table is measured first, which takes some minutes, or
-read. Original and compressed models run in turn, each on the same random inputs; the medians count,
-in the processor's time, which other programs do not lengthen much. What is refused (a budget that
+The networks are those of `architectures.py` with random weights (seed 0), and those of ZOO, a
+folder of ONNX networks, a folder each data set. Each is compressed three times, by its weights
+alone: to half its FLOPs with a cost table and without one, and to half its time. The table is the
+one of a job on this host: measured on it, or else shipped.
+
+Original and compressed models run in turn, each on the same random inputs; the medians count, in
+the processor's time, which other programs do not lengthen much. What is refused (a budget that
 cannot be reached without making layers slower) is told on standard error.
 
 Below the rows stand the geometric means of after / before: of the networks of the zoo that have
@@ -26,20 +28,22 @@ from statistics import geometric_mean, median
 from typing import Any
 
 import numpy as np
+import torch
+from architectures import ARCHITECTURES
 from speed import RefusedError, is_sized, job, write
-from systems import vgg16
 
+from app.settings import get_settings
 from convpress.budgets import FLOPS, LATENCY
 from convpress.shapes import parse_input_shape
-from worker.engine.costs.benchmark import measure
 from worker.engine.formats import load_runner, open_model
 from worker.engine.model import Inputs
+from worker.jobs import cost_tables
 
 KEEP = "0.5"
 SECONDS = 2.0
 WAYS: dict[str, dict[str, Any]] = {
-    "FLOPs": {"budgets": {FLOPS.field: KEEP}},
-    "FLOPs, table": {"budgets": {FLOPS.field: KEEP}, "priced": True},
+    "FLOPs": {"budgets": {FLOPS.field: KEEP}, "priced": True},
+    "FLOPs, no table": {"budgets": {FLOPS.field: KEEP}},
     "time": {"budgets": {LATENCY.field: KEEP}, "priced": True},
 }
 """What is asked for, and whether there is a cost table."""
@@ -73,10 +77,13 @@ def medians(paths: list[Path], inputs: Inputs) -> list[float]:
     return [median(times) for times in milliseconds]
 
 
-def measured(path: Path, costs: Path, folder: Path) -> dict[str, dict[str, Any]]:
+def measured(
+    path: Path, costs: Path, folder: Path, ways: Iterable[str]
+) -> dict[str, dict[str, Any]]:
     """Return the times of one model, by way of compression."""
     results = {}
-    for way, asked in WAYS.items():
+    for way in ways:
+        asked = WAYS[way]
         options = {"budgets": asked["budgets"], "input_shape": SHAPES.get(path.stem)}
         if asked.get("priced"):
             options["costs"] = str(costs)
@@ -120,30 +127,45 @@ def summed_up(
     )
 
 
+def table_of_host() -> Path:
+    """Return the table that a job on this host uses.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    table = cost_tables.table_of(get_settings(), "onnx")
+    if table is None:
+        raise SystemExit("this host has no cost table: run `convpress calibrate-host`")
+    return table.path
+
+
 def main() -> None:
     """Measure and print a row a model and way."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--zoo", type=Path)
     parser.add_argument("--only", nargs="+", help="names of models, without their suffix")
     parser.add_argument(
         "--costs", type=Path, help="a table as `convpress calibrate-host` writes it"
     )
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
     # torch announces the end of TorchScript
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        costs = arguments.costs or folder / "onnx.json"
-        if arguments.costs is None:
-            measure("onnx", lambda *_: None).write(costs)
-        paths = sorted(arguments.zoo.glob("*/*.onnx"))
+        costs = arguments.costs or table_of_host()
+        print(f"Cost table: {costs.name}\n")
+        paths = [] if arguments.zoo is None else sorted(arguments.zoo.glob("*/*.onnx"))
         models = {path.stem: path for path in paths if path.stem in SHAPES or is_sized(path)}
         labelled = [name for name, path in models.items() if any(path.parent.glob("*.zip"))]
-        models["vgg16"] = write(vgg16(), (1, 3, 224, 224), folder / "vgg16.onnx")
-        selected = arguments.only or list(models)
+        selected = arguments.only or [*models, *ARCHITECTURES]
+        for name in set(selected) - models.keys():
+            torch.manual_seed(0)
+            make, shape = ARCHITECTURES[name]
+            models[name] = write(make(), shape, folder / f"{name}.onnx")
         print(
             "| model | half its | ms before | after | after / before | MACs kept | expected ms "
             "after |"
@@ -151,13 +173,17 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|")
         figures = {}
         for model in selected:
-            figures[model] = measured(models[model], costs, folder)
+            figures[model] = measured(models[model], costs, folder, arguments.ways)
             for way, row in figures[model].items():
                 expected = f"{row['expected']:.3f}" if "expected" in row else ""
                 times = f"{row['before']:.3f} | {row['after']:.3f} | {row['ratio']:.2f}"
                 print(f"| {model} | {way} | {times} | {row['keep']:.3f} | {expected} |", flush=True)
     for title, names in (("the labelled networks", labelled), ("all", selected)):
-        print(f"\nOf {title}:", *(summed_up(figures, way, names) for way in WAYS), sep="\n- ")
+        print(
+            f"\nOf {title}:",
+            *(summed_up(figures, way, names) for way in arguments.ways),
+            sep="\n- ",
+        )
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))
 

@@ -36,7 +36,7 @@ from zoo.child import in_child
 
 from worker.engine.formats import ADAPTERS
 
-FORMS = ("traced", "scripted", "legacy", "dynamo")
+FORMS = ("traced", "scripted", "legacy", "dynamo", "program")
 """The forms that `zoo/export.py` writes."""
 
 HEADER = (

@@ -65,6 +65,8 @@ def compress(
     evaluate: str | None = None,
     lower_is_better: bool = False,
     evaluate_seconds: float | None = None,
+    target: str | None = None,
+    threads: int | None = None,
     cost_table: FilePath | None = None,
     device: str | None = None,
 ) -> Compression:
@@ -77,6 +79,9 @@ def compress(
     one number. It runs with the caller's rights, outside of the sandbox, for up to
     `evaluate_seconds` (an hour).
 
+    `target` names a processor whose shipped cost table is used, and `cost_table` the file of a
+    table of another device. Without them it is this host's. Both models are timed on `threads`.
+
     The output is `MODEL.convpress` with the model's suffix unless it is named. The other options
     are those of `POST /jobs`.
 
@@ -86,7 +91,7 @@ def compress(
         EngineLost: the engine did not finish.
     """
     source = Path(model)
-    target = default_output(source) if output is None else Path(output)
+    artifact = default_output(source) if output is None else Path(output)
     values = {
         "flops_budget": flops_budget,
         "params_budget": params_budget,
@@ -103,12 +108,14 @@ def compress(
         "input_std": input_std,
         "evaluation_metric": evaluation_metric,
         "evaluation_output": evaluation_output,
+        "target": target,
+        "threads": threads,
     }
     request = {
         "command": "compress",
         # Absolute paths: the sandboxed child runs in a folder of its own.
         "model": str(source.absolute()),
-        "output": str(target.absolute()),
+        "output": str(artifact.absolute()),
         "fields": {name: _field_text(value) for name, value in values.items() if value is not None},
         "form": form,
         "rank": rank,
@@ -120,7 +127,7 @@ def compress(
         "cost_table": _absolute(cost_table),
         "device": device,
     }
-    return Compression(target, Report.model_validate(_run_engine(source, request)))
+    return Compression(artifact, Report.model_validate(_run_engine(source, request)))
 
 
 def inspect(model: FilePath, *, input_shape: str | None = None) -> Inspection:

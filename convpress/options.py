@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from convpress import evaluation, max_loss
 from convpress.budgets import (
@@ -37,6 +37,16 @@ from convpress.calibration import (
 from convpress.precision import FIELD as PRECISION
 from convpress.precision import FLOAT, INT8, Precision, parse_precision, require_ranges
 from convpress.shapes import parse_input_shape
+from convpress.targets import FIELD as TARGET
+from convpress.targets import parse_target
+from convpress.threads import FIELD as THREADS
+from convpress.threads import parse_threads
+
+Kind = Literal["compression", "advice"]
+"""What a job does: it makes one artifact, or compares several ways of making one."""
+
+COMPRESSION: Kind = "compression"
+ADVICE: Kind = "advice"
 
 FieldParser = Callable[[str], Any]
 """Reads the text of one form field and returns its value.
@@ -57,7 +67,8 @@ _OLDEST = frozenset({"input_shape", FIELD, RANGE, MEAN, DEVIATION})
 class JobOptions:
     """All that a job can ask, as the user wrote it.
 
-    The model, labels and webhook of a job are not part of it.
+    The model, labels and webhook of a job are not part of it. An advice tries budgets and
+    precisions of its own.
 
     `budgets` has the texts of the budgets by field (`KINDS`). `max_loss` stands in the place of one
     of FLOPs. `samples_sha256` is the SHA-256 of the file of real inputs, for the calibration
@@ -73,12 +84,15 @@ class JobOptions:
     evaluation_metric: str | None = field(default=None, metadata=_BUDGET)
     evaluation_output: str | None = field(default=None, metadata=_BUDGET)
     precision: Precision = field(default=FLOAT, metadata=_BUDGET)
+    kind: Kind = field(default=COMPRESSION, metadata=_BUDGET)
+    threads: int | None = field(default=None, metadata=_BUDGET)
     input_shape: str | None = None
     calibration: Calibration = "synthetic"
     samples_sha256: str | None = None
     input_range: str | None = None
     input_mean: str | None = None
     input_std: str | None = None
+    target: str | None = None
 
     @classmethod
     def parse(
@@ -158,10 +172,27 @@ class JobOptions:
             **members,
         )
 
+    def for_advice(self) -> Self:
+        """Return the same options for an advice, without budgets, precision and evaluation.
+
+        >>> options = JobOptions.parse({"flops_budget": "0.5", "input_shape": "1x3x8x8"})
+        >>> options.for_advice().as_fields()
+        {'input_shape': '1x3x8x8', 'calibration': 'synthetic'}
+        """
+        own = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if not each.metadata.get("budget")
+        }
+        return type(self)(
+            kind=ADVICE, allow_incomplete_account=self.allow_incomplete_account, **own
+        )
+
     def as_fields(self) -> dict[str, str]:
         """Return the form fields that ask for these options.
 
-        Samples and evaluations are sent as files, so they are not among them.
+        Samples and evaluations are sent as files, and the kind is the path of the call, so they
+        are not among them.
         """
         members = {name: getattr(self, name) for name in _MEMBERS}
         if self.precision == FLOAT:
@@ -172,10 +203,12 @@ class JobOptions:
     def as_request(self) -> dict[str, Any]:
         """Return the members of the engine's request.
 
-        The engine gets samples and the evaluation as paths of files instead.
+        The engine gets samples, the evaluation and the cost table of the target as paths of files,
+        and the kind as its command.
         """
         members = asdict(self)
-        del members["samples_sha256"], members["evaluation_sha256"]
+        for name in ("samples_sha256", "evaluation_sha256", TARGET, "kind"):
+            del members[name]
         return members
 
     def analysis_key(self) -> str:
@@ -240,10 +273,15 @@ FIELD_PARSERS: Mapping[str, FieldParser] = {
     RANGE: _as_written(parse_range),
     MEAN: _as_written(parse_mean),
     DEVIATION: _as_written(parse_deviation),
+    TARGET: parse_target,
+    THREADS: parse_threads,
 }
 """The parser of each form field.
 
 Each can refuse its field before the rest of a form has arrived.
 """
+
+ADVICE_FIELDS = (ALLOW_INCOMPLETE, "input_shape", FIELD, RANGE, MEAN, DEVIATION)
+"""The form fields of an advice: those that do not say how to compress."""
 
 _MEMBERS = tuple(name for name in FIELD_PARSERS if name not in KINDS)

@@ -47,6 +47,8 @@ class Code(StrEnum):
     JOB_TIMEOUT = "job_timeout"
     WORKER_LOST = "worker_lost"
     STORAGE_FULL = "storage_full"
+    TARGET_INVALID = "target_invalid"
+    THREADS_INVALID = "threads_invalid"
     LABELS_INVALID = "labels_invalid"
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from convpress.calibration import Calibration
 from convpress.formats import Format
 from convpress.labels import SCHEMA as LABELS_SCHEMA
+from convpress.options import Kind
 from convpress.precision import Precision
 from convpress.report import Evaluation, Inspection, Point, Unaccounted
 from convpress.states import State
@@ -97,8 +98,17 @@ class Result(BaseModel):
     artifact: Artifact
 
 
+class AdviceSummary(BaseModel):
+    """The advice on a model; the report of the job has all that was measured."""
+
+    choice: str | None = Field(
+        description="The name of the advised way; null where the model is best left as it is"
+    )
+    text: str = Field(description="The advice and its reason, in one sentence")
+
+
 class Job(BaseModel):
-    """One compression of one model to one budget, or to several at once."""
+    """One compression of one model to one budget, or to several at once; or the advice on one."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -126,6 +136,7 @@ class Job(BaseModel):
                 "flops_at_any_price": False,
                 "allow_incomplete_account": False,
                 "precision": "float",
+                "kind": "compression",
                 "input_shape": "1x3x32x32",
                 "calibration": "synthetic",
                 "samples_sha256": None,
@@ -158,6 +169,7 @@ class Job(BaseModel):
                         "damaged_at": None,
                     },
                 },
+                "advice": None,
                 "error": None,
                 "expired_at": None,
             }
@@ -186,7 +198,7 @@ class Job(BaseModel):
     model: UploadedModel
     flops_budget: str | None = Field(
         description="The FLOPs budget as the request wrote it; there is a budget or `max_loss`, "
-        "unless the precision is int8"
+        "unless the precision is int8 or the job is an advice"
     )
     params_budget: str | None
     bytes_budget: str | None
@@ -199,6 +211,10 @@ class Job(BaseModel):
     allow_incomplete_account: bool = False
     precision: Precision = Field(
         "float", description="float; int8, which needs no budget; or auto, for each layer"
+    )
+    kind: Kind = Field(
+        "compression",
+        description="compression, which makes an artifact; or advice, which makes none",
     )
     input_shape: str | None
     calibration: Calibration
@@ -213,9 +229,16 @@ class Job(BaseModel):
     )
     input_mean: str | None
     input_std: str | None
+    target: str | None = Field(
+        None, description="The target whose cost table is used; null for the worker's host"
+    )
+    threads: int | None = Field(
+        None, description="The threads that both models are timed on; null for one"
+    )
     labels: dict[str, str]
     note: str | None = Field(None, description="A note on the job; only people read it")
-    result: Result | None = Field(description="Set when the job has succeeded")
+    result: Result | None = Field(description="Set when the job has succeeded; null for an advice")
+    advice: AdviceSummary | None = Field(None, description="Set when an advice has succeeded")
     error: Problem | None = Field(description="Set when the job has failed")
     expired_at: datetime | None = Field(
         description="When retention deleted the artifact and the report"

@@ -17,6 +17,7 @@ from app.logging import configure_logging
 from app.queue.celery_client import celery_options
 from app.settings import get_settings
 from app.tracing import configure_tracing
+from worker.jobs import idle_calibration
 from worker.queue import sweeper
 from worker.sandbox import remains
 
@@ -60,6 +61,11 @@ def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signatu
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _start_sweeper(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
     threading.Thread(target=sweeper.run, args=(stopping,), name="sweeper", daemon=True).start()
+    if get_settings().calibrate_when_idle:
+        calibration = threading.Thread(
+            target=idle_calibration.run, args=(stopping,), name="calibration", daemon=True
+        )
+        calibration.start()
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery ships no types

@@ -21,7 +21,7 @@ from worker.jobs import outcomes, run
 from worker.jobs.outcomes import JobOutcome
 from worker.queue import lease as leases
 from worker.queue.heartbeat import Heartbeat, Lap
-from worker.queue.lease import Lease, Result
+from worker.queue.lease import AdviceResult, Lease, Result
 
 _RETRY_SECONDS = 1.0
 
@@ -145,7 +145,8 @@ def _log(outcome: JobOutcome, *, held: bool) -> None:
     for line in members.pop("log", "").splitlines():
         log.warning("the child wrote", line=_printable(line))
     event = "ended" if held else "lease lost at the end"
-    level = logging.INFO if isinstance(outcome, Result) else logging.WARNING
+    is_success = isinstance(outcome, Result | AdviceResult)
+    level = logging.INFO if is_success else logging.WARNING
     log.log(level, event, outcome=type(outcome).__name__, **members)
 
 

@@ -71,6 +71,8 @@ _ADVICE: Mapping[str, str] = {
         "An administrator can make one with `convpress calibrate-host`; or leave out the budget of "
         "time."
     ),
+    "threads_invalid": "Enter a number of threads that the message allows.",
+    "target_invalid": "Choose a target that the message names, or none: the worker's host.",
     "cost_table_invalid": ("An administrator can make a new one with `convpress calibrate-host`."),
     "device_unavailable": (
         "The GPU of the worker does not answer. Try again later, or tell an administrator."

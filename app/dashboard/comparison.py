@@ -1,4 +1,4 @@
-"""Comparisons: all jobs of one model in one chart, or chosen jobs in chosen columns."""
+"""Comparisons: chosen jobs in one chart, and in chosen columns."""
 
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -16,11 +16,11 @@ from app.dashboard.paging import PageNumber
 from app.db.models import Job
 from app.db.session import transaction
 from app.errors import Problem
-from app.jobs import commands, queries
-from app.jobs.presentation import present_model
+from app.jobs import commands
 from convpress.report import Report, Site
 
-_MOST = 50
+MOST = 50
+"""The most jobs of one page."""
 # Layers stand side by side.
 _WITH_LAYERS = 2
 # More names would cover one another.
@@ -39,23 +39,6 @@ class ReportedJob(NamedTuple):
     report: Report | None
 
 
-@router.get("/dashboard/models/{sha256}", dependencies=[Security(require("read"))])
-def show_model(request: Request, sha256: str) -> Response:
-    """Show an uploaded model, its latest jobs, and the trade-off of each."""
-    with transaction() as session:
-        model = present_model(session, commands.get_model(session, sha256))
-        page, next_cursor = queries.page(session, queries.Filter(model_sha256=sha256), _MOST, None)
-    jobs = [_summarised(job, job_report.read(job)) for job in page]
-    return render(
-        request,
-        "model.html",
-        model=model,
-        summarised=jobs,
-        more=next_cursor is not None,
-        tradeoff=_tradeoff(jobs),
-    )
-
-
 @router.get("/dashboard/compare", dependencies=[Security(require("read"))])
 def compare_jobs(
     request: Request,
@@ -72,12 +55,12 @@ def compare_jobs(
     summarised = []
     for row in rows:
         report = job_report.read(row)
-        summarised.append(_summarised(row, report))
+        summarised.append(summarised_job(row, report))
         # Only of two: reports are large.
         if has_layers:
             reports.append(ReportedJob(row, report))
     names = column or USUAL
-    tradeoff = _tradeoff(summarised)
+    tradeoff = tradeoff_of(summarised)
     if sort is not None:
         summarised = comparison_columns.ordered(summarised, COLUMNS[sort], descending=descending)
     choice = [*(("job", str(row.id)) for row in rows), *(("column", name) for name in names)]
@@ -101,7 +84,7 @@ def compare_jobs(
 @router.get("/dashboard/compare.csv", dependencies=[Security(require("read"))])
 def download_comparison(job: JobIds = None, column: Columns = None) -> Response:
     """Return the comparison as CSV, with figures that are not rounded."""
-    rows = [_summarised(row, job_report.read(row)) for row in _jobs(job)]
+    rows = [summarised_job(row, job_report.read(row)) for row in _jobs(job)]
     content = comparison_columns.as_csv(rows, column or USUAL)
     headers = {"Content-Disposition": 'attachment; filename="comparison.csv"'}
     return Response(content, 200, headers, "text/csv; charset=utf-8")
@@ -113,10 +96,10 @@ def _jobs(ids: Sequence[str] | None) -> list[Job]:
     Raises:
         Problem: `job_not_found`, or `request_invalid` where there are none or too many.
     """
-    if not ids or len(ids) > _MOST:
+    if not ids or len(ids) > MOST:
         raise Problem(
             "request_invalid",
-            f"a comparison takes 1 to {_MOST} jobs",
+            f"a comparison takes 1 to {MOST} jobs",
             field="job",
             expected="?job=ID&job=ID",
             got=f"{len(ids or ())} jobs",
@@ -125,11 +108,12 @@ def _jobs(ids: Sequence[str] | None) -> list[Job]:
         return [commands.get(session, job_id) for job_id in ids]
 
 
-def _summarised(job: Job, report: Report | None) -> SummarisedJob:
+def summarised_job(job: Job, report: Report | None) -> SummarisedJob:
+    """Return a job with the figures of its report."""
     return SummarisedJob(job, None if report is None else job_report.summary(report))
 
 
-def _tradeoff(jobs: Sequence[SummarisedJob]) -> charts.Tradeoff | None:
+def tradeoff_of(jobs: Sequence[SummarisedJob]) -> charts.Tradeoff | None:
     """Return the chart of the jobs' results; the curve is the prediction of the latest."""
     known = [(job, summary) for job, summary in jobs if summary]
     if not known:

@@ -78,6 +78,7 @@ def show_job(
         commands=snippets.commands(job, str(request.base_url).rstrip("/")),
         sort=sort,
         report=report,
+        advice=job_report.read_advice(job),
         phases=PHASES,
         longest_note=LONGEST_NOTE,
         left=eta_seconds(job),

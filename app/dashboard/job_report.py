@@ -3,7 +3,7 @@
 import hashlib
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
 from pydantic import ValidationError
@@ -11,13 +11,17 @@ from pydantic import ValidationError
 from app.db.models import Job
 from app.storage import artifact_key, get_storage
 from convpress import budgets
+from convpress.options import ADVICE, COMPRESSION
 from convpress.report import Cost, Report
+from convpress.report.advice import Advice
 
 # Some three thousand layers. A larger report is a download: to read it takes ten times its size,
 # and the API has about 100 MB.
 LARGEST_BYTES = 2 * 1024**2
 
 log = structlog.get_logger(__name__)
+
+Stored = TypeVar("Stored", Report, Advice)
 
 
 class Summary(NamedTuple):
@@ -58,7 +62,17 @@ def summary(report: Report) -> Summary:
 
 
 def read(job: Job) -> Report | None:
-    """Return a job's report.
+    """Return a job's report; None for an advice, and as in `_stored`."""
+    return _stored(job, Report) if job.kind == COMPRESSION else None
+
+
+def read_advice(job: Job) -> Advice | None:
+    """Return the advice of a job; None for other jobs, and as in `_stored`."""
+    return _stored(job, Advice) if job.kind == ADVICE else None
+
+
+def _stored(job: Job, kind: type[Stored]) -> Stored | None:
+    """Return the record in a job's report.
 
     None where it is not made yet, deleted, damaged, of another version, or too large for a page.
     """
@@ -76,7 +90,7 @@ def read(job: Job) -> Report | None:
         log.error("a stored file is damaged", job_id=str(job.id), sha256=job.report_sha256)
         return None
     try:
-        return Report.model_validate_json(content)
+        return kind.model_validate_json(content)
     except ValidationError as error:
         log.warning("the report cannot be shown", job_id=str(job.id), error=str(error)[:500])
         return None

@@ -5,6 +5,7 @@ import shlex
 from app.db.models import Job
 from app.settings import get_settings
 from convpress.budgets import ALLOW_INCOMPLETE, AT_ANY_PRICE, FLOPS
+from convpress.options import ADVICE
 
 _SAMPLES = "samples.npz"
 _EVALUATION = "evaluation.npz"
@@ -24,7 +25,8 @@ def _fields(job: Job) -> dict[str, str]:
 
 
 def _curl(job: Job, server: str) -> str:
-    lines = [f"curl {shlex.quote(f'{server}/jobs')}"]
+    path = "/advice" if job.kind == ADVICE else "/jobs"
+    lines = [f"curl {shlex.quote(server + path)}"]
     if get_settings().api_keys:
         lines.append('-H "Authorization: Bearer $CONVPRESS_KEY"')
     for name, value in _fields(job).items():
@@ -68,8 +70,20 @@ def _python(job: Job, server: str) -> str:
         "from convpress import Client",
         "",
         f"with Client({server!r}{key}) as client:",
-        f"    job = client.submit({', '.join(arguments)})",
+        *_calls(job, ", ".join(arguments)),
+    ]
+    return "\n".join(lines)
+
+
+def _calls(job: Job, arguments: str) -> list[str]:
+    """Return the lines that post the job and fetch its result."""
+    if job.kind == ADVICE:
+        return [
+            f"    job = client.advise({arguments})",
+            "    print(client.advice(job).text)",
+        ]
+    return [
+        f"    job = client.submit({arguments})",
         "    client.wait(job)",
         f"    client.download(job, {'compressed-' + job.filename!r})",
     ]
-    return "\n".join(lines)

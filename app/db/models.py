@@ -26,7 +26,7 @@ from app.db.options import options_of
 from app.identity import posting_owner
 from app.tracing import current_request, traceparent
 from convpress import max_loss
-from convpress.options import JobOptions
+from convpress.options import COMPRESSION, JobOptions
 from convpress.states import State
 
 
@@ -136,7 +136,7 @@ class Evaluation(Base):
 
 
 class Job(Base):
-    """One compression of one model to one budget, or to several at once.
+    """One compression of one model to one budget, or to several at once; or the advice on one.
 
     `lease_owner` and `lease_expires_at` are set exactly while the state is `running`; `attempt`
     counts claims. `expired_at` is the time when retention deleted the results, and
@@ -179,6 +179,7 @@ class Job(Base):
     flops_at_any_price: Mapped[bool] = mapped_column(default=False, server_default=false())
     allow_incomplete_account: Mapped[bool] = mapped_column(default=False, server_default=false())
     precision: Mapped[str] = mapped_column(String(8), default="float", server_default="float")
+    kind: Mapped[str] = mapped_column(String(16), default=COMPRESSION, server_default=COMPRESSION)
     input_shape: Mapped[str | None] = mapped_column(String(2000))
     calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
     # Not a foreign key: SQLite cannot add one to an existing table.
@@ -190,6 +191,8 @@ class Job(Base):
     input_range: Mapped[str | None] = mapped_column(String(2000))
     input_mean: Mapped[str | None] = mapped_column(String(2000))
     input_std: Mapped[str | None] = mapped_column(String(2000))
+    target: Mapped[str | None] = mapped_column(String(40))
+    threads: Mapped[int | None]
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
     note: Mapped[str | None] = mapped_column(String(2000))
     webhook_url: Mapped[str | None] = mapped_column(String(2000))
@@ -215,6 +218,8 @@ class Job(Base):
     risk_level: Mapped[str | None] = mapped_column(String(16))
     # The figures of the user's own metric; None without an evaluation.
     evaluation: Mapped[dict[str, Any] | None]
+    # The choice and the sentence of an advice; its report has all that was measured.
+    advice: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     expired_at: Mapped[datetime | None]
 

@@ -10,7 +10,7 @@ LARGEST_BYTES = 64 * 1024
 """The dashboard's forms have a few short fields. Parsers keep a form in memory several times."""
 
 # Uploads count their own bytes while they write them to the disk (`app.uploads.submission`).
-_UPLOADS = frozenset({("POST", "/jobs"), ("POST", "/dashboard/jobs")})
+_UPLOADS = frozenset({("POST", "/jobs"), ("POST", "/advice"), ("POST", "/dashboard/jobs")})
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

@@ -246,13 +246,18 @@ def get_model(session: Session, sha256: str) -> Model:
     """
     model = session.get(Model, sha256) if sha256.isalnum() else None
     if model is None or not _is_visible(session, model):
-        raise Problem(
-            "model_not_found",
-            "there is no model of this SHA-256",
-            field="model_sha256",
-            got=sha256[:80],
-        )
+        raise model_not_found(sha256)
     return model
+
+
+def model_not_found(sha256: str) -> Problem:
+    """Return the problem of an unknown model."""
+    return Problem(
+        "model_not_found",
+        "there is no model of this SHA-256",
+        field="model_sha256",
+        got=sha256[:80],
+    )
 
 
 def _is_visible(session: Session, model: Model) -> bool:
@@ -286,7 +291,7 @@ def mark_artifact(session: Session, job_id: uuid.UUID, *, is_damaged: bool) -> N
 
 
 def get_succeeded(session: Session, job_id: str) -> Job:
-    """Return a job that has succeeded, so that its artifact and report are stored.
+    """Return a job that has succeeded, so that its report is stored.
 
     Raises:
         Problem: `job_not_found`, `job_unfinished` or `job_failed`.

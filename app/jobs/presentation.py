@@ -51,6 +51,7 @@ def present_job(job: AnyJob) -> schemas.Job:
         labels=job.labels,
         note=job.note,
         result=_result(job),
+        advice=None if job.advice is None else schemas.AdviceSummary(**job.advice),
         error=_error(job),
         expired_at=job.expired_at,
     )

@@ -16,13 +16,14 @@ from app.db.models import Job, JobLabel
 from app.errors import Problem
 from app.identity import all_owners
 from convpress.labels import parse_labels
+from convpress.options import Kind
 from convpress.refusal import Refusal
 from convpress.states import State
 
 
 @dataclass(frozen=True)
 class Filter:
-    """The jobs of a list: in one of the states, of the model, with all labels, within the times.
+    """The jobs of a list: of a kind, in one of the states, of the model, with all labels, in time.
 
     `search` is a part of the file name, the beginning of the model's SHA-256, a job's id, or labels
     as `name=value`.
@@ -30,6 +31,7 @@ class Filter:
 
     states: Sequence[State] = ()
     model_sha256: str | None = None
+    kind: Kind | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     created_from: datetime | None = None
     created_before: datetime | None = None
@@ -90,6 +92,8 @@ def _select(which: Filter, *columns: Any) -> tuple[Select[Any], tuple[Any, Any]]
         query = query.where(Job.state.in_(which.states))
     if which.model_sha256 is not None:
         query = query.where(Job.model_sha256 == which.model_sha256)
+    if which.kind is not None:
+        query = query.where(Job.kind == which.kind)
     if which.created_from is not None:
         query = query.where(created_at >= which.created_from)
     if which.created_before is not None:

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from app.auth.scopes import require
 from app.db.session import transaction
 from app.http.conditional import conditional_json
-from app.jobs import commands
+from app.jobs.advice import get_compressed
 from app.jobs.frontier import read_frontier
 from app.openapi import problems
 from app.routes.jobs import JobId
@@ -26,6 +26,7 @@ router = APIRouter(tags=["jobs"])
             "job_not_found",
             "job_unfinished",
             "job_failed",
+            "artifact_missing",
             "file_gone",
             "file_damaged",
             "report_unreadable",
@@ -35,7 +36,7 @@ router = APIRouter(tags=["jobs"])
 def get_frontier(request: Request, job_id: JobId) -> Response:
     """Return the predicted error at other budgets. The report has the same points."""
     with transaction() as session:
-        job = commands.get_succeeded(session, job_id)
+        job = get_compressed(session, job_id)
     frontier = read_frontier(job, get_storage())
     content = frontier.model_dump_json().encode()
     return conditional_json(request, content, {"Cache-Control": "private, no-cache"})

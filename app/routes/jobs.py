@@ -2,13 +2,14 @@
 
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Annotated
 
 import anyio
 import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
@@ -22,6 +23,7 @@ from app.errors import Problem, wants_page
 from app.http.conditional import conditional_json, is_known
 from app.http.download import Download, send_file
 from app.jobs import commands, queries
+from app.jobs.advice import get_compressed
 from app.jobs.presentation import href, job_json, present_job
 from app.jobs.rows import JobRow
 from app.openapi import JOB_FORM, problems
@@ -34,6 +36,7 @@ from convpress import schemas
 from convpress.formats import FORMATS, named
 from convpress.labels import MOST as MOST_LABELS
 from convpress.labels import parse_labels
+from convpress.options import COMPRESSION, Kind
 from convpress.states import TERMINAL, State
 
 # Clients that want to hear sooner use `wait` or the events.
@@ -64,7 +67,15 @@ def _refuse_number(value: object) -> object:
     return value
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
+def _in_utc(value: datetime) -> datetime:
+    """Return a time in UTC: those of the database are."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time lies in the years 1 to 9999 in UTC too") from error
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number), AfterValidator(_in_utc)]
 
 JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})]
 
@@ -89,6 +100,7 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
             "input_range_invalid",
             "samples_invalid",
             "evaluation_invalid",
+            "precision_invalid",
             "model_missing",
             "model_empty",
             "model_unrecognised",
@@ -118,10 +130,15 @@ async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -
 
     The body is stored as it arrives, and refused as soon as a fault in it is known.
     """
-    _check_key(idempotency_key)
+    return await post_job(request, idempotency_key, COMPRESSION)
+
+
+async def post_job(request: Request, key: str | None, kind: Kind) -> Response:
+    """Receive the form of a new job, add the job, and answer with it."""
+    _check_key(key)
     data_folder.check(get_settings())
-    async with receive_submission(request) as submission:
-        job, new = await run_in_threadpool(_accept, submission, idempotency_key)
+    async with receive_submission(request, kind=kind) as submission:
+        job, new = await run_in_threadpool(_accept, submission, key)
     # A browser without JavaScript sent the form itself.
     if wants_page(request):
         return RedirectResponse(f"/dashboard{href(job)}", 303)
@@ -167,6 +184,9 @@ def list_jobs(
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | SkipJsonSchema[None],
         Query(description="Jobs of this model"),
     ] = None,
+    kind: Annotated[
+        Kind | SkipJsonSchema[None], Query(description="Jobs that compress, or that advise")
+    ] = None,
     label: Annotated[
         Annotated[list[str], Field(max_length=MOST_LABELS, json_schema_extra={"uniqueItems": True})]
         | SkipJsonSchema[None],
@@ -186,7 +206,7 @@ def list_jobs(
 ) -> schemas.JobPage:
     """List jobs, newest first."""
     labels = parse_labels(",".join(label or ()), "label")
-    criteria = queries.Filter(state or (), model_sha256, labels, created_from, created_before)
+    criteria = queries.Filter(state or (), model_sha256, kind, labels, created_from, created_before)
     with transaction() as session:
         rows, next_cursor = queries.page(session, criteria, limit, cursor)
     jobs = [present_job(row) for row in rows]
@@ -216,7 +236,8 @@ async def get_job(
 ) -> Response:
     """Return a job. `Retry-After` says when to ask again; it is missing when the job has ended."""
     job = await request.app.state.job_loader.load(job_id)
-    if wait and job.state not in TERMINAL:
+    # In a crowd the answer comes at once, and the client asks again.
+    if wait and job.state not in TERMINAL and not request.app.state.watch.is_full:
         job = await _wait(request, job, wait)
     headers = {}
     if job.state not in TERMINAL:
@@ -301,6 +322,7 @@ def delete_job(job_id: JobId) -> None:
             "job_not_found",
             "job_unfinished",
             "job_failed",
+            "artifact_missing",
             "file_gone",
             "file_damaged",
             "range_not_satisfiable",
@@ -310,7 +332,7 @@ def delete_job(job_id: JobId) -> None:
 def get_artifact(request: Request, job_id: JobId) -> Response:
     """Download the compressed model, whole or in ranges. The `ETag` is its SHA-256."""
     with transaction() as session:
-        job = commands.get_succeeded(session, job_id)
+        job = get_compressed(session, job_id)
     assert job.artifact_sha256 is not None  # a job that has succeeded has both files
     file = Download(
         artifact_key(job.id, job.artifact_sha256),
@@ -361,7 +383,7 @@ def _artifact_name(job: Job) -> str:
     },
 )
 def get_report(request: Request, job_id: JobId) -> Response:
-    """Download the report: every convolution, its replacement, and its cost before and after."""
+    """Download the report: every layer, its replacement, and its cost; or the advice, as JSON."""
     with transaction() as session:
         job = commands.get_succeeded(session, job_id)
     assert job.report_sha256 is not None  # as above

@@ -25,7 +25,14 @@ from convpress import evaluation, formats, labels
 from convpress.gate import samples
 from convpress.gate.identify import identify
 from convpress.gate.required_shape import require_shape
-from convpress.options import FIELD_PARSERS, JobOptions
+from convpress.options import (
+    ADVICE,
+    ADVICE_FIELDS,
+    COMPRESSION,
+    FIELD_PARSERS,
+    JobOptions,
+    Kind,
+)
 from convpress.precision import require_onnx
 from convpress.refusal import Code, Refusal
 
@@ -79,11 +86,15 @@ class Submission:
 
 @asynccontextmanager
 async def receive_submission(
-    request: Request, parsers: Mapping[str, FieldParser] | None = None
+    request: Request,
+    parsers: Mapping[str, FieldParser] | None = None,
+    *,
+    kind: Kind = COMPRESSION,
 ) -> AsyncIterator[Submission]:
     """Receive the form of a new job; `parsers` read their fields in place of the usual ones.
 
-    Files without a key in the store are deleted when the block ends or fails.
+    The form of an advice has no budgets, no precision and no evaluation. Files without a key in the
+    store are deleted when the block ends or fails.
 
     Raises:
         Problem: `upload_too_large`, `storage_full`, an error of `app.uploads.multipart`, or an
@@ -93,7 +104,7 @@ async def receive_submission(
     """
     announced = int(request.headers.get("content-length", 0))
     content_type = request.headers.get("content-type", "")
-    receiver = await run_in_threadpool(_Receiver, content_type, announced, parsers or {})
+    receiver = await run_in_threadpool(_Receiver, content_type, announced, parsers or {}, kind)
     try:
         async for batch in _batches(request):
             await run_in_threadpool(receiver.feed, batch)
@@ -129,9 +140,14 @@ class _Receiver:
     """Feeds a form to its parser and its files into staged files. Its methods block."""
 
     def __init__(
-        self, content_type: str, announced: int, parsers: Mapping[str, FieldParser]
+        self,
+        content_type: str,
+        announced: int,
+        parsers: Mapping[str, FieldParser],
+        kind: Kind,
     ) -> None:
         self._parsers = parsers
+        self._kind = kind
         self._storage = get_storage()
         self._settings = get_settings()
         self._limit = self._settings.max_upload_bytes
@@ -156,15 +172,20 @@ class _Receiver:
         return part
 
     def _files(self) -> dict[str, Sink]:
-        return {
+        files: dict[str, Sink] = {
             formats.FIELD: self._model.write,
             samples.FIELD: self._samples.write,
-            evaluation.FIELD: self._evaluation.write,
         }
+        if self._kind == COMPRESSION:
+            files[evaluation.FIELD] = self._evaluation.write
+        return files
 
     def _texts(self) -> dict[str, FieldParser]:
+        options = FIELD_PARSERS
+        if self._kind == ADVICE:
+            options = {name: FIELD_PARSERS[name] for name in ADVICE_FIELDS}
         return {
-            **FIELD_PARSERS,
+            **options,
             labels.FIELD: labels.parse_labels,
             SHA256: parse_sha256,
             remote.FIELD: self._parse_uri,
@@ -185,11 +206,13 @@ class _Receiver:
         self._form.finish()
         samples_sha256 = self._samples.sha256 if self._form.has(samples.FIELD) else None
         has_evaluation = self._form.has(evaluation.FIELD)
-        self._options = JobOptions.combine(
+        options = JobOptions.combine(
             self._form.values,
             samples_sha256=samples_sha256,
             evaluation_sha256=self._evaluation.sha256 if has_evaluation else None,
+            needs_budget=self._kind == COMPRESSION,
         )
+        self._options = options.for_advice() if self._kind == ADVICE else options
         self._filename = self._resolve_source()
 
     def check(self) -> None:

@@ -60,7 +60,7 @@ def checked(case: Case, budget: str, calibration: str, folder: Path) -> dict[str
     with bundled(case.path) as file, readable(model_format, file) as source:
         try:
             model = open_model(model_format, source)
-            shape = case.shape or _shape_text(model, case.arguments)
+            shape = case.shape or input_shape_of(model, case.arguments)
             row |= _at_full_rank(case, model, model_format, source, shape, folder)
         except Refusal as refusal:
             return row | {"refused": f"{refusal.code}: {refusal.detail}", "wrong": []}
@@ -70,7 +70,7 @@ def checked(case: Case, budget: str, calibration: str, folder: Path) -> dict[str
     return row
 
 
-def _shape_text(model: Model, arguments: Sequence[str]) -> str | None:
+def input_shape_of(model: Model, arguments: Sequence[str]) -> str | None:
     """Return the input shape of a model that takes these arguments in order."""
     if not arguments:
         return None
@@ -130,7 +130,11 @@ def _counted(
     model_format: Format, path: Path, inputs: Mapping[str, NDArray[np.generic]]
 ) -> int | None:
     """Return the count of an independent counter; None where it cannot run the model."""
-    count = {"onnx": counters.onnx_macs, "torchscript": counters.torchscript_macs}[model_format]
+    count = {
+        "onnx": counters.onnx_macs,
+        "torchscript": counters.torchscript_macs,
+        "pt2": counters.pt2_macs,
+    }[model_format]
     try:
         return count(path, inputs)
     except Exception:

@@ -42,5 +42,17 @@ def torchscript_macs(path: Path, inputs: Arrays) -> int:
     It does not know the fused operators of attention: they count as 0.
     """
     module = torch.jit.load(str(path), map_location="cpu").eval()
-    tensors = [torch.from_numpy(array.copy()) for array in inputs.values()]
-    return int(counted_by_torch(module, *tensors))
+    return int(counted_by_torch(module, *_tensors(inputs)))
+
+
+def pt2_macs(path: Path, inputs: Arrays) -> int:
+    """Return the multiply-accumulates of a program of torch.export, by torch's own counter.
+
+    The program has tensors for its arguments alone.
+    """
+    module = torch.export.load(path).module()
+    return int(counted_by_torch(module, *_tensors(inputs)))
+
+
+def _tensors(inputs: Arrays) -> list[torch.Tensor]:
+    return [torch.from_numpy(array.copy()) for array in inputs.values()]

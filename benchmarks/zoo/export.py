@@ -1,12 +1,12 @@
-"""Write architectures of torchvision, timm and transformers as TorchScript and ONNX files.
+"""Write architectures of torchvision, timm and transformers as TorchScript, ONNX and .pt2 files.
 
     ZOO/bin/python benchmarks/zoo/export.py CACHE [--only NAME ...] [--forms traced ...]
         [--seconds 300]
 
 ZOO is an environment of its own (see `zoo/__init__.py`). Each architecture has random weights. It
-is traced, scripted, and exported by both of torch's ONNX exporters; a child process makes each
-file. A line of `CACHE/exported.jsonl` records each file, or why there is none. What is there
-already is not made again.
+is traced, scripted, exported by both of torch's ONNX exporters, and saved as a program of
+torch.export; a child process makes each file. A line of `CACHE/exported.jsonl` records each file,
+or why there is none. What is there already is not made again.
 """
 
 import argparse
@@ -30,8 +30,14 @@ from zoo import timm_models, torchvision_models, transformers_models
 from zoo.architecture import Architecture, Builder
 from zoo.child import in_child
 
-FORMS = ("traced", "scripted", "legacy", "dynamo")
-_SUFFIXES = {"traced": ".pt", "scripted": ".pt", "legacy": ".onnx", "dynamo": ".onnx"}
+FORMS = ("traced", "scripted", "legacy", "dynamo", "program")
+_SUFFIXES = {
+    "traced": ".pt",
+    "scripted": ".pt",
+    "legacy": ".onnx",
+    "dynamo": ".onnx",
+    "program": ".pt2",
+}
 _NEAR_ZERO = 1e-3
 _LIBRARIES: dict[str, dict[str, Builder]] = {
     "torchvision": torchvision_models.ARCHITECTURES,
@@ -97,6 +103,32 @@ def export_dynamo(architecture: Architecture, path: Path) -> None:
         )
 
 
+def export_program(architecture: Architecture, path: Path) -> None:
+    """Export a module by torch.export, with a free batch where its code leaves one."""
+    try:
+        program = _exported(architecture, free_batch=architecture.free_batch)
+    except (torch._dynamo.exc.UserError, ValueError, RuntimeError):
+        if not architecture.free_batch:
+            raise
+        # its code fixes the batch: the file says so
+        program = _exported(architecture, free_batch=False)
+    torch.export.save(program, path)
+
+
+def _exported(architecture: Architecture, *, free_batch: bool) -> torch.export.ExportedProgram:
+    tensors = tuple(architecture.inputs.values())
+    if not free_batch:
+        with torch.no_grad():
+            return torch.export.export(architecture.module, tensors)
+    # torch.export takes a size of 1 for a constant
+    pairs = tuple(torch.cat([tensor, tensor]) for tensor in tensors)
+    batch = torch.export.Dim("batch", min=1)
+    free = tuple({0: batch} for _ in tensors)
+    shapes = (free,) if _is_variadic(architecture.module) else free
+    with torch.no_grad():
+        return torch.export.export(architecture.module, pairs, dynamic_shapes=shapes)
+
+
 def _is_variadic(module: nn.Module) -> bool:
     return bool(module.forward.__code__.co_flags & 0x04)
 
@@ -106,6 +138,7 @@ _EXPORTERS: dict[str, Callable[[Architecture, Path], None]] = {
     "scripted": script,
     "legacy": export_legacy,
     "dynamo": export_dynamo,
+    "program": export_program,
 }
 
 

@@ -7,18 +7,26 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, Protocol, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from convpress.bundling import bundled
-from convpress.client.arguments import Filter, JobRef, Options, Point, StrPath
+from convpress.client.arguments import (
+    AdviceOptions,
+    Filter,
+    JobRef,
+    Options,
+    Point,
+    StrPath,
+)
 from convpress.client.downloads import OnBytes, PartialDownload, open_form_files
 from convpress.client.errors import Corrupt, JobFailed, Refused, TooLate
 from convpress.client.transport import RetryBudget, Transport, call, not_the_service, read_body
-from convpress.options import form_text
+from convpress.options import ADVICE, form_text
+from convpress.report.advice import Advice
 from convpress.schemas import Frontier, Job, JobPage
 from convpress.states import TERMINAL
 
@@ -26,7 +34,17 @@ _LONGEST_WAIT_SECONDS = 30.0  # for which the service is asked to hold one answe
 _PAGE = 200
 
 T = TypeVar("T")
-Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class _Readable(Protocol):
+    """A record of the API or of a report."""
+
+    @classmethod
+    def model_validate_json(cls, content: bytes, /) -> Self:
+        """Read a record from JSON."""
+
+
+Answer = TypeVar("Answer", bound=_Readable)
 
 
 class Api:
@@ -46,9 +64,7 @@ class Api:
         **options: Unpack[Options],
     ) -> Job:
         """Post a model file, with the files of its weights beside it, and return its job."""
-        fields = _form_fields(flops_budget, options)
-        # A job is always posted under a key, so that a retry makes no second one.
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        fields = _form_fields({"flops_budget": flops_budget, **options})
         with ExitStack() as stack:
             files = {"model": stack.enter_context(bundled(Path(model)))}
             # These come first: a fault in them is reported before the model is sent.
@@ -56,9 +72,48 @@ class Api:
                 files = {"evaluation": Path(evaluation), **files}
             if samples := options.get("samples"):
                 files = {"samples": Path(samples), **files}
-            parts = stack.enter_context(open_form_files(files, on_upload))
+            return await self._post("/jobs", fields, files, idempotency_key, on_upload)
+
+    async def advise(
+        self,
+        model: StrPath | Job,
+        *,
+        idempotency_key: str | None = None,
+        on_upload: OnBytes | None = None,
+        **options: Unpack[AdviceOptions],
+    ) -> Job:
+        """Post a model file, or name that of an earlier job, and return the job of the advice."""
+        fields = _form_fields(options)
+        files: dict[str, Path] = {}
+        if samples := options.get("samples"):
+            files["samples"] = Path(samples)
+        with ExitStack() as stack:
+            if isinstance(model, Job):
+                fields["model_sha256"] = model.model.sha256
+            else:
+                files["model"] = stack.enter_context(bundled(Path(model)))
+            return await self._post("/advice", fields, files, idempotency_key, on_upload)
+
+    async def advice(self, job: JobRef) -> Advice:
+        """Return the advice of a job when it has succeeded."""
+        finished = await self.wait(job)
+        if finished.kind != ADVICE:
+            raise ValueError(f"job {finished.id} compresses, and gives no advice")
+        return await self._get(Advice, "GET", _path(finished, "/report"))
+
+    async def _post(
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        files: Mapping[str, Path],
+        idempotency_key: str | None,
+        on_upload: OnBytes | None,
+    ) -> Job:
+        # A job is always posted under a key, so that a retry makes no second one.
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        with open_form_files(files, on_upload) as parts:
             texts = [(name, (None, text)) for name, text in fields.items()]
-            return await self._get(Job, "POST", "/jobs", headers=headers, files=[*texts, *parts])
+            return await self._get(Job, "POST", path, headers=headers, files=[*texts, *parts])
 
     async def wait(
         self,
@@ -222,13 +277,11 @@ class Api:
         return await read_body(self._transport, response)
 
 
-def _form_fields(flops_budget: str | float | None, options: Options) -> dict[str, str]:
+def _form_fields(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the text fields of the form for a new job."""
-    fields: dict[str, Any] = dict(options)
+    fields = {name: value for name, value in options.items() if value is not None}
     for file in ("samples", "evaluation"):
         fields.pop(file, None)
-    if flops_budget is not None:
-        fields["flops_budget"] = flops_budget
     if labels := fields.pop("labels", None):
         fields["labels"] = ",".join(f"{name}={value}" for name, value in labels.items())
     return {name: form_text(value) for name, value in fields.items()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypedDict
 
+from convpress.options import Kind
 from convpress.schemas import Job
 from convpress.states import State
 
@@ -29,6 +30,8 @@ class Options(TypedDict, total=False):
     input_range: str
     input_mean: str
     input_std: str
+    target: str
+    threads: int
     webhook_url: str
     labels: Mapping[str, str]
     samples: StrPath
@@ -37,11 +40,26 @@ class Options(TypedDict, total=False):
     evaluation_output: str
 
 
+class AdviceOptions(TypedDict, total=False):
+    """The options of an advice; docs/api.md explains each."""
+
+    allow_incomplete_account: bool
+    input_shape: str
+    calibration: str
+    input_range: str
+    input_mean: str
+    input_std: str
+    webhook_url: str
+    labels: Mapping[str, str]
+    samples: StrPath
+
+
 class Filter(TypedDict, total=False):
     """Which jobs to list; docs/api.md explains each."""
 
     state: Sequence[State]
     model_sha256: str
+    kind: Kind
     labels: Mapping[str, str]
     created_from: datetime
     created_before: datetime

@@ -16,9 +16,17 @@ from typing import Any, Self, Unpack
 import httpx
 
 from convpress.client.api import Api
-from convpress.client.arguments import Filter, JobRef, Options, Point, StrPath
+from convpress.client.arguments import (
+    AdviceOptions,
+    Filter,
+    JobRef,
+    Options,
+    Point,
+    StrPath,
+)
 from convpress.client.downloads import OnBytes
 from convpress.client.transport import AsyncTransport, SyncTransport, run_blocking
+from convpress.report.advice import Advice
 from convpress.schemas import Job
 
 PATIENCE_SECONDS = 60.0
@@ -58,6 +66,32 @@ class Client:
                 model, flops_budget, idempotency_key=idempotency_key, on_upload=on_upload, **options
             )
         )
+
+    def advise(
+        self,
+        model: StrPath | Job,
+        *,
+        idempotency_key: str | None = None,
+        on_upload: OnBytes | None = None,
+        **options: Unpack[AdviceOptions],
+    ) -> Job:
+        """Post a model file for advice on how to compress it, and return the job.
+
+        A job in the place of the file names its model, which is not sent again. `advice` returns
+        the result.
+        """
+        return run_blocking(
+            self._api.advise(model, idempotency_key=idempotency_key, on_upload=on_upload, **options)
+        )
+
+    def advice(self, job: JobRef) -> Advice:
+        """Return the advice when its job has succeeded.
+
+        Raises:
+            JobFailed: the job failed or was cancelled.
+            ValueError: it is no job of an advice.
+        """
+        return run_blocking(self._api.advice(job))
 
     def wait(
         self,

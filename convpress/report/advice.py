@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from convpress.report.evidence import ExpectedLoss
 from convpress.report.records import Count, Few, Record, Size
 
 
@@ -10,8 +11,9 @@ class AdvisedOption(Record):
     """One way to compress the model, as it was measured; the fields name what to ask for.
 
     `milliseconds` is the processor's median time of a run on one thread, taken in turn with all
-    others; `time_kept` is its share of the original's. `relative_error`, `agreement` and `risk` are
-    those of a report. Where it was refused, `refusal` says why and the rest is None.
+    others; `time_kept` is its share of the original's. `relative_error`, `agreement`, `risk` and
+    `expected_loss` are those of a report. Where it was refused, `refusal` says why and the rest is
+    None.
     """
 
     name: str
@@ -25,13 +27,15 @@ class AdvisedOption(Record):
     relative_error: Size | None = None
     agreement: Size | None = None
     risk: str | None = None
+    expected_loss: ExpectedLoss | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice(Record):
     """What was measured of each option, the name of the advised one, and the reason.
 
-    `choice` is None where the model is best left as it is.
+    `bytes` and `milliseconds` are the original's. `choice` is None where the model is best left as
+    it is. `text` is for people.
     """
 
     format: str

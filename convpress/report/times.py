@@ -12,7 +12,8 @@ class Latency(Record):
 
     `expected_after_ms` is the measured time of the original times the share that the sites keep by
     the table, to compare with the measured time of the artifact: both are the processor's. None
-    from earlier versions. The measured times include the operators between the sites.
+    from earlier versions. The measured times include the operators between the sites. `table` says
+    whether the table was shipped or measured, and is empty from earlier versions.
     """
 
     predicted_before_ms: Size | None
@@ -21,6 +22,7 @@ class Latency(Record):
     unpriced_sites: Count
     runtime: str
     host: str
+    table: str = ""
     table_sha256: str
 
 

@@ -308,6 +308,20 @@ def test_a_job_is_followed_from_the_command_line(call, done, tmp_path):
     assert json.loads(call("report", done.id, "--json").stdout)["keep"] == done.result.keep
 
 
+def test_labels_and_the_note_of_a_job_change_from_the_command_line(call, done):
+    ended = call("label", done.id, "team=vision", "run=1", "--note", "the best so far", "--json")
+    assert ended.exit_code == 0, ended.output
+    job = json.loads(ended.stdout)
+    assert job["labels"] == {"of": "all", "team": "vision", "run": "1"}
+    assert job["note"] == "the best so far"
+    job = json.loads(call("label", done.id, "run-", "team-", "--json").stdout)
+    assert (job["labels"], job["note"]) == ({"of": "all"}, "the best so far")
+    assert call("label", done.id).exit_code == 2
+    assert "no label 'run'" in call("label", done.id, "run-").stderr
+    refused = call("label", done.id, "a b=c")
+    assert (refused.exit_code, refused.stderr.partition(":")[0]) == (1, "labels_invalid")
+
+
 def test_what_cannot_be_done_with_a_job_ends_the_command_by_its_code(call, done, tmp_path):
     finished = call("cancel", done.id)
     assert (finished.exit_code, finished.stderr.partition(":")[0]) == (1, "job_finished")

@@ -103,6 +103,9 @@ def before_load_schema(context, raw_schema):
         for parameter in call["parameters"]
     }
     fields = form["schema"]["properties"]
+    # Which formats have int8 no schema can say: all of these stay in float.
+    fields["precision"]["enum"] = ["float"]
+    form["schema"]["anyOf"] = [each for each in form["schema"]["anyOf"] if "properties" not in each]
     # The others are of targets, and the file has labels.
     fields["evaluation_metric"]["enum"] = ["top-1"]
     shown = {name: schema["example"] for name, schema in fields.items() if "example" in schema}

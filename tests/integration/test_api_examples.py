@@ -97,6 +97,7 @@ def test_every_call_describes_its_success_and_any_problem(description):
     calls = {call for call, _, _ in responses(description)}
     assert calls == {
         "POST /jobs",
+        "POST /advice",
         "GET /jobs",
         "GET /jobs/{job_id}",
         "DELETE /jobs/{job_id}",

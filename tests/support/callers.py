@@ -16,6 +16,7 @@ OWN = {"Origin": "http://localhost"}
 CALLS = [
     ("GET", "/jobs", "read"),
     ("POST", "/jobs", "submit"),
+    ("POST", "/advice", "submit"),
     ("GET", "/jobs/{job_id}", "read"),
     ("GET", "/jobs/{job_id}/artifact", "read"),
     ("HEAD", "/jobs/{job_id}/artifact", "read"),
@@ -38,6 +39,7 @@ CALLS = [
     ("POST", "/dashboard/jobs/{job_id}/again", "submit"),
     ("POST", "/dashboard/jobs/{job_id}/annotate", "submit"),
     ("GET", "/dashboard/models/{sha256}", "read"),
+    ("POST", "/dashboard/models/{sha256}/advice", "submit"),
     ("GET", "/dashboard/compare?job={job_id}&job={job_id}", "read"),
     ("GET", "/dashboard/compare.csv?job={job_id}&job={job_id}", "read"),
     ("GET", "/dashboard/system", "read"),

@@ -29,6 +29,8 @@ from worker.cli.options import (
     Precision,
     ReportFile,
     Samples,
+    Target,
+    Threads,
     budgets_by_field,
     check_targets,
     is_int8,
@@ -50,6 +52,8 @@ def compress(
     flops_at_any_price: AtAnyPrice = False,
     allow_incomplete_account: AllowIncomplete = False,
     precision: Precision = None,
+    target: Target = None,
+    threads: Threads = None,
     cost_table: Annotated[
         Path | None,
         typer.Option(help="Cost table of the target device", exists=True, dir_okay=False),
@@ -92,13 +96,15 @@ def compress(
         raise typer.BadParameter(
             "give --flops-budget or other budgets, --max-loss, --rank, or --precision int8"
         )
-    target = check_targets(output, report, model)
+    artifact = check_targets(output, report, model)
     fields = {
         **budgets,
         "max_loss": max_loss,
         "flops_at_any_price": form_text(flops_at_any_price),
         "allow_incomplete_account": form_text(allow_incomplete_account),
         "precision": precision,
+        "target": target,
+        "threads": None if threads is None else str(threads),
         "input_shape": input_shape,
         "calibration": calibration,
         "input_range": input_range,
@@ -128,7 +134,7 @@ def compress(
             device=device,
         )
         with engine_bar() as show:
-            account = offline.compress(model, target, report, job, on_progress=show)
+            account = offline.compress(model, artifact, report, job, on_progress=show)
     except offline.RefusedError as error:
         end_refused(error, json=json)
     except offline.LostError as error:
@@ -138,4 +144,4 @@ def compress(
         return
     console = render.console()
     console.print(render.account(account))
-    console.print(f"written to {target}", soft_wrap=True, markup=False)
+    console.print(f"written to {artifact}", soft_wrap=True, markup=False)

@@ -11,8 +11,19 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import advise, calibrate_host, compress, demo, doctor, inspect, keys, serve, worker
-from worker.cli.remote import cancel, download, jobs, report, status, submit, wait
+from worker.cli import (
+    advise,
+    calibrate_host,
+    compress,
+    cost_table,
+    demo,
+    doctor,
+    inspect,
+    keys,
+    serve,
+    worker,
+)
+from worker.cli.remote import cancel, download, jobs, label, report, status, submit, wait
 
 app = typer.Typer(
     help="Make trained convolutional networks cheaper, without any data.",
@@ -24,6 +35,7 @@ app.command()(worker.worker)
 app.add_typer(keys.app, name="keys")
 app.command()(doctor.doctor)
 app.command()(calibrate_host.calibrate_host)
+app.add_typer(cost_table.app, name="cost-table")
 app.command()(compress.compress)
 app.command()(submit.submit)
 app.command()(jobs.jobs)
@@ -32,6 +44,7 @@ app.command()(wait.wait)
 app.command()(download.download)
 app.command()(report.report)
 app.command()(cancel.cancel)
+app.command()(label.label)
 app.command()(inspect.inspect)
 app.command()(advise.advise)
 app.command()(demo.demo)

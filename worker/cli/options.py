@@ -9,6 +9,7 @@ from convpress import budgets
 from convpress.formats import NOUNS
 from convpress.local import default_output
 from convpress.precision import INT8
+from convpress.targets import TARGETS
 
 ModelFile = Annotated[
     Path, typer.Argument(help=NOUNS[0].upper() + NOUNS[1:], exists=True, dir_okay=False)
@@ -63,6 +64,13 @@ Output = Annotated[
 ReportFile = Annotated[Path | None, typer.Option(help="Write the report here, as JSON")]
 Calibration = Annotated[
     str | None, typer.Option(help="Calibration inputs: synthetic, samples or none")
+]
+Target = Annotated[
+    str | None,
+    typer.Option(help=f"Processor to be fast on: {' or '.join(TARGETS)}; default: the host's"),
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads that both models are timed on; default: 1")
 ]
 Samples = Annotated[
     Path | None,

@@ -6,15 +6,18 @@ The ways are low rank in float at three budgets, int8 alone, and both. The analy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from convpress.budgets import FLOPS
+from convpress.formats import Format
 from convpress.precision import FLOAT, INT8, Precision
+from convpress.quantities import percent
 from convpress.refusal import Refusal
 from convpress.report import Report
 from convpress.report.advice import Advice, AdvisedOption
 from worker.engine import report as report_file
-from worker.engine.formats import load_runner, open_model, readable
+from worker.engine.formats import adapter_of, load_runner, open_model, readable
 from worker.engine.model import Inputs, Runner
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Emit
@@ -32,6 +35,11 @@ _WORTH_MORE = 0.9
 _ACCEPTABLE = ("low", "moderate", "unknown")
 """Levels of risk in the order of preference; what has a high one is never advised."""
 _LARGEST_ANALYSIS = 2**32
+_MOST_TOGETHER = 2**30
+"""Bytes of files that are in memory at once while they are timed."""
+_INT8_ELSEWHERE = (
+    "Int8 was not tried, since it is for ONNX models: export the model to ONNX to compare it."
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def advise(request: Request, emit: Emit, compress: Compress) -> None:
         raise refusals[WAYS[0].name]
     original, times = _times(request, folder, reports)
     options = [_option(way, reports, refusals, times, original) for way in WAYS]
-    choice, text = chosen(options)
+    choice, text = chosen(options, request.format)
     advice = Advice(
         format=request.format,
         bytes=Path(request.model).stat().st_size,
@@ -89,12 +97,20 @@ def advise(request: Request, emit: Emit, compress: Compress) -> None:
     report_file.write(request.report, asdict(advice))
 
 
-def chosen(options: Sequence[AdvisedOption]) -> tuple[str | None, str]:
+def chosen(
+    options: Sequence[AdvisedOption], model_format: Format = "onnx"
+) -> tuple[str | None, str]:
     """Return the name of the advised option, None for the model as it is, and the advice.
 
     Of the options that are faster and not of a high risk, those of the best level count. The
-    fastest is advised, unless int8 alone is nearly as fast.
+    fastest is advised, unless int8 alone is nearly as fast. A model of a format without int8 is
+    told so.
     """
+    choice, text = _chosen(options)
+    return choice, text if adapter_of(model_format).int8 else f"{text} {_INT8_ELSEWHERE}"
+
+
+def _chosen(options: Sequence[AdvisedOption]) -> tuple[str | None, str]:
     faster = [each for each in options if each.time_kept is not None and each.time_kept < _FASTER]
     for level in _ACCEPTABLE:
         at_level = [each for each in faster if each.risk == level]
@@ -111,8 +127,11 @@ def _best(candidates: Sequence[AdvisedOption], options: Sequence[AdvisedOption])
     if alone and _time(best) > _WORTH_MORE * _time(alone[0]):
         best = alone[0]
     text = f"{_capital(best.name)}: {1 / _time(best):.1f} times as fast"
-    if best.relative_error is not None:
-        text += f", its outputs differ by {100 * best.relative_error:.1f} % (risk {best.risk})"
+    if best.expected_loss is not None:
+        loss = percent(best.expected_loss.expected)
+        text += f", expected to lose {loss} of its right answers (risk {best.risk})"
+    elif best.relative_error is not None:
+        text += f", its outputs differ by {percent(best.relative_error)} (risk {best.risk})"
     if best.precision == INT8 and best.flops_budget is None:
         return best.name, f"{text}; {_low_rank_adds(best, options)}."
     return best.name, f"{text}."
@@ -133,8 +152,11 @@ def _low_rank_adds(alone: AdvisedOption, options: Sequence[AdvisedOption]) -> st
 
 
 def _request(request: Request, folder: Path, way: _Way) -> Request:
-    """Return the request of one way, which keeps the analysis or starts from the kept one."""
-    analysis = folder / "analysis"
+    """Return the request of one way.
+
+    The first one keeps the analysis, perhaps an earlier job's, and the others start from it.
+    """
+    analysis = Path(request.kept_analysis or folder / "analysis")
     suffix = Path(request.output).suffix
     stem = way.name.replace(" ", "-").replace("%", "percent")
     return replace(
@@ -143,25 +165,39 @@ def _request(request: Request, folder: Path, way: _Way) -> Request:
         precision=way.precision,
         output=str(folder / f"{stem}{suffix}"),
         report=str(folder / f"{stem}.json"),
-        analysis=str(analysis) if analysis.exists() else None,
+        analysis=str(analysis) if analysis.exists() else request.analysis,
         kept_analysis=str(analysis),
-        largest_analysis=_LARGEST_ANALYSIS,
+        largest_analysis=request.largest_analysis or _LARGEST_ANALYSIS,
     )
 
 
 def _times(
     request: Request, folder: Path, reports: Mapping[str, Report]
 ) -> tuple[float, dict[str, float]]:
-    """Return the milliseconds of the original and of each artifact, all run in turn."""
+    """Return the milliseconds of the original and of each artifact, all run in turn.
+
+    Where they are too large to be in memory together, each artifact runs in turn with the original.
+    Its time is then the original's first one times the ratio of the two.
+    """
     paths = [Path(_request(request, folder, way).output) for way in WAYS if way.name in reports]
     with readable(request.format, Path(request.model)) as source:
         inputs = _inputs(request, source)
-        runners: list[Runner] = [load_runner(request.format, path) for path in (source, *paths)]
-        for run in runners:
-            run(inputs)
-        original, *others = time_in_turn(runners, inputs)
-    medians = [each.processor.median_ms for each in others]
-    return original.processor.median_ms, dict(zip(reports, medians, strict=True))
+        load = partial(load_runner, request.format)
+        size = sum(path.stat().st_size for path in (source, *paths))
+        if size <= _MOST_TOGETHER:
+            original, *medians = _medians(list(map(load, (source, *paths))), inputs)
+        else:
+            pairs = [_medians([load(source), load(path)], inputs) for path in paths]
+            original = pairs[0][0]
+            medians = [original * after / max(before, 1e-9) for before, after in pairs]
+    return original, dict(zip(reports, medians, strict=True))
+
+
+def _medians(runners: Sequence[Runner], inputs: Inputs) -> list[float]:
+    """Return the median milliseconds of the processor of each model, all run in turn."""
+    for run in runners:
+        run(inputs)
+    return [each.processor.median_ms for each in time_in_turn(runners, inputs)]
 
 
 def _inputs(request: Request, source: Path) -> Inputs:
@@ -195,6 +231,7 @@ def _option(
         relative_error=account.verification.relative_error,
         agreement=account.verification.agreement,
         risk=account.risk.level,
+        expected_loss=account.risk.expected_loss,
     )
 
 

@@ -16,13 +16,15 @@ class ComparisonInputs:
 
     Synthetic inputs have a group for each range of values that the model may expect. `doubts` say
     why the comparison may not hold for real inputs. `like_truth` is false where nothing shows that
-    real inputs look like these.
+    real inputs look like these. `quiet` is true where the outputs of the original say little on
+    them, as those of a detector without its objects.
     """
 
     source: Source
     groups: Mapping[str, Sequence[Inputs]]
     doubts: Sequence[str] = ()
     like_truth: bool = True
+    quiet: bool = False
 
     @property
     def runs(self) -> int:

@@ -28,6 +28,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 QUANTISED = "its weight is quantised"
 INTEGERS = "it computes with integers"
 """Reasons to leave a layer of a quantised model as it is, in any format."""
+ALONE = "it computes weights from parameters alone, which ends where those weights are replaced"
+"""The reason of products that each run computes anew, although no input changes them."""
 _ADVICE_ON_QUANTISED = (
     "; give the model from before its quantisation, with weights of floating point"
 )
@@ -186,7 +188,16 @@ class CostProfile:
     @property
     def integer_macs(self) -> int:
         """The MACs on quantised weights or on integers, along the path that has most of them."""
-        costs = [site.macs if site.reason in (QUANTISED, INTEGERS) else 0 for site in self.sites]
+        return self._macs_for((QUANTISED, INTEGERS))
+
+    @property
+    def weight_macs(self) -> int:
+        """The MACs of computing weights from parameters alone."""
+        return self._macs_for((ALONE,))
+
+    def _macs_for(self, reasons: Collection[str]) -> int:
+        """Return the MACs of sites that stay for these reasons, along the dearest path of them."""
+        costs = [site.macs if site.reason in reasons else 0 for site in self.sites]
         return max(by_execution_path(self.sites, costs))
 
 

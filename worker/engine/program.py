@@ -134,8 +134,26 @@ def run(
     Raises:
         StepError: it does not run on these inputs.
     """
-    values: dict[str, Any] = {**program.constants, **inputs}
-    for step, unneeded in zip(program.steps, program.last_uses, strict=True):
+    return resume(program, {**program.constants, **inputs}, 0, replacements, watch)
+
+
+def resume(
+    program: Program,
+    live: Values,
+    start: int,
+    replacements: Replacements = MappingProxyType({}),
+    watch: Watch | None = None,
+) -> tuple[Any, ...]:
+    """Run a program from the step at position `start` on, as `run` does.
+
+    `live` are all values that the remaining steps take, constants among them.
+
+    Raises:
+        StepError: it does not run on these values.
+    """
+    values: dict[str, Any] = dict(live)
+    remaining = program.steps[start:]
+    for step, unneeded in zip(remaining, program.last_uses[start:], strict=True):
         values.update(zip(step.gives, _outputs(step, values, replacements, watch), strict=True))
         # the values of all steps together would take many times the model's memory
         for name in unneeded:

@@ -12,6 +12,7 @@ from convpress.budgets import FLOPS_PER_MAC
 from convpress.formats import FORMATS, Format
 from convpress.shapes import format_shape
 from worker.engine.comparison_inputs import ComparisonInputs, Source
+from worker.engine.costs.processor import host_name
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, Shapes, Site, TensorSpec
 from worker.engine.numerics import device
@@ -50,8 +51,6 @@ _INPUTS: Mapping[Source, str] = {
 
 _NS_PER_MS = 1e6
 _DECIMALS_OF_MS = 4
-_THREADS = 1
-"""The threads of every runner, as `load_runner` says."""
 
 
 def write(path: str, members: Mapping[str, Any]) -> None:
@@ -141,7 +140,7 @@ def timing(model_format: Format, timings: Timings) -> records.Timing:
     busy = note is not None
     return records.Timing(
         method="in turn" if timings.in_turn else "one after the other",
-        threads=_THREADS,
+        threads=timings.threads,
         runtime=f"{runtime} {version(runtime)}",
         busy=busy,
         note=note,
@@ -214,7 +213,7 @@ def site(candidates: SiteCandidates, choice: Candidate, target: Format | CostTab
         macs_after=choice.macs,
         courses=_paths(original),
         ms_before=_milliseconds(candidates.original.nanoseconds),
-        ms_after=_milliseconds(choice.nanoseconds),
+        ms_after=_milliseconds(choice.time),
         error=choice.error,
         reason=reason or None,
     )
@@ -240,7 +239,9 @@ def points(frontier: Sequence[FrontierPoint], analysis: Analysis) -> list[record
     return rows
 
 
-def latency(table: CostTable, analysis: Analysis, choice: Sequence[Candidate]) -> records.Latency:
+def latency(
+    table: CostTable, origin: str, analysis: Analysis, choice: Sequence[Candidate]
+) -> records.Latency:
     """Return the time of the sites that have a price in the cost table, before and after."""
     return records.Latency(
         predicted_before_ms=_milliseconds(analysis.nanoseconds),
@@ -248,8 +249,14 @@ def latency(table: CostTable, analysis: Analysis, choice: Sequence[Candidate]) -
         unpriced_sites=sum(original.nanoseconds is None for original in analysis.originals),
         runtime=table.runtime,
         host=table.host,
+        table=origin or _measured_on(table),
         table_sha256=table.digest,
     )
+
+
+def _measured_on(table: CostTable) -> str:
+    """Say where a table was measured that somebody has put on this host."""
+    return f"measured on {'this host' if table.host == host_name() else table.host}"
 
 
 def expected_ms(latency: records.Latency, measured_ms: float) -> float | None:

@@ -24,11 +24,13 @@ class Request:
     - `max_loss`: the text of the largest loss, in the place of a budget of FLOPs: the cheapest
       artifact that keeps it is looked for.
     - `costs`: the path of the cost table of the host that the model will run on; a latency budget
-      needs it. With `flops_at_any_price` sites may become slower than they are.
+      needs it. `costs_origin` says where a table is from that nobody measured for this job; empty
+      for others. With `flops_at_any_price` sites may become slower than they are.
     - `allow_incomplete_account`: a budget of FLOPs holds for the counted operators alone, where the
       model has others of unknown cost.
     - `precision`: `float`; `int8` for all layers that survive it, which needs no budget; or `auto`,
       as the budgets want it.
+    - `threads`: the threads that both models are timed on; None for one.
     - `analysis`: the path of the analysis that an earlier job with the same model and settings
       wrote to its `kept_analysis`. It is written up to `largest_analysis` bytes.
     - `photographs`: the path of the operator's folder of photographs, which are cropped as the
@@ -59,10 +61,12 @@ class Request:
     evaluation_output: str | None = None
     max_loss: str | None = None
     costs: str | None = None
+    costs_origin: str = ""
     flops_at_any_price: bool = False
     allow_incomplete_account: bool = False
     photographs: str | None = None
     precision: Precision = "float"
+    threads: int | None = None
     device: str = "cpu"
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 

@@ -41,13 +41,15 @@ def assess(
     *,
     unchanged: bool,
     factored: bool = True,
+    inner_error: float | None = None,
 ) -> Risk:
     """Return the risk of a compressed model from its comparisons with the original.
 
     There is one comparison for each group of the inputs; the worst counts. `predicted` is the
     predicted error of the outputs, relative and squared; None where the share of the layers' errors
     that arrives at the outputs was not measured, which is a doubt where layers were factored. With
-    a doubt the level is not low.
+    a doubt the level is not low. `inner_error` is the relative error of the activations before the
+    last layers: the level stands on it where the outputs say little.
 
     >>> near = {"0 to 1": Comparison(("y",), 0.05, None, True)}
     >>> images = ComparisonInputs("synthetic", {"0 to 1": []})
@@ -57,6 +59,8 @@ def assess(
     >>> assess(near, sounds, 0.01, unchanged=False).level
     'unknown'
     """
+    if inputs.quiet and inner_error is not None and not unchanged:
+        return _by_activations(inputs, inner_error, predicted if factored else None)
     risk = _assessed(comparisons, inputs, predicted, unchanged=unchanged, factored=factored)
     sized = worst(comparisons).sized_by_values
     if not sized:
@@ -105,6 +109,25 @@ def _assessed(
         return Risk(level="unknown", text=f"{evidence}{reservations} {advice}")
     text = evidence + _expectation(expected) + reservations
     return Risk(level=_LEVELS[level], text=text, expected_loss=expected)
+
+
+def _by_activations(inputs: ComparisonInputs, error: float, predicted: float | None) -> Risk:
+    """Return the risk of a model whose outputs say little on the inputs that it is judged by.
+
+    The level is never low: nothing shows what the model makes of its objects.
+    """
+    level = max(_level(error, predicted), _MODERATE)
+    share = f"{100 * error:.1f} %"
+    text = (
+        f"{_INPUTS[inputs.source]} the outputs of the original say little, as those of a detector "
+        "on images without its objects. So the activations before its last layers are compared: "
+        f"they differ from the original's by {share} of their variation."
+    )
+    advice = "Send samples with objects, or measure the model on data of your own."
+    reservations = _reservations(inputs.doubts)
+    if level < _HIGH and not inputs.like_truth:
+        return Risk(level="unknown", text=f"{text}{reservations} {advice}")
+    return Risk(level=_LEVELS[level], text=f"{text}{reservations} {advice}")
 
 
 def _expected_loss(comparison: Comparison) -> ExpectedLoss | None:

@@ -3,8 +3,9 @@
 On a host with other work the clock also counts the waiting for a core. The processor's time does
 not, so it compares models there too. It still grows a little: other programs displace the caches.
 
-The processor's time is that of the calling thread, on which a model runs alone. The time of the
-whole process goes in ticks of milliseconds where the process has a limit of it, as jobs have.
+The processor's time of one thread is that of the calling thread, on which a model runs alone. The
+time of the whole process, which counts several threads, goes in ticks of milliseconds where the
+process has a limit of it, as jobs have.
 """
 
 import time
@@ -60,26 +61,33 @@ class RunTimes:
 
 @dataclass(frozen=True)
 class Timings:
-    """The times of both models: run in turn, or else one model after the other."""
+    """The times of both models: run in turn, or else one model after the other.
+
+    On several threads, `processor` is the time of all of them together.
+    """
 
     original: RunTimes
     artifact: RunTimes
     in_turn: bool
+    threads: int = 1
 
 
-def time_in_turn(runners: Sequence[Runner], inputs: Inputs) -> tuple[RunTimes, ...]:
-    """Time models that have run before, one run of each after another.
+def time_in_turn(
+    runners: Sequence[Runner], inputs: Inputs, threads: int = 1
+) -> tuple[RunTimes, ...]:
+    """Time models that have run before on their threads, one run of each after another.
 
     There are 3 to 15 rounds: fewer where a run takes long, and more where all runs of a model take
     a tenth of a second or less. Other work of the machine thus meets all models alike.
     """
+    processor_time = time.thread_time if threads == 1 else time.process_time
     clock: list[list[float]] = [[] for _ in runners]
     processor: list[list[float]] = [[] for _ in runners]
     while not _is_enough(clock):
         for index, run in enumerate(runners):
-            clock_start, processor_start = time.perf_counter(), time.thread_time()
+            clock_start, processor_start = time.perf_counter(), processor_time()
             run(inputs)
-            processor[index].append(time.thread_time() - processor_start)
+            processor[index].append(processor_time() - processor_start)
             clock[index].append(time.perf_counter() - clock_start)
     return tuple(
         RunTimes(len(by_clock), Spread.of(by_clock), Spread.of(by_processor))

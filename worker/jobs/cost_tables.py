@@ -1,4 +1,4 @@
-"""The cost tables of this host: their paths, and the benchmark that measures them in a sandbox.
+"""The cost tables of jobs: shipped ones, and those that a benchmark measures in a sandbox.
 
 The child of the benchmark reads no model, so that no model can influence the costs of layers.
 """
@@ -7,11 +7,14 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.settings import Settings
 from convpress.formats import FORMATS, Format
+from worker.jobs.host_target import host_target
 from worker.sandbox import doctor, outputs
 from worker.sandbox import run as sandbox
 from worker.sandbox.messages import Progress, Succeeded
@@ -21,10 +24,22 @@ from worker.sandbox.scratch import scratch
 if TYPE_CHECKING:  # a table's arithmetic needs numpy, which no worker loads
     from worker.engine.costs.table import CostTable
 
+_SHIPPED = Path(__file__).parents[1] / "engine" / "costs" / "shipped"
 _SECONDS = 1800.0
 _LARGEST_BYTES = 4 * 1024**2
 # This limit ends a child that writes on and on; a table is checked against `_LARGEST_BYTES`.
 _FILE_BYTES = 64 * _LARGEST_BYTES
+
+
+@dataclass(frozen=True)
+class Table:
+    """The file of a cost table, and where it is from, as reports say it.
+
+    `origin` is empty for a measured table, whose file names the host.
+    """
+
+    path: Path
+    origin: str = ""
 
 
 class NotMeasuredError(Exception):
@@ -36,19 +51,31 @@ def path_of(settings: Settings, model_format: Format) -> Path:
     return settings.costs_folder / f"{model_format}.json"
 
 
-def known(settings: Settings, model_format: Format) -> Path | None:
-    """Return the table of a format's runtime, if there is one."""
-    path = path_of(settings, model_format)
-    if not path.is_file():
+def table_of(settings: Settings, model_format: Format, target: str | None = None) -> Table | None:
+    """Return the table for a job: the target's, or this host's.
+
+    A table that was measured on this host goes before the one that the package brings for hosts of
+    its kind. None where there is neither.
+    """
+    measured = path_of(settings, model_format)
+    if target is None and measured.is_file():
+        return Table(measured)
+    name = target or host_target()
+    if name is None:
         return None
-    return path
+    return _shipped(FORMATS[model_format].runtime, name)
 
 
-def digest(path: Path | None) -> str | None:
-    """Return the SHA-256 of a table; None without one."""
-    if path is None:
+def _shipped(runtime: str, target: str) -> Table | None:
+    path = _SHIPPED / f"{runtime}-{target}.json"
+    return Table(path, f"shipped for {path.stem}") if path.is_file() else None
+
+
+def digest(table: Table | None) -> str | None:
+    """Return the SHA-256 of a table's file; None without one."""
+    if table is None:
         return None
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(table.path.read_bytes()).hexdigest()
 
 
 def calibrate(
@@ -60,15 +87,29 @@ def calibrate(
         NotMeasuredError: a benchmark failed.
         SandboxIncomplete: this host cannot build a sandbox.
     """
+    return [
+        calibrate_format(settings, each, on_progress=partial(on_progress, each)) for each in FORMATS
+    ]
+
+
+def calibrate_format(
+    settings: Settings,
+    model_format: Format,
+    *,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> "CostTable":
+    """Measure the table of a format; it replaces its earlier one when it is complete.
+
+    `is_wanted` is called several times a second; the benchmark ends as soon as it returns False.
+
+    Raises:
+        NotMeasuredError: the benchmark failed, or was not wanted any more.
+        SandboxIncomplete: this host cannot build a sandbox.
+    """
     doctor.require(settings)
     settings.costs_folder.mkdir(parents=True, exist_ok=True)
-    return [_calibrate(settings, each, on_progress) for each in FORMATS]
-
-
-def _calibrate(
-    settings: Settings, model_format: Format, on_progress: Callable[[Format, Progress], None]
-) -> "CostTable":
-    from worker.engine.costs import table as cost_table
+    from worker.engine.costs import table_file
 
     with scratch(Path(tempfile.gettempdir())) as folder:
         measured = folder / "output" / "costs.json"
@@ -84,12 +125,12 @@ def _calibrate(
             ["calibrate-host", model_format, str(measured)],
             confinement,
             seconds=_SECONDS,
-            on_progress=lambda progress: on_progress(model_format, progress),
-            is_wanted=lambda: True,
+            on_progress=on_progress,
+            is_wanted=is_wanted,
         )
         if not isinstance(outcome, Succeeded):
             raise NotMeasuredError(f"the benchmark of {model_format} was not done: {outcome}")
-        table = cost_table.read(measured, model_format)
+        table = table_file.read(measured, model_format)
         _put(measured, path_of(settings, model_format))
         return table
 

@@ -1,7 +1,7 @@
 """The input files of a job: fetched from the store for its child process."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.db.models import Job
@@ -10,6 +10,7 @@ from app.storage import evaluation_key, get_storage, model_key, samples_key
 from convpress.formats import FORMATS, Format
 from convpress.refusal import Code, Refusal
 from worker.jobs import analysis_cache, cost_tables
+from worker.jobs.cost_tables import Table
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Inputs:
     model: Path
     samples: Path | None
     evaluation: Path | None
-    costs: Path | None
+    costs: Table | None
     analysis: Path | None
     analysis_key: str
 
@@ -62,7 +63,7 @@ def fetch_inputs(
         evaluation = folder / "evaluation"
         if not _fetch(evaluation_key(job.evaluation_sha256), evaluation, read_only=read_only):
             raise InputGone(_evaluation_gone(job.evaluation_sha256))
-    costs = _copy_costs(model_format, folder, settings)
+    costs = _copy_costs(job, model_format, folder, settings)
     analysis = folder / "analysis"
     digest = cost_tables.digest(costs)
     analysis_key = analysis_cache.key_of(job, digest, settings.photographs_dir)
@@ -71,14 +72,14 @@ def fetch_inputs(
     return Inputs(model, samples, evaluation, costs, known, analysis_key)
 
 
-def _copy_costs(model_format: Format, folder: Path, settings: Settings) -> Path | None:
-    """Copy the cost table of this host, so that the analysis key and the child use the same one."""
-    table = cost_tables.known(settings, model_format)
+def _copy_costs(job: Job, model_format: Format, folder: Path, settings: Settings) -> Table | None:
+    """Copy the cost table of a job, so that the analysis key and the child use the same one."""
+    table = cost_tables.table_of(settings, model_format, job.target)
     if table is None:
         return None
     copy = folder / "costs.json"
-    shutil.copyfile(table, copy)
-    return copy
+    shutil.copyfile(table.path, copy)
+    return replace(table, path=copy)
 
 
 def _fetch(key: str, target: Path, *, read_only: bool) -> bool:

@@ -3,6 +3,7 @@
 | Outcome            | The job                                            | The attempt counts |
 | ------------------ | -------------------------------------------------- | ------------------ |
 | `Result`           | succeeds                                           | yes                |
+| `AdviceResult`     | succeeds                                           | yes                |
 | `Failed`           | fails with the refusal of its input                | yes                |
 | `TimedOut`         | fails                                              | yes                |
 | `Crashed`          | fails with `engine_error`                          | yes                |
@@ -20,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from convpress.refusal import Code, Refusal
 from worker.queue import lease as leases
-from worker.queue.lease import Lease, Result
+from worker.queue.lease import AdviceResult, Lease, Result
 from worker.queue.sweeper import timed_out, worker_lost
 from worker.sandbox.messages import Failed
 from worker.sandbox.run import Crashed, Lost, Outcome, Stopped, TimedOut
@@ -36,7 +37,7 @@ class DiskFull:
     """The disk of this worker or of the store is full."""
 
 
-JobOutcome = Outcome | Result | DiskFull | StoreUnavailable
+JobOutcome = Outcome | Result | AdviceResult | DiskFull | StoreUnavailable
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ _RULES: Mapping[type, _Rule] = {
 
 def is_retried(outcome: JobOutcome, attempt: int, max_attempts: int) -> bool:
     """Tell whether the job goes back into the queue after its `attempt`-th attempt."""
-    if isinstance(outcome, Result):
+    if isinstance(outcome, Result | AdviceResult):
         return False
     retry = _RULES[type(outcome)].retry
     return retry == "unlimited" or (retry == "limited" and attempt < max_attempts)
@@ -108,7 +109,7 @@ def commit(
 
     `seconds` are the seconds of each phase.
     """
-    if isinstance(outcome, Result):
+    if isinstance(outcome, Result | AdviceResult):
         return leases.succeed(session, lease, outcome, seconds)
     rule = _RULES[type(outcome)]
     if is_retried(outcome, lease.attempt, max_attempts):

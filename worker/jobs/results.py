@@ -11,13 +11,15 @@ from app.storage import Storage, artifact_key
 from convpress.formats import Format
 from convpress.limits import Limits
 from convpress.report import Report
-from worker.queue.lease import Result
+from convpress.report.advice import Advice
+from worker.queue.lease import AdviceResult, Result
 from worker.sandbox.outputs import check_artifact, open_plain, take
 
 _CHUNK = 1024**2
 # A job's row is read at each poll: the report has all operators, with their whole names.
 _MOST_UNACCOUNTED = 20
 _LONGEST_TEXT = 200
+_LONGEST_ADVICE = 1000
 
 
 def store(
@@ -54,6 +56,23 @@ def store(
         artifact_bytes=size,
         report_sha256=report_sha256,
     )
+
+
+def store_advice(
+    job_id: uuid.UUID, report: Path, *, limits: Limits, storage: Storage
+) -> AdviceResult:
+    """Put the advice of a child into the store, and return the job's result.
+
+    Raises:
+        MalformedOutput: it is missing, not a plain file, too large or invalid.
+    """
+    content, advice = take(Advice, report, limits)
+    report_sha256, _ = keep(storage, iter([content]), partial(artifact_key, job_id))
+    summary = {
+        "choice": None if advice.choice is None else advice.choice[:_LONGEST_TEXT],
+        "text": advice.text[:_LONGEST_ADVICE],
+    }
+    return AdviceResult(summary, report_sha256)
 
 
 def _evaluation(account: Report) -> dict[str, Any] | None:

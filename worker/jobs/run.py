@@ -13,12 +13,13 @@ from app.settings import Settings
 from app.storage import StorageUnavailable, get_storage
 from app.storage.local import free_bytes
 from convpress.formats import Format, named
+from convpress.options import ADVICE
 from convpress.refusal import Code
 from worker.engine.request import Request
 from worker.jobs import analysis_cache, inspections, results
 from worker.jobs.inputs import InputGone, Inputs, fetch_inputs
 from worker.jobs.outcomes import DiskFull, JobOutcome, StoreUnavailable
-from worker.queue.lease import Result
+from worker.queue.lease import AdviceResult, Result
 from worker.sandbox import doctor
 from worker.sandbox import run as sandbox
 from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded
@@ -85,7 +86,7 @@ def _run(
     on_progress: OnProgress,
     is_wanted: Callable[[], bool],
     on_log: OnLog,
-) -> Outcome | Result:
+) -> Outcome | Result | AdviceResult:
     confinement = _confine(folder, settings)
     model_format = named(job.model.format)
     inputs = fetch_inputs(
@@ -94,7 +95,7 @@ def _run(
     request = _request(job, model_format, inputs, folder / "output", settings)
     outcome = sandbox.run(
         sandbox.ENGINE,
-        [request.to_json()],
+        [*_command(job), request.to_json()],
         confinement,
         seconds=settings.job_timeout_seconds,
         on_progress=on_progress,
@@ -105,7 +106,7 @@ def _run(
         raise OSError(errno.ENOSPC, "the child could not write its files")
     stored = _store(job, request, outcome, on_progress, settings)
     # Any other outcome cut the child off, perhaps in the middle of a file.
-    if isinstance(stored, Result | Failed):
+    if isinstance(stored, Result | AdviceResult | Failed):
         _cache(job, request, inputs, settings)
     return stored
 
@@ -139,7 +140,8 @@ def _request(
         device=settings.device,
         photographs=_text(next(iter(_mounted(settings)), None)),
         limits=settings.limits,
-        costs=_text(inputs.costs),
+        costs=None if inputs.costs is None else str(inputs.costs.path),
+        costs_origin="" if inputs.costs is None else inputs.costs.origin,
         samples=_text(inputs.samples),
         evaluation=_text(inputs.evaluation),
         analysis=_text(inputs.analysis),
@@ -148,6 +150,11 @@ def _request(
         inspection=str(output / "inspection.json"),
         **job.options.as_request(),
     )
+
+
+def _command(job: Job) -> list[str]:
+    """Return the engine's command; a compression needs none."""
+    return ["advise"] if job.kind == ADVICE else []
 
 
 def _text(path: Path | None) -> str | None:
@@ -163,8 +170,8 @@ def _ran_out_of_disk(outcome: Outcome, folder: Path) -> bool:
 
 def _store(
     job: Job, request: Request, outcome: Outcome, on_progress: OnProgress, settings: Settings
-) -> Outcome | Result:
-    """Put the artifact and the report of a child that succeeded into the store.
+) -> Outcome | Result | AdviceResult:
+    """Put the artifact and the report of a child that succeeded into the store; or the advice.
 
     Other outcomes stay as they are.
     """
@@ -172,6 +179,10 @@ def _store(
         return outcome
     on_progress(Progress("storing", 0.95))
     try:
+        if job.kind == ADVICE:
+            return results.store_advice(
+                job.id, Path(request.report), limits=settings.limits, storage=get_storage()
+            )
         return results.store(
             job.id,
             Path(request.output),

@@ -61,6 +61,14 @@ class Result:
     evaluation: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class AdviceResult:
+    """The results of an advice: its choice and its sentence, and the stored report."""
+
+    advice: dict[str, str | None]
+    report_sha256: str
+
+
 def new_owner() -> str:
     """Return a unique name for a claim, which begins with the name of this process."""
     return f"{worker_name()}:{uuid.uuid4().hex[:12]}"
@@ -115,11 +123,14 @@ def renew(
     return result.rowcount == 1
 
 
-def succeed(session: Session, lease: Lease, result: Result, seconds: Mapping[str, float]) -> bool:
+def succeed(
+    session: Session, lease: Lease, result: Result | AdviceResult, seconds: Mapping[str, float]
+) -> bool:
     """End the job with its result, and count the saved MACs and the seconds of each phase."""
     if not _end(session, lease, "succeeded", "done", phase=None, progress=1.0, **vars(result)):
         return False
-    counters.add(session, counters.of_success(result.macs_before - result.macs_after, seconds))
+    saved = result.macs_before - result.macs_after if isinstance(result, Result) else 0
+    counters.add(session, counters.of_success(saved, seconds))
     return True
 
 

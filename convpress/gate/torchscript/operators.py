@@ -5,17 +5,18 @@ seeds, storages, gradients, remote calls, other backends, sparse, nested and qua
 without those that end their process where their arguments contradict each other
 (tests/hostile/fuzz_operators.py). Networks need some of these, and they stay: the recurrent layers
 and their packed sequences, `embedding_bag`, `_weight_norm`, `__upsample_bilinear`, and division of
-integers, remainders among it.
+integers, remainders among it. Operators that make tensors end the process where the number of the
+type or of the layout does not fit.
 """
 
 CRASHING = frozenset(
     """
-    __round_to_zero_floordiv _add_batch_dim _batch_norm_no_update _cholesky_solve_helper _chunk_cat
-    _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _ctc_loss _cummax_helper
-    _cummin_helper _embedding_bag _embedding_bag_forward_only _new_zeros_with_same_feature_meta
-    _pdist_forward _remove_batch_dim _scaled_dot_product_flash_attention_for_cpu _stack
-    _tensor_to_list _transform_bias_rescale_qkv _weight_norm_interface batch_norm_update_stats
-    ctc_loss gcd gcd_ segment_reduce
+    __round_to_zero_floordiv _add_batch_dim _batch_norm_no_update _batch_norm_with_update
+    _cholesky_solve_helper _chunk_cat _convert_indices_from_coo_to_csr
+    _convert_indices_from_csr_to_coo _ctc_loss _cummax_helper _cummin_helper _embedding_bag
+    _embedding_bag_forward_only _new_zeros_with_same_feature_meta _pdist_forward _remove_batch_dim
+    _scaled_dot_product_flash_attention_for_cpu _stack _tensor_to_list _transform_bias_rescale_qkv
+    _weight_norm_interface batch_norm_update_stats ctc_loss gcd gcd_ segment_reduce
     """.split()  # noqa: SIM905 - as below
 )
 """Operators that no network needs and that read or write outside of their tensors; no method may
@@ -29,7 +30,7 @@ ATEN = frozenset(
     __upsample __upsample_bilinear __upsample_nearest __xor__ _adaptive_avg_pool2d
     _adaptive_avg_pool3d _add_relu _add_relu_ _addmm_activation _aminmax
     _assert_async _assert_scalar _assert_tensor_metadata _autocast_to_full_precision
-    _autocast_to_reduced_precision _batch_norm_impl_index _batch_norm_with_update
+    _autocast_to_reduced_precision _batch_norm_impl_index
     _batch_norm_with_update_functional _cast_Byte _cast_Char _cast_Double _cast_Float _cast_Half
     _cast_Int _cast_Long _cast_Short _cdist_forward _coalesce _coalesced _coalesced_
     _compute_linear_combination _conj _conj_copy _conj_physical _conv_depthwise2d
@@ -188,3 +189,6 @@ PRIM = frozenset(
     unchecked_unwrap_optional
     """.split()  # noqa: SIM905 - a thousand quoted words are no easier to read
 )
+
+TORCHVISION = frozenset({"box_iou_rotated", "nms", "roi_align"})
+"""Those of torchvision's detectors, which `worker/engine/formats/torchscript/detection.py` has."""

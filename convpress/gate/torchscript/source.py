@@ -15,7 +15,7 @@ from itertools import islice, pairwise
 from convpress.gate.refusals import damaged, over_limit, unsafe, unsupported
 from convpress.gate.torchscript import references
 from convpress.gate.torchscript.depth import CLOSE, OPEN, depths
-from convpress.gate.torchscript.operators import ATEN, CRASHING, PRIM
+from convpress.gate.torchscript.operators import ATEN, CRASHING, PRIM, TORCHVISION
 from convpress.gate.torchscript.words import Word, words
 from convpress.limits import Limits
 from convpress.refusal import Refusal
@@ -60,6 +60,7 @@ _METHODS = frozenset({"__init__", "__new__", "__enter__", "__exit__", "tolist"})
 _MOBILE = frozenset({"prepacked", "metal_prepack", "vulkan_prepack", "metal", "vulkan"})
 _ROOTS = frozenset({"torch", "ops"})
 _TYPES = frozenset({"Tensor", "device", "dtype", "Device", "Generator", "Stream", "layout"})
+_OPERATORS = {"aten": ATEN, "prim": PRIM, "torchvision": TORCHVISION}
 _DOT = (".",)
 _PLAIN_TEXT = re.compile(r"""(["'])([A-Za-z0-9_.-]*)\1""")
 
@@ -220,7 +221,7 @@ class _SourceFile:
                 self._require_safe_of_torch(index)
             return
         of_ops = has_namespace and self.tokens[index - 4].text == "ops"
-        if of_ops and owner.text in ("aten", "prim"):
+        if of_ops and owner.text in _OPERATORS:
             # `ops.aten.NAME` was checked with its namespace.
             return
         if name in _OUTSIDE:
@@ -251,8 +252,7 @@ class _SourceFile:
                 f"{detail}, an operator for mobile devices",
                 "the model from before optimize_for_mobile",
             )
-        operators = {"aten": ATEN, "prim": PRIM}
-        if name not in operators.get(namespace, frozenset[str]()):
+        if name not in _OPERATORS.get(namespace, frozenset[str]()):
             raise _unknown(detail)
 
     def _is_own(self, index: int) -> bool:

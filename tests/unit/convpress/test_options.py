@@ -21,6 +21,8 @@ FULL = JobOptions(
     input_shape="1x3x8x8",
     calibration="samples",
     samples_sha256="b" * 64,
+    target="x86-avx2",
+    threads=4,
     input_range=None,
     input_mean="0.5",
     input_std="0.2",
@@ -35,8 +37,11 @@ BUDGETS = {
     "flops_at_any_price": True,
     "allow_incomplete_account": True,
     "precision": "int8",
+    "kind": "advice",
+    "threads": 2,
 }
 OTHERS = {
+    "target": "x86-avx2",
     "input_shape": "1x3x8x8",
     "calibration": "none",
     "samples_sha256": "b" * 64,
@@ -133,7 +138,7 @@ def test_samples_are_the_calibration_where_none_is_named():
 def test_form_client_and_engine_know_every_option():
     names = {each.name for each in fields(JobOptions)}
     files = {"samples_sha256", "evaluation_sha256"}
-    assert set(FIELD_PARSERS) == names - {"budgets", *files} | set(KINDS)
+    assert set(FIELD_PARSERS) == names - {"budgets", "kind", *files} | set(KINDS)
     form_fields = set(FIELD_PARSERS) - {"flops_budget"}  # an argument of its own in the client
     assert Options.__annotations__.keys() == form_fields | {
         "samples",
@@ -142,7 +147,7 @@ def test_form_client_and_engine_know_every_option():
         "webhook_url",
     }
     request = {each.name for each in fields(Request)}
-    assert FULL.as_request().keys() == names - files
+    assert FULL.as_request().keys() == names - files - {"target"}  # it becomes a cost table
     assert FULL.as_request().keys() <= request
 
 

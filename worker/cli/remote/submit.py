@@ -30,6 +30,8 @@ from worker.cli.options import (
     Precision,
     ReportFile,
     Samples,
+    Target,
+    Threads,
     budgets_by_field,
     check_targets,
     is_int8,
@@ -59,6 +61,8 @@ def submit(
     flops_at_any_price: AtAnyPrice = False,
     allow_incomplete_account: AllowIncomplete = False,
     precision: Precision = None,
+    target: Target = None,
+    threads: Threads = None,
     server: Server = DEFAULT_SERVER,
     key: Key = None,
     input_shape: InputShape = None,
@@ -89,7 +93,7 @@ def submit(
     from worker.cli import render
     from worker.cli.remote.submission import Submission, submit_and_wait
 
-    target = check_targets(output or _default_artifact(model), report, model)
+    artifact = check_targets(output or _default_artifact(model), report, model)
     members: dict[str, object] = {
         "input_shape": input_shape,
         "calibration": calibration,
@@ -105,6 +109,8 @@ def submit(
         "flops_at_any_price": flops_at_any_price,
         "allow_incomplete_account": allow_incomplete_account,
         "precision": precision,
+        "target": target,
+        "threads": threads,
         **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
     }
     has_budget = flops_budget is not None or max_loss or members.keys() & budgets.KINDS
@@ -113,7 +119,7 @@ def submit(
             "give --flops-budget, another budget, --max-loss, or --precision int8"
         )
     options = cast("Options", {name: value for name, value in members.items() if value})
-    submission = Submission(model, flops_budget, target, idempotency_key)
+    submission = Submission(model, flops_budget, artifact, idempotency_key)
     with connected(server, key, patience, json=json) as client:
         job, account = submit_and_wait(client, submission, options, quiet=json)
     if report is not None:
@@ -123,7 +129,7 @@ def submit(
         return
     console = render.console()
     console.print(render.account(account))
-    console.print(f"written to {target}", soft_wrap=True, markup=False)
+    console.print(f"written to {artifact}", soft_wrap=True, markup=False)
 
 
 def _default_artifact(model: Path) -> Path:

@@ -6,6 +6,7 @@ from math import prod
 
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.harness import Harness
+from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.model_inputs import Shapes
 from worker.engine.calibration.inputs.probing import probe
 from worker.engine.calibration.inputs.ranges import ValueRange, known_ranges
@@ -81,7 +82,7 @@ class Allowance:
             return 0
         if self.harness.program.normalises:
             return min(self.effort.steps_by_statistics, affordable)
-        answer = probe(self.harness, ranges[0], 1)
+        answer = probe(self.harness, dead_leaves, ranges[0], 1)
         # Without classes there is no direction in which images become more real.
         if answer.scores is None:
             return 0

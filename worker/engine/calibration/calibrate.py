@@ -12,11 +12,11 @@ from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import DistillingError
 from worker.engine.calibration.inputs.distiller import Distiller
 from worker.engine.calibration.inputs.distiller import Tell as Tell
-from worker.engine.calibration.inputs.kinds import Kinds, choose_kinds
+from worker.engine.calibration.inputs.kinds import Kinds, choose_kinds, showing_objects
 from worker.engine.calibration.inputs.mixture import from_all_ranges
 from worker.engine.calibration.inputs.model_inputs import Arrays, Shapes
 from worker.engine.calibration.inputs.photographs import Scenes, load_scenes
-from worker.engine.calibration.inputs.probing import ProbedRanges, probed_ranges
+from worker.engine.calibration.inputs.probing import ProbedRanges, Trials, probed_ranges
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.inputs.real_samples import value_limits
 from worker.engine.calibration.judging_inputs import (
@@ -24,6 +24,7 @@ from worker.engine.calibration.judging_inputs import (
     judging_by_generated,
     judging_by_samples,
 )
+from worker.engine.calibration.quiet_outputs import are_quiet, inner_program
 from worker.engine.calibration.replay import Batch
 from worker.engine.calibration.run_size import build_harness
 from worker.engine.calibration.statistics.covariance import Geometries, MeasuredMoments
@@ -31,6 +32,8 @@ from worker.engine.model import Model
 from worker.engine.program import NoProgramError, Program, StepError
 
 _HELD_OUT_SEED = 1
+# The seeds before it make the images to fit on, the held-out ones, and those to try ranges on.
+_QUIET_SEED = 5
 # The refit is chosen by fewer samples than these no better than by synthetic images.
 _FEWEST_TO_CHOOSE_BY = 4
 # Unmeasured sites that a note names.
@@ -60,6 +63,11 @@ class Calibration:
     image_names: tuple[str, ...]
     report_members: Mapping[str, Any]
 
+    @property
+    def judged_program(self) -> Program:
+        """The program to judge by: with inner activations for outputs where its own say little."""
+        return inner_program(self.program) if self.judging.quiet else self.program
+
 
 def calibrate(
     model: Model,
@@ -85,7 +93,9 @@ def calibrate(
     """
     try:
         allowance = _choose_size(model, shapes, macs, effort, is_distilled=samples is None)
-        kinds = choose_kinds(allowance.harness, scenes or load_scenes())
+        kinds = choose_kinds(
+            allowance.harness, scenes or load_scenes(), stated, allowance.probe_images
+        )
         return _calibrate(allowance, kinds, convolutions, stated, samples, tell)
     except NoProgramError as error:
         raise WeakCalibrationError(f"the model cannot be taken apart: {error}") from error
@@ -139,7 +149,10 @@ def _calibrate(
         limits = value_limits(samples[harness.image_names[0]])
         source_of_limits = "the samples"
     # Samples are the truth: they need no check of a range.
-    probed = probed_ranges(harness, limits, allowance.probe_images, check=samples is None)
+    trials = Trials(kinds.probing, kinds.ranges, allowance.probe_images)
+    probed = probed_ranges(harness, limits, trials, check=samples is None)
+    if samples is None and _are_quiet(harness, kinds, probed.ranges):
+        kinds = showing_objects(harness, kinds)
     report_members: dict[str, Any] = {
         "ranges": [values.name for values in probed.ranges],
         "ranges_from": source_of_limits or probed.source,
@@ -189,9 +202,11 @@ def _learn(
         fitting = real(allowance, samples, convolutions)
         if fitting.report_members["held_out_samples"] >= _FEWEST_TO_CHOOSE_BY:
             held_out = fitting.held_out
-        judging = judging_by_samples(fitting)
+        judging = judging_by_samples(fitting).checked(harness.program)
     else:
-        judging = judging_by_generated(probed, harness, allowance.held_out_images, judging_batches)
+        judging = judging_by_generated(
+            probed, harness, allowance.held_out_images, judging_batches
+        ).checked(harness.program)
         if steps:
             fitting = distilled(
                 allowance, kinds.fitting, probed.ranges, convolutions, distiller, steps
@@ -211,6 +226,12 @@ def _learn(
         image_names=tuple(harness.image_names),
         report_members={**report_members, "notes": notes, **fitting.report_members},
     )
+
+
+def _are_quiet(harness: Harness, kinds: Kinds, ranges: Sequence[ValueRange]) -> bool:
+    """Whether the outputs say little on images of these kinds."""
+    images = from_all_ranges(harness, kinds.judging, ranges, harness.batch, _QUIET_SEED)
+    return are_quiet(harness.program, images)
 
 
 def _weak_inputs(harness: Harness) -> list[str]:

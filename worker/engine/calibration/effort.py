@@ -68,8 +68,8 @@ class Effort:
     steps_by_statistics: int = 40
     """Steps of Adam where the model stores BatchNorm statistics."""
 
-    steps_by_classes: int = 20
-    """Steps of Adam where only a classifier's classes guide them. More steps gave nothing."""
+    steps_by_classes: int = 10
+    """Steps of Adam where only a classifier's classes guide them. Twice as many gave nothing."""
 
     held_out_steps: int = 20
     """Steps of Adam on held-out images."""
@@ -84,6 +84,12 @@ class Effort:
 
     rows_per_site: int = 65_536
     """Patches of one site that its covariance is summed over."""
+
+    enough_rows: int = 8192
+    """Patches that are enough for any narrow site."""
+
+    enough_rows_per_number: int = 64
+    """The same for each of a patch's m numbers: a fit on them errs by a 64th more than it must."""
 
     row_macs: int = 20_000_000_000
     """Products of one site's patches, m * m for each patch of m numbers."""

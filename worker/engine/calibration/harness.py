@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.calibration.inputs.generators import Generator, noisy, softened
+from worker.engine.calibration.inputs.generators import Generator, noisy
 from worker.engine.calibration.inputs.model_inputs import (
     AnyArray,
     Arrays,
@@ -64,12 +64,9 @@ class Harness:
     ) -> list[Batch]:
         """Return batches of synthetic images: `count` of them, rounded up to whole batches.
 
-        Half of the images have soft edges, unless the model stores statistics, towards which they
-        will be distilled. A model that restores images sees noisy ones.
+        A model that restores images sees noisy ones.
         """
-        generate = generator if self.program.normalises else softened(generator)
-        if self.restores:
-            generate = noisy(generate)
+        generate = noisy(generator) if self.restores else generator
         rounded_up = -(-count // self.batch) * self.batch
         arrays = make_inputs(self.specs, self.shapes, rounded_up, generate, values, seed)
         return self.batches(arrays)

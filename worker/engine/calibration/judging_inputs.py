@@ -1,7 +1,7 @@
 """The calibration's inputs to judge an artifact by: held-out samples, or generated images."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.engine.calibration.fitting_images import FittingImages
 from worker.engine.calibration.harness import Harness
@@ -10,9 +10,11 @@ from worker.engine.calibration.inputs.photographs import is_photograph_shape
 from worker.engine.calibration.inputs.probing import ProbedRanges
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.inputs.run_inputs import run_inputs
+from worker.engine.calibration.quiet_outputs import are_quiet
 from worker.engine.calibration.replay import Batch
 from worker.engine.comparison_inputs import ComparisonInputs, Source
 from worker.engine.model import TensorSpec
+from worker.engine.program import Program
 
 MakeBatches = Callable[[Sequence[ValueRange], int, int], list[Batch]]
 """Returns at least `count` images in these ranges, from a seed."""
@@ -30,6 +32,12 @@ class JudgingInputs:
     groups: Mapping[str, tuple[Batch, ...]]
     doubts: tuple[str, ...] = ()
     like_truth: bool = True
+    quiet: bool = False
+
+    def checked(self, program: Program) -> "JudgingInputs":
+        """Return these inputs, marked where the outputs of the model say little on all of them."""
+        batches = [each[0] for each in self.groups.values()]
+        return replace(self, quiet=are_quiet(program, batches))
 
     def run_inputs(
         self, specs: Sequence[TensorSpec], shapes: Shapes, most: int
@@ -43,7 +51,7 @@ class JudgingInputs:
             name: run_inputs(batches, specs, shapes, in_each)
             for name, batches in self.groups.items()
         }
-        return ComparisonInputs(self.source, groups, self.doubts, self.like_truth)
+        return ComparisonInputs(self.source, groups, self.doubts, self.like_truth, self.quiet)
 
 
 def judging_by_samples(fitting: FittingImages) -> JudgingInputs:
@@ -72,4 +80,8 @@ def judging_by_generated(
     if strange:
         names = ", ".join(strange)
         doubts.append(f"the inputs are no photographs as far as their shapes tell: {names}")
+    elif not harness.restores and any(image.channels == 1 for image in harness.images):
+        doubts.append(
+            "inputs of one channel may be pictures or spectrograms: the model does not tell"
+        )
     return JudgingInputs("synthetic", groups, tuple(doubts), like_truth=not strange)

@@ -20,6 +20,10 @@ Footprint = tuple[int, int]
 """Bytes of one batch's live values before a step, and while it runs."""
 
 
+_Passed = tuple[list[Any], Sequence[Any], Mapping[str, Any]]
+"""A step's inputs, its outputs where it has run, and all values at the end of the run."""
+
+
 class CheckpointedRun:
     """Batches on their way through a program, held at the last checkpoint that they have passed.
 
@@ -43,7 +47,7 @@ class CheckpointedRun:
         Raises:
             StepError: a step does not run on its inputs.
         """
-        return (inputs for inputs, _ in self._run(position, position, steps))
+        return (inputs for inputs, _, _ in self._run(position, position, steps))
 
     def inputs_and_outputs_of(
         self, position: int, steps: Sequence[Step]
@@ -55,11 +59,22 @@ class CheckpointedRun:
         Raises:
             StepError: a step does not run on its inputs.
         """
-        return self._run(position, position + 1, steps)
+        return (
+            (inputs, outputs) for inputs, outputs, _ in self._run(position, position + 1, steps)
+        )
 
-    def _run(
-        self, position: int, end: int, steps: Sequence[Step]
-    ) -> Iterator[tuple[list[Any], Sequence[Any]]]:
+    def values_before(self, position: int) -> Iterator[Mapping[str, Any]]:
+        """Yield the values that the step at a position and later ones take, batch after batch.
+
+        All must be consumed.
+
+        Raises:
+            StepError: a step does not run on its inputs.
+        """
+        steps = self._program.steps
+        return (values for _, _, values in self._run(position, position, steps))
+
+    def _run(self, position: int, end: int, steps: Sequence[Step]) -> Iterator[_Passed]:
         """Compute each batch up to the step at `end`, and hold it at the last checkpoint passed."""
         passed = (at for at in self._checkpoints if self._position < at <= end)
         checkpoint = max(passed, default=self._position)
@@ -74,8 +89,8 @@ class CheckpointedRun:
         position: int,
         end: int,
         steps: Sequence[Step],
-    ) -> tuple[list[Any], Sequence[Any]]:
-        """Return the inputs of the step at `position` and, where it runs, its outputs."""
+    ) -> _Passed:
+        """Return what a batch has at the step at `position`."""
         constants = self._program.constants
         values: dict[str, Any] = {**constants, **held}
         inputs: list[Any] = []
@@ -85,7 +100,7 @@ class CheckpointedRun:
                 live = {name: value for name, value in values.items() if name not in constants}
                 held.clear()
                 held.update(live)
-            if at == position:
+            if at == position < len(steps):
                 inputs = [values[name] for name in steps[at].takes]
             if at < end:
                 step = steps[at]
@@ -93,7 +108,7 @@ class CheckpointedRun:
                 values.update(zip(step.gives, outputs, strict=True))
                 for name in self._program.last_uses[at]:
                     del values[name]
-        return inputs, outputs
+        return inputs, outputs, values
 
 
 def checkpoints(footprints: Sequence[Footprint], batches: int, most_bytes: int) -> list[int]:

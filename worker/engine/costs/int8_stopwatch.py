@@ -2,6 +2,7 @@
 
 The layer stands between QuantizeLinear and DequantizeLinear, and the runtime fuses it into one
 operator. Only that operator counts: in a network the values before and after it are in int8 too.
+The others, which turn values into int8 and back, are timed by themselves.
 """
 
 import json
@@ -15,7 +16,7 @@ import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats.onnx.convolution import attributes
-from worker.engine.formats.onnx.session import options
+from worker.engine.formats.onnx.session_options import session_options
 from worker.engine.numerics.convolution import Convolution
 
 _RUNS = 8
@@ -25,13 +26,37 @@ _OPSET = 17
 _IR = 8
 _NS_PER_US = 1000.0
 _LAYER = "layer"
+_INTO_INT8 = "QuantizeLinear_q"
+_BACK = "DequantizeLinear_y"
 _SCALE = np.float32(0.02)
 
 
 def int8_nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
     """Return the time of one call of a layer in int8: the least of several."""
+    return _least(_kernels(convolution, input_size, batch), _LAYER)
+
+
+def conversion_nanoseconds(
+    convolution: Convolution, input_size: tuple[int, ...], batch: int
+) -> float:
+    """Return the time of turning a layer's inputs into int8, and its outputs back."""
+    kernels = _kernels(convolution, input_size, batch)
+    return _least(kernels, _INTO_INT8) + _least(kernels, _BACK)
+
+
+def _least(kernels: Sequence[dict[str, Any]], operator: str) -> float:
+    """Return the least time of an operator's runs; the first run allocates."""
+    durations = [event["dur"] for event in kernels if event["name"].startswith(operator)]
+    least: float = _NS_PER_US * min(durations[1:])
+    return least
+
+
+def _kernels(
+    convolution: Convolution, input_size: tuple[int, ...], batch: int
+) -> list[dict[str, Any]]:
+    """Run a layer in int8 several times, and return the events of its operators."""
     shape = (batch, convolution.in_channels, *input_size)
-    settings = options(prepacked=True)
+    settings = session_options(prepacked=True)
     settings.enable_profiling = True
     settings.profile_file_prefix = _LAYER
     session = ort.InferenceSession(
@@ -46,10 +71,7 @@ def int8_nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batc
     path = Path(session.end_profiling())
     events: list[dict[str, Any]] = json.loads(path.read_text())
     path.unlink()
-    kernels = [event for event in events if event["name"].endswith("_kernel_time")]
-    durations: list[float] = [event["dur"] for event in kernels if event["name"].startswith(_LAYER)]
-    # the first run allocates
-    return _NS_PER_US * min(durations[1:])
+    return [event for event in events if event["name"].endswith("_kernel_time")]
 
 
 def _model(convolution: Convolution, shape: Sequence[int]) -> bytes:

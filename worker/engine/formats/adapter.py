@@ -79,7 +79,10 @@ class FormatAdapter:
             convolution, so that the sum takes no time of its own.
         macs_per_output: The multiply-accumulates per output that a form of a layer of few input
             channels has to save at least to be no slower, as measured.
+        adding_stopwatch: Times single layers that add their outputs to those of another layer; None
+            where the runtime does not add within a layer.
         int8_stopwatch: Times single layers in int8; None where int8 is not written.
+        conversion_stopwatch: Times the conversions of a layer's inputs and outputs, likewise.
         int8: How int8 is written; None for a format in which it is not.
     """
 
@@ -91,5 +94,7 @@ class FormatAdapter:
     aligned_ranks: bool
     adds_in_convolution: bool
     macs_per_output: int
+    adding_stopwatch: Stopwatch | None = None
     int8_stopwatch: Stopwatch | None = None
+    conversion_stopwatch: Stopwatch | None = None
     int8: Callable[[], Int8Writer] | None = None

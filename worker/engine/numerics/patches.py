@@ -84,9 +84,17 @@ def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -
     kernel_axes = range(2 + axes, 2 + 2 * axes)
     windows = windows.permute(0, *position_axes, 1, *kernel_axes)
     if positions is not None:
-        indices = torch.unravel_index(positions, windows.shape[: 1 + axes])
-        windows = windows[indices]
+        windows = windows[_coordinates(positions, windows.shape[: 1 + axes])]
     return windows.reshape(-1, groups, convolution.patch)
+
+
+def _coordinates(positions: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
+    """Return the indices along every axis of flat positions.
+
+    torch's own function imports its symbolic shapes first, which take a second.
+    """
+    indices = np.unravel_index(positions.numpy(force=True), tuple(shape))
+    return tuple(map(torch.from_numpy, indices))
 
 
 def results(convolution: Convolution, y: Tensor, positions: Tensor | None = None) -> Tensor:

@@ -208,6 +208,7 @@ def _pack_judging(
         "groups": groups,
         "doubts": list(judging.doubts),
         "like_truth": judging.like_truth,
+        "quiet": judging.quiet,
     }
 
 
@@ -307,7 +308,8 @@ def _judging(packed: Mapping[str, Any], tensors: _Tensors, names: Sequence[str])
         raise ValueError("groups")
     doubts = tuple(str(doubt) for doubt in packed["doubts"])
     source = SOURCES[SOURCES.index(packed["source"])]
-    return JudgingInputs(source, groups, doubts, bool(packed["like_truth"]))
+    flags = (bool(packed["like_truth"]), bool(packed["quiet"]))
+    return JudgingInputs(source, groups, doubts, *flags)
 
 
 def _moments(site: Site, mean: Array, band: Callable[[int], Array]) -> Moments:

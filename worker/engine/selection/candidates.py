@@ -1,7 +1,7 @@
 """Candidates: the original of a site, or one of its forms at one rank, with its cost and error."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.engine.decompose import Factorisation, Rank, Target
 from worker.engine.model import Site, by_execution_path
@@ -22,7 +22,8 @@ class Candidate:
     table or without a price in it for one of the layers.
 
     With `quantised` its layers are computed in int8. `int8_error` is what that adds to the error of
-    the model's outputs, relative and squared.
+    the model's outputs, relative and squared. `conversion` is the time of turning the site's inputs
+    and outputs into int8 and back, where it is taken to pay for them.
     """
 
     macs: int
@@ -33,11 +34,17 @@ class Candidate:
     nanoseconds: int | None = None
     quantised: bool = False
     int8_error: float = 0.0
+    conversion: int = 0
 
     @property
     def is_original(self) -> bool:
         """Whether it leaves the site as it is, in float."""
         return self.factorisation is None and not self.quantised
+
+    @property
+    def time(self) -> int | None:
+        """The time with the conversions around it; None without a price."""
+        return None if self.nanoseconds is None else self.nanoseconds + self.conversion
 
     @property
     def form(self) -> str:
@@ -73,8 +80,8 @@ class SiteCandidates:
 
     @property
     def original(self) -> Candidate:
-        """The site as it is."""
-        return self.candidates[0]
+        """The site as it is, in a model that is as it is: without conversions."""
+        return replace(self.candidates[0], conversion=0)
 
 
 def target_of(layer: Layer, moments: Moments | None) -> Target:
@@ -89,5 +96,5 @@ def total_nanoseconds(sites: Sequence[SiteCandidates], choice: Sequence[Candidat
 
     Candidates without a price take no time.
     """
-    nanoseconds = [candidate.nanoseconds or 0 for candidate in choice]
+    nanoseconds = [candidate.time or 0 for candidate in choice]
     return max(by_execution_path([each.site for each in sites], nanoseconds))

@@ -7,7 +7,8 @@ import numpy as np
 
 from convpress.formats import Format
 from convpress.refusal import Code, Refusal
-from worker.engine.costs.table import EVEN, CostTable
+from worker.engine.costs.kinds import EVEN
+from worker.engine.costs.table import CostTable
 from worker.engine.decompose import FORMS, Factorisation, Rank, Target
 from worker.engine.model import Model, Site
 from worker.engine.numerics import memory

@@ -173,7 +173,7 @@ def _option(
     for budget in objective.budgets:
         costs += budget.costs(site.site, candidate)
     # a candidate without a price in the table is taken to be as fast as the original
-    nanoseconds = candidate.nanoseconds or site.original.nanoseconds or 0
+    nanoseconds = candidate.time or site.original.nanoseconds or 0
     error = analysis.weighted_error(site.site, candidate)
     return Option(tuple(costs), error, penalty=round(price * nanoseconds))
 

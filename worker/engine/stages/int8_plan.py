@@ -17,8 +17,8 @@ from worker.engine.request import Request
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.input_statistics import Uncalibrated, measure_statistics
-from worker.engine.selection.int8_candidates import with_int8
-from worker.engine.selection.objective import Objective
+from worker.engine.selection.int8_candidates import int8_alone, with_int8
+from worker.engine.selection.objective import Objective, choose
 
 if TYPE_CHECKING:  # it needs torch
     from worker.engine.calibration.replay import Batch
@@ -29,6 +29,8 @@ _RANGES_WORK = 300_000_000_000
 """The most multiply-accumulates of the runs that measure ranges; one is made in any case."""
 _TRIALS_WORK = 1_000_000_000_000
 """The most multiply-accumulates of the runs that try layers one by one."""
+_SURVIVES = 0.1
+"""The predicted error of the outputs up to which int8 alone is preferred to a slower choice."""
 _FEWEST_TRIALS = 4
 """Held-out inputs that a layer is tried on, where that many are affordable."""
 
@@ -88,10 +90,17 @@ def plan_int8(request: Request, opened: OpenedModel, analysis: Analysis) -> Int8
     return Int8Plan(Int8Inputs(fitting, held_out, _TRIALS_WORK // (macs * len(held_out))))
 
 
-def analysis_with_int8(
-    request: Request, opened: OpenedModel, analysis: Analysis, plan: Int8Plan
-) -> Analysis:
-    """Return an analysis with candidates in int8, whose losses are measured site by site."""
+def choose_with_int8(
+    request: Request, opened: OpenedModel, analysis: Analysis, plan: Int8Plan, objective: Objective
+) -> tuple[Analysis, list[Candidate]]:
+    """Return an analysis with candidates in int8, and the choice among all of them.
+
+    The losses are measured site by site. With `auto` the sites in float pay for the conversions of
+    tensors, or else those in int8: the choice that loses less is taken.
+
+    Raises:
+        Refusal: `budget_unreachable`, `cost_table_invalid`.
+    """
     writer = int8_writer(request.format)
     source = Path(request.output).with_name("int8.onnx")
     # the opened model may have been taken apart, and its sites have names of their own
@@ -102,10 +111,44 @@ def analysis_with_int8(
         )
     finally:
         source.unlink()
-    return with_int8(analysis, losses, writer.why_not)
+    refusal: Refusal | None = None
+    choices: list[tuple[Analysis, list[Candidate]]] = []
+    for int8_converts in (False, True) if request.precision != INT8 else (False,):
+        priced = with_int8(analysis, losses, writer.why_not, int8_converts=int8_converts)
+        _require_prices(request, priced, objective)
+        try:
+            choices.append((priced, choose(priced, objective)))
+        except Refusal as error:
+            refusal = refusal or error
+    if not choices:
+        assert refusal is not None  # each of the prices gives a choice or a refusal
+        raise refusal
+    best = min(choices, key=lambda each: each[0].predicted_error(each[1]))
+    return best if request.precision == INT8 else _no_slower_than_int8(*best, objective)
 
 
-def require_int8_prices(request: Request, analysis: Analysis, objective: Objective) -> None:
+def _no_slower_than_int8(
+    analysis: Analysis, choice: list[Candidate], objective: Objective
+) -> tuple[Analysis, list[Candidate]]:
+    """Return the choice, or int8 alone where that meets the budgets, survives and is faster.
+
+    Without a table nothing tells the time: int8 alone is then taken to be the faster.
+    """
+    alone = int8_alone(analysis)
+    for budget in objective.budgets:
+        left = budget.left_to(analysis.sites, analysis.originals)
+        if budget.spent(analysis.sites, alone) > left:
+            return analysis, choice
+    if analysis.predicted_error(alone) > _SURVIVES**2:
+        return analysis, choice
+    time, time_alone = analysis.nanoseconds_of(choice), analysis.nanoseconds_of(alone)
+    is_faster = time is None or time_alone is None or time > time_alone
+    # a budget of arithmetic alone never asks for int8
+    asks_for_int8 = any(candidate.quantised for candidate in choice)
+    return analysis, alone if is_faster and asks_for_int8 else choice
+
+
+def _require_prices(request: Request, analysis: Analysis, objective: Objective) -> None:
     """Check that a budget of time knows how long layers in int8 take.
 
     Raises:

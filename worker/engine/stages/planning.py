@@ -10,7 +10,7 @@ from convpress.budgets import ALLOW_INCOMPLETE, Budget, parse_budgets, require_c
 from convpress.formats import Format
 from convpress.precision import FLOAT, INT8
 from convpress.refusal import Code, Refusal
-from worker.engine.costs import table as cost_table
+from worker.engine.costs import table_file
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, OpenedModel
 from worker.engine.numerics import memory
@@ -20,6 +20,7 @@ from worker.engine.selection.analysis import Analysis, analyse, unchanged_analys
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.file_overhead import Finish, measure_file_overhead
+from worker.engine.selection.int8_candidates import originals_in_int8
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import FixedRank, Goal, Objective, choose
 from worker.engine.selection.replacements import Replacements, factor, refit_replacements
@@ -27,10 +28,10 @@ from worker.engine.selection.units import UNITS
 from worker.engine.stages.int8_plan import (
     Int8Plan,
     analysis_for_ranges,
-    analysis_with_int8,
+    choose_with_int8,
     floats_of,
+    int8_writer,
     plan_int8,
-    require_int8_prices,
     write_without_content,
 )
 
@@ -88,9 +89,11 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     if request.precision != FLOAT and not unchanged:
         int8 = plan_int8(request, opened, analysis)
     if int8 is not None and isinstance(goal, Objective) and not is_whole:
-        analysis = analysis_with_int8(request, opened, analysis, int8)
-        require_int8_prices(request, analysis, goal)
-    choice = choose(analysis, goal)
+        analysis, choice = choose_with_int8(request, opened, analysis, int8, goal)
+    elif int8 is not None and is_whole:
+        choice = originals_in_int8(analysis, int8_writer(request.format).why_not)
+    else:
+        choice = choose(analysis, goal)
     if isinstance(goal, Objective) and goal.needs_written_file and not is_whole:
         goal, choice = _fitted_to_file(request, opened, analysis, goal, choice)
     progress.enter("refining")
@@ -177,7 +180,7 @@ def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None
     # a table is read without a budget of time too: it keeps layers from becoming slower
     require_consistent(budgets, at_any_price=request.flops_at_any_price)
     if request.costs is not None:
-        return cost_table.read(Path(request.costs), request.format)
+        return table_file.read(Path(request.costs), request.format)
     timed = [budget for budget in budgets if UNITS[budget.kind.unit].counts_time]
     if not timed:
         return None

@@ -9,6 +9,10 @@ from worker.engine.request import Request
 from worker.engine.stages.int8_plan import int8_writer
 from worker.engine.stages.writing import WrittenArtifact
 
+UNKNOWN_RANGE = (
+    "the range of the inputs' values is not known, so that the scales of int8 cover several, of "
+    "which depthwise layers lose most: set input_range, or send samples"
+)
 _LOSES_TOO_MUCH = "int8 loses too much at it"
 
 
@@ -23,8 +27,25 @@ def quantise(request: Request, artifact: WrittenArtifact) -> WrittenArtifact:
         return artifact
     layers = int8_writer(request.format).write(Path(request.output), plan.inputs, plan.float_sites)
     sites = [_with_precision(site, layers) for site in artifact.sites]
-    # the inputs are of no use any more
-    return replace(artifact, sites=sites, int8=None)
+    inputs = artifact.comparison_inputs
+    if _depends_on_the_range(artifact, layers):
+        inputs = replace(inputs, doubts=(*inputs.doubts, UNKNOWN_RANGE))
+    # the inputs of the plan are of no use any more
+    return replace(artifact, sites=sites, comparison_inputs=inputs, int8=None)
+
+
+def _depends_on_the_range(artifact: WrittenArtifact, layers: Int8Layers) -> bool:
+    """Whether depthwise layers are in int8, for inputs that may have values of several ranges."""
+    if len(artifact.calibration.get("ranges", ())) < 2:
+        return False
+    in_int8 = set(layers.sites)
+    for site in artifact.original.profile.sites:
+        convolution = site.convolution
+        if site.name not in in_int8 or convolution is None:
+            continue
+        if convolution.groups > 1 and convolution.group_inputs == 1:
+            return True
+    return False
 
 
 def _with_precision(site: records.Site, layers: Int8Layers) -> records.Site:

@@ -1,5 +1,6 @@
 """Write: put the layers in their sites' places, and save the artifact."""
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class WrittenArtifact:
     calibration: dict[str, Any]
     latency: records.Latency | None
     factored: bool = True
+    held_out_error: float | None = None
     int8: Int8Plan | None = None
 
 
@@ -103,10 +105,24 @@ def write_artifact(
         sites=[report.site(site, candidate, target) for site, candidate in pairs],
         frontier=report.points(frontier(analysis, plan.goal), analysis),
         calibration=report.calibration(analysis, plan.refit_choice),
-        latency=None if table is None else report.latency(table, analysis, choice),
+        latency=None
+        if table is None
+        else report.latency(table, request.costs_origin, analysis, choice),
         factored=bool(plan.replacements),
+        held_out_error=_held_out_error(plan),
         int8=plan.int8,
     )
+
+
+def _held_out_error(plan: Plan) -> float | None:
+    """Return the relative error of the chosen layers on held-out inputs."""
+    choice = plan.refit_choice
+    if choice is None:
+        return None
+    errors = [choice.error_before]
+    if choice.error_after is not None:
+        errors.append(choice.error_after)
+    return math.sqrt(min(errors))
 
 
 def _save(

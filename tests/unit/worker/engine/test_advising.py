@@ -7,7 +7,9 @@ import pytest
 from support.onnx_text import written
 
 from convpress.refusal import Code, Refusal
+from convpress.report import ExpectedLoss
 from convpress.report.advice import Advice, AdvisedOption
+from worker.engine import advising
 from worker.engine.advising import WAYS, advise, chosen
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
@@ -59,6 +61,19 @@ def test_a_model_that_gains_nothing_is_left_as_it_is(option, reason):
     assert reason in text
 
 
+def test_the_expected_loss_is_told_where_it_is_known():
+    loss = ExpectedLoss(expected=0.003, low=0.0, high=0.01)
+    _, text = chosen([replace(ALONE, expected_loss=loss)])
+    assert "expected to lose 0.30 % of its right answers (risk low)" in text
+
+
+def test_a_format_without_int8_is_told_where_to_have_it():
+    for model_format in ("torchscript", "pt2"):
+        choice, text = chosen([replace(LOW_RANK, time_kept=0.8)], model_format)
+        assert choice == "low rank at 50 %"
+        assert text.endswith("export the model to ONNX to compare it.")
+
+
 NET = """g (float[1, 8, 8, 8] x) => (float[1, 32, 8, 8] y) <float[32, 8, 3, 3] w>
 { y = Conv <pads = [1, 1, 1, 1]> (x, w) }"""
 
@@ -84,6 +99,39 @@ def test_every_way_is_measured_and_refusals_are_told(tmp_path):
     assert all(each.milliseconds > 0 for each in advice.options[:-1])
     assert fractions == sorted(fractions)
     assert advice.milliseconds > 0
+
+
+def test_an_earlier_analysis_is_used_and_files_that_are_large_are_timed_in_pairs(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(advising, "_MOST_TOGETHER", 0)
+    requests, together = [], []
+    time_in_turn = advising.time_in_turn
+
+    def timed(runners, inputs):
+        together.append(len(runners))
+        return time_in_turn(runners, inputs)
+
+    def compress_in_float(request, emit):
+        requests.append(request)
+        compress(replace(request, precision="float", budgets={"flops_budget": "0.9"}), emit)
+
+    monkeypatch.setattr(advising, "time_in_turn", timed)
+    request = Request(
+        str(written(tmp_path, NET)),
+        "onnx",
+        str(tmp_path / "out.onnx"),
+        str(tmp_path / "advice.json"),
+        calibration="none",
+        analysis="earlier",
+        kept_analysis=str(tmp_path / "kept"),
+        largest_analysis=2**20,
+    )
+    advise(request, lambda *_: None, compress_in_float)
+    kept = [str(tmp_path / "kept")] * (len(WAYS) - 1)
+    assert [each.analysis for each in requests] == ["earlier", *kept]
+    assert {each.largest_analysis for each in requests} == {2**20}
+    assert together == [2] * len(WAYS)
 
 
 def test_a_model_that_no_way_can_take_is_refused(tmp_path):

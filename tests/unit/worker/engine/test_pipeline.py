@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 from digits import MODELS, accuracy, scores, split
-from support.calibrating import calibrate_with
+from support.calibrating import calibrate_little, calibrate_with
 from support.compressing import compressed
 from support.onnx_text import written
+from train import BatchNorm, write_exported
 
 from convpress.gate.identify import identify
 from convpress.phases import PHASES
@@ -94,6 +96,25 @@ def test_a_program_of_torch_export_gets_the_layers_that_its_torchscript_gets(tmp
             [(site["form"], site["rank"], site["macs_after"]) for site in report["sites"]]
         )
     assert chosen[0] == chosen[1]
+
+
+@pytest.mark.slow
+def test_a_program_calibrates_as_its_torchscript_does(tmp_path, monkeypatch):
+    calibrate_little(monkeypatch)
+    traced = MODELS / "batchnorm.traced.pt"
+    module = BatchNorm()
+    module.load_state_dict(torch.jit.load(traced).state_dict())
+    write_exported(module.eval(), tmp_path / "batchnorm.pt2")
+    reports = []
+    for name in (str(tmp_path / "batchnorm.pt2"), traced.name):
+        _, report, _ = compressed(tmp_path, name, flops_budget="0.5", calibration="synthetic")
+        reports.append(report)
+    program, scripted = reports
+    for site, own in zip(program["sites"], scripted["sites"], strict=True):
+        assert (site["form"], site["rank"]) == (own["form"], own["rank"])
+    assert program["predicted_error"] == pytest.approx(scripted["predicted_error"], rel=1e-3)
+    own_error = scripted["verification"]["relative_error"]
+    assert program["verification"]["relative_error"] == pytest.approx(own_error, rel=1e-2)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -1,14 +1,17 @@
 """Budgets of time, and choices of FLOPs under a cost table, from file to file."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from digits import MODELS, accuracy
 from support.compressing import compressed
+from support.costs import cost_table
 from support.costs import written as cost_table_in
 
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
+from worker.engine.costs.processor import host_name
 from worker.sandbox.account import read
 
 
@@ -42,7 +45,7 @@ def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
     """On this host what is not dense is a hundred times as slow."""
     slow = {
         f"{kind}_{kernel}": 100.0
-        for kind in ("depthwise", "grouped")
+        for kind in ("depthwise", "ragged_depthwise", "strided_depthwise", "grouped")
         for kernel in ("1x1", "3x3", "1x3", "3x1")
     }
     costs = str(cost_table_in(tmp_path, **slow))
@@ -118,6 +121,22 @@ def test_what_cannot_be_had_of_time_is_refused_by_its_field(tmp_path, asked, cod
         compressed(tmp_path, "plain.onnx", **filled)
     assert caught.value.code == code
     assert caught.value.field == (field or "flops_at_any_price")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "said"),
+    [
+        ("shipped for onnxruntime-x86-avx2", "a host", "shipped for onnxruntime-x86-avx2"),
+        ("", "a host", "measured on a host"),
+        ("", host_name(), "measured on this host"),
+    ],
+)
+def test_the_report_says_which_table_served(tmp_path, origin, host, said):
+    path = tmp_path / "costs.json"
+    replace(cost_table(), host=host).write(path)
+    options = {"flops_budget": "0.5", "calibration": "none", "costs_origin": origin}
+    _, report, _ = compressed(tmp_path, "plain.onnx", **options, costs=str(path))
+    assert report["latency"]["table"] == said
 
 
 def test_a_table_without_the_models_layers_cannot_keep_a_budget_of_time(tmp_path):

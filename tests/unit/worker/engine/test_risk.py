@@ -133,3 +133,29 @@ def test_inputs_unlike_real_ones_have_no_expected_loss():
     risk = risk_of(0.01, 1.0, inputs=strange, spread=0.05)
     assert (risk.level, risk.expected_loss) == ("unknown", None)
     assert "expected" not in risk.text
+
+
+def quiet_risk(error, predicted=0.01, **members):
+    inputs = ComparisonInputs("synthetic", {"0 to 1": []}, quiet=True, **members)
+    comparisons = {"0 to 1": comparison(0.99)}
+    return assess(comparisons, inputs, predicted, unchanged=False, inner_error=error)
+
+
+def test_where_the_outputs_say_little_the_activations_decide_and_the_level_is_never_low():
+    near = quiet_risk(0.05)
+    assert near.level == "moderate"
+    assert "the activations before its last layers are compared" in near.text
+    assert "5.0 % of their variation" in near.text
+    assert "Send samples with objects" in near.text
+    assert quiet_risk(0.4).level == "high"
+    assert quiet_risk(0.05, predicted=0.82).level == "high"
+    assert quiet_risk(0.05, like_truth=False).level == "unknown"
+    doubted = quiet_risk(0.05, doubts=("the range is a guess",))
+    assert "The range is a guess." in doubted.text
+
+
+def test_an_original_that_says_little_is_no_risk_and_without_a_fit_its_outputs_count():
+    inputs = ComparisonInputs("synthetic", {"0 to 1": []}, quiet=True)
+    same = {"0 to 1": comparison(0.0)}
+    assert assess(same, inputs, None, unchanged=True, inner_error=0.1).level == "low"
+    assert "outputs differ" in assess(same, inputs, 0.01, unchanged=False).text

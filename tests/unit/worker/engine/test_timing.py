@@ -62,6 +62,12 @@ def test_waiting_is_in_the_times_by_the_clock_alone(host):
     assert (times.processor.median_ms, times.clock.median_ms) == (125, 250)
 
 
+def test_of_several_threads_the_processors_time_is_that_of_the_process(host, monkeypatch):
+    monkeypatch.setattr(timing.time, "process_time", lambda: 2 * host.processor)
+    [times] = time_in_turn([host.model("one", 1 / 8)], {}, 2)
+    assert (times.processor.median_ms, times.clock.median_ms) == (250, 125)
+
+
 def test_one_run_that_is_held_up_changes_no_median_and_makes_no_host_busy(host):
     times = time_in_turn([host.model("one", 1 / 16, held_up=(1,))], {})
     assert times[0].clock.median_ms == 62.5

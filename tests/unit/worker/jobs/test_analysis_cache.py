@@ -9,9 +9,15 @@ from app.db.models import Model, OwnedModel
 from app.db.session import transaction
 from app.settings import get_settings
 from app.storage import LocalStorage, get_storage
-from worker.jobs import analysis_cache
+from worker.jobs import analysis_cache, cost_tables
 
 pytestmark = pytest.mark.usefixtures("engine_without_work")
+
+
+@pytest.fixture(autouse=True)
+def no_cost_table(monkeypatch):
+    """Whatever the host is, jobs have no cost table."""
+    monkeypatch.setattr(cost_tables, "host_target", lambda: None)
 
 
 def stored_analyses():

@@ -9,9 +9,12 @@ from typer.testing import CliRunner
 from app.settings import get_settings
 from convpress.formats import FORMATS
 from convpress.refusal import Refusal
+from convpress.targets import TARGETS
 from worker.cli import main
-from worker.engine.costs import table
+from worker.engine.costs import table_file
+from worker.engine.costs.plans import PLANS
 from worker.jobs import cost_tables
+from worker.jobs.cost_tables import Table
 from worker.sandbox.messages import Progress, Succeeded
 from worker.sandbox.run import Lost
 
@@ -49,7 +52,6 @@ def measured(model_format, path):
 
 def test_all_formats_are_measured_and_their_tables_found_from_then_on(folder, benchmark):
     benchmark(measured, Succeeded())
-    assert cost_tables.known(get_settings(), "onnx") is None
     assert cost_tables.digest(None) is None
     reports = []
     cost_tables.calibrate(
@@ -57,10 +59,36 @@ def test_all_formats_are_measured_and_their_tables_found_from_then_on(folder, be
         lambda model_format, progress: reports.append((model_format, progress.fraction)),
     )
     assert reports == [(name, 0.5) for name in FORMATS]
-    paths = {name: cost_tables.known(get_settings(), name) for name in FORMATS}
-    assert paths == {name: folder / f"{name}.json" for name in paths}
-    assert [table.read(path, name).layer_ns for name, path in paths.items()] == [7.0, 9.0, 9.0]
-    assert table.read(paths["onnx"], "onnx").digest == cost_tables.digest(paths["onnx"])
+    tables = {name: cost_tables.table_of(get_settings(), name) for name in FORMATS}
+    assert tables == {name: Table(folder / f"{name}.json") for name in FORMATS}
+    read = {name: table_file.read(table.path, name) for name, table in tables.items()}
+    assert [table.layer_ns for table in read.values()] == [7.0, 9.0, 9.0]
+    assert read["onnx"].digest == cost_tables.digest(tables["onnx"])
+
+
+def test_without_a_measured_table_the_shipped_one_of_the_host_serves(folder, monkeypatch):
+    monkeypatch.setattr(cost_tables, "host_target", lambda: "x86-avx2")
+    table = cost_tables.table_of(get_settings(), "onnx")
+    assert table.origin == "shipped for onnxruntime-x86-avx2"
+    assert cost_tables.table_of(get_settings(), "pt2").origin == "shipped for torch-x86-avx2"
+    monkeypatch.setattr(cost_tables, "host_target", lambda: None)
+    assert cost_tables.table_of(get_settings(), "onnx") is None
+
+
+def test_a_target_goes_before_the_table_of_the_host(folder, benchmark):
+    benchmark(measured, Succeeded())
+    cost_tables.calibrate(get_settings(), lambda *_: None)
+    table = cost_tables.table_of(get_settings(), "onnx", "x86-avx512")
+    assert table.origin == "shipped for onnxruntime-x86-avx512"
+
+
+@pytest.mark.parametrize("model_format", FORMATS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_has_a_table_for_every_format(folder, model_format, target):
+    table = cost_tables.table_of(get_settings(), model_format, target)
+    read = table_file.read(table.path, model_format)
+    assert PLANS.keys() <= read.grids.keys()
+    assert read.block == (16 if table.path.stem == "onnxruntime-x86-avx512" else 8)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,16 @@ import json
 import shutil
 
 import pytest
+from support import fake_engine
 
 from app import data_folder
 from app.db.models import Job
 from app.db.session import transaction
+from app.storage import artifact_key, get_storage
 from worker.jobs import run
 from worker.jobs.outcomes import StoreUnavailable
+from worker.queue.lease import AdviceResult
+from worker.sandbox.run import Lost
 
 pytestmark = pytest.mark.usefixtures("engine_without_work")
 
@@ -64,3 +68,27 @@ def test_the_child_is_told_of_the_operators_photographs_and_may_read_them(
     run.run_job(job, own, lambda _: None, lambda: True)
     assert tmp_path / "own" in readable
     assert requests[0]["photographs"] == str(tmp_path / "own")
+
+
+def test_an_advice_is_stored_without_an_artifact(settings, make_job):
+    data_folder.prepare(settings)
+    with transaction() as session:
+        job = session.get_one(Job, make_job(kind="advice", flops_budget=""))
+    outcome = run.run_job(job, settings, lambda _: None, lambda: True)
+    assert isinstance(outcome, AdviceResult)
+    assert outcome.advice == {
+        "choice": fake_engine.ADVICE["choice"],
+        "text": fake_engine.ADVICE["text"],
+    }
+    content = get_storage().content(artifact_key(job.id, outcome.report_sha256))
+    assert json.loads(content) == fake_engine.ADVICE
+
+
+def test_an_advice_that_is_none_loses_the_attempt(settings, make_job, monkeypatch):
+    data_folder.prepare(settings)
+    monkeypatch.setattr(run, "_command", lambda _: [])  # the child writes a report then
+    with transaction() as session:
+        job = session.get_one(Job, make_job(kind="advice", flops_budget=""))
+    outcome = run.run_job(job, settings, lambda _: None, lambda: True)
+    assert isinstance(outcome, Lost)
+    assert "not a Advice" in outcome.reason

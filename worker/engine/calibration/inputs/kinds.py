@@ -1,23 +1,32 @@
-"""The kinds of images that a model is calibrated on and judged by, by the shapes of its inputs.
+"""The kinds of inputs that a model is calibrated on and judged by, by the shapes of its inputs.
 
-Inputs with the shape of photographs get crops of photographs, others synthetic images of any number
-of channels and axes. Small grey images are of digits and characters more often than of scenes, and
-get synthetic ones too. Towards stored statistics images are distilled better from plain shapes.
+Inputs with the shape of photographs get crops of photographs. Other shapes are those of sounds and
+of signals of sensors, or of nothing in particular: these get synthetic shapes of any number of
+channels and axes. Small grey images are of digits and characters more often than of scenes, and get
+synthetic shapes too. Where a shape may be of several kinds and the model stores statistics, the
+kind is the one whose statistics are nearest to these.
+
+Towards stored statistics images are distilled better from synthetic shapes than from photographs.
 Every second image to judge by is a crop of a photograph that nothing is fitted on.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from convpress.calibration import InputValues
 from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.generators import Generator, Images, Size
+from worker.engine.calibration.inputs.generators import Generator, Images, Size, softened
 from worker.engine.calibration.inputs.model_inputs import ImageInput
 from worker.engine.calibration.inputs.mosaics import mosaics
+from worker.engine.calibration.inputs.objects import with_objects
 from worker.engine.calibration.inputs.photographs import Scenes, is_photograph_shape, photographs
+from worker.engine.calibration.inputs.probing import Trials, least_mismatch
+from worker.engine.calibration.inputs.ranges import ValueRange, known_ranges, stated_range
+from worker.engine.calibration.inputs.sensors.kinds import SHAPES, Kind, kinds_of_shape
 
 # The shorter side of grey images that are taken for scenes.
 _SMALLEST_GREY_SCENE = 32
@@ -28,38 +37,78 @@ _Shape = tuple[int, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Kinds:
-    """The generators of the images to fit on and of those to judge by.
+    """The generators of the images to fit on, of those to judge by, and of those to try ranges on.
 
-    `report_members` name them, with the reason. `notes` say which photographs cannot be used.
+    `ranges` are the usual ranges of values of the first input's kind. `report_members` name the
+    kinds, with the reason. `notes` say which photographs cannot be used.
     """
 
     fitting: Generator
     judging: Generator
+    probing: Generator
+    ranges: tuple[ValueRange, ...]
     report_members: Mapping[str, Any]
     notes: Sequence[str] = ()
 
 
-def choose_kinds(harness: Harness, scenes: Scenes) -> Kinds:
-    """Return the kinds of images for a model."""
-    shapes = _scene_shapes(harness.images)
+def choose_kinds(
+    harness: Harness, scenes: Scenes, stated: InputValues | None = None, probes: int = 0
+) -> Kinds:
+    """Return the kinds of images for a model.
+
+    `stated` is the range of values that the user stated. `probes` images of each kind are tried
+    where several fit.
+    """
+    normalises = harness.program.normalises
+    reasons: dict[str, None] = {}
+    kinds: dict[_Shape, Kind] = {}
+    has_scenes = False
+    for image in harness.images:
+        if _takes_scenes(image):
+            has_scenes = True
+            kind, reason = _crops(scenes, normalises=normalises)
+        else:
+            kind, reason = _other_kind(harness, image, stated, probes)
+        kinds[image.channels, image.size] = kind
+        reasons[f"{kind.name}, {reason}"] = None
+    members: dict[str, Any] = {"images_from": "; ".join(reasons)}
+    if has_scenes:
+        fitting = 0 if normalises else len(scenes.fitting)
+        members["photographs"] = fitting + len(scenes.judging)
+        members["photographs_mounted"] = scenes.mounted
+    first, *_ = harness.images
+    return Kinds(
+        fitting=_by_shape({shape: kind.fitting for shape, kind in kinds.items()}),
+        judging=_by_shape({shape: kind.judging for shape, kind in kinds.items()}),
+        probing=_by_shape({shape: kind.probing for shape, kind in kinds.items()}),
+        ranges=_usual_ranges(kinds[first.channels, first.size], first.channels),
+        report_members=members,
+        notes=scenes.notes if has_scenes else (),
+    )
+
+
+def showing_objects(harness: Harness, kinds: Kinds) -> Kinds:
+    """Return the kinds with text, faces and things drawn into every second photograph.
+
+    For models whose outputs say little without them. Inputs of other kinds stay as they are.
+    """
+    shapes = {(image.channels, image.size) for image in harness.images if _takes_scenes(image)}
     if not shapes:
-        source = "synthetic images, since no input has the shape of photographs"
-        return Kinds(dead_leaves, mosaics, {"images_from": source})
-    judging = alternating(mosaics, _for_shapes(shapes, photographs(scenes.judging), mosaics))
-    members = {
-        "images_from": "crops of photographs, since the inputs have their shape",
-        "photographs": len(scenes.fitting) + len(scenes.judging),
-        "photographs_mounted": scenes.mounted,
-    }
-    if harness.program.normalises:
-        members["images_from"] = (
-            "synthetic images, since the model stores statistics; half of those to judge by are "
-            "crops of photographs"
-        )
-        members["photographs"] = len(scenes.judging)
-        return Kinds(dead_leaves, judging, members, scenes.notes)
-    crops = _for_shapes(shapes, photographs(scenes.fitting), dead_leaves)
-    return Kinds(crops, judging, members, scenes.notes)
+        return kinds
+
+    def drawn(generator: Generator) -> Generator:
+        shown = alternating(with_objects(generator), generator)
+        return _by_shape(dict.fromkeys(shapes, shown), generator)
+
+    reason = "text, faces and things are drawn into half of them, since the outputs say little else"
+    members = dict(kinds.report_members)
+    members["images_from"] = f"{members['images_from']}; {reason}"
+    return replace(
+        kinds,
+        fitting=drawn(kinds.fitting),
+        judging=drawn(kinds.judging),
+        report_members=members,
+    )
 
 
 def alternating(first: Generator, second: Generator) -> Generator:
@@ -80,25 +129,79 @@ def alternating(first: Generator, second: Generator) -> Generator:
     return generate
 
 
-def _scene_shapes(images: Sequence[ImageInput]) -> set[_Shape]:
-    """Return the shapes of the inputs that get photographs.
+def _takes_scenes(image: ImageInput) -> bool:
+    """Whether an input gets photographs."""
+    is_small = image.channels == 1 and min(image.size, default=0) < _SMALLEST_GREY_SCENE
+    return is_photograph_shape(image.channels, image.size) and not is_small
 
-    Images with soft edges are drawn twice as large: both shapes belong to an input.
+
+def _crops(scenes: Scenes, *, normalises: bool) -> tuple[Kind, str]:
+    """Return the kind of inputs with the shape of photographs, with the reason."""
+    judging = alternating(mosaics, photographs(scenes.judging))
+    if normalises:
+        reason = (
+            "since the model stores statistics; half of those to judge by are crops of photographs"
+        )
+        return replace(SHAPES, name="synthetic images", judging=judging), reason
+    kind = Kind("crops of photographs", photographs(scenes.fitting), judging, dead_leaves)
+    return _with_soft_edges(kind), "since the inputs have their shape"
+
+
+def _other_kind(
+    harness: Harness, image: ImageInput, stated: InputValues | None, probes: int
+) -> tuple[Kind, str]:
+    """Return the kind of an input that is no photograph, with the reason."""
+    kinds = kinds_of_shape(image.channels, image.size)
+    if image.rows is not None or image.is_whole:
+        kinds = (SHAPES,)
+    if kinds == (SHAPES,):
+        kind = replace(SHAPES, name="synthetic images")
+        reason = "since no input has the shape of photographs"
+        return (kind if harness.program.normalises else _with_soft_edges(kind)), reason
+    if not harness.program.normalises or len(harness.images) > 1:
+        return _soft_shapes(kinds[0]), "by the shape of the input"
+    mismatches: dict[Kind, float] = {}
+    for kind in kinds:
+        ranges = _usual_ranges(kind, image.channels)
+        if stated is not None:
+            ranges = (stated_range(stated, image.channels),)
+        mismatches[kind] = least_mismatch(harness, Trials(kind.probing, ranges, probes))
+    nearest = min(mismatches, key=mismatches.__getitem__)
+    distances = ", ".join(f"{kind.name} {mismatches[kind]:.2f}" for kind in kinds)
+    return nearest, f"whose statistics are nearest to those that the model stores ({distances})"
+
+
+def _soft_shapes(kind: Kind) -> Kind:
+    """Return a kind of inputs of a model that stores no statistics."""
+    return _with_soft_edges(kind) if kind is SHAPES else kind
+
+
+def _with_soft_edges(kind: Kind) -> Kind:
+    """Return a kind of images half of which have soft edges.
+
+    Images that will be distilled towards stored statistics get none.
     """
-    shapes: set[_Shape] = set()
-    for image in images:
-        is_small = image.channels == 1 and min(image.size, default=0) < _SMALLEST_GREY_SCENE
-        if is_photograph_shape(image.channels, image.size) and not is_small:
-            shapes.add((image.channels, image.size))
-            shapes.add((image.channels, tuple(2 * length for length in image.size)))
-    return shapes
+    return replace(
+        kind,
+        fitting=softened(kind.fitting),
+        judging=softened(kind.judging),
+        probing=softened(kind.probing),
+    )
 
 
-def _for_shapes(shapes: set[_Shape], crops: Generator, others: Generator) -> Generator:
-    """Return a generator of crops for these shapes, and of other images for all others."""
+def _usual_ranges(kind: Kind, channels: int) -> tuple[ValueRange, ...]:
+    """Return the usual ranges of values of a kind of inputs."""
+    return (*kind.ranges, *known_ranges(channels))
+
+
+def _by_shape(generators: Mapping[_Shape, Generator], other: Generator = dead_leaves) -> Generator:
+    """Return a generator that makes images of each shape by the generator of that shape.
+
+    Images of all other shapes are made by `other`.
+    """
 
     def generate(count: int, channels: int, size: Size, seed: int) -> Images:
-        generator = crops if (channels, tuple(size)) in shapes else others
+        generator = generators.get((channels, tuple(size)), other)
         return generator(count, channels, size, seed)
 
     return generate

@@ -1,5 +1,6 @@
 """Find the value range of a model's images by running it on some images in each known range."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,11 +11,10 @@ from torch import Tensor
 from convpress.calibration import InputValues
 from worker.engine.calibration.class_scores import class_scores
 from worker.engine.calibration.harness import Harness, WeakCalibrationError
-from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.distil import statistics_mismatch
+from worker.engine.calibration.inputs.generators import Generator
 from worker.engine.calibration.inputs.ranges import (
     ValueRange,
-    known_ranges,
     plausible_by_scores,
     ranges_by_scores,
     stated_range,
@@ -36,6 +36,15 @@ _PLAUSIBLE_MISMATCH = 2.0
 _MOST_MISMATCH = 1.0
 _NOT_FINITE = "NaN or infinity"
 _CONSTANT = "the same outputs whatever the inputs"
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The images that value ranges are tried on, `count` in each, and the usual ranges."""
+
+    generator: Generator
+    usual: tuple[ValueRange, ...]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -66,9 +75,9 @@ class ProbedRanges:
 
 
 def probed_ranges(
-    harness: Harness, stated: InputValues | None, probes: int, *, check: bool = True
+    harness: Harness, stated: InputValues | None, trials: Trials, *, check: bool = True
 ) -> ProbedRanges:
-    """Return the ranges that a model may expect; `probes` images are tried in each range.
+    """Return the ranges that a model may expect, of the stated one or of the usual ones.
 
     With `check` a stated range is compared with the usual ones: the artifact is judged in those too
     that fit the model far better.
@@ -76,8 +85,8 @@ def probed_ranges(
     Raises:
         WeakCalibrationError: in no range does the model give finite outputs that differ.
     """
-    tried = _tried(harness, stated)
-    by_range = dict(_probe_leniently(harness, values, probes) for values in tried)
+    tried = _tried(harness, stated, trials)
+    by_range = dict(_probe_leniently(harness, values, trials) for values in tried)
     usable = {values: each for values, each in by_range.items() if each.failure is None}
     if not usable:
         failures = [str(each.failure) for each in by_range.values()]
@@ -85,12 +94,12 @@ def probed_ranges(
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
-        better = _better_ranges(harness, usable, probes) if check else ()
+        better = _better_ranges(harness, usable, trials) if check else ()
         return _stated(ranges, better)
     if _are_whole(harness):
         return ProbedRanges(ranges, "the integer type of the inputs", ranges)
     if harness.program.normalises:
-        return _by_statistics(harness, ranges, probes)
+        return _by_statistics(harness, ranges, trials)
     scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
     if scores:
         return _by_scores(scores, ranges)
@@ -110,7 +119,7 @@ def _stated(stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...]) -> P
 
 
 def _better_ranges(
-    harness: Harness, by_stated: Mapping[ValueRange, Probe], probes: int
+    harness: Harness, by_stated: Mapping[ValueRange, Probe], trials: Trials
 ) -> tuple[ValueRange, ...]:
     """Return the usual ranges that fit a model far better than the stated one, which was probed.
 
@@ -120,12 +129,12 @@ def _better_ranges(
     if _are_whole(harness):
         return ()
     [stated] = by_stated
-    usual = (values for values in known_ranges(harness.images[0].channels) if values != stated)
-    by_usual = dict(_probe_leniently(harness, values, probes) for values in usual)
+    others = (values for values in trials.usual if values != stated)
+    by_usual = dict(_probe_leniently(harness, values, trials) for values in others)
     usable = {values: each for values, each in by_usual.items() if each.failure is None}
     usable = {**by_stated, **usable}
     if harness.program.normalises:
-        probed = _by_statistics(harness, tuple(usable), probes)
+        probed = _by_statistics(harness, tuple(usable), trials)
     else:
         scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
         if not scores:
@@ -135,9 +144,11 @@ def _better_ranges(
     return () if is_plausible or probed.doubt is not None else probed.plausible
 
 
-def _by_statistics(harness: Harness, ranges: tuple[ValueRange, ...], probes: int) -> ProbedRanges:
+def _by_statistics(
+    harness: Harness, ranges: tuple[ValueRange, ...], trials: Trials
+) -> ProbedRanges:
     """Return the range whose images' statistics are nearest to those that the model stores."""
-    mismatches = {values: _mean_mismatch(harness, values, probes) for values in ranges}
+    mismatches = {values: _mean_mismatch(harness, trials, values) for values in ranges}
     best = min(ranges, key=mismatches.__getitem__)
     most = _PLAUSIBLE_MISMATCH * mismatches[best]
     plausible = tuple(values for values in ranges if mismatches[values] <= most)
@@ -166,32 +177,33 @@ def _are_whole(harness: Harness) -> bool:
     return all(images.is_whole for images in harness.images)
 
 
-def _tried(harness: Harness, stated: InputValues | None) -> tuple[ValueRange, ...]:
+def _tried(harness: Harness, stated: InputValues | None, trials: Trials) -> tuple[ValueRange, ...]:
     """Return the ranges to try."""
     channels = harness.images[0].channels
     if stated is not None:
         return (stated_range(stated, channels),)
-    known = known_ranges(channels)
     # The type of integer inputs fixes the range: one range stands for all.
-    return known[:1] if _are_whole(harness) else known
+    return trials.usual[:1] if _are_whole(harness) else trials.usual
 
 
-def _probe_leniently(harness: Harness, values: ValueRange, count: int) -> tuple[ValueRange, Probe]:
+def _probe_leniently(
+    harness: Harness, values: ValueRange, trials: Trials
+) -> tuple[ValueRange, Probe]:
     """Probe a range; where values beyond its limits make outputs infinite, a strict one."""
-    lenient = probe(harness, values, count)
+    lenient = probe(harness, trials.generator, values, trials.count)
     if lenient.failure != _NOT_FINITE:
         return values, lenient
     strict = replace(values, strict=True)
-    return strict, probe(harness, strict, count)
+    return strict, probe(harness, trials.generator, strict, trials.count)
 
 
 @torch.no_grad()
-def probe(harness: Harness, values: ValueRange, count: int) -> Probe:
+def probe(harness: Harness, generator: Generator, values: ValueRange, count: int) -> Probe:
     """Return the model's outputs on images in a range: `count`, and at least two batches."""
     tables: list[Tensor] = []
     first: list[Tensor] | None = None
     differ = False
-    for batch in _images(harness, values, max(count, 2 * harness.batch)):
+    for batch in _images(harness, generator, values, max(count, 2 * harness.batch)):
         outputs = run(harness.program, batch)
         numbers = _floating(outputs)
         are_finite = [bool(y.isfinite().all()) for y in numbers]
@@ -225,15 +237,25 @@ def _are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     return True
 
 
+def least_mismatch(harness: Harness, trials: Trials) -> float:
+    """Return the mismatch of the usual range whose statistics are nearest to the stored ones."""
+    mismatches = []
+    for values in trials.usual:
+        usable, probed = _probe_leniently(harness, values, trials)
+        if probed.failure is None:
+            mismatches.append(_mean_mismatch(harness, trials, usable))
+    return min(mismatches, default=math.inf)
+
+
 @torch.no_grad()
-def _mean_mismatch(harness: Harness, values: ValueRange, count: int) -> float:
+def _mean_mismatch(harness: Harness, trials: Trials, values: ValueRange) -> float:
     """Return the distance of images' statistics to the stored ones, the mean over all of these."""
-    batches = _images(harness, values, count)
+    batches = _images(harness, trials.generator, values, trials.count)
     total = sum(float(statistics_mismatch(harness.program, batch)) for batch in batches)
     norms = sum(step.norm is not None for step in harness.program.steps)
     return total / (norms * len(batches))
 
 
-def _images(harness: Harness, values: ValueRange, count: int) -> list[Batch]:
+def _images(harness: Harness, generator: Generator, values: ValueRange, count: int) -> list[Batch]:
     """Return the images to try a range on: the same ones in every range."""
-    return harness.synthetic(dead_leaves, values, count, _SEED)
+    return harness.synthetic(generator, values, count, _SEED)

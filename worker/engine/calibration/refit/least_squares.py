@@ -14,7 +14,7 @@ from worker.engine.calibration.statistics.patch_sums import PatchSums
 from worker.engine.calibration.statistics.shrinkage import oas_intensity
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Convolution, Layer
-from worker.engine.numerics.moments import WIDE, Moments
+from worker.engine.numerics.moments import Moments
 
 # The least pull towards the present weights, relative to the mean variance of their inputs.
 _RIDGE = 1e-3
@@ -37,8 +37,8 @@ class _System(NamedTuple):
 class RegressionRows:
     """The input rows `(rows, groups, m)` of a layer and their targets `(rows, groups, outputs)`.
 
-    Both are held batch by batch and summed about their means, group by group, in the precision of
-    `PatchSums`.
+    Both are held batch by batch and summed about their means, group by group: products in their own
+    precision, sums in float64.
     """
 
     def __init__(self, convolution: Convolution) -> None:
@@ -134,15 +134,16 @@ class RegressionRows:
         self, mean: Tensor, targets: Sequence[Tensor], target_mean: Tensor
     ) -> Tensor:
         """Return the sums `(groups, m, outputs)` of the inputs times the targets, both centred."""
-        is_wide = self._convolution.patch > WIDE
         shape = (*mean.shape, target_mean.shape[-1])
         sums = torch.zeros(shape, dtype=torch.float64, device=mean.device)
+        remainder = torch.zeros_like(target_mean)
         for x, y in zip(self._inputs, targets, strict=True):
-            precision = x.dtype if is_wide else torch.float64
-            inputs = x.to(precision) - mean.to(precision)
-            outputs = y.to(precision) - target_mean.to(precision)
-            sums += torch.einsum("rgm,rgn->gmn", inputs, outputs)
-        return sums
+            # One side about its mean is enough: the products of the other's mean cancel.
+            outputs = y - target_mean.to(y.dtype)
+            sums += torch.einsum("rgm,rgn->gmn", x, outputs)
+            remainder += outputs.sum(0, dtype=torch.float64)
+        # They cancel up to the rounding of the targets' mean.
+        return sums - mean[:, :, None] * remainder[:, None, :]
 
 
 def _by_group(weight: Tensor, convolution: Convolution) -> Tensor:

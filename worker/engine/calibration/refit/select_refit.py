@@ -44,7 +44,7 @@ def select_refit(
 
     `tell` receives the share of the sites that are fitted, over all refits.
     """
-    output_error = OutputError(calibration.program, calibration.held_out)
+    output_error = OutputError(calibration.judged_program, calibration.held_out)
     before = output_error.of(chains)
     program = with_statistics(calibration.program, calibration.moments.batchnorm)
     last_layers_only: Mapping[str, Origin] = {}

@@ -1,6 +1,6 @@
 """The error of a compressed model's outputs against the original's, on the same inputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,17 +9,31 @@ from torch import Tensor
 
 from worker.engine.calibration.chains import Chains, run_chain
 from worker.engine.calibration.class_scores import scores_of
-from worker.engine.calibration.replay import Batch
-from worker.engine.program import Program, StepError, run
+from worker.engine.calibration.replay import (
+    Batch,
+    CheckpointedRun,
+    checkpoints,
+    measure_footprints,
+)
+from worker.engine.program import Program, StepError, resume, run
 
 
 class OutputError:
     """Batches with the original's outputs, which are computed once for any number of models."""
 
     @torch.no_grad()
-    def __init__(self, program: Program, batches: Sequence[Batch]) -> None:
+    def __init__(
+        self, program: Program, batches: Sequence[Batch], held_bytes: int | None = None
+    ) -> None:
+        """Run the original; `held_bytes` of its values may be held, which `of_site` needs."""
         self._program = program
-        self._cases = [(batch, _comparable(run(program, batch))) for batch in batches]
+        self._batches = batches
+        self._originals = [_comparable(run(program, batch)) for batch in batches]
+        self._prefix: CheckpointedRun | None = None
+        if held_bytes is not None:
+            footprints = measure_footprints(program, batches[0])
+            positions = checkpoints(footprints, len(batches), held_bytes)
+            self._prefix = CheckpointedRun(program, batches, positions)
 
     @torch.no_grad()
     def of(self, chains: Chains) -> float:
@@ -30,14 +44,28 @@ class OutputError:
         original is NaN or infinite nothing is compared. Outputs count as 0 where the replaced
         sites make them NaN, change their shape, or keep the program from running.
         """
+        inputs = ({**self._program.constants, **batch} for batch in self._batches)
+        return self._error(inputs, 0, chains)
+
+    @torch.no_grad()
+    def of_site(self, position: int, chains: Chains) -> float:
+        """Return the error as `of` does, where only the step at a position and later ones change.
+
+        Each call needs at least the position of the last one: earlier steps do not run again.
+        """
+        assert self._prefix is not None  # values may be held
+        return self._error(self._prefix.values_before(position), position, chains)
+
+    def _error(self, lives: Iterable[Mapping[str, Any]], start: int, chains: Chains) -> float:
+        """Return the error of the outputs, given each batch's values before the step at `start`."""
         replacements: dict[str, Callable[[Tensor], Tensor]] = {
             site: partial(run_chain, layers) for site, layers in chains.items()
         }
         difference = 0.0
         energy = 0.0
-        for batch, originals in self._cases:
+        for live, originals in zip(lives, self._originals, strict=True):
             try:
-                outputs = _comparable(run(self._program, batch, replacements))
+                outputs = _comparable(resume(self._program, live, start, replacements))
             except StepError:
                 outputs = (None,) * len(originals)
             for original, output in zip(originals, outputs, strict=True):

@@ -20,8 +20,9 @@ _NUMBERS_PER_ROW = 4
 class PatchSums:
     """Sums over patches `(rows, groups, m)`, about a point near their mean.
 
-    Patches of up to `WIDE` numbers are summed in float64, wider ones in their own precision. The
-    products are summed in the bands that `Symmetric` holds.
+    Products are in the patches' own precision: about the mean its rounding is far below the floor
+    of every variance. Their sums are in float64 for patches of up to `WIDE` numbers, and else in
+    the same precision, in the bands that `Symmetric` holds.
 
     >>> sums = PatchSums(Convolution((4, 3), (), (), ()))
     >>> sums.add(torch.tensor([[[0.0, 1.0, 5.0]], [[2.0, 1.0, 5.0]]]))
@@ -54,8 +55,6 @@ class PatchSums:
         """Add the waiting rows to the sums."""
         rows = torch.cat(self._waiting).transpose(0, 1)
         self._waiting.clear()
-        if self._convolution.patch <= WIDE:
-            rows = rows.double()
         if self._origin is None:
             # Products of large numbers would lose the digits in which they differ.
             self._origin = rows.mean(1, keepdim=True)
@@ -66,16 +65,19 @@ class PatchSums:
         for (start, end), band in zip(self._spans, self._second, strict=True):
             own = rows[:, :, start:end]
             band[:, :, start:] += products(own)
+            # Patches that are summed in another precision have one band.
             if start:
                 left = rows[:, :, :start]
                 band[:, :, :start].baddbmm_(own.mT, left)
 
     def _empty_bands(self, like: Tensor) -> list[Tensor]:
-        """Return zeros `(groups, rows, end)` for every band, in another tensor's precision."""
+        """Return zeros `(groups, rows, end)` for every band."""
         groups = len(like)
+        is_wide = self._convolution.patch > WIDE
+        dtype = like.dtype if is_wide else torch.float64
         bands = []
         for start, end in self._spans:
-            bands.append(like.new_zeros(groups, end - start, end))
+            bands.append(like.new_zeros((groups, end - start, end), dtype=dtype))
         return bands
 
     def covariance(self) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,8 @@ def _rows_wanted(convolution: Convolution, effort: Effort) -> int:
     size = convolution.patch
     macs_per_row = convolution.groups * size * size
     affordable = effort.row_macs // macs_per_row
-    rows = min(effort.rows_per_site, affordable)
+    enough = max(effort.enough_rows, effort.enough_rows_per_number * size)
+    rows = min(effort.rows_per_site, affordable, enough)
     return max(effort.rows_per_number * size, rows)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from worker.engine.calibration.statistics.class_directions import LastLayer, las
 from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.numerics.convolution import Layer
 from worker.engine.numerics.moments import Moments
+from worker.engine.program import Program
 from worker.engine.selection.candidates import Candidate, SiteCandidates
 
 # Relative errors that a trial should make: those of common budgets.
@@ -89,17 +91,19 @@ def sensitivities(
     batches, trials_each = _affordable(calibration, sites, effort)
     if not batches:
         return {}
-    output_error = OutputError(calibration.program, batches)
+    judged = calibration.judged_program
+    output_error = OutputError(judged, batches, effort.held_bytes)
+    positions = _first_positions(judged)
     end = last_site(calibration.program)
     last: LastLayer | None = None
     if end is not None and trials_by_site.get(end):
         last = last_layer(calibration.program, batches, end, layer_of(end))
     shares = {}
-    for site, site_trials in trials_by_site.items():
+    for site in sorted(trials_by_site, key=positions.__getitem__):
         logs = []
-        for trial in site_trials[-trials_each:]:
+        for trial in trials_by_site[site][-trials_each:]:
             chain = trial.layers()
-            error = output_error.of({site: chain})
+            error = output_error.of_site(positions[site], {site: chain})
             share = max(error / trial.error, _LEAST_SHARE)
             if last is not None and site == end:
                 share = share * last.excess(chain)
@@ -107,6 +111,15 @@ def sensitivities(
         if logs:
             shares[site] = math.exp(sum(logs) / len(logs))
     return _raised(shares)
+
+
+def _first_positions(program: Program) -> defaultdict[str, int]:
+    """Return the position of each site's first call; behind the last step where there is none."""
+    positions: defaultdict[str, int] = defaultdict(lambda: len(program.steps))
+    for position, step in enumerate(program.steps):
+        if step.site is not None:
+            positions.setdefault(step.site, position)
+    return positions
 
 
 def _affordable(calibration: Calibration, sites: int, effort: Effort) -> tuple[list[Batch], int]:

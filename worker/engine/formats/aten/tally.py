@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from worker.engine.formats.aten.layers import WEIGHT, SiteKey, TensorKey
 from worker.engine.formats.aten.sites import HIDDEN, GraphSite, unused_name
-from worker.engine.formats.aten.trace import Operation, Trace
+from worker.engine.formats.aten.trace import Account, Operation
 from worker.engine.model import NUMBER, Call, CostProfile, Site, TensorSpec, UnaccountedOperator
 from worker.engine.numerics.convolution import Convolution
 
@@ -38,9 +38,9 @@ def stored_keys(sites: Mapping[str, GraphSite], paths: Mapping[TensorKey, str]) 
 
 
 def profile_of(
-    trace: Trace, sites: Mapping[str, GraphSite], paths: Mapping[TensorKey, str]
+    account: Account, sites: Mapping[str, GraphSite], paths: Mapping[TensorKey, str]
 ) -> CostProfile:
-    """Return the costs that a trace has seen; `paths` are the names of stored tensors.
+    """Return the costs of what a trace has seen; `paths` are the names of stored tensors.
 
     Counted: convolutions, transposed ones and products of matrices, those inside recurrent layers
     and attention included. Not counted, but listed with their number of calls: all other operators,
@@ -48,7 +48,7 @@ def profile_of(
     """
     called: dict[str, _Calls] = defaultdict(Counter)
     outside: dict[Operation, _Calls] = defaultdict(Counter)
-    for operation, times in trace.operations.items():
+    for operation, times in account.operations.items():
         name = _site_of(operation, sites)
         if name is None:
             # Calls of one operator on different sizes are one row.
@@ -64,9 +64,9 @@ def profile_of(
         rows[name] = _site_outside(name, first, operations)
     unaccounted = tuple(
         UnaccountedOperator(paths.get(weight, operator), operator, NO_RULE)
-        for operator, weight in trace.unaccounted.items()
+        for operator, weight in account.unaccounted.items()
     )
-    return CostProfile(tuple(rows.values()), dict(trace.others), unaccounted=unaccounted)
+    return CostProfile(tuple(rows.values()), dict(account.others), unaccounted=unaccounted)
 
 
 def without_data(

@@ -1,8 +1,9 @@
-"""Trace a run of a TorchScript module: every operator call, on tensors with data or without."""
+"""Trace a run of a module: every operator call, on tensors with data or without."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -67,12 +68,41 @@ class Operation:
     call: Call | None = None
 
 
+@dataclass
+class Account:
+    """The operations of a run with their number, in the order of their first calls.
+
+    Attributes:
+        operations: What multiplies and accumulates.
+        others: The other operators, by name.
+        unaccounted: The keys of the weights that operators without a counting rule took, by
+            operator.
+        matrix_macs: All multiply-accumulates but those of products with vectors.
+    """
+
+    operations: Counter[Operation] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    unaccounted: dict[str, TensorKey] = field(default_factory=dict)
+    matrix_macs: int = 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all operations."""
+        return sum(operation.macs * times for operation, times in self.operations.items())
+
+    def add(self, other: "Account") -> None:
+        """Add what another account holds."""
+        self.operations.update(other.operations)
+        self.others.update(other.others)
+        self.unaccounted = other.unaccounted | self.unaccounted
+        self.matrix_macs += other.matrix_macs
+
+
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hooks untyped
-    """Notes the operations of a run in the order of their first calls, and counts other operators.
+    """Notes the operators of a run in its `account`.
 
     `stored` identifies the tensors that may be a weight. `failure` is what an operator raised:
-    the interpreter that passes it on loses its message. `unaccounted` are the keys of the weights
-    that operators without a counting rule took, by operator.
+    the interpreter that passes it on loses its message.
     """
 
     def __init__(self, stored: Set[TensorKey]) -> None:
@@ -81,9 +111,16 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         # A view of a stored tensor is a part of that tensor.
         self._by_memory = {key[0]: key for key in stored}
         self.failure: Exception | None = None
-        self.operations: Counter[Operation] = Counter()
-        self.others: Counter[str] = Counter()
-        self.unaccounted: dict[str, TensorKey] = {}
+        self.account = Account()
+
+    @contextmanager
+    def apart(self) -> Iterator[Account]:
+        """Note what runs inside in an account of its own."""
+        around, self.account = self.account, Account()
+        try:
+            yield self.account
+        finally:
+            self.account = around
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -105,13 +142,14 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             raise
         operator = func.overloadpacket
         if operator in _CONVOLUTIONS:
-            self.operations[self._convolution(*args[:9])] += 1
+            self._note(self._convolution(*args[:9]))
         elif operator in _PRODUCTS:
-            left, right = _PRODUCTS[operator]
-            self.operations[self._product(operator.__name__, args[left], args[right])] += 1
+            left, right = (args[position] for position in _PRODUCTS[operator])
+            product = self._product(operator.__name__, left, right)
+            self._note(product, of_vectors=min(left.dim(), right.dim()) < _LEAST_AXES)
         elif operator in RULES:
             macs = RULES[operator](args, result)
-            self.operations[self._inside(operator.__name__, args, macs)] += 1
+            self._note(self._inside(operator.__name__, args, macs))
         elif not func.is_view and operator is not _aten.empty:
             # `empty` is memory that other operators ask for: it computes nothing.
             self._note_other(func, args)
@@ -140,15 +178,20 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             call,
         )
 
+    def _note(self, operation: Operation, *, of_vectors: bool = False) -> None:
+        self.account.operations[operation] += 1
+        if not of_vectors:
+            self.account.matrix_macs += operation.macs
+
     def _note_other(self, func: Any, args: Sequence[Any]) -> None:  # noqa: ANN401 - as above
         """Note an operator without a rule, and its weight if it may multiply by it."""
         name = func._schema.name.removeprefix("aten::")
-        self.others[name] += 1
+        self.account.others[name] += 1
         if has_no_products(func):
             return
         weight = self._weight_among(args)
         if weight is not None:
-            self.unaccounted.setdefault(name, weight)
+            self.account.unaccounted.setdefault(name, weight)
 
     def _inside(self, op: str, args: Sequence[Any], macs: int) -> Operation:
         """Return an operator that holds products of several kinds."""

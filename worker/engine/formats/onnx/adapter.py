@@ -1,7 +1,7 @@
 """The ONNX adapter: models opened on their skeleton, ONNX Runtime to run them."""
 
 from worker.engine.costs import onnx_stopwatch
-from worker.engine.costs.int8_stopwatch import int8_nanoseconds
+from worker.engine.costs.int8_stopwatch import conversion_nanoseconds, int8_nanoseconds
 from worker.engine.formats.adapter import FormatAdapter, Int8Writer, Stopwatch
 from worker.engine.formats.onnx import runner
 from worker.engine.formats.onnx.model import OnnxModel
@@ -35,6 +35,8 @@ ADAPTER = FormatAdapter(
     aligned_ranks=True,
     adds_in_convolution=True,
     macs_per_output=4,
+    adding_stopwatch=onnx_stopwatch.adding_nanoseconds,
     int8_stopwatch=int8_nanoseconds,
+    conversion_stopwatch=conversion_nanoseconds,
     int8=_int8,
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from convpress.refusal import Refusal
+from worker.engine.formats.onnx.constants import constants
 from worker.engine.formats.onnx.graph import (
     all_nodes,
     fresh_name,
@@ -19,6 +20,7 @@ from worker.engine.formats.onnx.graph import (
     stored_names,
     subgraphs,
 )
+from worker.engine.formats.onnx.scalars import scalar
 from worker.engine.formats.onnx.session import RUNTIME_ERRORS, session
 from worker.engine.model import Inputs
 
@@ -149,10 +151,14 @@ def _split(path: ExecutionPath, fork: str) -> list[ExecutionPath]:
         for attribute in node.attribute
         if attribute.HasField("g")
     }
+    stored = scalar(condition, constants(path.model.graph))
     paths = []
     for value, branch in branches.items():
         # An earlier If on the same condition has decided already.
         if path.conditions.get(condition, value) != value:
+            continue
+        # A stored condition leads along one branch in every run.
+        if stored is not None and bool(stored) != value:
             continue
         model = _with_branch(path.model, position, branch)
         conditions = {**path.conditions, condition: value}

@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime: on one CPU thread, with weights mapped from the model's file."""
+"""Sessions of ONNX Runtime, with weights mapped from the model's file."""
 
 import re
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import OWN_DOMAINS
+from worker.engine.formats.onnx.session_options import session_options
 
 
 def _runtime_exceptions() -> Iterator[type[Exception]]:
@@ -28,7 +29,6 @@ _UNKNOWN_OPERATOR = re.compile(
 )
 _EXTENSIONS = "ai.onnx.contrib"
 _NO_MEMORY = "Failed to allocate memory"
-_FATAL_ONLY = 4
 # Characters of the runtime's message that a refusal shows.
 _LONGEST_MESSAGE = 300
 
@@ -43,7 +43,7 @@ def session(model: bytes, path: Path) -> Any:  # noqa: ANN401 - the runtime ship
         Refusal: `model_invalid` where the runtime refuses the model.
     """
     folder = str(path.resolve().parent)
-    settings = options(prepacked=_QUANTISED in model)
+    settings = session_options(prepacked=_QUANTISED in model)
     settings.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", folder
     )
@@ -51,24 +51,6 @@ def session(model: bytes, path: Path) -> Any:  # noqa: ANN401 - the runtime ship
         return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     except RUNTIME_ERRORS as error:
         raise refused("load", error) from error
-
-
-def options(*, prepacked: bool = False) -> Any:  # noqa: ANN401 - the runtime ships no types
-    """Return the options of every session: one thread, and weights that are not copied.
-
-    With `prepacked` they are copied into the layout that the runtime computes in.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _FATAL_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Prepacking copies weights into another layout. For VGG16 that takes 1.7 to 3.1 s and 480 MB
-    # that cannot be given back, where the mapped file is ready in 0.1 to 0.2 s. It made none of the
-    # convolutional networks faster that were tried. Layers in int8 would pack in every run: on
-    # ResNet-20 they took 1.5 times as long.
-    options.add_session_config_entry("session.disable_prepacking", str(int(not prepacked)))
-    return options
 
 
 def message(error: Exception) -> str:

@@ -36,6 +36,10 @@ def kind(node: Node) -> str:
     return getattr(node.target, "__name__", str(node.target))
 
 
+HALF = (torch.float16, torch.bfloat16)
+"""The types of half precision."""
+
+
 def is_check(node: Node) -> bool:
     """Whether a node only checks what a run has."""
     return kind(node) in _CHECKS
@@ -94,6 +98,17 @@ def on_device(value: Any, device: str) -> Any:  # noqa: ANN401 - whatever a grap
         return type(value)(on_device(item, device) for item in value)
     if isinstance(value, dict):
         return {key: on_device(item, device) for key, item in value.items()}
+    return value
+
+
+def in_single_precision(value: Any) -> Any:  # noqa: ANN401 - whatever a graph holds
+    """Return arguments with float32 in place of the types of half precision."""
+    if isinstance(value, torch.dtype):
+        return torch.float32 if value in HALF else value
+    if isinstance(value, list | tuple):
+        return type(value)(in_single_precision(item) for item in value)
+    if isinstance(value, dict):
+        return {key: in_single_precision(item) for key, item in value.items()}
     return value
 
 

@@ -1,6 +1,7 @@
 """A program of torch.export, opened for surgery: every layer is a node of its graph."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch.export import ExportedProgram
@@ -13,6 +14,7 @@ from worker.engine.formats import input_shapes
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.aten.sites import by_site, layer_of, named_sites
 from worker.engine.formats.pt2 import file, profile, reader, rewrite, signature, training
+from worker.engine.formats.pt2.flat import flattened
 from worker.engine.formats.pt2.graph import Constants, stored_tensors
 from worker.engine.formats.pt2.layers import layer_nodes
 from worker.engine.model import CostProfile, Site, TensorSpec
@@ -28,18 +30,19 @@ class ExportedModel:
     """
 
     def __init__(self, program: ExportedProgram, extra_files: dict[str, str]) -> None:
-        training.require_evaluation(program)
+        flat = flattened(program)
+        training.require_evaluation(flat.nodes)
         self._program = program
+        self._flat = flat
         self._extra_files = extra_files
-        self._inputs = signature.inputs(program)
+        self._inputs = signature.inputs(program, flat.graph)
         self._ranges = signature.size_ranges(program)
         stored = stored_tensors(program)
-        nodes = list(program.graph.nodes)
-        self._constants = Constants(nodes, {name: tensor for name, (_, tensor) in stored.items()})
+        constants = Constants(flat.nodes, {name: tensor for name, (_, tensor) in stored.items()})
         paths = {name: path for name, (path, _) in stored.items()}
-        layers = list(layer_nodes(nodes, self._constants, paths))
+        layers = list(layer_nodes(flat.nodes, constants, paths))
         self._layers = by_site(layers)
-        self._sites = named_sites(layers)
+        self._sites = named_sites(layers, flat.in_branches(paths).__contains__)
         self._unused: list[Node] = []
 
     @classmethod
@@ -49,11 +52,10 @@ class ExportedModel:
         Raises:
             Refusal: `model_invalid` where torch cannot load it or its operators have arguments that
                 they do not take, `model_unsupported` where it takes
-                something else than tensors and numbers, holds graphs within its graph, or was
-                exported in training mode.
+                something else than tensors and numbers, holds graphs of an unknown kind within its
+                graph, or was exported in training mode.
         """
         program = file.load(path)
-        _require_one_graph(program)
         try:
             return cls(program, file.extra_files(path))
         except Refusal:  # a kind of ValueError
@@ -124,7 +126,7 @@ class ExportedModel:
         for key, members in self._layers.items():
             for layer in members:
                 site_of[layer.node] = (names[key], layer)
-        return reader.read(self._program, site_of)
+        return reader.read(self._program, self._flat, site_of)
 
     def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
         """Put the sum of chains of layers in a site's place, for all its calls, in its dtype."""
@@ -137,35 +139,19 @@ class ExportedModel:
                 path = f"{stem}.{index}"
                 layers.append(rewrite.store(self._program, path, layer, graph_site.weight))
             stored.append(layers)
-        for layer_node in self._layers.pop(graph_site.key):
-            self._unused += rewrite.stored_operands(layer_node)
-            rewrite.replace_node(layer_node, stored)
+        for place in self._layers.pop(graph_site.key):
+            own = replace(place, node=self._flat.origins[place.node])
+            self._unused += rewrite.stored_operands(own)
+            rewrite.replace_node(own, stored, self._flat.blocks)
 
     def save(self, target: Path) -> None:
         """Write the archive, with the extra files of the one that was opened.
 
         Weights of replaced sites that nothing reads any more are left out.
         """
-        rewrite.drop_unused(self._program, self._unused)
+        rewrite.drop_unused(self._program, self._unused, self._flat.blocks)
         self._unused = []
-        self._program.graph_module.recompile()
-        self._program.graph.lint()
+        for graph in (*self._flat.blocks, self._program.graph):
+            graph.owning_module.recompile()
+            graph.lint()
         file.save(self._program, target, self._extra_files)
-
-
-def _require_one_graph(program: ExportedProgram) -> None:
-    """Check that the program has no graphs within its graph.
-
-    Raises:
-        Refusal: `model_unsupported`.
-    """
-    for node in program.graph.nodes:
-        if node.op not in ("placeholder", "call_function", "output"):
-            raise Refusal(
-                Code.MODEL_UNSUPPORTED,
-                "the program holds another graph, as of torch.cond or of a change of the autocast "
-                "or gradient mode",
-                field=FIELD,
-                expected="one graph of aten operators; leave such blocks out of the model",
-                got=str(node.target)[:200],
-            )

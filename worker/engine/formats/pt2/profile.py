@@ -1,6 +1,7 @@
 """Count the cost of an exported program by one run that sees every operator call."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from worker.engine.formats.aten.tally import (
 )
 from worker.engine.formats.aten.trace import Trace
 from worker.engine.formats.pt2 import execute
-from worker.engine.formats.pt2.graph import Constants, fixed_inputs, stored_tensors
+from worker.engine.formats.pt2.execute import Choice, Conditional, RunBranch
+from worker.engine.formats.pt2.flat import flattened
+from worker.engine.formats.pt2.graph import Constants, fixed_inputs, on_device, stored_tensors
 from worker.engine.formats.pt2.layers import layer_nodes
 from worker.engine.model import NUMBER, CostProfile, TensorSpec
 from worker.engine.numerics.random_inputs import random_inputs
@@ -34,7 +37,7 @@ def count(
     """Count a program on inputs of these shapes.
 
     It is run without data (on torch's `meta` device) where that is possible, else on random inputs:
-    where sizes depend on data, for example.
+    where sizes depend on data, for example. Of the branches of a torch.cond the costliest counts.
 
     Raises:
         Refusal: `input_shape_mismatch` where the program cannot take these shapes.
@@ -84,15 +87,33 @@ def _count(program: ExportedProgram, inputs: Mapping[str, Any], device: str) -> 
             placed[key] = _copy(tensor, device)
         stored[name] = placed[key]
         paths.setdefault(tensor_key(placed[key]), path)
-    nodes = list(program.graph.nodes)
-    constants = Constants(nodes, stored, device)
+    flat = flattened(program)
+    constants = Constants(flat.nodes, stored, device)
     by_placeholder = {name: path for name, (path, _) in stored_tensors(program).items()}
-    sites = named_sites(layer_nodes(nodes, constants, by_placeholder))
+    layers = layer_nodes(flat.nodes, constants, by_placeholder)
+    sites = named_sites(layers, flat.in_branches(by_placeholder).__contains__)
     trace = Trace(stored_keys(sites, paths))
     with without_fused_kernels(), trace:
         contents = {**stored, **fixed_inputs(program), **inputs, **constants.known()}
-        execute.run(program.graph, contents, device)
-    return profile_of(trace, sites, paths)
+        execute.run(flat.graph, contents, partial(on_device, device=device), _costliest(trace))
+    return profile_of(trace.account, sites, paths)
+
+
+def _costliest(trace: Trace) -> Choice:
+    """Return the choice of the branch with the most multiply-accumulates, which alone counts."""
+
+    def choice(conditional: Conditional, _predicate: object, run_branch: RunBranch) -> Any:  # noqa: ANN401 - whatever flows through the graph
+        with trace.apart() as if_true:
+            result = run_branch(conditional.if_true)
+        with trace.apart() as if_false:
+            other = run_branch(conditional.if_false)
+        if if_true.macs >= if_false.macs:
+            trace.account.add(if_true)
+            return result
+        trace.account.add(if_false)
+        return other
+
+    return choice
 
 
 def _copy(tensor: Tensor, device: str) -> Tensor:

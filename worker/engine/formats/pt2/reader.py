@@ -18,9 +18,13 @@ from worker.engine.formats.aten.copy_on_write import on_copies
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
 from worker.engine.formats.aten.norms import ARGUMENTS, NORMS, OWN_STATISTICS, stored_statistics
 from worker.engine.formats.aten.step_recorder import StepRecorder
+from worker.engine.formats.pt2.execute import Conditional, by_predicate, run_conditional
+from worker.engine.formats.pt2.flat import FlatGraph
 from worker.engine.formats.pt2.graph import (
+    HALF,
     arguments,
     fixed_inputs,
+    in_single_precision,
     is_check,
     is_random,
     kind,
@@ -32,17 +36,18 @@ from worker.engine.formats.pt2.layers import LayerNode
 from worker.engine.formats.pt2.shared_memory import SharedMemory, functional
 from worker.engine.formats.pt2.training import is_idle_dropout
 from worker.engine.numerics import device
-from worker.engine.program import Norm, Program, Step
+from worker.engine.program import NoProgramError, Norm, Program, Step
 
-_HALF = (torch.float16, torch.bfloat16)
 # Calibration lays images out with their channels last, where a view may need a copy.
 _VIEWS = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})
 _NORM_WITHOUT_MODE = "aten::_native_batch_norm_legit_no_training"
 """It normalises by stored statistics at every run, and does not ask whether to."""
 
 
-def read(program: ExportedProgram, sites: Mapping[Node, tuple[str, LayerNode]]) -> Program:
-    """Read the graph of a program, which stays as it is.
+def read(
+    program: ExportedProgram, flat: FlatGraph, sites: Mapping[Node, tuple[str, LayerNode]]
+) -> Program:
+    """Read the flat graph of a program, which stays as it is.
 
     `sites` are the nodes that are calls of sites, with the site's name. Weights share memory with
     the program. Weights in half precision become float32, and so do conversions to half precision;
@@ -51,8 +56,8 @@ def read(program: ExportedProgram, sites: Mapping[Node, tuple[str, LayerNode]]) 
     Raises:
         NoProgramError: a normalisation may write into its statistics.
     """
-    reader = _Reader(program, sites)
-    for node in program.graph.nodes:
+    reader = _Reader(program, flat, sites)
+    for node in flat.nodes:
         if node.op == "call_function" and not is_check(node):
             reader.read(node)
     return reader.program()
@@ -62,17 +67,21 @@ class _Reader:
     """Reads nodes in the order in which they run, and records their steps."""
 
     def __init__(
-        self, program: ExportedProgram, sites: Mapping[Node, tuple[str, LayerNode]]
+        self,
+        program: ExportedProgram,
+        flat: FlatGraph,
+        sites: Mapping[Node, tuple[str, LayerNode]],
     ) -> None:
         self._program = program
+        self._flat = flat
         self._sites = sites
         self._steps = StepRecorder()
         self._names: dict[Node, str] = {}
-        self._memory = SharedMemory(program.graph)
+        self._memory = SharedMemory(flat.graph)
         self._weights: dict[TensorKey, Tensor] = {}
         stored = stored_tensors(program)
         fixed = fixed_inputs(program)
-        for node in program.graph.nodes:
+        for node in flat.nodes:
             if node.op != "placeholder":
                 continue
             self._names[node] = node.name
@@ -110,13 +119,15 @@ class _Reader:
             is_fixed = isinstance(input_spec.arg, ConstantArgument)
             if input_spec.kind == InputKind.USER_INPUT and not is_fixed:
                 inputs.append(input_spec.arg.name)
-        by_name = {node.name: node for node in self._program.graph.nodes}
         outputs = []
-        for number, output_spec in enumerate(self._program.graph_signature.output_specs):
+        specs = self._program.graph_signature.output_specs
+        for number, (output_spec, value) in enumerate(zip(specs, self._flat.outputs, strict=True)):
             if output_spec.kind != OutputKind.USER_OUTPUT:
                 continue
-            if not isinstance(output_spec.arg, ConstantArgument):
-                outputs.append(self._names[by_name[output_spec.arg.name]])
+            if isinstance(value, Node):
+                outputs.append(self._names[value])
+            elif not isinstance(output_spec.arg, ConstantArgument):
+                raise NoProgramError("an output is no value of the graph")
             elif isinstance(output_spec.arg.value, int | float):
                 name = f"output.{number}"
                 self._steps.constants[name] = output_spec.arg.value
@@ -204,7 +215,7 @@ class _Reader:
     def _weight(self, content: Any) -> Any:  # noqa: ANN401 - whatever a program stores
         """Return a stored tensor in single precision on the device, always the same one."""
         weight = content.detach()
-        is_half = weight.dtype in _HALF
+        is_half = weight.dtype in HALF
         if not is_half and device.chosen() == device.PROCESSOR:
             return weight
         if is_half:
@@ -217,12 +228,14 @@ def _call(node: Node, target: Any) -> Any:  # noqa: ANN401 - operators have no p
     inputs = node.all_input_nodes
     if target in _VIEWS:
         target = torch.ops.aten.reshape.default
-    args, kwargs = _in_single_precision(on_device((node.args, node.kwargs), device.chosen()))
+    own_args, own_kwargs = _here((node.args, node.kwargs))
 
     def call(*contents: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever flows through the graph
         values = dict(zip(inputs, contents, strict=True))
-        filled = map_arg((args, kwargs), values.__getitem__)
-        return (target(*filled[0], **filled[1]),)
+        args, kwargs = map_arg((own_args, own_kwargs), values.__getitem__)
+        if isinstance(target, Conditional):
+            return (run_conditional(target, args, _here, by_predicate),)
+        return (target(*args, **kwargs),)
 
     return call
 
@@ -235,15 +248,9 @@ def _first_of(call: Any) -> Any:  # noqa: ANN401 - as above
     return first
 
 
-def _in_single_precision(value: Any) -> Any:  # noqa: ANN401 - whatever a graph holds
-    """Return arguments with float32 in place of the types of half precision."""
-    if isinstance(value, torch.dtype):
-        return torch.float32 if value in _HALF else value
-    if isinstance(value, list | tuple):
-        return type(value)(_in_single_precision(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _in_single_precision(item) for key, item in value.items()}
-    return value
+def _here(value: Any) -> Any:  # noqa: ANN401 - whatever a graph holds
+    """Return arguments as calibration takes them: on its device, in single precision."""
+    return in_single_precision(on_device(value, device.chosen()))
 
 
 def _has_statistics(node: Node) -> bool:

@@ -1,6 +1,7 @@
 """Rewrite an exported program: a layer's node becomes chains of new nodes, added up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 from torch.fx import Graph, Node
 
 from worker.engine.formats.aten.sites import unused_name
+from worker.engine.formats.pt2.blocks import Block
 from worker.engine.formats.pt2.graph import STORED_KINDS, arguments, kind
 from worker.engine.formats.pt2.layers import LayerNode
 from worker.engine.numerics.convolution import Array, Convolution, Layer
@@ -28,13 +30,13 @@ _DECOMPOSED_CONVOLUTIONS = frozenset({"aten::convolution", "aten::_convolution"}
 _DECOMPOSED_PRODUCTS = frozenset({"aten::addmm", "aten::mm"})
 
 
+@dataclass(frozen=True)
 class StoredLayer:
     """A layer whose weights are in a program: their placeholders."""
 
-    def __init__(self, layer: Layer, weight: Node, bias: Node | None) -> None:
-        self.convolution = layer.convolution
-        self.weight = weight
-        self.bias = bias
+    convolution: Convolution
+    weight: Node
+    bias: Node | None
 
 
 def store(program: ExportedProgram, path: str, layer: Layer, like: Tensor) -> StoredLayer:
@@ -43,18 +45,22 @@ def store(program: ExportedProgram, path: str, layer: Layer, like: Tensor) -> St
     bias = None
     if layer.bias is not None:
         bias = _add_parameter(program, f"{path}.bias", layer.bias, like)
-    return StoredLayer(layer, weight, bias)
+    return StoredLayer(layer.convolution, weight, bias)
 
 
-def replace_node(layer: LayerNode, chains: Sequence[Sequence[StoredLayer]]) -> None:
+def replace_node(
+    layer: LayerNode,
+    chains: Sequence[Sequence[StoredLayer]],
+    blocks: Mapping[Graph, Block],
+) -> None:
     """Replace a node by the sum of chains of layers; it keeps its name and its metadata.
 
     The last of the new operators takes the node's place, so that its users and the program's
-    signature stay as they are.
+    signature stay as they are. In a block the weights are passed into it.
     """
     node = layer.node
     data = arguments(node)[layer.data]
-    builder = _Builder(node)
+    builder = _Builder(node, blocks)
     if len(chains) == 1:
         target, args = builder.chain(data, chains[0])
         _become(node, target, args)
@@ -69,9 +75,10 @@ def replace_node(layer: LayerNode, chains: Sequence[Sequence[StoredLayer]]) -> N
     _become(node, _aten.add.Tensor, (total, others[-1]))
 
 
-def drop_unused(program: ExportedProgram, candidates: Sequence[Node]) -> None:
+def drop_unused(
+    program: ExportedProgram, candidates: Sequence[Node], blocks: Mapping[Graph, Block]
+) -> None:
     """Take out nodes that nothing uses any more, and the stored tensors that only they used."""
-    graph = program.graph
     waiting = list(candidates)
     removed: set[str] = set()
     erased: set[Node] = set()
@@ -79,12 +86,15 @@ def drop_unused(program: ExportedProgram, candidates: Sequence[Node]) -> None:
         node = waiting.pop()
         if node in erased or node.users:
             continue
-        if node.op == "placeholder":
-            removed.add(node.name)
-        elif node.op != "call_function":
-            continue
-        waiting += node.all_input_nodes
-        graph.erase_node(node)
+        block = blocks.get(node.graph)
+        if node.op == "placeholder" and block is not None:
+            operand = block.drop(node)
+            waiting += [operand] if isinstance(operand, Node) else []
+        elif node.op in ("placeholder", "call_function"):
+            if node.op == "placeholder":
+                removed.add(node.name)
+            waiting += node.all_input_nodes
+            node.graph.erase_node(node)
         erased.add(node)
     _drop_stored(program, removed)
 
@@ -105,8 +115,9 @@ class _Builder:
     fix symbols to the sizes of the example that the program was exported with.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, blocks: Mapping[Graph, Block]) -> None:
         self._node = node
+        self._blocks = blocks
         self._graph: Graph = node.graph
         self._mode = _fake_mode(node)
 
@@ -136,6 +147,9 @@ class _Builder:
     def _operator(self, data: Node, layer: StoredLayer) -> tuple[Any, tuple[Any, ...]]:
         """Return the operator of a layer and its arguments, in the dialect of the replaced node."""
         geometry = layer.convolution
+        weight = self._inside(layer.weight, self._graph)
+        bias = None if layer.bias is None else self._inside(layer.bias, self._graph)
+        layer = StoredLayer(geometry, weight, bias)
         if not geometry.kernel:
             return self._linear(data, layer)
         if isinstance(geometry.padding, str):
@@ -146,6 +160,13 @@ class _Builder:
             padding = ((0, 0),) * len(padding)
         inside = [before for before, _ in padding]
         return self._convolution(data, layer, inside)
+
+    def _inside(self, value: Node, graph: Graph) -> Node:
+        """Return a value of the program's graph as a graph within it has it."""
+        block = self._blocks.get(graph)
+        if block is None:
+            return value
+        return block.pass_in(self._inside(value, block.call.graph))
 
     def _convolution(
         self, data: Node, layer: StoredLayer, padding: list[int]

@@ -16,6 +16,7 @@ from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_
 from worker.engine.formats.aten.outputs import named_outputs
 from worker.engine.formats.pt2 import file
 from worker.engine.model import Inputs, Runner
+from worker.engine.numerics.threads import model_threads
 
 
 def load(path: Path) -> Runner:
@@ -27,7 +28,7 @@ def load(path: Path) -> Runner:
     Raises:
         Refusal: `model_invalid` where torch cannot load the file, then or when it is run.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(model_threads())
     program = file.load(path)
     try:
         module = program.module()

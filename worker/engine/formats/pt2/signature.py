@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
-from torch.fx import Node
+from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
 from convpress.formats import FIELD
@@ -54,13 +54,15 @@ class SizeRange:
     most: int | None
 
 
-def inputs(program: ExportedProgram) -> tuple[TensorSpec, ...]:
+def inputs(program: ExportedProgram, flat: Graph) -> tuple[TensorSpec, ...]:
     """Return the tensors and whole numbers that a caller passes, in order.
+
+    `flat` is the program's graph without blocks.
 
     Raises:
         Refusal: `model_unsupported` where it takes something else, or no tensor at all.
     """
-    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    placeholders = {node.name: node for node in flat.find_nodes(op="placeholder")}
     specs = []
     for spec in program.graph_signature.input_specs:
         if spec.kind != InputKind.USER_INPUT or isinstance(spec.arg, ConstantArgument):

@@ -1,6 +1,7 @@
 """Programs that were exported in training mode: they drop values and change their statistics."""
 
-from torch.export import ExportedProgram
+from collections.abc import Iterable
+
 from torch.fx import Node
 
 from convpress.formats import FIELD
@@ -26,13 +27,13 @@ _DROPOUTS = _PASSING_DROPOUTS | {"aten::native_dropout"}
 _TRAINS = 2
 
 
-def require_evaluation(program: ExportedProgram) -> None:
-    """Check that the program computes the same at every run.
+def require_evaluation(nodes: Iterable[Node]) -> None:
+    """Check that a program of these nodes computes the same at every run.
 
     Raises:
         Refusal: `model_unsupported`.
     """
-    for node in program.graph.nodes:
+    for node in nodes:
         if node.op == "call_function" and _trains(node):
             raise Refusal(
                 Code.MODEL_UNSUPPORTED,

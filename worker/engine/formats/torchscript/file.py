@@ -11,6 +11,7 @@ from torch.jit._script import RecursiveScriptModule
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
+from worker.engine.formats.torchscript import detection
 
 # torch has no exception classes for these: its messages alone tell them apart.
 _TRUNCATED = ("failed finding central directory", "file read failed", "not a ZIP archive")
@@ -34,6 +35,7 @@ def load(
         Refusal: `model_truncated`, `model_unsupported` (archive version, operators of other
             libraries) or `model_invalid`.
     """
+    detection.register()
     contents = dict.fromkeys(_extra_names(path), b"")
     try:
         module = torch.jit.load(path, map_location=device, _extra_files=contents)  # type: ignore[no-untyped-call]  # untyped in torch

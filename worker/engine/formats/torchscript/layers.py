@@ -57,9 +57,12 @@ class _NodeOperator:
 
 
 def layer_nodes(method: Method) -> Iterator[LayerNode]:
-    """Yield the convolutions of a method, and its linear layers: products with a stored matrix."""
+    """Yield the convolutions of a method, and its linear layers: products with a stored matrix.
+
+    Products that a computed weight has replaced are none.
+    """
     for node in nodes(method.graph):
-        if not is_layer(node.kind()):
+        if not is_layer(node.kind()) or node.output().unique() in method.superseded:
             continue
         layer = layer_use(_NodeOperator(method, node))
         if layer is not None:

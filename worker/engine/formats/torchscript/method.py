@@ -68,7 +68,7 @@ class Method:
 
     `written` holds the paths from the root of all attributes that some method writes. `computed`
     holds the paths that constants of the graph would have, by the constants' numbers, where they
-    were computed from parameters.
+    were computed from parameters; `superseded` holds the values that the constants left unused.
     """
 
     module: RecursiveScriptModule
@@ -76,6 +76,7 @@ class Method:
     graph: Graph
     written: set[str]
     computed: dict[int, str] = field(default_factory=dict)
+    superseded: set[int] = field(default_factory=set)
 
     @property
     def self_value(self) -> Value:

@@ -4,6 +4,7 @@ Branches are counted where they are taken, and loops as often as they run.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
+from worker.engine.formats.aten.sites import unused_name
 from worker.engine.formats.aten.tally import (
     DoesNotRunError,
     profile_of,
@@ -28,7 +30,7 @@ from worker.engine.formats.torchscript.file import load
 from worker.engine.formats.torchscript.preparation.prepare import methods_to_count
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.formats.torchscript.sites import sites_of
-from worker.engine.model import CostProfile, TensorSpec
+from worker.engine.model import ALONE, CostProfile, Site, TensorSpec
 from worker.engine.numerics.random_inputs import random_inputs
 
 
@@ -45,12 +47,12 @@ def count(
     """
     bare = without_data(inputs, shapes)
     try:
-        return _count(load(path, "meta"), bare)
+        return _count(path, "meta", bare)
     except TORCH_ERRORS:
         pass  # it may need data: what fails with data as well is refused below
     arrays = random_inputs(inputs, shapes)
     try:
-        return _count(load(path), {name: torch.from_numpy(array) for name, array in arrays.items()})
+        return _count(path, "cpu", {name: torch.from_numpy(each) for name, each in arrays.items()})
     except DoesNotRunError as error:
         raise Refusal(
             Code.INPUT_SHAPE_MISMATCH,
@@ -61,11 +63,31 @@ def count(
         ) from error
 
 
-def _count(module: RecursiveScriptModule, tensors: Mapping[str, Tensor]) -> CostProfile:
-    sites = sites_of(methods_to_count(module))
+def _count(path: Path, device: str, tensors: Mapping[str, Tensor]) -> CostProfile:
+    module = load(path, device)
+    methods = methods_to_count(module)
+    sites = sites_of(methods)
     paths = {tensor_key(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
     trace = _run(module, tensors, stored_keys(sites, paths))
-    return profile_of(trace, sites, paths)
+    profile = profile_of(trace.account, sites, paths)
+    if not any(method.superseded for method in methods):
+        return profile
+    alone = _macs_as_written(path, device, tensors) - trace.account.matrix_macs
+    if not alone:
+        return profile
+    name = unused_name("parameters", {site.name for site in profile.sites}.__contains__)
+    products = Site(name, "matmul", (), alone, reason=ALONE)
+    return replace(profile, sites=(*profile.sites, products))
+
+
+def _macs_as_written(path: Path, device: str, tensors: Mapping[str, Tensor]) -> int:
+    """Return the MACs of a run that computes weights from parameters, as the file does.
+
+    Norms of parameters are products with vectors: they are not counted, as other normalisations.
+    """
+    module = load(path, device)
+    methods_to_count(module, computes_weights=False)
+    return _run(module, tensors, set()).account.matrix_macs
 
 
 def _run(

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.jit._script import RecursiveScriptModule
 
 from convpress.formats import FIELD
@@ -16,8 +15,9 @@ from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_
 from worker.engine.formats.aten.outputs import named_outputs
 from worker.engine.formats.torchscript import file
 from worker.engine.formats.torchscript.preparation import devices
-from worker.engine.formats.torchscript.signature import arguments, own_dtype
+from worker.engine.formats.torchscript.signature import Argument, arguments, own_dtype
 from worker.engine.model import Inputs, Runner
+from worker.engine.numerics.threads import model_threads
 
 _UNDEFINED = "undefined Tensor"
 
@@ -31,7 +31,7 @@ def load(path: Path) -> Runner:
     Raises:
         Refusal: `model_invalid` where torch cannot load the file, then or when it is run.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(model_threads())
     module = file.load(path).eval()
     devices.run_on_processor(module)
     dtype = own_dtype(module)
@@ -51,7 +51,7 @@ def load(path: Path) -> Runner:
     return run
 
 
-def _results(module: RecursiveScriptModule, arguments: Mapping[str, Tensor | int]) -> Any:  # noqa: ANN401 - whatever comes out
+def _results(module: RecursiveScriptModule, arguments: Mapping[str, Argument]) -> Any:  # noqa: ANN401 - whatever comes out
     """Run a module in inference, or with gradients where torch's own fast path fails.
 
     It fails on attention that returns None for its weights: the interpreter takes no undefined

@@ -24,9 +24,9 @@ from worker.engine.model import NUMBER, TensorSpec
 def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ...]:
     """Return the tensors that `forward` takes, and its whole numbers without a default.
 
-    Other arguments keep their defaults. A size that nothing tells is None. `layers` are the layers
-    of `forward`: a convolution that takes an input as it comes tells its number of axes and its
-    channels.
+    A list of tensors is one input whose first axis counts the items. Other arguments keep their
+    defaults. A size that nothing tells is None. `layers` are the layers of `forward`: a convolution
+    that takes an input as it comes tells its number of axes and its channels.
 
     Raises:
         Refusal: `model_unsupported` where it needs something else, or takes no tensor at all.
@@ -38,6 +38,8 @@ def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ..
         kind = argument.type.kind()
         if kind == "TensorType":
             specs.append(_tensor(argument.name, value, forward, layers))
+        elif is_list_of_tensors(argument.type):
+            specs.append(TensorSpec(argument.name, array_dtype(forward.module), None))
         elif argument.has_default_value():
             continue
         elif kind == "IntType":
@@ -49,7 +51,8 @@ def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ..
             Code.MODEL_UNSUPPORTED,
             "the model's forward method has an argument of an unsupported type",
             field=FIELD,
-            expected="tensors, whole numbers, and other arguments only with defaults",
+            expected="tensors, lists of tensors, whole numbers, and other arguments only with "
+            "defaults",
             got=", ".join(others)[:200] or "no tensor",
         )
     return tuple(specs)
@@ -81,28 +84,42 @@ def outputs(module: RecursiveScriptModule) -> tuple[TensorSpec, ...]:
 
 
 def own_dtype(module: RecursiveScriptModule) -> torch.dtype:
-    """Return the dtype that the module computes in: that of its first floating-point tensor."""
+    """Return the dtype that the module computes in: that of its first floating-point tensor.
+
+    Complex tensors tell it only where there are no others: filters of a spectrum are such.
+    """
     forward = Method(module, "", module._c._get_method("forward").graph, set())
     tensors = chain(module.parameters(), module.buffers(), forward.constant_tensors())
-    return next((tensor.dtype for tensor in tensors if _has_fractions(tensor)), torch.float32)
+    dtypes = [tensor.dtype for tensor in tensors if _has_fractions(tensor)]
+    real = [dtype for dtype in dtypes if dtype.is_floating_point]
+    return next(iter((*real, *dtypes)), torch.float32)
+
+
+Argument = Tensor | int | list[Tensor]
+"""What `forward` takes in the place of an input."""
+
+
+def is_list_of_tensors(kind: Any) -> bool:  # noqa: ANN401 - not in torch's stubs
+    """Return whether a type is that of lists of tensors, as torchvision's detectors take them."""
+    return bool(kind.kind() == "ListType" and kind.getElementType().kind() == "TensorType")
 
 
 def arguments(
     module: RecursiveScriptModule, tensors: Mapping[str, Tensor], dtype: torch.dtype
-) -> dict[str, Tensor | int]:
-    """Return inputs as `forward` takes them: in the module's own dtype, and numbers as numbers."""
-    numbers = set()
-    for argument in _schema(module).arguments:
-        if argument.type.kind() == "IntType":
-            numbers.add(argument.name)
-    values: dict[str, Tensor | int] = {}
+) -> dict[str, Argument]:
+    """Return inputs as `forward` takes them: in the module's own dtype, numbers and lists as such.
+
+    Complex tensors stay as they are where the module computes with real ones.
+    """
+    kinds = {argument.name: argument.type for argument in _schema(module).arguments}
+    values: dict[str, Argument] = {}
     for name, tensor in tensors.items():
-        if name in numbers:
+        if kinds[name].kind() == "IntType":
             values[name] = int(tensor)
-        elif _has_fractions(tensor):
-            values[name] = tensor.to(dtype)
-        else:
-            values[name] = tensor
+            continue
+        is_complex = tensor.is_complex() and not dtype.is_complex
+        exact = tensor if is_complex or not _has_fractions(tensor) else tensor.to(dtype)
+        values[name] = [*exact.unbind()] if is_list_of_tensors(kinds[name]) else exact
     return values
 
 

@@ -41,7 +41,7 @@ class Nanoseconds(Unit):
 
     def cost(self, site: Site, candidate: Candidate) -> int:  # noqa: ARG002
         """Return the time of a candidate; one without a price takes none."""
-        return candidate.nanoseconds or 0
+        return candidate.time or 0
 
     def measured(self, opened: OpenedModel) -> None:  # noqa: ARG002
         """Return None: a file shows no time."""

@@ -15,6 +15,9 @@ from worker.engine.calibration.calibrate import calibrate
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.harness import WeakCalibrationError
 from worker.engine.calibration.inputs import probing
+from worker.engine.calibration.inputs.dead_leaves import dead_leaves
+from worker.engine.calibration.inputs.generators import softened
+from worker.engine.calibration.inputs.ranges import known_ranges
 from worker.engine.calibration.run_size import build_harness
 from worker.engine.calibration.statistics.covariance import MomentRecorder
 from worker.engine.formats import open_model
@@ -112,7 +115,7 @@ def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes
     report = calibration.report_members
     assert report["kind"] == "distilled"
     assert report["images"] == 64
-    assert report["steps"] == 20
+    assert report["steps"] == 10
     assert report["ranges_from"] == "the model's class scores on synthetic images"
 
 
@@ -144,8 +147,8 @@ def test_no_more_samples_are_made_than_memory_holds():
 
 
 def test_plain_images_join_few_that_were_distilled_by_classes_alone():
-    # 64 images by 20 steps of three runs each
-    effort = replace(SMALL, most_images=256, image_macs=60 * 64 * 1000)
+    # 64 images by 10 steps of three runs each, and 20 steps of the fewest images
+    effort = replace(SMALL, most_images=256, image_macs=30 * 64 * 1000)
     calibration = of(("a", A), torch.relu, pooled, effort=effort)
     report = calibration.report_members
     assert report["kind"] == "distilled"
@@ -216,7 +219,8 @@ def test_a_stated_range_is_doubted_where_others_fit_the_model_far_better(name, l
     model = open_model("onnx", MODELS / name)
     shapes = model.bind(None)
     harness = build_harness(model.program(), model.inputs, shapes, SMALL)
-    probed = probing.probed_ranges(harness, InputValues(limits, None, None), 16)
+    trials = probing.Trials(softened(dead_leaves), known_ranges(1), 16)
+    probed = probing.probed_ranges(harness, InputValues(limits, None, None), trials)
     own = f"{limits[0]} to {limits[1]}"
     assert [values.name for values in probed.ranges] == [own]
     plausible = [values.name for values in probed.plausible]
@@ -339,3 +343,33 @@ def test_inputs_to_judge_by_are_of_the_models_own_shapes_whatever_was_calibrated
     assert [(each.shape, each.dtype) for each in images] == [(shape, np.float16)] * 5
     np.testing.assert_array_equal(images[0][..., :64, :64], images[0][..., 64:, 64:])
     assert not np.array_equal(inputs[0]["v0"], inputs[1]["v0"])
+
+
+def detector(bias):
+    """Parts of a map of probabilities, whose size the bias tells."""
+    last = layer(RNG(2), (1, 4, 1, 1))
+    return ("a", A), torch.relu, ("b", last), lambda x: torch.sigmoid(x + bias)
+
+
+def test_a_detector_that_finds_nothing_is_shown_objects_and_judged_by_inner_activations():
+    calibration = of(*detector(-12.0), stated=InputValues((0.0, 1.0), None, None))
+    assert "text, faces and things are drawn" in calibration.report_members["images_from"]
+    assert calibration.judging.quiet
+    assert calibration.judged_program.outputs == ("v2",)
+
+
+def test_a_model_whose_outputs_speak_is_judged_by_them():
+    calibration = of(*detector(0.0), stated=InputValues((0.0, 255.0), None, None))
+    assert "text" not in calibration.report_members["images_from"]
+    assert not calibration.judging.quiet
+    assert calibration.judged_program is calibration.program
+
+
+def test_of_one_channel_nothing_tells_whether_they_are_pictures_unless_pictures_come_out():
+    grey = layer(RNG(1), (4, 1, 3, 3), padding=1)
+    stated = InputValues((0.0, 1.0), None, None)
+    classifier = of(("a", grey), torch.relu, pooled, shape=(1, 1, 32, 40), stated=stated)
+    assert any("pictures or spectrograms" in doubt for doubt in classifier.judging.doubts)
+    back = layer(RNG(1), (1, 4, 3, 3), padding=1)
+    denoiser = of(("a", grey), torch.relu, ("b", back), shape=(1, 1, 32, 40), stated=stated)
+    assert not denoiser.judging.doubts

@@ -1,14 +1,14 @@
-"""The benchmark times every kind of layer on both runtimes, and keeps the faster of two rounds."""
+"""The benchmark times every kind of layer on both runtimes."""
 
-import itertools
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from worker.engine.costs import benchmark
 from worker.engine.costs.benchmark import measure
-from worker.engine.costs.table import BLOCK, kind_of, read
+from worker.engine.costs.kinds import CONVERSION
+from worker.engine.costs.plans import PLANS, added_plans, conversion_plan, int8_plans
+from worker.engine.costs.table_file import read
 from worker.engine.formats import adapter_of
 from worker.engine.numerics.convolution import Convolution
 
@@ -19,9 +19,9 @@ def small(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # where the profiler writes
     plans = {
         kind: replace(plan, inputs=plan.inputs[:2], outputs=plan.outputs[:2], sides=plan.sides[:2])
-        for kind, plan in benchmark._PLANS.items()
+        for kind, plan in PLANS.items()
     }
-    monkeypatch.setattr(benchmark, "_PLANS", plans)
+    monkeypatch.setattr(benchmark, "PLANS", plans)
     return tmp_path
 
 
@@ -30,32 +30,14 @@ def test_a_measured_table_has_a_time_for_every_kind(small, model_format):
     steps = []
     table = measure(model_format, lambda done, of: steps.append(done / of))
     assert steps == sorted(steps)
-    kinds = set(benchmark._PLANS)
+    kinds = set(PLANS)
     if model_format == "onnx":
-        kinds |= set(benchmark.int8_plans(benchmark._PLANS))
+        kinds |= {*int8_plans(PLANS), *added_plans(PLANS), CONVERSION}
         assert {"int8 3x3", "int8 1x1", "int8 linear"} < kinds
     assert {kind for kind, grid in table.grids.items() if grid.rate(8, 8, 4) > 0} == kinds
     table.write(small / "costs.json")
     assert read(small / "costs.json", model_format) == table
     assert [path.name for path in small.iterdir()] == ["costs.json"]
-
-
-def test_every_planned_layer_is_of_its_kind():
-    for kind, plan in benchmark._PLANS.items():
-        for c, n in itertools.product(plan.inputs, plan.outputs):
-            assert kind_of(plan.layer(c, n)) == kind
-
-
-def test_of_two_rounds_the_least_is_kept(small, monkeypatch):
-    times = itertools.count(1)
-    adapter = SimpleNamespace(
-        stopwatch=lambda: (lambda layer, size, batch: 1e6 * next(times), 0.0), int8_stopwatch=None
-    )
-    monkeypatch.setattr(benchmark, "adapter_of", lambda _: adapter)
-    monkeypatch.setattr(benchmark, "_PLANS", {"3x3": benchmark._PLANS["3x3"]})
-    grid = measure("onnx", lambda *_: None).grids["3x3"]
-    first = benchmark._PLANS["3x3"].layer(4, BLOCK)
-    assert grid.ns_per_mac[0][0][0] == 1e6 / first.macs((1, 1))
 
 
 @pytest.mark.parametrize("model_format", ["onnx", "torchscript"])
@@ -70,7 +52,10 @@ def test_sixteen_times_the_arithmetic_takes_longer(model_format, monkeypatch, tm
 def test_a_layer_in_int8_is_timed_by_its_own_operator(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     watch = adapter_of("onnx").int8_stopwatch
-    small = benchmark._PLANS["3x3"].layer(16, 16)
-    assert watch(benchmark._PLANS["3x3"].layer(64, 64), (28, 28), 1) > watch(small, (28, 28), 1) > 0
-    assert watch(benchmark._PLANS["linear"].layer(64, 64), (), 4) > 0
+    small = PLANS["3x3"].layer(16, 16)
+    assert watch(PLANS["3x3"].layer(64, 64), (28, 28), 1) > watch(small, (28, 28), 1) > 0
+    assert watch(PLANS["linear"].layer(64, 64), (), 4) > 0
+    convert = adapter_of("onnx").conversion_stopwatch
+    layer = conversion_plan().layer(64, 1)
+    assert convert(layer, (112, 112), 1) > convert(layer, (4, 4), 1)
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 from support.costs import cost_table
 
-from worker.engine.costs.table import Grid
+from worker.engine.costs.grid import Grid
+from worker.engine.costs.int8_prices import in_blocks
+from worker.engine.costs.kinds import CONVERSION
 from worker.engine.formats.onnx.int8.layers import why_not_int8
 from worker.engine.model import Call, Site
 from worker.engine.numerics.convolution import Convolution
@@ -12,7 +14,12 @@ from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.candidates import Candidate, SiteCandidates
 from worker.engine.selection.enumeration import factorisations
 from worker.engine.selection.input_statistics import Uncalibrated
-from worker.engine.selection.int8_candidates import with_int8
+from worker.engine.selection.int8_candidates import (
+    candidate_in_int8,
+    int8_alone,
+    originals_in_int8,
+    with_int8,
+)
 from worker.engine.selection.units import UNITS
 
 CONVOLUTION = Convolution((16, 16, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
@@ -46,12 +53,57 @@ def test_a_site_without_a_loss_stays_in_float():
     assert not any(each.quantised for each in analysis.candidates[0].candidates)
 
 
+def with_grids(table, **rates):
+    grids = {kind: Grid((1,), (1,), (1,), (((rate,),),)) for kind, rate in rates.items()}
+    return replace(table, grids={**table.grids, **grids})
+
+
+def test_one_precision_pays_for_the_conversions_between_both():
+    table = with_grids(cost_table(layer_ns=0.0), **{"int8 3x3": 0.25, CONVERSION: 2.0})
+    numbers = 16 * 100  # of the site's inputs, and as many of its outputs
+    for int8_converts in (False, True):
+        analysis = with_int8(analysed(table), {"s": 0.1}, why_not_int8, int8_converts=int8_converts)
+        for each in analysis.candidates[0].candidates:
+            paid = 2 * numbers if each.quantised == int8_converts else 0
+            assert each.conversion == paid
+            assert each.time is None or each.time == each.nanoseconds + paid
+        assert analysis.originals[0].conversion == 0
+        assert analysis.candidates[0].candidates[0].time is None
+    assert with_int8(analysed(), {"s": 0.1}, why_not_int8).candidates[0].candidates[0].time is None
+
+
+def test_outputs_cost_as_whole_blocks_in_int8():
+    table = with_grids(cost_table(layer_ns=0.0), **{"int8 3x3": 1.0})
+    narrow = Convolution((4, 16, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    site = Site("n", "Conv", (4, 16, 3, 3), 100 * 576, narrow, (Call(1, (10, 10)),))
+    in_int8 = candidate_in_int8(site, Candidate(site.macs, 576, 0.0), 0.0, table)
+    assert in_int8.nanoseconds == 4 * site.macs
+    depthwise = Convolution((16, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), groups=16)
+    assert in_blocks(depthwise) == depthwise
+    assert in_blocks(CONVOLUTION) == CONVOLUTION
+
+
+def test_int8_alone_factors_nothing_and_leaves_what_int8_does_not_apply_to():
+    analysis = with_int8(analysed(), {"s": 0.1}, why_not_int8)
+    [own] = int8_alone(analysis)
+    assert (own.quantised, own.form) == (True, "original")
+    [left] = int8_alone(with_int8(analysed(), {}, why_not_int8))
+    assert left.is_original
+
+
+def test_the_sites_as_they_are_have_the_price_of_int8_where_there_is_one():
+    table = with_grids(cost_table(layer_ns=0.0), **{"int8 3x3": 0.25})
+    [own] = originals_in_int8(analysed(table), why_not_int8)
+    assert (own.quantised, own.nanoseconds) == (True, SITE.macs // 4)
+    [unpriced] = originals_in_int8(analysed(cost_table()), why_not_int8)
+    assert not unpriced.quantised
+
+
 def test_time_is_that_of_the_layers_in_int8_or_unknown():
     table = cost_table(layer_ns=0.0)
     [site] = with_int8(analysed(table), {"s": 0.1}, why_not_int8).candidates
     assert [each.nanoseconds for each in site.candidates if each.quantised] == [None, None]
-    grid = Grid((1,), (1,), (1,), (((0.25,),),))
-    table = replace(table, grids={**table.grids, "int8 3x3": grid})
+    table = with_grids(table, **{"int8 3x3": 0.25})
     [site] = with_int8(analysed(table), {"s": 0.1}, why_not_int8).candidates
     whole, spatial = [each.nanoseconds for each in site.candidates if each.quantised]
     assert (whole, spatial) == (SITE.macs // 4, None)

@@ -106,6 +106,39 @@ def test_what_cannot_be_had_in_int8_is_refused(tmp_path, options, match):
     assert not (tmp_path / "out.onnx").exists()
 
 
+DEPTHWISE = """g (float[1, 3, 32, 32] x) => (float[1, 8, 32, 32] y)
+<float[8, 3, 3, 3] w1, float[8] b1, float[8, 1, 3, 3] w2> {
+    a = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+    b = Relu(a)
+    y = Conv <pads = [1, 1, 1, 1], group = 8> (b, w2) }"""
+
+
+@pytest.mark.parametrize("input_range", [None, "0,1"])
+def test_depthwise_layers_in_int8_for_an_unknown_range_are_a_doubt(tmp_path, input_range):
+    request = Request(
+        str(written(tmp_path, DEPTHWISE)),
+        "onnx",
+        str(tmp_path / "out.onnx"),
+        str(tmp_path / "report.json"),
+        precision="int8",
+        input_range=input_range,
+    )
+    compress(request, lambda *_: None)
+    report = Report.model_validate(json.loads((tmp_path / "report.json").read_text()))
+    assert any(site.int8 for site in report.sites)
+    assert ("The range of the inputs' values is not known" in report.risk.text) == (
+        input_range is None
+    )
+    if input_range is None:
+        assert report.risk.level != "low"
+
+
+def test_int8_alone_is_taken_where_it_meets_the_budgets_and_a_slower_choice_would_do(tmp_path):
+    report = compressed(tmp_path, "auto", {"bytes_budget": "0.6"})
+    assert [site.int8 for site in report.sites] == [True] * 3
+    assert {site.form for site in report.sites} == {"original"}
+
+
 def test_auto_needs_a_budget(tmp_path):
     with pytest.raises(Refusal) as refused:
         compressed(tmp_path, "auto")

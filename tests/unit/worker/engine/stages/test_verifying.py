@@ -9,6 +9,7 @@ from support.compressing import compressed
 from convpress.refusal import Code, Refusal
 from worker.engine import pipeline
 from worker.engine.formats import load_runner
+from worker.engine.numerics.threads import model_threads
 from worker.engine.stages import verifying
 from worker.engine.stages.opening import open_for_compression
 from worker.engine.stages.verifying import verify
@@ -86,12 +87,32 @@ def test_large_models_are_timed_one_after_the_other_and_the_report_says_so(
     assert all(timing[side]["runs"] >= 1 for side in ("before", "after"))
 
 
+@pytest.mark.parametrize("most_bytes", [2**30, 1000])
+@pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
+def test_both_models_are_timed_on_the_threads_that_the_user_says(
+    tmp_path, monkeypatch, name, most_bytes
+):
+    monkeypatch.setattr(verifying, "_MOST_BYTES_TOGETHER", most_bytes)
+    threads = []
+
+    def loaded(*arguments):
+        threads.append(model_threads())
+        return load_runner(*arguments)
+
+    monkeypatch.setattr(verifying, "load_runner", loaded)
+    options = {"flops_budget": "50%", "calibration": "none", "threads": 2}
+    _, report, _ = compressed(tmp_path, name, **options)
+    # outputs are compared on one thread
+    assert sorted(threads) == [1, 1, 2, 2]
+    assert report["timing"]["threads"] == 2
+
+
 def test_on_a_busy_host_the_report_gives_no_time_by_the_clock(tmp_path, monkeypatch):
     processor = Spread(2.0, 1.9, 2.1)
 
     def timed(clock):
         times = RunTimes(15, clock, processor)
-        monkeypatch.setattr(verifying, "time_in_turn", lambda runners, _: (times,) * len(runners))
+        monkeypatch.setattr(verifying, "time_in_turn", lambda runners, *_: (times,) * len(runners))
         _, report, _ = compressed(tmp_path, "plain.onnx", flops_budget="50%", calibration="none")
         return report
 

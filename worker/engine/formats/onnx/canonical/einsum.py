@@ -1,13 +1,12 @@
-"""An Einsum of a stored weight that is a linear layer: written as Reshape, MatMul and Reshape.
+"""An Einsum of a stored weight that is a linear layer: written as a MatMul, with axes moved around.
 
-It sums over the last axes of its input, which are the first or the last ones of the weight, and
-appends the other axes of the weight: `abc,cd->abd`, `abc,dc->abd`, `abc,cde->abde` and
-`abde,dec->abc` are such.
+It sums over axes that its input and the weight share, and gives the other axes of both, in any
+order: `abc,cd->abd`, `dc,abc->abd`, `abc,cde->adbe`, `bchw,oc->bohw` and `...c,cd->...d` are such.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -16,83 +15,130 @@ from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.graph import fresh_name, input_name, text
 
 _OPERANDS = 2
+_DOTS = "..."
 
 
 class _Product(NamedTuple):
-    """The number of axes that stay, are summed over and are appended, and the weight's order."""
+    """The indices of the input, the weight and the result, and those that the layer's axes are."""
 
-    kept: int
-    summed: int
-    appended: int
-    appends_first: bool
+    left: str
+    right: str
+    result: str
+    kept: str
+    summed: str
+    appended: str
 
 
 def take_apart(
     node: NodeProto, model: ModelProto, known: Mapping[str, Constant], used: set[str]
 ) -> list[NodeProto]:
     """Return the nodes in the place of an Einsum; none where it is no linear layer."""
-    weight = known.get(input_name(node, 1))
-    product = _product(text(node, "equation", ""))
-    if weight is None or product is None or len(node.input) != _OPERANDS:
+    operands = _operands(node, known)
+    if operands is None:
         return []
-    kept, summed, appended, appends_first = product
-    shape = weight.shape
-    if len(shape) != summed + appended:
+    value, matrix, product = operands
+    shape = known[matrix].shape
+    if len(shape) != len(product.right):
         return []
-    nodes: list[NodeProto] = []
+    sizes = dict(zip(product.right, shape, strict=True))
+    nodes = _Nodes(node, model, used)
+    order = product.summed + product.appended
+    matrix = nodes.transpose(matrix, product.right, order)
+    summed = [sizes[label] for label in product.summed]
+    appended = [sizes[label] for label in product.appended]
+    if len(shape) > _OPERANDS:
+        matrix = nodes.reshape(matrix, [prod(summed), prod(appended)])
+    value = nodes.transpose(value, product.left, product.kept + product.summed)
+    # A size of 0 is that of the input.
+    if len(summed) > 1:
+        value = nodes.reshape(value, [0] * len(product.kept) + [-1])
+    value = nodes.add("MatMul", [value, matrix])
+    nodes.made[-1].name = node.name
+    if len(appended) > 1:
+        value = nodes.reshape(value, [0] * len(product.kept) + appended)
+    nodes.transpose(value, product.kept + product.appended, product.result)
+    nodes.made[-1].output[0] = node.output[0]
+    return nodes.made
 
-    def add(op: str, operands: list[str]) -> str:
-        output = fresh_name(f"{node.output[0]}_{op.lower()}", used)
-        nodes.append(helper.make_node(op, operands, [output]))
+
+class _Nodes:
+    """The nodes that stand in an Einsum's place, while they are added one after the other."""
+
+    def __init__(self, node: NodeProto, model: ModelProto, used: set[str]) -> None:
+        self._stem = node.output[0]
+        self._model = model
+        self._used = used
+        self.made: list[NodeProto] = []
+
+    def add(self, op: str, operands: Sequence[str], **attributes: Any) -> str:  # noqa: ANN401 - onnx's
+        """Add a node, and return its output."""
+        output = fresh_name(f"{self._stem}_{op.lower()}", self._used)
+        self.made.append(helper.make_node(op, operands, [output], **attributes))
         return output
 
-    def reshape(value: str, sizes: list[int]) -> str:
-        name = fresh_name(f"{node.output[0]}_shape", used)
-        model.graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
-        return add("Reshape", [value, name])
+    def reshape(self, value: str, sizes: Sequence[int]) -> str:
+        """Add a Reshape, and return its output."""
+        name = fresh_name(f"{self._stem}_shape", self._used)
+        shape = numpy_helper.from_array(np.array(sizes, np.int64), name)
+        self._model.graph.initializer.append(shape)
+        return self.add("Reshape", [value, name])
 
-    first = appended if appends_first else summed
-    matrix = node.input[1]
-    if len(shape) > 2:
-        matrix = reshape(matrix, [prod(shape[:first]), prod(shape[first:])])
-    if appends_first:
-        # Without `perm` the axes are reversed.
-        matrix = add("Transpose", [matrix])
-    # A size of 0 is that of the input.
-    value = node.input[0]
-    if summed > 1:
-        value = reshape(value, [0] * kept + [-1])
-    value = add("MatMul", [value, matrix])
-    nodes[-1].name = node.name
-    if appended > 1:
-        rest = shape[:first] if appends_first else shape[first:]
-        reshape(value, [0] * kept + list(rest))
-    nodes[-1].output[0] = node.output[0]
-    return nodes
+    def transpose(self, value: str, labels: str, order: str) -> str:
+        """Add a Transpose from one order of indices to another, and return its output.
+
+        Axes that are in order already are returned as they are.
+        """
+        if labels == order:
+            return value
+        return self.add("Transpose", [value], perm=[labels.index(label) for label in order])
 
 
-def _product(equation: str) -> _Product | None:
-    """Return the linear layer that an equation is; None for any other.
+def _operands(node: NodeProto, known: Mapping[str, Constant]) -> tuple[str, str, _Product] | None:
+    """Return the input, the weight and the layer that an Einsum is; None where it is none."""
+    if len(node.input) != _OPERANDS:
+        return None
+    terms, _, result = text(node, "equation", "").replace(" ", "").partition("->")
+    left, _, right = terms.partition(",")
+    value, matrix = input_name(node, 0), input_name(node, 1)
+    # A product of two stored tensors is no layer.
+    if (value in known) == (matrix in known):
+        return None
+    if value in known:
+        value, matrix, left, right = matrix, value, right, left
+    product = _product(left, right, result)
+    return None if product is None else (value, matrix, product)
 
-    >>> _product("abc,cde->abde")
-    _Product(kept=2, summed=1, appended=2, appends_first=False)
-    >>> _product("abc,dc->abd")
-    _Product(kept=2, summed=1, appended=1, appends_first=True)
-    >>> _product("abc,acd->abd"), _product("ab,bc->ca"), _product("a...c,cd->a...d")
+
+def _product(left: str, right: str, result: str) -> _Product | None:
+    """Return the linear layer that an input, a weight and a result make; None for any other.
+
+    >>> _product("abc", "cde", "adbe")
+    _Product(left='abc', right='cde', result='adbe', kept='ab', summed='c', appended='de')
+    >>> _product("...c", "dc", "...d").summed
+    'c'
+    >>> _product("abc", "acd", "abd"), _product("a...c", "cd", "a...d"), _product("aa", "ab", "ab")
     (None, None, None)
     """
-    operands, _, result = equation.replace(" ", "").partition("->")
-    left, _, right = operands.partition(",")
-    if not result or not (left + right + result).isalpha():
+    if _DOTS in left + right + result:
+        return _under_dots(left, right, result)
+    if not (left + right + result).isalpha():
         return None
     if any(len(set(term)) != len(term) for term in (left, right, result)):
         return None
+    kept = "".join(label for label in left if label in result)
     summed = "".join(label for label in left if label not in result)
-    kept = left[: len(left) - len(summed)]
-    appended = "".join(label for label in right if label not in summed)
-    is_layer = summed and appended and left == kept + summed and result == kept + appended
-    if not is_layer or set(appended) & set(left):
+    appended = "".join(label for label in result if label not in left)
+    fits = sorted(right) == sorted(summed + appended)
+    is_layer = bool(summed and appended) and fits
+    return _Product(left, right, result, kept, summed, appended) if is_layer else None
+
+
+def _under_dots(left: str, right: str, result: str) -> _Product | None:
+    """Return the layer of `...c,cd->...d`, in which any axes stay; None for any other."""
+    summed, appended = left.removeprefix(_DOTS), result.removeprefix(_DOTS)
+    is_plain = len(summed) == len(appended) == 1 and summed != appended
+    if not is_plain or left != _DOTS + summed or result != _DOTS + appended:
         return None
-    if right not in (summed + appended, appended + summed):
+    if sorted(right) != sorted(summed + appended):
         return None
-    return _Product(len(kept), len(summed), len(appended), right == appended + summed)
+    return _Product(summed, right, appended, "", summed, appended)

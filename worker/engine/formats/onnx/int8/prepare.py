@@ -15,7 +15,8 @@ from worker.engine.formats.onnx.int8.layers import (
     node_sites,
     quantisable_layers,
 )
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, options, refused
+from worker.engine.formats.onnx.session import RUNTIME_ERRORS, refused
+from worker.engine.formats.onnx.session_options import session_options
 
 _LEAST_OPSET = 13
 """The first version in which a scale for each channel can be written."""
@@ -53,7 +54,7 @@ def prepare(source: Path, scratch: Path) -> Prepared:
         )
     model = _with_opset(onnx.load(source))
     sites = _named(model)
-    settings = options()
+    settings = session_options()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     settings.optimized_model_filepath = str(scratch)
     try:

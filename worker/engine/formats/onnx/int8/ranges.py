@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats.onnx.graph import input_name, operator, uses
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, options, refused
+from worker.engine.formats.onnx.session import RUNTIME_ERRORS, refused
+from worker.engine.formats.onnx.session_options import session_options
 from worker.engine.formats.onnx.shapes import declared_shapes
 from worker.engine.model import Inputs
 
@@ -123,7 +124,7 @@ def _runner(model: ModelProto, names: Sequence[str]) -> Any:  # noqa: ANN401 - u
             watched.graph.output.append(value)
     try:
         session = ort.InferenceSession(
-            watched.SerializeToString(), options(), providers=["CPUExecutionProvider"]
+            watched.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
         )
     except RUNTIME_ERRORS as error:
         raise refused("load", error) from error

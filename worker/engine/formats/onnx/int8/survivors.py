@@ -13,7 +13,8 @@ from onnx import ModelProto
 
 from worker.engine.formats.onnx.int8.quantise import quantised
 from worker.engine.formats.onnx.int8.ranges import Range
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, options, refused
+from worker.engine.formats.onnx.session import RUNTIME_ERRORS, refused
+from worker.engine.formats.onnx.session_options import session_options
 from worker.engine.model import Inputs
 from worker.engine.verify import Outputs, compare
 
@@ -82,7 +83,7 @@ def _outputs(model: ModelProto, inputs: Sequence[Inputs]) -> list[Outputs]:
     """Return the outputs of a model on each of the inputs."""
     try:
         session = ort.InferenceSession(
-            model.SerializeToString(), options(), providers=["CPUExecutionProvider"]
+            model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
         )
         names = [output.name for output in session.get_outputs()]
         return [dict(zip(names, session.run(names, dict(each)), strict=True)) for each in inputs]

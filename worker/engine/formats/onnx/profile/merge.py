@@ -185,14 +185,15 @@ def _is_proportional(calls: Sequence[Call], others: Sequence[Call]) -> bool:
 
 
 def _by_size(calls: Sequence[Call]) -> Counter[Hashable]:
-    """Return the number of calls for each batch and spatial size.
+    """Return the number of calls for each batch and spatial size; calls that never run are none.
 
-    >>> _by_size([Call(1, (8, 8)), Call(1, (8, 8), times=2)])
+    >>> _by_size([Call(1, (8, 8)), Call(1, (8, 8), times=2), Call(1, (4, 4), times=0)])
     Counter({(1, (8, 8)): 3})
     """
     counts: Counter[Hashable] = Counter()
     for call in calls:
-        counts[call.batch, call.input_size] += call.times
+        if call.times:
+            counts[call.batch, call.input_size] += call.times
     return counts
 
 

@@ -77,9 +77,11 @@ def _other(use: NodeUse, rule: CountingRule, runs: int) -> Site:
         macs = runs * rule.macs(node, use.rule_shapes(rule))
     except ValueError as error:
         raise InputShapeError(f"{use.label}: {error}") from error
-    weight = input_name(node, rule.weight)
-    if weight in use.constants:
-        return _kept(use, weight, use.constants[weight].shape, macs, rule.reason)
+    # An Einsum may have its weight at any place.
+    places = (rule.weight, *rule.inputs) if rule.reason == EINSUM else (rule.weight,)
+    for weight in (input_name(node, place) for place in places):
+        if weight in use.constants:
+            return _kept(use, weight, use.constants[weight].shape, macs, rule.reason)
     # How a product of activations is written is not the reason to keep it.
     reason = NO_WEIGHT if rule.reason in (EINSUM, FUSED) else rule.reason
     return _kept(use, node.output[0], (), macs, reason)

@@ -1,12 +1,12 @@
 """The number of times that a node's subgraphs run, where the graph fixes it."""
 
 from collections.abc import Mapping
-from math import prod
 
 from onnx import GraphProto, NodeProto
 
 from worker.engine.formats.onnx.constants import Constant, constants
 from worker.engine.formats.onnx.graph import integer, integers, operator, subgraphs
+from worker.engine.formats.onnx.scalars import scalar
 from worker.engine.formats.onnx.shapes import Shapes
 
 
@@ -34,12 +34,12 @@ def trip_count(node: NodeProto, known: Mapping[str, Constant], shapes: Shapes) -
     if kind != "Loop" or len(node.input) < 2:
         return None
     limit, condition = node.input[:2]
-    if condition and not _scalar(condition, known):
+    if condition and not scalar(condition, known):
         return None
     body = next(subgraphs(node), None)
     if body is None or not _never_ends_itself(body):
         return None
-    return _scalar(limit, known)
+    return scalar(limit, known)
 
 
 def _scan_length(node: NodeProto, shapes: Shapes) -> int | None:
@@ -77,18 +77,4 @@ def _never_ends_itself(body: GraphProto) -> bool:
             same.add(node.output[0])
     if condition in same:
         return True
-    return bool(_scalar(condition, constants(body)))
-
-
-def _scalar(name: str, known: Mapping[str, Constant]) -> int | None:
-    """Return a constant that is one integer or truth value; None for all else."""
-    constant = known.get(name)
-    if constant is None or constant.folds:
-        return None
-    tensor = constant.tensor
-    if prod(tensor.dims) != 1:
-        return None
-    if tensor.raw_data:
-        return int.from_bytes(tensor.raw_data, "little", signed=True)
-    values = (*tensor.int64_data, *tensor.int32_data)
-    return values[0] if values else None
+    return bool(scalar(condition, constants(body)))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from itertools import product, takewhile
+from itertools import chain, product, takewhile
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +49,9 @@ def compute(methods: Sequence[Method]) -> list[Computed]:
     weights: dict[str, Tensor] = {}
     computed: list[Computed] = []
     for method in methods:
-        computed += _Folding(method, weights).folded()
+        folding = _Folding(method, weights)
+        computed += folding.folded()
+        method.superseded.update(folding.unused())
     return computed
 
 
@@ -91,6 +93,16 @@ class _Folding:
                 if value.unique() in self._settled:
                     yield from self._replaced(node, position, value)
 
+    def unused(self) -> set[int]:
+        """Return the values that nothing needs any more, since constants stand for what follows."""
+        unused: set[int] = set()
+        for number, node in reversed(self._settled.items()):
+            uses = chain.from_iterable(value.uses() for value in node.outputs())
+            users = [use.user for use in uses]
+            if node.kind() not in _LEAVES and all(_is_among(user, unused) for user in users):
+                unused.add(number)
+        return unused
+
     def _is_settled(self, node: Node) -> bool:
         """Whether the outputs of a node follow from parameters and constants."""
         if node.kind() in _LEAVES:
@@ -116,6 +128,8 @@ class _Folding:
         constant = graph.insertConstant(weight)
         constant.node().moveAfter(value.node())
         node.replaceInput(position, constant)
+        # What follows from the operand follows from its constant too.
+        self._facts[constant.unique()] = fact
         paths = tuple(fact.sources)
         self._method.computed[constant.unique()] = layer_path(paths)
         yield Computed(constant, value, paths)
@@ -189,6 +203,12 @@ class _Folding:
             writes_items = node.kind().startswith("aten::_foreach")
             written += [each for each in written_values(node) if writes_items or _is_tensor(each)]
         return graph.alias_db(), written
+
+
+def _is_among(node: Node, unused: set[int]) -> bool:
+    """Whether a node gives nothing but unused values."""
+    outputs = [value.unique() for value in node.outputs()]
+    return bool(outputs) and unused.issuperset(outputs)
 
 
 def _is_tensor(value: Value) -> bool:

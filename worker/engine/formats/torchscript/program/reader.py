@@ -26,6 +26,7 @@ from worker.engine.formats.torchscript.program.eval_mode import evaluation_copy
 from worker.engine.formats.torchscript.program.examples import Examples
 from worker.engine.formats.torchscript.program.value_names import ValueNames
 from worker.engine.formats.torchscript.program.writes import Writes
+from worker.engine.formats.torchscript.signature import is_list_of_tensors
 from worker.engine.numerics import device
 from worker.engine.program import NoProgramError, Norm, Program, Step
 
@@ -82,10 +83,23 @@ class _Reader:
         _, *arguments = forward.schema.arguments
         _, *values = self._method.graph.inputs()
         for argument, value in zip(arguments, values, strict=True):
-            if argument.name in inputs:
+            if argument.name in inputs and is_list_of_tensors(argument.type):
+                self._bind_list(value, argument.name)
+            elif argument.name in inputs:
                 self._names.bind_input(value, argument.name)
             else:
                 self._add_constant(value, argument.default_value)
+
+    def _bind_list(self, value: Value, name: str) -> None:
+        """Let a list be the items along the first axis of the input of this name."""
+        items = self._names.fresh(value)
+        step = Step(
+            op="aten::unbind",
+            takes=(name,),
+            gives=(items,),
+            run=lambda tensor: ([*tensor.unbind()],),
+        )
+        self._steps.add(step, is_random=False)
 
     def read(self, block: Block) -> None:
         """Read the nodes of a block, those of branches and loops that are settled included.

@@ -1,15 +1,27 @@
-"""The kinds of images by the inputs' shapes and by what a model stores."""
+"""The kinds of inputs by their shapes and by what a model stores."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from support.programs import chained
 
+from convpress.calibration import InputValues
+from worker.engine.calibration.effort import DEFAULT_EFFORT
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.kinds import choose_kinds
+from worker.engine.calibration.inputs.generators import softened
+from worker.engine.calibration.inputs.kinds import choose_kinds, showing_objects
 from worker.engine.calibration.inputs.mosaics import mosaics
 from worker.engine.calibration.inputs.photographs import Scenes
+from worker.engine.calibration.inputs.ranges import known_ranges
+from worker.engine.calibration.inputs.sensors.signals import other_signals, signals
+from worker.engine.calibration.inputs.sensors.sounds import sounds
+from worker.engine.calibration.inputs.sensors.spectrograms import spectrograms
+from worker.engine.calibration.run_size import build_harness
+from worker.engine.model import TensorSpec
+from worker.engine.program import Norm
 
 RED = Image.new("RGB", (200, 200), (255, 0, 0))
 BLACK = Image.new("RGB", (200, 200), (0, 0, 0))
@@ -18,7 +30,10 @@ SCENES = Scenes((RED,), (BLACK,), mounted=1, notes=("one cannot be read",))
 
 def kinds_of(*inputs, normalises=False):
     """Return the kinds for inputs `(channels, size)`."""
-    images = [SimpleNamespace(channels=channels, size=size) for channels, size in inputs]
+    images = [
+        SimpleNamespace(channels=channels, size=size, rows=None, is_whole=False)
+        for channels, size in inputs
+    ]
     program = SimpleNamespace(normalises=normalises)
     return choose_kinds(SimpleNamespace(images=images, program=program), SCENES)
 
@@ -31,9 +46,11 @@ def are_red(images):
 def test_inputs_like_photographs_get_crops_and_are_judged_by_others_and_mosaics():
     kinds = kinds_of((3, (32, 32)))
     assert are_red(kinds.fitting(4, 3, (32, 32), 0)) == [True] * 4
-    judging = kinds.judging(4, 3, (32, 32), 0)
-    assert [bool(image.any()) for image in judging] == [True, False, True, False]
-    assert (judging[::2] == mosaics(2, 3, (32, 32), 0)).all()
+    judging = kinds.judging(8, 3, (32, 32), 0)
+    # the first two have soft edges and the next ones none, and so on
+    assert [bool(image.any()) for image in judging] == [True, True, False, False] * 2
+    assert (judging[1::4] == mosaics(2, 3, (32, 32), 0)).all()
+    assert (kinds.probing(4, 3, (32, 32), 0) == softened(dead_leaves)(4, 3, (32, 32), 0)).all()
     assert kinds.report_members == {
         "images_from": "crops of photographs, since the inputs have their shape",
         "photographs": 2,
@@ -50,22 +67,85 @@ def test_a_model_that_stores_statistics_is_fitted_on_leaves_and_judged_by_crops_
     assert kinds.report_members["photographs"] == 1
 
 
-@pytest.mark.parametrize("size", [(49, 10), (400,), (8, 16, 16), (28, 28)])
+@pytest.mark.parametrize("size", [(10,), (8, 16, 16), (28, 28)])
 def test_other_inputs_get_synthetic_images(size):
     kinds = kinds_of((1, size))
-    assert (kinds.fitting(2, 1, size, 5) == dead_leaves(2, 1, size, 5)).all()
-    assert (kinds.judging(2, 1, size, 5) == mosaics(2, 1, size, 5)).all()
+    assert (kinds.fitting(2, 1, size, 5) == softened(dead_leaves)(2, 1, size, 5)).all()
+    assert (kinds.judging(2, 1, size, 5) == softened(mosaics)(2, 1, size, 5)).all()
     assert "no input has the shape of photographs" in kinds.report_members["images_from"]
+    assert next(values.name for values in kinds.ranges) == "0 to 1"
+
+
+def test_inputs_like_signals_get_signals_without_soft_edges():
+    kinds = kinds_of((6, (128,)))
+    assert (kinds.fitting(2, 6, (128,), 5) == signals(2, 6, (128,), 5)).all()
+    assert (kinds.judging(2, 6, (128,), 5) == other_signals(2, 6, (128,), 5)).all()
+    assert (kinds.probing(2, 6, (128,), 5) == signals(2, 6, (128,), 5)).all()
+    assert kinds.report_members == {
+        "images_from": "synthetic signals of sensors, by the shape of the input"
+    }
+    assert kinds.ranges == known_ranges(6)
+    assert kinds.notes == ()
 
 
 def test_of_two_inputs_each_gets_what_its_shape_asks_for():
-    kinds = kinds_of((3, (32, 32)), (6, (10,)))
+    kinds = kinds_of((3, (32, 32)), (6, (128,)))
     assert are_red(kinds.fitting(2, 3, (32, 32), 0)) == [True, True]
-    assert (kinds.fitting(2, 6, (10,), 1) == dead_leaves(2, 6, (10,), 1)).all()
+    assert (kinds.fitting(2, 6, (128,), 1) == signals(2, 6, (128,), 1)).all()
+    assert kinds.report_members["images_from"] == (
+        "crops of photographs, since the inputs have their shape; "
+        "synthetic signals of sensors, by the shape of the input"
+    )
 
 
-def test_images_with_soft_edges_are_crops_too_and_a_double_size_makes_no_scene_of_digits():
-    softened_kinds = kinds_of((3, (32, 32)))
-    assert are_red(softened_kinds.fitting(2, 3, (64, 64), 0)) == [True, True]
-    digits = kinds_of((1, (28, 28)))
-    assert (digits.fitting(2, 1, (56, 56), 0) == dead_leaves(2, 1, (56, 56), 0)).all()
+def test_indices_and_bytes_are_no_sounds():
+    words = SimpleNamespace(channels=1, size=(49, 10), rows=100, is_whole=True)
+    harness = SimpleNamespace(images=[words], program=SimpleNamespace(normalises=False))
+    assert "synthetic images" in choose_kinds(harness, SCENES).report_members["images_from"]
+
+
+def storing(values):
+    """A harness of a model for one spectrogram, whose statistics are those of these values."""
+    mean, variance = torch.tensor([values.mean()]), torch.tensor([values.var()])
+    program = chained(Norm(mean, variance, torch.ones(1), torch.zeros(1), 1e-5))
+    specs = [TensorSpec("v0", "float32", None)]
+    return build_harness(program, specs, {"v0": (1, 1, 40, 80)}, DEFAULT_EFFORT)
+
+
+def test_stored_statistics_tell_which_of_several_kinds_it_is():
+    tables = spectrograms(sounds)(32, 1, (40, 80), 9)
+    of_sounds = choose_kinds(storing(80 * tables - 80), SCENES, probes=8)
+    reason = of_sounds.report_members["images_from"]
+    assert reason.startswith("spectrograms of synthetic sounds, whose statistics are nearest")
+    leaves = dead_leaves(32, 1, (40, 80), 9)
+    of_shapes = choose_kinds(storing(leaves), SCENES, probes=8)
+    reason = of_shapes.report_members["images_from"]
+    assert reason.startswith("synthetic shapes, whose statistics are nearest")
+    assert (of_shapes.fitting(2, 1, (40, 80), 0) == dead_leaves(2, 1, (40, 80), 0)).all()
+
+
+def test_in_a_stated_range_the_kinds_are_compared_there():
+    stated = InputValues((-80.0, 0.0), None, None)
+    tables = dead_leaves(32, 1, (40, 80), 9)
+    kinds = choose_kinds(storing(80 * tables - 80), SCENES, stated, probes=8)
+    assert kinds.report_members["images_from"].startswith("synthetic shapes")
+
+
+def test_objects_are_drawn_into_half_of_the_photographs_and_into_nothing_else():
+    inputs = [(3, (32, 32)), (6, (128,))]
+    images = [
+        SimpleNamespace(channels=channels, size=size, rows=None, is_whole=False)
+        for channels, size in inputs
+    ]
+    harness = SimpleNamespace(images=images, program=SimpleNamespace(normalises=False))
+    plain = choose_kinds(harness, SCENES)
+    shown = showing_objects(harness, plain)
+    before, after = plain.fitting(3, 3, (32, 32), 0), shown.fitting(6, 3, (32, 32), 0)
+    assert are_red(after[1::2]) == [True] * 3
+    assert are_red(before) == [True] * 3
+    assert are_red(after[::2]) == [False] * 3
+    assert (shown.judging(2, 6, (128,), 0) == plain.judging(2, 6, (128,), 0)).all()
+    assert "text, faces and things are drawn" in shown.report_members["images_from"]
+    signals_alone = SimpleNamespace(images=images[1:], program=harness.program)
+    kinds = choose_kinds(signals_alone, SCENES)
+    assert showing_objects(signals_alone, kinds) is kinds

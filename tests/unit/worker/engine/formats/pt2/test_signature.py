@@ -6,7 +6,6 @@ import torch
 from support.exported_programs import opened, write
 from torch import nn
 
-from convpress.refusal import Code, Refusal
 from worker.engine.formats.pt2 import runner
 from worker.engine.model import NUMBER, TensorSpec
 
@@ -81,21 +80,3 @@ def test_a_whole_number_is_an_input(tmp_path):
     x = np.ones((1, 4), np.float32)
     actual = runner.load(path)({"x": x, "times": np.asarray(4)})
     assert actual["output"].tolist() == [[4.0] * 5]
-
-
-class Guarded(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(4, 4)
-
-    def forward(self, x):
-        with torch.no_grad():
-            y = self.linear(x)
-        return y + self.linear(x)
-
-
-def test_graphs_within_the_graph_are_refused(tmp_path):
-    write(tmp_path / "model.pt2", Guarded(), torch.randn(1, 4), batch=None)
-    with pytest.raises(Refusal, match="holds another graph") as refused:
-        opened(tmp_path / "model.pt2")
-    assert refused.value.code == Code.MODEL_UNSUPPORTED

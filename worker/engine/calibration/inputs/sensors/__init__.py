@@ -1,0 +1,1 @@
+"""Generators of what sensors other than cameras give: sounds, signals, volumes, many bands."""
