@@ -59,13 +59,12 @@ def with_int8(
 
 def int8_alone(analysis: Analysis) -> list[Candidate]:
     """Return the choice of an analysis with int8 that factors nothing: int8 where it applies."""
-    return [
-        next(
-            (own for own in each.candidates if own.quantised and own.form == ORIGINAL),
-            each.original,
-        )
-        for each in analysis.candidates
-    ]
+    choice = []
+    for each in analysis.candidates:
+        wholes = [own for own in each.candidates if own.form == ORIGINAL]
+        # the candidates in int8 come after those in float
+        choice.append(wholes[-1])
+    return choice
 
 
 def originals_in_int8(analysis: Analysis, why_not: WhyNot) -> list[Candidate]:
