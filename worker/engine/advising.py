@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from convpress import risk_levels
 from convpress.budgets import FLOPS
 from convpress.formats import Format
 from convpress.precision import FLOAT, INT8, Precision
@@ -112,13 +113,25 @@ def chosen(
 
 def _chosen(options: Sequence[AdvisedOption]) -> tuple[str | None, str]:
     faster = [each for each in options if each.time_kept is not None and each.time_kept < _FASTER]
+    near = [each for each in faster if not _is_far_off(each)]
     for level in _ACCEPTABLE:
-        at_level = [each for each in faster if each.risk == level]
+        at_level = [each for each in near if each.risk == level]
         if at_level:
             return _best(at_level, options)
     if not faster:
         return None, "Leave it as it is: nothing that was tried is faster on this host."
-    return None, "Leave it as it is: all that is faster on this host has a high risk."
+    return (
+        None,
+        "Leave it as it is: all that is faster on this host has a high risk, or differs much.",
+    )
+
+
+def _is_far_off(option: AdvisedOption) -> bool:
+    """Whether the outputs differ as much as those of a high risk, where no level says it."""
+    if option.risk != "unknown" or option.relative_error is None:
+        return False
+    _, high = risk_levels.MEASURED
+    return option.relative_error > high
 
 
 def _best(candidates: Sequence[AdvisedOption], options: Sequence[AdvisedOption]) -> tuple[str, str]:
@@ -128,7 +141,7 @@ def _best(candidates: Sequence[AdvisedOption], options: Sequence[AdvisedOption])
         best = alone[0]
     text = f"{_capital(best.name)}: {1 / _time(best):.1f} times as fast"
     if best.expected_loss is not None:
-        loss = percent(best.expected_loss.expected)
+        loss = percent(round(best.expected_loss.expected, 4))
         text += f", expected to lose {loss} of its right answers (risk {best.risk})"
     elif best.relative_error is not None:
         text += f", its outputs differ by {percent(best.relative_error)} (risk {best.risk})"

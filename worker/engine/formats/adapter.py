@@ -41,20 +41,31 @@ class Int8Layers:
 
 
 @dataclass(frozen=True)
+class Int8Losses:
+    """The relative errors of a model's outputs with one site in int8 alone, by the site's name.
+
+    `all_survive` says whether all sites stay in int8 together, because they lose little enough.
+    """
+
+    by_site: Mapping[str, float]
+    all_survive: bool
+
+
+@dataclass(frozen=True)
 class Int8Writer:
     """How a format writes int8.
 
     Attributes:
         write: Replaces a float model's file by one in int8; the layers at the named sites stay.
         write_without_content: The same without ranges, to see how large the file is.
-        losses: Returns the relative error of the outputs with each site of a model in int8 alone;
-            the second path is written and deleted.
+        losses: Returns what each site of a model loses in int8; the second path is written and
+            deleted.
         why_not: Returns why layers stay in float, or None.
     """
 
     write: Callable[[Path, Int8Inputs, Collection[str]], Int8Layers]
     write_without_content: Callable[[Path, Collection[str]], None]
-    losses: Callable[[Path, Path, Int8Inputs], Mapping[str, float]]
+    losses: Callable[[Path, Path, Int8Inputs], Int8Losses]
     why_not: Callable[[Sequence[Convolution]], str | None]
 
 

@@ -1,6 +1,6 @@
 """The plan of int8: the inputs to measure it on, and the sites that stay in float."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +29,6 @@ _RANGES_WORK = 300_000_000_000
 """The most multiply-accumulates of the runs that measure ranges; one is made in any case."""
 _TRIALS_WORK = 1_000_000_000_000
 """The most multiply-accumulates of the runs that try layers one by one."""
-_SURVIVES = 0.1
-"""The predicted error of the outputs up to which int8 alone is preferred to a slower choice."""
 _FEWEST_TRIALS = 4
 """Held-out inputs that a layer is tried on, where that many are affordable."""
 
@@ -106,46 +104,57 @@ def choose_with_int8(
     # the opened model may have been taken apart, and its sites have names of their own
     opened.model.save(source)
     try:
-        losses: Mapping[str, float] = writer.losses(
-            source, source.with_name("int8.prepared"), plan.inputs
-        )
+        losses = writer.losses(source, source.with_name("int8.prepared"), plan.inputs)
     finally:
         source.unlink()
-    refusal: Refusal | None = None
+    floats_pay = with_int8(analysis, losses.by_site, writer.why_not)
+    _require_prices(request, floats_pay, objective)
+    if request.precision == INT8:
+        return floats_pay, choose(floats_pay, objective)
+    int8_pays = with_int8(analysis, losses.by_site, writer.why_not, int8_converts=True)
+    best = _better_choice([floats_pay, int8_pays], objective)
+    if losses.all_survive and _is_int8_alone_faster(floats_pay, *best, objective):
+        return floats_pay, int8_alone(floats_pay)
+    return best
+
+
+def _better_choice(
+    analyses: Sequence[Analysis], objective: Objective
+) -> tuple[Analysis, list[Candidate]]:
+    """Return the choice of least predicted error, with its analysis.
+
+    Raises:
+        Refusal: `budget_unreachable` where none of the analyses has a choice.
+    """
+    refusals: list[Refusal] = []
     choices: list[tuple[Analysis, list[Candidate]]] = []
-    for int8_converts in (False, True) if request.precision != INT8 else (False,):
-        priced = with_int8(analysis, losses, writer.why_not, int8_converts=int8_converts)
-        _require_prices(request, priced, objective)
+    for priced in analyses:
         try:
             choices.append((priced, choose(priced, objective)))
-        except Refusal as error:
-            refusal = refusal or error
+        except Refusal as refusal:
+            refusals.append(refusal)
     if not choices:
-        assert refusal is not None  # each of the prices gives a choice or a refusal
-        raise refusal
-    best = min(choices, key=lambda each: each[0].predicted_error(each[1]))
-    return best if request.precision == INT8 else _no_slower_than_int8(*best, objective)
+        raise refusals[0]
+    return min(choices, key=lambda each: each[0].predicted_error(each[1]))
 
 
-def _no_slower_than_int8(
-    analysis: Analysis, choice: list[Candidate], objective: Objective
-) -> tuple[Analysis, list[Candidate]]:
-    """Return the choice, or int8 alone where that meets the budgets, survives and is faster.
+def _is_int8_alone_faster(
+    floats_pay: Analysis, analysis: Analysis, choice: Sequence[Candidate], objective: Objective
+) -> bool:
+    """Whether int8 alone meets the budgets, and takes less time than a choice.
 
-    Without a table nothing tells the time: int8 alone is then taken to be the faster.
+    Without a table nothing tells the time: int8 alone is then taken to be the faster. A choice
+    without int8 stands: its budgets are of arithmetic alone.
     """
-    alone = int8_alone(analysis)
+    alone = int8_alone(floats_pay)
     for budget in objective.budgets:
-        left = budget.left_to(analysis.sites, analysis.originals)
-        if budget.spent(analysis.sites, alone) > left:
-            return analysis, choice
-    if analysis.predicted_error(alone) > _SURVIVES**2:
-        return analysis, choice
-    time, time_alone = analysis.nanoseconds_of(choice), analysis.nanoseconds_of(alone)
-    is_faster = time is None or time_alone is None or time > time_alone
-    # a budget of arithmetic alone never asks for int8
-    asks_for_int8 = any(candidate.quantised for candidate in choice)
-    return analysis, alone if is_faster and asks_for_int8 else choice
+        left = budget.left_to(floats_pay.sites, floats_pay.originals)
+        if budget.spent(floats_pay.sites, alone) > left:
+            return False
+    if not any(candidate.quantised for candidate in choice):
+        return False
+    time, time_alone = analysis.nanoseconds_of(choice), floats_pay.nanoseconds_of(alone)
+    return time is None or time_alone is None or time > time_alone
 
 
 def _require_prices(request: Request, analysis: Analysis, objective: Objective) -> None:

@@ -51,6 +51,7 @@ def test_a_better_level_goes_before_time():
     [
         (replace(ALONE, time_kept=0.97), "nothing that was tried is faster"),
         (replace(ALONE, risk="high"), "has a high risk"),
+        (replace(ALONE, risk="unknown", relative_error=0.66), "differs much"),
         (replace(ALONE, time_kept=None, refusal="no"), "nothing that was tried is faster"),
     ],
 )
@@ -59,6 +60,12 @@ def test_a_model_that_gains_nothing_is_left_as_it_is(option, reason):
     assert choice is None
     assert text.startswith("Leave it as it is")
     assert reason in text
+
+
+def test_an_unknown_risk_is_advised_where_the_outputs_are_near():
+    near = replace(ALONE, risk="unknown", relative_error=0.01)
+    far = replace(BOTH, risk="unknown", relative_error=0.66, time_kept=0.1)
+    assert chosen([near, far])[0] == "int8 alone"
 
 
 def test_the_expected_loss_is_told_where_it_is_known():

@@ -1,6 +1,7 @@
 """Jobs in int8: alone, together with budgets, and where it cannot be had."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -9,8 +10,12 @@ from support.onnx_text import written
 
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
+from worker.engine.formats.adapter import Int8Layers
+from worker.engine.model import Site
+from worker.engine.numerics.convolution import Convolution
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
+from worker.engine.stages.quantising import _depends_on_the_range
 
 NET = """g (float[1, 8, 8, 8] x) => (float[1, 5] y)
 <float[32, 8, 3, 3] w1, float[32] b1, float[32, 32, 3, 3] w2, float[32, 5] w3> {
@@ -106,6 +111,27 @@ def test_what_cannot_be_had_in_int8_is_refused(tmp_path, options, match):
     assert not (tmp_path / "out.onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("groups", "ranges", "in_int8", "depends"),
+    [
+        (8, ["0 to 1", "0 to 255"], ["s"], True),
+        (8, ["0 to 1"], ["s"], False),
+        (8, ["0 to 1", "0 to 255"], [], False),
+        (1, ["0 to 1", "0 to 255"], ["s"], False),
+    ],
+)
+def test_depthwise_layers_in_int8_depend_on_the_range(groups, ranges, in_int8, depends):
+    ones = (1, 1)
+    weight = (8, 8 // groups, 3, 3)
+    convolution = Convolution(weight, ones, ((1, 1), (1, 1)), ones, groups=groups)
+    sites = [Site("s", "Conv", weight, 1, convolution, ()), Site("t", "Other", (8, 8), 1, None, ())]
+    artifact = SimpleNamespace(
+        calibration={"ranges": ranges},
+        original=SimpleNamespace(profile=SimpleNamespace(sites=sites)),
+    )
+    assert _depends_on_the_range(artifact, Int8Layers(tuple(in_int8), {})) == depends
+
+
 DEPTHWISE = """g (float[1, 3, 32, 32] x) => (float[1, 8, 32, 32] y)
 <float[8, 3, 3, 3] w1, float[8] b1, float[8, 1, 3, 3] w2> {
     a = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
@@ -113,6 +139,7 @@ DEPTHWISE = """g (float[1, 3, 32, 32] x) => (float[1, 8, 32, 32] y)
     y = Conv <pads = [1, 1, 1, 1], group = 8> (b, w2) }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_range", [None, "0,1"])
 def test_depthwise_layers_in_int8_for_an_unknown_range_are_a_doubt(tmp_path, input_range):
     request = Request(

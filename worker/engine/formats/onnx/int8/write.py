@@ -6,11 +6,11 @@ from pathlib import Path
 from onnx import ModelProto
 
 from convpress.refusal import Code, Refusal
-from worker.engine.formats.adapter import Int8Inputs, Int8Layers
+from worker.engine.formats.adapter import Int8Inputs, Int8Layers, Int8Losses
 from worker.engine.formats.onnx.int8.prepare import prepare
 from worker.engine.formats.onnx.int8.quantise import quantised
 from worker.engine.formats.onnx.int8.ranges import Range, activation_ranges
-from worker.engine.formats.onnx.int8.survivors import Trial, survivors
+from worker.engine.formats.onnx.int8.survivors import MOST_ERROR, Trial, survivors
 
 _UNMEASURED: Range = (0.0, 1.0)
 
@@ -59,8 +59,8 @@ def write_without_content(path: Path, float_sites: Collection[str]) -> None:
     _write(quantised(model, dict.fromkeys(names, _UNMEASURED), nodes), path)
 
 
-def site_losses(path: Path, scratch: Path, inputs: Int8Inputs) -> dict[str, float]:
-    """Return the relative error of the outputs with each site of the model at `path` in int8 alone.
+def site_losses(path: Path, scratch: Path, inputs: Int8Inputs) -> Int8Losses:
+    """Return what each site of the model at `path` loses in int8.
 
     Sites that int8 does not apply to are left out.
     """
@@ -70,7 +70,9 @@ def site_losses(path: Path, scratch: Path, inputs: Int8Inputs) -> dict[str, floa
     for layer in prepared.layers:
         nodes_by_site.setdefault(layer.site, []).append(layer.node)
     trial = Trial(model, activation_ranges(model, inputs.fitting), inputs.held_out)
-    return {site: trial.error(nodes) for site, nodes in nodes_by_site.items()}
+    losses = {site: trial.error(nodes) for site, nodes in nodes_by_site.items()}
+    nodes = [layer.node for layer in prepared.layers]
+    return Int8Losses(losses, all_survive=not nodes or trial.error(nodes) <= MOST_ERROR)
 
 
 def _sites(sites: dict[str, str], nodes: Collection[str]) -> tuple[str, ...]:

@@ -107,8 +107,9 @@ def test_normalisation_is_folded_before(tmp_path):
 
 def test_each_site_has_the_loss_of_its_own(tmp_path):
     losses = site_losses(written(tmp_path, NET), tmp_path / "scratch", INPUTS)
-    assert losses.keys() == {"w1", "w2", "w4"}
-    assert all(0 < loss < 0.05 for loss in losses.values())
+    assert losses.by_site.keys() == {"w1", "w2", "w4"}
+    assert all(0 < loss < 0.05 for loss in losses.by_site.values())
+    assert losses.all_survive
 
 
 def test_a_layer_that_loses_too_much_stays_in_float(tmp_path):
