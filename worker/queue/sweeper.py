@@ -101,9 +101,9 @@ def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
     """Return the jobs whose messages are lost, oldest first, with `backlog` messages at the broker.
 
     Without a backlog, a message is lost if its job has been queued for longer than a message takes.
-    With one, a message is lost if it was overtaken: a job that was created later is running. No more
-    are returned than jobs are without a message. Otherwise each sweep would add messages for jobs
-    that only wait, until these were so many that all jobs waited behind them.
+    With one, a message is lost if it was overtaken: a job that was created later is running. No
+    more jobs are returned than messages are missing. Otherwise each sweep would add messages for
+    jobs that only wait, until all jobs waited behind these messages.
     """
     newest = now(session)
     most = _MOST_RINGS
