@@ -129,6 +129,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "internal_error": ProblemType(500, "The service failed"),
     "database_unavailable": ProblemType(503, "The database does not answer"),
     "storage_unavailable": ProblemType(503, "The artifact store does not answer"),
+    "followers_exceeded": ProblemType(503, "Too many clients follow jobs"),
     "not_ready": ProblemType(503, "The service is not ready"),
 }
 """Every code with its HTTP status and title; docs/api.md lists the same."""

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -10,8 +11,9 @@ from app.dashboard.job_report import Summary
 from app.db.models import Job
 from convpress import quantities
 
-# Spreadsheets run a text that begins with one of these as a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Spreadsheets run a text that begins so as a formula, some also in full width. Where the comma is
+# the decimal mark they split a line at semicolons, and a cell begins behind each.
+_FORMULA = re.compile(r"(^|[;\t])(\s*)([=+\-@\uff1d\uff0b\uff0d\uff20\t\r])")
 _RISKS = ("low", "moderate", "high", "unknown")
 
 Value = float | str | None
@@ -154,7 +156,7 @@ def _plain(value: Value) -> Value:
 
     >>> _plain("=1+1"), _plain("net.onnx"), _plain(-0.5)
     ("'=1+1", 'net.onnx', -0.5)
+    >>> _plain("net; =1+1"), _plain("\uff1d1+1")
+    ("net; '=1+1", "'\uff1d1+1")
     """
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
+    return _FORMULA.sub(r"\1\2'\3", value) if isinstance(value, str) else value

@@ -15,6 +15,8 @@ from app.db.session import transaction
 
 _POLL_SECONDS = 0.25
 _LONGEST_PAUSE = 5.0
+# Each holds some 40 KB until its job ends.
+_MOST_FOLLOWERS = 2000
 
 Status = tuple[str, int, str | None, float, float | None]
 """The state, attempt, phase, progress and time left of a job: a change wakes the followers."""
@@ -28,7 +30,13 @@ class JobWatcher:
 
     def __init__(self) -> None:
         self._followers: dict[uuid.UUID, set[asyncio.Event]] = {}
+        self._count = 0
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are so many followers that another one is to ask again later."""
+        return self._count >= _MOST_FOLLOWERS
 
     @asynccontextmanager
     async def follow(self, job_id: uuid.UUID) -> AsyncIterator[asyncio.Event]:
@@ -39,6 +47,7 @@ class JobWatcher:
         changed = asyncio.Event()
         followers = self._followers.setdefault(job_id, set())
         followers.add(changed)
+        self._count += 1
         if self._task is None or self._task.done():
             # An empty context, because the poll sees the jobs of all owners.
             self._task = asyncio.create_task(self._poll(), context=contextvars.Context())
@@ -46,6 +55,7 @@ class JobWatcher:
             yield changed
         finally:
             followers.discard(changed)
+            self._count -= 1
             if not followers and self._followers.get(job_id) is followers:
                 del self._followers[job_id]
 

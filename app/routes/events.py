@@ -53,7 +53,7 @@ LastEventId = Annotated[
     responses={
         200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
         204: {"description": "The job has ended, and all its events have been received"},
-        **problems("job_not_found"),
+        **problems("job_not_found", "followers_exceeded"),
     },
 )
 async def follow_job(
@@ -69,6 +69,12 @@ async def follow_job(
     job, events = await run_in_threadpool(_load, job_id, seen)
     if job.state in TERMINAL and not events:
         return Response(status_code=204)
+    if request.app.state.watch.is_full:
+        raise Problem(
+            "followers_exceeded",
+            "too many clients follow jobs at this moment; ask for the job instead, or try again",
+            headers={"Retry-After": "5"},
+        )
     stream = _stream(request.app.state.watch, job.id, seen)
     return StreamingResponse(stream, 200, _HEADERS, "text/event-stream")
 

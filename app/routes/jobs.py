@@ -2,13 +2,14 @@
 
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Annotated
 
 import anyio
 import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
@@ -64,7 +65,15 @@ def _refuse_number(value: object) -> object:
     return value
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
+def _in_utc(value: datetime) -> datetime:
+    """Return a time in UTC: those of the database are."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time lies in the years 1 to 9999 in UTC too") from error
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number), AfterValidator(_in_utc)]
 
 JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})]
 
@@ -216,7 +225,8 @@ async def get_job(
 ) -> Response:
     """Return a job. `Retry-After` says when to ask again; it is missing when the job has ended."""
     job = await request.app.state.job_loader.load(job_id)
-    if wait and job.state not in TERMINAL:
+    # In a crowd the answer comes at once, and the client asks again.
+    if wait and job.state not in TERMINAL and not request.app.state.watch.is_full:
         job = await _wait(request, job, wait)
     headers = {}
     if job.state not in TERMINAL:

@@ -11,6 +11,8 @@ from convpress.spelling import did_you_mean
 
 # Text fields are held in memory, so that their length is limited while they arrive.
 _LONGEST_TEXT = 4096
+# Far more than the form has fields. A file that counts as left out may come again, at no end.
+_MOST_PARTS = 100
 
 FieldParser = Callable[[str], Any]
 """Reads the text of a field and returns its value, or raises the error of an invalid one."""
@@ -39,6 +41,7 @@ class Form:
         self._texts = texts
         self._seen: set[str] = set()
         self._complete = False
+        self._parts = 0
         # The part that is being read.
         self._name = ""
         self._sink: Sink | None = None
@@ -84,6 +87,9 @@ class Form:
         }
 
     def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise _malformed(f"it has more than {_MOST_PARTS} parts")
         self._name = ""
         self._disposition = b""
         self._text.clear()

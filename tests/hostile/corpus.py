@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from bundle_files import bundles
+from dialect_files import dialects
+from network_files import networks, references
 from onnx_files import onnx_files
 from program_files import PORT, programs
 from pt2_files import pt2_files
 from source_files import sources
 from torchscript_files import torchscript
+from type_files import types
 
 Kind = Literal["torchscript", "onnx", "pt2", "bundle", "program"]
 
@@ -112,10 +115,10 @@ def corpus(outside: Path, port: int = PORT) -> list[Hostile]:
     where they call.
     """
     makers: dict[Kind, Iterator[tuple[str, bytes | Callable[[], bytes], bool]]] = {
-        "torchscript": chain(torchscript(outside), sources()),
-        "onnx": onnx_files(outside),
+        "torchscript": chain(torchscript(outside), sources(), types()),
+        "onnx": chain(onnx_files(outside), networks()),
         "pt2": pt2_files(outside),
-        "bundle": bundles(outside),
+        "bundle": chain(bundles(outside), dialects(), references()),
         "program": programs(outside, port),
     }
     return [Hostile(kind, *file) for kind, files in makers.items() for file in files]

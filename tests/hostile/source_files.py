@@ -69,6 +69,8 @@ CRASHES = {
     "4611686018427387904), unsafe=True)",
     "negative-sparse-indices": "y = torch._convert_indices_from_coo_to_csr(torch.full([4], "
     "-1073741824, dtype=4), 4)",
+    "statistics-without-elements": "y = torch._batch_norm_with_update(x, None, None, "
+    "torch.zeros([0]), torch.zeros([0]), 0.1, 0.1)",
     "targets-beyond-all-classes": "y = torch.ctc_loss(x, x, [1073741824], [1073741824])",
 }
 """Calls of operators that read outside of their tensors."""

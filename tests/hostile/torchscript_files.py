@@ -269,6 +269,7 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         data(tensors.replace(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x007", 1)),
         True,
     )
+    yield "storage-of-no-numbers", data(tensors.replace(b"\x03\0\0\0cpu", b"\x04\0\0\0meta")), True
     yield (
         "storage-of-objects",
         data(tensors.replace(b"ctorch\nFloatStorage\n", b"ctorch\nObjectStorage\n")),

@@ -318,6 +318,8 @@ def test_labels_are_kept_and_found(api):
         ({"model_sha256": "7"}, "request_invalid", "model_sha256"),
         ({"created_from": "yesterday"}, "request_invalid", "created_from"),
         ({"created_from": "2026-01-01T00:00:00"}, "request_invalid", "created_from"),
+        ({"created_from": "0001-01-01T00:00:00+23:59"}, "request_invalid", "created_from"),
+        ({"created_before": "9999-12-31T23:59:59-23:59"}, "request_invalid", "created_before"),
     ],
 )
 def test_bad_filters(api, filters, code, field):

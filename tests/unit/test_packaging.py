@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -299,3 +300,31 @@ def test_readme_names_targets_that_the_makefile_has():
     )
     assert {"demo", "test"} <= named & targets
     assert named <= targets
+
+
+DOCKER = """#!/bin/sh
+echo "$6" >> asked
+printf 'sha256:%064d' "$DIGEST"
+"""
+
+
+def test_every_base_image_is_pinned_and_pinned_anew(tmp_path):
+    shutil.copytree(ROOT / "docker", tmp_path / "docker")
+    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(DOCKER)
+    program.chmod(0o755)
+    files = [*(tmp_path / "docker").glob("*.Dockerfile"), tmp_path / "docker-compose.yml"]
+    for digest in ("1", "2"):
+        path = f"{program.parent}:{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "DIGEST": digest}
+        command = [tmp_path / "docker" / "pin-images"]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        lines = [line for file in files for line in file.read_text().splitlines()]
+        images = re.findall(r"^(?:FROM|\s+image:) +([^ \n]+:[^ \n]+)", "\n".join(lines), re.M)
+        assert len(images) >= 4
+        assert all(image.endswith(f"@sha256:{digest:0>64}") for image in images)
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked
+    assert not any("@" in image for image in asked)

@@ -7,6 +7,7 @@ from worker.engine.formats import readable
 from worker.engine.numerics import device
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
+from worker.engine.stages.accepting import require_accepted
 from worker.engine.stages.evaluating import evaluate_original, require_classes
 from worker.engine.stages.opening import inspect_file, open_for_compression
 from worker.engine.stages.planning import plan, refit
@@ -21,8 +22,8 @@ def compress(request: Request, emit: Emit) -> None:
     """Compress a model, and write the artifact and the report to the paths of the request.
 
     Raises:
-        Refusal: the model, the budget, the calibration or the input shape cannot be used, or the
-            device is not there.
+        Refusal: the model, the budget, the calibration or the input shape cannot be used, the
+            device is not there, or the artifact exceeds the limits on a model.
     """
     device.choose(request.device)
     progress = Progress(emit)
@@ -42,6 +43,7 @@ def compress(request: Request, emit: Emit) -> None:
                 require_classes(request, source, progress)
             search = search_for(promise, request, progress, produce)
             produced = search.produced
+    require_accepted(request)
     write_report(request, produced.artifact, produced.verification, progress, search)
 
 

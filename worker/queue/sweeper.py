@@ -101,10 +101,17 @@ def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
     """Return the jobs whose messages are lost, oldest first, with `backlog` messages at the broker.
 
     Without a backlog, a message is lost if its job has been queued for longer than a message takes.
-    With one, a message is lost if it was overtaken: a job that was created later is running.
+    With one, a message is lost if it was overtaken: a job that was created later is running. No
+    more jobs are returned than messages are missing. Otherwise each sweep would add messages for
+    jobs that only wait, until all jobs waited behind these messages.
     """
     newest = now(session)
+    most = _MOST_RINGS
     if backlog:
+        queued = session.scalar(select(func.count()).where(Job.state == "queued")) or 0
+        most = min(most, queued - backlog)
+        if most <= 0:
+            return []
         overtaking = select(func.max(Job.created_at)).where(Job.state == "running")
         latest_running = session.scalar(overtaking)
         if latest_running is None:
@@ -112,7 +119,7 @@ def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
         newest = latest_running
     before = newest - timedelta(seconds=_MESSAGE_SECONDS)
     lost = select(Job.id).where(Job.state == "queued", Job.created_at < before)
-    return list(session.scalars(lost.order_by(Job.created_at).limit(_MOST_RINGS)))
+    return list(session.scalars(lost.order_by(Job.created_at).limit(most)))
 
 
 def run(stopping: threading.Event) -> None:

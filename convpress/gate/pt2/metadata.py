@@ -9,7 +9,8 @@ from convpress.limits import Limits
 
 _LONGEST = 1_000_000
 _TEXTS = frozenset({"stack_trace", "nn_module_stack", "torch_fn"})
-_JSON = frozenset({"custom", "from_node"})
+_CUSTOM = "custom"
+_JSON = frozenset({_CUSTOM, "from_node"})
 _SOURCES = "source_fn_stack"
 # torch looks the function up by its name.
 _SOURCE = re.compile(r"[\w.]*,[\w.<>]*(;[\w.]*,[\w.<>]*)*")
@@ -38,7 +39,10 @@ def _check_note(name: str, note: Json, place: Place, limits: Limits) -> None:
     if name in _TEXTS:
         return
     if name in _JSON:
-        _require_shallow(parse(note, shown(place), limits), place, limits)
+        noted = parse(note, shown(place), limits)
+        if name == _CUSTOM and not isinstance(noted, dict):
+            raise unexpected(noted, place, "an object, as torch.export writes it")
+        _require_shallow(noted, place, limits)
     elif name == _SOURCES:
         if not _SOURCE.fullmatch(note):
             raise unsafe(f"{shown(place)} names the function {brief(note)}", "names with dots")

@@ -5,10 +5,12 @@ Source: torch/_export/serde/schema.py, versions 8.x of the schema.
 
 from convpress.gate.pt2 import names
 from convpress.gate.pt2.expressions import expression
+from convpress.gate.pt2.json_text import Json
 from convpress.gate.pt2.metadata import node_metadata
 from convpress.gate.pt2.operators import target
 from convpress.gate.pt2.schema import (
     Check,
+    Place,
     flag,
     integer,
     list_of,
@@ -18,6 +20,7 @@ from convpress.gate.pt2.schema import (
     one_of,
     record,
     text,
+    unexpected,
     union,
 )
 from convpress.gate.pt2.tensor_schema import (
@@ -49,7 +52,7 @@ def program(limits: Limits) -> Check:
                 {
                     "graph": graph,
                     "signature": _signature(),
-                    "module_call_graph": list_of(_call(limits)),
+                    "module_call_graph": _calls(limits),
                 },
                 {
                     "metadata": map_of(text(_LONGEST_TEXT), text(_LONGEST_TEXT)),
@@ -221,6 +224,22 @@ def _signature() -> Check:
         }
     )
     return record({"input_specs": list_of(inputs), "output_specs": list_of(outputs)})
+
+
+def _calls(limits: Limits) -> Check:
+    """Return the check for the calls of all modules, of which the first is the whole network's.
+
+    torch takes the structures of inputs and outputs from it.
+    """
+    every = list_of(_call(limits))
+
+    def check(value: Json, place: Place) -> None:
+        every(value, place)
+        root = value[0] if value else {}
+        if root.get("fqn") != "" or root.get("signature") is None:
+            raise unexpected(value, place, "calls of which the first is that of the whole network")
+
+    return check
 
 
 def _call(limits: Limits) -> Check:

@@ -110,6 +110,8 @@ class _Storage:
 
 
 _MARK = object()
+# torch's device of tensors that have a shape and nothing else.
+_WITHOUT_NUMBERS = "meta"
 # The inputs that a model was traced with; torch writes their shapes, and reads them nowhere.
 _WITHOUT_DATA = "traced_inputs.pkl"
 
@@ -288,7 +290,7 @@ class Unpickler:
         """Return the storage of a reference, whose member must be large enough."""
         if not isinstance(reference, _Tuple) or len(reference.values) < 5:
             raise TypeError("a reference to no storage")
-        _, kind, key, _, elements, *_ = reference.values
+        _, kind, key, device, elements, *_ = reference.values
         is_kind = isinstance(kind, _Global) and kind in _ITEM_BYTES
         is_key = isinstance(key, str) and len(key) <= _LONGEST_NAME
         # A truth value is an int to Python, but no number of elements.
@@ -296,6 +298,12 @@ class Unpickler:
             shown = kind[:80] if isinstance(kind, _Global) else "something else"
             raise unsafe(
                 f"{self._name} has a storage of kind {shown!r}", "storages of plain numbers"
+            )
+        if isinstance(device, str) and device.partition(":")[0] == _WITHOUT_NUMBERS:
+            raise unsupported(
+                f"{self._name} has a tensor on the device {_WITHOUT_NUMBERS}, which stores no "
+                "numbers",
+                "the model with its weights",
             )
         item_bytes = _ITEM_BYTES[kind]
         member = f"{self._folder}/{key}"

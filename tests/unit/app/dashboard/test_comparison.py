@@ -69,13 +69,13 @@ def test_an_unknown_column_is_refused(client):
 
 
 def test_csv_has_exact_figures_and_runs_no_formula(client):
-    job = succeeded(client, "=1+1.onnx", keep=0.123456789)
+    job = succeeded(client, "=1+1;+2.onnx", keep=0.123456789)
     answer = client.get(f"/dashboard/compare.csv?job={job}&column=kept&column=measured")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     rows = list(csv.reader(io.StringIO(answer.text)))
     assert rows == [
         ["id", "filename", "budget", "kept", "measured"],
-        [job, "'=1+1.onnx", "0.5", "0.123456789", "0.01"],
+        [job, "'=1+1;'+2.onnx", "0.5", "0.123456789", "0.01"],
     ]
 
 

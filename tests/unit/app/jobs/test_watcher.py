@@ -27,3 +27,19 @@ def test_no_exception_ends_the_poll(monkeypatch):
 
     anyio.run(follow)
     assert len(polls) == 3
+
+
+def test_in_a_crowd_there_is_no_place_for_another_follower(monkeypatch):
+    monkeypatch.setattr(watcher, "_MOST_FOLLOWERS", 2)
+    monkeypatch.setattr(watcher, "load_statuses", lambda _: {})
+
+    async def follow():
+        watch = JobWatcher()
+        job = uuid.uuid4()
+        async with watch.follow(job):
+            assert not watch.is_full
+            async with watch.follow(job):
+                assert watch.is_full
+        return watch.is_full
+
+    assert not anyio.run(follow)

@@ -138,6 +138,13 @@ def test_a_file_that_was_not_chosen_is_not_given():
     assert not form.has("model")
 
 
+def test_files_that_were_not_chosen_may_not_come_without_end():
+    form = Form(TYPE, {"model": bytes}, {})
+    form.feed(part("model", b"", "") * 100)
+    with pytest.raises(Problem, match="more than 100 parts"):
+        form.feed(part("model", b"", "") + END)
+
+
 def test_text_is_limited_while_it_arrives():
     form = Form(TYPE, {"model": bytes}, {"budget": str})
     form.feed(part("budget", b"x" * 4000).removesuffix(b"\r\n"))

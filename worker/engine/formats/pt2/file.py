@@ -72,7 +72,19 @@ def extra_files(path: Path) -> dict[str, str]:
 
 
 def save(program: ExportedProgram, path: Path, extras: dict[str, str]) -> None:
-    """Write the program and the archive's extra files; the same program gives the same bytes."""
+    """Write the program and the archive's extra files; the same program gives the same bytes.
+
+    Raises:
+        Refusal: `model_unsupported` where torch cannot write what it has read.
+    """
     # torch would name the archive's folder after a path: an open file gives one name to all
     with path.open("wb") as stream:
-        torch.export.save(program, stream, extra_files=extras)
+        try:
+            torch.export.save(program, stream, extra_files=extras)
+        except (*TORCH_ERRORS, AssertionError, NotImplementedError) as error:
+            require_memory(error)
+            raise Refusal(
+                Code.MODEL_UNSUPPORTED,
+                f"torch has read the program, and cannot write it again: {message_of(error)}",
+                field=FIELD,
+            ) from error

@@ -145,6 +145,18 @@ EDITS = {
         lambda program: graph(program)["nodes"][0]["metadata"].update(custom="{"),
         "model_invalid",
     ),
+    "a note of another kind": (
+        lambda program: graph(program)["nodes"][0]["metadata"].update(custom="[]"),
+        "model_invalid",
+    ),
+    "a network that nothing calls": (
+        lambda program: program["graph_module"].update(module_call_graph=[]),
+        "model_invalid",
+    ),
+    "a network that is called without inputs": (
+        lambda program: program["graph_module"]["module_call_graph"][0].update(signature=None),
+        "model_invalid",
+    ),
     "a note that nests": (
         lambda program: graph(program)["nodes"][0]["metadata"].update(
             from_node="[" * 65 + "]" * 65
