@@ -80,6 +80,7 @@ _DEEDS = {
     "if ctypes.get_errno() == 1: raise PermissionError",
     "makes-a-namespace": "assert ctypes.CDLL(None).unshare(0x10000000) == 0",
     "takes-all-memory": "mmap.mmap(-1, 64 * 1024**3)",
+    "takes-all-memory-by-a-file": "os.write(os.memfd_create('m'), bytes(1 << 27))",
     "opens-countless-files": "[open('/dev/null') for _ in range(5000)]",
     "writes-a-giant-file": "os.truncate(os.open('big', os.O_CREAT | os.O_RDWR), 1 << 40)",
     "lifts-its-limits": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1)); mmap.mmap(-1, 64 * "

@@ -135,7 +135,10 @@ def _pipe() -> int:
 def _attempts_on_memory(targets: dict[str, Any]) -> Attempts:
     size = targets["memory"]
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    attempts: Attempts = {"it took more memory": lambda: mmap.mmap(-1, size, private)}
+    attempts: Attempts = {
+        "it took more memory": lambda: mmap.mmap(-1, size, private),
+        "it made a file in memory, which no limit counts": lambda: os.memfd_create("probe"),
+    }
     if targets["shared_too"]:
         attempts["it took more memory to share"] = lambda: mmap.mmap(-1, size)
     return attempts

@@ -27,8 +27,8 @@ _REFUSED = """
     pidfd_send_signal
     mount umount umount2 pivot_root chroot unshare setns
     move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr
-    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register memfd_secret
-    fanotify_init
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register memfd_create
+    memfd_secret fanotify_init
     add_key request_key keyctl open_by_handle_at name_to_handle_at quotactl acct swapon swapoff
     reboot syslog
     init_module finit_module delete_module kexec_load kexec_file_load iopl ioperm
@@ -47,7 +47,8 @@ _REFUSED = """
 
 They include some that Landlock does not check: those for the rights, times and attributes of files
 and for the scheduling of other processes. A process that leaves its session or its process group
-would not be found by the worker that ends it."""
+would not be found by the worker that ends it. The content of a file in memory (memfd_create) counts
+for no limit of the process."""
 # Calls since Linux 5.17, with the same numbers on every architecture. Libraries know few of them,
 # and fall back on older ones.
 _NEW = range(450, 512)

@@ -4,9 +4,10 @@ They are from the schemas that torch 2.13 registers under `aten` and `prim`, wit
 seeds, storages, gradients, remote calls, other backends, sparse, nested and quantised tensors, and
 without those that end their process where their arguments contradict each other
 (tests/hostile/fuzz_operators.py). Networks need some of these, and they stay: the recurrent layers
-and their packed sequences, `embedding_bag`, `_weight_norm`, `__upsample_bilinear`, and division of
-integers, remainders among it. Operators that make tensors end the process where the number of the
-type or of the layout does not fit.
+and their packed sequences, `embedding_bag`, `_weight_norm`, `__interpolate`, `__upsample_bilinear`,
+`native_batch_norm` with `_native_batch_norm_legit`, `repeat_interleave`, the transforms of Fourier
+(`_fft_c2c`, `_fft_c2r`, `_fft_r2c`), and division of integers, remainders and `range` among it.
+Operators end the process too where the number of a type or a layout does not fit.
 """
 
 CRASHING = frozenset(
@@ -14,9 +15,10 @@ CRASHING = frozenset(
     __round_to_zero_floordiv _add_batch_dim _batch_norm_no_update _batch_norm_with_update
     _cholesky_solve_helper _chunk_cat _convert_indices_from_coo_to_csr
     _convert_indices_from_csr_to_coo _ctc_loss _cummax_helper _cummin_helper _embedding_bag
-    _embedding_bag_forward_only _new_zeros_with_same_feature_meta _pdist_forward _remove_batch_dim
+    _embedding_bag_forward_only _logcumsumexp _masked_softmax _new_zeros_with_same_feature_meta
+    _pdist_forward _remove_batch_dim _scaled_dot_product_attention_math
     _scaled_dot_product_flash_attention_for_cpu _stack _tensor_to_list _transform_bias_rescale_qkv
-    _weight_norm_interface batch_norm_update_stats ctc_loss gcd gcd_ segment_reduce
+    _weight_norm_interface batch_norm_update_stats ctc_loss gcd gcd_ lu_unpack segment_reduce
     """.split()  # noqa: SIM905 - as below
 )
 """Operators that no network needs and that read or write outside of their tensors; no method may
@@ -28,53 +30,49 @@ ATEN = frozenset(
     Size __and__ __contains__ __derive_index __getitem__ __iand__ __ilshift__ __interpolate __ior__
     __irshift__ __is__ __isnot__ __ixor__ __lshift__ __not__ __or__ __range_length __rshift__
     __upsample __upsample_bilinear __upsample_nearest __xor__ _adaptive_avg_pool2d
-    _adaptive_avg_pool3d _add_relu _add_relu_ _addmm_activation _aminmax
-    _assert_async _assert_scalar _assert_tensor_metadata _autocast_to_full_precision
-    _autocast_to_reduced_precision _batch_norm_impl_index
-    _batch_norm_with_update_functional _cast_Byte _cast_Char _cast_Double _cast_Float _cast_Half
-    _cast_Int _cast_Long _cast_Short _cdist_forward _coalesce _coalesced _coalesced_
-    _compute_linear_combination _conj _conj_copy _conj_physical _conv_depthwise2d
-    _convert_weight_to_int4pack _convert_weight_to_int4pack_for_cpu _convolution _convolution_mode
-    _dimI _dimV _dim_arange _euclidean_dist _fft_c2c _fft_c2r _fft_r2c _functional_assert_async
-    _functional_assert_scalar _functional_sym_constrain_range
+    _adaptive_avg_pool3d _add_relu _add_relu_ _addmm_activation _aminmax _assert_async
+    _assert_scalar _assert_tensor_metadata _autocast_to_full_precision
+    _autocast_to_reduced_precision _batch_norm_impl_index _batch_norm_with_update_functional
+    _cast_Byte _cast_Char _cast_Double _cast_Float _cast_Half _cast_Int _cast_Long _cast_Short
+    _cdist_forward _coalesce _coalesced _coalesced_ _compute_linear_combination _conj _conj_copy
+    _conj_physical _conv_depthwise2d _convert_weight_to_int4pack _convert_weight_to_int4pack_for_cpu
+    _convolution _convolution_mode _dimI _dimV _dim_arange _euclidean_dist _fft_c2c _fft_c2r
+    _fft_r2c _functional_assert_async _functional_assert_scalar _functional_sym_constrain_range
     _functional_sym_constrain_range_for_size _fused_dropout _fused_rms_norm _fused_sdp_choice
     _get_tracing_state _grad_sum_to_size _grid_sampler_2d_cpu_fallback _histogramdd_bin_edges
     _histogramdd_from_bin_cts _histogramdd_from_bin_tensors _index_put_impl _index_put_impl_
     _indices _indices_copy _infer_size _int_mm _is_all_true _is_any_true _is_zerotensor
     _jagged_to_padded_dense_forward _linalg_check_errors _linalg_det _linalg_eigh _linalg_eigvals
     _linalg_slogdet _linalg_solve_ex _linalg_svd _list_to_tensor _local_scalar_dense _log_softmax
-    _logcumsumexp _lu_with_info _masked_scale _masked_softmax _native_batch_norm_legit
-    _native_batch_norm_legit_functional _native_batch_norm_legit_no_training
-    _native_multi_head_attention _ncf_unsqueeze _ncf_view _neg_view _neg_view_copy
-    _nested_tensor_from_mask _nested_tensor_from_mask_left_aligned
-    _nnz _no_grad_embedding_renorm_ _no_grad_fill_
-    _no_grad_normal_ _no_grad_uniform_ _no_grad_zero_ _pack_padded_sequence _pack_sequence
-    _pad_circular _pad_enum _pad_packed_sequence _padded_dense_to_jagged_forward _prelu_kernel
-    _reshape_copy _reshape_from_tensor _safe_softmax _sample_dirichlet
-    _scaled_dot_product_attention_math _scaled_dot_product_efficient_attention
-    _scaled_dot_product_flash_attention _scaled_dot_product_fused_attention_overrideable
-    _scaled_grouped_mm _scaled_grouped_mm_v2 _scaled_mm _scaled_mm_v2 _set_item _shape_as_tensor
-    _size_if_not_equal _slow_conv2d_forward _softmax _standard_gamma _standard_gamma_grad
-    _thnn_fused_gru_cell _thnn_fused_lstm_cell _to_copy _to_cpu _to_dense
-    _transformer_encoder_layer_fwd _trilinear _unique _unique2 _unsafe_index _unsafe_index_put
-    _unsafe_view _unwrap_optional _upsample_bicubic2d_aa _upsample_bilinear2d_aa
-    _upsample_lanczos2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d
-    _upsample_nearest_exact3d _values _values_copy _version _weight_norm abs abs_ absolute absolute_
-    acos acos_ acosh acosh_ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
-    adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d add add_ addbmm addbmm_ addcdiv
-    addcdiv_ addcmul addcmul_ addmm addmm_ addmv addmv_ addr addr_ adjoint affine_grid_generator
-    alias alias_copy all allclose alpha_dropout alpha_dropout_ amax amin aminmax angle any append
-    arange arccos arccos_ arccosh arccosh_ arcsin arcsin_ arcsinh arcsinh_ arctan arctan2 arctan2_
-    arctan_ arctanh arctanh_ argmax argmin argsort argwhere as_strided as_tensor asin asin_ asinh
-    asinh_ atan atan2 atan2_ atan_ atanh atanh_ atleast_1d atleast_2d atleast_3d avg_pool1d
-    avg_pool2d avg_pool3d baddbmm baddbmm_ bartlett_window batch_norm batch_norm_elemt
-    batch_norm_gather_stats batch_norm_gather_stats_with_counts batch_norm_stats bernoulli
-    bernoulli_ bilinear bin binary_cross_entropy binary_cross_entropy_with_logits bincount binomial
-    bitwise_and bitwise_and_ bitwise_left_shift bitwise_left_shift_ bitwise_not bitwise_not_
-    bitwise_or bitwise_or_ bitwise_right_shift bitwise_right_shift_ bitwise_xor bitwise_xor_
-    blackman_window block_diag bmm broadcast_shapes broadcast_tensors broadcast_to bucketize
-    can_cast capitalize cartesian_prod cat cauchy cauchy_ cdist ceil ceil_ celu celu_ center
-    chain_matmul chalf channel_shuffle cholesky cholesky_inverse cholesky_solve
+    _lu_with_info _masked_scale _native_batch_norm_legit _native_batch_norm_legit_functional
+    _native_batch_norm_legit_no_training _native_multi_head_attention _ncf_unsqueeze _ncf_view
+    _neg_view _neg_view_copy _nested_tensor_from_mask _nested_tensor_from_mask_left_aligned _nnz
+    _no_grad_embedding_renorm_ _no_grad_fill_ _no_grad_normal_ _no_grad_uniform_ _no_grad_zero_
+    _pack_padded_sequence _pack_sequence _pad_circular _pad_enum _pad_packed_sequence
+    _padded_dense_to_jagged_forward _prelu_kernel _reshape_copy _reshape_from_tensor _safe_softmax
+    _sample_dirichlet _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention
+    _scaled_dot_product_fused_attention_overrideable _scaled_grouped_mm _scaled_grouped_mm_v2
+    _scaled_mm _scaled_mm_v2 _set_item _shape_as_tensor _size_if_not_equal _slow_conv2d_forward
+    _softmax _standard_gamma _standard_gamma_grad _thnn_fused_gru_cell _thnn_fused_lstm_cell
+    _to_copy _to_cpu _to_dense _transformer_encoder_layer_fwd _trilinear _unique _unique2
+    _unsafe_index _unsafe_index_put _unsafe_view _unwrap_optional _upsample_bicubic2d_aa
+    _upsample_bilinear2d_aa _upsample_lanczos2d_aa _upsample_nearest_exact1d
+    _upsample_nearest_exact2d _upsample_nearest_exact3d _values _values_copy _version _weight_norm
+    abs abs_ absolute absolute_ acos acos_ acosh acosh_ adaptive_avg_pool1d adaptive_avg_pool2d
+    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d add add_ addbmm
+    addbmm_ addcdiv addcdiv_ addcmul addcmul_ addmm addmm_ addmv addmv_ addr addr_ adjoint
+    affine_grid_generator alias alias_copy all allclose alpha_dropout alpha_dropout_ amax amin
+    aminmax angle any append arange arccos arccos_ arccosh arccosh_ arcsin arcsin_ arcsinh arcsinh_
+    arctan arctan2 arctan2_ arctan_ arctanh arctanh_ argmax argmin argsort argwhere as_strided
+    as_tensor asin asin_ asinh asinh_ atan atan2 atan2_ atan_ atanh atanh_ atleast_1d atleast_2d
+    atleast_3d avg_pool1d avg_pool2d avg_pool3d baddbmm baddbmm_ bartlett_window batch_norm
+    batch_norm_elemt batch_norm_gather_stats batch_norm_gather_stats_with_counts batch_norm_stats
+    bernoulli bernoulli_ bilinear bin binary_cross_entropy binary_cross_entropy_with_logits bincount
+    binomial bitwise_and bitwise_and_ bitwise_left_shift bitwise_left_shift_ bitwise_not
+    bitwise_not_ bitwise_or bitwise_or_ bitwise_right_shift bitwise_right_shift_ bitwise_xor
+    bitwise_xor_ blackman_window block_diag bmm broadcast_shapes broadcast_tensors broadcast_to
+    bucketize can_cast capitalize cartesian_prod cat cauchy cauchy_ cdist ceil ceil_ celu celu_
+    center chain_matmul chalf channel_shuffle cholesky cholesky_inverse cholesky_solve
     choose_qparams_optimized chr chunk clamp clamp_ clamp_max clamp_max_ clamp_min clamp_min_ clear
     clip clip_ clone coalesce col2im column_stack combinations complex concat concatenate conj
     conj_physical conj_physical_ constant_pad_nd contiguous conv1d conv2d conv3d conv_depthwise3d
@@ -94,43 +92,42 @@ ATEN = frozenset(
     fill fill_ fill_diagonal_ find fix fix_ flatten flatten_dense_tensors flip fliplr flipud
     float_power float_power_ floor floor_ floor_divide floor_divide_ floordiv fmax fmin fmod fmod_
     format frac frac_ fractional_max_pool2d fractional_max_pool3d frexp frobenius_norm full
-    full_like gamma gather ge ge_ gelu gelu_ geometric geometric_ geqrf ger get
-    get_autocast_dtype get_device get_gradients glu glu_jvp gradient greater greater_ greater_equal
-    greater_equal_ grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt gt_
-    hamming_window hann_window hardshrink hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh
-    hardtanh_ hash hash_tensor heaviside heaviside_ hex hinge_embedding_loss histc histogram
-    histogramdd hsplit hspmm hstack huber_loss hypot hypot_ i0 i0_ igamma igamma_ igammac igammac_
-    im2col imag index index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_put
-    index_put_ index_reduce index_reduce_ index_select indices indices_copy inner insert
-    instance_norm int_repr inverse is_autocast_cpu_enabled is_autocast_enabled is_coalesced
-    is_complex is_conj is_contiguous is_distributed is_floating_point is_grad_enabled is_inference
-    is_leaf is_neg is_non_overlapping_and_dense is_nonzero is_owner is_same_size is_scripting
-    is_set_to is_signed is_strides_like_format isalnum isalpha isclose isdecimal isdigit isfinite
-    isidentifier isin isinf islower isnan isneginf isnumeric isposinf isprintable isreal isspace
-    istft istitle isupper item items join kaiser_window keys kl_div kron kthvalue l1_loss layer_norm
-    lcm lcm_ ldexp ldexp_ le le_ leaky_relu leaky_relu_ len lerp lerp_ less less_ less_equal
-    less_equal_ lgamma lgamma_ linalg__powsum linalg_cholesky linalg_cholesky_ex linalg_cond
-    linalg_cross linalg_det linalg_diagonal linalg_eig linalg_eigh linalg_eigvals linalg_eigvalsh
-    linalg_householder_product linalg_inv linalg_inv_ex linalg_ldl_factor linalg_ldl_factor_ex
-    linalg_ldl_solve linalg_lstsq linalg_lu linalg_lu_factor linalg_lu_factor_ex linalg_lu_solve
-    linalg_matmul linalg_matrix_exp linalg_matrix_norm linalg_matrix_power linalg_matrix_rank
-    linalg_multi_dot linalg_norm linalg_pinv linalg_qr linalg_slogdet linalg_solve linalg_solve_ex
-    linalg_solve_triangular linalg_svd linalg_svdvals linalg_tensorinv linalg_tensorsolve
-    linalg_vander linalg_vecdot linalg_vector_norm linear linspace list ljust log log10 log10_ log1p
-    log1p_ log2 log2_ log_ log_normal log_normal_ log_sigmoid log_sigmoid_forward log_softmax
-    logaddexp logaddexp2 logcumsumexp logdet logical_and logical_and_ logical_not logical_not_
-    logical_or logical_or_ logical_xor logical_xor_ logit logit_ logspace logsumexp lower lstm
-    lstm_cell lstrip lt lt_ lu_solve lu_unpack mH mT margin_ranking_loss masked_fill masked_fill_
-    masked_scatter masked_scatter_ masked_select mathremainder matmul matrix_H matrix_exp
-    matrix_power max max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices
-    max_pool3d max_pool3d_with_indices max_unpool2d max_unpool3d maximum mean median meshgrid min
-    minimum mish mish_ mm mode modf moveaxis movedim mse_loss msort mul mul_ multi_margin_loss
-    multilabel_margin_loss multilabel_margin_loss_forward multinomial multiply multiply_ mv mvlgamma
-    mvlgamma_ nan_to_num nan_to_num_ nanmean nanmedian nanquantile nansum narrow narrow_copy
-    native_batch_norm native_channel_shuffle native_dropout native_group_norm native_layer_norm
-    native_norm ne ne_ neg neg_ negative negative_ new_empty new_empty_strided new_full new_ones
-    nested_to_padded_tensor new_zeros nextafter nextafter_ nll_loss nll_loss2d
-    nll_loss2d_forward nll_loss_forward
+    full_like gamma gather ge ge_ gelu gelu_ geometric geometric_ geqrf ger get get_autocast_dtype
+    get_device get_gradients glu glu_jvp gradient greater greater_ greater_equal greater_equal_
+    grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt gt_ hamming_window
+    hann_window hardshrink hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh hardtanh_ hash
+    hash_tensor heaviside heaviside_ hex hinge_embedding_loss histc histogram histogramdd hsplit
+    hspmm hstack huber_loss hypot hypot_ i0 i0_ igamma igamma_ igammac igammac_ im2col imag index
+    index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_
+    index_reduce index_reduce_ index_select indices indices_copy inner insert instance_norm int_repr
+    inverse is_autocast_cpu_enabled is_autocast_enabled is_coalesced is_complex is_conj
+    is_contiguous is_distributed is_floating_point is_grad_enabled is_inference is_leaf is_neg
+    is_non_overlapping_and_dense is_nonzero is_owner is_same_size is_scripting is_set_to is_signed
+    is_strides_like_format isalnum isalpha isclose isdecimal isdigit isfinite isidentifier isin
+    isinf islower isnan isneginf isnumeric isposinf isprintable isreal isspace istft istitle isupper
+    item items join kaiser_window keys kl_div kron kthvalue l1_loss layer_norm lcm lcm_ ldexp ldexp_
+    le le_ leaky_relu leaky_relu_ len lerp lerp_ less less_ less_equal less_equal_ lgamma lgamma_
+    linalg__powsum linalg_cholesky linalg_cholesky_ex linalg_cond linalg_cross linalg_det
+    linalg_diagonal linalg_eig linalg_eigh linalg_eigvals linalg_eigvalsh linalg_householder_product
+    linalg_inv linalg_inv_ex linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq
+    linalg_lu linalg_lu_factor linalg_lu_factor_ex linalg_lu_solve linalg_matmul linalg_matrix_exp
+    linalg_matrix_norm linalg_matrix_power linalg_matrix_rank linalg_multi_dot linalg_norm
+    linalg_pinv linalg_qr linalg_slogdet linalg_solve linalg_solve_ex linalg_solve_triangular
+    linalg_svd linalg_svdvals linalg_tensorinv linalg_tensorsolve linalg_vander linalg_vecdot
+    linalg_vector_norm linear linspace list ljust log log10 log10_ log1p log1p_ log2 log2_ log_
+    log_normal log_normal_ log_sigmoid log_sigmoid_forward log_softmax logaddexp logaddexp2
+    logcumsumexp logdet logical_and logical_and_ logical_not logical_not_ logical_or logical_or_
+    logical_xor logical_xor_ logit logit_ logspace logsumexp lower lstm lstm_cell lstrip lt lt_
+    lu_solve mH mT margin_ranking_loss masked_fill masked_fill_ masked_scatter masked_scatter_
+    masked_select mathremainder matmul matrix_H matrix_exp matrix_power max max_pool1d
+    max_pool1d_with_indices max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices
+    max_unpool2d max_unpool3d maximum mean median meshgrid min minimum mish mish_ mm mode modf
+    moveaxis movedim mse_loss msort mul mul_ multi_margin_loss multilabel_margin_loss
+    multilabel_margin_loss_forward multinomial multiply multiply_ mv mvlgamma mvlgamma_ nan_to_num
+    nan_to_num_ nanmean nanmedian nanquantile nansum narrow narrow_copy native_batch_norm
+    native_channel_shuffle native_dropout native_group_norm native_layer_norm native_norm ne ne_ neg
+    neg_ negative negative_ new_empty new_empty_strided new_full new_ones nested_to_padded_tensor
+    new_zeros nextafter nextafter_ nll_loss nll_loss2d nll_loss2d_forward nll_loss_forward
     nll_loss_nd nonzero nonzero_numpy nonzero_static norm norm_except_dim normal normal_
     normal_functional not_equal not_equal_ nuclear_norm numel numpy_T oct one_hot ones ones_like ord
     orgqr ormqr outer pad pad_sequence pairwise_distance partition pdist percentFormat permute

@@ -129,11 +129,27 @@ def test_while_messages_wait_only_jobs_that_were_overtaken_are_unheard(make_job)
     overtaken = make_job(age_seconds=30)
     make_job(age_seconds=10, state="succeeded")
     with transaction() as session:
-        assert sweeper.unheard(session, 5) == []
+        assert sweeper.unheard(session, 1) == []
     make_job(age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead())
     make_job(age_seconds=19)
     with transaction() as session:
-        assert sweeper.unheard(session, 5) == [overtaken]
+        assert sweeper.unheard(session, 1) == [overtaken]
+
+
+@pytest.mark.parametrize("messages", [0, 1])
+def test_jobs_of_a_clock_that_has_gone_back_are_unheard(make_job, messages):
+    ahead_of_time = make_job(age_seconds=-7200)
+    make_job(age_seconds=-1)
+    with transaction() as session:
+        assert sweeper.unheard(session, messages) == [ahead_of_time]
+
+
+def test_while_each_queued_job_has_a_message_none_is_sent(make_job):
+    overtaken = [make_job(age_seconds=age) for age in (40, 35, 30)]
+    make_job(age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead())
+    with transaction() as session:
+        for messages, unheard in {3: [], 5: [], 2: overtaken[:1], 1: overtaken[:2]}.items():
+            assert sweeper.unheard(session, messages) == unheard
 
 
 @pytest.mark.parametrize("waiting", [0, 1])
