@@ -43,6 +43,12 @@ class Effort:
     most_images: int = 384
     """Images to fit on. More gave no better models at any budget tried."""
 
+    images_of_small: int = 192
+    """The same for models of little work, which a job should not take many times as long as."""
+
+    macs_per_image: int = 100_000
+    """The model's multiply-accumulates that pay for one image more than those."""
+
     first_images: int = 32
     """Images that are measured first, before their number is doubled."""
 

@@ -12,6 +12,7 @@ from worker.engine.calibration.class_scores import class_scores
 from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.distil import statistics_mismatch
+from worker.engine.calibration.inputs.generators import Generator, remembered
 from worker.engine.calibration.inputs.ranges import (
     ValueRange,
     known_ranges,
@@ -29,6 +30,11 @@ _SAME = 1e-6
 _SEED = 3
 # Known ranges that are covered where the model's outputs favour none.
 _RANGES_BY_DEFAULT = 2
+# Images that show whether outputs are finite and differ, and which ranges are out of the question
+# where stored statistics tell the range.
+_FEW_IMAGES = 4
+# Of these, ranges are out whose mismatch is this many times the least.
+_HOPELESS_MISMATCH = 8.0
 # A range is plausible while its images' statistics are not this many times as far from the stored
 # ones as those of the best range.
 _PLAUSIBLE_MISMATCH = 2.0
@@ -65,6 +71,18 @@ class ProbedRanges:
     doubt: str | None = None
 
 
+@dataclass(frozen=True)
+class _Images:
+    """The images that ranges are tried on: the same ones in every range."""
+
+    harness: Harness
+    generator: Generator
+
+    def batches(self, values: ValueRange, count: int) -> list[Batch]:
+        """Return images in a range: `count` of them, rounded up to whole batches."""
+        return self.harness.synthetic(self.generator, values, count, _SEED)
+
+
 def probed_ranges(
     harness: Harness, stated: InputValues | None, probes: int, *, check: bool = True
 ) -> ProbedRanges:
@@ -77,7 +95,8 @@ def probed_ranges(
         WeakCalibrationError: in no range does the model give finite outputs that differ.
     """
     tried = _tried(harness, stated)
-    by_range = dict(_probe_leniently(harness, values, probes) for values in tried)
+    images = _Images(harness, remembered(dead_leaves))
+    by_range = dict(_probe_leniently(images, values, probes) for values in tried)
     usable = {values: each for values, each in by_range.items() if each.failure is None}
     if not usable:
         failures = [str(each.failure) for each in by_range.values()]
@@ -85,12 +104,12 @@ def probed_ranges(
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
-        better = _better_ranges(harness, ranges[0], probes) if check else ()
+        better = _better_ranges(images, ranges[0], probes) if check else ()
         return _stated(ranges, better)
     if _are_whole(harness):
         return ProbedRanges(ranges, "the integer type of the inputs", ranges)
     if harness.program.normalises:
-        return _by_statistics(harness, ranges, probes)
+        return _by_statistics(images, ranges, probes)
     scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
     if scores:
         return _by_scores(scores, ranges)
@@ -109,19 +128,20 @@ def _stated(stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...]) -> P
     return ProbedRanges(stated, source, (*stated, *better), doubt)
 
 
-def _better_ranges(harness: Harness, stated: ValueRange, probes: int) -> tuple[ValueRange, ...]:
+def _better_ranges(images: _Images, stated: ValueRange, probes: int) -> tuple[ValueRange, ...]:
     """Return the usual ranges that fit a model far better than the stated one.
 
     Those that BatchNorm statistics or class scores leave plausible, where the stated one is not
     plausible among them. Other models do not tell.
     """
+    harness = images.harness
     if _are_whole(harness):
         return ()
     usual = (values for values in known_ranges(harness.images[0].channels) if values != stated)
-    by_range = dict(_probe_leniently(harness, values, probes) for values in (stated, *usual))
+    by_range = dict(_probe_leniently(images, values, probes) for values in (stated, *usual))
     usable = {values: each for values, each in by_range.items() if each.failure is None}
     if harness.program.normalises:
-        probed = _by_statistics(harness, tuple(usable), probes)
+        probed = _by_statistics(images, tuple(usable), probes)
     else:
         scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
         if not scores:
@@ -131,12 +151,20 @@ def _better_ranges(harness: Harness, stated: ValueRange, probes: int) -> tuple[V
     return () if is_plausible or probed.doubt is not None else probed.plausible
 
 
-def _by_statistics(harness: Harness, ranges: tuple[ValueRange, ...], probes: int) -> ProbedRanges:
-    """Return the range whose images' statistics are nearest to those that the model stores."""
-    mismatches = {values: _mean_mismatch(harness, values, probes) for values in ranges}
-    best = min(ranges, key=mismatches.__getitem__)
+def _by_statistics(images: _Images, ranges: tuple[ValueRange, ...], probes: int) -> ProbedRanges:
+    """Return the range whose images' statistics are nearest to those that the model stores.
+
+    Few images rule most ranges out. The others are tried on all of them.
+    """
+    rough = {values: _mean_mismatch(images, values, _FEW_IMAGES) for values in ranges}
+    hopeless = _HOPELESS_MISMATCH * min(rough.values())
+    hopeful = [values for values in ranges if rough[values] <= hopeless]
+    mismatches = rough
+    if probes > max(_FEW_IMAGES, images.harness.batch):
+        mismatches = {values: _mean_mismatch(images, values, probes) for values in hopeful}
+    best = min(hopeful, key=mismatches.__getitem__)
     most = _PLAUSIBLE_MISMATCH * mismatches[best]
-    plausible = tuple(values for values in ranges if mismatches[values] <= most)
+    plausible = tuple(values for values in hopeful if mismatches[values] <= most)
     source = "the model's BatchNorm statistics"
     if mismatches[best] <= _MOST_MISMATCH:
         return ProbedRanges((best,), source, plausible)
@@ -172,22 +200,30 @@ def _tried(harness: Harness, stated: InputValues | None) -> tuple[ValueRange, ..
     return known[:1] if _are_whole(harness) else known
 
 
-def _probe_leniently(harness: Harness, values: ValueRange, count: int) -> tuple[ValueRange, Probe]:
+def _probe_leniently(images: _Images, values: ValueRange, count: int) -> tuple[ValueRange, Probe]:
     """Probe a range; where values beyond its limits make outputs infinite, a strict one."""
-    lenient = probe(harness, values, count)
+    lenient = _probe(images, values, count)
     if lenient.failure != _NOT_FINITE:
         return values, lenient
     strict = replace(values, strict=True)
-    return strict, probe(harness, strict, count)
+    return strict, _probe(images, strict, count)
+
+
+def probe(harness: Harness, values: ValueRange, count: int) -> Probe:
+    """Return the model's outputs on images in a range: `count`, and at least two batches."""
+    return _probe(_Images(harness, dead_leaves), values, count)
 
 
 @torch.no_grad()
-def probe(harness: Harness, values: ValueRange, count: int) -> Probe:
-    """Return the model's outputs on images in a range: `count`, and at least two batches."""
+def _probe(images: _Images, values: ValueRange, count: int) -> Probe:
+    """Return the model's outputs as `probe` does."""
+    harness = images.harness
     tables: list[Tensor] = []
     first: list[Tensor] | None = None
     differ = False
-    for batch in _images(harness, values, max(count, 2 * harness.batch)):
+    tried = 0
+    enough = max(_FEW_IMAGES, 2 * harness.batch)
+    for batch in images.batches(values, max(count, 2 * harness.batch)):
         outputs = run(harness.program, batch)
         numbers = _floating(outputs)
         are_finite = [bool(y.isfinite().all()) for y in numbers]
@@ -200,6 +236,11 @@ def probe(harness: Harness, values: ValueRange, count: int) -> Probe:
             first = numbers
         # Outputs without floating-point numbers are not compared.
         differ = differ or not numbers or not _are_same(first, numbers)
+        tried += harness.batch
+        # Scores are compared over all images, where nothing else tells the range.
+        needs_scores = bool(tables) and not harness.program.normalises
+        if differ and tried >= enough and not needs_scores:
+            break
     if not differ:
         return Probe(failure=_CONSTANT)
     return Probe(scores=torch.cat(tables) if tables else None)
@@ -222,14 +263,10 @@ def _are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
 
 
 @torch.no_grad()
-def _mean_mismatch(harness: Harness, values: ValueRange, count: int) -> float:
+def _mean_mismatch(images: _Images, values: ValueRange, count: int) -> float:
     """Return the distance of images' statistics to the stored ones, the mean over all of these."""
-    batches = _images(harness, values, count)
-    total = sum(float(statistics_mismatch(harness.program, batch)) for batch in batches)
-    norms = sum(step.norm is not None for step in harness.program.steps)
+    program = images.harness.program
+    batches = images.batches(values, count)
+    total = sum(float(statistics_mismatch(program, batch)) for batch in batches)
+    norms = sum(step.norm is not None for step in program.steps)
     return total / (norms * len(batches))
-
-
-def _images(harness: Harness, values: ValueRange, count: int) -> list[Batch]:
-    """Return the images to try a range on: the same ones in every range."""
-    return harness.synthetic(dead_leaves, values, count, _SEED)
