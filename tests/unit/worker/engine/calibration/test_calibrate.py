@@ -113,7 +113,7 @@ def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes
     report = calibration.report_members
     assert report["kind"] == "distilled"
     assert report["images"] == 64
-    assert report["steps"] == 10
+    assert report["steps"] == 5
     assert report["ranges_from"] == "the model's class scores on synthetic images"
 
 
@@ -145,12 +145,12 @@ def test_no_more_samples_are_made_than_memory_holds():
 
 
 def test_plain_images_join_few_that_were_distilled_by_classes_alone():
-    # 64 images by 10 steps of three runs each, and 20 steps of the fewest images
-    effort = replace(SMALL, most_images=256, image_macs=30 * 64 * 1000)
+    # 128 images by 5 steps of three runs each
+    effort = replace(SMALL, most_images=256, image_macs=15 * 128 * 1000)
     calibration = of(("a", A), torch.relu, pooled, effort=effort)
     report = calibration.report_members
     assert report["kind"] == "distilled"
-    assert report["distilled"] == 64
+    assert report["distilled"] == 128
     assert report["images"] == 192
     images = torch.cat([batch["v0"] for batch in calibration.batches])
     assert len(images.unique(dim=0)) == 192
