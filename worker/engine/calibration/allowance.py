@@ -95,10 +95,16 @@ class Allowance:
         steps = self.effort.image_macs // step_macs
         return steps if steps >= self.effort.fewest_steps else 0
 
+    @property
+    def _enough_images(self) -> int:
+        """Images that the model deserves: more for a larger one."""
+        deserved = self.sample_macs // self.effort.macs_per_image
+        return min(self.effort.most_images, max(self.effort.images_of_small, deserved))
+
     def _images(self, macs_each: int) -> int:
         """Return the number of images that fit the memory and the work at this cost."""
         numbers = sum(prod(self.harness.shapes[name][1:]) for name in self.harness.image_names)
         in_memory = self.effort.image_bytes // (_BYTES_PER_NUMBER * numbers)
         affordable = self.effort.image_macs // macs_each
-        images = min(self.effort.most_images, in_memory, affordable)
+        images = min(self._enough_images, in_memory, affordable)
         return max(self.effort.fewest_images, images)

@@ -43,6 +43,12 @@ class Effort:
     most_images: int = 384
     """Images to fit on. More gave no better models at any budget tried."""
 
+    images_of_small: int = 192
+    """The same for models of little work, which a job should not take many times as long as."""
+
+    macs_per_image: int = 100_000
+    """The model's multiply-accumulates that pay for one image more than those."""
+
     first_images: int = 32
     """Images that are measured first, before their number is doubled."""
 
@@ -68,8 +74,8 @@ class Effort:
     steps_by_statistics: int = 40
     """Steps of Adam where the model stores BatchNorm statistics."""
 
-    steps_by_classes: int = 10
-    """Steps of Adam where only a classifier's classes guide them. Twice as many gave nothing."""
+    steps_by_classes: int = 5
+    """Steps of Adam where only a classifier's classes guide them. 10 and 20 gave nothing more."""
 
     held_out_steps: int = 20
     """Steps of Adam on held-out images."""

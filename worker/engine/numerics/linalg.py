@@ -13,7 +13,7 @@ import numpy as np
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Array
 
-_LEAST = 256
+_LEAST = 512
 """The smallest side of a matrix for which importing a library, or the way to a device, pays."""
 
 LinAlgError = np.linalg.LinAlgError

@@ -9,6 +9,7 @@ from such images.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,19 @@ def sum_over_axes(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         others = [1 + other for other in axes if other != own]
         outer = outer + np.expand_dims(part, others)
     return np.asarray(outer)
+
+
+def remembered(generator: Generator) -> Generator:
+    """Return a generator that draws the same images once, however often they are asked for."""
+
+    @cache
+    def drawn(count: int, channels: int, size: tuple[int, ...], seed: int) -> Images:
+        return generator(count, channels, size, seed)
+
+    def generate(count: int, channels: int, size: Size, seed: int) -> Images:
+        return drawn(count, channels, tuple(size), seed)
+
+    return generate
 
 
 def softened(generator: Generator) -> Generator:

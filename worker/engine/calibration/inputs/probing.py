@@ -12,7 +12,7 @@ from convpress.calibration import InputValues
 from worker.engine.calibration.class_scores import class_scores
 from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import statistics_mismatch
-from worker.engine.calibration.inputs.generators import Generator
+from worker.engine.calibration.inputs.generators import Generator, remembered
 from worker.engine.calibration.inputs.ranges import (
     ValueRange,
     plausible_by_scores,
@@ -29,6 +29,11 @@ _SAME = 1e-6
 _SEED = 3
 # Known ranges that are covered where the model's outputs favour none.
 _RANGES_BY_DEFAULT = 2
+# Images that show whether outputs are finite and differ, and which ranges are out of the question
+# where stored statistics tell the range.
+_FEW_IMAGES = 4
+# Of these, ranges are out whose mismatch is this many times the least.
+_HOPELESS_MISMATCH = 8.0
 # A range is plausible while its images' statistics are not this many times as far from the stored
 # ones as those of the best range.
 _PLAUSIBLE_MISMATCH = 2.0
@@ -85,6 +90,7 @@ def probed_ranges(
     Raises:
         WeakCalibrationError: in no range does the model give finite outputs that differ.
     """
+    trials = replace(trials, generator=remembered(trials.generator))
     tried = _tried(harness, stated, trials)
     by_range = dict(_probe_leniently(harness, values, trials) for values in tried)
     usable = {values: each for values, each in by_range.items() if each.failure is None}
@@ -147,11 +153,21 @@ def _better_ranges(
 def _by_statistics(
     harness: Harness, ranges: tuple[ValueRange, ...], trials: Trials
 ) -> ProbedRanges:
-    """Return the range whose images' statistics are nearest to those that the model stores."""
-    mismatches = {values: _mean_mismatch(harness, trials, values) for values in ranges}
-    best = min(ranges, key=mismatches.__getitem__)
+    """Return the range whose images' statistics are nearest to those that the model stores.
+
+    Few images rule most ranges out. The others are tried on all of them.
+    """
+    rough = {values: _mean_mismatch(harness, trials, values, _FEW_IMAGES) for values in ranges}
+    hopeless = _HOPELESS_MISMATCH * min(rough.values())
+    hopeful = [values for values in ranges if rough[values] <= hopeless]
+    mismatches = rough
+    if trials.count > max(_FEW_IMAGES, harness.batch):
+        mismatches = {
+            values: _mean_mismatch(harness, trials, values, trials.count) for values in hopeful
+        }
+    best = min(hopeful, key=mismatches.__getitem__)
     most = _PLAUSIBLE_MISMATCH * mismatches[best]
-    plausible = tuple(values for values in ranges if mismatches[values] <= most)
+    plausible = tuple(values for values in hopeful if mismatches[values] <= most)
     source = "the model's BatchNorm statistics"
     if mismatches[best] <= _MOST_MISMATCH:
         return ProbedRanges((best,), source, plausible)
@@ -203,6 +219,8 @@ def probe(harness: Harness, generator: Generator, values: ValueRange, count: int
     tables: list[Tensor] = []
     first: list[Tensor] | None = None
     differ = False
+    tried = 0
+    enough = max(_FEW_IMAGES, 2 * harness.batch)
     for batch in _images(harness, generator, values, max(count, 2 * harness.batch)):
         outputs = run(harness.program, batch)
         numbers = _floating(outputs)
@@ -216,6 +234,11 @@ def probe(harness: Harness, generator: Generator, values: ValueRange, count: int
             first = numbers
         # Outputs without floating-point numbers are not compared.
         differ = differ or not numbers or not _are_same(first, numbers)
+        tried += harness.batch
+        # Scores are compared over all images, where nothing else tells the range.
+        needs_scores = bool(tables) and not harness.program.normalises
+        if differ and tried >= enough and not needs_scores:
+            break
     if not differ:
         return Probe(failure=_CONSTANT)
     return Probe(scores=torch.cat(tables) if tables else None)
@@ -239,18 +262,19 @@ def _are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
 
 def least_mismatch(harness: Harness, trials: Trials) -> float:
     """Return the mismatch of the usual range whose statistics are nearest to the stored ones."""
+    trials = replace(trials, generator=remembered(trials.generator))
     mismatches = []
     for values in trials.usual:
         usable, probed = _probe_leniently(harness, values, trials)
         if probed.failure is None:
-            mismatches.append(_mean_mismatch(harness, trials, usable))
+            mismatches.append(_mean_mismatch(harness, trials, usable, trials.count))
     return min(mismatches, default=math.inf)
 
 
 @torch.no_grad()
-def _mean_mismatch(harness: Harness, trials: Trials, values: ValueRange) -> float:
+def _mean_mismatch(harness: Harness, trials: Trials, values: ValueRange, count: int) -> float:
     """Return the distance of images' statistics to the stored ones, the mean over all of these."""
-    batches = _images(harness, trials.generator, values, trials.count)
+    batches = _images(harness, trials.generator, values, count)
     total = sum(float(statistics_mismatch(harness.program, batch)) for batch in batches)
     norms = sum(step.norm is not None for step in harness.program.steps)
     return total / (norms * len(batches))

@@ -11,6 +11,7 @@ from support.programs import chained, layer, norm
 
 from convpress.calibration import InputValues
 from convpress.refusal import Refusal
+from worker.engine.calibration.allowance import Allowance
 from worker.engine.calibration.calibrate import calibrate
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.harness import WeakCalibrationError
@@ -115,7 +116,7 @@ def test_without_normalisation_a_classifiers_images_are_distilled_by_its_classes
     report = calibration.report_members
     assert report["kind"] == "distilled"
     assert report["images"] == 64
-    assert report["steps"] == 10
+    assert report["steps"] == 5
     assert report["ranges_from"] == "the model's class scores on synthetic images"
 
 
@@ -147,12 +148,12 @@ def test_no_more_samples_are_made_than_memory_holds():
 
 
 def test_plain_images_join_few_that_were_distilled_by_classes_alone():
-    # 64 images by 10 steps of three runs each, and 20 steps of the fewest images
-    effort = replace(SMALL, most_images=256, image_macs=30 * 64 * 1000)
+    # 128 images by 5 steps of three runs each
+    effort = replace(SMALL, most_images=256, image_macs=15 * 128 * 1000)
     calibration = of(("a", A), torch.relu, pooled, effort=effort)
     report = calibration.report_members
     assert report["kind"] == "distilled"
-    assert report["distilled"] == 64
+    assert report["distilled"] == 128
     assert report["images"] == 192
     images = torch.cat([batch["v0"] for batch in calibration.batches])
     assert len(images.unique(dim=0)) == 192
@@ -180,19 +181,19 @@ def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil(
 def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(monkeypatch):
     """Twelve images are affordable at 27.7 G MACs; each of five ranges is tried on the fewest."""
     probed = []
-    images = probing._images
+    batches = probing._Images.batches
     measured = []
     add = MomentRecorder.add
 
-    def counted_images(harness, values, count):
+    def counted_images(images, values, count):
         probed.append(count)
-        return images(harness, values, count)
+        return batches(images, values, count)
 
     def counted_batches(recorder, program, batches):
         measured.append(len(batches))
         add(recorder, program, batches)
 
-    monkeypatch.setattr(probing, "_images", counted_images)
+    monkeypatch.setattr(probing._Images, "batches", counted_images)
     monkeypatch.setattr(MomentRecorder, "add", counted_batches)
     effort = replace(SMALL, batch_images=1)
     calibration = of(("a", A), torch.relu, pooled, macs=27_700_000_000, effort=effort)
@@ -201,6 +202,48 @@ def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(mon
     assert len(calibration.held_out) == 8
     # two in each of the five ranges that may be the right one
     assert len(judging_batches(calibration)) == 10
+
+
+@pytest.mark.parametrize(
+    ("parts", "runs"),
+    [
+        # a classifier's scores are compared over all sixteen images, in each of five ranges
+        ([torch.relu, pooled], 5 * 16),
+        # what is no classifier is only asked whether its outputs are finite and differ
+        ([torch.relu], 5 * 4),
+        # and so it is where statistics tell the range, which few images do for most ranges
+        ([norm(RNG(2), 4), torch.relu, pooled], 2 * 5 * 4 + 16),
+    ],
+    ids=["classes", "neither", "statistics"],
+)
+def test_ranges_are_tried_on_no_more_images_than_tell_them_apart(monkeypatch, parts, runs):
+    images = []
+    watched = probing.run
+
+    def counted(program, batch, **keywords):
+        images.append(len(batch["v0"]))
+        return watched(program, batch, **keywords)
+
+    def mismatch(program, batch):
+        counted(program, batch)
+        # the range from 0 to 1 is far nearer than the others
+        is_near = batch["v0"].min() > -0.5 and batch["v0"].max() < 1.5
+        return torch.tensor(1.0 if is_near else 1e6)
+
+    monkeypatch.setattr(probing, "run", counted)
+    monkeypatch.setattr(probing, "statistics_mismatch", mismatch)
+    program = chained(("a", A), *parts)
+    spec = TensorSpec("v0", "float32", ("batch", 3, 16, 16))
+    harness = build_harness(program, [spec], {"v0": (1, 3, 16, 16)}, Effort(batch_images=1))
+    probing.probed_ranges(harness, None, 16)
+    assert sum(images) == runs
+
+
+def test_a_larger_model_gets_more_images_and_steps_of_little_work_no_more_than_it_needs():
+    harness = SimpleNamespace(shapes={"v0": (1, 3, 16, 16)}, image_names=["v0"])
+    for macs, images in ((10**3, 192), (3 * 10**7, 300), (10**8, 384)):
+        assert Allowance(harness, macs, Effort()).measured_images == images
+    assert Allowance(harness, 10**3, Effort(most_images=64)).measured_images == 64
 
 
 def test_a_stated_range_is_used():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.generators import noisy, softened
+from worker.engine.calibration.inputs.generators import noisy, remembered, softened
 from worker.engine.calibration.inputs.mosaics import mosaics
 
 GENERATORS = [dead_leaves, mosaics]
@@ -78,3 +78,18 @@ def test_every_second_image_has_soft_edges(generator):
     assert (softened(generator)(33, 1, (32, 32), 5) == images).all()
     assert softened(generator)(3, 2, (5,), 5).shape == (3, 2, 5)
     assert softened(generator)(1, 2, (), 5).shape == (1, 2)
+
+
+def test_a_remembered_generator_draws_each_set_of_images_once():
+    drawn = []
+
+    def generator(*asked):
+        drawn.append(asked)
+        return dead_leaves(*asked)
+
+    draw = remembered(generator)
+    first = draw(2, 3, [8, 8], 5)
+    assert draw(2, 3, (8, 8), 5) is first
+    assert (first == dead_leaves(2, 3, (8, 8), 5)).all()
+    assert draw(2, 3, (8, 8), 6) is not first
+    assert len(drawn) == 2

@@ -75,3 +75,32 @@ def test_all_is_lost_where_outputs_change_their_shape_or_the_program_does_not_ru
     inputs = batches(64, 3)
     broken = Layer(whole.convolution, np.full_like(whole.weight, np.nan), None)
     assert 0.9 < OutputError(chained(("a", whole), depends), inputs).of({"a": (broken,)}) < 4
+
+
+@pytest.mark.parametrize(("held_bytes", "runs"), [(1 << 20, 1), (0, 5)])
+def test_what_precedes_a_site_runs_once_for_all_trials_where_memory_allows(held_bytes, runs):
+    """Of two trials at each of two sites, the error is that of the whole run, bit for bit."""
+    first, second = layer(RNG(1), (4, 4)), layer(RNG(2), (4, 4))
+    before = []
+
+    def slow(x):
+        before.append(len(x))
+        return x.tanh()
+
+    program = chained(slow, ("a", first), torch.tanh, ("b", second), ("a", first), image)
+    inputs = batches(16, 4) + batches(16, 4, seed=1)
+    # the outputs, and what is held of one batch
+    output_error = OutputError(program, inputs, held_bytes)
+    assert len(before) == len(inputs) + 1
+    before.clear()
+    trials = [
+        (position, {site: scaled(whole, share)})
+        for position, site, whole in ((1, "a", first), (3, "b", second))
+        for share in (0.1, 0.2)
+    ]
+    errors = [output_error.of_site(position, chains) for position, chains in trials]
+    # behind the last step nothing changes
+    assert output_error.of_site(len(program.steps), {}) == 0
+    assert len(before) == runs * len(inputs)
+    assert errors == [output_error.of(chains) for _, chains in trials]
+    assert min(errors) > 0
