@@ -17,7 +17,8 @@ from app.logging import configure_logging
 from app.queue.celery_client import celery_options
 from app.settings import get_settings
 from app.tracing import configure_tracing
-from worker.queue import idle_calibration, sweeper
+from worker.jobs import idle_calibration
+from worker.queue import sweeper
 from worker.sandbox import remains
 
 celery = Celery("convpress", include=["worker.tasks"])

@@ -7,9 +7,8 @@ import pytest
 from support.costs import cost_table
 
 from convpress.formats import FORMATS
-from worker.jobs import cost_tables
-from worker.queue import idle_calibration
-from worker.queue.idle_calibration import measure_missing, missing
+from worker.jobs import cost_tables, idle_calibration
+from worker.jobs.idle_calibration import measure_missing, missing
 
 
 @pytest.fixture
