@@ -232,7 +232,7 @@ def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
         return content.decode(), inspection
 
 
-def _costs(model_format: Format, target: str | None, own: Path | None = None) -> dict[str, str]:
+def _costs(model_format: Format, target: str | None, own: Path | None = None) -> dict[str, Any]:
     with _refusing():
         return cost_tables.request_members(get_settings(), model_format, target, own)
 
