@@ -26,7 +26,6 @@ from convpress.options import JobOptions
 from convpress.refusal import Code, Refusal
 from convpress.report import Inspection, Report
 from convpress.report.advice import Advice
-from convpress.targets import FIELD as TARGET
 from worker.engine.request import Request
 from worker.jobs import cost_tables
 from worker.sandbox import doctor, outputs
@@ -220,7 +219,7 @@ def _request(source: Path, suffix: str, folder: Path, account: str, job: Offline
         report=str(folder / "output" / account),
         device=job.device or settings.device,
         photographs=_absolute(settings.photographs_dir),
-        **_costs(job.cost_table, model_format, job.options.target),
+        **_costs(model_format, job.options.target, job.cost_table),
         samples=_absolute(job.samples),
         evaluation=_absolute(job.evaluation),
         form=job.form,
@@ -229,27 +228,9 @@ def _request(source: Path, suffix: str, folder: Path, account: str, job: Offline
     )
 
 
-def _costs(path: Path | None, model_format: Format, target: str | None) -> dict[str, Any]:
-    """Return the members of a request for the cost table at `path`, or the one of the target.
-
-    Raises:
-        RefusedError: both are named.
-    """
-    if path is not None:
-        with _refusing():
-            if target is not None:
-                raise Refusal(
-                    Code.TARGET_INVALID,
-                    "a cost table is one of a device: leave out the target, or the table",
-                    field=TARGET,
-                    expected="a target or a cost table",
-                    got="both",
-                )
-        return {"costs": _absolute(path)}
-    table = cost_tables.table_of(get_settings(), model_format, target)
-    if table is None:
-        return {}
-    return {"costs": _absolute(table.path), "costs_origin": table.origin}
+def _costs(model_format: Format, target: str | None, own: Path | None = None) -> dict[str, Any]:
+    with _refusing():
+        return cost_tables.request_members(get_settings(), model_format, target, own)
 
 
 def _ignore(_progress: Progress) -> None:

@@ -16,7 +16,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("target", sa.String(40), nullable=True))
-    op.add_column("jobs", sa.Column("threads", sa.Integer(), nullable=True))
+    op.add_column("jobs", sa.Column("threads", sa.BigInteger(), nullable=True))
 
 
 def downgrade() -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from app.settings import Settings
 from convpress.formats import FORMATS, Format
+from convpress.refusal import Code, Refusal
+from convpress.targets import FIELD as TARGET
 from worker.jobs.host_target import host_target
 from worker.sandbox import doctor, outputs
 from worker.sandbox import run as sandbox
@@ -64,6 +66,30 @@ def table_of(settings: Settings, model_format: Format, target: str | None = None
     if name is None:
         return None
     return _shipped(FORMATS[model_format].runtime, name)
+
+
+def request_members(
+    settings: Settings, model_format: Format, target: str | None, own: Path | None
+) -> dict[str, str]:
+    """Return the members of a request for the table `own`, or else for that of a target or host.
+
+    Raises:
+        Refusal: `target_invalid` where both are named.
+    """
+    table = table_of(settings, model_format, target)
+    if own is not None:
+        if target is not None:
+            raise Refusal(
+                Code.TARGET_INVALID,
+                "a cost table is one of a device: leave out the target, or the table",
+                field=TARGET,
+                expected="a target or a cost table",
+                got="both",
+            )
+        table = Table(own)
+    if table is None:
+        return {}
+    return {"costs": str(table.path.absolute()), "costs_origin": table.origin}
 
 
 def _shipped(runtime: str, target: str) -> Table | None:

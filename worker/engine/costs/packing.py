@@ -27,10 +27,9 @@ def pack(target: Path) -> None:
     """Write the collector to `target`: the same bytes each time."""
     sources = {name: (_ROOT / name).read_text() for name in _MODULES}
     # the packages' own files import what a device may not have
-    packages: set[PurePosixPath] = set()
-    packages.update(*(PurePosixPath(name).parents for name in sources))
-    packages.discard(PurePosixPath())
-    sources |= {f"{package}/__init__.py": "" for package in packages}
+    for name in _MODULES:
+        packages = list(PurePosixPath(name).parents)[:-1]
+        sources |= {f"{package}/__init__.py": "" for package in packages}
     sources["__main__.py"] = _MAIN
     with target.open("wb") as file:
         file.write(_SHEBANG)

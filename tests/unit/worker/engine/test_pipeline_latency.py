@@ -46,7 +46,7 @@ def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
     slow = {
         f"{kind}_{kernel}": 100.0
         for kind in ("depthwise", "ragged_depthwise", "strided_depthwise", "grouped")
-        for kernel in ("1x1", "3x3", "1x3", "3x1")
+        for kernel in ("1x1", "3x3", "1x3", "3x1", "7x7")
     }
     costs = str(cost_table_in(tmp_path, **slow))
     asked = {"flops_budget": "0.8", "costs": costs, "form": "dac"}

@@ -82,6 +82,15 @@ def test_a_target_goes_before_the_table_of_the_host(folder, benchmark):
     assert table.origin == "shipped for onnxruntime-x86-avx512"
 
 
+def test_a_table_of_ones_own_goes_before_the_host_but_not_with_a_target(folder, tmp_path):
+    own = tmp_path / "own.json"
+    members = cost_tables.request_members(get_settings(), "onnx", None, own)
+    assert members == {"costs": str(own), "costs_origin": ""}
+    with pytest.raises(Refusal) as refused:
+        cost_tables.request_members(get_settings(), "onnx", "x86-avx2", own)
+    assert (refused.value.field, refused.value.got) == ("target", "both")
+
+
 @pytest.mark.parametrize("model_format", FORMATS)
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_has_a_table_for_every_format(folder, model_format, target):

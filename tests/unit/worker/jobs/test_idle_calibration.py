@@ -6,17 +6,16 @@ import threading
 import pytest
 from support.costs import cost_table
 
-from app.settings import get_settings
 from convpress.formats import FORMATS
 from worker.jobs import cost_tables, idle_calibration
 from worker.jobs.idle_calibration import measure_missing, missing
 
 
 @pytest.fixture
-def settings(tmp_path, monkeypatch):
+def settings(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(idle_calibration.os, "getloadavg", lambda: (0.1, 5.0, 5.0))
     monkeypatch.setattr(idle_calibration, "_LOOK_SECONDS", 0.0)
-    return get_settings().model_copy(update={"costs_dir": tmp_path / "costs"})
+    return settings.model_copy(update={"costs_dir": tmp_path / "costs"})
 
 
 @pytest.fixture

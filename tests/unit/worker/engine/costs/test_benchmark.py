@@ -15,10 +15,10 @@ from worker.engine.numerics.convolution import Convolution
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """Two points an axis and no large layers."""
+    """One point an axis, the smallest."""
     monkeypatch.chdir(tmp_path)  # where the profiler writes
     plans = {
-        kind: replace(plan, inputs=plan.inputs[:2], outputs=plan.outputs[:2], sides=plan.sides[:2])
+        kind: replace(plan, inputs=plan.inputs[:1], outputs=plan.outputs[:1], sides=plan.sides[:1])
         for kind, plan in PLANS.items()
     }
     monkeypatch.setattr(benchmark, "PLANS", plans)

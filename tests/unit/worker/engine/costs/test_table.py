@@ -58,7 +58,7 @@ def test_what_a_sum_takes_within_a_layer_is_the_difference_to_the_layer_alone():
     alone = table.summed(chain, 1, (10, 10))
     assert table.summed(chain, 3, (10, 10)) == 3 * alone  # an earlier table has none of it
     grids = {**table.grids, "added 1x1": Grid((1,), (1,), (1,), (((1.5,),),))}
-    slower = 0.5 * 8 * 16 * 100
+    slower = 0.5 * 16 * 16 * 100  # of a layer with sixteen inputs, whatever the last one has
     assert replace(table, grids=grids).summed(chain, 3, (10, 10)) == 3 * alone + 2 * slower
 
 
