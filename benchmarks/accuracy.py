@@ -82,7 +82,9 @@ class Case:
 
         @torch.no_grad()
         def outputs(x: np.ndarray) -> np.ndarray:
-            batch = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+            batch = torch.from_numpy(x)
+            if batch.dim() == 4:
+                batch = batch.contiguous(memory_format=torch.channels_last)
             return run(self.program, {self.program.inputs[0]: batch}, replaced)[0].numpy()
 
         return outputs

@@ -4,7 +4,7 @@ Inputs with the shape of photographs get crops of photographs. Other shapes are 
 of signals of sensors, or of nothing in particular: these get synthetic shapes of any number of
 channels and axes. Small grey images are of digits and characters more often than of scenes, and get
 synthetic shapes too. Where a shape may be of several kinds and the model stores statistics, the
-kind is the one whose statistics are nearest to these.
+likeliest kind gives way to one whose statistics are far nearer to these.
 
 Towards stored statistics images are distilled better from synthetic shapes than from photographs.
 Every second image to judge by is a crop of a photograph that nothing is fitted on.
@@ -30,6 +30,9 @@ from worker.engine.calibration.inputs.sensors.kinds import SHAPES, Kind, kinds_o
 
 # The shorter side of grey images that are taken for scenes.
 _SMALLEST_GREY_SCENE = 32
+# The mismatch with the stored statistics, over that of the likeliest kind by the shape, from which
+# on another kind is taken. Distilling makes up for smaller differences.
+_FAR_NEARER = 0.75
 
 _Shape = tuple[int, tuple[int, ...]]
 """Channels and size of images."""
@@ -166,9 +169,13 @@ def _other_kind(
         if stated is not None:
             ranges = (stated_range(stated, image.channels),)
         mismatches[kind] = least_mismatch(harness, Trials(kind.probing, ranges, probes))
-    nearest = min(mismatches, key=mismatches.__getitem__)
     distances = ", ".join(f"{kind.name} {mismatches[kind]:.2f}" for kind in kinds)
-    return nearest, f"whose statistics are nearest to those that the model stores ({distances})"
+    likeliest = kinds[0]
+    nearest = min(mismatches, key=mismatches.__getitem__)
+    if mismatches[nearest] > _FAR_NEARER * mismatches[likeliest]:
+        reason = "by the shape of the input, and none is far nearer to the stored statistics"
+        return likeliest, f"{reason} ({distances})"
+    return nearest, f"whose statistics are far nearer to those that the model stores ({distances})"
 
 
 def _soft_shapes(kind: Kind) -> Kind:

@@ -185,9 +185,9 @@ def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(mon
     measured = []
     add = MomentRecorder.add
 
-    def counted_images(images, values, count):
+    def counted_images(harness, generator, values, count):
         probed.append(count)
-        return batches(images, values, count)
+        return images(harness, generator, values, count)
 
     def counted_batches(recorder, program, batches):
         measured.append(len(batches))

@@ -1,1 +1,1 @@
-"""Generators of what sensors other than cameras give: sounds, signals, volumes, many bands."""
+"""Generators of what sensors other than cameras give: sounds as tables of numbers."""

@@ -6,8 +6,7 @@ from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.generators import Generator, Size
 from worker.engine.calibration.inputs.mosaics import mosaics
 from worker.engine.calibration.inputs.ranges import ValueRange
-from worker.engine.calibration.inputs.sensors.signals import other_signals, signals
-from worker.engine.calibration.inputs.sensors.sounds import other_sounds, sounds, waveforms
+from worker.engine.calibration.inputs.sensors.sounds import other_sounds, sounds
 from worker.engine.calibration.inputs.sensors.spectrograms import MOST_COEFFICIENTS, spectrograms
 
 # Rooms are heard with one microphone or two; more channels are other features.
@@ -17,13 +16,8 @@ _LEAST_RATIO = 1.5
 _FEWEST_FEATURES = 4
 # The height of lines of text, as networks that read them take it: no usual number of bands.
 _HEIGHTS_OF_TEXT = (32, 48)
-# Channels along time: sensors have fewer, and spectrograms at least the first of these.
-_FEWEST_COEFFICIENTS = 12
-_FEWEST_BANDS = 20
-# Shorter ones are tables of numbers more often than signals over time.
-_SHORTEST_SIGNAL = 16
-# Signals of sensors are shorter than a quarter of a second of sound.
-_SHORTEST_SOUND = 4000
+# Fewer numbers along an axis are a table more often than something over time.
+_FEWEST_FRAMES = 16
 
 
 @dataclass(frozen=True)
@@ -62,17 +56,13 @@ _COEFFICIENTS = Kind(
         ValueRange("coefficients of -600 to 150", (0.8,), (1 / 750,)),
     ),
 )
-_WAVES = Kind(
-    "waves of synthetic sounds", waveforms(sounds), waveforms(other_sounds), waveforms(sounds)
-)
-_SIGNALS = Kind("synthetic signals of sensors", signals, other_signals, signals)
 
 
 def kinds_of_shape(channels: int, size: Size) -> tuple[Kind, ...]:
     """Return the kinds that an input of this shape may be of, the likeliest first.
 
-    >>> [kind.name for kind in kinds_of_shape(6, (128,))]
-    ['synthetic signals of sensors', 'synthetic shapes']
+    >>> [kind.name for kind in kinds_of_shape(40, (98,))]
+    ['spectrograms of synthetic sounds', 'synthetic shapes']
     >>> [kind.name for kind in kinds_of_shape(1, (49, 10))]
     ['cepstral coefficients of synthetic sounds', 'synthetic shapes']
     >>> [kind.name for kind in kinds_of_shape(1, (32, 320))]
@@ -87,15 +77,10 @@ def kinds_of_shape(channels: int, size: Size) -> tuple[Kind, ...]:
 
 def _along_time(channels: int, length: int) -> tuple[Kind, ...]:
     """Return the kinds of an input with one axis, of time."""
-    if length < _SHORTEST_SIGNAL:
+    # sensors and coefficients have fewer channels than a spectrogram has bands
+    if channels <= MOST_COEFFICIENTS or length < _FEWEST_FRAMES:
         return (SHAPES,)
-    if channels <= _MOST_MICROPHONES and length >= _SHORTEST_SOUND:
-        return (_WAVES, _SIGNALS, SHAPES)
-    if channels >= _FEWEST_BANDS:
-        return (_SPECTROGRAMS, _SIGNALS, SHAPES)
-    if channels >= _FEWEST_COEFFICIENTS:
-        return (_SIGNALS, _COEFFICIENTS, SHAPES)
-    return (_SIGNALS, SHAPES)
+    return (_SPECTROGRAMS, SHAPES)
 
 
 def _table(short: int, long: int) -> tuple[Kind, ...]:

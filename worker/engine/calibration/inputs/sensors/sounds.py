@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.calibration.inputs.generators import Generator, Images, Random, Size
+from worker.engine.calibration.inputs.generators import Random
 
 RATE = 16_000
 """Samples a second: the rate of most networks for speech."""
@@ -80,22 +80,6 @@ def other_sounds(count: int, length: int, seed: int = 0) -> Waves:
     (1, 4000)
     """
     return _sounds((_BABBLE, _CALLS), count, length, (seed, 6))
-
-
-def waveforms(make_sounds: Sounds) -> Generator:
-    """Return a generator of sounds as they are, silence at the middle of the range of values.
-
-    >>> waveforms(sounds)(2, 1, (4000,), 0).shape
-    (2, 1, 4000)
-    """
-
-    def generate(count: int, channels: int, size: Size, seed: int) -> Images:
-        [length] = size
-        waves = make_sounds(count * channels, length, seed)
-        images: Images = (0.5 + 0.5 * waves).astype(np.float32)
-        return images.reshape(count, channels, length)
-
-    return generate
 
 
 def _sounds(styles: tuple[_Style, ...], count: int, length: int, seed: tuple[int, int]) -> Waves:

@@ -15,9 +15,7 @@ from worker.engine.calibration.inputs.generators import softened
 from worker.engine.calibration.inputs.kinds import choose_kinds, showing_objects
 from worker.engine.calibration.inputs.mosaics import mosaics
 from worker.engine.calibration.inputs.photographs import Scenes
-from worker.engine.calibration.inputs.ranges import known_ranges
-from worker.engine.calibration.inputs.sensors.signals import other_signals, signals
-from worker.engine.calibration.inputs.sensors.sounds import sounds
+from worker.engine.calibration.inputs.sensors.sounds import other_sounds, sounds
 from worker.engine.calibration.inputs.sensors.spectrograms import spectrograms
 from worker.engine.calibration.run_size import build_harness
 from worker.engine.model import TensorSpec
@@ -67,7 +65,7 @@ def test_a_model_that_stores_statistics_is_fitted_on_leaves_and_judged_by_crops_
     assert kinds.report_members["photographs"] == 1
 
 
-@pytest.mark.parametrize("size", [(10,), (8, 16, 16), (28, 28)])
+@pytest.mark.parametrize("size", [(128,), (8, 16, 16), (28, 28)])
 def test_other_inputs_get_synthetic_images(size):
     kinds = kinds_of((1, size))
     assert (kinds.fitting(2, 1, size, 5) == softened(dead_leaves)(2, 1, size, 5)).all()
@@ -76,25 +74,28 @@ def test_other_inputs_get_synthetic_images(size):
     assert next(values.name for values in kinds.ranges) == "0 to 1"
 
 
-def test_inputs_like_signals_get_signals_without_soft_edges():
-    kinds = kinds_of((6, (128,)))
-    assert (kinds.fitting(2, 6, (128,), 5) == signals(2, 6, (128,), 5)).all()
-    assert (kinds.judging(2, 6, (128,), 5) == other_signals(2, 6, (128,), 5)).all()
-    assert (kinds.probing(2, 6, (128,), 5) == signals(2, 6, (128,), 5)).all()
+def test_inputs_like_spectrograms_get_sounds_without_soft_edges():
+    shape = 40, (60,)
+    kinds = kinds_of(shape)
+    own, others = spectrograms(sounds), spectrograms(other_sounds)
+    assert (kinds.fitting(2, *shape, 5) == own(2, *shape, 5)).all()
+    assert (kinds.judging(2, *shape, 5) == others(2, *shape, 5)).all()
+    assert (kinds.probing(2, *shape, 5) == own(2, *shape, 5)).all()
     assert kinds.report_members == {
-        "images_from": "synthetic signals of sensors, by the shape of the input"
+        "images_from": "spectrograms of synthetic sounds, by the shape of the input"
     }
-    assert kinds.ranges == known_ranges(6)
+    names = [values.name for values in kinds.ranges]
+    assert names[:3] == ["decibels of -80 to 0", "logarithms of -14 to 8", "0 to 1"]
     assert kinds.notes == ()
 
 
 def test_of_two_inputs_each_gets_what_its_shape_asks_for():
-    kinds = kinds_of((3, (32, 32)), (6, (128,)))
+    kinds = kinds_of((3, (32, 32)), (40, (60,)))
     assert are_red(kinds.fitting(2, 3, (32, 32), 0)) == [True, True]
-    assert (kinds.fitting(2, 6, (128,), 1) == signals(2, 6, (128,), 1)).all()
+    assert (kinds.fitting(2, 40, (60,), 1) == spectrograms(sounds)(2, 40, (60,), 1)).all()
     assert kinds.report_members["images_from"] == (
         "crops of photographs, since the inputs have their shape; "
-        "synthetic signals of sensors, by the shape of the input"
+        "spectrograms of synthetic sounds, by the shape of the input"
     )
 
 
@@ -107,7 +108,8 @@ def test_indices_and_bytes_are_no_sounds():
 def storing(values):
     """A harness of a model for one spectrogram, whose statistics are those of these values."""
     mean, variance = torch.tensor([values.mean()]), torch.tensor([values.var()])
-    program = chained(Norm(mean, variance, torch.ones(1), torch.zeros(1), 1e-5))
+    norm = Norm(mean, variance, torch.ones(1), torch.zeros(1), 1e-5)
+    program = chained(norm, lambda x: x.mean((2, 3)))
     specs = [TensorSpec("v0", "float32", None)]
     return build_harness(program, specs, {"v0": (1, 1, 40, 80)}, DEFAULT_EFFORT)
 
@@ -116,11 +118,13 @@ def test_stored_statistics_tell_which_of_several_kinds_it_is():
     tables = spectrograms(sounds)(32, 1, (40, 80), 9)
     of_sounds = choose_kinds(storing(80 * tables - 80), SCENES, probes=8)
     reason = of_sounds.report_members["images_from"]
-    assert reason.startswith("spectrograms of synthetic sounds, whose statistics are nearest")
+    assert reason.startswith(
+        "spectrograms of synthetic sounds, by the shape of the input, and none"
+    )
     leaves = dead_leaves(32, 1, (40, 80), 9)
     of_shapes = choose_kinds(storing(leaves), SCENES, probes=8)
     reason = of_shapes.report_members["images_from"]
-    assert reason.startswith("synthetic shapes, whose statistics are nearest")
+    assert reason.startswith("synthetic shapes, whose statistics are far nearer")
     assert (of_shapes.fitting(2, 1, (40, 80), 0) == dead_leaves(2, 1, (40, 80), 0)).all()
 
 
@@ -132,7 +136,7 @@ def test_in_a_stated_range_the_kinds_are_compared_there():
 
 
 def test_objects_are_drawn_into_half_of_the_photographs_and_into_nothing_else():
-    inputs = [(3, (32, 32)), (6, (128,))]
+    inputs = [(3, (32, 32)), (40, (60,))]
     images = [
         SimpleNamespace(channels=channels, size=size, rows=None, is_whole=False)
         for channels, size in inputs
@@ -144,8 +148,8 @@ def test_objects_are_drawn_into_half_of_the_photographs_and_into_nothing_else():
     assert are_red(after[1::2]) == [True] * 3
     assert are_red(before) == [True] * 3
     assert are_red(after[::2]) == [False] * 3
-    assert (shown.judging(2, 6, (128,), 0) == plain.judging(2, 6, (128,), 0)).all()
+    assert (shown.judging(2, 40, (60,), 0) == plain.judging(2, 40, (60,), 0)).all()
     assert "text, faces and things are drawn" in shown.report_members["images_from"]
-    signals_alone = SimpleNamespace(images=images[1:], program=harness.program)
-    kinds = choose_kinds(signals_alone, SCENES)
-    assert showing_objects(signals_alone, kinds) is kinds
+    sounds_alone = SimpleNamespace(images=images[1:], program=harness.program)
+    kinds = choose_kinds(sounds_alone, SCENES)
+    assert showing_objects(sounds_alone, kinds) is kinds

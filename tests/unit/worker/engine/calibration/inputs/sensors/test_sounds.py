@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.engine.calibration.inputs.sensors.sounds import (
-    RATE,
-    other_sounds,
-    sounds,
-    waveforms,
-)
+from worker.engine.calibration.inputs.sensors.sounds import RATE, other_sounds, sounds
 
 
 @pytest.mark.parametrize("make", [sounds, other_sounds])
@@ -37,10 +32,3 @@ def test_loudness_changes_within_a_sound_and_from_one_to_another(make):
 def test_low_frequencies_have_more_power_than_high_ones_as_in_speech():
     power = np.square(np.abs(np.fft.rfft(sounds(16, RATE, 0)))).mean(0)
     assert power[100:1000].mean() > 10 * power[4000:].mean()
-
-
-def test_waves_have_silence_in_the_middle_of_their_range():
-    images = waveforms(sounds)(4, 2, (4000,), 0)
-    assert images.shape == (4, 2, 4000)
-    assert images.dtype == np.float32
-    assert abs(float(np.median(images)) - 0.5) < 0.02
