@@ -33,7 +33,7 @@ class NotMeasuredError(Exception):
 
 def path_of(settings: Settings, model_format: Format) -> Path:
     """Return the path of the table of a format's runtime; the file need not exist."""
-    return settings.costs_folder / f"{model_format}.json"
+    return settings.costs_folder / f"{FORMATS[model_format].timed_as}.json"
 
 
 def known(settings: Settings, model_format: Format) -> Path | None:
@@ -54,7 +54,7 @@ def digest(path: Path | None) -> str | None:
 def calibrate(
     settings: Settings, on_progress: Callable[[Format, Progress], None]
 ) -> "list[CostTable]":
-    """Measure the tables of all formats; each replaces its earlier one when it is complete.
+    """Measure the tables of all runtimes; each replaces its earlier one when it is complete.
 
     Raises:
         NotMeasuredError: a benchmark failed.
@@ -62,7 +62,8 @@ def calibrate(
     """
     doctor.require(settings)
     settings.costs_folder.mkdir(parents=True, exist_ok=True)
-    return [_calibrate(settings, each, on_progress) for each in FORMATS]
+    measured = dict.fromkeys(spec.timed_as for spec in FORMATS.values())
+    return [_calibrate(settings, each, on_progress) for each in measured]
 
 
 def _calibrate(

@@ -321,7 +321,7 @@ def read(path: Path, model_format: Format) -> CostTable:
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         cause = f"{type(error).__name__}: {str(error)[:200]}"
         raise _invalid(f"the file is no cost table: {cause}", path.name) from error
-    if table.format != model_format:
+    if table.format != FORMATS[model_format].timed_as:
         mismatch = f"{table.format}, where the model is {model_format}"
         raise _invalid(f"the cost table is one for {table.format}", mismatch)
     return table
