@@ -56,8 +56,8 @@ class FlatGraph:
     @property
     def outputs(self) -> Sequence[Any]:
         """The graph's outputs: nodes, and constants."""
-        outputs: Sequence[Any] = self.graph.output_node().args[0]
-        return outputs
+        outputs: Any = self.graph.output_node().args[0]
+        return tuple(outputs)
 
 
 def flattened(program: ExportedProgram) -> FlatGraph:

@@ -139,8 +139,8 @@ class ExportedModel:
                 path = f"{stem}.{index}"
                 layers.append(rewrite.store(self._program, path, layer, graph_site.weight))
             stored.append(layers)
-        for layer in self._layers.pop(graph_site.key):
-            own = replace(layer, node=self._flat.origins[layer.node])
+        for layer_node in self._layers.pop(graph_site.key):
+            own = replace(layer_node, node=self._flat.origins[layer_node.node])
             self._unused += rewrite.stored_operands(own)
             rewrite.replace_node(own, stored, self._flat.blocks)
 
