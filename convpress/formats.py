@@ -32,6 +32,7 @@ class FormatSpec:
         stores_shapes: Whether a file states the sizes of its inputs.
         packages: Distributions that read and run models; reports state their versions.
         runtime: The one of them that runs models, whose layers cost tables time.
+        timed_as: The format whose cost table holds: those that one runtime runs share it.
     """
 
     name: Format
@@ -46,6 +47,7 @@ class FormatSpec:
     stores_shapes: bool
     packages: tuple[str, ...]
     runtime: str
+    timed_as: Format
 
     def download_suffix(self, uploaded: str) -> str:
         """Return the suffix of a compressed model, given that of the uploaded file.
@@ -70,6 +72,7 @@ FORMATS: dict[Format, FormatSpec] = {
         stores_shapes=True,
         packages=("onnx", "onnxruntime"),
         runtime="onnxruntime",
+        timed_as="onnx",
     ),
     "torchscript": FormatSpec(
         name="torchscript",
@@ -84,6 +87,7 @@ FORMATS: dict[Format, FormatSpec] = {
         stores_shapes=False,
         packages=("torch",),
         runtime="torch",
+        timed_as="torchscript",
     ),
     "pt2": FormatSpec(
         name="pt2",
@@ -98,6 +102,7 @@ FORMATS: dict[Format, FormatSpec] = {
         stores_shapes=True,
         packages=("torch",),
         runtime="torch",
+        timed_as="torchscript",
     ),
 }
 

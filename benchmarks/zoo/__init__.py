@@ -8,4 +8,5 @@ libraries than the product's:
     ZOO/bin/python benchmarks/zoo/export.py CACHE
     .venv/bin/python benchmarks/zoo/packages.py CACHE
     .venv/bin/python benchmarks/published.py --cache CACHE
+    .venv/bin/python benchmarks/counts.py CACHE
 """

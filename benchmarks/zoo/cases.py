@@ -60,14 +60,14 @@ def exported(cache: Path) -> Iterator[Case]:
     """Yield the files that were exported, the smallest first."""
     record = cache / "exported.jsonl"
     lines = record.read_text().splitlines() if record.exists() else []
-    every = []
+    every: dict[str, Case] = {}
     for line in lines:
         row = json.loads(line)
         if "file" in row:
             name = f"{row['library']}/{row['architecture']} {row['form']}"
             path = cache / "exported" / row["file"]
-            every.append(Case(name, path, None, row["inputs"], row["macs"]))
-    yield from sorted(every, key=lambda case: case.path.stat().st_size)
+            every[name] = Case(name, path, None, row["inputs"], row["macs"])
+    yield from sorted(every.values(), key=lambda case: case.path.stat().st_size)
 
 
 def packaged(cache: Path) -> Iterator[Case]:

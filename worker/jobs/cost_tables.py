@@ -50,7 +50,7 @@ class NotMeasuredError(Exception):
 
 def path_of(settings: Settings, model_format: Format) -> Path:
     """Return the path of the table of a format's runtime; the file need not exist."""
-    return settings.costs_folder / f"{model_format}.json"
+    return settings.costs_folder / f"{FORMATS[model_format].timed_as}.json"
 
 
 def table_of(settings: Settings, model_format: Format, target: str | None = None) -> Table | None:
@@ -107,14 +107,16 @@ def digest(table: Table | None) -> str | None:
 def calibrate(
     settings: Settings, on_progress: Callable[[Format, Progress], None]
 ) -> "list[CostTable]":
-    """Measure the tables of all formats; each replaces its earlier one when it is complete.
+    """Measure the tables of all runtimes; each replaces its earlier one when it is complete.
 
     Raises:
         NotMeasuredError: a benchmark failed.
         SandboxIncomplete: this host cannot build a sandbox.
     """
+    measured = dict.fromkeys(spec.timed_as for spec in FORMATS.values())
     return [
-        calibrate_format(settings, each, on_progress=partial(on_progress, each)) for each in FORMATS
+        calibrate_format(settings, each, on_progress=partial(on_progress, each))
+        for each in measured
     ]
 
 

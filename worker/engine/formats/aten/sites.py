@@ -11,7 +11,10 @@ from torch import Tensor
 from worker.engine.formats.aten.layers import LayerUse, SiteKey, TensorKey, optional_key
 from worker.engine.numerics.convolution import Array, Convolution, Layer
 
-HIDDEN = "it is also called where the graph cannot be edited (a fork, or an interface)"
+HIDDEN = (
+    "it is also called where the graph cannot be edited (a fork, an interface, or a branch of "
+    "torch.cond)"
+)
 SHARED = "its weight is shared with layers that use it differently"
 
 

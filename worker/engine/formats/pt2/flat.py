@@ -6,7 +6,7 @@ at its borders. Branches of torch.cond stay graphs of their own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +56,8 @@ class FlatGraph:
     @property
     def outputs(self) -> Sequence[Any]:
         """The graph's outputs: nodes, and constants."""
-        return cast("Sequence[Any]", self.graph.output_node().args[0])
+        outputs: Any = self.graph.output_node().args[0]
+        return tuple(outputs)
 
 
 def flattened(program: ExportedProgram) -> FlatGraph:
