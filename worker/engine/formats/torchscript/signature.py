@@ -24,9 +24,9 @@ from worker.engine.model import NUMBER, TensorSpec
 def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ...]:
     """Return the tensors that `forward` takes, and its whole numbers without a default.
 
-    A list of tensors is one input whose first axis counts the items. Other arguments keep their defaults. A size that nothing tells is None. `layers` are the layers
-    of `forward`: a convolution that takes an input as it comes tells its number of axes and its
-    channels.
+    A list of tensors is one input whose first axis counts the items. Other arguments keep their
+    defaults. A size that nothing tells is None. `layers` are the layers of `forward`: a convolution
+    that takes an input as it comes tells its number of axes and its channels.
 
     Raises:
         Refusal: `model_unsupported` where it needs something else, or takes no tensor at all.
