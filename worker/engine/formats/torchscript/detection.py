@@ -24,7 +24,7 @@ def register() -> Any:  # noqa: ANN401 - the library has no public type
     """Let torch know the operators, unless torchvision itself is there; return what holds them."""
     if torch._C._dispatch_has_kernel(f"{_NAMESPACE}::nms"):
         return None
-    library = torch.library.Library(_NAMESPACE, "DEF")
+    library: Any = torch.library.Library(_NAMESPACE, "DEF")  # type: ignore[no-untyped-call]  # untyped in torch
     for schema, kernel in _OPERATORS.items():
         name = library.define(schema)
         if kernel is not None:
@@ -83,8 +83,14 @@ def roi_align(
         columns = _positions(left, right, pooled_width, sampling_ratio, aligned)
         values = _interpolated(sample, 1, rows)
         values = _interpolated(values, 2, columns)
-        values = values.unflatten(1, (pooled_height, -1)).unflatten(3, (pooled_width, -1))
-        bins.append(values.mean((2, 4)))
+        samples = (
+            values.shape[0],
+            pooled_height,
+            -1,
+            pooled_width,
+            columns.numel() // pooled_width,
+        )
+        bins.append(values.reshape(samples).mean((2, 4)))
     if not bins:
         return features.new_empty((0, features.shape[1], pooled_height, pooled_width))
     return torch.stack(bins)

@@ -1,6 +1,6 @@
 """A method of a TorchScript module with its calls inlined, and where its values come from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -108,7 +108,7 @@ class Method:
 
     @cached_property
     def _module_types(self) -> set[str]:
-        modules = self.module.modules()
+        modules: Iterable[Any] = self.module.modules()  # torch types them as plain modules
         return {module._c._type().qualified_name() for module in modules}
 
     def path_of(self, value: Value) -> str | None:

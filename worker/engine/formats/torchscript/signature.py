@@ -101,7 +101,7 @@ Argument = Tensor | int | list[Tensor]
 
 def is_list_of_tensors(kind: Any) -> bool:  # noqa: ANN401 - not in torch's stubs
     """Return whether a type is that of lists of tensors, as torchvision's detectors take them."""
-    return kind.kind() == "ListType" and kind.getElementType().kind() == "TensorType"
+    return bool(kind.kind() == "ListType" and kind.getElementType().kind() == "TensorType")
 
 
 def arguments(

@@ -44,7 +44,8 @@ def take_apart(
     nodes = _Nodes(node, model, used)
     order = product.summed + product.appended
     matrix = nodes.transpose(matrix, product.right, order)
-    summed, appended = ([sizes[label] for label in part] for part in product[4:])
+    summed = [sizes[label] for label in product.summed]
+    appended = [sizes[label] for label in product.appended]
     if len(shape) > _OPERANDS:
         matrix = nodes.reshape(matrix, [prod(summed), prod(appended)])
     value = nodes.transpose(value, product.left, product.kept + product.summed)
@@ -69,10 +70,10 @@ class _Nodes:
         self._used = used
         self.made: list[NodeProto] = []
 
-    def add(self, op: str, operands: Sequence[str], **attributes: Sequence[int]) -> str:
+    def add(self, op: str, operands: Sequence[str]) -> str:
         """Add a node, and return its output."""
         output = fresh_name(f"{self._stem}_{op.lower()}", self._used)
-        self.made.append(helper.make_node(op, operands, [output], **attributes))
+        self.made.append(helper.make_node(op, operands, [output]))
         return output
 
     def reshape(self, value: str, sizes: Sequence[int]) -> str:
@@ -89,7 +90,10 @@ class _Nodes:
         """
         if labels == order:
             return value
-        return self.add("Transpose", [value], perm=[labels.index(label) for label in order])
+        moved = self.add("Transpose", [value])
+        perm = [labels.index(label) for label in order]
+        self.made[-1].attribute.append(helper.make_attribute("perm", perm))
+        return moved
 
 
 def _operands(node: NodeProto, known: Mapping[str, Constant]) -> tuple[str, str, _Product] | None:

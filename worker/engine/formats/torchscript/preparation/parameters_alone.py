@@ -97,7 +97,9 @@ class _Folding:
         """Return the values that nothing needs any more, since constants stand for what follows."""
         unused: set[int] = set()
         for number, node in reversed(self._settled.items()):
-            users = [use.user for value in node.outputs() for use in value.uses()]
+            users: list[Node] = []
+            for value in node.outputs():
+                users += [use.user for use in value.uses()]
             if node.kind() not in _LEAVES and all(_is_among(user, unused) for user in users):
                 unused.add(number)
         return unused
