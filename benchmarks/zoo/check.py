@@ -188,7 +188,7 @@ def _rounding(
 ) -> float | None:
     """Return the difference that ONNX Runtime's own optimisation makes to the original.
 
-    None for other formats, and for bundles.
+    None for other formats, for bundles, and for outputs that are no tensors.
     """
     if model_format != "onnx" or path.suffix != ".onnx":
         return None
@@ -196,6 +196,9 @@ def _rounding(
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # Sequences are several arrays to the product, and one output to the runtime.
+    if [output.name for output in session.get_outputs()] != list(expected):
+        return None
     outputs = session.run(list(expected), dict(inputs))
     return _apart(expected, dict(zip(expected, outputs, strict=True)))
 

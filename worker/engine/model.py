@@ -29,7 +29,7 @@ QUANTISED = "its weight is quantised"
 INTEGERS = "it computes with integers"
 """Reasons to leave a layer of a quantised model as it is, in any format."""
 ALONE = "it computes weights from parameters alone, which ends where those weights are replaced"
-"""The reason of products that each run computes anew, although no input changes them."""
+"""The reason of products that every run computes anew, although no input changes them."""
 _ADVICE_ON_QUANTISED = (
     "; give the model from before its quantisation, with weights of floating point"
 )

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import IR_VERSION, ModelProto, NodeProto, TensorShapeProto, ValueInfoProto, defs, helper
+from onnx import (
+    IR_VERSION,
+    ModelProto,
+    NodeProto,
+    TensorShapeProto,
+    TypeProto,
+    ValueInfoProto,
+    defs,
+    helper,
+)
 
 from convpress.formats import FIELD
 from convpress.gate import bundle
@@ -64,7 +73,7 @@ class OnnxModel:
         inputs = [value for value in model.graph.input if value.name not in weights]
         rows = index_rows(model.graph)
         self._inputs = tuple(replace(_spec(value), rows=rows.get(value.name)) for value in inputs)
-        self._outputs = tuple(_spec(value) for value in model.graph.output)
+        self._outputs = tuple(_output_spec(value) for value in model.graph.output)
         self._counted: CountedModel | None = None
         self._rewriter: GraphRewriter | None = None
 
@@ -75,7 +84,7 @@ class OnnxModel:
         Raises:
             Refusal: `model_invalid` where the file cannot be parsed, two nodes have one output or
                 local functions call themselves; `model_unsupported` for versions of ONNX that are
-                too old or too new, weights in other files, inputs or outputs that are no tensors.
+                too old or too new, weights in other files, inputs that are no tensors.
         """
         model = skeleton.read(path)
         _check_versions(model)
@@ -308,10 +317,10 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
     if kind not in ("tensor_type", None):
         raise Refusal(
             Code.MODEL_UNSUPPORTED,
-            f"{value.name!r} is no tensor; export the model without it (from scikit-learn with "
-            "options={'zipmap': False})",
+            f"the input {value.name!r} is no tensor; export the model with one input for each "
+            "tensor of it",
             field=FIELD,
-            expected="inputs and outputs that are tensors",
+            expected="inputs that are tensors",
             got=kind,
         )
     tensor = value.type.tensor_type
@@ -328,6 +337,35 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
         return TensorSpec(value.name, dtype, None)
     sizes = tuple(_size(dim) for dim in tensor.shape.dim)
     return TensorSpec(value.name, dtype, sizes)
+
+
+def _output_spec(value: ValueInfoProto) -> TensorSpec:
+    """Return a graph's output; one that is no tensor has no shape, and the type of its numbers.
+
+    Raises:
+        Refusal: `model_invalid` where its elements have no type.
+    """
+    kind = value.type
+    while kind.WhichOneof("value") not in ("tensor_type", None):
+        kind = _content_type(kind)
+    if kind is value.type:
+        return _spec(value)
+    inner = ValueInfoProto(name=value.name, type=kind)
+    return replace(_spec(inner), shape=None)
+
+
+def _content_type(kind: TypeProto) -> TypeProto:
+    """Return the type of the items of a sequence or a map, or of an optional value.
+
+    That of a sparse tensor is the type of a tensor of its elements.
+    """
+    if kind.HasField("sequence_type"):
+        return kind.sequence_type.elem_type
+    if kind.HasField("map_type"):
+        return kind.map_type.value_type
+    if kind.HasField("optional_type"):
+        return kind.optional_type.elem_type
+    return helper.make_tensor_type_proto(kind.sparse_tensor_type.elem_type, None)
 
 
 def _size(dim: TensorShapeProto.Dimension) -> int | str | None:

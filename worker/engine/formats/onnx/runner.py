@@ -1,6 +1,8 @@
 """Run ONNX models in ONNX Runtime."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,9 @@ from worker.engine.model import Inputs, Runner
 def load(path: Path) -> Runner:
     """Load the model at `path`, to be run on one thread.
 
+    An output that is a sequence or a map gives several arrays, an optional one none where it is
+    empty.
+
     Raises:
         Refusal: `model_invalid` where the runtime refuses the file, now or when it is run.
     """
@@ -26,9 +31,33 @@ def load(path: Path) -> Runner:
             results = opened.run(names, dict(inputs))
         except RUNTIME_ERRORS as error:
             raise refused("run", error) from error
-        return dict(zip(names, results, strict=True))
+        outputs: dict[str, NDArray[np.generic]] = {}
+        for name, result in zip(names, results, strict=True):
+            outputs.update(_arrays(name, result))
+        return outputs
 
     return run
+
+
+def _arrays(name: str, result: Any) -> Iterator[tuple[str, NDArray[np.generic]]]:  # noqa: ANN401 - the runtime ships no types
+    """Yield an output as arrays: the items of a sequence by their places, a map by its keys.
+
+    Rows of probabilities by class, as scikit-learn's exporter writes them, are an array a class.
+
+    >>> dict(_arrays("y", [{"cat": 0.5}, {"cat": 0.25}]))
+    {'y_cat': array([0.5 , 0.25])}
+    """
+    if isinstance(result, np.ndarray):
+        yield name, result
+    elif isinstance(result, dict):
+        for key, value in result.items():
+            yield f"{name}_{key}", np.asarray(value)
+    elif isinstance(result, list) and result and isinstance(result[0], dict):
+        for key in result[0]:
+            yield f"{name}_{key}", np.asarray([row[key] for row in result])
+    elif isinstance(result, list):
+        for place, item in enumerate(result):
+            yield from _arrays(f"{name}_{place}", item)
 
 
 def _runnable(serialised: bytes) -> bytes:

@@ -84,11 +84,14 @@ def roi_align(
         columns = _positions(left, right, pooled_width, sampling_ratio, aligned)
         values = _interpolated(sample, 1, rows)
         values = _interpolated(values, 2, columns)
-        # (c, bin, sample, bin, sample)
-        values = values.reshape(
-            len(values), pooled_height, len(rows) // pooled_height, pooled_width, -1
+        samples = (
+            values.shape[0],
+            pooled_height,
+            -1,
+            pooled_width,
+            columns.numel() // pooled_width,
         )
-        bins.append(values.mean((2, 4)))
+        bins.append(values.reshape(samples).mean((2, 4)))
     if not bins:
         return features.new_empty((0, features.shape[1], pooled_height, pooled_width))
     return torch.stack(bins)

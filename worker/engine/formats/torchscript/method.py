@@ -1,7 +1,8 @@
 """A method of a TorchScript module with its calls inlined, and where its values come from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -84,16 +85,31 @@ class Method:
         return next(iter(self.graph.inputs()))
 
     def path_within(self, value: Value) -> str | None:
-        """Return the attribute path from this method's module to a value; None if there is none."""
+        """Return the attribute path from this method's module to a value; None if there is none.
+
+        Objects of the file's own classes have none: no Python class stands for them.
+        """
         names: list[str] = []
         while value.unique() != self.self_value.unique():
             node = value.node()
+            if self._is_object(value):
+                return None
             if node.kind() == "prim::GetAttr":
                 names.append(node.s("name"))
             elif node.kind() != "prim::unchecked_cast":
                 return None
             value = node.input()
         return ".".join(reversed(names))
+
+    def _is_object(self, value: Value) -> bool:
+        """Whether a value is an object of one of the file's own classes, and no module."""
+        kind: Any = value.type()  # torch's stubs lack the classes of types
+        return kind.kind() == "ClassType" and kind.qualified_name() not in self._module_types
+
+    @cached_property
+    def _module_types(self) -> set[str]:
+        modules: Iterable[Any] = self.module.modules()  # torch types them as plain modules
+        return {module._c._type().qualified_name() for module in modules}
 
     def path_of(self, value: Value) -> str | None:
         """Return the attribute path from the root to a value; None if it is no attribute."""

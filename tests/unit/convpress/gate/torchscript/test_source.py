@@ -201,3 +201,15 @@ def test_a_thousand_layers_pass(is_frozen):
 def test_a_long_list_and_many_statements_pass():
     assert code_of(f"y = [{'1, ' * 100_000}]") is None
     assert code_of("y = torch.relu(x)\n" * 10_000) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("y = ops.torchvision.nms(x, x, 0.5)", None),
+        ("y = ops.torchvision.read_file(x)", "model_unsupported"),
+        ("y = ops.torchvision.nms.save(x)", "model_unsafe"),
+    ],
+)
+def test_of_torchvision_the_operators_of_detectors_are_known(line, code):
+    assert code_of(line) == code

@@ -181,7 +181,7 @@ def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil(
 def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(monkeypatch):
     """Twelve images are affordable at 27.7 G MACs; each of five ranges is tried on the fewest."""
     probed = []
-    batches = probing._Images.batches
+    images = probing._images
     measured = []
     add = MomentRecorder.add
 
@@ -193,7 +193,7 @@ def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(mon
         measured.append(len(batches))
         add(recorder, program, batches)
 
-    monkeypatch.setattr(probing._Images, "batches", counted_images)
+    monkeypatch.setattr(probing, "_images", counted_images)
     monkeypatch.setattr(MomentRecorder, "add", counted_batches)
     effort = replace(SMALL, batch_images=1)
     calibration = of(("a", A), torch.relu, pooled, macs=27_700_000_000, effort=effort)

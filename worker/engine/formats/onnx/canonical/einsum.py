@@ -6,7 +6,7 @@ order: `abc,cd->abd`, `dc,abc->abd`, `abc,cde->adbe`, `bchw,oc->bohw` and `...c,
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -70,10 +70,10 @@ class _Nodes:
         self._used = used
         self.made: list[NodeProto] = []
 
-    def add(self, op: str, operands: Sequence[str], **attributes: Any) -> str:  # noqa: ANN401 - onnx's
+    def add(self, op: str, operands: Sequence[str]) -> str:
         """Add a node, and return its output."""
         output = fresh_name(f"{self._stem}_{op.lower()}", self._used)
-        self.made.append(helper.make_node(op, operands, [output], **attributes))
+        self.made.append(helper.make_node(op, operands, [output]))
         return output
 
     def reshape(self, value: str, sizes: Sequence[int]) -> str:
@@ -90,7 +90,10 @@ class _Nodes:
         """
         if labels == order:
             return value
-        return self.add("Transpose", [value], perm=[labels.index(label) for label in order])
+        moved = self.add("Transpose", [value])
+        perm = [labels.index(label) for label in order]
+        self.made[-1].attribute.append(helper.make_attribute("perm", perm))
+        return moved
 
 
 def _operands(node: NodeProto, known: Mapping[str, Constant]) -> tuple[str, str, _Product] | None:

@@ -25,7 +25,7 @@ LEFT_FACTOR = "its weight is the left factor of the product"
 NO_MATRIX = "its weight is not a matrix"
 OUTPUT_SHAPE = "its padding depends on its output size"
 CHEAPER = "it is in the cheaper branch of an If"
-IN_BRANCH = "the model has too many Ifs to edit the branches"
+IN_BRANCH = "it is in a branch of an If that is not followed"
 
 _DEFAULT_ITEMSIZE = 4
 

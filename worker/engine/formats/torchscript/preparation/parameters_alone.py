@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from itertools import chain, product, takewhile
+from itertools import product, takewhile
 from typing import Any, NamedTuple
 
 import torch
@@ -97,8 +97,9 @@ class _Folding:
         """Return the values that nothing needs any more, since constants stand for what follows."""
         unused: set[int] = set()
         for number, node in reversed(self._settled.items()):
-            uses = chain.from_iterable(value.uses() for value in node.outputs())
-            users = [use.user for use in uses]
+            users: list[Node] = []
+            for value in node.outputs():
+                users += [use.user for use in value.uses()]
             if node.kind() not in _LEAVES and all(_is_among(user, unused) for user in users):
                 unused.add(number)
         return unused

@@ -343,3 +343,34 @@ def test_a_state_is_no_batch_of_images(tmp_path):
         { y = Conv(x, w) }"""
     opened = open_model("onnx", written(tmp_path, text))
     assert list(image_inputs(opened.inputs, opened.bind(None))) == ["x"]
+
+
+LOOPED = (
+    "g (float[1, 8, 8, 8] x, bool q) => (float[1, 8, 8, 8] y) "
+    "<float[8, 8, 3, 3] w, float[8, 8, 1, 1] v> "
+    "{ n = Constant <value = int64 {3}> () t = Constant <value = bool {1}> () "
+    "y = Loop (n, t, x) <body = b (int64 i, bool c, float[1, 8, 8, 8] s) => "
+    "(bool d, float[1, 8, 8, 8] r) { d = Identity(c) r = If (q) <"
+    "then_branch = tb () => (float[1, 8, 8, 8] o) { o = Conv <pads = [1, 1, 1, 1]> (s, w) }, "
+    "else_branch = eb () => (float[1, 8, 8, 8] p) { p = Conv(s, v) }> }> }"
+)
+
+
+def test_the_dearer_branch_of_an_if_inside_a_loop_counts_as_often_as_it_runs(tmp_path):
+    opened = open_model("onnx", written(tmp_path, LOOPED))
+    profile = opened.count(opened.bind(None))
+    assert profile.macs == 3 * 8 * 8 * 9 * 64
+    assert all(site.reason is not None for site in profile.sites)
+
+
+def test_a_stored_condition_leads_along_one_branch(tmp_path):
+    text = (
+        "g (float[3, 8] x) => (float[3, 5] y) <float[8, 5] w, float[8, 5] v> "
+        "{ q = Constant <value = bool {1}> () y = If (q) <"
+        "then_branch = tb () => (float[3, 5] o) { o = MatMul(x, w) }, "
+        "else_branch = eb () => (float[3, 5] p) { a = MatMul(x, v) b = MatMul(a, v) "
+        "p = Add(a, b) }> }"
+    )
+    opened = open_model("onnx", written(tmp_path, text))
+    profile = opened.count(opened.bind(None))
+    assert (profile.macs, len(profile.sites)) == (3 * 8 * 5, 1)

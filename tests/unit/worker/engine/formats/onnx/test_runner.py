@@ -85,3 +85,28 @@ def test_an_operator_that_the_runtime_does_not_have_is_named(tmp_path, domain, w
     with pytest.raises(Refusal, match=words) as refused:
         load_runner("onnx", written(tmp_path, proto))
     assert (refused.value.code, refused.value.got) == (Code.MODEL_UNSUPPORTED, f"{domain}::Mix")
+
+
+def test_the_items_of_a_sequence_are_outputs_by_their_places(tmp_path):
+    text = (
+        "g (float[2, 3] x) => (seq(float[2, 3]) y, float[2, 3] z) "
+        "{ n = Neg(x) y = SequenceConstruct(x, n) z = Abs(x) }"
+    )
+    x = np.array([[1, -2, 3], [-4, 5, -6]], np.float32)
+    actual = load_runner("onnx", written(tmp_path, text))({"x": x})
+    assert list(actual) == ["y_0", "y_1", "z"]
+    np.testing.assert_array_equal(actual["y_1"], -x)
+
+
+def test_probabilities_by_class_are_an_array_a_class(tmp_path):
+    proto = model(
+        '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3]>'
+        "g (float[2, 2] x) => (seq(map(string, float)) y) "
+        '{ y = ai.onnx.ml.ZipMap <classlabels_strings = ["cat", "dog"]> (x) }'
+    )
+    x = np.array([[0.25, 0.75], [1, 0]], np.float32)
+    actual = load_runner("onnx", written(tmp_path, proto))({"x": x})
+    assert {name: array.tolist() for name, array in actual.items()} == {
+        "y_cat": [0.25, 1],
+        "y_dog": [0.75, 0],
+    }

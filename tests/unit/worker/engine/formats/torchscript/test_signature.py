@@ -67,3 +67,21 @@ def test_a_forward_that_takes_no_tensor_is_refused(tmp_path):
     with pytest.raises(Refusal) as refused:
         TorchScriptModel.open(write(tmp_path, scripted(Words())))
     assert refused.value.code == Code.MODEL_UNSUPPORTED
+
+
+class Filtered(nn.Module):
+    """A filter of the spectrum, whose weights are complex, before a layer of real ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.filter = nn.Parameter(torch.randn(8, 5, dtype=torch.complex64))
+        self.layer = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.layer(torch.fft.irfft2(torch.fft.rfft2(x) * self.filter))
+
+
+def test_complex_weights_do_not_tell_the_type_of_the_input(tmp_path):
+    opened = TorchScriptModel.open(write(tmp_path, scripted(Filtered())))
+    assert [spec.dtype for spec in opened.inputs] == ["float32"]
+    assert opened.count(opened.bind({"": (2, 8, 8)})).macs == 2 * 8 * 32

@@ -121,3 +121,37 @@ def test_a_weight_that_a_run_changes_is_computed_at_run_time(tmp_path):
     model = TorchScriptModel.open(write(tmp_path, module))
     (site,) = model.count(model.bind({"": SIZE})).sites
     assert site.reason is not None
+
+
+class Merged(nn.Module):
+    """An adapter that is added to its weight in every run, and a rotation of a stored basis."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.a = nn.Parameter(torch.randn(2, 8))
+        self.b = nn.Parameter(torch.randn(8, 2))
+        self.basis = nn.Parameter(torch.randn(8, 8))
+        self.angle = nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x):
+        y = functional.linear(x, self.layer.weight + self.b @ self.a, self.layer.bias)
+        return functional.linear(y, self.basis @ (self.angle - self.angle.mT))
+
+
+def test_products_of_parameters_alone_are_counted_until_their_weight_is_replaced(tmp_path):
+    module = torch.jit.script(Merged().eval())
+    model = TorchScriptModel.open(write(tmp_path, module))
+    shapes = model.bind({"": (3, 8)})
+    profile = model.count(shapes)
+    assert profile.macs == 2 * 3 * 64 + 8 * 8 * 2 + 8**3
+    assert profile.weight_macs == 8 * 8 * 2 + 8**3
+    layers = [site for site in profile.sites if site.reason is None]
+    assert len(layers) == 2
+    for site in layers:
+        model.replace(site, [model.layer(site)])
+    model.save(tmp_path / "out.pt")
+    artifact = TorchScriptModel.open(tmp_path / "out.pt").count(shapes)
+    assert (artifact.macs, artifact.weight_macs) == (2 * 3 * 64, 0)
+    x = torch.rand(3, 8)
+    assert_same(torch.jit.load(tmp_path / "out.pt")(x), module(x))
