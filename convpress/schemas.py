@@ -137,6 +137,8 @@ class Job(BaseModel):
                 "allow_incomplete_account": False,
                 "precision": "float",
                 "kind": "compression",
+                "target": None,
+                "threads": None,
                 "input_shape": "1x3x32x32",
                 "calibration": "synthetic",
                 "samples_sha256": None,
