@@ -54,7 +54,7 @@ def open_whole(path: Path, home: Path, shape: str, calibration: str) -> str:
         sandbox.ENGINE,
         [request.to_json()],
         confinement,
-        seconds=60,
+        seconds=600,
         on_progress=lambda _: None,
         is_wanted=lambda: True,
     )

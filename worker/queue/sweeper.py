@@ -104,21 +104,23 @@ def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
     With one, a message is lost if it was overtaken: a job that was created later is running. No
     more jobs are returned than messages are missing. Otherwise each sweep would add messages for
     jobs that only wait, until all jobs waited behind these messages.
+
+    A job that was created in the future was accepted before the clock of the database went back.
     """
-    newest = now(session)
+    at = now(session)
+    travel = timedelta(seconds=_MESSAGE_SECONDS)
+    is_lost = Job.created_at > at + travel
+    newest: datetime | None = at
     most = _MOST_RINGS
     if backlog:
         queued = session.scalar(select(func.count()).where(Job.state == "queued")) or 0
         most = min(most, queued - backlog)
         if most <= 0:
             return []
-        overtaking = select(func.max(Job.created_at)).where(Job.state == "running")
-        latest_running = session.scalar(overtaking)
-        if latest_running is None:
-            return []
-        newest = latest_running
-    before = newest - timedelta(seconds=_MESSAGE_SECONDS)
-    lost = select(Job.id).where(Job.state == "queued", Job.created_at < before)
+        newest = session.scalar(select(func.max(Job.created_at)).where(Job.state == "running"))
+    if newest is not None:
+        is_lost = or_(is_lost, Job.created_at < newest - travel)
+    lost = select(Job.id).where(Job.state == "queued", is_lost)
     return list(session.scalars(lost.order_by(Job.created_at).limit(most)))
 
 

@@ -43,6 +43,29 @@ def test_a_receiver_that_drips_is_hung_up_on(monkeypatch):
         assert not dripping.is_alive()
 
 
+def test_a_receiver_that_sends_the_call_elsewhere_is_not_followed():
+    asked = []
+
+    def send_elsewhere():
+        connection, _ = server.accept()
+        with connection:
+            asked.append(connection.recv(4096).split(b" ")[1])
+            connection.send(b"HTTP/1.1 307 Away\r\nLocation: /elsewhere\r\n\r\n")
+            # a client that follows would ask again on a connection of its own
+            server.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                server.accept()[0].close()
+                asked.append(b"/elsewhere")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        receiver = threading.Thread(target=send_elsewhere)
+        receiver.start()
+        with pytest.raises(webhooks.Refused, match="answered 307"):
+            call(f"http://127.0.0.1:{server.getsockname()[1]}/hook")
+        receiver.join(60)
+    assert asked == [b"/hook"]
+
+
 def test_a_name_with_one_private_address_is_not_called(monkeypatch):
     async def resolve(*_, **__):
         return [

@@ -136,6 +136,14 @@ def test_while_messages_wait_only_jobs_that_were_overtaken_are_unheard(make_job)
         assert sweeper.unheard(session, 1) == [overtaken]
 
 
+@pytest.mark.parametrize("messages", [0, 1])
+def test_jobs_of_a_clock_that_has_gone_back_are_unheard(make_job, messages):
+    ahead_of_time = make_job(age_seconds=-7200)
+    make_job(age_seconds=-1)
+    with transaction() as session:
+        assert sweeper.unheard(session, messages) == [ahead_of_time]
+
+
 def test_while_each_queued_job_has_a_message_none_is_sent(make_job):
     overtaken = [make_job(age_seconds=age) for age in (40, 35, 30)]
     make_job(age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead())
