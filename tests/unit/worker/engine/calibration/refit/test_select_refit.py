@@ -32,6 +32,7 @@ def calibration(program, inputs, held_out):
     """The part of a calibration that `select_refit` uses."""
     return SimpleNamespace(
         program=program,
+        judged_program=program,
         batches=inputs,
         held_out=held_out,
         moments=MeasuredMoments({}, {}),

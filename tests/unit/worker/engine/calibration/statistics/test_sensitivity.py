@@ -34,6 +34,7 @@ def image(x):
 def calibration(program, inputs, sample_macs=1, smallest_batch=1):
     return SimpleNamespace(
         program=program,
+        judged_program=program,
         held_out=inputs,
         sample_macs=sample_macs,
         batch=len(inputs[0]["v0"]),
