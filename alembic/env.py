@@ -44,7 +44,8 @@ def open_sqlite(url: str) -> Engine:
 def run() -> None:
     """Configure the context and migrate.
 
-    SQLite migrates in one transaction, and copies a table where it cannot alter it.
+    PostgreSQL migrates in a transaction a migration. SQLite migrates in one for all, and copies a
+    table where it cannot alter it.
     """
     url = context.config.attributes.get("url") or get_settings().sql_url
     options = {
@@ -64,7 +65,13 @@ def run() -> None:
         else create_engine(url, poolclass=NullPool, connect_args=LOCK_TIMEOUT)
     )
     with engine.connect() as connection:
-        context.configure(connection=connection, transactional_ddl=True, **options)
+        context.configure(
+            connection=connection,
+            transactional_ddl=True,
+            # Locks that one transaction for all would gather, writers may hold the other way round.
+            transaction_per_migration=not sqlite,
+            **options,
+        )
         if sqlite:
             context.get_context().autocommit_block = nullcontext
         with context.begin_transaction():

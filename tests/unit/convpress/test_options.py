@@ -147,7 +147,7 @@ def test_form_client_and_engine_know_every_option():
         "webhook_url",
     }
     request = {each.name for each in fields(Request)}
-    assert FULL.as_request().keys() == names - files - {"target"}  # it becomes a cost table
+    assert FULL.as_request().keys() == names - files - {"target", "kind"}
     assert FULL.as_request().keys() <= request
 
 

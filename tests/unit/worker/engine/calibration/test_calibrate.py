@@ -235,7 +235,7 @@ def test_ranges_are_tried_on_no_more_images_than_tell_them_apart(monkeypatch, pa
     program = chained(("a", A), *parts)
     spec = TensorSpec("v0", "float32", ("batch", 3, 16, 16))
     harness = build_harness(program, [spec], {"v0": (1, 3, 16, 16)}, Effort(batch_images=1))
-    probing.probed_ranges(harness, None, 16)
+    probing.probed_ranges(harness, None, probing.Trials(dead_leaves, known_ranges(3), 16))
     assert sum(images) == runs
 
 

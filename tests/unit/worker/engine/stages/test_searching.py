@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from digits import split
 from support.calibrating import calibrate_little
 from support.compressing import compressed
 from support.evaluating import digits_file
@@ -110,7 +112,11 @@ def test_the_agreement_is_kept_from_one_analysis_and_the_report_says_what_it_sta
 
 
 def test_low_risk_is_the_promise_of_an_automatic_budget(tmp_path, two_tries):
-    _, report, _ = promised(tmp_path, calibration="synthetic", flops_budget="auto")
+    samples = tmp_path / "samples.npy"
+    (images, _), _ = split()
+    np.save(samples, images[:200])
+    options = {"calibration": "samples", "samples": str(samples), "flops_budget": "auto"}
+    _, report, _ = promised(tmp_path, **options)
     assert report.risk.level == "low"
     assert report.budget["promise"] == "flops_budget=auto"
     assert all(each.kept == (each.level == "low") for each in report.tried)

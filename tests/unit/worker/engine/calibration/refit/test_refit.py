@@ -55,7 +55,7 @@ def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(sha
         present = chains[site][1].weight.reshape(n, -1)
         expected = numpys_fit(data, target, present)
         solution = np.column_stack([last.weight.reshape(n, -1), last.bias])
-        np.testing.assert_allclose(solution, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(solution, expected, rtol=1e-4, atol=3e-4)
 
 
 def test_sites_with_an_origin_become_the_best_of_their_rank_from_the_compressed_inputs():
