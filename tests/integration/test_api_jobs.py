@@ -24,6 +24,10 @@ FIELDS = {
     "params_budget",
     "bytes_budget",
     "latency_budget",
+    "kind",
+    "advice",
+    "target",
+    "threads",
     "max_loss",
     "flops_at_any_price",
     "allow_incomplete_account",
@@ -224,6 +228,7 @@ def test_the_examples_of_the_description_work_as_they_stand(api):
     assert api.http.get("/docs").status_code == 200
     assert {field for choice in form["anyOf"] for field in choice["required"]} == {
         "flops_budget", "params_budget", "bytes_budget", "latency_budget", "max_loss",
+        "precision",
     }  # fmt: skip
 
 
