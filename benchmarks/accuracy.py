@@ -1,7 +1,7 @@
 """Accuracy after compression: trained networks, scored on real labelled images, at six budgets.
 
     python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...]
-        [--keeps KEEP ...] [--images N] [--output docs]
+        [--keeps KEEP ...] [--images N] [--target TARGET] [--output docs]
 
 ZOO is a folder of networks with images and a `measure.py` that loads them. Printed is the score
 (top-1 in per cent, or PSNR in dB) of the original and, a row each, of
@@ -13,10 +13,12 @@ ZOO is a folder of networks with images and a `measure.py` that loads them. Prin
 - `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv
   2509.25136).
 
-Compressed models are scored by the engine's program of the original with the sites replaced, which
-is the arithmetic of the artifact. Figures go to accuracy.json in the output folder, with those
-that earlier runs have left there of other networks, and of the same network's other rows where
-these are of the same images and budgets; accuracy_chart.py draws all of them in accuracy.svg.
+With a target, layers are chosen by the cost table that the package brings for it, as in jobs on
+such a host; without one, by their FLOPs alone. Compressed models are scored by the engine's program
+of the original with the sites replaced, which is the arithmetic of the artifact. Figures go to
+accuracy.json in the output folder, with those that earlier runs have left there of other networks,
+and of the same network's other rows where these are of the same images and budgets;
+accuracy_chart.py draws all of them in accuracy.svg.
 """
 
 import argparse
@@ -34,10 +36,14 @@ import torch
 from accuracy_chart import draw
 from scipy.stats import spearmanr
 
+from app.settings import get_settings
 from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
+from convpress.targets import TARGETS
 from worker.engine.calibration.chains import run_chain
 from worker.engine.comparison_inputs import ComparisonInputs
+from worker.engine.costs import table_file
+from worker.engine.costs.table import CostTable
 from worker.engine.formats import open_model
 from worker.engine.model import CostProfile, Model, OpenedModel
 from worker.engine.numerics.moments import Moments
@@ -52,6 +58,7 @@ from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.objective import FixedRank, Objective, choose
 from worker.engine.selection.replacements import factor, refit_replacements
 from worker.engine.verify import compare, worst
+from worker.jobs.cost_tables import request_members
 
 KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 ROWS = ("dac uniform", "dac", "weights", "torchscript", "onnx", "real", "balf")
@@ -61,8 +68,12 @@ MOST_UNIFORM = 9
 class Case:
     """One model file of the zoo, opened, counted and taken apart."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, ...], target: str | None = None) -> None:
         self.format = identify(path)
+        self.table: CostTable | None = None
+        if target is not None:
+            members = request_members(get_settings(), self.format, target, None)
+            self.table = table_file.read(Path(members["costs"]), self.format)
         self.path = path
         self.model: Model = open_model(self.format, path)
         self.opened = OpenedModel(self.format, path, self.model, self.model.bind({"": shape}))
@@ -72,7 +83,7 @@ class Case:
     def analyse(self, **asked: Any) -> Analysis:  # noqa: ANN401 - whatever a request has
         """Analyse as a job with these settings does."""
         request = Request(str(self.path), self.format, "", "", **asked)
-        return analyse(request, self.opened, Progress(lambda *_: None))
+        return analyse(request, self.opened, Progress(lambda *_: None), self.table)
 
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function that runs a compressed model: arrays in, arrays out."""
@@ -98,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
     parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
     parser.add_argument("--images", type=int, help="score on the first N test images only")
+    parser.add_argument("--target", choices=TARGETS, help="choose layers by its cost table")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -106,19 +118,27 @@ def main() -> None:
         limit(zoo, arguments.images)
     figures = {}
     for network in arguments.networks or zoo.NETWORKS:
-        figures[network] = measure(zoo, arguments.zoo, network, arguments.rows, arguments.keeps)
+        shape = zoo.NETWORKS[network]["shape"]
+        onnx, torchscript = (
+            Case(arguments.zoo / f"{network}.{suffix}", shape, arguments.target)
+            for suffix in ("onnx", "ts.pt")
+        )
+        cases = (onnx, torchscript)
+        figures[network] = measure(zoo, cases, network, arguments.rows, arguments.keeps)
         print_table(network, figures[network])
         if arguments.output:
             write(arguments.output, figures)
 
 
 def measure(
-    zoo: ModuleType, folder: Path, network: str, rows: Sequence[str], keeps: Sequence[float]
+    zoo: ModuleType,
+    cases: tuple[Case, Case],
+    network: str,
+    rows: Sequence[str],
+    keeps: Sequence[float],
 ) -> dict[str, Any]:
-    """Score one network at every budget, row by row."""
-    shape = zoo.NETWORKS[network]["shape"]
-    onnx = Case(folder / f"{network}.onnx", shape)
-    torchscript = Case(folder / f"{network}.ts.pt", shape)
+    """Score one network, from ONNX and TorchScript, at every budget, row by row."""
+    onnx, torchscript = cases
     scores: dict[str, Any] = {
         "metric": zoo.NETWORKS[network]["metric"],
         "original": score(zoo, network, onnx, {}),
