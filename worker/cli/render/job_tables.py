@@ -9,6 +9,7 @@ from rich.text import Text
 
 from convpress.budgets import KINDS
 from convpress.evaluation import kind_of
+from convpress.options import COMPRESSION
 from convpress.precision import FLOAT
 from convpress.quantities import about, amount, percent, size
 from convpress.schemas import Job
@@ -23,7 +24,10 @@ def job(job: Job) -> Table:
     if job.eta_seconds is not None:
         table.add_row("time left", f"about {about(job.eta_seconds)}")
     table.add_row("model", plain(job.model.filename))
-    table.add_row("budget", plain(_budgets(job)))
+    if job.kind == COMPRESSION:
+        table.add_row("budget", plain(_budgets(job)))
+    if job.advice is not None:
+        table.add_row("advice", plain(job.advice.text))
     table.add_row("created", minute(job.created_at))
     if job.result is not None:
         if (evaluation := job.result.evaluation) is not None:
@@ -45,7 +49,7 @@ def jobs(jobs: Sequence[Job]) -> Table:
     table.add_column("id, created", no_wrap=True)
     table.add_column("model, state, budget", overflow="fold")
     for job in jobs:
-        facts = [_state(job), f"budget {_budgets(job)}"]
+        facts = [_state(job), _purpose(job)]
         if job.result is not None:
             facts.append(f"{percent(job.result.keep)} kept")
         about = Text("\n").join([plain(job.model.filename), plain(", ".join(facts))])
@@ -63,6 +67,11 @@ def _state(job: Job) -> str:
     if job.state != "running":
         return job.state
     return f"{job.phase or job.state} {job.progress:.0%}"
+
+
+def _purpose(job: Job) -> str:
+    """Return what a job is for: its budgets, or advice."""
+    return f"budget {_budgets(job)}" if job.kind == COMPRESSION else job.kind
 
 
 def _budgets(job: Job) -> str:

@@ -7,7 +7,6 @@ from rich.console import Console
 from support import fake_engine
 
 from convpress.report import Inspection, Report
-from convpress.schemas import Job
 from worker.cli import render
 from worker.sandbox.account import read
 
@@ -66,16 +65,6 @@ def test_a_table_of_layers_fits_80_columns_and_breaks_no_figure():
     [line] = [line for line in lines if "15.5 G" in line]
     assert "7.12 G" in line
     assert "10.0 %" in line
-
-
-def test_a_list_of_jobs_fits_80_columns_and_keeps_ids_whole():
-    example = Job.model_config["json_schema_extra"]["example"]
-    job = Job.model_validate_json(json.dumps(example))
-    long = job.model.model_copy(update={"filename": "a_very_long_name_of_a_network" * 3 + ".onnx"})
-    lines = shown(render.jobs([job.model_copy(update={"model": long})]), width=80).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert any(str(job.id) in line for line in lines)
-    assert "succeeded, budget FLOPs 0.5, 49.5 %" in " ".join(lines)
 
 
 def test_before_and_after_are_shown_with_what_is_kept():

@@ -1,0 +1,37 @@
+"""Jobs in tables: lists fit a terminal, and say what each job is for."""
+
+import json
+
+from rich.console import Console
+
+from convpress.schemas import AdviceSummary, Job
+from worker.cli import render
+
+
+def example():
+    return Job.model_validate_json(json.dumps(Job.model_config["json_schema_extra"]["example"]))
+
+
+def shown(table, width=160):
+    console = Console(width=width, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_a_list_of_jobs_fits_80_columns_and_keeps_ids_whole():
+    job = example()
+    long = job.model.model_copy(update={"filename": "a_very_long_name_of_a_network" * 3 + ".onnx"})
+    lines = shown(render.jobs([job.model_copy(update={"model": long})]), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(str(job.id) in line for line in lines)
+    assert "succeeded, budget FLOPs 0.5, 49.5 %" in " ".join(lines)
+
+
+def test_a_job_of_advice_shows_the_advice_in_the_place_of_a_budget():
+    advice = AdviceSummary(choice=None, text="Leave the model as it is.")
+    job = example().model_copy(update={"kind": "advice", "advice": advice, "result": None})
+    text = shown(render.job(job))
+    assert "Leave the model as it is." in text
+    assert "budget" not in text
+    assert "succeeded, advice" in shown(render.jobs([job]))
