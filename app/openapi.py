@@ -16,6 +16,8 @@ from convpress import (
     max_loss,
     precision,
     shapes,
+    targets,
+    threads,
 )
 from convpress.gate import samples
 from convpress.options import ADVICE_FIELDS
@@ -92,6 +94,17 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "enum": list(precision.PRECISIONS),
         "description": "For ONNX models: `int8` computes all layers that survive it in int8, and "
         "needs no budget; `auto` does for each layer what the budgets want. The default is `float`",
+    },
+    targets.FIELD: {
+        "type": "string",
+        "enum": list(targets.TARGETS),
+        "description": "The processor whose cost table decides which layers are fast. The default "
+        "is the worker's host",
+    },
+    threads.FIELD: {
+        "type": "string",
+        "description": "The threads that original and artifact are timed on, from 1 to "
+        f"{threads.MOST}. The default is 1",
     },
     shapes.FIELD: {
         "type": "string",

@@ -66,6 +66,7 @@ FORMATS = {
     **{f"{kind}_budget": _FRACTION | _amounts(unit) for kind, unit in _UNITS.items()},
     "latency_budget": _FRACTION
     | st.builds("{}{}".format, _NUMBER, st.sampled_from(["ns", "us", "ms", " s"])),
+    "threads": st.integers(1, 64).map(str),
     "input_shape": _SHAPE | _pairs(_SHAPE),
     "input_range": st.builds("{},{}".format, st.floats(-1e9, 0), st.floats(1, 1e9)),
     "input_mean": st.lists(_REAL, min_size=1, max_size=4).map(",".join),
@@ -95,29 +96,38 @@ for name, strategy in FORMATS.items():
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
     """Say of what kind the texts and files of requests are."""
-    jobs = raw_schema["paths"]["/jobs"]
-    form = jobs["post"]["requestBody"]["content"]["multipart/form-data"]
-    parameters = {
-        parameter["name"].lower(): parameter["schema"]
-        for call in jobs.values()
-        for parameter in call["parameters"]
-    }
-    fields = form["schema"]["properties"]
+    jobs = _form(raw_schema, "/jobs")
+    fields = jobs["schema"]["properties"]
     # Which formats have int8 no schema can say: all of these stay in float.
     fields["precision"]["enum"] = ["float"]
-    form["schema"]["anyOf"] = [each for each in form["schema"]["anyOf"] if "properties" not in each]
+    jobs["schema"]["anyOf"] = [each for each in jobs["schema"]["anyOf"] if "properties" not in each]
     # The others are of targets, and the file has labels.
     fields["evaluation_metric"]["enum"] = ["top-1"]
-    shown = {name: schema["example"] for name, schema in fields.items() if "example" in schema}
-    form["example"] = {**shown, "model": _PATHS[0].name}
     changes = raw_schema["components"]["schemas"]["JobChanges"]["properties"]
     [labels, _] = changes["labels"]["anyOf"]
     labels["additionalProperties"]["format"] = "label_value"
     [note, _] = changes["note"]["anyOf"]
     note["format"] = "note"
-    for name, schema in {**fields, **parameters}.items():
-        if name in FORMATS:
-            _text(schema)["format"] = name
+    for path in ("/jobs", "/advice"):
+        form = _form(raw_schema, path)
+        fields = form["schema"]["properties"]
+        shown = {name: schema["example"] for name, schema in fields.items() if "example" in schema}
+        form["example"] = {**shown, "model": _PATHS[0].name}
+        for name, schema in (*fields.items(), *_parameters(raw_schema, path)):
+            if name in FORMATS:
+                _text(schema)["format"] = name
+
+
+def _form(raw_schema, path):
+    """The form that a path takes."""
+    return raw_schema["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
+
+
+def _parameters(raw_schema, path):
+    """The parameters of all calls of a path, by name."""
+    for call in raw_schema["paths"][path].values():
+        for parameter in call["parameters"]:
+            yield parameter["name"].lower(), parameter["schema"]
 
 
 def _text(schema):
