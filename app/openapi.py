@@ -80,8 +80,9 @@ _FIELDS: dict[str, dict[str, Any]] = {
     budgets.AT_ANY_PRICE: {
         "type": "string",
         "enum": ["true", "false"],
-        "description": "Whether layers may become slower; otherwise none does, provided that the "
-        "worker's host has a cost table; without one, none of at most four input channels does",
+        "description": "Whether layers may become slower. Otherwise none does by the cost table of "
+        "the target, or of the worker's host if one was measured there; without these, none of at "
+        "most four input channels does",
     },
     budgets.ALLOW_INCOMPLETE: {
         "type": "string",
@@ -98,8 +99,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
     targets.FIELD: {
         "type": "string",
         "enum": list(targets.TARGETS),
-        "description": "The processor whose cost table decides which layers are fast. The default "
-        "is the worker's host",
+        "description": "The processor whose cost table decides, beside the budgets, which layers "
+        "are fast. The default is the worker's host, if a table was measured there",
     },
     threads.FIELD: {
         "type": "string",

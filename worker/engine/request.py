@@ -25,7 +25,8 @@ class Request:
       artifact that keeps it is looked for.
     - `costs`: the path of the cost table of the host that the model will run on; a latency budget
       needs it. `costs_origin` says where a table is from that nobody measured for this job; empty
-      for others. With `flops_at_any_price` sites may become slower than they are.
+      for others. Without `costs_decide` it is for information where no budget needs it. With
+      `flops_at_any_price` sites may become slower than they are.
     - `allow_incomplete_account`: a budget of FLOPs holds for the counted operators alone, where the
       model has others of unknown cost.
     - `precision`: `float`; `int8` for all layers that survive it, which needs no budget; or `auto`,
@@ -62,6 +63,7 @@ class Request:
     max_loss: str | None = None
     costs: str | None = None
     costs_origin: str = ""
+    costs_decide: bool = True
     flops_at_any_price: bool = False
     allow_incomplete_account: bool = False
     photographs: str | None = None

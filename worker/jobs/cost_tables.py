@@ -37,11 +37,13 @@ _FILE_BYTES = 64 * _LARGEST_BYTES
 class Table:
     """The file of a cost table, and where it is from, as reports say it.
 
-    `origin` is empty for a measured table, whose file names the host.
+    `origin` is empty for a measured table, whose file names the host. A table that nobody has named
+    or measured decides nothing by itself: its processor is not the host's own.
     """
 
     path: Path
     origin: str = ""
+    decides: bool = True
 
 
 class NotMeasuredError(Exception):
@@ -65,12 +67,15 @@ def table_of(settings: Settings, model_format: Format, target: str | None = None
     name = target or host_target()
     if name is None:
         return None
-    return _shipped(FORMATS[model_format].runtime, name)
+    path = _SHIPPED / f"{FORMATS[model_format].runtime}-{name}.json"
+    if not path.is_file():
+        return None
+    return Table(path, f"shipped for {path.stem}", decides=target is not None)
 
 
 def request_members(
     settings: Settings, model_format: Format, target: str | None, own: Path | None
-) -> dict[str, str]:
+) -> dict[str, str | bool]:
     """Return the members of a request for the table `own`, or else for that of a target or host.
 
     Raises:
@@ -89,12 +94,11 @@ def request_members(
         table = Table(own)
     if table is None:
         return {}
-    return {"costs": str(table.path.absolute()), "costs_origin": table.origin}
-
-
-def _shipped(runtime: str, target: str) -> Table | None:
-    path = _SHIPPED / f"{runtime}-{target}.json"
-    return Table(path, f"shipped for {path.stem}") if path.is_file() else None
+    return {
+        "costs": str(table.path.absolute()),
+        "costs_origin": table.origin,
+        "costs_decide": table.decides,
+    }
 
 
 def digest(table: Table | None) -> str | None:

@@ -142,6 +142,7 @@ def _request(
         limits=settings.limits,
         costs=None if inputs.costs is None else str(inputs.costs.path),
         costs_origin="" if inputs.costs is None else inputs.costs.origin,
+        costs_decide=inputs.costs is None or inputs.costs.decides,
         samples=_text(inputs.samples),
         evaluation=_text(inputs.evaluation),
         analysis=_text(inputs.analysis),

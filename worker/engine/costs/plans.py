@@ -108,12 +108,9 @@ def _powers(first: int, last: int, factor: int = 2) -> tuple[int, ...]:
 
 
 def _dense(high: int, wide: int) -> Plan:
-    """Plan layers of one group; those of seldom kernels have a coarse grid."""
+    """Plan layers of one group; those of large kernels have a coarse grid."""
     inputs = _powers(4, 1024)
     outputs = _powers(8, 1024)
-    if high != wide:
-        inputs = _powers(4, 1024, 4)
-        outputs = _powers(8, 512, 4)
     if max(high, wide) > 3:
         inputs = _powers(4, 256, 4)
         outputs = _powers(16, 256, 4)
@@ -292,9 +289,12 @@ def conversion_plan() -> Plan:
 
 
 def added_plans(plans: Mapping[str, Plan]) -> dict[str, Plan]:
-    """Return the plans of layers that add their outputs: every second size of channels."""
-    return {added_kind(kind): _every_second(plans[kind]) for kind in _KINDS_ADDED if kind in plans}
+    """Return the plans of layers that add their outputs: every second size of inputs.
 
-
-def _every_second(plan: Plan) -> Plan:
-    return replace(plan, inputs=plan.inputs[::2], outputs=plan.outputs[::2])
+    Outputs are as fine as without the addition, since the difference of both is its price.
+    """
+    added: dict[str, Plan] = {}
+    for kind in _KINDS_ADDED:
+        if kind in plans:
+            added[added_kind(kind)] = replace(plans[kind], inputs=plans[kind].inputs[::2])
+    return added

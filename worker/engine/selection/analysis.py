@@ -43,8 +43,8 @@ class Analysis:
 
     `weights` maps a site's name to the share of its error that arrives at the outputs. `table` is
     the cost table that the times are from. `reused` says whether an earlier job has made it.
-    `model_format` tells, without a table, which candidates are slower than their site; None for a
-    format of which nothing is known.
+    `model_format` tells, where no table decides, which candidates are slower than their site; None
+    for a format of which nothing is known.
     """
 
     candidates: tuple[SiteCandidates, ...]
@@ -76,7 +76,7 @@ class Analysis:
 
     def is_slower_by_rule(self, site: Site, candidate: Candidate) -> bool:
         """Whether a candidate takes longer than its site, by the rule for jobs without a table."""
-        if self.table is not None or self.model_format is None:
+        if self.model_format is None:
             return False
         return is_slower(site, candidate.convolutions, self.model_format)
 

@@ -187,16 +187,22 @@ def _front(
     table: CostTable | None,
     model_format: Format | None,
 ) -> list[Candidate]:
-    if table is not None:
-        return pareto_front_with_time(site, candidates, table)
-    front = pareto_front(candidates)
+    front = _without_rule(site, candidates, table)
     if model_format is None:
         return front
     # a slower candidate, which may not be chosen, hides no other one
     no_slower = [
         each for each in candidates if not is_slower(site, each.convolutions, model_format)
     ]
-    return union(front, pareto_front(no_slower))
+    return union(front, _without_rule(site, no_slower, table))
+
+
+def _without_rule(
+    site: Site, candidates: Sequence[Candidate], table: CostTable | None
+) -> list[Candidate]:
+    if table is None:
+        return pareto_front(candidates)
+    return pareto_front_with_time(site, candidates, table)
 
 
 def _is_wide(layer: Layer) -> bool:

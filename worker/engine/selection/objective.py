@@ -31,12 +31,14 @@ class Objective:
     """Budgets that are all to be met, the leading one first.
 
     With `at_any_price` sites may become slower than they are. With `int8_only` what may be in int8
-    is not left in float.
+    is not left in float. Without `times_decide` the times of a cost table are for information: the
+    choice is that of a job without a table.
     """
 
     budgets: tuple[BoundBudget, ...]
     at_any_price: bool = False
     int8_only: bool = False
+    times_decide: bool = True
 
     @property
     def allows_original(self) -> bool:
@@ -58,7 +60,8 @@ class Objective:
 
         Where a budget bounds time, a candidate without a price is not admitted.
         """
-        if candidate.is_original or (self.at_any_price and not self.bounds_time):
+        ignores_times = self.at_any_price or not self.times_decide
+        if candidate.is_original or (ignores_times and not self.bounds_time):
             return True
         if candidate.nanoseconds is None or original.nanoseconds is None:
             return not self.bounds_time
@@ -139,7 +142,8 @@ def _admitted(
     admitted = [each for each in site.candidates if objective.admits(each, site.original)]
     if objective.int8_only:
         admitted = _without_floats(admitted)
-    if objective.at_any_price:
+    has_times = analysis.table is not None and objective.times_decide
+    if objective.at_any_price or has_times:
         return tuple(admitted)
     return tuple(each for each in admitted if not analysis.is_slower_by_rule(site.site, each))
 
@@ -154,10 +158,11 @@ def _price_of_time(analysis: Analysis, objective: Objective) -> float:
     """Return the price of a nanosecond in units of the first budget.
 
     A share of the time costs as much as the same share of what the first budget counts. Time has no
-    price without a table, at any price, and where the first budget is one of time.
+    price without a table that decides, at any price, and where the first budget is one of time.
     """
     leading = objective.budgets[0]
-    if leading.unit.counts_time or objective.at_any_price or not analysis.nanoseconds:
+    has_price = objective.times_decide and not objective.at_any_price
+    if leading.unit.counts_time or not has_price or not analysis.nanoseconds:
         return 0.0
     return leading.total / analysis.nanoseconds
 

@@ -141,7 +141,10 @@ def _goal(
     if request.rank is not None:
         return FixedRank(request.form or "dac", request.rank, at_any_price)
     bound = [BoundBudget.of(budget, opened, analysis.candidates) for budget in budgets]
-    return Objective(tuple(bound), at_any_price, int8_only=request.precision == INT8)
+    objective = Objective(tuple(bound), at_any_price, int8_only=request.precision == INT8)
+    # what int8 is worth, and a budget of time, are matters of time
+    needs_times = request.precision != FLOAT or objective.bounds_time
+    return replace(objective, times_decide=request.costs_decide or needs_times)
 
 
 def _require_complete_account(profile: CostProfile, budgets: Sequence[Budget]) -> None:

@@ -79,6 +79,27 @@ def test_with_a_cost_table_a_budget_of_flops_is_spent_on_what_is_fast(tmp_path):
     assert report["predicted_error"] < 1.2 * blind["predicted_error"]
 
 
+def test_a_table_for_information_gives_times_and_decides_about_budgets_of_time_alone(tmp_path):
+    slow = {f"depthwise_{kernel}": 6.0 for kernel in ("1x1", "3x3", "1x3", "3x1")}
+    costs = {"costs": str(cost_table_in(tmp_path, **slow)), "costs_decide": False}
+
+    def report_of(**options):
+        _, report, _ = compressed(tmp_path, "residual.onnx", calibration="none", **options)
+        return report
+
+    without = report_of(flops_budget="0.5")
+    informed = report_of(flops_budget="0.5", **costs)
+    chosen = [
+        [(site["form"], site["rank"]) for site in each["sites"]] for each in (without, informed)
+    ]
+    assert chosen[0] == chosen[1]
+    assert informed["latency"]["predicted_before_ms"] > 0
+    bounded = report_of(flops_budget="0.5", latency_budget="0.9", **costs)
+    assert (
+        bounded["latency"]["predicted_after_ms"] <= 0.9 * bounded["latency"]["predicted_before_ms"]
+    )
+
+
 def test_one_model_one_table_and_one_budget_give_one_artifact(tmp_path):
     costs = str(cost_table_in(tmp_path, **{"1x1": 3.0}))
     first, _, _ = compressed(tmp_path, "residual.onnx", latency_budget="0.7", costs=costs)

@@ -77,6 +77,7 @@ def test_without_a_measured_table_the_shipped_one_of_the_host_serves(folder, mon
     monkeypatch.setattr(cost_tables, "host_target", lambda: "x86-avx2")
     table = cost_tables.table_of(get_settings(), "onnx")
     assert table.origin == "shipped for onnxruntime-x86-avx2"
+    assert not table.decides
     assert cost_tables.table_of(get_settings(), "pt2").origin == "shipped for torch-x86-avx2"
     monkeypatch.setattr(cost_tables, "host_target", lambda: None)
     assert cost_tables.table_of(get_settings(), "onnx") is None
@@ -87,12 +88,13 @@ def test_a_target_goes_before_the_table_of_the_host(folder, benchmark):
     cost_tables.calibrate(get_settings(), lambda *_: None)
     table = cost_tables.table_of(get_settings(), "onnx", "x86-avx512")
     assert table.origin == "shipped for onnxruntime-x86-avx512"
+    assert table.decides
 
 
 def test_a_table_of_ones_own_goes_before_the_host_but_not_with_a_target(folder, tmp_path):
     own = tmp_path / "own.json"
     members = cost_tables.request_members(get_settings(), "onnx", None, own)
-    assert members == {"costs": str(own), "costs_origin": ""}
+    assert members == {"costs": str(own), "costs_origin": "", "costs_decide": True}
     with pytest.raises(Refusal) as refused:
         cost_tables.request_members(get_settings(), "onnx", "x86-avx2", own)
     assert (refused.value.field, refused.value.got) == ("target", "both")
