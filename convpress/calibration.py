@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from convpress.refusal import Code, Refusal
-from convpress.spelling import did_you_mean
+from convpress.text.spelling import did_you_mean
 
 FIELD, RANGE, MEAN, DEVIATION = "calibration", "input_range", "input_mean", "input_std"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from convpress.refusal import Code, Refusal
-from convpress.spelling import did_you_mean
+from convpress.text.spelling import did_you_mean
 
 FIELD, METRIC, OUTPUT = "evaluation", "evaluation_metric", "evaluation_output"
 

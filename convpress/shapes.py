@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from convpress.refusal import Code, Refusal
-from convpress.spelling import did_you_mean
+from convpress.text.spelling import did_you_mean
 
 FIELD = "input_shape"
 EXPECTED = (

@@ -1,7 +1,7 @@
 """Targets: the processors whose cost tables the package brings, as jobs name them."""
 
 from convpress.refusal import Code, Refusal
-from convpress.spelling import did_you_mean
+from convpress.text.spelling import did_you_mean
 
 FIELD = "target"
 TARGETS = ("x86-avx512", "x86-avx2")

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from app.dashboard import formatting
 from app.dashboard.job_report import Summary
 from app.db.models import Job
-from convpress import quantities
+from convpress.text import quantities
 
 # Spreadsheets run a text that begins so as a formula, some also in full width. Where the comma is
 # the decimal mark they split a line at semicolons, and a cell begins behind each.

@@ -7,7 +7,7 @@ from convpress import max_loss
 from convpress.budgets import FLOPS, KINDS
 from convpress.evaluation import kind_of
 from convpress.labels import written_labels
-from convpress.quantities import about, amount, milliseconds, percent, size
+from convpress.text.quantities import about, amount, milliseconds, percent, size
 
 
 def budgets(texts: Mapping[str, str]) -> str:

@@ -20,10 +20,10 @@ from app.jobs.presentation import eta_seconds
 from app.routes.jobs import JobId
 from convpress import risk_levels
 from convpress.phases import PHASES
-from convpress.quantities import percent
 from convpress.report import Report, Site
 from convpress.schemas import LONGEST_NOTE
 from convpress.states import TERMINAL
+from convpress.text.quantities import percent
 
 router = APIRouter()
 

@@ -7,7 +7,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import Problem
-from convpress.spelling import did_you_mean
+from convpress.text.spelling import did_you_mean
 
 # Text fields are held in memory, so that their length is limited while they arrive.
 _LONGEST_TEXT = 4096

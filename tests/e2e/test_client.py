@@ -25,8 +25,8 @@ from convpress import (
     TooLate,
     Unavailable,
 )
-from convpress.quantities import percent
 from convpress.schemas import Problem
+from convpress.text.quantities import percent
 from worker.cli import exits, main
 
 MODEL = MODELS / "residual.onnx"

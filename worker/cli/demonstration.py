@@ -19,7 +19,7 @@ from app.settings import Settings, get_settings
 from convpress import Client, ClientError
 from convpress.client.arguments import Options
 from convpress.local import default_output
-from convpress.quantities import size
+from convpress.text.quantities import size
 from worker.cli import render, tour
 from worker.cli.remote.submission import Submission, submit_and_wait
 from worker.cli.supervisor import CannotListen, listen, serve

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from convpress.quantities import amount, milliseconds, size
 from convpress.report import Report, measured_ms
+from convpress.text.quantities import amount, milliseconds, size
 
 
 class Accuracy(NamedTuple):

@@ -13,10 +13,10 @@ from convpress import risk_levels
 from convpress.budgets import FLOPS
 from convpress.formats import Format
 from convpress.precision import FLOAT, INT8, Precision
-from convpress.quantities import percent
 from convpress.refusal import Refusal
 from convpress.report import Report
 from convpress.report.advice import Advice, AdvisedOption
+from convpress.text.quantities import percent
 from worker.engine import report as report_file
 from worker.engine.formats import adapter_of, load_runner, open_model, readable
 from worker.engine.model import Inputs, Runner

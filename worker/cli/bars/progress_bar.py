@@ -2,7 +2,7 @@
 
 from rich.progress import TextColumn
 
-from convpress.quantities import about
+from convpress.text.quantities import about
 
 LEFT = TextColumn("{task.fields[left]}")
 """The column: each task of a bar that has it needs the field `left`."""

@@ -2,8 +2,8 @@
 
 from rich.console import Group
 
-from convpress.quantities import milliseconds, percent, size
 from convpress.report.advice import Advice
+from convpress.text.quantities import milliseconds, percent, size
 from worker.cli.render.tables import milliseconds_text, new_table, plain
 
 

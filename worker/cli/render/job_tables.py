@@ -11,8 +11,8 @@ from convpress.budgets import KINDS
 from convpress.evaluation import kind_of
 from convpress.options import COMPRESSION
 from convpress.precision import FLOAT
-from convpress.quantities import about, amount, percent, size
 from convpress.schemas import Job
+from convpress.text.quantities import about, amount, percent, size
 from worker.cli.render.tables import minute, plain
 
 

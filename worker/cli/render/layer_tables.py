@@ -3,8 +3,8 @@
 from rich.console import Group
 from rich.text import Text
 
-from convpress.quantities import amount, percent
 from convpress.report import Inspection, Report, Site
+from convpress.text.quantities import amount, percent
 from worker.cli.render.tables import new_table, plain, shape_text
 
 

@@ -3,8 +3,8 @@
 from rich.console import Group
 from rich.table import Table
 
-from convpress.quantities import amount, size
 from convpress.report import Inspection
+from convpress.text.quantities import amount, size
 from worker.cli.render.incomplete import incomplete
 from worker.cli.render.tables import plain
 

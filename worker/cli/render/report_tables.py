@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from convpress.evaluation import kind_of
-from convpress.quantities import amount, percent, size
 from convpress.report import Cost, Report, Spread
+from convpress.text.quantities import amount, percent, size
 from worker.cli.render.incomplete import incomplete
 from worker.cli.render.layer_tables import sites
 from worker.cli.render.tables import milliseconds_text, new_table, plain

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convpress.quantities import milliseconds
+from convpress.text.quantities import milliseconds
 
 
 def console() -> Console:

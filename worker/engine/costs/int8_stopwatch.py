@@ -16,7 +16,7 @@ import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats.onnx.convolution import attributes
-from worker.engine.formats.onnx.session_options import session_options
+from worker.engine.formats.onnx.runtime.session_options import session_options
 from worker.engine.numerics.convolution import Convolution
 
 _RUNS = 8

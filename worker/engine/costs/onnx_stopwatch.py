@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime as ort
 
 from worker.engine.costs.onnx_bytes import Node, model_bytes
-from worker.engine.formats.onnx.session_options import session_options
+from worker.engine.formats.onnx.runtime.session_options import session_options
 from worker.engine.numerics.convolution import Convolution
 
 _RUNS = 8

@@ -14,7 +14,7 @@ _MODULES = (
     "worker/engine/costs/plans.py",
     "worker/engine/costs/processor.py",
     "worker/engine/costs/sweep.py",
-    "worker/engine/formats/onnx/session_options.py",
+    "worker/engine/formats/onnx/runtime/session_options.py",
     "worker/engine/numerics/convolution.py",
     "worker/engine/numerics/threads.py",
 )

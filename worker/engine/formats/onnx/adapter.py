@@ -3,8 +3,8 @@
 from worker.engine.costs import onnx_stopwatch
 from worker.engine.costs.int8_stopwatch import conversion_nanoseconds, int8_nanoseconds
 from worker.engine.formats.adapter import FormatAdapter, Int8Writer, Stopwatch
-from worker.engine.formats.onnx import runner
 from worker.engine.formats.onnx.model import OnnxModel
+from worker.engine.formats.onnx.runtime import runner
 from worker.engine.formats.onnx.storage.bundle import stored
 
 

@@ -20,8 +20,8 @@ from worker.engine.formats.onnx.graph import (
     stored_names,
     subgraphs,
 )
+from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, session
 from worker.engine.formats.onnx.scalars import scalar
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, session
 from worker.engine.model import Inputs
 
 # The number of paths doubles with every If on another condition. Ifs beyond these bounds stay.

@@ -13,7 +13,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from convpress.refusal import Refusal
 from worker.engine.formats.onnx.graph import operator, stored_names, subgraphs
-from worker.engine.formats.onnx.session import session
+from worker.engine.formats.onnx.runtime.session import session
 from worker.engine.formats.onnx.types import ValueType, type_proto
 from worker.engine.numerics import device
 from worker.engine.program import NoProgramError

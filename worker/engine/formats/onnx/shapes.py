@@ -13,7 +13,7 @@ from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.constants import constants
 from worker.engine.formats.onnx.functions import inline_all_functions
 from worker.engine.formats.onnx.graph import all_graphs, fresh_name, names
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, message, session
+from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, message, session
 from worker.engine.formats.onnx.storage.tensors import is_external
 from worker.engine.model import Inputs
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from onnx import ModelProto, TensorProto, TypeProto
 
-from worker.engine.formats.onnx.session import session
+from worker.engine.formats.onnx.runtime.session import session
 
 
 class ValueType(NamedTuple):

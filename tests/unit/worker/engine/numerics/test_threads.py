@@ -2,7 +2,7 @@
 
 import torch
 
-from worker.engine.formats.onnx.session_options import session_options
+from worker.engine.formats.onnx.runtime.session_options import session_options
 from worker.engine.numerics.threads import loaded_on, model_threads
 
 

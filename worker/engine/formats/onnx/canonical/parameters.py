@@ -19,7 +19,7 @@ from worker.engine.formats.onnx.graph import (
     subgraphs,
     uses,
 )
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, session
+from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, session
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Their values differ from run to run, or stand for another element type.

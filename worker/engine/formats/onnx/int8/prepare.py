@@ -15,8 +15,8 @@ from worker.engine.formats.onnx.int8.layers import (
     node_sites,
     quantisable_layers,
 )
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, refused
-from worker.engine.formats.onnx.session_options import session_options
+from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, refused
+from worker.engine.formats.onnx.runtime.session_options import session_options
 
 _LEAST_OPSET = 13
 """The first version in which a scale for each channel can be written."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats.onnx.graph import input_name, operator, uses
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, refused
-from worker.engine.formats.onnx.session_options import session_options
+from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, refused
+from worker.engine.formats.onnx.runtime.session_options import session_options
 from worker.engine.formats.onnx.shapes import declared_shapes
 from worker.engine.model import Inputs
 

@@ -13,8 +13,8 @@ from onnx import ModelProto
 
 from worker.engine.formats.onnx.int8.quantise import quantised
 from worker.engine.formats.onnx.int8.ranges import Range
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, refused
-from worker.engine.formats.onnx.session_options import session_options
+from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, refused
+from worker.engine.formats.onnx.runtime.session_options import session_options
 from worker.engine.model import Inputs
 from worker.engine.verify import Outputs, compare
 

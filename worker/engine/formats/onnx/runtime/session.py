@@ -11,7 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import OWN_DOMAINS
-from worker.engine.formats.onnx.session_options import session_options
+from worker.engine.formats.onnx.runtime.session_options import session_options
 
 
 def _runtime_exceptions() -> Iterator[type[Exception]]:

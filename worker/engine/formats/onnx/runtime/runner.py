@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from worker.engine.formats.onnx.dilated_padding import write_pads_of_dilated
-from worker.engine.formats.onnx.session import RUNTIME_ERRORS, refused, session
+from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, refused, session
 from worker.engine.formats.onnx.storage.skeleton import skeleton
 from worker.engine.model import Inputs, Runner
 

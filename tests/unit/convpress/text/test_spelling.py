@@ -2,7 +2,7 @@
 
 import pytest
 
-from convpress.spelling import did_you_mean, nearest
+from convpress.text.spelling import did_you_mean, nearest
 
 FIELDS = ("model", "samples", "flops_budget", "bytes_budget", "input_shape", "webhook_url")
 

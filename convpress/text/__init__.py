@@ -1,0 +1,1 @@
+"""Texts of people: quantities as they read them, and words that they misspelt."""

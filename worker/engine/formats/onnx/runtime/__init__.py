@@ -1,0 +1,1 @@
+"""ONNX Runtime: its sessions, their options, and the runner of models."""
