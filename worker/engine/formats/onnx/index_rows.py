@@ -24,8 +24,9 @@ def index_rows(graph: GraphProto) -> dict[str, int]:
     sources = {value.name: value.name for value in graph.input}
     rows: dict[str, int] = {}
     for node in graph.node:
-        if operator(node) in _KEEPING and node.input[0] in sources:
-            sources[node.output[0]] = sources[node.input[0]]
+        source = sources.get(input_name(node, 0))
+        if operator(node) in _KEEPING and node.output and source is not None:
+            sources[node.output[0]] = source
         for indices, number in _selections(node, known):
             source = sources.get(indices)
             if source is not None:

@@ -6,7 +6,7 @@ import sys
 import onnx
 import pytest
 from digits import MODELS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.onnx_text import model, written
 
@@ -138,6 +138,7 @@ HOSTILE = model("""g (float[1, 3, 8, 8] x, bool c) => (float[1, 4, 6, 6] y) <flo
 
 
 @given(at=st.integers(0, len(HOSTILE) - 1), byte=st.integers(0, 255))
+@example(at=236, byte=106)  # an operator without its input
 @settings(max_examples=200, deadline=None)
 def test_a_damaged_model_is_counted_or_refused_but_nothing_else(folder, at, byte):
     path = folder / "model.onnx"
