@@ -248,6 +248,40 @@ ANY_PROBLEM: dict[str, Any] = {
 }
 
 
+SUBMISSION_PROBLEMS = (
+    "multipart_invalid",
+    "media_type_unsupported",
+    "upload_too_large",
+    "input_shape_invalid",
+    "input_shape_required",
+    "calibration_invalid",
+    "input_range_invalid",
+    "samples_invalid",
+    "model_missing",
+    "model_empty",
+    "model_unrecognised",
+    "model_truncated",
+    "model_invalid",
+    "model_over_limit",
+    "model_unsupported",
+    "model_pickled",
+    "field_unknown",
+    "field_repeated",
+    "field_invalid",
+    "labels_invalid",
+    "webhook_invalid",
+    "model_uri_invalid",
+    "sha256_invalid",
+    "model_ambiguous",
+    "model_not_found",
+    "model_gone",
+    "idempotency_key_invalid",
+    "idempotency_key_reused",
+    "storage_full",
+)
+"""The codes with which any form that brings a model is refused."""
+
+
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Return the responses of a route that may answer with these problems, by status."""
     by_status: dict[int | str, dict[str, Any]] = {}

@@ -35,7 +35,7 @@ class JobWatcher:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are so many followers that another one is to ask again later."""
+        """Whether it has as many followers as it may have."""
         return self._count >= _MOST_FOLLOWERS
 
     @asynccontextmanager

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.auth.quota import check_quota
 from app.auth.scopes import require
-from app.openapi import ADVICE_FORM, problems
+from app.openapi import ADVICE_FORM, SUBMISSION_PROBLEMS, problems
 from app.routes.jobs import IdempotencyKey, post_job
 from convpress import schemas
 from convpress.options import ADVICE
@@ -38,37 +38,7 @@ _EXAMPLE = _JOB["example"] | {
     responses={
         202: {"content": {"application/json": {"example": _EXAMPLE}}},
         303: {"description": "The job's page, where `Accept` names `text/html`"},
-        **problems(
-            "multipart_invalid",
-            "media_type_unsupported",
-            "upload_too_large",
-            "input_shape_invalid",
-            "input_shape_required",
-            "calibration_invalid",
-            "input_range_invalid",
-            "samples_invalid",
-            "model_missing",
-            "model_empty",
-            "model_unrecognised",
-            "model_truncated",
-            "model_invalid",
-            "model_over_limit",
-            "model_unsupported",
-            "model_pickled",
-            "field_unknown",
-            "field_repeated",
-            "field_invalid",
-            "labels_invalid",
-            "webhook_invalid",
-            "model_uri_invalid",
-            "sha256_invalid",
-            "model_ambiguous",
-            "model_not_found",
-            "model_gone",
-            "idempotency_key_invalid",
-            "idempotency_key_reused",
-            "storage_full",
-        ),
+        **problems(*SUBMISSION_PROBLEMS),
     },
 )
 async def create_advice(request: Request, idempotency_key: IdempotencyKey = None) -> Response:

@@ -26,7 +26,7 @@ from app.jobs import commands, queries
 from app.jobs.advice import get_compressed
 from app.jobs.presentation import href, job_json, present_job
 from app.jobs.rows import JobRow
-from app.openapi import JOB_FORM, problems
+from app.openapi import JOB_FORM, SUBMISSION_PROBLEMS, problems
 from app.queue.celery_client import enqueue
 from app.settings import get_settings
 from app.storage import artifact_key, get_storage
@@ -89,39 +89,13 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
     responses={
         303: {"description": "The job's page, where `Accept` names `text/html`"},
         **problems(
-            "multipart_invalid",
-            "media_type_unsupported",
-            "upload_too_large",
+            *SUBMISSION_PROBLEMS,
             "budget_missing",
             "budget_invalid",
-            "input_shape_invalid",
-            "input_shape_required",
-            "calibration_invalid",
-            "input_range_invalid",
-            "samples_invalid",
             "evaluation_invalid",
             "precision_invalid",
-            "model_missing",
-            "model_empty",
-            "model_unrecognised",
-            "model_truncated",
-            "model_invalid",
-            "model_over_limit",
-            "model_unsupported",
-            "model_pickled",
-            "field_unknown",
-            "field_repeated",
-            "field_invalid",
-            "labels_invalid",
-            "webhook_invalid",
-            "model_uri_invalid",
-            "sha256_invalid",
-            "model_ambiguous",
-            "model_not_found",
-            "model_gone",
-            "idempotency_key_invalid",
-            "idempotency_key_reused",
-            "storage_full",
+            "target_invalid",
+            "threads_invalid",
         ),
     },
 )

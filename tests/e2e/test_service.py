@@ -249,8 +249,7 @@ def test_the_command_line_compresses_and_explains(tmp_path):
     done = run("compress", str(model), *budget, "--calibration", "none")
     assert done.returncode == 0, done.stderr
     assert accuracy(tmp_path / "net.convpress.onnx") >= accuracy(model) - 0.015
-    # the forms depend on what is fast on this host
-    assert any(form in done.stdout for form in ("dac", "spatial", "grouped"))
+    assert "dac" in done.stdout
     np.savez(tmp_path / "samples.npz", image=split()[0][0][:24].reshape(-1, 1, 16, 16))
     shutil.copy(MODELS / "plain.onnx", tmp_path / "plain.onnx")
     samples = ("--samples", str(tmp_path / "samples.npz"), "--input-range", "0,1")

@@ -21,7 +21,7 @@ def host_target() -> str | None:
 
 
 def target_of(cpuinfo: str) -> str | None:
-    """Return the target of a processor by what Linux says of it.
+    """Return the target of a processor by its entry in /proc/cpuinfo.
 
     >>> target_of("flags : fpu avx2 fma"), target_of("Features : asimd")
     ('x86-avx2', None)

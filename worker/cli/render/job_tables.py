@@ -70,7 +70,7 @@ def _state(job: Job) -> str:
 
 
 def _purpose(job: Job) -> str:
-    """Return what a job is for: its budgets, or advice."""
+    """Return the purpose of a job: its budgets, or advice."""
     return f"budget {_budgets(job)}" if job.kind == COMPRESSION else job.kind
 
 

@@ -90,7 +90,7 @@ class CheckpointedRun:
         end: int,
         steps: Sequence[Step],
     ) -> _Passed:
-        """Return what a batch has at the step at `position`."""
+        """Return the inputs of the step at `position`, the outputs of the one before `end`, and all values."""
         constants = self._program.constants
         values: dict[str, Any] = {**constants, **held}
         inputs: list[Any] = []

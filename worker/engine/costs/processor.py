@@ -16,7 +16,7 @@ def host_name() -> str:
 
 
 def model_name(cpuinfo: str) -> str | None:
-    r"""Return the name of a processor by what Linux says of it; None where it names none.
+    r"""Return the name of a processor by its entry in /proc/cpuinfo; None where it has none.
 
     >>> model_name("processor\t: 0\nCPU part\t: 0xd08\nModel\t: Raspberry Pi 4")
     'Raspberry Pi 4'

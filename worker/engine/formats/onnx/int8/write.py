@@ -60,7 +60,7 @@ def write_without_content(path: Path, float_sites: Collection[str]) -> None:
 
 
 def site_losses(path: Path, scratch: Path, inputs: Int8Inputs) -> Int8Losses:
-    """Return what each site of the model at `path` loses in int8.
+    """Return the loss of each site of the model at `path` in int8.
 
     Sites that int8 does not apply to are left out.
     """
