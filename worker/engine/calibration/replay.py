@@ -90,7 +90,7 @@ class CheckpointedRun:
         end: int,
         steps: Sequence[Step],
     ) -> _Passed:
-        """Return the inputs of the step at `position`, the last outputs, and the values at `end`."""
+        """Return the inputs of the step at `position`, the last outputs and the values at `end`."""
         constants = self._program.constants
         values: dict[str, Any] = {**constants, **held}
         inputs: list[Any] = []
