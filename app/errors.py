@@ -24,7 +24,9 @@ from app.storage import StorageUnavailable
 from convpress.refusal import Code, Refusal
 from convpress.schemas import PROBLEM_MEDIA_TYPE
 
-if TYPE_CHECKING:  # the worker writes problems too, and would import FastAPI for nothing
+if (
+    TYPE_CHECKING
+):  # the worker writes problems too, and would import FastAPI for nothing
     from fastapi import FastAPI
 
 log = structlog.get_logger(__name__)
@@ -49,10 +51,16 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.COST_TABLE_MISSING: ProblemType(
         422, "There is no cost table to predict the time of layers"
     ),
-    Code.FORM_INVALID: ProblemType(422, "Unknown or inapplicable form of factorisation"),
-    Code.INPUT_SHAPE_REQUIRED: ProblemType(422, "The model does not contain its input shape"),
+    Code.FORM_INVALID: ProblemType(
+        422, "Unknown or inapplicable form of factorisation"
+    ),
+    Code.INPUT_SHAPE_REQUIRED: ProblemType(
+        422, "The model does not contain its input shape"
+    ),
     Code.INPUT_SHAPE_INVALID: ProblemType(422, "The input shape cannot be parsed"),
-    Code.INPUT_SHAPE_MISMATCH: ProblemType(422, "The input shape does not fit the model"),
+    Code.INPUT_SHAPE_MISMATCH: ProblemType(
+        422, "The input shape does not fit the model"
+    ),
     Code.CALIBRATION_INVALID: ProblemType(422, "Unknown or inconsistent calibration"),
     Code.INPUT_RANGE_INVALID: ProblemType(422, "The input range cannot be parsed"),
     Code.SAMPLES_INVALID: ProblemType(422, "The samples cannot be used"),
@@ -63,26 +71,38 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.MODEL_EMPTY: ProblemType(422, "The model is an empty file"),
     Code.MODEL_UNRECOGNISED: ProblemType(422, "The file is not a model"),
     Code.MODEL_TRUNCATED: ProblemType(422, "The model is truncated"),
-    Code.MODEL_PICKLED: ProblemType(422, "The file is a Python pickle, not an exported model"),
+    Code.MODEL_PICKLED: ProblemType(
+        422, "The file is a Python pickle, not an exported model"
+    ),
     Code.MODEL_INVALID: ProblemType(422, "The model cannot be loaded or run"),
     Code.MODEL_UNSAFE: ProblemType(
         422, "The model contains constructs that no exported network needs"
     ),
-    Code.MODEL_OVER_LIMIT: ProblemType(422, "The model exceeds a limit of size or nesting"),
-    Code.MODEL_UNSUPPORTED: ProblemType(422, "The model has an unsupported format or feature"),
+    Code.MODEL_OVER_LIMIT: ProblemType(
+        422, "The model exceeds a limit of size or nesting"
+    ),
+    Code.MODEL_UNSUPPORTED: ProblemType(
+        422, "The model has an unsupported format or feature"
+    ),
     Code.MODEL_GONE: ProblemType(410, "The model is no longer stored"),
     Code.NOTHING_TO_COMPRESS: ProblemType(422, "The model has nothing to compress"),
     Code.TARGET_INVALID: ProblemType(422, "There is no cost table for the target"),
     Code.THREADS_INVALID: ProblemType(422, "Invalid number of threads"),
-    Code.PRECISION_INVALID: ProblemType(422, "The precision cannot be had for this model"),
+    Code.PRECISION_INVALID: ProblemType(
+        422, "The precision cannot be had for this model"
+    ),
     Code.VERIFICATION_FAILED: ProblemType(
         422, "The outputs of the compressed model differ from the original's"
     ),
-    Code.OUT_OF_MEMORY: ProblemType(422, "The model needs more memory than a job may use"),
+    Code.OUT_OF_MEMORY: ProblemType(
+        422, "The model needs more memory than a job may use"
+    ),
     Code.ENGINE_ERROR: ProblemType(500, "The engine failed on this model"),
     Code.JOB_TIMEOUT: ProblemType(422, "The job exceeded its time limit"),
     Code.WORKER_LOST: ProblemType(500, "The workers that ran the job died"),
-    Code.DEVICE_UNAVAILABLE: ProblemType(503, "The device that jobs compute on is not available"),
+    Code.DEVICE_UNAVAILABLE: ProblemType(
+        503, "The device that jobs compute on is not available"
+    ),
     Code.STORAGE_FULL: ProblemType(507, "The disk is full"),
     # The request.
     "request_invalid": ProblemType(422, "The request is invalid"),
@@ -110,8 +130,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "key_missing": ProblemType(401, "The request has no key"),
     "key_invalid": ProblemType(401, "The key is unknown, revoked or expired"),
     "scope_missing": ProblemType(403, "The key lacks the required scope"),
-    "keys_required": ProblemType(403, "The service has no keys and serves only its own machine"),
-    "origin_refused": ProblemType(403, "The request comes from another site or host name"),
+    "keys_required": ProblemType(
+        403, "The service has no keys and serves only its own machine"
+    ),
+    "origin_refused": ProblemType(
+        403, "The request comes from another site or host name"
+    ),
     "rate_exceeded": ProblemType(429, "Too many requests"),
     "quota_exceeded": ProblemType(429, "The owner's quota is exhausted"),
     # The resource.
@@ -267,7 +291,10 @@ def _http(request: Request, error: Exception) -> Response:
     """Answer Starlette's own errors: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     code = _STARLETTE_CODES.get(error.status_code, "request_invalid")
-    members = {"code": code, "detail": f"{request.method} {request.url.path}: {error.detail}"}
+    members = {
+        "code": code,
+        "detail": f"{request.method} {request.url.path}: {error.detail}",
+    }
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = _allowed(request)
@@ -279,7 +306,9 @@ def _allowed(request: Request) -> str:
 
     def applies(method: str) -> bool:
         scope = {**request.scope, "method": method}
-        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+        return any(
+            route.matches(scope)[0] is Match.FULL for route in request.app.routes
+        )
 
     methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     return ", ".join(filter(applies, methods))
@@ -328,7 +357,9 @@ def _database(request: Request, error: Exception) -> Response:
 
 def _unavailable(request: Request, code: str, part: str) -> Response:
     detail = f"the {part} does not answer; try again in a moment"
-    return respond(request, {"code": code, "detail": detail}, headers={"Retry-After": "5"})
+    return respond(
+        request, {"code": code, "detail": detail}, headers={"Retry-After": "5"}
+    )
 
 
 def _full(request: Request, error: Exception) -> Response:

@@ -43,7 +43,10 @@ def note_failure(loop: str, error: Exception) -> None:
     """Log and count a failure of a loop."""
     kind = type(error).__name__
     log.warning(
-        "a loop failed and goes on", loop=loop, kind=kind, error=str(error)[:_LONGEST_ERROR]
+        "a loop failed and goes on",
+        loop=loop,
+        kind=kind,
+        error=str(error)[:_LONGEST_ERROR],
     )
     _failures.add({counters.of_failure(loop, kind): 1})
 

@@ -79,7 +79,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         )
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
+        app.add_middleware(
+            ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)
+        )
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:

@@ -199,7 +199,9 @@ _ADVICE_SCHEMA: dict[str, Any] = {
     "then": {"required": [samples.FIELD]},
     "dependentSchemas": {
         samples.FIELD: {"properties": {calibration.FIELD: {"const": "samples"}}},
-        calibration.RANGE: {"properties": {calibration.MEAN: False, calibration.DEVIATION: False}},
+        calibration.RANGE: {
+            "properties": {calibration.MEAN: False, calibration.DEVIATION: False}
+        },
     },
     "dependentRequired": {
         calibration.MEAN: [calibration.DEVIATION],
@@ -207,7 +209,9 @@ _ADVICE_SCHEMA: dict[str, Any] = {
     },
     # A misspelt field is refused: an option that is ignored in silence costs a whole job.
     "additionalProperties": False,
-    "properties": {name: field for name, field in _FIELDS.items() if name in _ADVICE_NAMES},
+    "properties": {
+        name: field for name, field in _FIELDS.items() if name in _ADVICE_NAMES
+    },
 }
 _INT8 = {
     "required": [precision.FIELD],
@@ -216,11 +220,16 @@ _INT8 = {
 _JOB_SCHEMA: dict[str, Any] = {
     **_ADVICE_SCHEMA,
     # At least one budget, a largest loss, or int8.
-    "anyOf": [*({"required": [field]} for field in (*budgets.KINDS, max_loss.FIELD)), _INT8],
+    "anyOf": [
+        *({"required": [field]} for field in (*budgets.KINDS, max_loss.FIELD)),
+        _INT8,
+    ],
     "dependentSchemas": {
         **_ADVICE_SCHEMA["dependentSchemas"],
         max_loss.FIELD: {"properties": {budgets.FLOPS.field: False}},
-        budgets.LATENCY.field: {"properties": {budgets.AT_ANY_PRICE: {"const": "false"}}},
+        budgets.LATENCY.field: {
+            "properties": {budgets.AT_ANY_PRICE: {"const": "false"}}
+        },
     },
     "dependentRequired": {
         **_ADVICE_SCHEMA["dependentRequired"],
@@ -290,7 +299,9 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
         examples = by_status.setdefault(status, {})
         # The title stands for the detail, which only a real request has.
         examples[code] = {"value": document({"code": code, "detail": title}, "/jobs")}
-    return {status: _problem_response(examples) for status, examples in by_status.items()}
+    return {
+        status: _problem_response(examples) for status, examples in by_status.items()
+    }
 
 
 def _problem_response(examples: dict[str, Any]) -> dict[str, Any]:

@@ -66,9 +66,14 @@ class Settings(BaseSettings):
         description="Redis, as redis://HOST:PORT/NUMBER; files in the data folder if unset",
     )
     # Without API keys whoever reaches the address may use the service.
-    host: str = Field(default="127.0.0.1", description="Address that `convpress serve` listens on")
+    host: str = Field(
+        default="127.0.0.1", description="Address that `convpress serve` listens on"
+    )
     port: int = Field(
-        default=8000, ge=1, le=65535, description="Port that `convpress serve` listens on"
+        default=8000,
+        ge=1,
+        le=65535,
+        description="Port that `convpress serve` listens on",
     )
     api_keys: bool = Field(
         default=False,
@@ -80,7 +85,9 @@ class Settings(BaseSettings):
         description="Requests a minute that the keys of one owner may send, all together",
     )
     owner_unfinished_jobs: int = Field(
-        default=50, ge=1, description="Queued and running jobs that one owner may have at a time"
+        default=50,
+        ge=1,
+        description="Queued and running jobs that one owner may have at a time",
     )
     owner_stored_bytes: int = Field(
         default=100 * 1024**3,
@@ -88,7 +95,8 @@ class Settings(BaseSettings):
         description="Bytes of models, analyses and artifacts that one owner may store",
     )
     cors_origins: tuple[str, ...] = Field(
-        default=(), description='Sites whose pages may use the service, as JSON: ["https://..."]'
+        default=(),
+        description='Sites whose pages may use the service, as JSON: ["https://..."]',
     )
     trusted_proxies: tuple[str, ...] = Field(
         default=(),
@@ -105,7 +113,9 @@ class Settings(BaseSettings):
         "no traces if unset",
     )
     max_upload_bytes: int = Field(
-        default=2 * 1024**3, gt=0, description="Largest model that is accepted, in bytes"
+        default=2 * 1024**3,
+        gt=0,
+        description="Largest model that is accepted, in bytes",
     )
     limits: Limits = Field(
         default=Limits(),
@@ -148,13 +158,17 @@ class Settings(BaseSettings):
         "shows which walls are missing",
     )
     # A job of a hostile model would otherwise keep its worker for ever.
-    job_timeout_seconds: _Seconds = Field(default=3600, description="Wall-clock limit of one job")
+    job_timeout_seconds: _Seconds = Field(
+        default=3600, description="Wall-clock limit of one job"
+    )
     lease_seconds: _Seconds = Field(
         default=30, description="Seconds for which a silent worker keeps its job"
     )
     # A model that kills its worker must not go from worker to worker.
     max_attempts: int = Field(
-        default=3, ge=1, description="Attempts at a job whose workers die before it fails"
+        default=3,
+        ge=1,
+        description="Attempts at a job whose workers die before it fails",
     )
     sweep_seconds: _Seconds = Field(
         default=5, description="Pause between two rounds of the sweeper"
@@ -163,7 +177,8 @@ class Settings(BaseSettings):
         default=30, description="Days after its last job until a model is deleted"
     )
     artifact_days: _Days = Field(
-        default=30, description="Days after its end until a job's artifact and report are deleted"
+        default=30,
+        description="Days after its end until a job's artifact and report are deleted",
     )
     webhook_secret: SecretStr | None = Field(
         default=None,
@@ -208,7 +223,9 @@ class Settings(BaseSettings):
         """Refuse settings that contradict each other, and name the variable to change."""
         # A switch without the setting that it belongs to would have no effect, unnoticed.
         if self.webhook_private_targets and self.webhook_secret is None:
-            raise ValueError("CONVPRESS_WEBHOOK_PRIVATE_TARGETS needs CONVPRESS_WEBHOOK_SECRET")
+            raise ValueError(
+                "CONVPRESS_WEBHOOK_PRIVATE_TARGETS needs CONVPRESS_WEBHOOK_SECRET"
+            )
         if self.redirect_downloads and self.storage_url is None:
             raise ValueError("CONVPRESS_REDIRECT_DOWNLOADS needs CONVPRESS_STORAGE_URL")
         return self

@@ -42,7 +42,9 @@ def configure_tracing(settings: Settings, part: str) -> None:
         return
     # Imported here: it takes long, and it is an extra that many installations lack.
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+            OTLPSpanExporter,
+        )
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -50,9 +52,13 @@ def configure_tracing(settings: Settings, part: str) -> None:
         raise TracingMissing(
             f"CONVPRESS_OTLP_ENDPOINT needs pip install 'convpress[otel]': {error}"
         ) from error
-    provider = TracerProvider(resource=Resource.create({"service.name": f"convpress-{part}"}))
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": f"convpress-{part}"})
+    )
     # The exporter appends the path to the variable of OpenTelemetry alone, not to an argument.
-    exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces")
+    exporter = OTLPSpanExporter(
+        endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces"
+    )
     # A thread sends the spans: a slow collector delays no request and no job.
     provider.add_span_processor(BatchSpanProcessor(exporter))
     _tracer = provider.get_tracer("convpress")
@@ -93,7 +99,9 @@ def traceparent() -> str | None:
     """Return the `traceparent` that continues this trace elsewhere, or None without traces."""
     if _tracer is None:
         return None
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    from opentelemetry.trace.propagation.tracecontext import (
+        TraceContextTextMapPropagator,
+    )
 
     carrier: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(carrier)
@@ -107,6 +115,8 @@ def _nanoseconds(seconds: float) -> int:
 def _context(parent: str | None) -> "Context | None":
     if parent is None:
         return None
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    from opentelemetry.trace.propagation.tracecontext import (
+        TraceContextTextMapPropagator,
+    )
 
     return TraceContextTextMapPropagator().extract({"traceparent": parent})

@@ -68,7 +68,9 @@ MOST_UNIFORM = 9
 class Case:
     """One model file of the zoo, opened, counted and taken apart."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], target: str | None = None) -> None:
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], target: str | None = None
+    ) -> None:
         self.format = identify(path)
         self.table: CostTable | None = None
         if target is not None:
@@ -76,7 +78,9 @@ class Case:
             self.table = table_file.read(Path(members["costs"]), self.format)
         self.path = path
         self.model: Model = open_model(self.format, path)
-        self.opened = OpenedModel(self.format, path, self.model, self.model.bind({"": shape}))
+        self.opened = OpenedModel(
+            self.format, path, self.model, self.model.bind({"": shape})
+        )
         self.count: CostProfile = self.opened.profile
         self.program = self.model.program()
 
@@ -88,7 +92,8 @@ class Case:
     def runner(self, chains: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function that runs a compressed model: arrays in, arrays out."""
         replaced = {
-            site: lambda x, layers=layers: run_chain(layers, x) for site, layers in chains.items()
+            site: lambda x, layers=layers: run_chain(layers, x)
+            for site, layers in chains.items()
         }
 
         @torch.no_grad()
@@ -96,7 +101,9 @@ class Case:
             batch = torch.from_numpy(x)
             if batch.dim() == 4:
                 batch = batch.contiguous(memory_format=torch.channels_last)
-            return run(self.program, {self.program.inputs[0]: batch}, replaced)[0].numpy()
+            return run(self.program, {self.program.inputs[0]: batch}, replaced)[
+                0
+            ].numpy()
 
         return outputs
 
@@ -108,8 +115,12 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
     parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
-    parser.add_argument("--images", type=int, help="score on the first N test images only")
-    parser.add_argument("--target", choices=TARGETS, help="choose layers by its cost table")
+    parser.add_argument(
+        "--images", type=int, help="score on the first N test images only"
+    )
+    parser.add_argument(
+        "--target", choices=TARGETS, help="choose layers by its cost table"
+    )
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -142,7 +153,9 @@ def measure(
     scores: dict[str, Any] = {
         "metric": zoo.NETWORKS[network]["metric"],
         "original": score(zoo, network, onnx, {}),
-        "images": len(zoo._noisy() if network.startswith("denoise") else zoo.inputs(network)[1]),
+        "images": len(
+            zoo._noisy() if network.startswith("denoise") else zoo.inputs(network)[1]
+        ),
         "keeps": list(keeps),
     }
     for row in rows:
@@ -156,9 +169,14 @@ def measure(
         cells = []
         for chains, notes in points:
             cells.append(
-                None if chains is None else {"score": score(zoo, network, case, chains), **notes}
+                None
+                if chains is None
+                else {"score": score(zoo, network, case, chains), **notes}
             )
-            print(f"  {network} {row} {cells[-1]} {time.perf_counter() - start:.0f} s", flush=True)
+            print(
+                f"  {network} {row} {cells[-1]} {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
         scores[row] = {"cells": cells, "seconds": round(time.perf_counter() - start, 1)}
     return scores
 
@@ -170,7 +188,9 @@ def budgets(
     if row in ("real", "balf"):
         analysis = on_real(zoo, network, case, balf=row == "balf")
     elif row in ("dac", "weights"):
-        analysis = case.analyse(calibration="none", form="dac" if row == "dac" else None)
+        analysis = case.analyse(
+            calibration="none", form="dac" if row == "dac" else None
+        )
     else:
         analysis = case.analyse()
     if not isinstance(analysis.calibration, Uncalibrated):
@@ -185,7 +205,9 @@ def points_at(
     results: list[tuple[Any, dict[str, Any]]] = []
     for keep in keeps:
         try:
-            budget = BoundBudget.of(FLOPS.parse(str(keep)), case.opened, analysis.candidates)
+            budget = BoundBudget.of(
+                FLOPS.parse(str(keep)), case.opened, analysis.candidates
+            )
             chosen = choose(analysis, Objective((budget,)))
         except ValueError:
             results.append((None, {}))
@@ -256,10 +278,14 @@ def judged(
     for group, batches in judging.groups.items():
         images = [batch[name].numpy() for batch in batches]
         comparisons[group] = compare(
-            [{"": original(each)} for each in images], [{"": compressed(each)} for each in images]
+            [{"": original(each)} for each in images],
+            [{"": compressed(each)} for each in images],
         )
     inputs = ComparisonInputs(
-        judging.source, dict.fromkeys(judging.groups, ()), judging.doubts, judging.like_truth
+        judging.source,
+        dict.fromkeys(judging.groups, ()),
+        judging.doubts,
+        judging.like_truth,
     )
     trusted = predicted if analysis.weights else None
     comparison = worst(comparisons)
@@ -271,7 +297,9 @@ def judged(
     }
 
 
-def score(zoo: ModuleType, network: str, case: Case, chains: Mapping[str, Any]) -> float:
+def score(
+    zoo: ModuleType, network: str, case: Case, chains: Mapping[str, Any]
+) -> float:
     """Return the network's own metric."""
     return round(float(zoo.score(network, case.runner(chains), batch=25)), 2)
 
@@ -284,11 +312,16 @@ def print_table(network: str, figures: Mapping[str, Any]) -> None:
     for row in ROWS:
         if row in figures:
             cells = [
-                "-" if cell is None else f"{cell['score']:.2f}" for cell in figures[row]["cells"]
+                "-" if cell is None else f"{cell['score']:.2f}"
+                for cell in figures[row]["cells"]
             ]
             print(f"| {row} | " + " | ".join(cells) + " |")
     for row in ("torchscript", "onnx"):
-        cells = [cell for cell in figures.get(row, {"cells": ()})["cells"] if cell is not None]
+        cells = [
+            cell
+            for cell in figures.get(row, {"cells": ()})["cells"]
+            if cell is not None
+        ]
         if len(cells) > 2:
             lost = [figures["original"] - cell["score"] for cell in cells]
             print(f"{row}: risk {', '.join(cell.get('risk', '-') for cell in cells)}")
@@ -316,7 +349,9 @@ def write(folder: Path, figures: Mapping[str, Any]) -> None:
 
 def _merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the later rows, with an earlier run's where images and budgets are the same."""
-    is_same = all(earlier.get(key) == later[key] for key in ("original", "images", "keeps"))
+    is_same = all(
+        earlier.get(key) == later[key] for key in ("original", "images", "keeps")
+    )
     return {**earlier, **later} if is_same else later
 
 

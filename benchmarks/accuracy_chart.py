@@ -47,7 +47,9 @@ def draw(path: Path, networks: Mapping[str, Any]) -> None:
 
     plt.rcParams["svg.hashsalt"] = "convpress"
     rows = -(-len(networks) // _COLUMNS)
-    figure, axes = plt.subplots(rows, _COLUMNS, figsize=(5.5 * _COLUMNS, 3.8 * rows), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, _COLUMNS, figsize=(5.5 * _COLUMNS, 3.8 * rows), squeeze=False
+    )
     for axis in axes.flat[len(networks) :]:
         axis.set_axis_off()
     panels = zip(axes.flat, networks.items(), strict=False)
@@ -88,7 +90,9 @@ def _draw_panel(axis: Any, network: str, figures: Mapping[str, Any]) -> None:  #
     height = top - bottom
     axis.set_ylim(bottom, top)
     wished = [(score - bottom) / height for _, score in ends.values()]
-    for (row, end), share in zip(ends.items(), spread(wished, _LABEL_HEIGHT), strict=True):
+    for (row, end), share in zip(
+        ends.items(), spread(wished, _LABEL_HEIGHT), strict=True
+    ):
         style = STYLES[row]
         height_of_label = bottom + share * height
         axis.text(

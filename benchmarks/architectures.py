@@ -87,9 +87,13 @@ def mobilenetv2() -> nn.Module:
     inputs = 32
     for factor, outputs, count, stride in MOBILENETV2:
         for number in range(count):
-            blocks.append(Inverted(inputs, outputs, stride if number == 0 else 1, factor))
+            blocks.append(
+                Inverted(inputs, outputs, stride if number == 0 else 1, factor)
+            )
             inputs = outputs
-    return nn.Sequential(*blocks, nn.Conv2d(inputs, 1280, 1), nn.ReLU6(), *head(1280, 1000))
+    return nn.Sequential(
+        *blocks, nn.Conv2d(inputs, 1280, 1), nn.ReLU6(), *head(1280, 1000)
+    )
 
 
 def twice(inputs: int, outputs: int) -> nn.Sequential:
@@ -104,7 +108,9 @@ class UNet(nn.Module):
     def __init__(self, width: int = 32, levels: int = 4) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(levels + 1)]
-        self.down = nn.ModuleList(twice(c, n) for c, n in zip([3, *widths], widths, strict=False))
+        self.down = nn.ModuleList(
+            twice(c, n) for c, n in zip([3, *widths], widths, strict=False)
+        )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * n, n, 2, 2) for n in widths[:-1])
         self.merge = nn.ModuleList(twice(2 * n, n) for n in widths[:-1])
         self.last = nn.Conv2d(width, 2, 1)

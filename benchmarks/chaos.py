@@ -33,8 +33,8 @@ from typing import Any
 
 import httpx
 import psutil
-from fleet import ANSWER_SECONDS, MODEL, Fleet, answers, children_of
-from servers import wait_until
+from running.fleet import ANSWER_SECONDS, MODEL, Fleet, answers, children_of
+from running.servers import wait_until
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -53,7 +53,9 @@ SETTLING_SECONDS = 3600.0
 class Client(threading.Thread):
     """Posts jobs, each until it is accepted, and follows every tenth by its events to its end."""
 
-    def __init__(self, base_url: str, jobs: int, pause: float, dice: random.Random) -> None:
+    def __init__(
+        self, base_url: str, jobs: int, pause: float, dice: random.Random
+    ) -> None:
         super().__init__(daemon=True)
         self._base_url = base_url
         self._jobs = jobs
@@ -72,7 +74,9 @@ class Client(threading.Thread):
                 job_id = self._post(http)
                 self.accepted.append(job_id)
                 if number % 10 == 0:
-                    follower = threading.Thread(target=self._follow, args=(job_id,), daemon=True)
+                    follower = threading.Thread(
+                        target=self._follow, args=(job_id,), daemon=True
+                    )
                     follower.start()
                     self._followers.append(follower)
                 time.sleep(self._pause)
@@ -88,12 +92,17 @@ class Client(threading.Thread):
             "labels": f"number={len(self.accepted)}",
         }
         headers = {"Idempotency-Key": uuid.UUID(int=self._dice.getrandbits(128)).hex}
-        length = self._dice.randint(0, 20)  # of the producer's name, so that there are some models
+        length = self._dice.randint(
+            0, 20
+        )  # of the producer's name, so that there are some models
         model = MODEL[:2] + b"\x12" + bytes([length]) + b"x" * length + MODEL[2:]
         while True:
             with suppress(httpx.TransportError):
                 response = http.post(
-                    "/jobs", data=form, files={"model": ("net.onnx", model)}, headers=headers
+                    "/jobs",
+                    data=form,
+                    files={"model": ("net.onnx", model)},
+                    headers=headers,
                 )
                 if response.status_code == httpx.codes.ACCEPTED:
                     return str(response.json()["id"])
@@ -120,7 +129,9 @@ class Client(threading.Thread):
                     return
                 if response.status_code == httpx.codes.OK:
                     heard.extend(
-                        int(line[4:]) for line in response.iter_lines() if line.startswith("id: ")
+                        int(line[4:])
+                        for line in response.iter_lines()
+                        if line.startswith("id: ")
                     )
             time.sleep(0.1)
 
@@ -145,7 +156,9 @@ def run(
             fleet.tend()
             # Each kind comes once at least, if there are as many faults as kinds.
             missing = [name for name in known if not injected[name]]
-            kinds = missing if faults - injected.total() <= len(missing) else list(known)
+            kinds = (
+                missing if faults - injected.total() <= len(missing) else list(known)
+            )
             [fault] = dice.choices(kinds, [known[name][0] for name in kinds])
             known[fault][1](dice)
             injected[fault] += 1
@@ -181,7 +194,9 @@ def settle(fleet: Fleet, client: Client, engine: Engine) -> None:
             return False
         try:
             with Session(engine) as session:
-                if session.scalar(select(Job.id).where(Job.state.not_in(TERMINAL)).limit(1)):
+                if session.scalar(
+                    select(Job.id).where(Job.state.not_in(TERMINAL)).limit(1)
+                ):
                     return False
         except OperationalError:
             return False  # PostgreSQL still recovers
@@ -198,7 +213,9 @@ def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
         events: dict[str, list[Event]] = {}
         for event in session.scalars(select(Event).order_by(Event.id)):
             events.setdefault(str(event.job_id), []).append(event)
-    if len(client.accepted) != len(set(client.accepted)) or set(client.accepted) != set(jobs):
+    if len(client.accepted) != len(set(client.accepted)) or set(client.accepted) != set(
+        jobs
+    ):
         yield f"{len(client.accepted)} jobs were accepted and {len(jobs)} are known"
     for job_id in client.accepted:
         job = jobs[job_id]
@@ -206,13 +223,21 @@ def judge_jobs(client: Client, engine: Engine) -> Iterator[str]:
         ends = [event.state for event in job_events if event.state in TERMINAL]
         if ends != [job.state] or job_events[-1].state != job.state:
             yield f"{job_id} is {job.state} after {[event.state for event in job_events]}"
-        if job.state == "failed" and job.error and job.error["code"] not in allowed(job):
+        if (
+            job.state == "failed"
+            and job.error
+            and job.error["code"] not in allowed(job)
+        ):
             yield f"{job_id} failed: {job.error}"
         if job.state == "succeeded":
-            response = httpx.get(f"{base_url}/jobs/{job_id}/artifact", timeout=ANSWER_SECONDS)
+            response = httpx.get(
+                f"{base_url}/jobs/{job_id}/artifact", timeout=ANSWER_SECONDS
+            )
             if hashlib.sha256(response.content).hexdigest() != job.artifact_sha256:
                 yield f"{job_id} has another artifact than it says: {response.status_code}"
-    meant = [job for job in jobs.values() if job.input_shape not in ("die=1", "refuse=1")]
+    meant = [
+        job for job in jobs.values() if job.input_shape not in ("die=1", "refuse=1")
+    ]
     if 2 * sum(job.state == "succeeded" for job in meant) < len(meant):
         states = Counter(job.state for job in meant)
         yield f"hardly any job succeeded, so nothing is proved: {states}"
@@ -232,7 +257,10 @@ def allowed(job: Job) -> set[str]:
 def _settings_of(fleet: Fleet) -> Iterator[None]:
     """Let this process read the fleet's settings, and its own again afterwards."""
     before = dict(os.environ)
-    os.environ |= {"CONVPRESS_DATABASE_URL": fleet.url, "CONVPRESS_DATA_DIR": str(fleet.data)}
+    os.environ |= {
+        "CONVPRESS_DATABASE_URL": fleet.url,
+        "CONVPRESS_DATA_DIR": str(fleet.data),
+    }
     get_settings.cache_clear()
     try:
         yield
@@ -294,7 +322,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder"
+        "--servers",
+        action="store_true",
+        help="PostgreSQL and Redis instead of SQLite and a folder",
     )
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--faults", type=int, default=100)
@@ -312,7 +342,9 @@ def main() -> None:
         )
         if wrong:
             shutil.copytree(
-                folder, f"chaos-{arguments.seed}", ignore=shutil.ignore_patterns("data", "postgres")
+                folder,
+                f"chaos-{arguments.seed}",
+                ignore=shutil.ignore_patterns("data", "postgres"),
             )
     for name, value in figures.items():
         print(f"{name:16} {value}")

@@ -121,7 +121,9 @@ def main() -> None:
     )
     parser.add_argument("cache", type=Path)
     parser.add_argument("--only", nargs="+", default=[], help="parts of names")
-    parser.add_argument("--seconds", type=int, default=120, help="of the processor, a file")
+    parser.add_argument(
+        "--seconds", type=int, default=120, help="of the processor, a file"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     record = arguments.cache / "counts.jsonl"
@@ -139,14 +141,20 @@ def main() -> None:
             counts[case.name] = row
             with record.open("a") as lines:
                 lines.write(json.dumps({"model": case.name} | row) + "\n")
-    asked = {name: row for name, row in counts.items() if name.rpartition(" ")[0] in torch_macs}
+    asked = {
+        name: row
+        for name, row in counts.items()
+        if name.rpartition(" ")[0] in torch_macs
+    }
     rows = list(rows_of(torch_macs, asked))
     print(HEADER)
     for row, _ in rows:
         print(row)
     programs = [name for name in asked if name.endswith(" program")]
     same = sum(is_same for _, is_same in rows)
-    print(f"{same} of {len(rows)} architectures count the same in all forms; {len(programs)} .pt2")
+    print(
+        f"{same} of {len(rows)} architectures count the same in all forms; {len(programs)} .pt2"
+    )
 
 
 if __name__ == "__main__":

@@ -43,8 +43,18 @@ from worker.engine.selection.layout import (
 
 STEMS = [(3, 64, 7, 2, 224), (3, 64, 3, 1, 224), (3, 32, 3, 2, 224), (3, 16, 3, 1, 32)]
 STEMS += [(1, 64, 3, 1, 128), (1, 32, 5, 1, 64), (4, 64, 7, 2, 112), (3, 96, 7, 2, 224)]
-BODIES = [(8, 64, 7, 2, 112), (12, 64, 3, 1, 56), (16, 16, 3, 1, 32), (64, 64, 3, 1, 56)]
-BODIES += [(128, 128, 3, 1, 28), (64, 128, 3, 2, 56), (256, 256, 3, 1, 14), (64, 3, 3, 1, 112)]
+BODIES = [
+    (8, 64, 7, 2, 112),
+    (12, 64, 3, 1, 56),
+    (16, 16, 3, 1, 32),
+    (64, 64, 3, 1, 56),
+]
+BODIES += [
+    (128, 128, 3, 1, 28),
+    (64, 128, 3, 2, 56),
+    (256, 256, 3, 1, 14),
+    (64, 3, 3, 1, 112),
+]
 LAYERS = {"stem": STEMS, "body": BODIES}
 """Inputs, outputs, kernel, stride and side."""
 SHARES = (0.75, 0.5, 0.25)
@@ -59,7 +69,9 @@ def network(model_format: Format, layer: tuple[int, ...], path: Path) -> torch.T
     torch.manual_seed(0)
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
     before = [] if inputs <= FEW_CHANNELS else [nn.MaxPool2d(1)]
-    module = nn.Sequential(*before, convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1)).eval()
+    module = nn.Sequential(
+        *before, convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+    ).eval()
     x = torch.rand(1, inputs, side, side)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -79,9 +91,13 @@ def ranks_at(site: Site, form: Factorisation) -> Iterator[Rank]:
             for rank in form.ranks
             if site.macs_of(form.convolutions(rank)) <= share * site.macs
         ]
-        aligned = [rank for rank in within if all(n % 4 == 0 for n in between(form, rank))]
+        aligned = [
+            rank for rank in within if all(n % 4 == 0 for n in between(form, rank))
+        ]
         best = max(
-            aligned or within, key=lambda rank: site.macs_of(form.convolutions(rank)), default=None
+            aligned or within,
+            key=lambda rank: site.macs_of(form.convolutions(rank)),
+            default=None,
         )
         if best is not None and best not in chosen:
             chosen.append(best)
@@ -107,7 +123,9 @@ def medians(runners: list[Runner], inputs: Inputs) -> list[float]:
     return [median(times) for times in milliseconds]
 
 
-def offered(site: Site, form: Factorisation, rank: Rank, layout: Layout, target: Format) -> str:
+def offered(
+    site: Site, form: Factorisation, rank: Rank, layout: Layout, target: Format
+) -> str:
     """Return whether a job without a cost table may choose a form at a rank in a layout."""
     convolutions = form.convolutions(rank)
     if layout != layout_of(site, convolutions, target):
@@ -115,7 +133,9 @@ def offered(site: Site, form: Factorisation, rank: Rank, layout: Layout, target:
     return "no" if is_slower(site, convolutions, target) else "yes"
 
 
-def measured(model_format: Format, layer: tuple[int, ...], folder: Path) -> list[dict[str, Any]]:
+def measured(
+    model_format: Format, layer: tuple[int, ...], folder: Path
+) -> list[dict[str, Any]]:
     """Return a row a form, rank and layout of one layer."""
     path = folder / "layer"
     x = network(model_format, layer, path)
@@ -141,7 +161,8 @@ def measured(model_format: Format, layer: tuple[int, ...], folder: Path) -> list
             )
     before, *after = medians(runners, {"input": x.numpy()})
     return [
-        row | {"before": before, "ratio": ms / before} for row, ms in zip(rows, after, strict=True)
+        row | {"before": before, "ratio": ms / before}
+        for row, ms in zip(rows, after, strict=True)
     ]
 
 

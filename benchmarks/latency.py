@@ -47,7 +47,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "time": {"budgets": {LATENCY.field: KEEP}, "priced": True},
 }
 """What is asked for, and whether there is a cost table."""
-SHAPES = {"dncnn_s25": "1x1x256x256", "mtcnn_pnet": "1x128x128x3", "rapidocr_cls": "1x3x48x192"}
+SHAPES = {
+    "dncnn_s25": "1x1x256x256",
+    "mtcnn_pnet": "1x128x128x3",
+    "rapidocr_cls": "1x3x48x192",
+}
 """Of networks that take images of any size."""
 
 
@@ -99,7 +103,10 @@ def measured(
             "keep": report["keep"],
             "ratio": after / before,
         }
-        results[way] |= {"error": report["predicted_error"], "predicted": report["latency"]}
+        results[way] |= {
+            "error": report["predicted_error"],
+            "predicted": report["latency"],
+        }
         if report["latency"] is not None and report["latency"]["expected_after_ms"]:
             results[way]["expected"] = (
                 report["latency"]["expected_after_ms"]
@@ -118,8 +125,12 @@ def summed_up(
         return f"{way}: none"
     ratios = [row["ratio"] for row in rows]
     mean = geometric_mean(ratios)
-    summary = f"{way}: geometric mean of after / before {mean:.3f}, at most {max(ratios):.2f}"
-    apart = [abs(row["expected"] / row["after"] - 1) for row in rows if "expected" in row]
+    summary = (
+        f"{way}: geometric mean of after / before {mean:.3f}, at most {max(ratios):.2f}"
+    )
+    apart = [
+        abs(row["expected"] / row["after"] - 1) for row in rows if "expected" in row
+    ]
     return (
         f"{summary}; expected {100 * median(apart):.0f} % from measured on the median"
         if apart
@@ -145,7 +156,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--zoo", type=Path)
-    parser.add_argument("--only", nargs="+", help="names of models, without their suffix")
+    parser.add_argument(
+        "--only", nargs="+", help="names of models, without their suffix"
+    )
     parser.add_argument(
         "--costs", type=Path, help="a table as `convpress calibrate-host` writes it"
     )
@@ -159,8 +172,12 @@ def main() -> None:
         costs = arguments.costs or table_of_host()
         print(f"Cost table: {costs.name}\n")
         paths = [] if arguments.zoo is None else sorted(arguments.zoo.glob("*/*.onnx"))
-        models = {path.stem: path for path in paths if path.stem in SHAPES or is_sized(path)}
-        labelled = [name for name, path in models.items() if any(path.parent.glob("*.zip"))]
+        models = {
+            path.stem: path for path in paths if path.stem in SHAPES or is_sized(path)
+        }
+        labelled = [
+            name for name, path in models.items() if any(path.parent.glob("*.zip"))
+        ]
         selected = arguments.only or [*models, *ARCHITECTURES]
         for name in set(selected) - models.keys():
             torch.manual_seed(0)
@@ -177,7 +194,10 @@ def main() -> None:
             for way, row in figures[model].items():
                 expected = f"{row['expected']:.3f}" if "expected" in row else ""
                 times = f"{row['before']:.3f} | {row['after']:.3f} | {row['ratio']:.2f}"
-                print(f"| {model} | {way} | {times} | {row['keep']:.3f} | {expected} |", flush=True)
+                print(
+                    f"| {model} | {way} | {times} | {row['keep']:.3f} | {expected} |",
+                    flush=True,
+                )
     for title, names in (("the labelled networks", labelled), ("all", selected)):
         print(
             f"\nOf {title}:",

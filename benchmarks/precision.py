@@ -61,7 +61,9 @@ class _Reader(CalibrationDataReader):
 
 def quantised(path: Path, target: Path, inputs: list[Inputs]) -> None:
     """Write a model as ONNX Runtime's quantiser does."""
-    quantize_static(path, target, _Reader(inputs), quant_format=QuantFormat.QDQ, per_channel=True)
+    quantize_static(
+        path, target, _Reader(inputs), quant_format=QuantFormat.QDQ, per_channel=True
+    )
 
 
 def measured(
@@ -102,7 +104,9 @@ def measured(
     runners = [load_runner("onnx", each) for each in (path, *files.values())]
     for run in runners:
         run(noise)
-    original, *others = (each.processor.median_ms for each in time_in_turn(runners, noise))
+    original, *others = (
+        each.processor.median_ms for each in time_in_turn(runners, noise)
+    )
     for (row, file), time in zip(files.items(), others, strict=True):
         size = file.stat().st_size / path.stat().st_size
         figures[row] |= {"time": time / original, "bytes": size, "file": file}
@@ -110,7 +114,11 @@ def measured(
 
 
 def _compressed(
-    path: Path, target: Path, folder: Path, asked: dict[str, Any], real: np.ndarray | None
+    path: Path,
+    target: Path,
+    folder: Path,
+    asked: dict[str, Any],
+    real: np.ndarray | None,
 ) -> dict[str, Any]:
     """Compress a model as a job does, and return the figures of its report."""
     options = dict(asked)
@@ -124,7 +132,9 @@ def _compressed(
         "onnx",
         str(target),
         str(report),
-        analysis=str(analysis) if analysis.exists() and "samples" not in options else None,
+        analysis=str(analysis)
+        if analysis.exists() and "samples" not in options
+        else None,
         kept_analysis=str(analysis),
         largest_analysis=2**32,
         **options,
@@ -146,7 +156,9 @@ def of_zoo(
     """Measure one network of the zoo, and score every artifact."""
     path = folder / f"{network}.onnx"
     real = None if network.startswith("denoise") else zoo.calibration(network)
-    figures: dict[str, Any] = {"original": {"score": zoo.score(network, zoo.runner(path))}}
+    figures: dict[str, Any] = {
+        "original": {"score": zoo.score(network, zoo.runner(path))}
+    }
     for row, members in measured(path, scratch, rows, real).items():
         file = members.pop("file", None)
         if file is not None:
@@ -164,7 +176,9 @@ def print_table(name: str, figures: Mapping[str, Any]) -> None:
             print(f"| {row} | {members['refusal']} |||||||")
             continue
         cells = [_text(members.get("score"), 2)]
-        cells += [_text(members.get(key), 3) for key in ("keep", "bytes", "time", "error")]
+        cells += [
+            _text(members.get(key), 3) for key in ("keep", "bytes", "time", "error")
+        ]
         cells += [_text(members.get("agreement"), 2), members.get("risk", "")]
         print(f"| {row} | {' | '.join(cells)} |", flush=True)
 
@@ -178,7 +192,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path)
     parser.add_argument("--networks", nargs="*")
-    parser.add_argument("--images", type=int, help="score on the first N test images only")
+    parser.add_argument(
+        "--images", type=int, help="score on the first N test images only"
+    )
     parser.add_argument("--models", nargs="*", type=Path, default=[])
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--output", type=Path)

@@ -48,7 +48,9 @@ HEADER = (
 def tried(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return a model's row, from a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
-        work = partial(checked, case, arguments.flops_budget, arguments.calibration, Path(scratch))
+        work = partial(
+            checked, case, arguments.flops_budget, arguments.calibration, Path(scratch)
+        )
         row = in_child(work, arguments.seconds, quiet=True)
     if "error" in row and "model" not in row:
         row |= {"model": case.name, "refused": row["error"], "wrong": [row["error"]]}
@@ -104,9 +106,16 @@ def by_group(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for name, members in sorted(groups.items()):
         others = [{row.get("oracle_macs"), row.get("exported_macs")} for row in members]
-        agreed = sum(row.get("macs", -1) in each for row, each in zip(members, others, strict=True))
-        refused = Counter(row["refused"].partition(":")[0] for row in members if "refused" in row)
-        reasons = ", ".join(f"{number} {code}" for code, number in refused.most_common())
+        agreed = sum(
+            row.get("macs", -1) in each
+            for row, each in zip(members, others, strict=True)
+        )
+        refused = Counter(
+            row["refused"].partition(":")[0] for row in members if "refused" in row
+        )
+        reasons = ", ".join(
+            f"{number} {code}" for code, number in refused.most_common()
+        )
         lines.append(
             f"| {name} | {len(members)} | {agreed} "
             f"| {sum(row.get('sites', 0) for row in members)} "
@@ -122,14 +131,22 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
     outcomes: Counter[str] = Counter()
     left: dict[str, list[str]] = {}
     for row in rows:
-        outcomes["kept its budget" if "keep" in row else row["refused"].partition(":")[0]] += 1
+        outcomes[
+            "kept its budget" if "keep" in row else row["refused"].partition(":")[0]
+        ] += 1
         for reason in row.get("reasons", {}):
             left.setdefault(reason, []).append(row["model"])
-    lines = [f"{number} models: {outcome}" for outcome, number in outcomes.most_common()]
+    lines = [
+        f"{number} models: {outcome}" for outcome, number in outcomes.most_common()
+    ]
     for reason, models in sorted(left.items(), key=lambda item: -len(item[1])):
-        lines.append(f"{len(models)} models have layers left: {reason} ({models[0]} ...)")
+        lines.append(
+            f"{len(models)} models have layers left: {reason} ({models[0]} ...)"
+        )
     for row in rows:
-        lines += [f"incomplete: {row['model']}: {each}" for each in row.get("unaccounted", [])]
+        lines += [
+            f"incomplete: {row['model']}: {each}" for each in row.get("unaccounted", [])
+        ]
     for row in rows:
         lines += [f"WRONG: {row['model']}: {sentence}" for sentence in row["wrong"]]
     return "\n".join(lines)
@@ -163,7 +180,11 @@ def _in_cache(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _load_libraries() -> None:
     """Import what the children need, so that they need not."""
-    for name in ("torch._dynamo", "worker.engine.calibration.calibrate", *ADAPTERS.values()):
+    for name in (
+        "torch._dynamo",
+        "worker.engine.calibration.calibrate",
+        *ADAPTERS.values(),
+    ):
         import_module(name)
 
 
@@ -176,11 +197,19 @@ def main() -> None:
     parser.add_argument("--flops-budget", default="0.6")
     parser.add_argument("--calibration", choices=["none", "synthetic"], default="none")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
-    parser.add_argument("--cache", type=Path, help="the folder of exported and packaged models")
-    parser.add_argument("--kinds", nargs="+", choices=list(cases.KINDS), default=list(cases.KINDS))
+    parser.add_argument(
+        "--cache", type=Path, help="the folder of exported and packaged models"
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", choices=list(cases.KINDS), default=list(cases.KINDS)
+    )
     parser.add_argument("--only", nargs="+", default=[], help="parts of names")
-    parser.add_argument("--again", action="store_true", help="try also what was tried before")
-    parser.add_argument("--seconds", type=int, default=300, help="of the processor, a model")
+    parser.add_argument(
+        "--again", action="store_true", help="try also what was tried before"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=300, help="of the processor, a model"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     _load_libraries()

@@ -57,8 +57,12 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
     parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
-    parser.add_argument("--images", type=int, help="score on the first N test images only")
-    parser.add_argument("--torchscript", action="store_true", help="the TorchScript, not the ONNX")
+    parser.add_argument(
+        "--images", type=int, help="score on the first N test images only"
+    )
+    parser.add_argument(
+        "--torchscript", action="store_true", help="the TorchScript, not the ONNX"
+    )
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     zoo = load_zoo(arguments.zoo / "measure.py")
@@ -72,7 +76,9 @@ def main() -> None:
             model = Case(arguments.zoo / file, zoo.NETWORKS[network]["shape"])
             analysis = CASES[case](zoo, network, model)
             for way in arguments.ways:
-                rows += measure(zoo, network, model, analysis, way, arguments.keeps, case)
+                rows += measure(
+                    zoo, network, model, analysis, way, arguments.keeps, case
+                )
                 if arguments.output:
                     write(arguments.output / "risk.json", rows)
     print_table(rows)
@@ -151,11 +157,16 @@ def points(
     weighted = analysis
     if way == "unweighted":
         weighted = Analysis(
-            analysis.candidates, {}, analysis.calibration, model_format=analysis.model_format
+            analysis.candidates,
+            {},
+            analysis.calibration,
+            model_format=analysis.model_format,
         )
     for keep in keeps:
         try:
-            budget = BoundBudget.of(FLOPS.parse(str(keep)), model.opened, analysis.candidates)
+            budget = BoundBudget.of(
+                FLOPS.parse(str(keep)), model.opened, analysis.candidates
+            )
             chosen = choose(weighted, Objective((budget,)))
         except ValueError:
             continue
@@ -163,7 +174,9 @@ def points(
         predicted = weighted.predicted_error(chosen)
         notes: dict[str, Any] = {"predicted_error": predicted}
         if way != "closed form":
-            chains, refit_choice = refit_replacements(model.model, weighted, chosen, chains)
+            chains, refit_choice = refit_replacements(
+                model.model, weighted, chosen, chains
+            )
             assert refit_choice is not None
             notes["held_out"] = [refit_choice.error_before, refit_choice.error_after]
         yield keep, chains, notes | judged(model, weighted, chains, predicted)
@@ -219,7 +232,9 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     earlier = json.loads(path.read_text()) if path.exists() else []
     members = ("network", "format", "case", "way")
     latest = {tuple(row[name] for name in members) for row in rows}
-    kept = [row for row in earlier if tuple(row[name] for name in members) not in latest]
+    kept = [
+        row for row in earlier if tuple(row[name] for name in members) not in latest
+    ]
     path.write_text(json.dumps([*kept, *rows], indent=1) + "\n")
 
 
@@ -230,7 +245,9 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     )
     print("|---" * 10 + "|")
     for row in rows:
-        figures = [row[name] for name in ("relative_error", "spread_error", "agreement")]
+        figures = [
+            row[name] for name in ("relative_error", "spread_error", "agreement")
+        ]
         cells = ["-" if figure is None else f"{figure:.3f}" for figure in figures]
         changed = "-" if row["changed"] is None else f"{row['changed']:.3f}"
         print(
@@ -242,11 +259,17 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     levels = [LEVELS.index(row["risk"]) for row in known]
     lost = [row["lost"] for row in known]
     if len(set(levels)) > 1:
-        print(f"\nrank correlation of level and loss: {spearmanr(levels, lost).statistic:.2f}")
+        print(
+            f"\nrank correlation of level and loss: {spearmanr(levels, lost).statistic:.2f}"
+        )
     low = sum(row["risk"] == "low" and row["lost"] > MOST_LOST_AT_LOW for row in known)
-    high = sum(row["risk"] == "high" and row["lost"] < LEAST_LOST_AT_HIGH for row in known)
+    high = sum(
+        row["risk"] == "high" and row["lost"] < LEAST_LOST_AT_HIGH for row in known
+    )
     print(f"low with more than {MOST_LOST_AT_LOW:g} points lost: {low} of {len(known)}")
-    print(f"high with less than {LEAST_LOST_AT_HIGH:g} points lost: {high} of {len(known)}")
+    print(
+        f"high with less than {LEAST_LOST_AT_HIGH:g} points lost: {high} of {len(known)}"
+    )
 
 
 if __name__ == "__main__":

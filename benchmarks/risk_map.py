@@ -54,16 +54,28 @@ def main() -> None:
     cases = [case for path in parser.parse_args().files for case in cases_of(path)]
     networks = sorted({case.network for case in cases})
     folds = [Fold(cases, network) for network in networks]
-    low_factor, high_factor = np.quantile(np.concatenate([fold.factors for fold in folds]), BAND)
+    low_factor, high_factor = np.quantile(
+        np.concatenate([fold.factors for fold in folds]), BAND
+    )
     points = np.concatenate([fold.points for fold in folds])
     predicted = np.concatenate([fold.predicted(1.0) for fold in folds])
-    is_low = np.concatenate([fold.predicted(high_factor) for fold in folds]) <= LOW_UP_TO
-    is_high = np.concatenate([fold.predicted(low_factor) for fold in folds]) >= HIGH_FROM
-    print(f"{len(cases)} compressed models of {len(networks)} networks, each network left out:")
-    print(f"rank correlation of loss and prediction: {spearmanr(predicted, points).statistic:.2f}")
+    is_low = (
+        np.concatenate([fold.predicted(high_factor) for fold in folds]) <= LOW_UP_TO
+    )
+    is_high = (
+        np.concatenate([fold.predicted(low_factor) for fold in folds]) >= HIGH_FROM
+    )
+    print(
+        f"{len(cases)} compressed models of {len(networks)} networks, each network left out:"
+    )
+    print(
+        f"rank correlation of loss and prediction: {spearmanr(predicted, points).statistic:.2f}"
+    )
     lost_much = points > MOST_LOST_AT_LOW
     lost_little = points < LEAST_LOST_AT_HIGH
-    print(f"low with more than {MOST_LOST_AT_LOW:g} points lost: {mislead(is_low, lost_much)}")
+    print(
+        f"low with more than {MOST_LOST_AT_LOW:g} points lost: {mislead(is_low, lost_much)}"
+    )
     print(
         f"high with less than {LEAST_LOST_AT_HIGH:g} points lost: {mislead(is_high, lost_little)}"
     )
@@ -77,7 +89,11 @@ def cases_of(path: Path) -> Iterator[Case]:
     """Yield the classifiers of a file of either benchmark."""
     content = json.loads(path.read_text())
     if isinstance(content, list):
-        yield from (_case(row["network"], row["original"], row) for row in content if _counts(row))
+        yield from (
+            _case(row["network"], row["original"], row)
+            for row in content
+            if _counts(row)
+        )
         return
     for network, figures in content["networks"].items():
         for name in ROWS_OF_ACCURACY:
@@ -90,7 +106,9 @@ def cases_of(path: Path) -> Iterator[Case]:
 def _counts(cell: dict[str, Any]) -> bool:
     """Whether a cell is of a classifier whose error was measured."""
     is_classifier = cell.get("agreement") is not None
-    return is_classifier and (cell.get("spread_error") is not None or "held_out" in cell)
+    return is_classifier and (
+        cell.get("spread_error") is not None or "held_out" in cell
+    )
 
 
 def _case(network: str, original: float, cell: dict[str, Any]) -> Case:

@@ -29,9 +29,9 @@ from typing import Any
 
 import httpx
 import psutil
-from fleet import Fleet, answers
 from load import post
-from servers import wait_until
+from running.fleet import Fleet, answers
+from running.servers import wait_until
 
 WORKERS = (1, 2, 4)
 LOAD = 0.7
@@ -69,7 +69,9 @@ def ended(fleet: Fleet, job: dict[str, Any]) -> dict[str, Any]:
 
 def seconds(job: dict[str, Any], since: str, until: str) -> float:
     """Return the seconds between two of a job's times."""
-    return (datetime.fromisoformat(job[until]) - datetime.fromisoformat(job[since])).total_seconds()
+    return (
+        datetime.fromisoformat(job[until]) - datetime.fromisoformat(job[since])
+    ).total_seconds()
 
 
 def processor_seconds(fleet: Fleet) -> float:
@@ -84,7 +86,9 @@ def processor_seconds(fleet: Fleet) -> float:
             *psutil.Process(root.popen.pid).children(recursive=True),
         ]:
             times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
+            total += (
+                times.user + times.system + times.children_user + times.children_system
+            )
     return total
 
 
@@ -112,7 +116,9 @@ def waited(fleet: Fleet, times: Sequence[float], nap: float) -> float:
     for at in times:
         time.sleep(max(0.0, began + at - time.monotonic()))
         posted.append(post(fleet.base_url, nap=round(1000 * nap)))
-    return mean(seconds(ended(fleet, job), "created_at", "started_at") for job in posted)
+    return mean(
+        seconds(ended(fleet, job), "created_at", "started_at") for job in posted
+    )
 
 
 def expected_wait(workers: int, times: Sequence[float], service: float) -> float:
@@ -138,9 +144,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--servers", action="store_true", help="PostgreSQL and Redis instead of SQLite and a folder"
+        "--servers",
+        action="store_true",
+        help="PostgreSQL and Redis instead of SQLite and a folder",
     )
-    parser.add_argument("--nap", type=float, default=2.0, help="seconds that a child sleeps")
+    parser.add_argument(
+        "--nap", type=float, default=2.0, help="seconds that a child sleeps"
+    )
     parser.add_argument("--jobs", type=int, default=20, help="jobs a worker")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
@@ -175,10 +185,13 @@ def main() -> None:
             f"| {spent:.3f} |",
             flush=True,
         )
-    print(f"\noverhead of a job without its child's sleep: {1000 * (cycle - arguments.nap):.0f} ms")
+    print(
+        f"\noverhead of a job without its child's sleep: {1000 * (cycle - arguments.nap):.0f} ms"
+    )
     if arguments.output:
         arguments.output.write_text(
-            json.dumps({"overhead_s": cycle - arguments.nap, "rows": rows}, indent=1) + "\n"
+            json.dumps({"overhead_s": cycle - arguments.nap, "rows": rows}, indent=1)
+            + "\n"
         )
 
 

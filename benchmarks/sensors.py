@@ -41,12 +41,47 @@ from worker.engine.program import run
 
 KEEPS = (0.8, 0.6)
 RATE = 16_000
-WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "marvin", "house")
+WORDS = (
+    "yes",
+    "no",
+    "up",
+    "down",
+    "left",
+    "right",
+    "on",
+    "off",
+    "stop",
+    "go",
+    "marvin",
+    "house",
+)
 ACCENTS = (
-    *("en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd"),
+    *(
+        "en",
+        "en-us",
+        "en-gb-scotland",
+        "en-gb-x-rp",
+        "en-029",
+        "en-gb-x-gbclan",
+        "en-gb-x-gbcwmd",
+    ),
 )
 SPEAKERS = (
-    *("", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+f1", "+f2", "+f3", "+f4", "+f5"),
+    *(
+        "",
+        "+m1",
+        "+m2",
+        "+m3",
+        "+m4",
+        "+m5",
+        "+m6",
+        "+m7",
+        "+f1",
+        "+f2",
+        "+f3",
+        "+f4",
+        "+f5",
+    ),
     *("+croak", "+klatt", "+klatt2", "+klatt3", "+whisper"),
 )
 TESTED = {"+m2", "+f2", "+m6", "+klatt3", "+f5"}
@@ -79,42 +114,64 @@ def compare(path: Path, split: Split, keeps: Sequence[float]) -> None:
     """Print the scores of one network, calibrated on either kind of input."""
     inputs, classes = split[2], split[3]
     case = Case(path, (1, *inputs.shape[1:]))
-    print(f"{path.name}: {scored(case, {}, inputs, classes):.2f} % of {len(inputs)}", flush=True)
+    print(
+        f"{path.name}: {scored(case, {}, inputs, classes):.2f} % of {len(inputs)}",
+        flush=True,
+    )
     for only_shapes in (False, True):
         if only_shapes:
-            with patch.object(kinds, "kinds_of_shape", lambda _channels, _size: (SHAPES,)):
+            with patch.object(
+                kinds, "kinds_of_shape", lambda _channels, _size: (SHAPES,)
+            ):
                 analysis = case.analyse()
         else:
             analysis = case.analyse()
         members = analysis.calibration.report_members
         print(f"  {members['images_from']}; values: {', '.join(members['ranges'])}")
-        for keep, (chains, notes) in zip(keeps, points_at(case, analysis, keeps), strict=True):
+        for keep, (chains, notes) in zip(
+            keeps, points_at(case, analysis, keeps), strict=True
+        ):
             if chains is not None:
                 score = scored(case, chains, inputs, classes)
-                print(f"    at {keep:g}: {score:.2f} %, risk {notes['risk']}", flush=True)
+                print(
+                    f"    at {keep:g}: {score:.2f} %, risk {notes['risk']}", flush=True
+                )
 
 
-def scored(case: Case, chains: Mapping[str, Any], inputs: np.ndarray, classes: np.ndarray) -> float:
+def scored(
+    case: Case, chains: Mapping[str, Any], inputs: np.ndarray, classes: np.ndarray
+) -> float:
     """Return the share of right answers in per cent."""
     replaced = {
-        site: lambda x, layers=layers: run_chain(layers, x) for site, layers in chains.items()
+        site: lambda x, layers=layers: run_chain(layers, x)
+        for site, layers in chains.items()
     }
     right = 0
     with torch.no_grad():
         for start in range(0, len(inputs), 100):
             batch = torch.from_numpy(inputs[start : start + 100])
             [scores, *_] = run(case.program, {case.program.inputs[0]: batch}, replaced)
-            right += int((scores.argmax(1).numpy() == classes[start : start + 100]).sum())
+            right += int(
+                (scores.argmax(1).numpy() == classes[start : start + 100]).sum()
+            )
     return 100 * right / len(inputs)
 
 
-def normalised(c: int, n: int, kernel: Any, stride: Any = 1, **members: Any) -> nn.Sequential:  # noqa: ANN401
+def normalised(
+    c: int,
+    n: int,
+    kernel: Any,  # noqa: ANN401
+    stride: Any = 1,  # noqa: ANN401
+    **members: Any,  # noqa: ANN401
+) -> nn.Sequential:
     """Return a convolution with BatchNorm and ReLU, for one axis or for two."""
     two = isinstance(kernel, tuple)
     padding = tuple(length // 2 for length in kernel) if two else kernel // 2
     members = {"padding": padding, **members}
     layer, norm = (nn.Conv2d, nn.BatchNorm2d) if two else (nn.Conv1d, nn.BatchNorm1d)
-    return nn.Sequential(layer(c, n, kernel, stride, bias=False, **members), norm(n), nn.ReLU())
+    return nn.Sequential(
+        layer(c, n, kernel, stride, bias=False, **members), norm(n), nn.ReLU()
+    )
 
 
 def network(channels: int, axes: int, classes: int) -> nn.Sequential:
@@ -123,12 +180,17 @@ def network(channels: int, axes: int, classes: int) -> nn.Sequential:
         pool, dropout = nn.AdaptiveAvgPool2d(1), 0.2
         layers = [normalised(channels, 64, (10, 4), (2, 2), padding=(4, 1))]
         for _ in range(4):
-            layers += [normalised(64, 64, (3, 3), groups=64), normalised(64, 64, (1, 1))]
+            layers += [
+                normalised(64, 64, (3, 3), groups=64),
+                normalised(64, 64, (1, 1)),
+            ]
     else:
         pool, dropout = nn.AdaptiveAvgPool1d(1), 0.3
         layers = [normalised(channels, 48, 7), normalised(48, 48, 5), nn.MaxPool1d(2)]
         layers += [normalised(48, 64, 5), normalised(64, 64, 5), normalised(64, 64, 3)]
-    return nn.Sequential(*layers, nn.Dropout(dropout), pool, nn.Flatten(), nn.Linear(64, classes))
+    return nn.Sequential(
+        *layers, nn.Dropout(dropout), pool, nn.Flatten(), nn.Linear(64, classes)
+    )
 
 
 def train(folder: Path, name: str, split: Split) -> None:
@@ -142,7 +204,9 @@ def train(folder: Path, name: str, split: Split) -> None:
     for _ in range(EPOCHS[name]):
         for rows in torch.randperm(len(inputs)).split(32):
             scores = model(inputs[rows])
-            loss = nn.functional.cross_entropy(scores, classes[rows], label_smoothing=0.05)
+            loss = nn.functional.cross_entropy(
+                scores, classes[rows], label_smoothing=0.05
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -152,7 +216,12 @@ def train(folder: Path, name: str, split: Split) -> None:
     torch.jit.trace(model, one).save(folder / f"{name}.ts.pt")
     axes = {"x": {0: "n"}}
     torch.onnx.export(
-        model, one, folder / f"{name}.onnx", dynamo=False, dynamic_axes=axes, input_names=["x"]
+        model,
+        one,
+        folder / f"{name}.onnx",
+        dynamo=False,
+        dynamic_axes=axes,
+        input_names=["x"],
     )
 
 
@@ -185,7 +254,9 @@ def series(folder: Path, name: str, part: str) -> tuple[np.ndarray, list[str]]:
     for line in path.read_text().splitlines():
         if line and line[0] not in "@#":
             *channels, own = line.split(":")
-            rows.append([[float(value) for value in channel.split(",")] for channel in channels])
+            rows.append(
+                [[float(value) for value in channel.split(",")] for channel in channels]
+            )
             names.append(own)
     return np.array(rows, np.float32), names
 
@@ -244,7 +315,9 @@ class Speaker:
         self._callback = callback(keep)
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def say(self, text: str, voice: str, speed: int, pitch: int, span: int) -> np.ndarray:
+    def say(
+        self, text: str, voice: str, speed: int, pitch: int, span: int
+    ) -> np.ndarray:
         """Return the wave of a text at 16 kHz."""
         self._parts.clear()
         self._library.espeak_SetVoiceByName(voice.encode())
@@ -256,9 +329,15 @@ class Speaker:
         return np.asarray(resample_poly(wave, 320, 441 * self._rate // 22050))
 
 
-def clip(speaker: Speaker, word: str, voice: str, rng: np.random.Generator) -> np.ndarray:
+def clip(
+    speaker: Speaker, word: str, voice: str, rng: np.random.Generator
+) -> np.ndarray:
     """Return one second with a word somewhere, at random loudness under noise."""
-    speed, pitch, span = rng.integers(110, 230), rng.integers(20, 85), rng.integers(20, 80)
+    speed, pitch, span = (
+        rng.integers(110, 230),
+        rng.integers(20, 85),
+        rng.integers(20, 80),
+    )
     wave = speaker.say(word, voice, int(speed), int(pitch), int(span))[:RATE]
     second = np.zeros(RATE)
     at = int(rng.integers(0, RATE - len(wave) + 1))
@@ -272,7 +351,9 @@ def clip(speaker: Speaker, word: str, voice: str, rng: np.random.Generator) -> n
 
 def coefficients(wave: np.ndarray) -> np.ndarray:
     """Return 49 x 10 cepstral coefficients, from frames of 40 ms every 20 ms."""
-    energies = np.maximum(spectrum(wave, 640, 320, 1024) @ filters(1024, 20, 4000), 1e-12)
+    energies = np.maximum(
+        spectrum(wave, 640, 320, 1024) @ filters(1024, 20, 4000), 1e-12
+    )
     return np.asarray(dct(np.log(energies), 2, axis=1)[:, :10] * np.sqrt(1 / 80))
 
 

@@ -49,7 +49,9 @@ def write_vgg16(path: Path) -> None:
     channels = 3
     for width in WIDTHS:
         layers += (
-            [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+            [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            if width
+            else [nn.MaxPool2d(2)]
         )
         channels = width or channels
     linear = [
@@ -63,7 +65,11 @@ def write_vgg16(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model, (torch.zeros(1, 3, 224, 224),), path, dynamo=False, input_names=["image"]
+            model,
+            (torch.zeros(1, 3, 224, 224),),
+            path,
+            dynamo=False,
+            input_names=["image"],
         )
 
 
@@ -102,10 +108,15 @@ def serving(data_dir: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"CONVPRESS_DATA_DIR": str(data_dir), "CONVPRESS_PORT": str(port)}
+    environment = os.environ | {
+        "CONVPRESS_DATA_DIR": str(data_dir),
+        "CONVPRESS_PORT": str(port),
+    }
     command = [sys.executable, "-m", "worker.cli", "serve"]
     with (
-        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process,
+        subprocess.Popen(
+            command, env=environment, stderr=subprocess.DEVNULL
+        ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,
     ):
         try:
@@ -147,7 +158,8 @@ def seconds_to_running(http: httpx.Client) -> float:
     began = time.time()
     job = follow(http, post(http, SMALL, "0.5"))
     started = (
-        time.mktime(time.strptime(job["started_at"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+        time.mktime(time.strptime(job["started_at"][:19], "%Y-%m-%dT%H:%M:%S"))
+        - time.timezone
     )
     return started + float("0" + job["started_at"][19:].rstrip("Z")) - began
 

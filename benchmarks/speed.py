@@ -75,13 +75,19 @@ class Bottleneck(nn.Module):
 
 def resnet50() -> nn.Module:
     """ResNet-50 with its normalisation folded away."""
-    blocks: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    blocks: list[nn.Module] = [
+        nn.Conv2d(3, 64, 7, 2, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+    ]
     inputs = 64
     for middle, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
         for number in range(count):
             blocks.append(Bottleneck(inputs, middle, stride if number == 0 else 1))
             inputs = 4 * middle
-    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000))
+    return nn.Sequential(
+        *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000)
+    )
 
 
 def chain(layers: int, channels: int) -> nn.Module:
@@ -102,7 +108,11 @@ def write(model: nn.Module, shape: tuple[int, ...], path: Path) -> Path:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model.eval(), (torch.rand(shape),), path, dynamo=False, input_names=["image"]
+            model.eval(),
+            (torch.rand(shape),),
+            path,
+            dynamo=False,
+            input_names=["image"],
         )
     return path
 
@@ -131,8 +141,14 @@ def job(model: Path, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str
     """
     report = folder / "report.json"
     report.unlink(missing_ok=True)
-    options = {"calibration": "none", "input_shape": None, "budgets": {FLOPS.field: budget}} | asked
-    request = Request(str(model), "onnx", str(folder / "out.onnx"), str(report), **options)
+    options = {
+        "calibration": "none",
+        "input_shape": None,
+        "budgets": {FLOPS.field: budget},
+    } | asked
+    request = Request(
+        str(model), "onnx", str(folder / "out.onnx"), str(report), **options
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [
         sys.executable,
@@ -143,10 +159,14 @@ def job(model: Path, folder: Path, budget: str = KEEP, **asked: Any) -> dict[str
         "worker.engine",
         request.to_json(),
     ]
-    done = subprocess.run(command, capture_output=True, env=environment, text=True, check=True)
+    done = subprocess.run(
+        command, capture_output=True, env=environment, text=True, check=True
+    )
     *_, last, usage = map(json.loads, done.stdout.splitlines())
     if last["event"] != "succeeded":
-        raise RefusedError(f"{model.stem}: {last['error']['code']}: {last['error']['detail']}")
+        raise RefusedError(
+            f"{model.stem}: {last['error']['code']}: {last['error']['detail']}"
+        )
     return usage | {"report": json.loads(report.read_text())}
 
 
@@ -188,8 +208,12 @@ def plain_svd(arrays: Sequence[np.ndarray]) -> None:
         kernel = tensor[0, 0].numel()
         for channel in range(c):
             torch.linalg.svd(tensor[:, channel].reshape(n, kernel), full_matrices=False)
-        torch.linalg.svd(tensor.movedim(2, 1).reshape(n * tensor.shape[2], -1), full_matrices=False)
-        torch.linalg.svd(tensor.movedim(3, 1).reshape(n * tensor.shape[3], -1), full_matrices=False)
+        torch.linalg.svd(
+            tensor.movedim(2, 1).reshape(n * tensor.shape[2], -1), full_matrices=False
+        )
+        torch.linalg.svd(
+            tensor.movedim(3, 1).reshape(n * tensor.shape[3], -1), full_matrices=False
+        )
         torch.linalg.svd(tensor.reshape(n, -1), full_matrices=False)
 
 
@@ -205,20 +229,30 @@ def copy(model: Path, inputs: Path) -> None:
     """Read a model, run it once, and write it."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(model), options, providers=["CPUExecutionProvider"]
+    )
     session.run(None, dict(np.load(inputs)))
     onnx.save(onnx.load(model), inputs.with_suffix(".onnx"))
 
 
 def measured(model: Path, folder: Path) -> dict[str, Any]:
     """Return one model's row."""
-    first = job(model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34)
+    first = job(
+        model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34
+    )
     again = job(model, folder, SECOND_KEEP, analysis=str(folder / "kept"))
     calibration = {"calibration": "synthetic"}
     calibrated = job(
-        model, folder, kept_analysis=str(folder / "kept"), largest_analysis=1 << 34, **calibration
+        model,
+        folder,
+        kept_analysis=str(folder / "kept"),
+        largest_analysis=1 << 34,
+        **calibration,
     )
-    calibrated_again = job(model, folder, SECOND_KEEP, analysis=str(folder / "kept"), **calibration)
+    calibrated_again = job(
+        model, folder, SECOND_KEEP, analysis=str(folder / "kept"), **calibration
+    )
     account = calibrated["report"]["calibration"]
     before = first["report"]["timing"]["before"]
     images = account.get("images")
@@ -266,14 +300,17 @@ def growth(folder: Path) -> dict[str, Any]:
     untimed = base["cpu"] - base["report"]["engine"]["seconds"]["verifying"]
     series: dict[str, list[tuple[int, nn.Module, tuple[int, ...]]]] = {
         "layers": [(count, chain(count, 64), (1, 64, 16, 16)) for count in LAYERS],
-        "channels": [(channels, chain(2, channels), (1, channels, 8, 8)) for channels in CHANNELS],
+        "channels": [
+            (channels, chain(2, channels), (1, channels, 8, 8)) for channels in CHANNELS
+        ],
         "image side": [(side, chain(4, 32), (1, 32, side, side)) for side in SIDES],
     }
     figures = {}
     for name, cases in series.items():
         sizes = [size for size, _, _ in cases]
         jobs = [
-            job(write(model, shape, folder / "chain.onnx"), folder) for _, model, shape in cases
+            job(write(model, shape, folder / "chain.onnx"), folder)
+            for _, model, shape in cases
         ]
         cpu = [max(run["cpu"] - untimed, 0.01) for run in jobs]
         memory = [max(run["peak_mb"] - base["peak_mb"], 1.0) for run in jobs]
@@ -300,7 +337,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--zoo", type=Path)
-    parser.add_argument("--only", nargs="+", help="names of models, without their suffix")
+    parser.add_argument(
+        "--only", nargs="+", help="names of models, without their suffix"
+    )
     parser.add_argument("--no-growth", action="store_true")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
@@ -312,7 +351,11 @@ def main() -> None:
         folder = Path(scratch)
         makers = {"vgg16": vgg16, "resnet50": resnet50}
         models = (
-            {path.stem: path for path in sorted(arguments.zoo.glob("*/*.onnx")) if is_sized(path)}
+            {
+                path.stem: path
+                for path in sorted(arguments.zoo.glob("*/*.onnx"))
+                if is_sized(path)
+            }
             if arguments.zoo
             else {}
         )

@@ -102,7 +102,8 @@ class SSD300(nn.Module):
         )
         sources = zip((512, 1024, 512, 256, 256, 256), (4, 6, 6, 6, 4, 4), strict=True)
         self.heads = nn.ModuleList(
-            nn.Conv2d(width, boxes * (4 + classes), 3, padding=1) for width, boxes in sources
+            nn.Conv2d(width, boxes * (4 + classes), 3, padding=1)
+            for width, boxes in sources
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -127,7 +128,8 @@ class OpenPose(nn.Module):
         kernels = [[3, 3, 3], *[[7, 7, 7, 7, 7]] * 5]
         self.stages = nn.ModuleList(
             nn.ModuleList(
-                self._branch(128 if stage == 0 else 185, sizes, maps) for maps in (38, 19)
+                self._branch(128 if stage == 0 else 185, sizes, maps)
+                for maps in (38, 19)
             )
             for stage, sizes in enumerate(kernels)
         )
@@ -173,13 +175,17 @@ def write(name: str, model_format: str, folder: Path) -> Path:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         if model_format == "onnx":
-            torch.onnx.export(model, (image,), path, dynamo=False, input_names=["image"])
+            torch.onnx.export(
+                model, (image,), path, dynamo=False, input_names=["image"]
+            )
         else:
             torch.jit.trace(model, image).save(path)
     return path
 
 
-def through_the_service(model: Path, budget: str, side: int, folder: Path) -> dict[str, Any]:
+def through_the_service(
+    model: Path, budget: str, side: int, folder: Path
+) -> dict[str, Any]:
     """Post a model; return its report with the job's seconds and the child's peak memory."""
     with serving(folder / "data") as (http, service):
         watch = Watch(service)
@@ -187,7 +193,9 @@ def through_the_service(model: Path, budget: str, side: int, folder: Path) -> di
         began = time.perf_counter()
         with model.open("rb") as file:
             form = {"flops_budget": budget, "input_shape": f"1x3x{side}x{side}"}
-            response = http.post("/jobs", data=form, files={"model": (model.name, file)})
+            response = http.post(
+                "/jobs", data=form, files={"model": (model.name, file)}
+            )
         response.raise_for_status()
         job = follow(http, response.json())
         seconds = time.perf_counter() - began
@@ -218,7 +226,9 @@ def error_of_dac(model: Path, budget: str, side: int, folder: Path) -> float | N
     ]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         return None
-    error: float | None = json.loads(report.read_text())["verification"]["relative_error"]
+    error: float | None = json.loads(report.read_text())["verification"][
+        "relative_error"
+    ]
     return error
 
 
@@ -229,7 +239,10 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument(
-        "--formats", nargs="+", choices=["onnx", "torchscript"], default=["onnx", "torchscript"]
+        "--formats",
+        nargs="+",
+        choices=["onnx", "torchscript"],
+        default=["onnx", "torchscript"],
     )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
@@ -250,7 +263,8 @@ def main() -> None:
             before = report["before"]
             after = report["after"]
             before_ms, after_ms = (
-                report["timing"][side]["processor"]["median_ms"] for side in ("before", "after")
+                report["timing"][side]["processor"]["median_ms"]
+                for side in ("before", "after")
             )
             print(
                 f"| {name} | {model_format} | {before['macs'] / 1e9:.3f} | "
@@ -261,7 +275,9 @@ def main() -> None:
                 f"| {report['child_peak_mb']:.0f} | {report['seconds']:.0f} |",
                 flush=True,
             )
-            figures.append({"system": name, "format": model_format, "dac_error": dac} | report)
+            figures.append(
+                {"system": name, "format": model_format, "dac_error": dac} | report
+            )
             if arguments.output:
                 arguments.output.write_text(json.dumps(figures, indent=1))
     for figure in figures:

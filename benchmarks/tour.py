@@ -64,7 +64,9 @@ def main() -> None:
             passed = time.perf_counter() - start
             demo.terminate()
     print(f"\nstart-up {before:.1f} s, tour {after - before:.1f} s of processor time")
-    print(f"the tour took {passed:.1f} s by the clock, at a load of {os.getloadavg()[0]:.1f}")
+    print(
+        f"the tour took {passed:.1f} s by the clock, at a load of {os.getloadavg()[0]:.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
         TooLate,
         Unavailable,
     )
-    from convpress.local import Compression, EngineLost, EngineMissing, compress, inspect
+    from convpress.local import (
+        Compression,
+        EngineLost,
+        EngineMissing,
+        compress,
+        inspect,
+    )
     from convpress.refusal import Refusal
     from convpress.report import Inspection, Report
 

@@ -57,7 +57,9 @@ class BudgetKind:
     def expected(self) -> str:
         """How a budget of this kind is written, for messages."""
         share = f"a fraction of the model's {self.quantity} to keep (0.47 or 47%)"
-        automatic = f", or {LOW_RISK} for the least of low risk" if self.chosen_by_risk else ""
+        automatic = (
+            f", or {LOW_RISK} for the least of low risk" if self.chosen_by_risk else ""
+        )
         return f"{share}, or an amount ({self.example}){automatic}"
 
     def parse(self, text: str) -> "Budget":
@@ -135,7 +137,9 @@ class BudgetKind:
 
     def _amount(self, text: str, amount: int, shown: str) -> "Budget":
         if amount < 1:
-            raise self._invalid(f"a budget must allow at least one of the {self.unit}", shown)
+            raise self._invalid(
+                f"a budget must allow at least one of the {self.unit}", shown
+            )
         return Budget(self, text, None, amount)
 
     def _invalid(self, detail: str, got: str) -> Refusal:
@@ -170,11 +174,15 @@ class Budget:
         """Return the amount that this budget allows a model whose original costs `total`."""
         if self.keep is not None:
             return int(self.keep * total)
-        assert self.amount is not None  # the engine replaces a budget that it is to choose
+        assert (
+            self.amount is not None
+        )  # the engine replaces a budget that it is to choose
         return self.amount
 
 
-def _scales(units: Mapping[str, Decimal], prefixes: Mapping[str, int]) -> dict[str, Decimal]:
+def _scales(
+    units: Mapping[str, Decimal], prefixes: Mapping[str, int]
+) -> dict[str, Decimal]:
     """Return the scale of every prefix with every unit."""
     scales = {}
     for unit, size in units.items():

@@ -17,7 +17,13 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "function": {7: "node"},
     "graph": _GRAPH,
     "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse tensor",
+    },
     "sparse tensor": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
@@ -74,7 +80,9 @@ def _lies_beside(model: Path, name: str, folder: Path) -> bool:
     return path.is_file() and path.resolve().parent == folder
 
 
-def _locations(buffer: Buffer, start: int, end: int, message: str, depth: int) -> Iterator[str]:
+def _locations(
+    buffer: Buffer, start: int, end: int, message: str, depth: int
+) -> Iterator[str]:
     """Yield the locations of external data in a message."""
     children = _MESSAGES[message]
     for field in fields(buffer, start, end):

@@ -13,7 +13,9 @@ Calibration = Literal["synthetic", "none", "samples"]
 
 EXPECTED = " or ".join(get_args(Calibration))
 EXPECTED_RANGE = "LOW,HIGH with LOW below HIGH (0,255)"
-EXPECTED_NUMBERS = "one number, or one for each channel with commas between (0.485,0.456,0.406)"
+EXPECTED_NUMBERS = (
+    "one number, or one for each channel with commas between (0.485,0.456,0.406)"
+)
 
 # Beyond these, single precision loses the values of the inputs.
 _LARGEST, _LEAST = 1e9, 1e-9
@@ -66,9 +68,13 @@ def choose_calibration(choice: Calibration | None, *, samples: bool) -> Calibrat
         return "samples" if samples else "synthetic"
     # Samples that a job ignored would mislead its owner about the result.
     if choice != "samples" and samples:
-        raise _contradiction("this calibration does not use the samples", "samples", choice)
+        raise _contradiction(
+            "this calibration does not use the samples", "samples", choice
+        )
     if choice == "samples" and not samples:
-        raise _contradiction("there are no samples", "a file in the field samples", choice)
+        raise _contradiction(
+            "there are no samples", "a file in the field samples", choice
+        )
     return choice
 
 
@@ -95,7 +101,9 @@ def parse_input_values(
     )
 
 
-def require_range_or_moments(limits: str | None, mean: str | None, deviation: str | None) -> None:
+def require_range_or_moments(
+    limits: str | None, mean: str | None, deviation: str | None
+) -> None:
     """Check that there is a range, or a mean with its deviation, or nothing.
 
     Raises:
@@ -155,7 +163,9 @@ def _numbers(field: str, expected: str, text: str) -> tuple[float, ...]:
 
 
 def _contradiction(detail: str, expected: str, got: str) -> Refusal:
-    return Refusal(Code.CALIBRATION_INVALID, detail, field=FIELD, expected=expected, got=got)
+    return Refusal(
+        Code.CALIBRATION_INVALID, detail, field=FIELD, expected=expected, got=got
+    )
 
 
 def _alone(field: str, text: str, *, missing: str) -> Refusal:
@@ -171,4 +181,6 @@ def _alone(field: str, text: str, *, missing: str) -> Refusal:
 
 def _wrong(field: str, expected: str, got: str) -> Refusal:
     detail = "the values of the model's inputs cannot be read"
-    return Refusal(Code.INPUT_RANGE_INVALID, detail, field=field, expected=expected, got=got[:80])
+    return Refusal(
+        Code.INPUT_RANGE_INVALID, detail, field=field, expected=expected, got=got[:80]
+    )

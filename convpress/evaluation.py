@@ -109,7 +109,9 @@ def parse_output(text: str | None) -> str | None:
     return text
 
 
-def choose_metric(metric: Metric | None, output: str | None, *, has_file: bool) -> Metric | None:
+def choose_metric(
+    metric: Metric | None, output: str | None, *, has_file: bool
+) -> Metric | None:
     """Return the metric of a job: by default top-1; None without an evaluation file.
 
     Raises:

@@ -86,4 +86,6 @@ def _is_label(name: str, value: str) -> bool:
 
 
 def _invalid(detail: str, field: str, text: str) -> Refusal:
-    return Refusal(Code.LABELS_INVALID, detail, field=field, expected=EXPECTED, got=text[:80])
+    return Refusal(
+        Code.LABELS_INVALID, detail, field=field, expected=EXPECTED, got=text[:80]
+    )

@@ -17,7 +17,14 @@ from convpress.report import Inspection, Report
 # Isolated: neither the working directory nor PYTHONPATH can put another `app` or `worker` before
 # ours.
 _ENGINE = (sys.executable, "-I", "-m", "worker.offline")
-ENGINE_PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "scipy", "pydantic_settings")
+ENGINE_PACKAGES = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "scipy",
+    "pydantic_settings",
+)
 """Packages by which the engine extra is recognised as installed."""
 
 FilePath = str | os.PathLike[str]
@@ -116,7 +123,11 @@ def compress(
         # Absolute paths: the sandboxed child runs in a folder of its own.
         "model": str(source.absolute()),
         "output": str(artifact.absolute()),
-        "fields": {name: _field_text(value) for name, value in values.items() if value is not None},
+        "fields": {
+            name: _field_text(value)
+            for name, value in values.items()
+            if value is not None
+        },
         "form": form,
         "rank": rank,
         "samples": _absolute(samples),
@@ -181,7 +192,9 @@ def _run_engine(model: Path, request: dict[str, Any]) -> dict[str, Any]:
     if engine.returncode != 0:
         # The last line of a traceback names the error; the lines before are of no use to a caller.
         last_line = engine.stderr.strip().rpartition("\n")[2]
-        raise EngineLost(f"the engine ended with status {engine.returncode}: {last_line}")
+        raise EngineLost(
+            f"the engine ended with status {engine.returncode}: {last_line}"
+        )
     answer = json.loads(engine.stdout)
     if "refusal" in answer:
         # Raised again here, as if there were no other process.

@@ -79,7 +79,9 @@ def require_measurable(max_loss: MaxLoss, metric: str) -> None:
         raise _invalid(f"{kind.label} is not measured in dB", max_loss.text)
     # a bare 1 could be a point, or all that there is
     if max_loss.unit == "" and kind.is_share and max_loss.number >= 1:
-        detail = f"{kind.label} is a fraction of 1, and {max_loss.text} would be all of it"
+        detail = (
+            f"{kind.label} is a fraction of 1, and {max_loss.text} would be all of it"
+        )
         raise _invalid(f"{detail}: did you mean {max_loss.text}%?", max_loss.text)
 
 
@@ -132,5 +134,9 @@ def needs_inputs() -> Refusal:
 
 def _invalid(detail: str, text: str) -> Refusal:
     return Refusal(
-        Code.BUDGET_INVALID, detail, field=FIELD, expected=EXPECTED, got=text.strip()[:40]
+        Code.BUDGET_INVALID,
+        detail,
+        field=FIELD,
+        expected=EXPECTED,
+        got=text.strip()[:40],
     )

@@ -115,7 +115,9 @@ class JobOptions:
         >>> JobOptions.parse({"flops_budget": " 50% ", "input_shape": "1x3x8x8"}).as_fields()
         {'flops_budget': '50%', 'input_shape': '1x3x8x8', 'calibration': 'synthetic'}
         """
-        values = {name: FIELD_PARSERS[name](text) for name, text in texts.items() if text}
+        values = {
+            name: FIELD_PARSERS[name](text) for name, text in texts.items() if text
+        }
         return cls.combine(
             values,
             samples_sha256=samples_sha256,
@@ -160,7 +162,9 @@ class JobOptions:
             # int8 alone compresses a model: it needs no budget
             require_budget(budgets)
         require_consistent(budgets, at_any_price=bool(members.get(AT_ANY_PRICE)))
-        require_range_or_moments(*(members.get(name) for name in (RANGE, MEAN, DEVIATION)))
+        require_range_or_moments(
+            *(members.get(name) for name in (RANGE, MEAN, DEVIATION))
+        )
         has_samples = samples_sha256 is not None
         members[FIELD] = choose_calibration(members.get(FIELD), samples=has_samples)
         require_ranges(precision, members[FIELD])

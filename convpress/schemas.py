@@ -69,7 +69,8 @@ class Artifact(BaseModel):
     bytes: int
     href: str
     damaged_at: datetime | None = Field(
-        None, description="When the stored file was found damaged; null while it is not known to be"
+        None,
+        description="When the stored file was found damaged; null while it is not known to be",
     )
 
 
@@ -183,7 +184,9 @@ class Job(BaseModel):
     phase: str | None = Field(
         description="The phase of a running job: loading, measuring, factoring ... storing"
     )
-    progress: float = Field(description="The share of the work that is done, from 0 to 1")
+    progress: float = Field(
+        description="The share of the work that is done, from 0 to 1"
+    )
     eta_seconds: float | None = Field(
         None,
         description=(
@@ -192,7 +195,8 @@ class Job(BaseModel):
         ),
     )
     eta_reason: str | None = Field(
-        None, description="Why `eta_seconds` is null, for people; null where it is known"
+        None,
+        description="Why `eta_seconds` is null, for people; null where it is known",
     )
     created_at: datetime
     started_at: datetime | None
@@ -212,7 +216,8 @@ class Job(BaseModel):
     flops_at_any_price: bool
     allow_incomplete_account: bool = False
     precision: Precision = Field(
-        "float", description="float; int8, which needs no budget; or auto, for each layer"
+        "float",
+        description="float; int8, which needs no budget; or auto, for each layer",
     )
     kind: Kind = Field(
         "compression",
@@ -220,7 +225,9 @@ class Job(BaseModel):
     )
     input_shape: str | None
     calibration: Calibration
-    samples_sha256: str | None = Field(description="The SHA-256 of the file of real samples")
+    samples_sha256: str | None = Field(
+        description="The SHA-256 of the file of real samples"
+    )
     evaluation_sha256: str | None = Field(
         None, description="The SHA-256 of the file of labels or targets"
     )
@@ -232,15 +239,20 @@ class Job(BaseModel):
     input_mean: str | None
     input_std: str | None
     target: str | None = Field(
-        None, description="The target whose cost table is used; null for the worker's host"
+        None,
+        description="The target whose cost table is used; null for the worker's host",
     )
     threads: int | None = Field(
         None, description="The threads that both models are timed on; null for one"
     )
     labels: dict[str, str]
     note: str | None = Field(None, description="A note on the job; only people read it")
-    result: Result | None = Field(description="Set when the job has succeeded; null for an advice")
-    advice: AdviceSummary | None = Field(None, description="Set when an advice has succeeded")
+    result: Result | None = Field(
+        description="Set when the job has succeeded; null for an advice"
+    )
+    advice: AdviceSummary | None = Field(
+        None, description="Set when an advice has succeeded"
+    )
     error: Problem | None = Field(description="Set when the job has failed")
     expired_at: datetime | None = Field(
         description="When retention deleted the artifact and the report"
@@ -256,14 +268,18 @@ class JobChanges(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"labels": {"team": "vision"}, "note": "before the release"}},
+        json_schema_extra={
+            "example": {"labels": {"team": "vision"}, "note": "before the release"}
+        },
     )
 
     labels: Annotated[dict[str, str], WithJsonSchema(LABELS_SCHEMA)] | None = Field(
         None, description="All labels of the job from now on; `{}` removes them"
     )
     note: str | None = Field(
-        None, max_length=LONGEST_NOTE, description="The note from now on; null or empty removes it"
+        None,
+        max_length=LONGEST_NOTE,
+        description="The note from now on; null or empty removes it",
     )
 
 

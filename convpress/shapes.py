@@ -17,7 +17,9 @@ TYPES = (
 """The types of inputs that a shape may name."""
 
 # Nine digits fit into 32 bits.
-_SHAPE = re.compile(r"(?:([a-z0-9]+):)?([0-9]{1,9}(?:x[0-9]{1,9}){0,15})", re.IGNORECASE)
+_SHAPE = re.compile(
+    r"(?:([a-z0-9]+):)?([0-9]{1,9}(?:x[0-9]{1,9}){0,15})", re.IGNORECASE
+)
 _LONGEST_TEXT = 2000
 # As programs print shapes: [1, 3, 224, 224] or (1, 3, 224, 224). Only where sizes can stand: the
 # name of an ONNX input may have brackets.
@@ -115,7 +117,9 @@ def _shape(dtype: str | None, sizes: str, text: str) -> tuple[int, ...]:
     if dtype not in TYPES:
         meant = did_you_mean(dtype, TYPES)
         known = ", ".join(TYPES)
-        raise _invalid(f"{dtype!r} is not a type of inputs{meant or f': these are {known}'}", text)
+        raise _invalid(
+            f"{dtype!r} is not a type of inputs{meant or f': these are {known}'}", text
+        )
     return TypedShape.of(dtype, numbers)
 
 
@@ -130,4 +134,6 @@ def format_shape(shape: tuple[int | str | None, ...]) -> str:
 
 def _invalid(detail: str, text: str) -> Refusal:
     got = text if len(text) <= 80 else text[:80] + "..."
-    return Refusal(Code.INPUT_SHAPE_INVALID, detail, field=FIELD, expected=EXPECTED, got=got)
+    return Refusal(
+        Code.INPUT_SHAPE_INVALID, detail, field=FIELD, expected=EXPECTED, got=got
+    )

@@ -30,7 +30,9 @@ from sqlalchemy.pool import Pool
 from app.db.migrations import migrate
 
 # How long an example takes says how busy the machine is.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("tests")
 
 POSTGRES = "postgres@127.0.0.1:5432"
@@ -88,7 +90,9 @@ def promtool() -> str:
     """The path of Prometheus' own checker."""
     executable = shutil.which("promtool")
     if executable is None:
-        unavailable("promtool", FileNotFoundError("it comes with Debian's package prometheus"))
+        unavailable(
+            "promtool", FileNotFoundError("it comes with Debian's package prometheus")
+        )
     return executable
 
 
@@ -108,7 +112,9 @@ def new_postgres_database(template: str = "template1") -> Iterator[str]:
         unavailable(f"PostgreSQL at {POSTGRES}", error)
     with server:
         server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        server.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')  # as for SQLite
+        server.execute(
+            f'ALTER DATABASE "{name}" SET synchronous_commit = off'
+        )  # as for SQLite
         try:
             yield f"postgresql+psycopg://{POSTGRES}/{name}"
         finally:
@@ -173,7 +179,9 @@ def redis_of_its_own(tmp_path: Path) -> Iterator[tuple[str, "redis.Redis"]]:
     """The URL of a Redis server that only this test uses, and a client for its settings."""
     server = shutil.which("redis-server")
     if server is None:
-        unavailable("redis-server", FileNotFoundError("it comes with Debian's package redis"))
+        unavailable(
+            "redis-server", FileNotFoundError("it comes with Debian's package redis")
+        )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -204,7 +212,9 @@ def claim_redis_database() -> int:
     number 0.
     """
     for number in range(1, 16):
-        with redis.Redis.from_url(f"{REDIS}/{number}", socket_connect_timeout=30) as client:
+        with redis.Redis.from_url(
+            f"{REDIS}/{number}", socket_connect_timeout=30
+        ) as client:
             try:
                 claimed = client.set("convpress_test", os.getpid(), nx=True)
             except redis.ConnectionError as error:
@@ -224,9 +234,19 @@ def s3_endpoint() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "moto.server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
         try:
             deadline = time.monotonic() + 600
             while not answers(url):

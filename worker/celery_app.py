@@ -60,10 +60,15 @@ def _configure_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signatu
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _start_sweeper(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
-    threading.Thread(target=sweeper.run, args=(stopping,), name="sweeper", daemon=True).start()
+    threading.Thread(
+        target=sweeper.run, args=(stopping,), name="sweeper", daemon=True
+    ).start()
     if get_settings().calibrate_when_idle:
         calibration = threading.Thread(
-            target=idle_calibration.run, args=(stopping,), name="calibration", daemon=True
+            target=idle_calibration.run,
+            args=(stopping,),
+            name="calibration",
+            daemon=True,
         )
         calibration.start()
 

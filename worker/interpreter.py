@@ -25,8 +25,12 @@ class Fault:
 
 FAULTS = (
     Fault("CVE-2024-0450", "zipfile inflates members that share bytes", {11: 8, 12: 2}),
-    Fault("CVE-2024-6232", "tarfile takes quadratic time for a header", {11: 10, 12: 6}),
-    Fault("CVE-2024-7592", "http.cookies takes quadratic time for quotes", {11: 10, 12: 6}),
+    Fault(
+        "CVE-2024-6232", "tarfile takes quadratic time for a header", {11: 10, 12: 6}
+    ),
+    Fault(
+        "CVE-2024-7592", "http.cookies takes quadratic time for quotes", {11: 10, 12: 6}
+    ),
     Fault("CVE-2025-8194", "tarfile loops on a negative size", {11: 14, 12: 12, 13: 6}),
     Fault(
         "CVE-2025-8291",

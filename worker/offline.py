@@ -150,8 +150,12 @@ def compress(
         def make(request: Request, target: Path) -> Attempt:
             _run([], request, folder, on_progress or _ignore)
             content, account = _take(Report, Path(request.report))
-            with outputs.open_plain(Path(request.output), _LARGEST_ARTIFACT) as artifact:
-                _write(target, lambda part: _copy_checked(artifact, part, request.format))
+            with outputs.open_plain(
+                Path(request.output), _LARGEST_ARTIFACT
+            ) as artifact:
+                _write(
+                    target, lambda part: _copy_checked(artifact, part, request.format)
+                )
             return Attempt(target, content, account)
 
         with _refusing():
@@ -208,7 +212,9 @@ def inspect(model: Path, input_shape: str | None) -> tuple[str, Inspection]:
         return content.decode(), inspection
 
 
-def _request(source: Path, suffix: str, folder: Path, account: str, job: OfflineJob) -> Request:
+def _request(
+    source: Path, suffix: str, folder: Path, account: str, job: OfflineJob
+) -> Request:
     """Return the request of a job on the file `source`; the results go to files in `folder`."""
     settings = get_settings()
     model_format = _identify(source)
@@ -228,7 +234,9 @@ def _request(source: Path, suffix: str, folder: Path, account: str, job: Offline
     )
 
 
-def _costs(model_format: Format, target: str | None, own: Path | None = None) -> dict[str, Any]:
+def _costs(
+    model_format: Format, target: str | None, own: Path | None = None
+) -> dict[str, Any]:
     with _refusing():
         return cost_tables.request_members(get_settings(), model_format, target, own)
 
@@ -245,7 +253,10 @@ def _identify(model: Path) -> Format:
 
 
 def _run(
-    command: list[str], request: Request, folder: Path, on_progress: Callable[[Progress], None]
+    command: list[str],
+    request: Request,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
 ) -> None:
     """Run the engine on a request.
 

@@ -33,7 +33,9 @@ Make = Callable[[Request, Path], Attempt]
 """Runs the engine on a request, and puts the checked artifact at a path."""
 
 
-def scored(make: Make, request: Request, model: Path, scorer: Scorer, folder: Path) -> Attempt:
+def scored(
+    make: Make, request: Request, model: Path, scorer: Scorer, folder: Path
+) -> Attempt:
     """Make the artifact of a request, with the command's numbers in its report.
 
     Where the request has a largest loss, it is the cheapest artifact that keeps it. `model` is the
@@ -57,7 +59,12 @@ class _Search:
     """The tries of a search; the first makes an analysis that serves all."""
 
     def __init__(
-        self, make: Make, request: Request, promise: Promise, scorer: Scorer, target: Path
+        self,
+        make: Make,
+        request: Request,
+        promise: Promise,
+        scorer: Scorer,
+        target: Path,
     ) -> None:
         self._make = make
         self._request = request
@@ -86,7 +93,9 @@ class _Search:
         self._tried.append(tried)
         if tried.kept:
             evaluation = self._scorer.evaluation(self._promise.before, figure)
-            best = replace(attempt, artifact=attempt.artifact.replace(self._best_target))
+            best = replace(
+                attempt, artifact=attempt.artifact.replace(self._best_target)
+            )
             self._best = _amended(best, evaluation)
         return tried.kept
 

@@ -68,13 +68,16 @@ class Scorer:
                 start_new_session=True,
             )
         except OSError as error:
-            raise _invalid(f"the command cannot be run: {error}", shlex.join(words)) from error
+            raise _invalid(
+                f"the command cannot be run: {error}", shlex.join(words)
+            ) from error
         try:
             output, log = process.communicate(timeout=self.seconds)
         except subprocess.TimeoutExpired:
             _end(process)
             raise _invalid(
-                f"the command was not done after {self.seconds:g} seconds", shlex.join(words)
+                f"the command was not done after {self.seconds:g} seconds",
+                shlex.join(words),
             ) from None
         except BaseException:
             _end(process)  # Ctrl-C reaches this process alone
@@ -82,7 +85,8 @@ class Scorer:
         if process.returncode:
             last_line = log.strip().rpartition("\n")[2]
             raise _invalid(
-                f"the command ended with status {process.returncode}", last_line or "no message"
+                f"the command ended with status {process.returncode}",
+                last_line or "no message",
             )
         return output
 
@@ -124,4 +128,6 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _invalid(detail: str, got: str) -> Refusal:
     shown = shortened(got, _LONGEST_OUTPUT)
-    return Refusal(Code.EVALUATION_INVALID, detail, field=FIELD, expected=EXPECTED, got=shown)
+    return Refusal(
+        Code.EVALUATION_INVALID, detail, field=FIELD, expected=EXPECTED, got=shown
+    )

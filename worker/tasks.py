@@ -61,10 +61,14 @@ def _attempt(job_id: uuid.UUID, settings: Settings) -> None:
     }
     with (
         bound_contextvars(request_id=job.request_id, attempt=lease.attempt),
-        tracing.span("job", kind="consumer", parent=job.traceparent, attributes=attributes),
+        tracing.span(
+            "job", kind="consumer", parent=job.traceparent, attributes=attributes
+        ),
     ):
         log.info("claimed")
-        tracing.record("queue", job.created_at.timestamp(), time.time(), parent=job.traceparent)
+        tracing.record(
+            "queue", job.created_at.timestamp(), time.time(), parent=job.traceparent
+        )
         heartbeat = Heartbeat(lease, settings.lease_seconds)
         child_logs: list[str] = []
         with heartbeat.beating():
@@ -86,7 +90,9 @@ def _attempt(job_id: uuid.UUID, settings: Settings) -> None:
 
 def _claim(job_id: uuid.UUID, settings: Settings) -> tuple[Job, Lease] | None:
     with transaction() as session:
-        lease = leases.claim(session, job_id, leases.new_owner(), settings.lease_seconds)
+        lease = leases.claim(
+            session, job_id, leases.new_owner(), settings.lease_seconds
+        )
         if lease is None:
             return None
         return session.get_one(Job, lease.job_id), lease
@@ -133,7 +139,9 @@ def _commit_with_retries(lease: Lease, ending: Ending, settings: Settings) -> bo
 
 def _commit(lease: Lease, ending: Ending, max_attempts: int) -> bool:
     with transaction() as session:
-        held = outcomes.commit(session, lease, ending.outcome, ending.seconds, max_attempts)
+        held = outcomes.commit(
+            session, lease, ending.outcome, ending.seconds, max_attempts
+        )
         if held:
             logs.keep(session, lease.job_id, lease.attempt, ending.log)
         return held

@@ -16,7 +16,10 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column(
-        "models", sa.Column("analysis_bytes", sa.BigInteger(), nullable=False, server_default="0")
+        "models",
+        sa.Column(
+            "analysis_bytes", sa.BigInteger(), nullable=False, server_default="0"
+        ),
     )
 
 

@@ -18,10 +18,17 @@ _BUDGETS = ("params_budget", "bytes_budget", "latency_budget")
 
 def upgrade() -> None:
     for name in _BUDGETS:
-        op.add_column("jobs", sa.Column(name, sa.String(40), nullable=False, server_default=""))
+        op.add_column(
+            "jobs", sa.Column(name, sa.String(40), nullable=False, server_default="")
+        )
     op.add_column(
         "jobs",
-        sa.Column("flops_at_any_price", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column(
+            "flops_at_any_price",
+            sa.Boolean(),
+            nullable=False,
+            server_default=sa.false(),
+        ),
     )
 
 

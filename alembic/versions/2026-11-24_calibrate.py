@@ -36,16 +36,25 @@ def upgrade() -> None:
         ["expired_at", "used_at"],
         if_not_exists=True,
     )
-    again = op.get_context().dialect.name == "postgresql"  # SQLite migrates at once or not at all
+    again = (
+        op.get_context().dialect.name == "postgresql"
+    )  # SQLite migrates at once or not at all
     for column in (
         sa.Column("samples_sha256", sa.String(length=64), nullable=True),
-        sa.Column("calibration", sa.String(length=16), nullable=False, server_default="synthetic"),
+        sa.Column(
+            "calibration",
+            sa.String(length=16),
+            nullable=False,
+            server_default="synthetic",
+        ),
         *(sa.Column(name, sa.String(length=2000), nullable=True) for name in _TOLD),
     ):
         op.add_column("jobs", column, if_not_exists=again)
     with op.get_context().autocommit_block():
         op.drop_index(_INDEX, "jobs", if_exists=True, postgresql_concurrently=True)
-        op.create_index(_INDEX, "jobs", ["samples_sha256"], postgresql_concurrently=True)
+        op.create_index(
+            _INDEX, "jobs", ["samples_sha256"], postgresql_concurrently=True
+        )
 
 
 def downgrade() -> None:

@@ -50,7 +50,9 @@ def upgrade() -> None:
             name=op.f("ck_jobs_state"),
         ),
         sa.ForeignKeyConstraint(
-            ["model_sha256"], ["models.sha256"], name=op.f("fk_jobs_model_sha256_models")
+            ["model_sha256"],
+            ["models.sha256"],
+            name=op.f("fk_jobs_model_sha256_models"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )

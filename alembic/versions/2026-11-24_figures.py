@@ -44,7 +44,9 @@ def upgrade() -> None:
     )
     with op.get_context().autocommit_block():
         op.drop_index(_INDEX, "events", if_exists=True, postgresql_concurrently=True)
-        op.create_index(_INDEX, "events", ["state", "at", "detail"], postgresql_concurrently=True)
+        op.create_index(
+            _INDEX, "events", ["state", "at", "detail"], postgresql_concurrently=True
+        )
 
 
 def downgrade() -> None:

@@ -24,19 +24,34 @@ def upgrade() -> None:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f") + zone
     op.add_column(
         "models",
-        sa.Column("used_at", sa.DateTime(timezone=True), nullable=False, server_default=now),
+        sa.Column(
+            "used_at", sa.DateTime(timezone=True), nullable=False, server_default=now
+        ),
     )
-    op.add_column("models", sa.Column("expired_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column(
-        "jobs", sa.Column("labels", sa.JSON(none_as_null=True), nullable=False, server_default="{}")
+        "models", sa.Column("expired_at", sa.DateTime(timezone=True), nullable=True)
     )
-    op.add_column("jobs", sa.Column("webhook_url", sa.String(length=2000), nullable=True))
-    op.add_column("jobs", sa.Column("idempotency_key", sa.String(length=255), nullable=True))
+    op.add_column(
+        "jobs",
+        sa.Column(
+            "labels", sa.JSON(none_as_null=True), nullable=False, server_default="{}"
+        ),
+    )
+    op.add_column(
+        "jobs", sa.Column("webhook_url", sa.String(length=2000), nullable=True)
+    )
+    op.add_column(
+        "jobs", sa.Column("idempotency_key", sa.String(length=255), nullable=True)
+    )
     op.add_column("jobs", sa.Column("fingerprint", sa.String(length=64), nullable=True))
-    op.add_column("jobs", sa.Column("expired_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "jobs", sa.Column("expired_at", sa.DateTime(timezone=True), nullable=True)
+    )
     op.create_table(
         "events",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
@@ -44,7 +59,10 @@ def upgrade() -> None:
         sa.Column("worker", sa.String(length=255), nullable=True),
         sa.Column("detail", sa.String(length=255), nullable=False),
         sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_events_job_id_jobs"), ondelete="CASCADE"
+            ["job_id"],
+            ["jobs.id"],
+            name=op.f("fk_events_job_id_jobs"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
@@ -59,7 +77,10 @@ def upgrade() -> None:
         sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.String(length=255), nullable=True),
         sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_deliveries_job_id_jobs"), ondelete="CASCADE"
+            ["job_id"],
+            ["jobs.id"],
+            name=op.f("fk_deliveries_job_id_jobs"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
     )
@@ -70,7 +91,13 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("deliveries")
     op.drop_table("events")
-    for name in ("expired_at", "fingerprint", "idempotency_key", "webhook_url", "labels"):
+    for name in (
+        "expired_at",
+        "fingerprint",
+        "idempotency_key",
+        "webhook_url",
+        "labels",
+    ):
         op.drop_column("jobs", name)
     for name in ("expired_at", "used_at"):
         op.drop_column("models", name)

@@ -24,8 +24,12 @@ INDEXES = [
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         for name, table, columns, unique in INDEXES:
-            op.drop_index(op.f(name), table, if_exists=True, postgresql_concurrently=True)
-            op.create_index(op.f(name), table, columns, unique=unique, postgresql_concurrently=True)
+            op.drop_index(
+                op.f(name), table, if_exists=True, postgresql_concurrently=True
+            )
+            op.create_index(
+                op.f(name), table, columns, unique=unique, postgresql_concurrently=True
+            )
 
 
 def downgrade() -> None:

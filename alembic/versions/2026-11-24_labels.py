@@ -30,7 +30,10 @@ _FILL = (
     " SELECT jobs.id, label.key, label.value, jobs.created_at"
     " FROM jobs, {} AS label WHERE {} {} ON CONFLICT DO NOTHING"
 )
-_LABELS = {"postgresql": "json_each_text(jobs.labels)", "sqlite": "json_each(jobs.labels)"}
+_LABELS = {
+    "postgresql": "json_each_text(jobs.labels)",
+    "sqlite": "json_each(jobs.labels)",
+}
 _LOCK = {
     "postgresql": "FOR KEY SHARE OF jobs",
     "sqlite": "",
@@ -45,7 +48,10 @@ def upgrade() -> None:
         sa.Column("value", sa.String(length=128), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_job_labels_job_id_jobs"), ondelete="CASCADE"
+            ["job_id"],
+            ["jobs.id"],
+            name=op.f("fk_job_labels_job_id_jobs"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_job_labels")),
         if_not_exists=True,
@@ -82,7 +88,9 @@ def _fill() -> None:
     while last := connection.execute(
         sa.text(_EDGE.format(behind)), edge | {"batch": _BATCH}
     ).one_or_none():
-        batch = f"{behind} AND (jobs.created_at, jobs.id) <= (:last_created_at, :last_id)"
+        batch = (
+            f"{behind} AND (jobs.created_at, jobs.id) <= (:last_created_at, :last_id)"
+        )
         edge |= {"last_created_at": last.created_at, "last_id": last.id}
         connection.execute(sa.text(_FILL.format(labels, batch, lock)), edge)
         behind, edge = (

@@ -33,18 +33,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
         if_not_exists=True,
     )
-    op.create_index(op.f("ix_api_keys_owner"), "api_keys", ["owner"], if_not_exists=True)
-    again = op.get_context().dialect.name == "postgresql"  # SQLite migrates at once or not at all
+    op.create_index(
+        op.f("ix_api_keys_owner"), "api_keys", ["owner"], if_not_exists=True
+    )
+    again = (
+        op.get_context().dialect.name == "postgresql"
+    )  # SQLite migrates at once or not at all
     owner = sa.Column("owner", sa.String(length=63), nullable=False, server_default="")
     op.add_column("jobs", owner, if_not_exists=again)
     with op.get_context().autocommit_block():
         for name, columns, unique in INDEXES:
-            op.drop_index(op.f(name), "jobs", if_exists=True, postgresql_concurrently=True)
+            op.drop_index(
+                op.f(name), "jobs", if_exists=True, postgresql_concurrently=True
+            )
             op.create_index(
                 op.f(name), "jobs", columns, unique=unique, postgresql_concurrently=True
             )
         op.drop_index(
-            op.f("ix_jobs_idempotency_key"), "jobs", if_exists=True, postgresql_concurrently=True
+            op.f("ix_jobs_idempotency_key"),
+            "jobs",
+            if_exists=True,
+            postgresql_concurrently=True,
         )
 
 
@@ -52,5 +61,7 @@ def downgrade() -> None:
     for name, _, _ in INDEXES:
         op.drop_index(op.f(name), "jobs")
     op.drop_column("jobs", "owner")
-    op.create_index(op.f("ix_jobs_idempotency_key"), "jobs", ["idempotency_key"], unique=True)
+    op.create_index(
+        op.f("ix_jobs_idempotency_key"), "jobs", ["idempotency_key"], unique=True
+    )
     op.drop_table("api_keys")

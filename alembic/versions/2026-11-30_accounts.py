@@ -16,7 +16,10 @@ depends_on = None
 
 def upgrade() -> None:
     allowed = sa.Column(
-        "allow_incomplete_account", sa.Boolean(), nullable=False, server_default=sa.false()
+        "allow_incomplete_account",
+        sa.Boolean(),
+        nullable=False,
+        server_default=sa.false(),
     )
     op.add_column("jobs", allowed)
     op.add_column("jobs", sa.Column("unaccounted", sa.JSON(), nullable=True))

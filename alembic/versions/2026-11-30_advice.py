@@ -15,7 +15,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    kind = sa.Column("kind", sa.String(16), nullable=False, server_default="compression")
+    kind = sa.Column(
+        "kind", sa.String(16), nullable=False, server_default="compression"
+    )
     op.add_column("jobs", kind)
     op.add_column("jobs", sa.Column("advice", sa.JSON(), nullable=True))
 

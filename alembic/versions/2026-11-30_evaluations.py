@@ -35,7 +35,9 @@ def upgrade() -> None:
         ["expired_at", "used_at"],
         if_not_exists=True,
     )
-    again = op.get_context().dialect.name == "postgresql"  # SQLite migrates at once or not at all
+    again = (
+        op.get_context().dialect.name == "postgresql"
+    )  # SQLite migrates at once or not at all
     for column in (
         sa.Column("max_loss", sa.String(length=40), nullable=True),
         sa.Column("evaluation_sha256", sa.String(length=64), nullable=True),
@@ -46,7 +48,9 @@ def upgrade() -> None:
         op.add_column("jobs", column, if_not_exists=again)
     with op.get_context().autocommit_block():
         op.drop_index(_INDEX, "jobs", if_exists=True, postgresql_concurrently=True)
-        op.create_index(_INDEX, "jobs", ["evaluation_sha256"], postgresql_concurrently=True)
+        op.create_index(
+            _INDEX, "jobs", ["evaluation_sha256"], postgresql_concurrently=True
+        )
 
 
 def downgrade() -> None:

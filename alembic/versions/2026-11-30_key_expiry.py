@@ -20,7 +20,9 @@ _COLUMNS = ("expires_at", "used_at")
 
 
 def upgrade() -> None:
-    again = op.get_context().dialect.name == "postgresql"  # SQLite migrates at once or not at all
+    again = (
+        op.get_context().dialect.name == "postgresql"
+    )  # SQLite migrates at once or not at all
     for name in _COLUMNS:
         column = sa.Column(name, sa.DateTime(timezone=True), nullable=True)
         op.add_column("api_keys", column, if_not_exists=again)

@@ -32,7 +32,9 @@ def upgrade() -> None:
         "owned_models",
         sa.Column("model_sha256", sa.String(length=64), nullable=False),
         sa.Column("owner", sa.String(length=63), nullable=False),
-        sa.Column("analysis_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "analysis_bytes", sa.BigInteger(), server_default="0", nullable=False
+        ),
         sa.Column("inspection", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(
             ["model_sha256"],

@@ -15,7 +15,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    precision = sa.Column("precision", sa.String(8), nullable=False, server_default="float")
+    precision = sa.Column(
+        "precision", sa.String(8), nullable=False, server_default="float"
+    )
     op.add_column("jobs", precision)
 
 

@@ -27,7 +27,9 @@ _OF_BATCH = " AND id IN (SELECT id FROM deliveries WHERE event IS NULL LIMIT :ba
 
 
 def upgrade() -> None:
-    again = op.get_context().dialect.name == "postgresql"  # SQLite migrates at once or not at all
+    again = (
+        op.get_context().dialect.name == "postgresql"
+    )  # SQLite migrates at once or not at all
     event = sa.Column("event", sa.String(length=32), nullable=True)
     with op.get_context().autocommit_block():
         op.add_column("deliveries", event, if_not_exists=again)

@@ -63,7 +63,10 @@ class Caller(NamedTuple):
 
 
 def create(
-    session: Session, owner: str, scopes: Sequence[str], expires_at: datetime | None = None
+    session: Session,
+    owner: str,
+    scopes: Sequence[str],
+    expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """Add a key, and return it with its token, which is not stored.
 
@@ -73,7 +76,9 @@ def create(
     """
     created_at = datetime.now(UTC)
     if expires_at is not None and expires_at <= created_at:
-        raise ValueError(f"a key expires in the future, not at {expires_at:%Y-%m-%d %H:%M}")
+        raise ValueError(
+            f"a key expires in the future, not at {expires_at:%Y-%m-%d %H:%M}"
+        )
     if not _OWNER.fullmatch(owner):
         raise ValueError(
             f"an owner is a name of up to 63 letters, digits and ._@-, not {owner[:80]!r}"

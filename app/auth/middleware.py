@@ -97,7 +97,9 @@ async def _authenticate(scope: Scope, settings: Settings) -> Caller | None:
 
 
 def _is_open(path: str) -> bool:
-    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in _OPEN_PATHS)
+    return any(
+        path == prefix or path.startswith(f"{prefix}/") for prefix in _OPEN_PATHS
+    )
 
 
 def _identify(token: str, scope: Scope, settings: Settings) -> Caller:

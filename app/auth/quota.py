@@ -57,7 +57,9 @@ def check_unfinished(caller: Caller | None, more: int) -> None:
         raise _exceeded(detail, f"at most {most} at a time")
 
 
-def _check_stored(session: Session, owner: str, announced: int, settings: Settings) -> None:
+def _check_stored(
+    session: Session, owner: str, announced: int, settings: Settings
+) -> None:
     stored = _stored_bytes(session, owner)
     if stored + announced > settings.owner_stored_bytes:
         raise _exceeded(

@@ -59,7 +59,9 @@ def _count(owner: str, limit: RateLimitItem, broker_url: str | None) -> int | No
         return _hit(local_limiter(), limit, owner)
 
 
-def _hit(limiter: FixedWindowRateLimiter, limit: RateLimitItem, owner: str) -> int | None:
+def _hit(
+    limiter: FixedWindowRateLimiter, limit: RateLimitItem, owner: str
+) -> int | None:
     if limiter.hit(limit, owner):
         return None
     window = limiter.get_window_stats(limit, owner)

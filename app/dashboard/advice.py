@@ -73,7 +73,9 @@ _ADVICE: Mapping[str, str] = {
     ),
     "threads_invalid": "Enter a number of threads that the message allows.",
     "target_invalid": "Choose a target that the message names, or none: the worker's host.",
-    "cost_table_invalid": ("An administrator can make a new one with `convpress calibrate-host`."),
+    "cost_table_invalid": (
+        "An administrator can make a new one with `convpress calibrate-host`."
+    ),
     "device_unavailable": (
         "The GPU of the worker does not answer. Try again later, or tell an administrator."
     ),
@@ -81,8 +83,12 @@ _ADVICE: Mapping[str, str] = {
         "Export the model in a format, or without the feature, that the message names."
     ),
     "model_empty": ("The file has no content: export or copy it again."),
-    "input_range_invalid": ("Write the range as 0,255, or a mean with its standard deviation."),
-    "calibration_invalid": ("Choose synthetic, none, or samples together with a file of samples."),
+    "input_range_invalid": (
+        "Write the range as 0,255, or a mean with its standard deviation."
+    ),
+    "calibration_invalid": (
+        "Choose synthetic, none, or samples together with a file of samples."
+    ),
     "scope_missing": "Sign in with a key that has this scope.",
     "quota_exceeded": "Wait until jobs have ended, or delete jobs.",
     "rate_exceeded": "Wait a minute.",
@@ -102,7 +108,9 @@ def shown_error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the problem of a failed job with its advice and its remedies."""
     if error is None:
         return None
-    members = {name: error.get(name) for name in ("code", "detail", "field", "expected", "got")}
+    members = {
+        name: error.get(name) for name in ("code", "detail", "field", "expected", "got")
+    }
     return {
         **members,
         "advice": advice(error["code"]),

@@ -16,7 +16,9 @@ from convpress.schemas import LONGEST_NOTE
 router = APIRouter()
 
 
-@router.post("/dashboard/jobs/{job_id}/annotate", dependencies=[Security(require("submit"))])
+@router.post(
+    "/dashboard/jobs/{job_id}/annotate", dependencies=[Security(require("submit"))]
+)
 def annotate_job(
     job_id: JobId,
     labels: Annotated[str, Form()] = "",

@@ -103,27 +103,41 @@ def tradeoff(
     steps = [f"{dot.x} {dot.y}" for dot in dots]
     path = "M" + "L".join(steps) if steps else ""
     placed_marks = tuple(map(place, marks))
-    x_ticks = tuple(Tick(place(Mark(fifth / 5, 0, "")).x, f"{20 * fifth} %") for fifth in range(6))
+    x_ticks = tuple(
+        Tick(place(Mark(fifth / 5, 0, "")).x, f"{20 * fifth} %") for fifth in range(6)
+    )
     lines = [step * number for number in range(round(highest / step) + 1)]
-    y_ticks = [Tick(place(Mark(0, error, "")).y, f"{100 * error:.3g} %") for error in lines]
+    y_ticks = [
+        Tick(place(Mark(0, error, "")).y, f"{100 * error:.3g} %") for error in lines
+    ]
     if any(dot.error > highest for dot in (*dots, *placed_marks)):
         y_ticks[-1] = y_ticks[-1]._replace(label=f"≥ {y_ticks[-1].label}")
-    return Tradeoff(path, dots, placed_marks, x_ticks, tuple(y_ticks), quantity=quantity)
+    return Tradeoff(
+        path, dots, placed_marks, x_ticks, tuple(y_ticks), quantity=quantity
+    )
 
 
 def labels(chart: Tradeoff) -> tuple[Label, ...]:
     """Return the names of the marks that have one: the highest above its mark, the others below."""
-    highest_first = sorted((mark for mark in chart.marks if mark.name), key=lambda mark: mark.y)
+    highest_first = sorted(
+        (mark for mark in chart.marks if mark.name), key=lambda mark: mark.y
+    )
     names = []
     for place, mark in enumerate(highest_first):
         is_right = mark.x > chart.right - _LONGEST_LABEL
         x = mark.x - 12 if is_right else mark.x + 12
-        y = max(mark.y - 10, chart.top) if place == 0 else min(mark.y + 22, chart.bottom - 6)
+        y = (
+            max(mark.y - 10, chart.top)
+            if place == 0
+            else min(mark.y + 22, chart.bottom - 6)
+        )
         names.append(Label(x, y, "end" if is_right else "start", mark.name))
     return tuple(names)
 
 
-def _scale(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> tuple[float, float]:
+def _scale(
+    curve: Sequence[tuple[float, float]], marks: Sequence[Mark]
+) -> tuple[float, float]:
     """Return the error at the top of a chart, and the distance of its grid lines."""
     # Below a fifth errors explode; they would press the useful part of the curve to the bottom.
     errors = [error for keep, error in curve if keep >= 0.2]
@@ -140,7 +154,9 @@ def _scale(curve: Sequence[tuple[float, float]], marks: Sequence[Mark]) -> tuple
 def _step(rough: float) -> float:
     """Return a distance of grid lines: `rough`, rounded up to 1, 2 or 5 times a power of ten."""
     scale = 10.0 ** math.floor(math.log10(max(rough, 1e-6)))
-    return scale * next(nice for nice in (1, 2, 5, 10) if nice * scale >= rough * (1 - 1e-9))
+    return scale * next(
+        nice for nice in (1, 2, 5, 10) if nice * scale >= rough * (1 - 1e-9)
+    )
 
 
 class Column(NamedTuple):

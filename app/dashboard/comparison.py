@@ -62,8 +62,13 @@ def compare_jobs(
     names = column or USUAL
     tradeoff = tradeoff_of(summarised)
     if sort is not None:
-        summarised = comparison_columns.ordered(summarised, COLUMNS[sort], descending=descending)
-    choice = [*(("job", str(row.id)) for row in rows), *(("column", name) for name in names)]
+        summarised = comparison_columns.ordered(
+            summarised, COLUMNS[sort], descending=descending
+        )
+    choice = [
+        *(("job", str(row.id)) for row in rows),
+        *(("column", name) for name in names),
+    ]
     return render(
         request,
         "compare.html",

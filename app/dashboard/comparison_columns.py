@@ -65,21 +65,31 @@ def _seconds(row: SummarisedJob) -> Value:
 
 
 COLUMNS: dict[ColumnName, Column] = {
-    "state": Column("State", lambda row: row.job.state, formatting.capital, is_number=False),
+    "state": Column(
+        "State", lambda row: row.job.state, formatting.capital, is_number=False
+    ),
     "calibration": Column(
         "Calibration",
         lambda row: row.summary.calibration if row.summary else row.job.calibration,
         is_number=False,
     ),
-    "kept": Column("FLOPs kept", _of_summary(lambda summary: summary.keep), quantities.percent),
+    "kept": Column(
+        "FLOPs kept", _of_summary(lambda summary: summary.keep), quantities.percent
+    ),
     "saved": Column(
         "FLOPs saved", _of_summary(lambda summary: 1 - summary.keep), quantities.percent
     ),
-    "flops": Column("FLOPs", _of_summary(lambda summary: summary.after.flops), quantities.amount),
-    "parameters": Column(
-        "Parameters", _of_summary(lambda summary: summary.after.parameters), quantities.amount
+    "flops": Column(
+        "FLOPs", _of_summary(lambda summary: summary.after.flops), quantities.amount
     ),
-    "bytes": Column("File", _of_summary(lambda summary: summary.after.bytes), quantities.size),
+    "parameters": Column(
+        "Parameters",
+        _of_summary(lambda summary: summary.after.parameters),
+        quantities.amount,
+    ),
+    "bytes": Column(
+        "File", _of_summary(lambda summary: summary.after.bytes), quantities.size
+    ),
     "latency_before": Column(
         "Latency before",
         _of_summary(lambda summary: summary.before.latency_ms),
@@ -91,10 +101,14 @@ COLUMNS: dict[ColumnName, Column] = {
         quantities.milliseconds,
     ),
     "measured": Column(
-        "Measured error", _of_summary(lambda summary: summary.measured), quantities.percent
+        "Measured error",
+        _of_summary(lambda summary: summary.measured),
+        quantities.percent,
     ),
     "predicted": Column(
-        "Predicted error", _of_summary(lambda summary: summary.predicted), quantities.percent
+        "Predicted error",
+        _of_summary(lambda summary: summary.predicted),
+        quantities.percent,
     ),
     "agreement": Column(
         "Same class", _of_summary(lambda summary: summary.agreement), quantities.percent
@@ -108,7 +122,9 @@ COLUMNS: dict[ColumnName, Column] = {
     ),
     "account": Column(
         "Account",
-        _of_summary(lambda summary: "complete" if summary.is_complete else "incomplete"),
+        _of_summary(
+            lambda summary: "complete" if summary.is_complete else "incomplete"
+        ),
         is_number=False,
     ),
     "took": Column("Took", _seconds, formatting.seconds),

@@ -44,7 +44,11 @@ def budget_label(field: str) -> str:
     >>> budget_label("flops_budget"), budget_label("latency_budget")
     ('Budget of FLOPs', 'Budget of time')
     """
-    return "Largest loss" if field == max_loss.FIELD else f"Budget of {KINDS[field].quantity}"
+    return (
+        "Largest loss"
+        if field == max_loss.FIELD
+        else f"Budget of {KINDS[field].quantity}"
+    )
 
 
 def change(before: float, after: float) -> str:

@@ -61,7 +61,9 @@ def show_job(
         events = commands.events_after(session, job.id, 0)
         # The page follows the events after these, so the job must not be older than they are.
         session.refresh(job)
-        siblings, _ = queries.page(session, queries.Filter(model_sha256=job.model_sha256), 9, None)
+        siblings, _ = queries.page(
+            session, queries.Filter(model_sha256=job.model_sha256), 9, None
+        )
         log = logs.read(session, job)
         before = queries.waiting_before(session, job) if job.state == "queued" else None
     report = job_report.read(job)
@@ -93,7 +95,9 @@ def show_job(
         kept=report and job_report.kept(report),
         layers=layers,
         sites=report and layers and [report.sites[place] for place in layers.rows],
-        fates=report and layers and [fate(report.sites[place]) for place in sorted(layers.rows)],
+        fates=report
+        and layers
+        and [fate(report.sites[place]) for place in sorted(layers.rows)],
         log=log,
         columns=report and layers and _layer_columns(report.sites, layers.rows),
         layers_height=charts.LAYERS_HEIGHT,
@@ -126,7 +130,9 @@ def choices(report: Report) -> Sequence[Choice]:
     nearest = distances.index(min(distances)) if distances else None
     return [
         Choice(_budget(keep), point.macs, keep, error, place == nearest)
-        for place, (point, (keep, error)) in enumerate(zip(report.frontier, points, strict=True))
+        for place, (point, (keep, error)) in enumerate(
+            zip(report.frontier, points, strict=True)
+        )
     ]
 
 
@@ -149,4 +155,6 @@ def frontier(report: Report) -> charts.Tradeoff:
     if measured is not None:
         name = f"measured {percent(measured)}"
         marks.append(Mark(kept, measured, "this job, measured", name=name))
-    return charts.tradeoff(job_report.choices(report), marks, job_report.kind(report).quantity)
+    return charts.tradeoff(
+        job_report.choices(report), marks, job_report.kind(report).quantity
+    )

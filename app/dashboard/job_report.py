@@ -87,12 +87,16 @@ def _stored(job: Job, kind: type[Stored]) -> Stored | None:
     except FileNotFoundError:
         return None
     if hashlib.sha256(content).hexdigest() != job.report_sha256:
-        log.error("a stored file is damaged", job_id=str(job.id), sha256=job.report_sha256)
+        log.error(
+            "a stored file is damaged", job_id=str(job.id), sha256=job.report_sha256
+        )
         return None
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        log.warning("the report cannot be shown", job_id=str(job.id), error=str(error)[:500])
+        log.warning(
+            "the report cannot be shown", job_id=str(job.id), error=str(error)[:500]
+        )
         return None
 
 
@@ -110,7 +114,10 @@ def kept(report: Report) -> float:
 def choices(report: Report) -> list[tuple[float, float]]:
     """Return the frontier in the first budget's unit: (fraction kept, predicted relative error)."""
     return [
-        (point.keep if point.budget_keep is None else point.budget_keep, point.predicted_error**0.5)
+        (
+            point.keep if point.budget_keep is None else point.budget_keep,
+            point.predicted_error**0.5,
+        )
         for point in report.frontier
     ]
 

@@ -83,7 +83,9 @@ def show_jobs(
     )
 
 
-@router.post("/dashboard/jobs/{job_id}/cancel", dependencies=[Security(require("submit"))])
+@router.post(
+    "/dashboard/jobs/{job_id}/cancel", dependencies=[Security(require("submit"))]
+)
 def cancel_job(job_id: JobId, back: Next = None) -> Response:
     """Stop a job, and go back."""
     with transaction() as session:
@@ -91,7 +93,9 @@ def cancel_job(job_id: JobId, back: Next = None) -> Response:
     return see_other(own_path(back))
 
 
-@router.post("/dashboard/jobs/{job_id}/delete", dependencies=[Security(require("submit"))])
+@router.post(
+    "/dashboard/jobs/{job_id}/delete", dependencies=[Security(require("submit"))]
+)
 def forget_job(job_id: JobId, back: Next = None) -> Response:
     """Delete a job, and go back."""
     delete_job(job_id)
@@ -143,7 +147,9 @@ def repeat_job(
                 budgets=budgets,
                 max_loss=max_loss,
                 input_shape=input_shape,
-                allow_incomplete_account=parse_allow_incomplete(allow_incomplete_account),
+                allow_incomplete_account=parse_allow_incomplete(
+                    allow_incomplete_account
+                ),
             )
             for budgets in choices
         ]
@@ -160,7 +166,9 @@ def _choices(texts: Mapping[str, str]) -> Sequence[Mapping[str, str]]:
     Raises:
         Refusal: `budget_invalid`, also where two fields have lists.
     """
-    lists = {field: split_budgets(text, field) or [text] for field, text in texts.items()}
+    lists = {
+        field: split_budgets(text, field) or [text] for field, text in texts.items()
+    }
     several = [field for field, budgets in lists.items() if len(budgets) > 1]
     if len(several) > 1:
         raise Refusal(

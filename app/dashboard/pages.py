@@ -46,7 +46,9 @@ _environment.globals.update(
 )
 
 
-def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
+def render(
+    request: Request, template: str, status: int = 200, **values: object
+) -> HTMLResponse:
     """Render a template; it knows the caller and the caller's scopes."""
     caller: Caller | None = getattr(request.state, "caller", None)
     content = _environment.get_template(template).render(
@@ -103,7 +105,9 @@ def show_problem(
     )
     # WWW-Authenticate would make the browser ask for a password.
     shown_headers = {
-        name: value for name, value in (headers or {}).items() if name != "WWW-Authenticate"
+        name: value
+        for name, value in (headers or {}).items()
+        if name != "WWW-Authenticate"
     }
     page.headers.update(shown_headers)
     return page

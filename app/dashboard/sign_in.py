@@ -45,7 +45,9 @@ def take_key(
     audit.record(caller, request.method, request.url.path, address)
     answer = see_other(own_path(next))
     secure = request.url.scheme == "https"
-    answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=secure)
+    answer.set_cookie(
+        COOKIE, key.strip(), httponly=True, samesite="strict", secure=secure
+    )
     return answer
 
 

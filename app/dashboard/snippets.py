@@ -20,7 +20,9 @@ def _fields(job: Job) -> dict[str, str]:
     """Return the form fields that repeat a job, but for its files."""
     fields = job.options.as_fields()
     if job.labels:
-        fields["labels"] = ",".join(f"{name}={value}" for name, value in job.labels.items())
+        fields["labels"] = ",".join(
+            f"{name}={value}" for name, value in job.labels.items()
+        )
     return fields
 
 

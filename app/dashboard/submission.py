@@ -79,7 +79,9 @@ def split_budgets(text: str, field: str = FLOPS.field) -> list[str]:
     return budgets
 
 
-@router.post("/dashboard/jobs", dependencies=[Security(require("submit")), Depends(check_quota)])
+@router.post(
+    "/dashboard/jobs", dependencies=[Security(require("submit")), Depends(check_quota)]
+)
 async def submit_jobs(request: Request) -> Response:
     """Store a model, add a job for each FLOPs budget, and show the job, or the jobs of the model.
 
@@ -95,14 +97,19 @@ async def submit_jobs(request: Request) -> Response:
     return see_other(f"/?q={submission.sha256}")
 
 
-def _accept(request: Request, submission: Submission, budgets: Sequence[str]) -> Sequence[Job]:
+def _accept(
+    request: Request, submission: Submission, budgets: Sequence[str]
+) -> Sequence[Job]:
     """Store the model and commit all jobs, or none, and only then tell the workers."""
     # Once more: the upload may have taken long.
     data_folder.check(get_settings())
     check_unfinished(caller_of(request), max(len(budgets), 1))
     storage = get_storage()
     with transaction() as session:
-        jobs = [commands.create(session, storage, each)[0] for each in _each(submission, budgets)]
+        jobs = [
+            commands.create(session, storage, each)[0]
+            for each in _each(submission, budgets)
+        ]
     for job in jobs:
         enqueue(job.id)
     return jobs

@@ -25,7 +25,9 @@ def show_system(request: Request, by: Annotated[Span, Query()] = "hour") -> Resp
         own = queries.job_statistics(session)
         buckets = queries.history(session, by)
         queue = queue_history(session, by, buckets, own.states["queued"])
-        service = queries.service_statistics(session) if current_owner.get() is None else None
+        service = (
+            queries.service_statistics(session) if current_owner.get() is None else None
+        )
     most = max((sum(bucket.ended.values()) for bucket in buckets), default=0)
     return render(
         request,

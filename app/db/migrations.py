@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, NullPool, create_engine, make_url
 
-if TYPE_CHECKING:  # the API starts without alembic, whose import is an eighth of its start
+if (
+    TYPE_CHECKING
+):  # the API starts without alembic, whose import is an eighth of its start
     from alembic.config import Config
 
 # In a checkout the scripts lie in `alembic/`; setup.py puts them beside this file when it builds a
@@ -31,7 +33,8 @@ def exists(url: str) -> bool:
     parsed = make_url(url)
     # A connection to SQLite would create the file.
     is_missing_file = (
-        parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+        parsed.get_backend_name() == "sqlite"
+        and not Path(parsed.database or "").exists()
     )
     if is_missing_file:
         return False

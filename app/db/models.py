@@ -36,15 +36,25 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_bind_param(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
         """Store UTC."""
         return None if value is None else value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
         """Load UTC."""
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return (
+            value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        )
 
 
 class Base(DeclarativeBase):
@@ -147,7 +157,8 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(
-            f"state IN ({', '.join(repr(state) for state in get_args(State))})", name="state"
+            f"state IN ({', '.join(repr(state) for state in get_args(State))})",
+            name="state",
         ),
         Index(None, "created_at", "id"),
         Index(None, "state", "created_at"),
@@ -167,19 +178,33 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    owner: Mapped[str] = mapped_column(String(63), default=posting_owner.get, server_default="")
+    owner: Mapped[str] = mapped_column(
+        String(63), default=posting_owner.get, server_default=""
+    )
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.sha256"))
     filename: Mapped[str] = mapped_column(String(255))
     # A budget that the job does not have is empty.
     flops_budget: Mapped[str] = mapped_column(String(40), default="")
-    params_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    params_budget: Mapped[str] = mapped_column(
+        String(40), default="", server_default=""
+    )
     bytes_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
-    latency_budget: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    latency_budget: Mapped[str] = mapped_column(
+        String(40), default="", server_default=""
+    )
     max_loss: Mapped[str | None] = mapped_column(String(40))
-    flops_at_any_price: Mapped[bool] = mapped_column(default=False, server_default=false())
-    allow_incomplete_account: Mapped[bool] = mapped_column(default=False, server_default=false())
-    precision: Mapped[str] = mapped_column(String(8), default="float", server_default="float")
-    kind: Mapped[str] = mapped_column(String(16), default=COMPRESSION, server_default=COMPRESSION)
+    flops_at_any_price: Mapped[bool] = mapped_column(
+        default=False, server_default=false()
+    )
+    allow_incomplete_account: Mapped[bool] = mapped_column(
+        default=False, server_default=false()
+    )
+    precision: Mapped[str] = mapped_column(
+        String(8), default="float", server_default="float"
+    )
+    kind: Mapped[str] = mapped_column(
+        String(16), default=COMPRESSION, server_default=COMPRESSION
+    )
     input_shape: Mapped[str | None] = mapped_column(String(2000))
     calibration: Mapped[str] = mapped_column(String(16), default="synthetic")
     # Not a foreign key: SQLite cannot add one to an existing table.
@@ -198,7 +223,9 @@ class Job(Base):
     webhook_url: Mapped[str | None] = mapped_column(String(2000))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     fingerprint: Mapped[str | None] = mapped_column(String(64))
-    request_id: Mapped[str | None] = mapped_column(String(64), default=current_request.get)
+    request_id: Mapped[str | None] = mapped_column(
+        String(64), default=current_request.get
+    )
     traceparent: Mapped[str | None] = mapped_column(String(64), default=traceparent)
 
     lease_owner: Mapped[str | None] = mapped_column(String(255))
@@ -265,7 +292,9 @@ class Event(Base):
     __tablename__ = "events"
     __table_args__ = (Index(None, "job_id", "id"), Index(None, "state", "at", "detail"))
 
-    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True
+    )
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     at: Mapped[datetime]
     state: Mapped[State] = mapped_column(String(16))
@@ -300,7 +329,9 @@ class Delivery(Base):
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    event: Mapped[str | None] = mapped_column(String(32))  # a name of `app.webhooks.events`
+    event: Mapped[str | None] = mapped_column(
+        String(32)
+    )  # a name of `app.webhooks.events`
     created_at: Mapped[datetime]
     due_at: Mapped[datetime | None] = mapped_column(index=True)
     attempt: Mapped[int] = mapped_column(default=0)

@@ -38,7 +38,9 @@ event.listen(_Session, "do_orm_execute", _confine_to_owner)
 def get_engine(url: str) -> Engine:
     """Return the process's engine for a database."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        return create_engine(
+            url, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+        )
     engine = create_engine(url, connect_args={"timeout": 30})
     file = _DatabaseFile(Path(engine.url.database or ""))
     event.listen(engine, "do_connect", file.require)

@@ -10,7 +10,9 @@ LARGEST_BYTES = 64 * 1024
 """The dashboard's forms have a few short fields. Parsers keep a form in memory several times."""
 
 # Uploads count their own bytes while they write them to the disk (`app.uploads.submission`).
-_UPLOADS = frozenset({("POST", "/jobs"), ("POST", "/advice"), ("POST", "/dashboard/jobs")})
+_UPLOADS = frozenset(
+    {("POST", "/jobs"), ("POST", "/advice"), ("POST", "/dashboard/jobs")}
+)
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -34,7 +36,10 @@ class BodyLimit:
 
 
 def _has_short_body(scope: Scope) -> bool:
-    return scope["method"] not in _BODILESS and (scope["method"], scope["path"]) not in _UPLOADS
+    return (
+        scope["method"] not in _BODILESS
+        and (scope["method"], scope["path"]) not in _UPLOADS
+    )
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes:
@@ -73,7 +78,11 @@ class _Replay:
     """Gives the application a body that was read already, and later messages as they come."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
-        self._first: Message | None = {"type": "http.request", "body": body, "more_body": False}
+        self._first: Message | None = {
+            "type": "http.request",
+            "body": body,
+            "more_body": False,
+        }
         self._receive = receive
 
     async def receive(self) -> Message:

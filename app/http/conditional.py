@@ -13,7 +13,9 @@ from starlette.responses import Response
 _TAG_DIGITS = 32
 
 
-def conditional_json(request: Request, content: bytes, headers: Mapping[str, str]) -> Response:
+def conditional_json(
+    request: Request, content: bytes, headers: Mapping[str, str]
+) -> Response:
     """Respond with JSON and its entity tag, or with 304 if the client has this content."""
     tag = _tag(content)
     if has_tag(request, tag):

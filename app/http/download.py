@@ -41,7 +41,9 @@ class Download(NamedTuple):
     on_check: Callable[[bool], None] = lambda _: None
 
 
-def send_file(request: Request, storage: Storage, file: Download, *, redirect: bool) -> Response:
+def send_file(
+    request: Request, storage: Storage, file: Download, *, redirect: bool
+) -> Response:
     """Answer with a stored file, or with the ranges of it that the client asks for.
 
     With `redirect`, a client is sent to the bucket, which serves the file itself.
@@ -106,7 +108,9 @@ def _attachment(filename: str) -> str:
     return f"attachment; filename*=utf-8''{encoded}"
 
 
-def _ranges(request: Request, size: int, headers: Mapping[str, str]) -> Sequence[ByteRange]:
+def _ranges(
+    request: Request, size: int, headers: Mapping[str, str]
+) -> Sequence[ByteRange]:
     """Return the ranges that the client asks for; none if they were meant for another file."""
     validators = (headers["ETag"], headers["Last-Modified"])
     if request.headers.get("if-range", headers["ETag"]) not in validators:
@@ -225,4 +229,6 @@ def _content_range(start: int, end: int, size: int) -> str:
 
 
 def _gone(file: Download) -> Problem:
-    return Problem("file_gone", "the store no longer has this file", got=f"SHA-256 {file.sha256}")
+    return Problem(
+        "file_gone", "the store no longer has this file", got=f"SHA-256 {file.sha256}"
+    )

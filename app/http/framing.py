@@ -62,6 +62,12 @@ def _header_bytes(scope: Scope) -> int:
 
     Separators count: `METHOD target HTTP/1.1` and `name: value`, each with the end of its line.
     """
-    line = len(scope["method"]) + len(scope.get("raw_path") or b"") + len(scope["query_string"])
-    fields = sum(len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"])
+    line = (
+        len(scope["method"])
+        + len(scope.get("raw_path") or b"")
+        + len(scope["query_string"])
+    )
+    fields = sum(
+        len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"]
+    )
     return line + len(b" ? HTTP/1.1\r\n") + fields + len(b"\r\n")

@@ -48,7 +48,9 @@ class RequestContext:
         token = current_request.set(request_id)
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id),
-            tracing.span(scope["method"], kind="server", parent=headers.get("traceparent")) as span,
+            tracing.span(
+                scope["method"], kind="server", parent=headers.get("traceparent")
+            ) as span,
         ):
             try:
                 await self._serve(scope, receive, answer)

@@ -64,12 +64,18 @@ def create(
         return create(session, storage, submission, key)
     job = session.get_one(Job, job_id)
     _add_labels(session, job, at)
-    record(session, at, "queued", "accepted", [Changed(job.id, 0, job.webhook_url, None)])
+    record(
+        session, at, "queued", "accepted", [Changed(job.id, 0, job.webhook_url, None)]
+    )
     return job, True
 
 
 def _add_row(
-    session: Session, submission: Submission, key: str | None, fingerprint: str, at: datetime
+    session: Session,
+    submission: Submission,
+    key: str | None,
+    fingerprint: str,
+    at: datetime,
 ) -> uuid.UUID | None:
     """Insert the row of a new job, and return its id.
 
@@ -132,7 +138,8 @@ def repeat(
         budgets=kept_budgets | new_budgets,
         max_loss=None if has_flops_budget else max_loss or job.max_loss,
         input_shape=input_shape or job.input_shape,
-        allow_incomplete_account=allow_incomplete_account or job.allow_incomplete_account,
+        allow_incomplete_account=allow_incomplete_account
+        or job.allow_incomplete_account,
     )
     submission = Submission(
         sha256=job.model_sha256,
@@ -144,7 +151,9 @@ def repeat(
     return create(session, storage, submission)[0]
 
 
-def _store_model(session: Session, storage: Storage, submission: Submission, at: datetime) -> None:
+def _store_model(
+    session: Session, storage: Storage, submission: Submission, at: datetime
+) -> None:
     """Store the model of a submission, or note that the stored one is used; lock its row."""
     upload = submission.upload
     if upload:
@@ -171,7 +180,10 @@ def _store_samples(
         _store(session, storage, Samples, samples_key, submission.samples, at)
     elif sha256 and not _touch(session, Samples, sha256, at):
         raise Problem(
-            "samples_gone", "the samples have expired; send them again", field="samples", got=sha256
+            "samples_gone",
+            "the samples have expired; send them again",
+            field="samples",
+            got=sha256,
         )
 
 
@@ -217,7 +229,9 @@ def _store(
     }
     renewed = {"used_at": at, "expired_at": None}
     added = insert(session, table).values(row)
-    session.execute(added.on_conflict_do_update(index_elements=["sha256"], set_=renewed))
+    session.execute(
+        added.on_conflict_do_update(index_elements=["sha256"], set_=renewed)
+    )
     # The file is under its key already where `create` calls itself after a lost race.
     if upload.staged.exists():
         storage.keep(upload.staged, key(upload.sha256))
@@ -225,7 +239,9 @@ def _store(
 
 def _with_key(session: Session, key: str, fingerprint: str) -> Job | None:
     """Return the job that the posting owner created under an idempotency key."""
-    query = select(Job).where(Job.owner == posting_owner.get(), Job.idempotency_key == key)
+    query = select(Job).where(
+        Job.owner == posting_owner.get(), Job.idempotency_key == key
+    )
     job = session.scalar(query)
     if job is not None and job.fingerprint != fingerprint:
         raise Problem(
@@ -305,14 +321,20 @@ def get_succeeded(session: Session, job_id: str) -> Job:
             headers={"Retry-After": "1"},
         )
     if job.state != "succeeded":
-        detail = f"the job failed: {job.error['detail']}" if job.error else "the job was cancelled"
+        detail = (
+            f"the job failed: {job.error['detail']}"
+            if job.error
+            else "the job was cancelled"
+        )
         raise Problem("job_failed", detail, expected="succeeded", got=job.state)
     return job
 
 
 def events_after(session: Session, job_id: uuid.UUID, seen: int) -> list[Event]:
     """Return the changes of a job's state after the event with the id `seen`, oldest first."""
-    query = select(Event).where(Event.job_id == job_id, Event.id > seen).order_by(Event.id)
+    query = (
+        select(Event).where(Event.job_id == job_id, Event.id > seen).order_by(Event.id)
+    )
     return list(session.scalars(query))
 
 
@@ -328,7 +350,10 @@ def cancel(session: Session, job_id: str) -> Job:
     session.refresh(job)
     if job.state != "cancelled":
         raise Problem(
-            "job_finished", f"the job has {job.state}", expected="queued or running", got=job.state
+            "job_finished",
+            f"the job has {job.state}",
+            expected="queued or running",
+            got=job.state,
         )
     return job
 
@@ -344,10 +369,13 @@ def forget(session: Session, job_id: str) -> Job:
     job = get(session, job_id)
     code = select(Event.detail).where(Event.job_id == job.id, Event.state == "failed")
     ended = counters.of_forgotten(job.state, session.scalar(code) or "")
-    gone = delete(Job).where(Job.id == job.id, Job.state.in_(TERMINAL)).returning(Job.id)
+    gone = (
+        delete(Job).where(Job.id == job.id, Job.state.in_(TERMINAL)).returning(Job.id)
+    )
     if session.scalar(gone.execution_options(synchronize_session=False)) is None:
         raise _unfinished(
-            f"the job is still {job.state}; cancel it first", expected="a job that has ended"
+            f"the job is still {job.state}; cancel it first",
+            expected="a job that has ended",
         )
     counters.add(session, ended)
     session.expunge(job)

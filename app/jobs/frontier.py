@@ -44,7 +44,9 @@ def read_frontier(job: Job, storage: Storage) -> schemas.Frontier:
         content = storage.content(key)
     except FileNotFoundError as error:
         raise Problem(
-            "file_gone", "the store no longer has the report", got=f"SHA-256 {job.report_sha256}"
+            "file_gone",
+            "the store no longer has the report",
+            got=f"SHA-256 {job.report_sha256}",
         ) from error
     if hashlib.sha256(content).hexdigest() != job.report_sha256:
         log.error("a stored file is damaged", key=key, sha256=job.report_sha256)
@@ -56,7 +58,9 @@ def read_frontier(job: Job, storage: Storage) -> schemas.Frontier:
     try:
         report = _Reported.model_validate_json(content)
     except ValidationError as error:
-        raise _unreadable("of another version", "the members budget and frontier", None) from error
+        raise _unreadable(
+            "of another version", "the members budget and frontier", None
+        ) from error
     fields = [field for field in budgets.KINDS if field in report.budget]
     varied = fields[0] if fields else budgets.FLOPS.field
     return schemas.Frontier(budget=varied, points=report.frontier)

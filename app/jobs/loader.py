@@ -17,7 +17,9 @@ from app.settings import get_settings
 _JOB = Job.__table__
 _MODEL = Model.__table__
 _QUERY = (
-    select(_JOB, _MODEL.c.format.label("model_format"), _MODEL.c.bytes.label("model_bytes"))
+    select(
+        _JOB, _MODEL.c.format.label("model_format"), _MODEL.c.bytes.label("model_bytes")
+    )
     .join(_MODEL, _JOB.c.model_sha256 == _MODEL.c.sha256)
     .where(_JOB.c.id.in_(bindparam("job_ids", expanding=True)))
 )
@@ -53,7 +55,9 @@ class JobLoader:
 
     def _answer(self, job_id: uuid.UUID) -> asyncio.Future[JobRow | None]:
         """Add a caller; each has a future of its own, so that cancelling one cancels no other."""
-        answer: asyncio.Future[JobRow | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[JobRow | None] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._waiting.setdefault(job_id, []).append(answer)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
@@ -88,7 +92,9 @@ def _resolve(waiting: Waiting, rows: Rows) -> None:
 def load_jobs(job_ids: Collection[uuid.UUID]) -> Rows:
     """Return the rows of those of the jobs that exist."""
     # A single query needs no transaction, which would cost two more trips to PostgreSQL.
-    engine = get_engine(get_settings().sql_url).execution_options(isolation_level="AUTOCOMMIT")
+    engine = get_engine(get_settings().sql_url).execution_options(
+        isolation_level="AUTOCOMMIT"
+    )
     with engine.connect() as connection:
         rows = connection.execute(_QUERY, {"job_ids": list(job_ids)})
         return {row.id: JobRow(row) for row in rows}
@@ -97,5 +103,8 @@ def load_jobs(job_ids: Collection[uuid.UUID]) -> Rows:
 def not_found(job_id: str) -> Problem:
     """Return the problem of an unknown job."""
     return Problem(
-        "job_not_found", f"there is no job {job_id[:80]!r}", field="job_id", got=job_id[:80]
+        "job_not_found",
+        f"there is no job {job_id[:80]!r}",
+        field="job_id",
+        got=job_id[:80],
     )

@@ -22,7 +22,9 @@ def keep(session: Session, job_id: uuid.UUID, attempt: int, text: str) -> None:
     # an attempt that does not count has the number of the next one
     added = insert(session, JobLog).values(job_id=job_id, attempt=attempt, text=kept)
     session.execute(
-        added.on_conflict_do_update(index_elements=["job_id", "attempt"], set_={"text": kept})
+        added.on_conflict_do_update(
+            index_elements=["job_id", "attempt"], set_={"text": kept}
+        )
     )
 
 
@@ -42,14 +44,19 @@ def read(session: Session, job: Job) -> str:
             lines += _child_lines(running, texts.pop(running, ""))
         running = event.attempt if event.state == "running" else None
         attempt = f", attempt {event.attempt}" if event.state == "running" else ""
-        lines.append(f"{event.at:%Y-%m-%dT%H:%M:%S.%fZ} {event.state}: {event.detail}{attempt}")
+        lines.append(
+            f"{event.at:%Y-%m-%dT%H:%M:%S.%fZ} {event.state}: {event.detail}{attempt}"
+        )
     return "\n".join(lines) + "\n"
 
 
 def _child_lines(attempt: int, text: str) -> list[str]:
     if not text:
         return []
-    return [f"  attempt {attempt} wrote:", *(f"  | {line}" for line in text.splitlines())]
+    return [
+        f"  attempt {attempt} wrote:",
+        *(f"  | {line}" for line in text.splitlines()),
+    ]
 
 
 def _printable(line: str) -> str:

@@ -51,7 +51,9 @@ def set_analysis_bytes(session: Session, job: Job, size: int) -> None:
 def forget_analyses(session: Session, model_sha256: str) -> None:
     """Note that the analyses of a model are deleted, those of all owners."""
     emptied = update(OwnedModel).where(OwnedModel.model_sha256 == model_sha256)
-    session.execute(emptied.values(analysis_bytes=0).execution_options(synchronize_session=False))
+    session.execute(
+        emptied.values(analysis_bytes=0).execution_options(synchronize_session=False)
+    )
     _update(session, model_sha256, analysis_bytes=0)
 
 
@@ -59,7 +61,9 @@ def _set(session: Session, job: Job, **columns: Any) -> None:  # noqa: ANN401 - 
     row = {"model_sha256": job.model_sha256, "owner": job.owner, **columns}
     added = insert(session, OwnedModel).values(row)
     session.execute(
-        added.on_conflict_do_update(index_elements=["model_sha256", "owner"], set_=columns)
+        added.on_conflict_do_update(
+            index_elements=["model_sha256", "owner"], set_=columns
+        )
     )
 
 

@@ -49,7 +49,9 @@ def count(session: Session, which: Filter) -> dict[State, int]:
 
 def waiting_before(session: Session, job: Job) -> int:
     """Return the number of queued jobs, of all owners, that were created before this job."""
-    before = tuple_(Job.created_at, Job.id) < tuple_(literal(job.created_at), literal(job.id))
+    before = tuple_(Job.created_at, Job.id) < tuple_(
+        literal(job.created_at), literal(job.id)
+    )
     query = select(func.count()).select_from(Job).where(Job.state == "queued", before)
     with all_owners():
         return session.scalar(query) or 0
@@ -84,7 +86,9 @@ def _select(which: Filter, *columns: Any) -> tuple[Select[Any], tuple[Any, Any]]
     position: tuple[Any, Any] = (Job.created_at, Job.id)
     for name, value in which.labels.items():
         label = aliased(JobLabel)
-        has_label = and_(label.job_id == Job.id, label.name == name, label.value == value)
+        has_label = and_(
+            label.job_id == Job.id, label.name == name, label.value == value
+        )
         query = query.join(label, has_label)
         position = (label.created_at, label.job_id)
     created_at = position[0]
@@ -116,12 +120,16 @@ def _matches(search: str) -> Iterator[ColumnElement[bool]]:
         yield Job.id == uuid.UUID(search)
     with suppress(Refusal):  # the text is not a list of labels
         labels = parse_labels(search)
-        yield and_(*(Job.labels[name].as_string() == value for name, value in labels.items()))
+        yield and_(
+            *(Job.labels[name].as_string() == value for name, value in labels.items())
+        )
 
 
 def _write_cursor(job: Job) -> str:
     """Return the cursor of the page after a job; opaque to clients."""
-    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode()
+    return base64.urlsafe_b64encode(
+        f"{job.created_at.isoformat()} {job.id}".encode()
+    ).decode()
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:

@@ -48,9 +48,9 @@ def change(
         ended = {**FREE, "finished_at": now}
     changed = update(Job).where(*which).values(state=state, **ended, **values)
     rows = session.execute(
-        changed.returning(Job.id, Job.attempt, Job.webhook_url, Job.lease_owner).execution_options(
-            synchronize_session=False
-        )
+        changed.returning(
+            Job.id, Job.attempt, Job.webhook_url, Job.lease_owner
+        ).execution_options(synchronize_session=False)
     )
     jobs = [Changed(*row) for row in rows]
     record(session, now, state, detail, jobs)
@@ -58,7 +58,11 @@ def change(
 
 
 def record(
-    session: Session, now: datetime, state: State, detail: str, changed: Sequence[Changed]
+    session: Session,
+    now: datetime,
+    state: State,
+    detail: str,
+    changed: Sequence[Changed],
 ) -> None:
     """Add the events of jobs that came to `state`, and the deliveries where they have ended."""
     if not changed:

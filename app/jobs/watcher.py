@@ -50,7 +50,9 @@ class JobWatcher:
         self._count += 1
         if self._task is None or self._task.done():
             # An empty context, because the poll sees the jobs of all owners.
-            self._task = asyncio.create_task(self._poll(), context=contextvars.Context())
+            self._task = asyncio.create_task(
+                self._poll(), context=contextvars.Context()
+            )
         try:
             yield changed
         finally:

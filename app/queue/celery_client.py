@@ -82,7 +82,9 @@ def _redis_options(settings: Settings, url: str) -> dict[str, Any]:
         "broker_transport_options": {
             # Redis hands an unacknowledged message to another worker after this time. The lease in
             # SQL would keep the job from running twice, but the second worker would be busy.
-            "visibility_timeout": int(2 * settings.job_timeout_seconds + settings.lease_seconds),
+            "visibility_timeout": int(
+                2 * settings.job_timeout_seconds + settings.lease_seconds
+            ),
             # The interval between searches for unacknowledged messages; the default is 100 seconds.
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
@@ -106,7 +108,8 @@ def enqueue(job_id: uuid.UUID) -> bool:
     # where its server is out of memory.
     except Exception as error:
         log.warning(
-            "the broker took no message; the sweeper will send it again", job_id=str(job_id)
+            "the broker took no message; the sweeper will send it again",
+            job_id=str(job_id),
         )
         loops.note_failure("messages", error)
         return False
@@ -136,7 +139,9 @@ def check_broker() -> None:
         Exception: the broker does not answer, or takes no message; libraries raise many kinds.
     """
     with _client(get_settings()).connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, timeout=_REPLY_SECONDS)
+        connection.ensure_connection(
+            max_retries=1, interval_start=0, timeout=_REPLY_SECONDS
+        )
         channel = connection.default_channel
         try:
             channel.basic_publish(channel.prepare_message("?"), "", _PROBE_QUEUE)

@@ -41,7 +41,9 @@ _EXAMPLE = _JOB["example"] | {
         **problems(*SUBMISSION_PROBLEMS),
     },
 )
-async def create_advice(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+async def create_advice(
+    request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Post a model, or name a stored one, and get a job that compares ways to compress it.
 
     The job is followed, cancelled and deleted as any other. When it has succeeded, its `advice` has

@@ -19,7 +19,9 @@ router = APIRouter(tags=["jobs"])
 
 IfMatch = Annotated[
     str | SkipJsonSchema[None],
-    Header(description="The `ETag` of the job that the change is meant for; without it, any"),
+    Header(
+        description="The `ETag` of the job that the change is meant for; without it, any"
+    ),
 ]
 
 
@@ -28,7 +30,11 @@ IfMatch = Annotated[
     dependencies=[Security(require("submit"))],
     response_model=schemas.Job,
     responses=problems(
-        "job_not_found", "job_changed", "labels_invalid", "note_invalid", "request_invalid"
+        "job_not_found",
+        "job_changed",
+        "labels_invalid",
+        "note_invalid",
+        "request_invalid",
     ),
 )
 def change_job(

@@ -42,7 +42,9 @@ router = APIRouter(tags=["jobs"])
 
 LastEventId = Annotated[
     Annotated[int, Field(ge=0, le=2**63 - 1)] | SkipJsonSchema[None],
-    Header(description="`id` of the last event that you received; the stream continues after it"),
+    Header(
+        description="`id` of the last event that you received; the stream continues after it"
+    ),
 ]
 
 
@@ -52,7 +54,9 @@ LastEventId = Annotated[
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
-        204: {"description": "The job has ended, and all its events have been received"},
+        204: {
+            "description": "The job has ended, and all its events have been received"
+        },
         **problems("job_not_found", "followers_exceeded"),
     },
 )
@@ -79,7 +83,9 @@ async def follow_job(
     return StreamingResponse(stream, 200, _HEADERS, "text/event-stream")
 
 
-async def _stream(watch: JobWatcher, job_id: uuid.UUID, seen: int) -> AsyncIterator[bytes]:
+async def _stream(
+    watch: JobWatcher, job_id: uuid.UUID, seen: int
+) -> AsyncIterator[bytes]:
     progress: tuple[str | None, float, float | None] | None = None
     async with watch.follow(job_id) as changed:
         while True:

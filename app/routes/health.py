@@ -56,7 +56,9 @@ def get_readiness() -> Readiness:
     failed = {name: reason for name, reason in results.items() if reason}
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise Problem("not_ready", reasons, field=", ".join(failed), headers={"Retry-After": "5"})
+        raise Problem(
+            "not_ready", reasons, field=", ".join(failed), headers={"Retry-After": "5"}
+        )
     return Readiness(**dict.fromkeys(_CHECKS, "ok"))
 
 
@@ -99,11 +101,15 @@ def _sweeper() -> None:
 
     Without workers, or while they have just begun, none need to be returned.
     """
-    patience = timedelta(seconds=max(_PATIENCE_SECONDS, _PATIENCE_SWEEPS * _sweep_seconds()))
+    patience = timedelta(
+        seconds=max(_PATIENCE_SECONDS, _PATIENCE_SWEEPS * _sweep_seconds())
+    )
     with transaction() as session:
         at = now(session)
         swept_at = session.scalar(select(func.max(Worker.seen_at)))
-        overdue = select(Job.id).where(Job.state == "running", Job.lease_expires_at < at - patience)
+        overdue = select(Job.id).where(
+            Job.state == "running", Job.lease_expires_at < at - patience
+        )
         is_stuck = session.scalar(overdue.limit(1)) is not None
     if is_stuck or (swept_at is not None and swept_at < at - patience):
         raise _Unready(

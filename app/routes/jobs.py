@@ -30,7 +30,13 @@ from app.openapi import JOB_FORM, SUBMISSION_PROBLEMS, problems
 from app.queue.celery_client import enqueue
 from app.settings import get_settings
 from app.storage import artifact_key, get_storage
-from app.uploads.retention import EVALUATIONS, MODELS, SAMPLES, delete_artifacts, release
+from app.uploads.retention import (
+    EVALUATIONS,
+    MODELS,
+    SAMPLES,
+    delete_artifacts,
+    release,
+)
 from app.uploads.submission import Submission, receive_submission
 from convpress import schemas
 from convpress.formats import FORMATS, named
@@ -75,9 +81,13 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("a time lies in the years 1 to 9999 in UTC too") from error
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number), AfterValidator(_in_utc)]
+Time = Annotated[
+    AwareDatetime, BeforeValidator(_refuse_number), AfterValidator(_in_utc)
+]
 
-JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})]
+JobId = Annotated[
+    str, Path(description="The job's `id`", json_schema_extra={"format": "uuid"})
+]
 
 
 @router.post(
@@ -99,7 +109,9 @@ JobId = Annotated[str, Path(description="The job's `id`", json_schema_extra={"fo
         ),
     },
 )
-async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+async def create_job(
+    request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Post a model and a budget; the answer comes at once, and the compression follows.
 
     The body is stored as it arrives, and refused as soon as a fault in it is known.
@@ -152,22 +164,28 @@ def _accept(submission: Submission, key: str | None) -> tuple[Job, bool]:
 )
 def list_jobs(
     state: Annotated[
-        list[State] | SkipJsonSchema[None], Query(description="Jobs in one of these states")
+        list[State] | SkipJsonSchema[None],
+        Query(description="Jobs in one of these states"),
     ] = None,
     model_sha256: Annotated[
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | SkipJsonSchema[None],
         Query(description="Jobs of this model"),
     ] = None,
     kind: Annotated[
-        Kind | SkipJsonSchema[None], Query(description="Jobs that compress, or that advise")
+        Kind | SkipJsonSchema[None],
+        Query(description="Jobs that compress, or that advise"),
     ] = None,
     label: Annotated[
-        Annotated[list[str], Field(max_length=MOST_LABELS, json_schema_extra={"uniqueItems": True})]
+        Annotated[
+            list[str],
+            Field(max_length=MOST_LABELS, json_schema_extra={"uniqueItems": True}),
+        ]
         | SkipJsonSchema[None],
         Query(description="Jobs with all of these labels, each as name=value"),
     ] = None,
     created_from: Annotated[
-        Time | SkipJsonSchema[None], Query(description="Jobs created at this time or later")
+        Time | SkipJsonSchema[None],
+        Query(description="Jobs created at this time or later"),
     ] = None,
     created_before: Annotated[
         Time | SkipJsonSchema[None], Query(description="Jobs created before this time")
@@ -180,7 +198,9 @@ def list_jobs(
 ) -> schemas.JobPage:
     """List jobs, newest first."""
     labels = parse_labels(",".join(label or ()), "label")
-    criteria = queries.Filter(state or (), model_sha256, kind, labels, created_from, created_before)
+    criteria = queries.Filter(
+        state or (), model_sha256, kind, labels, created_from, created_before
+    )
     with transaction() as session:
         rows, next_cursor = queries.page(session, criteria, limit, cursor)
     jobs = [present_job(row) for row in rows]
@@ -286,7 +306,9 @@ def delete_job(job_id: JobId) -> None:
     responses={
         200: {
             "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                "application/octet-stream": {
+                    "schema": {"type": "string", "format": "binary"}
+                }
             }
         },
         206: {"description": "The requested range"},

@@ -26,9 +26,14 @@ def get_stats(
 ) -> schemas.Stats:
     """Return the statistics of your jobs and, if you may see all jobs, of the whole service."""
     with transaction() as session:
-        service = queries.service_statistics(session) if current_owner.get() is None else None
+        service = (
+            queries.service_statistics(session) if current_owner.get() is None else None
+        )
         return schemas.Stats.of(
-            now(session), queries.job_statistics(session), queries.history(session, by), service
+            now(session),
+            queries.job_statistics(session),
+            queries.history(session, by),
+            service,
         )
 
 

@@ -24,7 +24,20 @@ LOOP_FAILURE = "loop_failure"
 # The room for a label in the table.
 _LONGEST_LABEL = 64
 
-BUCKETS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, float("inf"))
+BUCKETS = (
+    0.1,
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    600.0,
+    1800.0,
+    3600.0,
+    float("inf"),
+)
 """Upper bounds of a phase's seconds."""
 REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, float("inf"))
 """Upper bounds of a request's seconds."""
@@ -48,7 +61,9 @@ def of_success(macs_saved: int, seconds: Mapping[str, float]) -> Amounts:
     >>> of_success(10, {"loading": 0.3})
     {('flops_saved', ''): 20, ('phase', 'loading 0.5'): 1, ('phase', 'loading sum'): 0.3}
     """
-    amounts: dict[tuple[str, str], float] = {(FLOPS_SAVED, ""): FLOPS_PER_MAC * macs_saved}
+    amounts: dict[tuple[str, str], float] = {
+        (FLOPS_SAVED, ""): FLOPS_PER_MAC * macs_saved
+    }
     for phase, duration in seconds.items():
         bucket = bucket_of(duration, BUCKETS)
         amounts[PHASE, f"{phase} {bucket:g}"] = 1
@@ -76,9 +91,13 @@ def add(session: Session, amounts: Amounts) -> None:
     for (name, label), amount in sorted(amounts.items()):
         row = insert(session, Counter).values(name=name, label=label, value=amount)
         sums = {"value": Counter.value + row.excluded.value}
-        session.execute(row.on_conflict_do_update(index_elements=["name", "label"], set_=sums))
+        session.execute(
+            row.on_conflict_do_update(index_elements=["name", "label"], set_=sums)
+        )
 
 
 def read(session: Session) -> Amounts:
     """Return all sums."""
-    return {(row.name, row.label): row.value for row in session.scalars(select(Counter))}
+    return {
+        (row.name, row.label): row.value for row in session.scalars(select(Counter))
+    }

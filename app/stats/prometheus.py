@@ -36,7 +36,9 @@ class _Snapshot(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric."""
-        yield InfoMetricFamily("convpress_build", "Version that answers", {"version": VERSION})
+        yield InfoMetricFamily(
+            "convpress_build", "Version that answers", {"version": VERSION}
+        )
         yield from _job_metrics(self._jobs, self._queue_age)
         yield from _worker_metrics(self._service)
         yield from _total_metrics(self._service)
@@ -53,21 +55,33 @@ def registry(jobs: Jobs, service: Service, queue_age: float) -> CollectorRegistr
 def _job_metrics(jobs: Jobs, queue_age: float) -> Iterator[Metric]:
     states = {str(state): count for state, count in jobs.states.items()}
     yield _gauges("convpress_jobs", "Known jobs", "state", states)
-    yield _gauge("convpress_queue_age_seconds", "Wait of the first job in the queue", queue_age)
-    yield _gauges("convpress_stored_bytes", "Bytes of stored files", "kind", jobs.stored_bytes)
+    yield _gauge(
+        "convpress_queue_age_seconds", "Wait of the first job in the queue", queue_age
+    )
+    yield _gauges(
+        "convpress_stored_bytes", "Bytes of stored files", "kind", jobs.stored_bytes
+    )
 
 
 def _worker_metrics(service: Service) -> Iterator[Metric]:
     slots = sum(worker.slots for worker in service.workers)
-    yield _gauge("convpress_workers", "Workers seen in the last minute", len(service.workers))
-    yield _gauge("convpress_worker_slots", "Jobs that these workers can run at a time", slots)
+    yield _gauge(
+        "convpress_workers", "Workers seen in the last minute", len(service.workers)
+    )
+    yield _gauge(
+        "convpress_worker_slots", "Jobs that these workers can run at a time", slots
+    )
     yield _gauge("convpress_leases", "Jobs that a worker holds", service.leases)
     yield _gauge(
         "convpress_leases_overdue",
         "Leases that have run out and are not returned yet",
         service.overdue_leases,
     )
-    yield _gauge("convpress_webhooks_due", "Webhooks that wait to be called", service.due_webhooks)
+    yield _gauge(
+        "convpress_webhooks_due",
+        "Webhooks that wait to be called",
+        service.due_webhooks,
+    )
 
 
 def _total_metrics(service: Service) -> Iterator[Metric]:
@@ -117,7 +131,9 @@ def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(name, documentation, value)
 
 
-def _gauges(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
+def _gauges(
+    name: str, documentation: str, label: str, values: Mapping[str, float]
+) -> Metric:
     family = GaugeMetricFamily(name, documentation, labels=(label,))
     for key, value in values.items():
         family.add_metric((key,), value)

@@ -32,7 +32,11 @@ SILENT_SECONDS = 60.0
 
 Columns = TypeVarTuple("Columns")
 Span = Literal["minute", "hour", "day"]
-SPANS: Mapping[Span, tuple[int, int]] = {"minute": (60, 60), "hour": (3600, 48), "day": (86400, 30)}
+SPANS: Mapping[Span, tuple[int, int]] = {
+    "minute": (60, 60),
+    "hour": (3600, 48),
+    "day": (86400, 30),
+}
 """The seconds of a bucket of history, and the number of buckets."""
 
 
@@ -95,7 +99,9 @@ class Bucket:
 
     start: datetime
     created: int = 0
-    ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(sorted(TERMINAL), 0))
+    ended: dict[State, int] = field(
+        default_factory=lambda: dict.fromkeys(sorted(TERMINAL), 0)
+    )
 
 
 def job_statistics(session: Session) -> Jobs:
@@ -103,7 +109,9 @@ def job_statistics(session: Session) -> Jobs:
     by_state = select(Job.state, func.count()).group_by(Job.state)
     counts = dict(iter(session.execute(by_state)))
     failures = (
-        select(Event.detail, func.count()).where(Event.state == "failed").group_by(Event.detail)
+        select(Event.detail, func.count())
+        .where(Event.state == "failed")
+        .group_by(Event.detail)
     )
     oldest_queued = select(func.min(Job.created_at)).where(Job.state == "queued")
     return Jobs(
@@ -141,12 +149,16 @@ def history(session: Session, span: Span) -> list[Bucket]:
     seconds, number = SPANS[span]
     last = int(now(session).timestamp()) // seconds
     indexes = range(last - number + 1, last + 1)
-    buckets = {index: Bucket(datetime.fromtimestamp(index * seconds, UTC)) for index in indexes}
+    buckets = {
+        index: Bucket(datetime.fromtimestamp(index * seconds, UTC)) for index in indexes
+    }
     since = buckets[indexes[0]].start
 
     index_of = bucket_index(session, Job.created_at, seconds)
     # One query for each kind: a join of jobs and events would count a job once for each event.
-    created = select(index_of, func.count()).where(Job.created_at >= since).group_by(index_of)
+    created = (
+        select(index_of, func.count()).where(Job.created_at >= since).group_by(index_of)
+    )
     for index, count in session.execute(created):
         # A clock that was set back leaves jobs in the future, which have no bucket.
         if index in buckets:
@@ -185,7 +197,9 @@ def _stored_bytes(session: Session) -> Mapping[str, int]:
     }
 
 
-def _upload_bytes(session: Session, kept: UploadKind, column: InstrumentedAttribute[int]) -> int:
+def _upload_bytes(
+    session: Session, kept: UploadKind, column: InstrumentedAttribute[int]
+) -> int:
     size = select(func.sum(column)).where(kept.table.expired_at.is_(None))
     if current_owner.get() is not None:
         size = size.where(kept.table.sha256.in_(select(kept.needed_by)))
@@ -208,13 +222,19 @@ def _workers(session: Session, at: datetime) -> tuple[WorkerState, ...]:
     live = select(Worker).where(Worker.seen_at > seen_since).order_by(Worker.name)
     return tuple(
         WorkerState(
-            worker.name, worker.slots, worker.started_at, worker.seen_at, leases[worker.name]
+            worker.name,
+            worker.slots,
+            worker.started_at,
+            worker.seen_at,
+            leases[worker.name],
         )
         for worker in session.scalars(live)
     )
 
 
-def _finished(session: Session, sums: counters.Amounts) -> Mapping[tuple[State, str], int]:
+def _finished(
+    session: Session, sums: counters.Amounts
+) -> Mapping[tuple[State, str], int]:
     ended = (
         select(Event.state, Event.detail, func.count())
         .where(Event.state.in_(TERMINAL))
@@ -241,7 +261,9 @@ def _histograms(
         if each == name:
             series, _, bound = label.rpartition(" ")
             by_series[series][bound] = amount
-    return {series: _histogram(by_series[series], bounds) for series in sorted(by_series)}
+    return {
+        series: _histogram(by_series[series], bounds) for series in sorted(by_series)
+    }
 
 
 def _histogram(amounts: Mapping[str, float], bounds: Sequence[float]) -> Histogram:
@@ -270,7 +292,9 @@ def _requests(sums: counters.Amounts) -> Mapping[tuple[str, str, str], Histogram
 
 
 def bucket_index(
-    session: Session, at: ColumnElement[datetime] | InstrumentedAttribute[datetime], seconds: int
+    session: Session,
+    at: ColumnElement[datetime] | InstrumentedAttribute[datetime],
+    seconds: int,
 ) -> ColumnElement[int]:
     """Return the number of whole buckets of `seconds` since 1970."""
     # Written out: PostgreSQL takes a parameter in SELECT and one in GROUP BY for two expressions.

@@ -25,7 +25,9 @@ class RequestCounts:
     def __init__(self) -> None:
         self._pending = PendingAmounts()
 
-    def count(self, method: str, route: str | None, status: int, seconds: float) -> None:
+    def count(
+        self, method: str, route: str | None, status: int, seconds: float
+    ) -> None:
         """Count a request by its route's path template; None for a path without a route."""
         if method not in _METHODS:
             method = "other"

@@ -25,7 +25,9 @@ class StoredBytes(BaseModel):
     """Bytes of stored files."""
 
     models: int
-    analyses: int = Field(description="Kept analyses of models, which make another budget faster")
+    analyses: int = Field(
+        description="Kept analyses of models, which make another budget faster"
+    )
     samples: int
     evaluations: int
     artifacts: int
@@ -65,7 +67,9 @@ class ServiceStats(BaseModel):
 
     workers: list[Worker]
     leases: int
-    overdue_leases: int = Field(description="Leases that have run out and are not returned yet")
+    overdue_leases: int = Field(
+        description="Leases that have run out and are not returned yet"
+    )
     due_webhooks: int
     flops_saved: float = Field(
         description="FLOPs that one run of every artifact saves against its original"
@@ -149,7 +153,9 @@ class Stats(BaseModel):
     )
     failures: dict[str, int] = Field(description="Known failed jobs by code")
     stored_bytes: StoredBytes
-    history: list[Bucket] = Field(description="Oldest first; the last bucket is still open")
+    history: list[Bucket] = Field(
+        description="Oldest first; the last bucket is still open"
+    )
     service: ServiceStats | None = Field(
         description="null for callers who may see only their own jobs"
     )
@@ -194,7 +200,9 @@ def _service(service: queries.Service) -> ServiceStats:
         due_webhooks=service.due_webhooks,
         flops_saved=service.flops_saved,
         phases={phase: _phase_times(times) for phase, times in service.phases.items()},
-        requests=[_request_times(labels, times) for labels, times in service.requests.items()],
+        requests=[
+            _request_times(labels, times) for labels, times in service.requests.items()
+        ],
     )
 
 
@@ -206,7 +214,9 @@ def _phase_times(times: queries.Histogram) -> PhaseTimes:
     )
 
 
-def _request_times(labels: tuple[str, str, str], times: queries.Histogram) -> RequestTimes:
+def _request_times(
+    labels: tuple[str, str, str], times: queries.Histogram
+) -> RequestTimes:
     method, route, status = labels
     return RequestTimes(
         method=method,

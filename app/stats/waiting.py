@@ -33,7 +33,9 @@ class _Left(NamedTuple):
     longest: float | None
 
 
-def queue_history(session: Session, span: Span, buckets: list[Bucket], waiting: int) -> list[Queue]:
+def queue_history(
+    session: Session, span: Span, buckets: list[Bucket], waiting: int
+) -> list[Queue]:
     """Return the history of the queue in the buckets of `queries.history`, the oldest first.
 
     `waiting` is the number of jobs in the queue now. A job counts as waiting from its creation to
@@ -75,9 +77,15 @@ def _number(seconds: float | None) -> float | None:
     return None if seconds is None else max(float(seconds), 0.0)
 
 
-def _seconds_until(session: Session, at: ColumnElement[datetime]) -> ColumnElement[float]:
+def _seconds_until(
+    session: Session, at: ColumnElement[datetime]
+) -> ColumnElement[float]:
     """Return the seconds from the creation of a job to a time."""
     if session.get_bind().dialect.name == "sqlite":
-        days = func.julianday(at, type_=Float) - func.julianday(Job.created_at, type_=Float)
+        days = func.julianday(at, type_=Float) - func.julianday(
+            Job.created_at, type_=Float
+        )
         return days * 86400.0
-    return extract("epoch", at).cast(Float) - extract("epoch", Job.created_at).cast(Float)
+    return extract("epoch", at).cast(Float) - extract("epoch", Job.created_at).cast(
+        Float
+    )

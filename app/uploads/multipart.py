@@ -33,7 +33,10 @@ class Form:
     """
 
     def __init__(
-        self, content_type: str, files: Mapping[str, Sink], texts: Mapping[str, FieldParser]
+        self,
+        content_type: str,
+        files: Mapping[str, Sink],
+        texts: Mapping[str, FieldParser],
     ) -> None:
         self.values: dict[str, Any] = {}
         self.filenames: dict[str, str] = {}
@@ -112,7 +115,9 @@ class Form:
         disposition, options = parse_options_header(self._disposition)
         self._name = _decode(options.get(b"name", b""), "the name of a field")
         if disposition != b"form-data" or not self._name:
-            raise _malformed("a part without `Content-Disposition: form-data; name=...`")
+            raise _malformed(
+                "a part without `Content-Disposition: form-data; name=...`"
+            )
         self._check_name()
         self._seen.add(self._name)
         self._sink = None

@@ -36,7 +36,9 @@ def delete_artifacts(storage: Storage, job_id: uuid.UUID) -> None:
         storage.delete(key)
 
 
-def delete_analyses(storage: Storage, model_sha256: str, owner: str | None = None) -> None:
+def delete_analyses(
+    storage: Storage, model_sha256: str, owner: str | None = None
+) -> None:
     """Delete the analyses of a model, of one owner or all; a later job makes them again."""
     for key in list(storage.keys(analyses_folder(model_sha256))):
         if owner is None or analysis_owner_is(key, owner):
@@ -79,7 +81,9 @@ def release(
     as well if no job refers to it.
     """
     used_at = _lock_row(session, kind, sha256)
-    if used_at is None or _is_needed(session, kind, sha256, unfinished=unused_since is not None):
+    if used_at is None or _is_needed(
+        session, kind, sha256, unfinished=unused_since is not None
+    ):
         return False
     if unused_since and used_at > unused_since:
         return False
@@ -93,15 +97,25 @@ def release(
 
 def _lock_row(session: Session, kind: UploadKind, sha256: str) -> datetime | None:
     """Lock the row of an upload, or insert one, and return the time of its last use."""
-    new = {"sha256": sha256, "bytes": 0, "created_at": _NEVER, "used_at": _NEVER, **kind.defaults}
+    new = {
+        "sha256": sha256,
+        "bytes": 0,
+        "created_at": _NEVER,
+        "used_at": _NEVER,
+        **kind.defaults,
+    }
     locked = insert(session, kind.table).values(new)
     # An update that changes nothing: it locks the row, which "do nothing" would not.
-    locked = locked.on_conflict_do_update(index_elements=["sha256"], set_={"sha256": sha256})
+    locked = locked.on_conflict_do_update(
+        index_elements=["sha256"], set_={"sha256": sha256}
+    )
     used_at: datetime | None = session.scalar(locked.returning(kind.table.used_at))
     return used_at
 
 
-def _is_needed(session: Session, kind: UploadKind, sha256: str, *, unfinished: bool) -> bool:
+def _is_needed(
+    session: Session, kind: UploadKind, sha256: str, *, unfinished: bool
+) -> bool:
     """Tell whether a job refers to an upload; only unfinished jobs count if `unfinished`."""
     needing = exists().where(kind.needed_by == sha256)
     if unfinished:
@@ -112,7 +126,11 @@ def _is_needed(session: Session, kind: UploadKind, sha256: str, *, unfinished: b
 def _expire_row(session: Session, kind: UploadKind, sha256: str) -> None:
     """Delete the row of an upload if no job refers to it, or else note that its file is gone."""
     table = kind.table
-    unused = delete(table).where(table.sha256 == sha256, ~exists().where(kind.needed_by == sha256))
+    unused = delete(table).where(
+        table.sha256 == sha256, ~exists().where(kind.needed_by == sha256)
+    )
     session.execute(unused.execution_options(synchronize_session=False))
-    expired = update(table).where(table.sha256 == sha256).values(expired_at=now(session))
+    expired = (
+        update(table).where(table.sha256 == sha256).values(expired_at=now(session))
+    )
     session.execute(expired.execution_options(synchronize_session=False))

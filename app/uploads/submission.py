@@ -104,7 +104,9 @@ async def receive_submission(
     """
     announced = int(request.headers.get("content-length", 0))
     content_type = request.headers.get("content-type", "")
-    receiver = await run_in_threadpool(_Receiver, content_type, announced, parsers or {}, kind)
+    receiver = await run_in_threadpool(
+        _Receiver, content_type, announced, parsers or {}, kind
+    )
     try:
         async for batch in _batches(request):
             await run_in_threadpool(receiver.feed, batch)
@@ -159,8 +161,12 @@ class _Receiver:
         check_room(self._storage, formats.FIELD, announced)
         try:
             self._model = self._part(formats.FIELD, self._limit)
-            self._samples = self._part(samples.FIELD, min(self._limit, samples.LARGEST_BYTES))
-            self._evaluation = self._part(evaluation.FIELD, min(self._limit, samples.LARGEST_BYTES))
+            self._samples = self._part(
+                samples.FIELD, min(self._limit, samples.LARGEST_BYTES)
+            )
+            self._evaluation = self._part(
+                evaluation.FIELD, min(self._limit, samples.LARGEST_BYTES)
+            )
             self._form = Form(content_type, self._files(), self._texts())
         except BaseException:
             self.discard()
@@ -198,7 +204,9 @@ class _Receiver:
         for chunk in batch:
             self._received += len(chunk)
             if self._received > self._limit + _FRAMING_BYTES:
-                raise too_large(formats.FIELD, self._limit, f"more than {self._limit} bytes")
+                raise too_large(
+                    formats.FIELD, self._limit, f"more than {self._limit} bytes"
+                )
             self._form.feed(chunk)
 
     def finish(self) -> None:
@@ -223,7 +231,9 @@ class _Receiver:
             self._samples.check(samples.check)
         if self._form.has(evaluation.FIELD):
             metric = self._options.evaluation_metric or evaluation.DEFAULT
-            self._evaluation.check(lambda path: samples.evaluation_headers(path, metric))
+            self._evaluation.check(
+                lambda path: samples.evaluation_headers(path, metric)
+            )
 
     def _identify(self, path: Path) -> formats.Format:
         """Return the format of the model; one that stores no shapes needs the field."""

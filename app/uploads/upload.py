@@ -69,7 +69,9 @@ class Part:
         self._file.flush()
         return identify(Path(self._file.name))
 
-    def prepare(self, file_format: formats.Format | None, key: Callable[[str], str]) -> Upload:
+    def prepare(
+        self, file_format: formats.Format | None, key: Callable[[str], str]
+    ) -> Upload:
         """Prepare the complete file for its key in the store; slow for a large file."""
         staged = Path(self._file.name)
         self._storage.prepare(staged, key(self.sha256))
@@ -120,7 +122,9 @@ def display_name(name: str) -> str:
     'model'
     """
     last = re.split(r"[/\\]", name)[-1]
-    printable = "".join(character for character in last if character.isprintable()).strip()
+    printable = "".join(
+        character for character in last if character.isprintable()
+    ).strip()
     # "." and ".." are names of folders.
     if not printable.strip("."):
         return "model"

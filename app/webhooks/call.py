@@ -49,12 +49,16 @@ async def call(
         late = f"the receiver did not answer within {_DEADLINE_SECONDS:g} seconds"
         raise Refused(late) from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise Refused(f"the receiver could not be called: {type(error).__name__}") from error
+        raise Refused(
+            f"the receiver could not be called: {type(error).__name__}"
+        ) from error
 
 
 def new_client() -> httpx.AsyncClient:
     """Return a client that uses no proxy and follows no redirect."""
-    return httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=_DEADLINE_SECONDS)
+    return httpx.AsyncClient(
+        trust_env=False, follow_redirects=False, timeout=_DEADLINE_SECONDS
+    )
 
 
 async def _post(
@@ -70,7 +74,9 @@ async def _post(
         "User-Agent": "convpress",
         "webhook-id": message.id,
         "webhook-timestamp": str(int(message.sent_at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(message.id, message.sent_at, message.body),
+        "webhook-signature": Webhook(secret).sign(
+            message.id, message.sent_at, message.body
+        ),
     }
     answering = client.stream(
         "POST",

@@ -87,9 +87,13 @@ def claim(most: int) -> Sequence[ClaimedDelivery]:
         at = now(session)
         ids = _postpone_due(session, at, most)
         claimed = (
-            select(Delivery, Job).join(Job, Job.id == Delivery.job_id).where(Delivery.id.in_(ids))
+            select(Delivery, Job)
+            .join(Job, Job.id == Delivery.job_id)
+            .where(Delivery.id.in_(ids))
         )
-        return [_claimed(delivery, job, at) for delivery, job in session.execute(claimed)]
+        return [
+            _claimed(delivery, job, at) for delivery, job in session.execute(claimed)
+        ]
 
 
 def _postpone_due(session: Session, at: datetime, most: int) -> Sequence[uuid.UUID]:
@@ -104,7 +108,9 @@ def _postpone_due(session: Session, at: datetime, most: int) -> Sequence[uuid.UU
     postponed = (
         update(Delivery)
         .where(Delivery.id.in_(due.scalar_subquery()), Delivery.due_at <= at)
-        .values(due_at=at + timedelta(seconds=_CLAIM_SECONDS), attempt=Delivery.attempt + 1)
+        .values(
+            due_at=at + timedelta(seconds=_CLAIM_SECONDS), attempt=Delivery.attempt + 1
+        )
         .returning(Delivery.id)
         .execution_options(synchronize_session=False)
     )
@@ -121,7 +127,9 @@ def _claimed(delivery: Delivery, job: Job, at: datetime) -> ClaimedDelivery:
     event = _event_of(delivery, job)
     body = events.message_body(event, job, delivery.created_at)
     message = Message(f"msg_{delivery.id.hex}", at, body)
-    return ClaimedDelivery(delivery.id, delivery.attempt, job.webhook_url or "", message)
+    return ClaimedDelivery(
+        delivery.id, delivery.attempt, job.webhook_url or "", message
+    )
 
 
 def _event_of(delivery: Delivery, job: Job) -> events.WebhookEvent:
@@ -179,7 +187,11 @@ def _record(delivery: ClaimedDelivery, outcome: Outcome) -> None:
     """Write the outcome of a call, unless a later attempt has begun meanwhile."""
     with transaction() as session:
         at = now(session)
-        values: dict[str, object] = {"error": outcome.error, "delivered_at": None, "due_at": None}
+        values: dict[str, object] = {
+            "error": outcome.error,
+            "delivered_at": None,
+            "due_at": None,
+        }
         if outcome.error is None:
             values["delivered_at"] = at
         if outcome.retry_seconds is not None:

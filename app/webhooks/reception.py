@@ -12,12 +12,17 @@ router = APIRouter(tags=["webhooks"])
 
 def receive(
     message: WebhookMessage,
-    webhook_id: Annotated[str, Header(description="The same in every attempt at this message")],
+    webhook_id: Annotated[
+        str, Header(description="The same in every attempt at this message")
+    ],
     webhook_timestamp: Annotated[
         str, Header(description="The time of this attempt, in seconds since 1970")
     ],
     webhook_signature: Annotated[
-        str, Header(description="v1, and the HMAC-SHA256 of id, time and body (Standard Webhooks)")
+        str,
+        Header(
+            description="v1, and the HMAC-SHA256 of id, time and body (Standard Webhooks)"
+        ),
     ],
 ) -> None:
     """The service sends this to a job's `webhook_url`.
@@ -32,7 +37,9 @@ for event in EVENTS:
         receive,
         methods=["POST"],
         name=event.name,
-        summary=f"A job has {event.state}" if event.state != "cancelled" else "A job was cancelled",
+        summary=f"A job has {event.state}"
+        if event.state != "cancelled"
+        else "A job was cancelled",
         status_code=204,
         response_description="Received",
     )

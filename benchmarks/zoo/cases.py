@@ -51,7 +51,17 @@ SHAPES = {
 
 _DEBIAN = "libonnx-testdata"
 _PRODUCTS = frozenset(
-    {"Conv", "ConvTranspose", "Gemm", "MatMul", "RNN", "GRU", "LSTM", "Einsum", "ConvInteger"}
+    {
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "RNN",
+        "GRU",
+        "LSTM",
+        "Einsum",
+        "ConvInteger",
+    }
     | {"QLinearConv", "MatMulInteger", "QLinearMatMul"}
 )
 

@@ -81,7 +81,12 @@ def input_shape_of(model: Model, arguments: Sequence[str]) -> str | None:
 
 
 def _at_full_rank(
-    case: Case, model: Model, model_format: Format, source: Path, shape: str | None, folder: Path
+    case: Case,
+    model: Model,
+    model_format: Format,
+    source: Path,
+    shape: str | None,
+    folder: Path,
 ) -> dict[str, Any]:
     """Rewrite a model at full rank, and compare it with the original."""
     shapes = model.bind(parse_input_shape(shape))
@@ -91,7 +96,10 @@ def _at_full_rank(
     specs = model.inputs
     inputs = random_inputs(specs, shapes)
     row = _account(profile) | {"count_seconds": round(count_seconds, 2), "shape": shape}
-    row |= {"exported_macs": case.macs, "oracle_macs": _counted(model_format, case.path, inputs)}
+    row |= {
+        "exported_macs": case.macs,
+        "oracle_macs": _counted(model_format, case.path, inputs),
+    }
     target = folder / f"full{case.path.suffix}"
     row["replaced"] = sum(_replace(model, site) for site in profile.sites)
     model.save(target)
@@ -100,7 +108,9 @@ def _at_full_rank(
     expected = run(inputs)
     row["difference"] = _apart(expected, run_full(inputs))
     row["rounding"] = _rounding(model_format, source, inputs, expected)
-    row["is_finite"] = all(bool(np.isfinite(_float64(each)).all()) for each in expected.values())
+    row["is_finite"] = all(
+        bool(np.isfinite(_float64(each)).all()) for each in expected.values()
+    )
     row["is_zero"] = not any(bool(each.any()) for each in expected.values())
     row["other_batch"] = _other_batch(specs, shapes, run, run_full)
     return row
@@ -114,7 +124,9 @@ def _account(profile: CostProfile) -> dict[str, Any]:
         "reasons": Counter(site.reason for site in profile.sites if site.reason),
         "reason_macs": _macs_by_reason(profile.sites),
         "unsettled": dict(profile.unsettled),
-        "unaccounted": [f"{each.operator}: {each.reason}" for each in profile.unaccounted],
+        "unaccounted": [
+            f"{each.operator}: {each.reason}" for each in profile.unaccounted
+        ],
     }
 
 
@@ -158,7 +170,8 @@ def _replace(model: Model, site: Site) -> bool:
 
 
 def _apart(
-    expected: Mapping[str, NDArray[np.generic]], actual: Mapping[str, NDArray[np.generic]]
+    expected: Mapping[str, NDArray[np.generic]],
+    actual: Mapping[str, NDArray[np.generic]],
 ) -> float | None:
     """Return the largest difference of all outputs, of the largest value; None if not comparable.
 
@@ -194,8 +207,12 @@ def _rounding(
         return None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"]
+    )
     # Sequences are several arrays to the product, and one output to the runtime.
     if [output.name for output in session.get_outputs()] != list(expected):
         return None
@@ -220,13 +237,17 @@ def _other_batch(
     try:
         actual = run_full(inputs)
     except Refusal as refusal:
-        return f"the artifact does not run on a batch of {_OTHER_BATCH}: {refusal.detail}"
+        return (
+            f"the artifact does not run on a batch of {_OTHER_BATCH}: {refusal.detail}"
+        )
     return _apart(expected, actual)
 
 
 def _is_open(spec: TensorSpec) -> bool:
     """Whether an input takes any number of samples, as far as the model says."""
-    return spec.shape is None or (bool(spec.shape) and not isinstance(spec.shape[0], int))
+    return spec.shape is None or (
+        bool(spec.shape) and not isinstance(spec.shape[0], int)
+    )
 
 
 def _at_budget(
@@ -285,6 +306,10 @@ def broken_promises(row: Mapping[str, Any], budget: str) -> list[str]:
     if str(row.get("refused", "")).startswith("verification_failed"):
         sentences.append(row["refused"])
     kept = row.get("oracle_kept")
-    if kept is not None and row["macs"] in counts and kept > float(budget) * row["macs"]:
+    if (
+        kept is not None
+        and row["macs"] in counts
+        and kept > float(budget) * row["macs"]
+    ):
         sentences.append(f"keeps {kept} of {row['macs']} MACs by another counter")
     return sentences

@@ -11,7 +11,9 @@ from typing import Any
 _BYTES = 10 * 2**30
 
 
-def in_child(work: Callable[[], dict[str, Any]], seconds: int, quiet: bool) -> dict[str, Any]:
+def in_child(
+    work: Callable[[], dict[str, Any]], seconds: int, quiet: bool
+) -> dict[str, Any]:
     """Return the JSON members that `work` returns, or `error`: its exception or its end.
 
     `seconds` are those of the processor. The process is forked, so that the libraries which are
@@ -36,7 +38,9 @@ def in_child(work: Callable[[], dict[str, Any]], seconds: int, quiet: bool) -> d
     return {"error": f"the process ended with {code}"}
 
 
-def _run(work: Callable[[], dict[str, Any]], write: int, seconds: int, quiet: bool) -> None:
+def _run(
+    work: Callable[[], dict[str, Any]], write: int, seconds: int, quiet: bool
+) -> None:
     """Do the work in the child, and end it."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_DATA, (_BYTES, _BYTES))
@@ -47,7 +51,10 @@ def _run(work: Callable[[], dict[str, Any]], write: int, seconds: int, quiet: bo
     try:
         answer = work()
     except BaseException as error:
-        answer = {"error": _one_line(error), "traceback": traceback.format_exc()[-2000:]}
+        answer = {
+            "error": _one_line(error),
+            "traceback": traceback.format_exc()[-2000:],
+        }
     with os.fdopen(write, "w") as pipe:
         json.dump(answer, pipe)
     os._exit(0)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import inliner
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from support.counted_by_torch import counted_by_torch
-from support.counting_oracle import model_macs
+from support.onnx.counting_oracle import model_macs
+from support.torchscript.counting_oracle import counted_by_torch
 
 _MOST_BYTES = 2**30
 _BODIES = ("If", "Loop", "Scan", "SequenceMap")

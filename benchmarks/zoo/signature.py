@@ -36,14 +36,19 @@ def _of_program(path: Path) -> list[str]:
     """Return the inputs and outputs, what the program writes, and the ranges of its symbols."""
     program = torch.export.load(path)
     nodes = {node.name: node for node in program.graph.nodes}
-    specs = [*program.graph_signature.user_inputs, *program.graph_signature.user_outputs]
+    specs = [
+        *program.graph_signature.user_inputs,
+        *program.graph_signature.user_outputs,
+    ]
     lines = []
     for name in specs:
         value = nodes[name].meta["val"] if name in nodes else name
         is_tensor = isinstance(value, torch.Tensor)
         described = f"{value.dtype} {list(value.shape)}" if is_tensor else str(value)
         lines.append(f"{name}: {described}")
-    lines += [f"{symbol}: {bounds}" for symbol, bounds in program.range_constraints.items()]
+    lines += [
+        f"{symbol}: {bounds}" for symbol, bounds in program.range_constraints.items()
+    ]
     lines.append(str(program.graph_signature.buffers_to_mutate))
     lines.append(str(program.call_spec))
     return lines

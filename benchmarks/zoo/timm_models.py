@@ -78,7 +78,9 @@ SMALLER = {
 
 def _named(name: str, size: int, settings: dict[str, object]) -> Builder:
     def build() -> Architecture:
-        module = timm.create_model(name, pretrained=False, num_classes=_CLASSES, **settings)
+        module = timm.create_model(
+            name, pretrained=False, num_classes=_CLASSES, **settings
+        )
         return Architecture(module, {"x": torch.rand(1, 3, size, size)})
 
     return build

@@ -5,7 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.models import maxvit, optical_flow, swin_transformer, video, vision_transformer
+from torchvision.models import (
+    maxvit,
+    optical_flow,
+    swin_transformer,
+    video,
+    vision_transformer,
+)
 
 from zoo.architecture import Architecture, Builder
 
@@ -75,7 +81,9 @@ def _detector(name: str, size: int, **settings: object) -> Builder:
         module = getattr(models.detection, name)(
             weights=None, weights_backbone=None, num_classes=5, **settings
         )
-        return Architecture(Boxes(module), {"image": torch.rand(1, 3, size, size)}, False)
+        return Architecture(
+            Boxes(module), {"image": torch.rand(1, 3, size, size)}, False
+        )
 
     return build
 
@@ -165,7 +173,9 @@ ARCHITECTURES: dict[str, Builder] = {
     "shufflenet_v2_x0_5": _classifier("shufflenet_v2_x0_5", 64),
     "squeezenet1_1": _classifier("squeezenet1_1", 64),
     "googlenet": _classifier("googlenet", 64, aux_logits=False, init_weights=False),
-    "inception_v3": _classifier("inception_v3", 75, aux_logits=False, init_weights=False),
+    "inception_v3": _classifier(
+        "inception_v3", 75, aux_logits=False, init_weights=False
+    ),
     "regnet_y_400mf": _classifier("regnet_y_400mf", 64),
     "convnext_tiny": _classifier("convnext_tiny", 64),
     "swin": _on_images(32, _swin),

@@ -183,7 +183,13 @@ ARCHITECTURES: dict[str, Builder] = {
     "camembert": _model("CamembertForMaskedLM", _ENCODER, _with_mask),
     "distilbert": _model(
         "DistilBertModel",
-        {"vocab_size": _VOCABULARY, "dim": 48, "n_layers": 2, "n_heads": 4, "hidden_dim": 96},
+        {
+            "vocab_size": _VOCABULARY,
+            "dim": 48,
+            "n_layers": 2,
+            "n_heads": 4,
+            "hidden_dim": 96,
+        },
         _with_mask,
     ),
     "albert": _model("AlbertModel", {**_ENCODER, "embedding_size": 24}, _with_mask),
@@ -194,9 +200,13 @@ ARCHITECTURES: dict[str, Builder] = {
         _with_mask,
     ),
     "mpnet": _model("MPNetModel", _ENCODER, _with_mask),
-    "modernbert": _model("ModernBertModel", {**_ENCODER, "pad_token_id": 0}, _with_mask),
+    "modernbert": _model(
+        "ModernBertModel", {**_ENCODER, "pad_token_id": 0}, _with_mask
+    ),
     "xlm_roberta": _model("XLMRobertaForTokenClassification", _ENCODER, _with_mask),
-    "squeezebert": _model("SqueezeBertModel", {**_ENCODER, "embedding_size": 48}, _with_mask),
+    "squeezebert": _model(
+        "SqueezeBertModel", {**_ENCODER, "embedding_size": 48}, _with_mask
+    ),
     "fnet": _model("FNetModel", _ENCODER, _without_mask),
     "t5_encoder": _model("T5EncoderModel", _T5, _without_mask),
     "t5": _model("T5Model", _T5, _two_sequences),
@@ -204,7 +214,13 @@ ARCHITECTURES: dict[str, Builder] = {
     "marian": _model("MarianModel", _SEQ2SEQ, _two_sequences),
     "gpt2": _model(
         "GPT2Model",
-        {"vocab_size": _VOCABULARY, "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 64},
+        {
+            "vocab_size": _VOCABULARY,
+            "n_embd": 48,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 64,
+        },
         _without_mask,
     ),
     "gpt_neox": _model("GPTNeoXModel", _ENCODER, _without_mask),
@@ -214,7 +230,9 @@ ARCHITECTURES: dict[str, Builder] = {
         _with_mask,
     ),
     "bloom": _model(
-        "BloomModel", {"vocab_size": 100, "hidden_size": 48, "n_layer": 2, "n_head": 4}, _with_mask
+        "BloomModel",
+        {"vocab_size": 100, "hidden_size": 48, "n_layer": 2, "n_head": 4},
+        _with_mask,
     ),
     "llama": _model("LlamaForCausalLM", _GROUPED, _without_mask),
     "mistral": _model("MistralModel", _GROUPED, _without_mask),
@@ -228,7 +246,12 @@ ARCHITECTURES: dict[str, Builder] = {
     ),
     "whisper_encoder": _model(
         "WhisperForAudioClassification",
-        {**_SEQ2SEQ, "num_mel_bins": 20, "max_source_positions": 30, "classifier_proj_size": 16},
+        {
+            **_SEQ2SEQ,
+            "num_mel_bins": 20,
+            "max_source_positions": 30,
+            "classifier_proj_size": 16,
+        },
         lambda: {"input_features": torch.randn(1, 20, 60)},
     ),
     "wav2vec2": _model("Wav2Vec2Model", _SPEECH, _wave),
@@ -288,8 +311,18 @@ ARCHITECTURES: dict[str, Builder] = {
     ),
     "patchtst": _model(
         "PatchTSTForPrediction",
-        {"num_input_channels": 3, "context_length": 32, "patch_length": 8, "patch_stride": 8}
-        | {"d_model": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 96},
+        {
+            "num_input_channels": 3,
+            "context_length": 32,
+            "patch_length": 8,
+            "patch_stride": 8,
+        }
+        | {
+            "d_model": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "ffn_dim": 96,
+        },
         lambda: {"past_values": torch.randn(1, 32, 3)},
     ),
 }

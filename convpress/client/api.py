@@ -24,7 +24,13 @@ from convpress.client.arguments import (
 )
 from convpress.client.downloads import OnBytes, PartialDownload, open_form_files
 from convpress.client.errors import Corrupt, JobFailed, Refused, TooLate
-from convpress.client.transport import RetryBudget, Transport, call, not_the_service, read_body
+from convpress.client.transport import (
+    RetryBudget,
+    Transport,
+    call,
+    not_the_service,
+    read_body,
+)
 from convpress.options import ADVICE, form_text
 from convpress.report.advice import Advice
 from convpress.schemas import Frontier, Job, JobPage
@@ -92,7 +98,9 @@ class Api:
                 fields["model_sha256"] = model.model.sha256
             else:
                 files["model"] = stack.enter_context(bundled(Path(model)))
-            return await self._post("/advice", fields, files, idempotency_key, on_upload)
+            return await self._post(
+                "/advice", fields, files, idempotency_key, on_upload
+            )
 
     async def advice(self, job: JobRef) -> Advice:
         """Return the advice of a job when it has succeeded."""
@@ -113,7 +121,9 @@ class Api:
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         with open_form_files(files, on_upload) as parts:
             texts = [(name, (None, text)) for name, text in fields.items()]
-            return await self._get(Job, "POST", path, headers=headers, files=[*texts, *parts])
+            return await self._get(
+                Job, "POST", path, headers=headers, files=[*texts, *parts]
+            )
 
     async def wait(
         self,
@@ -153,14 +163,18 @@ class Api:
         artifact = finished.result.artifact
         retries = RetryBudget(self._patience)
         target = Path(path)
-        with PartialDownload(target, artifact.sha256, artifact.bytes, on_download) as file:
+        with PartialDownload(
+            target, artifact.sha256, artifact.bytes, on_download
+        ) as file:
 
             def build_request() -> httpx.Request:
                 # Ranges and the SHA-256 are of the stored bytes, and not of a compressed transfer.
                 headers = {"Accept-Encoding": "identity"}
                 if file.received:
                     headers["Range"] = f"bytes={file.received}-"
-                return self._request("GET", _path(finished, "/artifact"), headers=headers)
+                return self._request(
+                    "GET", _path(finished, "/artifact"), headers=headers
+                )
 
             async def receive(response: httpx.Response) -> None:
                 content_range = response.headers.get("content-range", "")
@@ -222,7 +236,10 @@ class Api:
             points = report["frontier"]
         else:
             points = [point.model_dump() for point in frontier.points]
-        return [Point(point["macs"], point["keep"], point["predicted_error"]) for point in points]
+        return [
+            Point(point["macs"], point["keep"], point["predicted_error"])
+            for point in points
+        ]
 
     async def list(self, *, limit: int = 50, **which: Unpack[Filter]) -> Sequence[Job]:
         """Return up to `limit` jobs, newest first."""
@@ -250,9 +267,17 @@ class Api:
 
         headers = {"If-None-Match": tag} if tag else {}
         params = {"wait": f"{seconds:.3f}"}
-        return await self._call(receive, "GET", _path(job), headers=headers, params=params)
+        return await self._call(
+            receive, "GET", _path(job), headers=headers, params=params
+        )
 
-    async def _get(self, kind: type[Answer], method: str, path: str, **parts: Any) -> Answer:  # noqa: ANN401 - httpx's
+    async def _get(
+        self,
+        kind: type[Answer],
+        method: str,
+        path: str,
+        **parts: Any,  # noqa: ANN401 - httpx's
+    ) -> Answer:
         async def receive(response: httpx.Response) -> Answer:
             return _parse(kind, response, await self._body(response))
 
@@ -268,7 +293,9 @@ class Api:
         def build_request() -> httpx.Request:
             return self._request(method, path, **parts)
 
-        return await call(self._transport, build_request, receive, RetryBudget(self._patience))
+        return await call(
+            self._transport, build_request, receive, RetryBudget(self._patience)
+        )
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:  # noqa: ANN401 - httpx's
         return self._transport.http.build_request(method, path, **parts)

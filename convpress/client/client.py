@@ -63,7 +63,11 @@ class Client:
         """
         return run_blocking(
             self._api.submit(
-                model, flops_budget, idempotency_key=idempotency_key, on_upload=on_upload, **options
+                model,
+                flops_budget,
+                idempotency_key=idempotency_key,
+                on_upload=on_upload,
+                **options,
             )
         )
 
@@ -81,7 +85,9 @@ class Client:
         the result.
         """
         return run_blocking(
-            self._api.advise(model, idempotency_key=idempotency_key, on_upload=on_upload, **options)
+            self._api.advise(
+                model, idempotency_key=idempotency_key, on_upload=on_upload, **options
+            )
         )
 
     def advice(self, job: JobRef) -> Advice:
@@ -106,9 +112,13 @@ class Client:
             JobFailed: the job failed or was cancelled.
             TooLate: the job did not end within `timeout` seconds.
         """
-        return run_blocking(self._api.wait(job, on_progress=on_progress, timeout=timeout))
+        return run_blocking(
+            self._api.wait(job, on_progress=on_progress, timeout=timeout)
+        )
 
-    def download(self, job: JobRef, path: StrPath, *, on_download: OnBytes | None = None) -> Path:
+    def download(
+        self, job: JobRef, path: StrPath, *, on_download: OnBytes | None = None
+    ) -> Path:
         """Write the artifact to `path` when the job has succeeded.
 
         The file appears whole and verified, or not at all. A broken download is resumed, even one
@@ -203,7 +213,9 @@ def _address(server: str) -> str:
         url = httpx.URL()
     # httpx takes `localhost:8000` for the scheme `localhost`, and fails at the first call alone.
     if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"a service's address is such as http://127.0.0.1:8000, not {server!r}")
+        raise ValueError(
+            f"a service's address is such as http://127.0.0.1:8000, not {server!r}"
+        )
     return server
 
 

@@ -21,7 +21,9 @@ FormFile = tuple[str, tuple[str, BinaryIO]]
 class CountingFile(io.FileIO):
     """A file that reports how much of it was read; `before` bytes of other files precede it."""
 
-    def __init__(self, path: Path, before: int, total: int, on_bytes: OnBytes | None) -> None:
+    def __init__(
+        self, path: Path, before: int, total: int, on_bytes: OnBytes | None
+    ) -> None:
         super().__init__(path)
         self._before = before
         self._total = total
@@ -58,7 +60,9 @@ class PartialDownload:
     The name of that file holds the artifact's SHA-256, so that no other artifact is continued.
     """
 
-    def __init__(self, target: Path, sha256: str, size: int, on_bytes: OnBytes | None) -> None:
+    def __init__(
+        self, target: Path, sha256: str, size: int, on_bytes: OnBytes | None
+    ) -> None:
         self._target = target
         self._sha256 = sha256
         self._size = size

@@ -23,7 +23,11 @@ class JobFailed(ClientError):
     """The job ended without an artifact. `job.error` gives the reason, unless it was cancelled."""
 
     def __init__(self, job: Job) -> None:
-        message = "the job was cancelled" if job.state == "cancelled" else "the job has failed"
+        message = (
+            "the job was cancelled"
+            if job.state == "cancelled"
+            else "the job has failed"
+        )
         if job.error:
             message = f"{job.error.code}: {job.error.detail}"
         super().__init__(message)

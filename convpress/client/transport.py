@@ -41,7 +41,9 @@ class Transport(Protocol):
     def http(self) -> httpx.Client | httpx.AsyncClient:
         """The httpx client that builds the requests."""
 
-    def stream(self, request: httpx.Request) -> AbstractAsyncContextManager[httpx.Response]:
+    def stream(
+        self, request: httpx.Request
+    ) -> AbstractAsyncContextManager[httpx.Response]:
         """Send a request and give the response before its body; the block's end closes it."""
 
     def chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
@@ -61,7 +63,9 @@ class SyncTransport:
     async def stream(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         """Send a request."""
         # A download may be redirected to a bucket; a form must not go to another host.
-        response = self.http.send(request, stream=True, follow_redirects=request.method == "GET")
+        response = self.http.send(
+            request, stream=True, follow_redirects=request.method == "GET"
+        )
         try:
             yield response
         finally:
@@ -81,7 +85,9 @@ class AsyncTransport:
     """A transport on the running event loop."""
 
     def __init__(self, server: str, headers: dict[str, str]) -> None:
-        self.http = httpx.AsyncClient(base_url=server, headers=headers, timeout=_TIMEOUT)
+        self.http = httpx.AsyncClient(
+            base_url=server, headers=headers, timeout=_TIMEOUT
+        )
 
     @asynccontextmanager
     async def stream(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -122,7 +128,9 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
 class RetryBudget:
     """The time for retries: `seconds` from the first failure on, with pauses that grow."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._seconds = seconds
         self._clock = clock
         self.renew()
@@ -163,7 +171,10 @@ async def call(
         least_pause = 0.0
         try:
             async with transport.stream(build_request()) as response:
-                if response.is_success or response.status_code == httpx.codes.NOT_MODIFIED:
+                if (
+                    response.is_success
+                    or response.status_code == httpx.codes.NOT_MODIFIED
+                ):
                     return await receive(response)
                 error = _problem(response, await read_body(transport, response))
             if response.status_code not in _RETRIED_STATUSES:

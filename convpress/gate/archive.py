@@ -87,13 +87,15 @@ def members(
     _require_end(content, len(directory), directory_start)
     if len(directory) > limits.members:
         raise over_limit(
-            f"the archive has {len(directory)} members", f"at most {limits.members} members"
+            f"the archive has {len(directory)} members",
+            f"at most {limits.members} members",
         )
     # torch.jit.save puts everything into one folder, named after the file.
     folders = {info.orig_filename.partition("/")[0] for info in directory}
     if len(folders) != 1:
         raise unsafe(
-            f"the archive's members are in {len(folders)} folders instead of one", "one folder"
+            f"the archive's members are in {len(folders)} folders instead of one",
+            "one folder",
         )
     accepted = []
     position = 0
@@ -162,7 +164,8 @@ def _require_end(content: memoryview, entries: int, start: int) -> None:
     signature, _, _, disk_entries, all_entries, size, offset, comment = record
     if signature != _END or comment:
         raise unsafe(
-            "the archive has bytes after its directory", "an archive that ends with its directory"
+            "the archive has bytes after its directory",
+            "an archive that ends with its directory",
         )
     agrees = True
     zip64 = end - _ZIP64_END_BYTES
@@ -204,7 +207,9 @@ def _require_usual(info: zipfile.ZipInfo) -> None:
     """Require a plain name, and a plain file that is stored or deflated."""
     name = info.orig_filename
     shown = _shown(info)
-    is_plain = _NAME.fullmatch(name) and name.isprintable() and len(name) <= _LONGEST_NAME
+    is_plain = (
+        _NAME.fullmatch(name) and name.isprintable() and len(name) <= _LONGEST_NAME
+    )
     if not is_plain or {"", ".", ".."} & set(name.split("/")):
         raise unsafe(
             f"a member of the archive has the name {shown}",
@@ -215,7 +220,8 @@ def _require_usual(info: zipfile.ZipInfo) -> None:
         raise unsafe(f"member {shown} is a link or a folder", "plain files")
     if info.flag_bits & ~(_HAS_DESCRIPTOR | _UTF8):
         raise unsafe(
-            f"member {shown} is encrypted or otherwise unusual", "members that are plainly stored"
+            f"member {shown} is encrypted or otherwise unusual",
+            "members that are plainly stored",
         )
     if info.compress_type not in (_STORED, _DEFLATED):
         raise unsafe(
@@ -283,14 +289,18 @@ def _descriptor_end(content: memoryview, info: zipfile.ZipInfo, end: int) -> int
 
     Its sizes have eight bytes, or four.
     """
-    wide = struct.pack("<4sIQQ", _DESCRIPTOR, info.CRC, info.compress_size, info.file_size)
+    wide = struct.pack(
+        "<4sIQQ", _DESCRIPTOR, info.CRC, info.compress_size, info.file_size
+    )
     narrow_sizes = (info.compress_size & _NOT_32_BITS, info.file_size & _NOT_32_BITS)
     narrow = struct.pack("<4sIII", _DESCRIPTOR, info.CRC, *narrow_sizes)
     for descriptor in (wide, narrow):
         descriptor_end = end + len(descriptor)
         if bytes(content[end:descriptor_end]) == descriptor:
             return descriptor_end
-    raise damaged(f"member {_shown(info)} is not followed by the sizes that the directory states")
+    raise damaged(
+        f"member {_shown(info)} is not followed by the sizes that the directory states"
+    )
 
 
 def _shown(info: zipfile.ZipInfo) -> str:

@@ -35,7 +35,9 @@ _MOST_MEMBERS = 20_000
 # Weights hardly shrink: a member that grows by more is an archive bomb.
 _MOST_INFLATION = 200
 # What file managers add to the files of a folder: copies of attributes, views and thumbnails.
-_LITTER = re.compile(r"(.*/)?(__MACOSX/.*|\._[^/]*|\.DS_Store|[Tt]humbs\.db|[Dd]esktop\.ini)")
+_LITTER = re.compile(
+    r"(.*/)?(__MACOSX/.*|\._[^/]*|\.DS_Store|[Tt]humbs\.db|[Dd]esktop\.ini)"
+)
 
 _UNREADABLE = (
     MalformedTar,
@@ -166,7 +168,11 @@ def _members(path: Path, kind: Kind) -> dict[str, Member]:
 
 def _zip_members(path: Path) -> Iterator[Member]:
     end = path.stat().st_size
-    with BoundedReads(path) as reads, zipfile.ZipFile(reads) as archive, path.open("rb") as file:
+    with (
+        BoundedReads(path) as reads,
+        zipfile.ZipFile(reads) as archive,
+        path.open("rb") as file,
+    ):
         # Bytes after the directory could be a second archive.
         file.seek(end - _END_BYTES - len(archive.comment))
         if file.read(len(_END_MAGIC)) != _END_MAGIC:
@@ -187,7 +193,9 @@ def _require_apart(extents: list[tuple[int, int]]) -> None:
             raise _invalid(f"two files in the bundle overlap at byte {start}")
 
 
-def _zip_member(name: str, info: zipfile.ZipInfo, file: IO[bytes], end: int) -> tuple[Member, int]:
+def _zip_member(
+    name: str, info: zipfile.ZipInfo, file: IO[bytes], end: int
+) -> tuple[Member, int]:
     """Return a member whose own header, in the archive of `end` bytes, fits the directory.
 
     The number is the offset after its bytes.

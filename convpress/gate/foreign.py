@@ -26,7 +26,9 @@ _AGAIN = "export the original network again, to ONNX or TorchScript"
 _IN_TORCH = f"load it into its PyTorch module, and export that with {EXPORTERS}"
 _TO_ONNX = "convert it with `python -m tf2onnx.convert {} --output model.onnx`"
 _SAVE_PROGRAM = "send the exported program, as torch.export.save writes it"
-_UNPACK = "unpack it, and send the model, or a plain zip or tar archive of it and its weights"
+_UNPACK = (
+    "unpack it, and send the model, or a plain zip or tar archive of it and its weights"
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,11 @@ def _refuse(file: Container, kinds: tuple[Kind, ...]) -> None:
 
 FILES: tuple[Kind, ...] = (
     # Models of other formats.
-    Kind("a safetensors file", f"it has weights and no network; {_IN_TORCH}", is_safetensors),
+    Kind(
+        "a safetensors file",
+        f"it has weights and no network; {_IN_TORCH}",
+        is_safetensors,
+    ),
     Kind(
         "an HDF5 file, as Keras writes it",
         "load it in Keras, and export it with tf2onnx.convert.from_keras(model, "
@@ -133,7 +139,10 @@ FILES: tuple[Kind, ...] = (
     Kind(
         "a Git LFS pointer, and not the file that it points to",
         "run `git lfs pull` in the repository, and send the file then",
-        begins(b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/"),
+        begins(
+            b"version https://git-lfs.github.com/spec/",
+            b"version https://hawser.github.com/",
+        ),
         is_model=False,
     ),
     Kind(
@@ -158,7 +167,9 @@ FILES: tuple[Kind, ...] = (
     Kind("compressed by gzip", _UNPACK, begins(b"\x1f\x8b"), is_model=False),
     Kind("compressed by bzip2", _UNPACK, begins(b"BZh"), is_model=False),
     Kind("compressed by xz", _UNPACK, begins(b"\xfd7zXZ\0"), is_model=False),
-    Kind("compressed by Zstandard", _UNPACK, begins(b"\x28\xb5\x2f\xfd"), is_model=False),
+    Kind(
+        "compressed by Zstandard", _UNPACK, begins(b"\x28\xb5\x2f\xfd"), is_model=False
+    ),
     Kind("compressed by LZ4", _UNPACK, begins(b"\x04\x22\x4d\x18"), is_model=False),
     Kind("a 7-Zip archive", _UNPACK, begins(b"7z\xbc\xaf\x27\x1c"), is_model=False),
     Kind("a RAR archive", _UNPACK, begins(b"Rar!\x1a\x07"), is_model=False),

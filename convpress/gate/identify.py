@@ -61,7 +61,9 @@ def _unrecognised(container: Container) -> Refusal:
             f"the file is neither {nouns}",
             f"{len(container.content)} bytes that begin with {head}",
         )
-    signs = ", ".join(f"{spec.noun} has {spec.archive_sign}" for spec in FORMATS.values())
+    signs = ", ".join(
+        f"{spec.noun} has {spec.archive_sign}" for spec in FORMATS.values()
+    )
     shown = ", ".join(sorted(container.members)[:3])[:200]
     return _refusal(
         Code.MODEL_UNRECOGNISED,

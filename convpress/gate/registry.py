@@ -40,7 +40,9 @@ class FormatGate:
 
 GATES: dict[Format, FormatGate] = {
     "onnx": FormatGate(recognise_onnx, require_safe_onnx, open_shape=open_shape),
-    "torchscript": FormatGate(recognise_torchscript, require_safe_torchscript, suggested_shape),
+    "torchscript": FormatGate(
+        recognise_torchscript, require_safe_torchscript, suggested_shape
+    ),
     "pt2": FormatGate(recognise_pt2, require_safe_pt2),
 }
 """By format, asked in this order; no file is of two formats."""

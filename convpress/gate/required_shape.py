@@ -10,7 +10,9 @@ from convpress.refusal import Code, Refusal
 _LONGEST_SHOWN = 300
 
 
-def require_shape(model_format: Format, input_shape: str | None, path: Path | None = None) -> None:
+def require_shape(
+    model_format: Format, input_shape: str | None, path: Path | None = None
+) -> None:
     """Require an input shape for a model whose format stores none, or whose file leaves sizes open.
 
     `path` is the model's file, where it is at hand: it may suggest a shape, or leave sizes open.

@@ -68,12 +68,17 @@ class ArrayFile:
 
     def invalid(self, detail: str, expected: str, got: str) -> Refusal:
         """Return the refusal of a file of this kind."""
-        return Refusal(self.code, detail, field=self.field, expected=expected, got=got[:300])
+        return Refusal(
+            self.code, detail, field=self.field, expected=expected, got=got[:300]
+        )
 
 
 SAMPLES = ArrayFile(FIELD, Code.SAMPLES_INVALID, "samples", EXPECTED)
 EVALUATION = ArrayFile(
-    evaluation.FIELD, Code.EVALUATION_INVALID, "arrays of the evaluation", evaluation.EXPECTED
+    evaluation.FIELD,
+    Code.EVALUATION_INVALID,
+    "arrays of the evaluation",
+    evaluation.EXPECTED,
 )
 
 
@@ -182,7 +187,9 @@ def _members(path: Path, kind: ArrayFile) -> dict[str, Header]:
         raise
     except _UNREADABLE as error:
         got = f"{path.stat().st_size} bytes"
-        raise kind.invalid(f"the archive is damaged: {error}", kind.expected, got) from error
+        raise kind.invalid(
+            f"the archive is damaged: {error}", kind.expected, got
+        ) from error
 
 
 def _read_members(path: Path, kind: ArrayFile) -> dict[str, Header]:
@@ -200,7 +207,9 @@ def _read_members(path: Path, kind: ArrayFile) -> dict[str, Header]:
             shown = f"member {info.filename[:80]!r}"
             _require_array(info, shown, kind)
             if name in arrays:
-                raise kind.invalid(f"{shown} is there twice", "one array per name", info.filename)
+                raise kind.invalid(
+                    f"{shown} is there twice", "one array per name", info.filename
+                )
             with archive.open(info) as member:
                 arrays[name] = _header(member, info.file_size, shown, kind)
     return arrays
@@ -210,7 +219,9 @@ def _require_array(info: zipfile.ZipInfo, shown: str, kind: ArrayFile) -> None:
     """Require that a member is called as an array, and is stored in a usual way."""
     name = info.filename.removesuffix(SUFFIX)
     if name == info.filename or not name:
-        raise kind.invalid(f"{shown} is no array", f"names that end with {SUFFIX}", info.filename)
+        raise kind.invalid(
+            f"{shown} is no array", f"names that end with {SUFFIX}", info.filename
+        )
     is_encrypted = info.flag_bits & _ENCRYPTED
     if is_encrypted or info.compress_type not in (_STORED, _DEFLATED):
         detail = f"{shown} is encrypted, or compressed by an unusual method"
@@ -226,7 +237,9 @@ def _header(file: IO[bytes], size: int, what: str, kind: ArrayFile) -> Header:
     length_bytes = file.read(length_size)
     is_npy = preamble[:6] == _NPY_MAGIC and version in (b"\x01", b"\x02", b"\x03")
     if not is_npy or len(length_bytes) != length_size:
-        raise kind.invalid(f"{what} is no array of NumPy's", kind.expected, preamble.hex())
+        raise kind.invalid(
+            f"{what} is no array of NumPy's", kind.expected, preamble.hex()
+        )
     length = int.from_bytes(length_bytes, "little")
     text = file.read(min(length, _LONGEST_HEADER)).decode("latin-1")
     match = _HEADER.fullmatch(text)
@@ -239,15 +252,23 @@ def _header(file: IO[bytes], size: int, what: str, kind: ArrayFile) -> Header:
     dtype, sizes = match.groups()
     if not _NUMBERS.fullmatch(dtype):
         is_object = dtype[1] == "O"
-        content = "Python objects, which are pickled" if is_object else "values that are no numbers"
+        content = (
+            "Python objects, which are pickled"
+            if is_object
+            else "values that are no numbers"
+        )
         raise kind.invalid(
-            f"{what} holds {content}", "floating-point or whole numbers, or booleans", dtype
+            f"{what} holds {content}",
+            "floating-point or whole numbers, or booleans",
+            dtype,
         )
     shape = tuple(int(part) for part in sizes.split(",") if part.strip())
     header = Header(dtype, shape)
     declared = _PREAMBLE_BYTES + length_size + length + header.bytes
     if declared != size:
         raise kind.invalid(
-            f"{what} is not as long as its header says", f"{declared} bytes", f"{size} bytes"
+            f"{what} is not as long as its header says",
+            f"{declared} bytes",
+            f"{size} bytes",
         )
     return header

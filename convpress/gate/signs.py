@@ -83,7 +83,10 @@ def is_core_ml(file: Container) -> bool:
 def is_saved_model(file: Container) -> bool:
     """Tell whether a file is a SavedModel: a version, and graphs that begin with a description."""
     fields = _fields(file, 0, len(file.content))
-    if [(field.number, field.wire_type) for field in fields[:2]] != [(1, VARINT), (2, DELIMITED)]:
+    if [(field.number, field.wire_type) for field in fields[:2]] != [
+        (1, VARINT),
+        (2, DELIMITED),
+    ]:
         return False
     has_graphs_alone = {field.number for field in fields} == {1, 2}
     return has_graphs_alone and bytes(file.content[fields[1].value :][:1]) == b"\x0a"
@@ -112,7 +115,9 @@ def _text(file: Container) -> str | None:
         text = decoder.decode(_head(file), is_whole)
     except UnicodeDecodeError:
         return None
-    has_controls = any(not (letter.isprintable() or letter in "\t\r\n") for letter in text)
+    has_controls = any(
+        not (letter.isprintable() or letter in "\t\r\n") for letter in text
+    )
     return None if has_controls else text
 
 

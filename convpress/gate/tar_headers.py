@@ -88,13 +88,17 @@ class _Budget:
             )
         self.bytes -= size
         if self.bytes < 0:
-            raise TarTooLarge(f"headers are extended by more than {_MOST_EXTENSIONS} bytes")
+            raise TarTooLarge(
+                f"headers are extended by more than {_MOST_EXTENSIONS} bytes"
+            )
 
     def spend_record(self) -> None:
         """Count a record of an extension."""
         self.records -= 1
         if self.records < 0:
-            raise TarTooLarge(f"headers are extended by more than {_MOST_RECORDS} records")
+            raise TarTooLarge(
+                f"headers are extended by more than {_MOST_RECORDS} records"
+            )
 
 
 class _Source(NamedTuple):
@@ -172,7 +176,9 @@ def _require_checksum(block: bytes, checksum: bytes, position: int) -> None:
     """Require the sum of a header's bytes, in which its own field counts as spaces."""
     blank = block[: _CHECKSUM.start] + b" " * len(checksum) + block[_CHECKSUM.stop :]
     if _number(checksum, position) != sum(blank):
-        raise MalformedTar(f"the header at byte {position} has another checksum than it states")
+        raise MalformedTar(
+            f"the header at byte {position} has another checksum than it states"
+        )
 
 
 def _number(text: bytes, position: int) -> int:
@@ -181,25 +187,35 @@ def _number(text: bytes, position: int) -> int:
         return int.from_bytes(text[1:], "big")
     digits = _text(text).strip()
     if digits.strip(b"01234567"):
-        raise MalformedTar(f"the header at byte {position} has no number where it must have one")
+        raise MalformedTar(
+            f"the header at byte {position} has no number where it must have one"
+        )
     return int(digits or b"0", 8)
 
 
 def _require_within(start: int, size: int, end: int) -> None:
     if start + size > end:
-        raise MalformedTar(f"the member at byte {start} of {size} bytes ends after the archive")
+        raise MalformedTar(
+            f"the member at byte {start} of {size} bytes ends after the archive"
+        )
 
 
 def _require_none(extensions: _Extensions, position: int) -> None:
     if extensions.kinds - {_PAX_GLOBAL}:
-        raise MalformedTar(f"the archive ends at byte {position}, before a member of its headers")
+        raise MalformedTar(
+            f"the archive ends at byte {position}, before a member of its headers"
+        )
 
 
-def _extend(extensions: _Extensions, kind: bytes, content: bytes, source: _Source) -> None:
+def _extend(
+    extensions: _Extensions, kind: bytes, content: bytes, source: _Source
+) -> None:
     """Add what an extension header says of the next member."""
     # Writers put each kind before a member once; a chain of them would have no end.
     if kind in extensions.kinds:
-        raise TarTooLarge(f"a chain of headers at byte {source.position}, which extend one member")
+        raise TarTooLarge(
+            f"a chain of headers at byte {source.position}, which extend one member"
+        )
     extensions.kinds.add(kind)
     if kind == _PAX_GLOBAL:
         _require_harmless(content, source)
@@ -214,10 +230,14 @@ def _require_harmless(content: bytes, source: _Source) -> None:
     """Require a global header without the names and sizes of members: `git archive` has notes."""
     for keyword, _ in _records(content, source):
         if keyword in _MEMBER_KEYWORDS or keyword.startswith(_SPARSE_KEYWORD):
-            raise MalformedTar(f"the header at byte {source.position} names all members")
+            raise MalformedTar(
+                f"the header at byte {source.position} names all members"
+            )
 
 
-def _apply(extensions: _Extensions, keyword: bytes, value: bytes, position: int) -> None:
+def _apply(
+    extensions: _Extensions, keyword: bytes, value: bytes, position: int
+) -> None:
     if keyword == b"path":
         extensions.name = value
     elif keyword == b"size":
@@ -239,7 +259,9 @@ def _records(content: bytes, source: _Source) -> Iterator[tuple[bytes, bytes]]:
         length = _decimal(content[start : max(space, start)], source.position)
         stop = start + length
         if space + 1 >= stop or content[stop - 1 : stop] != b"\n":
-            raise MalformedTar(f"the header at byte {source.position} has a record without an end")
+            raise MalformedTar(
+                f"the header at byte {source.position} has a record without an end"
+            )
         keyword, _, value = content[space + 1 : stop - 1].partition(b"=")
         yield keyword, value
         start = stop
@@ -248,7 +270,9 @@ def _records(content: bytes, source: _Source) -> Iterator[tuple[bytes, bytes]]:
 def _decimal(text: bytes, position: int) -> int:
     # Longer numbers would take their time.
     if not text.isdigit() or len(text) > _LONGEST_NUMBER:
-        raise MalformedTar(f"the header at byte {position} has no number where it must have one")
+        raise MalformedTar(
+            f"the header at byte {position} has no number where it must have one"
+        )
     return int(text)
 
 
@@ -259,7 +283,9 @@ def _member(header: _Header, extensions: _Extensions, start: int) -> TarMember:
     try:
         text = name.decode()
     except UnicodeDecodeError as error:
-        raise MalformedTar(f"the name of the member at byte {start} is no UTF-8") from error
+        raise MalformedTar(
+            f"the name of the member at byte {start} is no UTF-8"
+        ) from error
     # Old archives have no kind for folders.
     is_folder = header.kind == _FOLDER or (header.kind == b"\0" and text.endswith("/"))
     is_plain = header.kind == _FILE or header.kind in _OTHER_FILES

@@ -53,7 +53,9 @@ def _require_bounded(content: bytes) -> None:
     position = 0
     entries = 0
     all_extra = 0
-    while content.startswith(_ENTRY_MAGIC, position) and position + _ENTRY.size <= len(content):
+    while content.startswith(_ENTRY_MAGIC, position) and position + _ENTRY.size <= len(
+        content
+    ):
         _, name, extra, comment = _ENTRY.unpack_from(content, position)
         position += _ENTRY.size + name + extra + comment
         entries += 1
@@ -83,7 +85,13 @@ def read_directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
             f"at most {_MOST_ENTRIES} files with short names",
             f"a zip archive of {path.stat().st_size} bytes",
         ) from error
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        struct.error,
+    ) as error:
         raise Refusal(
             Code.MODEL_TRUNCATED,
             f"the zip archive has no readable directory at its end ({error}); was the upload cut "

@@ -12,8 +12,22 @@ from convpress.report.evidence import (
     Verification,
 )
 from convpress.report.inspection import InspectedSite, Inspection
-from convpress.report.kept import bytes_kept, macs_kept, measured_ms, parameters_kept, time_kept
-from convpress.report.records import LONGEST_TEXT, Count, Few, Figure, Many, Record, Size
+from convpress.report.kept import (
+    bytes_kept,
+    macs_kept,
+    measured_ms,
+    parameters_kept,
+    time_kept,
+)
+from convpress.report.records import (
+    LONGEST_TEXT,
+    Count,
+    Few,
+    Figure,
+    Many,
+    Record,
+    Size,
+)
 from convpress.report.times import Latency, RunTimes, Spread, Timing
 
 __all__ = [

@@ -15,7 +15,10 @@ def time_kept(report: Report) -> float:
     """
     before, after = measured_ms(report)
     if report.latency is not None:
-        before, after = report.latency.predicted_before_ms, report.latency.predicted_after_ms
+        before, after = (
+            report.latency.predicted_before_ms,
+            report.latency.predicted_after_ms,
+        )
     # A time of 0 is that of a model whose sites have no price.
     if not before:
         return report.keep
@@ -26,7 +29,10 @@ def measured_ms(report: Report) -> tuple[float | None, float | None]:
     """Return the median times of a run before and after: the processor's where they are known."""
     if report.timing is None:
         return report.before.latency_ms, report.after.latency_ms
-    return report.timing.before.processor.median_ms, report.timing.after.processor.median_ms
+    return (
+        report.timing.before.processor.median_ms,
+        report.timing.after.processor.median_ms,
+    )
 
 
 def parameters_kept(report: Report) -> float:

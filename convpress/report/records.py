@@ -54,7 +54,10 @@ class Record:
     """A part of a report; reading converts nothing. The methods are named as those of pydantic."""
 
     # Strict: a child that writes "0.4" for 0.4 is at fault, or hostile.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "allow_inf_nan": False}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "strict": True,
+        "allow_inf_nan": False,
+    }
 
     @classmethod
     def model_validate(cls, members: object) -> Self:

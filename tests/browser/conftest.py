@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support.browsing import make_key
-from support.running_service import serving
+from support.service.browsing import make_key
+from support.service.running_service import serving
 
 from app.auth.cookie import COOKIE
 
@@ -22,7 +22,9 @@ expect.set_options(timeout=120_000)
 def chromium_path():
     path = shutil.which("chromium")
     if path is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs Debian's Chromium")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "needs Debian's Chromium"
+        )
     return path
 
 
@@ -30,7 +32,9 @@ def chromium_path():
 def chromium(chromium_path):
     """The browser; gone before other tests, for its event loop would stand in the way of theirs."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium_path, args=["--no-sandbox"]
+        )
         yield browser
         browser.close()
 
@@ -72,12 +76,23 @@ def browse(chromium, service):
         )
         url = str(service.http.base_url)
         context.add_cookies(
-            [{"name": COOKIE, "value": token, "url": url, "httpOnly": True, "sameSite": "Strict"}]
+            [
+                {
+                    "name": COOKIE,
+                    "value": token,
+                    "url": url,
+                    "httpOnly": True,
+                    "sameSite": "Strict",
+                }
+            ]
         )
         page = context.new_page()
         messages = []
         page.on(
-            "console", lambda message: messages.append(message.text) if _is_wrong(message) else None
+            "console",
+            lambda message: (
+                messages.append(message.text) if _is_wrong(message) else None
+            ),
         )
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.set_default_timeout(120_000)

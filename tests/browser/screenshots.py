@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
-from support.running_service import Service, serving
+from support.service.running_service import Service, serving
 
 _WIDTH = 1240
 _POSTS = (
@@ -30,15 +30,27 @@ def main(folder: Path) -> None:
         sys.exit("needs Debian's Chromium (apt-get install chromium)")
     with tempfile.TemporaryDirectory() as data, serving(Path(data) / "data") as service:
         for name, fields in _POSTS:
-            job = service.wait(service.post(name, calibration="synthetic", **fields)["id"])
+            job = service.wait(
+                service.post(name, calibration="synthetic", **fields)["id"]
+            )
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            browser = playwright.chromium.launch(
+                executable_path=path, args=["--no-sandbox"]
+            )
             take(browser, service, "/", folder / "jobs.png")
-            take(browser, service, f"/dashboard/jobs/{job['id']}", folder / "job.png", 1250)
+            take(
+                browser,
+                service,
+                f"/dashboard/jobs/{job['id']}",
+                folder / "job.png",
+                1250,
+            )
             browser.close()
 
 
-def take(browser: Browser, service: Service, path: str, picture: Path, height: int = 640) -> None:
+def take(
+    browser: Browser, service: Service, path: str, picture: Path, height: int = 640
+) -> None:
     """Write the picture of one page, from its top."""
     address = str(service.http.base_url)
     viewport = {"width": _WIDTH, "height": height}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from digits import MODELS
 from playwright.sync_api import expect
-from support.browsing import check_accessible, make_key
+from support.service.browsing import check_accessible, make_key
 
 SCRIPT = "<img src=x onerror=alert(1)>.onnx"
 
@@ -41,7 +41,9 @@ def upload(page, path, *, name=None, shape=None, budget="50%"):
     ("name", "shape"),
     [
         pytest.param("residual.onnx", None, id="onnx"),
-        pytest.param("plain.traced.pt", "1x1x16x16", id="torchscript", marks=pytest.mark.slow),
+        pytest.param(
+            "plain.traced.pt", "1x1x16x16", id="torchscript", marks=pytest.mark.slow
+        ),
         pytest.param("residual.pt2", None, id="pt2", marks=pytest.mark.slow),
     ],
 )
@@ -85,10 +87,15 @@ def test_a_file_may_be_dropped_anywhere(browse):
     with browse() as page:
         page.locator("#new").evaluate("details => details.open = false")
         debugger = page.context.new_cdp_session(page)
-        files = {"items": [], "files": [str(MODELS / "plain.traced.pt")], "dragOperationsMask": 1}
+        files = {
+            "items": [],
+            "files": [str(MODELS / "plain.traced.pt")],
+            "dragOperationsMask": 1,
+        }
         for kind in ("dragEnter", "dragOver", "drop"):
             debugger.send(
-                "Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": files}
+                "Input.dispatchDragEvent",
+                {"type": kind, "x": 300, "y": 300, "data": files},
             )
         expect(page.locator("#model-name")).to_have_text("plain.traced.pt")
         expect(page.get_by_label("Input shape")).to_be_visible()
@@ -126,7 +133,9 @@ def test_another_budget_is_one_click_away(browse):
 def test_layers_are_sorted(browse, jobs):
     with browse(f"/dashboard/jobs/{jobs[0]['id']}") as page:
         page.get_by_role("link", name="MACs before").click()
-        expect(page.locator("#layers th[aria-sort=descending]")).to_have_text("MACs before")
+        expect(page.locator("#layers th[aria-sort=descending]")).to_have_text(
+            "MACs before"
+        )
         shown = page.locator("#layers tbody tr td:nth-of-type(4)").all_text_contents()
         assert shown[0] == "2.36 M"
         assert shown[-1] == "480"
@@ -164,7 +173,9 @@ def test_what_the_service_refuses_is_told_beside_the_form(browse):
 def test_a_running_job_is_seen_at_work_and_cancelled(browse, service):
     with browse() as page:
         job = service.post("residual.onnx", calibration="synthetic", labels="live=yes")
-        expect(page.locator("#jobs")).to_contain_text("live=yes")  # the list refreshes itself
+        expect(page.locator("#jobs")).to_contain_text(
+            "live=yes"
+        )  # the list refreshes itself
         expect(page.locator("#jobs progress")).to_be_visible()
         page.goto(f"/dashboard/jobs/{job['id']}")
         expect(page.locator(".live .phase")).to_contain_text("measuring")
@@ -198,11 +209,15 @@ def test_jobs_are_found_and_names_stay_text(browse, service):
 
 @pytest.mark.slow
 def test_times_are_those_of_whoever_looks(browse):
-    with browse("/dashboard/system?by=hour", timezone_id="Asia/Kolkata", locale="en-GB") as page:
+    with browse(
+        "/dashboard/system?by=hour", timezone_id="Asia/Kolkata", locale="en-GB"
+    ) as page:
         page.get_by_text("As a table").click()
         begun = page.locator("#throughput-table tbody th").all_text_contents()
         assert len(begun) == 48
-        assert all(text.endswith(":30") for text in begun)  # five and a half hours before UTC
+        assert all(
+            text.endswith(":30") for text in begun
+        )  # five and a half hours before UTC
         bars = page.locator(".bars title").all_text_contents()
         assert all(":30: " in text and "UTC" not in text for text in bars)
         assert bars[-1].startswith(begun[0])
@@ -246,7 +261,11 @@ def test_owners_sign_in_and_see_their_own_jobs(chromium, service, jobs):
         page.wait_for_url("**/dashboard/system?by=day")
         assert page.locator(".figure", has_text="Workers").count() == 0
         [cookie] = context.cookies()
-        assert (cookie["httpOnly"], cookie["sameSite"], cookie["expires"]) == (True, "Strict", -1)
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["expires"]) == (
+            True,
+            "Strict",
+            -1,
+        )
         page.goto("/")
         expect(page.get_by_text("No jobs yet", exact=False)).to_be_visible()
         page.goto(f"/dashboard/jobs/{job['id']}")
@@ -265,7 +284,9 @@ def test_the_system_page_shows_how_the_service_fares(chromium, service, browse):
         page.get_by_label("API key").fill(root)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("link", name="System").click()
-        expect(page.locator(".figure", has_text="Workers").locator(".big")).to_have_text("1")
+        expect(
+            page.locator(".figure", has_text="Workers").locator(".big")
+        ).to_have_text("1")
         page.get_by_role("link", name="by minute").click()
         page.get_by_text("As a table").click()
         assert page.locator("#throughput-table tbody tr").count() == 60
@@ -322,7 +343,10 @@ def test_the_commands_of_a_page_repeat_its_job(browse, service, tmp_path):
     assert (tmp_path / "compressed-residual.onnx").exists()
     jobs = service.http.get("/jobs?label=by=hand").json()["jobs"]
     asked = [
-        {name: each[name] for name in ("flops_budget", "calibration", "labels", "model")}
+        {
+            name: each[name]
+            for name in ("flops_budget", "calibration", "labels", "model")
+        }
         for each in jobs
     ]
     assert asked == [asked[0]] * 3

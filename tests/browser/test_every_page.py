@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from support.browsing import check_accessible
+from support.service.browsing import check_accessible
 
 PAGES = {
     "jobs": "/",
@@ -44,7 +44,9 @@ def test_every_page_fits_and_is_accessible(browse, places, view, scheme):
     with browse(color_scheme=scheme, **VIEWS[view]) as page:
         for name, path in PAGES.items():
             page.goto(path.format(**places))
-            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            page.evaluate(
+                "document.querySelectorAll('details').forEach(each => each.open = true)"
+            )
             assert page.evaluate("document.documentElement.scrollWidth") == width, name
             charts = page.locator("svg.chart").all()
             assert all(chart.bounding_box()["width"] <= width for chart in charts), name
@@ -74,7 +76,9 @@ def test_labels_and_the_note_are_edited_and_the_log_is_read(browse, places):
         expect(page.locator(".facts")).to_contain_text("run=7")
         expect(page.locator(".remark")).to_have_text("first line\nsecond <b>line</b>")
         page.get_by_text("What happened").click()
-        expect(page.get_by_role("region", name="Log")).to_contain_text("succeeded: done")
+        expect(page.get_by_role("region", name="Log")).to_contain_text(
+            "succeeded: done"
+        )
         page.get_by_text("Original and artifact side by side").click()
         fates = page.get_by_label("What became of each layer")
         expect(fates.locator("li")).to_have_count(7)
@@ -94,7 +98,10 @@ def test_the_id_and_the_commands_are_copied(browse, places, service):
         )
         for name, text in (
             ("Copy the id", places["first"]),
-            ("Copy the command for a shell", page.locator("#command-curl").text_content()),
+            (
+                "Copy the command for a shell",
+                page.locator("#command-curl").text_content(),
+            ),
         ):
             page.get_by_role("button", name=name).click()
             expect(page.get_by_role("button", name=name)).to_have_text("Copied")

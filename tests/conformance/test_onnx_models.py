@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from support.chains import split_exactly
-from support.onnx_text import distance, outputs
+from support.engine.chains import split_exactly
+from support.onnx.text import distance, outputs
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats import open_model
@@ -24,7 +24,11 @@ LARGE_MATRIX = 2048  # of a fully connected layer, too large to be rotated in a 
 
 def has_layers(path):
     return bool(
-        LAYERS & {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+        LAYERS
+        & {
+            node.op_type
+            for node in onnx.load(path, load_external_data=False).graph.node
+        }
     )
 
 
@@ -66,7 +70,10 @@ def check_identity(path, folder):
         if site.reason is None:
             layer = opened.layer(site)
             opened.replace(
-                site, [layer] if max(site.weight_shape) > LARGE_MATRIX else split_exactly(layer)
+                site,
+                [layer]
+                if max(site.weight_shape) > LARGE_MATRIX
+                else split_exactly(layer),
             )
     if any(site.reason is None for site in count.sites):
         opened.save(folder / "after.onnx")
@@ -98,15 +105,23 @@ def check_budget(path, folder):
     report = json.loads((folder / "report.json").read_text())
     assert report["keep"] <= 0.6
     onnx.checker.check_model(str(folder / "out.onnx"), full_check=True)
-    inputs = random_inputs(open_model("onnx", path).inputs, open_model("onnx", path).bind(None))
-    assert all(np.isfinite(output).all() for output in outputs(folder / "out.onnx", inputs))
+    inputs = random_inputs(
+        open_model("onnx", path).inputs, open_model("onnx", path).bind(None)
+    )
+    assert all(
+        np.isfinite(output).all() for output in outputs(folder / "out.onnx", inputs)
+    )
 
 
 @pytest.mark.parametrize("path", SMALL, ids=name)
 def test_small_models_keep_their_outputs(tmp_path, path):
     reasons = check_identity(path, tmp_path)
     expected = LEFT.get(name(path))
-    assert (not reasons) if expected is None else all(expected in reason for reason in reasons)
+    assert (
+        (not reasons)
+        if expected is None
+        else all(expected in reason for reason in reasons)
+    )
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from support.running_service import Service, serving
+from support.service.running_service import Service, serving
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import anyio
 import onnx
 import pytest
 from digits import MODELS
-from support.broken_line import UNAVAILABLE, broken_line
+from support.service.broken_line import UNAVAILABLE, broken_line
 from typer.testing import CliRunner
 
 from app.errors import document
@@ -42,7 +42,9 @@ def address(service):
 def done(service):
     """A job that has succeeded."""
     with Client(str(service.http.base_url)) as client:
-        return client.wait(client.submit(MODEL, "0.5", calibration="none", labels={"of": "all"}))
+        return client.wait(
+            client.submit(MODEL, "0.5", calibration="none", labels={"of": "all"})
+        )
 
 
 class Awaited:
@@ -68,7 +70,9 @@ def connect(request):
         yield Awaited
         return
     with ExitStack() as stack:
-        yield lambda *arguments, **options: stack.enter_context(Client(*arguments, **options))
+        yield lambda *arguments, **options: stack.enter_context(
+            Client(*arguments, **options)
+        )
 
 
 @pytest.mark.parametrize("connect", ["blocking", "async"], indirect=True)
@@ -92,7 +96,9 @@ def test_a_model_goes_and_comes_back(service, connect, tmp_path):
     job = client.wait(job, on_progress=seen.append, timeout=600)
     assert {each.state for each in seen} >= {"running", "succeeded"}
     assert [each.progress for each in seen] == sorted(each.progress for each in seen)
-    path = client.download(job.id, target, on_download=lambda *amounts: received.append(amounts))
+    path = client.download(
+        job.id, target, on_download=lambda *amounts: received.append(amounts)
+    )
     assert path == target
     content = target.read_bytes()
     assert hashlib.sha256(content).hexdigest() == job.result.artifact.sha256
@@ -108,7 +114,12 @@ def test_jobs_are_listed(service, done, connect):
     client = connect(str(service.http.base_url))
     assert [job.id for job in client.list(labels={"of": "all"})] == [done.id]
     assert client.list(labels={"of": "none"}) == []
-    assert client.list(state=["failed"], created_from=datetime.now(UTC) + timedelta(days=1)) == []
+    assert (
+        client.list(
+            state=["failed"], created_from=datetime.now(UTC) + timedelta(days=1)
+        )
+        == []
+    )
     assert len(client.list(limit=1)) == 1
 
 
@@ -128,7 +139,9 @@ def test_labels_and_a_note_are_changed_and_the_log_is_read(service, connect):
 @pytest.mark.slow
 def test_a_job_is_waited_for_no_longer_than_allowed_and_cancelled(service, connect):
     client = connect(str(service.http.base_url))
-    job = client.submit(MODELS / "residual.scripted.pt", "0.5", input_shape="1x1x640x640")
+    job = client.submit(
+        MODELS / "residual.scripted.pt", "0.5", input_shape="1x1x640x640"
+    )
     with pytest.raises(TooLate) as late:
         client.wait(job, timeout=0.5)
     assert late.value.job.state in ("queued", "running")
@@ -163,7 +176,9 @@ def test_a_refusal_in_the_middle_of_a_large_upload_is_heard(service, connect, tm
 def test_a_submission_whose_answer_is_lost_makes_one_job(service, address, connect):
     name = uuid.uuid4().hex
     with broken_line(address, 20, UNAVAILABLE, 0) as line:
-        job = connect(line.url).submit(MODEL, "0.5", calibration="none", labels={"name": name})
+        job = connect(line.url).submit(
+            MODEL, "0.5", calibration="none", labels={"name": name}
+        )
         assert line.connections == 4
     page = connect(str(service.http.base_url)).list(labels={"name": name})
     assert [each.id for each in page] == [job.id]
@@ -173,7 +188,8 @@ def test_the_same_key_gives_the_same_job(service, connect):
     client = connect(str(service.http.base_url))
     key = uuid.uuid4().hex
     ids = {
-        client.submit(MODEL, "0.5", calibration="none", idempotency_key=key).id for _ in range(2)
+        client.submit(MODEL, "0.5", calibration="none", idempotency_key=key).id
+        for _ in range(2)
     }
     assert len(ids) == 1
     with pytest.raises(Refused, match="idempotency_key_reused"):
@@ -190,7 +206,9 @@ def test_a_download_goes_on_where_it_was_cut_off(address, done, connect, tmp_pat
     assert hashlib.sha256(path.read_bytes()).hexdigest() == done.result.artifact.sha256
 
 
-def test_a_download_goes_on_where_another_process_left_it(address, done, connect, tmp_path):
+def test_a_download_goes_on_where_another_process_left_it(
+    address, done, connect, tmp_path
+):
     size = done.result.artifact.bytes
     target = tmp_path / "net.onnx"
     with broken_line(address, size // 2) as line:
@@ -201,7 +219,9 @@ def test_a_download_goes_on_where_another_process_left_it(address, done, connect
         line.passed = 0
         connect(line.url).download(done, target)
         assert line.passed < 0.75 * size
-    assert hashlib.sha256(target.read_bytes()).hexdigest() == done.result.artifact.sha256
+    assert (
+        hashlib.sha256(target.read_bytes()).hexdigest() == done.result.artifact.sha256
+    )
 
 
 @pytest.mark.parametrize("junk", [b"junk", b"x" * 10**6], ids=["shorter", "longer"])
@@ -245,7 +265,9 @@ def test_both_clients_have_the_same_calls():
 def submit(monkeypatch, service):
     """Run `convpress submit` for this service in this process."""
     monkeypatch.setenv("CONVPRESS_SERVER", str(service.http.base_url))
-    return lambda *arguments: CliRunner().invoke(main.app, ["submit", *map(str, arguments)])
+    return lambda *arguments: CliRunner().invoke(
+        main.app, ["submit", *map(str, arguments)]
+    )
 
 
 def test_the_command_line_submits(submit, tmp_path):
@@ -292,7 +314,9 @@ def call(monkeypatch, service):
 
 
 def test_a_job_is_followed_from_the_command_line(call, done, tmp_path):
-    assert str(done.id) in call("jobs", "--label", "of=all", "--state", "succeeded").stdout
+    assert (
+        str(done.id) in call("jobs", "--label", "of=all", "--state", "succeeded").stdout
+    )
     listed = json.loads(call("jobs", "--label", "of=all", "--json").stdout)
     assert [job["id"] for job in listed] == [str(done.id)]
     for command in ("status", "wait"):
@@ -303,13 +327,19 @@ def test_a_job_is_followed_from_the_command_line(call, done, tmp_path):
     assert f"{percent(done.result.keep)} kept" in call("status", done.id).stdout
     target = tmp_path / "net.onnx"
     assert call("download", done.id, "--output", target).exit_code == 0
-    assert hashlib.sha256(target.read_bytes()).hexdigest() == done.result.artifact.sha256
+    assert (
+        hashlib.sha256(target.read_bytes()).hexdigest() == done.result.artifact.sha256
+    )
     assert "risk unknown" in call("report", done.id).stdout
-    assert json.loads(call("report", done.id, "--json").stdout)["keep"] == done.result.keep
+    assert (
+        json.loads(call("report", done.id, "--json").stdout)["keep"] == done.result.keep
+    )
 
 
 def test_labels_and_the_note_of_a_job_change_from_the_command_line(call, done):
-    ended = call("label", done.id, "team=vision", "run=1", "--note", "the best so far", "--json")
+    ended = call(
+        "label", done.id, "team=vision", "run=1", "--note", "the best so far", "--json"
+    )
     assert ended.exit_code == 0, ended.output
     job = json.loads(ended.stdout)
     assert job["labels"] == {"of": "all", "team": "vision", "run": "1"}
@@ -319,12 +349,20 @@ def test_labels_and_the_note_of_a_job_change_from_the_command_line(call, done):
     assert call("label", done.id).exit_code == 2
     assert "no label 'run'" in call("label", done.id, "run-").stderr
     refused = call("label", done.id, "a b=c")
-    assert (refused.exit_code, refused.stderr.partition(":")[0]) == (1, "labels_invalid")
+    assert (refused.exit_code, refused.stderr.partition(":")[0]) == (
+        1,
+        "labels_invalid",
+    )
 
 
-def test_what_cannot_be_done_with_a_job_ends_the_command_by_its_code(call, done, tmp_path):
+def test_what_cannot_be_done_with_a_job_ends_the_command_by_its_code(
+    call, done, tmp_path
+):
     finished = call("cancel", done.id)
-    assert (finished.exit_code, finished.stderr.partition(":")[0]) == (1, "job_finished")
+    assert (finished.exit_code, finished.stderr.partition(":")[0]) == (
+        1,
+        "job_finished",
+    )
     unknown = call("status", uuid.uuid4())
     assert (unknown.exit_code, unknown.stderr.partition(":")[0]) == (1, "job_not_found")
     assert call("status", "17").exit_code == 2
@@ -345,7 +383,9 @@ def test_ctrl_c_names_the_command_that_follows_the_job_again(call, done, monkeyp
 @pytest.mark.parametrize(
     ("budget", "code"), [("much", "budget_invalid"), ("0.0001", "budget_unreachable")]
 )
-def test_the_command_line_tells_a_refusal_to_people_and_machines(submit, tmp_path, budget, code):
+def test_the_command_line_tells_a_refusal_to_people_and_machines(
+    submit, tmp_path, budget, code
+):
     ended = submit(
         MODEL,
         "--flops-budget",
@@ -366,9 +406,17 @@ def test_the_command_line_tells_a_refusal_to_people_and_machines(submit, tmp_pat
 
 def test_the_command_line_ends_with_a_code_that_says_why(submit, address, monkeypatch):
     with broken_line(address, UNAVAILABLE) as line:
-        busy = submit(MODEL, "--flops-budget", "0.5", "--server", line.url, "--patience", "0")
+        busy = submit(
+            MODEL, "--flops-budget", "0.5", "--server", line.url, "--patience", "0"
+        )
     away = submit(
-        MODEL, "--flops-budget", "0.5", "--server", "http://127.0.0.1:9", "--patience", "0"
+        MODEL,
+        "--flops-budget",
+        "0.5",
+        "--server",
+        "http://127.0.0.1:9",
+        "--patience",
+        "0",
     )
     assert [(each.exit_code, each.stdout) for each in (busy, away)] == [(4, "")] * 2
     assert "does not answer" in away.stderr
@@ -380,13 +428,16 @@ def test_the_command_line_ends_with_a_code_that_says_why(submit, address, monkey
     ("problem", "status"),
     [(None, 5), ("budget_unreachable", 1), ("engine_error", 3), ("job_timeout", 3)],
 )
-def test_a_job_that_made_nothing_ends_the_command_line_by_its_reason(done, capsys, problem, status):
+def test_a_job_that_made_nothing_ends_the_command_line_by_its_reason(
+    done, capsys, problem, status
+):
     error = problem and Problem.model_validate(
         document({"code": problem, "detail": "so it is"}, "/jobs")
     )
     with pytest.raises(SystemExit) as ended:
         exits.end_failed(
-            JobFailed(done.model_copy(update={"state": "failed", "error": error})), json=False
+            JobFailed(done.model_copy(update={"state": "failed", "error": error})),
+            json=False,
         )
     assert ended.value.code == status
     assert capsys.readouterr().err.startswith(problem or "the job has failed")

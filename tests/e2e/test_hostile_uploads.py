@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 from corpus import corpus
-from support.running_service import ENGINE, serving, wait_for
+from support.service.running_service import ENGINE, serving, wait_for
 
 from worker.sandbox import launcher
 

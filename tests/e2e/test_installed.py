@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from digits import MODELS
-from support.running_service import free_port, wait_for
+from support.service.running_service import free_port, wait_for
 
 # Built, installed and started: it depends on how the project is packed, which seldom changes.
 pytestmark = pytest.mark.slow
@@ -52,10 +52,20 @@ def distributions(tmp_path_factory):
         capture_output=True,
     ).stdout.split(b"\0")
     for name in filter(None, map(bytes.decode, names)):
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/", "benchmarks/")):
+        if (ROOT / name).is_file() and not name.startswith(
+            ("tests/", "docs/", "benchmarks/")
+        ):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, tree / name)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(tree)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        str(folder),
+        str(tree),
+    ]
     build = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
     return folder
@@ -65,10 +75,20 @@ def distributions(tmp_path_factory):
 def interpreter(distributions, tmp_path_factory):
     """An environment with the wheel and, as a plain path, what the project depends on."""
     folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True
+    )
     [library] = (folder / "lib").glob("python*/site-packages")
     [wheel] = distributions.glob("*.whl")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-compile",
+    ]
     subprocess.run([*install, "--target", library, wheel], check=True, timeout=300)
     # A path file is read for its folders alone: no editable installation of the project is found
     # through it.
@@ -113,7 +133,11 @@ def test_the_wheel_holds_every_file_of_the_packages(distributions):
 
 def test_a_project_with_an_app_of_its_own_compresses_a_model(interpreter, project):
     run = subprocess.run(
-        [interpreter, "-c", FOREIGN], cwd=project, capture_output=True, text=True, timeout=300
+        [interpreter, "-c", FOREIGN],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     answer = json.loads(run.stdout)
@@ -128,7 +152,15 @@ def test_a_project_with_an_app_of_its_own_compresses_a_model(interpreter, projec
 
 
 def test_the_engine_runs_without_the_packages_of_the_server(interpreter, project):
-    server = ("alembic", "celery", "fastapi", "obstore", "sqlalchemy", "starlette", "uvicorn")
+    server = (
+        "alembic",
+        "celery",
+        "fastapi",
+        "obstore",
+        "sqlalchemy",
+        "starlette",
+        "uvicorn",
+    )
     # A path of one's own is not isolated away: the engine's process cannot import these either.
     [library] = (Path(interpreter).parents[1] / "lib").glob("python*/site-packages")
     hidden = "import sys; sys.modules.update(dict.fromkeys(" + repr(server) + "))"
@@ -136,7 +168,11 @@ def test_the_engine_runs_without_the_packages_of_the_server(interpreter, project
     program = "import convpress; print(convpress.inspect('net.onnx').macs)"
     try:
         run = subprocess.run(
-            [interpreter, "-c", program], cwd=project, capture_output=True, text=True, timeout=300
+            [interpreter, "-c", program],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
     finally:
         (library / "hide_server.pth").unlink()
@@ -151,7 +187,11 @@ def test_a_missing_engine_is_named_with_what_to_install(interpreter, project):
         "except ImportError as error: print(error)"
     )
     run = subprocess.run(
-        [interpreter, "-c", program], cwd=project, capture_output=True, text=True, timeout=300
+        [interpreter, "-c", program],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert "torch" in run.stdout
     assert "pip install 'convpress[engine]'" in run.stdout, run.stderr

@@ -9,8 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from support.running_service import serving, wait_for
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+)
+from support.service.running_service import serving, wait_for
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
@@ -33,7 +35,11 @@ def collector():
                     for each in resource.resource.attributes
                     if each.key == "service.name"
                 ]
-                spans.extend((name, span) for scope in resource.scope_spans for span in scope.spans)
+                spans.extend(
+                    (name, span)
+                    for scope in resource.scope_spans
+                    for span in scope.spans
+                )
             self.send_response(200)
             self.end_headers()
 
@@ -70,19 +76,30 @@ def done(tmp_path_factory, collector):
             del service.http.headers[name]
         job = service.wait(job["id"])
         assert job["state"] == "succeeded"
-        wait_for(lambda: any(span.name == "job" for _, span in spans), "the worker's spans")
+        wait_for(
+            lambda: any(span.name == "job" for _, span in spans), "the worker's spans"
+        )
     lines = [
         json.loads(line)
         for line in (data_dir / "service.log").read_text().splitlines()
         if line.startswith("{")
     ]
-    return job, lines, [(name, span) for name, span in spans if span.trace_id.hex() == TRACE]
+    return (
+        job,
+        lines,
+        [(name, span) for name, span in spans if span.trace_id.hex() == TRACE],
+    )
 
 
 def test_the_id_of_a_request_is_in_every_line_that_it_leads_to(done):
     job, lines, _ = done
     own = [line for line in lines if line.get("request_id") == "deploy-7"]
-    assert {line["event"] for line in own} == {"accepted", "request", "claimed", "ended"}
+    assert {line["event"] for line in own} == {
+        "accepted",
+        "request",
+        "claimed",
+        "ended",
+    }
     assert {line["job_id"] for line in own if line["event"] != "request"} == {job["id"]}
 
 
@@ -92,7 +109,9 @@ def test_a_job_is_one_trace_from_the_callers_to_the_engines_phases(done):
     request = by_name["POST /jobs"][1]
     queue = by_name["queue"][1]
     work = by_name["job"][1]
-    assert {name: by_name[name][0] for name in ("POST /jobs", "queue", "job", "loading")} == {
+    assert {
+        name: by_name[name][0] for name in ("POST /jobs", "queue", "job", "loading")
+    } == {
         "POST /jobs": "convpress-api",
         "queue": "convpress-worker",
         "job": "convpress-worker",
@@ -102,12 +121,21 @@ def test_a_job_is_one_trace_from_the_callers_to_the_engines_phases(done):
     assert queue.parent_span_id == work.parent_span_id == request.span_id
     phases = [
         by_name[name][1]
-        for name in ("loading", "factoring", "allocating", "rewriting", "verifying", "storing")
+        for name in (
+            "loading",
+            "factoring",
+            "allocating",
+            "rewriting",
+            "verifying",
+            "storing",
+        )
     ]
     for earlier, later in pairwise(phases):
         assert earlier.parent_span_id == later.parent_span_id == work.span_id
         assert (
-            work.start_time_unix_nano <= earlier.start_time_unix_nano < earlier.end_time_unix_nano
+            work.start_time_unix_nano
+            <= earlier.start_time_unix_nano
+            < earlier.end_time_unix_nano
         )
         # two clocks differ by up to a millisecond
         assert earlier.end_time_unix_nano <= later.start_time_unix_nano + 1_000_000

@@ -30,7 +30,9 @@ MODEL = MODELS / "residual.onnx"
 
 def blocks(name, language):
     return re.findall(
-        rf"^```{language}\n(.*?)^```", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL
+        rf"^```{language}\n(.*?)^```",
+        (DOCS / name).read_text(),
+        re.MULTILINE | re.DOTALL,
     )
 
 
@@ -104,7 +106,9 @@ def test_the_ci_step_tells_what_may_be_repeated_from_what_may_not(step, tmp_path
     broken.write_text("no model")
     assert step(broken, "v1").returncode == 1
     [script] = blocks("recipes.md", "sh")
-    (tmp_path / "compress.sh").write_text(script.replace("--json", "--json --patience 0"))
+    (tmp_path / "compress.sh").write_text(
+        script.replace("--json", "--json --patience 0")
+    )
     assert step(MODEL, "v1", CONVPRESS_SERVER="http://127.0.0.1:9").returncode == 75
 
 
@@ -151,7 +155,9 @@ def recipe(name):
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 @pytest.mark.slow
 def test_mlflow_has_artifact_and_report(address, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # its databases take ten seconds to make
+    monkeypatch.setenv(
+        "MLFLOW_ALLOW_FILE_STORE", "true"
+    )  # its databases take ten seconds to make
     import mlflow
 
     mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
@@ -190,14 +196,18 @@ def test_the_registry_has_a_version_and_no_candidate_of_unknown_risk(
             mlflow.log_artifact(str(MODEL))
         risks[register(run.info.run_id, "digits")] = risk
         aliases = client.get_registered_model("digits").aliases
-        assert [risks[str(version)] for version in aliases.values()] == ["low"] * (risk == "low")
+        assert [risks[str(version)] for version in aliases.values()] == ["low"] * (
+            risk == "low"
+        )
     [latest] = client.search_model_versions("name = 'digits'", max_results=1)
     assert latest.tags == {"convpress.risk": "low", "convpress.job": "7"}
     assert latest.source.endswith("residual.onnx")
 
 
 def test_triton_gets_a_repository(tmp_path):
-    report = {"inputs": [{"name": "image", "dtype": "float32", "shape": [1, 1, 16, 16]}]}
+    report = {
+        "inputs": [{"name": "image", "dtype": "float32", "shape": [1, 1, 16, 16]}]
+    }
     folder = recipe("write_repository")(MODEL, report, tmp_path, "digits")
     assert (folder / "1" / "model.onnx").read_bytes() == MODEL.read_bytes()
     config = (folder / "config.pbtxt").read_text()
@@ -218,8 +228,12 @@ def test_a_compressed_model_is_tuned_and_quantised(tmp_path):
         input_shape="1x1x16x16",
         output=tmp_path / "artifact.pt",
     )
-    batches = [torch.from_numpy(training[start : start + 64]) for start in range(0, 1280, 64)] * 3
-    losses = recipe("fine_tune")(original, tmp_path / "artifact.pt", batches, tmp_path / "tuned.pt")
+    batches = [
+        torch.from_numpy(training[start : start + 64]) for start in range(0, 1280, 64)
+    ] * 3
+    losses = recipe("fine_tune")(
+        original, tmp_path / "artifact.pt", batches, tmp_path / "tuned.pt"
+    )
     assert losses[-1] < losses[0]
     # three epochs gain little on what has lost little; an image is 0.002
     assert accuracy(tmp_path / "tuned.pt") >= accuracy(tmp_path / "artifact.pt") - 0.01
@@ -250,7 +264,9 @@ def test_the_pipeline_finds_the_cheapest_within_an_error(address, tmp_path, caps
 def test_the_first_lines_of_the_clients_document_work(address, tmp_path):
     shutil.copy(MODEL, tmp_path / "net.onnx")
     on_this_machine, _, by_a_service = blocks("client.md", "python")
-    quick = on_this_machine.replace("flops_budget=0.5", 'flops_budget=0.5, calibration="none"')
+    quick = on_this_machine.replace(
+        "flops_budget=0.5", 'flops_budget=0.5, calibration="none"'
+    )
     assert quick != on_this_machine
     exec(compile(quick, "client.md", "exec"), {})
     assert (tmp_path / "net.half.onnx").stat().st_size < MODEL.stat().st_size
@@ -260,7 +276,9 @@ def test_the_first_lines_of_the_clients_document_work(address, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_clients_document_keeps_a_promise_by_a_command(tmp_path, monkeypatch, capsys):
+def test_the_clients_document_keeps_a_promise_by_a_command(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     shutil.copy(MODEL, tmp_path / "net.onnx")
     score = f"""
@@ -288,13 +306,17 @@ def test_the_first_commands_work_when_pasted(address, tmp_path, name):
     [script] = [
         code
         for code in re.findall(
-            r"^ *```sh\n(.*?)^ *```", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL
+            r"^ *```sh\n(.*?)^ *```",
+            (DOCS / name).read_text(),
+            re.MULTILINE | re.DOTALL,
         )
         if "curl" in code
     ]
     (tmp_path / "tests").symlink_to(DOCS.parent / "tests")
     script = script.replace("http://127.0.0.1:8000", address)
-    quick = script.replace("-F flops_budget=0.5", "-F flops_budget=0.5 -F calibration=none")
+    quick = script.replace(
+        "-F flops_budget=0.5", "-F flops_budget=0.5 -F calibration=none"
+    )
     assert quick != script
     done = subprocess.run(["sh", "-e"], input=quick, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

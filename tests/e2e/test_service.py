@@ -18,12 +18,14 @@ import numpy as np
 import psutil
 import pytest
 from digits import MODELS, accuracy, split
-from support.running_service import ENGINE, serving, wait_for
+from support.service.running_service import ENGINE, serving, wait_for
 
 # One model a format; the others are left to `make slow`.
 FILES = [
     pytest.param("residual.onnx", {}, id="residual.onnx"),
-    pytest.param("batchnorm_bn.onnx", {}, id="batchnorm_bn.onnx", marks=pytest.mark.slow),
+    pytest.param(
+        "batchnorm_bn.onnx", {}, id="batchnorm_bn.onnx", marks=pytest.mark.slow
+    ),
     pytest.param("plain.traced.pt", {"input_shape": "1x1x16x16"}, id="plain.traced.pt"),
     pytest.param(
         "residual.scripted.pt",
@@ -62,7 +64,10 @@ def test_a_model_comes_back_smaller_and_as_good(service, tmp_path, name, fields)
 
 def test_headers_without_end_are_cut_off(service):
     address = service.http.base_url.host, service.http.base_url.port
-    with socket.create_connection(address) as connection, pytest.raises(ConnectionError):
+    with (
+        socket.create_connection(address) as connection,
+        pytest.raises(ConnectionError),
+    ):
         connection.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 64 * 1024**2)
 
 
@@ -84,7 +89,9 @@ def test_headers_without_end_are_cut_off(service):
         ),
     ],
 )
-def test_what_the_engine_refuses_fails_its_job_with_the_reason(service, name, fields, code):
+def test_what_the_engine_refuses_fails_its_job_with_the_reason(
+    service, name, fields, code
+):
     job = service.wait(service.post(name, **fields)["id"])
     assert job["state"] == "failed"
     assert job["error"]["code"] == code
@@ -101,7 +108,9 @@ def test_real_samples_are_calibrated_on(service, tmp_path):
         (MODELS / "plain.onnx").open("rb") as model,
     ):
         files = {"samples": ("samples.npy", samples), "model": ("plain.onnx", model)}
-        job = service.http.post("/jobs", data={"flops_budget": "0.4"}, files=files).json()
+        job = service.http.post(
+            "/jobs", data={"flops_budget": "0.4"}, files=files
+        ).json()
     assert job["calibration"] == "samples"
     assert service.wait(job["id"])["state"] == "succeeded"
     calibration = service.http.get(f"/jobs/{job['id']}/report").json()["calibration"]
@@ -119,7 +128,9 @@ def test_samples_that_do_not_fit_the_model_fail_their_job(service, tmp_path):
     ):
         files = {"samples": ("samples.npy", samples), "model": ("plain.onnx", model)}
         job = service.wait(
-            service.http.post("/jobs", data={"flops_budget": "0.4"}, files=files).json()["id"]
+            service.http.post(
+                "/jobs", data={"flops_budget": "0.4"}, files=files
+            ).json()["id"]
         )
     assert job["state"] == "failed"
     assert job["error"]["code"] == "samples_invalid"
@@ -148,7 +159,8 @@ def test_a_child_killed_three_times_fails_its_own_job_alone(service):
     killed: set[int] = set()
     while len(killed) < 3:
         [child] = wait_for(
-            lambda: [c for c in service.children(ENGINE) if c.pid not in killed], "a child"
+            lambda: [c for c in service.children(ENGINE) if c.pid not in killed],
+            "a child",
         )
         if service.job(other["id"])["state"] != "running":
             child.send_signal(signal.SIGKILL)
@@ -163,7 +175,9 @@ def test_a_child_killed_three_times_fails_its_own_job_alone(service):
 def test_a_killed_worker_is_replaced_and_its_job_is_done_once(service):
     job, engine = service.post_and_catch()
     [worker] = [
-        child for child in service.children("worker.cli") if child.pid != service.process.pid
+        child
+        for child in service.children("worker.cli")
+        if child.pid != service.process.pid
     ]
     worker.kill()
     wait_for(
@@ -182,7 +196,8 @@ def test_a_killed_service_leaves_no_orphan_and_goes_on_where_it_was(tmp_path):
         family = psutil.Process(service.process.pid).children(recursive=True)
         service.process.kill()
         wait_for(
-            lambda: not any(child.is_running() for child in family), "all its processes to die"
+            lambda: not any(child.is_running() for child in family),
+            "all its processes to die",
         )
         service.end_lease(job["id"])
     with serving(data_dir) as service:
@@ -190,7 +205,9 @@ def test_a_killed_service_leaves_no_orphan_and_goes_on_where_it_was(tmp_path):
 
 
 def test_postgresql_and_redis_by_settings_alone(tmp_path, postgres_url, redis_url):
-    with serving(tmp_path / "data", database_url=postgres_url, broker_url=redis_url) as service:
+    with serving(
+        tmp_path / "data", database_url=postgres_url, broker_url=redis_url
+    ) as service:
         assert service.wait(service.post()["id"])["state"] == "succeeded"
     assert not (tmp_path / "data" / "convpress.db").exists()
 
@@ -200,7 +217,11 @@ def test_the_demonstration_leads_through_a_job_and_serves_on(tmp_path):
     model = MODELS / "plain.onnx"
     with serving(tmp_path / "data", ("demo", str(model))) as service:
         log = tmp_path / "data" / "service.log"
-        ended = lambda: "The service keeps running" in (text := log.read_text()) and text  # noqa: E731
+
+        def ended():
+            text = log.read_text()
+            return text if "The service keeps running" in text else ""
+
         shown = wait_for(ended, "the demonstration's end", 600)
         assert service.http.get("/healthz").status_code == 200
         [artifact] = (tmp_path / "data").glob("*.convpress.onnx")

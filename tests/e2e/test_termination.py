@@ -8,7 +8,7 @@ import signal
 
 import psutil
 import pytest
-from support.running_service import serving, wait_for
+from support.service.running_service import serving, wait_for
 
 PATIENT = "from worker.cli import main, supervisor\nsupervisor._GRACE_SECONDS = 120.0\nmain.main()"
 """The service, on a machine that may be too busy for its worker to end within ten seconds."""
@@ -23,7 +23,8 @@ def test_sigterm_ends_everything_and_the_job_goes_back_uncounted(tmp_path):
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(600) in (0, 128 + signal.SIGTERM)
         wait_for(
-            lambda: not any(child.is_running() for child in family), "all its processes to end"
+            lambda: not any(child.is_running() for child in family),
+            "all its processes to end",
         )
         assert list((data_dir / "scratch").iterdir()) == []
     with serving(data_dir) as service:

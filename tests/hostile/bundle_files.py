@@ -44,7 +44,10 @@ def zipped(
 
 
 def tarred(
-    *members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE, link: str = "", claims: int = 0
+    *members: tuple[str, bytes],
+    kind: bytes = tarfile.REGTYPE,
+    link: str = "",
+    claims: int = 0,
 ) -> bytes:
     """A tar archive of members, of which the last is of this kind, and claims to be so much longer
     than it is.
@@ -71,7 +74,9 @@ def extended(*headers: tuple[bytes, bytes]) -> bytes:
     for kind, content in headers:
         info = tarfile.TarInfo("header")
         info.type, info.size = kind, len(content)
-        blocks.append(info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512))
+        blocks.append(
+            info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512)
+        )
     blocks.append(tarfile.TarInfo("net.onnx").tobuf(tarfile.USTAR_FORMAT) + bytes(1024))
     return b"".join(blocks)
 
@@ -84,10 +89,13 @@ def listed(*, extra: bytes = b"", comment: bytes = b"", entries: int = 1) -> byt
     lengths = struct.pack("<HH", len(extra), len(comment))
     entry = directory[:30] + lengths + directory[34:] + extra + comment
     added = b"".join(
-        entry.replace(b"net.onnx", f"{number:08}".encode(), 1) for number in range(entries)
+        entry.replace(b"net.onnx", f"{number:08}".encode(), 1)
+        for number in range(entries)
     )
     size = len(directory) + len(added)
-    end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, entries + 1, entries + 1, size, start, 0)
+    end = struct.pack(
+        "<4sHHHHIIH", b"PK\x05\x06", 0, 0, entries + 1, entries + 1, size, start, 0
+    )
     return whole[:start] + directory + added + end
 
 
@@ -102,7 +110,9 @@ def headers_without_end() -> Iterator[tuple[str, bytes | Callable[[], bytes], bo
         "an-endless-chain-of-notes": [(tarfile.XGLTYPE, note)] * 2000,
         "a-giant-text-as-a-name": [(tarfile.GNUTYPE_LONGNAME, b"a" * 5_000_000)],
         "a-giant-text-as-a-link": [(tarfile.GNUTYPE_LONGLINK, b"a" * 5_000_000)],
-        "a-giant-text-as-a-note": [(tarfile.XHDTYPE, b"5000000 comment=" + b"a" * 5_000_000)],
+        "a-giant-text-as-a-note": [
+            (tarfile.XHDTYPE, b"5000000 comment=" + b"a" * 5_000_000)
+        ],
         "a-size-that-lies-in-a-record": [(tarfile.XHDTYPE, b"21 size=999999999999\n")],
     }.items():
         yield f"tar-with-{what}", partial(extended, *headers), True
@@ -113,7 +123,11 @@ def headers_without_end() -> Iterator[tuple[str, bytes | Callable[[], bytes], bo
     extra = b"\x99\x99\0\0" * 16_000
     yield "zip-with-endless-extra-data", partial(listed, extra=extra, entries=60), True
     comment = b"a" * 65_000
-    yield "zip-with-giant-text-as-comments", partial(listed, comment=comment, entries=400), True
+    yield (
+        "zip-with-giant-text-as-comments",
+        partial(listed, comment=comment, entries=400),
+        True,
+    )
     yield "zip-of-countless-members", partial(listed, entries=65_000), True
     yield "zip-bomb-of-one-file-under-many-names", partial(listed, entries=1000), True
 
@@ -132,29 +146,49 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], b
         zipped(net, ("weights", WEIGHTS), ("a\\..\\..\\evil", b"")),
         True,
     )
-    yield "zip-with-a-symbolic-link", zipped(net, ("weights", WEIGHTS), mode=0o120777), True
+    yield (
+        "zip-with-a-symbolic-link",
+        zipped(net, ("weights", WEIGHTS), mode=0o120777),
+        True,
+    )
     for what, kind in {
         "a-symbolic-link": tarfile.SYMTYPE,
         "a-hard-link": tarfile.LNKTYPE,
         "a-device": tarfile.CHRTYPE,
         "a-pipe": tarfile.FIFOTYPE,
     }.items():
-        yield f"tar-with-{what}", tarred(net, ("weights", b""), kind=kind, link=secret), True
+        yield (
+            f"tar-with-{what}",
+            tarred(net, ("weights", b""), kind=kind, link=secret),
+            True,
+        )
     folder = ("sub", b"")
     yield (
         "tar-with-a-linked-folder",
         tarred(net, folder, kind=tarfile.SYMTYPE, link=str(outside)),
         True,
     )
-    yield "tar-that-lies-about-a-size", tarred(net, ("weights", WEIGHTS), claims=1 << 33), True
+    yield (
+        "tar-that-lies-about-a-size",
+        tarred(net, ("weights", WEIGHTS), claims=1 << 33),
+        True,
+    )
     yield (
         "tar-with-a-sparse-file",
         tarred(net, ("weights", WEIGHTS), kind=tarfile.GNUTYPE_SPARSE),
         True,
     )
     yield "tar-cut-short", tarred(net, ("weights", WEIGHTS))[:1600], True
-    yield "tar-with-a-member-twice", tarred(net, ("weights", WEIGHTS), ("weights", WEIGHTS)), True
-    yield "zip-with-a-member-twice", zipped(net, ("weights", WEIGHTS), ("./weights", WEIGHTS)), True
+    yield (
+        "tar-with-a-member-twice",
+        tarred(net, ("weights", WEIGHTS), ("weights", WEIGHTS)),
+        True,
+    )
+    yield (
+        "zip-with-a-member-twice",
+        zipped(net, ("weights", WEIGHTS), ("./weights", WEIGHTS)),
+        True,
+    )
     yield "zip-of-two-models", zipped(net, ("other.onnx", model())), True
     yield "zip-of-no-model", zipped(("weights", WEIGHTS)), True
     deflated = zipfile.ZIP_DEFLATED
@@ -176,7 +210,11 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], b
     )
     whole = zipped(net, ("weights", WEIGHTS))
     entry = whole.rindex(b"PK\x01\x02")
-    yield "zip-with-an-encrypted-file", whole[: entry + 8] + b"\x01" + whole[entry + 9 :], True
+    yield (
+        "zip-with-an-encrypted-file",
+        whole[: entry + 8] + b"\x01" + whole[entry + 9 :],
+        True,
+    )
     yield (
         "zip-with-an-offset-that-lies",
         whole[: entry + 42] + struct.pack("<I", 7) + whole[entry + 46 :],
@@ -184,11 +222,18 @@ def bundles(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], b
     )
     packed = zipped(net, ("weights", WEIGHTS), method=deflated)
     entry = packed.rindex(b"PK\x01\x02")
-    for what, offset in {"before-its-beginning": 0xFFFFFFF0, "at-another-member": 7}.items():
+    for what, offset in {
+        "before-its-beginning": 0xFFFFFFF0,
+        "at-another-member": 7,
+    }.items():
         lying = packed[: entry + 42] + struct.pack("<I", offset) + packed[entry + 46 :]
         yield f"zip-with-an-offset-{what}", lying, True
     named = zipped(("weights", WEIGHTS), ("n\u00e9t.onnx", model()), method=deflated)
-    yield "zip-with-a-name-that-is-no-text", named.replace("\u00e9".encode(), b"\xff\xff", 1), True
+    yield (
+        "zip-with-a-name-that-is-no-text",
+        named.replace("\u00e9".encode(), b"\xff\xff", 1),
+        True,
+    )
     yield (
         "zip-of-a-strange-method",
         zipped(net, ("weights", WEIGHTS), method=zipfile.ZIP_LZMA),

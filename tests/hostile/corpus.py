@@ -58,7 +58,9 @@ class Hostile:
     @property
     def threat(self) -> str:
         """What it threatens: the class that it is of."""
-        return next(threat for threat, words in THREATS.items() if re.search(words, self.name))
+        return next(
+            threat for threat, words in THREATS.items() if re.search(words, self.name)
+        )
 
 
 THREATS = {

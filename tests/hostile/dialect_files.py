@@ -28,9 +28,16 @@ def _wide_zips() -> Iterator[File]:
     """Archives whose directory has numbers of 64 bits."""
     whole = zipped(NET, ("weights", WEIGHTS))
     packed = zipped(NET, ("weights", WEIGHTS), method=zipfile.ZIP_DEFLATED)
-    for what, offset in {"beyond-its-file": 1 << 62, "that-overflows": (1 << 64) - 8}.items():
+    for what, offset in {
+        "beyond-its-file": 1 << 62,
+        "that-overflows": (1 << 64) - 8,
+    }.items():
         extra = struct.pack("<HHQ", 1, 8, offset)
-        yield f"zip64-with-an-offset-{what}", _with_extra(whole, extra, {42: _WIDE}), True
+        yield (
+            f"zip64-with-an-offset-{what}",
+            _with_extra(whole, extra, {42: _WIDE}),
+            True,
+        )
     giant = struct.pack("<HHQQ", 1, 16, 1 << 62, 1 << 62)
     sizes = {20: _WIDE, 24: _WIDE}
     yield "zip64-with-a-size-that-lies", _with_extra(whole, giant, sizes), True
@@ -44,7 +51,11 @@ def _wide_zips() -> Iterator[File]:
     record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", *numbers)
     locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
     wide_end = whole[end : end + 8] + b"\xff" * 12 + whole[end + 20 :]
-    yield "zip64-with-a-directory-of-giant-length", whole[:end] + record + locator + wide_end, True
+    yield (
+        "zip64-with-a-directory-of-giant-length",
+        whole[:end] + record + locator + wide_end,
+        True,
+    )
 
 
 def _odd_zips() -> Iterator[File]:
@@ -65,7 +76,11 @@ def _odd_zips() -> Iterator[File]:
     folders = "a/" * 30_000
     yield "zip-with-a-path-deeply-nested", zipped((f"{folders}net.onnx", model())), True
     upwards = (f"a/{NET[0]}", model("../../weights"))
-    yield "zip-with-a-path-out-of-its-folder", zipped(upwards, ("weights", WEIGHTS)), True
+    yield (
+        "zip-with-a-path-out-of-its-folder",
+        zipped(upwards, ("weights", WEIGHTS)),
+        True,
+    )
 
 
 def _with_extra(whole: bytes, extra: bytes, numbers: dict[int, int]) -> bytes:
@@ -90,7 +105,9 @@ def _overlapping() -> bytes:
     header = struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", *numbers) + b"inner"
     whole = whole[:content] + header + whole[content + len(header) :]
     end = whole.rindex(_END)
-    entry = bytearray(whole[whole.rindex(b"PK\x01\x02") : end]).replace(b"outer", b"inner")
+    entry = bytearray(whole[whole.rindex(b"PK\x01\x02") : end]).replace(
+        b"outer", b"inner"
+    )
     struct.pack_into("<II", entry, 20, 150, 150)
     struct.pack_into("<I", entry, 42, content)
     record = bytearray(whole[end:])
@@ -160,5 +177,9 @@ def _header(size: bytes) -> bytes:
 def _compressed() -> Iterator[File]:
     yield "gzip-bomb", lambda: gzip.compress(bytes(200 * 1024**2)), True
     yield "gzip-of-countless-members", gzip.compress(b"a") * 20_000, True
-    yield "gzip-with-a-name-of-giant-text", b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 10**6, True
+    yield (
+        "gzip-with-a-name-of-giant-text",
+        b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 10**6,
+        True,
+    )
     yield "gzip-before-a-tar", gzip.compress(tarred(NET, ("weights", WEIGHTS))), True

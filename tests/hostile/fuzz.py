@@ -113,7 +113,9 @@ class Tally:
         )
 
 
-def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = False) -> Tally:
+def run(
+    checked: int, opened: int, seed: int, folder: Path, *, tell: bool = False
+) -> Tally:
     """Check `checked` mutants, and open up to `opened` of those that pass; the seed fixes them.
 
     Those that end badly are kept in `folder`.
@@ -137,7 +139,9 @@ def run(checked: int, opened: int, seed: int, folder: Path, *, tell: bool = Fals
                 end = open_whole(path, home, shape, calibration)
                 tally.ends[end] += 1
                 if end in BAD:
-                    shutil.copyfile(path, folder / f"{end}-{number}-{shape}-{calibration}")
+                    shutil.copyfile(
+                        path, folder / f"{end}-{number}-{shape}-{calibration}"
+                    )
             if tell and number % 1000 == 0:
                 sys.stdout.write(f"{tally}\n")
                 sys.stdout.flush()

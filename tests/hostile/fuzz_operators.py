@@ -30,8 +30,22 @@ from convpress.gate.torchscript.operators import ATEN, PRIM
 _SECONDS = 0.3
 _MEMORY_BYTES = 1024**3
 _DTYPES = (
-    *(torch.float32, torch.float32, torch.float32, torch.int64, torch.int64, torch.int32),
-    *(torch.float64, torch.int8, torch.uint8, torch.bool, torch.float16, torch.bfloat16),
+    *(
+        torch.float32,
+        torch.float32,
+        torch.float32,
+        torch.int64,
+        torch.int64,
+        torch.int32,
+    ),
+    *(
+        torch.float64,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+        torch.float16,
+        torch.bfloat16,
+    ),
     *(torch.complex64, torch.int16),
 )
 _SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 8)
@@ -41,18 +55,57 @@ _INTEGERS = (
 )
 _FRACTIONS = (0.0, 1.0, -1.0, 0.5, 2.0, 1e-5, -1e30, 1e308, float("inf"), float("nan"))
 _TEXTS = (
-    *("sum", "mean", "max", "min", "amax", "prod", "none", "same", "valid", "reflect", "constant"),
-    *("replicate", "floor", "trunc", "tanh", "fro", "nuc", "reduced", "ij", "xy", "ij,jk->ik"),
+    *(
+        "sum",
+        "mean",
+        "max",
+        "min",
+        "amax",
+        "prod",
+        "none",
+        "same",
+        "valid",
+        "reflect",
+        "constant",
+    ),
+    *(
+        "replicate",
+        "floor",
+        "trunc",
+        "tanh",
+        "fro",
+        "nuc",
+        "reduced",
+        "ij",
+        "xy",
+        "ij,jk->ik",
+    ),
     *("", "linear", "gelsd", "L", "R", "N", "{}", "left", "forward", "a", "-1"),
 )
 _MEMORY_FORMATS = (0, 1, 2, 3)
 # Arguments of these names are integers to most kernels, and often have one axis.
-_INDEX_WORDS = ("ind", "length", "offset", "split", "target", "size", "sorted", "repeats")
+_INDEX_WORDS = (
+    "ind",
+    "length",
+    "offset",
+    "split",
+    "target",
+    "size",
+    "sorted",
+    "repeats",
+)
 # A dtype is an integer to TorchScript; some of these are quantised. One that does not exist ends
 # the process in all operators that take one. Networks need these: only the sandbox holds it.
 _TYPE_NUMBERS = (*range(13), 13, 15)
 _CRASHES = frozenset(
-    {signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP}
+    {
+        signal.SIGSEGV,
+        signal.SIGFPE,
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGTRAP,
+    }
 )
 
 
@@ -119,7 +172,9 @@ class _Arguments:
             "number": self._number,
             "float": lambda: self._chance.choice(_FRACTIONS),
             "complex": lambda: complex(self._chance.choice(_FRACTIONS)),
-            "str": lambda: self._chance.choice(_TEXTS[:6] if "reduc" in name else _TEXTS),
+            "str": lambda: self._chance.choice(
+                _TEXTS[:6] if "reduc" in name else _TEXTS
+            ),
             "Device": lambda: torch.device("cpu"),
             "Generator": lambda: None,
         }
@@ -127,7 +182,9 @@ class _Arguments:
 
     def _list(self, kind: str, name: str) -> list[Any]:
         if kind == "int" and self._chance.random() < 0.5:
-            return [self._chance.choice((0, 1, 1, 1, 2, 3)) for _ in range(self._count())]
+            return [
+                self._chance.choice((0, 1, 1, 1, 2, 3)) for _ in range(self._count())
+            ]
         return [self._value(kind, name) for _ in range(self._count())]
 
     def _count(self) -> int:
@@ -171,7 +228,9 @@ class _Arguments:
         if kind == 2:
             return torch.randint(-4, 12, shape).to(dtype)
         if kind == 3:
-            return torch.full(shape, chance.choice(_INTEGERS), dtype=torch.int64).to(dtype)
+            return torch.full(shape, chance.choice(_INTEGERS), dtype=torch.int64).to(
+                dtype
+            )
         if kind == 4 and (dtype.is_floating_point or dtype.is_complex):
             return torch.full(shape, chance.choice(_FRACTIONS), dtype=dtype)
         return torch.randn(shape).to(dtype)
@@ -196,7 +255,9 @@ def schemas() -> Iterator[Any]:
             yield schema
 
 
-def arguments_of(schema: Any, call: Call, seed: int) -> tuple[list[Any], dict[str, Any]]:
+def arguments_of(
+    schema: Any, call: Call, seed: int
+) -> tuple[list[Any], dict[str, Any]]:
     """Return the positional and the named arguments of a call."""
     positional, named = _Arguments(f"{seed} {schema} {call.number}").of(schema)
     if call.changed < 0:

@@ -21,7 +21,21 @@ MODELS = Path(__file__).parent.parent / "models"
 _LONGEST = 2_000_000
 # The members of archives that the gate reads in full.
 _TEXTS = (".py", "pkl", ".onnx", ".json")
-_EXTREMES = (None, True, "", "s0", -1, 0, 2**31, 2**63 - 1, -(2**63), 1e308, "Infinity", [], {})
+_EXTREMES = (
+    None,
+    True,
+    "",
+    "s0",
+    -1,
+    0,
+    2**31,
+    2**63 - 1,
+    -(2**63),
+    1e308,
+    "Infinity",
+    [],
+    {},
+)
 
 
 class Small(nn.Module):
@@ -30,7 +44,11 @@ class Small(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, stride=2)]
+            [
+                nn.Conv2d(3, 8, 3, padding=1),
+                nn.BatchNorm2d(8),
+                nn.Conv2d(8, 8, 3, stride=2),
+            ]
         )
         self.head = nn.Linear(8, 4)
 
@@ -95,7 +113,9 @@ def honest() -> dict[str, tuple[bytes, str]]:
     torch.manual_seed(0)
     network = Small().eval()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # what is traced does not branch
+        warnings.simplefilter(
+            "ignore", torch.jit.TracerWarning
+        )  # what is traced does not branch
         traced = torch.jit.trace(network, torch.zeros(1, 3, 16, 16))
     small = {
         "small.onnx": _onnx().SerializeToString(),
@@ -104,7 +124,10 @@ def honest() -> dict[str, tuple[bytes, str]]:
         "small.traced.pt": _saved(traced),
     }
     trained = ("plain.onnx", "plain.traced.pt", "residual.onnx", "plain.scripted.pt")
-    exported = {path.name: (path.read_bytes(), "2x1x8x8") for path in MODELS.glob("exported/*.pt2")}
+    exported = {
+        path.name: (path.read_bytes(), "2x1x8x8")
+        for path in MODELS.glob("exported/*.pt2")
+    }
     return (
         exported
         | {name: (content, "1x3x16x16") for name, content in small.items()}
@@ -179,7 +202,9 @@ def shared(content: bytes, chance: random.Random) -> bytes:
         key = (1000 + level).to_bytes(4, "little")
         opcodes += b"r" + key + b"j" + key + chance.choice((b"\x86", b"\x86", b"\x87"))
     at = chance.randrange(2, max(3, len(member) - 1))
-    members[name] = member[:at] + chance.choice((b"N", b")", b"")) + opcodes + member[at:]
+    members[name] = (
+        member[:at] + chance.choice((b"N", b")", b"")) + opcodes + member[at:]
+    )
     return _packed(members)
 
 
@@ -207,9 +232,13 @@ def rewritten(content: bytes, chance: random.Random) -> bytes:
     name = chance.choice([name for name in members if name.endswith(".json")])
     value = json.loads(members[name])
     for _ in range(chance.choice((1, 1, 1, 2, 5))):
-        containers = [each for each in _within(value) if isinstance(each, (dict, list)) and each]
+        containers = [
+            each for each in _within(value) if isinstance(each, (dict, list)) and each
+        ]
         container = chance.choice(containers)
-        places = list(container) if isinstance(container, dict) else range(len(container))
+        places = (
+            list(container) if isinstance(container, dict) else range(len(container))
+        )
         others = (*_EXTREMES, *chance.choices(list(_within(value)), k=5))
         place = chance.choice(places)
         # A copy, so that no value holds itself.
@@ -254,12 +283,24 @@ def changed(content: bytes, chance: random.Random) -> bytes:
     """Return one mutant of a model."""
     is_archive = content.startswith(b"PK")
     kind = chance.random()
-    if is_archive and kind < 0.5 and any(name.endswith(".json") for name in _members(content)):
+    if (
+        is_archive
+        and kind < 0.5
+        and any(name.endswith(".json") for name in _members(content))
+    ):
         return rewritten(content, chance)
     if is_archive and kind < 0.1:
         return amplified(content, chance)
-    if is_archive and kind < 0.15 and any(name.endswith("data.pkl") for name in _members(content)):
+    if (
+        is_archive
+        and kind < 0.15
+        and any(name.endswith("data.pkl") for name in _members(content))
+    ):
         return shared(content, chance)
     if not is_archive and kind < 0.1:
         return grown(content, chance)
-    return repacked(content, chance) if is_archive and kind < 0.75 else mutated(content, chance)
+    return (
+        repacked(content, chance)
+        if is_archive and kind < 0.75
+        else mutated(content, chance)
+    )

@@ -37,20 +37,31 @@ class World:
     listening: list[socket.socket]
     files: list[Hostile] = field(default_factory=list)
     services: frozenset[int] = field(
-        default_factory=lambda: frozenset(child.pid for child in psutil.Process().children())
+        default_factory=lambda: frozenset(
+            child.pid for child in psutil.Process().children()
+        )
     )
     """Children of this process that other tests share, which run before any file is opened."""
 
     def _descendants(self) -> list[psutil.Process]:
         """The processes below this one, without those that other tests share."""
-        ours = [child for child in psutil.Process().children() if child.pid not in self.services]
-        return [*ours, *(below for child in ours for below in child.children(recursive=True))]
+        ours = [
+            child
+            for child in psutil.Process().children()
+            if child.pid not in self.services
+        ]
+        return [
+            *ours,
+            *(below for child in ours for below in child.children(recursive=True)),
+        ]
 
     def harm(self) -> list[str]:
         """Return the harm that was done to it, and undo it."""
         harm = []
         secret = self.outside / "secret"
-        is_intact = secret.exists() and not secret.is_symlink() and secret.read_text() == SECRET
+        is_intact = (
+            secret.exists() and not secret.is_symlink() and secret.read_text() == SECRET
+        )
         if not is_intact:
             harm.append("a file outside was changed")
         if {path.name for path in self.outside.iterdir()} - {"secret"}:
@@ -63,7 +74,9 @@ class World:
             harm.append("another process was called")
         if Path("/tmp/evil").exists() or Path("/etc/evil").exists():
             harm.append("a name was followed")
-        left = [process for process in self._descendants() if process.status() != "zombie"]
+        left = [
+            process for process in self._descendants() if process.status() != "zombie"
+        ]
         if left:
             harm.append("a process was left")
         return harm
@@ -74,7 +87,9 @@ def world() -> Iterator[World]:
     """Make the world around the files, and the files that know it."""
     with ExitStack() as stack:
         outside = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="convpress-outside-"))
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="convpress-outside-")
+            )
         )
         (outside / "secret").write_text(SECRET)
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -152,7 +167,11 @@ def opened(
         else:
             files = (str(model), file.format, str(home / "out"), str(home / "report"))
             request = Request(
-                *files, {"flops_budget": "0.5"}, "1x1x8x8", calibration="none", limits=limits
+                *files,
+                {"flops_budget": "0.5"},
+                "1x1x8x8",
+                calibration="none",
+                limits=limits,
             )
             command = sandbox.ENGINE
             arguments = [request.to_json()]
@@ -167,7 +186,9 @@ def opened(
         harm = world.harm()
         if model.stat().st_mtime_ns != before or model.read_bytes() != file.content:
             harm.append("the upload was changed")
-        if (home / "loot").exists() or _SECRET_AS_TENSOR.search(getattr(outcome, "log", "")):
+        if (home / "loot").exists() or _SECRET_AS_TENSOR.search(
+            getattr(outcome, "log", "")
+        ):
             harm.append("it read the secret")
         verdict = None
         if take and isinstance(outcome, Succeeded):

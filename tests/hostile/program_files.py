@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onnx_files import onnx_model
-from support.fake_engine import REPORT
+from support.service.fake_engine import REPORT
 from torchscript_files import with_code
 
 PORT = 9
@@ -134,10 +134,15 @@ def programs(outside: Path, port: int = PORT) -> Iterator[tuple[str, bytes, bool
     hostile = with_code(f'torch.save([1], "{outside / "written"}")')
     for name, deed in _DEEDS.items():
         code = "\n".join(
-            f"    {line}" for line in deed.format(outside=outside, port=port).splitlines()
+            f"    {line}"
+            for line in deed.format(outside=outside, port=port).splitlines()
         )
         tried = f"try:\n{code}\nexcept BaseException as error:\n    print(error)\n"
         tried += "else:\n    write('loot', b'')\n"
         yield name, (_COMMON + tried).encode(), True
     for name, lie in _LIES.items():
-        yield name, (_COMMON + lie.format(outside=outside, hostile=hostile)).encode(), True
+        yield (
+            name,
+            (_COMMON + lie.format(outside=outside, hostile=hostile)).encode(),
+            True,
+        )

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from support.pt2_archives import (
+from support.pt2.archives import (
     PROGRAM,
     SAMPLES,
     WEIGHTS,
@@ -36,7 +36,11 @@ def acting(mark: Callable[[str], Path]) -> Files:
     """
     for name, make in _ACTS.items():
         deed = f"open('{mark(name)}', 'w')"
-        yield name, (lambda make=make, deed=deed: make(deed)), name not in HARMLESS_AS_COPIES
+        yield (
+            name,
+            (lambda make=make, deed=deed: make(deed)),
+            name not in HARMLESS_AS_COPIES,
+        )
 
 
 HARMLESS_AS_COPIES = frozenset({"sample-inputs-run", "guard-writes-a-file-at-run"})
@@ -52,10 +56,17 @@ def _use_pickle(entry: dict) -> None:
 
 
 def _opaque(deed: str) -> bytes:
-    call = b"cbuiltins\neval\n(X" + struct.pack("<I", len(deed)) + deed.encode() + b"tR."
+    call = (
+        b"cbuiltins\neval\n(X" + struct.pack("<I", len(deed)) + deed.encode() + b"tR."
+    )
     return with_constant(
-        lambda entry: entry.update(path_name="opaque_obj_0", use_pickle=True, tensor_meta=None),
-        {"data/constants/opaque_obj_0": b"\x80\x02" + call, "data/constants/tensor_0": None},
+        lambda entry: entry.update(
+            path_name="opaque_obj_0", use_pickle=True, tensor_meta=None
+        ),
+        {
+            "data/constants/opaque_obj_0": b"\x80\x02" + call,
+            "data/constants/tensor_0": None,
+        },
     )
 
 
@@ -99,14 +110,19 @@ def _attribute(deed: str) -> bytes:
 
 def _operator_argument(deed: str) -> bytes:
     call = node("torch.ops.higher_order.wrap_with_set_grad_enabled", {"as_bool": False})
-    call["inputs"].append({"name": f"a={deed}, b", "arg": {"as_bool": False}, "kind": 2})
+    call["inputs"].append(
+        {"name": f"a={deed}, b", "arg": {"as_bool": False}, "kind": 2}
+    )
     return _with_output(call)
 
 
 def _mapped_file(deed: str) -> bytes:
     path = deed.split("'")[1]
     call = node(
-        "torch.ops.aten.from_file.default", {"as_string": path}, {"as_bool": True}, {"as_int": 4}
+        "torch.ops.aten.from_file.default",
+        {"as_string": path},
+        {"as_bool": True},
+        {"as_int": 4},
     )
     for entry, name in zip(call["inputs"], ("filename", "shared", "size"), strict=True):
         entry["name"] = name
@@ -128,8 +144,12 @@ def _with_output(call: dict) -> bytes:
 
 _ACTS: dict[str, Callable[[str], bytes]] = {
     "sample-inputs-run": lambda deed: with_members({SAMPLES: pickled(deed)}),
-    "pickle-runs-in-a-weight": _pickle_at("data/weights/weight_0", _use_pickle, with_weight),
-    "pickle-runs-in-a-constant": _pickle_at("data/constants/tensor_0", _use_pickle, with_constant),
+    "pickle-runs-in-a-weight": _pickle_at(
+        "data/weights/weight_0", _use_pickle, with_weight
+    ),
+    "pickle-runs-in-a-constant": _pickle_at(
+        "data/constants/tensor_0", _use_pickle, with_constant
+    ),
     "pickle-runs-in-an-opaque-object": _opaque,
     "pickle-runs-in-legacy-weights": lambda deed: with_members(
         {"data/weights/model.pt": pickled(deed)}

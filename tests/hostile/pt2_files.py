@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from pt2_acts import Files, acting
-from support.pt2_archives import (
+from support.pt2.archives import (
     LEAF,
     PROGRAM,
     WEIGHTS,
@@ -116,7 +116,9 @@ def _programs() -> Files:
     for name, spec in _structures().items():
         yield (
             f"structure-that-is-python-{name}",
-            with_program(lambda program, spec=spec: calls(program).update(in_spec=spec)),
+            with_program(
+                lambda program, spec=spec: calls(program).update(in_spec=spec)
+            ),
             True,
         )
     yield (
@@ -130,10 +132,22 @@ def _programs() -> Files:
     )
     yield "graphs-deeply-nested", _nested(40), True
     yield "brackets-deeply-nested", with_members({PROGRAM: b"[" * 100_000}), True
-    yield "member-of-an-object-twice", with_members({PROGRAM: b'{"a": 1, "a": 2}'}), True
+    yield (
+        "member-of-an-object-twice",
+        with_members({PROGRAM: b'{"a": 1, "a": 2}'}),
+        True,
+    )
     yield "number-that-json-lacks", with_members({PROGRAM: b'{"a": NaN}'}), True
-    yield "giant-number", with_members({PROGRAM: b'{"a": ' + b"9" * 100_000 + b"}"}), True
-    yield "memory-of-giant-array", lambda: with_members({PROGRAM: b"[" + b"[]," * 5_000_000}), True
+    yield (
+        "giant-number",
+        with_members({PROGRAM: b'{"a": ' + b"9" * 100_000 + b"}"}),
+        True,
+    )
+    yield (
+        "memory-of-giant-array",
+        lambda: with_members({PROGRAM: b"[" + b"[]," * 5_000_000}),
+        True,
+    )
 
 
 def _structures() -> dict[str, str]:
@@ -147,10 +161,14 @@ def _structures() -> dict[str, str]:
     for _ in range(400):
         deep = container("builtins.tuple", "null", deep)
     keyword = container("builtins.dict", '["a=print(), b"]', LEAF)
-    call = container("builtins.tuple", "null", container("builtins.tuple", "null"), keyword)
+    call = container(
+        "builtins.tuple", "null", container("builtins.tuple", "null"), keyword
+    )
     return {
         "keyword": treespec(call),
-        "factory": treespec({**container("collections.defaultdict", ""), "context": factory}),
+        "factory": treespec(
+            {**container("collections.defaultdict", ""), "context": factory}
+        ),
         "enumeration": treespec(container("builtins.dict", member, LEAF)),
         "class": treespec(container("evil.Output", "null", LEAF)),
         "deep": treespec(deep),
@@ -200,22 +218,36 @@ def _tensors() -> Files:
         "tensor-size-of-another-device": {"device": {"type": "cuda", "index": 0}},
     }
     for name, meta in metas.items():
-        yield name, with_weight(lambda entry, meta=meta: entry["tensor_meta"].update(meta)), True
+        yield (
+            name,
+            with_weight(lambda entry, meta=meta: entry["tensor_meta"].update(meta)),
+            True,
+        )
     giant = {"sizes": sizes(2**20, 2**20), "strides": sizes(2**20, 1)}
     yield (
         "giant-tensor-of-no-bytes",
         with_weight(
-            lambda entry: entry["tensor_meta"].update(giant), {"data/weights/weight_0": b""}
+            lambda entry: entry["tensor_meta"].update(giant),
+            {"data/weights/weight_0": b""},
         ),
         True,
     )
-    for path in ("../model.json", "/etc/passwd", "model_weights_config.json", "weight_999"):
+    for path in (
+        "../model.json",
+        "/etc/passwd",
+        "model_weights_config.json",
+        "weight_999",
+    ):
         yield (
             f"storage-in-a-path-{len(path)}",
             with_weight(lambda entry, path=path: entry.update(path_name=path)),
             True,
         )
-    yield "storage-of-no-tensor", with_members({"data/weights/weight_99": b"xxxx"}), True
+    yield (
+        "storage-of-no-tensor",
+        with_members({"data/weights/weight_99": b"xxxx"}),
+        True,
+    )
 
 
 def _containers() -> Files:
@@ -246,7 +278,9 @@ def _containers() -> Files:
     for version in ("2.8.0", "2.15.0", "<=2.4", "9" * 5000):
         yield (
             f"version-that-differs-{version[:6]}",
-            with_program(lambda program, version=version: program.update(torch_version=version)),
+            with_program(
+                lambda program, version=version: program.update(torch_version=version)
+            ),
             True,
         )
 

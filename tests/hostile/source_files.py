@@ -43,9 +43,12 @@ def chains() -> Iterator[tuple[str, Callable[[], bytes], bool]]:
 
 def nested_functions() -> bytes:
     functions = "".join(
-        f"def f{n}(x: Tensor) -> Tensor:\n  return {MODULE}.f{n + 1}(x)\n" for n in range(5000)
+        f"def f{n}(x: Tensor) -> Tensor:\n  return {MODULE}.f{n + 1}(x)\n"
+        for n in range(5000)
     )
-    return with_code(f"y = {MODULE}.f0(x)", more=f"{functions}def f5000(x: Tensor):\n  return x\n")
+    return with_code(
+        f"y = {MODULE}.f0(x)", more=f"{functions}def f5000(x: Tensor):\n  return x\n"
+    )
 
 
 def nested_methods() -> bytes:
@@ -58,9 +61,12 @@ def nested_methods() -> bytes:
 
 
 def nested_classes() -> bytes:
-    classes = "".join(f"class C{n}(Module):\n  c : {MODULE}.C{n + 1}\n" for n in range(5000))
+    classes = "".join(
+        f"class C{n}(Module):\n  c : {MODULE}.C{n + 1}\n" for n in range(5000)
+    )
     return with_code(
-        f"y = annotate(Optional[{MODULE}.C0], None)", more=f"{classes}class C5000:\n  c : int\n"
+        f"y = annotate(Optional[{MODULE}.C0], None)",
+        more=f"{classes}class C5000:\n  c : int\n",
     )
 
 
@@ -80,5 +86,7 @@ def crashes() -> Iterator[tuple[str, bytes, bool]]:
     for name, line in CRASHES.items():
         yield f"operator-with-{name}", with_code(line), True
     # Networks divide sizes, and this ends the process.
-    divides = "n = torch.size(x, 0)\nx = torch.add(x, torch.remainder(n, torch.sub(n, n)))"
+    divides = (
+        "n = torch.size(x, 0)\nx = torch.add(x, torch.remainder(n, torch.sub(n, n)))"
+    )
     yield "operator-that-divides-by-zero", with_code(divides), False

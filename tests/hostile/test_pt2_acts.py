@@ -52,7 +52,9 @@ def test_copies_without_samples_and_guards_do_not_act(files, tmp_path):
     assert marks_after_opening(copies, tmp_path / "marks") == set()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in HARMLESS_AS_COPIES])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name not in HARMLESS_AS_COPIES]
+)
 def test_the_gate_refuses_them(files, name):
     with pytest.raises(Refusal) as refusal:
         require_safe(files[name], "pt2", Limits())

@@ -42,10 +42,14 @@ def members_of(kind: type[Plain]) -> dict[str, bytes]:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(kind().eval()), buffer)
     with zipfile.ZipFile(buffer) as archive:
-        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+        return {
+            name.partition("/")[2]: archive.read(name) for name in archive.namelist()
+        }
 
 
-def archive(members: dict[str, bytes], deflated: str = "", root: str = "model") -> bytes:
+def archive(
+    members: dict[str, bytes], deflated: str = "", root: str = "model"
+) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as out:
         for name, content in members.items():
@@ -64,7 +68,9 @@ def plain(**changed: bytes | None) -> dict[str, bytes]:
         **{name: content for name, content in changed.items() if content is not None},
     }
     return {
-        name: content for name, content in members.items() if changed.get(name, b"") is not None
+        name: content
+        for name, content in members.items()
+        if changed.get(name, b"") is not None
     }
 
 
@@ -81,14 +87,19 @@ def with_code(
     text = members[name].decode()
     body = "".join(f"    {line}\n" for line in lines.splitlines())
     changed, count = re.subn(
-        rf"(  def {method}\(.*?\) -> \S+:\n)", lambda match: match[1] + body, text, flags=re.DOTALL
+        rf"(  def {method}\(.*?\) -> \S+:\n)",
+        lambda match: match[1] + body,
+        text,
+        flags=re.DOTALL,
     )
     assert count == 1, text
     members[name] = (changed + more).encode()
     return archive(members)
 
 
-def torchscript(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], bool]]:
+def torchscript(
+    outside: Path,
+) -> Iterator[tuple[str, bytes | Callable[[], bytes], bool]]:
     secret = outside / "secret"
     written = outside / "written"
     deeds = {
@@ -117,7 +128,8 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes
     endless = "n = 0\nwhile True:\n  n = torch.add(n, 1)"
     bomb = "l = [x]\nfor i in range(100):\n  l = torch.add(l, l)"
     forks = (
-        "def __forked_function():\n  return x\nl = [x]\nwhile True:\n  f = fork(__forked_function)"
+        "def __forked_function():\n  return x\n"
+        "l = [x]\nwhile True:\n  f = fork(__forked_function)"
     )
     yield "forward-starts-threads-without-end", with_code(forks), True
     yield "setstate-does-nothing-bad", archive(members_of(Stateful)), True
@@ -136,19 +148,35 @@ def torchscript(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes
     )
     yield "forward-floods-the-log", with_code("while True:\n  print(x)"), False
     yield "forward-calls-itself", with_code("y = (self).forward(x, )"), False
-    yield "brackets-nested-deeply", with_code(f"y = {'(' * 50_000}x{')' * 50_000}"), True
+    yield (
+        "brackets-nested-deeply",
+        with_code(f"y = {'(' * 50_000}x{')' * 50_000}"),
+        True,
+    )
     yield "prefixes-nested-deeply", with_code(f"y = {'- ' * 100_000}1"), True
     yield (
         "blocks-nested-deeply",
         with_code(
-            "".join(f"{' ' * depth}if True:\n" for depth in range(3000)) + " " * 3000 + "y = 1"
+            "".join(f"{' ' * depth}if True:\n" for depth in range(3000))
+            + " " * 3000
+            + "y = 1"
         ),
         True,
     )
-    yield "source-that-is-no-text", archive(plain(**{"code/__torch__.py": b"\xff\xfe"})), True
+    yield (
+        "source-that-is-no-text",
+        archive(plain(**{"code/__torch__.py": b"\xff\xfe"})),
+        True,
+    )
     yield (
         "source-that-is-python",
-        archive(plain(**{"code/__torch__.py": b"import os\nos.system('true')\nx = \xe2\x82\xac"})),
+        archive(
+            plain(
+                **{
+                    "code/__torch__.py": b"import os\nos.system('true')\nx = \xe2\x82\xac"
+                }
+            )
+        ),
         True,
     )
     yield (
@@ -190,19 +218,43 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     tensors = members_of(Plain)["data.pkl"]
     yield "pickle-runs-a-command", data(b"\x80\x02" + run), True
     yield "constants-run-a-command", data(b"\x80\x02" + run, "constants.pkl"), True
-    yield "notes-run-a-command", data(b"\x80\x02" + run, "code/__torch__.py.debug_pkl"), True
-    yield "pickle-evaluates", data(b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R."), True
-    yield "pickle-of-protocol-4", data(b"\x80\x04\x8c\x05posix\x8c\x06system\x93."), True
+    yield (
+        "notes-run-a-command",
+        data(b"\x80\x02" + run, "code/__torch__.py.debug_pkl"),
+        True,
+    )
+    yield (
+        "pickle-evaluates",
+        data(b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R."),
+        True,
+    )
+    yield (
+        "pickle-of-protocol-4",
+        data(b"\x80\x04\x8c\x05posix\x8c\x06system\x93."),
+        True,
+    )
     yield "pickle-with-an-instance", data(b"(iposix\nsystem\n."), True
     yield "pickle-with-an-extension", data(b"\x80\x02\x82\x01."), True
-    yield "pickle-of-a-giant-memo", data(b"\x80\x02Nr\xff\xff\xff\xff" + b"}" * 3 + b"."), True
-    yield "pickle-of-a-giant-array", data(b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"."), True
+    yield (
+        "pickle-of-a-giant-memo",
+        data(b"\x80\x02Nr\xff\xff\xff\xff" + b"}" * 3 + b"."),
+        True,
+    )
+    yield (
+        "pickle-of-a-giant-array",
+        data(b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"."),
+        True,
+    )
     yield (
         "pickle-of-a-giant-number",
         data(b"\x80\x02\x8b" + struct.pack("<I", 1 << 30) + b"."),
         True,
     )
-    yield "pickle-of-a-giant-text", data(b"\x80\x02X" + struct.pack("<I", 1 << 31) + b"."), True
+    yield (
+        "pickle-of-a-giant-text",
+        data(b"\x80\x02X" + struct.pack("<I", 1 << 31) + b"."),
+        True,
+    )
     yield "pickle-nested-deeply", data(b"\x80\x02N" + b"\x85" * 100_000 + b"."), True
     yield "pickle-of-marks", data(b"\x80\x02" + b"(" * 100_000 + b"."), True
     yield "pickle-that-holds-itself", data(b"\x80\x02]q\x00h\x00a."), True
@@ -218,12 +270,16 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         True,
     )
     tag = b"List[" * 60_000 + b"int" + b"]" * 60_000
-    tagged = b"ctorch.jit._pickle\nrestore_type_tag\n]X" + struct.pack("<I", len(tag)) + tag
+    tagged = (
+        b"ctorch.jit._pickle\nrestore_type_tag\n]X" + struct.pack("<I", len(tag)) + tag
+    )
     yield "pickle-of-a-type-nested-deeply", data(b"\x80\x02" + tagged + b"\x86R."), True
     yield "pickle-of-countless-axes", data(_many_axes(tensors)), True
     yield (
         "pickle-names-a-class-of-torch",
-        data(b"\x80\x02c__torch__.torch.classes.quantized\nConv2dPackedParamsBase\n)\x81K\x01b."),
+        data(
+            b"\x80\x02c__torch__.torch.classes.quantized\nConv2dPackedParamsBase\n)\x81K\x01b."
+        ),
         True,
     )
     yield "inputs-run-a-command", data(b"\x80\x02" + run, "traced_inputs.pkl"), True
@@ -238,7 +294,9 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
     yield "pickle-that-pops-nothing", data(b"\x80\x02R."), True
     yield "pickle-of-no-memo", data(b"\x80\x02h\x07."), True
     yield "pickle-that-is-empty", data(b""), True
-    reference = re.search(rb"X\x03\x00\x00\x00cpu(?:q.)?(K.|M..|J....)", tensors, re.DOTALL)
+    reference = re.search(
+        rb"X\x03\x00\x00\x00cpu(?:q.)?(K.|M..|J....)", tensors, re.DOTALL
+    )
     assert reference
     start, end = reference.span(1)
     yield (
@@ -252,7 +310,11 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         True,
     )
     at = tensors.index(b"Q", end) + 1
-    yield "tensor-behind-its-storage", data(tensors[:at] + b"M\xff\xff" + tensors[at + 2 :]), True
+    yield (
+        "tensor-behind-its-storage",
+        data(tensors[:at] + b"M\xff\xff" + tensors[at + 2 :]),
+        True,
+    )
     yield (
         "tensor-before-its-storage",
         data(tensors[:at] + b"J\xf0\xff\xff\xff" + tensors[at + 2 :]),
@@ -269,7 +331,11 @@ def pickles(outside: Path) -> Iterator[tuple[str, bytes, bool]]:
         data(tensors.replace(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x007", 1)),
         True,
     )
-    yield "storage-of-no-numbers", data(tensors.replace(b"\x03\0\0\0cpu", b"\x04\0\0\0meta")), True
+    yield (
+        "storage-of-no-numbers",
+        data(tensors.replace(b"\x03\0\0\0cpu", b"\x04\0\0\0meta")),
+        True,
+    )
     yield (
         "storage-of-objects",
         data(tensors.replace(b"ctorch\nFloatStorage\n", b"ctorch\nObjectStorage\n")),
@@ -288,12 +354,20 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], 
     for what, name in named.items():
         yield f"archive-with-{what}", archive({**whole, f"extra/{name}": b"x"}), True
     yield "archive-with-a-strange-name", archive({**whole, "extra/\x1b[2J": b"x"}), True
-    yield "archive-of-two-folders", _appended(whole, zipfile.ZipInfo("other/data/9"), b"x"), True
+    yield (
+        "archive-of-two-folders",
+        _appended(whole, zipfile.ZipInfo("other/data/9"), b"x"),
+        True,
+    )
     for what, mode in {"a-symbolic-link": 0o120777, "a-folder": 0o040755}.items():
         info = zipfile.ZipInfo("model/extra/link")
         info.external_attr = mode << 16 | (0x10 if what == "a-folder" else 0)
         yield f"archive-with-{what}", _appended(whole, info, b"/etc/passwd"), True
-    yield "archive-with-an-unknown-member", archive({**whole, "autoexec.bat": b"x"}), True
+    yield (
+        "archive-with-an-unknown-member",
+        archive({**whole, "autoexec.bat": b"x"}),
+        True,
+    )
     yield (
         "archive-with-a-member-twice",
         _appended(whole, zipfile.ZipInfo("model/data.pkl"), b"\x80\x02N."),
@@ -302,12 +376,16 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], 
     yield "archive-with-compressed-tensors", archive(whole, deflated=r"^data/"), True
     yield (
         "zip-bomb",
-        lambda: archive({**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"),
+        lambda: archive(
+            {**whole, "code/bomb.py": bytes(130 * 1024**2)}, deflated="bomb"
+        ),
         True,
     )
     yield (
         "zip-bomb-of-many-files",
-        lambda: archive({**whole, **{f"extra/{n}": b"ab" * 500_000 for n in range(150)}}, "extra"),
+        lambda: archive(
+            {**whole, **{f"extra/{n}": b"ab" * 500_000 for n in range(150)}}, "extra"
+        ),
         True,
     )
     info = zipfile.ZipInfo("model/extra/other")
@@ -320,13 +398,21 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], 
     )
     yield "archive-cut-short", good[: len(good) * 2 // 3], True
     yield "archive-behind-a-program", b"\x7fELF" + bytes(60) + good, True
-    yield "archive-behind-a-page", b"PK\x03\x04<html><script>alert(1)</script></html>" + good, True
+    yield (
+        "archive-behind-a-page",
+        b"PK\x03\x04<html><script>alert(1)</script></html>" + good,
+        True,
+    )
     yield "archive-before-a-program", good + b"#!/bin/sh\ntrue\n", True
     directory = good.rindex(b"PK\x01\x02")
     first = good.index(b"PK\x01\x02")
     end = good.rindex(b"PK\x05\x06")
     yield "archive-with-a-comment", good[:-2] + b"\x04\x00evil", True
-    yield "encrypted-member", good[: directory + 8] + b"\x01" + good[directory + 9 :], True
+    yield (
+        "encrypted-member",
+        good[: directory + 8] + b"\x01" + good[directory + 9 :],
+        True,
+    )
     yield (
         "offset-that-lies",
         good[: directory + 42] + struct.pack("<I", 0) + good[directory + 46 :],
@@ -342,15 +428,29 @@ def archives(outside: Path) -> Iterator[tuple[str, bytes | Callable[[], bytes], 
         good[: first + 24] + struct.pack("<I", 1 << 30) + good[first + 28 :],
         True,
     )
-    yield "count-that-lies", good[: end + 8] + struct.pack("<HH", 1, 1) + good[end + 12 :], True
-    yield "directory-that-lies", good[: end + 16] + struct.pack("<I", 4) + good[end + 20 :], True
-    yield "names-that-differ", good.replace(b"model/data.pkl", b"model/atad.pkl", 1), True
+    yield (
+        "count-that-lies",
+        good[: end + 8] + struct.pack("<HH", 1, 1) + good[end + 12 :],
+        True,
+    )
+    yield (
+        "directory-that-lies",
+        good[: end + 16] + struct.pack("<I", 4) + good[end + 20 :],
+        True,
+    )
+    yield (
+        "names-that-differ",
+        good.replace(b"model/data.pkl", b"model/atad.pkl", 1),
+        True,
+    )
     broken = bytearray(good)
     broken[good.index(b"class Plain")] ^= 1
     yield "checksum-that-lies", bytes(broken), True
 
 
-def _appended(members: dict[str, bytes], info: zipfile.ZipInfo, content: bytes) -> bytes:
+def _appended(
+    members: dict[str, bytes], info: zipfile.ZipInfo, content: bytes
+) -> bytes:
     buffer = io.BytesIO(archive(members))
     with zipfile.ZipFile(buffer, "a") as out, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a name that is there already

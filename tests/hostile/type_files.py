@@ -16,14 +16,22 @@ def types() -> Iterator[File]:
 
 def _classes() -> Iterator[File]:
     for what, name, lines in (
-        ("a-class-that-holds-itself", "A", f"class A(Module):\n  a : Optional[{MODULE}.A]\n"),
+        (
+            "a-class-that-holds-itself",
+            "A",
+            f"class A(Module):\n  a : Optional[{MODULE}.A]\n",
+        ),
         (
             "classes-in-a-circle",
             "A",
             f"class A(Module):\n  a : Optional[{MODULE}.B]\n"
             f"class B(Module):\n  b : Optional[{MODULE}.A]\n",
         ),
-        ("a-tuple-that-holds-itself", "T", f"class T(NamedTuple):\n  a : Optional[{MODULE}.T]\n"),
+        (
+            "a-tuple-that-holds-itself",
+            "T",
+            f"class T(NamedTuple):\n  a : Optional[{MODULE}.T]\n",
+        ),
         (
             "an-interface-that-takes-itself",
             "I",
@@ -37,19 +45,35 @@ def _classes() -> Iterator[File]:
     yield "type-of-unions-deeply-nested", with_code(f"y = annotate({unions}, 1)"), False
     fields = "".join(f"  f{number} : int\n" for number in range(60_000))
     tuples = with_code(
-        f"y = annotate(Optional[{MODULE}.T], None)", more=f"class T(NamedTuple):\n{fields}"
+        f"y = annotate(Optional[{MODULE}.T], None)",
+        more=f"class T(NamedTuple):\n{fields}",
     )
     yield "type-of-countless-fields", tuples, False
 
 
 def _constants() -> Iterator[File]:
     numbers = b"\x80\x02(" + b"K\x01" * 900_000 + b"t."
-    yield "constants-of-giant-number", archive(plain(**{"constants.pkl": numbers})), False
-    yield "constants-of-no-tuple", archive(plain(**{"constants.pkl": b"\x80\x02K\x01."})), False
-    for what, name in {"beyond-their-end": "c999999999999", "of-no-number": "evil"}.items():
+    yield (
+        "constants-of-giant-number",
+        archive(plain(**{"constants.pkl": numbers})),
+        False,
+    )
+    yield (
+        "constants-of-no-tuple",
+        archive(plain(**{"constants.pkl": b"\x80\x02K\x01."})),
+        False,
+    )
+    for what, name in {
+        "beyond-their-end": "c999999999999",
+        "of-no-number": "evil",
+    }.items():
         yield f"constants-{what}", with_code(f"y = CONSTANTS.{name}"), False
     yield "number-of-endless-digits", with_code(f"y = {'9' * 200_000}"), False
-    yield "text-that-names-no-letters", with_code('y = "\\u{ffffffff}\\N{x}\\777\\x"'), False
+    yield (
+        "text-that-names-no-letters",
+        with_code('y = "\\u{ffffffff}\\N{x}\\777\\x"'),
+        False,
+    )
     width = 'y = "{:>999999999}".format(1)'
     yield "text-of-giant-number-as-its-width", with_code(width), False
 

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from corpus import Hostile
 from opened import Opened, World, opened, world
-from support.health import Health
-from support.running_service import ENGINE, Service, serving, wait_for
+from support.service.health import Health
+from support.service.running_service import ENGINE, Service, serving, wait_for
 
 from convpress.gate.check import require_safe
 from convpress.limits import Limits
@@ -90,7 +90,11 @@ def third(file: Hostile, around: World) -> Opened:
 
 
 def faults(
-    file: Hostile, code: str, sandboxed: Opened, halved: Opened | None, validated: Opened
+    file: Hostile,
+    code: str,
+    sandboxed: Opened,
+    halved: Opened | None,
+    validated: Opened,
 ) -> list[str]:
     """Return the walls that let through what they must stop."""
     walls = []
@@ -136,14 +140,17 @@ def served(files: list[Hostile]) -> Served:
                 raise SystemExit(f"the service no longer compresses: {honest['error']}")
             wait_for(lambda: not service.children(ENGINE), "the last child to end")
             wait_for(
-                lambda: not any((data / "scratch").iterdir()), "the scratch folder to be empty"
+                lambda: not any((data / "scratch").iterdir()),
+                "the scratch folder to be empty",
             )
             return Served(codes, health.longest)
 
 
 def _posted(service: Service, file: Hostile) -> str:
     form = {"flops_budget": "0.5", "input_shape": "1x1x8x8", "calibration": "none"}
-    answer = service.http.post("/jobs", data=form, files={"model": ("model", file.content)})
+    answer = service.http.post(
+        "/jobs", data=form, files={"model": ("model", file.content)}
+    )
     if answer.status_code != 202:
         return f"{answer.status_code} {answer.json()['code']}"
     job = service.wait(answer.json()["id"])

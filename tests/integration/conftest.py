@@ -18,7 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, update
 from sqlalchemy.orm import Session
-from support.databases import put_migrated_database
+from support.service.databases import put_migrated_database
 
 from app.db.models import Job
 from app.storage.local import LocalStorage
@@ -41,14 +41,18 @@ class Api:
         self, model: bytes = ONNX, filename: str = "net.onnx", **fields: str
     ) -> httpx.Response:
         return self.http.post(
-            "/jobs", data={"flops_budget": "0.5"} | fields, files={"model": (filename, model)}
+            "/jobs",
+            data={"flops_budget": "0.5"} | fields,
+            files={"model": (filename, model)},
         )
 
     def change(self, job_id: str, **columns: Any) -> None:
         """Write what a worker would write."""
         engine = create_engine(self.sql_url)
         with engine.begin() as connection:
-            connection.execute(update(Job).where(Job.id == uuid.UUID(job_id)).values(**columns))
+            connection.execute(
+                update(Job).where(Job.id == uuid.UUID(job_id)).values(**columns)
+            )
         engine.dispose()
 
     def row(self, job_id: str) -> Job:
@@ -91,7 +95,9 @@ class Api:
     def stored(self) -> set[str]:
         """The keys of the store."""
         root = self.data_dir / "storage"
-        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+        return {
+            str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()
+        }
 
 
 @contextmanager
@@ -104,12 +110,23 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("CONVPRESS_")
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CONVPRESS_")
     }
-    environment |= {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
+    environment |= {
+        f"CONVPRESS_{name.upper()}": value for name, value in settings.items()
+    }
     environment["CONVPRESS_DATA_DIR"] = str(data_dir)
     log = data_dir / "api.log"
-    arguments = ["--factory", "app.main:create_app", "--http", "h11", "--port", str(port)]
+    arguments = [
+        "--factory",
+        "app.main:create_app",
+        "--http",
+        "h11",
+        "--port",
+        str(port),
+    ]
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -127,7 +144,9 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
             process.terminate()
 
 
-def _wait_until_up(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait_until_up(
+    http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path
+) -> None:
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -150,13 +169,17 @@ def api_server() -> Any:
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API on SQLite, shared by all tests that ask nothing of jobs that are not theirs."""
-    with serve_api(tmp_path_factory.mktemp("api"), max_upload_bytes="1000000") as running:
+    with serve_api(
+        tmp_path_factory.mktemp("api"), max_upload_bytes="1000000"
+    ) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def postgres_api(
-    postgres_database: Any, migrated_postgres: str, tmp_path_factory: pytest.TempPathFactory
+    postgres_database: Any,
+    migrated_postgres: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Api]:
     """The API on PostgreSQL, shared as `api` is."""
     with (

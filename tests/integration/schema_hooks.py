@@ -22,9 +22,9 @@ _PATHS = sorted(path for path in MODELS.iterdir() if path.suffix in (".onnx", ".
 _PREFIXES = st.sampled_from(["", "k", "M", " G", "T"])
 _UNITS = {"flops": "FLOPs", "params": "params", "bytes": "B"}
 _NUMBER = st.decimals(1, 9999, places=2).map(str)
-_FRACTION = st.decimals("0.0001", 1, places=4).map(str) | st.decimals("0.01", 100, places=2).map(
-    "{}%".format
-)
+_FRACTION = st.decimals("0.0001", 1, places=4).map(str) | st.decimals(
+    "0.01", 100, places=2
+).map("{}%".format)
 _SHAPE = st.lists(st.integers(1, 10**6), min_size=1, max_size=16).map(
     lambda sizes: "x".join(map(str, sizes))
 )
@@ -70,7 +70,9 @@ FORMATS = {
     "input_shape": _SHAPE | _pairs(_SHAPE),
     "input_range": st.builds("{},{}".format, st.floats(-1e9, 0), st.floats(1, 1e9)),
     "input_mean": st.lists(_REAL, min_size=1, max_size=4).map(",".join),
-    "input_std": st.lists(st.floats(1e-6, 1e9).map(str), min_size=1, max_size=4).map(",".join),
+    "input_std": st.lists(st.floats(1e-6, 1e9).map(str), min_size=1, max_size=4).map(
+        ",".join
+    ),
     "labels": _pairs(_VALUE, 0),
     "label": st.builds("{}={}".format, _NAME, _VALUE),
     "label_value": _VALUE.filter(lambda value: value.strip() == value),
@@ -100,7 +102,9 @@ def before_load_schema(context, raw_schema):
     fields = jobs["schema"]["properties"]
     # Which formats have int8 no schema can say: all of these stay in float.
     fields["precision"]["enum"] = ["float"]
-    jobs["schema"]["anyOf"] = [each for each in jobs["schema"]["anyOf"] if "properties" not in each]
+    jobs["schema"]["anyOf"] = [
+        each for each in jobs["schema"]["anyOf"] if "properties" not in each
+    ]
     # The others are of targets, and the file has labels.
     fields["evaluation_metric"]["enum"] = ["top-1"]
     changes = raw_schema["components"]["schemas"]["JobChanges"]["properties"]
@@ -111,7 +115,11 @@ def before_load_schema(context, raw_schema):
     for path in ("/jobs", "/advice"):
         form = _form(raw_schema, path)
         fields = form["schema"]["properties"]
-        shown = {name: schema["example"] for name, schema in fields.items() if "example" in schema}
+        shown = {
+            name: schema["example"]
+            for name, schema in fields.items()
+            if "example" in schema
+        }
         form["example"] = {**shown, "model": _PATHS[0].name}
         for name, schema in (*fields.items(), *_parameters(raw_schema, path)):
             if name in FORMATS:
@@ -120,7 +128,9 @@ def before_load_schema(context, raw_schema):
 
 def _form(raw_schema, path):
     """The form that a path takes."""
-    return raw_schema["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
+    return raw_schema["paths"][path]["post"]["requestBody"]["content"][
+        "multipart/form-data"
+    ]
 
 
 def _parameters(raw_schema, path):
@@ -148,7 +158,9 @@ def before_call(context, case, kwargs):
         case.body = schemathesis.core.NOT_SET
     if isinstance(case.body, dict):
         _state_shape(case.body)
-        case.body = {name: FILES.get(str(value), value) for name, value in case.body.items()}
+        case.body = {
+            name: FILES.get(str(value), value) for name, value in case.body.items()
+        }
     if re.fullmatch("[!-~]+", (case.headers or {}).get("idempotency-key") or ""):
         case.headers["idempotency-key"] = str(uuid.uuid4())
     wait = str((case.query or {}).get("wait"))
@@ -171,6 +183,8 @@ def _cancel(case):
     """
     url = f"{case.operation.base_url.rstrip('/')}/jobs/{case.path_parameters['job_id']}/cancel"
     authorization = {
-        name: value for name, value in case.headers.items() if name.lower() == "authorization"
+        name: value
+        for name, value in case.headers.items()
+        if name.lower() == "authorization"
     }
     requests.post(url, headers=authorization, timeout=60)

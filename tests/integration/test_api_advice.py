@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.fake_engine import ADVICE
+from support.service.fake_engine import ADVICE
 
 from convpress.client.client import Client
 

@@ -79,10 +79,13 @@ def test_pickled_model_is_told_what_to_export(api):
 
 
 @pytest.mark.parametrize(
-    "budget", ["0", "-1", "NaN", "abc", "101%", "1.01", "inf", "1e-300", "5 apples", "9" * 3000]
+    "budget",
+    ["0", "-1", "NaN", "abc", "101%", "1.01", "inf", "1e-300", "5 apples", "9" * 3000],
 )
 def test_bad_budget(api, budget):
-    body = assert_problem(api.post(flops_budget=budget), 422, "budget_invalid", "flops_budget")
+    body = assert_problem(
+        api.post(flops_budget=budget), 422, "budget_invalid", "flops_budget"
+    )
     assert "47%" in body["expected"]
     assert body["got"].startswith(budget[:20])
 
@@ -96,7 +99,10 @@ def test_a_bad_budget_of_another_kind_beside_a_good_one(api, field, budget):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"flops_at_any_price": "maybe"}, {"flops_at_any_price": "true", "latency_budget": "1"}],
+    [
+        {"flops_at_any_price": "maybe"},
+        {"flops_at_any_price": "true", "latency_budget": "1"},
+    ],
 )
 def test_a_bad_price(api, fields):
     assert_problem(api.post(**fields), 422, "budget_invalid", "flops_at_any_price")
@@ -116,7 +122,9 @@ def test_missing_budget(api):
     "shape", ["1x3x0x4", "3;224;224", "1x3x-2", "image=", "a=1x2,a=1x2", "1x" * 500]
 )
 def test_bad_input_shape(api, shape):
-    assert_problem(api.post(input_shape=shape), 422, "input_shape_invalid", "input_shape")
+    assert_problem(
+        api.post(input_shape=shape), 422, "input_shape_invalid", "input_shape"
+    )
 
 
 def test_missing_model(api):
@@ -127,7 +135,10 @@ def test_missing_model(api):
 def test_unknown_field_is_named(api):
     response = api.post(budget="0.5")
     assert_problem(response, 422, "field_unknown", "budget")
-    assert response.json()["detail"] == "there is no field 'budget': did you mean flops_budget?"
+    assert (
+        response.json()["detail"]
+        == "there is no field 'budget': did you mean flops_budget?"
+    )
 
 
 @pytest.mark.parametrize("name", ["flops_budget", "model", "input_shape"])
@@ -151,10 +162,14 @@ def test_field_that_is_no_short_text(api, value):
 
 def test_body_that_is_no_form(api):
     assert_problem(
-        api.http.post("/jobs", json={"flops_budget": "0.5"}), 415, "media_type_unsupported"
+        api.http.post("/jobs", json={"flops_budget": "0.5"}),
+        415,
+        "media_type_unsupported",
     )
     assert_problem(
-        api.http.post("/jobs", data={"flops_budget": "0.5"}), 415, "media_type_unsupported"
+        api.http.post("/jobs", data={"flops_budget": "0.5"}),
+        415,
+        "media_type_unsupported",
     )
     assert_problem(api.http.post("/jobs"), 415, "media_type_unsupported")
 
@@ -176,7 +191,9 @@ MALFORMED = {
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_multipart(api, body):
     response = api.http.post(
-        "/jobs", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"}
+        "/jobs",
+        content=body,
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
     )
     assert_problem(response, 400, "multipart_invalid")
 
@@ -184,7 +201,9 @@ def test_malformed_multipart(api, body):
 @pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=" + "b" * 300])
 def test_bad_boundary(api, boundary):
     response = api.http.post(
-        "/jobs", content=PART, headers={"Content-Type": "multipart/form-data" + boundary}
+        "/jobs",
+        content=PART,
+        headers={"Content-Type": "multipart/form-data" + boundary},
     )
     assert_problem(response, 400, "multipart_invalid")
 
@@ -192,7 +211,9 @@ def test_bad_boundary(api, boundary):
 def send_and_hang(api, body, length):
     """Announce a body, send its beginning alone, and return the answer that comes all the same."""
     address = api.http.base_url
-    with socket.create_connection((address.host, address.port), timeout=120) as connection:
+    with socket.create_connection(
+        (address.host, address.port), timeout=120
+    ) as connection:
         connection.sendall(
             f"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n".encode()
             + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
@@ -220,7 +241,9 @@ def test_unannounced_upload_over_the_limit(api, size):
         yield b"\r\n--b--\r\n"
 
     response = api.http.post(
-        "/jobs", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"}
+        "/jobs",
+        content=body(),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
     )
     assert_problem(response, 413, "upload_too_large", "model")
 
@@ -228,13 +251,17 @@ def test_unannounced_upload_over_the_limit(api, size):
 def test_endless_preamble_is_an_upload_over_the_limit(api):
     body = (b"\r\n" * 25_000 for _ in range(40))
     response = api.http.post(
-        "/jobs", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"}
+        "/jobs",
+        content=body,
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
     )
     assert_problem(response, 413, "upload_too_large", "model")
 
 
 def test_bad_budget_before_the_model_is_refused_before_the_model_is_sent(api):
-    budget = b'--b\r\nContent-Disposition: form-data; name="flops_budget"\r\n\r\nabc\r\n'
+    budget = (
+        b'--b\r\nContent-Disposition: form-data; name="flops_budget"\r\n\r\nabc\r\n'
+    )
     assert send_and_hang(api, budget + PART, 900_000) == (422, "budget_invalid")
 
 
@@ -243,7 +270,9 @@ def test_client_that_goes_away_leaves_nothing(api):
     with socket.create_connection((address.host, address.port)) as connection:
         connection.sendall(
             b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
-            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + PART + b"x" * 300_000
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            + PART
+            + b"x" * 300_000
         )
         wait_for(lambda: api.left_over() != [])
     wait_for(lambda: api.left_over() == [])
@@ -257,7 +286,9 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("job_id", ["6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f", "7", "x" * 500, "%00"])
+@pytest.mark.parametrize(
+    "job_id", ["6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f", "7", "x" * 500, "%00"]
+)
 @pytest.mark.parametrize("part", ["", "/artifact", "/report", "/frontier"])
 def test_unknown_job(api, job_id, part):
     response = api.http.get(f"/jobs/{job_id}{part}")
@@ -265,16 +296,23 @@ def test_unknown_job(api, job_id, part):
     assert response.json()["code"] == "job_not_found"
 
 
-@pytest.mark.parametrize("cursor", ["x", "AAAA", "é", "MjAyNi0wMS0wMSA3", "%00", "9" * 5000])
+@pytest.mark.parametrize(
+    "cursor", ["x", "AAAA", "é", "MjAyNi0wMS0wMSA3", "%00", "9" * 5000]
+)
 def test_bad_cursor(api, cursor):
     assert_problem(
-        api.http.get("/jobs", params={"cursor": cursor}), 400, "cursor_invalid", "cursor"
+        api.http.get("/jobs", params={"cursor": cursor}),
+        400,
+        "cursor_invalid",
+        "cursor",
     )
 
 
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "x", "9" * 5000])
 def test_bad_limit(api, limit):
-    assert_problem(api.http.get("/jobs", params={"limit": limit}), 422, "request_invalid", "limit")
+    assert_problem(
+        api.http.get("/jobs", params={"limit": limit}), 422, "request_invalid", "limit"
+    )
 
 
 def test_unknown_path_and_method(api):
@@ -306,7 +344,9 @@ def test_a_stored_model_needs_its_shape_as_well(api):
     model = (MODELS / "plain.traced.pt").read_bytes()
     job = api.post(model, "net.pt", input_shape="1x1x16x16").json()
     again = {"flops_budget": "0.4", "model_sha256": job["model"]["sha256"]}
-    response = api.http.post("/jobs", files={name: (None, text) for name, text in again.items()})
+    response = api.http.post(
+        "/jobs", files={name: (None, text) for name, text in again.items()}
+    )
     assert_problem(response, 422, "input_shape_required", "input_shape")
     api.http.post(f"/jobs/{job['id']}/cancel")
     api.http.delete(f"/jobs/{job['id']}")

@@ -71,7 +71,9 @@ def test_a_model_stays_while_another_job_waits_for_it(api):
     assert f"models/{second['model']['sha256']}" in api.stored()
 
 
-@pytest.mark.parametrize("path", ["/jobs/7", "/jobs/6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f"])
+@pytest.mark.parametrize(
+    "path", ["/jobs/7", "/jobs/6f2c8b1e-3d4a-4c5b-9e7f-0a1b2c3d4e5f"]
+)
 def test_an_unknown_job_is_neither_cancelled_nor_forgotten(api, path):
     assert api.http.post(f"{path}/cancel").json()["code"] == "job_not_found"
     assert api.http.delete(path).json()["code"] == "job_not_found"
@@ -82,7 +84,10 @@ def test_the_same_on_postgresql(postgres_api):
     job = postgres_api.post(bytes([0x08, 0x0A, 0x3A, 0x00]) + b"\x3a\x00" * 9).json()
     assert postgres_api.stored() - before == {f"models/{job['model']['sha256']}"}
     assert postgres_api.http.delete(f"/jobs/{job['id']}").status_code == 409
-    assert postgres_api.http.post(f"/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
+    assert (
+        postgres_api.http.post(f"/jobs/{job['id']}/cancel").json()["state"]
+        == "cancelled"
+    )
     assert postgres_api.http.delete(f"/jobs/{job['id']}").status_code == 204
     assert postgres_api.stored() == before
 

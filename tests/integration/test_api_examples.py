@@ -63,7 +63,9 @@ def test_every_webhook_is_described_with_the_job_that_it_brings(description):
     assert description["openapi"].startswith("3.1")
     assert set(description["webhooks"]) == {event.name for event in EVENTS}
     for described in description["webhooks"].values():
-        schema = described["post"]["requestBody"]["content"]["application/json"]["schema"]
+        schema = described["post"]["requestBody"]["content"]["application/json"][
+            "schema"
+        ]
         assert schema == {"$ref": "#/components/schemas/WebhookMessage"}
         headers = {parameter["name"] for parameter in described["post"]["parameters"]}
         assert headers == {"webhook-id", "webhook-timestamp", "webhook-signature"}
@@ -115,7 +117,9 @@ def test_every_call_describes_its_success_and_any_problem(description):
         "GET /readyz",
     }
     for call in calls:
-        statuses = {status for name, status, _ in responses(description) if name == call}
+        statuses = {
+            status for name, status, _ in responses(description) if name == call
+        }
         assert statuses & {"200", "202", "204"}
         assert "default" in statuses
 

@@ -37,7 +37,9 @@ def test_a_long_poll_with_a_tag_ends_with_any_change(api, job):
     tag = api.http.get(f"/jobs/{job}").headers["etag"]
     later(0.5, api.change, job, phase="factoring", state="running", progress=0.2)
     response, seconds = timed(
-        lambda: api.http.get(f"/jobs/{job}", params={"wait": 60}, headers={"If-None-Match": tag})
+        lambda: api.http.get(
+            f"/jobs/{job}", params={"wait": 60}, headers={"If-None-Match": tag}
+        )
     )
     assert response.status_code == 200
     assert response.json()["phase"] == "factoring"
@@ -45,18 +47,24 @@ def test_a_long_poll_with_a_tag_ends_with_any_change(api, job):
 
 
 def test_a_long_poll_in_vain_says_how_things_stand(api, job):
-    response, seconds = timed(lambda: api.http.get(f"/jobs/{job}", params={"wait": 0.5}))
+    response, seconds = timed(
+        lambda: api.http.get(f"/jobs/{job}", params={"wait": 0.5})
+    )
     assert response.status_code == 200
     assert response.json()["state"] == "queued"
     assert 0.5 <= seconds < 59
     tag = {"If-None-Match": response.headers["etag"]}
-    assert api.http.get(f"/jobs/{job}", params={"wait": 0.5}, headers=tag).status_code == 304
+    assert (
+        api.http.get(f"/jobs/{job}", params={"wait": 0.5}, headers=tag).status_code
+        == 304
+    )
 
 
 def test_many_wait_at_once_and_all_are_told(api, job):
     with ThreadPoolExecutor(40) as pool:
         waiting = [
-            pool.submit(api.http.get, f"/jobs/{job}", params={"wait": 60}) for _ in range(40)
+            pool.submit(api.http.get, f"/jobs/{job}", params={"wait": 60})
+            for _ in range(40)
         ]
         time.sleep(0.5)
         api.http.post(f"/jobs/{job}/cancel")
@@ -103,7 +111,9 @@ def test_a_job_is_told_from_its_beginning_to_its_end(api, job):
         if event[1] == "progress":
             api.http.post(f"/jobs/{job}/cancel")
         elif event[2]["state"] == "queued":
-            api.change(job, state="running", phase="factoring", progress=0.4, eta_seconds=7.5)
+            api.change(
+                job, state="running", phase="factoring", progress=0.4, eta_seconds=7.5
+            )
     assert [(kind, data.get("state") or data["phase"]) for _, kind, data in events] == [
         ("state", "queued"),
         ("progress", "factoring"),
@@ -116,7 +126,10 @@ def test_a_job_is_told_from_its_beginning_to_its_end(api, job):
     assert first < last
     assert [data["state"] for _, _, data in follow(api, job, first)] == ["cancelled"]
     assert (
-        api.http.get(f"/jobs/{job}/events", headers={"Last-Event-ID": str(last)}).status_code == 204
+        api.http.get(
+            f"/jobs/{job}/events", headers={"Last-Event-ID": str(last)}
+        ).status_code
+        == 204
     )
 
 
@@ -146,4 +159,7 @@ def test_the_same_on_postgresql(postgres_api):
         states.append(data["state"])
         postgres_api.http.post(f"/jobs/{job}/cancel")
     assert states == ["queued", "cancelled"]
-    assert postgres_api.http.get(f"/jobs/{job}", params={"wait": 20}).json()["state"] == "cancelled"
+    assert (
+        postgres_api.http.get(f"/jobs/{job}", params={"wait": 20}).json()["state"]
+        == "cancelled"
+    )

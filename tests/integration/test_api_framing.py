@@ -35,13 +35,19 @@ def statuses(answer):
 
 
 def head(*lines):
-    return "".join(f"{line}\r\n" for line in (f"GET {PATH} HTTP/1.1", "Host: localhost", *lines))
+    return "".join(
+        f"{line}\r\n" for line in (f"GET {PATH} HTTP/1.1", "Host: localhost", *lines)
+    )
 
 
 @pytest.mark.parametrize("lines", AMBIGUOUS.values(), ids=AMBIGUOUS)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_request_of_two_lengths_is_refused_and_nothing_after_it_is_read(api, method, lines):
-    request = f"{method} {PATH} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n0\r\n\r\n{SMUGGLED}"
+def test_a_request_of_two_lengths_is_refused_and_nothing_after_it_is_read(
+    api, method, lines
+):
+    request = (
+        f"{method} {PATH} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n0\r\n\r\n{SMUGGLED}"
+    )
     answer = talk(api, [request.encode()])
     assert statuses(answer) == [400]
     assert b"connection: close" in answer.lower()
@@ -52,7 +58,8 @@ def test_a_request_of_two_lengths_is_refused_and_nothing_after_it_is_read(api, m
 def test_one_length_is_enough(api):
     plain = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
     chunked = (
-        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     )
     last = head("Connection: close") + "\r\n"
     assert statuses(talk(api, [(plain + chunked + last).encode()])) == [405, 405, 200]
@@ -68,9 +75,9 @@ def test_headers_without_end_are_hung_up_on(api):
 
 
 def test_one_header_without_end_is_hung_up_on(api):
-    assert set(statuses(talk(api, [head("").encode()[:-2] + b"X: ", *([b"x" * 1000] * 2000)]))) <= {
-        400
-    }
+    assert set(
+        statuses(talk(api, [head("").encode()[:-2] + b"X: ", *([b"x" * 1000] * 2000)]))
+    ) <= {400}
 
 
 @pytest.mark.parametrize("size", [80_000, 150_000, 250_000])

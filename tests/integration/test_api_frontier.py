@@ -36,8 +36,14 @@ def succeeded(api):
     return end
 
 
-def test_the_frontier_has_the_points_of_the_report_and_the_budget_that_varies(api, succeeded):
-    report = {"budget": {"params_budget": "50%", "allowed": 5}, "frontier": POINTS, "sites": []}
+def test_the_frontier_has_the_points_of_the_report_and_the_budget_that_varies(
+    api, succeeded
+):
+    report = {
+        "budget": {"params_budget": "50%", "allowed": 5},
+        "frontier": POINTS,
+        "sites": [],
+    }
     job_id = succeeded(json.dumps(report).encode())
     response = api.http.get(f"/jobs/{job_id}/frontier")
     assert response.status_code == 200
@@ -49,8 +55,12 @@ def test_the_frontier_has_the_points_of_the_report_and_the_budget_that_varies(ap
         assert [point.macs for point in client.frontier(job_id)] == [300, 1000]
 
 
-@pytest.mark.parametrize("report", [b"{}", b'{"budget": {}, "frontier": [{}]}', b"x", b" " * 2**22])
-def test_a_report_that_cannot_be_read_is_told_with_the_way_to_it(api, succeeded, report):
+@pytest.mark.parametrize(
+    "report", [b"{}", b'{"budget": {}, "frontier": [{}]}', b"x", b" " * 2**22]
+)
+def test_a_report_that_cannot_be_read_is_told_with_the_way_to_it(
+    api, succeeded, report
+):
     response = api.http.get(f"/jobs/{succeeded(report)}/frontier")
     assert (response.status_code, response.json()["code"]) == (409, "report_unreadable")
     assert "/report" in response.json()["detail"]
@@ -59,7 +69,10 @@ def test_a_report_that_cannot_be_read_is_told_with_the_way_to_it(api, succeeded,
 def test_a_client_reads_the_points_of_a_large_report_from_it(api, succeeded):
     report = json.dumps({"budget": {}, "frontier": POINTS}).encode() + b" " * 2**22
     with Client(str(api.http.base_url)) as client:
-        assert [point.keep for point in client.frontier(succeeded(report))] == [0.3, 1.0]
+        assert [point.keep for point in client.frontier(succeeded(report))] == [
+            0.3,
+            1.0,
+        ]
 
 
 def test_a_report_that_changed_on_its_disk_is_not_read(api, succeeded):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_files import extended, headers_without_end, listed
-from support.health import Health
+from support.service.health import Health
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 MIB = 1024**2
@@ -28,7 +28,9 @@ def directory(entries, name_bytes):
         for number in range(entries)
     )
     count = min(entries, 0xFFFF)
-    end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, count, count, len(listed), 30, 0)
+    end = struct.pack(
+        "<4sHHHHIIH", b"PK\x05\x06", 0, 0, count, count, len(listed), 30, 0
+    )
     return b"PK\x03\x04" + bytes(26) + listed + end
 
 
@@ -49,10 +51,14 @@ def bomb():
 
 LONG = {
     "a name of 24 MB": lambda: extended((tarfile.GNUTYPE_LONGNAME, b"a" * 24 * MIB)),
-    "a note of 24 MB": lambda: extended((tarfile.XHDTYPE, b"25165824 comment=" + b"a" * 24 * MIB)),
+    "a note of 24 MB": lambda: extended(
+        (tarfile.XHDTYPE, b"25165824 comment=" + b"a" * 24 * MIB)
+    ),
     "a directory of 25,000 entries": lambda: directory(25_000, 110),
     "a directory of 100 MB": lambda: directory(100_000, 1000),
-    "an extra field of countless parts": lambda: listed(extra=b"\x99\x99\0\0" * 1000, entries=250),
+    "an extra field of countless parts": lambda: listed(
+        extra=b"\x99\x99\0\0" * 1000, entries=250
+    ),
     "a message of tiny fields": lambda: b"\x08\x07" * 4 * MIB,
     "a message of empty texts": lambda: b"\x08\x07" + b"\x12\x00" * 4 * MIB,
     "brackets": lambda: b"[" * 4 * MIB,
@@ -64,7 +70,9 @@ SAMPLES = {
     "countless arrays": lambda: arrays(5000),
     "a bomb": bomb,
     "a directory of 25,000 entries": lambda: directory(25_000, 110),
-    "an array of objects": lambda: b"\x93NUMPY\1\0\x00\x10{'descr': '|O', 'shape': " + b"(" * 4000,
+    "an array of objects": lambda: (
+        b"\x93NUMPY\1\0\x00\x10{'descr': '|O', 'shape': " + b"(" * 4000
+    ),
 }
 
 
@@ -115,7 +123,10 @@ def test_hostile_samples_are_refused(watched, name, field):
 def test_checks_of_many_uploads_at_once_take_the_memory_of_one(start_api):
     costly = [LONG["a directory of 25,000 entries"]()] * 6
     with start_api() as api:
-        with Health(str(api.http.base_url)) as health, ThreadPoolExecutor(len(costly)) as pool:
+        with (
+            Health(str(api.http.base_url)) as health,
+            ThreadPoolExecutor(len(costly)) as pool,
+        ):
             answers = list(pool.map(api.post, costly))
         assert {answer.status_code for answer in answers} == {422}
         assert health.longest < LONGEST_WAIT

@@ -50,7 +50,9 @@ FIELDS = {
 
 
 def test_a_job_is_accepted_and_found_again(api):
-    response = api.post(flops_budget=" 47% ", input_shape="1x3x8x8", filename="a/../né t.onnx")
+    response = api.post(
+        flops_budget=" 47% ", input_shape="1x3x8x8", filename="a/../né t.onnx"
+    )
     assert response.status_code == 202
     job = response.json()
     assert job.keys() == FIELDS
@@ -118,7 +120,10 @@ def test_a_failed_job_says_why_and_has_no_files(api):
     }
     api.change(job["id"], state="failed", error=error)
     detail = api.http.get(f"/jobs/{job['id']}").json()["error"]
-    assert detail.items() >= (error | {"status": 422, "instance": f"/jobs/{job['id']}"}).items()
+    assert (
+        detail.items()
+        >= (error | {"status": 422, "instance": f"/jobs/{job['id']}"}).items()
+    )
     response = api.http.get(f"/jobs/{job['id']}/artifact")
     assert response.status_code == 409
     assert response.json()["code"] == "job_failed"
@@ -171,7 +176,9 @@ def test_a_part_of_the_artifact_can_be_had_and_the_rest_later(api, finished):
 
 def test_a_client_that_has_the_artifact_is_told_so(api, finished):
     path, sha256 = finished
-    response = api.http.get(f"{path}/artifact", headers={"If-None-Match": f'"{sha256}"'})
+    response = api.http.get(
+        f"{path}/artifact", headers={"If-None-Match": f'"{sha256}"'}
+    )
     assert response.status_code == 304
     assert response.content == b""
 
@@ -200,11 +207,15 @@ def test_pages_hold_every_job_once_newest_first(api):
 
 def test_every_answer_names_its_request(api):
     assert (
-        api.http.get("/healthz", headers={"X-Request-ID": "mine-7"}).headers["x-request-id"]
+        api.http.get("/healthz", headers={"X-Request-ID": "mine-7"}).headers[
+            "x-request-id"
+        ]
         == "mine-7"
     )
     assert uuid.UUID(
-        api.http.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers["x-request-id"]
+        api.http.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers[
+            "x-request-id"
+        ]
     )
 
 
@@ -220,9 +231,13 @@ def test_readiness_says_what_is_missing(api, start_api):
 
 def test_the_examples_of_the_description_work_as_they_stand(api):
     paths = api.http.get("/openapi.json").json()["paths"]
-    form = paths["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    form = paths["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"][
+        "schema"
+    ]
     example = {
-        name: part["example"] for name, part in form["properties"].items() if "example" in part
+        name: part["example"]
+        for name, part in form["properties"].items()
+        if "example" in part
     }
     assert api.post(**example).status_code == 202
     assert api.http.get("/docs").status_code == 200
@@ -237,7 +252,10 @@ def test_the_same_on_postgresql(postgres_api):
     assert postgres_api.http.get("/readyz").status_code == 200
     sha256 = postgres_api.succeed(job["id"], ARTIFACT)
     assert (
-        postgres_api.http.get(f"/jobs/{job['id']}").json()["result"]["artifact"]["sha256"] == sha256
+        postgres_api.http.get(f"/jobs/{job['id']}").json()["result"]["artifact"][
+            "sha256"
+        ]
+        == sha256
     )
     postgres_api.post()
     page = postgres_api.http.get("/jobs", params={"limit": 1}).json()

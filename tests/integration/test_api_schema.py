@@ -53,8 +53,20 @@ def test_no_request_gets_an_answer_that_is_not_described(
                 "--config-file",
                 HERE / "schemathesis.toml",
             ),
-            *("run", f"{api.http.base_url}/openapi.json", "--checks", "all", "--phases", phases),
-            *("--max-examples", os.environ.get("SCHEMATHESIS_EXAMPLES", examples), "--seed", "1"),
+            *(
+                "run",
+                f"{api.http.base_url}/openapi.json",
+                "--checks",
+                "all",
+                "--phases",
+                phases,
+            ),
+            *(
+                "--max-examples",
+                os.environ.get("SCHEMATHESIS_EXAMPLES", examples),
+                "--seed",
+                "1",
+            ),
             *(("--header", f"Authorization: Bearer {token}") if guarded else ()),
         ]
         hooks = {"SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(HERE)}

@@ -14,7 +14,10 @@ ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 
 def submit(api, headers=None, **fields):
     """Post a form without a file."""
-    parts = {name: (None, value) for name, value in ({"flops_budget": "0.5"} | fields).items()}
+    parts = {
+        name: (None, value)
+        for name, value in ({"flops_budget": "0.5"} | fields).items()
+    }
     return api.http.post("/jobs", files=parts, headers=headers)
 
 
@@ -44,7 +47,11 @@ def test_a_stored_model_needs_no_second_upload(api):
 
 
 def test_a_job_has_the_budgets_that_were_given_and_no_others(api):
-    asked = {"params_budget": " 60% ", "bytes_budget": "2MB", "flops_at_any_price": "true"}
+    asked = {
+        "params_budget": " 60% ",
+        "bytes_budget": "2MB",
+        "flops_at_any_price": "true",
+    }
     job = api.post(model(21), flops_budget="", **asked).json()
     assert job["flops_budget"] is None
     assert job["params_budget"] == "60%"
@@ -70,7 +77,12 @@ def test_an_unknown_model(api, sha256):
         ({"labels": "a=1,a=2"}, 422, "labels_invalid", "labels"),
         ({"labels": "-a=1"}, 422, "labels_invalid", "labels"),
         ({"labels": "a=" + "x" * 129}, 422, "labels_invalid", "labels"),
-        ({"labels": ",".join(f"l{n}=1" for n in range(17))}, 422, "labels_invalid", "labels"),
+        (
+            {"labels": ",".join(f"l{n}=1" for n in range(17))},
+            422,
+            "labels_invalid",
+            "labels",
+        ),
         ({"labels": "a=\u202e"}, 422, "labels_invalid", "labels"),
     ],
 )
@@ -89,10 +101,16 @@ def test_bad_orders(api, fields, status, code, field):
         ({"input_range": "255,0"}, "input_range_invalid", "input_range"),
         ({"input_mean": "a"}, "input_range_invalid", "input_mean"),
         ({"input_std": "0.2,0"}, "input_range_invalid", "input_std"),
-        ({"input_range": "0,1", "input_mean": "0.5"}, "input_range_invalid", "input_range"),
+        (
+            {"input_range": "0,1", "input_mean": "0.5"},
+            "input_range_invalid",
+            "input_range",
+        ),
     ],
 )
-def test_bad_calibrations_are_refused_before_the_job_is_accepted(api, fields, code, field):
+def test_bad_calibrations_are_refused_before_the_job_is_accepted(
+    api, fields, code, field
+):
     response = api.post(**fields)
     problem = response.json()
     assert response.status_code == 422
@@ -105,7 +123,10 @@ def test_bad_calibrations_are_refused_before_the_job_is_accepted(api, fields, co
 
 @pytest.mark.parametrize(
     ("fields", "missing"),
-    [({"input_mean": "0.5"}, "input_std"), ({"input_std": "0.5", "input_mean": ""}, "input_mean")],
+    [
+        ({"input_mean": "0.5"}, "input_std"),
+        ({"input_std": "0.5", "input_mean": ""}, "input_mean"),
+    ],
 )
 def test_a_mean_and_a_deviation_come_together(api, fields, missing):
     response = api.post(**fields)
@@ -118,9 +139,15 @@ def test_a_mean_and_a_deviation_come_together(api, fields, missing):
 
 
 def test_a_calibration_stays_with_its_job(api):
-    fields = {"calibration": "none", "input_mean": "0.485,0.456,0.406", "input_std": "0.2"}
+    fields = {
+        "calibration": "none",
+        "input_mean": "0.485,0.456,0.406",
+        "input_std": "0.2",
+    }
     job = api.post(**fields).json()
-    assert {name: job[name] for name in (*fields, "input_range")} == fields | {"input_range": None}
+    assert {name: job[name] for name in (*fields, "input_range")} == fields | {
+        "input_range": None
+    }
     assert api.http.get(f"/jobs/{job['id']}").json() == job
     row = api.row(job["id"])
     assert (row.calibration, row.input_mean, row.input_std) == tuple(fields.values())
@@ -191,7 +218,9 @@ def test_other_samples_are_another_order(api):
         (b"\x93NUMPY" + b"x" * 999_995, 413, "upload_too_large"),
     ],
 )
-def test_files_that_hold_no_samples_are_refused_and_nothing_is_kept(api, samples, status, code):
+def test_files_that_hold_no_samples_are_refused_and_nothing_is_kept(
+    api, samples, status, code
+):
     before = api.stored()
     problem = sampled(api, samples).json()
     assert problem["status"] == status
@@ -213,7 +242,10 @@ def test_samples_for_another_calibration_are_refused(api, calibration):
 
 def evaluated(api, content, headers=None, **fields):
     """Post a model with an evaluation."""
-    files = {"evaluation": ("evaluation.npz", content), "model": ("net.onnx", model(31))}
+    files = {
+        "evaluation": ("evaluation.npz", content),
+        "model": ("net.onnx", model(31)),
+    }
     return api.http.post("/jobs", data=fields, files=files, headers=headers)
 
 
@@ -251,10 +283,25 @@ def test_an_evaluation_is_stored_by_its_content_and_goes_with_its_last_job(api):
         (pickle.dumps([1.0]), {}, "evaluation_invalid", "evaluation"),
         (saved(np.zeros(3)), {}, "evaluation_invalid", "evaluation"),
         (TARGETED, {}, "evaluation_invalid", "evaluation_metric"),
-        (LABELLED, {"evaluation_metric": "psnr"}, "evaluation_invalid", "evaluation_metric"),
-        (TARGETED, {"evaluation_metric": "snr"}, "evaluation_invalid", "evaluation_metric"),
+        (
+            LABELLED,
+            {"evaluation_metric": "psnr"},
+            "evaluation_invalid",
+            "evaluation_metric",
+        ),
+        (
+            TARGETED,
+            {"evaluation_metric": "snr"},
+            "evaluation_invalid",
+            "evaluation_metric",
+        ),
         (LABELLED, {"max_loss": "1"}, "budget_invalid", "max_loss"),
-        (LABELLED, {"max_loss": "1%", "flops_budget": "0.5"}, "budget_invalid", "max_loss"),
+        (
+            LABELLED,
+            {"max_loss": "1%", "flops_budget": "0.5"},
+            "budget_invalid",
+            "max_loss",
+        ),
         (b"\x93NUMPY" + b"x" * 999_995, {}, "upload_too_large", "evaluation"),
     ],
 )
@@ -296,7 +343,9 @@ def test_labels_are_kept_and_found(api):
     api.post(labels="team=sound,run=43")
 
     def found(**filters):
-        return [each["id"] for each in api.http.get("/jobs", params=filters).json()["jobs"]]
+        return [
+            each["id"] for each in api.http.get("/jobs", params=filters).json()["jobs"]
+        ]
 
     assert found(label="run=42") == [job["id"]]
     assert found(label=["team=sound", "run=42"]) == [job["id"]]
@@ -318,8 +367,16 @@ def test_labels_are_kept_and_found(api):
         ({"model_sha256": "7"}, "request_invalid", "model_sha256"),
         ({"created_from": "yesterday"}, "request_invalid", "created_from"),
         ({"created_from": "2026-01-01T00:00:00"}, "request_invalid", "created_from"),
-        ({"created_from": "0001-01-01T00:00:00+23:59"}, "request_invalid", "created_from"),
-        ({"created_before": "9999-12-31T23:59:59-23:59"}, "request_invalid", "created_before"),
+        (
+            {"created_from": "0001-01-01T00:00:00+23:59"},
+            "request_invalid",
+            "created_from",
+        ),
+        (
+            {"created_before": "9999-12-31T23:59:59-23:59"},
+            "request_invalid",
+            "created_before",
+        ),
     ],
 )
 def test_bad_filters(api, filters, code, field):
@@ -332,10 +389,16 @@ def test_bad_filters(api, filters, code, field):
 def test_a_key_makes_one_job_however_often_it_is_sent(api):
     headers = {"Idempotency-Key": "submission-7"}
     first = api.http.post(
-        "/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers
+        "/jobs",
+        data={"flops_budget": "0.5"},
+        files={"model": ("n.onnx", ONNX)},
+        headers=headers,
     )
     again = api.http.post(
-        "/jobs", data={"flops_budget": "0.5"}, files={"model": ("n.onnx", ONNX)}, headers=headers
+        "/jobs",
+        data={"flops_budget": "0.5"},
+        files={"model": ("n.onnx", ONNX)},
+        headers=headers,
     )
     assert first.status_code == 202
     assert again.status_code == 202
@@ -343,7 +406,10 @@ def test_a_key_makes_one_job_however_often_it_is_sent(api):
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
     other = api.http.post(
-        "/jobs", data={"flops_budget": "0.4"}, files={"model": ("n.onnx", ONNX)}, headers=headers
+        "/jobs",
+        data={"flops_budget": "0.4"},
+        files={"model": ("n.onnx", ONNX)},
+        headers=headers,
     )
     assert other.status_code == 422
     assert other.json()["code"] == "idempotency_key_reused"
@@ -373,7 +439,12 @@ def test_a_key_sent_many_times_at_once_makes_one_job(request, database):
         responses = list(pool.map(post, range(24)))
     assert {response.status_code for response in responses} == {202}
     assert len({response.json()["id"] for response in responses}) == 1
-    assert sum("idempotency-replayed" not in response.headers for response in responses) == 1
+    assert (
+        sum("idempotency-replayed" not in response.headers for response in responses)
+        == 1
+    )
     sha256 = hashlib.sha256(model(3)).hexdigest()
-    assert len(api.http.get("/jobs", params={"model_sha256": sha256}).json()["jobs"]) == 1
+    assert (
+        len(api.http.get("/jobs", params={"model_sha256": sha256}).json()["jobs"]) == 1
+    )
     assert api.stored() - before == {f"models/{sha256}"}

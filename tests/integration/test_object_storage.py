@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 from digits import MODELS
-from support.running_service import serving
+from support.service.running_service import serving
 
 from app.storage import ObjectStorage
 from convpress import Client
@@ -31,14 +31,18 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
         assert hashlib.sha256(response.content).hexdigest() == artifact["sha256"]
         assert response.headers["content-length"] == str(artifact["bytes"])
         part = service.http.get(
-            artifact["href"], headers={"Range": "bytes=10-19", "If-Range": response.headers["etag"]}
+            artifact["href"],
+            headers={"Range": "bytes=10-19", "If-Range": response.headers["etag"]},
         )
         assert part.status_code == 206
         assert part.content == response.content[10:20]
         assert service.http.head(artifact["href"]).headers["content-length"] == str(
             artifact["bytes"]
         )
-        assert service.http.get(f"/jobs/{job['id']}/report").json()["keep"] == job["result"]["keep"]
+        assert (
+            service.http.get(f"/jobs/{job['id']}/report").json()["keep"]
+            == job["result"]["keep"]
+        )
         storage = ObjectStorage(bucket, tmp_path / "elsewhere")
         assert len(list(storage.keys("artifacts/"))) == 2
         again = service.http.post(
@@ -56,17 +60,25 @@ def test_a_job_from_upload_to_download(bucket, tmp_path):
         ]
         assert [engine["analysis_reused"] for engine in messages] == [False, True]
         assert len(list(storage.keys("analyses/"))) == 1
-        files = [path for path in (tmp_path / "data" / "storage").rglob("*") if path.is_file()]
+        files = [
+            path
+            for path in (tmp_path / "data" / "storage").rglob("*")
+            if path.is_file()
+        ]
         assert files == []
         for each in (job, again.json()):
             assert service.http.delete(f"/jobs/{each['id']}").status_code == 204
         assert [
-            key for folder in ("artifacts/", "models/", "analyses/") for key in storage.keys(folder)
+            key
+            for folder in ("artifacts/", "models/", "analyses/")
+            for key in storage.keys(folder)
         ] == []
 
 
 @pytest.mark.slow
-def test_downloads_are_sent_to_the_bucket_where_that_is_wanted(start_api, bucket, tmp_path):
+def test_downloads_are_sent_to_the_bucket_where_that_is_wanted(
+    start_api, bucket, tmp_path
+):
     with start_api(storage_url=bucket, redirect_downloads="true") as api:
         job = api.post().json()
         sha256 = api.succeed(job["id"], b"artifact")
@@ -78,7 +90,10 @@ def test_downloads_are_sent_to_the_bucket_where_that_is_wanted(start_api, bucket
         assert httpx.get(response.headers["location"]).content == b"artifact"
         (tmp_path / f".net.onnx.{sha256[:16]}.part").write_bytes(b"arti")
         with Client(str(api.http.base_url)) as client:
-            assert client.download(job["id"], tmp_path / "net.onnx").read_bytes() == b"artifact"
+            assert (
+                client.download(job["id"], tmp_path / "net.onnx").read_bytes()
+                == b"artifact"
+            )
 
 
 def test_a_bucket_that_does_not_answer(start_api, bucket, monkeypatch):
@@ -108,7 +123,10 @@ def reading(api_server, s3_endpoint, make_bucket, tmp_path_factory):
 def test_a_model_by_reference_is_stored_like_an_upload(reading, tmp_path):
     api, models = reading
     put(models, "team/net.onnx", MODEL, tmp_path)
-    form = {"flops_budget": (None, "0.5"), "model_uri": (None, f"{models}team/net.onnx")}
+    form = {
+        "flops_budget": (None, "0.5"),
+        "model_uri": (None, f"{models}team/net.onnx"),
+    }
     job = api.http.post("/jobs", files=form).json()
     assert job["model"] == {
         "filename": "net.onnx",
@@ -135,7 +153,10 @@ def test_references_that_lead_nowhere(reading, tmp_path):
     ):
         form = {"flops_budget": (None, "0.5"), "model_uri": (None, models + rest)}
         response = api.http.post("/jobs", files=form)
-        assert (response.status_code, response.json()["code"]) == (422, "model_uri_invalid"), rest
+        assert (response.status_code, response.json()["code"]) == (
+            422,
+            "model_uri_invalid",
+        ), rest
     assert api.left_over() == []
 
 

@@ -10,12 +10,16 @@ import pytest
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
-from support.running_service import wait_for
+from support.service.running_service import wait_for
 
 from app.db.models import Delivery
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-OPEN = {"webhook_secret": SECRET, "webhook_private_targets": "true", "webhook_retry_seconds": "0.1"}
+OPEN = {
+    "webhook_secret": SECRET,
+    "webhook_private_targets": "true",
+    "webhook_retry_seconds": "0.1",
+}
 
 
 @contextmanager
@@ -58,7 +62,9 @@ def delivery(api, job):
     """Return the one delivery of a job."""
     engine = create_engine(api.sql_url)
     with Session(engine) as session:
-        row = session.scalars(select(Delivery).where(Delivery.job_id == uuid.UUID(job["id"]))).one()
+        row = session.scalars(
+            select(Delivery).where(Delivery.job_id == uuid.UUID(job["id"]))
+        ).one()
     engine.dispose()
     return row
 
@@ -102,7 +108,9 @@ def test_a_receiver_that_fails_is_called_again_under_the_same_id(calling_api):
     with receiver(500, 302, 200) as (url, sent):
         job = end(calling_api, url)
         wait_for(lambda: len(sent) == 3, "three calls")
-        wait_for(lambda: delivery(calling_api, job).delivered_at, "the delivery to be noted")
+        wait_for(
+            lambda: delivery(calling_api, job).delivered_at, "the delivery to be noted"
+        )
     assert len({headers["webhook-id"] for _, headers, _ in sent}) == 1
     assert {path for _, _, path in sent} == {"/hook?x=1"}  # no redirect is followed
     row = delivery(calling_api, job)
@@ -125,7 +133,9 @@ def test_a_process_killed_while_it_delivers_costs_no_delivery(start_api, monkeyp
         assert row.attempt == 1
         engine = create_engine(api.sql_url)
         with Session(engine) as session, session.begin():
-            session.get_one(Delivery, row.id).due_at = row.created_at  # its half minute is over
+            session.get_one(
+                Delivery, row.id
+            ).due_at = row.created_at  # its half minute is over
         engine.dispose()
         with start_api(**OPEN) as api:
             wait_for(lambda: delivery(api, job).delivered_at, "the delivery")
@@ -143,13 +153,18 @@ def test_a_webhook_that_calls_the_service_itself_makes_no_job(calling_api):
 
 def test_slow_receivers_hold_up_no_other(calling_api):
     gate = threading.Event()
-    with receiver(lambda: gate.wait(60)) as (slow, waiting), receiver(200) as (fast, sent):
+    with (
+        receiver(lambda: gate.wait(60)) as (slow, waiting),
+        receiver(200) as (fast, sent),
+    ):
         try:
             for _ in range(12):
                 end(calling_api, slow)
             wait_for(lambda: len(waiting) >= 12, "the slow ones")
             end(calling_api, fast)
-            wait_for(lambda: sent, "the other call", 55)  # while the slow ones are still waited for
+            wait_for(
+                lambda: sent, "the other call", 55
+            )  # while the slow ones are still waited for
         finally:
             gate.set()
 

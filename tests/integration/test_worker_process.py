@@ -22,9 +22,9 @@ import pytest
 from sqlalchemy import create_engine, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
-from support import fake_engine
-from support.databases import put_migrated_database
-from support.running_service import wait_for
+from support.service import fake_engine
+from support.service.databases import put_migrated_database
+from support.service.running_service import wait_for
 
 from app.db.models import Job, Model
 from app.jobs import commands
@@ -58,7 +58,9 @@ class Workplace:
         if self.settings.database_url is None:
             put_migrated_database(self.settings.data_dir / "convpress.db")
         # SQLite's driver waits for a lock no longer than that by itself
-        options = {"options": "-c lock_timeout=5s"} if self.settings.database_url else {}
+        options = (
+            {"options": "-c lock_timeout=5s"} if self.settings.database_url else {}
+        )
         self.engine = create_engine(self.settings.sql_url, connect_args=options)
         self.storage = LocalStorage(self.settings.data_dir / "storage")
         self.sha256 = hashlib.sha256(ONNX).hexdigest()
@@ -68,7 +70,13 @@ class Workplace:
         with Session(self.engine) as session, session.begin():
             now = datetime.now(UTC)
             session.add(
-                Model(sha256=self.sha256, format="onnx", bytes=4, created_at=now, used_at=now)
+                Model(
+                    sha256=self.sha256,
+                    format="onnx",
+                    bytes=4,
+                    created_at=now,
+                    used_at=now,
+                )
             )
 
     def start(self):
@@ -76,11 +84,17 @@ class Workplace:
         ready = self.log.read_text().count("ready.") if self.log.exists() else 0
         with self.log.open("ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-c", WORKER], env=self.environment, stdout=log, stderr=log
+                [sys.executable, "-c", WORKER],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
         self.workers.append(worker)
         wait_for(
-            lambda: worker.poll() is not None or self.log.read_text().count("ready.") > ready,
+            lambda: (
+                worker.poll() is not None
+                or self.log.read_text().count("ready.") > ready
+            ),
             "a worker",
         )
         assert worker.poll() is None, self.log.read_text()
@@ -112,7 +126,9 @@ class Workplace:
             session.add(job)
             job_id = job.id
         if enqueued:
-            celery_client._client(self.settings).send_task(celery_client.TASK, [str(job_id)])
+            celery_client._client(self.settings).send_task(
+                celery_client.TASK, [str(job_id)]
+            )
         return job_id
 
     def change(self, job_id, **columns):
@@ -133,7 +149,8 @@ class Workplace:
 
     def wait(self, job_id, state="succeeded"):
         job = wait_for(
-            lambda: (job := self.job(job_id)).state == state and job, f"a job to be {state}"
+            lambda: (job := self.job(job_id)).state == state and job,
+            f"a job to be {state}",
         )
         self.job(job_id)
         return job
@@ -163,7 +180,9 @@ def workplace_in(folder, **servers):
         "lease_seconds": "60",
         "sweep_seconds": "0.3",
     } | servers
-    environment = {f"CONVPRESS_{name.upper()}": value for name, value in settings.items()}
+    environment = {
+        f"CONVPRESS_{name.upper()}": value for name, value in settings.items()
+    }
     place = Workplace(Settings(**settings), environment, folder / "log")
     yield place
     for worker in place.workers:
@@ -180,7 +199,9 @@ def workplace(request, tmp_path):
         if request.param == "servers"
         else {}
     )
-    servers = {setting: request.getfixturevalue(fixture) for setting, fixture in names.items()}
+    servers = {
+        setting: request.getfixturevalue(fixture) for setting, fixture in names.items()
+    }
     with workplace_in(tmp_path, **servers) as place:
         yield place
 
@@ -196,8 +217,12 @@ def staffed(request, tmp_path_factory):
                     request.getfixturevalue("migrated_postgres")
                 )
             )
-            servers["broker_url"] = stack.enter_context(request.getfixturevalue("redis_database")())
-        place = stack.enter_context(workplace_in(tmp_path_factory.mktemp("staffed"), **servers))
+            servers["broker_url"] = stack.enter_context(
+                request.getfixturevalue("redis_database")()
+            )
+        place = stack.enter_context(
+            workplace_in(tmp_path_factory.mktemp("staffed"), **servers)
+        )
         place.start()
         yield place
         assert [worker.poll() for worker in place.workers] == [None]
@@ -218,7 +243,10 @@ def test_a_job_runs_within_a_second_of_its_ring(staffed):
 
 
 def test_a_job_whose_message_was_lost_is_done_all_the_same(staffed):
-    assert staffed.wait(staffed.post(enqueued=False, age=timedelta(minutes=1))).attempt == 1
+    assert (
+        staffed.wait(staffed.post(enqueued=False, age=timedelta(minutes=1))).attempt
+        == 1
+    )
 
 
 def test_a_killed_child_is_replaced(staffed, tmp_path):
@@ -267,9 +295,13 @@ def test_jobs_go_to_whoever_is_free_and_each_is_claimed_once(workplace):
 
 
 @pytest.mark.parametrize(
-    "workplace", ["servers", pytest.param("files", marks=pytest.mark.slow)], indirect=True
+    "workplace",
+    ["servers", pytest.param("files", marks=pytest.mark.slow)],
+    indirect=True,
 )
-def test_a_killed_worker_takes_its_child_along_and_another_does_the_job(workplace, tmp_path):
+def test_a_killed_worker_takes_its_child_along_and_another_does_the_job(
+    workplace, tmp_path
+):
     worker = workplace.start()
     job_id = workplace.post(f"once {tmp_path}/mark sleep 600")
     child = workplace.wait_for_child(worker, job_id)
@@ -300,7 +332,9 @@ def test_workers_that_always_die_fail_the_job_in_the_end(workplace):
 
 
 @pytest.mark.parametrize(
-    "workplace", ["files", pytest.param("servers", marks=pytest.mark.slow)], indirect=True
+    "workplace",
+    ["files", pytest.param("servers", marks=pytest.mark.slow)],
+    indirect=True,
 )
 def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):
     worker = workplace.start()
@@ -321,7 +355,9 @@ def test_a_worker_told_to_end_gives_its_job_back_and_ends(workplace, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_frozen_past_its_lease_commits_nothing_when_it_goes_on(workplace, tmp_path):
+def test_a_worker_frozen_past_its_lease_commits_nothing_when_it_goes_on(
+    workplace, tmp_path
+):
     frozen = workplace.start()
     job_id = workplace.post(f"once {tmp_path}/mark sleep 600")
     child = workplace.wait_for_child(frozen, job_id)
@@ -350,7 +386,10 @@ def test_a_broker_without_memory_ends_neither_the_worker_nor_its_sweeper(
     with workplace_in(tmp_path, broker_url=url) as workplace:
         worker = workplace.start()
         client.config_set("maxmemory", "1")
-        wait_for(lambda: '"OutOfMemoryError"' in workplace.log.read_text(), "an error of Redis")
+        wait_for(
+            lambda: '"OutOfMemoryError"' in workplace.log.read_text(),
+            "an error of Redis",
+        )
         left = workplace.post(enqueued=False, age=timedelta(minutes=1))
         workplace.change(
             left,
@@ -370,7 +409,9 @@ def test_a_data_folder_that_is_away_for_a_while_costs_no_job(tmp_path):
         worker = workplace.start()
         job_id = workplace.post(enqueued=False)
         folder.rename(tmp_path / "away")
-        wait_for(lambda: '"DataFolderGone"' in workplace.log.read_text(), "a failed sweep")
+        wait_for(
+            lambda: '"DataFolderGone"' in workplace.log.read_text(), "a failed sweep"
+        )
         assert not folder.exists()
         (tmp_path / "away").rename(folder)
         workplace.change(job_id, created_at=datetime.now(UTC) - timedelta(minutes=1))

@@ -38,4 +38,6 @@ if __name__ == "__main__":
         # The lines of torch's own files say nothing about the format.
         node.meta.pop("stack_trace", None)
     version = torch.__version__.partition("+")[0]
-    torch.export.save(program, Path(__file__).parent / "exported" / f"small.torch-{version}.pt2")
+    torch.export.save(
+        program, Path(__file__).parent / "exported" / f"small.torch-{version}.pt2"
+    )

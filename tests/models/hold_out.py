@@ -17,7 +17,9 @@ SAMPLES = 32
 def write(folder: Path) -> None:
     """Write both files, the same bytes at each run."""
     (trained, _), (images, labels) = split()
-    np.savez_compressed(folder / "digits_test.npz", images=images, labels=labels.astype(np.uint8))
+    np.savez_compressed(
+        folder / "digits_test.npz", images=images, labels=labels.astype(np.uint8)
+    )
     np.savez_compressed(folder / "digits_samples.npz", image=trained[:SAMPLES])
 
 

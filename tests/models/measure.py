@@ -24,7 +24,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def inputs(_network: str, part: str = "test") -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def inputs(
+    _network: str, part: str = "test"
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return images `(n, 1, 16, 16)` and labels `(n,)`."""
     training, held_out = split()
     return held_out if part == "test" else training

@@ -59,8 +59,12 @@ class Block(nn.Module):
 
     def __init__(self, c: int, n: int, stride: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(normalised(c, n, stride=stride), nn.ReLU(), normalised(n, n))
-        self.shortcut = nn.Identity() if c == n else normalised(c, n, kernel=1, stride=stride)
+        self.body = nn.Sequential(
+            normalised(c, n, stride=stride), nn.ReLU(), normalised(n, n)
+        )
+        self.shortcut = (
+            nn.Identity() if c == n else normalised(c, n, kernel=1, stride=stride)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.body(x) + self.shortcut(x))
@@ -110,7 +114,9 @@ def train(model: nn.Module, weight_decay: float) -> None:
     optimizer = torch.optim.SGD(
         model.parameters(), momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.05, total_steps=steps
+    )
     model.train()
     for _ in range(EPOCHS):
         for chosen in torch.randperm(len(y)).split(BATCH):
@@ -186,7 +192,8 @@ def main() -> None:
         if build is not Plain:
             write_onnx(model, MODELS / f"{name}_bn.onnx", keep_batchnorm=True)
         write_torchscript(
-            torch.jit.trace(model, torch.zeros(2, 1, 16, 16)), MODELS / f"{name}.traced.pt"
+            torch.jit.trace(model, torch.zeros(2, 1, 16, 16)),
+            MODELS / f"{name}.traced.pt",
         )
         write_torchscript(torch.jit.script(model), MODELS / f"{name}.scripted.pt")
         if build is Residual:

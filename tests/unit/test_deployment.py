@@ -22,7 +22,9 @@ RELEASE = "1.31"
 
 FILES = sorted(KUBERNETES.rglob("*.yaml"))
 RESOURCES = [
-    pytest.param(resource, id=f"{path.relative_to(KUBERNETES)}:{resource['metadata']['name']}")
+    pytest.param(
+        resource, id=f"{path.relative_to(KUBERNETES)}:{resource['metadata']['name']}"
+    )
     for path in FILES
     if path.name != "kustomization.yaml"
     for resource in yaml.safe_load_all(path.read_text())
@@ -58,10 +60,14 @@ def test_resources_have_the_fields_of_their_kind(validate, resource):
     validate(resource)
 
 
-@pytest.mark.parametrize("path", sorted(KUBERNETES.rglob("kustomization.yaml")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted(KUBERNETES.rglob("kustomization.yaml")), ids=str
+)
 def test_kustomizations_name_every_file_beside_them(path):
     kustomization = yaml.safe_load(path.read_text())
-    patches = {patch["path"] for patch in kustomization.get("patches", []) if "path" in patch}
+    patches = {
+        patch["path"] for patch in kustomization.get("patches", []) if "path" in patch
+    }
     named = set(kustomization["resources"]) | patches
     assert all((path.parent / name).exists() for name in named)
     assert {file.name for file in path.parent.glob("*.yaml")} - {path.name} <= named
@@ -81,7 +87,9 @@ def test_overlays_build(validate, overlay):
     resources = list(yaml.safe_load_all(process.stdout))
     for resource in filter(is_of_kubernetes, resources):
         validate(resource)
-    assert {"api", "worker", "migrate"} <= {each["metadata"]["name"] for each in resources}
+    assert {"api", "worker", "migrate"} <= {
+        each["metadata"]["name"] for each in resources
+    }
 
 
 @pytest.mark.parametrize("pod", PODS)
@@ -117,7 +125,9 @@ def test_a_worker_has_the_memory_of_a_job():
 
 
 def test_workers_are_scaled_by_the_age_of_the_queue():
-    [scaled] = [each.values[0] for each in RESOURCES if each.values[0]["kind"] == "ScaledObject"]
+    [scaled] = [
+        each.values[0] for each in RESOURCES if each.values[0]["kind"] == "ScaledObject"
+    ]
     assert scaled["spec"]["scaleTargetRef"]["name"] == "worker"
     [trigger] = scaled["spec"]["triggers"]
     assert trigger["metadata"]["url"].endswith("/metrics")
@@ -126,12 +136,20 @@ def test_workers_are_scaled_by_the_age_of_the_queue():
 
 
 def test_nothing_is_reached_that_no_policy_names():
-    policies = [each.values[0] for each in RESOURCES if each.values[0]["kind"] == "NetworkPolicy"]
-    [everything] = [each["spec"] for each in policies if each["metadata"]["name"] == "nothing"]
+    policies = [
+        each.values[0]
+        for each in RESOURCES
+        if each.values[0]["kind"] == "NetworkPolicy"
+    ]
+    [everything] = [
+        each["spec"] for each in policies if each["metadata"]["name"] == "nothing"
+    ]
     assert everything == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-@pytest.mark.parametrize("path", [*FILES, *(ROOT / "deploy" / "systemd").iterdir()], ids=str)
+@pytest.mark.parametrize(
+    "path", [*FILES, *(ROOT / "deploy" / "systemd").iterdir()], ids=str
+)
 def test_files_name_real_settings(path):
     assert set(re.findall(r"\bCONVPRESS_[A-Z_]+\b", path.read_text())) <= NAMES
 

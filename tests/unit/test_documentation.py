@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from support.fake_engine import REPORT
+from support.service.fake_engine import REPORT
 
 from app.errors import PROBLEM_TYPES
 from app.stats import prometheus
@@ -41,14 +41,18 @@ def test_every_metric_is_documented():
     collected = prometheus.registry(NO_JOBS, NO_SERVICE, 0.0).collect()
     ending = {"counter": "_total", "info": "_info"}
     exposed = {metric.name + ending.get(metric.type, "") for metric in collected}
-    documented = set(re.findall(r"`(convpress_\w+)`", (DOCS / "operations.md").read_text()))
+    documented = set(
+        re.findall(r"`(convpress_\w+)`", (DOCS / "operations.md").read_text())
+    )
     assert documented == exposed
 
 
 def test_every_command_and_option_is_documented():
     documented = (DOCS / "cli.md").read_text()
     group = typer.main.get_command(app)
-    commands = {f"convpress {name}": command for name, command in group.commands.items()}
+    commands = {
+        f"convpress {name}": command for name, command in group.commands.items()
+    }
     for name, command in commands.pop("convpress keys").commands.items():
         commands[f"convpress keys {name}"] = command
     for name, command in commands.items():
@@ -63,13 +67,18 @@ def anchors(path):
     """The anchors of a document's headings, as GitHub and the site make them."""
     prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
 
 
 PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize(
+    "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
+)
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)]+))?\)", page.read_text())
     for path, anchor in links:
@@ -92,7 +101,11 @@ def test_the_documents_build_as_a_site(tmp_path):
     process = subprocess.run(
         [*command, "--site-dir", tmp_path],
         cwd=ROOT,
-        env={"PATH": os.defpath, "NO_MKDOCS_2_WARNING": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "PATH": os.defpath,
+            "NO_MKDOCS_2_WARNING": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         timeout=600,

@@ -33,7 +33,9 @@ def exposed():
     requests = {("GET", "/jobs", "200"): Histogram((1,) * len(REQUEST_BUCKETS), 0.1)}
     service = Service((), 0, 0, 0, {}, phases, 0.0, requests, {})
     return [
-        sample for metric in registry(jobs, service, 0.0).collect() for sample in metric.samples
+        sample
+        for metric in registry(jobs, service, 0.0).collect()
+        for sample in metric.samples
     ]
 
 
@@ -48,9 +50,9 @@ def test_queries_ask_for_metrics_and_labels_that_there_are(query):
         assert name in labels
         assert set(re.findall(r"(\w+)=", matchers)) <= labels[name]
     grouped = re.findall(r"by \(([^)]*)\)", query)
-    assert {name.strip() for names in grouped for name in names.split(",")} <= set().union(
-        *labels.values()
-    )
+    assert {
+        name.strip() for names in grouped for name in names.split(",")
+    } <= set().union(*labels.values())
 
 
 def test_alerts_name_codes_that_there_are():
@@ -82,12 +84,16 @@ def test_queries_are_promql(promtool, tmp_path):
     ]
     path = tmp_path / "rules.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "tried", "rules": rules}]}))
-    done = subprocess.run([promtool, "check", "rules", path], capture_output=True, text=True)
+    done = subprocess.run(
+        [promtool, "check", "rules", path], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_is_tried():
-    tried = yaml.safe_load((ROOT / "tests" / "prometheus" / "alerts.test.yml").read_text())["tests"]
+    tried = yaml.safe_load(
+        (ROOT / "tests" / "prometheus" / "alerts.test.yml").read_text()
+    )["tests"]
     for test in tried:
         assert {each["alertname"] for each in test["alert_rule_test"]} == {
             rule["alert"] for rule in RULES
@@ -107,7 +113,9 @@ def test_panels_are_apart_and_have_their_data():
         assert not cells & places
         assert place["x"] + place["w"] <= 24
         places |= cells
-    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(
+        DASHBOARD["panels"]
+    )
     [source] = yaml.safe_load(
         (GRAFANA / "provisioning" / "datasources" / "prometheus.yml").read_text()
     )["datasources"]

@@ -18,7 +18,8 @@ from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = {
-    name: (ROOT / "docker" / f"{name}.Dockerfile").read_text() for name in ("api", "worker")
+    name: (ROOT / "docker" / f"{name}.Dockerfile").read_text()
+    for name in ("api", "worker")
 }
 
 
@@ -68,7 +69,9 @@ NAMES = {f"CONVPRESS_{field.upper()}" for field in Settings.model_fields}
 @pytest.mark.parametrize("name", ["api", "worker", "migrate"])
 def test_compose_passes_every_setting(services, name):
     passed = set(services[name]["environment"])
-    assert {each for each in passed if each.startswith("CONVPRESS_")} == NAMES - IN_IMAGES
+    assert {
+        each for each in passed if each.startswith("CONVPRESS_")
+    } == NAMES - IN_IMAGES
     assert {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"} <= passed
 
 
@@ -115,7 +118,9 @@ def test_workers_reach_nothing_outside_unless_env_says_so():
 
 
 def test_compose_starts_a_proxy_where_it_is_asked_for():
-    process = read_compose("--profile", "tls", POSTGRES_PASSWORD="x", CONVPRESS_DOMAIN="a.org")
+    process = read_compose(
+        "--profile", "tls", POSTGRES_PASSWORD="x", CONVPRESS_DOMAIN="a.org"
+    )
     assert process.returncode == 0, process.stderr
     proxy = json.loads(process.stdout)["services"]["proxy"]
     assert proxy["environment"]["CONVPRESS_DOMAIN"] == "a.org"
@@ -128,21 +133,26 @@ def test_compose_starts_a_proxy_where_it_is_asked_for():
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_images_set_only_what_the_settings_know(name):
-    assert {"CONVPRESS_DATA_DIR"} <= set(re.findall(r"CONVPRESS_\w+", DOCKERFILES[name])) <= NAMES
+    assert (
+        {"CONVPRESS_DATA_DIR"}
+        <= set(re.findall(r"CONVPRESS_\w+", DOCKERFILES[name]))
+        <= NAMES
+    )
 
 
 def test_api_and_worker_share_the_artifacts_where_the_images_keep_them(services):
     for name in ("api", "worker"):
-        assert [(volume["source"], volume["target"]) for volume in services[name]["volumes"]] == [
-            ("artifacts", "/data")
-        ]
+        assert [
+            (volume["source"], volume["target"]) for volume in services[name]["volumes"]
+        ] == [("artifacts", "/data")]
         assert "CONVPRESS_DATA_DIR=/data" in DOCKERFILES[name]
 
 
 def test_api_and_worker_wait_for_the_migrations(services):
     for name in ("api", "worker"):
         assert (
-            services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+            services[name]["depends_on"]["migrate"]["condition"]
+            == "service_completed_successfully"
         )
 
 
@@ -161,16 +171,18 @@ def test_every_container_is_locked_down(services):
 def test_only_the_api_is_reachable_and_only_from_this_machine(services):
     assert [name for name, service in services.items() if "ports" in service] == ["api"]
     assert [port["host_ip"] for port in services["api"]["ports"]] == ["127.0.0.1"]
-    assert [name for name, service in services.items() if "outside" in service["networks"]] == [
-        "api"
-    ]
+    assert [
+        name for name, service in services.items() if "outside" in service["networks"]
+    ] == ["api"]
 
 
 def test_compose_starts_monitoring_where_it_is_asked_for():
     process = read_compose("--profile", "monitoring", POSTGRES_PASSWORD="correct-horse")
     assert process.returncode == 0, process.stderr
     services = json.loads(process.stdout)["services"]
-    added = {name: service for name, service in services.items() if service.get("profiles")}
+    added = {
+        name: service for name, service in services.items() if service.get("profiles")
+    }
     assert set(added) == {"prometheus", "grafana"}
     for service in added.values():
         assert service["read_only"] is True
@@ -184,10 +196,12 @@ def test_compose_starts_monitoring_where_it_is_asked_for():
     assert [port["host_ip"] for port in added["grafana"]["ports"]] == ["127.0.0.1"]
     assert "ports" not in added["prometheus"]
     [secret] = added["prometheus"]["secrets"]
-    [job] = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())[
-        "scrape_configs"
-    ]
-    assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret['source']}"
+    [job] = yaml.safe_load(
+        (ROOT / "docker" / "prometheus" / "prometheus.yml").read_text()
+    )["scrape_configs"]
+    assert (
+        job["authorization"]["credentials_file"] == f"/run/secrets/{secret['source']}"
+    )
     assert "api" in services
     assert job["static_configs"] == [{"targets": ["api:8000"]}]
 
@@ -195,7 +209,9 @@ def test_compose_starts_monitoring_where_it_is_asked_for():
 def test_every_service_that_stays_is_watched(services):
     in_image = {name for name, text in DOCKERFILES.items() if "\nHEALTHCHECK " in text}
     in_compose = {
-        name for name, service in services.items() if service.get("healthcheck", {}).get("test")
+        name
+        for name, service in services.items()
+        if service.get("healthcheck", {}).get("test")
     }
     assert in_image | in_compose == set(services) - {"migrate"}
 
@@ -215,7 +231,9 @@ def test_images_install_nothing_without_a_hash(name):
     installs = re.findall(r"pip install (?:.*\\\n)?.*", DOCKERFILES[name])
     *locked, own = installs
     assert locked
-    assert all("--require-hashes" in install and ".lock" in install for install in locked)
+    assert all(
+        "--require-hashes" in install and ".lock" in install for install in locked
+    )
     assert "--no-deps --no-build-isolation -e ." in own
 
 
@@ -225,7 +243,9 @@ def locked(name):
     lines = [line for line in text.splitlines() if line.strip()]
     assert all("--hash=sha256:" in line for line in lines)
     assert "://" not in text
-    pins = [re.match(r"([a-z0-9._-]+)(?:\[[a-z,]+\])?==([^ ;]+)", line) for line in lines]
+    pins = [
+        re.match(r"([a-z0-9._-]+)(?:\[[a-z,]+\])?==([^ ;]+)", line) for line in lines
+    ]
     return {pin[1]: pin[2] for pin in pins}
 
 
@@ -294,9 +314,13 @@ def test_images_hold_the_whole_project_and_no_more():
 
 
 def test_readme_names_targets_that_the_makefile_has():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
     named = set(
-        re.findall(r"(?:^ *|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+        re.findall(
+            r"(?:^ *|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE
+        )
     )
     assert {"demo", "test"} <= named & targets
     assert named <= targets
@@ -315,14 +339,19 @@ def test_every_base_image_is_pinned_and_pinned_anew(tmp_path):
     program.parent.mkdir()
     program.write_text(DOCKER)
     program.chmod(0o755)
-    files = [*(tmp_path / "docker").glob("*.Dockerfile"), tmp_path / "docker-compose.yml"]
+    files = [
+        *(tmp_path / "docker").glob("*.Dockerfile"),
+        tmp_path / "docker-compose.yml",
+    ]
     for digest in ("1", "2"):
         path = f"{program.parent}:{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "DIGEST": digest}
         command = [tmp_path / "docker" / "pin-images"]
         subprocess.run(command, env=environment, check=True, capture_output=True)
         lines = [line for file in files for line in file.read_text().splitlines()]
-        images = re.findall(r"^(?:FROM|\s+image:) +([^ \n]+:[^ \n]+)", "\n".join(lines), re.M)
+        images = re.findall(
+            r"^(?:FROM|\s+image:) +([^ \n]+:[^ \n]+)", "\n".join(lines), re.M
+        )
         assert len(images) >= 4
         assert all(image.endswith(f"@sha256:{digest:0>64}") for image in images)
     asked = (tmp_path / "asked").read_text().split()

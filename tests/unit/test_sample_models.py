@@ -16,7 +16,9 @@ SUFFIXES = {
     "batchnorm": (".onnx", "_bn.onnx", ".traced.pt", ".scripted.pt"),
     "residual": (".onnx", "_bn.onnx", ".traced.pt", ".scripted.pt", ".pt2"),
 }
-FILES = [(network, suffix) for network, suffixes in SUFFIXES.items() for suffix in suffixes]
+FILES = [
+    (network, suffix) for network, suffixes in SUFFIXES.items() for suffix in suffixes
+]
 
 
 def operators(file: str) -> Counter[str]:
@@ -34,7 +36,9 @@ def test_accuracy_on_held_out_digits(network, suffix):
 @pytest.mark.parametrize("network", SUFFIXES)
 def test_every_form_of_a_network_says_the_same(network):
     images = split()[1][0][:32]
-    first, *others = (scores(MODELS / f"{network}{suffix}", images) for suffix in SUFFIXES[network])
+    first, *others = (
+        scores(MODELS / f"{network}{suffix}", images) for suffix in SUFFIXES[network]
+    )
     for other in others:
         np.testing.assert_allclose(other, first, rtol=1e-3, atol=1e-4)
 
@@ -42,12 +46,18 @@ def test_every_form_of_a_network_says_the_same(network):
 def test_no_image_is_both_trained_on_and_held_out():
     (trained, _), (held_out, labels) = split()
     digest = {hashlib.sha256(image.tobytes()).digest() for image in trained}
-    assert not any(hashlib.sha256(image.tobytes()).digest() in digest for image in held_out)
+    assert not any(
+        hashlib.sha256(image.tobytes()).digest() in digest for image in held_out
+    )
     assert np.bincount(labels).min() >= 35
 
 
-@pytest.mark.parametrize(("network", "convolutions"), [("batchnorm", 4), ("residual", 6)])
-def test_batchnorm_is_kept_in_one_onnx_file_and_folded_in_the_other(network, convolutions):
+@pytest.mark.parametrize(
+    ("network", "convolutions"), [("batchnorm", 4), ("residual", 6)]
+)
+def test_batchnorm_is_kept_in_one_onnx_file_and_folded_in_the_other(
+    network, convolutions
+):
     assert operators(f"{network}.onnx")["BatchNormalization"] == 0
     kept = operators(f"{network}_bn.onnx")
     assert kept["Conv"] == convolutions
@@ -57,7 +67,8 @@ def test_batchnorm_is_kept_in_one_onnx_file_and_folded_in_the_other(network, con
 @pytest.mark.parametrize("network", SUFFIXES)
 def test_traced_and_scripted_files_differ_in_kind(network):
     traced, scripted = (
-        (MODELS / f"{network}{suffix}").read_bytes() for suffix in (".traced.pt", ".scripted.pt")
+        (MODELS / f"{network}{suffix}").read_bytes()
+        for suffix in (".traced.pt", ".scripted.pt")
     )
     assert b"traced_inputs.pkl" in traced
     assert b"traced_inputs.pkl" not in scripted
@@ -73,7 +84,11 @@ def test_torchscript_keeps_batchnorm_statistics(network):
 def test_files_are_all_described_and_together_small():
     files = {
         path.name
-        for path in (*MODELS.glob("*.onnx"), *MODELS.glob("*.pt"), *MODELS.glob("residual.pt2"))
+        for path in (
+            *MODELS.glob("*.onnx"),
+            *MODELS.glob("*.pt"),
+            *MODELS.glob("residual.pt2"),
+        )
     }
     assert files == {f"{network}{suffix}" for network, suffix in FILES}
     assert sum((MODELS / file).stat().st_size for file in files) < 2_300_000
@@ -81,7 +96,10 @@ def test_files_are_all_described_and_together_small():
 
 def test_the_digits_of_the_demonstration_are_those_of_the_split(tmp_path):
     (trained, _), (images, labels) = split()
-    with np.load(MODELS / "digits_test.npz") as test, np.load(MODELS / "digits_samples.npz") as few:
+    with (
+        np.load(MODELS / "digits_test.npz") as test,
+        np.load(MODELS / "digits_samples.npz") as few,
+    ):
         np.testing.assert_array_equal(test["images"], images)
         np.testing.assert_array_equal(test["labels"], labels)
         np.testing.assert_array_equal(few["image"], trained[: len(few["image"])])

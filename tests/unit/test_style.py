@@ -9,7 +9,11 @@ ROOT = Path(__file__).parents[2]
 COMPREHENSION = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 PARTICIPLES = {"found", "given", "wanted", "taken", "told", "said", "made"}
 
-MODULES = [path for name in ("app", "convpress", "worker") for path in (ROOT / name).rglob("*.py")]
+MODULES = [
+    path
+    for name in ("app", "convpress", "worker")
+    for path in (ROOT / name).rglob("*.py")
+]
 
 
 def contains(node, kind):
@@ -24,7 +28,11 @@ def fault(node):
             return "a comprehension with two loops"
         if contains(node, COMPREHENSION):
             return "a comprehension within another"
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in PARTICIPLES:
+    if (
+        isinstance(node, ast.Name)
+        and isinstance(node.ctx, ast.Store)
+        and node.id in PARTICIPLES
+    ):
         return f"a variable called {node.id}: a noun says what it is"
     return None
 
@@ -48,6 +56,8 @@ def test_the_check_sees(source):
 
 
 def test_lines_of_the_product_are_simple():
-    modules = {str(path.relative_to(ROOT)): faults(path.read_text()) for path in MODULES}
+    modules = {
+        str(path.relative_to(ROOT)): faults(path.read_text()) for path in MODULES
+    }
     assert len(modules) > 300
     assert {path: texts for path, texts in modules.items() if texts} == {}

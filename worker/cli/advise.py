@@ -6,7 +6,14 @@ import typer
 
 from worker.cli.bars.engine_bar import engine_bar
 from worker.cli.exits import LOST, end, end_refused, require_extra
-from worker.cli.options import InputMean, InputRange, InputShape, InputStd, ModelFile, Samples
+from worker.cli.options import (
+    InputMean,
+    InputRange,
+    InputShape,
+    InputStd,
+    ModelFile,
+    Samples,
+)
 
 
 def advise(
@@ -16,7 +23,9 @@ def advise(
     input_range: InputRange = None,
     input_mean: InputMean = None,
     input_std: InputStd = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the advice as JSON")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the advice as JSON")
+    ] = False,
 ) -> None:
     """Say which way of compressing a model is best on this machine, and why."""
     require_extra("engine")

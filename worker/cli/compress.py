@@ -56,11 +56,16 @@ def compress(
     threads: Threads = None,
     cost_table: Annotated[
         Path | None,
-        typer.Option(help="Cost table of the target device", exists=True, dir_okay=False),
+        typer.Option(
+            help="Cost table of the target device", exists=True, dir_okay=False
+        ),
     ] = None,
-    form: Annotated[str | None, typer.Option(help=f"Use only this form: {_FORMS}")] = None,
+    form: Annotated[
+        str | None, typer.Option(help=f"Use only this form: {_FORMS}")
+    ] = None,
     rank: Annotated[
-        int | None, typer.Option(help="Use this rank in every layer, instead of a budget")
+        int | None,
+        typer.Option(help="Use this rank in every layer, instead of a budget"),
     ] = None,
     calibration: Calibration = None,
     samples: Samples = None,
@@ -72,25 +77,35 @@ def compress(
     evaluation_output: EvaluationOutput = None,
     evaluate: Annotated[
         str | None,
-        typer.Option(help="Command that prints one number for {model}, instead of --evaluation"),
+        typer.Option(
+            help="Command that prints one number for {model}, instead of --evaluation"
+        ),
     ] = None,
     lower_is_better: Annotated[
-        bool, typer.Option("--lower-is-better", help="The less --evaluate prints, the better")
+        bool,
+        typer.Option(
+            "--lower-is-better", help="The less --evaluate prints, the better"
+        ),
     ] = False,
     evaluate_seconds: Annotated[
-        float | None, typer.Option(help="Time limit of one run of --evaluate; default: an hour")
+        float | None,
+        typer.Option(help="Time limit of one run of --evaluate; default: an hour"),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; default: CONVPRESS_DEVICE")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON")
+    ] = False,
 ) -> None:
     """Compress a model on this machine, without a service."""
     require_extra("engine")
     from worker import offline
     from worker.cli import render
 
-    budgets = budgets_by_field(flops_budget, params_budget, bytes_budget, latency_budget)
+    budgets = budgets_by_field(
+        flops_budget, params_budget, bytes_budget, latency_budget
+    )
     is_int8_alone = not budgets and rank is None and is_int8(precision)
     if bool(budgets or max_loss) == (rank is not None) and not is_int8_alone:
         raise typer.BadParameter(

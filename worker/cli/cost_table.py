@@ -11,7 +11,9 @@ from worker.cli.options import check_target
 
 _NEEDED = ("numpy", "onnxruntime")
 
-app = typer.Typer(help="Make cost tables of ONNX Runtime on any device.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make cost tables of ONNX Runtime on any device.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -20,7 +22,10 @@ def collect(
         Path, typer.Option("--output", "-o", help="Write the table here, as JSON")
     ] = Path("onnx.json"),
     rounds: Annotated[
-        int, typer.Option(help="Times that every layer is measured; the least counts", min=1)
+        int,
+        typer.Option(
+            help="Times that every layer is measured; the least counts", min=1
+        ),
     ] = 2,
 ) -> None:
     """Measure layers in float on this device, on one thread, in some minutes; idle is best.
@@ -47,7 +52,9 @@ def collect(
 
 @app.command()
 def pack(
-    file: Annotated[Path, typer.Argument(help="Write the collector here, such as collect.pyz")],
+    file: Annotated[
+        Path, typer.Argument(help="Write the collector here, such as collect.pyz")
+    ],
 ) -> None:
     """Write the collector as one file, for a device with Python, ONNX Runtime and numpy alone.
 

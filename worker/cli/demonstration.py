@@ -43,11 +43,15 @@ def run(model: Path, settings: Settings) -> None:
         CannotListen: no port is free.
     """
     # only what went wrong is worth a line between those of the demonstration
-    chosen = settings.model_copy(update={"port": _free_port(settings), "log_level": "WARNING"})
+    chosen = settings.model_copy(
+        update={"port": _free_port(settings), "log_level": "WARNING"}
+    )
     os.environ["CONVPRESS_LOG_LEVEL"] = chosen.log_level  # for the worker
     get_settings.cache_clear()  # and for the API, which reads the environment as well
     console = render.console()
-    threading.Thread(target=_show, args=(model, chosen, console), name="demo", daemon=True).start()
+    threading.Thread(
+        target=_show, args=(model, chosen, console), name="demo", daemon=True
+    ).start()
     serve(chosen)
 
 
@@ -60,7 +64,9 @@ def _free_port(settings: Settings) -> int:
             continue
         return port
     last = settings.port + _PORTS_TRIED - 1
-    raise CannotListen(f"no free port on {settings.host} from {settings.port} to {last}")
+    raise CannotListen(
+        f"no free port on {settings.host} from {settings.port} to {last}"
+    )
 
 
 def _show(model: Path, settings: Settings, console: Console) -> None:
@@ -73,7 +79,9 @@ def _show(model: Path, settings: Settings, console: Console) -> None:
         console.print(f"the demonstration failed: {error}", markup=False)
 
 
-def _lead(client: Client, url: str, model: Path, settings: Settings, console: Console) -> None:
+def _lead(
+    client: Client, url: str, model: Path, settings: Settings, console: Console
+) -> None:
     """Post the model, and show each step in its order.
 
     Raises:
@@ -90,7 +98,9 @@ def _lead(client: Client, url: str, model: Path, settings: Settings, console: Co
     say(f"\nThe service is up at {url}.", "\n1. What is posted")
     say(f"   {model}, {size(model.stat().st_size)}, to keep half of its FLOPs")
     if samples is not None:
-        say(f"   {samples}, some of its training images; without them the engine makes its own")
+        say(
+            f"   {samples}, some of its training images; without them the engine makes its own"
+        )
     options: Options = {} if samples is None else {"samples": samples}
 
     say("\n2. How far it is")
@@ -138,10 +148,14 @@ def measure(model: Path, artifact: Path) -> tour.Accuracy | None:
         return None
     # A process of its own keeps the libraries of models out of the API's.
     measured = subprocess.run(  # noqa: S603 - ours
-        [*_MEASURE, str(test), str(model), str(artifact)], capture_output=True, text=True
+        [*_MEASURE, str(test), str(model), str(artifact)],
+        capture_output=True,
+        text=True,
     )
     if measured.returncode != 0:
-        raise DemonstrationError(f"the accuracy could not be measured: {measured.stderr[-500:]}")
+        raise DemonstrationError(
+            f"the accuracy could not be measured: {measured.stderr[-500:]}"
+        )
     figures = json.loads(measured.stdout)
     return tour.Accuracy(figures["count"], *figures["correct"])
 

@@ -11,7 +11,9 @@ from worker.cli.environment import read_settings
 from worker.cli.exits import REFUSED, end, require_extra
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False) -> None:
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
     """Check the protections of the sandbox on this host; exit code 1 if one is missing.
 
     Known faults of this release of Python are warned of.

@@ -41,7 +41,9 @@ def require_extra(*extras: str) -> None:
 def end(message: str, status: int) -> NoReturn:
     """End with a message on standard error."""
     # A message may quote a model: its control characters must not reach the terminal.
-    printable = (char if char.isprintable() or char == "\n" else "?" for char in message)
+    printable = (
+        char if char.isprintable() or char == "\n" else "?" for char in message
+    )
     typer.echo("".join(printable), err=True)
     sys.exit(status)
 

@@ -16,14 +16,18 @@ app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
 @app.command("create")
 def create_key(
-    owner: Annotated[str, typer.Argument(help="Owner of the jobs that the key posts and reads")],
+    owner: Annotated[
+        str, typer.Argument(help="Owner of the jobs that the key posts and reads")
+    ],
     scope: Annotated[
         list[str] | None,
         typer.Option(help="submit, read, metrics or admin; default: submit and read"),
     ] = None,
     expires: Annotated[
         str | None,
-        typer.Option(help="Days that the key is valid (90d), or its last day (2027-06-30, UTC)"),
+        typer.Option(
+            help="Days that the key is valid (90d), or its last day (2027-06-30, UTC)"
+        ),
     ] = None,
     create: Annotated[
         bool, typer.Option("--create", help="Create the database if there is none")
@@ -35,7 +39,9 @@ def create_key(
 
     with database(create=create) as session:
         try:
-            _, token = keys.create(session, owner, scope or ["submit", "read"], expires_at)
+            _, token = keys.create(
+                session, owner, scope or ["submit", "read"], expires_at
+            )
         except ValueError as error:
             end(str(error), USAGE)
     typer.echo(token)
@@ -49,7 +55,10 @@ def _expiry(text: str) -> datetime:
         last_day = datetime.combine(date.fromisoformat(text), time(), UTC)
         return last_day + timedelta(days=1)
     except (ValueError, OverflowError):
-        end(f"--expires: expected days (90d) or a date (2027-06-30), got {text[:80]!r}", USAGE)
+        end(
+            f"--expires: expected days (90d) or a date (2027-06-30), got {text[:80]!r}",
+            USAGE,
+        )
 
 
 @app.command("list")
@@ -70,7 +79,9 @@ def list_keys(
 
 @app.command("revoke")
 def revoke_key(
-    number: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it")],
+    number: Annotated[
+        str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it")
+    ],
 ) -> None:
     """Revoke a key at once."""
     from app.auth import keys

@@ -23,7 +23,16 @@ from worker.cli import (
     serve,
     worker,
 )
-from worker.cli.remote import cancel, download, jobs, label, report, status, submit, wait
+from worker.cli.remote import (
+    cancel,
+    download,
+    jobs,
+    label,
+    report,
+    status,
+    submit,
+    wait,
+)
 
 app = typer.Typer(
     help="Make trained convolutional networks cheaper, without any data.",
@@ -62,7 +71,10 @@ def options(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=print_version, is_eager=True, help="Print the version and exit"
+            "--version",
+            callback=print_version,
+            is_eager=True,
+            help="Print the version and exit",
         ),
     ] = False,
 ) -> None:

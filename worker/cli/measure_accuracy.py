@@ -19,7 +19,9 @@ def count_correct(model: Path, images: np.ndarray, labels: np.ndarray) -> int:
     """Return the number of images whose label is the largest score (axis 1) of a model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"]
+    )
     [scores, *_] = session.run(None, {session.get_inputs()[0].name: images})
     return int((np.asarray(scores).argmax(axis=1) == labels).sum())
 

@@ -17,8 +17,12 @@ ModelFile = Annotated[
 FlopsBudget = Annotated[
     str | None, typer.Option(help="FLOPs to keep: 0.5, 50%, 7.2G, 3.6GMACs, or auto")
 ]
-ParamsBudget = Annotated[str | None, typer.Option(help="Parameters to keep: 0.6, 60%, 5.4M")]
-BytesBudget = Annotated[str | None, typer.Option(help="File size to keep: 0.6, 60%, 20MB")]
+ParamsBudget = Annotated[
+    str | None, typer.Option(help="Parameters to keep: 0.6, 60%, 5.4M")
+]
+BytesBudget = Annotated[
+    str | None, typer.Option(help="File size to keep: 0.6, 60%, 20MB")
+]
 LatencyBudget = Annotated[str | None, typer.Option(help="Time to keep: 0.6, 60%, 12ms")]
 MaxLoss = Annotated[
     str | None,
@@ -33,7 +37,8 @@ Evaluation = Annotated[
     ),
 ]
 EvaluationMetric = Annotated[
-    str | None, typer.Option(help="Metric of --evaluation: top-1, psnr, mse or mean-iou")
+    str | None,
+    typer.Option(help="Metric of --evaluation: top-1, psnr, mse or mean-iou"),
 ]
 EvaluationOutput = Annotated[
     str | None, typer.Option(help="The output to measure, of a model with several")
@@ -51,15 +56,21 @@ AllowIncomplete = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option(help="float, int8 (ONNX; needs no budget), or auto: as the budgets want it"),
+    typer.Option(
+        help="float, int8 (ONNX; needs no budget), or auto: as the budgets want it"
+    ),
 ]
 InputShape = Annotated[
     str | None,
-    typer.Option(help="Input shape, such as 1x3x224x224, if the model does not store it"),
+    typer.Option(
+        help="Input shape, such as 1x3x224x224, if the model does not store it"
+    ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Default: MODEL.convpress, with MODEL's suffix"),
+    typer.Option(
+        "--output", "-o", help="Default: MODEL.convpress, with MODEL's suffix"
+    ),
 ]
 ReportFile = Annotated[Path | None, typer.Option(help="Write the report here, as JSON")]
 Calibration = Annotated[
@@ -67,20 +78,28 @@ Calibration = Annotated[
 ]
 Target = Annotated[
     str | None,
-    typer.Option(help=f"Processor to be fast on: {' or '.join(TARGETS)}; default: the host's"),
+    typer.Option(
+        help=f"Processor to be fast on: {' or '.join(TARGETS)}; default: the host's"
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(help="Threads that both models are timed on; default: 1")
 ]
 Samples = Annotated[
     Path | None,
-    typer.Option(help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False),
+    typer.Option(
+        help="Real inputs: .npz by name, or .npy", exists=True, dir_okay=False
+    ),
 ]
-InputRange = Annotated[str | None, typer.Option(help="Range of the input values, such as 0,255")]
+InputRange = Annotated[
+    str | None, typer.Option(help="Range of the input values, such as 0,255")
+]
 InputMean = Annotated[
     str | None, typer.Option(help="Mean of the input values, instead of the range")
 ]
-InputStd = Annotated[str | None, typer.Option(help="Standard deviation, together with the mean")]
+InputStd = Annotated[
+    str | None, typer.Option(help="Standard deviation, together with the mean")
+]
 
 
 Labels = Annotated[

@@ -23,7 +23,9 @@ def print_settings(asked: bool) -> None:
         if name != "limits":
             _print_setting(name, setting.default, setting.description or "")
     for limit in fields(Limits):
-        _print_setting(f"limits__{limit.name}", limit.default, "Limit on a model's container")
+        _print_setting(
+            f"limits__{limit.name}", limit.default, "Limit on a model's container"
+        )
     raise typer.Exit
 
 

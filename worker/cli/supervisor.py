@@ -101,7 +101,9 @@ def _require_keys(settings: Settings) -> None:
 def supervised(command: tuple[str, ...]) -> Iterator[None]:
     """Keep a command running during the block, in a process group of its own."""
     stopping = threading.Event()
-    keeper = threading.Thread(target=_keep_running, args=(command, stopping), name="supervisor")
+    keeper = threading.Thread(
+        target=_keep_running, args=(command, stopping), name="supervisor"
+    )
     keeper.start()
     try:
         yield

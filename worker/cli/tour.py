@@ -25,7 +25,10 @@ def comparison(report: Report, accuracy: Accuracy | None) -> Table:
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right", no_wrap=True)
     if accuracy is not None:
-        before, after = accuracy.before / accuracy.images, accuracy.after / accuracy.images
+        before, after = (
+            accuracy.before / accuracy.images,
+            accuracy.after / accuracy.images,
+        )
         points = f"{100 * (after - before):+.2f} points"
         table.add_row("accuracy", f"{before:.2%}", f"{after:.2%}", points)
     before_cost, after_cost = report.before, report.after
@@ -39,7 +42,9 @@ def comparison(report: Report, accuracy: Accuracy | None) -> Table:
     old_ms, new_ms = measured_ms(report)
     if old_ms is not None and new_ms is not None:
         change = _change(old_ms, new_ms)
-        table.add_row("time of a run", milliseconds(old_ms), milliseconds(new_ms), change)
+        table.add_row(
+            "time of a run", milliseconds(old_ms), milliseconds(new_ms), change
+        )
     return table
 
 
@@ -65,7 +70,10 @@ def accuracy_line(accuracy: Accuracy | None) -> str:
 def clicks(url: str, job_id: object, model_sha256: str) -> Sequence[tuple[str, str]]:
     """Return addresses to open in a browser, each with what it shows."""
     return (
-        (f"{url}/dashboard/jobs/{job_id}", "this job: its figures, its layers, other budgets"),
+        (
+            f"{url}/dashboard/jobs/{job_id}",
+            "this job: its figures, its layers, other budgets",
+        ),
         (f"{url}/dashboard/models/{model_sha256}", "the model, and all of its jobs"),
         (f"{url}/", "all jobs, and the form to post your own model"),
         (f"{url}/docs", "the API, to try it out"),

@@ -9,7 +9,12 @@ from worker.cli.exits import REFUSED, USAGE, end, require_extra
 def worker() -> None:
     """Run a worker until it is stopped."""
     require_extra("server", "engine")
-    from worker.sandbox.doctor import DeviceMissing, SandboxIncomplete, require, require_device
+    from worker.sandbox.doctor import (
+        DeviceMissing,
+        SandboxIncomplete,
+        require,
+        require_device,
+    )
 
     try:
         require(read_settings())

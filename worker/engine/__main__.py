@@ -61,7 +61,9 @@ def _serve(arguments: list[str], messages: TextIO) -> None:
         case ["calibrate-host", name, path]:
             from worker.engine.costs import benchmark
 
-            table = benchmark.measure(named(name), lambda done, of: emit("measuring", done / of))
+            table = benchmark.measure(
+                named(name), lambda done, of: emit("measuring", done / of)
+            )
             table.write(Path(path))
         case ["device", name]:
             from worker.engine.numerics import device

@@ -39,7 +39,8 @@ _LARGEST_ANALYSIS = 2**32
 _MOST_TOGETHER = 2**30
 """Bytes of files that are in memory at once while they are timed."""
 _INT8_ELSEWHERE = (
-    "Int8 was not tried, since it is for ONNX models: export the model to ONNX to compare it."
+    "Int8 was not tried, since it is for ONNX models: "
+    "export the model to ONNX to compare it."
 )
 
 
@@ -81,7 +82,9 @@ def advise(request: Request, emit: Emit, compress: Compress) -> None:
         except Refusal as refusal:
             refusals[way.name] = refusal
             continue
-        reports[way.name] = Report.model_validate(json.loads(Path(own.report).read_text()))
+        reports[way.name] = Report.model_validate(
+            json.loads(Path(own.report).read_text())
+        )
     if not reports:
         raise refusals[WAYS[0].name]
     original, times = _times(request, folder, reports)
@@ -108,11 +111,17 @@ def chosen(
     told so.
     """
     choice, text = _chosen(options)
-    return choice, text if adapter_of(model_format).int8 else f"{text} {_INT8_ELSEWHERE}"
+    return choice, text if adapter_of(
+        model_format
+    ).int8 else f"{text} {_INT8_ELSEWHERE}"
 
 
 def _chosen(options: Sequence[AdvisedOption]) -> tuple[str | None, str]:
-    faster = [each for each in options if each.time_kept is not None and each.time_kept < _FASTER]
+    faster = [
+        each
+        for each in options
+        if each.time_kept is not None and each.time_kept < _FASTER
+    ]
     near = [each for each in faster if not _is_far_off(each)]
     for level in _ACCEPTABLE:
         at_level = [each for each in near if each.risk == level]
@@ -134,9 +143,15 @@ def _is_far_off(option: AdvisedOption) -> bool:
     return option.relative_error > high
 
 
-def _best(candidates: Sequence[AdvisedOption], options: Sequence[AdvisedOption]) -> tuple[str, str]:
+def _best(
+    candidates: Sequence[AdvisedOption], options: Sequence[AdvisedOption]
+) -> tuple[str, str]:
     best = min(candidates, key=_time)
-    alone = [each for each in candidates if each.precision == INT8 and each.flops_budget is None]
+    alone = [
+        each
+        for each in candidates
+        if each.precision == INT8 and each.flops_budget is None
+    ]
     if alone and _time(best) > _WORTH_MORE * _time(alone[0]):
         best = alone[0]
     text = f"{_capital(best.name)}: {1 / _time(best):.1f} times as fast"
@@ -144,7 +159,9 @@ def _best(candidates: Sequence[AdvisedOption], options: Sequence[AdvisedOption])
         loss = percent(round(best.expected_loss.expected, 4))
         text += f", expected to lose {loss} of its right answers (risk {best.risk})"
     elif best.relative_error is not None:
-        text += f", its outputs differ by {percent(best.relative_error)} (risk {best.risk})"
+        text += (
+            f", its outputs differ by {percent(best.relative_error)} (risk {best.risk})"
+        )
     if best.precision == INT8 and best.flops_budget is None:
         return best.name, f"{text}; {_low_rank_adds(best, options)}."
     return best.name, f"{text}."
@@ -159,7 +176,8 @@ def _low_rank_adds(alone: AdvisedOption, options: Sequence[AdvisedOption]) -> st
         if each.time_kept < _WORTH_MORE * _time(alone):
             faster = _time(alone) / each.time_kept
             return (
-                f"low rank beside it is {faster:.1f} times as fast again, at the risk {each.risk}"
+                f"low rank beside it is {faster:.1f} times as fast again, "
+                f"at the risk {each.risk}"
             )
     return "low rank adds nothing to it on this host"
 
@@ -192,7 +210,11 @@ def _times(
     Where they are too large to be in memory together, each artifact runs in turn with the original.
     Its time is then the original's first one times the ratio of the two.
     """
-    paths = [Path(_request(request, folder, way).output) for way in WAYS if way.name in reports]
+    paths = [
+        Path(_request(request, folder, way).output)
+        for way in WAYS
+        if way.name in reports
+    ]
     with readable(request.format, Path(request.model)) as source:
         inputs = _inputs(request, source)
         load = partial(load_runner, request.format)

@@ -58,7 +58,9 @@ def unsettled(profile: CostProfile) -> str | None:
     """Say which operators have a cost that is not known; None for none."""
     if not profile.unsettled:
         return None
-    counts = ", ".join(f"{kind} {number}" for kind, number in sorted(profile.unsettled.items()))
+    counts = ", ".join(
+        f"{kind} {number}" for kind, number in sorted(profile.unsettled.items())
+    )
     return (
         f"the cost of {counts} is not known: they lie in loops of unknown length, in branches that "
         "do not fit these input shapes, or where a shape cannot be inferred"

@@ -13,7 +13,9 @@ from convpress.formats import Format
 from convpress.shapes import InputShapes
 from worker.engine.numerics.convolution import Convolution, Layer, chain_macs
 
-if TYPE_CHECKING:  # torch takes more than a second to import, and only calibration needs programs
+if (
+    TYPE_CHECKING
+):  # torch takes more than a second to import, and only calibration needs programs
     from worker.engine.program import Program
 
 Inputs = Mapping[str, NDArray[np.generic]]
@@ -81,7 +83,9 @@ class TensorSpec:
         """Whether it is a fixed number of whole numbers on one axis: values can be bound to it."""
         if self.dtype == NUMBER or self.shape is None or len(self.shape) != 1:
             return False
-        return isinstance(self.shape[0], int) and np.issubdtype(np.dtype(self.dtype), np.integer)
+        return isinstance(self.shape[0], int) and np.issubdtype(
+            np.dtype(self.dtype), np.integer
+        )
 
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the input's array where this shape is bound to the input."""

@@ -32,7 +32,9 @@ def compress(request: Request, emit: Emit) -> None:
 
         def produce(request: Request) -> Produced:
             artifact = quantise(request, _produce(request, source, progress))
-            return Produced(artifact, verify(request, source, artifact, progress, evaluation))
+            return Produced(
+                artifact, verify(request, source, artifact, progress, evaluation)
+            )
 
         promise = promise_of(request, evaluation)
         if promise is None:

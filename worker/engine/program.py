@@ -154,7 +154,9 @@ def resume(
     values: dict[str, Any] = dict(live)
     remaining = program.steps[start:]
     for step, unneeded in zip(remaining, program.last_uses[start:], strict=True):
-        values.update(zip(step.gives, _outputs(step, values, replacements, watch), strict=True))
+        values.update(
+            zip(step.gives, _outputs(step, values, replacements, watch), strict=True)
+        )
         # the values of all steps together would take many times the model's memory
         for name in unneeded:
             del values[name]

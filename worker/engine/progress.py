@@ -47,5 +47,7 @@ class Progress:
     def close(self) -> None:
         """End the present phase."""
         now = time.perf_counter()
-        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
+        self.seconds[self._phase] = (
+            self.seconds.get(self._phase, 0.0) + now - self._since
+        )
         self._since = now

@@ -52,7 +52,11 @@ class Promise:
     def by_level(self, budget: str, keep: float, level: str) -> records.Tried:
         """Return a try whose artifact has this level of risk."""
         return records.Tried(
-            budget=budget, keep=keep, metric=self.metric, level=level, kept=level == "low"
+            budget=budget,
+            keep=keep,
+            metric=self.metric,
+            level=level,
+            kept=level == "low",
         )
 
     def unreachable(self, budget: str) -> records.Tried:
@@ -64,7 +68,9 @@ class Promise:
 
         The last of them is the mildest.
         """
-        attempts = "; ".join(f"{attempt.budget} {_outcome(attempt)}" for attempt in tried)
+        attempts = "; ".join(
+            f"{attempt.budget} {_outcome(attempt)}" for attempt in tried
+        )
         alternative = "samples, which may lower the risk"
         if self.largest is not None:
             alternative = "a larger loss"

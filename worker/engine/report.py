@@ -72,7 +72,9 @@ def _cut(value: Any) -> Any:  # noqa: ANN401 - any JSON
 def inputs(specs: Sequence[TensorSpec], shapes: Shapes) -> list[records.Tensor]:
     """Return the inputs with the shapes that all costs were counted at."""
     return [
-        records.Tensor(name=spec.name, dtype=spec.dtype, shape=format_shape(shapes[spec.name]))
+        records.Tensor(
+            name=spec.name, dtype=spec.dtype, shape=format_shape(shapes[spec.name])
+        )
         for spec in specs
     ]
 
@@ -120,7 +122,9 @@ def unaccounted(profile: CostProfile) -> list[records.Unaccounted]:
     return [records.Unaccounted(**vars(operator)) for operator in profile.unaccounted]
 
 
-def cost(profile: CostProfile, parameters: int, size: int, times: records.RunTimes) -> records.Cost:
+def cost(
+    profile: CostProfile, parameters: int, size: int, times: records.RunTimes
+) -> records.Cost:
     """Return the costs of a model whose file has `size` bytes."""
     return records.Cost(
         macs=profile.macs,
@@ -169,7 +173,9 @@ def budget(goal: Goal, *, unchanged: bool) -> records.BudgetReport:
     """Return the text of each budget and the amount that it allows, or the fixed rank."""
     if isinstance(goal, FixedRank):
         return {"form": goal.form, "rank": goal.rank}
-    members: records.BudgetReport = {"note": _warning(goal.budgets) if unchanged else None}
+    members: records.BudgetReport = {
+        "note": _warning(goal.budgets) if unchanged else None
+    }
     for each in goal.budgets:
         members[each.field] = each.budget.text
         members |= each.unit.reported(each.allowed)
@@ -188,7 +194,9 @@ def _warning(budgets: Sequence[BoundBudget]) -> str:
     )
 
 
-def site(candidates: SiteCandidates, choice: Candidate, target: Format | CostTable) -> records.Site:
+def site(
+    candidates: SiteCandidates, choice: Candidate, target: Format | CostTable
+) -> records.Site:
     """Return the choice for a site; `target` decides the layout, and so the number of branches."""
     original = candidates.site
     convolutions = choice.convolutions
@@ -219,7 +227,9 @@ def site(candidates: SiteCandidates, choice: Candidate, target: Format | CostTab
     )
 
 
-def points(frontier: Sequence[FrontierPoint], analysis: Analysis) -> list[records.Point]:
+def points(
+    frontier: Sequence[FrontierPoint], analysis: Analysis
+) -> list[records.Point]:
     """Return the choices for other budgets, the cheapest first."""
     macs, nanoseconds = analysis.macs, analysis.nanoseconds
     rows = []
@@ -246,7 +256,9 @@ def latency(
     return records.Latency(
         predicted_before_ms=_milliseconds(analysis.nanoseconds),
         predicted_after_ms=_milliseconds(analysis.nanoseconds_of(choice)),
-        unpriced_sites=sum(original.nanoseconds is None for original in analysis.originals),
+        unpriced_sites=sum(
+            original.nanoseconds is None for original in analysis.originals
+        ),
         runtime=table.runtime,
         host=table.host,
         table=origin or _measured_on(table),
@@ -285,7 +297,9 @@ def _milliseconds(nanoseconds: int | None) -> float | None:
     return round(nanoseconds / _NS_PER_MS, 6)
 
 
-def calibration(analysis: Analysis, refit_choice: "RefitChoice | None") -> dict[str, Any]:
+def calibration(
+    analysis: Analysis, refit_choice: "RefitChoice | None"
+) -> dict[str, Any]:
     """Return the members of `records.Calibration` that apply."""
     statistics = analysis.calibration
     if isinstance(statistics, Uncalibrated):
@@ -343,7 +357,9 @@ def _groups(
     ]
 
 
-def engine(model_format: Format, seconds: Mapping[str, float], *, reused: bool) -> records.Engine:
+def engine(
+    model_format: Format, seconds: Mapping[str, float], *, reused: bool
+) -> records.Engine:
     """Return the versions and the device that did the work, and the seconds of each phase."""
     # other versions of these may give other artifacts
     versions = {"python": platform.python_version()}

@@ -61,7 +61,9 @@ def assess(
     """
     if inputs.quiet and inner_error is not None and not unchanged:
         return _by_activations(inputs, inner_error, predicted if factored else None)
-    risk = _assessed(comparisons, inputs, predicted, unchanged=unchanged, factored=factored)
+    risk = _assessed(
+        comparisons, inputs, predicted, unchanged=unchanged, factored=factored
+    )
     sized = worst(comparisons).sized_by_values
     if not sized:
         return risk
@@ -111,7 +113,9 @@ def _assessed(
     return Risk(level=_LEVELS[level], text=text, expected_loss=expected)
 
 
-def _by_activations(inputs: ComparisonInputs, error: float, predicted: float | None) -> Risk:
+def _by_activations(
+    inputs: ComparisonInputs, error: float, predicted: float | None
+) -> Risk:
     """Return the risk of a model whose outputs say little on the inputs that it is judged by.
 
     The level is never low: nothing shows what the model makes of its objects.
@@ -158,7 +162,9 @@ def _rank(error: float, thresholds: tuple[float, float]) -> int:
     return sum(error > threshold for threshold in thresholds)
 
 
-def _evidence(comparison: Comparison, inputs: ComparisonInputs, predicted: float | None) -> str:
+def _evidence(
+    comparison: Comparison, inputs: ComparisonInputs, predicted: float | None
+) -> str:
     assert comparison.relative_error is not None  # `assess` has checked
     error = f"{100 * comparison.relative_error:.1f} %"
     text = f"{_INPUTS[inputs.source]} its outputs differ from the original's by {error}"

@@ -46,7 +46,9 @@ class Spread:
         >>> Spread.of([0.001, 0.002, 0.004])
         Spread(median_ms=2.0, lower_quartile_ms=1.5, upper_quartile_ms=3.0)
         """
-        lower, middle, upper = np.percentile(np.asarray(seconds) * _MS_PER_S, _QUARTILES)
+        lower, middle, upper = np.percentile(
+            np.asarray(seconds) * _MS_PER_S, _QUARTILES
+        )
         return cls(float(middle), float(lower), float(upper))
 
 
@@ -113,7 +115,9 @@ def why_busy(timings: Sequence[RunTimes]) -> str | None:
     >>> why_busy([RunTimes(15, quiet, quiet), RunTimes(15, slow, quiet)])
     "the host was busy: the clock's median was 2.5 times that of the processor's time"
     """
-    waiting = max(each.clock.median_ms / max(each.processor.median_ms, 1e-9) for each in timings)
+    waiting = max(
+        each.clock.median_ms / max(each.processor.median_ms, 1e-9) for each in timings
+    )
     if waiting > _MOST_WAITING:
         return (
             f"the host was busy: the clock's median was {waiting:.1f} times that of the "
@@ -126,4 +130,6 @@ def why_busy(timings: Sequence[RunTimes]) -> str | None:
 
 
 def _relative_width(spread: Spread) -> float:
-    return (spread.upper_quartile_ms - spread.lower_quartile_ms) / max(spread.median_ms, 1e-9)
+    return (spread.upper_quartile_ms - spread.lower_quartile_ms) / max(
+        spread.median_ms, 1e-9
+    )

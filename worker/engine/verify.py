@@ -96,7 +96,9 @@ def compare(
         agreement=None if sized_by_values else _agreement(originals, compressed),
         finite=finite,
         sized_by_values=sized_by_values,
-        spread_error=_ratio(difference, sum(spread.energy for spread in spreads.values())),
+        spread_error=_ratio(
+            difference, sum(spread.energy for spread in spreads.values())
+        ),
     )
 
 
@@ -148,7 +150,11 @@ def _sized_by_values(
             own = other.get(name)
             if own is None or own.dtype != expected.dtype or own.ndim != expected.ndim:
                 continue
-            axes = [axis for axis in range(own.ndim) if own.shape[axis] != expected.shape[axis]]
+            axes = [
+                axis
+                for axis in range(own.ndim)
+                if own.shape[axis] != expected.shape[axis]
+            ]
             if axes and _are_open(axes, shape, [run[name].shape for run in originals]):
                 names[name] = None
     return tuple(names)
@@ -199,12 +205,16 @@ def _require_same_names(original: Outputs, other: Outputs) -> None:
         raise _differs("names", list(original), list(other))
 
 
-def _require_same_type(name: str, expected: NDArray[np.generic], got: NDArray[np.generic]) -> None:
+def _require_same_type(
+    name: str, expected: NDArray[np.generic], got: NDArray[np.generic]
+) -> None:
     if (expected.shape, expected.dtype) != (got.shape, got.dtype):
         raise _differs(f"shape and dtype of {name}", _type_of(expected), _type_of(got))
 
 
-def _agreement(originals: Sequence[Outputs], compressed: Sequence[Outputs]) -> float | None:
+def _agreement(
+    originals: Sequence[Outputs], compressed: Sequence[Outputs]
+) -> float | None:
     """Return the share of samples whose largest score is at the same index in both models.
 
     It is None unless each run has one vector of scores a sample as its only output.
@@ -239,7 +249,11 @@ def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def is_scores(output: NDArray[np.generic]) -> bool:
     """Whether an output is one vector of two or more floating-point numbers a sample."""
-    if output.ndim < 2 or not np.issubdtype(output.dtype, np.floating) or not output.size:
+    if (
+        output.ndim < 2
+        or not np.issubdtype(output.dtype, np.floating)
+        or not output.size
+    ):
         return False
     samples = output.shape[0]
     is_vector = output.size == samples * max(output.shape[1:])

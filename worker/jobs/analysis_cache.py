@@ -28,7 +28,9 @@ from worker.sandbox import outputs
 from worker.sandbox.messages import MalformedOutput
 
 # The engine computes with these; another version may give other numbers.
-_LIBRARIES = {"numpy", "safetensors", "torch"}.union(*(spec.packages for spec in FORMATS.values()))
+_LIBRARIES = {"numpy", "safetensors", "torch"}.union(
+    *(spec.packages for spec in FORMATS.values())
+)
 _CHUNK = 1024**2
 # The bound on an analysis counts its arrays; this is the most that the rest of the file can take.
 _HEADER_BYTES = 16 * 1024**2

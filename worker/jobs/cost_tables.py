@@ -55,7 +55,9 @@ def path_of(settings: Settings, model_format: Format) -> Path:
     return settings.costs_folder / f"{FORMATS[model_format].timed_as}.json"
 
 
-def table_of(settings: Settings, model_format: Format, target: str | None = None) -> Table | None:
+def table_of(
+    settings: Settings, model_format: Format, target: str | None = None
+) -> Table | None:
     """Return the table for a job: the target's, or this host's.
 
     A table that was measured on this host goes before the one that the package brings for hosts of
@@ -161,7 +163,9 @@ def calibrate_format(
             is_wanted=is_wanted,
         )
         if not isinstance(outcome, Succeeded):
-            raise NotMeasuredError(f"the benchmark of {model_format} was not done: {outcome}")
+            raise NotMeasuredError(
+                f"the benchmark of {model_format} was not done: {outcome}"
+            )
         table = table_file.read(measured, model_format)
         _put(measured, path_of(settings, model_format))
         return table

@@ -49,7 +49,9 @@ def run(stopping: threading.Event) -> None:
 
 def missing(settings: Settings) -> list[Format]:
     """Return the formats whose runtime was not measured on this host."""
-    return [name for name in FORMATS if not cost_tables.path_of(settings, name).is_file()]
+    return [
+        name for name in FORMATS if not cost_tables.path_of(settings, name).is_file()
+    ]
 
 
 def measure_missing(settings: Settings, stopping: threading.Event) -> None:
@@ -67,13 +69,20 @@ def measure_missing(settings: Settings, stopping: threading.Event) -> None:
         for model_format in missing(settings):
             is_wanted = _watch(stopping)
             try:
-                table = cost_tables.calibrate_format(settings, model_format, is_wanted=is_wanted)
+                table = cost_tables.calibrate_format(
+                    settings, model_format, is_wanted=is_wanted
+                )
             except cost_tables.NotMeasuredError:
                 if is_wanted():
                     raise
                 log.info("calibration put off: a job has arrived", format=model_format)
                 return
-            log.info("calibrated", format=model_format, runtime=table.runtime, host=table.host)
+            log.info(
+                "calibrated",
+                format=model_format,
+                runtime=table.runtime,
+                host=table.host,
+            )
 
 
 def _watch(stopping: threading.Event) -> Callable[[], bool]:

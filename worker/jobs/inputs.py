@@ -61,7 +61,9 @@ def fetch_inputs(
     evaluation = None
     if job.evaluation_sha256 is not None:
         evaluation = folder / "evaluation"
-        if not _fetch(evaluation_key(job.evaluation_sha256), evaluation, read_only=read_only):
+        if not _fetch(
+            evaluation_key(job.evaluation_sha256), evaluation, read_only=read_only
+        ):
             raise InputGone(_evaluation_gone(job.evaluation_sha256))
     costs = _copy_costs(job, model_format, folder, settings)
     analysis = folder / "analysis"
@@ -72,7 +74,9 @@ def fetch_inputs(
     return Inputs(model, samples, evaluation, costs, known, analysis_key)
 
 
-def _copy_costs(job: Job, model_format: Format, folder: Path, settings: Settings) -> Table | None:
+def _copy_costs(
+    job: Job, model_format: Format, folder: Path, settings: Settings
+) -> Table | None:
     """Copy the cost table of a job, so that the analysis key and the child use the same one."""
     table = cost_tables.table_of(settings, model_format, job.target)
     if table is None:
@@ -109,4 +113,6 @@ def _samples_gone(sha256: str) -> Refusal:
 
 def _evaluation_gone(sha256: str) -> Refusal:
     detail = "the store no longer has the evaluation of this job; post it again"
-    return Refusal(Code.EVALUATION_GONE, detail, field="evaluation", got=f"SHA-256 {sha256}")
+    return Refusal(
+        Code.EVALUATION_GONE, detail, field="evaluation", got=f"SHA-256 {sha256}"
+    )

@@ -53,7 +53,9 @@ class _Rule:
 
     retry: Literal["never", "limited", "unlimited"]
     reason: Callable[[Any], str] = lambda _: ""
-    error: Callable[[Any, int], dict[str, str]] = lambda _, attempts: worker_lost(attempts)
+    error: Callable[[Any, int], dict[str, str]] = lambda _, attempts: worker_lost(
+        attempts
+    )
     at_once: bool = False
 
 
@@ -80,8 +82,12 @@ _RULES: Mapping[type, _Rule] = {
         reason=lambda _: "the disk is full",
         error=lambda _, attempts: _disk_full(attempts),
     ),
-    StoreUnavailable: _Rule("unlimited", reason=lambda _: "the artifact store does not answer"),
-    Stopped: _Rule("unlimited", reason=lambda _: "the worker was shutting down", at_once=True),
+    StoreUnavailable: _Rule(
+        "unlimited", reason=lambda _: "the artifact store does not answer"
+    ),
+    Stopped: _Rule(
+        "unlimited", reason=lambda _: "the worker was shutting down", at_once=True
+    ),
 }
 
 
@@ -114,5 +120,7 @@ def commit(
     rule = _RULES[type(outcome)]
     if is_retried(outcome, lease.attempt, max_attempts):
         is_blameless = rule.retry == "unlimited"
-        return leases.give_back(session, lease, rule.reason(outcome), blameless=is_blameless)
+        return leases.give_back(
+            session, lease, rule.reason(outcome), blameless=is_blameless
+        )
     return leases.fail(session, lease, rule.error(outcome, lease.attempt))

@@ -90,7 +90,11 @@ def _run(
     confinement = _confine(folder, settings)
     model_format = named(job.model.format)
     inputs = fetch_inputs(
-        job, model_format, folder / "input", settings, read_only=confinement.landlock > 0
+        job,
+        model_format,
+        folder / "input",
+        settings,
+        read_only=confinement.landlock > 0,
     )
     request = _request(job, model_format, inputs, folder / "output", settings)
     outcome = sandbox.run(
@@ -170,7 +174,11 @@ def _ran_out_of_disk(outcome: Outcome, folder: Path) -> bool:
 
 
 def _store(
-    job: Job, request: Request, outcome: Outcome, on_progress: OnProgress, settings: Settings
+    job: Job,
+    request: Request,
+    outcome: Outcome,
+    on_progress: OnProgress,
+    settings: Settings,
 ) -> Outcome | Result | AdviceResult:
     """Put the artifact and the report of a child that succeeded into the store; or the advice.
 
@@ -182,7 +190,10 @@ def _store(
     try:
         if job.kind == ADVICE:
             return results.store_advice(
-                job.id, Path(request.report), limits=settings.limits, storage=get_storage()
+                job.id,
+                Path(request.report),
+                limits=settings.limits,
+                storage=get_storage(),
             )
         return results.store(
             job.id,

@@ -126,7 +126,9 @@ class Heartbeat:
             if news is None:
                 return leases.renew(session, self._lease, self._seconds)
             self._written_eta = eta
-            return leases.renew(session, self._lease, self._seconds, news.phase, news.fraction, eta)
+            return leases.renew(
+                session, self._lease, self._seconds, news.phase, news.fraction, eta
+            )
 
     def _has_drifted(self, eta: float | None) -> bool:
         """Tell whether the time left in the job's row is no longer about right."""

@@ -79,7 +79,9 @@ def worker_name() -> str:
     return f"{socket.gethostname()[:200]}:{os.getpid()}"
 
 
-def claim(session: Session, job_id: uuid.UUID, owner: str, seconds: float) -> Lease | None:
+def claim(
+    session: Session, job_id: uuid.UUID, owner: str, seconds: float
+) -> Lease | None:
     """Take a queued job for `seconds`; return None where it is not queued any more."""
     began = now(session)
     claimed = change(
@@ -114,7 +116,9 @@ def renew(
 
     Record the progress and the seconds that are left if there is a `phase`.
     """
-    values: dict[str, Any] = {"lease_expires_at": now(session) + timedelta(seconds=seconds)}
+    values: dict[str, Any] = {
+        "lease_expires_at": now(session) + timedelta(seconds=seconds)
+    }
     if phase is not None:
         values |= {"phase": phase, "progress": progress, "eta_seconds": eta_seconds}
     renewed = update(Job).where(*_held(lease)).values(values)
@@ -124,10 +128,15 @@ def renew(
 
 
 def succeed(
-    session: Session, lease: Lease, result: Result | AdviceResult, seconds: Mapping[str, float]
+    session: Session,
+    lease: Lease,
+    result: Result | AdviceResult,
+    seconds: Mapping[str, float],
 ) -> bool:
     """End the job with its result, and count the saved MACs and the seconds of each phase."""
-    if not _end(session, lease, "succeeded", "done", phase=None, progress=1.0, **vars(result)):
+    if not _end(
+        session, lease, "succeeded", "done", phase=None, progress=1.0, **vars(result)
+    ):
         return False
     saved = result.macs_before - result.macs_after if isinstance(result, Result) else 0
     counters.add(session, counters.of_success(saved, seconds))
@@ -148,12 +157,24 @@ def give_back(session: Session, lease: Lease, reason: str, *, blameless: bool) -
     if blameless:
         attempt -= 1
     values = {**BACK_IN_QUEUE, "attempt": attempt}
-    return bool(change(session, now(session), "queued", reason, *_held(lease), **values))
+    return bool(
+        change(session, now(session), "queued", reason, *_held(lease), **values)
+    )
 
 
-def _end(session: Session, lease: Lease, state: State, detail: str, **values: Any) -> bool:  # noqa: ANN401 - columns of any type
+def _end(
+    session: Session,
+    lease: Lease,
+    state: State,
+    detail: str,
+    **values: Any,  # noqa: ANN401 - columns of any type
+) -> bool:
     return bool(change(session, now(session), state, detail, *_held(lease), **values))
 
 
 def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
-    return (Job.id == lease.job_id, Job.state == "running", Job.lease_owner == lease.owner)
+    return (
+        Job.id == lease.job_id,
+        Job.state == "running",
+        Job.lease_owner == lease.owner,
+    )

@@ -35,8 +35,15 @@ def expire_artifacts(storage: Storage, age: timedelta) -> None:
         at = now(session)
         old = (Job.expired_at.is_(None), Job.finished_at < at - age)
         batch = select(Job.id).where(*old).limit(_BATCH).scalar_subquery()
-        expired = update(Job).where(Job.id.in_(batch), *old).values(expired_at=at).returning(Job.id)
-        jobs = session.scalars(expired.execution_options(synchronize_session=False)).all()
+        expired = (
+            update(Job)
+            .where(Job.id.in_(batch), *old)
+            .values(expired_at=at)
+            .returning(Job.id)
+        )
+        jobs = session.scalars(
+            expired.execution_options(synchronize_session=False)
+        ).all()
     for job_id in jobs:
         delete_artifacts(storage, job_id)
 
@@ -45,7 +52,9 @@ def expire_uploads(storage: Storage, age: timedelta) -> None:
     """Delete uploads that no unfinished job needs and no job used within `age`."""
     for kind in UPLOADS:
         table = kind.table
-        unfinished = exists().where(kind.needed_by == table.sha256, Job.state.not_in(TERMINAL))
+        unfinished = exists().where(
+            kind.needed_by == table.sha256, Job.state.not_in(TERMINAL)
+        )
         with transaction() as session:
             cutoff = now(session) - age
             old = select(table.sha256).where(
@@ -73,7 +82,9 @@ def remove_orphans(storage: Storage) -> int:
 
 def _remove_artifacts(storage: Storage) -> int:
     removed = 0
-    for job_id, keys in groupby(storage.keys("artifacts/"), key=lambda key: key.split("/")[1]):
+    for job_id, keys in groupby(
+        storage.keys("artifacts/"), key=lambda key: key.split("/")[1]
+    ):
         known = _known_keys(job_id)
         if known is None:
             continue
@@ -106,7 +117,9 @@ def _remove_uploads(storage: Storage, kind: UploadKind) -> int:
     folder = kind.key("")
     for key in storage.keys(folder):
         sha256 = key.removeprefix(folder)
-        stored = exists().where(kind.table.sha256 == sha256, kind.table.expired_at.is_(None))
+        stored = exists().where(
+            kind.table.sha256 == sha256, kind.table.expired_at.is_(None)
+        )
         with transaction() as session:
             if not session.scalar(select(stored)):
                 removed += release(session, storage, kind, sha256, now(session))

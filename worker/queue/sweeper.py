@@ -117,7 +117,9 @@ def unheard(session: Session, backlog: int) -> list[uuid.UUID]:
         most = min(most, queued - backlog)
         if most <= 0:
             return []
-        newest = session.scalar(select(func.max(Job.created_at)).where(Job.state == "running"))
+        newest = session.scalar(
+            select(func.max(Job.created_at)).where(Job.state == "running")
+        )
     if newest is not None:
         is_lost = or_(is_lost, Job.created_at < newest - travel)
     lost = select(Job.id).where(Job.state == "queued", is_lost)

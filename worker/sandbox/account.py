@@ -42,7 +42,9 @@ def largest_bytes(limits: Limits) -> int:
     return _OTHER_BYTES + _SITE_BYTES * limits.sites
 
 
-def read(kind: type[Account], content: bytes, limits: Limits = _DEFAULT_LIMITS) -> Account:
+def read(
+    kind: type[Account], content: bytes, limits: Limits = _DEFAULT_LIMITS
+) -> Account:
     """Parse the bytes of a report or an inspection; the first fault ends it.
 
     Raises:

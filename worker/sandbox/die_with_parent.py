@@ -25,7 +25,9 @@ def dying_with_parent(command: list[str]) -> list[str]:
 
 
 def _exec_with_signal(parent: int, command: list[str]) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would be a copy of someone's model
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, 0)
+    )  # a dump would be a copy of someone's model
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     # The parent died before the signal was set.

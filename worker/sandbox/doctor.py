@@ -76,7 +76,9 @@ def examine(device: str = "cpu") -> list[Check]:
         home.mkdir()
         secret.write_text("secret")
         upload.write_text("upload")
-        confinement = confined(home, readable=(upload,), memory_bytes=_MEMORY_BYTES, device=device)
+        confinement = confined(
+            home, readable=(upload,), memory_bytes=_MEMORY_BYTES, device=device
+        )
         targets = {
             "secret": str(secret),
             "upload": str(upload),
@@ -93,7 +95,9 @@ def examine(device: str = "cpu") -> list[Check]:
         output, errors = _probe(confinement, targets)
     escapes = _parse(output)
     if escapes is None:
-        reason = errors.decode(errors="replace").strip()[-300:] or "the probe wrote nothing"
+        reason = (
+            errors.decode(errors="replace").strip()[-300:] or "the probe wrote nothing"
+        )
         escapes = {name: [reason] for name in probe.PROMISES}
     return [
         Check(
@@ -115,7 +119,9 @@ def notes() -> list[str]:
         lines[0] += f", which restricts {', '.join(restricted)}"
     for since, linux, what in _LANDLOCK:
         if since > version:
-            lines.append(f"Landlock restricts {what} only since its version {since}, Linux {linux}")
+            lines.append(
+                f"Landlock restricts {what} only since its version {since}, Linux {linux}"
+            )
     if os.geteuid() == 0:
         lines.append(_AS_ROOT)
     return lines
@@ -182,7 +188,9 @@ def require_device(device: str) -> None:
             is_wanted=lambda: True,
         )
     if isinstance(outcome, Succeeded):
-        log.warning("as configured, models can use the driver of a device", device=device)
+        log.warning(
+            "as configured, models can use the driver of a device", device=device
+        )
         return
     reason = str(outcome)
     if isinstance(outcome, Failed):
@@ -201,14 +209,18 @@ def require(settings: Settings) -> None:
     missing = [check for check in examine(settings.device) if not check.holds]
     if not missing:
         return
-    gaps = "; ".join(f"{check.name}: {check.promise}, but {check.evidence}" for check in missing)
+    gaps = "; ".join(
+        f"{check.name}: {check.promise}, but {check.evidence}" for check in missing
+    )
     if not settings.accept_models_that_can_escape:
         raise SandboxIncomplete(
             f"a model is a program, and on this host it could escape from its sandbox ({gaps}). "
             "Use Linux 6.2 or later with Landlock and libseccomp, or, if you trust all people who "
             "upload models, set CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"
         )
-    log.warning("models can escape from the sandbox, as the settings accept", missing=gaps)
+    log.warning(
+        "models can escape from the sandbox, as the settings accept", missing=gaps
+    )
 
 
 def _parse(output: bytes) -> dict[str, list[str]] | None:

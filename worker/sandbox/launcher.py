@@ -77,7 +77,9 @@ def main(parent: int, sandbox: dict[str, Any], command: list[str]) -> None:
     """Run the command in the sandbox, kill the processes that it leaves, and end as it did."""
     libc = ctypes.CDLL(None, use_errno=True)
     signal.signal(signal.SIGTERM, _end)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would be a copy of someone's model
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, 0)
+    )  # a dump would be a copy of someone's model
     if sys.platform == "linux":
         libc.prctl(_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         libc.prctl(_SUBREAPER, 1, 0, 0, 0)
@@ -189,14 +191,18 @@ def _drop_rights(libc: ctypes.CDLL) -> None:
     for capability in range(64):
         libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)
     header = struct.pack("Ii", 0x20080522, 0)
-    _checked(libc.syscall(number, header, struct.pack("6I", 0, 0, 0, 0, 0, 0)), "capset")
+    _checked(
+        libc.syscall(number, header, struct.pack("6I", 0, 0, 0, 0, 0, 0)), "capset"
+    )
 
 
 def landlock_version() -> int:
     """Return the version of Landlock in this kernel; 0 for a kernel without it."""
     if sys.platform != "linux":
         return 0
-    version: int = ctypes.CDLL(None).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
+    version: int = ctypes.CDLL(None).syscall(
+        _CREATE_RULESET, None, ctypes.c_size_t(0), 1
+    )
     return max(0, version)
 
 
@@ -284,7 +290,9 @@ def restrict_calls(rules: list[Any]) -> None:
     library.seccomp_release(context)
 
 
-def _comparison(argument: int, operator: int, first: int | None, second: int) -> _Compare:
+def _comparison(
+    argument: int, operator: int, first: int | None, second: int
+) -> _Compare:
     if first is None:
         first = os.getpid()
     return _Compare(argument, operator, first, second)

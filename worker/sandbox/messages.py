@@ -56,7 +56,11 @@ def parse(line: bytes) -> Progress | Failed | Succeeded:
     except (ValueError, RecursionError) as error:
         raise MalformedOutput(f"a line that is not JSON: {line[:80]!r}") from error
     match message:
-        case {"event": "progress", "phase": phase, "fraction": int() | float() as fraction}:
+        case {
+            "event": "progress",
+            "phase": phase,
+            "fraction": int() | float() as fraction,
+        }:
             if phase in PHASES and 0 <= fraction <= 1:
                 return Progress(phase, float(fraction))
         case {"event": "failed", "error": dict() as refusal}:

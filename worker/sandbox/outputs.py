@@ -30,7 +30,9 @@ def take(
         MalformedOutput: it is not a plain file, is larger than `largest` bytes or than a report of
             a model within the limits, or has another schema.
     """
-    with open_plain(path, largest_bytes(limits) if largest is None else largest) as file:
+    with open_plain(
+        path, largest_bytes(limits) if largest is None else largest
+    ) as file:
         content = file.read()
     return content, read(kind, content, limits)
 
@@ -48,9 +50,15 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
         # Opening a pipe would wait for its writer, were it not for O_NONBLOCK.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise MalformedOutput(f"{path.name} cannot be opened: {error.strerror}") from error
+        raise MalformedOutput(
+            f"{path.name} cannot be opened: {error.strerror}"
+        ) from error
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size > largest:
+    if (
+        not stat.S_ISREG(status.st_mode)
+        or status.st_nlink > 1
+        or status.st_size > largest
+    ):
         os.close(descriptor)
         raise MalformedOutput(
             f"{path.name} is not a plain file with one name and at most {largest} bytes"
@@ -82,6 +90,8 @@ def check_artifact(path: Path, model_format: Format, limits: Limits) -> None:
             is_wanted=lambda: True,
         )
     if isinstance(outcome, Failed):
-        raise MalformedOutput(f"the artifact is not a valid model: {outcome.error['detail']}")
+        raise MalformedOutput(
+            f"the artifact is not a valid model: {outcome.error['detail']}"
+        )
     if not isinstance(outcome, Succeeded):
         raise MalformedOutput(f"the check of the artifact did not end: {outcome}")

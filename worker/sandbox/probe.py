@@ -69,12 +69,16 @@ def _attempts_on_files(targets: dict[str, Any]) -> Attempts:
         "it could write to the upload": lambda: _open(upload, os.O_WRONLY),
         "it could shorten the upload": lambda: os.truncate(upload, 0),
         "it could shorten what it opened to read": lambda: _open(upload, os.O_TRUNC),
-        "it made a file outside": lambda: _open(secret + ".new", os.O_WRONLY | os.O_CREAT),
+        "it made a file outside": lambda: _open(
+            secret + ".new", os.O_WRONLY | os.O_CREAT
+        ),
         "it could take the rights to a file outside": lambda: os.chmod(secret, 0o600),  # noqa: PTH101 - imports nothing
         "it made a link": lambda: os.symlink("/", "link"),  # noqa: PTH211 - imports nothing
     }
     if targets["proc_too"]:
-        attempts["it read the list of connections"] = lambda: _read("/proc/self/net/tcp")
+        attempts["it read the list of connections"] = lambda: _read(
+            "/proc/self/net/tcp"
+        )
         attempts["it read the list of mounts"] = lambda: _read("/proc/self/mountinfo")
     return attempts
 
@@ -93,11 +97,15 @@ def _attempts_on_processes(targets: dict[str, Any]) -> Attempts:
     return {
         "it started a process": _start_process,
         "it could signal the worker": lambda: os.kill(worker, 0),
-        "it could slow the worker down": lambda: os.setpriority(os.PRIO_PROCESS, worker, nice),
+        "it could slow the worker down": lambda: os.setpriority(
+            os.PRIO_PROCESS, worker, nice
+        ),
         **_attempts_by_descriptor(worker),
         "it left its session": os.setsid,
         "it left its process group": lambda: os.setpgid(0, 0),
-        "it could outlive its keeper": lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+        "it could outlive its keeper": lambda: _prctl(
+            _PR_SET_PDEATHSIG, signal.SIGKILL
+        ),
     }
 
 
@@ -137,7 +145,9 @@ def _attempts_on_memory(targets: dict[str, Any]) -> Attempts:
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     attempts: Attempts = {
         "it took more memory": lambda: mmap.mmap(-1, size, private),
-        "it made a file in memory, which no limit counts": lambda: os.memfd_create("probe"),
+        "it made a file in memory, which no limit counts": lambda: os.memfd_create(
+            "probe"
+        ),
     }
     if targets["shared_too"]:
         attempts["it took more memory to share"] = lambda: mmap.mmap(-1, size)

@@ -45,7 +45,9 @@ def adopt_orphans() -> None:
         _family.adopts = True
 
 
-def start_keeper(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+def start_keeper(
+    start: Callable[[], subprocess.Popen[bytes]],
+) -> subprocess.Popen[bytes]:
     """Start a keeper, and note it before a search could take it for an orphan."""
     with _family.lock:
         keeper = start()
@@ -69,7 +71,9 @@ def kill_remains(keeper: int) -> None:
         launcher.kill_all(find)
         _family.keepers.discard(keeper)
     if remains:
-        log.warning("processes outlived their keeper and were killed", processes=len(remains))
+        log.warning(
+            "processes outlived their keeper and were killed", processes=len(remains)
+        )
     for pid in remains:
         with suppress(ChildProcessError):  # the child of another process
             os.waitpid(pid, 0)
@@ -80,7 +84,9 @@ def _remains(keeper: int) -> set[int]:
     for process in launcher.processes():
         in_session = process.session == keeper and process.pid != keeper
         is_adopted = (
-            _family.adopts and process.parent == os.getpid() and process.pid not in _family.keepers
+            _family.adopts
+            and process.parent == os.getpid()
+            and process.pid not in _family.keepers
         )
         if in_session or is_adopted:
             remains.add(process.pid)

@@ -25,7 +25,14 @@ _LONGEST_LINE = 64 * 1024
 _MOST_OUTPUT = 16 * 1024**2
 # A process brings these upon itself; others come from outside, or from the system's lack of memory.
 _FAULTS = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
+    {
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGABRT,
+        signal.SIGTRAP,
+    }
 )
 # The end of standard error is enough for a traceback.
 _KEPT_LOG = 16 * 1024
@@ -201,7 +208,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:
     """Tell whether the child has ended; unreaped, so that no other process gets its number."""
-    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return (
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    )
 
 
 def _ending(child: subprocess.Popen[bytes], log: str) -> Lost:
@@ -209,7 +218,9 @@ def _ending(child: subprocess.Popen[bytes], log: str) -> Lost:
     status = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert status is not None  # it waits
     if status.si_code == os.CLD_EXITED:
-        return Lost(f"it exited with status {status.si_status} and without a result", log)
+        return Lost(
+            f"it exited with status {status.si_status} and without a result", log
+        )
     reason = f"it was killed by signal {status.si_status}"
     if status.si_status in _FAULTS:
         return Crashed(reason, log)

@@ -100,7 +100,10 @@ def rules() -> list[Rule]:
         (
             "fcntl",
             _EPERM,
-            ((1, _MASKED_EQUAL, _INT, _F_SETFL), (2, _MASKED_EQUAL, _O_ASYNC, _O_ASYNC)),
+            (
+                (1, _MASKED_EQUAL, _INT, _F_SETFL),
+                (2, _MASKED_EQUAL, _O_ASYNC, _O_ASYNC),
+            ),
         ),
         *_refused_values("fcntl", 1, _FCNTL_COMMANDS.values()),
         *_refused_values("ioctl", 1, _IOCTL_COMMANDS.values()),
@@ -115,4 +118,6 @@ def no_execution() -> list[Rule]:
 
 def _refused_values(name: str, argument: int, values: Iterable[int]) -> list[Rule]:
     """Return the rules that refuse a call with one of these values of an argument."""
-    return [(name, _EPERM, ((argument, _MASKED_EQUAL, _INT, value),)) for value in values]
+    return [
+        (name, _EPERM, ((argument, _MASKED_EQUAL, _INT, value),)) for value in values
+    ]

@@ -71,7 +71,9 @@ def require_order(nodes: Sequence[NodeNames], where: str) -> None:
             if waiting[user] == 0:
                 ready.append(user)
     if ordered != len(nodes):
-        raise damaged(f"{len(nodes) - ordered} nodes of {where} need each other's outputs")
+        raise damaged(
+            f"{len(nodes) - ordered} nodes of {where} need each other's outputs"
+        )
 
 
 def _needs(nodes: Iterable[NodeNames]) -> list[set[int]]:
@@ -95,7 +97,9 @@ class _Expanded(NamedTuple):
     nodes: int
 
 
-def bound_calls(main: Body, functions: Mapping[FunctionId, Body], limits: Limits) -> None:
+def bound_calls(
+    main: Body, functions: Mapping[FunctionId, Body], limits: Limits
+) -> None:
     """Require functions without circles of calls, not too deep, that stand for few enough nodes.
 
     Raises:
@@ -125,7 +129,9 @@ def bound_calls(main: Body, functions: Mapping[FunctionId, Body], limits: Limits
     _expand(main, expanded, limits)
 
 
-def _expand(body: Body, expanded: Mapping[FunctionId, _Expanded], limits: Limits) -> _Expanded:
+def _expand(
+    body: Body, expanded: Mapping[FunctionId, _Expanded], limits: Limits
+) -> _Expanded:
     """Return a body with all that it calls; the functions among these are expanded already."""
     deepest = 0
     nodes = body.nodes
@@ -136,9 +142,12 @@ def _expand(body: Body, expanded: Mapping[FunctionId, _Expanded], limits: Limits
         deepest = max(deepest, inner.depth)
         nodes += count * inner.nodes
     if deepest >= limits.nesting:
-        raise over_limit(f"functions call functions {deepest} deep", f"at most {limits.nesting}")
+        raise over_limit(
+            f"functions call functions {deepest} deep", f"at most {limits.nesting}"
+        )
     if nodes > limits.nodes:
         raise over_limit(
-            "the model's functions stand for too many nodes", f"at most {limits.nodes} nodes"
+            "the model's functions stand for too many nodes",
+            f"at most {limits.nodes} nodes",
         )
     return _Expanded(deepest + 1, nodes)

@@ -14,7 +14,13 @@ from pathlib import Path
 from convpress.gate import bundle, protobuf
 from convpress.gate.bundle import Bundle
 from convpress.gate.mapped import mapped
-from convpress.gate.onnx.calls import Body, FunctionId, NodeNames, bound_calls, require_order
+from convpress.gate.onnx.calls import (
+    Body,
+    FunctionId,
+    NodeNames,
+    bound_calls,
+    require_order,
+)
 from convpress.gate.onnx.tensors import Tensors
 from convpress.gate.onnx.values import check_type, check_value
 from convpress.gate.onnx.wire import Wire, shown
@@ -109,14 +115,22 @@ def _model_bytes(
             infos = dict(bundle.plain_files(packed))
             with packed.open(infos[model.name]) as file:
                 return memoryview(file.read(model.size))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+    ) as error:
         raise damaged(f"the model in the bundle cannot be inflated: {error}") from error
 
 
 class _Checker:
     """One walk over a model, with the numbers of everything that was walked so far."""
 
-    def __init__(self, view: memoryview, limits: Limits, archive: Bundle | None) -> None:
+    def __init__(
+        self, view: memoryview, limits: Limits, archive: Bundle | None
+    ) -> None:
         self._wire = Wire(view, limits)
         self._tensors = Tensors(self._wire, archive)
         self._limits = limits
@@ -219,7 +233,9 @@ class _Checker:
         self._nodes += 1
         # Every node counts, in bodies and functions too, before its fields are read.
         if self._nodes > self._limits.nodes:
-            raise over_limit("the model has too many nodes", f"at most {self._limits.nodes} nodes")
+            raise over_limit(
+                "the model has too many nodes", f"at most {self._limits.nodes} nodes"
+            )
         names = NodeNames(set(), [])
         texts: dict[int, bytes] = {}
         once = (_NODE_OPERATOR, _NODE_DOMAIN, _NODE_OVERLOAD)
@@ -240,7 +256,9 @@ class _Checker:
         body.add_call(function)
         return names
 
-    def _attribute(self, message: Field, body: Body, where: str, depth: int) -> set[bytes]:
+    def _attribute(
+        self, message: Field, body: Body, where: str, depth: int
+    ) -> set[bytes]:
         """Check an attribute, and return the names that its graphs read from outside."""
         reads: set[bytes] = set()
         values = 0

@@ -60,7 +60,9 @@ def _entries(wire: Wire, fields: list[Field], what: str) -> dict[bytes, bytes]:
     return entries
 
 
-def _require_extent(offset: int, length: int, needed: int, member: Member, what: str) -> None:
+def _require_extent(
+    offset: int, length: int, needed: int, member: Member, what: str
+) -> None:
     """Require that external data has the length that its shape needs, and is within its file.
 
     Raises:
@@ -82,7 +84,8 @@ def _elsewhere(what: str, location: str) -> Refusal:
     is_path = set(location) & set("/\\\0:") or location in ("", ".", "..")
     if is_path or len(location) > _LONGEST_NAME:
         return unsafe(
-            f"{what} is in the file {location[:100]!r}", "a file that was uploaded with the model"
+            f"{what} is in the file {location[:100]!r}",
+            "a file that was uploaded with the model",
         )
     return unsupported(
         f"{what} is in another file, {location[:100]!r}, which was not uploaded; send a zip or tar "

@@ -53,7 +53,9 @@ def open_shape(path: Path) -> str | None:
 
 def _open(shapes: Mapping[str, Sizes]) -> str | None:
     """Return those shapes that have sizes to be stated, None where there are none."""
-    batches = {shape[0] for shape in shapes.values() if shape and isinstance(shape[0], str)}
+    batches = {
+        shape[0] for shape in shapes.values() if shape and isinstance(shape[0], str)
+    }
     missing = {}
     for name, shape in shapes.items():
         filled = [1 if size in batches else size for size in shape]
@@ -106,7 +108,9 @@ class _Header:
         shape = tensor and self._optional(tensor, _SHAPE)
         if shape is None:
             return None
-        sizes = [self._size(field) for field in self._fields(shape) if field.number == _DIM]
+        sizes = [
+            self._size(field) for field in self._fields(shape) if field.number == _DIM
+        ]
         if len(sizes) > _MOST_AXES:
             raise _Unknown
         return sizes

@@ -4,7 +4,13 @@ import dataclasses
 
 from convpress.gate.bundle import Bundle
 from convpress.gate.onnx.external_data import require_external
-from convpress.gate.onnx.sizes import BITS, bound_axes, bounded_size, packed_bytes, shown_shape
+from convpress.gate.onnx.sizes import (
+    BITS,
+    bound_axes,
+    bounded_size,
+    packed_bytes,
+    shown_shape,
+)
 from convpress.gate.onnx.wire import Wire, shown
 from convpress.gate.protobuf import DELIMITED, VARINT, Field
 from convpress.gate.refusals import damaged, over_limit
@@ -78,12 +84,15 @@ class Tensors:
         self._count += 1
         if self._count > self._limits.tensors:
             raise over_limit(
-                "the model has too many tensors", f"at most {self._limits.tensors} tensors"
+                "the model has too many tensors",
+                f"at most {self._limits.tensors} tensors",
             )
         tensor = self._read(message, where)
         what = f"the tensor {shown(tensor.name)} of {where}"
         if tensor.kind not in BITS and tensor.kind != _STRING:
-            raise damaged(f"{what} has the element type {tensor.kind}, which does not exist")
+            raise damaged(
+                f"{what} has the element type {tensor.kind}, which does not exist"
+            )
         elements = bounded_size(tensor.dims, tensor.bits or 8, what, self._limits)
         if tensor.is_external:
             require_external(
@@ -120,7 +129,13 @@ class Tensors:
             Refusal: `model_invalid` for a field that comes twice, `model_over_limit`.
         """
         tensor = _Tensor()
-        once = (_TENSOR_TYPE, _TENSOR_SEGMENT, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_LOCATION)
+        once = (
+            _TENSOR_TYPE,
+            _TENSOR_SEGMENT,
+            _TENSOR_NAME,
+            _TENSOR_RAW,
+            _TENSOR_LOCATION,
+        )
         for field in self._wire.fields(message, f"a tensor of {where}", once):
             if field.number == _TENSOR_DIMS:
                 tensor.dims += self._wire.numbers(field)

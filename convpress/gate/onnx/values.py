@@ -46,7 +46,8 @@ def check_type(wire: Wire, message: Field, where: str, depth: int) -> None:
     """
     if depth > wire.limits.nesting:
         raise over_limit(
-            f"the type of {where} is nested {depth} deep", f"at most {wire.limits.nesting}"
+            f"the type of {where} is nested {depth} deep",
+            f"at most {wire.limits.nesting}",
         )
     for field in wire.messages(message, where):
         if field.number in _TYPE_TENSORS:
@@ -57,7 +58,9 @@ def check_type(wire: Wire, message: Field, where: str, depth: int) -> None:
             _check_inner_type(wire, field, _ELEMENT, where, depth)
 
 
-def _check_inner_type(wire: Wire, message: Field, number: int, where: str, depth: int) -> None:
+def _check_inner_type(
+    wire: Wire, message: Field, number: int, where: str, depth: int
+) -> None:
     """Check the type in field `number` of a sequence, a map or an optional."""
     for field in wire.messages(message, where, once=(_ELEMENT, _MAP_VALUE)):
         if field.number == number:
@@ -76,7 +79,9 @@ def _check_tensor_type(wire: Wire, message: Field, where: str) -> None:
             dims += _declared_dims(wire, field, where)
     # Sizes that are not known are written as 0 or -1.
     known = [size for size in dims if size > 0]
-    bounded_size(known, BITS.get(kind, 8), f"the declared shape of {where}", wire.limits)
+    bounded_size(
+        known, BITS.get(kind, 8), f"the declared shape of {where}", wire.limits
+    )
 
 
 def _declared_dims(wire: Wire, message: Field, where: str) -> list[int]:

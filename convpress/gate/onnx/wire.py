@@ -29,7 +29,9 @@ class Wire:
         """Return the model itself, as the content of a field."""
         return Field(0, DELIMITED, 0, 0, len(self._view))
 
-    def fields(self, message: Field, where: str, once: tuple[int, ...] = ()) -> Iterable[Field]:
+    def fields(
+        self, message: Field, where: str, once: tuple[int, ...] = ()
+    ) -> Iterable[Field]:
         """Yield the fields of a message; those in `once` may not come twice.
 
         Parsers would merge two of them, each in its own way.
@@ -42,7 +44,9 @@ class Wire:
         for field in protobuf.fields(self._view, message.value, message.end):
             self._walked += 1
             if self._walked > self.limits.fields:
-                raise over_limit("the model has too many fields", f"at most {self.limits.fields}")
+                raise over_limit(
+                    "the model has too many fields", f"at most {self.limits.fields}"
+                )
             if field.number in once:
                 if field.number in seen:
                     raise damaged(
@@ -51,7 +55,9 @@ class Wire:
                 seen.add(field.number)
             yield field
 
-    def messages(self, message: Field, where: str, once: tuple[int, ...] = ()) -> Iterable[Field]:
+    def messages(
+        self, message: Field, where: str, once: tuple[int, ...] = ()
+    ) -> Iterable[Field]:
         """Yield those fields of a message that are length-delimited: messages and texts.
 
         Raises:

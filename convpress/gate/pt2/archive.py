@@ -31,7 +31,9 @@ _BYTE_ORDER = "byteorder"
 _NEEDED = (_FORMAT, _VERSION, PROGRAM, SAMPLES, _WEIGHTS_INDEX, _CONSTANTS_INDEX)
 _SMALL = {_FORMAT: b"pt2", _VERSION: b"0", _BYTE_ORDER: b"little"}
 _LONGEST_NOTE = 1000
-_NOTES = re.compile(r"\.data/(version|serialization_id)|\.format_version|\.storage_alignment")
+_NOTES = re.compile(
+    r"\.data/(version|serialization_id)|\.format_version|\.storage_alignment"
+)
 _TENSORS = re.compile(rf"({WEIGHTS}weight_|{CONSTANTS}tensor_)[0-9]{{1,9}}")
 _EXTRA = re.compile(r"extra/.+")
 _OBJECTS = re.compile(rf"{CONSTANTS}(custom_obj|opaque_obj)_.*")
@@ -68,7 +70,9 @@ class Archive:
     @property
     def extras(self) -> list[Member]:
         """The files that users put into the archive."""
-        return [member for name, member in self.members.items() if _EXTRA.fullmatch(name)]
+        return [
+            member for name, member in self.members.items() if _EXTRA.fullmatch(name)
+        ]
 
 
 def read_archive(path: Path, limits: Limits = _DEFAULT_LIMITS) -> Archive:
@@ -88,7 +92,8 @@ def read_archive(path: Path, limits: Limits = _DEFAULT_LIMITS) -> Archive:
         _require_notes(view, members)
         described = _json(view, members[PROGRAM], limits)
         indices = [
-            _json(view, members[name], limits) for name in (_WEIGHTS_INDEX, _CONSTANTS_INDEX)
+            _json(view, members[name], limits)
+            for name in (_WEIGHTS_INDEX, _CONSTANTS_INDEX)
         ]
     if not isinstance(described, dict):
         raise damaged(f"{PROGRAM} is no object")
@@ -129,9 +134,13 @@ def _require_known(member: Member) -> None:
             "one program, called model",
         )
     if _OBJECTS.fullmatch(name):
-        raise unsafe(f"the archive has an object, {name}, which is a pickle", "plain tensors")
+        raise unsafe(
+            f"the archive has an object, {name}, which is a pickle", "plain tensors"
+        )
     if _PICKLED.fullmatch(name):
-        raise unsafe(f"the archive has its tensors in a pickle, {name}", "tensors as plain bytes")
+        raise unsafe(
+            f"the archive has its tensors in a pickle, {name}", "tensors as plain bytes"
+        )
     is_known = (
         name in _NEEDED
         or name == _BYTE_ORDER
@@ -140,7 +149,9 @@ def _require_known(member: Member) -> None:
     if not is_known:
         raise unsafe(f"the archive has a member {brief(name)}", _EXPECTED)
     if member.deflated and not name.endswith(".json") and not _EXTRA.fullmatch(name):
-        raise unsafe(f"member {brief(name)} is compressed", "tensors that are plainly stored")
+        raise unsafe(
+            f"member {brief(name)} is compressed", "tensors that are plainly stored"
+        )
 
 
 def _require_notes(view: memoryview, members: Mapping[str, Member]) -> None:
@@ -149,7 +160,9 @@ def _require_notes(view: memoryview, members: Mapping[str, Member]) -> None:
         expected = _SMALL.get(name)
         is_note = expected is not None or _NOTES.fullmatch(name) is not None
         if is_note and member.size > _LONGEST_NOTE:
-            raise damaged(f"{name} has {member.size} bytes, above the {_LONGEST_NOTE} of a note")
+            raise damaged(
+                f"{name} has {member.size} bytes, above the {_LONGEST_NOTE} of a note"
+            )
         if expected is not None and archive.read(view, member) != expected:
             raise unsupported(
                 f"the archive's {name} is another than torch writes on this kind of machine",
@@ -160,7 +173,8 @@ def _require_notes(view: memoryview, members: Mapping[str, Member]) -> None:
 def _json(view: memoryview, member: Member, limits: Limits) -> Json:
     if member.size > limits.json_bytes:
         raise over_limit(
-            f"{member.name} has {member.size} bytes", f"at most {limits.json_bytes} bytes"
+            f"{member.name} has {member.size} bytes",
+            f"at most {limits.json_bytes} bytes",
         )
     try:
         text = archive.read(view, member).decode()

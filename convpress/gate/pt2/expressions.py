@@ -30,7 +30,16 @@ SYMBOL = re.compile(r"(s|u|zf|zuf|ps)[0-9]{1,6}(_[0-9]{1,6})?")
 _TEXT_OF_NUMBER = re.compile(r"'-?[0-9]{1,30}(\.[0-9]{0,60})?(e[+-]?[0-9]{1,3})?'")
 _CONSTANTS = frozenset({"true", "false", "True", "False", "oo", "int_oo"})
 _ASSUMPTIONS = frozenset(
-    {"integer", "positive", "nonnegative", "negative", "nonzero", "real", "finite", "zero"}
+    {
+        "integer",
+        "positive",
+        "nonnegative",
+        "negative",
+        "nonzero",
+        "real",
+        "finite",
+        "zero",
+    }
 )
 # The result has the power of the largest operand.
 _LARGEST = frozenset(
@@ -49,7 +58,9 @@ _SUM = frozenset(
 )
 _POWER = frozenset({"Pow", "PowByNatural"})
 _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=", "&", "|")
-_EXPECTED = "symbols, whole numbers, arithmetic and comparisons, as torch.export writes them"
+_EXPECTED = (
+    "symbols, whole numbers, arithmetic and comparisons, as torch.export writes them"
+)
 _is_text = text(_LONGEST)
 
 
@@ -120,7 +131,9 @@ class _Parser:
         return words
 
     def _refusal(self) -> Exception:
-        return unsafe(f"{shown(self.place)} is the expression {brief(self.source)}", _EXPECTED)
+        return unsafe(
+            f"{shown(self.place)} is the expression {brief(self.source)}", _EXPECTED
+        )
 
     def _peek(self) -> str:
         """Return the next mark; empty where a name, a number or the end follows."""
@@ -264,7 +277,10 @@ class _Parser:
             assumption = self._next()
             self._take("=")
             truth = self._next()
-            is_known = assumption.text in _ASSUMPTIONS and truth.text in ("True", "False")
+            is_known = assumption.text in _ASSUMPTIONS and truth.text in (
+                "True",
+                "False",
+            )
             if not is_known:
                 raise self._refusal()
         self._take(")")
@@ -275,7 +291,12 @@ class _Parser:
         number = self._next()
         if number.kind != "text" or not _TEXT_OF_NUMBER.fullmatch(number.text):
             raise self._refusal()
-        for word in (("mark", ","), ("name", "precision"), ("mark", "="), ("number", "53")):
+        for word in (
+            ("mark", ","),
+            ("name", "precision"),
+            ("mark", "="),
+            ("number", "53"),
+        ):
             if self._next() != word:
                 raise self._refusal()
         self._take(")")

@@ -35,14 +35,20 @@ def require_consistent(
     module = program["graph_module"]
     nodes = sum(_require_graph(module["graph"], 0, limits))
     if nodes > limits.nodes:
-        raise over_limit(f"the program has {nodes} nodes", f"at most {limits.nodes} nodes")
+        raise over_limit(
+            f"the program has {nodes} nodes", f"at most {limits.nodes} nodes"
+        )
     _require_signature(module, weights, constants)
 
 
-def _require_graph(graph: Mapping[str, Json], depth: int, limits: Limits) -> Iterator[int]:
+def _require_graph(
+    graph: Mapping[str, Json], depth: int, limits: Limits
+) -> Iterator[int]:
     """Require a graph and those in it to be consistent, and yield their numbers of nodes."""
     if depth > min(_DEEPEST, limits.nesting):
-        raise over_limit("graphs nest too deep", f"at most {_DEEPEST} graphs within each other")
+        raise over_limit(
+            "graphs nest too deep", f"at most {_DEEPEST} graphs within each other"
+        )
     described = set().union(*(graph.get(values, {}) for values in _VALUES))
     defined: set[str] = set()
     for argument in graph["inputs"]:
@@ -64,10 +70,14 @@ def _require_graph(graph: Mapping[str, Json], depth: int, limits: Limits) -> Ite
 def _graphs(node: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     """Return the graphs among the arguments of a node."""
     graphs = [
-        entry["arg"]["as_graph"]["graph"] for entry in node["inputs"] if "as_graph" in entry["arg"]
+        entry["arg"]["as_graph"]["graph"]
+        for entry in node["inputs"]
+        if "as_graph" in entry["arg"]
     ]
     if graphs and node["target"] not in WITH_GRAPHS:
-        raise unsafe(f"the operator {brief(node['target'])} has a graph", "operators on tensors")
+        raise unsafe(
+            f"the operator {brief(node['target'])} has a graph", "operators on tensors"
+        )
     return graphs
 
 
@@ -96,7 +106,9 @@ def _define(names: Iterable[str], defined: set[str], described: set[str]) -> Non
 def _require_defined(names: Iterable[str], defined: set[str]) -> None:
     for name in names:
         if name not in defined:
-            raise damaged(f"{_PROGRAM} uses the value {brief(name)} before it defines it")
+            raise damaged(
+                f"{_PROGRAM} uses the value {brief(name)} before it defines it"
+            )
 
 
 def _require_small_power(node: Mapping[str, Json]) -> None:
@@ -105,8 +117,12 @@ def _require_small_power(node: Mapping[str, Json]) -> None:
         return
     exponents = [entry["arg"] for entry in node["inputs"]][1:]
     whole = [each for each in exponents if "as_float" not in each]
-    if any(abs(each.get("as_int", _LARGEST_POWER + 1)) > _LARGEST_POWER for each in whole):
-        raise unsafe("a size is raised to a power", f"powers of at most {_LARGEST_POWER}")
+    if any(
+        abs(each.get("as_int", _LARGEST_POWER + 1)) > _LARGEST_POWER for each in whole
+    ):
+        raise unsafe(
+            "a size is raised to a power", f"powers of at most {_LARGEST_POWER}"
+        )
 
 
 def _require_signature(
@@ -147,7 +163,9 @@ def _stored(
     if kind == "parameter":
         return _named(content["parameter_name"], weights)
     if kind == "buffer":
-        return _named(content["buffer_name"], weights if content["persistent"] else constants)
+        return _named(
+            content["buffer_name"], weights if content["persistent"] else constants
+        )
     if kind == "tensor_constant":
         return _named(content["tensor_constant_name"], constants)
     return None
@@ -182,4 +200,6 @@ def _require_targets(
         for member in ("buffer_name", "parameter_name"):
             name = content.get(member)
             if name is not None and name not in weights and name not in constants:
-                raise damaged(f"a run changes {brief(name)}, which the archive does not have")
+                raise damaged(
+                    f"a run changes {brief(name)}, which the archive does not have"
+                )

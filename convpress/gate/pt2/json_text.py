@@ -20,7 +20,9 @@ def parse(text: str, name: str, limits: Limits) -> Json:
     """
     values = sum(map(text.count, ",[{"))
     if values > limits.json_values:
-        raise over_limit(f"{name} has {values} values or more", f"at most {limits.json_values}")
+        raise over_limit(
+            f"{name} has {values} values or more", f"at most {limits.json_values}"
+        )
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError as error:

@@ -45,7 +45,9 @@ def _check_note(name: str, note: Json, place: Place, limits: Limits) -> None:
         _require_shallow(noted, place, limits)
     elif name == _SOURCES:
         if not _SOURCE.fullmatch(note):
-            raise unsafe(f"{shown(place)} names the function {brief(note)}", "names with dots")
+            raise unsafe(
+                f"{shown(place)} names the function {brief(note)}", "names with dots"
+            )
     else:
         raise unexpected(name, place, "a note that torch.export writes")
 
@@ -58,7 +60,8 @@ def _require_shallow(value: Json, place: Place, limits: Limits) -> None:
         depth += 1
         if depth > limits.nesting:
             raise over_limit(
-                f"{shown(place)} nests its brackets too deep", f"at most {limits.nesting} brackets"
+                f"{shown(place)} nests its brackets too deep",
+                f"at most {limits.nesting} brackets",
             )
         containers = [each for each in level if isinstance(each, (dict, list))]
         level = []

@@ -25,7 +25,8 @@ def identifier(value: Json, place: Place) -> None:
     _is_text(value, place)
     if not value.isidentifier() or keyword.iskeyword(value):
         raise unsafe(
-            f"{shown(place)} has the name {brief(value)}", "names as of Python's variables"
+            f"{shown(place)} has the name {brief(value)}",
+            "names as of Python's variables",
         )
 
 
@@ -34,7 +35,8 @@ def argument(value: Json, place: Place) -> None:
     _is_text(value, place)
     if value and not value.isidentifier():
         raise unsafe(
-            f"{shown(place)} has the name {brief(value)}", "names as of Python's variables"
+            f"{shown(place)} has the name {brief(value)}",
+            "names as of Python's variables",
         )
 
 
@@ -61,5 +63,6 @@ def plain_text(value: Json, place: Place) -> None:
     _is_text(value, place)
     if not _PLAIN.fullmatch(value):
         raise unsafe(
-            f"{shown(place)} is the text {brief(value)}", "texts without quotes and backslashes"
+            f"{shown(place)} is the text {brief(value)}",
+            "texts without quotes and backslashes",
         )

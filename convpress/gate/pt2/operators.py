@@ -12,7 +12,9 @@ from convpress.gate.pt2.schema import Place, brief, shown, text
 from convpress.gate.refusals import unsafe, unsupported
 from convpress.gate.torchscript import operators
 
-_OPERATOR = re.compile(r"torch\.ops\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?", re.ASCII)
+_OPERATOR = re.compile(
+    r"torch\.ops\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?", re.ASCII
+)
 _CONTAINERS_AND_TEXTS = frozenset(
     """
     Bool Complex ComplexImplicit Delete Float FloatImplicit Generator Int IntImplicit ScalarImplicit
@@ -118,7 +120,9 @@ def target(value: Json, place: Place) -> None:
         return
     match = _OPERATOR.fullmatch(value)
     if match is None:
-        raise unsafe(f"{shown(place)} is {brief(value)}, which is no operator of aten", _EXPECTED)
+        raise unsafe(
+            f"{shown(place)} is {brief(value)}, which is no operator of aten", _EXPECTED
+        )
     package, name, overload = match.groups()
     if package == "higher_order":
         raise unsupported(

@@ -56,13 +56,17 @@ def program(limits: Limits) -> Check:
                 },
                 {
                     "metadata": map_of(text(_LONGEST_TEXT), text(_LONGEST_TEXT)),
-                    "treespec_namedtuple_fields": map_of(text(_LONGEST_TEXT), refused_class),
+                    "treespec_namedtuple_fields": map_of(
+                        text(_LONGEST_TEXT), refused_class
+                    ),
                 },
             ),
             "opset_version": map_of(names.identifier, integer(0)),
             "range_constraints": map_of(
                 expression(limits),
-                record({"min_val": nullable(integer()), "max_val": nullable(integer())}),
+                record(
+                    {"min_val": nullable(integer()), "max_val": nullable(integer())}
+                ),
             ),
             "schema_version": record({"major": integer(0), "minor": integer(0)}),
         },
@@ -124,7 +128,9 @@ _ARGUMENTS: dict[str, Check] = {
 }
 """What a node may be called with, except graphs."""
 
-_input = union({**_VALUES, "as_string": names.plain_text, "as_custom_obj": refused_object})
+_input = union(
+    {**_VALUES, "as_string": names.plain_text, "as_custom_obj": refused_object}
+)
 _output = union({**_VALUES, **_LISTS, "as_string": names.plain_text})
 
 
@@ -205,7 +211,9 @@ def _signature() -> Check:
             "buffer": record(
                 {"arg": _tensor, "buffer_name": names.path, "persistent": flag},
             ),
-            "tensor_constant": record({"arg": _tensor, "tensor_constant_name": names.path}),
+            "tensor_constant": record(
+                {"arg": _tensor, "tensor_constant_name": names.path}
+            ),
             "constant_input": record({"name": names.identifier, "value": constant}),
             "custom_obj": refused_object,
             "token": refused_object,
@@ -216,10 +224,18 @@ def _signature() -> Check:
             "user_output": record({"arg": _output}),
             "loss_output": record({"arg": _tensor}),
             "buffer_mutation": record({"arg": _tensor, "buffer_name": names.path}),
-            "parameter_mutation": record({"arg": _tensor, "parameter_name": names.path}),
-            "gradient_to_parameter": record({"arg": _tensor, "parameter_name": names.path}),
-            "gradient_to_user_input": record({"arg": _tensor, "user_input_name": names.identifier}),
-            "user_input_mutation": record({"arg": _tensor, "user_input_name": names.identifier}),
+            "parameter_mutation": record(
+                {"arg": _tensor, "parameter_name": names.path}
+            ),
+            "gradient_to_parameter": record(
+                {"arg": _tensor, "parameter_name": names.path}
+            ),
+            "gradient_to_user_input": record(
+                {"arg": _tensor, "user_input_name": names.identifier}
+            ),
+            "user_input_mutation": record(
+                {"arg": _tensor, "user_input_name": names.identifier}
+            ),
             "token": refused_object,
         }
     )
@@ -237,7 +253,9 @@ def _calls(limits: Limits) -> Check:
         every(value, place)
         root = value[0] if value else {}
         if root.get("fqn") != "" or root.get("signature") is None:
-            raise unexpected(value, place, "calls of which the first is that of the whole network")
+            raise unexpected(
+                value, place, "calls of which the first is that of the whole network"
+            )
 
     return check
 

@@ -20,7 +20,9 @@ from convpress.limits import Limits
 _DEFAULT_LIMITS = Limits()
 
 
-def write_without_samples(path: Path, target: Path, limits: Limits = _DEFAULT_LIMITS) -> None:
+def write_without_samples(
+    path: Path, target: Path, limits: Limits = _DEFAULT_LIMITS
+) -> None:
     """Copy the archive at `path` to `target`, with sample inputs and guards emptied.
 
     All other members keep their contents, names and order; none is compressed. torch.export.load
@@ -55,7 +57,9 @@ def _without_guards(content: bytes) -> bytes:
     return json.dumps(program | {"guards_code": []}).encode()
 
 
-def _copy(view: memoryview, member: Member, copy: zipfile.ZipFile, name: zipfile.ZipInfo) -> None:
+def _copy(
+    view: memoryview, member: Member, copy: zipfile.ZipFile, name: zipfile.ZipInfo
+) -> None:
     """Copy a stored member without a second copy in memory."""
     with view[member.start : member.end] as part:
         if zlib.crc32(part) != member.crc:

@@ -178,7 +178,9 @@ def map_of(check_name: Check, check: Check) -> Check:
     return check_map
 
 
-def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+def record(
+    required: Mapping[str, Check], optional: Mapping[str, Check] | None = None
+) -> Check:
     """Return a check for an object with these members and no others."""
     optional = optional or {}
     checks = {**required, **optional}

@@ -87,7 +87,9 @@ def device(value: Json, place: Place) -> None:
         )
 
 
-_is_device = record({"type": text(_LONGEST_DEVICE)}, {"index": nullable(integer(0, 1000))})
+_is_device = record(
+    {"type": text(_LONGEST_DEVICE)}, {"index": nullable(integer(0, 1000))}
+)
 
 
 def refused_object(_value: Json, place: Place) -> None:
@@ -97,7 +99,8 @@ def refused_object(_value: Json, place: Place) -> None:
         Refusal: `model_unsafe`.
     """
     raise unsafe(
-        f"{shown(place)} is an object or a function beside the graph", "tensors, numbers and texts"
+        f"{shown(place)} is an object or a function beside the graph",
+        "tensors, numbers and texts",
     )
 
 
@@ -140,7 +143,9 @@ def tensor_meta(limits: Limits) -> Check:
     def check(value: Json, place: Place) -> None:
         is_tensor(value, place)
         if len(value["sizes"]) != len(value["strides"]):
-            raise unexpected(value["strides"], (place, "strides"), "as many strides as sizes")
+            raise unexpected(
+                value["strides"], (place, "strides"), "as many strides as sizes"
+            )
         count = prod(map(_least, value["sizes"]))
         size_bytes = count * DTYPES[value["dtype"]][1]
         if size_bytes > limits.tensor_bytes:

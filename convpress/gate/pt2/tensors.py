@@ -44,7 +44,9 @@ def stored_tensors(
     _is_index(index, place)
     entries = index["config"]
     if len(entries) > limits.tensors:
-        raise over_limit(f"{place} has {len(entries)} tensors", f"at most {limits.tensors}")
+        raise over_limit(
+            f"{place} has {len(entries)} tensors", f"at most {limits.tensors}"
+        )
     is_tensor = tensor_meta(limits)
     tensors = {}
     for name, entry in entries.items():
@@ -88,11 +90,14 @@ def _require_plain(entry: Mapping[str, Json], folder: str, place: Place) -> None
     number = path.removeprefix(prefix)
     if not path.startswith(prefix) or not _NUMBER.fullmatch(number):
         raise unsafe(
-            f"{shown(place)} is in the member {brief(path)}", f"members {prefix}0, {prefix}1, ..."
+            f"{shown(place)} is in the member {brief(path)}",
+            f"members {prefix}0, {prefix}1, ...",
         )
 
 
-def _stored(name: str, entry: Mapping[str, Json], folder: str, place: Place) -> StoredTensor:
+def _stored(
+    name: str, entry: Mapping[str, Json], folder: str, place: Place
+) -> StoredTensor:
     meta = entry["tensor_meta"]
     dtype, _ = DTYPES[meta["dtype"]]
     if meta["requires_grad"] and not dtype.startswith(_TRAINABLE):
@@ -124,14 +129,20 @@ def item_bytes(dtype: str) -> int:
     return next(size for name, size in DTYPES.values() if name == dtype)
 
 
-def _require_within(tensor: StoredTensor, members: Mapping[str, Member], place: Place) -> None:
+def _require_within(
+    tensor: StoredTensor, members: Mapping[str, Member], place: Place
+) -> None:
     """Require the bytes of a tensor's elements in its member."""
     member = members.get(tensor.member)
     if member is None:
-        raise damaged(f"{shown(place)} is in {tensor.member}, which the archive does not have")
+        raise damaged(
+            f"{shown(place)} is in {tensor.member}, which the archive does not have"
+        )
     size = item_bytes(tensor.dtype)
     if member.size % size:
-        raise damaged(f"{tensor.member} has {member.size} bytes, no whole number of {tensor.dtype}")
+        raise damaged(
+            f"{tensor.member} has {member.size} bytes, no whole number of {tensor.dtype}"
+        )
     last = tensor.storage_offset
     for length, stride in zip(tensor.sizes, tensor.strides, strict=True):
         last += (length - 1) * stride
@@ -156,7 +167,9 @@ def _require_bounded(
             spread += size
     for member, dtypes in types.items():
         if len(dtypes) > 1:
-            raise damaged(f"the tensors in {member} are of the types {', '.join(sorted(dtypes))}")
+            raise damaged(
+                f"the tensors in {member} are of the types {', '.join(sorted(dtypes))}"
+            )
     if spread > limits.inflated_bytes:
         raise over_limit(
             f"tensors that repeat their elements have {spread} bytes",

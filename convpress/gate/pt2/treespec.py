@@ -39,7 +39,9 @@ def treespec(limits: Limits, *, has_arguments: bool) -> Check:
         structure = parse(value, shown(place), limits)
         is_known = isinstance(structure, list) and len(structure) == 2
         if not is_known or structure[0] != _PROTOCOL:
-            raise unexpected(structure, place, f"a structure of pytree's protocol {_PROTOCOL}")
+            raise unexpected(
+                structure, place, f"a structure of pytree's protocol {_PROTOCOL}"
+            )
         _check_node(structure[1], place, deepest, limits)
         if has_arguments:
             _require_argument_names(structure[1], place)
@@ -60,7 +62,8 @@ def _check_node(node: Json, place: Place, deepest: int, limits: Limits) -> None:
         raise unexpected(node, place, "an object with type, context and children_spec")
     if deepest == 0:
         raise over_limit(
-            f"{shown(place)} is a structure that nests too deep", f"at most {_DEEPEST} containers"
+            f"{shown(place)} is a structure that nests too deep",
+            f"at most {_DEEPEST} containers",
         )
     children = node["children_spec"]
     if not isinstance(children, list):
@@ -80,7 +83,10 @@ def _check_container(node: dict[str, Json], place: Place, limits: Limits) -> Non
     names.plain_text(kind, (place, "type"))
     if kind in _SEQUENCES:
         if context != "null":
-            raise unsafe(f"{shown(place)} is a structure with the context {brief(context)}", _PLAIN)
+            raise unsafe(
+                f"{shown(place)} is a structure with the context {brief(context)}",
+                _PLAIN,
+            )
         return
     if kind not in _MAPPINGS:
         raise unsupported(

@@ -22,7 +22,9 @@ def require_known_version(program: Mapping[str, Json]) -> tuple[tuple[int, int],
         Refusal: `model_unsupported`.
     """
     torch_version = program.get("torch_version")
-    match = _VERSION.fullmatch(torch_version) if isinstance(torch_version, str) else None
+    match = (
+        _VERSION.fullmatch(torch_version) if isinstance(torch_version, str) else None
+    )
     if match is None or torch_version is None:
         raise unsupported(
             f"the archive was written by torch {brief(torch_version)}: {_AGAIN}",

@@ -41,7 +41,9 @@ def require_safe_torchscript(path: Path, limits: Limits) -> None:
         _require_safe_members(view, members, limits)
 
 
-def _require_safe_members(view: memoryview, members: Sequence[Member], limits: Limits) -> None:
+def _require_safe_members(
+    view: memoryview, members: Sequence[Member], limits: Limits
+) -> None:
     sources = _named(members, _SOURCE)
     pickles = _named(members, _PICKLE)
     notes = _named(members, _NOTES)
@@ -80,14 +82,17 @@ def _require_known(member: Member) -> None:
         )
     if member.deflated and member.name.startswith(("data/", "constants/")):
         raise unsafe(
-            f"member {member.name} is compressed", "compressed source, and all else plainly stored"
+            f"member {member.name} is compressed",
+            "compressed source, and all else plainly stored",
         )
 
 
 def _bound(what: str, members: Sequence[Member], largest: int) -> None:
     size = sum(member.size for member in members)
     if size > largest:
-        raise over_limit(f"the archive holds {size} bytes of {what}", f"at most {largest} bytes")
+        raise over_limit(
+            f"the archive holds {size} bytes of {what}", f"at most {largest} bytes"
+        )
 
 
 def _text(view: memoryview, member: Member) -> str:

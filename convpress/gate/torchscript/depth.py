@@ -12,7 +12,20 @@ OPEN = ("(", "[", "{")
 CLOSE = (")", "]", "}")
 # These words have an operand of which the parser makes a level; every mark has, too.
 _KEYWORDS = frozenset(
-    {"and", "or", "not", "if", "else", "elif", "for", "in", "is", "lambda", "await", "yield"}
+    {
+        "and",
+        "or",
+        "not",
+        "if",
+        "else",
+        "elif",
+        "for",
+        "in",
+        "is",
+        "lambda",
+        "await",
+        "yield",
+    }
 )
 
 

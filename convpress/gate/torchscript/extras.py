@@ -37,7 +37,10 @@ def require_safe_extra(content: bytes, name: str, limits: Limits) -> None:
     for opcode in islice(_steps(content), limits.pickle_steps + 1):
         steps += 1
         if opcode in _CALLS:
-            raise unsafe(f"{name} is a pickle that calls a function or builds an object", _EXPECTED)
+            raise unsafe(
+                f"{name} is a pickle that calls a function or builds an object",
+                _EXPECTED,
+            )
     if steps > limits.pickle_steps:
         raise over_limit(
             f"{name} is a pickle with too many steps", f"at most {limits.pickle_steps}"

@@ -108,7 +108,9 @@ def _steps(pickle: bytes, name: str, limits: Limits) -> Iterator[_Step]:
             )
         steps += 1
         if steps > limits.pickle_steps:
-            raise over_limit(f"{name} has too many steps", f"at most {limits.pickle_steps}")
+            raise over_limit(
+                f"{name} has too many steps", f"at most {limits.pickle_steps}"
+            )
         opcode = spec.name
         start, stop = spec.argument(pickle, position + 1)
         if stop > end:

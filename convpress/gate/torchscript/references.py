@@ -38,7 +38,9 @@ def deepest(files: Mapping[str, Sequence[Word]]) -> int:
     for name, words in files.items():
         _read(name, words, definitions)
     sizes = {
-        name: max(1, _longest_way(definition.methods, dict.fromkeys(definition.methods, 1)))
+        name: max(
+            1, _longest_way(definition.methods, dict.fromkeys(definition.methods, 1))
+        )
         for name, definition in definitions.items()
     }
     return _longest_way({name: each.uses for name, each in definitions.items()}, sizes)
@@ -58,7 +60,9 @@ def _full_name(file: str, name: Word) -> str:
     return f"{module}.{name.text}"
 
 
-def _read(file: str, words: Sequence[Word], definitions: Mapping[str, _Definition]) -> None:
+def _read(
+    file: str, words: Sequence[Word], definitions: Mapping[str, _Definition]
+) -> None:
     """Note what the definitions of a file use: other definitions, and their own methods."""
     outermost = set(_definition_indices(words))
     definition = _Definition()
@@ -72,7 +76,9 @@ def _read(file: str, words: Sequence[Word], definitions: Mapping[str, _Definitio
         elif before.text in _DEFINE:
             method = definition.methods.setdefault(word.text, set())
         elif word.text == _ROOT:
-            definition.uses.update(name for name in _names(words, index) if name in definitions)
+            definition.uses.update(
+                name for name in _names(words, index) if name in definitions
+            )
         elif before.text == ".":
             method.add(word.text)
 
@@ -122,7 +128,9 @@ def _circles(edges: Mapping[str, set[str]]) -> Iterator[list[str]]:
             visit(root)
         while stack:
             node, others = stack[-1]
-            other = next((each for each in others if each in edges and each not in done), None)
+            other = next(
+                (each for each in others if each in edges and each not in done), None
+            )
             if other is not None and other not in order:
                 visit(other)
             elif other is not None:

@@ -59,7 +59,9 @@ _NO_CALLS = frozenset(
 _METHODS = frozenset({"__init__", "__new__", "__enter__", "__exit__", "tolist"})
 _MOBILE = frozenset({"prepacked", "metal_prepack", "vulkan_prepack", "metal", "vulkan"})
 _ROOTS = frozenset({"torch", "ops"})
-_TYPES = frozenset({"Tensor", "device", "dtype", "Device", "Generator", "Stream", "layout"})
+_TYPES = frozenset(
+    {"Tensor", "device", "dtype", "Device", "Generator", "Stream", "layout"}
+)
 _OPERATORS = {"aten": ATEN, "prim": PRIM, "torchvision": TORCHVISION}
 _DOT = (".",)
 _PLAIN_TEXT = re.compile(r"""(["'])([A-Za-z0-9_.-]*)\1""")
@@ -94,7 +96,8 @@ def require_safe_source(sources: Mapping[str, str], limits: Limits) -> None:
         remaining -= len(files[name])
         if remaining < 0:
             raise over_limit(
-                "the archive's source has too many words", f"at most {limits.source_tokens}"
+                "the archive's source has too many words",
+                f"at most {limits.source_tokens}",
             )
     # A method may be called before the file that defines it.
     methods: set[str] = set()
@@ -146,7 +149,9 @@ class _SourceFile:
         closings = self._closings(limits)
         for depth, line in depths(self.tokens):
             if depth > limits.depth:
-                raise _deep(f"{self.name} is {depth} levels deep in line {line}", limits.depth)
+                raise _deep(
+                    f"{self.name} is {depth} levels deep in line {line}", limits.depth
+                )
         for index, token in enumerate(self.tokens):
             if token.kind == "name":
                 self._require_safe_name(index)
@@ -202,7 +207,8 @@ class _SourceFile:
         elif name in _ROOTS and self._token(index + 1).text != ".":
             # Under another name its operators could not be recognised.
             raise unsafe(
-                self._at(index, f"uses {name} as a value"), "operators by their full names"
+                self._at(index, f"uses {name} as a value"),
+                "operators by their full names",
             )
         elif name in _NO_CALLS and is_called:
             raise unsafe(self._at(index, f"calls {name}"), _COMPUTING)
@@ -261,7 +267,10 @@ class _SourceFile:
         Such a name begins with `__torch__`.
         """
         while index >= 2:
-            has_owner = self.tokens[index - 1].text == "." and self.tokens[index - 2].kind == "name"
+            has_owner = (
+                self.tokens[index - 1].text == "."
+                and self.tokens[index - 2].kind == "name"
+            )
             if not has_owner:
                 break
             index -= 2

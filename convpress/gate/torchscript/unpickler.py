@@ -211,7 +211,10 @@ class Unpickler:
         """Put keys and values, by turns, into the dictionary at the end of the stack."""
         # torch hashes a key with all that is in it.
         if any(isinstance(key, _Tuple | _Container) for key in items[::2]):
-            raise unsafe(f"{self._name} has a key that is a container", "texts and numbers as keys")
+            raise unsafe(
+                f"{self._name} has a key that is a container",
+                "texts and numbers as keys",
+            )
         self._put(items)
 
     def _put(self, items: Iterable[Any]) -> None:
@@ -222,7 +225,8 @@ class Unpickler:
         # A container within itself would have no end.
         if container.is_shared:
             raise unsafe(
-                f"{self._name} holds something that may contain itself", "values without cycles"
+                f"{self._name} holds something that may contain itself",
+                "values without cycles",
             )
         for item in items:
             container.depth = max(container.depth, 1 + _depth(item))
@@ -231,7 +235,8 @@ class Unpickler:
     def _bound(self, depth: int) -> None:
         if depth > self._limits.nesting:
             raise over_limit(
-                f"{self._name} nests values {depth} deep", f"at most {self._limits.nesting}"
+                f"{self._name} nests values {depth} deep",
+                f"at most {self._limits.nesting}",
             )
 
     def _global(self, name: str) -> _Global:
@@ -297,7 +302,8 @@ class Unpickler:
         if not is_kind or not is_key or type(elements) is not int:
             shown = kind[:80] if isinstance(kind, _Global) else "something else"
             raise unsafe(
-                f"{self._name} has a storage of kind {shown!r}", "storages of plain numbers"
+                f"{self._name} has a storage of kind {shown!r}",
+                "storages of plain numbers",
             )
         if isinstance(device, str) and device.partition(":")[0] == _WITHOUT_NUMBERS:
             raise unsupported(
@@ -320,7 +326,9 @@ class Unpickler:
         storage, offset, *shape = arguments[:4]
         sizes, strides = (self._axes(numbers) for numbers in shape)
         numbers = [offset, *sizes, *strides]
-        if not isinstance(storage, _Storage) or any(type(number) is not int for number in numbers):
+        if not isinstance(storage, _Storage) or any(
+            type(number) is not int for number in numbers
+        ):
             raise TypeError("a tensor of no numbers")
         last = offset
         for size, stride in zip(sizes, strides, strict=True):

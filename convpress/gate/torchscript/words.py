@@ -66,7 +66,8 @@ def words(name: str, text: str, limits: Limits) -> Iterator[Word]:
         kind = match.lastgroup
         if kind == "type":
             raise unsafe(
-                f"{name} declares a type in a comment in line {line}", "types beside the names"
+                f"{name} declares a type in a comment in line {line}",
+                "types beside the names",
             )
         if kind == "newline":
             indent = 0

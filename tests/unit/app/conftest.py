@@ -4,7 +4,7 @@ import anyio
 import httpx
 import pytest
 from sqlalchemy.orm import Session
-from support.databases import put_migrated_database
+from support.service.databases import put_migrated_database
 
 from app.auth import rate_limit
 from app.db.session import get_engine
@@ -62,7 +62,9 @@ class Client:
     def request(self, method, path, **options):
         async def send():
             transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://localhost"
+            ) as http:
                 return await http.request(method, path, **options)
 
         return anyio.run(send)

@@ -17,7 +17,9 @@ def prepared(tmp_path):
     return settings
 
 
-def test_a_folder_that_was_deleted_is_gone_and_back_when_it_is_put_back(prepared, tmp_path):
+def test_a_folder_that_was_deleted_is_gone_and_back_when_it_is_put_back(
+    prepared, tmp_path
+):
     prepared.data_dir.rename(tmp_path / "away")
     with pytest.raises(DataFolderGone, match="put it back as it was, or restart"):
         data_folder.check(prepared)

@@ -67,11 +67,14 @@ def test_a_problem_carries_the_status_of_its_code(answer, code):
 
 def test_a_refusal_of_the_contract_is_a_problem(answer):
     response = answer(
-        Refusal(Code.BUDGET_INVALID, "why", field="flops_budget", expected="0.5", got="x")
+        Refusal(
+            Code.BUDGET_INVALID, "why", field="flops_budget", expected="0.5", got="x"
+        )
     )
     assert response.status_code == 422
     assert (
-        response.json().items() >= {"code": "budget_invalid", "expected": "0.5", "got": "x"}.items()
+        response.json().items()
+        >= {"code": "budget_invalid", "expected": "0.5", "got": "x"}.items()
     )
 
 

@@ -6,7 +6,9 @@ import sys
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
 
 def test_logs_are_json_lines_of_the_application_and_of_its_libraries():

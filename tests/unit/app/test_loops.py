@@ -18,8 +18,12 @@ def test_pauses_double_up_to_the_longest_and_a_success_forgets_them():
     assert Backoff("test", 9.0, 5.0).after(ValueError("x")) == 9.0
 
 
-def test_failures_are_counted_for_all_processes_as_soon_as_sql_answers(client, monkeypatch):
-    monkeypatch.setattr(loops, "_failures", PendingAmounts())  # without those of other tests
+def test_failures_are_counted_for_all_processes_as_soon_as_sql_answers(
+    client, monkeypatch
+):
+    monkeypatch.setattr(
+        loops, "_failures", PendingAmounts()
+    )  # without those of other tests
     loops.note_failure("sweeper", KeyError("x"))
     loops.note_failure("sweeper", KeyError("y"))
     with monkeypatch.context() as without_sql:
@@ -33,6 +37,8 @@ def test_failures_are_counted_for_all_processes_as_soon_as_sql_answers(client, m
     loops.flush()
     loops.flush()
     with transaction() as session:
-        assert queries.service_statistics(session).loop_failures == {("sweeper", "KeyError"): 2}
+        assert queries.service_statistics(session).loop_failures == {
+            ("sweeper", "KeyError"): 2
+        }
     line = 'convpress_loop_failures_total{error="KeyError",loop="sweeper"} 2.0'
     assert line in client.get("/metrics").text

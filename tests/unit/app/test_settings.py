@@ -15,8 +15,12 @@ def table():
     """The settings as docs/operations.md has them."""
     lines = ["| variable | default | what |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None or field.default == () else f"`{field.default}`"
-        lines.append(f"| `CONVPRESS_{name.upper()}` | {default} | {field.description} |")
+        default = (
+            "" if field.default is None or field.default == () else f"`{field.default}`"
+        )
+        lines.append(
+            f"| `CONVPRESS_{name.upper()}` | {default} | {field.description} |"
+        )
     return "\n".join(lines)
 
 

@@ -29,8 +29,12 @@ with tracing.span("x", parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(tracing.TracingMissing, match=r"pip install 'convpress\[otel\]'"):
-        tracing.configure_tracing(Settings(otlp_endpoint="http://127.0.0.1:4318"), "api")
+    with pytest.raises(
+        tracing.TracingMissing, match=r"pip install 'convpress\[otel\]'"
+    ):
+        tracing.configure_tracing(
+            Settings(otlp_endpoint="http://127.0.0.1:4318"), "api"
+        )
 
 
 def test_a_collector_has_an_address():

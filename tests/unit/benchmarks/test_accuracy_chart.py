@@ -27,7 +27,9 @@ def test_the_chart_in_the_documents_is_that_of_their_figures(tmp_path):
         for row, style in STYLES.items():
             if row_points(figures, row):
                 assert style.label in kept
-    assert kept.count(STYLES["torchscript"].label) == drawn.count(STYLES["torchscript"].label)
+    assert kept.count(STYLES["torchscript"].label) == drawn.count(
+        STYLES["torchscript"].label
+    )
 
 
 def test_a_row_has_no_point_at_a_budget_out_of_reach():
@@ -36,7 +38,9 @@ def test_a_row_has_no_point_at_a_budget_out_of_reach():
     assert row_points(figures, "real") == []
 
 
-@pytest.mark.parametrize("positions", [[0.5, 0.5, 0.5], [0.98, 0.99, 1.0], [0.0, 0.3, 0.01]])
+@pytest.mark.parametrize(
+    "positions", [[0.5, 0.5, 0.5], [0.98, 0.99, 1.0], [0.0, 0.3, 0.01]]
+)
 def test_labels_are_apart_and_within_the_panel(positions):
     heights = spread(positions, 0.06)
     assert all(0 <= height <= 1 for height in heights)
@@ -70,7 +74,9 @@ def rows_of(path):
 
 def network_of(text):
     names = [
-        network for heading, network in HEADINGS.items() if text.strip("*").startswith(heading)
+        network
+        for heading, network in HEADINGS.items()
+        if text.strip("*").startswith(heading)
     ]
     return NETWORKS[names[0]] if names else None
 
@@ -89,7 +95,9 @@ def test_the_table_of_accuracy_has_the_figures_of_the_chart():
             assert [number(cell) for cell in cells] == scores, label
             compared += 1
     assert compared == sum(
-        any(network[row]["cells"]) for network in NETWORKS.values() for row in ROWS.values()
+        any(network[row]["cells"])
+        for network in NETWORKS.values()
+        for row in ROWS.values()
     )
 
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from published import by_group, line_of, summary
-from support.onnx_text import model, written
+from support.onnx.text import model, written
 from zoo.cases import exported
 from zoo.check import Case, broken_promises, checked
 from zoo.child import in_child
@@ -76,9 +76,18 @@ def test_a_broken_promise_is_a_sentence(change, sentence):
 
 def test_groups_add_up_their_models():
     rows = [
-        RIGHT | {"model": "timm/a traced", "sites": 3, "replaced": 2, "keep": 0.5, "wrong": []},
-        RIGHT | {"model": "timm/b traced", "refused": "budget_unreachable: no", "wrong": []},
-        RIGHT | {"model": "package/c.onnx", "macs": 99, "keep": 0.5, "wrong": ["counts 99"]},
+        RIGHT
+        | {
+            "model": "timm/a traced",
+            "sites": 3,
+            "replaced": 2,
+            "keep": 0.5,
+            "wrong": [],
+        },
+        RIGHT
+        | {"model": "timm/b traced", "refused": "budget_unreachable: no", "wrong": []},
+        RIGHT
+        | {"model": "package/c.onnx", "macs": 99, "keep": 0.5, "wrong": ["counts 99"]},
     ]
     assert by_group(rows).splitlines()[2:] == [
         "| packages | 1 | 0 | 0 | 0 | 1 |  | 1 |",

@@ -22,7 +22,9 @@ def test_a_fit_finds_the_map():
 
 
 def test_a_network_is_predicted_by_the_others_and_its_factor_is_what_sets_it_apart():
-    fold = Fold([*cases("one"), *cases("two"), *cases("sensitive", factor=1.25)], "sensitive")
+    fold = Fold(
+        [*cases("one"), *cases("two"), *cases("sensitive", factor=1.25)], "sensitive"
+    )
     assert fold.predicted(1.0) == pytest.approx(mapped(ERRORS, 1.5, 5.0), abs=1e-4)
     assert fold.factors == pytest.approx(1.25, abs=1e-3)
     # losses of less than 1 % and more than 95 % tell no factor
@@ -35,7 +37,10 @@ def test_both_benchmarks_files_are_read(tmp_path):
         {"score": 40.0, "held_out": [0.3, 0.2], "agreement": 0.9, "spread_error": 0.7},
         None,
     ]
-    denoiser = {"original": 30.0, "onnx": {"cells": [{"score": 29.0, "agreement": None}]}}
+    denoiser = {
+        "original": 30.0,
+        "onnx": {"cells": [{"score": 29.0, "agreement": None}]},
+    }
     accuracy = tmp_path / "accuracy.json"
     networks = {"a": {"original": 80.0, "onnx": {"cells": cells}}, "b": denoiser}
     accuracy.write_text(json.dumps({"networks": networks}))
@@ -44,7 +49,13 @@ def test_both_benchmarks_files_are_read(tmp_path):
         Case("a", 0.7, 0.5, 40.0),
     ]
     risk = tmp_path / "risk.json"
-    row = {"network": "c", "original": 50.0, "lost": -1.0, "agreement": 1.0, "spread_error": 0.1}
+    row = {
+        "network": "c",
+        "original": 50.0,
+        "lost": -1.0,
+        "agreement": 1.0,
+        "spread_error": 0.1,
+    }
     risk.write_text(json.dumps([row]))
     assert list(cases_of(risk)) == [Case("c", 0.1, 0.0, -1.0)]
 

@@ -46,8 +46,12 @@ def test_an_amount_is_read_in_its_kinds_unit(kind, text, amount):
     assert kind.parse(text).of(10) == amount
 
 
-@given(st.sampled_from(sorted(KINDS)), st.decimals(0, 1, places=4), st.integers(0, 10**12))
-def test_a_fraction_keeps_that_much_of_any_model_however_it_is_written(field, keep, total):
+@given(
+    st.sampled_from(sorted(KINDS)), st.decimals(0, 1, places=4), st.integers(0, 10**12)
+)
+def test_a_fraction_keeps_that_much_of_any_model_however_it_is_written(
+    field, keep, total
+):
     if keep == 0:
         return
     assert KINDS[field].parse(str(keep)).of(total) == int(keep * total)
@@ -99,8 +103,16 @@ def test_a_half_is_read_however_people_write_it(field, text):
     ("kind", "text", "meant"),
     [
         (FLOPS, "50", "did you mean 50%?"),
-        (LATENCY, "12", "did you mean 12% or an amount with its unit (12ms, 800us, 1.5s)?"),
-        (LATENCY, "7200000", "did you mean an amount with its unit (12ms, 800us, 1.5s)?"),
+        (
+            LATENCY,
+            "12",
+            "did you mean 12% or an amount with its unit (12ms, 800us, 1.5s)?",
+        ),
+        (
+            LATENCY,
+            "7200000",
+            "did you mean an amount with its unit (12ms, 800us, 1.5s)?",
+        ),
         (FLOPS, "7,200M", "did you mean 7.200M or 7200M?"),
         (FLOPS, "1,000", "did you mean 1.000 or 1000?"),
         (BYTES, "5M", "did you mean 5MB?"),
@@ -123,7 +135,8 @@ def test_a_refusal_guesses_nothing_without_a_reason(text):
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [(FLOPS, "12ms"), (BYTES, "5M"), (LATENCY, "5M"), (PARAMETERS, "20MB")]
+    ("kind", "text"),
+    [(FLOPS, "12ms"), (BYTES, "5M"), (LATENCY, "5M"), (PARAMETERS, "20MB")],
 )
 def test_the_suffix_of_another_kind_is_refused(kind, text):
     with pytest.raises(Refusal):
@@ -146,7 +159,9 @@ def test_no_budget_at_all_is_told_with_every_field_that_would_do(texts):
     with pytest.raises(Refusal) as refused:
         parse_budgets(texts)
     assert refused.value.code == Code.BUDGET_MISSING
-    assert all(field == "flops_budget" or field in refused.value.expected for field in KINDS)
+    assert all(
+        field == "flops_budget" or field in refused.value.expected for field in KINDS
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
-from support.onnx_text import model
+from support.onnx.text import model
 
 from convpress.bundling import bundled, weight_files
 from convpress.gate.identify import identify
@@ -19,7 +19,13 @@ TEXT = (
 
 def exported(folder, location="net.onnx.data"):
     path = folder / "net.onnx"
-    onnx.save(model(TEXT), path, save_as_external_data=True, location=location, size_threshold=0)
+    onnx.save(
+        model(TEXT),
+        path,
+        save_as_external_data=True,
+        location=location,
+        size_threshold=0,
+    )
     return path
 
 
@@ -54,10 +60,14 @@ def test_weights_in_bodies_are_found(tmp_path):
     path = tmp_path / "net.onnx"
     proto = model("g (float[2] x, bool c) => (float[2] y) { y = Neg(x) }")
     branch = model("b () => (float[2] z) <float[2] w> { z = Relu(w) }").graph
-    onnx.external_data_helper.set_external_data(branch.initializer[0], "branch.data", 0, 8)
+    onnx.external_data_helper.set_external_data(
+        branch.initializer[0], "branch.data", 0, 8
+    )
     branch.initializer[0].ClearField("raw_data")
     proto.graph.node.append(
-        onnx.helper.make_node("If", ["c"], ["u"], then_branch=branch, else_branch=branch)
+        onnx.helper.make_node(
+            "If", ["c"], ["u"], then_branch=branch, else_branch=branch
+        )
     )
     path.write_bytes(proto.SerializeToString())
     (tmp_path / "branch.data").write_bytes(bytes(8))
@@ -90,7 +100,9 @@ def test_a_link_is_taken_only_to_where_the_model_is_linked_too(tmp_path):
     assert weight_files(path) == ["net.onnx.data"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x3a\xff\xff\xff\xff\x0f", bytes(9)])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\3\4", b"\x3a\xff\xff\xff\xff\x0f", bytes(9)]
+)
 def test_other_files_are_themselves(tmp_path, content):
     (tmp_path / "any").write_bytes(content)
     assert weight_files(tmp_path / "any") == []

@@ -26,7 +26,12 @@ def refusal(call, *arguments):
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [(None, "synthetic"), ("", "synthetic"), ("synthetic", "synthetic"), ("none", "none")],
+    [
+        (None, "synthetic"),
+        ("", "synthetic"),
+        ("synthetic", "synthetic"),
+        ("none", "none"),
+    ],
 )
 def test_calibrations_without_samples(text, kind):
     assert choose_calibration(parse_calibration(text), samples=False) == kind
@@ -67,7 +72,9 @@ def test_a_range_is_read_as_it_is_written(low, width):
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20))
 def test_numbers_are_read_as_they_are_written(numbers):
     text = ", ".join(map(str, numbers))
-    assert parse_input_values(None, text, text) == InputValues(None, tuple(numbers), tuple(numbers))
+    assert parse_input_values(None, text, text) == InputValues(
+        None, tuple(numbers), tuple(numbers)
+    )
 
 
 @pytest.mark.parametrize(

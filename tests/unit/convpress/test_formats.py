@@ -21,5 +21,7 @@ def test_suffixes_tell_formats_apart():
 
 
 def test_a_name_that_is_no_format_is_refused_with_those_that_are():
-    with pytest.raises(ValueError, match="'keras', expected one of onnx, torchscript, pt2"):
+    with pytest.raises(
+        ValueError, match="'keras', expected one of onnx, torchscript, pt2"
+    ):
         named("keras")

@@ -24,7 +24,10 @@ def test_a_value_may_be_empty_and_hold_an_equals_sign():
         (f"n={'v' * 129}", "is not a label"),
         ("team=a\x07b", "is not a label"),
         ("team=a,team=b", "'team' is named twice"),
-        (",".join(f"n{number}=1" for number in range(MOST + 1)), "17 labels are too many"),
+        (
+            ",".join(f"n{number}=1" for number in range(MOST + 1)),
+            "17 labels are too many",
+        ),
     ],
 )
 def test_what_is_no_label_is_refused(text, detail):

@@ -37,7 +37,9 @@ def test_figures_keep_a_loss_or_not(text, metric, before, after, is_kept):
     assert parse_max_loss(text).is_kept(metric, before, after) is is_kept
 
 
-@pytest.mark.parametrize("text", ["", "x", "1%%", "-1%", "nan", "101%", "1e9", "1 point", "9" * 99])
+@pytest.mark.parametrize(
+    "text", ["", "x", "1%%", "-1%", "nan", "101%", "1e9", "1 point", "9" * 99]
+)
 def test_a_text_that_is_no_loss_is_refused(text):
     with pytest.raises(Refusal) as caught:
         parse_max_loss(text)
@@ -73,10 +75,30 @@ FILE = {"evaluation_sha256": "e" * 64}
         ({"max_loss": "0.4dB"}, {}, "budget_invalid", "max_loss"),
         ({"max_loss": "0.4dB"}, FILE, "budget_invalid", "max_loss"),
         ({"max_loss": "1%"}, {"needs_budget": False}, "budget_invalid", "max_loss"),
-        ({"evaluation_metric": "psnr", "max_loss": "1%"}, {}, "evaluation_invalid", "evaluation"),
-        ({"evaluation_output": "y", "max_loss": "1%"}, {}, "evaluation_invalid", "evaluation"),
-        ({"evaluation_metric": "top1"}, FILE, "evaluation_invalid", "evaluation_metric"),
-        ({"evaluation_output": "y" * 1001}, FILE, "evaluation_invalid", "evaluation_output"),
+        (
+            {"evaluation_metric": "psnr", "max_loss": "1%"},
+            {},
+            "evaluation_invalid",
+            "evaluation",
+        ),
+        (
+            {"evaluation_output": "y", "max_loss": "1%"},
+            {},
+            "evaluation_invalid",
+            "evaluation",
+        ),
+        (
+            {"evaluation_metric": "top1"},
+            FILE,
+            "evaluation_invalid",
+            "evaluation_metric",
+        ),
+        (
+            {"evaluation_output": "y" * 1001},
+            FILE,
+            "evaluation_invalid",
+            "evaluation_output",
+        ),
         ({"params_budget": "auto"}, {}, "budget_invalid", "params_budget"),
     ],
 )
@@ -91,7 +113,9 @@ def test_a_loss_takes_the_place_of_a_budget():
     psnr = JobOptions.parse({"max_loss": "0.4dB", "evaluation_metric": "psnr"}, **FILE)
     assert (psnr.evaluation_metric, psnr.max_loss) == ("psnr", "0.4dB")
     assert JobOptions.parse({"max_loss": "2"}, has_score=True).max_loss == "2"
-    assert JobOptions.parse({"flops_budget": "AUTO"}).budgets == {"flops_budget": "auto"}
+    assert JobOptions.parse({"flops_budget": "AUTO"}).budgets == {
+        "flops_budget": "auto"
+    }
 
 
 def test_an_evaluation_has_a_metric():

@@ -53,10 +53,14 @@ OTHERS = {
 
 def test_every_option_but_the_budgets_changes_the_analysis_key():
     names = {each.name for each in fields(JobOptions)}
-    assert names == BUDGETS.keys() | OTHERS.keys()  # a new option belongs into one of the two
+    assert (
+        names == BUDGETS.keys() | OTHERS.keys()
+    )  # a new option belongs into one of the two
     for name in names:
         changed = replace(PLAIN, **{name: (BUDGETS | OTHERS)[name]})
-        assert (changed.analysis_key() == PLAIN.analysis_key()) == (name in BUDGETS), name
+        assert (changed.analysis_key() == PLAIN.analysis_key()) == (name in BUDGETS), (
+            name
+        )
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,13 @@ def test_a_new_option_takes_part_in_the_analysis_key_and_changes_no_older_finger
     assert plain.fingerprint_members() != changed.fingerprint_members()
 
 
-@pytest.mark.parametrize("options", [PLAIN, FULL, PROMISE], ids=["plain", "full", "promise"])
+@pytest.mark.parametrize(
+    "options", [PLAIN, FULL, PROMISE], ids=["plain", "full", "promise"]
+)
 def test_a_form_asks_for_the_options_that_it_was_made_of(options):
-    files = {name: getattr(options, name) for name in ("samples_sha256", "evaluation_sha256")}
+    files = {
+        name: getattr(options, name) for name in ("samples_sha256", "evaluation_sha256")
+    }
     assert JobOptions.parse(options.as_fields(), **files) == options
 
 
@@ -96,7 +104,12 @@ def test_an_empty_field_counts_as_left_out():
             "budget_invalid",
             "flops_at_any_price",
         ),
-        ({"flops_budget": "0.5", "input_shape": "x"}, None, "input_shape_invalid", "input_shape"),
+        (
+            {"flops_budget": "0.5", "input_shape": "x"},
+            None,
+            "input_shape_invalid",
+            "input_shape",
+        ),
         (
             {"flops_budget": "0.5", "input_range": "0,1", "input_std": "1"},
             None,
@@ -123,7 +136,9 @@ def test_an_empty_field_counts_as_left_out():
         ),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(texts, samples_sha256, code, field):
+def test_options_that_contradict_each_other_are_refused(
+    texts, samples_sha256, code, field
+):
     with pytest.raises(Refusal) as caught:
         JobOptions.parse(texts, samples_sha256=samples_sha256)
     assert caught.value.code == code
@@ -139,7 +154,9 @@ def test_form_client_and_engine_know_every_option():
     names = {each.name for each in fields(JobOptions)}
     files = {"samples_sha256", "evaluation_sha256"}
     assert set(FIELD_PARSERS) == names - {"budgets", "kind", *files} | set(KINDS)
-    form_fields = set(FIELD_PARSERS) - {"flops_budget"}  # an argument of its own in the client
+    form_fields = set(FIELD_PARSERS) - {
+        "flops_budget"
+    }  # an argument of its own in the client
     assert Options.__annotations__.keys() == form_fields | {
         "samples",
         "evaluation",
@@ -165,4 +182,7 @@ def test_int8_alone_needs_no_budget_and_auto_needs_one():
 def test_an_unknown_precision_and_one_without_ranges_are_refused(precision):
     with pytest.raises(Refusal) as refused:
         JobOptions.parse({"precision": precision, "calibration": "none"})
-    assert (refused.value.code, refused.value.field) == (Code.PRECISION_INVALID, "precision")
+    assert (refused.value.code, refused.value.field) == (
+        Code.PRECISION_INVALID,
+        "precision",
+    )

@@ -10,7 +10,11 @@ def test_a_refusal_of_any_length_is_a_message():
     # Outside of the first 65,536 characters, which JSON writes as two escapes of six bytes.
     endless = "\U0001f600" * 1_000_000
     refusal = Refusal(
-        Code.MODEL_INVALID, endless, field=endless, expected=endless, got=endless + "the end"
+        Code.MODEL_INVALID,
+        endless,
+        field=endless,
+        expected=endless,
+        got=endless + "the end",
     )
     line = json.dumps({"event": "failed", "error": refusal.as_dict()}).encode()
     assert len(line) < 64 * 1024

@@ -83,7 +83,11 @@ def test_a_type_may_stand_before_the_sizes(text):
 
 
 def test_an_unknown_type_is_refused():
-    with pytest.raises(Refusal, match="'string' is not a type of inputs: these are float16"):
+    with pytest.raises(
+        Refusal, match="'string' is not a type of inputs: these are float16"
+    ):
         parse_input_shape("tokens=string:1x20")
-    with pytest.raises(Refusal, match=r"'float' is not a type of inputs: did you mean float\d\d\?"):
+    with pytest.raises(
+        Refusal, match=r"'float' is not a type of inputs: did you mean float\d\d\?"
+    ):
         parse_input_shape("tokens=float:1x20")

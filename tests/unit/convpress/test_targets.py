@@ -13,7 +13,11 @@ def test_names_are_read_and_none_is_this_host():
 
 @pytest.mark.parametrize(
     ("text", "question"),
-    [("x86-avx51", ": did you mean x86-avx512?"), ("raspberry", ""), ("x86_avx2", "x86-avx2?")],
+    [
+        ("x86-avx51", ": did you mean x86-avx512?"),
+        ("raspberry", ""),
+        ("x86_avx2", "x86-avx2?"),
+    ],
 )
 def test_an_unknown_target_is_refused_with_the_nearest_one(text, question):
     with pytest.raises(Refusal) as refused:

@@ -15,4 +15,7 @@ def test_numbers_are_read_and_none_is_the_default():
 def test_other_texts_are_refused(text):
     with pytest.raises(Refusal) as refused:
         parse_threads(text)
-    assert (refused.value.code, refused.value.field) == (Code.THREADS_INVALID, "threads")
+    assert (refused.value.code, refused.value.field) == (
+        Code.THREADS_INVALID,
+        "threads",
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from support import fake_engine
+from support.service import fake_engine
 
 from app.db.models import Base, Event, Job, Model
 from app.db.session import get_engine, transaction
@@ -86,7 +86,9 @@ def wait_gone():
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                state = (
+                    Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                )
             except FileNotFoundError:
                 return True
             if state == "Z":

@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[3]
     ],
 )
 def test_the_faults_of_a_release_are_known(version, numbers):
-    assert [fault.number for fault in known_faults(version)] == [f"CVE-{n}" for n in numbers]
+    assert [fault.number for fault in known_faults(version)] == [
+        f"CVE-{n}" for n in numbers
+    ]
 
 
 def test_a_warning_names_the_release_that_mends_the_fault():
@@ -39,7 +41,9 @@ def test_a_warning_names_the_release_that_mends_the_fault():
 
 def test_the_audit_warns_of_the_release_that_runs_it():
     command = [sys.executable, "-m", "worker.interpreter"]
-    process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    process = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=300
+    )
     assert process.stderr.splitlines() == warnings(sys.version_info[:3])
     assert "-m worker.interpreter" in (ROOT / "Makefile").read_text()
 
@@ -48,7 +52,9 @@ def test_the_doctor_warns_without_failing_for_it(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("worker.sandbox.doctor.examine", lambda _: [])
     monkeypatch.setattr("worker.sandbox.doctor.require_device", lambda _: None)
-    monkeypatch.setattr("worker.interpreter.known_faults", lambda _: known_faults((3, 11, 13)))
+    monkeypatch.setattr(
+        "worker.interpreter.known_faults", lambda _: known_faults((3, 11, 13))
+    )
     done = CliRunner().invoke(main.app, ["doctor"])
     assert done.exit_code == 0
     assert "has CVE-2025-8194: tarfile loops" in done.stdout

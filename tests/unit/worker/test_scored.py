@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.fake_engine import REPORT
+from support.service.fake_engine import REPORT
 
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
@@ -34,7 +34,9 @@ class Engine:
             raise Refusal(Code.BUDGET_UNREACHABLE, "no", field="flops_budget")
         Path(request.kept_analysis or "/dev/null").touch()
         target.write_text(str(100 - self.loss(percent)))
-        content = json.dumps(REPORT | {"keep": percent / 100, "evaluation": None, "tried": []})
+        content = json.dumps(
+            REPORT | {"keep": percent / 100, "evaluation": None, "tried": []}
+        )
         return Attempt(target, content.encode(), Report.model_validate_json(content))
 
 
@@ -43,7 +45,12 @@ def run(folder, engine, budgets=None, **options):
     model.write_text("100")
     (folder / "output").mkdir()
     request = Request(
-        str(model), "onnx", str(folder / "output" / "o.onnx"), "", budgets or {}, **options
+        str(model),
+        "onnx",
+        str(folder / "output" / "o.onnx"),
+        "",
+        budgets or {},
+        **options,
     )
     return scored(engine.make, request, model, Files(()), folder)
 
@@ -55,10 +62,15 @@ def test_the_numbers_before_and_after_are_in_the_report(tmp_path):
     assert Report.model_validate_json(attempt.content) == attempt.report
 
 
-def test_the_cheapest_artifact_that_keeps_the_loss_is_looked_for_with_one_analysis(tmp_path):
+def test_the_cheapest_artifact_that_keeps_the_loss_is_looked_for_with_one_analysis(
+    tmp_path,
+):
     engine = Engine(lambda percent: 50 - percent, least=20)
     attempt = run(tmp_path, engine, {"params_budget": "0.9"}, max_loss="13")
-    assert attempt.artifact.read_text() == "87.0" or float(attempt.artifact.read_text()) == 87
+    assert (
+        attempt.artifact.read_text() == "87.0"
+        or float(attempt.artifact.read_text()) == 87
+    )
     assert attempt.report.keep == 0.37
     assert attempt.report.budget["promise"] == "max_loss=13"
     assert Report.model_validate_json(attempt.content) == attempt.report
@@ -73,7 +85,9 @@ def test_the_cheapest_artifact_that_keeps_the_loss_is_looked_for_with_one_analys
 
 
 def test_a_loss_that_no_budget_keeps_is_refused_with_what_was_tried(tmp_path):
-    with pytest.raises(Refusal, match="tried: 48% cannot be reached; 72% loses 7 of score") as got:
+    with pytest.raises(
+        Refusal, match="tried: 48% cannot be reached; 72% loses 7 of score"
+    ) as got:
         run(tmp_path, Engine(lambda percent: 7, least=50), max_loss="1%")
     assert (got.value.code, got.value.field) == ("budget_unreachable", "max_loss")
     assert "95%, loses 7 of score" in got.value.expected

@@ -17,10 +17,16 @@ def command(code):
 def test_a_command_prints_one_number_for_a_model(tmp_path):
     model = tmp_path / "a net.onnx"
     model.write_bytes(b"four")
-    scorer = parse_scorer(command("import os, sys; print(os.path.getsize(sys.argv[1]) / 8)"))
+    scorer = parse_scorer(
+        command("import os, sys; print(os.path.getsize(sys.argv[1]) / 8)")
+    )
     assert scorer.score(model) == 0.5
     evaluation = scorer.evaluation(0.75, 0.5)
-    assert (evaluation.metric, evaluation.loss, evaluation.count) == ("score", 0.25, None)
+    assert (evaluation.metric, evaluation.loss, evaluation.count) == (
+        "score",
+        0.25,
+        None,
+    )
 
 
 def test_less_can_be_better():
@@ -35,7 +41,11 @@ def test_less_can_be_better():
         ("print(0.5); print(0.6)", "did not print one number", "0.5\n0.6"),
         ("print('nan')", "did not print one number", "nan"),
         ("pass", "did not print one number", "nothing"),
-        ("raise ValueError('no labels')", "ended with status 1", "ValueError: no labels"),
+        (
+            "raise ValueError('no labels')",
+            "ended with status 1",
+            "ValueError: no labels",
+        ),
         ("import sys; print(1); sys.exit(3)", "ended with status 3", "no message"),
         ("print('x' * 1000)", "did not print one number", "..."),
     ],

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
-from support import fake_engine
+from support.service import fake_engine
 
 from app.db.models import Job
 from app.db.session import transaction
@@ -48,7 +48,9 @@ def test_a_job_succeeds_with_its_artifact_and_report_stored(make_job, work, enqu
         == job.artifact_bytes
     )
     assert (
-        json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())
+        json.loads(
+            get_storage().path(artifact_key(job.id, job.report_sha256)).read_text()
+        )
         == fake_engine.REPORT
     )
     assert get_storage().path(f"models/{job.model_sha256}").exists()
@@ -64,7 +66,9 @@ def test_a_refusal_fails_the_job_at_once(make_job, work, enqueued):
 
 
 @pytest.mark.parametrize("behaviour", ["die", "lie"])
-def test_a_lost_child_is_tried_again_until_the_last_attempt(make_job, work, enqueued, behaviour):
+def test_a_lost_child_is_tried_again_until_the_last_attempt(
+    make_job, work, enqueued, behaviour
+):
     job_id = make_job(input_shape=behaviour)
     for attempt in (1, 2):
         job = work(job_id)
@@ -111,10 +115,15 @@ def test_samples_reach_the_child_and_fail_the_job_where_the_store_has_lost_them(
     store_file(samples_key(sha256), b"real")
     job = work(make_job(input_shape="show", **columns))
     assert job.state == "succeeded"
-    shown = json.loads(get_storage().path(artifact_key(job.id, job.report_sha256)).read_text())[
-        "budget"
-    ]
-    options = {"calibration": "samples", "input_range": "0,1", "input_mean": None, "input_std": "2"}
+    shown = json.loads(
+        get_storage().path(artifact_key(job.id, job.report_sha256)).read_text()
+    )["budget"]
+    options = {
+        "calibration": "samples",
+        "input_range": "0,1",
+        "input_mean": None,
+        "input_std": "2",
+    }
     assert {name: shown[name] for name in options} == options
     assert shown["samples"] == "real"
     get_storage().delete(samples_key(sha256))
@@ -134,7 +143,8 @@ def test_a_full_disk_is_waited_for_and_fails_the_last_attempt(
     job_id = make_job()
     monkeypatch.setattr(LocalStorage, full, fail)
     states = [
-        (job.state, job.error and job.error["code"]) for job in (work(job_id) for _ in range(3))
+        (job.state, job.error and job.error["code"])
+        for job in (work(job_id) for _ in range(3))
     ]
     assert states == [("queued", None), ("queued", None), ("failed", "storage_full")]
     assert [event.detail for event in events(job_id) if event.state == "queued"] == [
@@ -175,7 +185,9 @@ def test_an_unavailable_store_is_waited_for_and_counts_no_attempt(
     assert events(job_id)[1].detail == "the artifact store does not answer"
 
 
-def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, enqueued):
+def test_a_job_cancelled_while_it_runs_is_stopped(
+    make_job, settings, load_job, enqueued
+):
     job_id = make_job(input_shape="sleep 600")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
     thread.start()
@@ -192,7 +204,9 @@ def test_a_job_cancelled_while_it_runs_is_stopped(make_job, settings, load_job, 
     assert enqueued == []
 
 
-def test_an_unavailable_database_is_tried_again_when_the_job_ends(make_job, work, monkeypatch):
+def test_an_unavailable_database_is_tried_again_when_the_job_ends(
+    make_job, work, monkeypatch
+):
     commit = tasks._commit
     tried = []
 
@@ -221,7 +235,9 @@ def test_a_job_over_its_time_fails(make_job, work, monkeypatch, enqueued):
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded", "failed", "cancelled"])
-def test_a_ring_for_a_job_that_is_not_queued_does_nothing(make_job, work, state, monkeypatch):
+def test_a_ring_for_a_job_that_is_not_queued_does_nothing(
+    make_job, work, state, monkeypatch
+):
     monkeypatch.setattr(sandbox, "ENGINE", ("/nonexistent",))
     job = work(make_job(state=state))
     assert job.state == state
@@ -232,7 +248,9 @@ def test_a_ring_for_an_unknown_job_does_nothing(settings):
     tasks.compress(str(uuid.uuid4()))
 
 
-def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(make_job, work, enqueued, load_job):
+def test_a_worker_that_shuts_down_gives_its_job_back_uncounted(
+    make_job, work, enqueued, load_job
+):
     job_id = make_job(input_shape="sleep 600")
 
     def stop_when_it_runs():
@@ -284,14 +302,19 @@ def test_a_lost_lease_stops_the_child_and_commits_nothing(
     assert enqueued == []
 
 
-def test_a_lease_lost_while_the_result_is_stored_commits_nothing(make_job, work, monkeypatch):
+def test_a_lease_lost_while_the_result_is_stored_commits_nothing(
+    make_job, work, monkeypatch
+):
     store = tasks.run.results.store
 
     def store_slowly(*args, **kwargs):
         with transaction() as session:
             job = session.get_one(tasks.Job, job_id)
             leases.give_back(
-                session, leases.Lease(job_id, job.lease_owner, 1), "a test", blameless=False
+                session,
+                leases.Lease(job_id, job.lease_owner, 1),
+                "a test",
+                blameless=False,
             )
             leases.claim(session, job_id, "heir", 60)
         return store(*args, **kwargs)
@@ -329,7 +352,9 @@ def test_a_store_that_is_slower_than_the_lease_loses_no_job(
     assert job.attempt == 1
 
 
-def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, enqueued, tmp_path):
+def test_progress_can_be_seen_while_the_job_runs(
+    make_job, load_job, settings, enqueued, tmp_path
+):
     seen = tmp_path / "seen"
     job_id = make_job(input_shape=f"await {seen}")
     thread = threading.Thread(target=tasks.compress, args=(str(job_id),))
@@ -343,7 +368,9 @@ def test_progress_can_be_seen_while_the_job_runs(make_job, load_job, settings, e
     assert load_job(job_id).state == "succeeded"
 
 
-def test_the_worker_imports_neither_model_libraries_nor_fastapi_and_touches_no_file(tmp_path):
+def test_the_worker_imports_neither_model_libraries_nor_fastapi_and_touches_no_file(
+    tmp_path,
+):
     code = (
         "import sys, worker.tasks, worker.celery_app\n"
         "assert 'fastapi' not in sys.modules\n"
@@ -355,9 +382,12 @@ def test_the_worker_imports_neither_model_libraries_nor_fastapi_and_touches_no_f
     assert list(Path(tmp_path).iterdir()) == []
 
 
-def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make_job, monkeypatch):
+def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(
+    make_job, monkeypatch
+):
     child = Failed(
-        {"code": "engine_error", "detail": "so it is"}, log="Traceback:\n  it \x1b[31mfell\n"
+        {"code": "engine_error", "detail": "so it is"},
+        log="Traceback:\n  it \x1b[31mfell\n",
     )
     monkeypatch.setattr(tasks.run, "run_job", lambda *_: child)
     job_id = make_job(request_id="deploy-7")
@@ -369,9 +399,9 @@ def test_what_a_child_writes_is_logged_line_by_line_with_the_ids_of_its_job(make
         ("the child wrote", "  it ?[31mfell"),
         ("ended", None),
     ]
-    assert {(line["job_id"], line["request_id"], line["attempt"]) for line in lines} == {
-        (str(job_id), "deploy-7", 1)
-    }
+    assert {
+        (line["job_id"], line["request_id"], line["attempt"]) for line in lines
+    } == {(str(job_id), "deploy-7", 1)}
     assert lines[-1]["error"]["code"] == "engine_error"
 
 

@@ -69,7 +69,9 @@ def test_it_is_never_negative_and_ends_at_nothing(clock, seed):
         for part in range(3):
             # clocks may stand still; a phase may begin anew
             clock.now += chance.choice([0.0, 0.5, 30.0])
-            left.note(phase, min(STARTS[phase] + 0.01 * chance.randrange(part + 1), 1.0))
+            left.note(
+                phase, min(STARTS[phase] + 0.01 * chance.randrange(part + 1), 1.0)
+            )
             seconds = left.seconds()
             assert seconds is None or seconds >= 0
     left.note("storing", 1.0)

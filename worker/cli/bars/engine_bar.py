@@ -18,7 +18,12 @@ def engine_bar() -> Iterator[Callable[["Progress"], None]]:
     from worker.cli.bars.progress_bar import LEFT, left
     from worker.time_left import TimeLeft
 
-    columns = TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), LEFT
+    columns = (
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        LEFT,
+    )
     time_left = TimeLeft()
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("starting", total=1.0, left="")

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from convpress import Client
     from convpress.schemas import Job
 
-Server = Annotated[str, typer.Option(envvar="CONVPRESS_SERVER", help="Address of the service")]
+Server = Annotated[
+    str, typer.Option(envvar="CONVPRESS_SERVER", help="Address of the service")
+]
 Key = Annotated[
     str | None,
     typer.Option(
@@ -32,7 +34,9 @@ DEFAULT_PATIENCE = 60.0
 
 
 @contextmanager
-def connected(server: str, key: str | None, patience: float, *, json: bool) -> Iterator["Client"]:
+def connected(
+    server: str, key: str | None, patience: float, *, json: bool
+) -> Iterator["Client"]:
     """Open a client; its errors end the command with their exit codes."""
     from convpress import Client, ClientError
 
@@ -53,4 +57,7 @@ def resumable(job: "Job") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        end(f"\nthe job goes on; to follow it again: convpress wait {job.id}", INTERRUPTED)
+        end(
+            f"\nthe job goes on; to follow it again: convpress wait {job.id}",
+            INTERRUPTED,
+        )

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def jobs(
     state: Annotated[
         list[str] | None,
-        typer.Option(help=f"Only jobs of this state: {', '.join(STATES)}; can be repeated"),
+        typer.Option(
+            help=f"Only jobs of this state: {', '.join(STATES)}; can be repeated"
+        ),
     ] = None,
     label: Labels = None,
     limit: Annotated[int, typer.Option(help="Most jobs to list", min=1)] = 20,
@@ -39,10 +41,14 @@ def jobs(
     unknown = [name for name in states if name not in STATES]
     if unknown:
         expected = ", ".join(STATES)
-        raise typer.BadParameter(f"{unknown[0]} is none of {expected}", param_hint="--state")
+        raise typer.BadParameter(
+            f"{unknown[0]} is none of {expected}", param_hint="--state"
+        )
     labels = parse_labels(label or [])
     with connected(server, key, patience, json=json) as client:
-        listed = client.list(limit=limit, state=cast("tuple[State, ...]", states), labels=labels)
+        listed = client.list(
+            limit=limit, state=cast("tuple[State, ...]", states), labels=labels
+        )
     if json:
         typer.echo(render.as_json(listed))
         return

@@ -42,7 +42,9 @@ def label(
     from worker.cli import render
 
     if not changes and note is None:
-        raise typer.BadParameter("name a label to change, or a note", param_hint="[CHANGE]...")
+        raise typer.BadParameter(
+            "name a label to change, or a note", param_hint="[CHANGE]..."
+        )
     with connected(server, key, patience, json=json) as client:
         labels = changed_labels(client.job(job_id).labels, changes) if changes else None
         job = client.annotate(job_id, labels=labels, note=note)
@@ -71,9 +73,12 @@ def changed_labels(labels: Mapping[str, str], changes: Sequence[str]) -> dict[st
         name = change.removesuffix(_REMOVAL)
         if name == change:
             raise typer.BadParameter(
-                f"{change!r} is neither name=value nor name{_REMOVAL}", param_hint="CHANGE"
+                f"{change!r} is neither name=value nor name{_REMOVAL}",
+                param_hint="CHANGE",
             )
         if name not in changed:
-            raise typer.BadParameter(f"the job has no label {name!r}", param_hint="CHANGE")
+            raise typer.BadParameter(
+                f"the job has no label {name!r}", param_hint="CHANGE"
+            )
         del changed[name]
     return changed

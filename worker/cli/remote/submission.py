@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from convpress import Client
 from convpress.client.arguments import Options
@@ -95,4 +101,6 @@ def _bars(*, quiet: bool) -> Progress:
 
 def _bar(bars: Progress, label: str) -> Callable[[int, int], None]:
     task = bars.add_task(label, total=None, visible=False, left="")
-    return lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+    return lambda done, total: bars.update(
+        task, completed=done, total=total, visible=True
+    )

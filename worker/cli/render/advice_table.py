@@ -11,7 +11,10 @@ def advice(advice: Advice) -> Group:
     """Return one row a way to compress the model, and the advice."""
     table = new_table(
         "way",
-        *((name, "right") for name in ("FLOPs kept", "file", "ms", "time kept", "error")),
+        *(
+            (name, "right")
+            for name in ("FLOPs kept", "file", "ms", "time kept", "error")
+        ),
         *((name, "right") for name in ("expected loss", "risk")),
     )
     original = (size(advice.bytes), milliseconds(advice.milliseconds))

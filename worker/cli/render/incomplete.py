@@ -14,7 +14,9 @@ def incomplete(account: Report | Inspection) -> list[Text]:
         return []
     number = len(account.unaccounted)
     operators = "operator" if number == 1 else "operators"
-    lines = [f"The account is INCOMPLETE: it leaves out {number} {operators} of unknown cost."]
+    lines = [
+        f"The account is INCOMPLETE: it leaves out {number} {operators} of unknown cost."
+    ]
     shown = account.unaccounted[:_MOST_LINES]
     lines.extend(f"  {each.operator} {each.name}: {each.reason}" for each in shown)
     if number > _MOST_LINES:

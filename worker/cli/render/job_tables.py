@@ -35,7 +35,9 @@ def job(job: Job) -> Table:
             before, after = kind.text(evaluation.before), kind.text(evaluation.after)
             table.add_row(plain(kind.label), f"{before}, {after} after")
         before, after = amount(job.result.macs_before), amount(job.result.macs_after)
-        table.add_row("MACs", f"{before}, {after} after, {percent(job.result.keep)} kept")
+        table.add_row(
+            "MACs", f"{before}, {after} after, {percent(job.result.keep)} kept"
+        )
         table.add_row("artifact", size(job.result.artifact.bytes))
     if job.error is not None:
         table.add_row("error", plain(f"{job.error.code}: {job.error.detail}"))

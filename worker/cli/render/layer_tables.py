@@ -30,7 +30,12 @@ def sites(report: Report) -> Group:
 def inspection(model: Inspection) -> Group:
     """Return one row a layer: its weight and its cost; why some stay as they are follows."""
     table = new_table(
-        "layer", "op", "weight", ("MACs", "right"), ("calls", "right"), ("note", "right")
+        "layer",
+        "op",
+        "weight",
+        ("MACs", "right"),
+        ("calls", "right"),
+        ("note", "right"),
     )
     notes = Notes()
     for site in model.sites:
@@ -74,4 +79,6 @@ class Notes:
 
     def lines(self) -> list[Text]:
         """Return a line a reason."""
-        return [plain(f"{number}: {reason}") for reason, number in self._numbers.items()]
+        return [
+            plain(f"{number}: {reason}") for reason, number in self._numbers.items()
+        ]

@@ -19,12 +19,16 @@ def _facts(model: Inspection) -> Table:
     table.add_row("format", model.format)
     for name, tensors in (("input", model.inputs), ("output", model.outputs)):
         for tensor in tensors:
-            table.add_row(name, plain(f"{tensor.name}: {tensor.dtype} {_declared(tensor.shape)}"))
+            table.add_row(
+                name, plain(f"{tensor.name}: {tensor.dtype} {_declared(tensor.shape)}")
+            )
     table.add_row("parameters", amount(model.parameters))
     table.add_row("file", size(model.bytes))
     table.add_row("MACs", "?" if model.macs is None else amount(model.macs))
     if model.uncounted:
-        operators = ", ".join(f"{op} {number}" for op, number in model.uncounted.items())
+        operators = ", ".join(
+            f"{op} {number}" for op, number in model.uncounted.items()
+        )
         table.add_row("not counted", plain(operators))
     return table
 

@@ -26,7 +26,9 @@ def walls(walls: "Sequence[Check]") -> Table:
 
 def keys(keys: "Sequence[ApiKey]") -> Table:
     """Return one row a key, without its secret; times are UTC."""
-    table = new_table("id", "owner", "scopes", "created", "last used", "expires", "revoked")
+    table = new_table(
+        "id", "owner", "scopes", "created", "last used", "expires", "revoked"
+    )
     for key in keys:
         times = (key.created_at, key.used_at, key.expires_at, key.revoked_at)
         table.add_row(key.id, key.owner, key.scopes, *(minute(time) for time in times))
@@ -38,6 +40,10 @@ def keys_as_json(keys: "Sequence[ApiKey]") -> str:
     records = []
     for key in keys:
         times = {name: getattr(key, name) for name in _KEY_TIMES}
-        written = {name: time.isoformat() if time else None for name, time in times.items()}
-        records.append({"id": key.id, "owner": key.owner, "scopes": key.scopes.split(), **written})
+        written = {
+            name: time.isoformat() if time else None for name, time in times.items()
+        }
+        records.append(
+            {"id": key.id, "owner": key.owner, "scopes": key.scopes.split(), **written}
+        )
     return json.dumps(records, indent=2)

@@ -16,7 +16,12 @@ from worker.cli.render.tables import milliseconds_text, new_table, plain
 
 def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
-    above = (*incomplete(report), *_remark(report), *_evaluation(report), *_tried(report))
+    above = (
+        *incomplete(report),
+        *_remark(report),
+        *_evaluation(report),
+        *_tried(report),
+    )
     return Group(*above, sites(report), summary(report), evidence(report))
 
 
@@ -72,7 +77,9 @@ def _timing(report: Report) -> list[Text]:
         return []
     runs = f"{timing.before.runs} and {timing.after.runs} runs {timing.method}"
     threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
-    lines = [f"times: medians and quartiles of {runs}, on {threads} of {timing.runtime}"]
+    lines = [
+        f"times: medians and quartiles of {runs}, on {threads} of {timing.runtime}"
+    ]
     if timing.note is not None:
         lines.append(f"no times by the clock: {timing.note}")
     return [plain(line) for line in lines]
@@ -87,11 +94,15 @@ def summary(report: Report) -> Table:
     for row in _times(report):
         table.add_row(*row)
     if report.latency is not None:
-        table.add_row("expected", "", milliseconds_text(report.latency.expected_after_ms), "")
+        table.add_row(
+            "expected", "", milliseconds_text(report.latency.expected_after_ms), ""
+        )
     return table
 
 
-def _costs(before: Cost, after: Cost) -> list[tuple[str, int, int, Callable[[float], str]]]:
+def _costs(
+    before: Cost, after: Cost
+) -> list[tuple[str, int, int, Callable[[float], str]]]:
     """Return the costs by name, with the function that writes each."""
     integers = []
     if before.integer_operations or after.integer_operations:

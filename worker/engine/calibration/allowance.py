@@ -32,7 +32,9 @@ class Allowance:
     effort: Effort
 
     @classmethod
-    def of(cls, harness: Harness, macs: int, shapes: Shapes, effort: Effort) -> "Allowance":
+    def of(
+        cls, harness: Harness, macs: int, shapes: Shapes, effort: Effort
+    ) -> "Allowance":
         """Return the allowance of a model that costs `macs` on inputs of these shapes."""
         name = harness.images[0].name
         shape = harness.shapes[name]
@@ -103,7 +105,9 @@ class Allowance:
 
     def _images(self, macs_each: int) -> int:
         """Return the number of images that fit the memory and the work at this cost."""
-        numbers = sum(prod(self.harness.shapes[name][1:]) for name in self.harness.image_names)
+        numbers = sum(
+            prod(self.harness.shapes[name][1:]) for name in self.harness.image_names
+        )
         in_memory = self.effort.image_bytes // (_BYTES_PER_NUMBER * numbers)
         affordable = self.effort.image_macs // macs_each
         images = min(self._enough_images, in_memory, affordable)

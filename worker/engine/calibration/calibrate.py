@@ -7,7 +7,12 @@ from typing import Any
 from convpress.calibration import InputValues
 from worker.engine.calibration.allowance import Allowance
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
-from worker.engine.calibration.fitting_images import FittingImages, distilled, plain, real
+from worker.engine.calibration.fitting_images import (
+    FittingImages,
+    distilled,
+    plain,
+    real,
+)
 from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import DistillingError
 from worker.engine.calibration.inputs.distiller import Distiller
@@ -92,13 +97,17 @@ def calibrate(
         WeakCalibrationError: running this model teaches nothing.
     """
     try:
-        allowance = _choose_size(model, shapes, macs, effort, is_distilled=samples is None)
+        allowance = _choose_size(
+            model, shapes, macs, effort, is_distilled=samples is None
+        )
         kinds = choose_kinds(
             allowance.harness, scenes or load_scenes(), stated, allowance.probe_images
         )
         return _calibrate(allowance, kinds, convolutions, stated, samples, tell)
     except NoProgramError as error:
-        raise WeakCalibrationError(f"the model cannot be taken apart: {error}") from error
+        raise WeakCalibrationError(
+            f"the model cannot be taken apart: {error}"
+        ) from error
     except StepError as error:
         reason = f"the model does not run on synthetic inputs: {error}"
         raise WeakCalibrationError(reason) from error
@@ -159,14 +168,20 @@ def _calibrate(
         "notes": [*_weak_inputs(harness), *kinds.notes],
     }
     if samples is not None:
-        return _learn(allowance, kinds, convolutions, probed, samples, 0, report_members, tell)
+        return _learn(
+            allowance, kinds, convolutions, probed, samples, 0, report_members, tell
+        )
     report_members |= kinds.report_members
     steps = allowance.distilling_steps(probed.ranges)
     try:
-        return _learn(allowance, kinds, convolutions, probed, None, steps, report_members, tell)
+        return _learn(
+            allowance, kinds, convolutions, probed, None, steps, report_members, tell
+        )
     except DistillingError as error:
         report_members["notes"].append(f"not distilled: {error}")
-        return _learn(allowance, kinds, convolutions, probed, None, 0, report_members, tell)
+        return _learn(
+            allowance, kinds, convolutions, probed, None, 0, report_members, tell
+        )
 
 
 def _learn(
@@ -192,7 +207,9 @@ def _learn(
     work += steps * allowance.distilled_images(steps)
     distiller = Distiller(harness, work, tell)
 
-    def judging_batches(ranges: Sequence[ValueRange], count: int, seed: int) -> list[Batch]:
+    def judging_batches(
+        ranges: Sequence[ValueRange], count: int, seed: int
+    ) -> list[Batch]:
         """Return images that nothing is fitted on, distilled if that changes judgements."""
         images = from_all_ranges(harness, kinds.judging, ranges, count, seed)
         return distiller.distil(images, held_out_steps, seed)

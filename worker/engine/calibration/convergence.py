@@ -95,7 +95,9 @@ class _GrowingMeasurement:
     def add(self, count: int, seed: int) -> None:
         """Make images, at least `count`, and measure them."""
         program = self._harness.program
-        more = from_all_ranges(self._harness, self._generator, self._ranges, count, seed)
+        more = from_all_ranges(
+            self._harness, self._generator, self._ranges, count, seed
+        )
         self.batches += more
         if program.normalises:
             held_bytes = self._effort.held_bytes

@@ -139,5 +139,7 @@ class Effort:
 
 DEFAULT_EFFORT = Effort()
 
-RANGES_EFFORT = Effort(most_images=64, held_out_steps=0, steps_by_statistics=0, steps_by_classes=0)
+RANGES_EFFORT = Effort(
+    most_images=64, held_out_steps=0, steps_by_statistics=0, steps_by_classes=0
+)
 """The effort to measure the ranges of activations alone: some plain images show them."""

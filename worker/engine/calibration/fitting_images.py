@@ -41,7 +41,9 @@ class FittingImages:
     held_out: list[Batch] = field(default_factory=list)
 
 
-def real(allowance: Allowance, samples: Arrays, convolutions: Geometries) -> FittingImages:
+def real(
+    allowance: Allowance, samples: Arrays, convolutions: Geometries
+) -> FittingImages:
     """Return real samples, the last fifth of them held out where there are at least five.
 
     Raises:
@@ -60,7 +62,9 @@ def real(allowance: Allowance, samples: Arrays, convolutions: Geometries) -> Fit
         "images": sum(len(batch[name]) for batch in batches),
         "held_out_samples": sum(len(batch[name]) for batch in held_out),
     }
-    return FittingImages(batches, MeasuredMoments(moments, {}), report_members, held_out)
+    return FittingImages(
+        batches, MeasuredMoments(moments, {}), report_members, held_out
+    )
 
 
 def distilled(
@@ -102,7 +106,9 @@ def plain(
     tell: Tell,
 ) -> FittingImages:
     """Return generated images as they are, as many as the covariances need to converge."""
-    batches, moments = measure_until_converged(allowance, generator, ranges, convolutions, tell)
+    batches, moments = measure_until_converged(
+        allowance, generator, ranges, convolutions, tell
+    )
     report_members = {
         "kind": "synthetic",
         "images": len(batches) * allowance.harness.batch,

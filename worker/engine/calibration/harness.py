@@ -68,7 +68,9 @@ class Harness:
         """
         generate = noisy(generator) if self.restores else generator
         rounded_up = -(-count // self.batch) * self.batch
-        arrays = make_inputs(self.specs, self.shapes, rounded_up, generate, values, seed)
+        arrays = make_inputs(
+            self.specs, self.shapes, rounded_up, generate, values, seed
+        )
         return self.batches(arrays)
 
     def batches(self, arrays: Arrays) -> list[Batch]:

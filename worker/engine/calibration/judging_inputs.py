@@ -51,7 +51,9 @@ class JudgingInputs:
             name: run_inputs(batches, specs, shapes, in_each)
             for name, batches in self.groups.items()
         }
-        return ComparisonInputs(self.source, groups, self.doubts, self.like_truth, self.quiet)
+        return ComparisonInputs(
+            self.source, groups, self.doubts, self.like_truth, self.quiet
+        )
 
 
 def judging_by_samples(fitting: FittingImages) -> JudgingInputs:
@@ -59,7 +61,9 @@ def judging_by_samples(fitting: FittingImages) -> JudgingInputs:
     if fitting.held_out:
         return JudgingInputs("held-out samples", {"samples": tuple(fitting.held_out)})
     doubt = "too few samples were sent to hold any out: these are what the layers were fitted to"
-    return JudgingInputs("fitted samples", {"samples": tuple(fitting.batches)}, (doubt,))
+    return JudgingInputs(
+        "fitted samples", {"samples": tuple(fitting.batches)}, (doubt,)
+    )
 
 
 def judging_by_generated(
@@ -79,7 +83,9 @@ def judging_by_generated(
     ]
     if strange:
         names = ", ".join(strange)
-        doubts.append(f"the inputs are no photographs as far as their shapes tell: {names}")
+        doubts.append(
+            f"the inputs are no photographs as far as their shapes tell: {names}"
+        )
     elif not harness.restores and any(image.channels == 1 for image in harness.images):
         doubts.append(
             "inputs of one channel may be pictures or spectrograms: the model does not tell"

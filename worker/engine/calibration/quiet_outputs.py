@@ -32,8 +32,12 @@ def are_quiet(program: Program, batches: Sequence[Batch]) -> bool:
     runs = [run(program, batch) for batch in batches]
     if not runs or scores_of(runs[0]) is not None:
         return False
-    probabilities = [values for values in zip(*runs, strict=True) if _are_probabilities(values)]
-    return bool(probabilities) and all(_is_near_constant(values) for values in probabilities)
+    probabilities = [
+        values for values in zip(*runs, strict=True) if _are_probabilities(values)
+    ]
+    return bool(probabilities) and all(
+        _is_near_constant(values) for values in probabilities
+    )
 
 
 def inner_program(program: Program) -> Program:
@@ -57,7 +61,11 @@ def inner_program(program: Program) -> Program:
 def _are_probabilities(values: Sequence[Any]) -> bool:
     """Whether an output of several runs has numbers from 0 to 1, and any."""
     for each in values:
-        if not isinstance(each, Tensor) or not each.is_floating_point() or not each.numel():
+        if (
+            not isinstance(each, Tensor)
+            or not each.is_floating_point()
+            or not each.numel()
+        ):
             return False
         if not ((each >= -_TOLERANCE) & (each <= 1 + _TOLERANCE)).all():
             return False

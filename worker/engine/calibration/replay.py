@@ -60,7 +60,8 @@ class CheckpointedRun:
             StepError: a step does not run on its inputs.
         """
         return (
-            (inputs, outputs) for inputs, outputs, _ in self._run(position, position + 1, steps)
+            (inputs, outputs)
+            for inputs, outputs, _ in self._run(position, position + 1, steps)
         )
 
     def values_before(self, position: int) -> Iterator[Mapping[str, Any]]:
@@ -97,7 +98,11 @@ class CheckpointedRun:
         outputs: Sequence[Any] = ()
         for at in range(self._position, end + 1):
             if at == checkpoint:
-                live = {name: value for name, value in values.items() if name not in constants}
+                live = {
+                    name: value
+                    for name, value in values.items()
+                    if name not in constants
+                }
                 held.clear()
                 held.update(live)
             if at == position < len(steps):
@@ -111,14 +116,18 @@ class CheckpointedRun:
         return inputs, outputs, values
 
 
-def checkpoints(footprints: Sequence[Footprint], batches: int, most_bytes: int) -> list[int]:
+def checkpoints(
+    footprints: Sequence[Footprint], batches: int, most_bytes: int
+) -> list[int]:
     """Return the steps before which the values of all `batches` fit into memory.
 
     >>> checkpoints([(1, 9), (8, 9), (2, 4)], batches=3, most_bytes=20)
     [0, 2]
     """
     return [
-        position for position, (held, _) in enumerate(footprints) if held * batches <= most_bytes
+        position
+        for position, (held, _) in enumerate(footprints)
+        if held * batches <= most_bytes
     ]
 
 
@@ -145,7 +154,9 @@ def measure_footprints(program: Program, batch: Batch) -> list[Footprint]:
     values: dict[str, Any] = dict(batch)
     footprints = []
     for step, unneeded in zip(program.steps, program.last_uses, strict=True):
-        inputs = [values[name] if name in values else constants[name] for name in step.takes]
+        inputs = [
+            values[name] if name in values else constants[name] for name in step.takes
+        ]
         outputs = compute(step, inputs)
         before = _bytes(values.values())
         footprints.append((before, before + _bytes(outputs)))

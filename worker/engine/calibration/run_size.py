@@ -8,7 +8,12 @@ from torch import Tensor
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.model_inputs import ImageInput, Shapes, Specs, image_inputs
+from worker.engine.calibration.inputs.model_inputs import (
+    ImageInput,
+    Shapes,
+    Specs,
+    image_inputs,
+)
 from worker.engine.calibration.inputs.ranges import known_ranges
 from worker.engine.calibration.replay import Batch, measure_footprints
 from worker.engine.program import Program, StepError, run
@@ -19,7 +24,9 @@ _TOLERANCE = 1e-3
 _ANY_RANGE = replace(known_ranges(1)[0], strict=True)
 
 
-def build_harness(program: Program, specs: Specs, shapes: Shapes, effort: Effort) -> Harness:
+def build_harness(
+    program: Program, specs: Specs, shapes: Shapes, effort: Effort
+) -> Harness:
     """Return the program with the sizes at which it is best run.
 
     1. Where a smaller image gives proportionally smaller outputs, as in networks without a head,

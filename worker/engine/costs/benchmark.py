@@ -28,12 +28,18 @@ def measure(model_format: Format, within: Callable[[int, int], None]) -> CostTab
     work = [Measurement(kind, plan, watch) for kind, plan in PLANS.items()]
     if adapter.adding_stopwatch is not None:
         adding = adapter.adding_stopwatch
-        work += [Measurement(kind, plan, adding) for kind, plan in added_plans(PLANS).items()]
+        work += [
+            Measurement(kind, plan, adding) for kind, plan in added_plans(PLANS).items()
+        ]
     if adapter.int8_stopwatch is not None:
         int8 = adapter.int8_stopwatch
-        work += [Measurement(kind, plan, int8) for kind, plan in int8_plans(PLANS).items()]
+        work += [
+            Measurement(kind, plan, int8) for kind, plan in int8_plans(PLANS).items()
+        ]
     if adapter.conversion_stopwatch is not None:
-        work.append(Measurement(CONVERSION, conversion_plan(), adapter.conversion_stopwatch))
+        work.append(
+            Measurement(CONVERSION, conversion_plan(), adapter.conversion_stopwatch)
+        )
     runtime = FORMATS[model_format].runtime
     return CostTable(
         format=model_format,

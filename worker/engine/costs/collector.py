@@ -61,7 +61,8 @@ def _members(rounds: int, within: Callable[[int, int], None]) -> dict[str, Any]:
     """Return the members of the table's file."""
     work = [Measurement(kind, plan, nanoseconds) for kind, plan in PLANS.items()]
     work += [
-        Measurement(kind, plan, adding_nanoseconds) for kind, plan in added_plans(PLANS).items()
+        Measurement(kind, plan, adding_nanoseconds)
+        for kind, plan in added_plans(PLANS).items()
     ]
     grids = sweep(work, within, rounds)
     return {
@@ -80,9 +81,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path(OUTPUT), help=f"default: {OUTPUT}")
     parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help=f"times that all is measured; default: {ROUNDS}"
+        "--output", type=Path, default=Path(OUTPUT), help=f"default: {OUTPUT}"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        help=f"times that all is measured; default: {ROUNDS}",
     )
     options = parser.parse_args(arguments)
     if options.rounds < 1:

@@ -40,7 +40,9 @@ def conversion_nanoseconds(site: Site, table: CostTable) -> int:
     for call in site.calls:
         # half of a turn there and back at either end
         numbers = _numbers(site.convolution, call.input_size, call.batch) / 2
-        rate = grid.rate(CONVERTED_CHANNELS, 1, max(1, round(numbers / CONVERTED_CHANNELS)))
+        rate = grid.rate(
+            CONVERTED_CHANNELS, 1, max(1, round(numbers / CONVERTED_CHANNELS))
+        )
         total += call.times * rate * numbers
     return round(total)
 

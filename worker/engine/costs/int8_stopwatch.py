@@ -31,7 +31,9 @@ _BACK = "DequantizeLinear_y"
 _SCALE = np.float32(0.02)
 
 
-def int8_nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
+def int8_nanoseconds(
+    convolution: Convolution, input_size: tuple[int, ...], batch: int
+) -> float:
     """Return the time of one call of a layer in int8: the least of several."""
     return _least(_kernels(convolution, input_size, batch), _LAYER)
 
@@ -46,7 +48,9 @@ def conversion_nanoseconds(
 
 def _least(kernels: Sequence[dict[str, Any]], operator: str) -> float:
     """Return the least time of an operator's runs; the first run allocates."""
-    durations = [event["dur"] for event in kernels if event["name"].startswith(operator)]
+    durations = [
+        event["dur"] for event in kernels if event["name"].startswith(operator)
+    ]
     least: float = _NS_PER_US * min(durations[1:])
     return least
 
@@ -88,10 +92,14 @@ def _model(convolution: Convolution, shape: Sequence[int]) -> bytes:
         "b_zero": np.zeros(channels, np.int32),
     }
     if convolution.kernel:
-        layer = helper.make_node("Conv", ["a", "w_float", "b_float"], ["c"], name=_LAYER)
+        layer = helper.make_node(
+            "Conv", ["a", "w_float", "b_float"], ["c"], name=_LAYER
+        )
         layer.attribute.extend(attributes(convolution))
     else:
-        layer = helper.make_node("Gemm", ["a", "w_float", "b_float"], ["c"], name=_LAYER, transB=1)
+        layer = helper.make_node(
+            "Gemm", ["a", "w_float", "b_float"], ["c"], name=_LAYER, transB=1
+        )
     nodes = [
         _node("QuantizeLinear", "x", "q", "scale", "zero"),
         _node("DequantizeLinear", "q", "a", "scale", "zero"),
@@ -107,7 +115,8 @@ def _model(convolution: Convolution, shape: Sequence[int]) -> bytes:
         inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         outputs=[helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         initializer=[
-            numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+            numpy_helper.from_array(np.asarray(value), name)
+            for name, value in constants.items()
         ],
     )
     opset = helper.make_opsetid("", _OPSET)

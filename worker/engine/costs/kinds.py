@@ -106,7 +106,9 @@ def as_computed(convolution: Convolution, block: int = BLOCK) -> Convolution:
     outputs, inputs, *kernel = convolution.weight_shape
     if inputs > block and inputs % EVEN == 0:
         inputs = _in_blocks(inputs, block)
-    return replace(convolution, weight_shape=(_in_blocks(outputs, block), inputs, *kernel))
+    return replace(
+        convolution, weight_shape=(_in_blocks(outputs, block), inputs, *kernel)
+    )
 
 
 def _in_blocks(number: int, block: int) -> int:
@@ -118,7 +120,11 @@ def _plane(convolution: Convolution, block: int) -> str:
     inputs = convolution.group_inputs
     if convolution.transposed:
         size = min(max(2, *convolution.kernel), 4)
-        return "transposed grouped" if convolution.groups > 1 else f"transposed {size}x{size}"
+        return (
+            "transposed grouped"
+            if convolution.groups > 1
+            else f"transposed {size}x{size}"
+        )
     if convolution.groups > 1:
         if inputs > 1:
             return f"grouped {_kernel(convolution, (3,))}"
@@ -136,7 +142,9 @@ def _depthwise(convolution: Convolution, block: int) -> str:
     is_blocked = convolution.groups % block == 0
     size = 7 if kernel == "7x7" else 3
     # runtimes have code for strides only where they compute in blocks
-    if max(convolution.stride) > 1 and not (is_blocked and convolution.group_outputs == 1):
+    if max(convolution.stride) > 1 and not (
+        is_blocked and convolution.group_outputs == 1
+    ):
         return f"strided depthwise {size}x{size}"
     return f"depthwise {kernel}" if is_blocked else f"ragged depthwise {size}x{size}"
 

@@ -44,8 +44,12 @@ def model_bytes(
     """
     graph = b"".join(_message(1, _node(node)) for node in nodes)
     graph += _text(2, "layer")
-    graph += b"".join(_message(5, _tensor(name, array)) for name, array in weights.items())
-    graph += b"".join(_message(11, _value(name, shape)) for name, shape in inputs.items())
+    graph += b"".join(
+        _message(5, _tensor(name, array)) for name, array in weights.items()
+    )
+    graph += b"".join(
+        _message(11, _value(name, shape)) for name, shape in inputs.items()
+    )
     graph += _message(12, _value(output, None))
     opset = _text(1, "") + _number(2, _OPSET)
     return _number(1, _IR) + _message(7, graph) + _message(8, opset)

@@ -36,12 +36,16 @@ _OTHER = ("s_nchwc_", "other_")
 """The profiler's names of the operators at the edges: by their outputs in the blocked layout."""
 
 
-def nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
+def nanoseconds(
+    convolution: Convolution, input_size: tuple[int, ...], batch: int
+) -> float:
     """Return the time of one call of a layer: the least of several, as disturbances only add."""
     return _least(convolution, input_size, batch, adds=False)
 
 
-def adding_nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
+def adding_nanoseconds(
+    convolution: Convolution, input_size: tuple[int, ...], batch: int
+) -> float:
     """Return the time of one call of a layer that adds its outputs to those of another one."""
     return _least(convolution, input_size, batch, adds=True)
 
@@ -51,7 +55,9 @@ def operator_nanoseconds() -> float:
     names = [f"v{at}" for at in range(_OPERATORS + 1)]
     first = names[0]
     nodes = [Node("Neg", [a], [b]) for a, b in pairwise(names)]
-    session = _session(model_bytes(nodes, {first: (1, 1)}, names[-1], {}), session_options())
+    session = _session(
+        model_bytes(nodes, {first: (1, 1)}, names[-1], {}), session_options()
+    )
     inputs = {first: np.ones((1, 1), np.float32)}
     times = []
     for _ in range(_RUNS):
@@ -67,7 +73,11 @@ def _least(
 ) -> float:
     shapes = {"x": (batch, convolution.in_channels, *input_size)}
     if adds:
-        shapes["z"] = (batch, convolution.out_channels, *convolution.output_size(input_size))
+        shapes["z"] = (
+            batch,
+            convolution.out_channels,
+            *convolution.output_size(input_size),
+        )
     inputs = {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
     settings = session_options()
     settings.enable_profiling = True

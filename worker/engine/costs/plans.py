@@ -58,7 +58,9 @@ class Plan:
         return (side,) * axes, 1
 
 
-def _layer(kernel: tuple[int, ...], inputs: int, outputs: int, groups: int = 1) -> Convolution:
+def _layer(
+    kernel: tuple[int, ...], inputs: int, outputs: int, groups: int = 1
+) -> Convolution:
     """Return a layer at stride 1 with padding that keeps the size of its input.
 
     Args:
@@ -77,7 +79,9 @@ def _layer(kernel: tuple[int, ...], inputs: int, outputs: int, groups: int = 1) 
     )
 
 
-def _transposed(kernel: tuple[int, ...], inputs: int, outputs: int, groups: int = 1) -> Convolution:
+def _transposed(
+    kernel: tuple[int, ...], inputs: int, outputs: int, groups: int = 1
+) -> Convolution:
     """Return a transposed layer that doubles its input along each axis."""
     axes = len(kernel)
     # (size - 1) * 2 + kernel - padding + output_padding = 2 * size
@@ -127,7 +131,9 @@ def _few(high: int, wide: int) -> Plan:
     return Plan((1, 3), _powers(4, 128), sides, layer)
 
 
-def _strided(layer: Callable[[int, int], Convolution], inputs: int, outputs: int) -> Convolution:
+def _strided(
+    layer: Callable[[int, int], Convolution], inputs: int, outputs: int
+) -> Convolution:
     """Return a layer with a stride of two along the axes that its kernel extends over."""
     whole = layer(inputs, outputs)
     return replace(whole, stride=tuple(min(size, 2) for size in whole.kernel))
@@ -189,7 +195,12 @@ def _transposed_plan(kernel: tuple[int, ...], *, grouped: bool = False) -> Plan:
 
 def _line(size: int) -> Plan:
     """Plan layers with one spatial axis."""
-    return Plan(_powers(1, 1024, 4), _powers(4, 1024, 4), _powers(1, 128), partial(_layer, (size,)))
+    return Plan(
+        _powers(1, 1024, 4),
+        _powers(4, 1024, 4),
+        _powers(1, 128),
+        partial(_layer, (size,)),
+    )
 
 
 def _cube(size: int) -> Plan:
@@ -296,5 +307,7 @@ def added_plans(plans: Mapping[str, Plan]) -> dict[str, Plan]:
     added: dict[str, Plan] = {}
     for kind in _KINDS_ADDED:
         if kind in plans:
-            added[added_kind(kind)] = replace(plans[kind], inputs=plans[kind].inputs[::2])
+            added[added_kind(kind)] = replace(
+                plans[kind], inputs=plans[kind].inputs[::2]
+            )
     return added

@@ -74,7 +74,9 @@ class CostTable:
             return None
         return self._nanoseconds(key, convolution, tuple(input_size), batch)
 
-    def _key(self, convolution: Convolution, variant: Callable[[str], str]) -> str | None:
+    def _key(
+        self, convolution: Convolution, variant: Callable[[str], str]
+    ) -> str | None:
         """Return the key of the grid for a layer, or of the one that stands for it, or None.
 
         `variant` maps the layer's kind to a name, as `int8_kind` does.
@@ -90,13 +92,19 @@ class CostTable:
         return lru_cache(_CACHED_LAYERS)(self._computed)
 
     def _computed(
-        self, key: str, convolution: Convolution, input_size: tuple[int, ...], batch: int
+        self,
+        key: str,
+        convolution: Convolution,
+        input_size: tuple[int, ...],
+        batch: int,
     ) -> int:
         """Return the time of a layer by the grid with a key."""
         # whole blocks on both sides: half a block's rate is twice as high as that of the block
         computed = as_computed(convolution, self.block)
         inputs, outputs = channels(computed)
-        rate = self.grids[key].rate(inputs, outputs, positions(computed, input_size, batch))
+        rate = self.grids[key].rate(
+            inputs, outputs, positions(computed, input_size, batch)
+        )
         return round(computed.macs(input_size, batch) * rate + self.layer_ns)
 
     def summed(
@@ -136,14 +144,18 @@ class CostTable:
             return None
         return number * chain + (number - 1) * more
 
-    def _addition(self, layer: Convolution, input_size: tuple[int, ...], batch: int) -> int | None:
+    def _addition(
+        self, layer: Convolution, input_size: tuple[int, ...], batch: int
+    ) -> int | None:
         """Return the time that it takes to add a layer's outputs to others; None without a price.
 
         It depends on the outputs alone.
         """
         n, size = layer.out_channels, layer.output_size(input_size)
         if not adapter_of(self.format).adds_in_convolution:
-            return self.nanoseconds(_pointwise(n, size, inputs=n, groups=n), size, batch)
+            return self.nanoseconds(
+                _pointwise(n, size, inputs=n, groups=n), size, batch
+            )
         reference = _pointwise(n, size, inputs=_ADDING_INPUTS)
         key = self._key(reference, added_kind)
         alone_ns = self.nanoseconds(reference, size, batch)
@@ -168,7 +180,9 @@ class CostTable:
         return json.dumps(members, separators=(",", ":"))
 
 
-def _pointwise(n: int, size: Sequence[int], inputs: int, groups: int = 1) -> Convolution:
+def _pointwise(
+    n: int, size: Sequence[int], inputs: int, groups: int = 1
+) -> Convolution:
     """Return a layer of one weight for each input and output channel of a group."""
     axes = len(size)
     ones = (1,) * axes

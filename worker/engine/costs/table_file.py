@@ -38,7 +38,14 @@ def read(path: Path, model_format: Format) -> CostTable:
         table = _table(json.loads(path.read_text()))
     except FileNotFoundError as error:
         raise _invalid("the cost table does not exist", path.name) from error
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         cause = f"{type(error).__name__}: {str(error)[:200]}"
         raise _invalid(f"the file is no cost table: {cause}", path.name) from error
     if FORMATS[table.format].runtime != FORMATS[model_format].runtime:
@@ -135,4 +142,6 @@ def _number(number: object, most: float) -> float:
 
 
 def _invalid(detail: str, got: str) -> Refusal:
-    return Refusal(Code.COST_TABLE_INVALID, detail, field=FIELD, expected=EXPECTED, got=got)
+    return Refusal(
+        Code.COST_TABLE_INVALID, detail, field=FIELD, expected=EXPECTED, got=got
+    )

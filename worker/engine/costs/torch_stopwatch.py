@@ -17,7 +17,9 @@ _MOST_CALLS = 50
 
 
 @torch.inference_mode()
-def nanoseconds(convolution: Convolution, input_size: tuple[int, ...], batch: int) -> float:
+def nanoseconds(
+    convolution: Convolution, input_size: tuple[int, ...], batch: int
+) -> float:
     """Return the time of one call of a layer with torch's overhead: the least of several."""
     torch.set_num_threads(1)
     shape = (batch, convolution.in_channels, *input_size)

@@ -12,7 +12,10 @@ from worker.engine.decompose.base import Factorisation, Rank
 from worker.engine.decompose.dac import dac, why_not_dac
 from worker.engine.decompose.grouped import grouped, why_not_grouped
 from worker.engine.decompose.low_rank import low_rank, why_not_low_rank
-from worker.engine.decompose.pointwise_first import pointwise_first, why_not_pointwise_first
+from worker.engine.decompose.pointwise_first import (
+    pointwise_first,
+    why_not_pointwise_first,
+)
 from worker.engine.decompose.spatial import spatial, why_not_spatial
 from worker.engine.decompose.target import Target
 from worker.engine.decompose.tucker2 import tucker2, why_not_tucker2

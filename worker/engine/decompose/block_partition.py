@@ -48,7 +48,9 @@ class BlockPartition:
         """Whether a covariance couples the blocks; without one, each counts for itself."""
         return self.target.covariance is not None
 
-    def covariance(self, block: int, start: int, end: int, groups: slice = _ALL) -> Array:
+    def covariance(
+        self, block: int, start: int, end: int, groups: slice = _ALL
+    ) -> Array:
         """Return the covariance of a block with the blocks from `start` to `end`.
 
         It is `(groups, size, (end - start) * size)`.

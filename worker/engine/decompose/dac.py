@@ -49,7 +49,9 @@ class Dac(TwoLayers):
         groups, kernel = self.convolution.groups, self.convolution.kernel
         n, c = self.convolution.group_outputs, self.convolution.group_inputs
         weight_shape = (groups * c * rank, 1, *kernel)
-        depthwise = replace(self.convolution, weight_shape=weight_shape, groups=groups * c)
+        depthwise = replace(
+            self.convolution, weight_shape=weight_shape, groups=groups * c
+        )
         return depthwise, pointwise(c * rank, n, len(kernel), groups)
 
     def partition(self, target: Target) -> BlockPartition:

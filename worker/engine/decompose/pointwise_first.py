@@ -95,7 +95,9 @@ class PointwiseFirst(Factorisation):
         assert isinstance(rank, int)
         rows, second = _factors(partition, rank)
         # one product after another: all at once would be a loop over five indices
-        outputs = np.einsum("gnrb,gnrs,gbs->gn", second, rows, partition.mean, optimize=True)
+        outputs = np.einsum(
+            "gnrb,gnrs,gbs->gn", second, rows, partition.mean, optimize=True
+        )
         first_geometry, last_geometry = self.convolutions(rank)
         weight = second.reshape(last_geometry.weight_shape)
         return (
@@ -147,7 +149,9 @@ def _rows(partition: BlockPartition, rank: int) -> Array:
     return block_low_rank.leading_rows(partition.weight, covariance, rank)
 
 
-def _normal_equations(partition: BlockPartition, rows: Array) -> Iterator[tuple[Array, Array]]:
+def _normal_equations(
+    partition: BlockPartition, rows: Array
+) -> Iterator[tuple[Array, Array]]:
     """Yield the equations of several outputs at a time.
 
     Args:
@@ -170,12 +174,17 @@ def _normal_equations(partition: BlockPartition, rows: Array) -> Iterator[tuple[
             cross = (product @ across).mT
             gram = np.empty((len(own), rank, count, rank, count))
             for block in range(count):
-                covariance = partition.covariance(block, 0, count, slice(group, group + 1))[0]
+                covariance = partition.covariance(
+                    block, 0, count, slice(group, group + 1)
+                )[0]
                 seen = own.reshape(-1, size) @ covariance
                 by_other = seen.reshape(len(own), rank, count, size).swapaxes(1, 2)
                 pairs = by_other @ across[:, None]
                 gram[:, :, block] = pairs.transpose(0, 2, 3, 1)
-            yield gram.reshape(len(own), rank * count, -1), cross.reshape(len(own), 1, -1)
+            yield (
+                gram.reshape(len(own), rank * count, -1),
+                cross.reshape(len(own), 1, -1),
+            )
 
 
 def _partition(target: Target) -> BlockPartition:

@@ -117,6 +117,10 @@ def _along(
     )
 
 
-def _only(values: Iterable[Value], axes: tuple[int, ...], otherwise: Value) -> tuple[Value, ...]:
+def _only(
+    values: Iterable[Value], axes: tuple[int, ...], otherwise: Value
+) -> tuple[Value, ...]:
     """Return the values of these axes, and `otherwise` for all others."""
-    return tuple(value if axis in axes else otherwise for axis, value in enumerate(values))
+    return tuple(
+        value if axis in axes else otherwise for axis, value in enumerate(values)
+    )

@@ -175,7 +175,11 @@ def _inexact_ranks(highest1: int, highest2: int) -> list[tuple[int, int]]:
             is_inexact = r1 < highest1 and r2 < highest2
             # r1 / highest1 against r2 / highest2, in whole numbers
             share1, share2 = r1 * highest2, r2 * highest1
-            if is_inexact and share1 <= _LOPSIDED * share2 and share2 <= _LOPSIDED * share1:
+            if (
+                is_inexact
+                and share1 <= _LOPSIDED * share2
+                and share2 <= _LOPSIDED * share1
+            ):
                 pairs.append((r1, r2))
     return pairs
 

@@ -58,7 +58,9 @@ class TwoLayers(Factorisation):
         inexact = indices < min(self.sides)
         errors = np.zeros(len(indices))
         if inexact.any():
-            by_rank = block_low_rank.errors(self.partition(target), int(indices[inexact].max()))
+            by_rank = block_low_rank.errors(
+                self.partition(target), int(indices[inexact].max())
+            )
             errors[inexact] = by_rank[indices[inexact] - 1]
         return errors
 
@@ -87,4 +89,6 @@ def pointwise(inputs: int, outputs: int, axes: int, groups: int) -> Convolution:
     `inputs` and `outputs` are the channels of each group.
     """
     ones = (1,) * axes
-    return Convolution((groups * outputs, inputs, *ones), ones, ((0, 0),) * axes, ones, groups)
+    return Convolution(
+        (groups * outputs, inputs, *ones), ones, ((0, 0),) * axes, ones, groups
+    )

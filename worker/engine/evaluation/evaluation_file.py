@@ -113,10 +113,16 @@ def _check_names(
     missing = [name for name in names if name not in headers]
     if not (unknown or missing):
         return
-    detail = f"there are no samples of input {missing[0][:_LONGEST_NAME]!r}" if missing else ""
+    detail = (
+        f"there are no samples of input {missing[0][:_LONGEST_NAME]!r}"
+        if missing
+        else ""
+    )
     if unknown:
         detail = f"the model has no input {unknown[0][:_LONGEST_NAME]!r}"
-    raise EVALUATION.invalid(detail, _expected_arrays(specs, shapes), ", ".join(headers) or "none")
+    raise EVALUATION.invalid(
+        detail, _expected_arrays(specs, shapes), ", ".join(headers) or "none"
+    )
 
 
 def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...]) -> None:
@@ -135,11 +141,15 @@ def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...]) -> N
         )
 
 
-def _check_counts(headers: Mapping[str, Header], truth_name: str, truth: Header) -> None:
+def _check_counts(
+    headers: Mapping[str, Header], truth_name: str, truth: Header
+) -> None:
     """Check that inputs and labels or targets have one number of samples, at least one."""
     if not truth.shape or truth.shape[0] == 0:
         raise EVALUATION.invalid(
-            f"there are no {truth_name}", "one for each sample", format_shape(truth.shape) or "()"
+            f"there are no {truth_name}",
+            "one for each sample",
+            format_shape(truth.shape) or "()",
         )
     for name, header in headers.items():
         if header.shape[0] != truth.shape[0]:

@@ -193,7 +193,9 @@ def _check_targets(output: AnyArray, targets: AnyArray) -> None:
             format_shape(targets.shape),
         )
     if not np.isfinite(targets).all():
-        raise EVALUATION.invalid("the targets have NaN or infinity", "finite numbers", "others")
+        raise EVALUATION.invalid(
+            "the targets have NaN or infinity", "finite numbers", "others"
+        )
 
 
 def _mean_iou(output: AnyArray, targets: AnyArray) -> Metric:
@@ -209,7 +211,9 @@ def _mean_iou(output: AnyArray, targets: AnyArray) -> Metric:
     values = [int(value) for value in np.unique(targets)]
     classes = tuple(value for value in values if value != ignored)
     if not classes:
-        raise EVALUATION.invalid("all targets are to be ignored", "other numbers", str(IGNORED))
+        raise EVALUATION.invalid(
+            "all targets are to be ignored", "other numbers", str(IGNORED)
+        )
     if classes[0] < 0 or (number is not None and classes[-1] >= number):
         raise EVALUATION.invalid(
             "there are targets beyond the classes of the output",

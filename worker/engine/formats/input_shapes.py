@@ -59,14 +59,20 @@ def bind(
     return bound
 
 
-def stated_types(inputs: Sequence[TensorSpec], shapes: InputShapes | None) -> dict[str, str]:
+def stated_types(
+    inputs: Sequence[TensorSpec], shapes: InputShapes | None
+) -> dict[str, str]:
     """Return the types that the user stated, by input.
 
     Raises:
         Refusal: `input_shape_mismatch` for a shape of no input.
     """
     by_name = _by_name(inputs, shapes or {})
-    return {name: shape.dtype for name, shape in by_name.items() if isinstance(shape, TypedShape)}
+    return {
+        name: shape.dtype
+        for name, shape in by_name.items()
+        if isinstance(shape, TypedShape)
+    }
 
 
 def _by_name(inputs: Sequence[TensorSpec], shapes: InputShapes) -> InputShapes:
@@ -141,7 +147,9 @@ def _are_values(spec: TensorSpec, shape: Shape) -> bool:
     return spec.is_list and spec.shape == (len(shape),)
 
 
-def unstated_numbers(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> str | None:
+def unstated_numbers(
+    inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]
+) -> str | None:
     """Return a sentence on inputs of whole numbers whose values the user has not stated.
 
     None where there are none. Their values may be sizes, on which the model depends.
@@ -222,10 +230,14 @@ def _full(shape: OpenShape) -> Shape | None:
     return numbers
 
 
-def _required(inputs: Sequence[TensorSpec], missing: Mapping[str, OpenShape]) -> Refusal:
+def _required(
+    inputs: Sequence[TensorSpec], missing: Mapping[str, OpenShape]
+) -> Refusal:
     """Return the refusal that names every size that is missing."""
     numbers = _numbers(inputs)
-    reasons = [_why_missing(name, shape, name in numbers) for name, shape in missing.items()]
+    reasons = [
+        _why_missing(name, shape, name in numbers) for name, shape in missing.items()
+    ]
     return Refusal(
         Code.INPUT_SHAPE_REQUIRED,
         f"{'; '.join(reasons)} (axes count from 0)",
@@ -250,7 +262,10 @@ def _numbers(inputs: Sequence[TensorSpec]) -> set[str]:
 
 
 def _text(
-    shapes: Mapping[str, OpenShape], numbers: Collection[str] = (), *, named: bool = True
+    shapes: Mapping[str, OpenShape],
+    numbers: Collection[str] = (),
+    *,
+    named: bool = True,
 ) -> str:
     """Write shapes as a user writes them, with NUMBER for a whole number."""
     texts = []

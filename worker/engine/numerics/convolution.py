@@ -87,7 +87,9 @@ class Convolution:
         >>> Convolution((64, 3, 7, 7), (2, 2), ((3, 3), (3, 3)), (1, 1)).output_size((224, 224))
         (112, 112)
         """
-        return tuple(self._output_size(axis, size) for axis, size in enumerate(input_size))
+        return tuple(
+            self._output_size(axis, size) for axis, size in enumerate(input_size)
+        )
 
     def _output_size(self, axis: int, size: int) -> int:
         stride = self.stride[axis]

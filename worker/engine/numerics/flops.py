@@ -81,7 +81,9 @@ def _broadcast_size(a: Sequence[int], b: Sequence[int]) -> int:
     sizes = []
     for first, second in zip(padded_a, padded_b, strict=True):
         if first != second and 1 not in (first, second):
-            raise ValueError(f"axes broadcast where they are equal or 1: {tuple(a)} and {tuple(b)}")
+            raise ValueError(
+                f"axes broadcast where they are equal or 1: {tuple(a)} and {tuple(b)}"
+            )
         # not the maximum: an axis of 1 takes the size 0 of the other
         size = first
         if first == 1:

@@ -83,7 +83,9 @@ def whitened(matrix: Array, right: Array) -> Array:
             matrix[row, :row] = matrix[:row, row]
         np.einsum("ii->i", matrix)[...] = diagonal
         raise
-    solution: Array = linalg.solve_triangular(factor, right.T, trans="T", overwrite_b=True).T
+    solution: Array = linalg.solve_triangular(
+        factor, right.T, trans="T", overwrite_b=True
+    ).T
     return solution
 
 
@@ -96,7 +98,9 @@ def solve(matrices: Array, right: Array) -> Array:
     >>> solve(np.diag([2.0, 4.0]), np.ones((2, 1))).tolist()
     [[0.5], [0.25]]
     """
-    solution: Array = _computed("solve", np.linalg.solve, np.linalg.solve, matrices, right)
+    solution: Array = _computed(
+        "solve", np.linalg.solve, np.linalg.solve, matrices, right
+    )
     return solution
 
 
@@ -105,9 +109,14 @@ def _leading(matrices: Array, count: int) -> tuple[Array, Array]:
 
     size = matrices.shape[-1]
     subset = size - count, size - 1
-    pairs = [linalg.eigh(each, driver="evr", subset_by_index=subset) for each in _each(matrices)]
+    pairs = [
+        linalg.eigh(each, driver="evr", subset_by_index=subset)
+        for each in _each(matrices)
+    ]
     values, vectors = (_stacked(part) for part in zip(*pairs, strict=True))
-    return values.reshape(*matrices.shape[:-2], -1), vectors.reshape(*matrices.shape[:-1], -1)
+    return values.reshape(*matrices.shape[:-2], -1), vectors.reshape(
+        *matrices.shape[:-1], -1
+    )
 
 
 def _eigvalsh(matrices: Array) -> Array:
@@ -149,7 +158,9 @@ def _computed(
 def _on_device(name: str, arrays: Sequence[Array]) -> Any:  # noqa: ANN401 - as above
     import torch
 
-    tensors = [device.placed(torch.from_numpy(np.ascontiguousarray(array))) for array in arrays]
+    tensors = [
+        device.placed(torch.from_numpy(np.ascontiguousarray(array))) for array in arrays
+    ]
     try:
         result = getattr(torch.linalg, name)(*tensors)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # torch's stubs leave it out

@@ -26,7 +26,9 @@ One mapping a file lets one call give back all its pages.
 """
 
 
-def mapped(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> NDArray[Any]:
+def mapped(
+    path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]
+) -> NDArray[Any]:
     """Return an array over a file from an offset, which only pages that are read take memory of.
 
     Writing to the array does not change the file.

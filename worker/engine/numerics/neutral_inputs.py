@@ -29,7 +29,9 @@ def is_position(spec: TensorSpec) -> bool:
     return spec.rows is not None and "position" in spec.name.lower()
 
 
-def neutral(spec: TensorSpec, specs: Sequence[TensorSpec], shapes: Shapes) -> NDArray[np.generic]:
+def neutral(
+    spec: TensorSpec, specs: Sequence[TensorSpec], shapes: Shapes
+) -> NDArray[np.generic]:
     """Return an input's array that leaves nothing out, of the shape that is bound to it.
 
     A mask keeps everything, positions count up, a length is that of the sequence. All else is 0,

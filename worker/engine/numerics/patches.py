@@ -18,7 +18,9 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 }
 
 
-def convolve(convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def convolve(
+    convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
     """Compute one convolution of an input `(batch, channels, *size)`.
 
     A linear layer, without spatial axes, has its channels on the last axis.
@@ -35,7 +37,9 @@ def convolve(convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor |
         x = pad(x, padding)
         inside = [0] * axes
     stride, dilation = convolution.stride, convolution.dilation
-    return _CONVOLVE[axes](x, weight, bias, stride, inside, dilation, convolution.groups)
+    return _CONVOLVE[axes](
+        x, weight, bias, stride, inside, dilation, convolution.groups
+    )
 
 
 def _convolve_transposed(
@@ -58,7 +62,9 @@ def _convolve_transposed(
     return output
 
 
-def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -> Tensor:
+def rows(
+    convolution: Convolution, x: Tensor, positions: Tensor | None = None
+) -> Tensor:
     """Return the patches of an input, in the weight's order.
 
     Args:
@@ -78,7 +84,9 @@ def rows(convolution: Convolution, x: Tensor, positions: Tensor | None = None) -
     for axis in range(axes):
         dilation = convolution.dilation[axis]
         extent = convolution.extent(axis)
-        windows = windows.unfold(2 + axis, extent, convolution.stride[axis])[..., ::dilation]
+        windows = windows.unfold(2 + axis, extent, convolution.stride[axis])[
+            ..., ::dilation
+        ]
     # from (batch, channels, positions, kernel) to (batch, positions, channels, kernel)
     position_axes = range(2, 2 + axes)
     kernel_axes = range(2 + axes, 2 + 2 * axes)
@@ -97,7 +105,9 @@ def _coordinates(positions: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
     return tuple(map(torch.from_numpy, indices))
 
 
-def results(convolution: Convolution, y: Tensor, positions: Tensor | None = None) -> Tensor:
+def results(
+    convolution: Convolution, y: Tensor, positions: Tensor | None = None
+) -> Tensor:
     """Return an output's values at the same positions as `rows`.
 
     Args:

@@ -41,7 +41,9 @@ def random_inputs(
             inputs[spec.name] = rng.standard_normal(shape).astype(dtype)
         elif is_pixels:
             limits = np.iinfo(dtype)
-            inputs[spec.name] = rng.integers(limits.min, limits.max + 1, shape).astype(dtype)
+            inputs[spec.name] = rng.integers(limits.min, limits.max + 1, shape).astype(
+                dtype
+            )
         elif spec.rows is not None and not is_position(spec):
             inputs[spec.name] = rng.integers(0, spec.rows, shape).astype(dtype)
         else:

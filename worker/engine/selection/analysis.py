@@ -16,7 +16,11 @@ from worker.engine.model import CostProfile, OpenedModel, Site, by_execution_pat
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection import analysis_file
-from worker.engine.selection.candidates import Candidate, SiteCandidates, total_nanoseconds
+from worker.engine.selection.candidates import (
+    Candidate,
+    SiteCandidates,
+    total_nanoseconds,
+)
 from worker.engine.selection.enumeration import (
     candidates_at_rank,
     candidates_of_forms,
@@ -82,7 +86,9 @@ class Analysis:
 
     def macs_of(self, choice: Sequence[Candidate]) -> int:
         """Return the multiply-accumulates of a choice, along the path that costs most."""
-        return max(by_execution_path(self.sites, [candidate.macs for candidate in choice]))
+        return max(
+            by_execution_path(self.sites, [candidate.macs for candidate in choice])
+        )
 
     def nanoseconds_of(self, choice: Sequence[Candidate]) -> int | None:
         """Return the time of a choice's priced layers by the table; None without a table."""
@@ -133,7 +139,9 @@ def analyse(
     return analysis
 
 
-def unchanged_analysis(profile: CostProfile, table: CostTable | None = None) -> Analysis:
+def unchanged_analysis(
+    profile: CostProfile, table: CostTable | None = None
+) -> Analysis:
     """Return the analysis of a model that stays as it is: every site's original alone."""
     candidates = tuple(original_only(site, UNCHANGED, table) for site in profile.sites)
     return Analysis(candidates, {}, Uncalibrated(UNCHANGED), table)
@@ -156,7 +164,9 @@ def _analysed(
     progress.enter("allocating")
     # the weights come last: they are measured with layers of the candidates
     weights = error_weights(opened.model, candidates, statistics)
-    return Analysis(tuple(candidates), weights, statistics, table, model_format=request.format)
+    return Analysis(
+        tuple(candidates), weights, statistics, table, model_format=request.format
+    )
 
 
 def _candidates(
@@ -169,7 +179,9 @@ def _candidates(
     moments = moments_of(statistics, site)
     if request.rank is not None:
         form = request.form or "dac"
-        return candidates_at_rank(opened.model, site, form, request.rank, moments, table)
+        return candidates_at_rank(
+            opened.model, site, form, request.rank, moments, table
+        )
     aligned = table is not None or adapter_of(request.format).aligned_ranks
     return candidates_of_forms(
         opened.model,

@@ -28,14 +28,18 @@ from worker.engine.selection.candidates import Candidate, SiteCandidates
 from worker.engine.selection.enumeration import factorisations
 from worker.engine.selection.input_statistics import Uncalibrated
 
-if TYPE_CHECKING:  # torch takes more than a second to import, and calibrated analyses alone need it
+if (
+    TYPE_CHECKING
+):  # torch takes more than a second to import, and calibrated analyses alone need it
     import torch
 
     from worker.engine.calibration.calibrate import Calibration
     from worker.engine.calibration.judging_inputs import JudgingInputs
     from worker.engine.calibration.replay import Batch
 
-Parts = tuple[tuple[SiteCandidates, ...], Mapping[str, float], "Calibration | Uncalibrated"]
+Parts = tuple[
+    tuple[SiteCandidates, ...], Mapping[str, float], "Calibration | Uncalibrated"
+]
 """The parts of an analysis: candidates, error weights, input statistics."""
 
 _ABOUT = "about"
@@ -82,19 +86,27 @@ def read(
         with safe_open(path, "np") as file:
             about = json.loads(file.metadata()[_ABOUT])
             rows = zip(profile.sites, about["sites"], strict=True)
-            candidates = tuple(_site_candidates(site, table, *row) for site, row in rows)
+            candidates = tuple(
+                _site_candidates(site, table, *row) for site, row in rows
+            )
             sites = {site.name: site for site in profile.sites}
             weights = {}
             for name, weight in about["weights"].items():
                 if name in sites:
                     weights[name] = _non_negative(weight)
-            return candidates, weights, _statistics(about["calibration"], file, model, sites)
+            return (
+                candidates,
+                weights,
+                _statistics(about["calibration"], file, model, sites),
+            )
     except _MALFORMED:
         return None
 
 
 def _packed_site(site: SiteCandidates) -> list[Any]:
-    rows = [[each.form, each.variant, each.rank, each.error] for each in site.candidates[1:]]
+    rows = [
+        [each.form, each.variant, each.rank, each.error] for each in site.candidates[1:]
+    ]
     return [site.site.name, site.reason, rows]
 
 
@@ -121,7 +133,9 @@ def _site_candidates(
         if isinstance(own_rank, bool | float) or own_rank not in factorisation.ranks:
             raise ValueError(f"{form} has no rank {rank}")
         macs, parameters = cost(own_rank)
-        candidate = Candidate(macs, parameters, _non_negative(error), factorisation, own_rank)
+        candidate = Candidate(
+            macs, parameters, _non_negative(error), factorisation, own_rank
+        )
         candidates.append(with_time(site, candidate, table))
     return SiteCandidates(site, tuple(candidates), reason)
 
@@ -167,7 +181,9 @@ def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any
         "moments": list(measured.by_site),
         "statistics": list(measured.batchnorm),
         "batches": _pack_batches("fitted", calibration.batches, arrays, channels_last),
-        "held_out": _pack_batches("held out", calibration.held_out, arrays, channels_last),
+        "held_out": _pack_batches(
+            "held out", calibration.held_out, arrays, channels_last
+        ),
         "judging": _pack_judging(calibration.judging, arrays, channels_last),
         "channels_last": channels_last,
         "sample_macs": calibration.sample_macs,
@@ -180,7 +196,10 @@ def _pack(calibration: "Calibration", arrays: dict[str, Array]) -> dict[str, Any
 
 
 def _pack_batches(
-    kind: str, batches: Sequence["Batch"], arrays: dict[str, Array], channels_last: list[str]
+    kind: str,
+    batches: Sequence["Batch"],
+    arrays: dict[str, Array],
+    channels_last: list[str],
 ) -> int:
     """Add batches to `arrays`, and return their number.
 
@@ -239,7 +258,9 @@ class _Tensors:
             return tensor.contiguous(memory_format=torch.channels_last)
         return tensor
 
-    def batches(self, kind: str, count: int, names: Sequence[str]) -> tuple["Batch", ...]:
+    def batches(
+        self, kind: str, count: int, names: Sequence[str]
+    ) -> tuple["Batch", ...]:
         """Return `count` batches of a kind, each with these inputs."""
         return tuple(self._batch(f"{kind} {at}", names) for at in range(count))
 
@@ -293,7 +314,9 @@ def _unpack(
     )
 
 
-def _judging(packed: Mapping[str, Any], tensors: _Tensors, names: Sequence[str]) -> "JudgingInputs":
+def _judging(
+    packed: Mapping[str, Any], tensors: _Tensors, names: Sequence[str]
+) -> "JudgingInputs":
     """Return the inputs to judge an artifact by.
 
     Raises:

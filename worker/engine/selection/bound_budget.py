@@ -63,7 +63,9 @@ class BoundBudget:
 
     def spent(self, sites: Sequence[Site], choice: Sequence[Candidate]) -> int:
         """Return the cost of a choice, along the execution path that costs most."""
-        costs = [self.costs(site, each) for site, each in zip(sites, choice, strict=True)]
+        costs = [
+            self.costs(site, each) for site, each in zip(sites, choice, strict=True)
+        ]
         by_path = [sum(column) for column in zip(*costs, strict=True)]
         return max(by_path, default=0)
 

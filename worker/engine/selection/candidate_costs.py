@@ -46,4 +46,6 @@ def with_time(site: Site, candidate: Candidate, table: CostTable | None) -> Cand
     # the original has no layers of its own: its time is that of the site's convolution
     convolutions = candidate.convolutions or (site.convolution,)
     layout = layout_of(site, convolutions, table)
-    return replace(candidate, nanoseconds=nanoseconds(site, convolutions, table, layout))
+    return replace(
+        candidate, nanoseconds=nanoseconds(site, convolutions, table, layout)
+    )

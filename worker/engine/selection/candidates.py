@@ -91,7 +91,9 @@ def target_of(layer: Layer, moments: Moments | None) -> Target:
     return Target.of(layer, moments)
 
 
-def total_nanoseconds(sites: Sequence[SiteCandidates], choice: Sequence[Candidate]) -> int:
+def total_nanoseconds(
+    sites: Sequence[SiteCandidates], choice: Sequence[Candidate]
+) -> int:
     """Return the time of a choice by the cost table, along the slowest execution path.
 
     Candidates without a price take no time.

@@ -36,7 +36,9 @@ def require_form(form: str | None, rank: int | None) -> None:
     """
     if form is not None and form not in FORMS:
         names = " or ".join(FORMS)
-        raise Refusal(Code.FORM_INVALID, "no such form", field="form", expected=names, got=form)
+        raise Refusal(
+            Code.FORM_INVALID, "no such form", field="form", expected=names, got=form
+        )
     if rank is not None and rank < 1:
         raise Refusal(
             Code.FORM_INVALID,
@@ -122,7 +124,9 @@ def candidates_at_rank(
     )
 
 
-def original_only(site: Site, reason: str, table: CostTable | None = None) -> SiteCandidates:
+def original_only(
+    site: Site, reason: str, table: CostTable | None = None
+) -> SiteCandidates:
     """Return the original as a site's only candidate, and the reason."""
     return SiteCandidates(site, (original(site, table),), reason)
 
@@ -161,7 +165,9 @@ def _is_finite(layer: Layer) -> bool:
     return bool(np.isfinite(energy))
 
 
-def _cheaper(site: Site, factorisation: Factorisation, target: Target) -> list[Candidate]:
+def _cheaper(
+    site: Site, factorisation: Factorisation, target: Target
+) -> list[Candidate]:
     """Return a factorisation's candidates with markedly fewer MACs or weights than the original."""
     cost = cost_of_rank(site, factorisation)
     most_macs = _HIGHEST_SHARE * site.macs
@@ -192,7 +198,9 @@ def _front(
         return front
     # a slower candidate, which may not be chosen, hides no other one
     no_slower = [
-        each for each in candidates if not is_slower(site, each.convolutions, model_format)
+        each
+        for each in candidates
+        if not is_slower(site, each.convolutions, model_format)
     ]
     return union(front, _without_rule(site, no_slower, table))
 

@@ -29,7 +29,9 @@ Runtimes compute these layers outside of blocks, and reorder their outputs for t
 """
 
 
-def is_slower(site: Site, convolutions: Sequence[Convolution], model_format: Format) -> bool:
+def is_slower(
+    site: Site, convolutions: Sequence[Convolution], model_format: Format
+) -> bool:
     """Return whether layers in a site's place are slower than it, as far as a rule can tell.
 
     The rule concerns sites with two spatial axes and few input channels. Layers in the place of

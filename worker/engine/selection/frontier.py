@@ -75,7 +75,9 @@ def _all_macs(analysis: Analysis, goal: FixedRank) -> Objective:
     return Objective((budget,), goal.at_any_price)
 
 
-def _amounts(analysis: Analysis, objective: Objective, allocation: Allocation) -> list[int]:
+def _amounts(
+    analysis: Analysis, objective: Objective, allocation: Allocation
+) -> list[int]:
     """Return amounts for the sites, evenly spaced from the least to the original's cost."""
     first = objective.budgets[0]
     # every path has the budget to itself: the path that costs most at the least sets the start

@@ -10,7 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convpress.calibration import choose_calibration, parse_calibration, parse_input_values
+from convpress.calibration import (
+    choose_calibration,
+    parse_calibration,
+    parse_input_values,
+)
 from convpress.refusal import Code, Refusal
 from worker.engine.calibration.effort import Effort
 from worker.engine.model import Model, OpenedModel, Site
@@ -56,8 +60,12 @@ def measure_statistics(
             cannot be calibrated on the samples.
     """
     has_samples = request.samples is not None
-    kind = choose_calibration(parse_calibration(request.calibration), samples=has_samples)
-    values = parse_input_values(request.input_range, request.input_mean, request.input_std)
+    kind = choose_calibration(
+        parse_calibration(request.calibration), samples=has_samples
+    )
+    values = parse_input_values(
+        request.input_range, request.input_mean, request.input_std
+    )
     if kind == "none":
         return Uncalibrated(NOT_ASKED_FOR)
     from worker.engine.calibration.calibrate import calibrate
@@ -71,7 +79,9 @@ def measure_statistics(
     if request.samples is not None:
         samples = read_samples(Path(request.samples), model.inputs, shapes)
     convolutions = _measurable(opened.profile.sites) if with_moments else {}
-    scenes = load_scenes(None if request.photographs is None else Path(request.photographs))
+    scenes = load_scenes(
+        None if request.photographs is None else Path(request.photographs)
+    )
 
     measure = calibrate if effort is None else partial(calibrate, effort=effort)
 
@@ -85,7 +95,14 @@ def measure_statistics(
         try:
             with device.computing():
                 return measure(
-                    model, shapes, convolutions, macs, values, samples, tell, scenes=scenes
+                    model,
+                    shapes,
+                    convolutions,
+                    macs,
+                    values,
+                    samples,
+                    tell,
+                    scenes=scenes,
                 )
         except WeakCalibrationError as error:
             reason = str(error)
@@ -109,7 +126,9 @@ def moments_of(statistics: "Calibration | Uncalibrated", site: Site) -> Moments 
     return statistics.moments.by_site.get(site.name)
 
 
-def without_moments(statistics: "Calibration | Uncalibrated") -> "Calibration | Uncalibrated":
+def without_moments(
+    statistics: "Calibration | Uncalibrated",
+) -> "Calibration | Uncalibrated":
     """Return statistics without the moments, which take most of their memory."""
     if isinstance(statistics, Uncalibrated):
         return statistics
@@ -136,7 +155,9 @@ def error_weights(
     for each in sites:
         if len(each.candidates) > 1:
             moments = moments_of(statistics, each.site)
-            trials_by_site[each.site.name] = trials(each, layers[each.site.name], moments)
+            trials_by_site[each.site.name] = trials(
+                each, layers[each.site.name], moments
+            )
     with device.computing():
         return sensitivities(statistics, trials_by_site, lambda name: layers[name]())
 

@@ -41,14 +41,20 @@ def with_int8(
         conversion = 0
         if analysis.table is not None:
             conversion = conversion_nanoseconds(each.site, analysis.table)
-        paid_in_int8, paid_in_float = (conversion, 0) if int8_converts else (0, conversion)
-        in_float = [replace(candidate, conversion=paid_in_float) for candidate in each.candidates]
+        paid_in_int8, paid_in_float = (
+            (conversion, 0) if int8_converts else (0, conversion)
+        )
+        in_float = [
+            replace(candidate, conversion=paid_in_float)
+            for candidate in each.candidates
+        ]
         loss = losses.get(each.site.name)
         in_int8: list[Candidate] = []
         if loss is not None and each.site.convolution is not None:
             in_int8 = [
                 replace(
-                    candidate_in_int8(each.site, own, loss, analysis.table), conversion=paid_in_int8
+                    candidate_in_int8(each.site, own, loss, analysis.table),
+                    conversion=paid_in_int8,
                 )
                 for own in each.candidates
                 if _applies(each.site, own, why_not)

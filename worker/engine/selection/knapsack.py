@@ -50,7 +50,9 @@ class BudgetUnreachableError(ValueError):
     """
 
     def __init__(self, which: int | None, least: int, budget: int) -> None:
-        super().__init__(f"the least that can be reached is {least}, the budget is {budget}")
+        super().__init__(
+            f"the least that can be reached is {least}, the budget is {budget}"
+        )
         self.which = which
         self.least = least
 
@@ -104,7 +106,10 @@ class Knapsack:
         """The options at the price of their cost in the only budget and their penalty."""
         columns = zip(self._penalties, self._errors, self._costs, strict=True)
         return _Priced(
-            [_Site(costs[:, 0] + penalties, errors, costs) for penalties, errors, costs in columns]
+            [
+                _Site(costs[:, 0] + penalties, errors, costs)
+                for penalties, errors, costs in columns
+            ]
         )
 
     @cached_property
@@ -116,7 +121,9 @@ class Knapsack:
     def _at_rates(self, rates: _Numbers) -> "_Priced":
         """Return the options at the price of all their costs, each at the rate of its budget."""
         columns = zip(self._errors, self._costs, strict=True)
-        return _Priced([_Site(costs @ rates, errors, costs) for errors, costs in columns])
+        return _Priced(
+            [_Site(costs @ rates, errors, costs) for errors, costs in columns]
+        )
 
     def _allocate_together(self, budgets: Sequence[int]) -> list[int]:
         """Choose under several budgets, each of which can be met alone.
@@ -243,7 +250,9 @@ class _Priced:
             left = left + costs[choice[at]] - costs[index]
             choice[at] = index
 
-    def _best_upgrade(self, choice: Sequence[int], left: _Numbers) -> tuple[int, int] | None:
+    def _best_upgrade(
+        self, choice: Sequence[int], left: _Numbers
+    ) -> tuple[int, int] | None:
         """Return the (site, option) that fits and saves most error per price; None for none."""
         best: tuple[int, int] | None = None
         steepest = 0.0
@@ -273,7 +282,9 @@ def _lower_hull(site: _Site) -> list[int]:
         while len(hull) > 1:
             first, middle = hull[-2:]
             rise = (errors[index] - errors[first]) * (prices[middle] - prices[first])
-            if (errors[middle] - errors[first]) * (prices[index] - prices[first]) < rise:
+            if (errors[middle] - errors[first]) * (
+                prices[index] - prices[first]
+            ) < rise:
                 break
             hull.pop()  # it lies on or above the line from the option before to this one
         hull.append(index)

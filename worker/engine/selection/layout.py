@@ -82,7 +82,9 @@ def branch_number(convolutions: Sequence[Convolution]) -> int:
     >>> branch_number([depthwise, Convolution((8, 12, 1, 1), ones, none, ones)])
     3
     """
-    if len(convolutions) != 2 or any(convolution.transposed for convolution in convolutions):
+    if len(convolutions) != 2 or any(
+        convolution.transposed for convolution in convolutions
+    ):
         return 1
     first, second = convolutions
     if first.groups == first.in_channels > 1:

@@ -79,11 +79,16 @@ class Allocation:
     def of(cls, analysis: Analysis, objective: Objective) -> "Allocation":
         """Return the problem that an objective poses for an analysed model."""
         price = _price_of_time(analysis, objective)
-        admitted = tuple(_admitted(analysis, each, objective) for each in analysis.candidates)
+        admitted = tuple(
+            _admitted(analysis, each, objective) for each in analysis.candidates
+        )
         options = []
         for site, candidates in zip(analysis.candidates, admitted, strict=True):
             options.append(
-                tuple(_option(analysis, objective, site, each, price) for each in candidates)
+                tuple(
+                    _option(analysis, objective, site, each, price)
+                    for each in candidates
+                )
             )
         return cls(admitted, tuple(options))
 
@@ -110,13 +115,17 @@ def choose(analysis: Analysis, goal: Goal) -> list[Candidate]:
     allocation = Allocation.of(analysis, goal)
     try:
         # a budget has one capacity for each execution path: all paths have to fit
-        indices = Knapsack(allocation.options).allocate(capacities(analysis, goal.budgets))
+        indices = Knapsack(allocation.options).allocate(
+            capacities(analysis, goal.budgets)
+        )
     except BudgetUnreachableError as error:
         if error.which is None:
             raise all_together(goal.budgets) from error
         budget = _budget_of(analysis, goal, error.which)
         excluded = _excludes_slower(analysis, goal)
-        raise one_budget(analysis, budget, error.least, slower_excluded=excluded) from error
+        raise one_budget(
+            analysis, budget, error.least, slower_excluded=excluded
+        ) from error
     return allocation.picked(indices)
 
 
@@ -131,7 +140,9 @@ def capacities(analysis: Analysis, budgets: Sequence[BoundBudget]) -> list[int]:
 
 def path_count(analysis: Analysis, budget: BoundBudget) -> int:
     """Return the number of execution paths along which a budget counts candidates."""
-    counts = [len(budget.costs(each.site, each.original)) for each in analysis.candidates]
+    counts = [
+        len(budget.costs(each.site, each.original)) for each in analysis.candidates
+    ]
     return max(counts, default=1)
 
 
@@ -139,13 +150,17 @@ def _admitted(
     analysis: Analysis, site: SiteCandidates, objective: Objective
 ) -> tuple[Candidate, ...]:
     """Return the candidates of a site that may be chosen, the original first."""
-    admitted = [each for each in site.candidates if objective.admits(each, site.original)]
+    admitted = [
+        each for each in site.candidates if objective.admits(each, site.original)
+    ]
     if objective.int8_only:
         admitted = _without_floats(admitted)
     has_times = analysis.table is not None and objective.times_decide
     if objective.at_any_price or has_times:
         return tuple(admitted)
-    return tuple(each for each in admitted if not analysis.is_slower_by_rule(site.site, each))
+    return tuple(
+        each for each in admitted if not analysis.is_slower_by_rule(site.site, each)
+    )
 
 
 def _without_floats(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -198,5 +213,6 @@ def _excludes_slower(analysis: Analysis, objective: Objective) -> bool:
     # without budgets the objective excludes slower candidates alone
     without_time = replace(objective, budgets=())
     return any(
-        _admitted(analysis, each, without_time) != each.candidates for each in analysis.candidates
+        _admitted(analysis, each, without_time) != each.candidates
+        for each in analysis.candidates
     )

@@ -32,7 +32,9 @@ def pareto_front_with_time(
     site: Site, candidates: Sequence[Candidate], table: CostTable
 ) -> list[Candidate]:
     """Return the union of the Pareto fronts over cost and over (time, error), ordered by MACs."""
-    cheap = [with_time(site, candidate, table) for candidate in pareto_front(candidates)]
+    cheap = [
+        with_time(site, candidate, table) for candidate in pareto_front(candidates)
+    ]
     timed = [with_time(site, candidate, table) for candidate in candidates]
     return union(cheap, _front_in_time(timed))
 
@@ -47,7 +49,9 @@ def union(*fronts: Sequence[Candidate]) -> list[Candidate]:
 
 def _front_in_time(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Return the Pareto front over (time, error) of the candidates that have a price."""
-    priced = [candidate for candidate in candidates if candidate.nanoseconds is not None]
+    priced = [
+        candidate for candidate in candidates if candidate.nanoseconds is not None
+    ]
     front: list[Candidate] = []
     for candidate in sorted(priced, key=_by_time):
         if not front or candidate.error < front[-1].error:

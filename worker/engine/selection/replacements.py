@@ -18,7 +18,9 @@ Replacements = Mapping[str, tuple[Layer, ...]]
 """The layers that take each factored site's place, by the site's name."""
 
 
-def factor(model: Model, analysis: Analysis, choice: Sequence[Candidate]) -> Replacements:
+def factor(
+    model: Model, analysis: Analysis, choice: Sequence[Candidate]
+) -> Replacements:
     """Return the layers of every factored site, by the moments of its inputs."""
     replacements = {}
     for site, candidate in _factored(analysis, choice):
@@ -48,10 +50,16 @@ def refit_replacements(
     for site, candidate in _factored(analysis, choice):
         origins[site.name] = Origin(partial(model.layer, site), candidate.layers)
     with device.computing():
-        refit_choice = select_refit(analysis.calibration, replacements, origins, tell=tell)
+        refit_choice = select_refit(
+            analysis.calibration, replacements, origins, tell=tell
+        )
     return refit_choice.chains, refit_choice
 
 
-def _factored(analysis: Analysis, choice: Sequence[Candidate]) -> list[tuple[Site, Candidate]]:
+def _factored(
+    analysis: Analysis, choice: Sequence[Candidate]
+) -> list[tuple[Site, Candidate]]:
     pairs = zip(analysis.sites, choice, strict=True)
-    return [(site, candidate) for site, candidate in pairs if candidate.form != ORIGINAL]
+    return [
+        (site, candidate) for site, candidate in pairs if candidate.form != ORIGINAL
+    ]

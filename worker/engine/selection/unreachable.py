@@ -23,7 +23,11 @@ def all_together(budgets: Sequence[BoundBudget]) -> Refusal:
 
 
 def one_budget(
-    analysis: Analysis, budget: BoundBudget, least_of_sites: int, *, slower_excluded: bool
+    analysis: Analysis,
+    budget: BoundBudget,
+    least_of_sites: int,
+    *,
+    slower_excluded: bool,
 ) -> Refusal:
     """Return the refusal of a budget that even the cheapest candidates exceed.
 
@@ -36,7 +40,9 @@ def one_budget(
     if budget.unit.counts_time:
         condition = ", by the cost table"
     elif slower_excluded:
-        condition = " without a layer that becomes slower, which flops_at_any_price would allow"
+        condition = (
+            " without a layer that becomes slower, which flops_at_any_price would allow"
+        )
     share = f"{least / max(budget.total, 1):.4f} of its {budget.budget.kind.quantity}"
     return Refusal(
         Code.BUDGET_UNREACHABLE,
@@ -50,11 +56,16 @@ def one_budget(
 def _unfactored(analysis: Analysis) -> str:
     """Return the number of layers that cannot be factored and the reasons; empty for none."""
     reasons = Counter(
-        each.reason for each in analysis.candidates if len(each.candidates) == 1 and each.reason
+        each.reason
+        for each in analysis.candidates
+        if len(each.candidates) == 1 and each.reason
     )
     if not reasons:
         return ""
-    parts = [f"{number} because {reason}" for reason, number in reasons.most_common(_MOST_REASONS)]
+    parts = [
+        f"{number} because {reason}"
+        for reason, number in reasons.most_common(_MOST_REASONS)
+    ]
     layers, left = len(analysis.candidates), sum(reasons.values())
     text = f" (of {layers} layers {left} stay as they are: {'; '.join(parts)})"
     return text + advice_on_quantised(reasons)

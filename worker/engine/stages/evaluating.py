@@ -10,7 +10,11 @@ from convpress import max_loss
 from convpress import report as records
 from convpress.gate.samples import EVALUATION
 from convpress.refusal import Code, Refusal
-from worker.engine.evaluation.evaluation_file import AnyArray, LabelledSamples, read_evaluation
+from worker.engine.evaluation.evaluation_file import (
+    AnyArray,
+    LabelledSamples,
+    read_evaluation,
+)
 from worker.engine.evaluation.metrics import Metric, metric_for
 from worker.engine.formats import load_runner
 from worker.engine.model import Runner
@@ -58,7 +62,9 @@ class Evaluation:
         )
 
 
-def evaluate_original(request: Request, source: Path, progress: Progress) -> Evaluation | None:
+def evaluate_original(
+    request: Request, source: Path, progress: Progress
+) -> Evaluation | None:
     """Measure the model at `source`; None for a request without an evaluation.
 
     This comes before the calibration: a file that cannot be used is refused within seconds.
@@ -103,11 +109,15 @@ def require_classes(request: Request, source: Path, progress: Progress) -> None:
         raise max_loss.needs_classes()
 
 
-def _read(request: Request, source: Path, metric: str, progress: Progress) -> LabelledSamples:
+def _read(
+    request: Request, source: Path, metric: str, progress: Progress
+) -> LabelledSamples:
     """Read the samples for the model at `source`; the opened model dies here."""
     assert request.evaluation is not None  # the caller has checked
     opened = open_for_compression(request, source, progress)
-    return read_evaluation(Path(request.evaluation), metric, opened.model.inputs, opened.shapes)
+    return read_evaluation(
+        Path(request.evaluation), metric, opened.model.inputs, opened.shapes
+    )
 
 
 def _choose_output(outputs: Outputs, name: str | None) -> str:
@@ -134,7 +144,9 @@ def _choose_output(outputs: Outputs, name: str | None) -> str:
     )
 
 
-def _figure(run: Runner, samples: LabelledSamples, output: str, metric: Metric) -> float | None:
+def _figure(
+    run: Runner, samples: LabelledSamples, output: str, metric: Metric
+) -> float | None:
     """Return the figure of a model; None where its outputs are not finite."""
     total = None
     for inputs, truth in samples.runs():

@@ -57,11 +57,15 @@ def analysis_for_ranges(
 ) -> Analysis:
     """Return the analysis of a model that is not factored, with inputs to measure ranges on."""
     progress.enter("measuring")
-    statistics = measure_statistics(request, opened, progress, RANGES_EFFORT, with_moments=False)
+    statistics = measure_statistics(
+        request, opened, progress, RANGES_EFFORT, with_moments=False
+    )
     return replace(unchanged, calibration=statistics)
 
 
-def plan_int8(request: Request, opened: OpenedModel, analysis: Analysis) -> Int8Plan | None:
+def plan_int8(
+    request: Request, opened: OpenedModel, analysis: Analysis
+) -> Int8Plan | None:
     """Return the plan with all sites in int8; None where `auto` has nothing to measure it on.
 
     Raises:
@@ -85,11 +89,17 @@ def plan_int8(request: Request, opened: OpenedModel, analysis: Analysis) -> Int8
     affordable = _TRIALS_WORK // (macs * max(1, len(opened.profile.sites)))
     trials = _clamped(max(affordable, _FEWEST_TRIALS), _MOST_HELD_OUT)
     held_out = _from_each(statistics.held_out, opened, trials)
-    return Int8Plan(Int8Inputs(fitting, held_out, _TRIALS_WORK // (macs * len(held_out))))
+    return Int8Plan(
+        Int8Inputs(fitting, held_out, _TRIALS_WORK // (macs * len(held_out)))
+    )
 
 
 def choose_with_int8(
-    request: Request, opened: OpenedModel, analysis: Analysis, plan: Int8Plan, objective: Objective
+    request: Request,
+    opened: OpenedModel,
+    analysis: Analysis,
+    plan: Int8Plan,
+    objective: Objective,
 ) -> tuple[Analysis, list[Candidate]]:
     """Return an analysis with candidates in int8, and the choice among all of them.
 
@@ -139,7 +149,10 @@ def _better_choice(
 
 
 def _is_int8_alone_faster(
-    floats_pay: Analysis, analysis: Analysis, choice: Sequence[Candidate], objective: Objective
+    floats_pay: Analysis,
+    analysis: Analysis,
+    choice: Sequence[Candidate],
+    objective: Objective,
 ) -> bool:
     """Whether int8 alone meets the budgets, and takes less time than a choice.
 
@@ -166,7 +179,10 @@ def _require_prices(request: Request, analysis: Analysis, objective: Objective) 
     if request.precision != INT8 or not objective.bounds_time:
         return
     for each in analysis.candidates:
-        if any(candidate.quantised and candidate.nanoseconds for candidate in each.candidates):
+        if any(
+            candidate.quantised and candidate.nanoseconds
+            for candidate in each.candidates
+        ):
             return
     raise Refusal(
         Code.COST_TABLE_INVALID,
@@ -183,7 +199,9 @@ def floats_of(analysis: Analysis, choice: Sequence[Candidate]) -> frozenset[str]
     return frozenset(site.name for site, candidate in pairs if not candidate.quantised)
 
 
-def write_without_content(model_format: Format, float_sites: Collection[str], path: Path) -> None:
+def write_without_content(
+    model_format: Format, float_sites: Collection[str], path: Path
+) -> None:
     """Write the file at `path` in int8, as large as the artifact will be."""
     int8_writer(model_format).write_without_content(path, float_sites)
 
@@ -192,7 +210,9 @@ def _clamped(number: int, most: int) -> int:
     return max(1, min(number, most))
 
 
-def _from_each(batches: "Sequence[Batch]", opened: OpenedModel, most: int) -> list[Inputs]:
+def _from_each(
+    batches: "Sequence[Batch]", opened: OpenedModel, most: int
+) -> list[Inputs]:
     """Return the inputs of at most `most` runs, spread evenly over the batches.
 
     The batches come range by range, and ranges of activations depend on those of the inputs.
@@ -204,5 +224,7 @@ def _from_each(batches: "Sequence[Batch]", opened: OpenedModel, most: int) -> li
     chosen = batches[::step]
     runs: list[Inputs] = []
     for batch in chosen:
-        runs += run_inputs([batch], opened.model.inputs, opened.shapes, most // len(chosen))
+        runs += run_inputs(
+            [batch], opened.model.inputs, opened.shapes, most // len(chosen)
+        )
     return runs

@@ -19,7 +19,9 @@ _MOST_OPERATORS = 8
 """The operators that a refusal names."""
 
 
-def open_for_compression(request: Request, source: Path, progress: Progress) -> OpenedModel:
+def open_for_compression(
+    request: Request, source: Path, progress: Progress
+) -> OpenedModel:
     """Open the model at `source`, and write its inspection where the request asks for it.
 
     Raises:
@@ -130,7 +132,9 @@ def _require_layers(profile: CostProfile) -> None:
     detail = "the model has no layers with weights"
     if layers:
         counts = Counter(str(site.reason) for site in layers)
-        reasons = [f"{reason} ({_layers(count)})" for reason, count in counts.most_common()]
+        reasons = [
+            f"{reason} ({_layers(count)})" for reason, count in counts.most_common()
+        ]
         detail = f"no layer of the model can be factored: {'; '.join(reasons)}"
     detail += advice_on_quantised([site.reason for site in layers])
     unsettled = inspection.unsettled(profile)

@@ -6,7 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convpress.budgets import ALLOW_INCOMPLETE, Budget, parse_budgets, require_consistent
+from convpress.budgets import (
+    ALLOW_INCOMPLETE,
+    Budget,
+    parse_budgets,
+    require_consistent,
+)
 from convpress.formats import Format
 from convpress.precision import FLOAT, INT8
 from convpress.refusal import Code, Refusal
@@ -23,7 +28,11 @@ from worker.engine.selection.file_overhead import Finish, measure_file_overhead
 from worker.engine.selection.int8_candidates import originals_in_int8
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.objective import FixedRank, Goal, Objective, choose
-from worker.engine.selection.replacements import Replacements, factor, refit_replacements
+from worker.engine.selection.replacements import (
+    Replacements,
+    factor,
+    refit_replacements,
+)
 from worker.engine.selection.units import UNITS
 from worker.engine.stages.int8_plan import (
     Int8Plan,
@@ -102,7 +111,9 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     if int8 is not None and isinstance(goal, Objective) and not is_whole:
         is_float = not any(candidate.quantised for candidate in choice)
         int8 = None if is_float else int8.without(floats_of(analysis, choice))
-    return Plan(goal, analysis.without_moments(), choice, replacements, unchanged, int8=int8)
+    return Plan(
+        goal, analysis.without_moments(), choice, replacements, unchanged, int8=int8
+    )
 
 
 def _budgets(request: Request) -> Sequence[Budget]:
@@ -141,7 +152,9 @@ def _goal(
     if request.rank is not None:
         return FixedRank(request.form or "dac", request.rank, at_any_price)
     bound = [BoundBudget.of(budget, opened, analysis.candidates) for budget in budgets]
-    objective = Objective(tuple(bound), at_any_price, int8_only=request.precision == INT8)
+    objective = Objective(
+        tuple(bound), at_any_price, int8_only=request.precision == INT8
+    )
     # what int8 is worth, and a budget of time, are matters of time
     needs_times = request.precision != FLOAT or objective.bounds_time
     return replace(objective, times_decide=request.costs_decide or needs_times)
@@ -153,7 +166,9 @@ def _require_complete_account(profile: CostProfile, budgets: Sequence[Budget]) -
     Raises:
         Refusal: `account_incomplete`.
     """
-    counting = [budget for budget in budgets if UNITS[budget.kind.unit].needs_complete_account]
+    counting = [
+        budget for budget in budgets if UNITS[budget.kind.unit].needs_complete_account
+    ]
     if not profile.unaccounted or not counting:
         return
     operators = [f"{each.operator} {each.name!r}" for each in profile.unaccounted]
@@ -215,8 +230,12 @@ def _fitted_to_file(
     # the overhead of a choice depends on the choice: it rises until a file fits
     while True:
         if request.precision != FLOAT:
-            finish = partial(write_without_content, request.format, floats_of(analysis, choice))
-        budgets = measure_file_overhead(opened, scratch, arrange, choice, objective.budgets, finish)
+            finish = partial(
+                write_without_content, request.format, floats_of(analysis, choice)
+            )
+        budgets = measure_file_overhead(
+            opened, scratch, arrange, choice, objective.budgets, finish
+        )
         if budgets == objective.budgets:
             return objective, choice
         objective = replace(objective, budgets=budgets)

@@ -25,7 +25,9 @@ def quantise(request: Request, artifact: WrittenArtifact) -> WrittenArtifact:
     plan = artifact.int8
     if plan is None:
         return artifact
-    layers = int8_writer(request.format).write(Path(request.output), plan.inputs, plan.float_sites)
+    layers = int8_writer(request.format).write(
+        Path(request.output), plan.inputs, plan.float_sites
+    )
     sites = [_with_precision(site, layers) for site in artifact.sites]
     inputs = artifact.comparison_inputs
     if _depends_on_the_range(artifact, layers):

@@ -60,18 +60,24 @@ def _budget(artifact: WrittenArtifact, search: Search | None) -> records.BudgetR
     return {**members, "promise": promise, "note": search.note}
 
 
-def _before(request: Request, artifact: WrittenArtifact, timing: records.Timing) -> records.Cost:
+def _before(
+    request: Request, artifact: WrittenArtifact, timing: records.Timing
+) -> records.Cost:
     original, size = artifact.original, Path(request.model).stat().st_size
     return report.cost(original.profile, original.parameters, size, timing.before)
 
 
-def _after(request: Request, verification: Verification, timing: records.Timing) -> records.Cost:
+def _after(
+    request: Request, verification: Verification, timing: records.Timing
+) -> records.Cost:
     size = Path(request.output).stat().st_size
     profile, parameters = verification.profile, verification.parameters
     return report.cost(profile, parameters, size, timing.after)
 
 
-def _latency(artifact: WrittenArtifact, verification: Verification) -> records.Latency | None:
+def _latency(
+    artifact: WrittenArtifact, verification: Verification
+) -> records.Latency | None:
     if artifact.latency is None:
         return None
     # the processor's time is that of the model even on a busy host
@@ -80,5 +86,7 @@ def _latency(artifact: WrittenArtifact, verification: Verification) -> records.L
     return replace(artifact.latency, expected_after_ms=expected_ms)
 
 
-def _verification(artifact: WrittenArtifact, verification: Verification) -> records.Verification:
+def _verification(
+    artifact: WrittenArtifact, verification: Verification
+) -> records.Verification:
     return report.verification(verification.comparisons, artifact.comparison_inputs)

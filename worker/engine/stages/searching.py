@@ -68,7 +68,10 @@ def promise_of(request: Request, evaluation: Evaluation | None) -> Promise | Non
 
 
 def search_for(
-    promise: Promise, request: Request, progress: Progress, produce: Callable[[Request], Produced]
+    promise: Promise,
+    request: Request,
+    progress: Progress,
+    produce: Callable[[Request], Produced],
 ) -> Search:
     """Produce artifacts at several budgets of FLOPs, and leave the cheapest that keeps the promise.
 
@@ -165,7 +168,10 @@ class _Tries:
         if not self._analysis.exists():
             return
         target = self._request.kept_analysis
-        if target is None or self._analysis.stat().st_size > self._request.largest_analysis:
+        if (
+            target is None
+            or self._analysis.stat().st_size > self._request.largest_analysis
+        ):
             self._analysis.unlink()
         else:
             self._analysis.replace(target)
@@ -217,9 +223,10 @@ def _note(promise: Promise, produced: Produced) -> str | None:
     counted = f"{inputs.runs} {inputs.source}"
     if inputs.source == "synthetic":
         counted += " inputs"
-    text = (
-        f"the agreement was measured on {counted}, of which one is {100 / inputs.runs:.1f} points"
-    )
+    one = 100 / inputs.runs
+    text = f"the agreement was measured on {counted}, of which one is {one:.1f} points"
     if inputs.source == "synthetic":
-        text += "; real inputs may lose more: send samples, or an evaluation with labels"
+        text += (
+            "; real inputs may lose more: send samples, or an evaluation with labels"
+        )
     return text

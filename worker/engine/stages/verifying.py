@@ -72,17 +72,28 @@ def verify(
         loaded.clear()
     run_artifact = load_runner(request.format, output)
     compressed = tuple(run_artifact(each) for each in inputs)
-    comparisons = _by_group(groups, originals, compressed, artifact.original.output_shapes)
+    comparisons = _by_group(
+        groups, originals, compressed, artifact.original.output_shapes
+    )
     evaluated = None if evaluation is None else evaluation.of(run_artifact)
-    loaded = {output: run_artifact} if before else {source: run_original, output: run_artifact}
+    loaded = (
+        {output: run_artifact}
+        if before
+        else {source: run_original, output: run_artifact}
+    )
     times = _times(request, loaded, inputs[0])
     timings = Timings(
-        before or times[0], times[-1], in_turn=before is None, threads=request.threads or 1
+        before or times[0],
+        times[-1],
+        in_turn=before is None,
+        threads=request.threads or 1,
     )
     return Verification(profile, parameters, comparisons, timings, evaluated)
 
 
-def _times(request: Request, loaded: dict[Path, Runner], inputs: Inputs) -> tuple[RunTimes, ...]:
+def _times(
+    request: Request, loaded: dict[Path, Runner], inputs: Inputs
+) -> tuple[RunTimes, ...]:
     """Return the times of models that are loaded on one thread, on the request's threads.
 
     For several threads they are loaded again, and `loaded` is emptied. Only times come from several
@@ -183,12 +194,16 @@ def _by_group(
     start = 0
     for name, inputs in groups.items():
         end = start + len(inputs)
-        comparisons[name] = compare(originals[start:end], compressed[start:end], declared)
+        comparisons[name] = compare(
+            originals[start:end], compressed[start:end], declared
+        )
         start = end
     return comparisons
 
 
-def _counted(request: Request, output: Path, artifact: WrittenArtifact) -> tuple[CostProfile, int]:
+def _counted(
+    request: Request, output: Path, artifact: WrittenArtifact
+) -> tuple[CostProfile, int]:
     """Return the cost profile and the parameters of the file; the opened model dies here."""
     model = open_model(request.format, output)
     # types that the user stated hold for the artifact too

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 import structlog
-from support.callers import bearing, post, token
+from support.service.callers import bearing, post, token
 
 from app.auth import audit
 

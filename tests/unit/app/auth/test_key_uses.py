@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.exc import OperationalError
-from support.callers import bearing, token
+from support.service.callers import bearing, token
 
 from app.auth import key_uses, keys
 from app.db.session import transaction

@@ -1,7 +1,7 @@
 """No request is served without a key, and no owner sees the jobs of another."""
 
 import pytest
-from support.callers import CALLS, FORM, SHA256, bearing, post, token
+from support.service.callers import CALLS, FORM, SHA256, bearing, post, token
 
 from app.auth import keys
 from app.db.session import transaction
@@ -17,7 +17,9 @@ OPEN = {
 
 def test_every_call_of_the_service_is_among_those_tried(guarded):
     routers = [
-        route.original_router for route in guarded().app.routes if hasattr(route, "original_router")
+        route.original_router
+        for route in guarded().app.routes
+        if hasattr(route, "original_router")
     ]
     served = {
         (method, route.path)
@@ -30,7 +32,9 @@ def test_every_call_of_the_service_is_among_those_tried(guarded):
     assert served - OPEN == tried
 
 
-@pytest.mark.parametrize(("method", "path"), [call[:2] for call in CALLS] + [("GET", "/nowhere")])
+@pytest.mark.parametrize(
+    ("method", "path"), [call[:2] for call in CALLS] + [("GET", "/nowhere")]
+)
 def test_without_a_good_key_nothing_is_done(guarded, method, path):
     client = guarded()
     good = token()
@@ -56,7 +60,9 @@ def test_without_a_good_key_nothing_is_done(guarded, method, path):
             assert answer.json()["code"] == "key_invalid" if bad else "key_missing"
 
 
-@pytest.mark.parametrize(("method", "path"), [call[:2] for call in CALLS if "{" in call[1]])
+@pytest.mark.parametrize(
+    ("method", "path"), [call[:2] for call in CALLS if "{" in call[1]]
+)
 def test_the_jobs_of_others_do_not_exist(guarded, method, path):
     client = guarded()
     job = post(client, token("ann")).json()["id"]
@@ -77,9 +83,14 @@ def test_lists_are_of_ones_own_jobs(guarded):
     mine = {post(client, token("ann")).json()["id"] for _ in range(3)}
     post(client, token("bob"))
     page = client.get("/jobs?limit=2", headers=bearing(token("ann"))).json()
-    rest = client.get(f"/jobs?cursor={page['next_cursor']}", headers=bearing(token("ann"))).json()
+    rest = client.get(
+        f"/jobs?cursor={page['next_cursor']}", headers=bearing(token("ann"))
+    ).json()
     assert {job["id"] for job in page["jobs"] + rest["jobs"]} == mine
-    assert len(client.get("/jobs", headers=bearing(token("root", "admin"))).json()["jobs"]) == 4
+    assert (
+        len(client.get("/jobs", headers=bearing(token("root", "admin"))).json()["jobs"])
+        == 4
+    )
 
 
 def test_what_tells_of_the_service_itself_needs_no_key(guarded):
@@ -95,17 +106,24 @@ def test_the_body_of_a_stranger_is_not_read(guarded):
         yield b""
 
     answer = guarded().post(
-        "/jobs", content=body(), headers={"Content-Type": "multipart/form-data; boundary=x"}
+        "/jobs",
+        content=body(),
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
     assert answer.status_code == 401
 
 
-def test_forwarded_addresses_are_believed_of_configured_proxies_alone(configure, client_of):
+def test_forwarded_addresses_are_believed_of_configured_proxies_alone(
+    configure, client_of
+):
     forwarded = {"X-Forwarded-For": "192.0.2.1"}
     configure()
     assert client_of(create_app()).get("/jobs", headers=forwarded).status_code == 200
     configure(trusted_proxies='["127.0.0.1"]')
-    assert client_of(create_app()).get("/jobs", headers=forwarded).json()["code"] == "keys_required"
+    assert (
+        client_of(create_app()).get("/jobs", headers=forwarded).json()["code"]
+        == "keys_required"
+    )
 
 
 def test_a_token_is_not_kept_and_not_logged(guarded, caplog):

@@ -1,7 +1,7 @@
 """An owner's unfinished jobs and stored bytes are bounded."""
 
 import pytest
-from support.callers import MULTIPART, ONNX, bearing, post, token
+from support.service.callers import MULTIPART, ONNX, bearing, post, token
 
 
 def test_the_body_is_not_read_beyond_the_quota(guarded, unread_body):
@@ -18,8 +18,13 @@ def test_the_body_is_not_read_beyond_the_quota(guarded, unread_body):
 )
 def test_what_an_owner_may_have_is_bounded(guarded, settings):
     def post(client, secret):
-        model = ONNX + b"\x32\xe8\x07" + bytes(1000)  # with a description of a thousand bytes
-        form = {"data": {"flops_budget": "0.5"}, "files": {"model": ("net.onnx", model)}}
+        model = (
+            ONNX + b"\x32\xe8\x07" + bytes(1000)
+        )  # with a description of a thousand bytes
+        form = {
+            "data": {"flops_budget": "0.5"},
+            "files": {"model": ("net.onnx", model)},
+        }
         return client.post("/jobs", **form, headers=bearing(secret))
 
     client = guarded(**settings)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from limits import RateLimitItemPerSecond
-from support.callers import bearing, token
+from support.service.callers import bearing, token
 
 from app.auth import rate_limit
 from app.errors import Problem
@@ -39,7 +39,11 @@ def test_requests_are_counted_in_redis_for_all_processes(configure, redis_url):
 
 @pytest.mark.parametrize("broker", ["folder", "redis"])
 def test_a_window_ends(configure, request, monkeypatch, broker):
-    url = {"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {}
+    url = (
+        {"broker_url": request.getfixturevalue("redis_url")}
+        if broker == "redis"
+        else {}
+    )
     monkeypatch.setattr(rate_limit, "RateLimitItemPerMinute", RateLimitItemPerSecond)
     settings = configure(owner_requests_per_minute="1", **url)
     owner = uuid.uuid4().hex
@@ -50,7 +54,9 @@ def test_a_window_ends(configure, request, monkeypatch, broker):
 
 
 def test_redis_that_is_down_refuses_nobody_below_the_limit(configure):
-    settings = configure(broker_url="redis://127.0.0.1:1/0", owner_requests_per_minute="1")
+    settings = configure(
+        broker_url="redis://127.0.0.1:1/0", owner_requests_per_minute="1"
+    )
     first, second = waits(settings, uuid.uuid4().hex, 2)
     assert first is None
     assert 59 <= second <= 61
@@ -69,7 +75,8 @@ def test_requests_are_counted_by_owner(guarded):
     ann = token("ann")
     other = token("ann")
     assert [
-        client.get("/jobs", headers=bearing(each)).status_code for each in (ann, other, ann)
+        client.get("/jobs", headers=bearing(each)).status_code
+        for each in (ann, other, ann)
     ] == [200] * 3
     late = client.get("/jobs", headers=bearing(other))
     assert late.status_code == 429

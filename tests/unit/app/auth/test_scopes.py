@@ -1,7 +1,7 @@
 """A key opens exactly the calls of its scopes."""
 
 import pytest
-from support.callers import CALLS, MULTIPART, SHA256, bearing, post, token
+from support.service.callers import CALLS, MULTIPART, SHA256, bearing, post, token
 
 from app.auth.keys import SCOPES
 
@@ -22,7 +22,9 @@ def test_every_call_needs_its_scope(guarded, method, path, scope):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_path_that_does_not_exist_needs_no_scope(guarded, method):
-    answer = guarded().request(method, "/nowhere", headers=bearing(token("ann", "metrics")))
+    answer = guarded().request(
+        method, "/nowhere", headers=bearing(token("ann", "metrics"))
+    )
     assert answer.status_code == 404
 
 

@@ -14,7 +14,10 @@ def test_a_chart_stays_within_its_frame():
 
 @pytest.mark.parametrize("keep", [0.02, 0.5, 1.0])
 def test_names_of_marks_keep_apart_and_within_the_frame(keep):
-    marks = [Mark(keep, 0.1, "", name="predicted 10 %"), Mark(keep, 0.11, "", name="measured 11 %")]
+    marks = [
+        Mark(keep, 0.1, "", name="predicted 10 %"),
+        Mark(keep, 0.11, "", name="measured 11 %"),
+    ]
     chart = tradeoff([(0.02, 1.7), (1.0, 0.0)], marks)
     above, below = labels(chart)
     assert (above.text, below.text) == ("measured 11 %", "predicted 10 %")

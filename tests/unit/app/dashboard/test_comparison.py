@@ -6,8 +6,8 @@ import json
 from functools import partial
 
 import pytest
-from support import fake_engine
-from support.callers import FORM, HTML
+from support.service import fake_engine
+from support.service.callers import FORM, HTML
 
 from app.dashboard import comparison_columns, job_report
 from app.dashboard.comparison_columns import COLUMNS, SummarisedJob
@@ -30,7 +30,11 @@ def succeeded(client, filename="net.onnx", **members):
     content = json.dumps(report(**members)).encode()
     with transaction() as session:
         kept = commands.get(session, job["id"])
-        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = (
+            "succeeded",
+            "a" * 64,
+            50,
+        )
         key_of = partial(artifact_key, kept.id)
         kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
     return job["id"]
@@ -43,14 +47,18 @@ def test_jobs_are_compared_in_chosen_columns_and_order(client):
         for place, level in enumerate(risks)
     ]
     query = "&".join(f"job={each}" for each in ids)
-    page = client.get(f"/dashboard/compare?{query}&column=risk&sort=risk", headers=HTML).text
+    page = client.get(
+        f"/dashboard/compare?{query}&column=risk&sort=risk", headers=HTML
+    ).text
     assert "3 jobs side by side" in page
     table = page[page.index("<tbody>") : page.index("</tbody>")]
     order = sorted(range(3), key=lambda place: table.index(f"net{place}.onnx"))
     assert order == [1, 0, 2]
     assert "Parameters</a>" not in page
     assert "Layers of both jobs" not in page
-    both = client.get(f"/dashboard/compare?job={ids[0]}&job={ids[1]}", headers=HTML).text
+    both = client.get(
+        f"/dashboard/compare?job={ids[0]}&job={ids[1]}", headers=HTML
+    ).text
     assert "Layers of both jobs" in both
     assert both.count('class="name-of-mark"') == 2
 
@@ -88,6 +96,8 @@ def test_jobs_without_a_figure_come_last(descending):
         SummarisedJob(Job(), job_report.summary(parsed)._replace(measured=None)),
         SummarisedJob(Job(), job_report.summary(parsed)._replace(measured=0.1)),
     ]
-    ordered = comparison_columns.ordered(rows, COLUMNS["measured"], descending=descending)
+    ordered = comparison_columns.ordered(
+        rows, COLUMNS["measured"], descending=descending
+    )
     measured = [row.summary and row.summary.measured for row in ordered]
     assert measured == ([0.2, 0.1] if descending else [0.1, 0.2]) + [None, None]

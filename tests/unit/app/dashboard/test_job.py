@@ -6,8 +6,8 @@ from datetime import timedelta
 from functools import partial
 
 import numpy as np
-from support import fake_engine
-from support.callers import FORM, HTML, cookie, post, token
+from support.service import fake_engine
+from support.service.callers import FORM, HTML, cookie, post, token
 
 from app.dashboard.job import frontier
 from app.db.session import now, transaction
@@ -28,7 +28,8 @@ def test_a_queued_job_says_how_many_of_all_owners_wait_before_it(guarded):
     jobs = [post(client, token(owner)).json() for owner in ("bob", "ann", "ann")]
     key = token("ann")
     pages = [
-        client.get(f"/dashboard/jobs/{job['id']}", headers=cookie(key)).text for job in jobs[1:]
+        client.get(f"/dashboard/jobs/{job['id']}", headers=cookie(key)).text
+        for job in jobs[1:]
     ]
     assert "1 job of this service waits before it" in pages[0]
     assert "2 jobs of this service wait before it" in pages[1]
@@ -54,28 +55,40 @@ def test_a_running_job_shows_its_phases(client):
 def test_labels_and_note_are_edited_on_the_page(client):
     job = client.post("/jobs", **FORM).json()["id"]
     form = {"labels": "team=vision, run=2", "note": "first\r\nsecond <b>"}
-    saved = client.post(f"/dashboard/jobs/{job}/annotate", data=form, follow_redirects=False)
+    saved = client.post(
+        f"/dashboard/jobs/{job}/annotate", data=form, follow_redirects=False
+    )
     assert saved.status_code == 303
     page = client.get(f"/dashboard/jobs/{job}", headers=HTML).text
     assert 'value="team=vision, run=2"' in page
     assert "first\nsecond &lt;b&gt;" in page
     assert "queued: accepted" in page
-    refused = client.post(f"/dashboard/jobs/{job}/annotate", data={"labels": "no"}, headers=HTML)
+    refused = client.post(
+        f"/dashboard/jobs/{job}/annotate", data={"labels": "no"}, headers=HTML
+    )
     assert refused.status_code == 422
     assert client.get(f"/jobs/{job}").json()["labels"] == {"team": "vision", "run": "2"}
 
 
 def test_several_budgets_again_make_a_job_for_each(client):
     job = client.post("/jobs", **FORM).json()
-    again = partial(client.post, f"/dashboard/jobs/{job['id']}/again", follow_redirects=False)
+    again = partial(
+        client.post, f"/dashboard/jobs/{job['id']}/again", follow_redirects=False
+    )
     answer = again(data={"flops_budget": "70%, 30%"})
     assert answer.headers["Location"] == f"/?q={job['model']['sha256']}"
     budgets = [each["flops_budget"] for each in client.get("/jobs").json()["jobs"]]
     assert sorted(budgets) == ["0.5", "30%", "70%"]
-    refused = again(data={"flops_budget": "70%, 30%", "params_budget": "0.5, 0.4"}, headers=HTML)
+    refused = again(
+        data={"flops_budget": "70%, 30%", "params_budget": "0.5, 0.4"}, headers=HTML
+    )
     assert refused.status_code == 422
     assert "only one field may have several budgets" in refused.text
-    assert again(data={"flops_budget": "40%"}).headers["Location"].startswith("/dashboard/jobs/")
+    assert (
+        again(data={"flops_budget": "40%"})
+        .headers["Location"]
+        .startswith("/dashboard/jobs/")
+    )
     assert len(client.get("/jobs").json()["jobs"]) == 4
 
 
@@ -121,7 +134,13 @@ def test_a_result_shows_thresholds_ranges_latency_and_versions(client):
     job, page = shown(client, report)
     for threshold in (*risk_levels.MEASURED, *risk_levels.PREDICTED):
         assert f"up to {100 * threshold:.1f} %" in page
-    for text in ("0 to 255", "31.0 %", "1.25 ms", "ONNX Runtime 1.30", "onnxruntime 1.30.0"):
+    for text in (
+        "0 to 255",
+        "31.0 %",
+        "1.25 ms",
+        "ONNX Runtime 1.30",
+        "onnxruntime 1.30.0",
+    ):
         assert text in page
     assert "without a price for 2 layers" in page
     assert f'<code id="job-id">{job}</code>' in page
@@ -138,7 +157,13 @@ def test_the_level_of_a_classifier_is_shown_by_its_expected_loss(client):
 
 
 def test_the_metric_of_the_user_is_the_first_figure_and_what_was_tried_follows(client):
-    figures = {"metric": "psnr", "before": 30.412, "after": 30.0, "loss": 0.412, "count": 12}
+    figures = {
+        "metric": "psnr",
+        "before": 30.412,
+        "after": 30.0,
+        "loss": 0.412,
+        "count": 12,
+    }
     tried = [
         {"budget": "24%", "keep": None, "metric": "psnr", "kept": False},
         {"budget": "43%", "keep": 0.42, "metric": "psnr", "figure": 30.0, "kept": True},
@@ -168,4 +193,6 @@ def test_the_metric_of_the_user_is_the_first_figure_and_what_was_tried_follows(c
     assert "What was tried for max_loss=0.5dB" in page
     assert "unreachable" in page
     assert "budget loss 0.5dB" in page
-    assert client.get(f"/jobs/{job}").json()["result"]["evaluation"] == figures | {"output": None}
+    assert client.get(f"/jobs/{job}").json()["result"]["evaluation"] == figures | {
+        "output": None
+    }

@@ -1,7 +1,7 @@
 """The list of jobs: forms, searches, and repeated jobs."""
 
 import pytest
-from support.callers import FORM, HTML, OWN, bearing, cookie, post, token
+from support.service.callers import FORM, HTML, OWN, bearing, cookie, post, token
 
 from app.db.models import Evaluation, Job, Samples
 from app.db.session import transaction
@@ -15,7 +15,9 @@ def test_what_a_form_asks_for_is_done(guarded):
     job = post(client, ann).json()["id"]
     headers = cookie(ann) | OWN
     gone = client.post(
-        f"/dashboard/jobs/{job}/cancel", data={"next": "//evil.example"}, headers=headers
+        f"/dashboard/jobs/{job}/cancel",
+        data={"next": "//evil.example"},
+        headers=headers,
     )
     assert gone.status_code == 303
     assert gone.headers["location"] == "/"
@@ -27,10 +29,14 @@ def test_what_a_form_asks_for_is_done(guarded):
     ).json()
     assert job_again["flops_budget"] == "30%"
     refused = client.post(
-        f"/dashboard/jobs/{job}/again", data={"flops_budget": "7 apples"}, headers=headers
+        f"/dashboard/jobs/{job}/again",
+        data={"flops_budget": "7 apples"},
+        headers=headers,
     )
     assert (refused.status_code, "cannot be parsed" in refused.text) == (422, True)
-    assert client.post(f"/dashboard/jobs/{job}/delete", headers=headers).status_code == 303
+    assert (
+        client.post(f"/dashboard/jobs/{job}/delete", headers=headers).status_code == 303
+    )
     assert client.get(f"/jobs/{job}", headers=bearing(ann)).status_code == 404
 
 
@@ -44,22 +50,38 @@ def test_a_form_that_was_sent_without_javascript_leads_to_the_job(guarded):
         "input_mean": "",
         "labels": "",
     }
-    sent = {"data": FORM["data"] | empty, "files": {**FORM["files"], "samples": ("", b"")}}
+    sent = {
+        "data": FORM["data"] | empty,
+        "files": {**FORM["files"], "samples": ("", b"")},
+    }
     answer = client.post("/jobs", **sent, headers=headers)
-    assert (answer.status_code, answer.headers["location"].startswith("/dashboard/jobs/")) == (
+    assert (
+        answer.status_code,
+        answer.headers["location"].startswith("/dashboard/jobs/"),
+    ) == (
         303,
         True,
     ), answer.text
     assert client.get(answer.headers["location"], headers=headers).status_code == 200
-    unchosen = client.post("/jobs", data=FORM["data"], files={"model": ("", b"")}, headers=headers)
-    assert (unchosen.status_code, "the form has no model" in unchosen.text) == (422, True)
+    unchosen = client.post(
+        "/jobs", data=FORM["data"], files={"model": ("", b"")}, headers=headers
+    )
+    assert (unchosen.status_code, "the form has no model" in unchosen.text) == (
+        422,
+        True,
+    )
 
 
 def test_repeating_counts_against_the_quota(guarded):
     client = guarded(owner_unfinished_jobs="1")
     ann = token("ann")
     job = post(client, ann).json()["id"]
-    assert client.post(f"/dashboard/jobs/{job}/again", headers=cookie(ann) | OWN).status_code == 429
+    assert (
+        client.post(
+            f"/dashboard/jobs/{job}/again", headers=cookie(ann) | OWN
+        ).status_code
+        == 429
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +99,9 @@ def test_jobs_are_searched(session, search, filenames):
     from app.db.models import Model
 
     at = commands.now(session)
-    session.add(Model(sha256="a" * 64, format="onnx", bytes=3, created_at=at, used_at=at))
+    session.add(
+        Model(sha256="a" * 64, format="onnx", bytes=3, created_at=at, used_at=at)
+    )
     session.flush()
     job = Job(
         created_at=at,
@@ -128,7 +152,10 @@ def test_a_job_with_an_evaluation_is_repeated_while_it_is_kept(client):
     url = f"/dashboard/jobs/{job}/again"
     page = client.post(url, headers=HTML | OWN).headers["location"]
     again = client.get(page.removeprefix("/dashboard")).json()
-    assert (again["evaluation_sha256"], again["evaluation_metric"]) == ("e" * 64, "top-1")
+    assert (again["evaluation_sha256"], again["evaluation_metric"]) == (
+        "e" * 64,
+        "top-1",
+    )
     assert "evaluation=@evaluation.npz" in client.get(page, headers=HTML).text
     with transaction() as session:
         session.get_one(Evaluation, "e" * 64).expired_at = at
@@ -153,7 +180,11 @@ def test_a_job_with_an_evaluation_is_repeated_while_it_is_kept(client):
         ),
         ({"params_budget": "60%"}, {}, ("0.5", "60%", None)),
         # a largest loss and a budget of FLOPs stand for each other
-        ({"flops_budget": "", "max_loss": "1%"}, {"flops_budget": "40%"}, ("40%", None, None)),
+        (
+            {"flops_budget": "", "max_loss": "1%"},
+            {"flops_budget": "40%"},
+            ("40%", None, None),
+        ),
         ({"bytes_budget": "2MB"}, {"max_loss": "1%"}, (None, None, "2MB")),
     ],
 )
@@ -161,17 +192,24 @@ def test_another_budget_stands_in_the_place_of_its_own_kind_and_flops_of_all_tha
     client, asked, again, budgets
 ):
     job = client.post("/jobs", **(FORM | {"data": FORM["data"] | asked})).json()["id"]
-    page = client.post(f"/dashboard/jobs/{job}/again", headers=HTML | OWN, data=again).headers[
-        "location"
-    ]
+    page = client.post(
+        f"/dashboard/jobs/{job}/again", headers=HTML | OWN, data=again
+    ).headers["location"]
     created = client.get(page.removeprefix("/dashboard")).json()
-    assert (created["flops_budget"], created["params_budget"], created["bytes_budget"]) == budgets
+    assert (
+        created["flops_budget"],
+        created["params_budget"],
+        created["bytes_budget"],
+    ) == budgets
     assert created["max_loss"] == again.get("max_loss")
 
 
 def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):
     job = client.post("/jobs", **FORM).json()
-    problem = {"code": "account_incomplete", "detail": "the cost of acme::Mix is not known"}
+    problem = {
+        "code": "account_incomplete",
+        "detail": "the cost of acme::Mix is not known",
+    }
     with transaction() as session:
         kept = commands.get(session, job["id"])
         kept.state, kept.error = "failed", problem
@@ -184,7 +222,10 @@ def test_a_refused_incomplete_account_can_be_allowed_on_the_page(client):
         follow_redirects=False,
     )
     new = client.get(f"/jobs/{again.headers['location'].rpartition('/')[2]}").json()
-    assert (job["allow_incomplete_account"], new["allow_incomplete_account"]) == (False, True)
+    assert (job["allow_incomplete_account"], new["allow_incomplete_account"]) == (
+        False,
+        True,
+    )
     assert new["flops_budget"] == job["flops_budget"]
 
 
@@ -208,7 +249,10 @@ def failed(client, **error):
     with transaction() as session:
         row = commands.get(session, job["id"])
         row.state, row.error = "failed", {"detail": "why", **error}
-    return [client.get(path, headers=HTML).text for path in (f"/dashboard/jobs/{job['id']}", "/")]
+    return [
+        client.get(path, headers=HTML).text
+        for path in (f"/dashboard/jobs/{job['id']}", "/")
+    ]
 
 
 def test_a_form_is_filled_with_what_would_avoid_the_error(client):

@@ -1,6 +1,6 @@
 """What became of a layer: the shapes in its place, or that it was left."""
 
-from support import fake_engine
+from support.service import fake_engine
 
 from app.dashboard.layer_graph import fate
 from convpress.report import Site

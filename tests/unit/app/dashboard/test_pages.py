@@ -4,8 +4,8 @@ import json
 from functools import partial
 
 import pytest
-from support import fake_engine
-from support.callers import FORM, HTML, cookie, post, token
+from support.service import fake_engine
+from support.service.callers import FORM, HTML, cookie, post, token
 
 from app.db.session import transaction
 from app.jobs import commands
@@ -90,7 +90,9 @@ def test_every_valid_report_can_be_shown(client, report):
         key_of = partial(artifact_key, kept.id)
         kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
     for path in PAGES:
-        shown = client.get(path.format(id=job["id"], sha256=job["model"]["sha256"]), headers=HTML)
+        shown = client.get(
+            path.format(id=job["id"], sha256=job["model"]["sha256"]), headers=HTML
+        )
         assert shown.status_code == 200, shown.text
         assert path == "/dashboard/system" or "parameters 60%" in shown.text
         assert "compare" not in path or "net.onnx, parameters 60%" in shown.text
@@ -101,11 +103,17 @@ def test_every_valid_report_can_be_shown(client, report):
 
 def test_a_budget_that_allows_all_of_a_model_is_a_warning_above_all_figures(client):
     budget = {"flops_budget": "9T", "note": "nothing was compressed: it allows <all>"}
-    content = json.dumps(REPORT | {"budget": budget, "after": REPORT["before"]}).encode()
+    content = json.dumps(
+        REPORT | {"budget": budget, "after": REPORT["before"]}
+    ).encode()
     job = client.post("/jobs", **FORM).json()
     with transaction() as session:
         kept = commands.get(session, job["id"])
-        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = (
+            "succeeded",
+            "a" * 64,
+            50,
+        )
         key_of = partial(artifact_key, kept.id)
         kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
     page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
@@ -118,7 +126,11 @@ def page_of(client, report):
     job = client.post("/jobs", **FORM).json()
     with transaction() as session:
         kept = commands.get(session, job["id"])
-        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = (
+            "succeeded",
+            "a" * 64,
+            50,
+        )
         key_of = partial(artifact_key, kept.id)
         content = json.dumps(report).encode()
         kept.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
@@ -128,9 +140,15 @@ def page_of(client, report):
 def test_times_are_the_processors_and_the_clocks_unless_the_host_was_busy(client):
     page = page_of(client, REPORT)
     assert "1.5 ms → 1.2 ms of processor time; 1.5 ms → 1.5 ms by the clock" in page
-    sides = {side: fake_engine.TIMING[side] | {"clock": None} for side in ("before", "after")}
+    sides = {
+        side: fake_engine.TIMING[side] | {"clock": None} for side in ("before", "after")
+    }
     costs = REPORT["before"] | {"latency_ms": None}
-    busy = fake_engine.TIMING | sides | {"busy": True, "note": "the host was busy: waiting"}
+    busy = (
+        fake_engine.TIMING
+        | sides
+        | {"busy": True, "note": "the host was busy: waiting"}
+    )
     page = page_of(client, REPORT | {"before": costs, "after": costs, "timing": busy})
     assert "of processor time; none by the clock: the host was busy: waiting" in page
     page = page_of(client, REPORT | {"timing": None})
@@ -143,7 +161,11 @@ def test_an_incomplete_account_is_said_above_all_figures(client):
     job = client.post("/jobs", **FORM).json()
     with transaction() as session:
         kept = commands.get(session, job["id"])
-        kept.state, kept.artifact_sha256, kept.artifact_bytes = "succeeded", "a" * 64, 50
+        kept.state, kept.artifact_sha256, kept.artifact_bytes = (
+            "succeeded",
+            "a" * 64,
+            50,
+        )
         kept.macs_before, kept.macs_after, kept.unaccounted = 100, 40, [mixed]
         key_of = partial(artifact_key, kept.id)
         content = json.dumps(incomplete).encode()
@@ -151,7 +173,9 @@ def test_an_incomplete_account_is_said_above_all_figures(client):
     page = client.get(f"/dashboard/jobs/{job['id']}", headers=HTML).text
     assert page.index("The account is incomplete") < page.index("At a glance")
     assert "there is no rule" in page
-    both = client.get(f"/dashboard/compare?job={job['id']}&job={job['id']}", headers=HTML).text
+    both = client.get(
+        f"/dashboard/compare?job={job['id']}&job={job['id']}", headers=HTML
+    ).text
     assert both.index("is incomplete") < both.index("At a glance")
     result = client.get(f"/jobs/{job['id']}").json()["result"]
     assert (result["account_complete"], result["unaccounted"]) == (False, [mixed])

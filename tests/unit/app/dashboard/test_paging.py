@@ -5,8 +5,8 @@ import re
 from functools import partial
 
 import pytest
-from support import fake_engine
-from support.callers import FORM
+from support.service import fake_engine
+from support.service.callers import FORM
 
 from app.dashboard import job_report
 from app.dashboard.paging import ROWS
@@ -27,10 +27,16 @@ def job_with(client):
 
     def make(sites):
         job = client.post("/jobs", **FORM).json()
-        content = json.dumps(fake_engine.REPORT | {"sites": sites}, separators=(",", ":")).encode()
+        content = json.dumps(
+            fake_engine.REPORT | {"sites": sites}, separators=(",", ":")
+        ).encode()
         with transaction() as session:
             row = commands.get(session, job["id"])
-            row.state, row.artifact_sha256, row.artifact_bytes = "succeeded", "a" * 64, 50
+            row.state, row.artifact_sha256, row.artifact_bytes = (
+                "succeeded",
+                "a" * 64,
+                50,
+            )
             key_of = partial(artifact_key, row.id)
             row.report_sha256, _ = results.keep(get_storage(), iter([content]), key_of)
         return job
@@ -39,7 +45,10 @@ def job_with(client):
 
 
 def sites(number):
-    return [{**SITE, "name": f"layer-{place:05}", "macs_before": place} for place in range(number)]
+    return [
+        {**SITE, "name": f"layer-{place:05}", "macs_before": place}
+        for place in range(number)
+    ]
 
 
 def rows(page):
@@ -48,7 +57,10 @@ def rows(page):
 
 def test_a_long_report_is_shown_in_pages(client, job_with):
     path = f"/dashboard/jobs/{job_with(sites(NUMBER))['id']}"
-    pages = [client.get(f"{path}?page={number}", headers=HTML).text for number in (1, 2, 3, 9)]
+    pages = [
+        client.get(f"{path}?page={number}", headers=HTML).text
+        for number in (1, 2, 3, 9)
+    ]
     names = [f"layer-{place:05}" for place in range(NUMBER)]
     assert [rows(page) for page in pages] == [
         names[:ROWS],
@@ -87,7 +99,10 @@ def test_a_short_report_has_no_pages(client, job_with):
 @pytest.mark.parametrize("number", ["0", "-1", "x", "10000000000"])
 def test_a_page_is_a_number_from_one(client, job_with, number):
     job = job_with(sites(3))["id"]
-    assert client.get(f"/dashboard/jobs/{job}?page={number}", headers=HTML).status_code == 422
+    assert (
+        client.get(f"/dashboard/jobs/{job}?page={number}", headers=HTML).status_code
+        == 422
+    )
 
 
 def test_a_huge_report_is_a_download(client, job_with, monkeypatch):

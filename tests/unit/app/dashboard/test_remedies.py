@@ -27,7 +27,10 @@ UNREACHABLE = {
     ],
 )
 def test_an_error_is_worth_another_try_or_not(code, as_it_is, with_changes):
-    assert (retry_helps({"code": code}), change_helps({"code": code})) == (as_it_is, with_changes)
+    assert (retry_helps({"code": code}), change_helps({"code": code})) == (
+        as_it_is,
+        with_changes,
+    )
 
 
 def test_a_cancelled_job_may_run_again():
@@ -50,16 +53,27 @@ def test_every_failure_of_a_job_comes_with_advice_or_says_enough(code):
     ("error", "fields"),
     [
         (UNREACHABLE, {"flops_budget": "0.043"}),
-        (UNREACHABLE | {"expected": "at least 0.0420, or 3 B"}, {"flops_budget": "0.043"}),
+        (
+            UNREACHABLE | {"expected": "at least 0.0420, or 3 B"},
+            {"flops_budget": "0.043"},
+        ),
         (UNREACHABLE | {"expected": "at least 0.9999, or 3 B"}, {"flops_budget": "1"}),
         (UNREACHABLE | {"expected": "larger budgets, or fewer"}, {}),
         (UNREACHABLE | {"field": "other"}, {}),
         (
-            {"code": "input_shape_mismatch", "field": "input_shape", "expected": "1x3x32x32"},
+            {
+                "code": "input_shape_mismatch",
+                "field": "input_shape",
+                "expected": "1x3x32x32",
+            },
             {"input_shape": "1x3x32x32"},
         ),
         (
-            {"code": "input_shape_mismatch", "field": "input_shape", "expected": "1x?x32x32"},
+            {
+                "code": "input_shape_mismatch",
+                "field": "input_shape",
+                "expected": "1x?x32x32",
+            },
             {},
         ),
         ({"code": "input_shape_required", "field": "input_shape"}, {}),

@@ -1,7 +1,7 @@
 """Signing in: from this service's page, and only where there are keys."""
 
 import pytest
-from support.callers import FORM, HTML, OWN, bearing, cookie, post, token
+from support.service.callers import FORM, HTML, OWN, bearing, cookie, post, token
 
 
 @pytest.mark.parametrize("action", ["cancel", "delete", "again"])
@@ -15,9 +15,13 @@ def test_a_cookie_changes_nothing_from_elsewhere(guarded, action):
         {"Origin": "https://evil.example"},
         {"Origin": "https://friend.example"},
     ):
-        answer = client.post(f"/dashboard/jobs/{job}/{action}", headers=cookie(ann) | headers)
+        answer = client.post(
+            f"/dashboard/jobs/{job}/{action}", headers=cookie(ann) | headers
+        )
         assert answer.status_code == 403
-    assert client.request("DELETE", f"/jobs/{job}", headers=cookie(ann)).status_code == 403
+    assert (
+        client.request("DELETE", f"/jobs/{job}", headers=cookie(ann)).status_code == 403
+    )
     assert client.get(f"/jobs/{job}", headers=bearing(ann)).json()["state"] == "queued"
 
 
@@ -39,9 +43,14 @@ def test_signing_in_is_from_this_services_page_and_secure_over_tls(guarded):
     assert "httponly" in kept
     assert "samesite=strict" in kept
     assert "secure" not in kept
-    over_tls = client.post("https://localhost/dashboard/sign-in", data=form, headers=OWN)
+    over_tls = client.post(
+        "https://localhost/dashboard/sign-in", data=form, headers=OWN
+    )
     assert "secure" in over_tls.headers["set-cookie"].lower()
-    assert client.post("/dashboard/sign-in", data={"key": poster}, headers=OWN).status_code == 403
+    assert (
+        client.post("/dashboard/sign-in", data={"key": poster}, headers=OWN).status_code
+        == 403
+    )
 
 
 def test_without_keys_nobody_signs_in(client):

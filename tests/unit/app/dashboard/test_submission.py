@@ -1,21 +1,28 @@
 """The form of new jobs: several budgets make several jobs of one stored model."""
 
 import pytest
-from support.callers import FORM, HTML, OWN, SHA256, bearing, cookie, token
+from support.service.callers import FORM, HTML, OWN, SHA256, bearing, cookie, token
 
 from app.errors import PROBLEM_TYPES
 
 
 def submit(client, headers, **fields):
     return client.post(
-        "/dashboard/jobs", data=FORM["data"] | fields, files=FORM["files"], headers=headers
+        "/dashboard/jobs",
+        data=FORM["data"] | fields,
+        files=FORM["files"],
+        headers=headers,
     )
 
 
 def test_several_budgets_make_one_job_each(guarded):
     client = guarded()
     key = token("ann")
-    fields = {"flops_budget": "70%, 0.5; 3.6 GMACs, 70%", "params_budget": "60%", "labels": "a=b"}
+    fields = {
+        "flops_budget": "70%, 0.5; 3.6 GMACs, 70%",
+        "params_budget": "60%",
+        "labels": "a=b",
+    }
     answer = submit(client, cookie(key) | OWN, **fields)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/?q={SHA256}")
     jobs = client.get("/jobs", headers=bearing(key)).json()["jobs"]

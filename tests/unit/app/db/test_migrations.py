@@ -8,7 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, column, create_engine, event, insert, inspect, select, table, text
+from sqlalchemy import (
+    Engine,
+    column,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+    table,
+    text,
+)
 
 from app.db import migrations
 from app.db.models import Base, Delivery, Job, JobLabel, Model
@@ -57,7 +67,11 @@ def test_what_was_interrupted_can_be_run_again(url):
     built = set()
 
     def interrupt(_connection, _cursor, statement, *_):
-        if " INDEX " in statement and statement.startswith("CREATE") and statement not in built:
+        if (
+            " INDEX " in statement
+            and statement.startswith("CREATE")
+            and statement not in built
+        ):
             built.add(statement)
             raise InterruptedError
 
@@ -80,7 +94,11 @@ def test_labels_from_before_their_index_are_in_it(url):
     command.upgrade(config, "0009")
     began = datetime(2026, 1, 1, tzinfo=UTC)
     jobs = [
-        {"id": uuid.UUID(int=n), "created_at": began + timedelta(seconds=n // 3), "labels": {}}
+        {
+            "id": uuid.UUID(int=n),
+            "created_at": began + timedelta(seconds=n // 3),
+            "labels": {},
+        }
         for n in range(10_001)  # two batches and one
     ]
     for job in jobs[::2]:
@@ -109,11 +127,14 @@ def test_labels_from_before_their_index_are_in_it(url):
             ),
         )
         connection.execute(
-            insert(then), [job | constant | {"attempt": 0, "calibration": "none"} for job in jobs]
+            insert(then),
+            [job | constant | {"attempt": 0, "calibration": "none"} for job in jobs],
         )
     command.upgrade(config, "head")
     with engine.begin() as connection:
-        rows = connection.execute(select(JobLabel).order_by(JobLabel.job_id, JobLabel.name)).all()
+        rows = connection.execute(
+            select(JobLabel).order_by(JobLabel.job_id, JobLabel.name)
+        ).all()
     engine.dispose()
     assert [tuple(row) for row in rows] == [
         (job["id"], name, value, job["created_at"])
@@ -128,19 +149,37 @@ def test_deliveries_from_before_events_are_named_by_their_jobs_states(url):
     command.upgrade(config, "0011")
     states = ("succeeded", "failed", "cancelled")
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    model = {"sha256": "a", "format": "onnx", "bytes": 5, "created_at": at, "used_at": at}
+    model = {
+        "sha256": "a",
+        "format": "onnx",
+        "bytes": 5,
+        "created_at": at,
+        "used_at": at,
+    }
     jobs = [
         {"id": uuid.UUID(int=number), "state": state, "created_at": at}
-        | {"model_sha256": "a", "filename": "n", "flops_budget": "1", "calibration": "none"}
+        | {
+            "model_sha256": "a",
+            "filename": "n",
+            "flops_budget": "1",
+            "calibration": "none",
+        }
         | {"progress": 1.0, "labels": {}, "attempt": 1}
         for number, state in enumerate(states)
     ]
     deliveries = [
-        {"id": uuid.uuid4(), "job_id": uuid.UUID(int=number % 3), "created_at": at, "attempt": 0}
+        {
+            "id": uuid.uuid4(),
+            "job_id": uuid.UUID(int=number % 3),
+            "created_at": at,
+            "attempt": 0,
+        }
         for number in range(10_001)  # two batches and one
     ]
     # The tables as they were: those of the models have later columns, with defaults.
-    old_jobs = table("jobs", *(column(name, Job.__table__.c[name].type) for name in jobs[0]))
+    old_jobs = table(
+        "jobs", *(column(name, Job.__table__.c[name].type) for name in jobs[0])
+    )
     columns = [column(name, Delivery.__table__.c[name].type) for name in deliveries[0]]
     engine = create_engine(url)
     with engine.begin() as connection:
@@ -148,7 +187,11 @@ def test_deliveries_from_before_events_are_named_by_their_jobs_states(url):
         connection.execute(insert(old_jobs), jobs)
         connection.execute(insert(table("deliveries", *columns)), deliveries)
     command.upgrade(config, "head")
-    pairs = select(Job.state, Delivery.event).join(Job, Job.id == Delivery.job_id).distinct()
+    pairs = (
+        select(Job.state, Delivery.event)
+        .join(Job, Job.id == Delivery.job_id)
+        .distinct()
+    )
     with engine.begin() as connection:
         named = {tuple(row) for row in connection.execute(pairs)}
     engine.dispose()
@@ -162,7 +205,9 @@ def test_migrations_can_be_written_as_sql(capsys):
     assert "CREATE TABLE jobs" in capsys.readouterr().out
 
 
-RANDOM_JOB = "(SELECT id FROM jobs WHERE id > (SELECT gen_random_uuid()) ORDER BY id LIMIT 1)"
+RANDOM_JOB = (
+    "(SELECT id FROM jobs WHERE id > (SELECT gen_random_uuid()) ORDER BY id LIMIT 1)"
+)
 
 
 @contextmanager
@@ -198,7 +243,9 @@ def test_a_million_jobs_are_not_locked_for_long(postgres_url):
     command.upgrade(config, "0001")
     engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text("INSERT INTO models VALUES (repeat('a', 64), 'onnx', 5, now())"))
+        connection.execute(
+            text("INSERT INTO models VALUES (repeat('a', 64), 'onnx', 5, now())")
+        )
         connection.execute(
             text(
                 "INSERT INTO jobs (id, state, progress, created_at, model_sha256, filename,"
@@ -212,12 +259,16 @@ def test_a_million_jobs_are_not_locked_for_long(postgres_url):
         command.upgrade(config, "0009")
     with engine.connect() as connection:
         connection.execute(
-            text("UPDATE jobs SET labels = json_build_object('team', 'vision', 'run', id::text)")
+            text(
+                "UPDATE jobs SET labels = json_build_object('team', 'vision', 'run', id::text)"
+            )
         )
         connection.execute(text("VACUUM ANALYZE jobs"))
     with writing(engine) as waits_with_labels:
         command.upgrade(config, "head")
-        labelled = look(postgres_url, lambda c: c.scalar(text("SELECT count(*) FROM job_labels")))
+        labelled = look(
+            postgres_url, lambda c: c.scalar(text("SELECT count(*) FROM job_labels"))
+        )
         command.downgrade(config, "0001")
     engine.dispose()
     assert labelled > 1_900_000

@@ -75,7 +75,11 @@ def test_a_body_of_no_announced_length_is_counted_as_it_arrives():
 def test_a_short_body_arrives_whole():
     service = Counting([b"a=", b"b"])
     serve(service)
-    assert service.received == {"type": "http.request", "body": b"a=b", "more_body": False}
+    assert service.received == {
+        "type": "http.request",
+        "body": b"a=b",
+        "more_body": False,
+    }
 
 
 def test_an_upload_is_passed_on_as_it_arrives():

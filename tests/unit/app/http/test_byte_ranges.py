@@ -30,7 +30,9 @@ def test_ranges(header, ranges):
     assert parse_ranges(header, 10) == ranges
 
 
-@pytest.mark.parametrize("header", ["bytes=10-", "bytes=-0", "bytes=3-2", "bytes=0-1,10-11"])
+@pytest.mark.parametrize(
+    "header", ["bytes=10-", "bytes=-0", "bytes=3-2", "bytes=0-1,10-11"]
+)
 def test_ranges_outside_the_file(header):
     with pytest.raises(Problem) as refused:
         parse_ranges(header, 10)
@@ -44,10 +46,14 @@ def test_an_empty_file_has_no_ranges(header):
         parse_ranges(header, 0)
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=9))
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=9)
+)
 def test_merged_ranges_hold_the_same_bytes(pairs):
     pairs = [tuple(sorted(pair)) for pair in pairs]
     header = "bytes=" + ",".join(f"{first}-{last}" for first, last in pairs)
     ranges = parse_ranges(header, 61)
     asked_for = {byte for first, last in pairs for byte in range(first, last + 1)}
-    assert [byte for start, end in ranges for byte in range(start, end)] == sorted(asked_for)
+    assert [byte for start, end in ranges for byte in range(start, end)] == sorted(
+        asked_for
+    )

@@ -41,7 +41,9 @@ def fetch(client_of, storage):
 
         @app.get("/file")
         def get(request: Request):
-            file = Download(KEY, SHA256, "application/x", None, is_suspect, notes.append)
+            file = Download(
+                KEY, SHA256, "application/x", None, is_suspect, notes.append
+            )
             return send_file(request, storage, file, redirect=False)
 
         return client_of(app).get("/file", headers=headers), notes
@@ -66,7 +68,9 @@ def iter_into(sent, pieces):
     return ()
 
 
-@pytest.mark.parametrize("content", [CONTENT, CONTENT[:1000]], ids=["pieces", "one piece"])
+@pytest.mark.parametrize(
+    "content", [CONTENT, CONTENT[:1000]], ids=["pieces", "one piece"]
+)
 def test_a_whole_file_passes_and_the_job_is_told(storage, fetch, content, monkeypatch):
     monkeypatch.setitem(globals(), "SHA256", hashlib.sha256(content).hexdigest())
     keep(storage, content)

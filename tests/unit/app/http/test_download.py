@@ -39,7 +39,9 @@ def app(storage):
     @app.head("/file")
     @app.get("/file")
     def get(request: Request):
-        file = Download("artifacts/job/file", TAG, "application/octet-stream", "näme.onnx")
+        file = Download(
+            "artifacts/job/file", TAG, "application/octet-stream", "näme.onnx"
+        )
         return send_file(request, storage, file, redirect=False)
 
     return app
@@ -48,7 +50,10 @@ def app(storage):
 @pytest.fixture
 def fetch(client_of, app):
     def call(**headers):
-        named = {name.replace("_", "-"): value.encode("latin-1") for name, value in headers.items()}
+        named = {
+            name.replace("_", "-"): value.encode("latin-1")
+            for name, value in headers.items()
+        }
         return client_of(app).get("/file", headers=named)
 
     return call
@@ -62,20 +67,26 @@ spec = st.one_of(
     st.text("0-9x ,", max_size=4),
 )
 asked = st.one_of(
-    st.lists(spec, min_size=1, max_size=3).map(lambda specs: "bytes=" + ", ".join(specs)),
+    st.lists(spec, min_size=1, max_size=3).map(
+        lambda specs: "bytes=" + ", ".join(specs)
+    ),
     st.from_regex(r"(?i)\A(bytes|items)?=?[-0-9, ]{0,9}\Z"),
     st.just("bytes=" + "9" * 5000 + "-"),
 )
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=15,
 )
 @given(asked)
 def test_any_range(fetch, header):
     response = fetch(Range=header)
     if response.status_code == 206 and "content-range" in response.headers:
-        place, _, size = response.headers["content-range"].removeprefix("bytes ").partition("/")
+        place, _, size = (
+            response.headers["content-range"].removeprefix("bytes ").partition("/")
+        )
         first, last = map(int, place.split("-"))
         assert int(size) == len(CONTENT)
         assert response.content == CONTENT[first : last + 1] != b""
@@ -120,7 +131,10 @@ def test_a_range_of_another_file_gives_the_whole_of_this_one(fetch):
 def test_a_range_applies_to_the_file_of_its_time(fetch):
     time = fetch().headers["last-modified"]
     assert fetch(Range="bytes=1-1", If_Range=time).content == CONTENT[1:2]
-    assert fetch(Range="bytes=1-1", If_Range="Thu, 01 Jan 1970 00:00:00 GMT").content == CONTENT
+    assert (
+        fetch(Range="bytes=1-1", If_Range="Thu, 01 Jan 1970 00:00:00 GMT").content
+        == CONTENT
+    )
 
 
 def test_several_ranges_come_as_parts(fetch):
@@ -152,7 +166,9 @@ def test_too_many_ranges_give_the_whole_file(fetch):
     assert fetch(Range=f"{header},199-199").content == CONTENT
 
 
-@pytest.mark.parametrize(("header", "status", "length"), [("", 200, 200), ("bytes=0-9", 206, 10)])
+@pytest.mark.parametrize(
+    ("header", "status", "length"), [("", 200, 200), ("bytes=0-9", 206, 10)]
+)
 def test_head_has_the_headers_of_get(client_of, app, header, status, length):
     response = client_of(app).request("HEAD", "/file", headers={"Range": header})
     assert response.status_code == status
@@ -181,7 +197,10 @@ def test_another_tag_is_another_file(fetch):
 
 
 def test_the_name_is_safe_in_its_header(fetch):
-    assert fetch().headers["content-disposition"] == "attachment; filename*=utf-8''n%C3%A4me.onnx"
+    assert (
+        fetch().headers["content-disposition"]
+        == "attachment; filename*=utf-8''n%C3%A4me.onnx"
+    )
 
 
 def test_the_digest_is_that_of_the_whole(fetch):

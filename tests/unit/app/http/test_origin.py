@@ -2,7 +2,7 @@
 
 import pytest
 from starlette.datastructures import Headers
-from support.callers import FORM
+from support.service.callers import FORM
 
 from app.errors import Problem
 from app.http.origin import check_local
@@ -24,7 +24,15 @@ def test_without_keys_this_machine_alone_is_served():
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::2]:80", "", "["]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "[::2]:80",
+        "",
+        "[",
+    ],
 )
 def test_without_keys_other_names_of_this_machine_are_turned_away(client, host):
     refused = client.get("/jobs", headers={"Host": host})
@@ -33,7 +41,9 @@ def test_without_keys_other_names_of_this_machine_are_turned_away(client, host):
     assert refused.json()["field"] == "Host"
 
 
-@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000"])
+@pytest.mark.parametrize(
+    "host", ["localhost:8000", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000"]
+)
 def test_without_keys_this_machines_own_names_are_served(client, host):
     assert client.get("/jobs", headers={"Host": host}).status_code == 200
 
@@ -44,7 +54,9 @@ def test_pages_of_other_sites_are_turned_away(client, configure, client_of):
     assert refused.status_code == 403
     assert refused.json()["code"] == "origin_refused"
     assert "access-control-allow-origin" not in refused.headers
-    assert client.get("/jobs", headers={"Origin": "http://localhost"}).status_code == 200
+    assert (
+        client.get("/jobs", headers={"Origin": "http://localhost"}).status_code == 200
+    )
     configure(cors_origins='["https://evil.example"]')
     opened = client_of(create_app()).get("/jobs", headers=strange)
     assert opened.status_code == 200

@@ -2,7 +2,7 @@
 
 import pytest
 from sqlalchemy import select
-from support.posting import post
+from support.service.posting import post
 
 from app.db.models import JobLabel
 from app.errors import Problem
@@ -65,6 +65,8 @@ def test_a_note_that_is_no_text_is_refused(session, note):
 def test_an_unexpected_job_is_left_as_it_is(session):
     job = post(session)
     with pytest.raises(Problem) as refused:
-        annotate(session, str(job.id), labels={}, note="mine", is_expected=lambda _: False)
+        annotate(
+            session, str(job.id), labels={}, note="mine", is_expected=lambda _: False
+        )
     assert refused.value.members["code"] == "job_changed"
     assert job.note is None

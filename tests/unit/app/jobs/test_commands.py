@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
-from support.posting import post, submission
+from support.service.posting import post, submission
 
 from app.db.models import Event, Job, Model
 from app.db.session import transaction
@@ -83,7 +83,10 @@ def test_one_key_used_at_once_makes_one_job(each_database):
     def create(number):
         with transaction() as session:
             return commands.create(
-                session, get_storage(), submission(number % 3, filename="n"), f"key {number % 3}"
+                session,
+                get_storage(),
+                submission(number % 3, filename="n"),
+                f"key {number % 3}",
             )
 
     with ThreadPoolExecutor(8) as pool:
@@ -98,7 +101,10 @@ def test_a_stored_model_serves_another_order_and_an_expired_one_comes_again(sess
     by_sha256 = submission(upload=None, sha256=stored.sha256)
     second, _ = commands.create(session, get_storage(), by_sha256)
     assert second.model_sha256 == stored.sha256
-    assert code_of(lambda: post(session, sha256="f" * 64, upload=None)) == "model_not_found"
+    assert (
+        code_of(lambda: post(session, sha256="f" * 64, upload=None))
+        == "model_not_found"
+    )
     second.model.expired_at = datetime.now(UTC)
     session.flush()
     assert code_of(commands.create, session, get_storage(), by_sha256) == "model_gone"

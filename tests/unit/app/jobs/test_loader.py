@@ -17,7 +17,9 @@ from app.jobs.loader import JobLoader
 def job_ids(each_database):
     with transaction() as session:
         at = commands.now(session)
-        session.add(Model(sha256="a" * 64, format="onnx", bytes=3, created_at=at, used_at=at))
+        session.add(
+            Model(sha256="a" * 64, format="onnx", bytes=3, created_at=at, used_at=at)
+        )
         session.flush()
         jobs = [
             Job(created_at=at, model_sha256="a" * 64, filename="n", flops_budget="0.5")
@@ -40,7 +42,9 @@ def test_a_crowd_is_answered_by_few_looks(job_ids, monkeypatch):
 
     async def run():
         jobs = JobLoader()
-        return await asyncio.gather(*(jobs.load(job_ids[number % 5]) for number in range(100)))
+        return await asyncio.gather(
+            *(jobs.load(job_ids[number % 5]) for number in range(100))
+        )
 
     seen = anyio.run(run)
     assert [str(job.id) for job in seen] == job_ids * 20

@@ -2,7 +2,7 @@
 
 import re
 
-from support.posting import post
+from support.service.posting import post
 
 from app.db.session import now
 from app.jobs import logs
@@ -10,7 +10,13 @@ from app.jobs.transitions import Changed, record
 
 
 def happen(session, job, state, detail, attempt):
-    record(session, now(session), state, detail, [Changed(job.id, attempt, None, "host:1:abc")])
+    record(
+        session,
+        now(session),
+        state,
+        detail,
+        [Changed(job.id, attempt, None, "host:1:abc")],
+    )
 
 
 def test_lines_of_each_attempt_stand_before_the_event_that_ended_it(session):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from support.callers import SHA256, bearing, post, token
+from support.service.callers import SHA256, bearing, post, token
 
 from app.db.models import Job, OwnedModel
 from app.db.session import transaction

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from support.posting import post
+from support.service.posting import post
 
 from app.db.models import Job
 from app.jobs.presentation import present_job

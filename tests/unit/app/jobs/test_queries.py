@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import func, select
-from support.posting import post
+from support.service.posting import post
 
 from app.db.models import Job, JobLabel
 from app.db.session import transaction
@@ -32,14 +32,22 @@ def page(session, limit, cursor=None, **which):
     return queries.page(session, queries.Filter(**which), limit, cursor)
 
 
-@pytest.mark.parametrize("labels", [{}, {"team": "vision"}, {"team": "vision", "run": "1"}])
+@pytest.mark.parametrize(
+    "labels", [{}, {"team": "vision"}, {"team": "vision", "run": "1"}]
+)
 @pytest.mark.parametrize("limit", [1, pytest.param(3, marks=pytest.mark.slow), 11])
 def test_pages_hold_every_job_once_even_of_one_moment_and_while_more_come(
     session, post_at, limit, labels
 ):
     for number in range(10):
-        post_at(MOMENT + timedelta(seconds=number // 4), number, labels={"other": "x"} | labels)
-        post_at(MOMENT + timedelta(seconds=number // 4), number, labels={"team": "audio"})
+        post_at(
+            MOMENT + timedelta(seconds=number // 4),
+            number,
+            labels={"other": "x"} | labels,
+        )
+        post_at(
+            MOMENT + timedelta(seconds=number // 4), number, labels={"team": "audio"}
+        )
     every = session.scalars(select(Job).order_by(Job.created_at.desc(), Job.id.desc()))
     expected = [job.id for job in every if labels.items() <= job.labels.items()]
     seen = []
@@ -55,7 +63,13 @@ def test_pages_hold_every_job_once_even_of_one_moment_and_while_more_come(
 
 
 def test_cursors_of_others_are_refused(session):
-    for cursor in ("", "x", "8J-YgA==", "MjAyNiAx", "OTk5OS0xMi0zMVQyMzo1OTo1OS0yMzo1OSAx"):
+    for cursor in (
+        "",
+        "x",
+        "8J-YgA==",
+        "MjAyNiAx",
+        "OTk5OS0xMi0zMVQyMzo1OTo1OS0yMzo1OSAx",
+    ):
         with pytest.raises(Problem) as caught:
             page(session, 1, cursor)
         assert caught.value.members["code"] == "cursor_invalid"
@@ -78,9 +92,9 @@ def test_jobs_are_found_by_what_they_are(session, post_at):
         "label before": (old, {"created_before": MOMENT, "labels": {"team": "vision"}}),
         "search": (old, {"search": "team=vision, run=1"}),
     }
-    assert {name: page(session, 9, **filters)[0] for name, (_, filters) in cases.items()} == {
-        name: [job] for name, (job, _) in cases.items()
-    }
+    assert {
+        name: page(session, 9, **filters)[0] for name, (_, filters) in cases.items()
+    } == {name: [job] for name, (job, _) in cases.items()}
     for nothing in (
         {"labels": {"team": "vision", "run": "2"}},
         {"labels": {"vision": "team"}},
@@ -89,7 +103,13 @@ def test_jobs_are_found_by_what_they_are(session, post_at):
     ):
         assert page(session, 9, **nothing)[0] == []
     counted = queries.count(session, queries.Filter(labels={"team": "vision"}))
-    assert counted == {"queued": 0, "running": 0, "succeeded": 0, "failed": 1, "cancelled": 0}
+    assert counted == {
+        "queued": 0,
+        "running": 0,
+        "succeeded": 0,
+        "failed": 1,
+        "cancelled": 0,
+    }
 
 
 def test_labels_find_no_job_of_another_owner(session, post_at):
@@ -100,13 +120,17 @@ def test_labels_find_no_job_of_another_owner(session, post_at):
     seen = current_owner.set("ann")
     try:
         with transaction() as confined:
-            assert [job.id for job in page(confined, 9, labels={"team": "vision"})[0]] == [mine.id]
+            assert [
+                job.id for job in page(confined, 9, labels={"team": "vision"})[0]
+            ] == [mine.id]
     finally:
         current_owner.reset(seen)
 
 
 def test_labels_go_with_their_job(session, post_at):
-    gone, kept = (post_at(MOMENT, 1, labels={"team": "vision", "run": "1"}) for _ in range(2))
+    gone, kept = (
+        post_at(MOMENT, 1, labels={"team": "vision", "run": "1"}) for _ in range(2)
+    )
     gone.state = "failed"
     session.commit()
     commands.forget(session, str(gone.id))

@@ -1,7 +1,7 @@
 """Lists in the order of a figure: whole over all pages, and without the jobs that lack it."""
 
 import pytest
-from support.callers import FORM, HTML
+from support.service.callers import FORM, HTML
 
 from app.db.session import transaction
 from app.errors import Problem
@@ -38,8 +38,12 @@ def jobs(client):
         ("saved", [70, 70, 50, 10]),
     ],
 )
-def test_pages_have_every_job_with_the_figure_in_order(jobs, figure, values, descending):
-    column = {"error": "measured_error", "risk": "risk_level", "saved": "macs_after"}[figure]
+def test_pages_have_every_job_with_the_figure_in_order(
+    jobs, figure, values, descending
+):
+    column = {"error": "measured_error", "risk": "risk_level", "saved": "macs_after"}[
+        figure
+    ]
     shown, cursor, pages = [], None, 0
     while cursor or not pages:
         with transaction() as session:

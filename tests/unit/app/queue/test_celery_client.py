@@ -34,7 +34,11 @@ def take(connection):
 @pytest.mark.parametrize("broker", ["folder", "redis"])
 def test_a_ring_reaches_the_other_end(request, configure, broker):
     settings = configure(
-        **({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {})
+        **(
+            {"broker_url": request.getfixturevalue("redis_url")}
+            if broker == "redis"
+            else {}
+        )
     )
     job_id = uuid.uuid4()
     assert celery_client.enqueue(job_id)
@@ -53,7 +57,9 @@ def test_a_broker_that_is_down_costs_a_warning(configure):
         celery_client.check_broker()
 
 
-def test_a_broker_without_memory_is_unready_and_costs_a_warning(configure, redis_of_its_own):
+def test_a_broker_without_memory_is_unready_and_costs_a_warning(
+    configure, redis_of_its_own
+):
     url, client = redis_of_its_own
     configure(broker_url=url)
     celery_client.check_broker()
@@ -143,7 +149,13 @@ def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
 
 @pytest.mark.parametrize("broker", ["folder", "redis"])
 def test_the_backlog_is_what_waits_at_the_broker(configure, request, broker):
-    configure(**({"broker_url": request.getfixturevalue("redis_url")} if broker == "redis" else {}))
+    configure(
+        **(
+            {"broker_url": request.getfixturevalue("redis_url")}
+            if broker == "redis"
+            else {}
+        )
+    )
     assert celery_client.backlog() == 0
     for waiting in (1, 2):
         celery_client.enqueue(uuid.uuid4())
@@ -155,7 +167,11 @@ def test_the_backlog_of_a_broker_that_is_down_is_unknown(configure):
     assert celery_client.backlog() is None
 
 
-def test_the_folder_holds_messages_alone_so_that_a_killed_process_leaves_no_half_table(settings):
+def test_the_folder_holds_messages_alone_so_that_a_killed_process_leaves_no_half_table(
+    settings,
+):
     assert celery_client.enqueue(uuid.uuid4())
-    files = [path for path in (settings.data_dir / "broker").rglob("*") if path.is_file()]
+    files = [
+        path for path in (settings.data_dir / "broker").rglob("*") if path.is_file()
+    ]
     assert [path.suffix for path in files] == [".msg"]

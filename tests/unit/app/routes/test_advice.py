@@ -4,8 +4,18 @@ import json
 from functools import partial
 
 import pytest
-from support import fake_engine
-from support.callers import FORM, HTML, ONNX, OWN, SHA256, bearing, cookie, post, token
+from support.service import fake_engine
+from support.service.callers import (
+    FORM,
+    HTML,
+    ONNX,
+    OWN,
+    SHA256,
+    bearing,
+    cookie,
+    post,
+    token,
+)
 
 from app.db.session import transaction
 from app.jobs import commands
@@ -20,7 +30,11 @@ def give_advice(job_id, advice=fake_engine.ADVICE):
     """End a job as a worker would that has given this advice."""
     with transaction() as session:
         job = commands.get(session, job_id)
-        job.state, job.started_at, job.finished_at = "succeeded", job.created_at, job.created_at
+        job.state, job.started_at, job.finished_at = (
+            "succeeded",
+            job.created_at,
+            job.created_at,
+        )
         job.advice = {"choice": advice["choice"], "text": advice["text"]}
         content = json.dumps(advice).encode()
         key_of = partial(artifact_key, job.id)
@@ -30,7 +44,10 @@ def give_advice(job_id, advice=fake_engine.ADVICE):
 def test_an_advice_is_a_job_whose_report_is_the_advice(client):
     posted = client.post("/advice", **FILES)
     job = posted.json()
-    assert (posted.status_code, posted.headers["Location"]) == (202, f"/jobs/{job['id']}")
+    assert (posted.status_code, posted.headers["Location"]) == (
+        202,
+        f"/jobs/{job['id']}",
+    )
     assert (job["kind"], job["flops_budget"], job["advice"]) == ("advice", None, None)
     give_advice(job["id"])
     ended = client.get(posted.headers["Location"]).json()
@@ -39,7 +56,10 @@ def test_an_advice_is_a_job_whose_report_is_the_advice(client):
     assert client.get(f"/jobs/{job['id']}/report").json() == fake_engine.ADVICE
     for part in ("artifact", "frontier"):
         refused = client.get(f"/jobs/{job['id']}/{part}")
-        assert (refused.status_code, refused.json()["code"]) == (409, "artifact_missing")
+        assert (refused.status_code, refused.json()["code"]) == (
+            409,
+            "artifact_missing",
+        )
         assert f"/jobs/{job['id']}/report" in refused.json()["detail"]
 
 
@@ -109,6 +129,9 @@ def test_an_owner_asks_and_sees_for_own_models_alone(guarded):
     assert stranger.status_code == 404
     refused = client.post("/advice", files=STORED, headers=bearing(bob))
     assert refused.json()["code"] == "model_not_found"
-    assert client.post(path, headers=cookie(ann) | OWN, follow_redirects=False).status_code == 303
+    assert (
+        client.post(path, headers=cookie(ann) | OWN, follow_redirects=False).status_code
+        == 303
+    )
     full = client.post(path, headers=cookie(ann) | OWN, follow_redirects=False)
     assert full.status_code == 429

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.callers import FORM, bearing, post, token
+from support.service.callers import FORM, bearing, post, token
 
 
 @pytest.fixture
@@ -12,19 +12,26 @@ def job(client):
 
 
 def test_labels_and_note_change_and_the_job_comes_back(client, job):
-    changed = client.request("PATCH", f"/jobs/{job}", json={"labels": {"run": "7"}, "note": "good"})
+    changed = client.request(
+        "PATCH", f"/jobs/{job}", json={"labels": {"run": "7"}, "note": "good"}
+    )
     assert changed.status_code == 200
     assert (changed.json()["labels"], changed.json()["note"]) == ({"run": "7"}, "good")
     now = client.get(f"/jobs/{job}")
     assert now.json() == changed.json()
     assert now.headers["ETag"] == changed.headers["ETag"]
-    assert client.request("PATCH", f"/jobs/{job}", json={"note": None}).json()["note"] is None
+    assert (
+        client.request("PATCH", f"/jobs/{job}", json={"note": None}).json()["note"]
+        is None
+    )
     assert client.get("/jobs?label=run=7").json()["jobs"][0]["id"] == job
 
 
 def test_of_two_changes_to_the_same_job_the_later_is_refused(client, job):
     tag = client.get(f"/jobs/{job}").headers["ETag"]
-    first = client.request("PATCH", f"/jobs/{job}", json={"note": "one"}, headers={"If-Match": tag})
+    first = client.request(
+        "PATCH", f"/jobs/{job}", json={"note": "one"}, headers={"If-Match": tag}
+    )
     second = client.request(
         "PATCH", f"/jobs/{job}", json={"note": "two"}, headers={"If-Match": tag}
     )
@@ -38,7 +45,9 @@ def test_of_two_changes_to_the_same_job_the_later_is_refused(client, job):
         assert again.status_code == 200
     weak = f"W/{first.headers['ETag']}"
     assert (
-        client.request("PATCH", f"/jobs/{job}", json={}, headers={"If-Match": weak}).status_code
+        client.request(
+            "PATCH", f"/jobs/{job}", json={}, headers={"If-Match": weak}
+        ).status_code
         == 412
     )
 
@@ -62,7 +71,10 @@ def test_what_cannot_be_changed_is_refused(client, job, body, code):
     # httpx would write no half of a surrogate pair; JSON has a way to
     content = json.dumps(body).encode()
     refused = client.request(
-        "PATCH", f"/jobs/{job}", content=content, headers={"Content-Type": "application/json"}
+        "PATCH",
+        f"/jobs/{job}",
+        content=content,
+        headers={"Content-Type": "application/json"},
     )
     assert (refused.status_code, refused.json()["code"]) == (422, code)
 
@@ -70,7 +82,10 @@ def test_what_cannot_be_changed_is_refused(client, job, body, code):
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 60_000])
 def test_a_body_that_is_no_json_is_refused(client, job, content):
     refused = client.request(
-        "PATCH", f"/jobs/{job}", content=content, headers={"Content-Type": "application/json"}
+        "PATCH",
+        f"/jobs/{job}",
+        content=content,
+        headers={"Content-Type": "application/json"},
     )
     assert 400 <= refused.status_code < 500
     assert refused.json()["code"] == "request_invalid"
@@ -84,7 +99,9 @@ def test_a_stranger_changes_and_reads_nothing(guarded):
         body = {"json": {"note": "x"}} if method == "PATCH" else {}
         answer = client.request(method, path, headers=bearing(bob), **body)
         assert answer.json()["code"] == "job_not_found"
-    answer = client.request("PATCH", f"/jobs/{job}", json={"note": "x"}, headers=bearing(reader))
+    answer = client.request(
+        "PATCH", f"/jobs/{job}", json={"note": "x"}, headers=bearing(reader)
+    )
     assert answer.json()["code"] == "scope_missing"
 
 

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from support.callers import FORM
+from support.service.callers import FORM
 
 from app.jobs import watcher
 

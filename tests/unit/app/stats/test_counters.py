@@ -19,7 +19,10 @@ def test_forgotten_jobs_are_counted_by_state_and_code(session):
     counters.add(session, counters.of_forgotten("failed", "engine_error"))
     counters.add(session, counters.of_forgotten("succeeded", ""))
     sums = counters.read(session)
-    assert sums == {("forgotten", "failed engine_error"): 1, ("forgotten", "succeeded"): 1}
+    assert sums == {
+        ("forgotten", "failed engine_error"): 1,
+        ("forgotten", "succeeded"): 1,
+    }
 
 
 @pytest.mark.parametrize(

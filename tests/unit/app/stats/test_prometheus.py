@@ -28,7 +28,9 @@ def test_metrics_are_what_prometheus_reads(client_of, session, filled, accept):
 
 def test_promtool_finds_no_fault_with_the_metrics(client_of, session, filled, promtool):
     text = client_of(create_app()).get("/metrics").content
-    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True)
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True
+    )
     assert checked.returncode == 0
     assert checked.stdout == b""
     assert checked.stderr == b""

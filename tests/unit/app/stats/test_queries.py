@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from sqlalchemy import insert
-from support.job_history import add
+from support.service.job_history import add
 
 from app.auth import keys
 from app.db.models import Event, Job, Model
@@ -73,9 +73,9 @@ def test_an_owner_learns_of_the_own_jobs_alone(filled, as_ann):
 
 def test_the_service(session, filled):
     statistics = queries.service_statistics(session)
-    assert [(worker.name, worker.slots, worker.leases) for worker in statistics.workers] == [
-        ("host:7", 2, 1)
-    ]
+    assert [
+        (worker.name, worker.slots, worker.leases) for worker in statistics.workers
+    ] == [("host:7", 2, 1)]
     assert statistics.leases == 2
     assert statistics.overdue_leases == 1
     assert statistics.due_webhooks == 0
@@ -93,7 +93,10 @@ def test_the_service(session, filled):
 def test_what_is_forgotten_stays_counted(session, filled):
     before = queries.service_statistics(session)
     for job in job_queries.page(
-        session, job_queries.Filter(states=["succeeded", "failed", "cancelled"]), 10, None
+        session,
+        job_queries.Filter(states=["succeeded", "failed", "cancelled"]),
+        10,
+        None,
     )[0]:
         commands.forget(session, str(job.id))
     assert queries.service_statistics(session) == before
@@ -102,7 +105,9 @@ def test_what_is_forgotten_stays_counted(session, filled):
 
 def test_nothing_yet(session):
     assert set(queries.job_statistics(session).states.values()) == {0}
-    assert queries.service_statistics(session) == queries.Service((), 0, 0, 0, {}, {}, 0.0, {}, {})
+    assert queries.service_statistics(session) == queries.Service(
+        (), 0, 0, 0, {}, {}, 0.0, {}, {}
+    )
 
 
 def test_history_has_every_bucket(session, filled):
@@ -110,15 +115,24 @@ def test_history_has_every_bucket(session, filled):
         history = queries.history(session, span)
         assert len(history) == number
         steps = {
-            (later.start - earlier.start).total_seconds() for earlier, later in pairwise(history)
+            (later.start - earlier.start).total_seconds()
+            for earlier, later in pairwise(history)
         }
         assert steps == {seconds}
-        assert history[-1].start <= now(session) < history[-1].start + timedelta(seconds=seconds)
+        assert (
+            history[-1].start
+            <= now(session)
+            < history[-1].start + timedelta(seconds=seconds)
+        )
         in_time = [
-            age for age in (30, 90, 0, 0, 0, 0, 7200, 50 * 3600) if age < seconds * (number - 1)
+            age
+            for age in (30, 90, 0, 0, 0, 0, 7200, 50 * 3600)
+            if age < seconds * (number - 1)
         ]
         assert sum(bucket.created for bucket in history) == len(in_time)
-        assert sum(bucket.ended["failed"] for bucket in history) == 1 + (span != "minute")
+        assert sum(bucket.ended["failed"] for bucket in history) == 1 + (
+            span != "minute"
+        )
 
 
 def test_a_change_counts_in_its_bucket(session, filled):
@@ -135,7 +149,10 @@ def test_stats_are_the_same_as_json(client_of, session, filled):
     assert len(answer["history"]) == 30
     assert answer["service"]["phases"]["loading"]["at_most"]["0.1"] == 1
     assert [worker["name"] for worker in answer["service"]["workers"]] == ["host:7"]
-    assert client_of(create_app()).get("/stats", params={"by": "year"}).json()["field"] == "by"
+    assert (
+        client_of(create_app()).get("/stats", params={"by": "year"}).json()["field"]
+        == "by"
+    )
 
 
 def test_a_key_opens_what_its_scope_says(configure, client_of):
@@ -169,9 +186,16 @@ def test_a_key_opens_what_its_scope_says(configure, client_of):
 
 @pytest.mark.long
 def test_a_hundred_thousand_jobs_are_counted_in_a_moment(settings):
-    moments = [datetime.now(UTC) - timedelta(seconds=20 * number) for number in range(100_000)]
+    moments = [
+        datetime.now(UTC) - timedelta(seconds=20 * number) for number in range(100_000)
+    ]
     states = ("succeeded", "succeeded", "succeeded", "failed", "cancelled")
-    common = {"model_sha256": "a" * 64, "filename": "n", "flops_budget": "0.5", "artifact_bytes": 5}
+    common = {
+        "model_sha256": "a" * 64,
+        "filename": "n",
+        "flops_budget": "0.5",
+        "artifact_bytes": 5,
+    }
     rows = [
         {
             "id": uuid.uuid4(),
@@ -185,21 +209,36 @@ def test_a_hundred_thousand_jobs_are_counted_in_a_moment(settings):
     with transaction() as session:
         session.add(
             Model(
-                sha256="a" * 64, format="onnx", bytes=1, created_at=moments[0], used_at=moments[0]
+                sha256="a" * 64,
+                format="onnx",
+                bytes=1,
+                created_at=moments[0],
+                used_at=moments[0],
             )
         )
         session.flush()
         session.execute(insert(Job), rows)
         for state in ("queued", "running", None):
             events = [
-                {"job_id": row["id"], "at": row["created_at"], "state": state or row["state"]}
+                {
+                    "job_id": row["id"],
+                    "at": row["created_at"],
+                    "state": state or row["state"],
+                }
                 for row in rows
             ]
-            session.execute(insert(Event).values(attempt=1, detail="engine_error"), events)
+            session.execute(
+                insert(Event).values(attempt=1, detail="engine_error"), events
+            )
     with transaction() as session:
         began = time.perf_counter()
         assert queries.job_statistics(session).states["succeeded"] == 60_000
-        assert queries.service_statistics(session).finished["failed", "engine_error"] == 20_000
-        assert sum(bucket.created for bucket in queries.history(session, "day")) == 100_000
+        assert (
+            queries.service_statistics(session).finished["failed", "engine_error"]
+            == 20_000
+        )
+        assert (
+            sum(bucket.created for bucket in queries.history(session, "day")) == 100_000
+        )
         # 0.4 s on an idle machine; a query for each job would take minutes
         assert time.perf_counter() - began < 15

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 from sqlalchemy.exc import OperationalError
-from support.callers import FORM, SHA256
+from support.service.callers import FORM, SHA256
 
 from app.db.session import transaction
 from app.main import create_app
@@ -46,7 +46,9 @@ def test_each_process_tells_what_all_have_served(client_of, settings):
     assert counted[count("GET", "/jobs/{job_id}", 200)] == 1
     assert counted[count("GET", "/jobs/{job_id}", 404)] == 1
     assert counted[count("GET", "/dashboard/models/{sha256}", 200)] == 1
-    assert [counted[count("GET", "/dashboard/static", status)] for status in (200, 404)] == [1, 1]
+    assert [
+        counted[count("GET", "/dashboard/static", status)] for status in (200, 404)
+    ] == [1, 1]
 
 
 def test_what_anybody_can_make_up_makes_no_series(client):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from support.job_history import add
+from support.service.job_history import add
 
 from app.db.session import now
 from app.jobs.transitions import Changed, record
@@ -44,7 +44,11 @@ def test_a_job_that_was_cancelled_in_the_queue_has_left_it(session):
     job.created_at = now(session) - timedelta(days=2)
     session.flush()
     last = history(session)[-3:]
-    assert [(queue.depth, queue.mean) for queue in last] == [(1, None), (0, None), (0, None)]
+    assert [(queue.depth, queue.mean) for queue in last] == [
+        (1, None),
+        (0, None),
+        (0, None),
+    ]
 
 
 def test_nothing_yet(session):

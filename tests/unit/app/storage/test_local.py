@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from support.stored_files import put, read
+from support.service.stored_files import put, read
 
 from app.storage import LocalStorage
 
@@ -29,10 +29,14 @@ def test_a_file_can_be_fetched_at_any_moment_while_the_same_bytes_are_kept_once_
         is_over.set()
         for thread in keeping:
             thread.join()
-    assert {(tmp_path / str(number)).read_bytes() for number in range(3000)} == {b"same"}
+    assert {(tmp_path / str(number)).read_bytes() for number in range(3000)} == {
+        b"same"
+    }
 
 
-def test_a_name_that_is_replaced_while_it_is_linked_is_read_instead(local, tmp_path, monkeypatch):
+def test_a_name_that_is_replaced_while_it_is_linked_is_read_instead(
+    local, tmp_path, monkeypatch
+):
     def replaced(source, target):
         raise FileNotFoundError(source)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import obstore
 import pytest
-from support.stored_files import put
+from support.service.stored_files import put
 
 from app.storage import ObjectStorage, StorageUnavailable, objects
 
@@ -22,7 +22,10 @@ def test_an_object_is_read_in_pieces_that_are_all_of_one(bucket, tmp_path, monke
     monkeypatch.setattr(objects, "_PIECE_BYTES", 3)
     assert list(storage.read("models/a", 1, 9)) == [b"123", b"456", b"78"]
     tag = obstore.head(storage._store, "models/a")["e_tag"]
-    assert b"".join(objects.read_object(storage._store, "models/a", 0, 10, tag)) == b"0123456789"
+    assert (
+        b"".join(objects.read_object(storage._store, "models/a", 0, 10, tag))
+        == b"0123456789"
+    )
     pieces = objects.read_object(storage._store, "models/a", 0, 10, tag)
     assert next(pieces) == b"012"
     obstore.put(storage._store, "models/a", b"9876543210")

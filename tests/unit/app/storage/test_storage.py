@@ -4,7 +4,7 @@ import secrets
 from pathlib import Path
 
 import pytest
-from support.stored_files import put, read
+from support.service.stored_files import put, read
 
 from app.storage import ObjectStorage
 
@@ -20,7 +20,9 @@ def test_a_staged_file_appears_under_its_key_alone(storage, tmp_path):
     assert read(storage, "models/a", tmp_path) == b"model"
 
 
-def test_a_large_file_comes_back_whole_and_a_second_time_it_is_the_same(storage, tmp_path):
+def test_a_large_file_comes_back_whole_and_a_second_time_it_is_the_same(
+    storage, tmp_path
+):
     content = secrets.token_bytes(12_000_000)
     for _ in range(2):
         put(storage, "models/large", content)

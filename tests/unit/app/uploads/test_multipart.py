@@ -27,7 +27,9 @@ END = b"--limit--\r\n"
 
 def read(pieces, checks=None):
     content = bytearray()
-    form = Form(TYPE, {"model": content.extend}, checks or {"budget": str, "shape": str})
+    form = Form(
+        TYPE, {"model": content.extend}, checks or {"budget": str, "shape": str}
+    )
     for piece in pieces:
         form.feed(piece)
     form.finish()
@@ -41,7 +43,9 @@ def cut(body, places):
 
 # What a boundary looks like until its last byte is the hardest content.
 contents = st.lists(
-    st.sampled_from([b"\r", b"\n", b"-", b"\r\n--", b"\r\n--limi", b"limit", b"x" * 300, b"\0"])
+    st.sampled_from(
+        [b"\r", b"\n", b"-", b"\r\n--", b"\r\n--limi", b"limit", b"x" * 300, b"\0"]
+    )
     | st.binary(max_size=9)
 ).map(b"".join)
 
@@ -60,7 +64,11 @@ def test_content_arrives_whole_however_the_body_is_cut(content, places, epilogue
         + END
         + epilogue
     )
-    assert read(cut(body, places)) == (content, {"budget": "0.5", "shape": "1x3"}, "net.onnx")
+    assert read(cut(body, places)) == (
+        content,
+        {"budget": "0.5", "shape": "1x3"},
+        "net.onnx",
+    )
 
 
 def code_of(call):
@@ -79,7 +87,13 @@ def code_of(call):
     )
 )
 def test_whatever_comes_it_is_read_or_refused(pieces):
-    refusals = {None, "multipart_invalid", "field_unknown", "field_repeated", "field_invalid"}
+    refusals = {
+        None,
+        "multipart_invalid",
+        "field_unknown",
+        "field_repeated",
+        "field_invalid",
+    }
     assert code_of(lambda: read(pieces)) in refusals
 
 
@@ -109,7 +123,12 @@ def test_the_checks_are_those_of_the_contract():
 
 @pytest.mark.parametrize(
     ("filename", "shown"),
-    [("né t.onnx", "né t.onnx"), ('a\\"b.pt', 'a"b.pt'), ("a;b=c.pt", "a;b=c.pt"), ("", "")],
+    [
+        ("né t.onnx", "né t.onnx"),
+        ('a\\"b.pt', 'a"b.pt'),
+        ("a;b=c.pt", "a;b=c.pt"),
+        ("", ""),
+    ],
 )
 def test_file_names_of_every_kind(filename, shown):
     assert read([part("model", b"x", filename) + END])[2] == shown
@@ -120,7 +139,9 @@ def test_a_field_that_may_be_both_is_a_file_where_it_has_a_name():
     images = bytearray()
     values = None
     for second in (part("images", b"none"), part("images", b"pixels", "images.npy")):
-        form = Form(TYPE, {"model": model.extend, "images": images.extend}, {"images": str})
+        form = Form(
+            TYPE, {"model": model.extend, "images": images.extend}, {"images": str}
+        )
         form.feed(part("model", b"net", "net.onnx") + second + END)
         form.finish()
         values = values or form.values

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from support.posting import post, submission
+from support.service.posting import post, submission
 
 from app.db.models import Job
 from app.db.session import transaction
@@ -23,7 +23,9 @@ def test_what_one_owner_deletes_stays_for_another(session, kind, column):
     seen = current_owner.set("alice")
     try:
         with transaction() as confined:
-            assert not release(confined, get_storage(), kind, getattr(job, column), None)
+            assert not release(
+                confined, get_storage(), kind, getattr(job, column), None
+            )
         assert current_owner.get() == "alice"
     finally:
         current_owner.reset(seen)
@@ -48,7 +50,8 @@ def test_a_model_that_is_being_deleted_is_stored_anew_by_who_uploads_it(each_dat
             with transaction() as session:
                 post(session, 3).state = "cancelled"
             [job_id, _] = [
-                call.result() for call in (pool.submit(upload, 0), pool.submit(let_go, 0))
+                call.result()
+                for call in (pool.submit(upload, 0), pool.submit(let_go, 0))
             ]
             assert get_storage().size(model_key(f"{3:064}")) == 5
             with transaction() as session:

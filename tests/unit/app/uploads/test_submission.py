@@ -36,8 +36,16 @@ CALLED = {"labels": {"team": "vision"}, "webhook_url": "https://example.com/hook
             {},
             "fc5462d19cf1a7e0f8c0e1676bb8d46e25a97af7526dc79d4b7b0985515b9112",
         ),
-        (SAMPLED, CALLED, "a7b50dac26c99dcd07d1fb9221896f4ed917c7fe46143696d80ee73c8c6d04c2"),
-        (UNCALIBRATED, {}, "80f2b0e9361df2c686ce01b35150525e795b390531e362cf7ba8d33c4910a682"),
+        (
+            SAMPLED,
+            CALLED,
+            "a7b50dac26c99dcd07d1fb9221896f4ed917c7fe46143696d80ee73c8c6d04c2",
+        ),
+        (
+            UNCALIBRATED,
+            {},
+            "80f2b0e9361df2c686ce01b35150525e795b390531e362cf7ba8d33c4910a682",
+        ),
     ],
     ids=["plain", "sampled", "uncalibrated"],
 )

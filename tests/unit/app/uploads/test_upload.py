@@ -15,7 +15,9 @@ ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
 
 
 def post(client, model=ONNX):
-    return client.post("/jobs", data={"flops_budget": "0.5"}, files={"model": ("net.onnx", model)})
+    return client.post(
+        "/jobs", data={"flops_budget": "0.5"}, files={"model": ("net.onnx", model)}
+    )
 
 
 def staged():
@@ -66,7 +68,9 @@ def test_a_full_disk_at_the_last_moment(client, monkeypatch):
 
 def test_a_disk_without_room_is_told_before_the_body_is_read(client, monkeypatch):
     monkeypatch.setattr(LocalStorage, "free_bytes", lambda _: 64 * 1024**2 + 1000)
-    monkeypatch.setattr(LocalStorage, "stage", lambda _: pytest.fail("nothing is to be written"))
+    monkeypatch.setattr(
+        LocalStorage, "stage", lambda _: pytest.fail("nothing is to be written")
+    )
     response = post(client, b"x" * 2000)
     assert response.status_code == 507
     assert response.json()["code"] == "storage_full"

@@ -19,7 +19,9 @@ def call(url, private=True):
     async def run():
         async with webhooks.new_client() as client:
             message = webhooks.Message("msg_1", datetime.now(UTC), "{}")
-            await webhooks.call(url, message, secret=SECRET, private=private, client=client)
+            await webhooks.call(
+                url, message, secret=SECRET, private=private, client=client
+            )
 
     anyio.run(run)
 
@@ -69,7 +71,8 @@ def test_a_receiver_that_sends_the_call_elsewhere_is_not_followed():
 def test_a_name_with_one_private_address_is_not_called(monkeypatch):
     async def resolve(*_, **__):
         return [
-            (socket.AF_INET, 1, 6, "", (address, 80)) for address in ("93.184.216.34", "127.0.0.1")
+            (socket.AF_INET, 1, 6, "", (address, 80))
+            for address in ("93.184.216.34", "127.0.0.1")
         ]
 
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", resolve)

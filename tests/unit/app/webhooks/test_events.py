@@ -29,7 +29,9 @@ def end(session):
             webhook_url="https://example.com/",
             model_sha256="a" * 64,
         )
-        model = Model(sha256="a" * 64, format="onnx", bytes=1, created_at=at, used_at=at)
+        model = Model(
+            sha256="a" * 64, format="onnx", bytes=1, created_at=at, used_at=at
+        )
         session.add(session.get(Model, "a" * 64) or model)
         session.add(job)
         session.flush()

@@ -86,7 +86,8 @@ def test_a_service_without_a_secret_names_the_setting_that_is_missing():
 
 
 @pytest.mark.parametrize(
-    "url", ["https://example.com/hook?x=1", "http://bücher.example:8080/", "http://8.8.8.8/"]
+    "url",
+    ["https://example.com/hook?x=1", "http://bücher.example:8080/", "http://8.8.8.8/"],
 )
 def test_good_addresses(url):
     assert check_url(url, enabled=True, private=False) == url

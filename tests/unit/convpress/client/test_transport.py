@@ -63,12 +63,19 @@ def get(script, seconds=60.0):
         return script.http.build_request("GET", "/jobs/7")
 
     return run_blocking(
-        call(script, build_request, lambda response: read_body(script, response), retries)
+        call(
+            script, build_request, lambda response: read_body(script, response), retries
+        )
     )
 
 
 def test_faults_of_the_network_and_passing_answers_are_retried():
-    answers = (httpx.ConnectError("down"), problem(503), problem(429), httpx.Response(200))
+    answers = (
+        httpx.ConnectError("down"),
+        problem(503),
+        problem(429),
+        httpx.Response(200),
+    )
     script = Script(*answers)
     assert get(script) == b""
     assert len(script.pauses) == 3
@@ -108,7 +115,9 @@ def test_a_refusal_is_raised_at_once():
     "answer",
     [
         httpx.Response(404, text="<h1>nothing here</h1>"),
-        httpx.Response(404, json={}, headers={"content-type": "application/problem+json"}),
+        httpx.Response(
+            404, json={}, headers={"content-type": "application/problem+json"}
+        ),
     ],
     ids=["a page", "a problem without members"],
 )

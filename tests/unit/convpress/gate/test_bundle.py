@@ -45,7 +45,9 @@ def packed(path, kind, files):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_file_managers_add_is_passed_over(tmp_path, kind):
     files = {"export/net.onnx": b"\x08\x08", "export/weights": b"abc"}
-    path = packed(tmp_path / "net", kind, {**dict.fromkeys(LITTER, b"\0\5\26\7"), **files})
+    path = packed(
+        tmp_path / "net", kind, {**dict.fromkeys(LITTER, b"\0\5\26\7"), **files}
+    )
     assert identify(path) == "onnx"
     archive = bundle.read(path)
     assert list(archive.members) == list(files)
@@ -54,7 +56,9 @@ def test_what_file_managers_add_is_passed_over(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["._MACOSX/w", "MACOSX/w", "x._w", "DS_Store", "my desktop.ini"])
+@pytest.mark.parametrize(
+    "name", ["._MACOSX/w", "MACOSX/w", "x._w", "DS_Store", "my desktop.ini"]
+)
 def test_other_names_are_files_of_the_user(tmp_path, kind, name):
     path = packed(tmp_path / "net", kind, {"net.onnx": b"", name: b"1"})
     assert list(bundle.read(path).members) == ["net.onnx", name]
@@ -62,19 +66,28 @@ def test_other_names_are_files_of_the_user(tmp_path, kind, name):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_of_litter_alone_has_no_model(tmp_path, kind):
-    path = packed(tmp_path / "net", kind, {"__MACOSX/._net.onnx": b"", "._net.onnx": b""})
+    path = packed(
+        tmp_path / "net", kind, {"__MACOSX/._net.onnx": b"", "._net.onnx": b""}
+    )
     with pytest.raises(Refusal) as refusal:
         bundle.read(path)
     assert refusal.value.code == "model_unrecognised"
 
 
 def test_files_of_a_zip_archive_have_no_bytes_in_common(tmp_path):
-    path = packed(tmp_path / "net", "zip", {"net.onnx": b"", "w": bytes(100), "v": bytes(100)})
+    path = packed(
+        tmp_path / "net", "zip", {"net.onnx": b"", "w": bytes(100), "v": bytes(100)}
+    )
     content = path.read_bytes()
-    offsets = [content.index(b"PK\x03\x04" + content[4:26]), content.index(b"w" + bytes(100)) - 30]
+    offsets = [
+        content.index(b"PK\x03\x04" + content[4:26]),
+        content.index(b"w" + bytes(100)) - 30,
+    ]
     entry = content.rindex(b"PK\x01\x02")
     # The directory says that `v` is where `w` is.
-    moved = content[: entry + 42] + struct.pack("<I", offsets[1]) + content[entry + 46 :]
+    moved = (
+        content[: entry + 42] + struct.pack("<I", offsets[1]) + content[entry + 46 :]
+    )
     path.write_bytes(moved)
     with pytest.raises(Refusal, match="overlap") as refusal:
         bundle.read(path)

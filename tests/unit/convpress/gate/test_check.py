@@ -23,7 +23,9 @@ from convpress.refusal import Refusal
 
 MODELS = Path(__file__).parents[3] / "models"
 SAMPLES = sorted(MODELS.glob("*.onnx")) + sorted(MODELS.glob("*.pt"))
-PUBLISHED = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data").rglob("*.onnx"))
+PUBLISHED = sorted(
+    (Path(onnx.__file__).parent / "backend" / "test" / "data").rglob("*.onnx")
+)
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
@@ -50,7 +52,9 @@ class Varied(nn.Module):
         self.blocks = nn.ModuleList(
             [nn.Sequential(nn.Conv2d(1, 1, 3), nn.Hardswish()) for _ in range(2)]
         )
-        self.named = nn.ModuleDict({"up": nn.Upsample(scale_factor=2.0, mode="bilinear")})
+        self.named = nn.ModuleDict(
+            {"up": nn.Upsample(scale_factor=2.0, mode="bilinear")}
+        )
         self.anchors = [1.0, 2.0]
 
     def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -66,13 +70,16 @@ class Varied(nn.Module):
         while len(parts) < 3:
             parts.append(image.to(torch.float32) * len(parts) * self.anchors[0])
         return {
-            "image": torch.nn.functional.interpolate(image, size=(7, 7), mode="bicubic"),
+            "image": torch.nn.functional.interpolate(
+                image, size=(7, 7), mode="bicubic"
+            ),
             "all": torch.stack(parts),
         }
 
 
 @pytest.mark.parametrize(
-    "made_by", [torch.jit.script, lambda model: torch.jit.freeze(torch.jit.script(model))]
+    "made_by",
+    [torch.jit.script, lambda model: torch.jit.freeze(torch.jit.script(model))],
 )
 def test_what_the_compiler_writes_passes(tmp_path, made_by):
     made_by(Varied().eval()).save(tmp_path / "varied.pt")
@@ -119,10 +126,14 @@ def test_models_for_mobile_devices_are_told_to_come_from_before(tmp_path, member
     assert refused.value.expected == "the model from before optimize_for_mobile"
 
 
-@pytest.mark.parametrize("name", ["模型", "modèle", "model[1]", "100%", "a'b&c;", "Модель №5"])
+@pytest.mark.parametrize(
+    "name", ["模型", "modèle", "model[1]", "100%", "a'b&c;", "Модель №5"]
+)
 def test_torch_names_an_archive_after_its_file(tmp_path, name):
     path = tmp_path / f"{name}.pt"
-    torch.jit.save(torch.jit.script(nn.Conv2d(1, 1, 1)), path, _extra_files={"классы.txt": b"a"})
+    torch.jit.save(
+        torch.jit.script(nn.Conv2d(1, 1, 1)), path, _extra_files={"классы.txt": b"a"}
+    )
     require_safe(path, identify(path), Limits())
 
 
@@ -141,7 +152,11 @@ def test_quantised_models_are_told_that_they_are(tmp_path):
 def test_a_large_model_costs_little(tmp_path):
     path = tmp_path / "large.onnx"
     weight = onnx.helper.make_tensor(
-        "w", onnx.TensorProto.FLOAT, [128, 1024, 512], bytes(4 * 128 * 1024 * 512), raw=True
+        "w",
+        onnx.TensorProto.FLOAT,
+        [128, 1024, 512],
+        bytes(4 * 128 * 1024 * 512),
+        raw=True,
     )
     graph = onnx.helper.make_graph([], "large", [], [], [weight])
     path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
@@ -151,7 +166,9 @@ def test_a_large_model_costs_little(tmp_path):
         require_safe(path, "onnx", Limits())
         return time.process_time() - started
 
-    assert min(seconds() for _ in range(5)) < 0.1  # the least, since the machine may be busy
+    assert (
+        min(seconds() for _ in range(5)) < 0.1
+    )  # the least, since the machine may be busy
 
 
 CONTENTS = {
@@ -162,7 +179,9 @@ CONTENTS = {
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=150,
 )
 @given(
     st.sampled_from(sorted(CONTENTS)),
@@ -176,7 +195,9 @@ def test_any_damage_is_let_in_or_refused(tmp_path, name, damage):
     path = tmp_path / "damaged"
     path.write_bytes(content)
     with suppress(Refusal):
-        require_safe(path, "onnx" if name.endswith(".onnx") else "torchscript", Limits())
+        require_safe(
+            path, "onnx" if name.endswith(".onnx") else "torchscript", Limits()
+        )
 
 
 def test_limits_are_what_decides():
@@ -227,7 +248,9 @@ def test_compressed_members_may_grow_so_far_and_no_further(tmp_path):
         ("../../etc/passwd", 36 * 4, "model_unsafe"),
     ],
 )
-def test_a_bundle_may_refer_to_its_own_files_alone(tmp_path, method, location, size, code):
+def test_a_bundle_may_refer_to_its_own_files_alone(
+    tmp_path, method, location, size, code
+):
     weight = onnx.TensorProto(name="w", dims=[4, 1, 3, 3], data_type=1, data_location=1)
     weight.external_data.add(key="location", value=location)
     model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [weight]))

@@ -36,7 +36,9 @@ def zipped(*names):
 
 
 def safetensors(pad):
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    header = json.dumps(
+        {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    ).encode()
     header = header.ljust(pad)
     return struct.pack("<Q", len(header)) + header + bytes(4)
 
@@ -45,22 +47,41 @@ NODE = delimited(1, b"x") + delimited(2, b"Placeholder")
 META = delimited(1, delimited(4, b"serve"))
 EXPORTED = ("net/archive_format", "net/models/model.json", "net/data/weights/weight_0")
 KERAS = ("metadata.json", "config.json", "model.weights.h5")
-PACKAGE = ("a.mlpackage/Manifest.json", "a.mlpackage/Data/com.apple.CoreML/model.mlmodel")
+PACKAGE = (
+    "a.mlpackage/Manifest.json",
+    "a.mlpackage/Data/com.apple.CoreML/model.mlmodel",
+)
 
 FOREIGN = {
     # The length of the header may begin as an ONNX file, or as a pickle.
     "safetensors": (safetensors(0x108), OTHER_FORMAT, "safetensors"),
     "safetensors as a pickle": (safetensors(0x180), OTHER_FORMAT, "safetensors"),
-    "safetensors of nothing": (struct.pack("<Q", 2) + b"{}", OTHER_FORMAT, "safetensors"),
+    "safetensors of nothing": (
+        struct.pack("<Q", 2) + b"{}",
+        OTHER_FORMAT,
+        "safetensors",
+    ),
     "h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), OTHER_FORMAT, "HDF5"),
     "keras": (zipped(*KERAS), OTHER_FORMAT, "Keras"),
     "tflite": (b"\x1c\0\0\0TFL3" + bytes(100), OTHER_FORMAT, "TensorFlow Lite"),
     "engine": (b"ftrt" + bytes(100), OTHER_FORMAT, "TensorRT"),
-    "engine behind metadata": (b"\x0a\0\0\0" + b'{"a": "b"}ftrt', OTHER_FORMAT, "TensorRT"),
-    "mlmodel": (b"\x08\x04" + delimited(2, b"") + delimited(500, b""), OTHER_FORMAT, "Core ML"),
+    "engine behind metadata": (
+        b"\x0a\0\0\0" + b'{"a": "b"}ftrt',
+        OTHER_FORMAT,
+        "TensorRT",
+    ),
+    "mlmodel": (
+        b"\x08\x04" + delimited(2, b"") + delimited(500, b""),
+        OTHER_FORMAT,
+        "Core ML",
+    ),
     "mlpackage": (zipped(*PACKAGE), OTHER_FORMAT, "Core ML"),
     "saved_model.pb": (b"\x08\x01" + delimited(2, META), OTHER_FORMAT, "SavedModel"),
-    "frozen graph": (delimited(1, NODE) * 2 + delimited(4, b""), OTHER_FORMAT, "GraphDef"),
+    "frozen graph": (
+        delimited(1, NODE) * 2 + delimited(4, b""),
+        OTHER_FORMAT,
+        "GraphDef",
+    ),
     "SavedModel": (
         zipped("m/saved_model.pb", "m/variables/variables.index"),
         OTHER_FORMAT,
@@ -92,9 +113,17 @@ FOREIGN = {
     ),
     "executorch": (b"\x30\0\0\0ET12eh00" + bytes(40), OTHER_FORMAT, "ExecuTorch"),
     "ort": (b"\x18\0\0\0ORTM" + bytes(40), OTHER_FORMAT, "ONNX Runtime's own format"),
-    "openvino": (b'<?xml version="1.0"?>\n<net name="a" version="11">', OTHER_FORMAT, "OpenVINO"),
+    "openvino": (
+        b'<?xml version="1.0"?>\n<net name="a" version="11">',
+        OTHER_FORMAT,
+        "OpenVINO",
+    ),
     "openvino in a zip": (zipped("a.xml", "a.bin"), OTHER_FORMAT, "OpenVINO"),
-    "weights in a zip": (zipped("m/model.safetensors"), OTHER_FORMAT, "without a network"),
+    "weights in a zip": (
+        zipped("m/model.safetensors"),
+        OTHER_FORMAT,
+        "without a network",
+    ),
     "rknn": (b"RKNN" + bytes(40), OTHER_FORMAT, "RKNN"),
     "lfs": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
@@ -103,14 +132,22 @@ FOREIGN = {
     ),
     "html": (b"\xef\xbb\xbf\n<!DOCTYPE html><html></html>", NO_MODEL, "web page"),
     "html of old": (b"<HTML><body>404</body></HTML>", NO_MODEL, "web page"),
-    "xml": (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', NO_MODEL, "XML"),
+    "xml": (
+        b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>',
+        NO_MODEL,
+        "XML",
+    ),
     "json": (b'{\n  "error": "not found"\n}', NO_MODEL, "JSON"),
     "json list": (b"[1, 2]", NO_MODEL, "JSON"),
     "path": (b"/home/ann/models/net.onnx\n", NO_MODEL, "name or address"),
     "name": (b"my net.onnx", NO_MODEL, "name or address"),
     "name for curl": (b"@net.onnx", NO_MODEL, "name or address"),
     "path of windows": (b"C:\\models\\net.pt", NO_MODEL, "name or address"),
-    "address": (b"https://example.com/net.onnx?download=1", NO_MODEL, "name or address"),
+    "address": (
+        b"https://example.com/net.onnx?download=1",
+        NO_MODEL,
+        "name or address",
+    ),
     "text": ("modèle, not one at all\n".encode() * 500, NO_MODEL, "a text"),
     "gzip": (gzip.compress(b"x"), NO_MODEL, "gzip"),
     "bzip2": (bz2.compress(b"x"), NO_MODEL, "bzip2"),
@@ -125,7 +162,11 @@ FOREIGN = {
     "a zipped checkpoint": (zipped("runs/best.pt"), NO_MODEL, "send the file itself"),
     "empty": (b"", "model_empty", "empty"),
     "pickle": (pickle.dumps({"w": [1.0]}), "model_pickled", "torch.save"),
-    "pickle of old": (pickle.dumps({"w": [1.0]}, protocol=2), "model_pickled", "torch.save"),
+    "pickle of old": (
+        pickle.dumps({"w": [1.0]}, protocol=2),
+        "model_pickled",
+        "torch.save",
+    ),
 }
 
 
@@ -139,7 +180,11 @@ def refusal_of(path, content):
 @pytest.mark.parametrize(("content", "code", "name"), FOREIGN.values(), ids=FOREIGN)
 def test_a_foreign_file_is_named(tmp_path, content, code, name):
     refusal = refusal_of(tmp_path / "model", content)
-    assert (str(refusal.code), refusal.field, refusal.expected) == (code, "model", EXPECTED)
+    assert (str(refusal.code), refusal.field, refusal.expected) == (
+        code,
+        "model",
+        EXPECTED,
+    )
     assert name in refusal.detail
     assert refusal.got
     assert len(refusal.detail) < 300

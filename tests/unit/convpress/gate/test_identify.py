@@ -35,24 +35,35 @@ def path(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "model", sorted(MODELS.glob("*.onnx")) + sorted(MODELS.glob("*.pt")), ids=lambda m: m.name
+    "model",
+    sorted(MODELS.glob("*.onnx")) + sorted(MODELS.glob("*.pt")),
+    ids=lambda m: m.name,
 )
 def test_real_models_are_known_whole_and_refused_when_cut(path, model):
     content = model.read_bytes()
-    assert found(path, content) == ("onnx" if model.suffix == ".onnx" else "torchscript")
+    assert found(path, content) == (
+        "onnx" if model.suffix == ".onnx" else "torchscript"
+    )
     for length in (5, len(content) // 3, len(content) - 1):
-        assert found(path, content[:length]) in {"model_truncated", "model_unrecognised"}
+        assert found(path, content[:length]) in {
+            "model_truncated",
+            "model_unrecognised",
+        }
 
 
 field = st.builds(
-    lambda number, payload: write_varint(number << 3 | 2) + write_varint(len(payload)) + payload,
+    lambda number, payload: (
+        write_varint(number << 3 | 2) + write_varint(len(payload)) + payload
+    ),
     st.integers(0, 30),
     st.binary(max_size=20),
 )
 
 
 @given(
-    st.binary(max_size=200) | st.lists(field).map(b"".join) | st.binary().map(b"PK\x03\x04".__add__)
+    st.binary(max_size=200)
+    | st.lists(field).map(b"".join)
+    | st.binary().map(b"PK\x03\x04".__add__)
 )
 def test_any_bytes_are_identified_or_refused(path, content):
     assert found(path, content) in {

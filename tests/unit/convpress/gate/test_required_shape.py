@@ -27,6 +27,8 @@ def test_without_the_file_no_shape_is_suggested():
     assert "suggest" not in refused.value.detail
 
 
-@pytest.mark.parametrize(("name", "shape"), [("torchscript", "1x3x8x8"), ("onnx", None)])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("torchscript", "1x3x8x8"), ("onnx", None)]
+)
 def test_other_models_pass(name, shape):
     require_shape(name, shape)

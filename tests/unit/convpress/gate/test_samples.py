@@ -39,9 +39,9 @@ def declared(header):
 
 def encrypted(content):
     """Set the flag of encryption in every header of an archive."""
-    return content.replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01").replace(
-        b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
-    )
+    return content.replace(
+        b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01"
+    ).replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,9 @@ shapes = st.lists(st.integers(0, 4), max_size=5).map(tuple)
 
 
 @given(kinds, shapes, st.sampled_from([(1, 0), (2, 0), (3, 0), None]), st.booleans())
-def test_what_numpy_writes_is_read_as_numpy_reads_it(path, kind, shape, version, fortran):
+def test_what_numpy_writes_is_read_as_numpy_reads_it(
+    path, kind, shape, version, fortran
+):
     array = np.zeros(shape, kind, order="F" if fortran else "C")
     path.write_bytes(npy(array, version=version))
     assert headers(path) == {"": Header(array.dtype.str, array.shape)}
@@ -75,8 +77,14 @@ def test_what_numpy_writes_is_read_as_numpy_reads_it(path, kind, shape, version,
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_an_archive_has_arrays_by_name(path, save):
     with path.open("wb") as file:
-        save(file, **{"input.1": np.zeros((3, 2), np.float32), "a/b": np.ones(4, np.int64)})
-    assert headers(path) == {"input.1": Header("<f4", (3, 2)), "a/b": Header("<i8", (4,))}
+        save(
+            file,
+            **{"input.1": np.zeros((3, 2), np.float32), "a/b": np.ones(4, np.int64)},
+        )
+    assert headers(path) == {
+        "input.1": Header("<f4", (3, 2)),
+        "a/b": Header("<i8", (4,)),
+    }
 
 
 X = npy(np.zeros((4, 3), np.float32))
@@ -99,7 +107,9 @@ BAD = {
     "endless header": b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b" " * 100,
     "a program for a header": declared("__import__('os').system('true')\n"),
     "deep brackets": declared("(" * 4000 + "\n"),
-    "negative": declared("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }\n"),
+    "negative": declared(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }\n"
+    ),
     "more than there is": declared(
         "{'descr': '<f8', 'fortran_order': False, 'shape': (999999999999, 99999), }\n"
     ),
@@ -136,7 +146,9 @@ def test_what_would_grow_too_large_is_refused_before_it_grows(path, monkeypatch)
     path.write_bytes(npz([("x.npy", half), ("y.npy", half)], zipfile.ZIP_DEFLATED))
     assert len(headers(path)) == 2
     assert path.stat().st_size < 10_000
-    bomb = npz([("x.npy", half), ("y.npy", half), ("z.npy", half)], zipfile.ZIP_DEFLATED)
+    bomb = npz(
+        [("x.npy", half), ("y.npy", half), ("z.npy", half)], zipfile.ZIP_DEFLATED
+    )
     assert "larger than" in refusal(path, bomb)
 
 
@@ -144,7 +156,11 @@ WHOLE = npz([("x.npy", X), ("y.npy", X)], zipfile.ZIP_DEFLATED)
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=6)
+    st.lists(
+        st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)),
+        min_size=1,
+        max_size=6,
+    )
 )
 def test_any_damage_is_survived(path, damage):
     content = bytearray(WHOLE)

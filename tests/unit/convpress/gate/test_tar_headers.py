@@ -13,8 +13,18 @@ from convpress.gate import tar_headers
 from convpress.gate.tar_headers import MalformedTar, TarTooLarge
 
 LONG = "weights/" + "x" * 140 + "/layer"
-FILES = {"net.onnx": b"abc", "weights/w": bytes(700), LONG: b"1", "modèle/模型": b"", "last": b"z"}
-FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+FILES = {
+    "net.onnx": b"abc",
+    "weights/w": bytes(700),
+    LONG: b"1",
+    "modèle/模型": b"",
+    "last": b"z",
+}
+FORMATS = {
+    "ustar": tarfile.USTAR_FORMAT,
+    "gnu": tarfile.GNU_FORMAT,
+    "pax": tarfile.PAX_FORMAT,
+}
 
 
 def header(name, kind=tarfile.REGTYPE, size=0):
@@ -24,7 +34,9 @@ def header(name, kind=tarfile.REGTYPE, size=0):
 
 
 def extension(kind, content):
-    return header("extension", kind, len(content)) + content + bytes(-len(content) % 512)
+    return (
+        header("extension", kind, len(content)) + content + bytes(-len(content) % 512)
+    )
 
 
 def pax(*records):
@@ -70,13 +82,17 @@ def test_a_size_above_8_gib_is_read_in_binary_and_as_a_record():
     info = tarfile.TarInfo("w")
     info.size = size
     for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
-        with pytest.raises(MalformedTar, match=f"of {size} bytes ends after the archive"):
+        with pytest.raises(
+            MalformedTar, match=f"of {size} bytes ends after the archive"
+        ):
             read(archive(info.tobuf(form)))
 
 
 def test_notes_on_the_whole_archive_are_passed_over():
     notes = extension(tarfile.XGLTYPE, record(b"comment", b"0" * 40))
-    assert [member.name for member in read(archive(notes, header("net.onnx")))] == ["net.onnx"]
+    assert [member.name for member in read(archive(notes, header("net.onnx")))] == [
+        "net.onnx"
+    ]
 
 
 def test_an_archive_without_its_padding_is_whole():
@@ -180,7 +196,11 @@ def test_a_long_header_is_refused_before_it_is_read(kind):
 @given(st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), max_size=6))
 def test_any_damage_is_survived(damage):
     whole = bytearray(
-        archive(pax(record(b"path", b"net.onnx")), header("x", size=5), b"abcde".ljust(512, b"\0"))
+        archive(
+            pax(record(b"path", b"net.onnx")),
+            header("x", size=5),
+            b"abcde".ljust(512, b"\0"),
+        )
     )
     for offset, byte in damage:
         whole[offset % len(whole)] = byte

@@ -62,7 +62,9 @@ def test_an_archive_of_thousands_of_files_is_read_whole(tmp_path):
     path = tmp_path / "m.zip"
     path.write_bytes(buffer.getvalue())
     infos, _ = read_directory(path)
-    assert [info.filename for info in infos] == [f"weights/{number}" for number in range(3000)]
+    assert [info.filename for info in infos] == [
+        f"weights/{number}" for number in range(3000)
+    ]
 
 
 def test_reads_are_bounded(tmp_path):

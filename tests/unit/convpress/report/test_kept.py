@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.fake_engine import REPORT
+from support.service.fake_engine import REPORT
 
 from convpress.report import Report, bytes_kept, macs_kept, parameters_kept, time_kept
 
@@ -15,7 +15,12 @@ def report(**changes):
 
 
 def latency(before, after):
-    rest = {"unpriced_sites": 0, "runtime": "onnxruntime", "host": "cpu", "table_sha256": "0" * 64}
+    rest = {
+        "unpriced_sites": 0,
+        "runtime": "onnxruntime",
+        "host": "cpu",
+        "table_sha256": "0" * 64,
+    }
     return {"predicted_before_ms": before, "predicted_after_ms": after, **rest}
 
 
@@ -24,7 +29,13 @@ def timing(before, after):
         {"runs": 3, "processor": {"median_ms": median, **SPREAD}, "clock": None}
         for median in (before, after)
     ]
-    rest = {"method": "in turn", "threads": 1, "runtime": "onnxruntime", "busy": True, "note": "n"}
+    rest = {
+        "method": "in turn",
+        "threads": 1,
+        "runtime": "onnxruntime",
+        "busy": True,
+        "note": "n",
+    }
     return {"before": runs[0], "after": runs[1], **rest}
 
 

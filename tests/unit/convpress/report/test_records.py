@@ -53,7 +53,9 @@ def test_nothing_is_converted_and_nothing_beyond_the_limits_is_read(change):
 
 def test_a_missing_member_without_a_default_is_refused():
     with pytest.raises(ValidationError):
-        Inspection.model_validate({key: MEMBERS[key] for key in MEMBERS if key != "bytes"})
+        Inspection.model_validate(
+            {key: MEMBERS[key] for key in MEMBERS if key != "bytes"}
+        )
     without_courses = {key: MEMBERS[key] for key in MEMBERS if key != "courses"}
     assert Inspection.model_validate(without_courses).courses == []
 
@@ -74,5 +76,7 @@ def test_the_schema_of_an_inspection_has_its_limits():
 
 def test_the_engine_fills_records_without_pydantic_or_torch():
     code = "import sys, worker.engine.pipeline; print({'pydantic', 'torch'} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "set()"

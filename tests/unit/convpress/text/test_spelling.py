@@ -4,7 +4,14 @@ import pytest
 
 from convpress.text.spelling import did_you_mean, nearest
 
-FIELDS = ("model", "samples", "flops_budget", "bytes_budget", "input_shape", "webhook_url")
+FIELDS = (
+    "model",
+    "samples",
+    "flops_budget",
+    "bytes_budget",
+    "input_shape",
+    "webhook_url",
+)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import zipfile
 
 import onnx
 import pytest
-from support import fake_engine, onnx_text
+from support.onnx import text as onnx_text
+from support.service import fake_engine
 
 from convpress.report import Report
 from worker import offline
@@ -13,18 +14,26 @@ from worker.sandbox.messages import Failed
 from worker.sandbox.run import Lost, TimedOut
 
 
-@pytest.mark.parametrize("command", [["compress", "--flops-budget", "0.5"], ["inspect"]])
+@pytest.mark.parametrize(
+    "command", [["compress", "--flops-budget", "0.5"], ["inspect"]]
+)
 def test_a_model_of_another_format_is_named(run, tmp_path, no_engine, command):
     path = tmp_path / "model.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     done = run(*command, path)
     assert done.exit_code == 1
-    assert "model_unsupported: the file is an HDF5 file, as Keras writes it" in done.stderr
+    assert (
+        "model_unsupported: the file is an HDF5 file, as Keras writes it" in done.stderr
+    )
     assert "tf2onnx" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["compress", "--flops-budget", "0.5"], ["inspect"]])
-def test_what_is_no_model_is_refused_without_an_engine(run, tmp_path, no_engine, command):
+@pytest.mark.parametrize(
+    "command", [["compress", "--flops-budget", "0.5"], ["inspect"]]
+)
+def test_what_is_no_model_is_refused_without_an_engine(
+    run, tmp_path, no_engine, command
+):
     path = tmp_path / "text.onnx"
     path.write_text("not a model")
     done = run(*command, path)
@@ -58,8 +67,12 @@ def test_an_engine_that_ends_badly_leaves_no_file_and_says_why(
 
 def test_weights_beside_a_model_are_taken_with_it(run, tmp_path, monkeypatch):
     path = tmp_path / "net.onnx"
-    proto = onnx_text.model("g (float[2] x) => (float[2] y) <float[2] w> { y = Add(x, w) }")
-    onnx.save(proto, path, save_as_external_data=True, location="net.data", size_threshold=0)
+    proto = onnx_text.model(
+        "g (float[2] x) => (float[2] y) <float[2] w> { y = Add(x, w) }"
+    )
+    onnx.save(
+        proto, path, save_as_external_data=True, location="net.data", size_threshold=0
+    )
     members = []
 
     def engine(_command, arguments, *_, **__):
@@ -73,7 +86,9 @@ def test_weights_beside_a_model_are_taken_with_it(run, tmp_path, monkeypatch):
     assert members == ["net.onnx", "net.data"]
 
 
-@pytest.mark.parametrize("command", [["compress", "--flops-budget", "0.5"], ["inspect"]])
+@pytest.mark.parametrize(
+    "command", [["compress", "--flops-budget", "0.5"], ["inspect"]]
+)
 def test_a_refusal_is_json_where_json_is_asked_for(run, tmp_path, no_engine, command):
     path = tmp_path / "text.onnx"
     path.write_text("not a model")

@@ -30,10 +30,14 @@ def test_a_model_without_test_images_beside_it_has_no_accuracy(tmp_path):
 def test_a_file_that_cannot_be_run_ends_the_demonstration_with_the_reason(tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    with pytest.raises(demonstration.DemonstrationError, match="accuracy could not be measured"):
+    with pytest.raises(
+        demonstration.DemonstrationError, match="accuracy could not be measured"
+    ):
         demonstration.measure(MODELS / "plain.onnx", broken)
 
 
 def test_samples_are_sent_only_where_they_lie_beside_the_model(tmp_path):
     assert demonstration.beside(MODELS / "plain.onnx", "digits_samples.npz").is_file()
-    assert demonstration.beside(Path(tmp_path / "net.onnx"), "digits_samples.npz") is None
+    assert (
+        demonstration.beside(Path(tmp_path / "net.onnx"), "digits_samples.npz") is None
+    )

@@ -28,7 +28,11 @@ def test_keys_are_made_listed_and_revoked(run, data_dir):
     assert "ann" in listed
     assert secret not in listed
     [record] = json.loads(run("keys", "list", "--json").stdout)
-    assert (record["id"], record["owner"], record["scopes"]) == (number, "ann", ["read"])
+    assert (record["id"], record["owner"], record["scopes"]) == (
+        number,
+        "ann",
+        ["read"],
+    )
     assert record["revoked_at"] is None
     assert secret not in json.dumps(record)
     assert run("keys", "revoke", number).exit_code == 0
@@ -38,7 +42,9 @@ def test_keys_are_made_listed_and_revoked(run, data_dir):
 
 
 @pytest.mark.parametrize(
-    "command", [["create", "ann"], ["list"], ["revoke", "0" * 16]], ids=lambda parts: parts[0]
+    "command",
+    [["create", "ann"], ["list"], ["revoke", "0" * 16]],
+    ids=lambda parts: parts[0],
 )
 def test_keys_create_no_database_unless_that_is_asked_for(run, data_dir, command):
     done = run("keys", *command)
@@ -55,7 +61,9 @@ def test_a_file_without_tables_is_no_database(run, data_dir):
     assert (data_dir / "convpress.db").read_bytes() == b""
 
 
-def test_keys_name_their_database_without_its_password(run, data_dir, monkeypatch, postgres_url):
+def test_keys_name_their_database_without_its_password(
+    run, data_dir, monkeypatch, postgres_url
+):
     address = postgres_url.partition("@")[2]
     user = "postgresql+psycopg://postgres"
     url = f"{user}:s3cret@{address}?application_name=h1dden"

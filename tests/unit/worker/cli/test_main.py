@@ -25,7 +25,14 @@ from convpress.limits import Limits
         ["--flops-budget", "0.5", "--output", "{folder}/no/such/folder.onnx"],
         ["--flops-budget", "0.5", "--report", "{model}"],
         ["--flops-budget", "0.5", "--report", "{folder}/no/such/report.json"],
-        ["--flops-budget", "0.5", "--report", "{folder}/same", "--output", "{folder}/same"],
+        [
+            "--flops-budget",
+            "0.5",
+            "--report",
+            "{folder}/same",
+            "--output",
+            "{folder}/same",
+        ],
     ],
 )
 def test_wrong_usage_is_said_before_any_work(run, model, no_engine, options):
@@ -38,7 +45,9 @@ def test_wrong_usage_is_said_before_any_work(run, model, no_engine, options):
 
 
 def test_a_model_that_is_not_there_is_wrong_usage(run, tmp_path):
-    assert run("compress", tmp_path / "none.onnx", "--flops-budget", "0.5").exit_code == 2
+    assert (
+        run("compress", tmp_path / "none.onnx", "--flops-budget", "0.5").exit_code == 2
+    )
     assert run("inspect", tmp_path).exit_code == 2
 
 
@@ -56,7 +65,11 @@ def test_the_command_starts_without_what_it_does_not_need():
     heavy = {"celery", "fastapi", "sqlalchemy", "httpx"}
     code = f"import sys, worker.cli.main; print({heavy} & set(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
     )
     assert done.stdout.strip() == "set()"
 

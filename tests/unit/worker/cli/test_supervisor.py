@@ -96,7 +96,9 @@ def test_it_ends_as_well_when_the_block_raises(starts, wait_gone):
 def test_an_address_in_use_is_named(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(CannotListen, match=f"127.0.0.1:{port}.*in use.*CONVPRESS_PORT"):
+        with pytest.raises(
+            CannotListen, match=f"127.0.0.1:{port}.*in use.*CONVPRESS_PORT"
+        ):
             listen("127.0.0.1", port)
     listen("127.0.0.1", port).close()
 

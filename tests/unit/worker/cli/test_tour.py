@@ -3,7 +3,7 @@
 import json
 
 from rich.console import Console
-from support import fake_engine
+from support.service import fake_engine
 
 from convpress.report import Report
 from worker.cli import tour
@@ -38,7 +38,9 @@ def test_accuracy_and_costs_stand_before_and_after():
 
 
 def test_nothing_is_claimed_that_was_not_measured():
-    table = rows(None, timing=None, before=cost(latency_ms=None), after=cost(latency_ms=None))
+    table = rows(
+        None, timing=None, before=cost(latency_ms=None), after=cost(latency_ms=None)
+    )
     assert "accuracy" not in table
     assert "time" not in table
     assert "not measured" in tour.accuracy_line(None)

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.onnx_text import written
+from support.onnx.text import written
 
 from convpress.refusal import Code, Refusal
 from convpress.report import ExpectedLoss
@@ -22,7 +22,9 @@ LOW_RANK = AdvisedOption(
     relative_error=0.1,
     risk="low",
 )
-ALONE = replace(LOW_RANK, name="int8 alone", precision="int8", flops_budget=None, time_kept=0.5)
+ALONE = replace(
+    LOW_RANK, name="int8 alone", precision="int8", flops_budget=None, time_kept=0.5
+)
 BOTH = replace(ALONE, name="both at 50 %", flops_budget="0.5", time_kept=0.48)
 
 
@@ -37,7 +39,9 @@ def test_int8_alone_is_advised_where_low_rank_adds_little():
 
 def test_both_are_advised_where_they_are_markedly_faster_at_the_same_risk():
     assert chosen([LOW_RANK, ALONE, replace(BOTH, time_kept=0.3)])[0] == "both at 50 %"
-    choice, text = chosen([LOW_RANK, ALONE, replace(BOTH, time_kept=0.25, risk="moderate")])
+    choice, text = chosen(
+        [LOW_RANK, ALONE, replace(BOTH, time_kept=0.25, risk="moderate")]
+    )
     assert choice == "int8 alone"
     assert "2.0 times as fast again, at the risk moderate" in text
 
@@ -52,7 +56,10 @@ def test_a_better_level_goes_before_time():
         (replace(ALONE, time_kept=0.97), "nothing that was tried is faster"),
         (replace(ALONE, risk="high"), "has a high risk"),
         (replace(ALONE, risk="unknown", relative_error=0.66), "differs much"),
-        (replace(ALONE, time_kept=None, refusal="no"), "nothing that was tried is faster"),
+        (
+            replace(ALONE, time_kept=None, refusal="no"),
+            "nothing that was tried is faster",
+        ),
     ],
 )
 def test_a_model_that_gains_nothing_is_left_as_it_is(option, reason):
@@ -89,7 +96,9 @@ def test_every_way_is_measured_and_refusals_are_told(tmp_path):
     def without_both(request, emit):
         if request.precision == "int8" and request.budgets:
             raise Refusal(Code.BUDGET_UNREACHABLE, "too little")
-        compress(replace(request, precision="float", budgets={"flops_budget": "0.9"}), emit)
+        compress(
+            replace(request, precision="float", budgets={"flops_budget": "0.9"}), emit
+        )
 
     request = Request(
         str(written(tmp_path, NET)),
@@ -121,7 +130,9 @@ def test_an_earlier_analysis_is_used_and_files_that_are_large_are_timed_in_pairs
 
     def compress_in_float(request, emit):
         requests.append(request)
-        compress(replace(request, precision="float", budgets={"flops_budget": "0.9"}), emit)
+        compress(
+            replace(request, precision="float", budgets={"flops_budget": "0.9"}), emit
+        )
 
     monkeypatch.setattr(advising, "time_in_turn", timed)
     request = Request(
@@ -145,6 +156,8 @@ def test_a_model_that_no_way_can_take_is_refused(tmp_path):
     def refuse(request, emit):
         raise Refusal(Code.MODEL_INVALID, "broken")
 
-    request = Request(str(written(tmp_path, NET)), "onnx", str(tmp_path / "out.onnx"), "")
+    request = Request(
+        str(written(tmp_path, NET)), "onnx", str(tmp_path / "out.onnx"), ""
+    )
     with pytest.raises(Refusal, match="broken"):
         advise(request, lambda *_: None, refuse)

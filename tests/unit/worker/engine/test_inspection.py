@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from digits import MODELS
-from support.compressing import compressed
+from support.engine.compressing import compressed
 
 from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
@@ -23,7 +23,10 @@ def test_a_torchscript_file_needs_a_shape_and_inspection_says_so(tmp_path):
         compressed(tmp_path, "plain.scripted.pt", flops_budget="0.5", input_shape=None)
     assert refused.value.code == Code.INPUT_SHAPE_REQUIRED
     request = Request(
-        str(MODELS / "plain.scripted.pt"), "torchscript", "", str(tmp_path / "inspection.json")
+        str(MODELS / "plain.scripted.pt"),
+        "torchscript",
+        "",
+        str(tmp_path / "inspection.json"),
     )
     inspect(request, lambda *_: None)
     inspection = json.loads((tmp_path / "inspection.json").read_text())
@@ -57,7 +60,11 @@ def test_a_compression_leaves_the_inspection_however_it_ends(tmp_path, budget, e
 def test_a_model_that_no_report_can_list_is_refused(tmp_path, limit, what):
     limits = Limits(nodes=limit)
     request = Request(
-        str(MODELS / "plain.onnx"), "onnx", "", str(tmp_path / "told.json"), limits=limits
+        str(MODELS / "plain.onnx"),
+        "onnx",
+        "",
+        str(tmp_path / "told.json"),
+        limits=limits,
     )
     with pytest.raises(Refusal) as refused:
         open_for_compression(request, Path(request.model), Progress(lambda *_: None))
@@ -68,7 +75,8 @@ def test_a_model_that_no_report_can_list_is_refused(tmp_path, limit, what):
 def test_long_texts_of_a_model_are_cut_to_what_a_reader_accepts(tmp_path):
     path = tmp_path / "report.json"
     report.write(
-        str(path), {"sites": [{"name": "x" * 5000, "rank": 2}], "uncounted": {"y" * 4001: 1}}
+        str(path),
+        {"sites": [{"name": "x" * 5000, "rank": 2}], "uncounted": {"y" * 4001: 1}},
     )
     members = json.loads(path.read_text())
     assert members["sites"] == [{"name": "x" * 3999 + "…", "rank": 2}]

@@ -9,9 +9,9 @@ import onnx
 import pytest
 import torch
 from digits import MODELS, accuracy, scores, split
-from support.calibrating import calibrate_little, calibrate_with
-from support.compressing import compressed
-from support.onnx_text import written
+from support.engine.calibrating import calibrate_little, calibrate_with
+from support.engine.compressing import compressed
+from support.onnx.text import written
 from train import BatchNorm, write_exported
 
 from convpress.gate.identify import identify
@@ -25,7 +25,9 @@ from worker.engine.pipeline import compress
 from worker.engine.request import Request
 from worker.sandbox.account import read
 
-FILES = sorted(path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt"))
+FILES = sorted(
+    path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt")
+)
 # Every format, way of export and kind of network once; the others are left to `make slow`.
 EACH_ONCE = {
     "batchnorm.scripted.pt",
@@ -34,7 +36,10 @@ EACH_ONCE = {
     "residual.onnx",
     "residual_bn.onnx",
 }
-EVERY = [pytest.param(name, marks=[pytest.mark.slow] * (name not in EACH_ONCE)) for name in FILES]
+EVERY = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in EACH_ONCE))
+    for name in FILES
+]
 NOT_ASKED_FOR = "the request turns it off"
 TOP_FIELDS = {
     "account_complete",
@@ -72,7 +77,9 @@ def test_half_the_flops_cost_a_point_and_a_half_at_most(tmp_path, name):
 @pytest.mark.parametrize(
     "name", ["plain.onnx", pytest.param("plain.traced.pt", marks=pytest.mark.slow)]
 )
-def test_calibrated_on_synthetic_inputs_half_the_flops_cost_as_little(tmp_path, monkeypatch, name):
+def test_calibrated_on_synthetic_inputs_half_the_flops_cost_as_little(
+    tmp_path, monkeypatch, name
+):
     calibrate_with(monkeypatch, Effort(most_images=64))
     output, report, _ = compressed(
         tmp_path, name, flops_budget="0.5", calibration="synthetic", input_range="0,1"
@@ -93,7 +100,10 @@ def test_a_program_of_torch_export_gets_the_layers_that_its_torchscript_gets(tmp
         output, report, _ = compressed(tmp_path, name, flops_budget="0.5")
         assert accuracy(output) >= accuracy(MODELS / name) - 0.015
         chosen.append(
-            [(site["form"], site["rank"], site["macs_after"]) for site in report["sites"]]
+            [
+                (site["form"], site["rank"], site["macs_after"])
+                for site in report["sites"]
+            ]
         )
     assert chosen[0] == chosen[1]
 
@@ -107,14 +117,20 @@ def test_a_program_calibrates_as_its_torchscript_does(tmp_path, monkeypatch):
     write_exported(module.eval(), tmp_path / "batchnorm.pt2")
     reports = []
     for name in (str(tmp_path / "batchnorm.pt2"), traced.name):
-        _, report, _ = compressed(tmp_path, name, flops_budget="0.5", calibration="synthetic")
+        _, report, _ = compressed(
+            tmp_path, name, flops_budget="0.5", calibration="synthetic"
+        )
         reports.append(report)
     program, scripted = reports
     for site, own in zip(program["sites"], scripted["sites"], strict=True):
         assert (site["form"], site["rank"]) == (own["form"], own["rank"])
-    assert program["predicted_error"] == pytest.approx(scripted["predicted_error"], rel=1e-3)
+    assert program["predicted_error"] == pytest.approx(
+        scripted["predicted_error"], rel=1e-3
+    )
     own_error = scripted["verification"]["relative_error"]
-    assert program["verification"]["relative_error"] == pytest.approx(own_error, rel=1e-2)
+    assert program["verification"]["relative_error"] == pytest.approx(
+        own_error, rel=1e-2
+    )
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -131,7 +147,10 @@ def test_at_full_rank_the_outputs_are_the_originals(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        *(("residual.onnx", form) for form in ("grouped", "spatial", "tucker2", "low-rank")),
+        *(
+            ("residual.onnx", form)
+            for form in ("grouped", "spatial", "tucker2", "low-rank")
+        ),
         ("residual.traced.pt", "spatial"),
         *(
             pytest.param("residual.traced.pt", form, marks=pytest.mark.slow)
@@ -140,7 +159,9 @@ def test_at_full_rank_the_outputs_are_the_originals(tmp_path, name):
     ],
 )
 def test_each_form_at_full_rank_gives_the_originals_outputs(tmp_path, name, form):
-    output, report, _ = compressed(tmp_path, name, form=form, rank=1000, calibration="none")
+    output, report, _ = compressed(
+        tmp_path, name, form=form, rank=1000, calibration="none"
+    )
     images = split()[1][0][:64]
     expected = scores(MODELS / name, images)
     actual = scores(output, images)
@@ -149,7 +170,8 @@ def test_each_form_at_full_rank_gives_the_originals_outputs(tmp_path, name, form
 
 
 @pytest.mark.parametrize(
-    "name", ["batchnorm.onnx", pytest.param("batchnorm.traced.pt", marks=pytest.mark.slow)]
+    "name",
+    ["batchnorm.onnx", pytest.param("batchnorm.traced.pt", marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("form", ["grouped", "spatial", "tucker2"])
 def test_each_form_alone_meets_a_budget_and_tells_its_layers(tmp_path, name, form):
@@ -171,7 +193,10 @@ def test_each_form_alone_meets_a_budget_and_tells_its_layers(tmp_path, name, for
 @pytest.mark.parametrize(
     ("name", "budget"),
     [
-        *(("residual.onnx", budget) for budget in ("0.9", "62.5%", "0.31", "5M", "1.2 MMACs")),
+        *(
+            ("residual.onnx", budget)
+            for budget in ("0.9", "62.5%", "0.31", "5M", "1.2 MMACs")
+        ),
         ("residual.scripted.pt", "0.31"),
         pytest.param("residual.scripted.pt", "0.9", marks=pytest.mark.slow),
     ],
@@ -184,7 +209,11 @@ def test_the_report_adds_up_and_keeps_the_budget(tmp_path, name, budget):
     )
     before = report["before"]
     after = report["after"]
-    assert sum(site["macs_before"] for site in report["sites"]) == before["macs"] == 7102944
+    assert (
+        sum(site["macs_before"] for site in report["sites"])
+        == before["macs"]
+        == 7102944
+    )
     assert (
         sum(site["macs_after"] for site in report["sites"])
         == after["macs"]
@@ -196,7 +225,9 @@ def test_the_report_adds_up_and_keeps_the_budget(tmp_path, name, budget):
     assert after["bytes"] == output.stat().st_size
     assert after["parameters"] < before["parameters"]
     assert all(site["reason"] for site in report["sites"] if site["form"] == "original")
-    assert all(0 < site["error"] < 1 for site in report["sites"] if site["form"] != "original")
+    assert all(
+        0 < site["error"] < 1 for site in report["sites"] if site["form"] != "original"
+    )
     assert report["verification"]["relative_error"] > 0
     phases = [phase for phase, _ in steps]
     assert tuple(sorted(set(phases), key=phases.index)) == PHASES
@@ -217,11 +248,18 @@ def test_a_budget_that_allows_the_original_returns_it(tmp_path, budget):
     assert output.read_bytes() == (MODELS / "plain.onnx").read_bytes()
     note = report["budget"]["note"]
     assert note.startswith("nothing was compressed")
-    assert f"flops_budget={budget} allows all of its {report['before']['flops']} FLOPs" in note
-    assert {site["reason"] for site in report["sites"]} == {"the budget allows the model as it is"}
+    assert (
+        f"flops_budget={budget} allows all of its {report['before']['flops']} FLOPs"
+        in note
+    )
+    assert {site["reason"] for site in report["sites"]} == {
+        "the budget allows the model as it is"
+    }
 
 
-def test_what_cannot_be_reached_is_refused_with_the_least_that_can_and_that_is_reached(tmp_path):
+def test_what_cannot_be_reached_is_refused_with_the_least_that_can_and_that_is_reached(
+    tmp_path,
+):
     with pytest.raises(Refusal) as refused:
         compressed(tmp_path, "residual.onnx", flops_budget="0.01")
     assert refused.value.code == Code.BUDGET_UNREACHABLE
@@ -250,7 +288,10 @@ def test_what_cannot_be_reached_is_refused_with_the_least_that_can_and_that_is_r
         ),
         ({"flops_budget": "0.5", "input_mean": "0"}, Code.INPUT_RANGE_INVALID),
         ({"form": "svd", "flops_budget": "0.5"}, Code.FORM_INVALID),
-        ({"flops_budget": "0.5", "input_shape": "1x3x16x16"}, Code.INPUT_SHAPE_MISMATCH),
+        (
+            {"flops_budget": "0.5", "input_shape": "1x3x16x16"},
+            Code.INPUT_SHAPE_MISMATCH,
+        ),
         ({"flops_budget": "0.5", "input_shape": "1x1x16"}, Code.INPUT_SHAPE_MISMATCH),
     ],
 )
@@ -282,7 +323,9 @@ def test_a_bundle_comes_back_as_a_bundle(tmp_path, compression):
         str(tmp_path / "report.json"),
         {"flops_budget": "0.5"},
     )
-    compress(replace(request, input_shape="1x1x16x16", calibration="none"), lambda *_: None)
+    compress(
+        replace(request, input_shape="1x1x16x16", calibration="none"), lambda *_: None
+    )
     report = json.loads((tmp_path / "report.json").read_text())
     assert identify(output) == "onnx"
     assert report["before"]["bytes"] == source.stat().st_size
@@ -358,11 +401,21 @@ HEADER = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> '
             "the model has no layers with weights",
             "Exp, Relu",
         ),
-        (HEADER + INTEGERS, "computes with integers (1 layer); give the model from before", None),
-        (HEADER + QDQ, "its weight is quantised (1 layer); give the model from before", None),
+        (
+            HEADER + INTEGERS,
+            "computes with integers (1 layer); give the model from before",
+            None,
+        ),
+        (
+            HEADER + QDQ,
+            "its weight is quantised (1 layer); give the model from before",
+            None,
+        ),
     ],
 )
-def test_a_model_without_layers_to_factor_is_refused_with_the_reason(tmp_path, text, detail, got):
+def test_a_model_without_layers_to_factor_is_refused_with_the_reason(
+    tmp_path, text, detail, got
+):
     with pytest.raises(Refusal) as refused:
         compress_text(tmp_path, text)
     assert refused.value.code == Code.NOTHING_TO_COMPRESS
@@ -384,6 +437,9 @@ def test_the_report_tells_of_the_layers_that_are_in_the_artifact(tmp_path, netwo
     ]
     shapes_written = [list(site.weight_shape) for site in model.count(shapes).sites]
     shapes_reported = [
-        site["branches"] * (site["layers"] or [site["weight_shape"]]) for site in report["sites"]
+        site["branches"] * (site["layers"] or [site["weight_shape"]])
+        for site in report["sites"]
     ]
-    assert sorted(shapes_written) == sorted(shape for site in shapes_reported for shape in site)
+    assert sorted(shapes_written) == sorted(
+        shape for site in shapes_reported for shape in site
+    )

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from digits import MODELS, accuracy
 from onnx import numpy_helper
-from support.calibrating import calibrate_little, calibrate_with
-from support.onnx_text import model as parsed
-from support.onnx_text import written
+from support.engine.calibrating import calibrate_little, calibrate_with
+from support.onnx.text import model as parsed
+from support.onnx.text import written
 
 from convpress.budgets import FLOPS
 from convpress.gate.identify import identify
@@ -34,14 +34,18 @@ KEEPS = (0.4, 0.3)  # at 0.5 hardly a point is lost either way
 
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch):
-    calibrate_with(monkeypatch, replace(DEFAULT_EFFORT, most_images=64, held_out_images=32))
+    calibrate_with(
+        monkeypatch, replace(DEFAULT_EFFORT, most_images=64, held_out_images=32)
+    )
 
 
 def run(folder, source, **asked):
     output = folder / f"out{source.suffix}"
     report = folder / "report.json"
     budgets = {"flops_budget": asked.pop("flops_budget", "0.6")}
-    request = Request(str(source), identify(source), str(output), str(report), budgets, **asked)
+    request = Request(
+        str(source), identify(source), str(output), str(report), budgets, **asked
+    )
     compress(request, lambda *_: None)
     read(Report, report.read_bytes())  # as the worker does
     return output, json.loads(report.read_text())
@@ -65,7 +69,9 @@ def losses(folder, source, calibration):
     for keep in KEEPS:
         budget = BoundBudget.of(FLOPS.parse(str(keep)), opened, analysis.candidates)
         chosen = choose(analysis, Objective((budget,)))
-        layers, _ = refit_replacements(model, analysis, chosen, factor(model, analysis, chosen))
+        layers, _ = refit_replacements(
+            model, analysis, chosen, factor(model, analysis, chosen)
+        )
         fresh = open_model(opened.format, source)
         for site in fresh.count(opened.shapes).sites:
             if site.name in layers:
@@ -85,7 +91,9 @@ def losses(folder, source, calibration):
         pytest.param("batchnorm.traced.pt", marks=pytest.mark.slow),
     ],
 )
-def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weights(tmp_path, name):
+def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weights(
+    tmp_path, name
+):
     calibrated = losses(tmp_path, MODELS / name, "synthetic")
     by_weights = losses(tmp_path, MODELS / name, "none")
     assert (calibrated <= by_weights).all()
@@ -100,13 +108,18 @@ def test_sites_are_weighed_each_for_itself(monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["plain.onnx", pytest.param("batchnorm.scripted.pt", marks=pytest.mark.slow)]
+    "name",
+    ["plain.onnx", pytest.param("batchnorm.scripted.pt", marks=pytest.mark.slow)],
 )
 def test_the_same_model_and_budget_give_the_same_bytes(tmp_path, monkeypatch, name):
     calibrate_little(monkeypatch)
-    first, report = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")
+    first, report = run(
+        tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16"
+    )
     content = first.read_bytes()
-    again, report_again = run(tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16")
+    again, report_again = run(
+        tmp_path, MODELS / name, flops_budget="0.4", input_shape="1x1x16x16"
+    )
     assert again.read_bytes() == content
     assert report_again["calibration"] == report["calibration"]
     assert report["calibration"]["kind"] == "distilled"
@@ -171,7 +184,9 @@ def test_several_inputs_are_calibrated_together(tmp_path):
 
 
 @pytest.mark.slow
-def test_images_of_a_fixed_size_too_large_to_calibrate_on_are_verified_at_that_size(tmp_path):
+def test_images_of_a_fixed_size_too_large_to_calibrate_on_are_verified_at_that_size(
+    tmp_path,
+):
     wide = NET.replace("16, 16", "128, 128").format(more="")
     report = of(tmp_path, f"{wide} {{ {BODY} y = Relu(c) }}")
     assert report["inputs"][0]["shape"] == "1x8x128x128"
@@ -183,7 +198,11 @@ def test_dead_channels_cost_no_rank_and_do_no_harm(tmp_path):
     def biased(value):
         def edit(model):
             [bias] = [each for each in model.graph.initializer if each.name == "d"]
-            bias.CopyFrom(numpy_helper.from_array(np.array([value] * 5 + [0] * 3, np.float32), "d"))
+            bias.CopyFrom(
+                numpy_helper.from_array(
+                    np.array([value] * 5 + [0] * 3, np.float32), "d"
+                )
+            )
             return model
 
         return edit
@@ -200,12 +219,16 @@ def test_dead_channels_cost_no_rank_and_do_no_harm(tmp_path):
 
 
 def test_half_precision_weights_are_calibrated_in_single_and_stay_half(tmp_path):
-    text = (NET.format(more="") + f"{{ {BODY} y = Relu(c) }}").replace("float[", "float16[")
+    text = (NET.format(more="") + f"{{ {BODY} y = Relu(c) }}").replace(
+        "float[", "float16["
+    )
     report = of(tmp_path, text)
     assert report["calibration"]["kind"] == "synthetic"
     assert report["verification"]["relative_error"] < 0.6
     weights = onnx.load(tmp_path / "out.onnx").graph.initializer
-    assert {initializer.data_type for initializer in weights} == {onnx.TensorProto.FLOAT16}
+    assert {initializer.data_type for initializer in weights} == {
+        onnx.TensorProto.FLOAT16
+    }
 
 
 def test_raw_images_with_channels_last_are_calibrated(tmp_path):
@@ -224,12 +247,17 @@ def test_the_risk_rests_on_what_was_predicted_too(tmp_path, monkeypatch):
     calibrate_little(monkeypatch)
     _, report = run(tmp_path, MODELS / "batchnorm_bn.onnx")
     assert (
-        f"{100 * report['predicted_error'] ** 0.5:.1f} % were predicted" in report["risk"]["text"]
+        f"{100 * report['predicted_error'] ** 0.5:.1f} % were predicted"
+        in report["risk"]["text"]
     )
 
 
-@pytest.mark.parametrize("is_reused", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_while_layers_are_refitted_no_moments_are_held(tmp_path, monkeypatch, is_reused):
+@pytest.mark.parametrize(
+    "is_reused", [pytest.param(False, marks=pytest.mark.slow), True]
+)
+def test_while_layers_are_refitted_no_moments_are_held(
+    tmp_path, monkeypatch, is_reused
+):
     """They are most of a job's memory, and nothing needs them any more."""
     calibrate_little(monkeypatch)
     seen = []

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from digits import MODELS, accuracy
-from support.compressing import compressed
-from support.costs import cost_table
-from support.costs import written as cost_table_in
+from support.engine.compressing import compressed
+from support.engine.costs import cost_table
+from support.engine.costs import written as cost_table_in
 
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
@@ -18,10 +18,16 @@ from worker.sandbox.account import read
 def test_a_latency_budget_is_kept_by_the_tables_own_count(tmp_path):
     """Where a multiply-accumulate takes as long in every layer, time is what arithmetic is."""
     costs = str(cost_table_in(tmp_path, layer_ns=1.0))
-    output, report, _ = compressed(tmp_path, "residual.onnx", latency_budget="60%", costs=costs)
+    output, report, _ = compressed(
+        tmp_path, "residual.onnx", latency_budget="60%", costs=costs
+    )
     parsed = read(Report, json.dumps(report).encode())
     assert parsed.latency is not None
-    assert 0 < parsed.latency.predicted_after_ms <= 0.6 * parsed.latency.predicted_before_ms
+    assert (
+        0
+        < parsed.latency.predicted_after_ms
+        <= 0.6 * parsed.latency.predicted_before_ms
+    )
     assert parsed.latency.predicted_after_ms == pytest.approx(
         sum(site.ms_after for site in parsed.sites), rel=1e-6
     )
@@ -51,7 +57,8 @@ def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
     costs = str(cost_table_in(tmp_path, **slow))
     asked = {"flops_budget": "0.8", "costs": costs, "form": "dac"}
     with pytest.raises(
-        Refusal, match=r"smallest reachable budget is 0[.]99.*which flops_at_any_price would allow"
+        Refusal,
+        match=r"smallest reachable budget is 0[.]99.*which flops_at_any_price would allow",
     ):
         compressed(tmp_path, "plain.onnx", **asked)
     _, report, _ = compressed(tmp_path, "plain.onnx", **asked, flops_at_any_price=True)
@@ -75,36 +82,48 @@ def test_with_a_cost_table_a_budget_of_flops_is_spent_on_what_is_fast(tmp_path):
         tmp_path, "residual.onnx", flops_budget="0.5", calibration="none", costs=costs
     )
     assert report["keep"] <= 0.5
-    assert report["latency"]["predicted_after_ms"] < blind["latency"]["predicted_after_ms"]
+    assert (
+        report["latency"]["predicted_after_ms"] < blind["latency"]["predicted_after_ms"]
+    )
     assert report["predicted_error"] < 1.2 * blind["predicted_error"]
 
 
-def test_a_table_for_information_gives_times_and_decides_about_budgets_of_time_alone(tmp_path):
+def test_a_table_for_information_gives_times_and_decides_about_budgets_of_time_alone(
+    tmp_path,
+):
     slow = {f"depthwise_{kernel}": 6.0 for kernel in ("1x1", "3x3", "1x3", "3x1")}
     costs = {"costs": str(cost_table_in(tmp_path, **slow)), "costs_decide": False}
 
     def report_of(**options):
-        _, report, _ = compressed(tmp_path, "residual.onnx", calibration="none", **options)
+        _, report, _ = compressed(
+            tmp_path, "residual.onnx", calibration="none", **options
+        )
         return report
 
     without = report_of(flops_budget="0.5")
     informed = report_of(flops_budget="0.5", **costs)
     chosen = [
-        [(site["form"], site["rank"]) for site in each["sites"]] for each in (without, informed)
+        [(site["form"], site["rank"]) for site in each["sites"]]
+        for each in (without, informed)
     ]
     assert chosen[0] == chosen[1]
     assert informed["latency"]["predicted_before_ms"] > 0
     bounded = report_of(flops_budget="0.5", latency_budget="0.9", **costs)
     assert (
-        bounded["latency"]["predicted_after_ms"] <= 0.9 * bounded["latency"]["predicted_before_ms"]
+        bounded["latency"]["predicted_after_ms"]
+        <= 0.9 * bounded["latency"]["predicted_before_ms"]
     )
 
 
 def test_one_model_one_table_and_one_budget_give_one_artifact(tmp_path):
     costs = str(cost_table_in(tmp_path, **{"1x1": 3.0}))
-    first, _, _ = compressed(tmp_path, "residual.onnx", latency_budget="0.7", costs=costs)
+    first, _, _ = compressed(
+        tmp_path, "residual.onnx", latency_budget="0.7", costs=costs
+    )
     content = first.read_bytes()
-    again, _, _ = compressed(tmp_path, "residual.onnx", latency_budget="0.7", costs=costs)
+    again, _, _ = compressed(
+        tmp_path, "residual.onnx", latency_budget="0.7", costs=costs
+    )
     assert again.read_bytes() == content
 
 
@@ -120,19 +139,41 @@ def test_a_budget_of_milliseconds_that_allows_the_model_leaves_it(tmp_path):
     ("asked", "code", "field"),
     [
         ({"latency_budget": "0.5"}, Code.COST_TABLE_MISSING, "latency_budget"),
-        ({"latency_budget": "fast", "costs": "{costs}"}, Code.BUDGET_INVALID, "latency_budget"),
-        ({"latency_budget": "0", "costs": "{costs}"}, Code.BUDGET_INVALID, "latency_budget"),
-        ({"latency_budget": "1us", "costs": "{costs}"}, Code.BUDGET_UNREACHABLE, "latency_budget"),
+        (
+            {"latency_budget": "fast", "costs": "{costs}"},
+            Code.BUDGET_INVALID,
+            "latency_budget",
+        ),
+        (
+            {"latency_budget": "0", "costs": "{costs}"},
+            Code.BUDGET_INVALID,
+            "latency_budget",
+        ),
+        (
+            {"latency_budget": "1us", "costs": "{costs}"},
+            Code.BUDGET_UNREACHABLE,
+            "latency_budget",
+        ),
         (
             {"latency_budget": "0.5", "flops_at_any_price": True, "costs": "{costs}"},
             Code.BUDGET_INVALID,
             None,
         ),
-        ({"latency_budget": "0.5", "costs": "{none}"}, Code.COST_TABLE_INVALID, "cost_table"),
-        ({"flops_budget": "0.5", "costs": "{none}"}, Code.COST_TABLE_INVALID, "cost_table"),
+        (
+            {"latency_budget": "0.5", "costs": "{none}"},
+            Code.COST_TABLE_INVALID,
+            "cost_table",
+        ),
+        (
+            {"flops_budget": "0.5", "costs": "{none}"},
+            Code.COST_TABLE_INVALID,
+            "cost_table",
+        ),
     ],
 )
-def test_what_cannot_be_had_of_time_is_refused_by_its_field(tmp_path, asked, code, field):
+def test_what_cannot_be_had_of_time_is_refused_by_its_field(
+    tmp_path, asked, code, field
+):
     paths = {"costs": cost_table_in(tmp_path), "none": tmp_path / "none.json"}
     filled = {
         name: value.format(**paths) if isinstance(value, str) else value
@@ -147,7 +188,11 @@ def test_what_cannot_be_had_of_time_is_refused_by_its_field(tmp_path, asked, cod
 @pytest.mark.parametrize(
     ("origin", "host", "said"),
     [
-        ("shipped for onnxruntime-x86-avx2", "a host", "shipped for onnxruntime-x86-avx2"),
+        (
+            "shipped for onnxruntime-x86-avx2",
+            "a host",
+            "shipped for onnxruntime-x86-avx2",
+        ),
         ("", "a host", "measured on a host"),
         ("", host_name(), "measured on this host"),
     ],
@@ -166,5 +211,7 @@ def test_a_table_without_the_models_layers_cannot_keep_a_budget_of_time(tmp_path
     path.write_text(json.dumps({**content, "grids": {}}))
     with pytest.raises(Refusal, match="none of the model's layers has a price"):
         compressed(tmp_path, "plain.onnx", latency_budget="0.5", costs=str(path))
-    _, report, _ = compressed(tmp_path, "plain.onnx", flops_budget="0.5", costs=str(path))
+    _, report, _ = compressed(
+        tmp_path, "plain.onnx", flops_budget="0.5", costs=str(path)
+    )
     assert report["latency"]["unpriced_sites"] == len(report["sites"])

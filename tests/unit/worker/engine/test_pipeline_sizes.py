@@ -2,7 +2,7 @@
 
 import pytest
 from digits import MODELS, accuracy
-from support.compressing import compressed
+from support.engine.compressing import compressed
 
 from convpress.refusal import Code, Refusal
 
@@ -23,7 +23,11 @@ def test_a_budget_of_what_the_file_holds_is_met_by_the_file(tmp_path, name, fiel
     before = report["before"][SIZES[field]]
     after = report["after"][SIZES[field]]
     assert 0.65 * before < after <= int(0.75 * before)
-    assert report["budget"] == {field: "0.75", SIZES[field]: int(0.75 * before), "note": None}
+    assert report["budget"] == {
+        field: "0.75",
+        SIZES[field]: int(0.75 * before),
+        "note": None,
+    }
     assert accuracy(output) >= accuracy(MODELS / name) - 0.03
     keeps = [point["budget_keep"] for point in report["frontier"]]
     assert keeps == sorted(keeps)
@@ -34,7 +38,8 @@ def test_a_budget_of_what_the_file_holds_is_met_by_the_file(tmp_path, name, fiel
 
 
 @pytest.mark.parametrize(
-    "name", ["residual.onnx", pytest.param("residual.traced.pt", marks=pytest.mark.slow)]
+    "name",
+    ["residual.onnx", pytest.param("residual.traced.pt", marks=pytest.mark.slow)],
 )
 def test_all_budgets_are_met_at_once_and_none_is_spent_for_nothing(tmp_path, name):
     asked = {"flops_budget": "0.7", "params_budget": "0.5", "bytes_budget": "200kB"}
@@ -43,7 +48,14 @@ def test_all_budgets_are_met_at_once_and_none_is_spent_for_nothing(tmp_path, nam
     assert report["keep"] <= 0.7
     assert after["parameters"] <= 0.5 * report["before"]["parameters"]
     assert after["bytes"] == output.stat().st_size <= 200_000
-    assert report["budget"].keys() == {*asked, "macs", "flops", "parameters", "bytes", "note"}
+    assert report["budget"].keys() == {
+        *asked,
+        "macs",
+        "flops",
+        "parameters",
+        "bytes",
+        "note",
+    }
     spent = [
         report["keep"] / 0.7,
         after["parameters"] / report["before"]["parameters"] / 0.5,
@@ -63,6 +75,8 @@ def test_the_least_size_that_is_told_is_reached(tmp_path):
 
 
 def test_what_is_within_one_budget_alone_is_still_compressed(tmp_path):
-    _, report, _ = compressed(tmp_path, "plain.onnx", flops_budget="100%", bytes_budget="0.7")
+    _, report, _ = compressed(
+        tmp_path, "plain.onnx", flops_budget="100%", bytes_budget="0.7"
+    )
     assert report["after"]["bytes"] <= 0.7 * report["before"]["bytes"]
     assert report["budget"]["note"] is None

@@ -46,7 +46,9 @@ def test_the_worst_range_decides():
 
 
 def test_the_original_is_no_risk():
-    assert assess({"": comparison(None)}, SYNTHETIC, None, unchanged=True).level == "low"
+    assert (
+        assess({"": comparison(None)}, SYNTHETIC, None, unchanged=True).level == "low"
+    )
 
 
 def test_unweighted_ranks_are_a_doubt():
@@ -56,14 +58,18 @@ def test_unweighted_ranks_are_a_doubt():
 
 
 def test_a_doubt_is_said_and_keeps_the_level_from_being_low():
-    doubted = ComparisonInputs("fitted samples", {"samples": []}, ("nothing was held out",))
+    doubted = ComparisonInputs(
+        "fitted samples", {"samples": []}, ("nothing was held out",)
+    )
     risk = risk_of(0.01, inputs=doubted)
     assert risk.level == "moderate"
     assert risk.text.startswith("On the samples its outputs differ")
     assert risk.text.endswith(" Nothing was held out.")
 
 
-@pytest.mark.parametrize(("error", "level"), [(0.01, "unknown"), (0.2, "unknown"), (0.4, "high")])
+@pytest.mark.parametrize(
+    ("error", "level"), [(0.01, "unknown"), (0.2, "unknown"), (0.4, "high")]
+)
 def test_inputs_unlike_real_ones_show_losses_alone(error, level):
     strange = ComparisonInputs("synthetic", {"0 to 1": []}, like_truth=False)
     risk = risk_of(error, inputs=strange)
@@ -72,7 +78,9 @@ def test_inputs_unlike_real_ones_show_losses_alone(error, level):
 
 
 def test_without_a_calibration_the_risk_is_unknown():
-    noise = ComparisonInputs("noise", {"noise": []}, ("the calibration failed: it has a loop",))
+    noise = ComparisonInputs(
+        "noise", {"noise": []}, ("the calibration failed: it has a loop",)
+    )
     risk = risk_of(0.0, inputs=noise)
     assert risk.level == "unknown"
     assert "by its weights alone" in risk.text
@@ -93,7 +101,8 @@ def test_the_text_states_the_evidence():
 
 
 @pytest.mark.parametrize(
-    ("spread", "level"), [(0.05, "low"), (0.33, "low"), (0.4, "moderate"), (0.6, "high")]
+    ("spread", "level"),
+    [(0.05, "low"), (0.33, "low"), (0.4, "moderate"), (0.6, "high")],
 )
 def test_the_level_of_a_classifier_stands_on_its_expected_loss_alone(spread, level):
     risk = risk_of(0.5, 0.5, predicted=9.0, spread=spread)
@@ -114,7 +123,9 @@ def test_the_expected_loss_is_that_of_the_map():
     assert [expected.low, expected.expected, expected.high] == pytest.approx(losses)
     assert "expected to lose 9 % of its right answers (2 % to 37 %)." in risk.text
     small = risk_of(0.1, 0.9, spread=0.1).text
-    assert "expected to lose less than 1 % of its right answers (less than 1 %)." in small
+    assert (
+        "expected to lose less than 1 % of its right answers (less than 1 %)." in small
+    )
 
 
 def test_other_models_have_no_expected_loss():

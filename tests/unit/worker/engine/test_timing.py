@@ -42,7 +42,9 @@ def host(monkeypatch):
 @pytest.mark.parametrize(
     ("each", "runs"), [(2**-13, 820), (1 / 64, 15), (1 / 8, 8), (1 / 2, 3), (32, 1)]
 )
-def test_small_models_are_timed_for_a_tenth_of_a_second_and_large_ones_seldom(host, each, runs):
+def test_small_models_are_timed_for_a_tenth_of_a_second_and_large_ones_seldom(
+    host, each, runs
+):
     """Of a few milliseconds together, anything else that the machine does would be a large part."""
     [times] = time_in_turn([host.model("one", each)], {})
     assert times.runs == runs == len(host.calls)
@@ -54,7 +56,10 @@ def test_models_run_in_turn_and_as_often_as_each_other(host):
     slow_times, quick_times = time_in_turn([slow, quick], {})
     assert host.calls[:4] == ["slow", "quick", "slow", "quick"]
     assert slow_times.runs == quick_times.runs == len(host.calls) / 2
-    assert (slow_times.processor.median_ms, quick_times.processor.median_ms) == (125, 62.5)
+    assert (slow_times.processor.median_ms, quick_times.processor.median_ms) == (
+        125,
+        62.5,
+    )
 
 
 def test_waiting_is_in_the_times_by_the_clock_alone(host):
@@ -62,7 +67,9 @@ def test_waiting_is_in_the_times_by_the_clock_alone(host):
     assert (times.processor.median_ms, times.clock.median_ms) == (125, 250)
 
 
-def test_of_several_threads_the_processors_time_is_that_of_the_process(host, monkeypatch):
+def test_of_several_threads_the_processors_time_is_that_of_the_process(
+    host, monkeypatch
+):
     monkeypatch.setattr(timing.time, "process_time", lambda: 2 * host.processor)
     [times] = time_in_turn([host.model("one", 1 / 8)], {}, 2)
     assert (times.processor.median_ms, times.clock.median_ms) == (250, 125)

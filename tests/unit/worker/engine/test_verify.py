@@ -100,7 +100,9 @@ def test_the_spread_error_is_relative_to_what_tells_samples_apart():
     others = samples + rng.standard_normal((12, 4, 5)) / 10
     runs = [{"y": samples[:2]}, {"y": samples[2:]}]
     measured = compare(runs, [{"y": others[:2]}, {"y": others[2:]}])
-    expected = np.sqrt(np.square(samples - others).mean() / samples.var(axis=0, ddof=1).mean())
+    expected = np.sqrt(
+        np.square(samples - others).mean() / samples.var(axis=0, ddof=1).mean()
+    )
     assert measured.spread_error == pytest.approx(expected)
     assert measured.relative_error < 0.02 * measured.spread_error
 

@@ -21,7 +21,10 @@ def no_cost_table(monkeypatch):
 
 
 def stored_analyses():
-    return {key: get_storage().path(key).read_text() for key in get_storage().keys("analyses/")}
+    return {
+        key: get_storage().path(key).read_text()
+        for key in get_storage().keys("analyses/")
+    }
 
 
 def test_a_second_job_is_given_what_the_first_has_learned(make_job, work):
@@ -41,7 +44,9 @@ def test_of_a_model_the_latest_settings_are_kept(make_job, work):
     work(make_job(input_shape="learn one"))
     job = work(make_job(input_shape="learn one", calibration="none"))
     assert stored_analyses() == {analysis_cache.key_of(job): "one"}
-    other = work(make_job(input_shape="learn two", content=bytes([0x08, 0x09, 0x3A, 0x00])))
+    other = work(
+        make_job(input_shape="learn two", content=bytes([0x08, 0x09, 0x3A, 0x00]))
+    )
     assert stored_analyses() == {
         analysis_cache.key_of(job): "one",
         analysis_cache.key_of(other): "two",
@@ -70,7 +75,9 @@ def test_what_changes_an_analysis_changes_its_place(make_job, load_job, columns)
     assert analysis_cache.key_of(job) != before
 
 
-def test_other_photographs_of_the_operator_change_the_place(make_job, load_job, tmp_path):
+def test_other_photographs_of_the_operator_change_the_place(
+    make_job, load_job, tmp_path
+):
     job = load_job(make_job())
     without = analysis_cache.key_of(job)
     empty = analysis_cache.key_of(job, photographs=tmp_path)
@@ -107,7 +114,9 @@ def be_away(*_):
 @pytest.mark.parametrize(
     ("what", "fails"), [("delete_analyses", fill), ("set_analysis_bytes", be_away)]
 )
-def test_one_that_cannot_be_kept_costs_nothing(make_job, work, monkeypatch, what, fails):
+def test_one_that_cannot_be_kept_costs_nothing(
+    make_job, work, monkeypatch, what, fails
+):
     monkeypatch.setattr(analysis_cache, what, fails)
     assert work(make_job(input_shape="learn one")).state == "succeeded"
     assert stored_analyses() == {}
@@ -135,7 +144,9 @@ def test_an_owner_is_not_given_the_analysis_of_another(make_job, work):
     assert stored_analyses()[key] == "oneone"
     with transaction() as session:
         owned = {
-            owner: session.get_one(OwnedModel, (again.model_sha256, owner)).analysis_bytes
+            owner: session.get_one(
+                OwnedModel, (again.model_sha256, owner)
+            ).analysis_bytes
             for owner in ("ann", "bob")
         }
         assert owned == {"ann": 6, "bob": 3}

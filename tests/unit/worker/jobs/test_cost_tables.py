@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.costs import cost_table
+from support.engine.costs import cost_table
 from typer.testing import CliRunner
 
 from app.settings import get_settings
@@ -47,16 +47,22 @@ def benchmark(monkeypatch):
 
 
 def measured(model_format, path):
-    cost_table(model_format, layer_ns=7.0 if model_format == "onnx" else 9.0).write(path)
+    cost_table(model_format, layer_ns=7.0 if model_format == "onnx" else 9.0).write(
+        path
+    )
 
 
-def test_all_runtimes_are_measured_and_their_tables_found_from_then_on(folder, benchmark):
+def test_all_runtimes_are_measured_and_their_tables_found_from_then_on(
+    folder, benchmark
+):
     benchmark(measured, Succeeded())
     assert cost_tables.digest(None) is None
     reports = []
     cost_tables.calibrate(
         get_settings(),
-        lambda model_format, progress: reports.append((model_format, progress.fraction)),
+        lambda model_format, progress: reports.append(
+            (model_format, progress.fraction)
+        ),
     )
     assert reports == [("onnx", 0.5), ("torchscript", 0.5)]
     tables = {name: cost_tables.table_of(get_settings(), name) for name in FORMATS}
@@ -68,17 +74,25 @@ def test_all_runtimes_are_measured_and_their_tables_found_from_then_on(folder, b
     read = {name: table_file.read(table.path, name) for name, table in tables.items()}
     assert [table.layer_ns for table in read.values()] == [7.0, 9.0, 9.0]
     # a table is of the format that is read, although its file is of another one
-    assert table_file.read(folder / "torchscript.json", "torchscript").format == "torchscript"
+    assert (
+        table_file.read(folder / "torchscript.json", "torchscript").format
+        == "torchscript"
+    )
     assert read["pt2"].format == "pt2"
     assert read["onnx"].digest == cost_tables.digest(tables["onnx"])
 
 
-def test_without_a_measured_table_the_shipped_one_of_the_host_serves(folder, monkeypatch):
+def test_without_a_measured_table_the_shipped_one_of_the_host_serves(
+    folder, monkeypatch
+):
     monkeypatch.setattr(cost_tables, "host_target", lambda: "x86-avx2")
     table = cost_tables.table_of(get_settings(), "onnx")
     assert table.origin == "shipped for onnxruntime-x86-avx2"
     assert not table.decides
-    assert cost_tables.table_of(get_settings(), "pt2").origin == "shipped for torch-x86-avx2"
+    assert (
+        cost_tables.table_of(get_settings(), "pt2").origin
+        == "shipped for torch-x86-avx2"
+    )
     monkeypatch.setattr(cost_tables, "host_target", lambda: None)
     assert cost_tables.table_of(get_settings(), "onnx") is None
 
@@ -91,7 +105,9 @@ def test_a_target_goes_before_the_table_of_the_host(folder, benchmark):
     assert table.decides
 
 
-def test_a_table_of_ones_own_goes_before_the_host_but_not_with_a_target(folder, tmp_path):
+def test_a_table_of_ones_own_goes_before_the_host_but_not_with_a_target(
+    folder, tmp_path
+):
     own = tmp_path / "own.json"
     members = cost_tables.request_members(get_settings(), "onnx", None, own)
     assert members == {"costs": str(own), "costs_origin": "", "costs_decide": True}

@@ -4,7 +4,7 @@ import fcntl
 import threading
 
 import pytest
-from support.costs import cost_table
+from support.engine.costs import cost_table
 
 from convpress.formats import FORMATS
 from worker.jobs import cost_tables, idle_calibration
@@ -35,7 +35,9 @@ def calibrated(monkeypatch):
     return formats
 
 
-def test_an_idle_host_measures_what_it_lacks_and_then_ends(settings, calibrated, monkeypatch):
+def test_an_idle_host_measures_what_it_lacks_and_then_ends(
+    settings, calibrated, monkeypatch
+):
     settings.costs_folder.mkdir()
     cost_table("onnx").write(cost_tables.path_of(settings, "onnx"))
     monkeypatch.setattr(idle_calibration, "get_settings", lambda: settings)
@@ -45,13 +47,17 @@ def test_an_idle_host_measures_what_it_lacks_and_then_ends(settings, calibrated,
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_nothing_is_measured_while_there_is_a_job(settings, calibrated, make_job, state):
+def test_nothing_is_measured_while_there_is_a_job(
+    settings, calibrated, make_job, state
+):
     make_job(state=state)
     measure_missing(settings, threading.Event())
     assert calibrated == []
 
 
-def test_nothing_is_measured_while_other_programs_run(settings, calibrated, monkeypatch):
+def test_nothing_is_measured_while_other_programs_run(
+    settings, calibrated, monkeypatch
+):
     monkeypatch.setattr(idle_calibration.os, "getloadavg", lambda: (1.0, 0.0, 0.0))
     measure_missing(settings, threading.Event())
     assert calibrated == []

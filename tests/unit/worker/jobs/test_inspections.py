@@ -39,7 +39,9 @@ INSPECTION = {
 
 def stored_inspection(job):
     with transaction() as session:
-        inspection = present_model(session, session.get_one(Model, job.model_sha256)).inspection
+        inspection = present_model(
+            session, session.get_one(Model, job.model_sha256)
+        ).inspection
     return None if inspection is None else inspection.model_dump()
 
 
@@ -51,7 +53,10 @@ def test_a_model_tells_what_the_last_job_saw(make_job, work):
     )
     assert stored_inspection(work(make_job())) == INSPECTION
     later = {**INSPECTION, "macs": None, "missing": "a shape"}
-    assert stored_inspection(work(make_job(input_shape="tell " + json.dumps(later)))) == later
+    assert (
+        stored_inspection(work(make_job(input_shape="tell " + json.dumps(later))))
+        == later
+    )
 
 
 @pytest.mark.parametrize(

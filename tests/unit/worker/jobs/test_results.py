@@ -6,7 +6,7 @@ import os
 import uuid
 
 import pytest
-from support.fake_engine import REPORT
+from support.service.fake_engine import REPORT
 
 from app.storage.local import LocalStorage
 from convpress.limits import Limits
@@ -50,7 +50,9 @@ def staged(storage):
 
 
 def test_a_result_has_the_first_operators_that_the_account_leaves_out(output, storage):
-    unaccounted = [{"name": "n" * 300, "operator": "acme::Mix", "reason": "no rule"}] * 21
+    unaccounted = [
+        {"name": "n" * 300, "operator": "acme::Mix", "reason": "no rule"}
+    ] * 21
     incomplete = REPORT | {"account_complete": False, "unaccounted": unaccounted}
     (output / "report.json").write_text(json.dumps(incomplete))
     result = store(output, storage, largest=20_000)
@@ -65,9 +67,12 @@ def test_files_are_stored_under_their_sums(output, storage):
     assert (result.measured_error, result.risk_level) == (0.01, "unknown")
     assert result.artifact_bytes == len(ONNX)
     assert result.artifact_sha256 == hashlib.sha256(ONNX).hexdigest()
-    assert storage.path(f"artifacts/{JOB}/{result.artifact_sha256}").read_bytes() == ONNX
     assert (
-        json.loads(storage.path(f"artifacts/{JOB}/{result.report_sha256}").read_bytes()) == REPORT
+        storage.path(f"artifacts/{JOB}/{result.artifact_sha256}").read_bytes() == ONNX
+    )
+    assert (
+        json.loads(storage.path(f"artifacts/{JOB}/{result.report_sha256}").read_bytes())
+        == REPORT
     )
     assert staged(storage) == []
 
@@ -107,7 +112,9 @@ SPOIL = {
 
 @pytest.mark.parametrize("name", ["model.onnx", "report.json"])
 @pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
-def test_anything_but_a_plain_file_of_the_right_kind_is_refused(output, storage, name, spoil):
+def test_anything_but_a_plain_file_of_the_right_kind_is_refused(
+    output, storage, name, spoil
+):
     spoil(output / name)
     with pytest.raises(MalformedOutput):
         store(output, storage)

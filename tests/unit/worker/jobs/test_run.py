@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from support import fake_engine
+from support.service import fake_engine
 
 from app import data_folder
 from app.db.models import Job

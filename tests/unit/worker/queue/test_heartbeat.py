@@ -164,7 +164,12 @@ def test_a_database_that_is_away_costs_the_lease_only_when_it_has_run_out(
 def test_it_knows_how_long_each_phase_took(lease, clock):
     heart = Heartbeat(lease, 30, clock)
     assert heart.laps() == {}
-    for phase, seconds in (("loading", 2), ("loading", 3), ("factoring", 7), ("loading", 1)):
+    for phase, seconds in (
+        ("loading", 2),
+        ("loading", 3),
+        ("factoring", 7),
+        ("loading", 1),
+    ):
         heart.report(Progress(phase, 0.1))
         clock.now += seconds
     assert {phase: lap.seconds for phase, lap in heart.laps().items()} == {

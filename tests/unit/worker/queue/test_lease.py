@@ -23,12 +23,18 @@ RESULT = Result(
 )
 
 CHANGES = {
-    "renew": lambda session, lease: leases.renew(session, lease, 3600, "factoring", 0.4),
-    "succeed": lambda session, lease: leases.succeed(session, lease, RESULT, {"loading": 0.3}),
+    "renew": lambda session, lease: leases.renew(
+        session, lease, 3600, "factoring", 0.4
+    ),
+    "succeed": lambda session, lease: leases.succeed(
+        session, lease, RESULT, {"loading": 0.3}
+    ),
     "fail": lambda session, lease: leases.fail(
         session, lease, {"code": "model_invalid", "detail": "no"}
     ),
-    "give back": lambda session, lease: leases.give_back(session, lease, "a test", blameless=False),
+    "give back": lambda session, lease: leases.give_back(
+        session, lease, "a test", blameless=False
+    ),
 }
 
 
@@ -52,7 +58,11 @@ def test_a_claim_starts_the_job_and_counts_the_attempt(make_job, load_job):
     assert job.attempt == 1
     assert job.lease_owner == "me"
     assert job.started_at <= datetime.now(UTC)
-    assert timedelta(minutes=50) < job.lease_expires_at - datetime.now(UTC) <= timedelta(minutes=60)
+    assert (
+        timedelta(minutes=50)
+        < job.lease_expires_at - datetime.now(UTC)
+        <= timedelta(minutes=60)
+    )
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded", "failed", "cancelled"])
@@ -146,7 +156,9 @@ def test_a_cancelled_job_stays_cancelled(make_job, load_job, name):
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_the_former_holder_of_a_job_claimed_again_changes_nothing(make_job, load_job, name):
+def test_the_former_holder_of_a_job_claimed_again_changes_nothing(
+    make_job, load_job, name
+):
     former = claim(make_job())
     change("give back", former)
     claim(former.job_id, owner="heir")
@@ -160,7 +172,8 @@ def test_every_change_of_state_leaves_an_event(make_job, events):
     change("give back", lease)
     change("succeed", claim(lease.job_id, owner="heir"))
     assert [
-        (event.state, event.attempt, event.worker, event.detail) for event in events(lease.job_id)
+        (event.state, event.attempt, event.worker, event.detail)
+        for event in events(lease.job_id)
     ] == [
         ("running", 1, "me", "claimed by a worker"),
         ("queued", 1, None, "a test"),

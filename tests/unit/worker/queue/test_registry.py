@@ -35,7 +35,12 @@ def test_the_silent_are_dropped(settings):
     with transaction() as session:
         for name, age in (("quiet", 60), ("dead", 3700)):
             session.add(
-                Worker(name=name, slots=1, started_at=at, seen_at=at - timedelta(seconds=age))
+                Worker(
+                    name=name,
+                    slots=1,
+                    started_at=at,
+                    seen_at=at - timedelta(seconds=age),
+                )
             )
     registry.show(1)
     assert set(shown()) == {"quiet", worker_name()}

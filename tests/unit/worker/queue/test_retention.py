@@ -33,7 +33,9 @@ def sampled(make_job, load_job, store_file):
         job_id = make_job(samples_sha256=sha256, **columns)
         store_file(samples_key(sha256))
         with transaction() as session:
-            session.merge(Samples(sha256=sha256, bytes=1, created_at=used_at, used_at=used_at))
+            session.merge(
+                Samples(sha256=sha256, bytes=1, created_at=used_at, used_at=used_at)
+            )
         return load_job(job_id)
 
     return make
@@ -45,7 +47,12 @@ def ended(make_job, store_file):
 
     def make(finished_at, **columns):
         job_id = make_job(
-            **{"state": "succeeded", "artifact_sha256": SHA, "report_sha256": OTHER, **columns},
+            **{
+                "state": "succeeded",
+                "artifact_sha256": SHA,
+                "report_sha256": OTHER,
+                **columns,
+            },
             finished_at=finished_at,
         )
         for sha256 in (SHA, OTHER):
@@ -70,7 +77,9 @@ def test_what_a_job_made_goes_when_its_time_is_over_and_the_job_stays(ended, loa
 def test_a_model_goes_when_no_job_was_posted_for_it_in_time(make_job, load_job):
     old = load_job(make_job(state="succeeded", age_seconds=2 * DAY.total_seconds()))
     new = load_job(make_job(content=b"\x08\x0a\x3a\x00new", state="succeeded"))
-    needed = load_job(make_job(content=b"\x08\x0a\x3a\x00old", age_seconds=2 * DAY.total_seconds()))
+    needed = load_job(
+        make_job(content=b"\x08\x0a\x3a\x00old", age_seconds=2 * DAY.total_seconds())
+    )
     retention.expire_uploads(get_storage(), DAY)
     assert stored() == {model_key(new.model_sha256), model_key(needed.model_sha256)}
     with transaction() as session:
@@ -110,7 +119,11 @@ def test_files_that_no_row_knows_are_orphans(ended, make_job, store_file, load_j
         model_key(load_job(kept).model_sha256),
     }
     known |= {artifact_key(running, SHA)}
-    orphans = {artifact_key(kept, "c" * 64), artifact_key(unknown, SHA), model_key("d" * 64)}
+    orphans = {
+        artifact_key(kept, "c" * 64),
+        artifact_key(unknown, SHA),
+        model_key("d" * 64),
+    }
     for key in known | orphans:
         store_file(key)
     # with the two of the expired job
@@ -145,7 +158,9 @@ def test_a_models_analyses_go_with_it_and_those_of_no_model_are_orphans(
     assert retention.remove_orphans(get_storage()) == 2
     assert sorted(get_storage().keys("analyses/")) == sorted(keys)
     with transaction() as session:
-        session.add(OwnedModel(model_sha256=job.model_sha256, owner="", analysis_bytes=1))
+        session.add(
+            OwnedModel(model_sha256=job.model_sha256, owner="", analysis_bytes=1)
+        )
         session.get_one(Model, job.model_sha256).used_at = OLD
         session.get_one(Model, job.model_sha256).analysis_bytes = 1
     retention.expire_uploads(get_storage(), DAY)

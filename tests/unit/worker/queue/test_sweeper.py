@@ -41,13 +41,19 @@ def messages(monkeypatch):
 @pytest.fixture
 def enqueued(monkeypatch, messages):
     job_ids = []
-    monkeypatch.setattr(sweeper, "enqueue", lambda job_id: job_ids.append(job_id) or True)
+    monkeypatch.setattr(
+        sweeper, "enqueue", lambda job_id: job_ids.append(job_id) or True
+    )
     return job_ids
 
 
 def test_a_lease_that_ran_out_is_returned(make_job, load_job):
     job_id = make_job(
-        state="running", phase="factoring", lease_owner="dead", lease_expires_at=PAST, attempt=2
+        state="running",
+        phase="factoring",
+        lease_owner="dead",
+        lease_expires_at=PAST,
+        attempt=2,
     )
     assert sweep() == [job_id]
     job = load_job(job_id)
@@ -59,7 +65,9 @@ def test_a_lease_that_ran_out_is_returned(make_job, load_job):
 
 
 def test_after_the_last_attempt_the_job_fails(make_job, load_job):
-    job_id = make_job(state="running", lease_owner="dead", lease_expires_at=PAST, attempt=3)
+    job_id = make_job(
+        state="running", lease_owner="dead", lease_expires_at=PAST, attempt=3
+    )
     assert sweep() == []
     job = load_job(job_id)
     assert job.state == "failed"
@@ -70,9 +78,12 @@ def test_after_the_last_attempt_the_job_fails(make_job, load_job):
 
 
 def test_a_lease_that_holds_and_ended_jobs_are_left_alone(make_job, load_job):
-    held = make_job(state="running", lease_owner="alive", lease_expires_at=ahead(), attempt=3)
+    held = make_job(
+        state="running", lease_owner="alive", lease_expires_at=ahead(), attempt=3
+    )
     others = {
-        make_job(state=state): state for state in ("queued", "succeeded", "failed", "cancelled")
+        make_job(state=state): state
+        for state in ("queued", "succeeded", "failed", "cancelled")
     }
     assert sweep() == []
     assert load_job(held).lease_owner == "alive"
@@ -90,7 +101,9 @@ def test_a_job_far_over_its_time_is_taken_from_whoever_holds_it_and_fails_at_las
     assert sweep() == [overdue]
     assert load_job(overdue).state == "queued"
     assert load_job(overdue).lease_owner is None
-    assert [event.detail for event in events(overdue)] == ["the time limit was exceeded"]
+    assert [event.detail for event in events(overdue)] == [
+        "the time limit was exceeded"
+    ]
     assert load_job(last).state == "failed"
     assert load_job(last).error["code"] == "job_timeout"
     assert load_job(busy).state == "running"
@@ -106,12 +119,18 @@ def test_a_lease_given_before_the_clock_went_back_is_none(make_job, load_job):
 def test_sweepers_beside_each_other_return_each_job_once(make_job, events):
     jobs = [
         make_job(
-            state="running", lease_owner="dead", lease_expires_at=PAST, attempt=1, started_at=PAST
+            state="running",
+            lease_owner="dead",
+            lease_expires_at=PAST,
+            attempt=1,
+            started_at=PAST,
         )
         for _ in range(20)
     ]
     with ThreadPoolExecutor(4) as pool:
-        returned = [job for some in pool.map(lambda _: sweep(), range(4)) for job in some]
+        returned = [
+            job for some in pool.map(lambda _: sweep(), range(4)) for job in some
+        ]
     assert sorted(returned) == sorted(jobs)
     assert all(len(events(job)) == 1 for job in jobs)
 
@@ -130,7 +149,9 @@ def test_while_messages_wait_only_jobs_that_were_overtaken_are_unheard(make_job)
     make_job(age_seconds=10, state="succeeded")
     with transaction() as session:
         assert sweeper.unheard(session, 1) == []
-    make_job(age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead())
+    make_job(
+        age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead()
+    )
     make_job(age_seconds=19)
     with transaction() as session:
         assert sweeper.unheard(session, 1) == [overtaken]
@@ -146,9 +167,16 @@ def test_jobs_of_a_clock_that_has_gone_back_are_unheard(make_job, messages):
 
 def test_while_each_queued_job_has_a_message_none_is_sent(make_job):
     overtaken = [make_job(age_seconds=age) for age in (40, 35, 30)]
-    make_job(age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead())
+    make_job(
+        age_seconds=20, state="running", lease_owner="alive", lease_expires_at=ahead()
+    )
     with transaction() as session:
-        for messages, unheard in {3: [], 5: [], 2: overtaken[:1], 1: overtaken[:2]}.items():
+        for messages, unheard in {
+            3: [],
+            5: [],
+            2: overtaken[:1],
+            1: overtaken[:2],
+        }.items():
             assert sweeper.unheard(session, messages) == unheard
 
 
@@ -162,9 +190,13 @@ def test_it_enqueues_for_the_unheard_when_no_message_waits(
     assert enqueued == ([] if waiting else [job_id])
 
 
-def test_it_enqueues_the_job_it_returned_whatever_waits(make_job, settings, enqueued, messages):
+def test_it_enqueues_the_job_it_returned_whatever_waits(
+    make_job, settings, enqueued, messages
+):
     make_job(age_seconds=60)
-    job_id = make_job(age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST)
+    job_id = make_job(
+        age_seconds=60, state="running", lease_owner="dead", lease_expires_at=PAST
+    )
     messages[0] = 7
     sweeper.sweep_and_ring(settings)
     assert enqueued == [job_id]
@@ -177,7 +209,9 @@ def test_it_enqueues_each_job_once(make_job, settings, enqueued):
     assert len(enqueued) == len(set(enqueued)) == 2
 
 
-def test_a_broker_that_is_down_ends_the_round(make_job, settings, messages, monkeypatch):
+def test_a_broker_that_is_down_ends_the_round(
+    make_job, settings, messages, monkeypatch
+):
     tried = []
     monkeypatch.setattr(sweeper, "enqueue", lambda job_id: tried.append(job_id))
     for _ in range(3):
@@ -198,7 +232,9 @@ def test_a_broker_that_is_down_ends_the_round(make_job, settings, messages, monk
 def test_the_loop_outlives_any_error_of_a_step_and_takes_the_others(
     settings, monkeypatch, broken, error
 ):
-    monkeypatch.setattr(loops, "_failures", PendingAmounts())  # without those of other tests
+    monkeypatch.setattr(
+        loops, "_failures", PendingAmounts()
+    )  # without those of other tests
     steps = []
     stopping = threading.Event()
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support.fake_engine import COST, REPORT
+from support.service.fake_engine import COST, REPORT
 
 from convpress.limits import Limits
 from convpress.report import Inspection, Report
@@ -30,16 +30,24 @@ HOSTILE = {
     "wrong layers": lambda: report(sites=[{**SITE, "layers": [["x"]] * MANY}]),
     "wrong ranks": lambda: report(sites=[{**SITE, "rank": [-1] * MANY}]),
     "wrong points": lambda: report(frontier=[{}] * MANY),
-    "wrong counts": lambda: report(uncounted={str(number): -1 for number in range(MANY)}),
+    "wrong counts": lambda: report(
+        uncounted={str(number): -1 for number in range(MANY)}
+    ),
     "wrong budgets": lambda: report(budget={str(number): [] for number in range(MANY)}),
-    "members that nobody knows": lambda: report(**{str(number): 0 for number in range(MANY)}),
-    "notes without end": lambda: report(calibration={"kind": "none", "notes": ["x"] * MANY}),
+    "members that nobody knows": lambda: report(
+        **{str(number): 0 for number in range(MANY)}
+    ),
+    "notes without end": lambda: report(
+        calibration={"kind": "none", "notes": ["x"] * MANY}
+    ),
     "wrong notes": lambda: report(calibration={"kind": "none", "notes": [0] * MANY}),
     "a long name": lambda: report(sites=[{**SITE, "name": "x" * 1_000_000}]),
     "a long key": lambda: report(uncounted={"x" * 1_000_000: 1}),
     "lists of nothing": lambda: b"[" + b",".join([b"[]"] * 2_000_000) + b"]",
     "numbers": lambda: b"[" + b",".join([b"0"] * 4_000_000) + b"]",
-    "sites beyond the limit": lambda: START % b",".join([json.dumps(SITE).encode()] * 60_000),
+    "sites beyond the limit": lambda: (
+        START % b",".join([json.dumps(SITE).encode()] * 60_000)
+    ),
     "the same member": lambda: b"{" + b",".join([b'"sites":[]'] * MANY) + b"}",
     "deep": lambda: b"[" * 900 + b"]" * 900,
 }
@@ -102,10 +110,28 @@ def test_the_limits_follow_the_limit_on_nodes():
 
 
 def test_an_inspection_is_read_in_the_same_way():
-    members = {"format": "onnx", "inputs": [], "outputs": [], "parameters": 1, "bytes": 1}
+    members = {
+        "format": "onnx",
+        "inputs": [],
+        "outputs": [],
+        "parameters": 1,
+        "bytes": 1,
+    }
     members |= {"macs": 1, "uncounted": {}, "missing": None}
-    site = {"name": "x", "op": "Conv", "weight_shape": [1], "macs": 1, "calls": 1, "reason": None}
-    assert read(Inspection, json.dumps({**members, "sites": [site]}).encode()).sites[0].calls == 1
+    site = {
+        "name": "x",
+        "op": "Conv",
+        "weight_shape": [1],
+        "macs": 1,
+        "calls": 1,
+        "reason": None,
+    }
+    assert (
+        read(Inspection, json.dumps({**members, "sites": [site]}).encode())
+        .sites[0]
+        .calls
+        == 1
+    )
     with pytest.raises(MalformedOutput):
         read(Inspection, json.dumps({**members, "sites": [{}] * MANY}).encode())
 
@@ -125,13 +151,19 @@ BAD_REPORTS = {
     "negative": {**REPORT, "before": {**COST, "macs": -1}},
     "too large for SQL": {**REPORT, "before": {**COST, "macs": 2**63}},
     "a number as text": {**REPORT, "keep": "0.4"},
-    "a site without a name": {**REPORT, "sites": [{**REPORT["sites"][0], "name": None}]},
+    "a site without a name": {
+        **REPORT,
+        "sites": [{**REPORT["sites"][0], "name": None}],
+    },
     "not a number": {**REPORT, "keep": float("nan")},
     "not a number, deep inside": {
         **REPORT,
         "verification": {**REPORT["verification"], "relative_error": float("inf")},
     },
-    "runs below zero": {**REPORT, "verification": {**REPORT["verification"], "runs": -1}},
+    "runs below zero": {
+        **REPORT,
+        "verification": {**REPORT["verification"], "runs": -1},
+    },
     "a calibration of no kind": {**REPORT, "calibration": {"images": 8}},
     "a held-out error in words": {
         **REPORT,
@@ -148,7 +180,8 @@ def test_a_report_with_another_schema_is_refused(report):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff", b"[" * 100_000, b"1" * 10_000, json.dumps(REPORT).encode("utf-16")]
+    "content",
+    [b"", b"\xff", b"[" * 100_000, b"1" * 10_000, json.dumps(REPORT).encode("utf-16")],
 )
 def test_a_report_that_is_no_json_in_utf8_is_refused(content):
     with pytest.raises(MalformedOutput):

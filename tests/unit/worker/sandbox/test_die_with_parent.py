@@ -18,14 +18,18 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the kernel's parent-death signal is Linux's"
+)
 @pytest.mark.parametrize("pause", [0.0, 0.3])
 def test_the_child_of_a_killed_parent_dies(wait_gone, pause):
     with subprocess.Popen(
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True
     ) as parent:
         child = int(parent.stdout.readline())
-        time.sleep(pause)  # killed both while the child is becoming its command and long after
+        time.sleep(
+            pause
+        )  # killed both while the child is becoming its command and long after
         parent.kill()
     assert wait_gone(child)
 
@@ -38,7 +42,9 @@ def test_the_command_runs_with_its_own_arguments_and_status():
         "a b",
         "--help",
     ]
-    ended = subprocess.run(dying_with_parent(command), capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        dying_with_parent(command), capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 7
     assert ended.stdout == "['a b', '--help']\n"
 

@@ -11,7 +11,8 @@ from worker.sandbox.doctor import Check, DeviceMissing, SandboxIncomplete
 
 def test_without_its_device_a_service_does_not_start():
     with pytest.raises(
-        DeviceMissing, match="CONVPRESS_DEVICE=cuda:99, but torch cannot compute on the device"
+        DeviceMissing,
+        match="CONVPRESS_DEVICE=cuda:99, but torch cannot compute on the device",
     ):
         doctor.require_device("cuda:99")
     doctor.require_device("cpu")
@@ -22,7 +23,9 @@ def test_a_gap_in_the_sandbox_has_to_be_accepted_by_a_setting(monkeypatch):
         "files", "a model reads nothing", holds=False, evidence="it read a file outside"
     )
     monkeypatch.setattr(doctor, "examine", lambda device: [missing])
-    with pytest.raises(SandboxIncomplete, match="CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"):
+    with pytest.raises(
+        SandboxIncomplete, match="CONVPRESS_ACCEPT_MODELS_THAT_CAN_ESCAPE=true"
+    ):
         doctor.require(Settings())
     doctor.require(Settings(accept_models_that_can_escape=True))
 
@@ -39,7 +42,10 @@ def test_the_doctor_says_what_the_kernel_and_the_user_mean(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     here, signals, root = doctor.notes()
     assert "has Landlock 5, which restricts files," in here
-    assert "signals and abstract UNIX sockets only since its version 6, Linux 6.12" in signals
+    assert (
+        "signals and abstract UNIX sockets only since its version 6, Linux 6.12"
+        in signals
+    )
     assert root.startswith("this process runs as root")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert len(doctor.notes()) == 2

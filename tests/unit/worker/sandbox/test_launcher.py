@@ -22,7 +22,9 @@ from worker.sandbox.run import Lost, TimedOut
 needs_landlock = pytest.mark.skipif(
     launcher.landlock_version() < 3, reason="needs a kernel with Landlock 3"
 )
-needs_seccomp = pytest.mark.skipif(launcher.load_libseccomp() is None, reason="needs libseccomp")
+needs_seccomp = pytest.mark.skipif(
+    launcher.load_libseccomp() is None, reason="needs libseccomp"
+)
 
 SUCCEEDED = """print('{"event": "succeeded"}', flush=True)"""
 
@@ -33,7 +35,10 @@ def shut_in(tmp_path):
     home.mkdir()
     (tmp_path / "secret").write_text("secret")
     return Confinement(
-        home, readable=(tmp_path / "script.py",), memory_bytes=2 * 1024**3, file_bytes=10_000
+        home,
+        readable=(tmp_path / "script.py",),
+        memory_bytes=2 * 1024**3,
+        file_bytes=10_000,
     )
 
 
@@ -69,7 +74,9 @@ def escapes(confinement, tmp_path):
     command = confinement.command(
         [sys.executable, "-I", "-S", probe.__file__, json.dumps(targets)], 10
     )
-    done = subprocess.run(command, cwd=confinement.home, capture_output=True, check=False, env={})
+    done = subprocess.run(
+        command, cwd=confinement.home, capture_output=True, check=False, env={}
+    )
     return {name for name, successes in json.loads(done.stdout).items() if successes}
 
 
@@ -81,7 +88,9 @@ def test_all_promises_hold_here():
 
 @needs_landlock
 @needs_seccomp
-def test_each_mechanism_alone_keeps_its_promises_and_the_probe_sees_which_is_off(shut_in, tmp_path):
+def test_each_mechanism_alone_keeps_its_promises_and_the_probe_sees_which_is_off(
+    shut_in, tmp_path
+):
     assert escapes(shut_in, tmp_path) == set()
     without_seccomp = {"files", "network", "processes", "memory"}
     assert escapes(replace(shut_in, seccomp=False), tmp_path) == without_seccomp
@@ -155,7 +164,11 @@ def test_what_a_model_may_not_do_fails(run, shut_in, tmp_path, attempt):
         """,
     )
     assert outcome == Succeeded()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "script.py", "secret"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "home",
+        "script.py",
+        "secret",
+    ]
     assert (tmp_path / "secret").read_text() == "secret"
 
 
@@ -182,7 +195,9 @@ for number in (signal.SIGKILL, signal.SIGIO):
 """Every way to have the kernel signal the owner of a descriptor, by the numbers of x86_64."""
 
 
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="has the numbers of system calls")
+@pytest.mark.skipif(
+    os.uname().machine != "x86_64", reason="has the numbers of system calls"
+)
 @needs_landlock
 @needs_seccomp
 @pytest.mark.parametrize("version", [3, 4, 5, 6])
@@ -194,7 +209,10 @@ def test_no_version_of_landlock_is_needed_to_keep_signals_in(run, shut_in, versi
             assert outcome == Succeeded()
             assert victim.poll() is None
             if version < 6:  # the attempt is a real one
-                run(replace(shut_in, landlock=version, seccomp=False), f"{code}\n{SUCCEEDED}")
+                run(
+                    replace(shut_in, landlock=version, seccomp=False),
+                    f"{code}\n{SUCCEEDED}",
+                )
                 assert victim.wait(60) in (-signal.SIGKILL, -signal.SIGIO)
         finally:
             victim.kill()
@@ -311,7 +329,9 @@ def test_nothing_outlives_it_in_whatever_session(run, shut_in, wait_gone, ending
     assert len(started) == 40
 
 
-def test_the_keeper_leaves_nothing_when_the_worker_is_killed(shut_in, tmp_path, wait_gone):
+def test_the_keeper_leaves_nothing_when_the_worker_is_killed(
+    shut_in, tmp_path, wait_gone
+):
     code = (
         "import os, time\nif os.fork() == 0: os.setsid()\n"
         "open(str(os.getpid()), 'w').close()\ntime.sleep(600)"

@@ -53,7 +53,12 @@ def test_a_check_without_end_is_ended_and_holds_nothing_up(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "code", ["import os; os.abort()", "b = [bytes(10**9) for _ in range(100)]", "print('no json')"]
+    "code",
+    [
+        "import os; os.abort()",
+        "b = [bytes(10**9) for _ in range(100)]",
+        "print('no json')",
+    ],
 )
 def test_a_check_that_dies_says_nothing_of_the_artifact(monkeypatch, code):
     replace_gate(monkeypatch, code)

@@ -57,7 +57,9 @@ def test_success_comes_after_progress(run):
 def test_a_refusal_comes_through(run):
     error = '{"code": "budget_unreachable", "detail": "no", "got": "0.1"}'
     outcome = run(f"""print('{{"event": "failed", "error": {error}}}')""")
-    assert outcome == Failed({"code": "budget_unreachable", "detail": "no", "got": "0.1"})
+    assert outcome == Failed(
+        {"code": "budget_unreachable", "detail": "no", "got": "0.1"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,9 @@ def test_any_other_end_is_a_loss_and_says_why(run, code, reason):
 
 
 def test_a_loss_comes_with_the_tail_of_the_log(run):
-    outcome = run("sys.stderr.write('begin' + 'x' * 10_000_000 + 'the end'); sys.exit(1)")
+    outcome = run(
+        "sys.stderr.write('begin' + 'x' * 10_000_000 + 'the end'); sys.exit(1)"
+    )
     assert isinstance(outcome, Lost)
     assert outcome.log.endswith("the end")
     assert len(outcome.log) <= 16 * 1024
@@ -201,7 +205,9 @@ def test_its_children_die_with_it(run, tmp_path, wait_gone, ending):
     assert wait_gone(int(pid.read_text()))
 
 
-def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(run, tmp_path, wait_gone):
+def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(
+    run, tmp_path, wait_gone
+):
     start = time.monotonic()
     outcome = run(
         """

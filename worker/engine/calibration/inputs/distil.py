@@ -25,7 +25,10 @@ from torch import Tensor
 
 from worker.engine.calibration.class_scores import class_scores
 from worker.engine.calibration.inputs.adam import Adam
-from worker.engine.calibration.inputs.frequency import natural_amplitudes, shape_spectrum
+from worker.engine.calibration.inputs.frequency import (
+    natural_amplitudes,
+    shape_spectrum,
+)
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import Program, Step, StepError, Watch, run
 
@@ -138,7 +141,9 @@ class _Objective:
         """Return the labels, drawn once the number of classes is known."""
         if self._labels is None:
             count, classes = scores.shape
-            labels = torch.randint(classes, (count,), generator=self._generator, device="cpu")
+            labels = torch.randint(
+                classes, (count,), generator=self._generator, device="cpu"
+            )
             self._labels = labels.to(scores.device)
         return self._labels
 

@@ -19,13 +19,26 @@ import numpy as np
 from convpress.calibration import InputValues
 from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.generators import Generator, Images, Size, softened
+from worker.engine.calibration.inputs.generators import (
+    Generator,
+    Images,
+    Size,
+    softened,
+)
 from worker.engine.calibration.inputs.model_inputs import ImageInput
 from worker.engine.calibration.inputs.mosaics import mosaics
 from worker.engine.calibration.inputs.objects import with_objects
-from worker.engine.calibration.inputs.photographs import Scenes, is_photograph_shape, photographs
+from worker.engine.calibration.inputs.photographs import (
+    Scenes,
+    is_photograph_shape,
+    photographs,
+)
 from worker.engine.calibration.inputs.probing import Trials, least_mismatch
-from worker.engine.calibration.inputs.ranges import ValueRange, known_ranges, stated_range
+from worker.engine.calibration.inputs.ranges import (
+    ValueRange,
+    known_ranges,
+    stated_range,
+)
 from worker.engine.calibration.inputs.sensors.kinds import SHAPES, Kind, kinds_of_shape
 
 # The shorter side of grey images that are taken for scenes.
@@ -95,7 +108,9 @@ def showing_objects(harness: Harness, kinds: Kinds) -> Kinds:
 
     For models whose outputs say little without them. Inputs of other kinds stay as they are.
     """
-    shapes = {(image.channels, image.size) for image in harness.images if _takes_scenes(image)}
+    shapes = {
+        (image.channels, image.size) for image in harness.images if _takes_scenes(image)
+    }
     if not shapes:
         return kinds
 
@@ -143,10 +158,13 @@ def _crops(scenes: Scenes, *, normalises: bool) -> tuple[Kind, str]:
     judging = alternating(mosaics, photographs(scenes.judging))
     if normalises:
         reason = (
-            "since the model stores statistics; half of those to judge by are crops of photographs"
+            "since the model stores statistics; "
+            "half of those to judge by are crops of photographs"
         )
         return replace(SHAPES, name="synthetic images", judging=judging), reason
-    kind = Kind("crops of photographs", photographs(scenes.fitting), judging, dead_leaves)
+    kind = Kind(
+        "crops of photographs", photographs(scenes.fitting), judging, dead_leaves
+    )
     return _with_soft_edges(kind), "since the inputs have their shape"
 
 
@@ -173,9 +191,14 @@ def _other_kind(
     likeliest = kinds[0]
     nearest = min(mismatches, key=mismatches.__getitem__)
     if mismatches[nearest] > _FAR_NEARER * mismatches[likeliest]:
-        reason = "by the shape of the input, and none is far nearer to the stored statistics"
+        reason = (
+            "by the shape of the input, and none is far nearer to the stored statistics"
+        )
         return likeliest, f"{reason} ({distances})"
-    return nearest, f"whose statistics are far nearer to those that the model stores ({distances})"
+    return (
+        nearest,
+        f"whose statistics are far nearer to those that the model stores ({distances})",
+    )
 
 
 def _soft_shapes(kind: Kind) -> Kind:
@@ -201,7 +224,9 @@ def _usual_ranges(kind: Kind, channels: int) -> tuple[ValueRange, ...]:
     return (*kind.ranges, *known_ranges(channels))
 
 
-def _by_shape(generators: Mapping[_Shape, Generator], other: Generator = dead_leaves) -> Generator:
+def _by_shape(
+    generators: Mapping[_Shape, Generator], other: Generator = dead_leaves
+) -> Generator:
     """Return a generator that makes images of each shape by the generator of that shape.
 
     Images of all other shapes are made by `other`.

@@ -12,7 +12,11 @@ _SEED_STEP = 100
 
 
 def from_all_ranges(
-    harness: Harness, generator: Generator, ranges: Sequence[ValueRange], count: int, seed: int
+    harness: Harness,
+    generator: Generator,
+    ranges: Sequence[ValueRange],
+    count: int,
+    seed: int,
 ) -> list[Batch]:
     """Return batches of at least `count` images, an equal part of them from every range."""
     in_each = -(-count // len(ranges))

@@ -95,13 +95,17 @@ def image_input(spec: TensorSpec, shape: Sequence[int]) -> ImageInput | None:
     if is_position(spec) or (is_mask(spec) and is_sequence):
         return None
     if spec.rows is not None and is_sequence:
-        return ImageInput(spec.name, dtype, shape[1], (), channels_last=False, rows=spec.rows)
+        return ImageInput(
+            spec.name, dtype, shape[1], (), channels_last=False, rows=spec.rows
+        )
     is_bytes = dtype in (np.uint8, np.int8) and axes > 2
     is_number = np.issubdtype(dtype, np.floating)
     if axes < 2 or not (is_number or is_bytes):
         return None
     if axes > 2 and shape[-1] <= _MOST_COLOURS < shape[1]:
-        return ImageInput(spec.name, dtype, shape[-1], tuple(shape[1:-1]), channels_last=True)
+        return ImageInput(
+            spec.name, dtype, shape[-1], tuple(shape[1:-1]), channels_last=True
+        )
     return ImageInput(spec.name, dtype, shape[1], tuple(shape[2:]), channels_last=False)
 
 

@@ -64,7 +64,10 @@ def _draw_text(canvas: Image.Image, rng: Random) -> None:
         height = float(np.exp(rng.uniform(np.log(_SMALLEST_LETTER), np.log(largest))))
         font = ImageFont.load_default(height)
         words = [_word(rng) for _ in range(int(rng.integers(1, 4)))]
-        place = (rng.uniform(0, 0.6) * canvas.width, rng.uniform(0, 0.9) * canvas.height)
+        place = (
+            rng.uniform(0, 0.6) * canvas.width,
+            rng.uniform(0, 0.9) * canvas.height,
+        )
         text = " ".join(words)
         ink, paper = _contrast(rng)
         if rng.random() < 0.5:
@@ -103,7 +106,12 @@ def _draw_faces(canvas: Image.Image, rng: Random) -> None:
         for x, y, wide, tall, colour in parts:
             centre_x, centre_y = left + x * width, top + y * height
             half_x, half_y = wide * width / 2, tall * height / 2
-            corners = (centre_x - half_x, centre_y - half_y, centre_x + half_x, centre_y + half_y)
+            corners = (
+                centre_x - half_x,
+                centre_y - half_y,
+                centre_x + half_x,
+                centre_y + half_y,
+            )
             draw.ellipse(corners, fill=colour)
 
 
@@ -120,8 +128,12 @@ def _draw_things(canvas: Image.Image, rng: Random) -> None:
         outline(body, fill=colour, outline=_shaded(colour, 0.5))
         for share in (0.2, 0.7):
             x = left + share * width
-            draw.ellipse((x, top + 0.7 * height, x + 0.2 * width, top + height), fill=other)
-            draw.rectangle((x, top + 0.2 * height, x + 0.2 * width, top + 0.4 * height), fill=other)
+            draw.ellipse(
+                (x, top + 0.7 * height, x + 0.2 * width, top + height), fill=other
+            )
+            draw.rectangle(
+                (x, top + 0.2 * height, x + 0.2 * width, top + 0.4 * height), fill=other
+            )
 
 
 def _contrast(rng: Random) -> tuple[_Colour, _Colour]:

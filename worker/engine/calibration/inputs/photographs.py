@@ -77,12 +77,16 @@ def load_scenes(mounted: Path | None = None) -> Scenes:
         try:
             files = _files(mounted)
         except OSError as error:
-            notes.append(f"the folder of mounted photographs cannot be read: {error.strerror}")
+            notes.append(
+                f"the folder of mounted photographs cannot be read: {error.strerror}"
+            )
     for path in files:
         try:
             own.append(_scene(path))
         except _UNREADABLE as error:
-            notes.append(f"the mounted photograph {path.name!r} cannot be read: {error}"[:_NOTE])
+            notes.append(
+                f"the mounted photograph {path.name!r} cannot be read: {error}"[:_NOTE]
+            )
     judging = bundled[::_JUDGING_STEP] + own[::_JUDGING_STEP]
     fitting = [scene for at, scene in enumerate(bundled) if at % _JUDGING_STEP]
     fitting += [scene for at, scene in enumerate(own) if at % _JUDGING_STEP]
@@ -154,7 +158,9 @@ def _crop(scene: Scene, channels: int, size: Size, rng: Random) -> Images:
 
 def _files(folder: Path) -> list[Path]:
     """Return the photographs of a folder in the order of their names."""
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES]
+    files = [
+        path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES
+    ]
     return files[:_MOST_FILES]
 
 

@@ -106,7 +106,11 @@ def probed_ranges(
         return ProbedRanges(ranges, "the integer type of the inputs", ranges)
     if harness.program.normalises:
         return _by_statistics(harness, ranges, trials)
-    scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
+    scores = {
+        values: each.scores
+        for values, each in usable.items()
+        if each.scores is not None
+    }
     if scores:
         return _by_scores(scores, ranges)
     source = "usual ranges, since the model's outputs favour none"
@@ -114,7 +118,9 @@ def probed_ranges(
     return ProbedRanges(ranges[:_RANGES_BY_DEFAULT], source, ranges, doubt)
 
 
-def _stated(stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...]) -> ProbedRanges:
+def _stated(
+    stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...]
+) -> ProbedRanges:
     """Return the stated range, judged in those too that fit the model far better."""
     source = "the request"
     if not better:
@@ -142,7 +148,11 @@ def _better_ranges(
     if harness.program.normalises:
         probed = _by_statistics(harness, tuple(usable), trials)
     else:
-        scores = {values: each.scores for values, each in usable.items() if each.scores is not None}
+        scores = {
+            values: each.scores
+            for values, each in usable.items()
+            if each.scores is not None
+        }
         if not scores:
             return ()
         probed = _by_scores(scores, tuple(usable))
@@ -157,13 +167,17 @@ def _by_statistics(
 
     Few images rule most ranges out. The others are tried on all of them.
     """
-    rough = {values: _mean_mismatch(harness, trials, values, _FEW_IMAGES) for values in ranges}
+    rough = {
+        values: _mean_mismatch(harness, trials, values, _FEW_IMAGES)
+        for values in ranges
+    }
     hopeless = _HOPELESS_MISMATCH * min(rough.values())
     hopeful = [values for values in ranges if rough[values] <= hopeless]
     mismatches = rough
     if trials.count > max(_FEW_IMAGES, harness.batch):
         mismatches = {
-            values: _mean_mismatch(harness, trials, values, trials.count) for values in hopeful
+            values: _mean_mismatch(harness, trials, values, trials.count)
+            for values in hopeful
         }
     best = min(hopeful, key=mismatches.__getitem__)
     most = _PLAUSIBLE_MISMATCH * mismatches[best]
@@ -175,7 +189,9 @@ def _by_statistics(
     return ProbedRanges((best,), source, plausible, doubt)
 
 
-def _by_scores(scores: Mapping[ValueRange, Tensor], usable: tuple[ValueRange, ...]) -> ProbedRanges:
+def _by_scores(
+    scores: Mapping[ValueRange, Tensor], usable: tuple[ValueRange, ...]
+) -> ProbedRanges:
     """Return the ranges in which a classifier tells images apart.
 
     An untrained classifier tells them apart in none: every range is then plausible.
@@ -193,7 +209,9 @@ def _are_whole(harness: Harness) -> bool:
     return all(images.is_whole for images in harness.images)
 
 
-def _tried(harness: Harness, stated: InputValues | None, trials: Trials) -> tuple[ValueRange, ...]:
+def _tried(
+    harness: Harness, stated: InputValues | None, trials: Trials
+) -> tuple[ValueRange, ...]:
     """Return the ranges to try."""
     channels = harness.images[0].channels
     if stated is not None:
@@ -214,7 +232,9 @@ def _probe_leniently(
 
 
 @torch.no_grad()
-def probe(harness: Harness, generator: Generator, values: ValueRange, count: int) -> Probe:
+def probe(
+    harness: Harness, generator: Generator, values: ValueRange, count: int
+) -> Probe:
     """Return the model's outputs on images in a range: `count`, and at least two batches."""
     tables: list[Tensor] = []
     first: list[Tensor] | None = None
@@ -272,7 +292,9 @@ def least_mismatch(harness: Harness, trials: Trials) -> float:
 
 
 @torch.no_grad()
-def _mean_mismatch(harness: Harness, trials: Trials, values: ValueRange, count: int) -> float:
+def _mean_mismatch(
+    harness: Harness, trials: Trials, values: ValueRange, count: int
+) -> float:
     """Return the distance of images' statistics to the stored ones, the mean over all of these."""
     batches = _images(harness, trials.generator, values, count)
     total = sum(float(statistics_mismatch(harness.program, batch)) for batch in batches)
@@ -280,6 +302,8 @@ def _mean_mismatch(harness: Harness, trials: Trials, values: ValueRange, count: 
     return total / (norms * len(batches))
 
 
-def _images(harness: Harness, generator: Generator, values: ValueRange, count: int) -> list[Batch]:
+def _images(
+    harness: Harness, generator: Generator, values: ValueRange, count: int
+) -> list[Batch]:
     """Return the images to try a range on: the same ones in every range."""
     return harness.synthetic(generator, values, count, _SEED)

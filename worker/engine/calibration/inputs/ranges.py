@@ -147,7 +147,9 @@ def tells_apart(scores: Mapping[ValueRange, Tensor]) -> bool:
     return max(_information(scores).values()) >= _LEAST_INFORMATION
 
 
-def _within_share(scores: Mapping[ValueRange, Tensor], share: float) -> tuple[ValueRange, ...]:
+def _within_share(
+    scores: Mapping[ValueRange, Tensor], share: float
+) -> tuple[ValueRange, ...]:
     """Return the ranges with at least this share of the highest mutual information."""
     information = _information(scores)
     least = share * max(information.values())
@@ -157,7 +159,9 @@ def _within_share(scores: Mapping[ValueRange, Tensor], share: float) -> tuple[Va
 def _information(scores: Mapping[ValueRange, Tensor]) -> dict[ValueRange, float]:
     """Return the mutual information between image and class in every range of plausible scores."""
     plausible = {
-        known: table for known, table in scores.items() if table.std() <= _PLAUSIBLE_DEVIATION
+        known: table
+        for known, table in scores.items()
+        if table.std() <= _PLAUSIBLE_DEVIATION
     }
     # Where no range is plausible, all of them are compared.
     compared = plausible or scores

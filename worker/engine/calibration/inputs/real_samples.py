@@ -12,7 +12,12 @@ from convpress.calibration import InputValues
 from convpress.refusal import Code, Refusal
 from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
-from worker.engine.calibration.inputs.model_inputs import AnyArray, Arrays, ImageInput, make_inputs
+from worker.engine.calibration.inputs.model_inputs import (
+    AnyArray,
+    Arrays,
+    ImageInput,
+    make_inputs,
+)
 from worker.engine.calibration.inputs.ranges import known_ranges
 from worker.engine.calibration.replay import Batch
 from worker.engine.program import run
@@ -63,7 +68,9 @@ def real_batches(harness: Harness, samples: Arrays, most: int) -> list[Batch]:
     than `most` samples, an even choice from first to last is used. Inputs that the samples lack
     get synthetic values.
     """
-    pieces = {images.name: _pieces(samples[images.name], images) for images in harness.images}
+    pieces = {
+        images.name: _pieces(samples[images.name], images) for images in harness.images
+    }
     count = min(map(len, pieces.values()))
     fixed = harness.fixed_batch
     used = max(fixed, min(count, most) // fixed * fixed)
@@ -77,7 +84,9 @@ def real_batches(harness: Harness, samples: Arrays, most: int) -> list[Batch]:
 def _synthetic(harness: Harness) -> Arrays:
     """Return one batch of synthetic inputs, for those that samples lack."""
     values = known_ranges(1)[0]
-    return make_inputs(harness.specs, harness.shapes, harness.batch, dead_leaves, values, 0)
+    return make_inputs(
+        harness.specs, harness.shapes, harness.batch, dead_leaves, values, 0
+    )
 
 
 def _fullest_batch(count: int, largest: int, fixed: int) -> int:

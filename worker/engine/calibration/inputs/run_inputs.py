@@ -53,7 +53,9 @@ def _runs(batch: Batch, axes: Shapes) -> int:
     return max(runs)
 
 
-def _part(tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec) -> AnyArray:
+def _part(
+    tensor: Tensor, shape: tuple[int, ...], at: int, spec: TensorSpec
+) -> AnyArray:
     """Return one run's part of an input.
 
     Images smaller than the shape are repeated side by side until they fill it.

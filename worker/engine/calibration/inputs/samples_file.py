@@ -45,7 +45,9 @@ def read_samples(path: Path, specs: Specs, shapes: Shapes) -> Arrays:
     return {name: _cast(array, by_name[name]) for name, array in arrays.items()}
 
 
-def _check_memory(by_input: Mapping[str, Header], by_name: Mapping[str, TensorSpec]) -> None:
+def _check_memory(
+    by_input: Mapping[str, Header], by_name: Mapping[str, TensorSpec]
+) -> None:
     """Check the memory of the arrays in the inputs' types, before they are read."""
     total = 0
     for name, header in by_input.items():
@@ -107,10 +109,14 @@ def _check_headers(
             counts.add(header.shape[0])
     if len(counts) > 1:
         numbers = ", ".join(map(str, sorted(counts)))
-        raise invalid("the inputs have different numbers of samples", "one number", numbers)
+        raise invalid(
+            "the inputs have different numbers of samples", "one number", numbers
+        )
 
 
-def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...], *, many: bool) -> None:
+def _check_header(
+    header: Header, spec: TensorSpec, shape: tuple[int, ...], *, many: bool
+) -> None:
     """Check one array; with `many`, its first axis is free."""
     own = header.shape
     dtype = np.dtype(spec.dtype)
@@ -130,7 +136,9 @@ def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...], *, m
     # NumPy names floating-point types f2, f4 and f8, after their byte order.
     is_float = header.dtype[1] == "f"
     if is_float and not np.issubdtype(dtype, np.floating):
-        raise invalid(f"input {spec.name!r} takes {spec.dtype}", "whole numbers", header.dtype)
+        raise invalid(
+            f"input {spec.name!r} takes {spec.dtype}", "whole numbers", header.dtype
+        )
 
 
 def _load(path: Path) -> dict[str, AnyArray]:
@@ -146,7 +154,9 @@ def _load(path: Path) -> dict[str, AnyArray]:
             return {name: content[name] for name in content.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         size = f"{path.stat().st_size} bytes"
-        raise invalid(f"the file is damaged: {error}", "an undamaged file", size) from error
+        raise invalid(
+            f"the file is damaged: {error}", "an undamaged file", size
+        ) from error
 
 
 def _cast(array: AnyArray, spec: TensorSpec) -> AnyArray:

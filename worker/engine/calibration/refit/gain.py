@@ -15,7 +15,9 @@ from worker.engine.calibration.statistics.batchnorm_statistics import channel_st
 from worker.engine.numerics.convolution import Layer
 
 
-def restore_gain(layer: Layer, outputs: Iterable[Tensor], targets: Iterable[Tensor]) -> Layer:
+def restore_gain(
+    layer: Layer, outputs: Iterable[Tensor], targets: Iterable[Tensor]
+) -> Layer:
     """Return the layer with larger deviations of its outputs from their means.
 
     `outputs` are those of the layer and `targets` what it was fitted to, both `(rows, groups,

@@ -60,7 +60,8 @@ def select_refit(
 
     try:
         refits = [
-            refit(program, batches, chains, variant, effort, tell_site) for variant in variants
+            refit(program, batches, chains, variant, effort, tell_site)
+            for variant in variants
         ]
     except StepError as error:
         reason = f"the model does not run compressed: {error}"

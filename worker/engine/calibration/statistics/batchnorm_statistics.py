@@ -36,7 +36,9 @@ def reestimate_statistics(
         StepError: the program does not run on these batches.
     """
     footprints = measure_footprints(program, batches[0])
-    run = CheckpointedRun(program, batches, checkpoints(footprints, len(batches), held_bytes))
+    run = CheckpointedRun(
+        program, batches, checkpoints(footprints, len(batches), held_bytes)
+    )
     steps = list(program.steps)
     statistics: dict[str, tuple[Tensor, Tensor]] = {}
     for position, step in enumerate(program.steps):

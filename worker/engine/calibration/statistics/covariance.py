@@ -58,7 +58,9 @@ class MomentRecorder:
         self._convolutions = convolutions
         self._batches = batches
         self._effort = effort
-        self._sums = {site: PatchSums(convolution) for site, convolution in convolutions.items()}
+        self._sums = {
+            site: PatchSums(convolution) for site, convolution in convolutions.items()
+        }
         self._done = 0
 
     @torch.no_grad()
@@ -87,7 +89,9 @@ class MomentRecorder:
 
     def moments(self) -> Iterator[tuple[str, Moments]]:
         """Yield the current moments, site after site."""
-        return ((site, sums.moments()) for site, sums in self._sums.items() if sums.count)
+        return (
+            (site, sums.moments()) for site, sums in self._sums.items() if sums.count
+        )
 
     def finish(self) -> Mapping[str, Moments]:
         """Return the moments of all sites whose inputs are finite, and free the sums.

@@ -56,7 +56,9 @@ class OutputError:
         assert self._prefix is not None  # values may be held
         return self._error(self._prefix.values_before(position), position, chains)
 
-    def _error(self, lives: Iterable[Mapping[str, Any]], start: int, chains: Chains) -> float:
+    def _error(
+        self, lives: Iterable[Mapping[str, Any]], start: int, chains: Chains
+    ) -> float:
         """Return the error of the outputs, given each batch's values before the step at `start`."""
         replacements: dict[str, Callable[[Tensor], Tensor]] = {
             site: partial(run_chain, layers) for site, layers in chains.items()

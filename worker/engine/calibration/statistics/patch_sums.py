@@ -108,7 +108,9 @@ class PatchSums:
             shrunk.append(band.to(dtype).numpy(force=True))
         return Moments(mean.numpy(force=True), Symmetric(tuple(shrunk)))
 
-    def _square_and_diagonal(self, mean: Tensor, bands: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    def _square_and_diagonal(
+        self, mean: Tensor, bands: Iterator[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Return the sum of all squares `(groups,)` and the variances `(groups, m)`."""
         square = torch.zeros(len(mean), dtype=mean.dtype, device=mean.device)
         diagonals = []

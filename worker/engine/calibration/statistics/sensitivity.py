@@ -11,7 +11,11 @@ from worker.engine.calibration.calibrate import Calibration
 from worker.engine.calibration.chains import Chain
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
 from worker.engine.calibration.replay import Batch, spread
-from worker.engine.calibration.statistics.class_directions import LastLayer, last_layer, last_site
+from worker.engine.calibration.statistics.class_directions import (
+    LastLayer,
+    last_layer,
+    last_site,
+)
 from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.numerics.convolution import Layer
 from worker.engine.numerics.moments import Moments
@@ -49,12 +53,15 @@ def trials(
 
     `layer` returns the site's own layer. A site without inexact candidates has no trials.
     """
-    inexact = [candidate for candidate in site.candidates if candidate.error > _LEAST_ERROR]
+    inexact = [
+        candidate for candidate in site.candidates if candidate.error > _LEAST_ERROR
+    ]
     if not inexact:
         return ()
     nearest = [_nearest(inexact, error) for error in _TARGET_ERRORS]
     return tuple(
-        Trial(partial(_layers, candidate, layer, moments), candidate.error) for candidate in nearest
+        Trial(partial(_layers, candidate, layer, moments), candidate.error)
+        for candidate in nearest
     )
 
 
@@ -68,7 +75,9 @@ def _nearest(candidates: Sequence[Candidate], error: float) -> Candidate:
     return min(candidates, key=distance)
 
 
-def _layers(candidate: Candidate, layer: Callable[[], Layer], moments: Moments | None) -> Chain:
+def _layers(
+    candidate: Candidate, layer: Callable[[], Layer], moments: Moments | None
+) -> Chain:
     """Return a candidate's chain in a layer's place."""
     return candidate.layers(layer(), moments)
 
@@ -122,7 +131,9 @@ def _first_positions(program: Program) -> defaultdict[str, int]:
     return positions
 
 
-def _affordable(calibration: Calibration, sites: int, effort: Effort) -> tuple[list[Batch], int]:
+def _affordable(
+    calibration: Calibration, sites: int, effort: Effort
+) -> tuple[list[Batch], int]:
     """Return held-out batches on which all sites can be tried, and how often each of them.
 
     There is no batch where nothing is affordable.

@@ -49,7 +49,9 @@ def _with_copied_memory(values: Sequence[Any], targets: Sequence[Any]) -> list[A
         if memory in views:
             views[memory].append(tensor)
     # The largest view is copied: it has to cover the others.
-    largest = {memory: max(tensors, key=Tensor.numel) for memory, tensors in views.items()}
+    largest = {
+        memory: max(tensors, key=Tensor.numel) for memory, tensors in views.items()
+    }
     copies = {memory: tensor.clone() for memory, tensor in largest.items()}
 
     def moved(tensor: Tensor) -> Tensor:

@@ -129,4 +129,8 @@ def has_no_products(operator: Any) -> bool:  # noqa: ANN401 - an operator's over
     """Whether an operator is known to compute no product of two tensors' axes."""
     name = operator._schema.name.removeprefix("aten::")
     is_elementwise = torch.Tag.pointwise in operator.tags
-    return is_elementwise or name in _WITHOUT_PRODUCTS or name.rstrip("_") in _WITHOUT_PRODUCTS
+    return (
+        is_elementwise
+        or name in _WITHOUT_PRODUCTS
+        or name.rstrip("_") in _WITHOUT_PRODUCTS
+    )

@@ -257,7 +257,11 @@ def convolution_name(axes: int, transposed: bool) -> str:
 
 def is_stored(weight: object) -> TypeGuard[Tensor]:
     """Whether it is a tensor in plain memory, not one packed for some kernel."""
-    return isinstance(weight, Tensor) and weight.layout == torch.strided and not weight.is_quantized
+    return (
+        isinstance(weight, Tensor)
+        and weight.layout == torch.strided
+        and not weight.is_quantized
+    )
 
 
 def why_not_stored(weight: Tensor) -> str | None:
@@ -288,7 +292,9 @@ def geometry(
     """
     axes = len(weight_shape) - 2
     if axes < 1:
-        raise ValueError(f"a convolution's weight has three axes or more, not {weight_shape}")
+        raise ValueError(
+            f"a convolution's weight has three axes or more, not {weight_shape}"
+        )
     dilations = _per_axis(dilation, axes)
     extra: tuple[int, ...] = ()
     if transposed:

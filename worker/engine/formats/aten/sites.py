@@ -71,7 +71,9 @@ def named_sites(
     for key, members in groups.items():
         first = members[0]
         assert first.weight is not None
-        reason = next((layer.reason for layer in members if layer.reason is not None), None)
+        reason = next(
+            (layer.reason for layer in members if layer.reason is not None), None
+        )
         if reason is None and any(is_hidden(layer.path or "") for layer in members):
             reason = HIDDEN
         if reason is None and len(usages[key.weight]) > 1:

@@ -45,7 +45,9 @@ class StepRecorder:
                 needed.update(step.takes)
                 steps.append(step)
         steps.reverse()
-        constants = {name: value for name, value in self.constants.items() if name in needed}
+        constants = {
+            name: value for name, value in self.constants.items() if name in needed
+        }
         return Program(
             inputs=tuple(inputs),
             outputs=tuple(outputs),
@@ -69,7 +71,9 @@ class StepRecorder:
         if all(stays):
             return step
         contents = [self.constants.get(name) for name in step.takes]
-        positions = [position for position, is_argument in enumerate(stays) if is_argument]
+        positions = [
+            position for position, is_argument in enumerate(stays) if is_argument
+        ]
         takes = tuple(step.takes[position] for position in positions)
         run = _filled(step.run, contents, positions)
         return replace(step, takes=takes, run=run)

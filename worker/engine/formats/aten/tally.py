@@ -12,7 +12,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from worker.engine.formats.aten.layers import WEIGHT, SiteKey, TensorKey
 from worker.engine.formats.aten.sites import HIDDEN, GraphSite, unused_name
 from worker.engine.formats.aten.trace import Account, Operation
-from worker.engine.model import NUMBER, Call, CostProfile, Site, TensorSpec, UnaccountedOperator
+from worker.engine.model import (
+    NUMBER,
+    Call,
+    CostProfile,
+    Site,
+    TensorSpec,
+    UnaccountedOperator,
+)
 from worker.engine.numerics.convolution import Convolution
 
 # Why a site stays as it is, as reports say it.
@@ -29,7 +36,9 @@ class DoesNotRunError(RuntimeError):
     """The model fails on these tensors; the message is torch's own."""
 
 
-def stored_keys(sites: Mapping[str, GraphSite], paths: Mapping[TensorKey, str]) -> set[TensorKey]:
+def stored_keys(
+    sites: Mapping[str, GraphSite], paths: Mapping[TensorKey, str]
+) -> set[TensorKey]:
     """Return the keys of the tensors that may be a weight or a bias."""
     stored = set(paths)
     for site in sites.values():
@@ -60,13 +69,17 @@ def profile_of(
     for operations in outside.values():
         first = next(iter(operations))
         path = None if first.weight is None else paths.get(first.weight)
-        name = unused_name((path or first.op).removesuffix(".weight"), rows.__contains__)
+        name = unused_name(
+            (path or first.op).removesuffix(".weight"), rows.__contains__
+        )
         rows[name] = _site_outside(name, first, operations)
     unaccounted = tuple(
         UnaccountedOperator(paths.get(weight, operator), operator, NO_RULE)
         for operator, weight in account.unaccounted.items()
     )
-    return CostProfile(tuple(rows.values()), dict(account.others), unaccounted=unaccounted)
+    return CostProfile(
+        tuple(rows.values()), dict(account.others), unaccounted=unaccounted
+    )
 
 
 def without_data(
@@ -103,7 +116,9 @@ def without_fused_kernels() -> Iterator[None]:
 def _site_of(operation: Operation, sites: Mapping[str, GraphSite]) -> str | None:
     """Return the site that an operation is a call of, by its weight, its bias and its geometry."""
     fitting = [name for name, site in sites.items() if _is_call_of(operation, site.key)]
-    exact = [name for name in fitting if sites[name].convolution == operation.convolution]
+    exact = [
+        name for name in fitting if sites[name].convolution == operation.convolution
+    ]
     return next(iter(exact or fitting), None)
 
 
@@ -126,7 +141,9 @@ def _is_call_of(operation: Operation, site: SiteKey) -> bool:
         return False
     if traced is None or written == traced:
         return written == traced
-    return _is_uneven(written) and replace(written, padding=traced.padding) == traced  # case 3
+    return (
+        _is_uneven(written) and replace(written, padding=traced.padding) == traced
+    )  # case 3
 
 
 def _is_uneven(convolution: Convolution) -> bool:
@@ -191,7 +208,9 @@ def _macs(operations: _Calls) -> int:
     return sum(operation.macs * times for operation, times in operations.items())
 
 
-def _unpadded(call: Call, traced: Convolution | None, written: Convolution | None) -> Call:
+def _unpadded(
+    call: Call, traced: Convolution | None, written: Convolution | None
+) -> Call:
     """Return a call as the graph writes it, with the input's size before torch pads it."""
     if traced is None or written is None:
         return call

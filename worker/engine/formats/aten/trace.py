@@ -88,7 +88,9 @@ class Account:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all operations."""
-        return sum(operation.macs * times for operation, times in self.operations.items())
+        return sum(
+            operation.macs * times for operation, times in self.operations.items()
+        )
 
     def add(self, other: "Account") -> None:
         """Add what another account holds."""
@@ -164,7 +166,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     ) -> Operation:
         stride, padding, dilation, transposed, output_padding, groups = settings
         shape = tuple(weight.shape)
-        convolution = geometry(shape, stride, padding, dilation, groups, transposed, output_padding)
+        convolution = geometry(
+            shape, stride, padding, dilation, groups, transposed, output_padding
+        )
         axes = len(convolution.kernel)
         has_batch = data.dim() == weight.dim()
         call = Call(data.shape[0] if has_batch else 1, tuple(data.shape[-axes:]))

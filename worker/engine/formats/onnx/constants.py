@@ -58,7 +58,9 @@ class Constant:
         """A key that equal values have in common."""
         operators = []
         for node, listed in self.folds:
-            attributes = tuple(attribute.SerializeToString() for attribute in node.attribute)
+            attributes = tuple(
+                attribute.SerializeToString() for attribute in node.attribute
+            )
             operators.append((node.op_type, attributes, listed))
         return self.origin, tuple(operators)
 

@@ -95,7 +95,9 @@ def _rename(graph: GraphProto, new_names: Mapping[str, str]) -> None:
         node.output[:] = [new_names.get(name, name) for name in node.output]
 
 
-def execution_paths(model: ModelProto, operators: frozenset[str]) -> list[ExecutionPath]:
+def execution_paths(
+    model: ModelProto, operators: frozenset[str]
+) -> list[ExecutionPath]:
     """Return the execution paths of a model, in the order of the branches; names must be unique.
 
     Only Ifs with one of these operators in a branch are resolved. A model without them is its only
@@ -183,7 +185,9 @@ def _with_branch(model: ModelProto, position: int, branch: GraphProto) -> ModelP
     # ONNX Runtime refuses an If whose branches have another number of outputs.
     pairs = zip(branch.output, nodes[position].output, strict=False)
     renames = [
-        helper.make_node("Identity", [inner.name], [outer]) for inner, outer in pairs if outer
+        helper.make_node("Identity", [inner.name], [outer])
+        for inner, outer in pairs
+        if outer
     ]
     del graph.node[position:]
     graph.node.extend(branch.node)
@@ -208,7 +212,9 @@ def is_taken(path: ExecutionPath, inputs: Inputs, source: Path) -> bool:
         output = helper.make_tensor_value_info(condition, TensorProto.BOOL, None)
         probe.graph.output.append(output)
     try:
-        values = session(probe.SerializeToString(), source).run(conditions, dict(inputs))
+        values = session(probe.SerializeToString(), source).run(
+            conditions, dict(inputs)
+        )
     except _FAILURES:
         return False
     pairs = zip(values, path.conditions.values(), strict=True)

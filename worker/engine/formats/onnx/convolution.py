@@ -46,7 +46,9 @@ def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
         raise _invalid(node, f"kernel_shape {kernel_shape} and {shape_text}")
     have_all_axes = len(stride) == len(dilation) == axes
     if not have_all_axes or min(*stride, *dilation) < 1:
-        detail = f"strides {stride} and dilations {dilation} for a kernel of {axes} axes"
+        detail = (
+            f"strides {stride} and dilations {dilation} for a kernel of {axes} axes"
+        )
         raise _invalid(node, detail)
     if groups < 1 or weight_shape[0] % groups:
         raise _invalid(node, f"{groups} groups and {shape_text}")
@@ -85,7 +87,9 @@ def attributes(convolution: Convolution) -> list[AttributeProto]:
         # ONNX lists the pads before all axes first, then those after.
         before, after = zip(*convolution.padding, strict=True)
         values["pads"] = (*before, *after)
-    return [helper.make_attribute(name, value) for name, value in sorted(values.items())]
+    return [
+        helper.make_attribute(name, value) for name, value in sorted(values.items())
+    ]
 
 
 def _padding(node: NodeProto, axes: int) -> Padding:

@@ -46,7 +46,9 @@ def _write_pads(node: NodeProto, kernel: Sequence[int]) -> bool:
     dilations = integers(node, "dilations") or ()
     if not kernel or len(kernel) != len(dilations):
         return False
-    totals = [dilation * (size - 1) for dilation, size in zip(dilations, kernel, strict=True)]
+    totals = [
+        dilation * (size - 1) for dilation, size in zip(dilations, kernel, strict=True)
+    ]
     smaller = [total // 2 for total in totals]
     larger = [total - part for total, part in zip(totals, smaller, strict=True)]
     is_upper = text(node, "auto_pad", "NOTSET") == "SAME_UPPER"

@@ -83,7 +83,9 @@ def runtime_function(
     try:
         opened = session(alone.SerializeToString(), source)
     except Refusal as error:
-        raise NoProgramError(f"{operator(node)} cannot be run alone: {error.detail}") from error
+        raise NoProgramError(
+            f"{operator(node)} cannot be run alone: {error.detail}"
+        ) from error
     half = {name for name in inputs if "float16" in types[name].text}
 
     def run(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - tensors, texts, and lists of either

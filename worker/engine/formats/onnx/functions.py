@@ -31,7 +31,9 @@ def inline_functions_with(model: ModelProto, operators: frozenset[str]) -> Model
     call_counts: Counter[FunctionId] = Counter()
     for nodes in _all_bodies(model):
         call_counts.update(_function_id(node) for node in nodes)
-    large = {_id_of(function) for function in model.functions if _has_large_tensor(function)}
+    large = {
+        _id_of(function) for function in model.functions if _has_large_tensor(function)
+    }
     selected = [
         function
         for function in sorted(_leading_to(model, operators))
@@ -44,7 +46,9 @@ def inline_functions_with(model: ModelProto, operators: frozenset[str]) -> Model
 
 def _leading_to(model: ModelProto, operators: frozenset[str]) -> set[FunctionId]:
     """Return the functions that have one of these operators, or call a function that has."""
-    bodies = {_id_of(function): list(all_nodes(function.node)) for function in model.functions}
+    bodies = {
+        _id_of(function): list(all_nodes(function.node)) for function in model.functions
+    }
     leading: set[FunctionId] = set()
     for function, nodes in bodies.items():
         if any(operator(node) in operators for node in nodes):

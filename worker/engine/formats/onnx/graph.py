@@ -28,7 +28,9 @@ def own_opset(model: ModelProto) -> int:
 
     Where it is there twice, the newest counts.
     """
-    versions = [entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS]
+    versions = [
+        entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS
+    ]
     return max(versions, default=0)
 
 

@@ -9,7 +9,16 @@ from worker.engine.formats.onnx.graph import input_name, integer, operator
 
 # They move or copy numbers, and change none.
 _KEEPING = frozenset(
-    ("Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Slice", "Transpose")
+    (
+        "Identity",
+        "Cast",
+        "Reshape",
+        "Unsqueeze",
+        "Squeeze",
+        "Flatten",
+        "Slice",
+        "Transpose",
+    )
 )
 _GATHERS = ("Gather", "com.microsoft::GatherBlockQuantized")
 _EMBED = "com.microsoft::EmbedLayerNormalization"
@@ -34,7 +43,9 @@ def index_rows(graph: GraphProto) -> dict[str, int]:
     return rows
 
 
-def _selections(node: NodeProto, known: Mapping[str, Constant]) -> Iterator[tuple[str, int]]:
+def _selections(
+    node: NodeProto, known: Mapping[str, Constant]
+) -> Iterator[tuple[str, int]]:
     """Yield the indices of a node, each with the number of rows of its stored table."""
     kind = operator(node)
     if kind in _GATHERS:

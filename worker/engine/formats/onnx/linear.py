@@ -62,7 +62,9 @@ def why_not(node: NodeProto, known: Mapping[str, Constant], outputs: int) -> str
     return None
 
 
-def arrays(node: NodeProto, operand: Array, addend: Array | None) -> tuple[Array, Array | None]:
+def arrays(
+    node: NodeProto, operand: Array, addend: Array | None
+) -> tuple[Array, Array | None]:
     """Return a layer's weight `(n, c)` and bias `(n,)`, with Gemm's alpha and beta folded in.
 
     `operand` is the node's right operand, `addend` what it adds.

@@ -72,7 +72,9 @@ class OnnxModel:
         weights = stored_names(model.graph)
         inputs = [value for value in model.graph.input if value.name not in weights]
         rows = index_rows(model.graph)
-        self._inputs = tuple(replace(_spec(value), rows=rows.get(value.name)) for value in inputs)
+        self._inputs = tuple(
+            replace(_spec(value), rows=rows.get(value.name)) for value in inputs
+        )
         self._outputs = tuple(_output_spec(value) for value in model.graph.output)
         self._counted: CountedModel | None = None
         self._rewriter: GraphRewriter | None = None
@@ -138,7 +140,9 @@ class OnnxModel:
         """
         self._finish_rewriting()
         try:
-            self._counted = count(self._model, _ones(self._inputs, shapes), self._source)
+            self._counted = count(
+                self._model, _ones(self._inputs, shapes), self._source
+            )
         except InputShapeError as error:
             raise self._mismatch(shapes, str(error)) from error
         return self._counted.profile
@@ -194,7 +198,9 @@ class OnnxModel:
         self._finish_rewriting()
         drop_empty_inputs(self._model)
         archive = bundle.read(self._source)
-        becomes_file = path.suffix != self._source.suffix and path.suffix == bundle.SUFFIX
+        becomes_file = (
+            path.suffix != self._source.suffix and path.suffix == bundle.SUFFIX
+        )
         if archive is None or becomes_file:
             single_file.write(self._model, self._source, path)
         else:

@@ -52,7 +52,9 @@ _RANDOM = frozenset(
 )
 
 
-def read(model: ModelProto, source: Path, sites: Mapping[str, Sequence[str]]) -> Program:
+def read(
+    model: ModelProto, source: Path, sites: Mapping[str, Sequence[str]]
+) -> Program:
     """Read a skeleton without local functions, of the model at `source`, as a program.
 
     `sites` holds the first outputs of the nodes of each site.
@@ -67,7 +69,9 @@ def read(model: ModelProto, source: Path, sites: Mapping[str, Sequence[str]]) ->
 class _Reader:
     """The steps and constants of a graph, while its nodes are read in order."""
 
-    def __init__(self, model: ModelProto, source: Path, sites: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, model: ModelProto, source: Path, sites: Mapping[str, Sequence[str]]
+    ) -> None:
         self._model = model
         self._source = source
         self._opset = own_opset(model)
@@ -87,7 +91,9 @@ class _Reader:
     def program(self) -> Program:
         """Return the program of the graph."""
         graph = self._model.graph
-        inputs = tuple(value.name for value in graph.input if value.name not in self._stored)
+        inputs = tuple(
+            value.name for value in graph.input if value.name not in self._stored
+        )
         self._widen(inputs)
         graph_outputs = [output.name for output in graph.output]
         nodes, self._used = _needed(graph.node, graph_outputs)
@@ -131,7 +137,13 @@ class _Reader:
         operands = [self._constant(name) for name in step.takes]
         try:
             values = step.run(*operands)
-        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             name = node.name or node.output[0]
             raise NoProgramError(
                 f"{operator(node)} {name!r} cannot be computed: {error}"
@@ -229,7 +241,9 @@ class _Reader:
 
     def _runtime_step(self, node: NodeProto) -> Step:
         """Return a node as a step in ONNX Runtime."""
-        run = runtime_function(node, self._stored, self._types, self._model, self._source)
+        run = runtime_function(
+            node, self._stored, self._types, self._model, self._source
+        )
         inputs = [name for name in needed_values(node) if name not in self._stored]
         takes = tuple(self._renamed.get(name, name) for name in inputs)
         gives = tuple(name for name in node.output if name)
@@ -256,7 +270,9 @@ class _Reader:
         if name in self._constants:
             return self._constants[name]
         if name not in self._stored:
-            raise NoProgramError(f"the value {name!r} is used before a node computes it")
+            raise NoProgramError(
+                f"the value {name!r} is used before a node computes it"
+            )
         value = self._tensor(self._stored[name])
         self._constants[name] = value
         return value
@@ -284,7 +300,9 @@ def _is_random(node: NodeProto) -> bool:
     return any(operator(inner) in _RANDOM for inner in all_nodes([node]))
 
 
-def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:
+def _needed(
+    nodes: Sequence[NodeProto], outputs: Sequence[str]
+) -> tuple[list[NodeProto], set[str]]:
     """Return the nodes that outputs depend on, in order, and all values that these use."""
     used = set(outputs)
     needed = []

@@ -150,7 +150,9 @@ def _new_nodes(
     """Return the nodes that replace one, in the order in which they run."""
     nodes: list[NodeProto] = []
 
-    def add(stem: str, link: _Link, value: str, extra: Sequence[AttributeProto] = ()) -> str:
+    def add(
+        stem: str, link: _Link, value: str, extra: Sequence[AttributeProto] = ()
+    ) -> str:
         """Add the node of a link that takes `value`, and return its output."""
         name = fresh_name((node.name or node.output[0]) + stem, used_names)
         output = fresh_name(node.output[0] + stem, used_names)
@@ -198,7 +200,9 @@ class _Storage:
                 links.append(_Link("Add", [self._add(f"{name}_bias", bias)]))
             return links
         is_gemm = op_type == "Gemm"
-        needs_bias = is_gemm and own_opset(self.model) < _FIRST_OPSET_OF_GEMM_WITHOUT_BIAS
+        needs_bias = (
+            is_gemm and own_opset(self.model) < _FIRST_OPSET_OF_GEMM_WITHOUT_BIAS
+        )
         if bias is None and needs_bias:
             bias = np.zeros(len(weight), weight.dtype)
         operands = [self._add(name, weight)]
@@ -213,10 +217,14 @@ class _Storage:
         """Store an array as an initializer of the main graph, and return its name."""
         name = fresh_name(wish, self.used_names)
         dtype = helper.tensor_dtype_to_np_dtype(self.data_type)
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values).astype(dtype), name)
+        tensor = numpy_helper.from_array(
+            np.ascontiguousarray(values).astype(dtype), name
+        )
         self.model.graph.initializer.append(tensor)
         if self.model.ir_version <= _LAST_IR_WITH_WEIGHTS_AS_INPUTS:
-            described = helper.make_tensor_value_info(name, self.data_type, values.shape)
+            described = helper.make_tensor_value_info(
+                name, self.data_type, values.shape
+            )
             self.model.graph.input.append(described)
         return name
 
@@ -229,10 +237,15 @@ def _remove_unused(model: ModelProto, values: Iterable[str]) -> None:
         _delete(graph.initializer, lambda tensor: tensor.name in unused)
         _delete(graph.input, lambda value: value.name in unused)
         _delete(graph.value_info, lambda value: value.name in unused)
-        _delete(graph.node, lambda node: _is_folded(node) and not unused.isdisjoint(node.output))
+        _delete(
+            graph.node,
+            lambda node: _is_folded(node) and not unused.isdisjoint(node.output),
+        )
 
 
-def _unused(model: ModelProto, graphs: Iterable[GraphProto], values: Iterable[str]) -> set[str]:
+def _unused(
+    model: ModelProto, graphs: Iterable[GraphProto], values: Iterable[str]
+) -> set[str]:
     """Return those of the values, and of the values behind them, that nothing uses."""
     folded: dict[str, NodeProto] = {}
     for graph in graphs:
@@ -258,7 +271,9 @@ def _is_folded(node: NodeProto) -> bool:
     return operator(node) in FOLDED
 
 
-def _delete(messages: MutableSequence[Message], is_unused: Callable[[Message], bool]) -> None:
+def _delete(
+    messages: MutableSequence[Message], is_unused: Callable[[Message], bool]
+) -> None:
     """Delete the messages of a repeated field that are not used."""
     for position in reversed(range(len(messages))):
         if is_unused(messages[position]):

@@ -135,7 +135,9 @@ def measure_shapes(
     graph.ClearField("output")
     for value, output in zip(values, outputs, strict=True):
         graph.node.append(helper.make_node("Shape", [value], [output]))
-        graph.output.append(helper.make_tensor_value_info(output, TensorProto.INT64, None))
+        graph.output.append(
+            helper.make_tensor_value_info(output, TensorProto.INT64, None)
+        )
     opened = session(probe.SerializeToString(), source)
     try:
         results = opened.run(outputs, dict(inputs))

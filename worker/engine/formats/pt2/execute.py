@@ -33,7 +33,11 @@ Choice = Callable[[Conditional, Any, RunBranch], Any]
 """Returns the result of a branch from the predicate; the third argument runs a branch."""
 
 
-def by_predicate(conditional: Conditional, predicate: Any, run_branch: RunBranch) -> Any:  # noqa: ANN401 - whatever flows through the graph
+def by_predicate(
+    conditional: Conditional,
+    predicate: Any,  # noqa: ANN401 - whatever flows through the graph
+    run_branch: RunBranch,
+) -> Any:  # noqa: ANN401 - whatever flows through the graph
     """Return the result of the branch that the predicate says."""
     return run_branch(conditional.if_true if predicate else conditional.if_false)
 

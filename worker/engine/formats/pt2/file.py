@@ -37,7 +37,13 @@ def load(path: Path) -> ExportedProgram:
     """
     try:
         return torch.export.load(path)
-    except (*TORCH_ERRORS, OSError, EOFError, AssertionError, NotImplementedError) as error:
+    except (
+        *TORCH_ERRORS,
+        OSError,
+        EOFError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:
         require_memory(error)
         raise Refusal(
             Code.MODEL_INVALID,

@@ -123,7 +123,9 @@ class _Unfolding:
         operands = map_arg(block.operands, values.__getitem__)
         inner = dict(zip(block.placeholders, operands, strict=True))
         if not block.is_cast:
-            return _Unfolding(self._flat, is_cast=self._is_cast).unfold(block.graph, inner)
+            return _Unfolding(self._flat, is_cast=self._is_cast).unfold(
+                block.graph, inner
+            )
         for placeholder, operand in inner.items():
             if _half(placeholder) is not None:
                 inner[placeholder] = self._cast(operand, torch.float32)
@@ -136,7 +138,8 @@ class _Unfolding:
         """Return the outputs of a block in the half precision that they have in the program."""
         if isinstance(declared, list | tuple):
             return [
-                self._cast_back(own, output) for own, output in zip(declared, outputs, strict=True)
+                self._cast_back(own, output)
+                for own, output in zip(declared, outputs, strict=True)
             ]
         dtype = _half(declared)
         return outputs if dtype is None else self._cast(outputs, dtype)
@@ -149,7 +152,9 @@ class _Unfolding:
         if_true, if_false, operands = blocks.branches_of(node)
         target = Conditional(_branch(if_true), _branch(if_false))
         args = map_arg((node.args[0], *operands), values.__getitem__)
-        copy = self._flat.graph.create_node("call_function", target, args, {}, node.name)
+        copy = self._flat.graph.create_node(
+            "call_function", target, args, {}, node.name
+        )
         copy.meta = dict(node.meta)
         self._flat.origins[copy] = node
         return copy

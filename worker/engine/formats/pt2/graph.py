@@ -14,7 +14,9 @@ from torch.fx import Node
 from worker.engine.formats.aten.errors import TORCH_ERRORS, require_memory
 from worker.engine.formats.aten.layers import UNKNOWN
 
-STORED_KINDS = frozenset({InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR})
+STORED_KINDS = frozenset(
+    {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
+)
 """What a placeholder stands for whose content is in the file."""
 
 # They check what a run has, compute nothing, and name the device of the exporter.
@@ -170,7 +172,9 @@ class Constants:
     def known(self) -> dict[str, Any]:
         """Return the contents that somebody has asked for, and the stored ones, by node name."""
         return {
-            node.name: content for node, content in self._contents.items() if content is not UNKNOWN
+            node.name: content
+            for node, content in self._contents.items()
+            if content is not UNKNOWN
         }
 
     def _is_computable(self, node: Node) -> bool:

@@ -13,7 +13,14 @@ from convpress.shapes import InputShapes
 from worker.engine.formats import input_shapes
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.aten.sites import by_site, layer_of, named_sites
-from worker.engine.formats.pt2 import file, profile, reader, rewrite, signature, training
+from worker.engine.formats.pt2 import (
+    file,
+    profile,
+    reader,
+    rewrite,
+    signature,
+    training,
+)
 from worker.engine.formats.pt2.flat import flattened
 from worker.engine.formats.pt2.graph import Constants, stored_tensors
 from worker.engine.formats.pt2.layers import layer_nodes
@@ -38,7 +45,9 @@ class ExportedModel:
         self._inputs = signature.inputs(program, flat.graph)
         self._ranges = signature.size_ranges(program)
         stored = stored_tensors(program)
-        constants = Constants(flat.nodes, {name: tensor for name, (_, tensor) in stored.items()})
+        constants = Constants(
+            flat.nodes, {name: tensor for name, (_, tensor) in stored.items()}
+        )
         paths = {name: path for name, (path, _) in stored.items()}
         layers = list(layer_nodes(flat.nodes, constants, paths))
         self._layers = by_site(layers)
@@ -133,11 +142,17 @@ class ExportedModel:
         graph_site = self._sites.pop(site.name)
         stored = []
         for number, chain in enumerate(chains):
-            stem = f"{site.name}_factored" if number == 0 else f"{site.name}_factored_{number + 1}"
+            stem = (
+                f"{site.name}_factored"
+                if number == 0
+                else f"{site.name}_factored_{number + 1}"
+            )
             layers = []
             for index, layer in enumerate(chain):
                 path = f"{stem}.{index}"
-                layers.append(rewrite.store(self._program, path, layer, graph_site.weight))
+                layers.append(
+                    rewrite.store(self._program, path, layer, graph_site.weight)
+                )
             stored.append(layers)
         for place in self._layers.pop(graph_site.key):
             own = replace(place, node=self._flat.origins[place.node])

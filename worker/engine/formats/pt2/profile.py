@@ -23,7 +23,12 @@ from worker.engine.formats.aten.trace import Trace
 from worker.engine.formats.pt2 import execute
 from worker.engine.formats.pt2.execute import Choice, Conditional, RunBranch
 from worker.engine.formats.pt2.flat import flattened
-from worker.engine.formats.pt2.graph import Constants, fixed_inputs, on_device, stored_tensors
+from worker.engine.formats.pt2.graph import (
+    Constants,
+    fixed_inputs,
+    on_device,
+    stored_tensors,
+)
 from worker.engine.formats.pt2.layers import layer_nodes
 from worker.engine.model import NUMBER, CostProfile, TensorSpec
 from worker.engine.numerics.random_inputs import random_inputs
@@ -32,7 +37,9 @@ _RUN_ERRORS = (*TORCH_ERRORS, NotImplementedError, AssertionError)
 
 
 def count(
-    program: ExportedProgram, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
+    program: ExportedProgram,
+    inputs: Sequence[TensorSpec],
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> CostProfile:
     """Count a program on inputs of these shapes.
 
@@ -58,12 +65,16 @@ def count(
             f"the model cannot be run on this input shape: {message_of(error)}",
             field=FIELD,
             expected="a shape it can take",
-            got=",".join(f"{name}={format_shape(shape)}" for name, shape in shapes.items()),
+            got=",".join(
+                f"{name}={format_shape(shape)}" for name, shape in shapes.items()
+            ),
         ) from error
 
 
 def _as_passed(
-    program: ExportedProgram, inputs: Sequence[TensorSpec], tensors: Mapping[str, Tensor]
+    program: ExportedProgram,
+    inputs: Sequence[TensorSpec],
+    tensors: Mapping[str, Tensor],
 ) -> dict[str, Any]:
     """Return inputs in the types of the graph: numpy has no bfloat16, a number is no tensor."""
     passed: dict[str, Any] = {}
@@ -77,7 +88,9 @@ def _as_passed(
     return passed
 
 
-def _count(program: ExportedProgram, inputs: Mapping[str, Any], device: str) -> CostProfile:
+def _count(
+    program: ExportedProgram, inputs: Mapping[str, Any], device: str
+) -> CostProfile:
     placed: dict[TensorKey, Tensor] = {}  # what is stored once stays one tensor
     stored: dict[str, Tensor] = {}
     paths: dict[TensorKey, str] = {}
@@ -95,14 +108,18 @@ def _count(program: ExportedProgram, inputs: Mapping[str, Any], device: str) -> 
     trace = Trace(stored_keys(sites, paths))
     with without_fused_kernels(), trace:
         contents = {**stored, **fixed_inputs(program), **inputs, **constants.known()}
-        execute.run(flat.graph, contents, partial(on_device, device=device), _costliest(trace))
+        execute.run(
+            flat.graph, contents, partial(on_device, device=device), _costliest(trace)
+        )
     return profile_of(trace.account, sites, paths)
 
 
 def _costliest(trace: Trace) -> Choice:
     """Return the choice of the branch with the most multiply-accumulates, which alone counts."""
 
-    def choice(conditional: Conditional, _predicate: object, run_branch: RunBranch) -> Any:  # noqa: ANN401 - whatever flows through the graph
+    def choice(
+        conditional: Conditional, _predicate: object, run_branch: RunBranch
+    ) -> Any:  # noqa: ANN401 - whatever flows through the graph
         with trace.apart() as if_true:
             result = run_branch(conditional.if_true)
         with trace.apart() as if_false:

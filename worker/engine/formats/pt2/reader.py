@@ -16,7 +16,12 @@ from torch.fx.node import map_arg
 
 from worker.engine.formats.aten.copy_on_write import on_copies
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
-from worker.engine.formats.aten.norms import ARGUMENTS, NORMS, OWN_STATISTICS, stored_statistics
+from worker.engine.formats.aten.norms import (
+    ARGUMENTS,
+    NORMS,
+    OWN_STATISTICS,
+    stored_statistics,
+)
 from worker.engine.formats.aten.step_recorder import StepRecorder
 from worker.engine.formats.pt2.execute import Conditional, by_predicate, run_conditional
 from worker.engine.formats.pt2.flat import FlatGraph
@@ -45,7 +50,9 @@ _NORM_WITHOUT_MODE = "aten::_native_batch_norm_legit_no_training"
 
 
 def read(
-    program: ExportedProgram, flat: FlatGraph, sites: Mapping[Node, tuple[str, LayerNode]]
+    program: ExportedProgram,
+    flat: FlatGraph,
+    sites: Mapping[Node, tuple[str, LayerNode]],
 ) -> Program:
     """Read the flat graph of a program, which stays as it is.
 
@@ -121,7 +128,9 @@ class _Reader:
                 inputs.append(input_spec.arg.name)
         outputs = []
         specs = self._program.graph_signature.output_specs
-        for number, (output_spec, value) in enumerate(zip(specs, self._flat.outputs, strict=True)):
+        for number, (output_spec, value) in enumerate(
+            zip(specs, self._flat.outputs, strict=True)
+        ):
             if output_spec.kind != OutputKind.USER_OUTPUT:
                 continue
             if isinstance(value, Node):
@@ -158,7 +167,9 @@ class _Reader:
     def _write(self, node: Node, written: Sequence[Node]) -> None:
         """Read a node that writes: whatever it changes has another name from there on."""
         inputs = node.all_input_nodes
-        sharing = [each for each in self._memory.sharing(written) if each in self._names]
+        sharing = [
+            each for each in self._memory.sharing(written) if each in self._names
+        ]
         nodes = [*inputs, *(each for each in sharing if each not in inputs)]
         targets = [position for position, each in enumerate(nodes) if each in written]
         changed = [position for position, each in enumerate(nodes) if each in sharing]

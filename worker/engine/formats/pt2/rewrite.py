@@ -39,7 +39,9 @@ class StoredLayer:
     bias: Node | None
 
 
-def store(program: ExportedProgram, path: str, layer: Layer, like: Tensor) -> StoredLayer:
+def store(
+    program: ExportedProgram, path: str, layer: Layer, like: Tensor
+) -> StoredLayer:
     """Add the weights of a layer to a program, with the dtype of `like`, trainable if it is."""
     weight = _add_parameter(program, f"{path}.weight", layer.weight, like)
     bias = None
@@ -121,7 +123,9 @@ class _Builder:
         self._graph: Graph = node.graph
         self._mode = _fake_mode(node)
 
-    def chain(self, data: Node, layers: Sequence[StoredLayer]) -> tuple[Any, tuple[Any, ...]]:
+    def chain(
+        self, data: Node, layers: Sequence[StoredLayer]
+    ) -> tuple[Any, tuple[Any, ...]]:
         """Add all but the last operator of a chain, and return that one and its arguments."""
         value = data
         *first, last = layers
@@ -153,7 +157,9 @@ class _Builder:
         if not geometry.kernel:
             return self._linear(data, layer)
         if isinstance(geometry.padding, str):
-            raise ValueError(f"torch pads by numbers, not by the rule {geometry.padding!r}")
+            raise ValueError(
+                f"torch pads by numbers, not by the rule {geometry.padding!r}"
+            )
         padding = geometry.padding
         if any(before != behind for before, behind in padding):
             data = self._padded(data, geometry, padding)
@@ -180,7 +186,12 @@ class _Builder:
             return _aten.convolution.default, (*first, *settings)
         axes = len(geometry.kernel)
         if geometry.transposed:
-            return _TRANSPOSED[axes], (*first, output_padding, geometry.groups, dilation)
+            return _TRANSPOSED[axes], (
+                *first,
+                output_padding,
+                geometry.groups,
+                dilation,
+            )
         return _CONV[axes], (*first, dilation, geometry.groups)
 
     def _padded(
@@ -188,25 +199,33 @@ class _Builder:
     ) -> Node:
         """Put zeros around the data that differ before and behind an axis."""
         if geometry.transposed:
-            raise ValueError(f"torch crops both ends of an axis alike, not by {padding}")
+            raise ValueError(
+                f"torch crops both ends of an axis alike, not by {padding}"
+            )
         ends: list[int] = []
         for pair in reversed(padding):  # torch counts the axes from the last
             ends += pair
         leading, spatial = _split(data, geometry)
         sizes = [size + sum(pair) for size, pair in zip(spatial, padding, strict=True)]
-        return self._call(_aten.constant_pad_nd.default, (data, ends, 0), (*leading, *sizes))
+        return self._call(
+            _aten.constant_pad_nd.default, (data, ends, 0), (*leading, *sizes)
+        )
 
     def _linear(self, data: Node, layer: StoredLayer) -> tuple[Any, tuple[Any, ...]]:
         if kind(self._node) not in _DECOMPOSED_PRODUCTS:
             return _aten.linear.default, (data, layer.weight, layer.bias)
         outputs, inputs = layer.convolution.weight_shape
-        turned = self._call(_aten.permute.default, (layer.weight, [1, 0]), (inputs, outputs))
+        turned = self._call(
+            _aten.permute.default, (layer.weight, [1, 0]), (inputs, outputs)
+        )
         if layer.bias is None:
             return _aten.mm.default, (data, turned)
         return _aten.addmm.default, (layer.bias, data, turned)
 
 
-def _split(data: Node, geometry: Convolution) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _split(
+    data: Node, geometry: Convolution
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return the leading sizes of a convolution's data, its channels included, and the spatial."""
     shape = tuple(data.meta["val"].shape)
     axes = len(geometry.kernel)
@@ -234,7 +253,9 @@ def _fake_mode(node: Node) -> FakeTensorMode:
     return value.fake_mode
 
 
-def _add_parameter(program: ExportedProgram, path: str, values: Array, like: Tensor) -> Node:
+def _add_parameter(
+    program: ExportedProgram, path: str, values: Array, like: Tensor
+) -> Node:
     """Add a parameter to the graph, to the signature and to the weights."""
     contiguous = np.ascontiguousarray(values)
     tensor = torch.from_numpy(contiguous).to(like.dtype)

@@ -35,7 +35,9 @@ def load(path: Path) -> Runner:
     except (*TORCH_ERRORS, AssertionError) as error:
         require_memory(error)
         raise Refusal(
-            Code.MODEL_INVALID, f"torch cannot build the model: {message_of(error)}", field=FIELD
+            Code.MODEL_INVALID,
+            f"torch cannot build the model: {message_of(error)}",
+            field=FIELD,
         ) from error
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
@@ -46,13 +48,17 @@ def load(path: Path) -> Runner:
         except (*TORCH_ERRORS, AssertionError, NotImplementedError) as error:
             require_memory(error)
             raise Refusal(
-                Code.MODEL_INVALID, f"torch cannot run the model: {message_of(error)}", field=FIELD
+                Code.MODEL_INVALID,
+                f"torch cannot run the model: {message_of(error)}",
+                field=FIELD,
             ) from error
 
     return run
 
 
-def _arguments(program: ExportedProgram, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments(
+    program: ExportedProgram, inputs: Inputs
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return inputs as a caller passes them: nested as at export, in the types of the graph."""
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     flat: list[Any] = []

@@ -111,4 +111,6 @@ def _may_be_view(node: Node) -> bool:
         return False
     # Operators that consist of others return their input itself where they have no work.
     name: str = target.name()  # type: ignore[no-untyped-call]  # untyped in torch
-    return bool(_C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"))
+    return bool(
+        _C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
+    )

@@ -87,7 +87,9 @@ def outputs(program: ExportedProgram) -> tuple[TensorSpec, ...]:
     for spec in program.graph_signature.output_specs:
         if spec.kind == OutputKind.USER_OUTPUT:
             is_constant = isinstance(spec.arg, ConstantArgument)
-            flat.append(spec.arg.value if is_constant else nodes[spec.arg.name].meta.get("val"))
+            flat.append(
+                spec.arg.value if is_constant else nodes[spec.arg.name].meta.get("val")
+            )
     result = pytree.tree_unflatten(flat, program.call_spec.out_spec)
     return tuple(_output(name, value) for name, value in _named(result, "output"))
 

@@ -97,7 +97,9 @@ def roi_align(
     return torch.stack(bins)
 
 
-def _positions(start: float, end: float, bins: int, ratio: int, aligned: bool) -> Tensor:
+def _positions(
+    start: float, end: float, bins: int, ratio: int, aligned: bool
+) -> Tensor:
     """Return the positions along one axis at which a region is sampled, bin after bin."""
     length = end - start if aligned else max(end - start, 1.0)
     samples = ratio if ratio > 0 else ceil(length / bins)

@@ -14,7 +14,11 @@ from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_
 from worker.engine.formats.torchscript import detection
 
 # torch has no exception classes for these: its messages alone tell them apart.
-_TRUNCATED = ("failed finding central directory", "file read failed", "not a ZIP archive")
+_TRUNCATED = (
+    "failed finding central directory",
+    "file read failed",
+    "not a ZIP archive",
+)
 _UNSUPPORTED = (
     "maximum supported version",
     "minimum supported version",
@@ -53,7 +57,9 @@ def load(
     return module
 
 
-def save(module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes]) -> None:
+def save(
+    module: RecursiveScriptModule, path: Path, extra_files: dict[str, bytes]
+) -> None:
     """Write the module and the archive's extra files; the same module gives the same bytes."""
     # How torch writes an object depends on whether anything else holds it: garbage must not.
     gc.collect()
@@ -112,5 +118,7 @@ def _refusal(error: BaseException) -> Refusal:
             expected=expected,
         )
     return Refusal(
-        Code.MODEL_INVALID, f"torch cannot load the TorchScript archive: {detail}", field="model"
+        Code.MODEL_INVALID,
+        f"torch cannot load the TorchScript archive: {detail}",
+        field="model",
     )

@@ -130,7 +130,9 @@ def _is_subscript(use: Any) -> bool:  # noqa: ANN401 - not in torch's stubs
     if use.user.kind() != "prim::ListConstruct":
         return False
     takers = use.user.output().uses()
-    return any(taker.user.kind() == "aten::index" and taker.offset == 1 for taker in takers)
+    return any(
+        taker.user.kind() == "aten::index" and taker.offset == 1 for taker in takers
+    )
 
 
 def _results_of_branch(use: Any) -> list[Value]:  # noqa: ANN401 - not in torch's stubs
@@ -150,7 +152,9 @@ def _rows(use: Any, method: Method) -> int | None:  # noqa: ANN401 - not in torc
     if use.user.kind() == "aten::index_select":
         axis = method.constant(use.user.inputsAt(1))
     table = method.constant(use.user.inputsAt(position))
-    is_known = isinstance(table, Tensor) and isinstance(axis, int) and table.dim() > axis
+    is_known = (
+        isinstance(table, Tensor) and isinstance(axis, int) and table.dim() > axis
+    )
     return int(table.shape[axis]) if is_known else None
 
 
@@ -171,4 +175,6 @@ def alternatives(
     others.sort(key=lambda types: sum(map(str.__ne__, types, first)))
     for types in others:
         changed = dict(zip(free, types, strict=True))
-        yield tuple(replace(spec, dtype=changed.get(spec.name, spec.dtype)) for spec in specs)
+        yield tuple(
+            replace(spec, dtype=changed.get(spec.name, spec.dtype)) for spec in specs
+        )

@@ -104,11 +104,16 @@ class Method:
     def _is_object(self, value: Value) -> bool:
         """Whether a value is an object of one of the file's own classes, and no module."""
         kind: Any = value.type()  # torch's stubs lack the classes of types
-        return kind.kind() == "ClassType" and kind.qualified_name() not in self._module_types
+        return (
+            kind.kind() == "ClassType"
+            and kind.qualified_name() not in self._module_types
+        )
 
     @cached_property
     def _module_types(self) -> set[str]:
-        modules: Iterable[Any] = self.module.modules()  # torch types them as plain modules
+        modules: Iterable[Any] = (
+            self.module.modules()
+        )  # torch types them as plain modules
         return {module._c._type().qualified_name() for module in modules}
 
     def path_of(self, value: Value) -> str | None:
@@ -174,10 +179,16 @@ class Method:
         Those that were computed from parameters are not among them.
         """
         for node in nodes(self.graph):
-            if node.kind() != "prim::Constant" or node.output().type().kind() != "TensorType":
+            if (
+                node.kind() != "prim::Constant"
+                or node.output().type().kind() != "TensorType"
+            ):
                 continue
             content = node.output().toIValue()
-            if isinstance(content, Tensor) and node.output().unique() not in self.computed:
+            if (
+                isinstance(content, Tensor)
+                and node.output().unique() not in self.computed
+            ):
                 yield content
 
     def hidden_paths(self) -> list[str]:

@@ -49,7 +49,9 @@ class TorchScriptModel:
         self._methods, self._computed = prepared_methods(module)
         self._layers = nodes_by_site(self._methods)
         self._sites = sites_of(self._methods)
-        self._keys = {path: tensor_key(tensor) for path, tensor in self._stored().items()}
+        self._keys = {
+            path: tensor_key(tensor) for path, tensor in self._stored().items()
+        }
         self._replaced: set[TensorKey] = set()
         self._forward = self._methods[[*module._c._method_names()].index("forward")]
         layers: list[LayerNode] = []
@@ -94,7 +96,9 @@ class TorchScriptModel:
             tensors += method.constant_tensors()
         # Tensors at one address are one tensor by several names.
         sizes = {
-            tensor.data_ptr(): tensor.numel() for tensor in tensors if tensor.is_floating_point()
+            tensor.data_ptr(): tensor.numel()
+            for tensor in tensors
+            if tensor.is_floating_point()
         }
         return sum(sizes.values())
 
@@ -109,7 +113,8 @@ class TorchScriptModel:
         """
         stated = input_shapes.stated_types(self._inputs, shapes)
         self._inputs = tuple(
-            replace(spec, dtype=stated.get(spec.name, spec.dtype)) for spec in self._inputs
+            replace(spec, dtype=stated.get(spec.name, spec.dtype))
+            for spec in self._inputs
         )
         self._free = [name for name in self._free if name not in stated]
         return input_shapes.bind(self._inputs, shapes)
@@ -131,7 +136,9 @@ class TorchScriptModel:
         try:
             return profile.count(self._path, self._inputs, shapes)
         except Refusal as refusal:
-            for specs in input_types.alternatives(self._inputs, self._free, refusal.detail):
+            for specs in input_types.alternatives(
+                self._inputs, self._free, refusal.detail
+            ):
                 with suppress(Refusal):
                     count = profile.count(self._path, specs, shapes)
                     self._inputs = specs

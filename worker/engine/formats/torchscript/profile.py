@@ -52,14 +52,18 @@ def count(
         pass  # it may need data: what fails with data as well is refused below
     arrays = random_inputs(inputs, shapes)
     try:
-        return _count(path, "cpu", {name: torch.from_numpy(each) for name, each in arrays.items()})
+        return _count(
+            path, "cpu", {name: torch.from_numpy(each) for name, each in arrays.items()}
+        )
     except DoesNotRunError as error:
         raise Refusal(
             Code.INPUT_SHAPE_MISMATCH,
             f"the model cannot be run on this input shape: {error}",
             field=FIELD,
             expected="a shape it can take",
-            got=",".join(f"{name}={format_shape(shape)}" for name, shape in shapes.items()),
+            got=",".join(
+                f"{name}={format_shape(shape)}" for name, shape in shapes.items()
+            ),
         ) from error
 
 
@@ -67,7 +71,10 @@ def _count(path: Path, device: str, tensors: Mapping[str, Tensor]) -> CostProfil
     module = load(path, device)
     methods = methods_to_count(module)
     sites = sites_of(methods)
-    paths = {tensor_key(tensor): path for path, tensor in module.state_dict(keep_vars=True).items()}
+    paths = {
+        tensor_key(tensor): path
+        for path, tensor in module.state_dict(keep_vars=True).items()
+    }
     trace = _run(module, tensors, stored_keys(sites, paths))
     profile = profile_of(trace.account, sites, paths)
     if not any(method.superseded for method in methods):

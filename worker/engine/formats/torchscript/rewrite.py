@@ -29,7 +29,9 @@ def chain_module(layers: Sequence[Layer], like: Tensor) -> nn.Sequential:
     for layer in layers:
         padding = layer.convolution.padding
         if isinstance(padding, str):
-            raise ValueError(f"TorchScript pads by numbers, not by the rule {padding!r}")
+            raise ValueError(
+                f"TorchScript pads by numbers, not by the rule {padding!r}"
+            )
         is_uneven = any(before != behind for before, behind in padding)
         if is_uneven:
             zeros = _zeros_around(layer.convolution, padding)
@@ -57,7 +59,9 @@ def add_submodule(
     return scripted
 
 
-def replace_node(layer: LayerNode, modules: Mapping[str, RecursiveScriptModule]) -> None:
+def replace_node(
+    layer: LayerNode, modules: Mapping[str, RecursiveScriptModule]
+) -> None:
     """Replace a node by the sum of the outputs of modules, submodules of the root by name."""
     node = layer.node
     (name, module), *others = modules.items()
@@ -122,9 +126,13 @@ def empty_weight(root: RecursiveScriptModule, path: str) -> None:
         owner._c.setattr(name, weight.new_empty(0))
 
 
-def _zeros_around(convolution: Convolution, padding: Sequence[tuple[int, int]]) -> nn.Module:
+def _zeros_around(
+    convolution: Convolution, padding: Sequence[tuple[int, int]]
+) -> nn.Module:
     if convolution.transposed:
-        raise ValueError(f"TorchScript crops both ends of an axis alike, not by {padding}")
+        raise ValueError(
+            f"TorchScript crops both ends of an axis alike, not by {padding}"
+        )
     ends: list[int] = []
     for pair in reversed(padding):  # torch counts the axes from the last
         ends += pair
@@ -141,7 +149,9 @@ def _module(layer: Layer, padding: tuple[int, ...], like: Tensor) -> nn.Module:
     return module
 
 
-def _without_weights(geometry: Convolution, padding: tuple[int, ...], has_bias: bool) -> nn.Module:
+def _without_weights(
+    geometry: Convolution, padding: tuple[int, ...], has_bias: bool
+) -> nn.Module:
     """Return a module of this geometry on the `meta` device.
 
     Its weights come later: nothing is drawn at random.

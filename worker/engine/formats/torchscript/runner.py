@@ -38,14 +38,18 @@ def load(path: Path) -> Runner:
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
         # A module may write into its inputs: each run gets fresh ones.
-        tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
+        tensors = {
+            name: torch.from_numpy(array.copy()) for name, array in inputs.items()
+        }
         passed = arguments(module, tensors, dtype)
         try:
             return dict(named_outputs(_results(module, passed), "output"))
         except TORCH_ERRORS as error:
             require_memory(error)
             raise Refusal(
-                Code.MODEL_INVALID, f"torch cannot run the model: {message_of(error)}", field=FIELD
+                Code.MODEL_INVALID,
+                f"torch cannot run the model: {message_of(error)}",
+                field=FIELD,
             ) from error
 
     return run

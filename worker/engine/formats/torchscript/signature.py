@@ -101,7 +101,9 @@ Argument = Tensor | int | list[Tensor]
 
 def is_list_of_tensors(kind: Any) -> bool:  # noqa: ANN401 - not in torch's stubs
     """Return whether a type is that of lists of tensors, as torchvision's detectors take them."""
-    return bool(kind.kind() == "ListType" and kind.getElementType().kind() == "TensorType")
+    return bool(
+        kind.kind() == "ListType" and kind.getElementType().kind() == "TensorType"
+    )
 
 
 def arguments(
@@ -140,7 +142,9 @@ def _has_fractions(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-def _tensor(name: str, value: Value, forward: Method, layers: Sequence[LayerNode]) -> TensorSpec:
+def _tensor(
+    name: str, value: Value, forward: Method, layers: Sequence[LayerNode]
+) -> TensorSpec:
     """Return an input that is a tensor, with what the operators that take it tell of it."""
     known = input_type(value, forward)
     if known is not None:

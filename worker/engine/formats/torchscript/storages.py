@@ -20,7 +20,8 @@ from worker.engine.formats.torchscript.file import members
 
 # Bytes of one number by the name of its storage's class; a class that is not known counts bytes.
 _ITEM_SIZES = {
-    name: dtype.itemsize for dtype, name in torch.storage._dtype_to_storage_type_map().items()
+    name: dtype.itemsize
+    for dtype, name in torch.storage._dtype_to_storage_type_map().items()
 }
 _MALFORMED = (
     *TORCH_ERRORS,
@@ -53,7 +54,9 @@ def check(path: Path) -> None:
     for name, needed in claims:
         held = sizes.get(name, 0)
         if not 0 <= needed <= held:
-            raise _invalid(f"a tensor of {needed} bytes lies in {name}, which holds {held}")
+            raise _invalid(
+                f"a tensor of {needed} bytes lies in {name}, which holds {held}"
+            )
 
 
 def _claims(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, int]]:
@@ -104,7 +107,9 @@ class _Reader(pickle._Unpickler):
         torch writes a value of an enumeration as a call without a tuple, which Python's own reader
         does not take.
         """
-        stack: list[Any] = vars(self)["stack"]  # missing from Python's stubs, as the table below
+        stack: list[Any] = vars(self)[
+            "stack"
+        ]  # missing from Python's stubs, as the table below
         stack.pop()
         stack[-1] = _Inert()
 
@@ -113,5 +118,7 @@ class _Reader(pickle._Unpickler):
 
 def _invalid(detail: str) -> Refusal:
     return Refusal(
-        Code.MODEL_INVALID, f"the TorchScript archive is damaged: {detail[:300]}", field=FIELD
+        Code.MODEL_INVALID,
+        f"the TorchScript archive is damaged: {detail[:300]}",
+        field=FIELD,
     )

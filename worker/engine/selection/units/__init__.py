@@ -21,6 +21,8 @@ UNITS: dict[str, Unit] = {
 # a kind of budget without a unit would fail in the middle of a job: it fails at import instead
 _uncounted = {kind.unit for kind in KINDS.values()} - UNITS.keys()
 if _uncounted:
-    raise RuntimeError(f"no unit counts what budgets are written in: {sorted(_uncounted)}")
+    raise RuntimeError(
+        f"no unit counts what budgets are written in: {sorted(_uncounted)}"
+    )
 
 __all__ = ["UNITS", "Unit"]

@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from convpress.budgets import LATENCY
 from convpress.refusal import Code, Refusal
 from worker.engine.model import OpenedModel, Site
-from worker.engine.selection.candidates import Candidate, SiteCandidates, total_nanoseconds
+from worker.engine.selection.candidates import (
+    Candidate,
+    SiteCandidates,
+    total_nanoseconds,
+)
 from worker.engine.selection.units.base import Unit
 
 _PER_MILLISECOND = 1e6

@@ -60,7 +60,9 @@ def test_any_other_place_is_refused(tmp_path, entries, code, words):
     assert words in refusal.detail
 
 
-@pytest.mark.parametrize("location", ["", ".", "..", "/etc/passwd", "a\\b", "c:w.bin", "x" * 256])
+@pytest.mark.parametrize(
+    "location", ["", ".", "..", "/etc/passwd", "a\\b", "c:w.bin", "x" * 256]
+)
 def test_a_path_is_an_attempt_to_reach_other_files(tmp_path, location):
     refusal = refusal_of(tmp_path, ("location", location))
     assert refusal.code == "model_unsafe"

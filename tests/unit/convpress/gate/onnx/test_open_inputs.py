@@ -15,7 +15,10 @@ FLOAT = TensorProto.FLOAT
 
 
 def file_of(folder, inputs, weights=()):
-    values = [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in inputs.items()]
+    values = [
+        helper.make_tensor_value_info(name, FLOAT, shape)
+        for name, shape in inputs.items()
+    ]
     tensors = [helper.make_tensor(name, FLOAT, [1], [0.0]) for name in weights]
     node = helper.make_node("Identity", [next(iter(inputs))], ["y"])
     output = helper.make_tensor_value_info("y", FLOAT, None)
@@ -75,7 +78,9 @@ def test_a_header_beyond_the_bounds_is_left_to_the_engine(tmp_path, monkeypatch)
     assert open_inputs.open_shape(path) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\x08", b"\x3a\x00", b"\x3a\x02\x5a\x00", b"PK\x03\x04"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x08", b"\x3a\x00", b"\x3a\x02\x5a\x00", b"PK\x03\x04"]
+)
 def test_what_is_no_whole_model_says_nothing(tmp_path, content):
     path = tmp_path / "net.onnx"
     path.write_bytes(content)

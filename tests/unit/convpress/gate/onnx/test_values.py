@@ -40,7 +40,9 @@ def test_types_pass(tmp_path, declared):
     assert refusal_of(tmp_path, declared) is None
 
 
-@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.COMPLEX128, TensorProto.STRING])
+@pytest.mark.parametrize(
+    "kind", [TensorProto.FLOAT, TensorProto.COMPLEX128, TensorProto.STRING]
+)
 def test_sizes_that_are_known_are_bounded_wherever_the_tensor_is(tmp_path, kind):
     large = tensor(2**20, "N", 2**20, kind=kind)
     for declared in (large, helper.make_sequence_type_proto(large)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.pt2_archives import (
+from support.pt2.archives import (
     CONSTANTS,
     PROGRAM,
     SAMPLES,
@@ -151,7 +151,9 @@ def test_limits_hold(path):
 
 
 def test_long_notes_are_refused(path):
-    assert "note" in refusal_of(path, with_members({".data/version": b"6" * 2000})).detail
+    assert (
+        "note" in refusal_of(path, with_members({".data/version": b"6" * 2000})).detail
+    )
 
 
 def test_the_same_members_are_read_whatever_the_folder_is_called(path):
@@ -171,7 +173,9 @@ def test_neither_torch_nor_numpy_is_needed():
         f"read_archive(Path({str(SMALL)!r}));"
         "assert not {'torch', 'numpy', 'sympy'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[5])
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[5]
+    )
 
 
 def test_programs_are_what_json_says():

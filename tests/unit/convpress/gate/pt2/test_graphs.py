@@ -1,7 +1,7 @@
 """Programs whose graphs, signature and tensors contradict each other are refused."""
 
 import pytest
-from support.pt2_archives import graph, node, with_program
+from support.pt2.archives import graph, node, with_program
 
 from convpress.gate.check import require_safe
 from convpress.limits import Limits
@@ -45,20 +45,28 @@ EDITS = {
     "uses": lambda program: graph(program)["nodes"].insert(
         0, node("torch.ops.aten.relu.default", named("linear"))
     ),
-    "defines it twice": lambda program: graph(program)["nodes"].append(graph(program)["nodes"][0]),
+    "defines it twice": lambda program: graph(program)["nodes"].append(
+        graph(program)["nodes"][0]
+    ),
     "does not describe": lambda program: graph(program)["tensor_values"].pop("relu"),
     "outputs": lambda program: graph(program)["outputs"].append(named("relu")),
     "inputs, and the graph": lambda program: program["graph_module"]["signature"][
         "input_specs"
     ].pop(),
-    "names an input": lambda program: spec_of(program, "parameter")["arg"].update(name="image"),
-    "names a tensor": lambda program: spec_of(program, "parameter").update(parameter_name="a.b"),
-    "in the index": lambda program: graph(program)["tensor_values"]["p_conv_weight"].update(
-        dtype=8
+    "names an input": lambda program: spec_of(program, "parameter")["arg"].update(
+        name="image"
     ),
+    "names a tensor": lambda program: spec_of(program, "parameter").update(
+        parameter_name="a.b"
+    ),
+    "in the index": lambda program: graph(program)["tensor_values"][
+        "p_conv_weight"
+    ].update(dtype=8),
     "a run changes": lambda program: program["graph_module"]["signature"][
         "output_specs"
-    ].__setitem__(0, {"buffer_mutation": {"arg": {"name": "add"}, "buffer_name": "other"}}),
+    ].__setitem__(
+        0, {"buffer_mutation": {"arg": {"name": "add"}, "buffer_name": "other"}}
+    ),
 }
 
 
@@ -88,15 +96,21 @@ def test_depth_of_graphs_is_bounded(tmp_path):
     inner = EMPTY
     for _ in range(8):
         inner = EMPTY | {
-            "nodes": [node(RUNS_A_GRAPH, {"as_graph": {"name": "inner", "graph": inner}})]
+            "nodes": [
+                node(RUNS_A_GRAPH, {"as_graph": {"name": "inner", "graph": inner}})
+            ]
         }
     assert refusal_of(tmp_path, with_graph(inner)).code == "model_over_limit"
 
 
-@pytest.mark.parametrize("exponent", [{"as_int": 33}, {"as_int": -33}, {"as_bool": True}], ids=str)
+@pytest.mark.parametrize(
+    "exponent", [{"as_int": 33}, {"as_int": -33}, {"as_bool": True}], ids=str
+)
 def test_powers_of_sizes_are_bounded(tmp_path, exponent):
     power = node("_operator.pow", {"as_int": 2}, exponent)
-    refusal = refusal_of(tmp_path, lambda program: graph(program)["nodes"].insert(0, power))
+    refusal = refusal_of(
+        tmp_path, lambda program: graph(program)["nodes"].insert(0, power)
+    )
     assert refusal.code == "model_unsafe"
 
 
@@ -104,5 +118,7 @@ def test_powers_of_sizes_are_bounded(tmp_path, exponent):
 def test_small_powers_pass(tmp_path, exponent):
     power = node("_operator.pow", {"as_int": 2}, exponent)
     path = tmp_path / "model"
-    path.write_bytes(with_program(lambda program: graph(program)["nodes"].insert(0, power)))
+    path.write_bytes(
+        with_program(lambda program: graph(program)["nodes"].insert(0, power))
+    )
     require_safe(path, "pt2", Limits())

@@ -8,7 +8,9 @@ from convpress.refusal import Refusal
 
 
 def test_plain_json_is_read():
-    assert parse('{"a": [1, -2.5, null, "x"]}', "m.json", Limits()) == {"a": [1, -2.5, None, "x"]}
+    assert parse('{"a": [1, -2.5, null, "x"]}', "m.json", Limits()) == {
+        "a": [1, -2.5, None, "x"]
+    }
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,9 @@ def test_plain_json_is_read():
         ("[" + "0," * 20 + "0]", "model_over_limit", "21 values"),
     ],
 )
-def test_what_readers_could_take_in_two_ways_or_is_too_much_is_refused(text, code, words):
+def test_what_readers_could_take_in_two_ways_or_is_too_much_is_refused(
+    text, code, words
+):
     limits = Limits(json_values=20) if "," in text else Limits()
     with pytest.raises(Refusal, match=words) as refusal:
         parse(text, "m.json", limits)

@@ -95,7 +95,11 @@ def test_other_functions_are_unsafe(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["torch.ops.torchvision.nms.default", "torch.ops.higher_order.while_loop", "torch.ops.a.b"],
+    [
+        "torch.ops.torchvision.nms.default",
+        "torch.ops.higher_order.while_loop",
+        "torch.ops.a.b",
+    ],
 )
 def test_other_packages_are_named(text):
     refusal = refusal_of(text)

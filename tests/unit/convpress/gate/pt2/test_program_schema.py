@@ -1,7 +1,7 @@
 """The schema of programs: members that torch knows, and none that would run or need code."""
 
 import pytest
-from support.pt2_archives import calls, graph, node, with_program
+from support.pt2.archives import calls, graph, node, with_program
 
 from convpress.gate.check import require_safe
 from convpress.limits import Limits
@@ -46,7 +46,12 @@ def test_objects_and_functions_are_unsafe(tmp_path, argument):
 @pytest.mark.parametrize(
     "spec",
     [
-        {"custom_obj": {"arg": {"name": "a", "class_fqn": "b"}, "custom_obj_name": "c"}},
+        {
+            "custom_obj": {
+                "arg": {"name": "a", "class_fqn": "b"},
+                "custom_obj_name": "c",
+            }
+        },
         {"token": {"arg": {"name": "a"}}},
         {"user_input": {"arg": {"as_string": "a' or open('b', 'w') or 'c"}}},
         {"constant_input": {"name": "image", "value": {"as_string": "a'"}}},
@@ -101,8 +106,14 @@ def test_other_devices_and_layouts_are_unsupported(tmp_path, argument):
 EDITS = {
     "an unknown member": (lambda program: program.update(code="x"), "model_invalid"),
     "no graph": (lambda program: program["graph_module"].pop("graph"), "model_invalid"),
-    "another verifier": (lambda program: program.update(verifiers=["EVIL"]), "model_invalid"),
-    "guards that are no texts": (lambda program: program.update(guards_code=[1]), "model_invalid"),
+    "another verifier": (
+        lambda program: program.update(verifiers=["EVIL"]),
+        "model_invalid",
+    ),
+    "guards that are no texts": (
+        lambda program: program.update(guards_code=[1]),
+        "model_invalid",
+    ),
     "a named tuple": (
         lambda program: program["graph_module"].update(
             treespec_namedtuple_fields={"a.B": {"field_names": ["c"]}}
@@ -120,11 +131,15 @@ EDITS = {
         "model_unsafe",
     ),
     "a path of code": (
-        lambda program: program["graph_module"]["module_call_graph"][1].update(fqn='a"+b'),
+        lambda program: program["graph_module"]["module_call_graph"][1].update(
+            fqn='a"+b'
+        ),
         "model_unsafe",
     ),
     "an attribute of Python": (
-        lambda program: program["graph_module"]["module_call_graph"][1].update(fqn="__class__"),
+        lambda program: program["graph_module"]["module_call_graph"][1].update(
+            fqn="__class__"
+        ),
         "model_unsafe",
     ),
     "a name that is no variable": (
@@ -134,7 +149,9 @@ EDITS = {
         "model_unsafe",
     ),
     "a function beside a node": (
-        lambda program: graph(program)["nodes"][0]["metadata"].update(source_fn_stack="a,#b:c"),
+        lambda program: graph(program)["nodes"][0]["metadata"].update(
+            source_fn_stack="a,#b:c"
+        ),
         "model_unsafe",
     ),
     "an unknown note": (
@@ -154,7 +171,9 @@ EDITS = {
         "model_invalid",
     ),
     "a network that is called without inputs": (
-        lambda program: program["graph_module"]["module_call_graph"][0].update(signature=None),
+        lambda program: program["graph_module"]["module_call_graph"][0].update(
+            signature=None
+        ),
         "model_invalid",
     ),
     "a note that nests": (

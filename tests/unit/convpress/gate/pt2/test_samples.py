@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from support.pt2_archives import (
+from support.pt2.archives import (
     PROGRAM,
     SAMPLES,
     SMALL,
@@ -47,10 +47,14 @@ def test_torch_opens_the_copy_and_computes_the_same(copy, file):
 
 def test_guards_are_dropped(tmp_path, copy):
     path = tmp_path / "model.pt2"
-    path.write_bytes(with_program(lambda program: program.update(guards_code=["1 / 0"])))
+    path.write_bytes(
+        with_program(lambda program: program.update(guards_code=["1 / 0"]))
+    )
     require_safe(path, "pt2", Limits())
     write_without_samples(path, copy)
-    before, after = (json.loads(members(each.read_bytes())[PROGRAM]) for each in (path, copy))
+    before, after = (
+        json.loads(members(each.read_bytes())[PROGRAM]) for each in (path, copy)
+    )
     assert after == before | {"guards_code": []}
     torch.export.load(copy).module()(torch.zeros(2, 1, 8, 8))
 

@@ -58,7 +58,11 @@ def numbers(*values):
 
 def test_a_tensor_is_read():
     [tensor] = read({"a.b": entry()}).values()
-    assert (tensor.name, tensor.member, tensor.dtype) == ("a.b", "data/weights/weight_0", "float32")
+    assert (tensor.name, tensor.member, tensor.dtype) == (
+        "a.b",
+        "data/weights/weight_0",
+        "float32",
+    )
     assert (tensor.sizes, tensor.strides, tensor.storage_offset) == ((2, 3), (3, 1), 0)
     assert tensor.is_parameter
     assert tensor.requires_grad
@@ -85,7 +89,10 @@ def test_a_tensor_lies_within_its_member_as_torch_says(axes, offset, elements):
     try:
         torch.zeros(elements).as_strided(sizes, strides, offset)
     except RuntimeError:
-        assert refusal_of({"a": entry(**changed)}, member(4 * elements)).code == "model_invalid"
+        assert (
+            refusal_of({"a": entry(**changed)}, member(4 * elements)).code
+            == "model_invalid"
+        )
     else:
         read({"a": entry(**changed)}, member(4 * elements))
 
@@ -94,7 +101,10 @@ def test_a_tensor_lies_within_its_member_as_torch_says(axes, offset, elements):
     ("entries", "words"),
     [
         ({"a": entry(dtype=5, requires_grad=True)}, "gradients"),
-        ({"a": entry(sizes=[{"as_expr": {"expr_str": "s0"}}], strides=numbers(1))}, "no number"),
+        (
+            {"a": entry(sizes=[{"as_expr": {"expr_str": "s0"}}], strides=numbers(1))},
+            "no number",
+        ),
         ({"a": entry(strides=numbers(1))}, "as many strides"),
         ({"a": entry(), "b": entry(dtype=4, requires_grad=False)}, "float32, int32"),
         ({"a": entry(path="weight_1")}, "does not have"),
@@ -145,4 +155,7 @@ def test_too_many_tensors_are_over_the_limit():
 def test_constants_have_members_of_their_own():
     index = {"config": {"c": entry("tensor_3")}}
     place = member(24, "data/constants/tensor_3")
-    assert stored_tensors(index, CONSTANTS, {place.name: place}, Limits())["c"].member == place.name
+    assert (
+        stored_tensors(index, CONSTANTS, {place.name: place}, Limits())["c"].member
+        == place.name
+    )

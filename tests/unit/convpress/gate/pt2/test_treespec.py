@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch.utils._pytree as pytree
-from support.pt2_archives import LEAF, container, treespec
+from support.pt2.archives import LEAF, container, treespec
 
 from convpress.gate.pt2 import treespec as gate
 from convpress.limits import Limits
@@ -84,7 +84,9 @@ def test_other_structures_are_refused(node, code):
     assert refusal_of(treespec(node)) == code
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "[2, {}]", "1", None, '[1, {"a": 1, "a": 2}]'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", "[2, {}]", "1", None, '[1, {"a": 1, "a": 2}]']
+)
 def test_other_texts_are_invalid(text):
     assert refusal_of(text) == "model_invalid"
 

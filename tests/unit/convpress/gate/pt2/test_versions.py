@@ -1,7 +1,7 @@
 """Versions of torch: those that were tried are read, others are named, with what to do."""
 
 import pytest
-from support.pt2_archives import with_program
+from support.pt2.archives import with_program
 
 from convpress.gate.check import require_safe
 from convpress.gate.pt2.versions import require_known_version
@@ -21,11 +21,25 @@ def test_versions_that_were_tried_are_known(version):
 
 @pytest.mark.parametrize(
     "version",
-    ["2.8.0", "2.15.0", "3.0.0", "1.13", "<=2.4", "", "2", None, 2.13, "2.13\n", "9" * 999],
+    [
+        "2.8.0",
+        "2.15.0",
+        "3.0.0",
+        "1.13",
+        "<=2.4",
+        "",
+        "2",
+        None,
+        2.13,
+        "2.13\n",
+        "9" * 999,
+    ],
 )
 def test_other_versions_are_named(tmp_path, version):
     path = tmp_path / "model"
-    path.write_bytes(with_program(lambda program: program.update(torch_version=version)))
+    path.write_bytes(
+        with_program(lambda program: program.update(torch_version=version))
+    )
     with pytest.raises(Refusal, match=r"written by torch .*: load it there") as refusal:
         require_safe(path, "pt2", Limits())
     assert refusal.value.code == "model_unsupported"
@@ -34,7 +48,15 @@ def test_other_versions_are_named(tmp_path, version):
 
 @pytest.mark.parametrize(
     "schema",
-    [{"major": 7, "minor": 1}, {"major": 9, "minor": 0}, {"major": 8}, {}, None, [8, 1], "8"],
+    [
+        {"major": 7, "minor": 1},
+        {"major": 9, "minor": 0},
+        {"major": 8},
+        {},
+        None,
+        [8, 1],
+        "8",
+    ],
 )
 def test_other_schemas_are_named(schema):
     program = {"torch_version": "2.13.0", "schema_version": schema}

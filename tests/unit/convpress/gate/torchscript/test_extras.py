@@ -35,7 +35,8 @@ def test_pickles_that_call_are_refused_and_plain_ones_pass(protocol):
 
 
 @pytest.mark.parametrize(
-    "before", [b"(0", b"I0x10\n0", b"S'\xff'\n0", b"F1_0.0\n0", b"N0", b"((1", b"\x80\x05"]
+    "before",
+    [b"(0", b"I0x10\n0", b"S'\xff'\n0", b"F1_0.0\n0", b"N0", b"((1", b"\x80\x05"],
 )
 def test_nothing_before_a_call_hides_it(before):
     assert code_of(before + b"cos\nsystem\n(S'true'\ntR.") == "model_unsafe"
@@ -52,7 +53,15 @@ def test_an_archive_of_a_pickle_is_refused():
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"a": 1}', b"cat\ndog\nrabbit\n", b"Person\ncar\n", b"(a, b)", b"name: x\n", b"\0\xff"],
+    [
+        b"",
+        b'{"a": 1}',
+        b"cat\ndog\nrabbit\n",
+        b"Person\ncar\n",
+        b"(a, b)",
+        b"name: x\n",
+        b"\0\xff",
+    ],
 )
 def test_texts_pass(content):
     assert code_of(content) is None

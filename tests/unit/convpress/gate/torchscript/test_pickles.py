@@ -44,24 +44,37 @@ def refused(pickle, sizes=None, name="data.pkl", limits=None):
 
 
 PLACES = {
-    "a storage's kind": lambda value: b"(" + text(b"storage") + value + text(b"0") + b"NK\x01tQ.",
+    "a storage's kind": lambda value: (
+        b"(" + text(b"storage") + value + text(b"0") + b"NK\x01tQ."
+    ),
     "a storage's key": lambda value: (
         b"(" + text(b"storage") + STORAGE + value + text(b"cpu") + b"K\x01tQ."
     ),
     "a key": lambda value: b"}" + value + b"Ns.",
     "one of many keys": lambda value: b"}(" + text(b"a") + b"N" + value + b"Nu.",
     "a tensor's sizes": lambda value: (
-        REBUILD + b"((" + text(b"storage") + STORAGE + text(b"0") + text(b"cpu") + b"K\x01tQK\x00"
+        REBUILD
+        + b"(("
+        + text(b"storage")
+        + STORAGE
+        + text(b"0")
+        + text(b"cpu")
+        + b"K\x01tQK\x00"
         b"" + value + b")NNtR."
     ),
     "a function": lambda value: value + b")R.",
-    "a type": lambda value: b"ctorch.jit._pickle\nrestore_type_tag\n]" + value + b"\x86R.",
+    "a type": lambda value: (
+        b"ctorch.jit._pickle\nrestore_type_tag\n]" + value + b"\x86R."
+    ),
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_tuple_that_doubles_is_never_walked(place):
-    assert refused(PLACES[place](doubled(60)), {"data/0": 4}) in ("model_unsafe", "model_invalid")
+    assert refused(PLACES[place](doubled(60)), {"data/0": 4}) in (
+        "model_unsafe",
+        "model_invalid",
+    )
 
 
 def test_a_tuple_that_doubles_is_harmless_as_a_value():
@@ -75,7 +88,9 @@ def test_notes_have_no_keys_that_torch_would_hash_without_end():
 
 def test_a_shape_is_walked_once_and_has_few_axes():
     shape = b"(" + b"K\x01" * 200_000 + b"tq\x00"
-    storage = b"(" + text(b"storage") + STORAGE + text(b"0") + text(b"cpu") + b"K\x01tQq\x01"
+    storage = (
+        b"(" + text(b"storage") + STORAGE + text(b"0") + text(b"cpu") + b"K\x01tQq\x01"
+    )
     tensor = REBUILD + b"q\x02(h\x01K\x00h\x00h\x00NNtR"
     pickle = shape + storage + tensor + b"."
     assert refused(pickle, {"data/0": 4}) == "model_over_limit"

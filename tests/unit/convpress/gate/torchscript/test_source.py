@@ -18,7 +18,9 @@ MANY = 20_000
 def code_of(body, limits=None):
     """The code of the refusal of a method with this body; None where it passes."""
     lines = "".join(f"  {line}\n" for line in body.splitlines())
-    return code_of_files({"code/__torch__/net.py": f"def forward(x: Tensor) -> Tensor:\n{lines}"})
+    return code_of_files(
+        {"code/__torch__/net.py": f"def forward(x: Tensor) -> Tensor:\n{lines}"}
+    )
 
 
 def code_of_files(files):
@@ -68,7 +70,9 @@ def test_chains_are_bounded(chain):
     assert code_of(CHAINS[chain]) == "model_over_limit"
 
 
-@pytest.mark.parametrize("opening", ["if True:", "while True:", "for i in [1]:", "with x:"])
+@pytest.mark.parametrize(
+    "opening", ["if True:", "while True:", "for i in [1]:", "with x:"]
+)
 def test_blocks_are_bounded(opening):
     blocks = "".join(f"{' ' * depth}{opening}\n" for depth in range(1000))
     assert code_of(blocks + " " * 1000 + "y = 1") == "model_over_limit"
@@ -76,7 +80,10 @@ def test_blocks_are_bounded(opening):
 
 @pytest.mark.parametrize("line", ["\n", "# nothing\n", "\\\n"])
 def test_lines_without_a_word_are_bounded(line):
-    assert code_of_files({"code/a.py": "x = (1," + line * MANY + "2)"}) == "model_over_limit"
+    assert (
+        code_of_files({"code/a.py": "x = (1," + line * MANY + "2)"})
+        == "model_over_limit"
+    )
 
 
 def test_many_open_calls_of_getattr_end_soon():
@@ -88,7 +95,9 @@ def test_many_open_calls_of_getattr_end_soon():
 @pytest.mark.parametrize("indent", ["", " "])
 def test_functions_that_call_each_other_are_bounded(indent):
     def function(number, count):
-        call = f"__torch__.net.f{number + 1}(x)" if number + 1 < count else "torch.relu(x)"
+        call = (
+            f"__torch__.net.f{number + 1}(x)" if number + 1 < count else "torch.relu(x)"
+        )
         return f"{indent}def f{number}(x: Tensor) -> Tensor:\n{indent}  return {call}\n"
 
     for count, code in ((200, None), (1000, "model_over_limit")):
@@ -123,12 +132,16 @@ def test_classes_that_hold_each_other_are_bounded():
 
 
 def test_a_hundred_thousand_definitions_end_soon():
-    source = "".join(f"def f{n}():\n  return __torch__.net.f{n + 1}()\n" for n in range(30_000))
+    source = "".join(
+        f"def f{n}():\n  return __torch__.net.f{n + 1}()\n" for n in range(30_000)
+    )
     assert code_of_files({"code/__torch__/net.py": source}) == "model_over_limit"
 
 
 def test_definitions_in_a_circle_end():
-    source = "".join(f"def f{n}():\n  return __torch__.net.f{(n + 1) % 50}()\n" for n in range(50))
+    source = "".join(
+        f"def f{n}():\n  return __torch__.net.f{(n + 1) % 50}()\n" for n in range(50)
+    )
     assert code_of_files({"code/__torch__/net.py": source}) is None
 
 
@@ -148,7 +161,9 @@ def test_numbers_and_comments_hide_nothing(line, code):
     assert code_of(line) == code
 
 
-@pytest.mark.parametrize("name", ["segment_reduce", "ctc_loss", "_convert_indices_from_coo_to_csr"])
+@pytest.mark.parametrize(
+    "name", ["segment_reduce", "ctc_loss", "_convert_indices_from_coo_to_csr"]
+)
 def test_operators_that_crash_are_refused_even_where_a_method_has_their_name(name):
     assert code_of(f"y = torch.{name}(x)") is not None
     assert code_of(f"y = ops.aten.{name}(x)") is not None
@@ -163,8 +178,33 @@ class Branching(nn.Module):
     """A network with as much in a row as a person writes."""
 
     def forward(self, x: torch.Tensor, kind: int) -> torch.Tensor:
-        y = x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x
-        y = torch.relu(torch.relu(torch.relu(torch.relu(y)))).mT.mT.relu().relu()[0:1][0:1]
+        y = (
+            x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+            + x
+        )
+        y = (
+            torch.relu(torch.relu(torch.relu(torch.relu(y))))
+            .mT.mT.relu()
+            .relu()[0:1][0:1]
+        )
         if kind == 0:
             y = y * 2
         elif kind == 1:
@@ -191,11 +231,16 @@ def test_what_a_person_writes_passes():
     assert code_of_files(sources_of(torch.jit.script(Branching()))) is None
 
 
-@pytest.mark.parametrize("is_frozen", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "is_frozen", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_a_thousand_layers_pass(is_frozen):
     layers = nn.Sequential(*[nn.Linear(2, 2) for _ in range(1000)])
     model = torch.jit.script(layers.eval())
-    assert code_of_files(sources_of(torch.jit.freeze(model) if is_frozen else model)) is None
+    assert (
+        code_of_files(sources_of(torch.jit.freeze(model) if is_frozen else model))
+        is None
+    )
 
 
 def test_a_long_list_and_many_statements_pass():

@@ -9,7 +9,9 @@ from worker.cli import render
 
 
 def example():
-    return Job.model_validate_json(json.dumps(Job.model_config["json_schema_extra"]["example"]))
+    return Job.model_validate_json(
+        json.dumps(Job.model_config["json_schema_extra"]["example"])
+    )
 
 
 def shown(table, width=160):
@@ -21,8 +23,12 @@ def shown(table, width=160):
 
 def test_a_list_of_jobs_fits_80_columns_and_keeps_ids_whole():
     job = example()
-    long = job.model.model_copy(update={"filename": "a_very_long_name_of_a_network" * 3 + ".onnx"})
-    lines = shown(render.jobs([job.model_copy(update={"model": long})]), width=80).splitlines()
+    long = job.model.model_copy(
+        update={"filename": "a_very_long_name_of_a_network" * 3 + ".onnx"}
+    )
+    lines = shown(
+        render.jobs([job.model_copy(update={"model": long})]), width=80
+    ).splitlines()
     assert max(map(len, lines)) <= 80
     assert any(str(job.id) in line for line in lines)
     assert "succeeded, budget FLOPs 0.5, 49.5 %" in " ".join(lines)
@@ -30,7 +36,9 @@ def test_a_list_of_jobs_fits_80_columns_and_keeps_ids_whole():
 
 def test_a_job_of_advice_shows_the_advice_in_the_place_of_a_budget():
     advice = AdviceSummary(choice=None, text="Leave the model as it is.")
-    job = example().model_copy(update={"kind": "advice", "advice": advice, "result": None})
+    job = example().model_copy(
+        update={"kind": "advice", "advice": advice, "result": None}
+    )
     text = shown(render.job(job))
     assert "Leave the model as it is." in text
     assert "budget" not in text

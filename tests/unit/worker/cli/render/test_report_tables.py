@@ -4,7 +4,7 @@ import json
 
 import pytest
 from rich.console import Console
-from support import fake_engine
+from support.service import fake_engine
 
 from convpress.report import Inspection, Report
 from worker.cli import render
@@ -27,12 +27,16 @@ def report(**site):
 
 
 def test_a_factored_convolution_is_shown_with_its_rank_and_its_error():
-    [line] = [line for line in shown(render.sites(report())).splitlines() if "conv1" in line]
+    [line] = [
+        line for line in shown(render.sites(report())).splitlines() if "conv1" in line
+    ]
     assert " ".join(line.split()) == "conv1 8x3x3x3 dac 2 100 40 10.0 %"
 
 
 def test_one_that_was_left_is_shown_with_the_reason():
-    left = report(form="original", rank=None, macs_after=100, error=0.0, reason="it has groups")
+    left = report(
+        form="original", rank=None, macs_after=100, error=0.0, reason="it has groups"
+    )
     assert "it has groups" in shown(render.sites(left))
 
 
@@ -85,7 +89,9 @@ BUSY = {
 
 def lines_of(timing):
     timed = read(Report, json.dumps({**fake_engine.REPORT, "timing": timing}).encode())
-    return [" ".join(line.split()) for line in shown(render.account(timed)).splitlines()]
+    return [
+        " ".join(line.split()) for line in shown(render.account(timed)).splitlines()
+    ]
 
 
 def test_times_are_shown_with_their_quartiles_and_their_method():
@@ -122,7 +128,13 @@ def test_the_account_ends_with_the_risk_which_cannot_write_to_the_terminal():
 
 def test_the_metric_of_the_user_and_what_was_tried_come_first():
     members = fake_engine.REPORT | {
-        "evaluation": {"metric": "top-1", "before": 0.8, "after": 0.79, "loss": 0.01, "count": 400},
+        "evaluation": {
+            "metric": "top-1",
+            "before": 0.8,
+            "after": 0.79,
+            "loss": 0.01,
+            "count": 400,
+        },
         "budget": {"promise": "max_loss=1%", "flops_budget": "43%"},
         "tried": [
             {"budget": "24%", "keep": None, "metric": "top-1", "kept": False},
@@ -147,7 +159,9 @@ def test_the_metric_of_the_user_and_what_was_tried_come_first():
 def test_a_remark_on_the_budget_comes_first():
     budget = {"flops_budget": "9T", "note": "nothing was compressed"}
     text = shown(
-        render.account(read(Report, json.dumps({**fake_engine.REPORT, "budget": budget}).encode()))
+        render.account(
+            read(Report, json.dumps({**fake_engine.REPORT, "budget": budget}).encode())
+        )
     )
     assert text.lstrip().startswith("WARNING: nothing was compressed")
     assert "WARNING" not in shown(render.account(report()))
@@ -160,7 +174,10 @@ INCOMPLETE = {"account_complete": False, "unaccounted": [UNACCOUNTED]}
 def test_an_incomplete_account_says_so_first():
     account = read(Report, json.dumps({**fake_engine.REPORT, **INCOMPLETE}).encode())
     lines = shown(render.account(account)).splitlines()
-    assert lines[0] == "The account is INCOMPLETE: it leaves out 1 operator of unknown cost."
+    assert (
+        lines[0]
+        == "The account is INCOMPLETE: it leaves out 1 operator of unknown cost."
+    )
     assert lines[1] == "  acme::Mix fused: no rule?"
     assert "INCOMPLETE" not in shown(render.account(report()))
 
@@ -202,7 +219,8 @@ INSPECTION = {
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"macs": None, "sites": [], "uncounted": {}, "missing": "give a shape"}]
+    "change",
+    [{}, {"macs": None, "sites": [], "uncounted": {}, "missing": "give a shape"}],
 )
 def test_an_inspection_is_shown_whether_its_costs_are_known_or_not(change):
     record = read(Inspection, json.dumps(INSPECTION | change).encode())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from digits import MODELS
-from support.programs import chained, layer, norm
+from support.engine.programs import chained, layer, norm
 
 from convpress.calibration import InputValues
 from convpress.refusal import Refusal
@@ -33,15 +33,25 @@ SMALL = Effort(most_images=64, held_out_images=32)
 """Few images: what holds for them holds for many."""
 
 
-def of(*parts, shape=(1, 3, 16, 16), dtype="float32", stated=None, macs=1000, effort=SMALL):
-    return telling(*parts, shape=shape, dtype=dtype, stated=stated, macs=macs, effort=effort)[0]
+def of(
+    *parts, shape=(1, 3, 16, 16), dtype="float32", stated=None, macs=1000, effort=SMALL
+):
+    return telling(
+        *parts, shape=shape, dtype=dtype, stated=stated, macs=macs, effort=effort
+    )[0]
 
 
-def telling(*parts, shape=(1, 3, 16, 16), dtype="float32", stated=None, macs=1000, effort=SMALL):
+def telling(
+    *parts, shape=(1, 3, 16, 16), dtype="float32", stated=None, macs=1000, effort=SMALL
+):
     """Return the calibration of a program of these parts, and the shares that it reported."""
     program = chained(*parts)
-    geometries = {part[0]: part[1].convolution for part in parts if isinstance(part, tuple)}
-    model = SimpleNamespace(program=lambda: program, inputs=[TensorSpec("v0", dtype, None)])
+    geometries = {
+        part[0]: part[1].convolution for part in parts if isinstance(part, tuple)
+    }
+    model = SimpleNamespace(
+        program=lambda: program, inputs=[TensorSpec("v0", dtype, None)]
+    )
     shares = []
     calibration = calibrate(
         model, {"v0": shape}, geometries, macs, stated, None, shares.append, effort
@@ -104,7 +114,11 @@ def test_where_distilling_would_take_too_long_the_twin_serves():
 
 def test_where_there_are_no_gradients_the_twin_serves_and_the_report_says_why():
     calibration = of(
-        ("a", A), lambda x: torch.from_numpy(x.numpy()), norm(RNG(2), 4), torch.relu, pooled
+        ("a", A),
+        lambda x: torch.from_numpy(x.numpy()),
+        norm(RNG(2), 4),
+        torch.relu,
+        pooled,
     )
     report = calibration.report_members
     assert (report["kind"], report["twin"]) == ("synthetic", True)
@@ -135,7 +149,9 @@ def test_without_normalisation_and_classes_images_serve_as_they_are():
     judging = [batch["v0"] for batch in (*calibration.held_out, *compared)]
     assert len(judging) >= 2
     assert all(
-        not torch.equal(one, batch["v0"]) for one in judging for batch in calibration.batches
+        not torch.equal(one, batch["v0"])
+        for one in judging
+        for batch in calibration.batches
     )
     assert not torch.equal(calibration.held_out[0]["v0"], compared[0]["v0"])
 
@@ -178,7 +194,9 @@ def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil(
     assert calibration.batches[0]["v0"].shape[2:] == (64, 64)
 
 
-def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(monkeypatch):
+def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(
+    monkeypatch,
+):
     """Twelve images are affordable at 27.7 G MACs; each of five ranges is tried on the fewest."""
     probed = []
     images = probing._images
@@ -216,7 +234,9 @@ def test_a_costly_model_is_probed_and_judged_on_few_images_and_measured_once(mon
     ],
     ids=["classes", "neither", "statistics"],
 )
-def test_ranges_are_tried_on_no_more_images_than_tell_them_apart(monkeypatch, parts, runs):
+def test_ranges_are_tried_on_no_more_images_than_tell_them_apart(
+    monkeypatch, parts, runs
+):
     images = []
     watched = probing.run
 
@@ -234,8 +254,12 @@ def test_ranges_are_tried_on_no_more_images_than_tell_them_apart(monkeypatch, pa
     monkeypatch.setattr(probing, "statistics_mismatch", mismatch)
     program = chained(("a", A), *parts)
     spec = TensorSpec("v0", "float32", ("batch", 3, 16, 16))
-    harness = build_harness(program, [spec], {"v0": (1, 3, 16, 16)}, Effort(batch_images=1))
-    probing.probed_ranges(harness, None, probing.Trials(dead_leaves, known_ranges(3), 16))
+    harness = build_harness(
+        program, [spec], {"v0": (1, 3, 16, 16)}, Effort(batch_images=1)
+    )
+    probing.probed_ranges(
+        harness, None, probing.Trials(dead_leaves, known_ranges(3), 16)
+    )
     assert sum(images) == runs
 
 
@@ -247,7 +271,9 @@ def test_a_larger_model_gets_more_images_and_steps_of_little_work_no_more_than_i
 
 
 def test_a_stated_range_is_used():
-    calibration = of(("a", A), torch.relu, stated=InputValues((-300.0, -100.0), None, None))
+    calibration = of(
+        ("a", A), torch.relu, stated=InputValues((-300.0, -100.0), None, None)
+    )
     report = calibration.report_members
     assert report["ranges"] == ["-300 to -100"]
     assert report["ranges_from"] == "the request"
@@ -258,7 +284,9 @@ def test_a_stated_range_is_used():
 
 @pytest.mark.parametrize("name", ["plain.onnx", "batchnorm_bn.onnx"])
 @pytest.mark.parametrize(("limits", "is_right"), [((0, 1), True), ((0, 255), False)])
-def test_a_stated_range_is_doubted_where_others_fit_the_model_far_better(name, limits, is_right):
+def test_a_stated_range_is_doubted_where_others_fit_the_model_far_better(
+    name, limits, is_right
+):
     model = open_model("onnx", MODELS / name)
     shapes = model.bind(None)
     harness = build_harness(model.program(), model.inputs, shapes, SMALL)
@@ -316,8 +344,14 @@ SAME = "gives the same outputs whatever the inputs"
         ([("a", A), lambda x: x / 0], NOT_FINITE),
         ([("a", A), lambda x: torch.ones(2, 5)], SAME),
         ([("a", A), norm(RNG(2), 4), lambda x: x * 0 + 1, pooled], SAME),
-        ([("a", A), singular], "does not run on synthetic inputs: singular says: .*inver"),
-        ([("a", A), lambda x: x.no_such()], "does not run on synthetic inputs: .*no_such"),
+        (
+            [("a", A), singular],
+            "does not run on synthetic inputs: singular says: .*inver",
+        ),
+        (
+            [("a", A), lambda x: x.no_such()],
+            "does not run on synthetic inputs: .*no_such",
+        ),
         (
             [("a", A), lambda x: torch.zeros(2)[7]],
             "does not run on synthetic inputs: .*out of bounds",
@@ -346,14 +380,19 @@ def test_images_keep_strictly_to_a_range_beyond_which_outputs_are_not_finite(
 ):
     calibration = of(first, ("a", A), torch.relu, pooled, stated=stated)
     assert set(calibration.report_members["ranges"]) <= ranges
-    for batch in (*calibration.batches, *calibration.held_out, *judging_batches(calibration)):
+    for batch in (
+        *calibration.batches,
+        *calibration.held_out,
+        *judging_batches(calibration),
+    ):
         assert first(batch["v0"]).isfinite().all()
     assert min(batch["v0"].min() for batch in calibration.batches) >= least
 
 
 def test_indices_teach_nothing():
     with pytest.raises(
-        WeakCalibrationError, match="no input of the model is a batch of images, signals or"
+        WeakCalibrationError,
+        match="no input of the model is a batch of images, signals or",
     ):
         of(lambda x: x.float(), dtype="int64", shape=(1, 7))
 
@@ -370,10 +409,14 @@ def test_a_model_that_cannot_be_taken_apart_says_why():
 
 
 def test_sites_without_finite_inputs_are_named():
-    calibration = of(("a", A), torch.log, ("b", layer(RNG(1), (2, 4, 1, 1))), torch.nan_to_num)
+    calibration = of(
+        ("a", A), torch.log, ("b", layer(RNG(1), (2, 4, 1, 1))), torch.nan_to_num
+    )
     assert set(calibration.moments.by_site) == {"a"}
     report = calibration.report_members
-    assert report["notes"] == ["by their weights alone, since no finite inputs reach them: b"]
+    assert report["notes"] == [
+        "by their weights alone, since no finite inputs reach them: b"
+    ]
 
 
 def test_inputs_to_judge_by_are_of_the_models_own_shapes_whatever_was_calibrated_on():
@@ -396,7 +439,9 @@ def detector(bias):
 
 def test_a_detector_that_finds_nothing_is_shown_objects_and_judged_by_inner_activations():
     calibration = of(*detector(-12.0), stated=InputValues((0.0, 1.0), None, None))
-    assert "text, faces and things are drawn" in calibration.report_members["images_from"]
+    assert (
+        "text, faces and things are drawn" in calibration.report_members["images_from"]
+    )
     assert calibration.judging.quiet
     assert calibration.judged_program.outputs == ("v2",)
 
@@ -411,8 +456,14 @@ def test_a_model_whose_outputs_speak_is_judged_by_them():
 def test_of_one_channel_nothing_tells_whether_they_are_pictures_unless_pictures_come_out():
     grey = layer(RNG(1), (4, 1, 3, 3), padding=1)
     stated = InputValues((0.0, 1.0), None, None)
-    classifier = of(("a", grey), torch.relu, pooled, shape=(1, 1, 32, 40), stated=stated)
-    assert any("pictures or spectrograms" in doubt for doubt in classifier.judging.doubts)
+    classifier = of(
+        ("a", grey), torch.relu, pooled, shape=(1, 1, 32, 40), stated=stated
+    )
+    assert any(
+        "pictures or spectrograms" in doubt for doubt in classifier.judging.doubts
+    )
     back = layer(RNG(1), (1, 4, 3, 3), padding=1)
-    denoiser = of(("a", grey), torch.relu, ("b", back), shape=(1, 1, 32, 40), stated=stated)
+    denoiser = of(
+        ("a", grey), torch.relu, ("b", back), shape=(1, 1, 32, 40), stated=stated
+    )
     assert not denoiser.judging.doubts

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from support.programs import layer
+from support.engine.programs import layer
 
 from worker.engine.calibration.chains import compose, run_chain
 from worker.engine.decompose import FORMS, Target
@@ -22,10 +22,16 @@ def geometries():
         ((8, 6), 1),
     ]
     for (n, c, *kernel), groups in shapes:
-        plain = layer(RNG(1), (n, c // groups, *kernel), padding=1, stride=2, groups=groups)
-        whole = replace(plain, convolution=replace(plain.convolution, dilation=(2,) * len(kernel)))
+        plain = layer(
+            RNG(1), (n, c // groups, *kernel), padding=1, stride=2, groups=groups
+        )
+        whole = replace(
+            plain, convolution=replace(plain.convolution, dilation=(2,) * len(kernel))
+        )
         yield from (
-            (form, whole) for form in FORMS if FORMS[form].why_not(whole.convolution) is None
+            (form, whole)
+            for form in FORMS
+            if FORMS[form].why_not(whole.convolution) is None
         )
 
 
@@ -38,7 +44,8 @@ def test_a_chain_is_composed_into_one_layer(form, whole):
     )
     for factorisation in FORMS[form].factorisations(geometry):
         layers = factorisation.layers(
-            Target.of(whole, unknown(geometry)), factorisation.ranks[len(factorisation.ranks) // 2]
+            Target.of(whole, unknown(geometry)),
+            factorisation.ranks[len(factorisation.ranks) // 2],
         )
         with torch.no_grad():
             torch.testing.assert_close(

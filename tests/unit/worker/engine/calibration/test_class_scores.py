@@ -9,7 +9,8 @@ LOGITS = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
-    "outputs", [LOGITS, LOGITS.softmax(1), LOGITS.log_softmax(1), LOGITS[:, :, None, None]]
+    "outputs",
+    [LOGITS, LOGITS.softmax(1), LOGITS.log_softmax(1), LOGITS[:, :, None, None]],
 )
 def test_logits_and_probabilities_give_the_same_scores(outputs):
     torch.testing.assert_close(

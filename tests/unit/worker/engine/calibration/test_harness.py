@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from support.programs import chained, layer
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.effort import DEFAULT_EFFORT
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
@@ -19,7 +19,9 @@ def convolutional(*behind):
 
 
 def of(program, *shape, dtype="float32"):
-    return build_harness(program, [TensorSpec("v0", dtype, None)], {"v0": shape}, DEFAULT_EFFORT)
+    return build_harness(
+        program, [TensorSpec("v0", dtype, None)], {"v0": shape}, DEFAULT_EFFORT
+    )
 
 
 def test_half_precision_is_computed_with_as_float32_and_single_numbers_stay_such():
@@ -41,7 +43,10 @@ def test_only_one_input_of_numbers_can_be_changed_little_by_little():
     two = [*IMAGE, TensorSpec("other", "float32", None)]
     assert (
         build_harness(
-            convolutional(), two, {"v0": (1, 3, 8, 8), "other": (1, 3, 8, 8)}, DEFAULT_EFFORT
+            convolutional(),
+            two,
+            {"v0": (1, 3, 8, 8), "other": (1, 3, 8, 8)},
+            DEFAULT_EFFORT,
         ).gradient_input
         is None
     )
@@ -56,7 +61,9 @@ def test_samples_that_do_not_fill_a_batch_are_left_out():
 def test_what_makes_an_image_of_an_image_is_shown_noisy_ones():
     back = layer(RNG(1), (3, 4, 3, 3), padding=1)
     shape = (1, 3, 16, 16)
-    restoring = build_harness(convolutional(("back", back)), IMAGE, {"v0": shape}, DEFAULT_EFFORT)
+    restoring = build_harness(
+        convolutional(("back", back)), IMAGE, {"v0": shape}, DEFAULT_EFFORT
+    )
     assert (restoring.restores, of(convolutional(), *shape).restores) == (True, False)
     values = known_ranges(3)[0]
     plain = of(convolutional(), *shape).synthetic(dead_leaves, values, 8, 0)[0]["v0"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.quiet_outputs import are_quiet, inner_program
 from worker.engine.program import Program, Step, run
@@ -17,7 +17,9 @@ def detector(bias):
     """A map of probabilities, whose size the bias tells."""
     first = layer(RNG(1), (8, 3, 3, 3), padding=1)
     last = layer(RNG(2), (1, 8, 1, 1))
-    return chained(("a", first), torch.relu, ("b", last), lambda x: torch.sigmoid(8 * x + bias))
+    return chained(
+        ("a", first), torch.relu, ("b", last), lambda x: torch.sigmoid(8 * x + bias)
+    )
 
 
 def test_a_map_that_is_nearly_0_on_all_images_says_little():
@@ -38,7 +40,9 @@ def scores(*numbers, axis):
 
 
 @pytest.mark.parametrize("axis", [1, -1])
-def test_probabilities_of_classes_say_little_where_one_class_is_certain_everywhere(axis):
+def test_probabilities_of_classes_say_little_where_one_class_is_certain_everywhere(
+    axis,
+):
     assert are_quiet(scores(0, 0, 0, axis=axis), BATCHES)
     assert not are_quiet(scores(0, 8, -8, axis=axis), BATCHES)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.programs import chained
+from support.engine.programs import chained
 
 from worker.engine.calibration.replay import (
     CheckpointedRun,
@@ -20,7 +20,9 @@ BATCHES = [{"v0": torch.full((2, 4), float(at))} for at in range(3)]
 
 def run_of(program, most_bytes):
     footprints = measure_footprints(program, BATCHES[0])
-    return CheckpointedRun(program, BATCHES, checkpoints(footprints, len(BATCHES), most_bytes))
+    return CheckpointedRun(
+        program, BATCHES, checkpoints(footprints, len(BATCHES), most_bytes)
+    )
 
 
 def counting(runs, factor=1):
@@ -90,7 +92,11 @@ def test_checkpoints_lie_behind_wide_layers():
     runs = [[], [], [], []]
     narrow = lambda x: x[:2]  # noqa: E731
     program = chained(
-        counting(runs[0], 8), counting(runs[1]), narrow, counting(runs[2]), counting(runs[3])
+        counting(runs[0], 8),
+        counting(runs[1]),
+        narrow,
+        counting(runs[2]),
+        counting(runs[3]),
     )
     run = run_of(program, 3 * 2 * 4 * 4)
     for each in runs:
@@ -112,7 +118,10 @@ def test_footprints_are_the_bytes_before_and_during_a_step():
     add = Step("Add", ("v1", "v0", "one"), ("v2",), lambda a, b, c: (a + b + c,))
     first = Step("Neg", ("v0",), ("v1",), lambda x: (-x,))
     program = Program(("v0",), ("v2",), {"one": torch.ones(())}, (first, add))
-    assert measure_footprints(program, {"v0": torch.zeros(2, 3)}) == [(24, 48), (48, 72)]
+    assert measure_footprints(program, {"v0": torch.zeros(2, 3)}) == [
+        (24, 48),
+        (48, 72),
+    ]
 
 
 def test_the_error_of_a_step_names_its_operator():
@@ -120,5 +129,9 @@ def test_the_error_of_a_step_names_its_operator():
         return x.reshape(7, -1)
 
     program = chained(split_in_seven, torch.relu)
-    with pytest.raises(StepError, match=r"split_in_seven says: .*invalid for input of size"):
-        measure_footprints(program, {"v0": torch.from_numpy(np.zeros((2, 4), np.float32))})
+    with pytest.raises(
+        StepError, match=r"split_in_seven says: .*invalid for input of size"
+    ):
+        measure_footprints(
+            program, {"v0": torch.from_numpy(np.zeros((2, 4), np.float32))}
+        )

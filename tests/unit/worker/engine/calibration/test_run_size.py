@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.effort import DEFAULT_EFFORT
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
@@ -20,7 +20,9 @@ def convolutional(*behind):
 
 
 def of(program, *shape, dtype="float32"):
-    return build_harness(program, [TensorSpec("v0", dtype, None)], {"v0": shape}, DEFAULT_EFFORT)
+    return build_harness(
+        program, [TensorSpec("v0", dtype, None)], {"v0": shape}, DEFAULT_EFFORT
+    )
 
 
 def test_images_that_do_not_influence_one_another_run_together():
@@ -52,19 +54,26 @@ def test_a_bound_batch_is_the_least_and_stays_where_nothing_else_runs():
 def test_a_batch_takes_few_enough_values_to_stay_near_the_processor():
     harness = of(convolutional(lambda x: x.mean((2, 3))), 1, 3, 256, 256)
     assert harness.batch == (24 << 20) // harness.sample_bytes < 32
-    assert harness.sample_bytes == 2 * 4 * 4 * 256 * 256  # before and behind the rectifier
+    assert (
+        harness.sample_bytes == 2 * 4 * 4 * 256 * 256
+    )  # before and behind the rectifier
 
 
 @pytest.mark.parametrize(
-    ("size", "smaller"), [((128, 192), (42, 64)), ((256, 128), (64, 32)), ((128, 129), None)]
+    ("size", "smaller"),
+    [((128, 192), (42, 64)), ((256, 128), (64, 32)), ((128, 129), None)],
 )
 def test_images_of_a_model_without_a_head_are_made_smaller(size, smaller):
     harness = of(convolutional(), 1, 3, *size)
-    divides = smaller is not None and all(a % b == 0 for a, b in zip(size, smaller, strict=True))
+    divides = smaller is not None and all(
+        a % b == 0 for a, b in zip(size, smaller, strict=True)
+    )
     assert harness.shapes["v0"][2:] == (smaller if divides else size)
 
 
-@pytest.mark.parametrize("head", [lambda x: x.mean((2, 3)), lambda x: x.reshape(-1, 4, 128, 128)])
+@pytest.mark.parametrize(
+    "head", [lambda x: x.mean((2, 3)), lambda x: x.reshape(-1, 4, 128, 128)]
+)
 def test_images_of_a_model_with_a_head_or_a_fixed_size_are_not(head):
     assert of(convolutional(head), 1, 3, 128, 128).shapes["v0"] == (1, 3, 128, 128)
 

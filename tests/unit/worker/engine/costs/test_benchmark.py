@@ -18,7 +18,12 @@ def small(monkeypatch, tmp_path):
     """One point an axis, the smallest."""
     monkeypatch.chdir(tmp_path)  # where the profiler writes
     plans = {
-        kind: replace(plan, inputs=plan.inputs[:1], outputs=plan.outputs[-1:], sides=plan.sides[:1])
+        kind: replace(
+            plan,
+            inputs=plan.inputs[:1],
+            outputs=plan.outputs[-1:],
+            sides=plan.sides[:1],
+        )
         for kind, plan in PLANS.items()
     }
     monkeypatch.setattr(benchmark, "PLANS", plans)
@@ -34,7 +39,9 @@ def test_a_measured_table_has_a_time_for_every_kind(small, model_format):
     if model_format == "onnx":
         kinds |= {*int8_plans(PLANS), *added_plans(PLANS), CONVERSION}
         assert {"int8 3x3", "int8 1x1", "int8 linear"} < kinds
-    assert {kind for kind, grid in table.grids.items() if grid.rate(8, 8, 4) > 0} == kinds
+    assert {
+        kind for kind, grid in table.grids.items() if grid.rate(8, 8, 4) > 0
+    } == kinds
     table.write(small / "costs.json")
     assert read(small / "costs.json", model_format) == table
     assert [path.name for path in small.iterdir()] == ["costs.json"]
@@ -53,7 +60,9 @@ def test_a_layer_in_int8_is_timed_by_its_own_operator(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     watch = adapter_of("onnx").int8_stopwatch
     small = PLANS["3x3"].layer(16, 16)
-    assert watch(PLANS["3x3"].layer(64, 64), (28, 28), 1) > watch(small, (28, 28), 1) > 0
+    assert (
+        watch(PLANS["3x3"].layer(64, 64), (28, 28), 1) > watch(small, (28, 28), 1) > 0
+    )
     assert watch(PLANS["linear"].layer(64, 64), (), 4) > 0
     convert = adapter_of("onnx").conversion_stopwatch
     layer = conversion_plan().layer(64, 1)

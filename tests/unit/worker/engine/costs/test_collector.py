@@ -31,7 +31,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture
 def small(monkeypatch):
     plan = PLANS["1x1"]
-    small = replace(plan, inputs=plan.inputs[:2], outputs=plan.outputs[:2], sides=plan.sides[:2])
+    small = replace(
+        plan, inputs=plan.inputs[:2], outputs=plan.outputs[:2], sides=plan.sides[:2]
+    )
     monkeypatch.setattr(collector, "PLANS", {"1x1": small})
 
 
@@ -49,7 +51,10 @@ def test_a_collected_table_is_one_that_jobs_take(small, tmp_path):
     ("arguments", "reason"),
     [
         (["--rounds", "0"], "--rounds is at least 1, not 0"),
-        (["--output", "none/table.json"], "the folder of none/table.json does not exist"),
+        (
+            ["--output", "none/table.json"],
+            "the folder of none/table.json does not exist",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_work(arguments, reason, capsys):
@@ -63,7 +68,9 @@ def test_the_packed_file_runs_without_the_product(tmp_path):
     pack(path)
     first = path.read_bytes()
     command = [sys.executable, "-P", "-c", ALONE, str(path), "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert "Measure the cost table of ONNX Runtime on this device" in done.stdout
     pack(path)
     assert path.read_bytes() == first

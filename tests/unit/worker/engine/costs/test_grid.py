@@ -9,4 +9,6 @@ def test_between_its_points_a_grid_is_linear_in_the_logarithms():
     assert grid.rate(8, 8, 1) == 4.0
     assert grid.rate(4, 8, 4) == 3.0
     assert grid.rate(4, 8, 999) == 4.0
-    assert grid.rate(16, 8, 16) == 6.0  # where nothing was measured the next fewer positions hold
+    assert (
+        grid.rate(16, 8, 16) == 6.0
+    )  # where nothing was measured the next fewer positions hold

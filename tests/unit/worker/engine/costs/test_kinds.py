@@ -4,7 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from worker.engine.costs.kinds import as_computed, channels, earlier_kind, kind_of, positions
+from worker.engine.costs.kinds import (
+    as_computed,
+    channels,
+    earlier_kind,
+    kind_of,
+    positions,
+)
 from worker.engine.costs.plans import PLANS
 from worker.engine.numerics.convolution import Convolution
 
@@ -12,7 +18,9 @@ from worker.engine.numerics.convolution import Convolution
 def layer(inputs, outputs, kernel=(3, 3), groups=1, **changes):
     ones = (1,) * len(kernel)
     padding = tuple((size // 2, size // 2) for size in kernel)
-    convolution = Convolution((outputs, inputs // groups, *kernel), ones, padding, ones, groups)
+    convolution = Convolution(
+        (outputs, inputs // groups, *kernel), ones, padding, ones, groups
+    )
     return replace(convolution, **changes)
 
 
@@ -65,7 +73,12 @@ def test_blocks_of_another_size_make_other_layers_ragged():
     assert kind_of(layer(24, 24, groups=24), 16) == "ragged depthwise 3x3"
     assert as_computed(layer(8, 24), 8).out_channels == 24
     assert as_computed(layer(8, 24), 16).out_channels == 32
-    whole = (layer(8, 24, ()), layer(8, 24, (3,)), transposed((2, 2)), layer(24, 24, groups=2))
+    whole = (
+        layer(8, 24, ()),
+        layer(8, 24, (3,)),
+        transposed((2, 2)),
+        layer(24, 24, groups=2),
+    )
     for each in whole:
         assert as_computed(each, 16) == each
 

@@ -15,7 +15,9 @@ def test_the_library_reads_what_was_written():
     content = model_bytes(nodes, {"x": (1, 1, 2, 2)}, "y", {"w": weight})
     model = onnx.load_model_from_string(content)
     assert model.opset_import[0].version == 17
-    assert [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim] == [
+    assert [
+        size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim
+    ] == [
         1,
         1,
         2,

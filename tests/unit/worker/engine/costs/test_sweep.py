@@ -19,7 +19,10 @@ def test_of_two_rounds_the_least_is_kept():
     times = itertools.count(1)
     grid = swept(lambda layer, size, batch: 1e6 * next(times))
     assert (grid.inputs, grid.outputs, grid.positions) == ((4, 8), (8,), (1, 4))
-    assert grid.ns_per_mac[0][0] == (float(f"{1e6 / 288:.4g}"), float(f"{2e6 / 1152:.4g}"))
+    assert grid.ns_per_mac[0][0] == (
+        float(f"{1e6 / 288:.4g}"),
+        float(f"{2e6 / 1152:.4g}"),
+    )
 
 
 def test_a_rate_is_positive_where_the_clock_shows_no_time():

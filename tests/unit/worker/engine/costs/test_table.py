@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from support.costs import cost_table
+from support.engine.costs import cost_table
 
 from worker.engine.costs.grid import Grid
 from worker.engine.numerics.convolution import Convolution
@@ -11,7 +11,9 @@ from worker.engine.numerics.convolution import Convolution
 def layer(inputs, outputs, kernel=(3, 3), groups=1, **changes):
     ones = (1,) * len(kernel)
     padding = tuple((size // 2, size // 2) for size in kernel)
-    convolution = Convolution((outputs, inputs // groups, *kernel), ones, padding, ones, groups)
+    convolution = Convolution(
+        (outputs, inputs // groups, *kernel), ones, padding, ones, groups
+    )
     return replace(convolution, **changes)
 
 
@@ -19,7 +21,9 @@ def test_a_layer_takes_what_its_arithmetic_takes_in_whole_blocks_and_its_own_sha
     table = cost_table(layer_ns=50.0)
     assert table.nanoseconds(layer(8, 8), (10, 10)) == 8 * 8 * 9 * 100 + 50
     assert table.nanoseconds(layer(8, 5), (10, 10), batch=2) == 2 * 8 * 8 * 9 * 100 + 50
-    assert table.nanoseconds(layer(8, 8, stride=(2, 2)), (10, 10)) == 8 * 8 * 9 * 25 + 50
+    assert (
+        table.nanoseconds(layer(8, 8, stride=(2, 2)), (10, 10)) == 8 * 8 * 9 * 25 + 50
+    )
     assert table.nanoseconds(layer(8, 8, (3,)), (10,)) == 8 * 8 * 3 * 10 + 50
     assert table.nanoseconds(layer(8, 8, (3,) * 4), (4,) * 4) is None
 
@@ -39,7 +43,9 @@ def test_a_chain_costs_what_its_layers_do_at_the_sizes_that_they_see():
 
 
 def without(table, *kinds):
-    return replace(table, grids={k: grid for k, grid in table.grids.items() if k not in kinds})
+    return replace(
+        table, grids={k: grid for k, grid in table.grids.items() if k not in kinds}
+    )
 
 
 def test_a_table_of_an_earlier_version_has_another_grid_for_the_kinds_that_it_lacks():
@@ -56,10 +62,16 @@ def test_what_a_sum_takes_within_a_layer_is_the_difference_to_the_layer_alone():
     table = cost_table()
     chain = [layer(8, 8, groups=8), layer(8, 16, (1, 1))]
     alone = table.summed(chain, 1, (10, 10))
-    assert table.summed(chain, 3, (10, 10)) == 3 * alone  # an earlier table has none of it
+    assert (
+        table.summed(chain, 3, (10, 10)) == 3 * alone
+    )  # an earlier table has none of it
     grids = {**table.grids, "added 1x1": Grid((1,), (1,), (1,), (((1.5,),),))}
-    slower = 0.5 * 16 * 16 * 100  # of a layer with sixteen inputs, whatever the last one has
-    assert replace(table, grids=grids).summed(chain, 3, (10, 10)) == 3 * alone + 2 * slower
+    slower = (
+        0.5 * 16 * 16 * 100
+    )  # of a layer with sixteen inputs, whatever the last one has
+    assert (
+        replace(table, grids=grids).summed(chain, 3, (10, 10)) == 3 * alone + 2 * slower
+    )
 
 
 def test_a_runtime_that_does_not_add_within_a_layer_has_a_layer_for_it():

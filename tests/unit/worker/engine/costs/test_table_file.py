@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from support.costs import cost_table, written
+from support.engine.costs import cost_table, written
 
 from convpress.refusal import Code, Refusal
 from worker.engine.costs.table_file import read
@@ -14,7 +14,11 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     path = written(tmp_path, depthwise_3x3=7.5)
     table = read(path, "onnx")
     assert table == cost_table(depthwise_3x3=7.5)
-    assert table.digest == hashlib.sha256(path.read_bytes()).hexdigest() != cost_table().digest
+    assert (
+        table.digest
+        == hashlib.sha256(path.read_bytes()).hexdigest()
+        != cost_table().digest
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,9 +35,15 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
         (lambda table: table["grids"]["3x3"].update(inputs=[8, 4]), "ascend"),
         (lambda table: table["grids"]["3x3"].update(inputs=[True]), "ascend"),
         (lambda table: table["grids"]["3x3"].update(positions=[1, 2]), "shape"),
-        (lambda table: table["grids"]["3x3"].update(ns_per_mac=[[[None]]]), "fewest positions"),
+        (
+            lambda table: table["grids"]["3x3"].update(ns_per_mac=[[[None]]]),
+            "fewest positions",
+        ),
         (lambda table: table["grids"]["3x3"].update(ns_per_mac=[[[0]]]), "no time"),
-        (lambda table: table["grids"]["3x3"].update(ns_per_mac=[[[float("nan")]]]), "no time"),
+        (
+            lambda table: table["grids"]["3x3"].update(ns_per_mac=[[[float("nan")]]]),
+            "no time",
+        ),
         (lambda table: table["grids"]["3x3"].update(ns_per_mac=5), "TypeError"),
     ],
 )

@@ -15,7 +15,9 @@ def test_the_covariance_of_blocks_is_that_of_their_numbers(axes):
     rng = np.random.default_rng(0)
     root = rng.standard_normal((2, 18, 40))
     moments = Moments.of(np.zeros((2, 18)), root @ root.swapaxes(1, 2))
-    target = Target.of(Layer(geometry, rng.standard_normal((4, 3, 2, 3)), None), moments)
+    target = Target.of(
+        Layer(geometry, rng.standard_normal((4, 3, 2, 3)), None), moments
+    )
     partition = offset_blocks(target, axes)
     numbers = np.arange(18).reshape(3, 2, 3)
     order = np.moveaxis(numbers, [axis + 1 for axis in axes], range(len(axes))).reshape(
@@ -23,7 +25,9 @@ def test_the_covariance_of_blocks_is_that_of_their_numbers(axes):
     )
     for block in range(partition.count):
         for start in range(partition.count):
-            expected = target.covariance[:, order[block][:, None], order[start:].reshape(-1)]
+            expected = target.covariance[
+                :, order[block][:, None], order[start:].reshape(-1)
+            ]
             np.testing.assert_array_equal(
                 partition.covariance(block, start, partition.count), expected
             )
@@ -35,4 +39,6 @@ def test_blocks_of_channels_lie_as_patches_do():
     moments = Moments.of(np.zeros((1, 18)), root @ root.swapaxes(1, 2))
     target = Target.of(Layer(geometry, np.ones((4, 3, 2, 3)), None), moments)
     partition = channel_blocks(target, 3)
-    np.testing.assert_array_equal(partition.covariance(1, 2, 3), target.covariance[:, 6:12, 12:])
+    np.testing.assert_array_equal(
+        partition.covariance(1, 2, 3), target.covariance[:, 6:12, 12:]
+    )

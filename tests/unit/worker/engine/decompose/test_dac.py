@@ -15,9 +15,13 @@ from worker.engine.numerics.moments import unknown
 
 def make_layer(n=16, c=6, kernel=(3, 3), stride=(1, 1), bias=True, seed=0):
     rng = np.random.default_rng(seed)
-    geometry = Convolution((n, c, *kernel), stride, tuple((k // 2, k // 2) for k in kernel), (1, 1))
+    geometry = Convolution(
+        (n, c, *kernel), stride, tuple((k // 2, k // 2) for k in kernel), (1, 1)
+    )
     return Layer(
-        geometry, rng.standard_normal((n, c, *kernel)), rng.standard_normal(n) if bias else None
+        geometry,
+        rng.standard_normal((n, c, *kernel)),
+        rng.standard_normal(n) if bias else None,
     )
 
 
@@ -59,7 +63,10 @@ def test_the_highest_rank_is_the_convolution_itself(n, c, kernel, stride, bias, 
     assert rank == min(n, kernel[0] * kernel[1])
     assert factorisation.errors(target, [rank]) == [0]
     torch.testing.assert_close(
-        run(factorisation.layers(target, rank), x), run([layer], x), rtol=1e-9, atol=1e-9
+        run(factorisation.layers(target, rank), x),
+        run([layer], x),
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
@@ -68,15 +75,21 @@ def test_the_error_is_the_energy_of_the_discarded_singular_values(rank):
     layer = make_layer()
     weight = torch.from_numpy(layer.weight)
     matrices = weight.reshape(16, 6, 9).transpose(0, 1)
-    discarded = (torch.linalg.svdvals(matrices)[:, rank:] ** 2).sum() / (weight**2).sum()
+    discarded = (torch.linalg.svdvals(matrices)[:, rank:] ** 2).sum() / (
+        weight**2
+    ).sum()
     factorisation, target = factored(layer)
     depthwise, pointwise = factorisation.layers(target, rank)
     filters = depthwise.weight.reshape(6, rank, 9)
-    approximation = np.einsum("ncr,crk->nck", pointwise.weight.reshape(16, 6, rank), filters)
+    approximation = np.einsum(
+        "ncr,crk->nck", pointwise.weight.reshape(16, 6, rank), filters
+    )
     measured = ((layer.weight.reshape(16, 6, 9) - approximation) ** 2).sum() / (
         layer.weight**2
     ).sum()
-    assert factorisation.errors(target, [rank])[0] == pytest.approx(float(discarded), abs=1e-12)
+    assert factorisation.errors(target, [rank])[0] == pytest.approx(
+        float(discarded), abs=1e-12
+    )
     assert measured == pytest.approx(float(discarded), abs=1e-12)
 
 
@@ -93,8 +106,12 @@ def test_the_geometry_told_is_the_geometry_made():
     factorisation, target = factored(make_layer(stride=(2, 1)))
     for rank in factorisation.ranks:
         layers = factorisation.layers(target, rank)
-        assert tuple(layer.convolution for layer in layers) == factorisation.convolutions(rank)
-        assert all(layer.weight.shape == layer.convolution.weight_shape for layer in layers)
+        assert tuple(
+            layer.convolution for layer in layers
+        ) == factorisation.convolutions(rank)
+        assert all(
+            layer.weight.shape == layer.convolution.weight_shape for layer in layers
+        )
 
 
 def test_a_weight_of_zeros_is_exact_at_every_rank():
@@ -108,8 +125,14 @@ def test_a_weight_of_zeros_is_exact_at_every_rank():
     ("geometry", "reason"),
     [
         (Convolution((8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1)), "1x1"),
-        (Convolution((8, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), groups=8), "depthwise"),
-        (Convolution((8, 4, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), transposed=True), "transposed"),
+        (
+            Convolution((8, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), groups=8),
+            "depthwise",
+        ),
+        (
+            Convolution((8, 4, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), transposed=True),
+            "transposed",
+        ),
         (Convolution((8, 4, 1), (1,), ((1, 1),), (1,)), "no spatial extent"),
         (Convolution((8, 4), (), (), ()), "no spatial extent"),
     ],
@@ -126,13 +149,17 @@ VGG16 = [
 VGG16_LINEAR = 25088 * 4096 + 4096 * 4096 + 4096 * 1000
 
 
-@pytest.mark.parametrize(("rank", "saved"), [(1, 87.7), (2, 76.1), (3, 64.5), (4, 53.0), (5, 41.4)])
+@pytest.mark.parametrize(
+    ("rank", "saved"), [(1, 87.7), (2, 76.1), (3, 64.5), (4, 53.0), (5, 41.4)]
+)
 def test_the_papers_savings_on_vgg16(rank, saved):
     convolutions = [
         (Convolution((n, c, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (size, size))
         for n, c, size in VGG16
     ]
-    before = sum(convolution.macs(size) for convolution, size in convolutions) + VGG16_LINEAR
+    before = (
+        sum(convolution.macs(size) for convolution, size in convolutions) + VGG16_LINEAR
+    )
     after = VGG16_LINEAR
     for convolution, size in convolutions:
         [factorisation] = dac(convolution)

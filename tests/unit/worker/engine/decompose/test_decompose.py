@@ -7,7 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.oracles import factorisations, inputs, measured, patches, random_layer, run
+from support.engine.oracles import (
+    factorisations,
+    inputs,
+    measured,
+    patches,
+    random_layer,
+    run,
+)
 
 from worker.engine.decompose import FORMS, Target
 from worker.engine.numerics.convolution import Convolution, Layer, chain_macs
@@ -17,14 +24,21 @@ from worker.engine.numerics.moments import Moments, unknown
 @st.composite
 def layers(draw):
     axes = draw(st.integers(0, 3))
-    per_axis = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(axes))  # noqa: E731
+
+    def per_axis(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(axes))
+
     kernel = per_axis(1, 4 if axes < 3 else 3)
     groups = draw(st.sampled_from([1, 1, 1, 2, 3])) if axes else 1
     c = draw(st.sampled_from([1, 2, 3, 4, 6]))
     n = draw(st.integers(1, 6))
-    padding = draw(st.sampled_from(["same_upper", "same_lower", None, None])) if axes else ()
+    padding = (
+        draw(st.sampled_from(["same_upper", "same_lower", None, None])) if axes else ()
+    )
     if padding is None:
-        padding = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(axes))
+        padding = tuple(
+            (draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(axes)
+        )
     shape = (groups * n, c, *kernel)
     geometry = Convolution(shape, per_axis(1, 3), padding, per_axis(1, 2), groups)
     rng = np.random.default_rng(draw(st.integers(0, 999)))
@@ -67,7 +81,10 @@ def weight_of(chain, convolution):
     bare = [
         Layer(
             replace(
-                part.convolution, stride=(1,) * axes, padding=((0, 0),) * axes, dilation=(1,) * axes
+                part.convolution,
+                stride=(1,) * axes,
+                padding=((0, 0),) * axes,
+                dilation=(1,) * axes,
             ),
             part.weight,
             None,
@@ -91,14 +108,24 @@ def test_errors_are_those_of_the_layers_and_fall_with_the_rank(layer, known):
         errors = each.errors(target, ranks)
         for rank, error in zip(ranks, errors, strict=True):
             factors = each.layers(target, rank)
-            assert tuple(part.convolution for part in factors) == each.convolutions(rank)
-            assert all(part.weight.shape == part.convolution.weight_shape for part in factors)
-            difference = weight_of(factors, convolution) - weight_of([layer], convolution)
+            assert tuple(part.convolution for part in factors) == each.convolutions(
+                rank
+            )
+            assert all(
+                part.weight.shape == part.convolution.weight_shape for part in factors
+            )
+            difference = weight_of(factors, convolution) - weight_of(
+                [layer], convolution
+            )
             actual = run(factors, x).transpose(0, 1).flatten(1)
             assert (actual - expected).numpy() == pytest.approx(
                 (difference @ centred).reshape(actual.shape), abs=1e-5
             )
-            seen = difference if target.covariance is None else difference @ target.covariance
+            seen = (
+                difference
+                if target.covariance is None
+                else difference @ target.covariance
+            )
             lost = (seen * difference).sum()
             assert error == pytest.approx(lost / target.energy, abs=1e-7)
         if isinstance(ranks[0], int):
@@ -124,7 +151,9 @@ EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape))
+@pytest.mark.parametrize(
+    "layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape)
+)
 def test_an_identity_covariance_is_knowing_nothing(layer, monkeypatch):
     monkeypatch.setattr("worker.engine.decompose.target.FLOOR", 1e-15)
     nothing = unknown(layer.convolution)
@@ -141,7 +170,9 @@ def test_an_identity_covariance_is_knowing_nothing(layer, monkeypatch):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape))
+@pytest.mark.parametrize(
+    "layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape)
+)
 def test_knowing_the_inputs_never_makes_their_error_larger(layer):
     """The fit under the covariance against the factors of the weights alone, judged by the same
     outputs.
@@ -153,14 +184,18 @@ def test_knowing_the_inputs_never_makes_their_error_larger(layer):
         ranks = some_ranks(each)
         blind = []
         for rank in ranks:
-            difference = weight_of(each.layers(plain, rank), layer.convolution) - weight_of(
-                [layer], layer.convolution
+            difference = weight_of(
+                each.layers(plain, rank), layer.convolution
+            ) - weight_of([layer], layer.convolution)
+            blind.append(
+                (difference @ target.covariance * difference).sum() / target.energy
             )
-            blind.append((difference @ target.covariance * difference).sum() / target.energy)
         assert each.errors(target, ranks).sum() <= sum(blind) + 1e-9
 
 
-@pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape))
+@pytest.mark.parametrize(
+    "layer", EXAMPLES, ids=lambda layer: str(layer.convolution.weight_shape)
+)
 @pytest.mark.parametrize(
     "ruin", ["dead channel", "few patches", "constant", "zero weight", "twin filters"]
 )
@@ -189,7 +224,9 @@ def test_singular_inputs_and_weights_give_finite_factors(layer, ruin):
         factors = each.layers(target, rank)
         assert all(np.isfinite(part.weight).all() for part in factors)
         assert np.isfinite(factors[-1].bias).all()
-        difference = weight_of(factors, layer.convolution) - weight_of([layer], layer.convolution)
+        difference = weight_of(factors, layer.convolution) - weight_of(
+            [layer], layer.convolution
+        )
         assert np.abs(difference).max() <= 20 * np.abs(layer.weight).max()
         if rank == each.ranks[-1]:
             np.testing.assert_allclose(difference, 0, atol=1e-6)
@@ -198,7 +235,10 @@ def test_singular_inputs_and_weights_give_finite_factors(layer, ruin):
 def test_a_bias_is_made_only_where_the_inputs_have_a_mean():
     layer = random_layer()
     for each, rank in every(layer):
-        assert each.layers(Target.of(layer, unknown(layer.convolution)), rank)[-1].bias is None
+        assert (
+            each.layers(Target.of(layer, unknown(layer.convolution)), rank)[-1].bias
+            is None
+        )
         *others, last = each.layers(
             Target.of(layer, measured(layer.convolution, inputs(layer))), rank
         )
@@ -220,7 +260,9 @@ GEOMETRY = Convolution((8, 16, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
     ],
 )
 def test_the_cost_is_the_formulas(form, variant, rank, cost):
-    [each] = [each for each in factorisations(GEOMETRY, form) if each.variant == variant]
+    [each] = [
+        each for each in factorisations(GEOMETRY, form) if each.variant == variant
+    ]
     assert chain_macs(each.convolutions(rank), (20, 24)) == cost
 
 
@@ -231,20 +273,36 @@ def test_the_cost_is_the_formulas(form, variant, rank, cost):
             Convolution((8, 4, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1)),
             {"dac", "grouped", "spatial", "tucker2"},
         ),
-        (Convolution((4, 8, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), {*FORMS} - {"low-rank"}),
+        (
+            Convolution((4, 8, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1)),
+            {*FORMS} - {"low-rank"},
+        ),
         (Convolution((8, 4, 3), (1,), ((1, 1),), (1,)), {"dac", "grouped", "tucker2"}),
-        (Convolution((8, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), groups=8), {"spatial"}),
+        (
+            Convolution((8, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), groups=8),
+            {"spatial"},
+        ),
         (Convolution((8, 1, 3), (1,), ((1, 1),), (1,), groups=8), set()),
         (Convolution((8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1)), {"low-rank"}),
         (Convolution((8, 4), (), (), ()), {"low-rank"}),
         (Convolution((8, 1, 5, 5), (1, 1), ((0, 0),) * 2, (1, 1)), {"dac", "spatial"}),
-        (Convolution((8, 4, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), transposed=True), {"low-rank"}),
-        (Convolution((8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1), transposed=True), {"low-rank"}),
         (
-            Convolution((8, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), groups=8, transposed=True),
+            Convolution((8, 4, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), transposed=True),
+            {"low-rank"},
+        ),
+        (
+            Convolution((8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1), transposed=True),
+            {"low-rank"},
+        ),
+        (
+            Convolution(
+                (8, 1, 3, 3), (1, 1), ((1, 1),) * 2, (1, 1), groups=8, transposed=True
+            ),
             set(),
         ),
     ],
 )
 def test_which_forms_apply(convolution, applies):
-    assert {name for name, form in FORMS.items() if form.why_not(convolution) is None} == applies
+    assert {
+        name for name, form in FORMS.items() if form.why_not(convolution) is None
+    } == applies

@@ -18,11 +18,15 @@ def equations():
     return root @ root.swapaxes(1, 2), rng.standard_normal((GROUPS, N, ROWS))
 
 
-def test_large_equations_are_solved_in_their_place_with_the_same_result(equations, monkeypatch):
+def test_large_equations_are_solved_in_their_place_with_the_same_result(
+    equations, monkeypatch
+):
     gram, cross = equations
     expected = least_squares.whitened(gram.copy(), cross.copy())
     monkeypatch.setattr(least_squares, "_MOST_COPIED", ROWS - 1)
-    np.testing.assert_allclose(least_squares.whitened(gram, cross), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        least_squares.whitened(gram, cross), expected, rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("which", range(GROUPS))
@@ -39,7 +43,9 @@ def test_large_equations_that_rounding_has_ruined_are_solved_on_a_larger_ridge(
     expected = least_squares.whitened(gram.copy(), cross.copy())
     monkeypatch.setattr(least_squares, "_MOST_COPIED", ROWS - 1)
     actual = least_squares.whitened(gram, cross)
-    np.testing.assert_allclose((actual**2).sum((1, 2)), (expected**2).sum((1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(
+        (actual**2).sum((1, 2)), (expected**2).sum((1, 2)), rtol=1e-6
+    )
 
 
 def test_large_equations_without_any_solution_are_refused(equations, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.oracles import factorisations, run
+from support.engine.oracles import factorisations, run
 from torch.nn import functional
 
 from worker.engine.decompose import Target
@@ -42,10 +42,16 @@ def run_transposed(layers, x):
 
 def measured_positions(convolution, x):
     groups = convolution.groups
-    rows = x.movedim(1, -1).reshape(-1, groups, x.shape[1] // groups).transpose(0, 1).numpy()
+    rows = (
+        x.movedim(1, -1)
+        .reshape(-1, groups, x.shape[1] // groups)
+        .transpose(0, 1)
+        .numpy()
+    )
     mean = rows.mean(axis=1)
     return Moments.of(
-        mean, (rows - mean[:, None]).swapaxes(1, 2) @ (rows - mean[:, None]) / rows.shape[1]
+        mean,
+        (rows - mean[:, None]).swapaxes(1, 2) @ (rows - mean[:, None]) / rows.shape[1],
     )
 
 
@@ -55,8 +61,12 @@ def transposed_layer(axes, groups, c, n, kernel, stride, seed, **geometry):
     padding = ((geometry.pop("padding", 0),) * 2,) * axes
     more = (geometry.pop("output_padding", 0),) * axes
     dilation = (geometry.pop("dilation", 1),) * axes
-    convolution = Convolution(shape, (stride,) * axes, padding, dilation, groups, True, more)
-    return Layer(convolution, rng.standard_normal(shape), rng.standard_normal(groups * n))
+    convolution = Convolution(
+        shape, (stride,) * axes, padding, dilation, groups, True, more
+    )
+    return Layer(
+        convolution, rng.standard_normal(shape), rng.standard_normal(groups * n)
+    )
 
 
 @given(
@@ -97,7 +107,11 @@ def test_a_transposed_layer_is_itself_at_full_rank(
         )
         + 1
     )
-    moments = measured_positions(layer.convolution, x) if knows else unknown(layer.convolution)
+    moments = (
+        measured_positions(layer.convolution, x)
+        if knows
+        else unknown(layer.convolution)
+    )
     (form,) = factorisations(layer.convolution, "low-rank")
     target = Target.of(layer, moments)
     exact = form.ranks[-1]
@@ -113,10 +127,18 @@ def test_a_transposed_layer_is_itself_at_full_rank(
 def test_the_error_of_a_transposed_layer_is_that_of_its_outputs_where_none_meet(groups):
     layer = transposed_layer(2, groups, 6, 4, 2, 2, 1)
     x = torch.randn(
-        4, groups * 6, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        4,
+        groups * 6,
+        5,
+        5,
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(0),
     )
     x = (
-        x @ torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        x
+        @ torch.randn(
+            5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        )
     ).abs()
     target = Target.of(layer, measured_positions(layer.convolution, x))
     (form,) = factorisations(layer.convolution, "low-rank")

@@ -1,6 +1,6 @@
 """The form pointwise-first: its cost."""
 
-from support.oracles import factorisations
+from support.engine.oracles import factorisations
 
 from worker.engine.numerics.convolution import Convolution, chain_macs
 

@@ -55,7 +55,9 @@ def left_out(weight, known, rows):
     dtype=st.sampled_from([np.float32, np.float64]),
     seed=st.integers(0, 99),
 )
-def test_it_comes_near_the_optimum_and_never_claims_more(sides, decay, is_known, dtype, seed):
+def test_it_comes_near_the_optimum_and_never_claims_more(
+    sides, decay, is_known, dtype, seed
+):
     weight = decaying(*sides, decay, seed)
     known = covariance(sides[1], seed) if is_known else None
     best = optimum(weight, known)
@@ -124,7 +126,9 @@ def test_a_large_layer_has_the_errors_that_it_is_said_to_have(is_known):
     convolution = Convolution((120, 150), (), (), ())
     weight = decaying(120, 150, 0.5)
     moments = (
-        Moments.of(np.zeros((1, 150)), covariance(150)[None]) if is_known else unknown(convolution)
+        Moments.of(np.zeros((1, 150)), covariance(150)[None])
+        if is_known
+        else unknown(convolution)
     )
     target = Target.of(Layer(convolution, weight, None), moments)
     (form,) = low_rank(convolution)
@@ -132,7 +136,11 @@ def test_a_large_layer_has_the_errors_that_it_is_said_to_have(is_known):
     for rank in (1, 20, WIDTH, 90, 120):
         first, second = form.layers(target, rank)
         difference = weight - second.weight @ first.weight
-        seen = difference if target.covariance is None else difference @ target.covariance[0]
+        seen = (
+            difference
+            if target.covariance is None
+            else difference @ target.covariance[0]
+        )
         error = (seen * difference).sum() / target.energy
         claimed = form.errors(target, [rank])[0]
         if rank < WIDTH:

@@ -19,7 +19,9 @@ def test_the_errors_of_wide_layers_do_not_depend_on_how_strong_inputs_are(streng
     )
     root = np.random.default_rng(1).standard_normal((1, 576, 700)).astype(np.float32)
     moments = Moments.of(np.zeros((1, 576)), root @ root.swapaxes(1, 2) / 700)
-    strong = Moments.of(moments.mean, moments.covariance.astype(np.float64) * strength**2)
+    strong = Moments.of(
+        moments.mean, moments.covariance.astype(np.float64) * strength**2
+    )
     plain = Target.of(layer, moments)
     scaled = Target.of(layer, strong)
     assert plain.covariance.dtype == np.float32
@@ -27,12 +29,16 @@ def test_the_errors_of_wide_layers_do_not_depend_on_how_strong_inputs_are(streng
     for name in ("dac", "spatial", "tucker2", "grouped", "pointwise-first"):
         for form in FORMS[name].factorisations(convolution):
             ranks = form.ranks[:: len(form.ranks) // 4]
-            assert form.errors(plain, ranks) == pytest.approx(form.errors(scaled, ranks), abs=1e-4)
+            assert form.errors(plain, ranks) == pytest.approx(
+                form.errors(scaled, ranks), abs=1e-4
+            )
 
 
 def test_weights_near_the_end_of_float32_are_computed_in_float64():
     convolution = Convolution((16, 64, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     layer = Layer(convolution, np.full((16, 64, 3, 3), 1e15, np.float32), None)
-    target = Target.of(layer, Moments.of(np.zeros((1, 576)), np.eye(576, dtype=np.float32)[None]))
+    target = Target.of(
+        layer, Moments.of(np.zeros((1, 576)), np.eye(576, dtype=np.float32)[None])
+    )
     assert target.covariance.dtype == target.weight.dtype == np.float64
     assert np.isfinite(target.energy)

@@ -19,7 +19,9 @@ def read(tmp_path, specs, shapes, **arrays):
 
 def test_the_last_run_is_filled_and_its_labels_are_not(tmp_path):
     image = np.arange(10.0).reshape(5, 2)
-    samples = read(tmp_path, [IMAGE], {"image": (2, 2)}, image=image, labels=np.arange(5))
+    samples = read(
+        tmp_path, [IMAGE], {"image": (2, 2)}, image=image, labels=np.arange(5)
+    )
     assert (samples.count, samples.batch) == (5, 2)
     runs = list(samples.runs())
     assert [list(truth) for _, truth in runs] == [[0, 1], [2, 3], [4]]
@@ -30,7 +32,9 @@ def test_the_last_run_is_filled_and_its_labels_are_not(tmp_path):
 
 def test_whole_numbers_that_the_input_holds_change_their_type(tmp_path):
     tokens = np.array([[0, 255]], np.int64)
-    samples = read(tmp_path, [TOKENS], {"tokens": (1, 2)}, tokens=tokens, labels=np.arange(1))
+    samples = read(
+        tmp_path, [TOKENS], {"tokens": (1, 2)}, tokens=tokens, labels=np.arange(1)
+    )
     [(inputs, _)] = samples.runs()
     assert inputs["tokens"].dtype == np.uint8
 
@@ -57,6 +61,10 @@ def test_numbers_beyond_the_type_count_as_infinite(tmp_path):
 
 def test_samples_lie_along_the_first_axis_of_every_input(tmp_path):
     other = TensorSpec("state", "float32", (3, 2))
-    arrays = {"image": np.zeros((1, 2)), "state": np.zeros((1, 2)), "labels": np.arange(1)}
+    arrays = {
+        "image": np.zeros((1, 2)),
+        "state": np.zeros((1, 2)),
+        "labels": np.arange(1),
+    }
     with pytest.raises(Refusal, match="first axes of the model's inputs differ"):
         read(tmp_path, [IMAGE, other], {"image": (1, 2), "state": (3, 2)}, **arrays)

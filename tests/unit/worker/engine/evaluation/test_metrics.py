@@ -38,9 +38,13 @@ def test_top_one_takes_class_numbers_too():
 )
 def test_psnr_is_the_mean_over_the_images_in_the_usual_range(scale, low, peak):
     targets = (RNG.random((5, 1, 6, 6)) * scale + low).astype(np.float32)
-    outputs = targets + RNG.standard_normal(targets.shape).astype(np.float32) * scale / 10
+    outputs = (
+        targets + RNG.standard_normal(targets.shape).astype(np.float32) * scale / 10
+    )
     values = []
-    for output, target in zip(outputs.astype(float), targets.astype(float), strict=True):
+    for output, target in zip(
+        outputs.astype(float), targets.astype(float), strict=True
+    ):
         values.append(20 * np.log10(peak / np.sqrt(np.mean((output - target) ** 2))))
     assert figure("psnr", outputs, targets) == pytest.approx(np.mean(values), rel=1e-6)
 
@@ -104,15 +108,32 @@ IMAGES = np.zeros((2, 1, 4, 4), np.float32)
         ("top-1", IMAGES, np.array([0, 1]), "an output of scores", "one vector"),
         ("psnr", IMAGES, np.zeros((2, 1, 4, 5)), "another shape", "?x1x4x4"),
         ("mse", IMAGES, np.full((2, 1, 4, 4), np.nan), "NaN", "finite"),
-        ("mse", np.zeros((2, 3), np.int64), np.zeros((2, 3)), "no floating-point", "floating"),
-        ("mean-iou", IMAGES, np.zeros((2, 4, 4)), "masks of class numbers", "whole numbers"),
+        (
+            "mse",
+            np.zeros((2, 3), np.int64),
+            np.zeros((2, 3)),
+            "no floating-point",
+            "floating",
+        ),
+        (
+            "mean-iou",
+            IMAGES,
+            np.zeros((2, 4, 4)),
+            "masks of class numbers",
+            "whole numbers",
+        ),
         ("mean-iou", IMAGES, np.zeros((2, 5, 4), np.int64), "another size", "?x1x4x4"),
         ("mean-iou", IMAGES, np.full((2, 4, 4), 2), "beyond the classes", "0 to 1"),
         ("mean-iou", IMAGES, np.full((2, 4, 4), 255), "to be ignored", "other numbers"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_what_was_expected(name, output, truth, detail, expected):
+def test_what_does_not_fit_is_refused_with_what_was_expected(
+    name, output, truth, detail, expected
+):
     with pytest.raises(Refusal, match=detail) as caught:
         metric_for(name, output, truth)
-    assert (caught.value.code, caught.value.field) == ("evaluation_invalid", "evaluation")
+    assert (caught.value.code, caught.value.field) == (
+        "evaluation_invalid",
+        "evaluation",
+    )
     assert expected in caught.value.expected

@@ -5,9 +5,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from support import toy_format
-from support.calibrating import calibrate_with
-from support.costs import written as cost_table_in
+from support.engine import toy_format
+from support.engine.calibrating import calibrate_with
+from support.engine.costs import written as cost_table_in
 
 from convpress.formats import FORMATS, Format
 from convpress.gate.check import require_safe
@@ -30,7 +30,9 @@ SHAPE = (16, 6, 6)
 def layer(rng, outputs, inputs):
     """A 1x1 convolution whose singular values fall, as those of trained layers do."""
     weight = rng.standard_normal((outputs, inputs)) * np.exp(-np.arange(inputs) / 3)
-    weight = (weight @ np.linalg.qr(rng.standard_normal((inputs, inputs)))[0]).astype(np.float32)
+    weight = (weight @ np.linalg.qr(rng.standard_normal((inputs, inputs)))[0]).astype(
+        np.float32
+    )
     geometry = Convolution((outputs, inputs, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
     bias = rng.standard_normal(outputs).astype(np.float32)
     return Layer(geometry, weight[:, :, None, None], bias)
@@ -49,7 +51,11 @@ def toy(tmp_path, monkeypatch):
 
 def asked(path, **settings):
     return Request(
-        str(path), identify(path), str(path.parent / "out.toy"), f"{path}.json", **settings
+        str(path),
+        identify(path),
+        str(path.parent / "out.toy"),
+        f"{path}.json",
+        **settings,
     )
 
 

@@ -34,9 +34,9 @@ def test_sizes_that_share_a_name_are_told_by_either_input():
         "image": (4, 3, 8, 9),
         "state": (2, 4, 8),
     }
-    assert bind([FIXED, TensorSpec("s", "float32", ("batch",)), state], {"state": (2, 1, 8)})[
-        "s"
-    ] == (1,)
+    assert bind(
+        [FIXED, TensorSpec("s", "float32", ("batch",)), state], {"state": (2, 1, 8)}
+    )["s"] == (1,)
 
 
 def test_what_is_missing_is_named():

@@ -22,7 +22,12 @@ from worker.engine.program import run
 from worker.engine.request import Request
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-NETWORKS = ("batchnorm_bn.onnx", "residual.onnx", "residual.scripted.pt", "batchnorm.traced.pt")
+NETWORKS = (
+    "batchnorm_bn.onnx",
+    "residual.onnx",
+    "residual.scripted.pt",
+    "batchnorm.traced.pt",
+)
 SIZE = 300
 """Of matrices that are worth their way to a device."""
 
@@ -58,13 +63,17 @@ def test_what_torch_computes_for_a_device_is_what_numpy_does(torch_instead_of_nu
     matrices = positive(2)
     right = np.ones((2, SIZE, 3))
     values, vectors = linalg.leading(matrices, SIZE)
-    assert vectors * values[:, None] @ vectors.swapaxes(-1, -2) == pytest.approx(matrices)
+    assert vectors * values[:, None] @ vectors.swapaxes(-1, -2) == pytest.approx(
+        matrices
+    )
     assert linalg.eigvalsh(matrices) == pytest.approx(np.linalg.eigvalsh(matrices))
     assert linalg.cholesky(matrices) == pytest.approx(np.linalg.cholesky(matrices))
     assert linalg.whitened(matrices[0].copy(), right[0].T.copy()) == pytest.approx(
         np.linalg.solve(np.linalg.cholesky(matrices[0]), right[0]).T
     )
-    assert linalg.solve(matrices, right) == pytest.approx(np.linalg.solve(matrices, right))
+    assert linalg.solve(matrices, right) == pytest.approx(
+        np.linalg.solve(matrices, right)
+    )
 
 
 def test_failures_of_torch_are_numpys(torch_instead_of_numpy):
@@ -75,19 +84,25 @@ def test_failures_of_torch_are_numpys(torch_instead_of_numpy):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_program_lies_on_the_device_with_all_that_its_steps_hold(network, monkeypatch):
+def test_a_program_lies_on_the_device_with_all_that_its_steps_hold(
+    network, monkeypatch
+):
     path = MODELS / network
     model = open_model(identify(path), path)
     model.count({spec.name: (2, 1, 16, 16) for spec in model.inputs})
 
     def placed(tensor):
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cuda")
+        return torch.empty_strided(
+            tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cuda"
+        )
 
     monkeypatch.setattr(device, "_chosen", "cuda")
     monkeypatch.setattr(device, "placed", placed)
     with FakeTensorMode(allow_non_fake_inputs=True), device.computing():
         program = model.program()
-        (output,) = run(program, {name: torch.zeros(2, 1, 16, 16) for name in program.inputs})
+        (output,) = run(
+            program, {name: torch.zeros(2, 1, 16, 16) for name in program.inputs}
+        )
         assert output.device.type == "cuda"
 
 
@@ -118,7 +133,9 @@ def test_a_device_gives_what_the_processor_does_up_to_rounding_and_the_same_each
     assert again == first
     assert report["engine"]["device"] == "cuda"
     assert report["calibration"]["kind"] == expected["calibration"]["kind"]
-    assert report["predicted_error"] == pytest.approx(expected["predicted_error"], rel=0.1)
+    assert report["predicted_error"] == pytest.approx(
+        expected["predicted_error"], rel=0.1
+    )
 
 
 @needs_cuda

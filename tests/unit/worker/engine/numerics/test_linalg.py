@@ -25,7 +25,9 @@ def positive(request, dtype):
 
 
 def near(expected, dtype):
-    return pytest.approx(expected, abs=float(100 * np.finfo(dtype).eps * np.abs(expected).max()))
+    return pytest.approx(
+        expected, abs=float(100 * np.finfo(dtype).eps * np.abs(expected).max())
+    )
 
 
 def test_leading_eigenvectors(positive, dtype):
@@ -41,7 +43,9 @@ def test_leading_eigenvectors(positive, dtype):
 
 
 def test_eigenvalues_and_cholesky_factors(positive, dtype):
-    assert linalg.eigvalsh(positive) == near(np.linalg.eigvalsh(positive.astype(np.float64)), dtype)
+    assert linalg.eigvalsh(positive) == near(
+        np.linalg.eigvalsh(positive.astype(np.float64)), dtype
+    )
     factor = linalg.cholesky(positive)
     assert factor @ factor.swapaxes(-1, -2) == near(positive.astype(np.float64), dtype)
     assert not np.triu(factor, 1).any()
@@ -72,7 +76,9 @@ def test_whitening_takes_the_place_of_what_it_is_given(size, dtype):
 def test_what_cannot_be_whitened_is_left_as_it_was(size, dtype):
     root = np.random.default_rng(0).standard_normal((size, 2 * size)).astype(dtype)
     matrix = root @ root.T
-    matrix[size // 2, size // 2] = -1  # so that half of it is factored before that is found
+    matrix[
+        size // 2, size // 2
+    ] = -1  # so that half of it is factored before that is found
     before = matrix.copy()
     with pytest.raises(linalg.LinAlgError):
         linalg.whitened(matrix, np.ones((3, size), dtype))

@@ -12,7 +12,9 @@ MIB = 1 << 20
 
 def resident():
     """Bytes of this process that are in memory, of files and of others."""
-    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    fields = dict(
+        line.split(":") for line in Path("/proc/self/status").read_text().splitlines()
+    )
     return tuple(1024 * int(fields[name].split()[0]) for name in ("RssFile", "RssAnon"))
 
 

@@ -17,7 +17,11 @@ SHAPES = {"input_ids": (2, 7)}
         (TensorSpec("attention_mask", "int64", None), (2, 7), np.ones((2, 7))),
         (TensorSpec("mask", "bool", None), (2, 7), np.ones((2, 7))),
         (TensorSpec("key_padding_mask", "bool", None), (2, 7), np.zeros((2, 7))),
-        (TensorSpec("position_ids", "int64", None, rows=5), (1, 7), [[0, 1, 2, 3, 4, 0, 1]]),
+        (
+            TensorSpec("position_ids", "int64", None, rows=5),
+            (1, 7),
+            [[0, 1, 2, 3, 4, 0, 1]],
+        ),
         (TensorSpec("lengths", "int64", None), (2,), [7, 7]),
         (TensorSpec("index", "int64", None), (2,), [0, 0]),
         (TensorSpec("scale", "float32", None), (1,), [1]),
@@ -31,7 +35,11 @@ def test_a_name_tells_what_keeps_everything(spec, shape, values):
 
 def test_indices_lie_below_the_rows_and_differ():
     ids = random_inputs([IDS], {"input_ids": (4, 100)})["input_ids"]
-    assert (ids.min() >= 0, ids.max() < 50, len(np.unique(ids)) > 30) == (True, True, True)
+    assert (ids.min() >= 0, ids.max() < 50, len(np.unique(ids)) > 30) == (
+        True,
+        True,
+        True,
+    )
 
 
 def test_pixels_are_random_bytes_and_values_are_those_that_are_stated():

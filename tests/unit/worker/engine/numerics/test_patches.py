@@ -34,7 +34,9 @@ def convolutions(draw):
     dilation = each(1, 2)
     numbers = tuple(zip(each(0, 2), each(0, 2), strict=True))
     padding = draw(st.sampled_from([numbers, "same_upper", "same_lower"]))
-    reach = [step * (length - 1) + 1 for step, length in zip(dilation, kernel, strict=True)]
+    reach = [
+        step * (length - 1) + 1 for step, length in zip(dilation, kernel, strict=True)
+    ]
     size = tuple(least + more for least, more in zip(reach, each(0, 3), strict=True))
     return Convolution(
         (groups * outputs, inputs, *kernel), each(1, 3), padding, dilation, groups
@@ -83,8 +85,12 @@ def test_positions_pick_the_same_patches_and_outputs(drawn, seed):
     x, weight, _ = tensors(convolution, size)
     y = convolve(convolution, x, weight, None)
     every = rows(convolution, x)
-    picked = torch.randint(len(every), (5,), generator=torch.Generator().manual_seed(seed))
-    torch.testing.assert_close(rows(convolution, x, picked), every[picked], rtol=0, atol=0)
+    picked = torch.randint(
+        len(every), (5,), generator=torch.Generator().manual_seed(seed)
+    )
+    torch.testing.assert_close(
+        rows(convolution, x, picked), every[picked], rtol=0, atol=0
+    )
     torch.testing.assert_close(
         results(convolution, y, picked), results(convolution, y)[picked], rtol=0, atol=0
     )
@@ -124,7 +130,9 @@ def test_a_linear_layer_has_its_channels_on_the_last_axis():
     expected = torch.nn.functional.linear(x, weight, bias)
     torch.testing.assert_close(convolve(convolution, x, weight, bias), expected)
     picked = torch.tensor([7, 2])
-    torch.testing.assert_close(rows(convolution, x, picked), x.reshape(-1, 1, 3)[picked])
+    torch.testing.assert_close(
+        rows(convolution, x, picked), x.reshape(-1, 1, 3)[picked]
+    )
     torch.testing.assert_close(
         results(convolution, expected, picked), expected.reshape(-1, 1, 4)[picked]
     )

@@ -16,7 +16,9 @@ SHAPES = {"image": (1000,), "index": (2,), "flag": (1,), "rate": (16000,)}
 
 def test_each_input_has_its_type_and_values_that_are_valid():
     inputs = random_inputs(SPECS, SHAPES)
-    assert [inputs[spec.name].dtype.name for spec in SPECS] == [spec.dtype for spec in SPECS]
+    assert [inputs[spec.name].dtype.name for spec in SPECS] == [
+        spec.dtype for spec in SPECS
+    ]
     assert abs(inputs["image"].astype(np.float32).std() - 1) < 0.1
     assert not inputs["index"].any()
     assert not inputs["flag"].any()

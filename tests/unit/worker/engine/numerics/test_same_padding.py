@@ -11,7 +11,9 @@ small = st.integers(1, 4)
 
 @given(size=sizes, kernel=small, stride=small, dilation=small, upper=st.booleans())
 def test_the_output_is_the_size_over_the_stride(size, kernel, stride, dilation, upper):
-    ((before, after),) = same_padding((size,), (kernel,), (stride,), (dilation,), upper=upper)
+    ((before, after),) = same_padding(
+        (size,), (kernel,), (stride,), (dilation,), upper=upper
+    )
     span = dilation * (kernel - 1) + 1
     outputs = -(-size // stride)
     padded = size + before + after

@@ -9,7 +9,11 @@ SIZES = [1, 3, 1023, 1024, 1025, 1536, 1537]
 
 
 def symmetric(size, groups=2):
-    root = np.random.default_rng(size).standard_normal((groups, size, size)).astype(np.float32)
+    root = (
+        np.random.default_rng(size)
+        .standard_normal((groups, size, size))
+        .astype(np.float32)
+    )
     return root + root.swapaxes(1, 2)
 
 
@@ -27,7 +31,9 @@ def test_the_bands_give_back_the_matrices_and_their_products(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_each_row_lies_in_one_band(size):
-    assert [row for start, end in bands_of(size) for row in range(start, end)] == list(range(size))
+    assert [row for start, end in bands_of(size) for row in range(start, end)] == list(
+        range(size)
+    )
 
 
 def test_wide_matrices_take_little_more_than_half_and_hold_nothing_of_what_they_were_made_of():

@@ -7,7 +7,7 @@ import pytest
 from digits import MODELS
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from support.calibrating import calibrate_little
+from support.engine.calibrating import calibrate_little
 
 from convpress.gate.identify import identify
 from convpress.report import Report
@@ -32,7 +32,14 @@ def run(folder, name, budget, **asked):
     output = folder / "out"
     report = folder / "report.json"
     request = Request(
-        *(str(source), identify(source), str(output), str(report), {"flops_budget": budget}, SHAPE),
+        *(
+            str(source),
+            identify(source),
+            str(output),
+            str(report),
+            {"flops_budget": budget},
+            SHAPE,
+        ),
         **asked,
         largest_analysis=1 << 30,
     )
@@ -55,12 +62,17 @@ def test_a_second_budget_skips_to_the_allocation_and_gives_the_same_bytes(
 ):
     file = str(tmp_path / "analysis")
     asked = {"calibration": calibration}
-    expected, without, phases = run(tmp_path / "a", name, "0.4", kept_analysis=file, **asked)
+    expected, without, phases = run(
+        tmp_path / "a", name, "0.4", kept_analysis=file, **asked
+    )
     assert "factoring" in phases
     artifact, with_it, phases = run(tmp_path / "b", name, "0.4", analysis=file, **asked)
     assert {"measuring", "factoring"}.isdisjoint(phases)
     assert artifact == expected
-    assert [report["engine"]["analysis_reused"] for report in (without, with_it)] == [False, True]
+    assert [report["engine"]["analysis_reused"] for report in (without, with_it)] == [
+        False,
+        True,
+    ]
     for report in (without, with_it):
         del report["engine"], report["timing"]
         for side in ("before", "after"):
@@ -76,7 +88,13 @@ def kept(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         calibrate_little(patch)
         run(folder, "plain.onnx", "0.5", kept_analysis=str(folder / "synthetic"))
-        run(folder, "plain.onnx", "0.5", kept_analysis=str(folder / "none"), calibration="none")
+        run(
+            folder,
+            "plain.onnx",
+            "0.5",
+            kept_analysis=str(folder / "none"),
+            calibration="none",
+        )
     return folder
 
 
@@ -137,7 +155,9 @@ LIES = {
     "a mean of another size": replace("mean 0", np.zeros((1, 3))),
     "a covariance in half": replace("covariance 0 0", np.zeros((1, 9, 9), np.float32)),
     "a covariance of another size": replace("covariance 0 0", np.zeros((1, 4, 9))),
-    "a covariance of another type": replace("covariance 0 0", np.eye(9, dtype=np.float16)[None]),
+    "a covariance of another type": replace(
+        "covariance 0 0", np.eye(9, dtype=np.float16)[None]
+    ),
     "an image that is none": replace(
         "fitted 0 image", np.full((16, 1, 16, 16), np.nan, np.float32)
     ),
@@ -166,6 +186,8 @@ def test_one_that_is_larger_than_allowed_or_cannot_be_written_is_none_and_costs_
     kept, tmp_path, place
 ):
     analysis_file.write(
-        *reading(kept / "synthetic"), tmp_path / place, 100_000 if place == "analysis" else 1 << 30
+        *reading(kept / "synthetic"),
+        tmp_path / place,
+        100_000 if place == "analysis" else 1 << 30,
     )
     assert not (tmp_path / place).is_file()

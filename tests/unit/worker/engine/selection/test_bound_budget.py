@@ -1,6 +1,6 @@
 """A budget bound to a model: what it leaves to the sites."""
 
-from support.analyses import ORIGINAL, QUICK, analysed
+from support.engine.analyses import ORIGINAL, QUICK, analysed
 
 from convpress.budgets import FLOPS
 from worker.engine.selection.bound_budget import BoundBudget

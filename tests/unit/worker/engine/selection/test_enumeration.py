@@ -17,7 +17,9 @@ class OneLayer:
 
     def __init__(self, convolution: Convolution) -> None:
         self._layer = Layer(
-            convolution, np.random.default_rng(0).standard_normal(convolution.weight_shape), None
+            convolution,
+            np.random.default_rng(0).standard_normal(convolution.weight_shape),
+            None,
         )
 
     def layer(self, site: Site) -> Layer:
@@ -68,7 +70,9 @@ def test_a_candidates_layers_follow_the_moments():
     model = OneLayer(PLAIN)
     site = site_of(PLAIN)
     candidate = candidates_of_forms(model, site, "dac", moments).candidates[2]
-    blind, fitted = (candidate.layers(model.layer(site), known) for known in (None, moments))
+    blind, fitted = (
+        candidate.layers(model.layer(site), known) for known in (None, moments)
+    )
     assert blind[-1].bias is None
     assert fitted[-1].bias is not None
     assert np.abs(blind[-1].weight - fitted[-1].weight).max() > 0.01
@@ -88,7 +92,9 @@ def test_a_candidates_layers_follow_the_moments():
 def test_one_rank_is_offered_where_it_exists_and_the_highest_where_it_does_not(
     form, rank, expected
 ):
-    original, candidate = candidates_at_rank(OneLayer(PLAIN), site_of(PLAIN), form, rank).candidates
+    original, candidate = candidates_at_rank(
+        OneLayer(PLAIN), site_of(PLAIN), form, rank
+    ).candidates
     assert original.form == ORIGINAL
     assert candidate.form == form
     assert candidate.rank == expected
@@ -100,7 +106,9 @@ def test_of_two_orders_of_the_same_cost_the_nearer_is_taken():
     site = site_of(PLAIN)
     _, nearest = candidates_at_rank(model, site, "spatial", 6).candidates
     every = [
-        c for c in candidates_of_forms(model, site, "spatial").candidates if c.macs == nearest.macs
+        c
+        for c in candidates_of_forms(model, site, "spatial").candidates
+        if c.macs == nearest.macs
     ]
     assert [candidate.error for candidate in every] == [nearest.error]
 
@@ -119,7 +127,9 @@ def test_of_two_orders_of_the_same_cost_the_nearer_is_taken():
     ],
 )
 def test_a_site_that_stays_has_the_reason(convolution, reason, form, expected):
-    site_candidates = candidates_of_forms(OneLayer(convolution), site_of(convolution, reason), form)
+    site_candidates = candidates_of_forms(
+        OneLayer(convolution), site_of(convolution, reason), form
+    )
     assert len(site_candidates.candidates) == 1
     assert expected in site_candidates.reason
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.analyses import GEOMETRY, UNPRICED, analysed, objective_of
+from support.engine.analyses import GEOMETRY, UNPRICED, analysed, objective_of
 from torch import nn
 
 from convpress.budgets import FLOPS
@@ -24,7 +24,9 @@ from worker.engine.selection.few_channels import is_slower
 from worker.engine.selection.layout import layout_of
 from worker.engine.selection.objective import choose
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's exporter of old
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of torch's exporter of old
 
 STEM = Convolution((64, 3, 7, 7), (2, 2), ((3, 3), (3, 3)), (1, 1))
 
@@ -54,9 +56,17 @@ def slower(convolution, form, rank, model_format="onnx"):
 
 @pytest.mark.parametrize(
     ("form", "rank", "expected"),
-    [(dac, 20, True), (dac, 12, True), (dac, 4, False), (spatial, 12, False), (spatial, 4, False)],
+    [
+        (dac, 20, True),
+        (dac, 12, True),
+        (dac, 4, False),
+        (spatial, 12, False),
+        (spatial, 4, False),
+    ],
 )
-def test_a_form_of_a_stem_is_slower_if_it_writes_much_and_saves_little(form, rank, expected):
+def test_a_form_of_a_stem_is_slower_if_it_writes_much_and_saves_little(
+    form, rank, expected
+):
     """`benchmarks/forms.py` measured 1.3 to 1.4, 1.0 to 1.2, 0.7, 0.8 and 0.4 of the time."""
     assert slower(STEM, form, rank) is expected
 
@@ -84,7 +94,9 @@ def test_few_channels_are_not_written_in_branches():
     (factorisation,) = dac(STEM)
     assert layout_of(site_of(STEM), factorisation.convolutions(4), "onnx") == "whole"
     (factorisation,) = dac(GEOMETRY)
-    assert layout_of(site_of(GEOMETRY), factorisation.convolutions(2), "onnx") == "whole"
+    assert (
+        layout_of(site_of(GEOMETRY), factorisation.convolutions(2), "onnx") == "whole"
+    )
     wide = replace(GEOMETRY, weight_shape=(8, 5, 3, 3))
     (factorisation,) = dac(wide)
     assert layout_of(site_of(wide), factorisation.convolutions(2), "onnx") == "branches"
@@ -112,7 +124,9 @@ def network(tmp_path_factory):
     torch.manual_seed(0)
     module = StemAndBody().eval()
     path = tmp_path_factory.mktemp("stem") / "model.onnx"
-    torch.onnx.export(module, (torch.rand(1, 3, 224, 224),), path, dynamo=False, input_names=["x"])
+    torch.onnx.export(
+        module, (torch.rand(1, 3, 224, 224),), path, dynamo=False, input_names=["x"]
+    )
     return path
 
 
@@ -139,7 +153,9 @@ def is_slower_as_reported(site):
     if site["form"] == ORIGINAL:
         return False
     [factorisation] = (
-        each for each in FORMS[site["form"]].factorisations(STEM) if each.variant == site["variant"]
+        each
+        for each in FORMS[site["form"]].factorisations(STEM)
+        if each.variant == site["variant"]
     )
     rank = site["rank"]
     layers = factorisation.convolutions(tuple(rank) if isinstance(rank, list) else rank)
@@ -151,7 +167,10 @@ def test_a_stem_becomes_no_slower_unless_flops_count_at_any_price(network, tmp_p
     stem = compressed(network, tmp_path, flops_at_any_price=True, kept_analysis=kept)
     assert is_slower_as_reported(stem)
     # the rule belongs to the choice: the same analysis serves jobs with it
-    for stem in (compressed(network, tmp_path), compressed(network, tmp_path, analysis=kept)):
+    for stem in (
+        compressed(network, tmp_path),
+        compressed(network, tmp_path, analysis=kept),
+    ):
         assert stem["macs_after"] < stem["macs_before"]
         assert stem["branches"] == 1
         assert not is_slower_as_reported(stem)
@@ -169,7 +188,9 @@ def test_slower_candidates_hide_no_others():
     """A weight that `dac` gives exactly at rank 12: all other forms have errors."""
     generator = np.random.default_rng(0)
     filters = generator.standard_normal((3, 12, 7, 7))
-    weight = np.einsum("nik,ikyx->niyx", generator.standard_normal((64, 3, 12)), filters)
+    weight = np.einsum(
+        "nik,ikyx->niyx", generator.standard_normal((64, 3, 12)), filters
+    )
     layer = Layer(STEM, weight, None)
     hidden = candidates(layer, None)
     shown = candidates(layer, "onnx")
@@ -177,7 +198,9 @@ def test_slower_candidates_hide_no_others():
     assert is_slower(site_of(STEM), hidden["dac", None, 12].convolutions, "onnx")
     added = [shown[name] for name in shown.keys() - hidden.keys()]
     assert max(each.macs for each in added) > hidden["dac", None, 12].macs
-    assert not any(is_slower(site_of(STEM), each.convolutions, "onnx") for each in added)
+    assert not any(
+        is_slower(site_of(STEM), each.convolutions, "onnx") for each in added
+    )
 
 
 def test_a_budget_that_only_slower_layers_reach_names_the_option():

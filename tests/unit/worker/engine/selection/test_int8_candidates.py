@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from support.costs import cost_table
+from support.engine.costs import cost_table
 
 from worker.engine.costs.grid import Grid
 from worker.engine.costs.int8_prices import in_blocks
@@ -54,7 +54,9 @@ def test_a_site_without_a_loss_stays_in_float():
 
 
 def with_grids(table, **rates):
-    grids = {kind: Grid((1,), (1,), (1,), (((rate,),),)) for kind, rate in rates.items()}
+    grids = {
+        kind: Grid((1,), (1,), (1,), (((rate,),),)) for kind, rate in rates.items()
+    }
     return replace(table, grids={**table.grids, **grids})
 
 
@@ -62,14 +64,19 @@ def test_one_precision_pays_for_the_conversions_between_both():
     table = with_grids(cost_table(layer_ns=0.0), **{"int8 3x3": 0.25, CONVERSION: 2.0})
     numbers = 16 * 100  # of the site's inputs, and as many of its outputs
     for int8_converts in (False, True):
-        analysis = with_int8(analysed(table), {"s": 0.1}, why_not_int8, int8_converts=int8_converts)
+        analysis = with_int8(
+            analysed(table), {"s": 0.1}, why_not_int8, int8_converts=int8_converts
+        )
         for each in analysis.candidates[0].candidates:
             paid = 2 * numbers if each.quantised == int8_converts else 0
             assert each.conversion == paid
             assert each.time is None or each.time == each.nanoseconds + paid
         assert analysis.originals[0].conversion == 0
         assert analysis.candidates[0].candidates[0].time is None
-    assert with_int8(analysed(), {"s": 0.1}, why_not_int8).candidates[0].candidates[0].time is None
+    assert (
+        with_int8(analysed(), {"s": 0.1}, why_not_int8).candidates[0].candidates[0].time
+        is None
+    )
 
 
 def test_outputs_cost_as_whole_blocks_in_int8():
@@ -102,7 +109,10 @@ def test_the_sites_as_they_are_have_the_price_of_int8_where_there_is_one():
 def test_time_is_that_of_the_layers_in_int8_or_unknown():
     table = cost_table(layer_ns=0.0)
     [site] = with_int8(analysed(table), {"s": 0.1}, why_not_int8).candidates
-    assert [each.nanoseconds for each in site.candidates if each.quantised] == [None, None]
+    assert [each.nanoseconds for each in site.candidates if each.quantised] == [
+        None,
+        None,
+    ]
     table = with_grids(table, **{"int8 3x3": 0.25})
     [site] = with_int8(analysed(table), {"s": 0.1}, why_not_int8).candidates
     whole, spatial = [each.nanoseconds for each in site.candidates if each.quantised]

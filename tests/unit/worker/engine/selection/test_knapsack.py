@@ -17,12 +17,16 @@ def allocate(sites, budget):
     return Knapsack(sites).allocate([budget])
 
 
-options = st.lists(st.builds(option, st.integers(0, 60), st.floats(0, 1)), min_size=1, max_size=5)
+options = st.lists(
+    st.builds(option, st.integers(0, 60), st.floats(0, 1)), min_size=1, max_size=5
+)
 problems = st.tuples(st.lists(options, min_size=1, max_size=4), st.integers(0, 200))
 
 
 def cost(sites, choice, which=0):
-    return sum(options[i].costs[which] for options, i in zip(sites, choice, strict=True))
+    return sum(
+        options[i].costs[which] for options, i in zip(sites, choice, strict=True)
+    )
 
 
 def error(sites, choice):
@@ -36,7 +40,9 @@ def every_choice(sites, budget):
 
 @given(problems)
 @example(([[option(1, 0.9), option(40, 0.0)], [option(1, 0.8), option(30, 0.0)]], 45))
-def test_the_budget_is_never_exceeded_and_unreachable_exactly_where_nothing_fits(problem):
+def test_the_budget_is_never_exceeded_and_unreachable_exactly_where_nothing_fits(
+    problem,
+):
     sites, budget = problem
     fitting = every_choice(sites, budget)
     if not fitting:
@@ -59,7 +65,8 @@ def test_no_single_change_that_still_fits_is_better(problem):
         for index in range(len(options)):
             other = [*chosen[:site], index, *chosen[site + 1 :]]
             assert (
-                cost(sites, other) > budget or error(sites, other) >= error(sites, chosen) - 1e-12
+                cost(sites, other) > budget
+                or error(sites, other) >= error(sites, chosen) - 1e-12
             )
 
 
@@ -72,7 +79,10 @@ def test_the_error_is_within_one_step_of_the_hull_of_the_best(problem):
         return
     best = min(error(sites, choice) for choice in fitting)
     steps = [
-        option.error - other.error for options in sites for option in options for other in options
+        option.error - other.error
+        for options in sites
+        for option in options
+        for other in options
     ]
     assert error(sites, allocate(sites, budget)) <= best + max(steps, default=0) + 1e-12
 
@@ -105,15 +115,19 @@ pairs = st.lists(
     max_size=5,
 )
 double_problems = st.tuples(
-    st.lists(pairs, min_size=1, max_size=4), st.tuples(st.integers(0, 200), st.integers(0, 200))
+    st.lists(pairs, min_size=1, max_size=4),
+    st.tuples(st.integers(0, 200), st.integers(0, 200)),
 )
 
 
 @given(double_problems)
-def test_of_several_budgets_none_is_exceeded_and_no_single_change_that_fits_is_better(problem):
+def test_of_several_budgets_none_is_exceeded_and_no_single_change_that_fits_is_better(
+    problem,
+):
     sites, budgets = problem
     least = [
-        sum(min(option.costs[which] for option in options) for options in sites) for which in (0, 1)
+        sum(min(option.costs[which] for option in options) for options in sites)
+        for which in (0, 1)
     ]
     short = [which for which in (0, 1) if least[which] > budgets[which]]
     if short:
@@ -136,7 +150,9 @@ def test_of_several_budgets_none_is_exceeded_and_no_single_change_that_fits_is_b
     for site, options in enumerate(sites):
         for index in range(len(options)):
             other = [*chosen[:site], index, *chosen[site + 1 :]]
-            assert not fits(other) or error(sites, other) >= error(sites, chosen) - 1e-12
+            assert (
+                not fits(other) or error(sites, other) >= error(sites, chosen) - 1e-12
+            )
 
 
 def test_a_second_budget_is_met_by_other_sites_than_the_first_asks_for():
@@ -158,6 +174,12 @@ def test_budgets_that_are_met_only_one_at_a_time_are_refused_together():
 def test_of_options_as_near_the_one_with_the_lower_penalty_is_chosen_and_nothing_bounds_that():
     slow = Option((10,), 0.1, penalty=90)
     quick = Option((11,), 0.1, penalty=20)
-    assert Knapsack([[Option((30,), 0.0, penalty=60), slow, quick]]).allocate([12]) == [2]
-    assert Knapsack([[Option((30,), 0.0, penalty=60), slow, quick]]).allocate([10]) == [1]
-    assert Knapsack([[Option((30,), 0.0, penalty=10**6), slow, quick]]).allocate([30]) == [0]
+    assert Knapsack([[Option((30,), 0.0, penalty=60), slow, quick]]).allocate([12]) == [
+        2
+    ]
+    assert Knapsack([[Option((30,), 0.0, penalty=60), slow, quick]]).allocate([10]) == [
+        1
+    ]
+    assert Knapsack([[Option((30,), 0.0, penalty=10**6), slow, quick]]).allocate(
+        [30]
+    ) == [0]

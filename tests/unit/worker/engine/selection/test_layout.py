@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.costs import cost_table
+from support.engine.costs import cost_table
 from torch import nn
 
 from worker.engine.costs.grid import Grid
@@ -18,9 +18,16 @@ from worker.engine.formats import load_runner, open_model
 from worker.engine.model import Call, Site
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.moments import unknown
-from worker.engine.selection.layout import branch_convolutions, branch_number, in_layout, layout_of
+from worker.engine.selection.layout import (
+    branch_convolutions,
+    branch_number,
+    in_layout,
+    layout_of,
+)
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's exporter of old
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of torch's exporter of old
 
 TOLERANCE = 1e-5
 SIZE = (6, 6)
@@ -37,7 +44,9 @@ def factored(form, convolution, rank):
         generator.standard_normal(convolution.weight_shape),
         np.ones(convolution.out_channels),
     )
-    return each.layers(Target.of(layer, unknown(convolution)), min(rank, each.ranks[-1]))
+    return each.layers(
+        Target.of(layer, unknown(convolution)), min(rank, each.ranks[-1])
+    )
 
 
 def site_of(convolution):
@@ -87,7 +96,10 @@ def test_branches_add_up_to_the_chain(
     x = torch.randn(2, inputs, *SIZE, generator=torch.Generator().manual_seed(1))
     path = folder / "model"
     export(
-        model_format, nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), x, path
+        model_format,
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups),
+        x,
+        path,
     )
     results = {}
     for layout in ("whole", "branches"):
@@ -131,7 +143,9 @@ def test_the_old_name_and_its_documentation_are_those_of_the_sum(folder):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("layers", [[], ["one"], ["transposed", "one"], ["spatial", "spatial"]])
+@pytest.mark.parametrize(
+    "layers", [[], ["one"], ["transposed", "one"], ["spatial", "spatial"]]
+)
 def test_other_chains_are_whole(layers):
     ones = ((1, 1), ((0, 0), (0, 0)), (1, 1))
     kinds = {
@@ -149,7 +163,9 @@ def test_other_chains_are_whole(layers):
 
 def chain_of(rank):
     convolution = Convolution((8, 8, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
-    return site_of(convolution), [layer.convolution for layer in factored("dac", convolution, rank)]
+    return site_of(convolution), [
+        layer.convolution for layer in factored("dac", convolution, rank)
+    ]
 
 
 def test_a_table_decides_and_without_one_the_format_does():
@@ -164,11 +180,16 @@ def test_a_table_decides_and_without_one_the_format_does():
     quick = cost_table("torchscript")
     costly = Grid((1,), (1, 3), (1,), (((1.0,), (50.0,)),))
     quick = replace(
-        quick, grids={**quick.grids, "ragged depthwise 3x3": costly, "depthwise 3x3": costly}
+        quick,
+        grids={**quick.grids, "ragged depthwise 3x3": costly, "depthwise 3x3": costly},
     )
     assert layout_of(site, chain, quick) == "branches"
     # no price for depthwise layers
-    grids = {kind: grid for kind, grid in cost_table().grids.items() if "depthwise" not in kind}
+    grids = {
+        kind: grid
+        for kind, grid in cost_table().grids.items()
+        if "depthwise" not in kind
+    }
     assert layout_of(site, chain, replace(cost_table(), grids=grids)) == "branches"
 
 
@@ -179,7 +200,9 @@ def test_sums_cost_time_where_the_runtime_does_not_add_within_a_layer():
     for model_format, sums in (("onnx", 0), ("torchscript", 2)):
         table = cost_table(model_format)
         once = table.summed(pair, 1, SIZE)
-        assert once == table.nanoseconds(depthwise, SIZE) + table.nanoseconds(pointwise, SIZE)
+        assert once == table.nanoseconds(depthwise, SIZE) + table.nanoseconds(
+            pointwise, SIZE
+        )
         assert table.summed(pair, 3, SIZE) == 3 * once + sums * (8 * prod(SIZE) + 100)
     four = Convolution((8, 8, 1, 1, 1, 1), (1,) * 4, ((0, 0),) * 4, (1,) * 4)
     assert table.summed([four], 1, (6,) * 4) is None

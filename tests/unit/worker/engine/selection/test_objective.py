@@ -1,7 +1,14 @@
 """Objectives: what may be chosen under a cost table, and what is chosen at one rank."""
 
 import pytest
-from support.analyses import ORIGINAL, QUICK, SLOW, UNPRICED, analysed, objective_of
+from support.engine.analyses import (
+    ORIGINAL,
+    QUICK,
+    SLOW,
+    UNPRICED,
+    analysed,
+    objective_of,
+)
 
 from convpress.budgets import FLOPS, LATENCY
 from convpress.refusal import Code, Refusal
@@ -18,7 +25,9 @@ from worker.engine.selection.objective import FixedRank, choose
 )
 def test_a_site_becomes_no_slower_unless_flops_count_at_any_price(objective, admitted):
     named = {"quick": QUICK, "slow": SLOW, "unpriced": UNPRICED}
-    assert {name for name, each in named.items() if objective.admits(each, ORIGINAL)} == admitted
+    assert {
+        name for name, each in named.items() if objective.admits(each, ORIGINAL)
+    } == admitted
 
 
 def test_the_nearest_candidate_within_the_budget_is_chosen():

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 from digits import MODELS, scores, split
-from support.compressing import compressed
-from support.evaluating import COUNT, digits_file
-from support.onnx_text import written
+from support.engine.compressing import compressed
+from support.engine.evaluating import COUNT, digits_file
+from support.onnx.text import written
 
 from convpress.refusal import Refusal
 from convpress.report import Report
@@ -23,13 +23,17 @@ def accuracy(path):
 @pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
 def test_top_one_is_measured_before_and_after(tmp_path, name):
     path = digits_file(tmp_path, name)
-    output, report, _ = compressed(tmp_path, name, flops_budget="0.06", evaluation=str(path))
+    output, report, _ = compressed(
+        tmp_path, name, flops_budget="0.06", evaluation=str(path)
+    )
     evaluation = Report.model_validate(report).evaluation
     assert evaluation.metric == "top-1"
     assert evaluation.count == COUNT
     assert evaluation.before == pytest.approx(accuracy(MODELS / name))
     assert evaluation.after == pytest.approx(accuracy(output))
-    assert evaluation.after < evaluation.before  # without a calibration the budget costs something
+    assert (
+        evaluation.after < evaluation.before
+    )  # without a calibration the budget costs something
     assert evaluation.loss == pytest.approx(evaluation.before - evaluation.after)
     assert list(report)[2] == "evaluation"
 
@@ -37,8 +41,12 @@ def test_top_one_is_measured_before_and_after(tmp_path, name):
 def test_a_fixed_batch_is_filled_and_the_rest_not_counted(tmp_path):
     path = digits_file(tmp_path, "plain.onnx")
     options = {"flops_budget": "0.3", "evaluation": str(path)}
-    _, report, _ = compressed(tmp_path, "plain.onnx", input_shape="7x1x16x16", **options)
-    assert report["evaluation"]["before"] == pytest.approx(accuracy(MODELS / "plain.onnx"))
+    _, report, _ = compressed(
+        tmp_path, "plain.onnx", input_shape="7x1x16x16", **options
+    )
+    assert report["evaluation"]["before"] == pytest.approx(
+        accuracy(MODELS / "plain.onnx")
+    )
 
 
 _, (IMAGES, LABELS) = split()
@@ -47,13 +55,33 @@ _, (IMAGES, LABELS) = split()
 @pytest.mark.parametrize(
     ("arrays", "metric", "detail", "expected"),
     [
-        ({"picture": IMAGES[:COUNT]}, "top-1", "no input 'picture'", "image (float32 ?x1x16x16)"),
-        ({"image": None}, "top-1", "no samples of input 'image'", "image (float32 ?x1x16x16)"),
+        (
+            {"picture": IMAGES[:COUNT]},
+            "top-1",
+            "no input 'picture'",
+            "image (float32 ?x1x16x16)",
+        ),
+        (
+            {"image": None},
+            "top-1",
+            "no samples of input 'image'",
+            "image (float32 ?x1x16x16)",
+        ),
         ({"image": IMAGES[:COUNT, :, :8]}, "top-1", "another shape", "?x1x16x16"),
         ({"image": IMAGES[:9]}, "top-1", "different numbers", "9 labels"),
-        ({"image": IMAGES[:COUNT] * np.nan}, "top-1", "NaN or infinity", "finite float32"),
+        (
+            {"image": IMAGES[:COUNT] * np.nan},
+            "top-1",
+            "NaN or infinity",
+            "finite float32",
+        ),
         ({"labels": LABELS[:COUNT] + 5}, "top-1", "beyond the 10 classes", "0 to 9"),
-        ({"labels": LABELS[:0], "image": IMAGES[:0]}, "top-1", "no labels", "one for each sample"),
+        (
+            {"labels": LABELS[:0], "image": IMAGES[:0]},
+            "top-1",
+            "no labels",
+            "one for each sample",
+        ),
         ({"labels": None}, "top-1", "neither labels nor targets", "labels"),
         ({"targets": LABELS[:COUNT]}, "top-1", "both labels and targets", "labels"),
         ({}, "psnr", "psnr needs targets", "top-1 for labels"),
@@ -80,7 +108,9 @@ TWO_OUTPUTS = (
 
 
 def evaluated(tmp_path, **options):
-    samples = np.random.default_rng(0).standard_normal((3, 8, 12, 12)).astype(np.float32)
+    samples = (
+        np.random.default_rng(0).standard_normal((3, 8, 12, 12)).astype(np.float32)
+    )
     path = tmp_path / "evaluation.npz"
     np.savez(path, x=samples, targets=np.full((3, 16, 12, 12), 0.5, np.float32))
     report = tmp_path / "report.json"
@@ -100,7 +130,8 @@ def evaluated(tmp_path, **options):
 
 
 @pytest.mark.parametrize(
-    ("options", "detail"), [({}, "2 outputs"), ({"evaluation_output": "q"}, "no output 'q'")]
+    ("options", "detail"),
+    [({}, "2 outputs"), ({"evaluation_output": "q"}, "no output 'q'")],
 )
 def test_of_several_outputs_one_has_to_be_named(tmp_path, options, detail):
     with pytest.raises(Refusal, match=detail) as caught:
@@ -112,4 +143,6 @@ def test_of_several_outputs_one_has_to_be_named(tmp_path, options, detail):
 def test_the_named_output_is_measured(tmp_path):
     sigmoid = evaluated(tmp_path, evaluation_output="z")
     assert sigmoid["output"] == "z"
-    assert sigmoid["before"] <= 0.25 < evaluated(tmp_path, evaluation_output="y")["before"]
+    assert (
+        sigmoid["before"] <= 0.25 < evaluated(tmp_path, evaluation_output="y")["before"]
+    )

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.onnx_text import written
+from support.onnx.text import written
 
 from convpress.refusal import Code, Refusal
 from worker.engine.pipeline import compress
@@ -38,7 +38,9 @@ def compressed(tmp_path, budgets, **options):
 
 
 def test_a_flops_budget_is_refused_and_the_operators_are_named(tmp_path):
-    with pytest.raises(Refusal, match=r"Conv 't' is not known .*loop of unknown length") as caught:
+    with pytest.raises(
+        Refusal, match=r"Conv 't' is not known .*loop of unknown length"
+    ) as caught:
         compressed(tmp_path, {"flops_budget": "0.6"})
     assert caught.value.code == Code.ACCOUNT_INCOMPLETE
     assert caught.value.field == "allow_incomplete_account"
@@ -46,7 +48,8 @@ def test_a_flops_budget_is_refused_and_the_operators_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("budgets", "allowed"), [({"flops_budget": "0.6"}, True), ({"params_budget": "0.9"}, False)]
+    ("budgets", "allowed"),
+    [({"flops_budget": "0.6"}, True), ({"params_budget": "0.9"}, False)],
 )
 def test_a_budget_that_may_leave_them_out_is_kept_and_the_report_says_so_first(
     tmp_path, budgets, allowed

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from support.onnx_text import written
+from support.onnx.text import written
 
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
@@ -93,7 +93,9 @@ def test_auto_stays_in_float_where_arithmetic_alone_counts(tmp_path):
 
 def test_auto_returns_a_model_that_fits_as_it_is(tmp_path):
     report = compressed(tmp_path, "auto", {"bytes_budget": "1.0"})
-    assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
+    assert (tmp_path / "out.onnx").read_bytes() == (
+        tmp_path / "model.onnx"
+    ).read_bytes()
     assert "unchanged" in report.budget["note"]
 
 
@@ -107,7 +109,10 @@ def test_auto_returns_a_model_that_fits_as_it_is(tmp_path):
 def test_what_cannot_be_had_in_int8_is_refused(tmp_path, options, match):
     with pytest.raises(Refusal, match=match) as refused:
         compressed(tmp_path, "int8", **options)
-    assert (refused.value.code, refused.value.field) == (Code.PRECISION_INVALID, "precision")
+    assert (refused.value.code, refused.value.field) == (
+        Code.PRECISION_INVALID,
+        "precision",
+    )
     assert not (tmp_path / "out.onnx").exists()
 
 
@@ -124,7 +129,10 @@ def test_depthwise_layers_in_int8_depend_on_the_range(groups, ranges, in_int8, d
     ones = (1, 1)
     weight = (8, 8 // groups, 3, 3)
     convolution = Convolution(weight, ones, ((1, 1), (1, 1)), ones, groups=groups)
-    sites = [Site("s", "Conv", weight, 1, convolution, ()), Site("t", "Other", (8, 8), 1, None, ())]
+    sites = [
+        Site("s", "Conv", weight, 1, convolution, ()),
+        Site("t", "Other", (8, 8), 1, None, ()),
+    ]
     artifact = SimpleNamespace(
         calibration={"ranges": ranges},
         original=SimpleNamespace(profile=SimpleNamespace(sites=sites)),
@@ -141,7 +149,9 @@ DEPTHWISE = """g (float[1, 3, 32, 32] x) => (float[1, 8, 32, 32] y)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("input_range", [None, "0,1"])
-def test_depthwise_layers_in_int8_for_an_unknown_range_are_a_doubt(tmp_path, input_range):
+def test_depthwise_layers_in_int8_for_an_unknown_range_are_a_doubt(
+    tmp_path, input_range
+):
     request = Request(
         str(written(tmp_path, DEPTHWISE)),
         "onnx",
@@ -160,7 +170,9 @@ def test_depthwise_layers_in_int8_for_an_unknown_range_are_a_doubt(tmp_path, inp
         assert report.risk.level != "low"
 
 
-def test_int8_alone_is_taken_where_it_meets_the_budgets_and_a_slower_choice_would_do(tmp_path):
+def test_int8_alone_is_taken_where_it_meets_the_budgets_and_a_slower_choice_would_do(
+    tmp_path,
+):
     report = compressed(tmp_path, "auto", {"bytes_budget": "0.6"})
     assert [site.int8 for site in report.sites] == [True] * 3
     assert {site.form for site in report.sites} == {"original"}

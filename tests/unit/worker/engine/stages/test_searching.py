@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from digits import split
-from support.calibrating import calibrate_little
-from support.compressing import compressed
-from support.evaluating import digits_file
-from support.onnx_text import written
+from support.engine.calibrating import calibrate_little
+from support.engine.compressing import compressed
+from support.engine.evaluating import digits_file
+from support.onnx.text import written
 
 from convpress.refusal import Refusal
 from convpress.report import Report
@@ -54,7 +54,9 @@ def promised(folder, name="plain.onnx", **options):
 @pytest.mark.parametrize(
     "name", ["plain.onnx", pytest.param("plain.traced.pt", marks=pytest.mark.slow)]
 )
-def test_the_artifact_is_the_cheapest_one_that_keeps_the_loss_of_the_metric(tmp_path, name):
+def test_the_artifact_is_the_cheapest_one_that_keeps_the_loss_of_the_metric(
+    tmp_path, name
+):
     path = digits_file(tmp_path, name)
     options = {"evaluation": str(path), "max_loss": "10%"}
     output, report, steps = promised(tmp_path / "search", name, **options)
@@ -63,7 +65,9 @@ def test_the_artifact_is_the_cheapest_one_that_keeps_the_loss_of_the_metric(tmp_
     assert budget == min(kept, key=lambda text: int(text[:-1]))
     assert report.budget["promise"] == "max_loss=10%"
     # the percentage below was tried too, and loses more
-    below = next(each for each in report.tried if each.budget == f"{int(budget[:-1]) - 1}%")
+    below = next(
+        each for each in report.tried if each.budget == f"{int(budget[:-1]) - 1}%"
+    )
     assert below.kept is False
     assert below.loss is None or below.loss > 0.1
     assert report.evaluation.loss <= 0.1 + 1e-9
@@ -78,14 +82,19 @@ def test_the_artifact_is_the_cheapest_one_that_keeps_the_loss_of_the_metric(tmp_
     ]
     fractions = [fraction for _, fraction in steps]
     assert fractions == sorted(fractions)
-    assert sorted(each.name for each in output.parent.iterdir()) == [output.name, "report.json"]
+    assert sorted(each.name for each in output.parent.iterdir()) == [
+        output.name,
+        "report.json",
+    ]
 
 
 @pytest.fixture
 def two_tries(monkeypatch):
     """Calibrate as little as possible, and try two budgets alone."""
     calibrate_little(monkeypatch)
-    monkeypatch.setattr(searching, "least_kept", lambda is_kept: is_kept(40) or is_kept(90) or None)
+    monkeypatch.setattr(
+        searching, "least_kept", lambda is_kept: is_kept(40) or is_kept(90) or None
+    )
 
 
 def test_the_agreement_is_kept_from_one_analysis_and_the_report_says_what_it_stands_on(
@@ -94,7 +103,9 @@ def test_the_agreement_is_kept_from_one_analysis_and_the_report_says_what_it_sta
     analyses = []
     analysed = analysis._analysed
     monkeypatch.setattr(
-        analysis, "_analysed", lambda *arguments: analyses.append(1) or analysed(*arguments)
+        analysis,
+        "_analysed",
+        lambda *arguments: analyses.append(1) or analysed(*arguments),
     )
     kept = tmp_path / "analysis"
     options = {"calibration": "synthetic", "max_loss": "30%"}
@@ -107,7 +118,9 @@ def test_the_agreement_is_kept_from_one_analysis_and_the_report_says_what_it_sta
     last = min((each for each in report.tried if each.kept), key=lambda each: each.keep)
     assert last.figure == report.verification.agreement >= 0.7
     runs = report.verification.runs
-    assert f"measured on {runs} synthetic inputs, of which one is" in report.budget["note"]
+    assert (
+        f"measured on {runs} synthetic inputs, of which one is" in report.budget["note"]
+    )
     assert "send samples" in report.budget["note"]
 
 
@@ -115,7 +128,11 @@ def test_low_risk_is_the_promise_of_an_automatic_budget(tmp_path, two_tries):
     samples = tmp_path / "samples.npy"
     (images, _), _ = split()
     np.save(samples, images[:200])
-    options = {"calibration": "samples", "samples": str(samples), "flops_budget": "auto"}
+    options = {
+        "calibration": "samples",
+        "samples": str(samples),
+        "flops_budget": "auto",
+    }
     _, report, _ = promised(tmp_path, **options)
     assert report.risk.level == "low"
     assert report.budget["promise"] == "flops_budget=auto"
@@ -143,8 +160,12 @@ def test_a_promise_that_cannot_be_kept_is_refused_with_what_was_tried(
         assert not (tmp_path / "out.onnx").exists()
 
 
-def test_a_model_without_classes_is_refused_before_its_calibration(tmp_path, monkeypatch):
-    monkeypatch.setattr(analysis, "_analysed", lambda *_: pytest.fail("it was calibrated"))
+def test_a_model_without_classes_is_refused_before_its_calibration(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        analysis, "_analysed", lambda *_: pytest.fail("it was calibrated")
+    )
     request = Request(
         str(written(tmp_path, IMAGE_TO_IMAGE)),
         "onnx",
@@ -158,14 +179,23 @@ def test_a_model_without_classes_is_refused_before_its_calibration(tmp_path, mon
 
 
 def test_a_budget_beside_a_promise_that_cannot_be_reached_is_named(tmp_path):
-    options = {"evaluation": str(digits_file(tmp_path, "plain.onnx")), "max_loss": "10%"}
+    options = {
+        "evaluation": str(digits_file(tmp_path, "plain.onnx")),
+        "max_loss": "10%",
+    }
     with pytest.raises(Refusal) as caught:
         promised(tmp_path, params_budget="0.001", **options)
-    assert (caught.value.code, caught.value.field) == ("budget_unreachable", "params_budget")
+    assert (caught.value.code, caught.value.field) == (
+        "budget_unreachable",
+        "params_budget",
+    )
 
 
 def test_without_room_for_an_analysis_each_try_makes_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(analysis_file, "write", lambda *_: None)
-    options = {"evaluation": str(digits_file(tmp_path, "plain.onnx")), "max_loss": "40%"}
+    options = {
+        "evaluation": str(digits_file(tmp_path, "plain.onnx")),
+        "max_loss": "40%",
+    }
     _, report, _ = promised(tmp_path / "search", **options)
     assert report.evaluation.loss <= 0.4

@@ -4,7 +4,7 @@ import weakref
 from dataclasses import replace
 
 import pytest
-from support.compressing import compressed
+from support.engine.compressing import compressed
 
 from convpress.refusal import Code, Refusal
 from worker.engine import pipeline
@@ -48,13 +48,23 @@ def test_when_the_results_are_run_the_opened_model_and_its_plan_are_gone(
 @pytest.mark.parametrize(
     ("broken", "detail"),
     [
-        (lambda artifact: replace(artifact, macs=artifact.macs + 1), "the sum of its layers"),
-        (lambda artifact: replace(artifact, goal=with_less(artifact.goal)), "fit its budget"),
+        (
+            lambda artifact: replace(artifact, macs=artifact.macs + 1),
+            "the sum of its layers",
+        ),
+        (
+            lambda artifact: replace(artifact, goal=with_less(artifact.goal)),
+            "fit its budget",
+        ),
     ],
 )
-def test_an_artifact_that_breaks_its_promise_is_refused(tmp_path, monkeypatch, broken, detail):
+def test_an_artifact_that_breaks_its_promise_is_refused(
+    tmp_path, monkeypatch, broken, detail
+):
     monkeypatch.setattr(
-        pipeline, "write_artifact", lambda *arguments: broken(write_artifact(*arguments))
+        pipeline,
+        "write_artifact",
+        lambda *arguments: broken(write_artifact(*arguments)),
     )
     with pytest.raises(Refusal, match=detail) as refused:
         compressed(tmp_path, "plain.onnx", flops_budget="50%")
@@ -83,7 +93,9 @@ def test_large_models_are_timed_one_after_the_other_and_the_report_says_so(
     assert most == ([1, 2] if method == "in turn" else [1, 1])
     timing = report["timing"]
     assert (timing["method"], timing["threads"]) == (method, 1)
-    assert all(timing[side]["processor"]["median_ms"] > 0 for side in ("before", "after"))
+    assert all(
+        timing[side]["processor"]["median_ms"] > 0 for side in ("before", "after")
+    )
     assert all(timing[side]["runs"] >= 1 for side in ("before", "after"))
 
 
@@ -112,8 +124,12 @@ def test_on_a_busy_host_the_report_gives_no_time_by_the_clock(tmp_path, monkeypa
 
     def timed(clock):
         times = RunTimes(15, clock, processor)
-        monkeypatch.setattr(verifying, "time_in_turn", lambda runners, *_: (times,) * len(runners))
-        _, report, _ = compressed(tmp_path, "plain.onnx", flops_budget="50%", calibration="none")
+        monkeypatch.setattr(
+            verifying, "time_in_turn", lambda runners, *_: (times,) * len(runners)
+        )
+        _, report, _ = compressed(
+            tmp_path, "plain.onnx", flops_budget="50%", calibration="none"
+        )
         return report
 
     busy = timed(Spread(4.0, 3.9, 4.1))
@@ -124,7 +140,11 @@ def test_on_a_busy_host_the_report_gives_no_time_by_the_clock(tmp_path, monkeypa
     quiet = timed(processor)
     assert not quiet["timing"]["busy"]
     assert quiet["timing"]["note"] is None
-    assert quiet["before"]["latency_ms"] == quiet["timing"]["before"]["clock"]["median_ms"] == 2.0
+    assert (
+        quiet["before"]["latency_ms"]
+        == quiet["timing"]["before"]["clock"]["median_ms"]
+        == 2.0
+    )
 
 
 def with_less(objective):

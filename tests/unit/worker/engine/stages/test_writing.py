@@ -3,7 +3,7 @@
 import json
 
 import torch
-from support.scripted_modules import scripted, write
+from support.torchscript.modules import scripted, write
 from torch import nn
 
 from worker.engine.pipeline import compress

@@ -7,7 +7,10 @@ from worker.engine.calibration.inputs.generators import Generator, Size
 from worker.engine.calibration.inputs.mosaics import mosaics
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.inputs.sensors.sounds import other_sounds, sounds
-from worker.engine.calibration.inputs.sensors.spectrograms import MOST_COEFFICIENTS, spectrograms
+from worker.engine.calibration.inputs.sensors.spectrograms import (
+    MOST_COEFFICIENTS,
+    spectrograms,
+)
 
 # Rooms are heard with one microphone or two; more channels are other features.
 _MOST_MICROPHONES = 2

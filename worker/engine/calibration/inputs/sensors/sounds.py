@@ -58,10 +58,18 @@ class _Style:
 
 
 _SPEECH = _Style((0.05, 0.25), (-0.1, 0.6), (80, 280), 0.2, 0.7, 4, (60, 250), 0.6, 0.5)
-_MUSIC = _Style((0.15, 0.8), (-0.7, 0.1), (80, 1200), 0.0, 0.95, 2, (200, 1500), 1.0, 3.0)
-_NOISE = _Style((0.03, 1.5), (-0.5, 1.0), (40, 400), 0.1, 0.15, 2, (300, 3000), 0.5, 1.0)
-_CALLS = _Style((0.04, 0.5), (0.0, 1.0), (200, 3000), 0.5, 0.8, 1, (300, 2000), 1.2, 0.5)
-_BABBLE = _Style((0.08, 0.35), (-0.6, 0.2), (100, 220), 0.1, 0.6, 3, (100, 400), 0.8, 0.2)
+_MUSIC = _Style(
+    (0.15, 0.8), (-0.7, 0.1), (80, 1200), 0.0, 0.95, 2, (200, 1500), 1.0, 3.0
+)
+_NOISE = _Style(
+    (0.03, 1.5), (-0.5, 1.0), (40, 400), 0.1, 0.15, 2, (300, 3000), 0.5, 1.0
+)
+_CALLS = _Style(
+    (0.04, 0.5), (0.0, 1.0), (200, 3000), 0.5, 0.8, 1, (300, 2000), 1.2, 0.5
+)
+_BABBLE = _Style(
+    (0.08, 0.35), (-0.6, 0.2), (100, 220), 0.1, 0.6, 3, (100, 400), 0.8, 0.2
+)
 
 
 def sounds(count: int, length: int, seed: int = 0) -> Waves:
@@ -82,7 +90,9 @@ def other_sounds(count: int, length: int, seed: int = 0) -> Waves:
     return _sounds((_BABBLE, _CALLS), count, length, (seed, 6))
 
 
-def _sounds(styles: tuple[_Style, ...], count: int, length: int, seed: tuple[int, int]) -> Waves:
+def _sounds(
+    styles: tuple[_Style, ...], count: int, length: int, seed: tuple[int, int]
+) -> Waves:
     rng = np.random.default_rng(seed)
     waves = np.zeros((count, length))
     for wave in waves:

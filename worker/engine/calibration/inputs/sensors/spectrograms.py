@@ -61,9 +61,13 @@ def spectrograms(make_sounds: Sounds) -> Generator:
         for image in images:
             step = int(rng.choice(_STEPS) * RATE)
             length = int((frames - 1 + _FRAME) * step)
-            waves = make_sounds(channels if has_channels else 1, length, int(rng.integers(1 << 31)))
+            waves = make_sounds(
+                channels if has_channels else 1, length, int(rng.integers(1 << 31))
+            )
             tables = np.stack([_table(wave, step, frames, features) for wave in waves])
-            image[:] = (tables.swapaxes(1, 2) if is_turned else tables).reshape(image.shape)
+            image[:] = (tables.swapaxes(1, 2) if is_turned else tables).reshape(
+                image.shape
+            )
         return images
 
     return generate
@@ -82,7 +86,9 @@ def _table(wave: Floats, step: int, frames: int, features: int) -> Floats:
     if not is_cepstral:
         return np.asarray(levels.T)
     # loud bands are near 0 here and silent ones at -1, as in networks whose waves are of size 1
-    coefficients = fft.dct(levels - 1, axis=1, norm="ortho")[:, :features] / np.sqrt(bands)
+    coefficients = fft.dct(levels - 1, axis=1, norm="ortho")[:, :features] / np.sqrt(
+        bands
+    )
     span = _MOST_COEFFICIENT - _LEAST_COEFFICIENT
     return np.asarray((coefficients.T - _LEAST_COEFFICIENT) / span)
 
@@ -100,7 +106,9 @@ def _filters(bands: int) -> Floats:
     falling = (high - frequencies) / (high - centre)
     filters = np.maximum(0, np.minimum(rising, falling))
     nearest = np.abs(frequencies - centre).argmin(axis=0)
-    filters[nearest, np.arange(bands)] = np.maximum(filters[nearest, np.arange(bands)], 0.5)
+    filters[nearest, np.arange(bands)] = np.maximum(
+        filters[nearest, np.arange(bands)], 0.5
+    )
     return np.asarray(filters)
 
 

@@ -33,7 +33,11 @@ def take_apart(
 ) -> list[NodeProto]:
     """Return the nodes in the place of an Attention; none where it has a past or another mask."""
     weight = known.get(input_name(node, _WEIGHT))
-    if weight is None or len(weight.shape) != _MATRIX_AXES or not _is_plain(node, model.graph):
+    if (
+        weight is None
+        or len(weight.shape) != _MATRIX_AXES
+        or not _is_plain(node, model.graph)
+    ):
         return []
     widths = integers(node, "qkv_hidden_sizes") or (weight.shape[1] // 3,) * 3
     output = node.output[0]
@@ -42,7 +46,9 @@ def take_apart(
         return fresh_name(f"{output}_{part}", used)
 
     projected = fresh("projected")
-    nodes = [helper.make_node("MatMul", list(node.input[:2]), [projected], name=node.name)]
+    nodes = [
+        helper.make_node("MatMul", list(node.input[:2]), [projected], name=node.name)
+    ]
     bias = input_name(node, _BIAS)
     if bias:
         summed = fresh("biased")
@@ -56,13 +62,19 @@ def take_apart(
     attention_bias = input_name(node, _ATTENTION_BIAS)
     heads.input.extend([*parts, "", mask, attention_bias])
     heads.output.append(output)
-    heads.attribute.extend(each for each in node.attribute if each.name in _SHARED_ATTRIBUTES)
+    heads.attribute.extend(
+        each for each in node.attribute if each.name in _SHARED_ATTRIBUTES
+    )
     return [*nodes, heads]
 
 
 def _is_plain(node: NodeProto, graph: GraphProto) -> bool:
     """Return whether an Attention has no past, no rotation, and a mask of batch and columns."""
-    if input_name(node, _PAST) or input_name(node, _PAST_LENGTH) or any(node.output[1:]):
+    if (
+        input_name(node, _PAST)
+        or input_name(node, _PAST_LENGTH)
+        or any(node.output[1:])
+    ):
         return False
     if integer(node, "do_rotary", 0):
         return False
@@ -72,7 +84,9 @@ def _is_plain(node: NodeProto, graph: GraphProto) -> bool:
 
 def _declared_axes(graph: GraphProto, name: str) -> int | None:
     """Return the number of axes that a graph declares for a value; None where it does not."""
-    sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    sources = {
+        node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"
+    }
     declared = {}
     for value in (*graph.input, *graph.value_info):
         if value.type.tensor_type.HasField("shape"):

@@ -96,7 +96,9 @@ class _Nodes:
         return moved
 
 
-def _operands(node: NodeProto, known: Mapping[str, Constant]) -> tuple[str, str, _Product] | None:
+def _operands(
+    node: NodeProto, known: Mapping[str, Constant]
+) -> tuple[str, str, _Product] | None:
     """Return the input, the weight and the layer that an Einsum is; None where it is none."""
     if len(node.input) != _OPERANDS:
         return None

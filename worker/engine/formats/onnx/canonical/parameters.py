@@ -62,7 +62,9 @@ def store_computed_weights(model: ModelProto, source: Path) -> None:
         tensor = numpy_helper.from_array(array, name)
         graph.initializer.append(tensor)
         if model.ir_version <= _LAST_IR_WITH_WEIGHTS_AS_INPUTS:
-            described = helper.make_tensor_value_info(name, tensor.data_type, array.shape)
+            described = helper.make_tensor_value_info(
+                name, tensor.data_type, array.shape
+            )
             graph.input.append(described)
     _remove_unused(graph, {*producers, *known})
 
@@ -118,7 +120,9 @@ def _part(
             graph.initializer.append(tensor)
     for target in targets:
         graph.output.append(helper.make_empty_tensor_value_info(target))
-    part = ModelProto(ir_version=max(model.ir_version, _LAST_IR_WITH_WEIGHTS_AS_INPUTS + 1))
+    part = ModelProto(
+        ir_version=max(model.ir_version, _LAST_IR_WITH_WEIGHTS_AS_INPUTS + 1)
+    )
     part.opset_import.extend(model.opset_import)
     part.graph.CopyFrom(graph)
     return part
@@ -161,7 +165,9 @@ def _remove_unused(graph: GraphProto, constant: set[str]) -> None:
     for position in reversed(range(len(graph.node))):
         node = graph.node[position]
         operands = [name for name in node.input if name]
-        if any(counts[name] for name in node.output) or not constant.issuperset(operands):
+        if any(counts[name] for name in node.output) or not constant.issuperset(
+            operands
+        ):
             continue
         counts.subtract(operands)
         freed.update(operands)

@@ -63,7 +63,9 @@ class _Model:
         """Store a number in the main graph, which bodies see too, and return its name."""
         name = fresh_name(wish, self.names)
         dtype = helper.tensor_dtype_to_np_dtype(data_type)
-        self.model.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype), name))
+        self.model.graph.initializer.append(
+            numpy_helper.from_array(np.array(value, dtype), name)
+        )
         return name
 
     def data_type(self, node: NodeProto) -> int:
@@ -74,7 +76,9 @@ class _Model:
 
 def unfuse(model: ModelProto) -> None:
     """Take the fused operators of a model apart, where every part is known."""
-    graphs = [graph for graph in all_graphs(model.graph) if any(map(_is_fused, graph.node))]
+    graphs = [
+        graph for graph in all_graphs(model.graph) if any(map(_is_fused, graph.node))
+    ]
     if not graphs:
         return
     whole = _Model(model, constants(model.graph), names(model.graph))
@@ -136,7 +140,9 @@ def _product(node: NodeProto, whole: _Model) -> list[NodeProto]:
     Only a product with a stored matrix on the right is a layer; others stay.
     """
     weight = whole.constants.get(input_name(node, 1))
-    moved = [integer(node, name, 0) for name in ("transA", "transBatchA", "transBatchB")]
+    moved = [
+        integer(node, name, 0) for name in ("transA", "transBatchA", "transBatchB")
+    ]
     if weight is None or len(weight.shape) != 2 or any(moved):
         return []
     chain = _Chain(node, whole)
@@ -180,7 +186,10 @@ class _Chain:
         self._nodes: list[NodeProto] = []
 
     def add(
-        self, op: str, operands: Iterable[str], attributes: Sequence[AttributeProto] = ()
+        self,
+        op: str,
+        operands: Iterable[str],
+        attributes: Sequence[AttributeProto] = (),
     ) -> None:
         """Add a node; `value` is then its output."""
         output = self.fused.output[0]
@@ -188,7 +197,9 @@ class _Chain:
         node = NodeProto(op_type=op, doc_string=self.fused.doc_string)
         is_layer = op in ("Conv", "Gemm", "MatMul")
         if self.fused.name:
-            node.name = self.fused.name if is_layer else f"{self.fused.name}_{op.lower()}"
+            node.name = (
+                self.fused.name if is_layer else f"{self.fused.name}_{op.lower()}"
+            )
         node.input.extend(operands)
         node.output.append(self.value)
         node.attribute.extend(attributes)
@@ -228,7 +239,9 @@ def _clip(chain: _Chain, bounds: Sequence[float]) -> None:
     whole = chain.whole
     pairs = list(zip(("min", "max"), bounds, strict=False))
     if own_opset(whole.model) < _FIRST_OPSET_OF_CLIP_WITH_INPUTS:
-        attributes = [helper.make_attribute(name, float(value)) for name, value in pairs]
+        attributes = [
+            helper.make_attribute(name, float(value)) for name, value in pairs
+        ]
         chain.add("Clip", [chain.value], attributes)
         return
     data_type = whole.data_type(chain.fused)

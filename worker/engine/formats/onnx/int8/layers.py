@@ -55,7 +55,9 @@ def _is_layer(node: NodeProto) -> bool:
     return operator(node) in LAYERS and len(node.input) > 1
 
 
-def quantisable_layers(model: ModelProto, sites: Mapping[str, str]) -> list[QuantisableLayer]:
+def quantisable_layers(
+    model: ModelProto, sites: Mapping[str, str]
+) -> list[QuantisableLayer]:
     """Return the nodes of an optimised model's main graph that int8 applies to.
 
     `sites` are those by node of the model before its optimisation.

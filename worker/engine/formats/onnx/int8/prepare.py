@@ -113,6 +113,10 @@ def _named(model: ModelProto) -> dict[str, str]:
 def _drop_unused_domains(model: ModelProto) -> None:
     """Remove the domains that the optimiser declares whether or not an operator is of them."""
     used = {node.domain for node in all_nodes(model.graph.node)}
-    kept = [entry for entry in model.opset_import if entry.domain in used or not entry.domain]
+    kept = [
+        entry
+        for entry in model.opset_import
+        if entry.domain in used or not entry.domain
+    ]
     del model.opset_import[:]
     model.opset_import.extend(kept)

@@ -44,7 +44,9 @@ _LONGEST_MESSAGE = 300
 _INFER_METADATA = "onnx.infer"
 
 
-def quantised(model: ModelProto, ranges: Mapping[str, Range], nodes: Collection[str]) -> ModelProto:
+def quantised(
+    model: ModelProto, ranges: Mapping[str, Range], nodes: Collection[str]
+) -> ModelProto:
     """Return a prepared model with these layers in int8, and with the operators between them.
 
     An operator beside a layer that stays in float stays as well. There is at least one layer.
@@ -55,7 +57,10 @@ def quantised(model: ModelProto, ranges: Mapping[str, Range], nodes: Collection[
     copy = ModelProto()
     copy.CopyFrom(model)
     add_infer_metadata(copy)
-    data = {name: (np.float32(least), np.float32(most)) for name, (least, most) in ranges.items()}
+    data = {
+        name: (np.float32(least), np.float32(most))
+        for name, (least, most) in ranges.items()
+    }
     with _quiet():
         quantiser = QDQQuantizer(
             copy,

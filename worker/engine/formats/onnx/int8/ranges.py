@@ -95,8 +95,12 @@ def _widen(extremes: dict[str, Range], name: str, values: NDArray[Any]) -> None:
 
 def _groups(model: ModelProto) -> list[list[str]]:
     """Return the float tensors that nodes of the main graph give, in groups to be held together."""
-    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
-    types |= {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
+    types = {
+        value.name: value.type.tensor_type.elem_type for value in model.graph.value_info
+    }
+    types |= {
+        value.name: value.type.tensor_type.elem_type for value in model.graph.output
+    }
     shapes: Mapping[str, Any] = declared_shapes(model.graph)
     groups: list[list[str]] = []
     held = _HELD_BYTES
@@ -124,7 +128,9 @@ def _runner(model: ModelProto, names: Sequence[str]) -> Any:  # noqa: ANN401 - u
             watched.graph.output.append(value)
     try:
         session = ort.InferenceSession(
-            watched.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+            watched.SerializeToString(),
+            session_options(),
+            providers=["CPUExecutionProvider"],
         )
     except RUNTIME_ERRORS as error:
         raise refused("load", error) from error

@@ -83,9 +83,14 @@ def _outputs(model: ModelProto, inputs: Sequence[Inputs]) -> list[Outputs]:
     """Return the outputs of a model on each of the inputs."""
     try:
         session = ort.InferenceSession(
-            model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+            model.SerializeToString(),
+            session_options(),
+            providers=["CPUExecutionProvider"],
         )
         names = [output.name for output in session.get_outputs()]
-        return [dict(zip(names, session.run(names, dict(each)), strict=True)) for each in inputs]
+        return [
+            dict(zip(names, session.run(names, dict(each)), strict=True))
+            for each in inputs
+        ]
     except RUNTIME_ERRORS as error:
         raise refused("run", error) from error

@@ -15,7 +15,9 @@ from worker.engine.formats.onnx.int8.survivors import MOST_ERROR, Trial, survivo
 _UNMEASURED: Range = (0.0, 1.0)
 
 
-def write_in_int8(path: Path, inputs: Int8Inputs, float_sites: Collection[str]) -> Int8Layers:
+def write_in_int8(
+    path: Path, inputs: Int8Inputs, float_sites: Collection[str]
+) -> Int8Layers:
     """Replace the float model at `path` by the same in int8, and return what became of its layers.
 
     The layers at `float_sites` stay in float, and so do those that lose too much. Where all do, the

@@ -16,7 +16,9 @@ def _pad(operator: Operator) -> Function:
     """Up to opset 10 the pads are an attribute, from 11 on an input."""
     mode = operator.get("mode", "constant")
 
-    def padded(x: Tensor, pads: Sequence[int], axes: Sequence[int], value: float) -> Tensor:
+    def padded(
+        x: Tensor, pads: Sequence[int], axes: Sequence[int], value: float
+    ) -> Tensor:
         pairs = _pairs(x, pads, axes)
         if mode == "constant":
             return _with_constant(x, pairs, value)

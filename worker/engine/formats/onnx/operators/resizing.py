@@ -108,7 +108,9 @@ def _sizes_and_factors(
     return new_sizes, factors
 
 
-def _interpolation(operator: Operator, mode: str) -> Callable[[Tensor, int, Tensor], Tensor]:
+def _interpolation(
+    operator: Operator, mode: str
+) -> Callable[[Tensor, int, Tensor], Tensor]:
     """Return a function of data, an axis and positions on it, for a mode of Resize."""
     if mode == "linear":
         return _linear
@@ -215,7 +217,9 @@ def _along(axis: int, x: Tensor, values: Tensor) -> Tensor:
     return values.reshape(-1, *(1,) * later_axes)
 
 
-def _cubic(x: Tensor, axis: int, positions: Tensor, a: float, inside_only: bool) -> Tensor:
+def _cubic(
+    x: Tensor, axis: int, positions: Tensor, a: float, inside_only: bool
+) -> Tensor:
     """Weigh the four elements around each position by cubic convolution (Keys, 1981)."""
     size = x.shape[axis]
     lower = positions.floor()

@@ -53,7 +53,9 @@ class Window:
     def pads(self, size: Sequence[int], kernel: Sequence[int]) -> Pads:
         """Return the padding for an input of this spatial size."""
         if self.is_same:
-            return same_padding(size, kernel, self.stride, self.dilation, upper=self.is_upper)
+            return same_padding(
+                size, kernel, self.stride, self.dilation, upper=self.is_upper
+            )
         if self.rule == "VALID":
             return ((0, 0),) * len(kernel)
         return self.explicit

@@ -46,7 +46,9 @@ def _by_last_channels(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
 
 def _gemm(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     left, right = present(shapes, 2)
-    return gemm_macs(left, right, bool(integer(node, "transA", 0)), _is_transposed(node))
+    return gemm_macs(
+        left, right, bool(integer(node, "transA", 0)), _is_transposed(node)
+    )
 
 
 def _matmul(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
@@ -172,7 +174,9 @@ _MICROSOFT: Mapping[str, CountingRule] = {
     "ConvTransposeWithDynamicPads": CountingRule(_convolution, FUSED),
     "Attention": CountingRule(_attention, FUSED, (0, 1, 4)),
     "QAttention": CountingRule(_attention, INTEGERS, (0, 1, 8)),
-    "MultiHeadAttention": CountingRule(_multi_head_attention, PRODUCT, (0, 1, 2, 6), required=1),
+    "MultiHeadAttention": CountingRule(
+        _multi_head_attention, PRODUCT, (0, 1, 2, 6), required=1
+    ),
     "GroupQueryAttention": CountingRule(
         _grouped_attention, PRODUCT, (0, 1), required=1, outputs=(1,)
     ),

@@ -7,7 +7,11 @@ from onnx import ModelProto
 
 from convpress.refusal import Refusal
 from worker.engine.formats.onnx.constants import constants
-from worker.engine.formats.onnx.control_flow import ExecutionPath, execution_paths, is_taken
+from worker.engine.formats.onnx.control_flow import (
+    ExecutionPath,
+    execution_paths,
+    is_taken,
+)
 from worker.engine.formats.onnx.graph import all_nodes, operator, own_opset
 from worker.engine.formats.onnx.profile.graph_uses import editable_uses, path_uses
 from worker.engine.formats.onnx.profile.merge import SiteNodes, merge_sites

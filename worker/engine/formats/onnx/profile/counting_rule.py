@@ -42,7 +42,9 @@ class CountingRule:
     def operands(self, node: NodeProto) -> list[str]:
         """Return the names of the inputs and outputs, the empty name for an omitted one."""
         outputs = list(node.output)
-        produced = [outputs[place] if place < len(outputs) else "" for place in self.outputs]
+        produced = [
+            outputs[place] if place < len(outputs) else "" for place in self.outputs
+        ]
         return [input_name(node, place) for place in self.inputs] + produced
 
     def is_complete(self, node: NodeProto) -> bool:

@@ -9,7 +9,11 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from worker.engine.formats.onnx.constants import Constant, constants
 from worker.engine.formats.onnx.graph import input_name, operator, subgraphs
-from worker.engine.formats.onnx.profile.node_site import CHEAPER, IN_BRANCH, counted_node
+from worker.engine.formats.onnx.profile.node_site import (
+    CHEAPER,
+    IN_BRANCH,
+    counted_node,
+)
 from worker.engine.formats.onnx.profile.node_use import NodeUse, cost_operands
 from worker.engine.formats.onnx.profile.trip_count import trip_count
 from worker.engine.formats.onnx.shapes import (
@@ -72,7 +76,9 @@ def _is_inlined(use: NodeUse, own_operators: Mapping[str, str]) -> bool:
     return own_operators.get(use.node.output[0]) != use.operator
 
 
-def _unknown_operands(nodes: Iterable[NodeProto], shapes: Mapping[str, Shape | None]) -> list[str]:
+def _unknown_operands(
+    nodes: Iterable[NodeProto], shapes: Mapping[str, Shape | None]
+) -> list[str]:
     """Return the operands of counted nodes whose shapes are not known, sorted."""
     unknown = set()
     for node in nodes:

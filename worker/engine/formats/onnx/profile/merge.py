@@ -34,8 +34,12 @@ class _Collection:
 
     paths: list[dict[Hashable, Site]] = field(default_factory=list)
     # dicts with None as values: sets that keep their order
-    outputs: dict[Hashable, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
-    weight_keys: dict[Hashable, set[Hashable]] = field(default_factory=lambda: defaultdict(set))
+    outputs: dict[Hashable, dict[str, None]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    weight_keys: dict[Hashable, set[Hashable]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
 
     def add_path(self, nodes: Iterable[CountedNode], opset: int) -> None:
         """Add the nodes of one execution path."""
@@ -91,7 +95,9 @@ def merge_sites(
             site_nodes[site.name] = tuple(outputs[key])
     uncounted = _uncounted(graph, outputs.values())
     unaccounted = unaccounted_operators(paths)
-    unsettled = Counter(each.operator for each in unaccounted if each.operator in OPERATORS)
+    unsettled = Counter(
+        each.operator for each in unaccounted if each.operator in OPERATORS
+    )
     return CostProfile(tuple(named), uncounted, unsettled, unaccounted), site_nodes
 
 
@@ -151,7 +157,9 @@ def _merged(along_paths: Sequence[Site | None], *, shared: bool) -> Site:
     # The dearest path bounds the cost, so it decides.
     called = [site for site in along_paths if site is not None]
     dearest = max(called, key=lambda site: site.macs)
-    are_proportional = all(_is_proportional(site.calls, dearest.calls) for site in called)
+    are_proportional = all(
+        _is_proportional(site.calls, dearest.calls) for site in called
+    )
     reason = dearest.reason
     if reason is None and shared:
         reason = SHARED

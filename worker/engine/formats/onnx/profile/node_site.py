@@ -219,4 +219,6 @@ def _why_no_bias(use: NodeUse) -> str | None:
 
 def _why_not_linear(use: NodeUse, layer: Convolution) -> str | None:
     """Return why a product cannot be factored as a linear layer; None where it can."""
-    return _why_no_weight(use) or linear.why_not(use.node, use.constants, layer.out_channels)
+    return _why_no_weight(use) or linear.why_not(
+        use.node, use.constants, layer.out_channels
+    )

@@ -66,7 +66,9 @@ class NodeUse:
 
     def rule_shapes(self, rule: CountingRule) -> list[Shape | None]:
         """Return the shapes of a rule's operands; None for those that the node omits."""
-        return [self.shapes.get(name) if name else None for name in rule.operands(self.node)]
+        return [
+            self.shapes.get(name) if name else None for name in rule.operands(self.node)
+        ]
 
 
 def cost_operands(node: NodeProto) -> list[str]:

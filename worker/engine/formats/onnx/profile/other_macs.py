@@ -109,7 +109,9 @@ def _result_labels(
     indices = chain.from_iterable(labels)
     hidden = {label for label in indices if label.startswith("...")}
     if result is None:
-        named = {label for label in inputs if label.isalpha() and inputs.count(label) == 1}
+        named = {
+            label for label in inputs if label.isalpha() and inputs.count(label) == 1
+        }
         return frozenset(named | hidden)
     named = set(result.replace(".", ""))
     return frozenset(named | hidden if "..." in result else named)
@@ -171,7 +173,9 @@ def _table_product(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Each row is multiplied by all coefficients, and by all support vectors."""
     (x,) = present(shapes, 1)
     rows = x[0] if len(x) > 1 else 1
-    weights = [len(each.floats) for each in node.attribute if each.name in _TABLE_WEIGHTS]
+    weights = [
+        len(each.floats) for each in node.attribute if each.name in _TABLE_WEIGHTS
+    ]
     return rows * sum(weights)
 
 
@@ -191,7 +195,9 @@ OTHER_OPERATORS: Mapping[str, CountingRule] = {
     "DeformConv": CountingRule(_convolution, DEFORMED),
     "Einsum": CountingRule(einsum, EINSUM),
     "Attention": _ATTENTION,
-    "ai.onnx.preview::FlexAttention": CountingRule(_attention, PRODUCT, (0, 1, 2), required=3),
+    "ai.onnx.preview::FlexAttention": CountingRule(
+        _attention, PRODUCT, (0, 1, 2), required=3
+    ),
     "CausalConvWithState": _CAUSAL,
     "com.microsoft::CausalConvWithState": _CAUSAL,
     "ai.onnx.ml::LinearClassifier": _TABLE,

@@ -10,7 +10,9 @@ from worker.engine.formats.onnx.scalars import scalar
 from worker.engine.formats.onnx.shapes import Shapes
 
 
-def trip_count(node: NodeProto, known: Mapping[str, Constant], shapes: Shapes) -> int | None:
+def trip_count(
+    node: NodeProto, known: Mapping[str, Constant], shapes: Shapes
+) -> int | None:
     """Return the runs of a node's subgraphs in one run of the node; None where not fixed.
 
     1. Each branch of an If runs once, as far as this function goes.

@@ -36,7 +36,9 @@ def unaccounted_operators(
             if reason is None:
                 continue
             name = _name(counted.use.node)
-            operators.setdefault(name, UnaccountedOperator(name, counted.use.operator, reason))
+            operators.setdefault(
+                name, UnaccountedOperator(name, counted.use.operator, reason)
+            )
     return tuple(operators.values())
 
 

@@ -23,5 +23,7 @@ def session_options(*, prepacked: bool = False) -> Any:  # noqa: ANN401 - the ru
     # that cannot be given back, where the mapped file is ready in 0.1 to 0.2 s. It made none of the
     # convolutional networks faster that were tried. Layers in int8 would pack in every run: on
     # ResNet-20 they took 1.5 times as long.
-    options.add_session_config_entry("session.disable_prepacking", str(int(not prepacked)))
+    options.add_session_config_entry(
+        "session.disable_prepacking", str(int(not prepacked))
+    )
     return options

@@ -23,7 +23,11 @@ from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import main_tensors, nested_tensors
 from worker.engine.formats.onnx.storage.single_file import chunks
 from worker.engine.formats.onnx.storage.skeleton import LARGE_TENSOR_BYTES, weight_files
-from worker.engine.formats.onnx.storage.tensors import extent_of, is_external, set_reference
+from worker.engine.formats.onnx.storage.tensors import (
+    extent_of,
+    is_external,
+    set_reference,
+)
 from worker.engine.formats.onnx.storage.wire import Extent
 
 # The earliest date that zip can hold: the archive's bytes must not depend on the time.
@@ -56,7 +60,13 @@ def stored(path: Path) -> Iterator[Path]:
         target = Path(folder) / path.name
         try:
             _decompress(path, target)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            ValueError,
+        ) as error:
             detail = f"the bundle is damaged: {error}"
             raise Refusal(Code.MODEL_INVALID, detail, field=FIELD) from error
         yield target
@@ -89,7 +99,9 @@ def write(model: ModelProto, archive: Bundle, source: Path, target: Path) -> Non
         files.append(data)
     # Files that nothing refers to, such as a tokeniser, belong to the user.
     replaced = {*used, archive.model.name}
-    others = [member for name, member in archive.members.items() if name not in replaced]
+    others = [
+        member for name, member in archive.members.items() if name not in replaced
+    ]
     files += [_copied(member, source) for member in others]
     _pack(target, archive.kind, files)
 
@@ -103,7 +115,9 @@ def _data_name(archive: Bundle, used: set[str]) -> str:
     return f"{archive.model.name}.data"
 
 
-def _split_data(model: ModelProto, source: Path, data_name: str) -> tuple[ModelProto, _File | None]:
+def _split_data(
+    model: ModelProto, source: Path, data_name: str
+) -> tuple[ModelProto, _File | None]:
     """Return a copy of a skeleton that refers to one file of weights, and that file.
 
     The file is None where the model has no weights to put there.

@@ -54,7 +54,9 @@ def chunks(segments: Iterable[Segment], source: Path) -> Iterator[bytes]:
             while remaining:
                 chunk = weights.read(min(remaining, _CHUNK_BYTES))
                 if not chunk:
-                    raise OSError(f"{source} became shorter while its weights were copied")
+                    raise OSError(
+                        f"{source} became shorter while its weights were copied"
+                    )
                 yield chunk
                 remaining -= len(chunk)
 

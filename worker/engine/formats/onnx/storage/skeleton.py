@@ -137,11 +137,15 @@ def _marks_external(view: memoryview, field: protobuf.Field) -> bool:
     """Return whether a field of a TensorProto says that its data is in a file."""
     if field.number == TENSOR_EXTERNAL_DATA:
         return True
-    is_location = field.number == TENSOR_DATA_LOCATION and field.wire_type == protobuf.VARINT
+    is_location = (
+        field.number == TENSOR_DATA_LOCATION and field.wire_type == protobuf.VARINT
+    )
     return is_location and view[field.value] == TensorProto.EXTERNAL
 
 
-def _data_field(view: memoryview, fields: Sequence[protobuf.Field]) -> protobuf.Field | None:
+def _data_field(
+    view: memoryview, fields: Sequence[protobuf.Field]
+) -> protobuf.Field | None:
     """Return the only field with a tensor's data, if its bytes are those of the array."""
     data_fields = [field for field in fields if field.number in _DATA_FIELDS]
     # Data in two fields is ambiguous: leave it to the parser.

@@ -55,7 +55,9 @@ def array(tensor: TensorProto, source: Path) -> NDArray[np.generic]:
     """
     if is_external(tensor):
         dtype, extent = _stored(tensor)
-        elements = np.fromfile(source, dtype, count=prod(tensor.dims), offset=extent.offset)
+        elements = np.fromfile(
+            source, dtype, count=prod(tensor.dims), offset=extent.offset
+        )
         return elements.reshape(tuple(tensor.dims))
     try:
         return numpy_helper.to_array(tensor)
@@ -109,6 +111,8 @@ def dense(sparse: SparseTensorProto) -> TensorProto:
     indices = numpy_helper.to_array(sparse.indices)
     elements = np.zeros(tuple(sparse.dims), values.dtype)
     is_flat = indices.ndim == 1
-    coordinates = np.unravel_index(indices, elements.shape) if is_flat else tuple(indices.T)
+    coordinates = (
+        np.unravel_index(indices, elements.shape) if is_flat else tuple(indices.T)
+    )
     elements[coordinates] = values
     return numpy_helper.from_array(elements)

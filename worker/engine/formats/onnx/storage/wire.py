@@ -39,7 +39,9 @@ Rewrite = Callable[[memoryview, int, int], list[Segment]]
 """Takes a buffer and the bounds of a message in it; returns the segments that replace it."""
 
 
-def rewrite_model(view: memoryview, start: int, end: int, rewrite_tensor: Rewrite) -> list[Segment]:
+def rewrite_model(
+    view: memoryview, start: int, end: int, rewrite_tensor: Rewrite
+) -> list[Segment]:
     """Copy a ModelProto, with `rewrite_tensor` applied to the tensors of its main graph.
 
     These are the TensorProtos of initializers and of Constant nodes.

@@ -24,7 +24,10 @@ _OTHER_CODE = frozenset(
         "prim::rpc_async",
     }
 )
-_SEQUENCES: dict[str, type] = {"prim::ListConstruct": list, "prim::TupleConstruct": tuple}
+_SEQUENCES: dict[str, type] = {
+    "prim::ListConstruct": list,
+    "prim::TupleConstruct": tuple,
+}
 
 # These take an unbatched volume, whose four axes calibration lays out as those of images are.
 _TAKE_PLAIN_LAYOUT = frozenset({"aten::max_pool3d", "aten::max_pool3d_with_indices"})
@@ -32,7 +35,9 @@ _TAKE_PLAIN_LAYOUT = frozenset({"aten::max_pool3d", "aten::max_pool3d_with_indic
 _C: Any = torch._C  # most of these functions are missing from torch's stubs
 
 
-def node_call(node: Node, values: Sequence[Value], returned: Sequence[int] = ()) -> NodeCall:
+def node_call(
+    node: Node, values: Sequence[Value], returned: Sequence[int] = ()
+) -> NodeCall:
     """Return a function from the values that a node captures, in this order, to its outputs.
 
     After the outputs come the captured values at the positions `returned`, as they are once the
@@ -45,7 +50,9 @@ def node_call(node: Node, values: Sequence[Value], returned: Sequence[int] = ())
         kind = inner.kind()
         is_torchs = kind.startswith(("aten::", "prim::"))
         if not is_torchs or kind in _OTHER_CODE:
-            raise NoProgramError(f"it calls {kind}, which is no operator of torch's own")
+            raise NoProgramError(
+                f"it calls {kind}, which is no operator of torch's own"
+            )
     sequence = _SEQUENCES.get(node.kind())
     if sequence is not None and not _is_named_tuple(node.output()):
         return _construction(sequence, node, values)
@@ -98,7 +105,9 @@ def _operator_call(node: Node, values: Sequence[Value]) -> NodeCall:
     return call
 
 
-def _interpreted(node: Node, values: Sequence[Value], returned: Sequence[int]) -> NodeCall:
+def _interpreted(
+    node: Node, values: Sequence[Value], returned: Sequence[int]
+) -> NodeCall:
     """Make a function of the node with all that is inside it, for torch's interpreter to run."""
     graph = _C.Graph()
     inputs = [_add_input(graph, value.type()) for value in values]

@@ -101,7 +101,9 @@ def _multi_head_attention(
     if mask is not None:
         # the operator takes any number but 0 for true, which is a position to leave out
         allowed = mask.to(torch.bool).logical_not()
-        if mask_type is not None and mask_type == 1:  # one row a sample, for all heads and queries
+        if (
+            mask_type is not None and mask_type == 1
+        ):  # one row a sample, for all heads and queries
             allowed = allowed.unsqueeze(1).unsqueeze(1)
     weights = query.new_empty([0])
     if need_weights:

@@ -44,7 +44,11 @@ def _are_alike(left: Value, right: Value, *, by_content: bool) -> bool:
     one, other = left.node(), right.node()
     if one.kind() == "prim::If" and other.kind() == "prim::If":
         return _is_same_node(one, other) and all(
-            _are_alike(_result(block, left, one), _result(block, right, one), by_content=by_content)
+            _are_alike(
+                _result(block, left, one),
+                _result(block, right, one),
+                by_content=by_content,
+            )
             for block in one.blocks()
         )
     is_view = one.kind() == other.kind() in ("aten::unsqueeze", "aten::transpose")
@@ -59,7 +63,9 @@ def _are_alike(left: Value, right: Value, *, by_content: bool) -> bool:
 
 
 def _is_same_node(one: Node, other: Node) -> bool:
-    return [each.unique() for each in one.outputs()] == [each.unique() for each in other.outputs()]
+    return [each.unique() for each in one.outputs()] == [
+        each.unique() for each in other.outputs()
+    ]
 
 
 def _result(block: Any, value: Value, owner: Node) -> Value:  # noqa: ANN401 - not in torch's stubs

@@ -79,7 +79,9 @@ def _fill_padding(graph: Any, node: Node, padding: Value) -> None:  # noqa: ANN4
     graph.setInsertPoint(node)
     last = graph.insertConstant(-1)
     rows = graph.insert("aten::unsqueeze", [padding, last])
-    filled = graph.insert("aten::masked_fill", [node.inputsAt(0), rows, node.inputsAt(1)])
+    filled = graph.insert(
+        "aten::masked_fill", [node.inputsAt(0), rows, node.inputsAt(1)]
+    )
     graph.setInsertPoint(graph.block())
     node.output().replaceAllUsesWith(filled)
     node.destroy()

@@ -100,7 +100,9 @@ class _Folding:
             users: list[Node] = []
             for value in node.outputs():
                 users += [use.user for use in value.uses()]
-            if node.kind() not in _LEAVES and all(_is_among(user, unused) for user in users):
+            if node.kind() not in _LEAVES and all(
+                _is_among(user, unused) for user in users
+            ):
                 unused.add(number)
         return unused
 
@@ -147,7 +149,9 @@ class _Folding:
             needed[number] = node
             if node.kind() not in _LEAVES:
                 waiting += [each.unique() for each in node.inputs()]
-        return [needed[number] for number in sorted(needed, key=self._order.__getitem__)]
+        return [
+            needed[number] for number in sorted(needed, key=self._order.__getitem__)
+        ]
 
     def _evaluate(self, node: Node) -> None:
         """Note the facts of a node's outputs.
@@ -191,7 +195,9 @@ class _Folding:
     def _is_written(self, values: Iterable[Value]) -> bool:
         """Whether the method writes into the memory of one of these tensors."""
         aliases, written = self._writes
-        return any(aliases.may_contain_alias(*pair) for pair in product(values, written))
+        return any(
+            aliases.may_contain_alias(*pair) for pair in product(values, written)
+        )
 
     @cached_property
     def _writes(self) -> tuple[Any, list[Value]]:
@@ -202,7 +208,11 @@ class _Folding:
                 continue
             # a list of tensors is written without them, except by these operators
             writes_items = node.kind().startswith("aten::_foreach")
-            written += [each for each in written_values(node) if writes_items or _is_tensor(each)]
+            written += [
+                each
+                for each in written_values(node)
+                if writes_items or _is_tensor(each)
+            ]
         return graph.alias_db(), written
 
 

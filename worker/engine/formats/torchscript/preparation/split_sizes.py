@@ -34,7 +34,10 @@ def settle(method: Method) -> None:
 
 def _sizes(method: Method, node: Node) -> list[int] | None:
     """Return the sizes of the parts of a stored tensor, None where they cannot or need not be."""
-    if node.kind() not in _SPLITS or node.inputsAt(1).node().kind() != "prim::ListConstruct":
+    if (
+        node.kind() not in _SPLITS
+        or node.inputsAt(1).node().kind() != "prim::ListConstruct"
+    ):
         return None
     whole, axis = method.constant(node.inputsAt(0)), method.constant(node.inputsAt(2))
     parts = list(node.inputsAt(1).node().inputs())

@@ -32,12 +32,18 @@ class Examples:
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:
         # A program computes in single precision at least.
         self._values: dict[str, Any] = {
-            name: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+            name: tensor.float()
+            if tensor.dtype in (torch.float16, torch.bfloat16)
+            else tensor
             for name, tensor in inputs.items()
         }
 
     def answer(
-        self, kind: str, call: NodeCall, takes: Sequence[str], constants: Mapping[str, Any]
+        self,
+        kind: str,
+        call: NodeCall,
+        takes: Sequence[str],
+        constants: Mapping[str, Any],
     ) -> Any:  # noqa: ANN401 - whatever flows through the graph
         """Return the content that the output of a question has at every run, else None."""
         if kind == "aten::is_grad_enabled":
@@ -69,7 +75,9 @@ class Examples:
         arguments = [self._values.get(name, constants.get(name)) for name in takes]
         try:
             with torch.no_grad():
-                return call(*(map_tensors(argument, _without_data) for argument in arguments))
+                return call(
+                    *(map_tensors(argument, _without_data) for argument in arguments)
+                )
         except (*TORCH_ERRORS, NotImplementedError):
             return None
 

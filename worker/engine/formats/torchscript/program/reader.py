@@ -62,7 +62,9 @@ def read(
 class _Reader:
     """Reads nodes in the order in which they run, and records their steps."""
 
-    def __init__(self, method: Method, sites: Mapping[SiteKey, str], examples: Examples) -> None:
+    def __init__(
+        self, method: Method, sites: Mapping[SiteKey, str], examples: Examples
+    ) -> None:
         self._method = method
         self._examples = examples
         self._names = ValueNames()
@@ -177,7 +179,9 @@ class _Reader:
             return
         path = self._method.path_of(output)
         if path is None:
-            raise NoProgramError(f"it reads {node.s('name')} of something that is no module")
+            raise NoProgramError(
+                f"it reads {node.s('name')} of something that is no module"
+            )
         if path in self._method.written:
             raise NoProgramError(f"it keeps state from one call to the next: {path}")
         content = False  # what `training` is in evaluation mode
@@ -226,7 +230,9 @@ class _Reader:
         parts = self._names.parts[container]
         number = node.outputsSize()
         if len(parts) != number:
-            raise NoProgramError(f"it takes {number} values out of a list of {len(parts)}")
+            raise NoProgramError(
+                f"it takes {number} values out of a list of {len(parts)}"
+            )
         self._names.bind_all(node.outputs(), parts)
 
     def _compute(self, node: Node) -> None:
@@ -310,7 +316,9 @@ class _Reader:
             for item in self._unpacked(name):
                 yield from self._output_names(item)
         elif kind in ("ListType", "DictType"):
-            raise NoProgramError("how many outputs it has is known only once it has run")
+            raise NoProgramError(
+                "how many outputs it has is known only once it has run"
+            )
         elif kind not in ("NoneType", "StringType"):
             yield name
 

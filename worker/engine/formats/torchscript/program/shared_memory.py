@@ -18,7 +18,12 @@ _CONSTRUCTIONS = frozenset({"prim::ListConstruct", "prim::DictConstruct"})
 _ITEMS = frozenset({"aten::__getitem__", "aten::get", "aten::pop"})
 # What holds on to a list that it takes, so that the list has another name from there on.
 _HOLDERS = frozenset(
-    {"prim::ListConstruct", "prim::TupleConstruct", "prim::DictConstruct", "prim::Return"}
+    {
+        "prim::ListConstruct",
+        "prim::TupleConstruct",
+        "prim::DictConstruct",
+        "prim::Return",
+    }
 )
 
 
@@ -30,7 +35,9 @@ class SharedMemory:
         self._names = names
         self._steps = steps
 
-    def reached(self, node: Node, values: Sequence[Value], written: Sequence[Value]) -> list[int]:
+    def reached(
+        self, node: Node, values: Sequence[Value], written: Sequence[Value]
+    ) -> list[int]:
         """Return the positions of the values that a node writes into, or may write into.
 
         Inside a branch or loop a value may be written by another name.
@@ -39,7 +46,9 @@ class SharedMemory:
         has_blocks = any(node.blocks())  # a branch or a loop
         positions = []
         for position, value in enumerate(values):
-            if value.unique() in own or (has_blocks and self._may_share(value, written)):
+            if value.unique() in own or (
+                has_blocks and self._may_share(value, written)
+            ):
                 positions.append(position)
         return positions
 
@@ -53,7 +62,9 @@ class SharedMemory:
         for name, values in self._names.by_name().items():
             if name in self._steps.constants:
                 content = self._steps.constants[name]
-                is_sharing = any(memory_of(tensor) in memories for tensor in tensors_in(content))
+                is_sharing = any(
+                    memory_of(tensor) in memories for tensor in tensors_in(content)
+                )
             else:
                 read = [value for value in values.values() if value.uses()]
                 is_sharing = any(self._may_share(value, targets) for value in read)
@@ -72,7 +83,9 @@ def require_single_name(value: Value, writer: Node) -> None:
     """
     is_held = any(_holds(use, writer) for use in value.uses())
     if is_held or not _is_new(value.node()):
-        raise NoProgramError(f"{writer.kind()} writes into a list that may have several names")
+        raise NoProgramError(
+            f"{writer.kind()} writes into a list that may have several names"
+        )
 
 
 def _is_new(maker: Node) -> bool:

@@ -9,7 +9,11 @@ class Drawn:
     """Random numbers for three leaves of radius 10: a ball, a box half as narrow, a turned box."""
 
     def __init__(self):
-        self._random = [np.full(3, 0.34), np.tile([0.25, 0.5], (3, 1)), np.array([0.1, 0.9, 0.9])]
+        self._random = [
+            np.full(3, 0.34),
+            np.tile([0.25, 0.5], (3, 1)),
+            np.array([0.1, 0.9, 0.9]),
+        ]
 
     def random(self, shape):
         return self._random.pop(0)

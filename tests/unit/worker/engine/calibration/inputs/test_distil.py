@@ -5,10 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer, norm
+from support.engine.programs import chained, layer, norm
 
 from worker.engine.calibration.class_scores import class_scores
-from worker.engine.calibration.inputs.distil import DistillingError, distil, statistics_mismatch
+from worker.engine.calibration.inputs.distil import (
+    DistillingError,
+    distil,
+    statistics_mismatch,
+)
 from worker.engine.program import run
 
 RNG = np.random.default_rng
@@ -104,7 +108,9 @@ def coarseness(change):
     return float(power[:3, :3].mean() / power[6:10, 6:10].mean())
 
 
-@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 1), (8, 3, 1, 9), (8, 3, 5, 6, 7)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(8, 3), (8, 3, 1), (8, 3, 1, 9), (8, 3, 5, 6, 7)], ids=str
+)
 def test_of_any_shape_vectors_and_axes_of_one_among_them(shape):
     program = chained(norm(RNG(1), 3), torch.relu)
     start = batch(*shape)
@@ -112,7 +118,9 @@ def test_of_any_shape_vectors_and_axes_of_one_among_them(shape):
     assert distilled["v0"].shape == shape
     assert distilled["v0"].isfinite().all()
     with torch.no_grad():
-        assert statistics_mismatch(program, distilled) < statistics_mismatch(program, start)
+        assert statistics_mismatch(program, distilled) < statistics_mismatch(
+            program, start
+        )
 
 
 def test_a_model_without_gradients_is_refused_with_what_torch_says():
@@ -120,7 +128,9 @@ def test_a_model_without_gradients_is_refused_with_what_torch_says():
     with pytest.raises(DistillingError, match="the model has no gradients"):
         distil(through_numpy, batch(4, 3, 5, 5), "v0", 2, 0)
     detached = chained(torch.Tensor.detach, norm(RNG(1), 3))
-    with pytest.raises(DistillingError, match=r"the model has no gradients: .*not require grad"):
+    with pytest.raises(
+        DistillingError, match=r"the model has no gradients: .*not require grad"
+    ):
         distil(detached, batch(4, 3), "v0", 2, 0)
 
 

@@ -14,7 +14,9 @@ SIZES = [(), (1,), (50,), (1, 9), (9, 16), (4, 5, 6)]
 @pytest.mark.parametrize("generator", GENERATORS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 7])
-def test_they_have_any_channels_and_any_size_and_values_around_0_to_1(generator, size, channels):
+def test_they_have_any_channels_and_any_size_and_values_around_0_to_1(
+    generator, size, channels
+):
     images = generator(3, channels, size, 5)
     assert images.shape == (3, channels, *size)
     assert images.dtype == np.float32
@@ -36,11 +38,14 @@ def test_the_two_generators_differ_for_the_same_seed():
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_power_falls_with_frequency_as_in_natural_images(generator):
     images = generator(24, 1, (64, 64))[:, 0]
-    power = (np.abs(np.fft.fft2(images - images.mean((1, 2), keepdims=True))) ** 2).mean(0)
+    power = (
+        np.abs(np.fft.fft2(images - images.mean((1, 2), keepdims=True))) ** 2
+    ).mean(0)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64)))
     bands = [(2, 4), (4, 8), (8, 16), (16, 32)]
     octaves = [
-        power[(low / 64 <= frequency) & (frequency < high / 64)].mean() for low, high in bands
+        power[(low / 64 <= frequency) & (frequency < high / 64)].mean()
+        for low, high in bands
     ]
     falls = np.log2(np.array(octaves[:-1]) / octaves[1:])
     assert (falls > 1).all()  # white noise: 0; natural images: about 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.programs import chained
+from support.engine.programs import chained
 
 from convpress.calibration import InputValues
 from worker.engine.calibration.effort import DEFAULT_EFFORT
@@ -38,7 +38,10 @@ def kinds_of(*inputs, normalises=False):
 
 def are_red(images):
     """Which images are red, in either order of colours."""
-    return [bool(np.allclose(np.sort(image.reshape(3, -1).max(1)), [0, 0, 1])) for image in images]
+    return [
+        bool(np.allclose(np.sort(image.reshape(3, -1).max(1)), [0, 0, 1]))
+        for image in images
+    ]
 
 
 def test_inputs_like_photographs_get_crops_and_are_judged_by_others_and_mosaics():
@@ -48,7 +51,9 @@ def test_inputs_like_photographs_get_crops_and_are_judged_by_others_and_mosaics(
     # the first two have soft edges and the next ones none, and so on
     assert [bool(image.any()) for image in judging] == [True, True, False, False] * 2
     assert (judging[1::4] == mosaics(2, 3, (32, 32), 0)).all()
-    assert (kinds.probing(4, 3, (32, 32), 0) == softened(dead_leaves)(4, 3, (32, 32), 0)).all()
+    assert (
+        kinds.probing(4, 3, (32, 32), 0) == softened(dead_leaves)(4, 3, (32, 32), 0)
+    ).all()
     assert kinds.report_members == {
         "images_from": "crops of photographs, since the inputs have their shape",
         "photographs": 2,
@@ -70,7 +75,9 @@ def test_other_inputs_get_synthetic_images(size):
     kinds = kinds_of((1, size))
     assert (kinds.fitting(2, 1, size, 5) == softened(dead_leaves)(2, 1, size, 5)).all()
     assert (kinds.judging(2, 1, size, 5) == softened(mosaics)(2, 1, size, 5)).all()
-    assert "no input has the shape of photographs" in kinds.report_members["images_from"]
+    assert (
+        "no input has the shape of photographs" in kinds.report_members["images_from"]
+    )
     assert next(values.name for values in kinds.ranges) == "0 to 1"
 
 
@@ -92,7 +99,9 @@ def test_inputs_like_spectrograms_get_sounds_without_soft_edges():
 def test_of_two_inputs_each_gets_what_its_shape_asks_for():
     kinds = kinds_of((3, (32, 32)), (40, (60,)))
     assert are_red(kinds.fitting(2, 3, (32, 32), 0)) == [True, True]
-    assert (kinds.fitting(2, 40, (60,), 1) == spectrograms(sounds)(2, 40, (60,), 1)).all()
+    assert (
+        kinds.fitting(2, 40, (60,), 1) == spectrograms(sounds)(2, 40, (60,), 1)
+    ).all()
     assert kinds.report_members["images_from"] == (
         "crops of photographs, since the inputs have their shape; "
         "spectrograms of synthetic sounds, by the shape of the input"
@@ -102,7 +111,10 @@ def test_of_two_inputs_each_gets_what_its_shape_asks_for():
 def test_indices_and_bytes_are_no_sounds():
     words = SimpleNamespace(channels=1, size=(49, 10), rows=100, is_whole=True)
     harness = SimpleNamespace(images=[words], program=SimpleNamespace(normalises=False))
-    assert "synthetic images" in choose_kinds(harness, SCENES).report_members["images_from"]
+    assert (
+        "synthetic images"
+        in choose_kinds(harness, SCENES).report_members["images_from"]
+    )
 
 
 def storing(values):
@@ -125,7 +137,9 @@ def test_stored_statistics_tell_which_of_several_kinds_it_is():
     of_shapes = choose_kinds(storing(leaves), SCENES, probes=8)
     reason = of_shapes.report_members["images_from"]
     assert reason.startswith("synthetic shapes, whose statistics are far nearer")
-    assert (of_shapes.fitting(2, 1, (40, 80), 0) == dead_leaves(2, 1, (40, 80), 0)).all()
+    assert (
+        of_shapes.fitting(2, 1, (40, 80), 0) == dead_leaves(2, 1, (40, 80), 0)
+    ).all()
 
 
 def test_in_a_stated_range_the_kinds_are_compared_there():

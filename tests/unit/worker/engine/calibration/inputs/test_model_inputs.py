@@ -22,7 +22,9 @@ def test_images_in_the_inputs_own_type_and_range(dtype):
     image = make(TO_255, image=(dtype, (1, 3, 8, 8)))["image"]
     assert image.shape == (4, 3, 8, 8)
     assert image.dtype == dtype
-    np.testing.assert_allclose(image, 255 * dead_leaves(4, 3, (8, 8), 7), rtol=1e-3, atol=0.2)
+    np.testing.assert_allclose(
+        image, 255 * dead_leaves(4, 3, (8, 8), 7), rtol=1e-3, atol=0.2
+    )
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("uint8", 0), ("int8", -128)])
@@ -31,7 +33,9 @@ def test_raw_images_keep_their_order_and_do_not_wrap_around(dtype, least):
     exact = dead_leaves(64, 3, (8, 8), 7)
     assert exact.min() < 0 < 1 < exact.max()  # so that there is something that could
     assert image.dtype == dtype
-    assert np.abs(image.astype(float) - least - 255 * exact.clip(0, 1)).max() <= 0.5 + 1e-4
+    assert (
+        np.abs(image.astype(float) - least - 255 * exact.clip(0, 1)).max() <= 0.5 + 1e-4
+    )
 
 
 def test_channels_stand_where_the_shape_says():

@@ -67,7 +67,9 @@ def test_scenes_to_judge_by_are_none_of_those_to_fit_on():
 
 def test_every_photograph_has_a_source_and_a_free_licence_and_all_are_small():
     rows = re.findall(
-        r"^\| (\S+\.jpg) \| (.+?) \| (.+?) \|", (FOLDER / "SOURCES.md").read_text(), re.M
+        r"^\| (\S+\.jpg) \| (.+?) \| (.+?) \|",
+        (FOLDER / "SOURCES.md").read_text(),
+        re.M,
     )
     assert {name for name, _, _ in rows} == {path.name for path in FOLDER.glob("*.jpg")}
     assert {licence for _, _, licence in rows} <= {
@@ -84,7 +86,9 @@ def test_the_operators_photographs_are_added_and_what_is_none_is_named(tmp_path)
     for name in "abcde":
         one_colour(9, 9, 9).save(tmp_path / f"{name}.png")
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    (tmp_path / "notes.txt").write_text("left out in silence: no photograph by its name")
+    (tmp_path / "notes.txt").write_text(
+        "left out in silence: no photograph by its name"
+    )
     scenes, own = load_scenes(), load_scenes(tmp_path)
     assert own.mounted == 5
     assert len(own.judging) == len(scenes.judging) + 2

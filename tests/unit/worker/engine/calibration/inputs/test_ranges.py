@@ -6,7 +6,11 @@ import torch
 
 from convpress.calibration import InputValues
 from convpress.refusal import Code, Refusal
-from worker.engine.calibration.inputs.ranges import known_ranges, ranges_by_scores, stated_range
+from worker.engine.calibration.inputs.ranges import (
+    known_ranges,
+    ranges_by_scores,
+    stated_range,
+)
 
 RAMP = np.linspace(0, 1, 5, dtype=np.float32)
 
@@ -18,7 +22,9 @@ def images(channels):
 @pytest.mark.parametrize("limits", [(-1.0, 1.0), (0.0, 255.0), (-123.7, -3.0)])
 def test_told_limits_are_the_least_and_the_greatest_value(limits):
     scaled = stated_range(InputValues(limits, None, None), 3).apply(images(3))
-    np.testing.assert_allclose((scaled.min(), scaled.max()), limits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        (scaled.min(), scaled.max()), limits, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_told_means_and_deviations_standardise_each_channel():
@@ -66,12 +72,16 @@ def scores(scale):
 
 def test_the_range_is_one_in_which_images_differ_but_not_beyond_what_training_gives():
     flat, apart, beyond, *_ = known_ranges(3)
-    assert ranges_by_scores({flat: scores(0.01), apart: scores(5), beyond: scores(200)}) == (apart,)
+    assert ranges_by_scores(
+        {flat: scores(0.01), apart: scores(5), beyond: scores(200)}
+    ) == (apart,)
 
 
 def test_ranges_that_serve_alike_are_all_covered():
     one, other, flat, *_ = known_ranges(3)
-    assert ranges_by_scores({one: scores(5), other: scores(4.9), flat: scores(0.01)}) == (
+    assert ranges_by_scores(
+        {one: scores(5), other: scores(4.9), flat: scores(0.01)}
+    ) == (
         one,
         other,
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.effort import DEFAULT_EFFORT
 from worker.engine.calibration.inputs.real_samples import real_batches
@@ -18,7 +18,9 @@ def convolutional(*behind):
 
 
 def of(program, *shape, dtype="float32"):
-    return build_harness(program, [TensorSpec("v0", dtype, None)], {"v0": shape}, DEFAULT_EFFORT)
+    return build_harness(
+        program, [TensorSpec("v0", dtype, None)], {"v0": shape}, DEFAULT_EFFORT
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,9 @@ def of(program, *shape, dtype="float32"):
     ],
 )
 def test_real_samples_fill_batches_of_one_size_from_first_to_last(count, most, sizes):
-    samples = np.arange(count, dtype=np.float32).repeat(3 * 16 * 16).reshape(count, 3, 16, 16)
+    samples = (
+        np.arange(count, dtype=np.float32).repeat(3 * 16 * 16).reshape(count, 3, 16, 16)
+    )
     harness = of(convolutional(lambda x: x.mean((2, 3))), 1, 3, 16, 16)
     batches = real_batches(harness, {"v0": samples}, most)
     assert [len(batch["v0"]) for batch in batches] == sizes
@@ -45,12 +49,16 @@ def test_real_samples_fill_batches_of_one_size_from_first_to_last(count, most, s
 
 def test_real_samples_of_a_bound_batch_come_in_such_batches():
     harness = of(convolutional(lambda x: x.reshape(3, -1, 16)), 3, 3, 16, 16)
-    batches = real_batches(harness, {"v0": RNG(0).random((8, 3, 16, 16), np.float32)}, 256)
+    batches = real_batches(
+        harness, {"v0": RNG(0).random((8, 3, 16, 16), np.float32)}, 256
+    )
     assert [len(batch["v0"]) for batch in batches] == [3, 3]
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_real_images_are_cut_into_pieces_of_the_size_that_the_model_is_run_at(channels_last):
+def test_real_images_are_cut_into_pieces_of_the_size_that_the_model_is_run_at(
+    channels_last,
+):
     images = RNG(0).random((2, 3, 128, 256), np.float32)
     stored = np.moveaxis(images, 1, -1) if channels_last else images
     turned = chained(lambda x: x.permute(0, 3, 1, 2), lambda x: x.relu())

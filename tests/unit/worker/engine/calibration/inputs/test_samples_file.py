@@ -171,7 +171,9 @@ def test_the_artifact_is_judged_by_the_samples_that_were_held_out(tmp_path):
     assert report.verification.runs == 1
     session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
     before = onnxruntime.InferenceSession(MODELS / "plain.onnx")
-    [scores], [own] = (each.run(None, {"image": images[-1:]}) for each in (before, session))
+    [scores], [own] = (
+        each.run(None, {"image": images[-1:]}) for each in (before, session)
+    )
     centred = scores - scores.mean()
     error = np.linalg.norm(own - own.mean() - centred) / np.linalg.norm(centred)
     assert report.verification.relative_error == pytest.approx(error, rel=1e-3)
@@ -185,24 +187,32 @@ def test_samples_too_few_to_hold_any_out_leave_a_doubt(tmp_path):
     assert "Too few samples were sent to hold any out" in report.risk.text
 
 
-def test_samples_of_a_model_that_cannot_be_calibrated_fail_the_job(tmp_path, monkeypatch):
+def test_samples_of_a_model_that_cannot_be_calibrated_fail_the_job(
+    tmp_path, monkeypatch
+):
     def fail(*_, **__):
         raise WeakCalibrationError("the model cannot be taken apart: it has a loop")
 
     monkeypatch.setattr(calibrate, "calibrate", fail)
-    with pytest.raises(Refusal, match=r"the samples cannot be used: .* it has a loop") as refused:
+    with pytest.raises(
+        Refusal, match=r"the samples cannot be used: .* it has a loop"
+    ) as refused:
         compressed(tmp_path, split()[0][0][:7].reshape(-1, 1, 16, 16))
     assert refused.value.code == Code.SAMPLES_INVALID
 
 
 def test_samples_on_which_the_model_gives_no_numbers_are_refused(tmp_path):
     with pytest.raises(Refusal, match="NaN or infinity") as refused:
-        compressed(tmp_path, np.full((5, 1, 16, 16), 3e38, np.float32), input_range="0,1")
+        compressed(
+            tmp_path, np.full((5, 1, 16, 16), 3e38, np.float32), input_range="0,1"
+        )
     assert refused.value.code == Code.SAMPLES_INVALID
 
 
 def test_one_large_value_everywhere_is_a_range_too(tmp_path):
-    section = compressed(tmp_path, np.full((5, 1, 16, 16), 1e20, np.float32)).calibration
+    section = compressed(
+        tmp_path, np.full((5, 1, 16, 16), 1e20, np.float32)
+    ).calibration
     assert section.kind == "samples"
     assert section.ranges == ["1e+20 to 2e+20"]
 

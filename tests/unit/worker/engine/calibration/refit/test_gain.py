@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.programs import layer
+from support.engine.programs import layer
 
 from worker.engine.calibration.refit.gain import restore_gain
 from worker.engine.numerics.convolution import Layer
@@ -46,24 +46,34 @@ def corrected(fitted, x, targets):
 
 
 @pytest.mark.parametrize("explained", [1.0, 0.9, 0.7, 0.5])
-def test_deviations_are_divided_by_one_less_the_square_of_the_unexplained_share(explained):
+def test_deviations_are_divided_by_one_less_the_square_of_the_unexplained_share(
+    explained,
+):
     fitted, x, targets = fit([explained, 1.0])
-    factors = outputs_of(corrected(fitted, x, targets), x).std(0) / outputs_of(fitted, x).std(0)
-    np.testing.assert_allclose(factors[0], [1 / (1 - (1 - explained) ** 2), 1], rtol=0.01)
+    factors = outputs_of(corrected(fitted, x, targets), x).std(0) / outputs_of(
+        fitted, x
+    ).std(0)
+    np.testing.assert_allclose(
+        factors[0], [1 / (1 - (1 - explained) ** 2), 1], rtol=0.01
+    )
 
 
 @pytest.mark.parametrize("explained", [0.3, 0.01, 1e-6])
 def test_outputs_vary_no_more_than_targets(explained):
     fitted, x, targets = fit([explained, 1.0])
     np.testing.assert_allclose(
-        outputs_of(corrected(fitted, x, targets), x)[:, 0].std(0), targets.std(0), rtol=0.01
+        outputs_of(corrected(fitted, x, targets), x)[:, 0].std(0),
+        targets.std(0),
+        rtol=0.01,
     )
 
 
 def test_means_stay():
     fitted, x, targets = fit([0.5, 0.2])
     np.testing.assert_allclose(
-        outputs_of(corrected(fitted, x, targets), x).mean((0, 1)), targets.mean(0), atol=1e-4
+        outputs_of(corrected(fitted, x, targets), x).mean((0, 1)),
+        targets.mean(0),
+        atol=1e-4,
     )
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from support.factored import fit_exactly, rough
-from support.programs import chained, layer
+from support.engine.factored import fit_exactly, rough
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.chains import run_chain
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
@@ -28,7 +28,9 @@ def batches(*shape, seed=0, offset=0.0):
 def test_groups_are_fitted_one_by_one():
     a = layer(RNG(1), (6, 2, 3, 3), padding=1, groups=3)
     inputs = batches(8, 6, 9, 9)
-    fitted = refit(chained(("a", a)), inputs, {"a": (rough(a),)}, {}, DEFAULT_EFFORT)["a"][0]
+    fitted = refit(chained(("a", a)), inputs, {"a": (rough(a),)}, {}, DEFAULT_EFFORT)[
+        "a"
+    ][0]
     assert fitted.convolution == a.convolution
     # the layer itself is within reach
     np.testing.assert_allclose(fitted.weight, a.weight, atol=2e-3)
@@ -62,13 +64,19 @@ def test_a_strided_layer_without_a_bias_gets_one():
     a = layer(RNG(1), (6, 3, 3, 3), padding=1, stride=2)
     front = Layer(a.convolution, a.weight, None)
     fitted = refit(
-        chained(("a", a)), batches(8, 3, 9, 9, offset=1), {"a": (front,)}, {}, DEFAULT_EFFORT
+        chained(("a", a)),
+        batches(8, 3, 9, 9, offset=1),
+        {"a": (front,)},
+        {},
+        DEFAULT_EFFORT,
     )["a"][0]
     np.testing.assert_allclose(fitted.bias, a.bias, atol=2e-3)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_wide_layers_whose_inputs_are_far_from_0_are_fitted_as_well_in_less_precision(groups):
+def test_wide_layers_whose_inputs_are_far_from_0_are_fitted_as_well_in_less_precision(
+    groups,
+):
     """Rounding of sums that are not centred is relative to the mean's square."""
     a = layer(RNG(1), (4, 600, 1, 1), groups=groups)
     (fitted,) = refit(
@@ -97,7 +105,9 @@ def test_inputs_that_never_change_but_for_rounding_leave_the_weights_and_mend_th
     program = chained(lambda x: constant * (1 + rounding * x.sign()), ("a", a))
     inputs = batches(8, channels, 5, 5)
     fitted = refit(program, inputs, {"a": (present,)}, {}, DEFAULT_EFFORT)
-    np.testing.assert_allclose(fitted["a"][0].weight, present.weight, rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(
+        fitted["a"][0].weight, present.weight, rtol=1e-2, atol=1e-2
+    )
     actual = run_chain([fitted["a"][0]], torch.full((1, channels, 1, 1), constant))
     expected = run_chain([a], torch.full((1, channels, 1, 1), constant))
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)

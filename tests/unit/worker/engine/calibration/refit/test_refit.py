@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.factored import fit_exactly, low_rank, narrow, rough
-from support.programs import chained, layer
+from support.engine.factored import fit_exactly, low_rank, narrow, rough
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.chains import run_chain
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
@@ -31,7 +31,9 @@ def batches(*shape, seed=0, offset=0.0):
 
 @pytest.mark.parametrize("held_bytes", [1 << 28, 0], ids=["all held", "nothing held"])
 @pytest.mark.parametrize("shape", [(6, 5, 1, 1), (6, 5)], ids=["convolution", "linear"])
-def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(shape, held_bytes):
+def test_the_last_layers_are_numpys_least_squares_from_the_compressed_inputs(
+    shape, held_bytes
+):
     """Site b is fitted behind a's refitted layers, to its outputs behind the original a."""
     rng = RNG(1)
     a = layer(rng, shape)
@@ -90,7 +92,9 @@ def test_sites_with_an_origin_become_the_best_of_their_rank_from_the_compressed_
 
 
 @pytest.mark.parametrize(("fits", "used"), [(8, 8), (6, 6), (4, 8)])
-def test_images_are_left_out_where_every_layer_would_run_again_for_every_site(fits, used):
+def test_images_are_left_out_where_every_layer_would_run_again_for_every_site(
+    fits, used
+):
     """Of eight batches, six that fit are enough; were there but four, all are run again."""
     rng = RNG(1)
     seen = []
@@ -190,7 +194,9 @@ def by_row(values, shape):
 def test_the_error_on_the_calibration_inputs_falls():
     rng = RNG(1)
     sites = {name: layer(rng, (8, 8, 3, 3), padding=1) for name in "abc"}
-    parts = [part for name, whole in sites.items() for part in ((name, whole), torch.relu)]
+    parts = [
+        part for name, whole in sites.items() for part in ((name, whole), torch.relu)
+    ]
     program = chained(*parts[:-1])
     inputs = batches(8, 8, 8, 8)
     chains = {name: (rough(whole),) for name, whole in sites.items()}

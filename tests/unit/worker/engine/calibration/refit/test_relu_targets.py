@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer, norm
+from support.engine.programs import chained, layer, norm
 
 from worker.engine.calibration.chains import run_chain
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
@@ -35,7 +35,9 @@ def behind(program, layers, x):
     return value
 
 
-@pytest.mark.parametrize("between", [[], [norm(RNG(3), 12)]], ids=["bare", "normalised"])
+@pytest.mark.parametrize(
+    "between", [[], [norm(RNG(3), 12)]], ids=["bare", "normalised"]
+)
 def test_outputs_behind_the_relu_are_nearer_than_by_a_plain_fit(between):
     program = chained(("a", SITE), *between, Relu)
     first = layer(RNG(4), (3, 6, 1, 1), bias=False)
@@ -82,10 +84,14 @@ def test_equations_are_factored_once_however_often_the_fit_is_repeated(monkeypat
     lu_factor = torch.linalg.lu_factor
     fit = RegressionRows.fit
     monkeypatch.setattr(
-        torch.linalg, "lu_factor", lambda matrix: (factored.append(matrix), lu_factor(matrix))[1]
+        torch.linalg,
+        "lu_factor",
+        lambda matrix: (factored.append(matrix), lu_factor(matrix))[1],
     )
     monkeypatch.setattr(
-        RegressionRows, "fit", lambda *arguments: (fitted.append(arguments), fit(*arguments))[1]
+        RegressionRows,
+        "fit",
+        lambda *arguments: (fitted.append(arguments), fit(*arguments))[1],
     )
     refit(chained(("a", SITE), Relu), batches(), {"a": (SITE,)}, {}, DEFAULT_EFFORT)
     assert len(fitted) == 4

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support.factored import fit_exactly, low_rank, narrow, rough
-from support.programs import chained, layer
+from support.engine.factored import fit_exactly, low_rank, narrow, rough
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.effort import Effort
 from worker.engine.calibration.refit.refit import Origin
@@ -45,7 +45,11 @@ def test_a_refit_is_kept_where_it_brings_the_outputs_closer_on_held_out_inputs()
     a = layer(RNG(1), (4, 4, 1, 1))
     chains = {"a": narrow(a, 3)}
     choice = select_refit(
-        calibration(chained(("a", a)), batches(8, 4, 6, 6), batches(8, 4, 6, 6, seed=1)), chains, {}
+        calibration(
+            chained(("a", a)), batches(8, 4, 6, 6), batches(8, 4, 6, 6, seed=1)
+        ),
+        chains,
+        {},
     )
     assert choice.refitted
     assert choice.chains["a"][0] is chains["a"][0]
@@ -60,7 +64,10 @@ def test_the_share_of_fitted_sites_is_told_over_all_refits():
     inputs = batches(8, 4, 6, 6), batches(8, 4, 6, 6, seed=1)
     shares = []
     select_refit(
-        calibration(chained(("a", a), ("b", b)), *inputs), chains, origins, tell=shares.append
+        calibration(chained(("a", a), ("b", b)), *inputs),
+        chains,
+        origins,
+        tell=shares.append,
     )
     assert shares == [0.25, 0.5, 0.75, 1.0]
 
@@ -72,7 +79,9 @@ def test_last_layers_alone_are_refitted_where_held_out_inputs_say_that_whole_sit
     inputs = batches(16, 5, 7, 7), batches(8, 5, 6, 6, seed=1)
     choice = select_refit(calibration(chained(("a", a)), *inputs), chains, {"a": bad})
     assert choice.chains["a"][0] is chains["a"][0]
-    good = select_refit(calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)})
+    good = select_refit(
+        calibration(chained(("a", a)), *inputs), chains, {"a": low_rank(a, 3)}
+    )
     assert good.error_after < 0.9 * choice.error_after
     assert good.chains["a"][0] is not chains["a"][0]
 
@@ -96,7 +105,9 @@ def test_a_refit_is_dropped_where_held_out_inputs_say_that_it_hurts():
     weight = (a.weight[:, :, 0, 0] @ inverse + 0.05 * RNG(2).standard_normal((4, 4)))[
         :, :, None, None
     ]
-    chains = {"a": (exact[0], Layer(exact[1].convolution, weight.astype(np.float32), None))}
+    chains = {
+        "a": (exact[0], Layer(exact[1].convolution, weight.astype(np.float32), None))
+    }
     one = [
         {"v0": batch["v0"] * torch.eye(4)[0].reshape(1, 4, 1, 1) + 50}
         for batch in batches(8, 4, 6, 6)
@@ -109,13 +120,17 @@ def test_a_refit_is_dropped_where_held_out_inputs_say_that_it_hurts():
     assert choice.error_after >= choice.error_before
 
 
-def test_a_program_that_does_not_run_compressed_is_left_as_it_was_with_the_reason(monkeypatch):
+def test_a_program_that_does_not_run_compressed_is_left_as_it_was_with_the_reason(
+    monkeypatch,
+):
     def fail(*_):
         raise StepError("Reshape says: no")
 
     a = layer(RNG(1), (4, 4, 1, 1))
     chains = {"a": (rough(a),)}
     monkeypatch.setattr("worker.engine.calibration.refit.select_refit.refit", fail)
-    choice = select_refit(calibration(chained(("a", a)), [], batches(4, 4, 6, 6)), chains, {})
+    choice = select_refit(
+        calibration(chained(("a", a)), [], batches(4, 4, 6, 6)), chains, {}
+    )
     assert (choice.chains, choice.refitted, choice.error_after) == (chains, False, None)
     assert choice.reason == "the model does not run compressed: Reshape says: no"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer, norm
+from support.engine.programs import chained, layer, norm
 
 from worker.engine.calibration.effort import DEFAULT_EFFORT
 from worker.engine.calibration.replay import CheckpointedRun
@@ -21,7 +21,9 @@ RNG = np.random.default_rng
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """No shrinkage, which `test_shrinkage` checks."""
-    monkeypatch.setattr(patch_sums, "oas_intensity", lambda square, *_: torch.zeros(len(square)))
+    monkeypatch.setattr(
+        patch_sums, "oas_intensity", lambda square, *_: torch.zeros(len(square))
+    )
 
 
 MANY = 1 << 30
@@ -37,7 +39,9 @@ def in_batches(x, size):
 
 @pytest.mark.parametrize("most_bytes", [MANY, 0], ids=["all held", "nothing held"])
 @pytest.mark.parametrize("batch", [2, 6])
-def test_every_normalised_activation_has_the_stored_mean_and_deviation(batch, most_bytes):
+def test_every_normalised_activation_has_the_stored_mean_and_deviation(
+    batch, most_bytes
+):
     rng = RNG(3)
     first = norm(rng, 4)
     second = norm(rng, 5)
@@ -55,9 +59,13 @@ def test_every_normalised_activation_has_the_stored_mean_and_deviation(batch, mo
     changed = with_statistics(program, statistics)
     run = CheckpointedRun(changed, batches, [])
     for position, stored in ((2, first), (5, second)):
-        mean, variance = channel_statistics(x for (x,) in run.inputs_of(position, changed.steps))
+        mean, variance = channel_statistics(
+            x for (x,) in run.inputs_of(position, changed.steps)
+        )
         torch.testing.assert_close(mean, stored.bias, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(variance.sqrt(), stored.weight.abs(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            variance.sqrt(), stored.weight.abs(), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_moments_are_those_behind_the_reestimated_normalisation():
@@ -71,7 +79,9 @@ def test_moments_are_those_behind_the_reestimated_normalisation():
     moments = measure_moments(changed, batches, geometry, DEFAULT_EFFORT)["site"]
     plain = measure_moments(program, batches, geometry, DEFAULT_EFFORT)["site"]
     np.testing.assert_allclose(moments.mean[0], stored.bias, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(np.diag(moments.covariance[0]), stored.weight.square(), rtol=1e-4)
+    np.testing.assert_allclose(
+        np.diag(moments.covariance[0]), stored.weight.square(), rtol=1e-4
+    )
     assert np.abs(plain.mean[0] - stored.bias.numpy()).max() > 0.01
 
 
@@ -80,4 +90,6 @@ def test_statistics_together_are_those_of_all_batches_at_once(offset):
     x = images(6, 3, 5, 4) + offset
     mean, variance = channel_statistics(x.split(2))
     expected = torch.var_mean(x.double(), (0, 2, 3), correction=0)
-    torch.testing.assert_close((variance, mean), tuple(part.float() for part in expected))
+    torch.testing.assert_close(
+        (variance, mean), tuple(part.float() for part in expected)
+    )

@@ -5,9 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer
+from support.engine.programs import chained, layer
 
-from worker.engine.calibration.statistics.class_directions import LastLayer, last_layer, last_site
+from worker.engine.calibration.statistics.class_directions import (
+    LastLayer,
+    last_layer,
+    last_site,
+)
 from worker.engine.numerics.convolution import Layer
 
 RNG = np.random.default_rng
@@ -33,7 +37,9 @@ def without(whole, channels):
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 1, 1)])
-def test_what_is_lost_of_classes_that_no_input_shows_exceeds_what_is_lost_of_the_inputs(shape):
+def test_what_is_lost_of_classes_that_no_input_shows_exceeds_what_is_lost_of_the_inputs(
+    shape,
+):
     """Inputs vary less in the last two channels than in the others, classes' weights do not."""
     whole = layer(RNG(1), shape)
     seen = normal(4000, 5, seed=2) + 7
@@ -76,7 +82,9 @@ def test_nothing_exceeds_where_all_classes_are_one_or_all_inputs():
 def test_the_last_layer_of_a_classifier_is_found():
     whole = layer(RNG(1), (6, 5, 1, 1))
     pooled = chained(
-        ("first", layer(RNG(0), (5, 3, 3, 3))), ("last", whole), lambda x: x.relu().mean((2, 3))
+        ("first", layer(RNG(0), (5, 3, 3, 3))),
+        ("last", whole),
+        lambda x: x.relu().mean((2, 3)),
     )
     inputs = batches(4, 3, 8, 8)
     assert last_site(pooled) == "last"
@@ -85,7 +93,9 @@ def test_the_last_layer_of_a_classifier_is_found():
     expected = (2 * 4 * 6 * 6, 5)
     assert last.seen.shape == expected
     linear = layer(RNG(1), (6, 5))
-    assert last_layer(chained(("last", linear)), batches(4, 5), "last", linear) is not None
+    assert (
+        last_layer(chained(("last", linear)), batches(4, 5), "last", linear) is not None
+    )
 
 
 def test_what_gives_no_scores_by_itself_is_no_last_layer():
@@ -98,5 +108,7 @@ def test_what_gives_no_scores_by_itself_is_no_last_layer():
     assert last_layer(halved, inputs, "a", whole) is None
     wide = layer(RNG(1), (6, 5, 3, 3))
     assert last_layer(chained(("a", wide), pooled), inputs, "a", wide) is None
-    padded = Layer(replace(whole.convolution, padding=((1, 1), (1, 1))), whole.weight, whole.bias)
+    padded = Layer(
+        replace(whole.convolution, padding=((1, 1), (1, 1))), whole.weight, whole.bias
+    )
     assert last_layer(chained(("a", padded), pooled), inputs, "a", padded) is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.numerics.convolution import Layer
@@ -12,7 +12,9 @@ RNG = np.random.default_rng
 
 
 def batches(*shape, seed=0):
-    return [{"v0": torch.from_numpy(RNG(seed).standard_normal(shape).astype(np.float32))}]
+    return [
+        {"v0": torch.from_numpy(RNG(seed).standard_normal(shape).astype(np.float32))}
+    ]
 
 
 def scaled(whole, share):
@@ -29,10 +31,15 @@ def test_the_error_is_the_differences_energy_over_the_outputs_variance():
     inputs = batches(64, 3)
     y = inputs[0]["v0"].double() @ torch.from_numpy(whole.weight).double().T
     expected = 0.01 * y.square().sum() / (y - y.mean(0)).square().sum()
-    error = OutputError(chained(("a", whole), image), inputs).of({"a": scaled(whole, 0.1)})
+    error = OutputError(chained(("a", whole), image), inputs).of(
+        {"a": scaled(whole, 0.1)}
+    )
     assert error == pytest.approx(float(expected), rel=1e-4)
     assert OutputError(chained(("a", whole), image), inputs).of({}) == 0
-    assert OutputError(chained(("a", whole), image), inputs).of({"a": scaled(whole, 0)}) == 0
+    assert (
+        OutputError(chained(("a", whole), image), inputs).of({"a": scaled(whole, 0)})
+        == 0
+    )
 
 
 def test_a_classifiers_error_is_that_of_its_log_probabilities():
@@ -68,17 +75,26 @@ def test_all_is_lost_of_what_becomes_nan_and_nothing_compared_where_the_original
 
 
 @pytest.mark.parametrize(
-    "depends", [lambda x: x[x > 0], lambda x: x.reshape(64 if x.isfinite().all() else 63, -1)]
+    "depends",
+    [lambda x: x[x > 0], lambda x: x.reshape(64 if x.isfinite().all() else 63, -1)],
 )
-def test_all_is_lost_where_outputs_change_their_shape_or_the_program_does_not_run(depends):
+def test_all_is_lost_where_outputs_change_their_shape_or_the_program_does_not_run(
+    depends,
+):
     whole = layer(RNG(1), (4, 3), bias=False)
     inputs = batches(64, 3)
     broken = Layer(whole.convolution, np.full_like(whole.weight, np.nan), None)
-    assert 0.9 < OutputError(chained(("a", whole), depends), inputs).of({"a": (broken,)}) < 4
+    assert (
+        0.9
+        < OutputError(chained(("a", whole), depends), inputs).of({"a": (broken,)})
+        < 4
+    )
 
 
 @pytest.mark.parametrize(("held_bytes", "runs"), [(1 << 20, 1), (0, 5)])
-def test_what_precedes_a_site_runs_once_for_all_trials_where_memory_allows(held_bytes, runs):
+def test_what_precedes_a_site_runs_once_for_all_trials_where_memory_allows(
+    held_bytes, runs
+):
     """Of two trials at each of two sites, the error is that of the whole run, bit for bit."""
     first, second = layer(RNG(1), (4, 4)), layer(RNG(2), (4, 4))
     before = []
@@ -87,7 +103,9 @@ def test_what_precedes_a_site_runs_once_for_all_trials_where_memory_allows(held_
         before.append(len(x))
         return x.tanh()
 
-    program = chained(slow, ("a", first), torch.tanh, ("b", second), ("a", first), image)
+    program = chained(
+        slow, ("a", first), torch.tanh, ("b", second), ("a", first), image
+    )
     inputs = batches(16, 4) + batches(16, 4, seed=1)
     # the outputs, and what is held of one batch
     output_error = OutputError(program, inputs, held_bytes)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support.programs import chained, layer
+from support.engine.programs import chained, layer
 
 from worker.engine.calibration.effort import DEFAULT_EFFORT
 from worker.engine.calibration.statistics.output_error import OutputError
@@ -19,7 +19,9 @@ RNG = np.random.default_rng
 
 
 def batches(*shape, seed=0):
-    return [{"v0": torch.from_numpy(RNG(seed).standard_normal(shape).astype(np.float32))}]
+    return [
+        {"v0": torch.from_numpy(RNG(seed).standard_normal(shape).astype(np.float32))}
+    ]
 
 
 def scaled(whole, share):
@@ -56,13 +58,22 @@ def test_sensitivities_of_a_network_with_a_known_answer():
     first, last, shape = chained(("big", big), ("end", end), image).steps
     [aside] = chained(("small", small)).steps
     join = Step("Add", ("v1", "aside"), ("sum",), lambda a, b: (a + b,))
-    steps = first, replace(aside, gives=("aside",)), join, replace(last, takes=("sum",)), shape
+    steps = (
+        first,
+        replace(aside, gives=("aside",)),
+        join,
+        replace(last, takes=("sum",)),
+        shape,
+    )
     program = Program(("v0",), ("v3",), {}, steps)
     inputs = batches(512, 3)
     errors = {"big": 0.01, "small": 0.01, "end": 0.01}
     layers = {"big": big, "small": small, "end": end}
     trials = {
-        name: [Trial(partial(scaled, layers[name], share), share**2) for share in (0.1, 0.2)]
+        name: [
+            Trial(partial(scaled, layers[name], share), share**2)
+            for share in (0.1, 0.2)
+        ]
         for name in errors
     }
     shares = sensitivities(calibration(program, inputs), trials, layers.get)
@@ -106,7 +117,9 @@ def test_nothing_is_measured_where_one_image_would_take_too_much_work():
     )
     assert (
         sensitivities(
-            calibration(chained(("a", whole)), batches(8, 3)), {"a": []}, {"a": whole}.get
+            calibration(chained(("a", whole)), batches(8, 3)),
+            {"a": []},
+            {"a": whole}.get,
         )
         == {}
     )
@@ -118,7 +131,9 @@ def test_the_inputs_are_taken_from_all_that_are_held_out():
     silent, [loud] = [{"v0": torch.zeros(8, 3)} for _ in range(9)], batches(8, 3)
     trials = {"a": [Trial(partial(scaled, whole, 0.1), 0.01)]}
     shares = sensitivities(
-        calibration(chained(("a", whole), image), [*silent, loud]), trials, {"a": whole}.get
+        calibration(chained(("a", whole), image), [*silent, loud]),
+        trials,
+        {"a": whole}.get,
     )
     assert shares["a"] == pytest.approx(1, rel=0.5)
 
@@ -138,4 +153,6 @@ def test_a_classifiers_last_layer_counts_for_more_where_its_trials_lose_unseen_c
     )
     alone = OutputError(scores, inputs).of({"last": (blind,)}) / 0.01
     assert of_scores > 5 * alone
-    assert of_maps == pytest.approx(OutputError(maps, inputs).of({"last": (blind,)}) / 0.01)
+    assert of_maps == pytest.approx(
+        OutputError(maps, inputs).of({"last": (blind,)}) / 0.01
+    )

@@ -30,7 +30,9 @@ def share_of(covariance, count):
 def shrunk(covariance, count):
     share = share_of(covariance, count)[:, None, None]
     variance = covariance.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-    return (1 - share) * covariance + share * variance * torch.eye(SIZE, dtype=torch.float64)
+    return (1 - share) * covariance + share * variance * torch.eye(
+        SIZE, dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("count", [4, 12, 24])
@@ -40,14 +42,17 @@ def test_shrunk_covariances_of_few_rows_are_nearer_to_the_truth(count):
         rows, truth = drawn(count, seed)
         covariance = measured(rows)
         gains.append(
-            float((covariance - truth).norm() - (shrunk(covariance, count) - truth).norm())
+            float(
+                (covariance - truth).norm() - (shrunk(covariance, count) - truth).norm()
+            )
         )
     assert min(gains) > 0
 
 
 def test_the_intensity_falls_with_the_number_of_rows():
     shares = [
-        float(share_of(measured(drawn(count, 1)[0]), count).mean()) for count in (6, 60, 120, 240)
+        float(share_of(measured(drawn(count, 1)[0]), count).mean())
+        for count in (6, 60, 120, 240)
     ]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0.3
@@ -60,5 +65,6 @@ def test_the_intensity_falls_with_the_number_of_rows():
 )
 def test_where_nothing_tells_directions_apart_all_are_alike(covariance):
     assert torch.equal(
-        share_of(covariance.double(), 2), torch.ones(len(covariance), dtype=torch.float64)
+        share_of(covariance.double(), 2),
+        torch.ones(len(covariance), dtype=torch.float64),
     )

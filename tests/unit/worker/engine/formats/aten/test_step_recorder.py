@@ -38,7 +38,8 @@ def test_numbers_are_built_in_and_tensors_are_taken_by_name(recorder):
 
 
 @pytest.mark.parametrize(
-    "role", [{"site": "conv"}, {"norm": Norm(torch.zeros(3), torch.ones(3), None, None, 0.1)}]
+    "role",
+    [{"site": "conv"}, {"norm": Norm(torch.zeros(3), torch.ones(3), None, None, 0.1)}],
 )
 def test_a_site_and_a_normalisation_take_their_data_alone(recorder, role):
     recorder.add(product(("x", "ones"), "y", **role), is_random=False)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from support.onnx_replacing import X, names, one_layer, replaced
-from support.onnx_text import model, written
+from support.onnx.replacing import X, names, one_layer, replaced
+from support.onnx.text import model, written
 
 from worker.engine.formats import open_model
 
@@ -16,7 +16,11 @@ BEHIND = {
         "y = Conv(x, c)",
         "m",
     ),
-    "several": ("a = Identity(h) b = Cast <to = 1> (a) c = Identity(b)", "y = Conv(x, c)", "h"),
+    "several": (
+        "a = Identity(h) b = Cast <to = 1> (a) c = Identity(b)",
+        "y = Conv(x, c)",
+        "h",
+    ),
     "Unsqueeze": (
         "a = Constant <value = int64[1] {0}> () c = Unsqueeze(l, a)",
         "z = Conv(x, c) y = Expand(z, o)",

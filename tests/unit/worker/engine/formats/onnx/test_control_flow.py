@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from support.calibrating import calibrate_little
-from support.onnx_splitting import IMAGE, agree, opened_with_count, split_everywhere
-from support.onnx_text import model, written
+from support.engine.calibrating import calibrate_little
+from support.onnx.splitting import IMAGE, agree, opened_with_count, split_everywhere
+from support.onnx.text import model, written
 
 from convpress.refusal import Refusal
 from convpress.report import Inspection
@@ -80,7 +80,11 @@ def test_values_of_one_name_in_two_bodies_are_told_apart(tmp_path):
     path = written(tmp_path, BRANCHES)
     opened, _ = opened_with_count(path)
     opened.save(tmp_path / "after.onnx")
-    agree(path, tmp_path / "after.onnx", *({"x": IMAGE, "mode": np.array(mode)} for mode in (0, 1)))
+    agree(
+        path,
+        tmp_path / "after.onnx",
+        *({"x": IMAGE, "mode": np.array(mode)} for mode in (0, 1)),
+    )
 
 
 def test_every_execution_path_keeps_the_budget(tmp_path):
@@ -88,7 +92,12 @@ def test_every_execution_path_keeps_the_budget(tmp_path):
     target = tmp_path / "after.onnx"
     report = tmp_path / "report.json"
     request = Request(
-        str(path), "onnx", str(target), str(report), {"flops_budget": "0.5"}, calibration="none"
+        str(path),
+        "onnx",
+        str(target),
+        str(report),
+        {"flops_budget": "0.5"},
+        calibration="none",
     )
     compress(request, lambda *_: None)
     account = json.loads(report.read_text())
@@ -106,7 +115,9 @@ def test_every_execution_path_keeps_the_budget(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("mode", "measured"), [(1, {"first", "second"}), (7, {"third", "fourth"})])
+@pytest.mark.parametrize(
+    ("mode", "measured"), [(1, {"first", "second"}), (7, {"third", "fourth"})]
+)
 def test_calibration_follows_the_branch_that_is_taken_and_the_others_are_replaced_too(
     tmp_path, monkeypatch, mode, measured
 ):
@@ -116,17 +127,34 @@ def test_calibration_follows_the_branch_that_is_taken_and_the_others_are_replace
     report = tmp_path / "report.json"
     shape = f"x=1x8x12x12,mode={mode}"
     request = Request(
-        str(path), "onnx", str(target), str(report), {"flops_budget": "0.3"}, input_shape=shape
+        str(path),
+        "onnx",
+        str(target),
+        str(report),
+        {"flops_budget": "0.3"},
+        input_shape=shape,
     )
     compress(request, lambda *_: None)
     account = json.loads(report.read_text())
-    (note,) = [note for note in account["calibration"]["notes"] if "by their weights alone" in note]
-    assert {name for name in ("first", "second", "third", "fourth") if name not in note} == measured
+    (note,) = [
+        note
+        for note in account["calibration"]["notes"]
+        if "by their weights alone" in note
+    ]
+    assert {
+        name for name in ("first", "second", "third", "fourth") if name not in note
+    } == measured
     _, after = opened_with_count(target)
-    assert max(after.execution_paths) == account["after"]["macs"] <= 0.3 * account["before"]["macs"]
+    assert (
+        max(after.execution_paths)
+        == account["after"]["macs"]
+        <= 0.3 * account["before"]["macs"]
+    )
 
 
-def test_shapes_inside_a_branch_are_measured_where_inference_does_not_tell_them(tmp_path):
+def test_shapes_inside_a_branch_are_measured_where_inference_does_not_tell_them(
+    tmp_path,
+):
     text = f"""g (float[1, 8, 12, 12] x, bool c) => (float y) <float[4, 8, 3, 3] w> {{
         y = If (c) <
             then_branch = yes () => (float t) {{ {HIDDEN} t = Conv(h, w) }},
@@ -178,7 +206,11 @@ def test_a_layer_that_one_path_calls_more_often_is_replaced_in_both(tmp_path):
     assert split_everywhere(path, target) == ["w"]
     _, after = opened_with_count(target)
     assert after.execution_paths[0] == 2 * after.execution_paths[1]
-    agree(path, target, *({"x": IMAGE, "c": np.array(condition)} for condition in (True, False)))
+    agree(
+        path,
+        target,
+        *({"x": IMAGE, "c": np.array(condition)} for condition in (True, False)),
+    )
 
 
 def ifs(*conditions):
@@ -200,13 +232,18 @@ def ifs(*conditions):
     return f"g ({inputs}) => (float[1, 8, 12, 12] x{len(conditions)}) <{weights}> {{ {nodes} }}"
 
 
-def test_beyond_a_number_of_paths_the_ifs_that_are_left_are_counted_and_not_edited(tmp_path):
+def test_beyond_a_number_of_paths_the_ifs_that_are_left_are_counted_and_not_edited(
+    tmp_path,
+):
     path = written(tmp_path, ifs(*"abcdef"))
     target = tmp_path / "after.onnx"
     _, count = opened_with_count(path)
     assert count.macs == 6 * 144 * 576
     assert len(count.execution_paths) == 16
-    assert {site.name for site in count.sites if site.reason is not None} == {"w4", "w5"}
+    assert {site.name for site in count.sites if site.reason is not None} == {
+        "w4",
+        "w5",
+    }
     assert split_everywhere(path, target) == ["w0", "w1", "w2", "w3"]
     agree(
         path,
@@ -277,8 +314,12 @@ def test_a_layer_in_a_body_counts_as_often_as_that_runs_and_is_replaced(
 
 
 def test_what_a_body_stores_itself_goes_with_the_layer(tmp_path):
-    stored = f"w = Constant <value = float[8, 8, 1, 1] {{{', '.join(['0.1'] * 64)}}}> ()"
-    text = LOOP.replace("<float[8, 8, 3, 3] w, float[8] a>", "").replace("on =", f"{stored} on =")
+    stored = (
+        f"w = Constant <value = float[8, 8, 1, 1] {{{', '.join(['0.1'] * 64)}}}> ()"
+    )
+    text = LOOP.replace("<float[8, 8, 3, 3] w, float[8] a>", "").replace(
+        "on =", f"{stored} on ="
+    )
     text = text.replace("<pads = [1, 1, 1, 1]> (v, w, a)", "(v, w)")
     path = written(tmp_path, text)
     target = tmp_path / "after.onnx"
@@ -291,10 +332,16 @@ def test_what_a_body_stores_itself_goes_with_the_layer(tmp_path):
 def test_weights_that_bodies_store_are_kept_in_a_file_of_several_links(tmp_path):
     """As the service's own files are, of which ONNX Runtime takes no external data for a body."""
     stored = helper.make_tensor(
-        "w", TensorProto.FLOAT, [8, 8, 3, 3], np.full(576, 0.1, np.float32).tobytes(), raw=True
+        "w",
+        TensorProto.FLOAT,
+        [8, 8, 3, 3],
+        np.full(576, 0.1, np.float32).tobytes(),
+        raw=True,
     )
     proto = model(
-        LOOP.replace("<float[8, 8, 3, 3] w, float[8] a>", "").replace("(v, w, a)", "(v, w)")
+        LOOP.replace("<float[8, 8, 3, 3] w, float[8] a>", "").replace(
+            "(v, w, a)", "(v, w)"
+        )
     )
     (body,) = [
         attribute.g
@@ -313,9 +360,13 @@ def test_weights_that_bodies_store_are_kept_in_a_file_of_several_links(tmp_path)
     agree(path, target, {"x": IMAGE})
 
 
-def test_an_inspection_tells_the_execution_paths_and_never_0_for_what_it_does_not_know(tmp_path):
+def test_an_inspection_tells_the_execution_paths_and_never_0_for_what_it_does_not_know(
+    tmp_path,
+):
     def told(text):
-        request = Request(str(written(tmp_path, text)), "onnx", "", str(tmp_path / "told.json"))
+        request = Request(
+            str(written(tmp_path, text)), "onnx", "", str(tmp_path / "told.json")
+        )
         inspect(request, lambda *_: None)
         return json.loads((tmp_path / "told.json").read_text())
 

@@ -8,9 +8,9 @@ import onnx
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.chains import in_form, split_exactly, with_bias
-from support.onnx_replacing import TOLERANCE, one_layer
-from support.onnx_text import distance, outputs, written
+from support.engine.chains import in_form, split_exactly, with_bias
+from support.onnx.replacing import TOLERANCE, one_layer
+from support.onnx.text import distance, outputs, written
 
 from worker.engine.decompose import FORMS
 from worker.engine.formats import open_model
@@ -81,7 +81,9 @@ def transposed_convolutions(draw):
         "pads": pads,
         "output_padding": more,
     }
-    axes_values = zip(size, strides, dilations, kernel, pads, pads[axes:], more, strict=False)
+    axes_values = zip(
+        size, strides, dilations, kernel, pads, pads[axes:], more, strict=False
+    )
     assume(
         all(
             (n - 1) * s + d * (k - 1) + 1 - before - behind + o > 0
@@ -108,7 +110,9 @@ def folder(tmp_path_factory):
 )
 @given(case=convolutions(), constant_nodes=st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_what_equals_a_convolution_gives_its_outputs(folder, make, case, constant_nodes):
+def test_what_equals_a_convolution_gives_its_outputs(
+    folder, make, case, constant_nodes
+):
     _, weight_shape, shape, _ = case
     path = written(folder, one_layer(*case, constant_nodes))
     opened = open_model("onnx", path)
@@ -144,7 +148,11 @@ def test_what_equals_a_transposed_convolution_gives_its_outputs(folder, case):
     (expected,) = outputs(path, {"x": x})
 
     assert site.reason is None
-    assert site.macs == x.size // shape[1] * prod(weight_shape) == site.macs_of([site.convolution])
+    assert (
+        site.macs
+        == x.size // shape[1] * prod(weight_shape)
+        == site.macs_of([site.convolution])
+    )
     assert site.convolution.output_size(shape[2:]) == expected.shape[2:]
     opened.replace(site, with_bias(opened.layer(site), 0.5))
     opened.save(folder / "after.onnx")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from onnx.numpy_helper import to_array
-from support.onnx_canonical import rewritten
-from support.onnx_text import model, written
+from support.onnx.canonical import rewritten
+from support.onnx.text import model, written
 
 from worker.engine.formats import load_runner
 

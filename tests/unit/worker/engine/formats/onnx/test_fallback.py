@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from support.onnx_programs import agree, program_of, runtime_operators, values_of
-from support.onnx_text import outputs, written
+from support.onnx.programs import agree, program_of, runtime_operators, values_of
+from support.onnx.text import outputs, written
 
 from worker.engine.program import NoProgramError, run
 
 LEFT = [
     # the operator that is left, the model's output, its nodes
     ("com.microsoft::QuickGelu", "y", "y = com.microsoft.QuickGelu <alpha = 1.5> (x)"),
-    ("Resize", "y", 'h = Relu (x) y = Resize <mode = "linear", antialias = 1> (h, , half)'),
+    (
+        "Resize",
+        "y",
+        'h = Relu (x) y = Resize <mode = "linear", antialias = 1> (h, , half)',
+    ),
     (
         "MaxPool",
         "z",
@@ -41,12 +45,16 @@ LEFT = [
 
 
 @pytest.mark.parametrize(("left", "output", "nodes"), LEFT)
-def test_what_the_table_does_not_cover_is_run_by_the_runtime(tmp_path, left, output, nodes):
+def test_what_the_table_does_not_cover_is_run_by_the_runtime(
+    tmp_path, left, output, nodes
+):
     weights = """float[1, 2, 1, 1] w, float[2] two = {1.0, 2.0}, float[2] mean = {0.5, 0.0},
         float[4] half = {1.0, 1.0, 0.5, 0.5}"""
     text = f"g (float[1, 2, 4, 4] x) => (float {output}) <{weights}> {{ {nodes} }}"
     path = written(
-        tmp_path, text, header='<ir_version: 8, opset_import: ["": 18, "com.microsoft": 1]>'
+        tmp_path,
+        text,
+        header='<ir_version: 8, opset_import: ["": 18, "com.microsoft": 1]>',
     )
     x = {"x": np.random.default_rng(0).standard_normal((1, 2, 4, 4)).astype(np.float32)}
     program = program_of(path)
@@ -56,7 +64,8 @@ def test_what_the_table_does_not_cover_is_run_by_the_runtime(tmp_path, left, out
 
 def test_gradients_stop_at_a_step_of_the_runtime(tmp_path):
     path = written(
-        tmp_path, "g (float[1, 2] x) => (float y) { h = Relu (x) l = Hardmax (h) y = Add (l, x) }"
+        tmp_path,
+        "g (float[1, 2] x) => (float y) { h = Relu (x) l = Hardmax (h) y = Add (l, x) }",
     )
     x = torch.tensor([[1.0, 2.0]], requires_grad=True)
     run(program_of(path), {"x": x})[0].sum().backward()

@@ -1,8 +1,8 @@
 """Local functions: those that hold layers are inlined, all others stay."""
 
 import onnx
-from support.onnx_splitting import IMAGE, agree, opened_with_count, split_everywhere
-from support.onnx_text import written
+from support.onnx.splitting import IMAGE, agree, opened_with_count, split_everywhere
+from support.onnx.text import written
 
 FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
     g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] v, float[8, 8, 3, 3] w>
@@ -29,7 +29,9 @@ def test_functions_that_hold_layers_are_inlined_and_others_stay(tmp_path):
     assert [function.name for function in onnx.load(target).functions] == ["quiet"]
 
 
-def test_a_function_that_carries_weights_and_is_called_twice_is_counted_and_left(tmp_path):
+def test_a_function_that_carries_weights_and_is_called_twice_is_counted_and_left(
+    tmp_path,
+):
     values = ", ".join(["0.01"] * 576)
     text = f"""<ir_version: 8, opset_import: ["": 17, "acme": 1]>
         g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) {{ a = acme.block(x)

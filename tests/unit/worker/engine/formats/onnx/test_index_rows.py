@@ -1,7 +1,7 @@
 """Inputs that select rows of a stored table are known with the number of its rows."""
 
 import pytest
-from support.onnx_text import model
+from support.onnx.text import model
 
 from worker.engine.formats.onnx.index_rows import index_rows
 

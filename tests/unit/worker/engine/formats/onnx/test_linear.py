@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.chains import with_bias
-from support.onnx_replacing import replaced
-from support.onnx_text import model, written
+from support.engine.chains import with_bias
+from support.onnx.replacing import replaced
+from support.onnx.text import model, written
 
 from worker.engine.formats import open_model
 
@@ -26,7 +26,16 @@ GEMM = """<ir_version: 4, opset_import: ["": {opset}]>
 
 @pytest.mark.parametrize(
     ("opset", "shape"),
-    [(7, "5"), (7, "1, 5"), (9, "1"), (11, "5"), (11, None), (13, "1, 1"), (21, "5"), (21, None)],
+    [
+        (7, "5"),
+        (7, "1, 5"),
+        (9, "1"),
+        (11, "5"),
+        (11, None),
+        (13, "1, 1"),
+        (21, "5"),
+        (21, None),
+    ],
 )
 @given(
     transposed=st.tuples(st.booleans(), st.booleans()),
@@ -75,7 +84,9 @@ def test_a_product_with_a_stored_matrix_becomes_two_and_a_sum(tmp_path, rows):
     assert site.macs == site.macs_of([site.convolution]) == prod(shape) * 5
     _, after = replaced(tmp_path, proto, x)
     assert [node.op_type for node in after.graph.node] == ["MatMul", "MatMul"]
-    _, after = replaced(tmp_path, proto, x, lambda layer: with_bias(layer, 0.5), plus=0.5)
+    _, after = replaced(
+        tmp_path, proto, x, lambda layer: with_bias(layer, 0.5), plus=0.5
+    )
     assert [node.op_type for node in after.graph.node] == ["MatMul", "MatMul", "Add"]
 
 
@@ -93,7 +104,9 @@ def test_a_product_with_a_stored_matrix_becomes_two_and_a_sum(tmp_path, rows):
         ),
     ],
 )
-def test_products_that_are_no_linear_layers_are_left_with_the_reason(tmp_path, body, reason):
+def test_products_that_are_no_linear_layers_are_left_with_the_reason(
+    tmp_path, body, reason
+):
     proto = model(f"""g (float[2, 3] x, float[5] c) => (float y)
         <float[3, 5] w, float[2, 5] r, float[2, 1] s, float[4, 2] v, float[6, 3, 5] u,
             int32[3, 5] k> {{ {body} }}""")

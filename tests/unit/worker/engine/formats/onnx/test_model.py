@@ -8,7 +8,7 @@ import pytest
 from digits import MODELS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.onnx_text import model, written
+from support.onnx.text import model, written
 
 from convpress.refusal import Refusal
 from worker.engine.formats import open_model
@@ -40,16 +40,26 @@ def test_inputs_and_outputs_are_told_in_order(tmp_path):
         TensorSpec("b", "int64", ()),
         TensorSpec("c", "float32", None),
     )
-    assert opened.outputs == (TensorSpec("z", "bool", ("n",)), TensorSpec("y", "float32", ()))
+    assert opened.outputs == (
+        TensorSpec("z", "bool", ("n",)),
+        TensorSpec("y", "float32", ()),
+    )
 
 
-@pytest.mark.parametrize("size", [{"dim_param": "?"}, {"dim_value": -1}, {"dim_value": 0}, {}])
+@pytest.mark.parametrize(
+    "size", [{"dim_param": "?"}, {"dim_value": -1}, {"dim_value": 0}, {}]
+)
 def test_sizes_that_say_nothing_are_unknown(tmp_path, size):
     proto = model(CONVOLUTION)
     proto.graph.input[0].type.tensor_type.shape.dim[2].CopyFrom(
         onnx.TensorShapeProto.Dimension(**size)
     )
-    assert open_model("onnx", written(tmp_path, proto)).inputs[0].shape == ("batch", 3, None, 8)
+    assert open_model("onnx", written(tmp_path, proto)).inputs[0].shape == (
+        "batch",
+        3,
+        None,
+        8,
+    )
 
 
 def test_parameters_are_floats_wherever_they_are_stored(tmp_path):
@@ -72,11 +82,17 @@ def test_the_batch_is_one_and_the_rest_is_asked_for(tmp_path):
         (2, 7, "IR version 2, opset 7"),
         (8, 5, "IR version 8, opset 5"),
         (8, None, "IR version 8, opset missing"),
-        (8, onnx.defs.onnx_opset_version() + 1, f"opset {onnx.defs.onnx_opset_version() + 1}"),
+        (
+            8,
+            onnx.defs.onnx_opset_version() + 1,
+            f"opset {onnx.defs.onnx_opset_version() + 1}",
+        ),
         (onnx.IR_VERSION + 1, 17, f"IR version {onnx.IR_VERSION + 1}"),
     ],
 )
-def test_versions_that_are_not_known_are_refused_and_named(tmp_path, ir_version, opset, got):
+def test_versions_that_are_not_known_are_refused_and_named(
+    tmp_path, ir_version, opset, got
+):
     proto = model(CONVOLUTION)
     proto.ir_version = ir_version
     proto.ClearField("opset_import")
@@ -167,9 +183,14 @@ def test_torch_is_not_loaded_where_nothing_is_calibrated(tmp_path):
         "import sys\nfrom worker.engine.__main__ import main\nmain(sys.argv[1:])\n"
         "print('torch' in sys.modules, file=sys.stdout)"
     )
-    request = Request(*files, budgets={"flops_budget": "0.5"}, calibration="none").to_json()
+    request = Request(
+        *files, budgets={"flops_budget": "0.5"}, calibration="none"
+    ).to_json()
     done = subprocess.run(
-        [sys.executable, "-c", code, request], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, request],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert '"succeeded"' in done.stdout
     assert done.stderr.strip() == "False"

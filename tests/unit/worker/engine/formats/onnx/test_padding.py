@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.onnx_text import outputs, written
+from support.onnx.text import outputs, written
 
 from worker.engine.formats import open_model
 
@@ -22,11 +22,15 @@ net (float[n, 4, 8, 8] x) => (float[n, 8, 4, 4] y) <float[8, 4, 3, 3] w> {
 def optimised(path):
     """The operators that ONNX Runtime makes of a model."""
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    )
     options.optimized_model_filepath = str(path.with_suffix(".optimised"))
     options.log_severity_level = 4
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    return [
+        node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node
+    ]
 
 
 @pytest.mark.parametrize("nothing", [0, 1, 2])

@@ -8,13 +8,19 @@ import pytest
 import torch
 from digits import MODELS, split
 from onnx import TensorProto, helper, numpy_helper
-from support.onnx_programs import agree, program_of, runtime_operators, values_of
-from support.onnx_text import model, outputs, written
+from support.onnx.programs import agree, program_of, runtime_operators, values_of
+from support.onnx.text import model, outputs, written
 
 from worker.engine.formats import open_model
 from worker.engine.program import run
 
-SAMPLES = ["plain.onnx", "batchnorm.onnx", "batchnorm_bn.onnx", "residual.onnx", "residual_bn.onnx"]
+SAMPLES = [
+    "plain.onnx",
+    "batchnorm.onnx",
+    "batchnorm_bn.onnx",
+    "residual.onnx",
+    "residual_bn.onnx",
+]
 
 
 @pytest.mark.parametrize("file", SAMPLES)
@@ -31,10 +37,16 @@ def test_sample_models_say_the_same_and_name_their_sites(file):
         assert step.site is None or len(step.takes) == len(step.gives) == 1
     norms = [step.norm for step in program.steps if step.norm]
     assert len(norms) == sum(
-        node.op_type == "BatchNormalization" for node in onnx.load(MODELS / file).graph.node
+        node.op_type == "BatchNormalization"
+        for node in onnx.load(MODELS / file).graph.node
     )
     for norm in norms:
-        assert norm.mean.shape == norm.variance.shape == norm.weight.shape == norm.bias.shape
+        assert (
+            norm.mean.shape
+            == norm.variance.shape
+            == norm.weight.shape
+            == norm.bias.shape
+        )
 
 
 def test_a_site_step_is_its_layer_and_a_norm_step_its_norm():
@@ -77,9 +89,19 @@ def test_gradients_reach_the_input_and_are_those_of_torch(tmp_path):
     x = torch.randn(2, 3, 6, 6, requires_grad=True)
     run(program, {"x": x})[0].square().sum().backward()
     other = x.detach().clone().requires_grad_()
-    c = torch.conv2d(torch.nn.functional.pad(other, (0, 1, 1, 0)), stored["w"], stored["b"])
+    c = torch.conv2d(
+        torch.nn.functional.pad(other, (0, 1, 1, 0)), stored["w"], stored["b"]
+    )
     n = torch.batch_norm(
-        c, stored["scale"], stored["b"], stored["mean"], stored["variance"], False, 0.1, 1e-5, False
+        c,
+        stored["scale"],
+        stored["b"],
+        stored["mean"],
+        stored["variance"],
+        False,
+        0.1,
+        1e-5,
+        False,
     )
     torch.relu(n).square().sum().backward()
     torch.testing.assert_close(x.grad, other.grad)
@@ -88,7 +110,12 @@ def test_gradients_reach_the_input_and_are_those_of_torch(tmp_path):
 
 def test_any_batch_runs_whatever_the_model_declares(tmp_path):
     path = written(tmp_path, CONV_NORM_RELU.replace("float[N,", "float[1,"))
-    assert run(program_of(path), {"x": torch.randn(5, 3, 6, 6)})[0].shape == (5, 4, 5, 5)
+    assert run(program_of(path), {"x": torch.randn(5, 3, 6, 6)})[0].shape == (
+        5,
+        4,
+        5,
+        5,
+    )
 
 
 def test_linear_sites_take_the_data_alone_unless_they_are_scaled(tmp_path):
@@ -131,7 +158,8 @@ def test_half_precision_is_computed_as_single(tmp_path):
 
 def test_double_precision_stays(tmp_path):
     path = written(
-        tmp_path, "g (double[2, 3] x) => (double y) <double[3, 4] w> { y = MatMul (x, w) }"
+        tmp_path,
+        "g (double[2, 3] x) => (double y) <double[3, 4] w> { y = MatMul (x, w) }",
     )
     x = {"x": np.random.default_rng(0).standard_normal((2, 3))}
     agree(values_of(program_of(path), x), outputs(path, x), rtol=1e-12, atol=1e-14)

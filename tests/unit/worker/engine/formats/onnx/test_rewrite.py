@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from support.chains import split_exactly
-from support.onnx_replacing import TOLERANCE, X, names, replaced
-from support.onnx_text import distance, model, outputs, written
+from support.engine.chains import split_exactly
+from support.onnx.replacing import TOLERANCE, X, names, replaced
+from support.onnx.text import distance, model, outputs, written
 
 from worker.engine.formats import open_model
 from worker.engine.formats.onnx import rewrite
@@ -32,7 +32,12 @@ def test_what_a_model_carries_besides_stays(tmp_path):
     kept.graph.ClearField("node")
     kept.graph.ClearField("initializer")
     before.graph.ClearField("initializer")
-    assert [node.op_type for node in after.graph.node] == ["Conv", "Conv", "Relu", "MaxPool"]
+    assert [node.op_type for node in after.graph.node] == [
+        "Conv",
+        "Conv",
+        "Relu",
+        "MaxPool",
+    ]
     assert after.graph.node[1].name == "first"
     assert after.graph.node[1].doc_string == "node"
     before.graph.ClearField("node")
@@ -52,7 +57,9 @@ def test_new_values_take_no_name_that_is_in_use(tmp_path):
     assert len(used_names) == len(set(used_names))
 
 
-def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(tmp_path):
+def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(
+    tmp_path,
+):
     proto = model("""g (float[1, 3, 8, 8] x) => (float[1, 3, 4, 4] y) <float[3, 3, 3, 3] w,
         float[3] b> {
         s = Conv(x, w, b)  r = Relu(s)  y = Conv(r, w, b) }""")
@@ -62,7 +69,13 @@ def test_a_weight_shared_by_equal_convolutions_is_one_site_with_shared_factors(t
     assert site.macs == 81 * (36 + 16)
     _, after = replaced(tmp_path, proto, X)
     assert len(after.graph.initializer) == 3
-    assert [node.op_type for node in after.graph.node] == ["Conv", "Conv", "Relu", "Conv", "Conv"]
+    assert [node.op_type for node in after.graph.node] == [
+        "Conv",
+        "Conv",
+        "Relu",
+        "Conv",
+        "Conv",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +120,9 @@ def test_a_weight_that_a_branch_uses_stays(tmp_path):
     assert "w" in names(after.graph.initializer)
 
 
-def test_weights_that_are_listed_as_inputs_are_no_inputs_and_go_with_their_initializers(tmp_path):
+def test_weights_that_are_listed_as_inputs_are_no_inputs_and_go_with_their_initializers(
+    tmp_path,
+):
     proto = model(
         "g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w, float[4] b> { y = "
         "Conv(x, w, b) }"
@@ -123,12 +138,15 @@ def test_weights_that_are_listed_as_inputs_are_no_inputs_and_go_with_their_initi
     assert [spec.name for spec in opened.inputs] == ["x"]
     assert opened.bind(None) == {"x": (1, 3, 8, 8)}
     _, after = replaced(tmp_path, proto, X)
-    assert sorted(names(after.graph.input)) == sorted(["x", *names(after.graph.initializer)])
+    assert sorted(names(after.graph.input)) == sorted(
+        ["x", *names(after.graph.initializer)]
+    )
     assert not {"w", "b"} & {*names(after.graph.input), *names(after.graph.value_info)}
 
 
 @pytest.mark.parametrize(
-    ("dtype", "given_as"), [("float16", "float32"), ("double", "float64"), ("bfloat16", "float32")]
+    ("dtype", "given_as"),
+    [("float16", "float32"), ("double", "float64"), ("bfloat16", "float32")],
 )
 def test_weights_are_stored_in_the_sites_own_type(tmp_path, dtype, given_as):
     proto = model(
@@ -162,10 +180,15 @@ def test_a_replaced_model_counts_its_new_sites(tmp_path):
     assert depthwise.weight_shape == (27, 1, 3, 3)
     assert pointwise.weight_shape == (4, 27, 1, 1)
     assert opened.parameters == 27 * 9 + 4 * 27
-    opened.replace(pointwise, [opened.layer(pointwise)])  # what was put in can be taken out again
+    opened.replace(
+        pointwise, [opened.layer(pointwise)]
+    )  # what was put in can be taken out again
     opened.save(tmp_path / "after.onnx")
     assert (
-        distance(outputs(tmp_path / "after.onnx", X)[0], outputs(tmp_path / "model.onnx", X)[0])
+        distance(
+            outputs(tmp_path / "after.onnx", X)[0],
+            outputs(tmp_path / "model.onnx", X)[0],
+        )
         <= TOLERANCE
     )
 
@@ -174,13 +197,17 @@ def test_what_is_looked_up_in_the_whole_model_is_looked_up_once_however_many_sit
     tmp_path, monkeypatch
 ):
     """Else work would grow with the square of the number of layers."""
-    steps = " ".join(f"v{at + 1} = Conv <pads = [1, 1, 1, 1]> (v{at}, w{at})" for at in range(9))
+    steps = " ".join(
+        f"v{at + 1} = Conv <pads = [1, 1, 1, 1]> (v{at}, w{at})" for at in range(9)
+    )
     weights = ", ".join(f"float[3, 3, 3, 3] w{at}" for at in range(9))
     opened = open_model(
         "onnx",
         written(
             tmp_path,
-            model(f"g (float[1, 3, 8, 8] v0) => (float[1, 3, 8, 8] v9) <{weights}> {{ {steps} }}"),
+            model(
+                f"g (float[1, 3, 8, 8] v0) => (float[1, 3, 8, 8] v9) <{weights}> {{ {steps} }}"
+            ),
         ),
     )
     sites = opened.count(opened.bind(None)).sites
@@ -190,7 +217,10 @@ def test_what_is_looked_up_in_the_whole_model_is_looked_up_once_however_many_sit
         monkeypatch.setattr(
             rewrite,
             name,
-            lambda graph, name=name, original=original: (looked.update([name]), original(graph))[1],
+            lambda graph, name=name, original=original: (
+                looked.update([name]),
+                original(graph),
+            )[1],
         )
     for site in sites:
         opened.replace(site, split_exactly(opened.layer(site)))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.pt2_archives import SMALL
+from support.pt2.archives import SMALL
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.pt2 import file

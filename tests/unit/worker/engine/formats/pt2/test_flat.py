@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.exported_programs import opened, write
+from support.pt2.programs import opened, write
 from torch import nn
 
 from convpress.refusal import Code, Refusal
@@ -103,7 +103,11 @@ def test_layers_in_blocks_are_counted_calibrated_and_replaced_in_their_blocks(tm
         model.replace(site, *halves(model.layer(site)))
     model.save(rewritten)
     result = torch.export.load(rewritten)
-    modes = [node.target.__name__ for node in result.graph.nodes if node.op == "call_function"]
+    modes = [
+        node.target.__name__
+        for node in result.graph.nodes
+        if node.op == "call_function"
+    ]
     assert modes.count("wrap_with_set_grad_enabled") == 1
     assert set(result.state_dict) == {"calls"} | {
         f"{site.name}_factored{number}.0.{kind}"
@@ -112,7 +116,9 @@ def test_layers_in_blocks_are_counted_calibrated_and_replaced_in_their_blocks(tm
         for kind in ("weight", "bias")
         if site.name != "inner" or kind == "weight"
     }
-    np.testing.assert_allclose(result.module()(x).detach(), expected, atol=0.02, rtol=0.02)
+    np.testing.assert_allclose(
+        result.module()(x).detach(), expected, atol=0.02, rtol=0.02
+    )
     again = opened(rewritten)
     assert again.count(again.bind({"": (1, 3, 8, 8)})).macs == 2 * profile.macs
 

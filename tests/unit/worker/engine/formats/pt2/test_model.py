@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from digits import MODELS
-from support.exported_programs import Counting, Images, Signals, Tokens, opened, write
+from support.pt2.programs import Counting, Images, Signals, Tokens, opened, write
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -77,7 +77,8 @@ def zero(layer):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES],
 )
 def test_counts_steps_and_surgery_keep_what_the_module_computes(tmp_path, name):
     build, example, decomposed = CASES[name]
@@ -100,7 +101,9 @@ def test_counts_steps_and_surgery_keep_what_the_module_computes(tmp_path, name):
     program = model.program()
     steps = programs.run(program, dict(zip(program.inputs, runs[0], strict=True)))
     for actual, array in zip(steps, expected[0].values(), strict=True):
-        torch.testing.assert_close(actual.detach(), torch.from_numpy(array), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            actual.detach(), torch.from_numpy(array), atol=1e-5, rtol=1e-5
+        )
     replaceable = [site for site in profile.sites if site.reason is None]
     sites_in_steps = {step.site for step in program.steps if step.site is not None}
     assert sites_in_steps == {site.name for site in replaceable} != set()
@@ -112,7 +115,9 @@ def test_counts_steps_and_surgery_keep_what_the_module_computes(tmp_path, name):
     run = runner.load(rewritten)
     names = [spec.name for spec in model.inputs]
     for tensors, arrays in zip(runs, expected, strict=True):
-        inputs = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+        inputs = {
+            name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)
+        }
         actual = run(inputs)
         assert list(actual) == list(arrays)
         for key, array in arrays.items():
@@ -138,7 +143,9 @@ def test_it_counts_what_the_torchscript_file_of_the_module_counts(tmp_path, buil
     own = exported.count(shapes)
     assert own.macs == counted.macs
     layers = {site.name: site.macs for site in own.sites if site.reason is None}
-    assert layers == {site.name: site.macs for site in counted.sites if site.reason is None}
+    assert layers == {
+        site.name: site.macs for site in counted.sites if site.reason is None
+    }
 
 
 def test_a_weight_that_several_layers_share_is_one_site(tmp_path):
@@ -172,7 +179,9 @@ def test_archives_of_other_versions_of_torch_open_and_are_written(tmp_path, vers
     model.save(tmp_path / "out.pt2")
     inputs = random_inputs(model.inputs, model.bind(None))
     actual = runner.load(tmp_path / "out.pt2")(inputs)
-    with file.without_samples(MODELS / "exported" / f"small.torch-{version}.pt2") as copy:
+    with file.without_samples(
+        MODELS / "exported" / f"small.torch-{version}.pt2"
+    ) as copy:
         expected = runner.load(copy)(inputs)
     assert expected.keys() == actual.keys()
     for name, array in expected.items():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.exported_programs import Images, opened, write
+from support.pt2.programs import Images, opened, write
 from torch import nn
 
 from worker.engine import program as programs

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.exported_programs import opened, write
+from support.pt2.programs import opened, write
 from torch import nn
 
 from worker.engine.formats.pt2 import runner
@@ -46,7 +46,11 @@ def test_items_of_lists_and_dictionaries_are_inputs_of_their_own(nested):
         TensorSpec("output_scores", "float32", (2, 5, 3)),
         TensorSpec("output_rest_0", "float32", (2, 5, 4)),
     )
-    assert model.bind(None) == {"pair_0": (2, 5, 4), "pair_1": (2, 5), "masks_left_out": (2, 5)}
+    assert model.bind(None) == {
+        "pair_0": (2, 5, 4),
+        "pair_1": (2, 5),
+        "masks_left_out": (2, 5),
+    }
 
 
 def test_a_runner_nests_them_again_and_keeps_what_is_fixed(nested):

@@ -4,8 +4,8 @@ import json
 from contextlib import suppress
 
 import pytest
-from support.exported_programs import opened
-from support.pt2_archives import PROGRAM, graph, members, with_members, with_program
+from support.pt2.archives import PROGRAM, graph, members, with_members, with_program
+from support.pt2.programs import opened
 
 from convpress.gate.check import require_safe
 from convpress.limits import Limits
@@ -80,7 +80,9 @@ def test_the_refusal_says_what_is_wrong(tmp_path, place, argument, part):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("number", "position", "name"), PLACES, ids=[each[2] for each in PLACES])
+@pytest.mark.parametrize(
+    ("number", "position", "name"), PLACES, ids=[each[2] for each in PLACES]
+)
 def test_each_argument_of_each_wrong_kind_ends_in_a_refusal_or_is_read(
     tmp_path, number, position, name
 ):

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.calibrating import calibrate_little
-from support.compressing import compressed
+from support.engine.calibrating import calibrate_little
+from support.engine.compressing import compressed
 
 calibrate_little(pytest.MonkeyPatch())
 options = {"flops_budget": "0.5", "calibration": "synthetic"}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.scripted_modules import write
+from support.torchscript.modules import write
 from torch import nn
 
 from worker.engine.formats.aten.tally import NO_RULE

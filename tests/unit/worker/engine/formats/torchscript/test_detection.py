@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.scripted_modules import rewrite, scripted, write
+from support.torchscript.modules import rewrite, scripted, write
 from torch import nn
 
 from worker.engine.formats import load_runner
@@ -33,14 +33,20 @@ def test_a_better_box_suppresses_those_that_overlap_it_more_than_the_threshold()
         ([0.0, 20, 20, 22, 22], 2, True, 0.0),
     ],
 )
-def test_a_region_has_the_mean_of_interpolated_features(region, ratio, aligned, expected):
+def test_a_region_has_the_mean_of_interpolated_features(
+    region, ratio, aligned, expected
+):
     ramp = torch.arange(6.0) + 10 * torch.arange(6.0)[:, None]
-    pooled = roi_align(ramp[None, None], torch.tensor([region]), 1.0, 1, 1, ratio, aligned)
+    pooled = roi_align(
+        ramp[None, None], torch.tensor([region]), 1.0, 1, 1, ratio, aligned
+    )
     assert pooled.item() == pytest.approx(expected)
 
 
 def test_no_regions_have_no_features():
-    assert roi_align(torch.ones(1, 3, 4, 4), torch.ones(0, 5), 1.0, 2, 2, 2, True).shape == (
+    assert roi_align(
+        torch.ones(1, 3, 4, 4), torch.ones(0, 5), 1.0, 2, 2, 2, True
+    ).shape == (
         0,
         3,
         2,
@@ -62,7 +68,9 @@ class Detector(nn.Module):
         for index in range(len(images)):
             corners = torch.tensor([[0.0, 0.0, 6.0, 6.0], [0.0, 0.0, 6.0, 5.9]])
             regions = torch.nn.functional.pad(corners, [1, 0], value=float(index))
-            pooled = torch.ops.torchvision.roi_align(features, regions, 1.0, 2, 2, 2, False)
+            pooled = torch.ops.torchvision.roi_align(
+                features, regions, 1.0, 2, 2, 2, False
+            )
             scores = self.box(pooled.flatten(1))
             keep = torch.ops.torchvision.nms(corners, scores[:, 0], 0.5)
             results.append({"boxes": corners[keep], "scores": scores[keep]})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.damaged_archives import damaged, refusal_of, rewritten, write
+from support.torchscript.damaged_archives import damaged, refusal_of, rewritten, write
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.torchscript.model import TorchScriptModel
@@ -36,7 +36,8 @@ def test_an_archive_without_its_end_is_truncated(tmp_path, change):
 
 def test_an_archive_of_a_later_version_is_unsupported(tmp_path):
     path = rewritten(
-        tmp_path, lambda name, content: b"11\n" if name.endswith("/version") else content
+        tmp_path,
+        lambda name, content: b"11\n" if name.endswith("/version") else content,
     )
     refusal = refusal_of(path)
     assert refusal.code == Code.MODEL_UNSUPPORTED
@@ -68,14 +69,18 @@ def test_an_archive_whose_parts_are_damaged_is_invalid(tmp_path, part):
 def test_an_archive_of_something_else_than_a_module_is_invalid(tmp_path):
     path = rewritten(
         tmp_path,
-        lambda name, content: b"\x80\x02}q\x00." if name.endswith("/data.pkl") else content,
+        lambda name, content: (
+            b"\x80\x02}q\x00." if name.endswith("/data.pkl") else content
+        ),
     )
     assert refusal_of(path).code == Code.MODEL_INVALID
 
 
 @settings(deadline=None, max_examples=20)
 @given(place=st.floats(0, 1), value=st.integers(0, 255))
-def test_a_damaged_archive_opens_or_is_refused_but_nothing_else(tmp_path_factory, place, value):
+def test_a_damaged_archive_opens_or_is_refused_but_nothing_else(
+    tmp_path_factory, place, value
+):
     def flip(content):
         at = int(place * (len(content) - 1))
         return content[:at] + bytes([value]) + content[at + 1 :]

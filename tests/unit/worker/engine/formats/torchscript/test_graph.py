@@ -2,8 +2,17 @@
 
 import torch
 
-from worker.engine.formats.torchscript.graph import captured_values, literal, nodes, nodes_within
-from worker.engine.formats.torchscript.operators import argument_names, is_random, written_values
+from worker.engine.formats.torchscript.graph import (
+    captured_values,
+    literal,
+    nodes,
+    nodes_within,
+)
+from worker.engine.formats.torchscript.operators import (
+    argument_names,
+    is_random,
+    written_values,
+)
 
 
 @torch.jit.script
@@ -21,7 +30,9 @@ def node_of(kind):
 
 def test_inner_nodes_follow_their_owner():
     kinds = [node.kind() for node in nodes(branching.graph)]
-    assert kinds.index("prim::If") < kinds.index("prim::Loop") < kinds.index("aten::mul_")
+    assert (
+        kinds.index("prim::If") < kinds.index("prim::Loop") < kinds.index("aten::mul_")
+    )
     inside = [node.kind() for node in nodes_within(node_of("prim::If"))]
     assert inside[0] == "prim::If"
     assert "aten::mul_" in inside
@@ -41,7 +52,9 @@ def test_a_node_captures_what_its_blocks_read_each_once():
 def test_operators_say_what_they_write_and_whether_they_are_random():
     branch = node_of("prim::If")
     noise = node_of("aten::rand_like")
-    assert [value.unique() for value in written_values(branch)] == [noise.output().unique()]
+    assert [value.unique() for value in written_values(branch)] == [
+        noise.output().unique()
+    ]
     assert is_random(noise)
     assert not is_random(branch)
     assert argument_names(noise)[0] == "self"
@@ -49,6 +62,8 @@ def test_operators_say_what_they_write_and_whether_they_are_random():
 
 
 def test_a_literal_is_the_content_of_a_constant_alone():
-    constant = next(node for node in nodes(branching.graph) if node.kind() == "prim::Constant")
+    constant = next(
+        node for node in nodes(branching.graph) if node.kind() == "prim::Constant"
+    )
     assert literal(constant.output()) == constant.output().toIValue()
     assert literal(next(iter(branching.graph.inputs()))) is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.scripted_modules import scripted, write
+from support.torchscript.modules import scripted, write
 from torch import Tensor, nn
 
 from convpress.refusal import Code, Refusal

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.scripted_modules import assert_same, rewrite, scripted
+from support.torchscript.modules import assert_same, rewrite, scripted
 from torch import nn
 from torch.nn import functional
 
@@ -52,15 +52,23 @@ def test_a_linear_layer_on_what_does_not_lie_in_one_piece_is_seen(tmp_path):
             lambda x, w, b: torch.addmm(b.reshape(1, 5), x, w.t()),
             "its bias is not the same for every row",
         ),
-        (lambda x, w, b: functional.linear(x, w, x[0, 0]), "its bias is computed at run time"),
-        (lambda x, w, b: torch.matmul(w, x.t()), "its weight is the left factor of the product"),
+        (
+            lambda x, w, b: functional.linear(x, w, x[0, 0]),
+            "its bias is computed at run time",
+        ),
+        (
+            lambda x, w, b: torch.matmul(w, x.t()),
+            "its weight is the left factor of the product",
+        ),
         (
             lambda x, w, b: functional.linear(x, w) + functional.linear(x, w, b),
             "its weight is shared with layers that",
         ),
     ],
 )
-def test_products_that_are_no_linear_layers_are_left_with_the_reason(tmp_path, compute, reason):
+def test_products_that_are_no_linear_layers_are_left_with_the_reason(
+    tmp_path, compute, reason
+):
     class Product(nn.Module):
         def __init__(self):
             super().__init__()

@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from support.scripted_modules import Looped, Net, Shared, assert_same, rewrite, scripted
+from support.torchscript.modules import (
+    Looped,
+    Net,
+    Shared,
+    assert_same,
+    rewrite,
+    scripted,
+)
 from torch import nn
 
 from worker.engine.formats.torchscript import runner
@@ -17,7 +24,9 @@ class Measured(Shared):
 
 def test_what_was_not_touched_keeps_its_names_values_and_modes(tmp_path):
     x = torch.randn(2, 3, 9, 9)
-    _, original, rewritten = rewrite(tmp_path, scripted(Net()), x, only="blocks.0.conv1")
+    _, original, rewritten = rewrite(
+        tmp_path, scripted(Net()), x, only="blocks.0.conv1"
+    )
     before = original.state_dict()
     after = rewritten.state_dict()
     for name, tensor in before.items():
@@ -73,7 +82,9 @@ def test_half_precision_stays_half_precision(tmp_path):
         tmp_path, scripted(Net()).half(), x.half(), make=lambda layer: [layer]
     )
     assert {
-        tensor.dtype for tensor in rewritten.state_dict().values() if tensor.is_floating_point()
+        tensor.dtype
+        for tensor in rewritten.state_dict().values()
+        if tensor.is_floating_point()
     } == {torch.half}
 
 

@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 import torch
-from support.counted_by_torch import counted_by_torch
-from support.scripted_modules import write
+from support.torchscript.counting_oracle import counted_by_torch
+from support.torchscript.modules import write
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -35,7 +35,9 @@ class Cross(nn.Module):
 class Weighted(nn.Module):
     def __init__(self):
         super().__init__()
-        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, kdim=4, vdim=4)
+        self.attention = nn.MultiheadAttention(
+            WIDTH, HEADS, batch_first=True, kdim=4, vdim=4
+        )
 
     def forward(self, x):
         return self.attention(x, x[..., :4], x[..., 4:])
@@ -44,7 +46,9 @@ class Weighted(nn.Module):
 class Kernel(nn.Module):
     def forward(self, x):
         heads = x.unflatten(-1, [2, -1]).transpose(1, 2)
-        return nn.functional.scaled_dot_product_attention(heads, heads, heads, is_causal=True)
+        return nn.functional.scaled_dot_product_attention(
+            heads, heads, heads, is_causal=True
+        )
 
 
 class Recurrent(nn.Module):
@@ -69,7 +73,9 @@ class Sums(nn.Module):
 
 MODULES = {
     "encoder layer": encoder_layer,
-    "encoder layer, norm first": lambda: encoder_layer(norm_first=True, activation="gelu"),
+    "encoder layer, norm first": lambda: encoder_layer(
+        norm_first=True, activation="gelu"
+    ),
     "encoder": lambda: nn.TransformerEncoder(encoder_layer(), 2),
     "decoder layer": Cross,
     "attention with weights": Weighted,
@@ -86,7 +92,12 @@ NOT_SCRIPTED = ("layers",)
 # Scripts of these take seconds each; traces of them stay, and scripts of the others.
 SLOW = [
     (name, "scripted")
-    for name in ("encoder layer", "encoder layer, norm first", "encoder", "decoder layer")
+    for name in (
+        "encoder layer",
+        "encoder layer, norm first",
+        "encoder",
+        "decoder layer",
+    )
 ]
 
 
@@ -103,7 +114,11 @@ def test_the_count_is_that_of_torchs_own_counter(tmp_path, name, how):
     module = MODULES[name]().eval()
     x = torch.rand(TOKENS)
     with torch.no_grad():
-        made = torch.jit.script(module) if how == "scripted" else torch.jit.trace(module, x)
+        made = (
+            torch.jit.script(module)
+            if how == "scripted"
+            else torch.jit.trace(module, x)
+        )
     model = TorchScriptModel.open(write(tmp_path, made))
     count = model.count(model.bind({"": TOKENS}))
     assert count.macs == counted_by_torch(module, x)

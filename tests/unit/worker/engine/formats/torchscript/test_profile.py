@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from support.scripted_modules import Looped, Net, assert_same, rewrite, scripted, write
+from support.torchscript.modules import (
+    Looped,
+    Net,
+    assert_same,
+    rewrite,
+    scripted,
+    write,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -119,7 +126,10 @@ def test_what_is_called_where_the_graph_cannot_be_edited_is_counted_and_left(
 ):
     count = counted(tmp_path, module())
     costs = {site.name: (site.macs, site.reason) for site in count.sites}
-    assert costs == {"step.conv": (calls * ONE_CALL, HIDDEN), "open.conv": (ONE_CALL, None)}
+    assert costs == {
+        "step.conv": (calls * ONE_CALL, HIDDEN),
+        "open.conv": (ONE_CALL, None),
+    }
 
 
 class Branches(nn.Module):
@@ -134,7 +144,10 @@ class Branches(nn.Module):
 
 
 def test_a_branch_that_is_not_taken_is_listed_as_not_called(tmp_path):
-    costs = {site.name: (site.macs, site.reason) for site in counted(tmp_path, Branches()).sites}
+    costs = {
+        site.name: (site.macs, site.reason)
+        for site in counted(tmp_path, Branches()).sites
+    }
     idle = (0, "it is not called for this input shape")
     assert costs == {"taken": (ONE_CALL, None), "other": idle, "linear": idle}
 
@@ -165,7 +178,9 @@ def test_control_flow_that_depends_on_data_is_run_with_data_and_nothing_hides(tm
     )
     attention = 2 * steps * batch * batch * 8
     assert count.macs == recurrent + steps * batch * 10 * 8 + attention
-    assert {site.reason for site in count.sites if site.name.startswith("lstm.weight")} == {INSIDE}
+    assert {
+        site.reason for site in count.sites if site.name.startswith("lstm.weight")
+    } == {INSIDE}
 
 
 class Computed(nn.Module):
@@ -198,7 +213,11 @@ class RunTimeSettings(nn.Module):
 
     def forward(self, x):
         return functional.conv2d(
-            x, self.conv.weight, self.conv.bias, stride=self.stride, padding=x.size(2) // 8
+            x,
+            self.conv.weight,
+            self.conv.bias,
+            stride=self.stride,
+            padding=x.size(2) // 8,
         )
 
 
@@ -233,7 +252,9 @@ def test_products_count_as_flop_counter_mode_does(tmp_path):
 
 def test_operators_that_the_executor_calls_itself_are_not_the_models(tmp_path):
     frozen = torch.jit.freeze(
-        torch.jit.script(nn.Sequential(conv(), nn.BatchNorm2d(4), nn.ReLU(), conv()).eval())
+        torch.jit.script(
+            nn.Sequential(conv(), nn.BatchNorm2d(4), nn.ReLU(), conv()).eval()
+        )
     )
     torch.jit.save(frozen, tmp_path / "model.pt")
     count = TorchScriptModel.open(tmp_path / "model.pt").count({"input": SIZE})
@@ -248,7 +269,11 @@ def test_a_size_that_fits_no_memory_is_counted_all_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("module", "shape", "cause"),
     [
-        (nn.Conv2d(4, 4, 3), (1, 4, 2, 2), "Kernel size can't be greater than actual input size"),
+        (
+            nn.Conv2d(4, 4, 3),
+            (1, 4, 2, 2),
+            "Kernel size can't be greater than actual input size",
+        ),
         (nn.Linear(3, 4), (1, 4), "mat1 and mat2 shapes cannot be multiplied"),
         (nn.Linear(3, 4).double(), (1, 4), "mat1 and mat2 shapes cannot be multiplied"),
     ],
@@ -287,7 +312,9 @@ def test_the_count_of_a_network_is_flop_counter_modes(tmp_path):
 
         def forward(self, x):
             tokens = self.net.features(self.up(x)).flatten(2).mT
-            attended = functional.scaled_dot_product_attention(self.queries(tokens), tokens, tokens)
+            attended = functional.scaled_dot_product_attention(
+                self.queries(tokens), tokens, tokens
+            )
             return attended @ tokens.mT
 
     module = Mixed().eval()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.chains import with_bias
-from support.scripted_modules import Net, assert_same, rewrite, scripted
+from support.engine.chains import with_bias
+from support.torchscript.modules import Net, assert_same, rewrite, scripted
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,10 +64,14 @@ def test_every_exported_method_is_rewritten(tmp_path):
     _, original, rewritten = rewrite(tmp_path, scripted(Exported()), x)
     assert_same(rewritten.embed(x), original.embed(x))
     assert_same(rewritten.repeat(x, 3), original.repeat(x, 3))
-    assert "factored" in rewritten.embed.code or "factored" in str(rewritten.embed.graph)
+    assert "factored" in rewritten.embed.code or "factored" in str(
+        rewritten.embed.graph
+    )
 
 
-def test_a_submodule_called_on_its_own_fails_rather_than_computing_something_else(tmp_path):
+def test_a_submodule_called_on_its_own_fails_rather_than_computing_something_else(
+    tmp_path,
+):
     x = torch.randn(2, 3, 9, 9)
     _, original, rewritten = rewrite(tmp_path, scripted(Net()), x, only="blocks.0")
     y = original.stem(x)
@@ -80,9 +84,13 @@ def test_several_inputs_and_outputs_and_padding_that_differs_at_the_ends(tmp_pat
     image = torch.randn(1, 3, 7, 9)
     sound = torch.randn(1, 2, 12)
     module = torch.jit.script(Several().eval())
-    count, original, rewritten = rewrite(tmp_path, module, image=(1, 3, 7, 9), sound=(1, 2, 12))
+    count, original, rewritten = rewrite(
+        tmp_path, module, image=(1, 3, 7, 9), sound=(1, 2, 12)
+    )
     assert count.macs == 7 * 9 * 4 * 3 * 15 + 12 * 4 * 2 * 4
-    for actual, expected in zip(rewritten(image, sound), original(image, sound), strict=True):
+    for actual, expected in zip(
+        rewritten(image, sound), original(image, sound), strict=True
+    ):
         assert_same(actual, expected)
 
 
@@ -92,7 +100,9 @@ class Linears(nn.Module):
     def __init__(self, how, has_bias):
         super().__init__()
         self.how = how
-        self.weight = nn.Parameter(torch.randn(*((3, 5) if how in ("matmul", "mm") else (5, 3))))
+        self.weight = nn.Parameter(
+            torch.randn(*((3, 5) if how in ("matmul", "mm") else (5, 3)))
+        )
         self.bias = nn.Parameter(torch.randn(5)) if has_bias else None
 
     def forward(self, x):
@@ -102,7 +112,9 @@ class Linears(nn.Module):
             return torch.addmm(self.bias, x, self.weight.t())
         if self.how == "mm":
             return torch.mm(x, self.weight)
-        return torch.matmul(x, self.weight if self.how == "matmul" else self.weight.transpose(0, 1))
+        return torch.matmul(
+            x, self.weight if self.how == "matmul" else self.weight.transpose(0, 1)
+        )
 
 
 LINEARS = [
@@ -113,7 +125,11 @@ LINEARS = [
     ),
     ("addmm", True, (2, 3)),
     ("mm", False, (2, 3)),
-    *((how, False, shape) for how in ("matmul", "matmul_t") for shape in ((3,), (2, 3), (2, 4, 3))),
+    *(
+        (how, False, shape)
+        for how in ("matmul", "matmul_t")
+        for shape in ((3,), (2, 3), (2, 4, 3))
+    ),
 ]
 
 
@@ -125,7 +141,8 @@ LINEARS = [
         pytest.param(
             *case,
             frozen,
-            marks=[pytest.mark.slow] * (len(case[-1]) not in ((2,) if frozen else (2, 3))),
+            marks=[pytest.mark.slow]
+            * (len(case[-1]) not in ((2,) if frozen else (2, 3))),
         )
         for case in LINEARS
         for frozen in (False, True)
@@ -153,7 +170,9 @@ def test_a_linear_layer_becomes_two(tmp_path, how, has_bias, shape, frozen):
 
 @settings(deadline=None, max_examples=6)
 @given(data=st.data())
-def test_any_transposed_geometry_computes_the_same_and_counts_as_torch_does(tmp_path_factory, data):
+def test_any_transposed_geometry_computes_the_same_and_counts_as_torch_does(
+    tmp_path_factory, data
+):
     axes = data.draw(st.integers(1, 3))
     sizes = st.integers(1, 3)
     per_axis = lambda strategy: tuple(data.draw(strategy) for _ in range(axes))  # noqa: E731
@@ -171,15 +190,22 @@ def test_any_transposed_geometry_computes_the_same_and_counts_as_torch_does(tmp_
             for step, size in zip(dilation, kernel, strict=True)
         ),
         tuple(
-            data.draw(st.integers(0, max(pair) - 1)) for pair in zip(stride, dilation, strict=True)
+            data.draw(st.integers(0, max(pair) - 1))
+            for pair in zip(stride, dilation, strict=True)
         ),
         groups,
         bias=data.draw(st.booleans()),
         dilation=dilation,
     )
     x = torch.randn(data.draw(sizes), conv.in_channels, *per_axis(st.integers(3, 5)))
-    inner = nn.Sequential(conv)  # called on its own, it can be asked for another size of output
-    module = torch.jit.trace(inner, x) if data.draw(st.booleans()) else torch.jit.script(inner)
+    inner = nn.Sequential(
+        conv
+    )  # called on its own, it can be asked for another size of output
+    module = (
+        torch.jit.trace(inner, x)
+        if data.draw(st.booleans())
+        else torch.jit.script(inner)
+    )
     make = lambda layer: with_bias(layer, 0.5)  # noqa: E731
     count, original, rewritten = rewrite(
         tmp_path_factory.mktemp("geometry"), module.eval(), x, make=make
@@ -196,7 +222,9 @@ def test_any_transposed_geometry_computes_the_same_and_counts_as_torch_does(tmp_
 
 @settings(deadline=None, max_examples=8)
 @given(data=st.data())
-def test_any_geometry_computes_the_same_and_counts_as_torch_does(tmp_path_factory, data):
+def test_any_geometry_computes_the_same_and_counts_as_torch_does(
+    tmp_path_factory, data
+):
     axes = data.draw(st.integers(1, 3))
     sizes = st.integers(1, 3)
     per_axis = lambda strategy: tuple(data.draw(strategy) for _ in range(axes))  # noqa: E731
@@ -218,8 +246,12 @@ def test_any_geometry_computes_the_same_and_counts_as_torch_does(tmp_path_factor
         bias=data.draw(st.booleans()),
     )
     x = torch.randn(data.draw(sizes), conv.in_channels, *per_axis(st.integers(5, 7)))
-    module = torch.jit.trace(conv, x) if data.draw(st.booleans()) else torch.jit.script(conv)
-    count, original, rewritten = rewrite(tmp_path_factory.mktemp("geometry"), module.eval(), x)
+    module = (
+        torch.jit.trace(conv, x) if data.draw(st.booleans()) else torch.jit.script(conv)
+    )
+    count, original, rewritten = rewrite(
+        tmp_path_factory.mktemp("geometry"), module.eval(), x
+    )
     with FlopCounterMode(display=False) as counter:
         conv(x)
     assert 2 * count.macs == counter.get_total_flops()

@@ -11,7 +11,9 @@ from worker.engine.formats.torchscript.runner import load
 
 
 class Several(nn.Module):
-    def forward(self, x) -> tuple[Tensor, dict[str, Tensor], list[Tensor], tuple[Tensor, int]]:
+    def forward(
+        self, x
+    ) -> tuple[Tensor, dict[str, Tensor], list[Tensor], tuple[Tensor, int]]:
         return x, {"a": 2 * x}, [3 * x, 4 * x], (5 * x, 6)
 
 
@@ -69,7 +71,11 @@ def test_indices_are_whole_numbers(tmp_path):
     model = TorchScriptModel.open(path)
     assert [spec.dtype for spec in model.inputs] == ["int64"]
     assert model.count(model.bind({"": (1, 7)})).macs == 7 * 4 * 2
-    assert load(path)({"input": np.zeros((1, 7), np.int64)})["output"].shape == (1, 7, 2)
+    assert load(path)({"input": np.zeros((1, 7), np.int64)})["output"].shape == (
+        1,
+        7,
+        2,
+    )
 
 
 def test_a_run_that_fails_is_refused_with_its_cause(tmp_path):

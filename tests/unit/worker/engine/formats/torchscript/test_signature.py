@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.scripted_modules import Net, scripted, write
+from support.torchscript.modules import Net, scripted, write
 from torch import nn
 
 from convpress.refusal import Code, Refusal
@@ -42,10 +42,14 @@ def test_a_whole_number_is_given_in_the_place_of_a_shape(tmp_path):
     assert refused.value.expected == "rate=NUMBER"
     for rate, called, macs in ((16000, "fast", 10 * 12), (8000, "slow", 4 * 20)):
         shapes = opened.bind({"x": (1, 1, 12), "rate": (rate,)})
-        assert {site.name for site in opened.count(shapes).sites if site.reason is None} == {called}
+        assert {
+            site.name for site in opened.count(shapes).sites if site.reason is None
+        } == {called}
         assert opened.count(shapes).macs == macs
         inputs = random_inputs(opened.inputs, shapes)
-        expected = torch.jit.load(path)(torch.from_numpy(inputs["x"]), rate).detach().numpy()
+        expected = (
+            torch.jit.load(path)(torch.from_numpy(inputs["x"]), rate).detach().numpy()
+        )
         assert (load_runner("torchscript", path)(inputs)["output"] == expected).all()
 
 

@@ -1,7 +1,7 @@
 """Calls of one weight in one way are one site; a weight that is used in several ways is left."""
 
 import torch
-from support.scripted_modules import Shared, assert_same, rewrite, scripted
+from support.torchscript.modules import Shared, assert_same, rewrite, scripted
 from torch import nn
 
 
@@ -20,16 +20,20 @@ class Wider(Shared):
 def test_a_shared_convolution_is_one_site_and_stays_shared(tmp_path):
     x = torch.randn(1, 4, 8, 8)
     count, original, rewritten = rewrite(tmp_path, scripted(Shared()), x)
-    assert [(len(site.calls), sum(call.times for call in site.calls)) for site in count.sites] == [
-        (1, 2)
-    ]
+    assert [
+        (len(site.calls), sum(call.times for call in site.calls))
+        for site in count.sites
+    ] == [(1, 2)]
     assert_same(rewritten(x), original(x))
     assert sum("factored" in name for name in rewritten.state_dict()) == 3
 
 
 def test_a_weight_that_is_shared_but_not_used_alike_is_left(tmp_path):
     count, _, _ = rewrite(tmp_path, scripted(Wider()), torch.randn(1, 4, 8, 8))
-    assert [(len(site.calls), sum(call.times for call in site.calls)) for site in count.sites] == [
+    assert [
+        (len(site.calls), sum(call.times for call in site.calls))
+        for site in count.sites
+    ] == [
         (1, 2),
         (1, 1),
     ]

@@ -88,7 +88,11 @@ def test_a_new_kind_of_budget_is_met_from_file_to_file(tmp_path, filters, name):
     output, report = run(tmp_path, name, filters_budget="60%")
     after = filters_in(output)
     assert 0.5 * before < after <= 0.6 * before
-    assert report["budget"] == {"filters_budget": "60%", "filters": int(0.6 * before), "note": None}
+    assert report["budget"] == {
+        "filters_budget": "60%",
+        "filters": int(0.6 * before),
+        "note": None,
+    }
     assert report["frontier"][-1]["budget_keep"] == 1
 
 
@@ -100,7 +104,9 @@ def test_a_new_kind_of_budget_is_met_together_with_others(tmp_path, filters):
     assert filters_in(output) <= 900
 
 
-def test_a_new_kind_of_budget_that_is_unreachable_is_refused_in_its_own_unit(tmp_path, filters):
+def test_a_new_kind_of_budget_that_is_unreachable_is_refused_in_its_own_unit(
+    tmp_path, filters
+):
     with pytest.raises(Refusal) as refused:
         run(tmp_path, "residual.onnx", filters_budget="1 filters")
     assert refused.value.code == Code.BUDGET_UNREACHABLE

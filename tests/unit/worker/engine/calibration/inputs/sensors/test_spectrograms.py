@@ -22,10 +22,13 @@ def silence(count, length, _seed):
 
 
 @pytest.mark.parametrize(
-    ("channels", "size"), [(1, (49, 10)), (1, (40, 98)), (2, (64, 101)), (40, (60,)), (13, (30,))]
+    ("channels", "size"),
+    [(1, (49, 10)), (1, (40, 98)), (2, (64, 101)), (40, (60,)), (13, (30,))],
 )
 @pytest.mark.parametrize("make", [sounds, other_sounds])
-def test_they_have_the_shape_of_the_input_and_values_around_0_to_1(make, channels, size):
+def test_they_have_the_shape_of_the_input_and_values_around_0_to_1(
+    make, channels, size
+):
     images = spectrograms(make)(2, channels, size, 5)
     assert images.shape == (2, channels, *size)
     assert images.dtype == np.float32

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from support.onnx_canonical import rewritten
-from support.onnx_text import model, outputs, written
+from support.onnx.canonical import rewritten
+from support.onnx.text import model, outputs, written
 
 from worker.engine.formats import open_model
 
@@ -25,7 +25,9 @@ def attention(attributes, operands="x, w, b", width=24, inputs="", opset=17):
      (", qkv_hidden_sizes = [8, 8, 12]", 28)],
 )  # fmt: skip
 def test_its_projections_are_one_linear_layer(tmp_path, attributes, width, opset):
-    sites, artifact = rewritten(tmp_path, attention(attributes, width=width, opset=opset))
+    sites, artifact = rewritten(
+        tmp_path, attention(attributes, width=width, opset=opset)
+    )
     value_width = width - 16
     assert [(site.op, site.macs) for site in sites] == [
         ("MatMul", 10 * 8 * width),

@@ -1,8 +1,8 @@
 """The domain `ai.onnx`, written out, is the empty one."""
 
 import pytest
-from support.onnx_canonical import rewritten
-from support.onnx_text import model
+from support.onnx.canonical import rewritten
+from support.onnx.text import model
 
 BODY = (
     "g (float[1, 8, 6, 6] x) => (float[1, 8, 4, 4] y) <float[8, 8, 3, 3] w> "
@@ -11,7 +11,8 @@ BODY = (
 
 
 @pytest.mark.parametrize(
-    "imports", ['"": 17', '"ai.onnx": 17', '"": 13, "ai.onnx": 17', '"ai.onnx": 13, "": 17']
+    "imports",
+    ['"": 17', '"ai.onnx": 17', '"": 13, "ai.onnx": 17', '"ai.onnx": 13, "": 17'],
 )
 @pytest.mark.parametrize("domain", ["", "ai.onnx."])
 def test_both_names_are_one(tmp_path, imports, domain):
@@ -20,5 +21,7 @@ def test_both_names_are_one(tmp_path, imports, domain):
         node.domain = domain.rstrip(".")
     [site], artifact = rewritten(tmp_path, proto)
     assert (site.op, site.reason) == ("Conv", None)
-    assert [(entry.domain, entry.version) for entry in artifact.opset_import] == [("", 17)]
+    assert [(entry.domain, entry.version) for entry in artifact.opset_import] == [
+        ("", 17)
+    ]
     assert {node.domain for node in artifact.graph.node} == {""}

@@ -1,8 +1,8 @@
 """An Einsum that is a linear layer is replaced as one; any other is counted and stays."""
 
 import pytest
-from support.onnx_canonical import rewritten
-from support.onnx_text import model
+from support.onnx.canonical import rewritten
+from support.onnx.text import model
 
 
 def einsum(equation, shape, weight, outputs):
@@ -52,6 +52,12 @@ def test_a_first_operand_that_stays_is_a_weight(tmp_path):
 
 
 def test_any_other_is_counted_and_stays(tmp_path):
-    [site], artifact = rewritten(tmp_path, einsum("abc,acd->abd", "2, 3, 8", "2, 8, 10", 3))
-    assert (site.op, site.reason, site.macs) == ("Einsum", "it is an Einsum", 2 * 3 * 8 * 10)
+    [site], artifact = rewritten(
+        tmp_path, einsum("abc,acd->abd", "2, 3, 8", "2, 8, 10", 3)
+    )
+    assert (site.op, site.reason, site.macs) == (
+        "Einsum",
+        "it is an Einsum",
+        2 * 3 * 8 * 10,
+    )
     assert [node.op_type for node in artifact.graph.node] == ["Einsum"]

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from support.onnx_canonical import rewritten
-from support.onnx_splitting import agree, opened_with_count, split_everywhere
-from support.onnx_text import model, written
+from support.onnx.canonical import rewritten
+from support.onnx.splitting import agree, opened_with_count, split_everywhere
+from support.onnx.text import model, written
 
 HEAD = "g (float[1, 8, 6, 6] x) => (float[1, 8, 4, 4] y)"
 WEIGHT = "float[8, 8, 3, 3] v"
@@ -70,7 +70,11 @@ def test_a_weight_of_run_time_is_left(tmp_path):
     )
     [site], artifact = rewritten(tmp_path, proto)
     assert site.reason == "its weight is computed at run time"
-    assert [node.op_type for node in artifact.graph.node] == ["ReduceMean", "Mul", "Conv"]
+    assert [node.op_type for node in artifact.graph.node] == [
+        "ReduceMean",
+        "Mul",
+        "Conv",
+    ]
 
 
 def test_a_model_of_an_old_ir_version_lists_the_weight_among_its_inputs(tmp_path):

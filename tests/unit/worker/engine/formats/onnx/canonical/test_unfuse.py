@@ -1,8 +1,8 @@
 """Fused operators become a layer, a sum and an activation, and compute what they did."""
 
 import pytest
-from support.onnx_canonical import rewritten
-from support.onnx_text import model
+from support.onnx.canonical import rewritten
+from support.onnx.text import model
 
 HEADER = '<ir_version: 8, opset_import: ["": {}, "com.microsoft": 1]>'
 FUSED = "com.microsoft.FusedConv"
@@ -34,7 +34,9 @@ def product(op, attributes, operands="x, w"):
         ("Clip", "-0.5, 0.7", ["Clip"]),
     ],
 )
-def test_a_fused_activation_is_a_node_behind_the_layers(tmp_path, activation, parameters, after):
+def test_a_fused_activation_is_a_node_behind_the_layers(
+    tmp_path, activation, parameters, after
+):
     attributes = f'{PADS}, activation = "{activation}"'
     if parameters:
         attributes += f", activation_params = [{parameters}]"
@@ -47,11 +49,18 @@ def test_a_residual_is_added_before_the_activation(tmp_path):
     proto = convolution(f'{PADS}, activation = "Relu"', "x, w, b, x")
     [site], artifact = rewritten(tmp_path, proto)
     assert site.reason is None
-    assert [node.op_type for node in artifact.graph.node] == ["Conv", "Conv", "Add", "Relu"]
+    assert [node.op_type for node in artifact.graph.node] == [
+        "Conv",
+        "Conv",
+        "Add",
+        "Relu",
+    ]
 
 
 def test_an_older_clip_has_its_bounds_as_attributes(tmp_path):
-    proto = convolution(f'{PADS}, activation = "Clip", activation_params = [-0.5, 0.7]', opset=9)
+    proto = convolution(
+        f'{PADS}, activation = "Clip", activation_params = [-0.5, 0.7]', opset=9
+    )
     _, artifact = rewritten(tmp_path, proto)
     assert [len(node.input) for node in artifact.graph.node] == [2, 3, 1]
 
@@ -59,8 +68,18 @@ def test_an_older_clip_has_its_bounds_as_attributes(tmp_path):
 @pytest.mark.parametrize(
     ("op", "attributes", "operands", "after"),
     [
-        ("FusedGemm", 'activation = "Relu", alpha = 0.5, transB = 1', "x, w, b", ["Relu"]),
-        ("FusedGemm", 'activation = "LeakyRelu", activation_alpha = 0.3', "x, w, b", ["LeakyRelu"]),
+        (
+            "FusedGemm",
+            'activation = "Relu", alpha = 0.5, transB = 1',
+            "x, w, b",
+            ["Relu"],
+        ),
+        (
+            "FusedGemm",
+            'activation = "LeakyRelu", activation_alpha = 0.3',
+            "x, w, b",
+            ["LeakyRelu"],
+        ),
         ("FusedMatMul", "alpha = 0.5, transB = 1", "x, w", ["Mul"]),
         ("FusedMatMul", "transB = 1", "x, w", []),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from support.onnx_text import outputs, written
+from support.onnx.text import outputs, written
 
 from convpress.gate.check import require_safe
 from convpress.limits import Limits
@@ -12,7 +12,11 @@ from convpress.refusal import Code, Refusal
 from worker.engine.formats import load_runner, open_model
 from worker.engine.formats.adapter import Int8Inputs
 from worker.engine.formats.onnx.int8 import quantise, survivors
-from worker.engine.formats.onnx.int8.write import site_losses, write_in_int8, write_without_content
+from worker.engine.formats.onnx.int8.write import (
+    site_losses,
+    write_in_int8,
+    write_without_content,
+)
 
 NET = """g (float[1, 4, 8, 8] x) => (float[1, 3] y)
 <float[8, 4, 3, 3] w1, float[8] b1, float[8, 8, 1, 1] w2, float[8, 2, 3, 3] w3, float[8, 3] w4> {
@@ -27,7 +31,10 @@ NET = """g (float[1, 4, 8, 8] x) => (float[1, 3] y)
 
 def inputs(count=6, seed=0):
     generator = np.random.default_rng(seed)
-    return [{"x": generator.standard_normal((1, 4, 8, 8)).astype(np.float32)} for _ in range(count)]
+    return [
+        {"x": generator.standard_normal((1, 4, 8, 8)).astype(np.float32)}
+        for _ in range(count)
+    ]
 
 
 INPUTS = Int8Inputs(inputs(), inputs(2, seed=1), 100)
@@ -37,7 +44,11 @@ def quantised(path, float_sites=()):
     source = path.read_bytes()
     layers = write_in_int8(path, INPUTS, float_sites)
     model = onnx.load(path)
-    return layers, model, written(path.parent, onnx.ModelProto.FromString(source), "float.onnx")
+    return (
+        layers,
+        model,
+        written(path.parent, onnx.ModelProto.FromString(source), "float.onnx"),
+    )
 
 
 def test_dense_layers_are_in_int8_and_grouped_ones_in_float(tmp_path):
@@ -57,13 +68,16 @@ def test_weights_are_symmetric_with_a_scale_for_each_output_channel(tmp_path):
     _, model, original = quantised(written(tmp_path, NET))
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     [weight] = [
-        numpy_helper.to_array(t) for t in onnx.load(original).graph.initializer if t.name == "w1"
+        numpy_helper.to_array(t)
+        for t in onnx.load(original).graph.initializer
+        if t.name == "w1"
     ]
     # the quantiser may enlarge a scale where the bias would not fit: here it does not
     scales = np.abs(weight).max((1, 2, 3)) / 127
     np.testing.assert_allclose(tensors["w1_scale"], scales, rtol=1e-5)
     np.testing.assert_array_equal(
-        tensors["w1_quantized"], np.rint(weight / scales[:, None, None, None]).astype(np.int8)
+        tensors["w1_quantized"],
+        np.rint(weight / scales[:, None, None, None]).astype(np.int8),
     )
     assert not tensors["w1_zero_point"].any()
 
@@ -117,7 +131,9 @@ def test_a_layer_that_loses_too_much_stays_in_float(tmp_path):
     for tensor in model.graph.initializer:
         if tensor.name == "w2":
             # one input channel drowns the others, whose values are then all rounded to nothing
-            tensor.CopyFrom(numpy_helper.from_array(np.full((8, 8, 1, 1), 1e-3, np.float32), "w2"))
+            tensor.CopyFrom(
+                numpy_helper.from_array(np.full((8, 8, 1, 1), 1e-3, np.float32), "w2")
+            )
         if tensor.name == "b1":
             tensor.CopyFrom(numpy_helper.from_array(np.float32([4e4] + [0] * 7), "b1"))
     for tensor in model.graph.initializer:

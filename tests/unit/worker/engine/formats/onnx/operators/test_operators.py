@@ -9,14 +9,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
-from support.onnx_programs import (
+from support.onnx.programs import (
     agree,
     agrees_with_the_runtime,
     program_of,
     runtime_operators,
     values_of,
 )
-from support.onnx_text import written
+from support.onnx.text import written
 
 from convpress.refusal import Refusal
 from worker.engine.formats.onnx.operators import TABLE
@@ -47,7 +47,9 @@ def cases():
     """ONNX's own cases of one node, by operator."""
     examples = defaultdict(list)
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
-        warnings.simplefilter("ignore")  # cases of overflow and division by zero, made on import
+        warnings.simplefilter(
+            "ignore"
+        )  # cases of overflow and division by zero, made on import
         patch.setattr(np.random, "randn", partial(small_volume, np.random.randn))
         for case in load_model_tests(kind="node"):
             nodes = case.model.graph.node
@@ -85,7 +87,9 @@ def test_the_table_gives_what_onnx_expects(tmp_path, cases, operator):
                 for value in (*given_, *expected)
             ):
                 with np.errstate(all="ignore"):
-                    actual = values_of(program, dict(zip(program.inputs, given_, strict=True)))
+                    actual = values_of(
+                        program, dict(zip(program.inputs, given_, strict=True))
+                    )
                 try:
                     agree(actual, expected, rtol=1e-3)
                 except AssertionError as error:
@@ -111,7 +115,11 @@ FORMS = [
     (10, 'y = Pad <pads = [0, 1, 2, 0], mode = "reflect"> (x)', (3, 4)),
     (10, "y = Pad <pads = [1, 0, 0, 2], value = 3.5> (x)", (3, 4)),
     (10, 'y = Pad <pads = [1, 0, 0, -2], mode = "edge"> (x)', (3, 4)),
-    (10, 'y = Pad <pads = [0, 0, 2, 3, 0, 0, 1, 4], mode = "reflect"> (x)', (1, 2, 5, 6)),
+    (
+        10,
+        'y = Pad <pads = [0, 0, 2, 3, 0, 0, 1, 4], mode = "reflect"> (x)',
+        (1, 2, 5, 6),
+    ),
     (10, "y = Clip <min = -0.5, max = 0.5> (x)", (3, 4)),
     (10, "y = Clip <max = 0.5> (x)", (3, 4)),
     (10, "y = Clip (x)", (3, 4)),
@@ -121,8 +129,16 @@ FORMS = [
         (2, 6),
     ),
     (12, "a, b = Split <axis = -1> (x) y = Concat <axis = 0> (b, a)", (2, 6)),
-    (18, "a, b, c = Split <axis = 1, num_outputs = 3> (x) y = Concat <axis = 1> (c, a, b)", (2, 7)),
-    (12, "s = Squeeze <axes = [0, -1]> (x) y = Unsqueeze <axes = [0, 3]> (s)", (1, 3, 4, 1)),
+    (
+        18,
+        "a, b, c = Split <axis = 1, num_outputs = 3> (x) y = Concat <axis = 1> (c, a, b)",
+        (2, 7),
+    ),
+    (
+        12,
+        "s = Squeeze <axes = [0, -1]> (x) y = Unsqueeze <axes = [0, 3]> (s)",
+        (1, 3, 4, 1),
+    ),
     (12, "y = Squeeze (x)", (1, 3, 4, 1)),
     (12, "y = ReduceSum <axes = [1, -1], keepdims = 0> (x)", (2, 3, 4)),
     (12, "y = ReduceSum (x)", (2, 3, 4)),

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from support.onnx_programs import agree, program_of, runtime_operators, values_of
-from support.onnx_text import outputs, written
+from support.onnx.programs import agree, program_of, runtime_operators, values_of
+from support.onnx.text import outputs, written
 
 
 @st.composite
@@ -29,9 +29,13 @@ def resizings(draw):
             [1, 2, *draw(st.lists(st.integers(1, 15), min_size=2, max_size=2))],
         )
     factors = draw(
-        st.lists(st.sampled_from([0.5, 0.6, 1.0, 1.5, 1.7, 2.0, 3.0]), min_size=2, max_size=2)
+        st.lists(
+            st.sampled_from([0.5, 0.6, 1.0, 1.5, 1.7, 2.0, 3.0]), min_size=2, max_size=2
+        )
     )
-    factors = [max(factor, 1 / length) for factor, length in zip(factors, size, strict=True)]
+    factors = [
+        max(factor, 1 / length) for factor, length in zip(factors, size, strict=True)
+    ]
     return attributes, size, "scales", [1.0, 1.0, *factors]
 
 
@@ -43,7 +47,10 @@ def test_resizes_agrees_with_the_runtime(tmp_path_factory, example):
     graph = helper.make_graph(
         [
             helper.make_node(
-                "Resize", ["x", "", "", by] if by == "sizes" else ["x", "", by], ["y"], **attributes
+                "Resize",
+                ["x", "", "", by] if by == "sizes" else ["x", "", by],
+                ["y"],
+                **attributes,
             )
         ],
         "g",
@@ -51,9 +58,13 @@ def test_resizes_agrees_with_the_runtime(tmp_path_factory, example):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(output_size, by)],
     )
-    proto = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 19)])
+    proto = helper.make_model(
+        graph, ir_version=9, opset_imports=[helper.make_opsetid("", 19)]
+    )
     path = written(tmp_path_factory.mktemp("resize"), proto)
-    x = {"x": np.random.default_rng(2).standard_normal((1, 2, *size)).astype(np.float32)}
+    x = {
+        "x": np.random.default_rng(2).standard_normal((1, 2, *size)).astype(np.float32)
+    }
     program = program_of(path)
     assert not runtime_operators(program)
     agree(values_of(program, x), outputs(path, x), rtol=1e-3)

@@ -6,8 +6,8 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from support.onnx_counting import HIDDEN, counted, macs_of
-from support.onnx_text import model, written
+from support.onnx.counting import HIDDEN, counted, macs_of
+from support.onnx.text import model, written
 from torch.utils.flop_counter import FlopCounterMode
 
 from convpress.refusal import Refusal
@@ -22,7 +22,9 @@ class Assorted(torch.nn.Module):
         super().__init__()
         nn = torch.nn
         self.grow = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, (3, 1), padding=(2, 0), groups=4)
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, (3, 1), padding=(2, 0), groups=4),
         )
         self.up = nn.ConvTranspose2d(8, 6, 3, 2, 1, 1, groups=2, dilation=(1, 2))
         self.line = nn.Conv1d(6, 4, 5, dilation=2)
@@ -43,13 +45,17 @@ def test_torch_and_onnxsim_count_the_same(tmp_path):
     with warnings.catch_warnings(), torch.no_grad():
         # the exporter announces its end
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        torch.onnx.export(network, (x,), tmp_path / "model.onnx", dynamo=False, input_names=["x"])
+        torch.onnx.export(
+            network, (x,), tmp_path / "model.onnx", dynamo=False, input_names=["x"]
+        )
     opened = open_model("onnx", tmp_path / "model.onnx")
     count = opened.count(opened.bind(None))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(x)
     assert 2 * count.macs == counter.get_total_flops()
-    inferred = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "model.onnx"), data_prop=True)
+    inferred = onnx.shape_inference.infer_shapes(
+        onnx.load(tmp_path / "model.onnx"), data_prop=True
+    )
     assert count.macs == ModelInfo(inferred).macs
     assert [site.op for site in count.sites] == [
         "Conv",
@@ -72,7 +78,26 @@ def test_torch_and_onnxsim_count_the_same(tmp_path):
     assert count.uncounted["Softmax"] == 1
 
 
-VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
+VGG16 = (
+    64,
+    64,
+    "M",
+    128,
+    128,
+    "M",
+    256,
+    256,
+    256,
+    "M",
+    512,
+    512,
+    512,
+    "M",
+    512,
+    512,
+    512,
+    "M",
+)
 
 
 def vgg16():
@@ -92,7 +117,9 @@ def vgg16():
             )
         else:
             weights[f"w{at}"] = (width, channels, 3, 3)
-            nodes.append(helper.make_node("Conv", [value, f"w{at}"], [f"c{at}"], pads=[1] * 4))
+            nodes.append(
+                helper.make_node("Conv", [value, f"w{at}"], [f"c{at}"], pads=[1] * 4)
+            )
             nodes.append(helper.make_node("Relu", [f"c{at}"], [f"v{at}"]))
             channels = width
         value = f"v{at}"
@@ -101,20 +128,29 @@ def vgg16():
         weights[f"l{at}"] = (outer, inner)
         nodes.append(
             helper.make_node(
-                "Gemm", ["flat" if at == 0 else f"g{at - 1}", f"l{at}"], [f"g{at}"], transB=1
+                "Gemm",
+                ["flat" if at == 0 else f"g{at - 1}", f"l{at}"],
+                [f"g{at}"],
+                transB=1,
             )
         )
     graph = helper.make_graph(
         nodes,
         "vgg16",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 224, 224])],
+        [
+            helper.make_tensor_value_info(
+                "image", TensorProto.FLOAT, ["batch", 3, 224, 224]
+            )
+        ],
         [helper.make_tensor_value_info("g2", TensorProto.FLOAT, ["batch", 1000])],
         [
             TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims)
             for name, dims in weights.items()
         ],
     )
-    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    return helper.make_model(
+        graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
+    )
 
 
 def test_vgg16_is_15_470_gmacs_of_which_15_347_are_convolutions(tmp_path):
@@ -176,7 +212,9 @@ def test_every_operator_that_is_not_counted_is_listed(tmp_path):
             f = Einsum <equation = "sbi,tbi,ubi->bstu"> (x, x, x)
             a = Relu(x)  b = Relu(a)  y = acme.Conv(b) }""",
     )
-    products = 2 * 8 * 2 + 2 * 8 * 2 * 2  # two operands first, their product with the third then
+    products = (
+        2 * 8 * 2 + 2 * 8 * 2 * 2
+    )  # two operands first, their product with the third then
     assert [(site.name, site.macs) for site in count.sites] == [
         ("w", 2 * 16 * (8 + 4)),
         ("f", products),
@@ -292,6 +330,8 @@ def test_inputs_that_the_model_cannot_take_are_refused(tmp_path, body, shape, re
 def test_a_model_that_contradicts_itself_is_invalid(tmp_path, body):
     weights = "<float[4, 3, 3, 3] v, float[4, 5, 3, 3] w, float[3, 4, 3, 3] u, float[4, 1, 3, 3] t>"
     with pytest.raises(Refusal) as caught:
-        counted(tmp_path, f"g (float[1, 3, 8, 8] x) => (float y) {weights} {{ {body} }}")
+        counted(
+            tmp_path, f"g (float[1, 3, 8, 8] x) => (float y) {weights} {{ {body} }}"
+        )
     assert caught.value.code == "model_invalid"
     assert caught.value.field == "model"

@@ -1,9 +1,9 @@
 """The sites of a model: their names, and the reasons why some stay."""
 
 import numpy as np
-from support.onnx_counting import counted
-from support.onnx_splitting import agree, opened_with_count, split_everywhere
-from support.onnx_text import written
+from support.onnx.counting import counted
+from support.onnx.splitting import agree, opened_with_count, split_everywhere
+from support.onnx.text import written
 
 from worker.engine.model import Call
 
@@ -52,7 +52,9 @@ def test_what_is_left_as_it_is_says_why(tmp_path):
     *known, shaped = count.sites
     assert shaped.convolution is None
     assert shaped.macs == 64 * 24
-    assert [site.macs_of([site.convolution]) for site in known] == [site.macs for site in known]
+    assert [site.macs_of([site.convolution]) for site in known] == [
+        site.macs for site in known
+    ]
 
 
 def test_sites_are_named_after_their_nodes_or_weights_and_never_alike(tmp_path):

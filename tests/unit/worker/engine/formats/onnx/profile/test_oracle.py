@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.counting_oracle import oracle_macs
-from support.onnx_text import model, written
+from support.onnx.counting_oracle import oracle_macs
+from support.onnx.text import model, written
 
 from worker.engine.formats import open_model
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.onnx_counting import counted
+from support.onnx.counting import counted
 from torch.utils.flop_counter import FlopCounterMode
 
 RECURRENT = "recurrent layers are not factored"
@@ -18,18 +18,42 @@ INTEGERS = "it computes with integers"
 
 
 OTHERS = {
-    "LSTM": ("o, h = LSTM <hidden_size = 4> (x, w, r)", 5 * 2 * 16 * (8 + 4), RECURRENT),
-    "GRU": ("o, h = GRU <hidden_size = 4> (x, w3, r3)", 5 * 2 * 12 * (8 + 4), RECURRENT),
-    "Einsum": ('e = Einsum <equation = "sbi,tbi->bst"> (x, x)', 2 * 5 * 5 * 8, NO_WEIGHT),
+    "LSTM": (
+        "o, h = LSTM <hidden_size = 4> (x, w, r)",
+        5 * 2 * 16 * (8 + 4),
+        RECURRENT,
+    ),
+    "GRU": (
+        "o, h = GRU <hidden_size = 4> (x, w3, r3)",
+        5 * 2 * 12 * (8 + 4),
+        RECURRENT,
+    ),
+    "Einsum": (
+        'e = Einsum <equation = "sbi,tbi->bst"> (x, x)',
+        2 * 5 * 5 * 8,
+        NO_WEIGHT,
+    ),
     "Einsum with dots": (
         'e = Einsum <equation = "...i,jki->j..."> (x, w)',
         5 * 2 * 8 * 16,
         "it is an Einsum",
     ),
     "MatMulInteger": ("e = MatMulInteger(q, p)", 5 * 2 * 8 * 3, INTEGERS),
-    "ConvInteger": ("e = ConvInteger <pads = [1, 1]> (q, k)", 5 * 8 * 4 * 2 * 3, INTEGERS),
-    "QLinearConv": ("e = QLinearConv(q, s, z, k, s, z, s, z)", 5 * 6 * 4 * 2 * 3, INTEGERS),
-    "QLinearMatMul": ("e = QLinearMatMul(q, s, z, p, s, z, s, z)", 5 * 2 * 8 * 3, INTEGERS),
+    "ConvInteger": (
+        "e = ConvInteger <pads = [1, 1]> (q, k)",
+        5 * 8 * 4 * 2 * 3,
+        INTEGERS,
+    ),
+    "QLinearConv": (
+        "e = QLinearConv(q, s, z, k, s, z, s, z)",
+        5 * 6 * 4 * 2 * 3,
+        INTEGERS,
+    ),
+    "QLinearMatMul": (
+        "e = QLinearMatMul(q, s, z, p, s, z, s, z)",
+        5 * 2 * 8 * 3,
+        INTEGERS,
+    ),
     "Attention": (
         "e = Attention <q_num_heads = 2, kv_num_heads = 1> (x, y, y)",
         5 * 2 * 2 * 3 * (4 + 4),

@@ -1,7 +1,7 @@
 """Layers in loops count as often as the loop runs, where the graph fixes that."""
 
 import pytest
-from support.onnx_counting import counted
+from support.onnx.counting import counted
 
 from worker.engine.model import Call
 
@@ -29,7 +29,11 @@ def test_a_loop_that_always_runs_as_often_counts_as_often(tmp_path, inputs, on):
 
 @pytest.mark.parametrize(
     ("inputs", "on"),
-    [("n, c", "on = Identity(go)"), (", t", "on = Identity(go)"), ("n, t", "on = Not(go)")],
+    [
+        ("n, c", "on = Identity(go)"),
+        (", t", "on = Identity(go)"),
+        ("n, t", "on = Not(go)"),
+    ],
     ids=["condition", "no limit", "ends itself"],
 )
 def test_a_loop_of_unknown_length_is_listed_and_not_guessed(tmp_path, inputs, on):

@@ -2,7 +2,7 @@
 
 import onnx
 import pytest
-from support.onnx_counting import counted
+from support.onnx.counting import counted
 
 from worker.engine.formats.onnx.profile.node_use import OPERATORS
 from worker.engine.formats.onnx.profile.unaccounted import NO_RULE
@@ -12,7 +12,9 @@ HEADER = '<ir_version: 8, opset_import: ["": 17, "acme": 1, "com.microsoft": 1]>
 
 
 def unaccounted(tmp_path, body, weights):
-    text = f"g (float[2, 8] x, float[2, 8] z) => (float[2, 8] y) <{weights}> {{ {body} }}"
+    text = (
+        f"g (float[2, 8] x, float[2, 8] z) => (float[2, 8] y) <{weights}> {{ {body} }}"
+    )
     return counted(tmp_path, text, header=HEADER).unaccounted
 
 
@@ -23,9 +25,17 @@ def unaccounted(tmp_path, body, weights):
         ("v = Transpose(w) y = acme.Mix(x, v)", "float[8, 8] w", "acme::Mix"),
         ("y = acme.Shift(x, w)", "float[8] w", None),
         ("y = Add(x, w)", "float[2, 8] w", None),
-        ("i = Constant <value = int64[2] {0, 1}> () y = Gather(w, i)", "float[9, 8] w", None),
+        (
+            "i = Constant <value = int64[2] {0, 1}> () y = Gather(w, i)",
+            "float[9, 8] w",
+            None,
+        ),
         ("y = com.microsoft.SkipLayerNormalization(x, z, w)", "float[8] w", None),
-        ("y = com.microsoft.LongformerAttention(x, z)", "", "com.microsoft::LongformerAttention"),
+        (
+            "y = com.microsoft.LongformerAttention(x, z)",
+            "",
+            "com.microsoft::LongformerAttention",
+        ),
         ("y = MatMul(x, w)", "float[8, 8] w", None),
     ],
 )
@@ -34,7 +44,9 @@ def test_what_has_weights_and_no_rule_is_left_out(tmp_path, body, weights, opera
     if operator is None:
         assert operators == ()
     else:
-        assert [(each.operator, each.reason) for each in operators] == [(operator, NO_RULE)]
+        assert [(each.operator, each.reason) for each in operators] == [
+            (operator, NO_RULE)
+        ]
 
 
 def test_every_operator_of_onnx_has_a_rule_or_no_products():

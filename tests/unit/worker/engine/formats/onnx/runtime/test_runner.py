@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from digits import MODELS
-from support.onnx_text import model, outputs, written
+from support.onnx.text import model, outputs, written
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats import load_runner
@@ -61,21 +61,27 @@ def test_what_the_runtime_refuses_to_run_is_an_invalid_model(tmp_path, capfd):
 def test_inputs_of_a_type_that_the_runtime_cannot_take_are_an_invalid_model(tmp_path):
     text = "g (bfloat16[2] x) => (bfloat16[2] y) { y = Identity(x) }"
     with pytest.raises(Refusal) as caught:
-        load_runner("onnx", written(tmp_path, text))({"x": np.ones(2, ml_dtypes.bfloat16)})
+        load_runner("onnx", written(tmp_path, text))(
+            {"x": np.ones(2, ml_dtypes.bfloat16)}
+        )
     assert caught.value.code == "model_invalid"
 
 
 def test_want_of_memory_is_told_apart(tmp_path):
     runner = load_runner(
         "onnx",
-        written(tmp_path, "net (float[1] x, int64[1] n) => (float[k] y) { y = Expand(x, n) }"),
+        written(
+            tmp_path,
+            "net (float[1] x, int64[1] n) => (float[k] y) { y = Expand(x, n) }",
+        ),
     )
     with pytest.raises(MemoryError):
         runner({"x": np.zeros(1, np.float32), "n": np.array([2**46])})
 
 
 @pytest.mark.parametrize(
-    ("domain", "words"), [("acme", "a custom operator"), ("ai.onnx.contrib", "extensions")]
+    ("domain", "words"),
+    [("acme", "a custom operator"), ("ai.onnx.contrib", "extensions")],
 )
 def test_an_operator_that_the_runtime_does_not_have_is_named(tmp_path, domain, words):
     text = "g (float[1, 3] x) => (float[1, 3] y) { h = Relu(x) y = Neg(h) }"
@@ -84,7 +90,10 @@ def test_an_operator_that_the_runtime_does_not_have_is_named(tmp_path, domain, w
     proto.opset_import.add(domain=domain, version=1)
     with pytest.raises(Refusal, match=words) as refused:
         load_runner("onnx", written(tmp_path, proto))
-    assert (refused.value.code, refused.value.got) == (Code.MODEL_UNSUPPORTED, f"{domain}::Mix")
+    assert (refused.value.code, refused.value.got) == (
+        Code.MODEL_UNSUPPORTED,
+        f"{domain}::Mix",
+    )
 
 
 def test_the_items_of_a_sequence_are_outputs_by_their_places(tmp_path):

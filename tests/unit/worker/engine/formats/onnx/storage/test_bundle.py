@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from support.chains import split_exactly
-from support.onnx_text import distance, model, outputs
+from support.engine.chains import split_exactly
+from support.onnx.text import distance, model, outputs
 
 from convpress.gate import bundle
 from convpress.gate.check import require_safe
@@ -35,7 +35,9 @@ def network():
     proto = model(NETWORK)
     branch = proto.graph.node[4].attribute[0].g
     del branch.initializer[:]
-    branch.initializer.append(numpy_helper.from_array(np.full((1, 32), 0.25, np.float32), "n"))
+    branch.initializer.append(
+        numpy_helper.from_array(np.full((1, 32), 0.25, np.float32), "n")
+    )
     return proto
 
 
@@ -51,7 +53,9 @@ def saved(folder, proto, **options):
 
 
 def packed(path, folder, below="", compression=zipfile.ZIP_STORED, more=()):
-    files = {below + file.name: file.read_bytes() for file in sorted(folder.iterdir())} | dict(more)
+    files = {
+        below + file.name: file.read_bytes() for file in sorted(folder.iterdir())
+    } | dict(more)
     if path.suffix == ".tar":
         with tarfile.open(path, "w") as archive:
             for name, content in files.items():
@@ -79,7 +83,9 @@ def unpacked(path, folder):
 @pytest.mark.parametrize("one_file", [True, False], ids=["one file", "a file each"])
 def test_a_bundle_goes_through_and_comes_out_as_one(tmp_path, suffix, below, one_file):
     folder = saved(tmp_path / "in", network(), all_tensors_to_one_file=one_file)
-    path = packed(tmp_path / f"net{suffix}", folder, below, more=[("labels.txt", b"cat\ndog\n")])
+    path = packed(
+        tmp_path / f"net{suffix}", folder, below, more=[("labels.txt", b"cat\ndog\n")]
+    )
     inputs = {**X, "c": np.array(True)}
     (expected,) = outputs(folder / "net.onnx", inputs)
     assert identify(path) == "onnx"
@@ -119,7 +125,10 @@ def test_an_unedited_bundle_keeps_every_weight(tmp_path):
     again = onnx.load(unpacked(tmp_path / "out.zip", tmp_path / "out") / "net.onnx")
     before = onnx.load(tmp_path / "in" / "net.onnx")
     for proto in (before, again):
-        for tensor in (*proto.graph.initializer, *proto.graph.node[4].attribute[0].g.initializer):
+        for tensor in (
+            *proto.graph.initializer,
+            *proto.graph.node[4].attribute[0].g.initializer,
+        ):
             # loading says of some that their data is where it is by default
             tensor.ClearField("data_location")
     assert again == before
@@ -140,27 +149,38 @@ def test_a_bundle_of_one_file_is_a_model_too(tmp_path):
     (expected,) = outputs(tmp_path / "in" / "net.onnx", inputs)
     assert distance(load_runner("onnx", path)(inputs)["y"], expected) <= 1e-6
     open_model("onnx", path).save(tmp_path / "out.tar")
-    (actual,) = outputs(unpacked(tmp_path / "out.tar", tmp_path / "out") / "net.onnx", inputs)
+    (actual,) = outputs(
+        unpacked(tmp_path / "out.tar", tmp_path / "out") / "net.onnx", inputs
+    )
     assert distance(actual, expected) <= 1e-6
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_what_a_file_manager_adds_is_no_part_of_the_bundle(tmp_path, compression):
-    litter = dict.fromkeys(["__MACOSX/._net.onnx", "._weights.bin", ".DS_Store"], b"\0\5\26\7")
+    litter = dict.fromkeys(
+        ["__MACOSX/._net.onnx", "._weights.bin", ".DS_Store"], b"\0\5\26\7"
+    )
     folder = saved(tmp_path / "in", network())
-    path = packed(tmp_path / "net.zip", folder, compression=compression, more=litter.items())
+    path = packed(
+        tmp_path / "net.zip", folder, compression=compression, more=litter.items()
+    )
     require_safe(path, "onnx", Limits())
     inputs = {**X, "c": np.array(True)}
     (expected,) = outputs(folder / "net.onnx", inputs)
     with readable("onnx", path) as file:
         assert distance(load_runner("onnx", file)(inputs)["y"], expected) <= 1e-6
         open_model("onnx", file).save(tmp_path / "out.zip")
-    assert zipfile.ZipFile(tmp_path / "out.zip").namelist() == ["net.onnx", "weights.bin"]
+    assert zipfile.ZipFile(tmp_path / "out.zip").namelist() == [
+        "net.onnx",
+        "weights.bin",
+    ]
 
 
 def test_a_compressed_bundle_is_read_from_a_copy_that_goes_again(tmp_path):
     path = packed(
-        tmp_path / "net.zip", saved(tmp_path / "in", network()), compression=zipfile.ZIP_DEFLATED
+        tmp_path / "net.zip",
+        saved(tmp_path / "in", network()),
+        compression=zipfile.ZIP_DEFLATED,
     )
     inputs = {**X, "c": np.array(True)}
     (expected,) = outputs(tmp_path / "in" / "net.onnx", inputs)
@@ -174,10 +194,13 @@ def test_a_compressed_bundle_is_read_from_a_copy_that_goes_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "location", ["/etc/passwd", "../weights.bin", "other.bin", "", "./../in/weights.bin"]
+    "location",
+    ["/etc/passwd", "../weights.bin", "other.bin", "", "./../in/weights.bin"],
 )
 @pytest.mark.parametrize("place", ["initializer", "branch", "function"])
-def test_a_location_means_a_file_of_the_bundle_and_nothing_else(tmp_path, location, place):
+def test_a_location_means_a_file_of_the_bundle_and_nothing_else(
+    tmp_path, location, place
+):
     proto = network()
     hidden = helper.make_tensor("h", TensorProto.FLOAT, [2], [1.0, 2.0])
     hidden.ClearField("float_data")
@@ -190,7 +213,9 @@ def test_a_location_means_a_file_of_the_bundle_and_nothing_else(tmp_path, locati
     else:
         node = helper.make_node("Constant", [], ["h"], value=hidden)
         proto.functions.append(
-            helper.make_function("acme", "f", [], ["h"], [node], [helper.make_opsetid("", 17)])
+            helper.make_function(
+                "acme", "f", [], ["h"], [node], [helper.make_opsetid("", 17)]
+            )
         )
     (tmp_path / "in").mkdir()
     (tmp_path / "weights.bin").write_bytes(bytes(64))
@@ -202,11 +227,14 @@ def test_a_location_means_a_file_of_the_bundle_and_nothing_else(tmp_path, locati
 
 
 @pytest.mark.parametrize(
-    ("offset", "length"), [("8", "8"), ("-4", "8"), ("0", "-8"), ("x", "8"), ("4096", None)]
+    ("offset", "length"),
+    [("8", "8"), ("-4", "8"), ("0", "-8"), ("x", "8"), ("4096", None)],
 )
 def test_an_extent_beyond_its_file_is_refused(tmp_path, offset, length):
     proto = model("g (float[2] x) => (float[2] y) { y = Add(x, w) }")
-    tensor = proto.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[2])
+    tensor = proto.graph.initializer.add(
+        name="w", data_type=TensorProto.FLOAT, dims=[2]
+    )
     tensor.data_location = TensorProto.EXTERNAL
     entries = {"location": "weights.bin", "offset": offset, "length": length}
     for key, value in entries.items():
@@ -217,7 +245,10 @@ def test_an_extent_beyond_its_file_is_refused(tmp_path, offset, length):
     (tmp_path / "in" / "weights.bin").write_bytes(bytes(12))
     with pytest.raises(Refusal) as refused:
         open_model(
-            "onnx", packed(tmp_path / "net.zip", tmp_path / "in", more=[("last.bin", bytes(64))])
+            "onnx",
+            packed(
+                tmp_path / "net.zip", tmp_path / "in", more=[("last.bin", bytes(64))]
+            ),
         )
     assert refused.value.code == "model_invalid"
 
@@ -235,10 +266,16 @@ def test_a_bundle_of_more_than_two_gigabytes_goes_through(tmp_path, suffix):
     extents = {"u": (1, side), "v": (side, side), "o": (side, side)}
     at = 0
     for name, dims in extents.items():
-        tensor = proto.graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=dims)
+        tensor = proto.graph.initializer.add(
+            name=name, data_type=TensorProto.FLOAT, dims=dims
+        )
         size = 4 * dims[0] * dims[1]
         tensor.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", "weights.bin"), ("offset", str(at)), ("length", str(size))):
+        for key, value in (
+            ("location", "weights.bin"),
+            ("offset", str(at)),
+            ("length", str(size)),
+        ):
             tensor.external_data.add(key=key, value=value)
         at += size
     weights = tmp_path / "weights.bin"

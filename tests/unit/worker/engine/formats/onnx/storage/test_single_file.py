@@ -7,8 +7,8 @@ import onnx
 import pytest
 from digits import MODELS
 from onnx import TensorProto, helper, numpy_helper
-from support.onnx_text import model, written
-from support.stored_weights import CONVOLUTION, weights_in, weights_of
+from support.onnx.stored_weights import CONVOLUTION, weights_in, weights_of
+from support.onnx.text import model, written
 
 from worker.engine.formats.onnx.storage.single_file import write
 from worker.engine.formats.onnx.storage.skeleton import read
@@ -39,13 +39,19 @@ def test_all_that_a_model_carries_comes_back(tmp_path, kind):
     proto.training_info.add().initialization.name = "start"
     proto.graph.quantization_annotation.add().tensor_name = "large"
     onnx.save(proto, tmp_path / "model.onnx")
-    write(read(tmp_path / "model.onnx"), tmp_path / "model.onnx", tmp_path / "again.onnx")
-    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
+    write(
+        read(tmp_path / "model.onnx"), tmp_path / "model.onnx", tmp_path / "again.onnx"
+    )
+    assert (tmp_path / "again.onnx").read_bytes() == (
+        tmp_path / "model.onnx"
+    ).read_bytes()
 
 
 def test_weights_stored_as_typed_floats_come_back_as_raw_ones(tmp_path):
     proto = weights_in(tmp_path / "model.onnx", "float_data")
-    write(read(tmp_path / "model.onnx"), tmp_path / "model.onnx", tmp_path / "again.onnx")
+    write(
+        read(tmp_path / "model.onnx"), tmp_path / "model.onnx", tmp_path / "again.onnx"
+    )
     again = onnx.load(tmp_path / "again.onnx")
     assert (
         again.graph.initializer[0].raw_data
@@ -58,8 +64,12 @@ def test_weights_stored_as_typed_floats_come_back_as_raw_ones(tmp_path):
 def test_reading_and_writing_hold_none_of_the_weights(tmp_path):
     path = tmp_path / "model.onnx"
     size = 32 << 20
-    proto = model(f"g (float[{size // 4}] x) => (float[{size // 4}] y) {{ y = Add(x, w) }}")
-    proto.graph.initializer.append(numpy_helper.from_array(np.ones(size // 4, np.float32), "w"))
+    proto = model(
+        f"g (float[{size // 4}] x) => (float[{size // 4}] y) {{ y = Add(x, w) }}"
+    )
+    proto.graph.initializer.append(
+        numpy_helper.from_array(np.ones(size // 4, np.float32), "w")
+    )
     onnx.save(proto, path)
     del proto
     tracemalloc.start()

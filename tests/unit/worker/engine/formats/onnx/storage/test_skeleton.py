@@ -6,16 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from support.onnx_text import model, written
-from support.stored_weights import CONVOLUTION, LARGE
+from support.onnx.stored_weights import CONVOLUTION, LARGE
+from support.onnx.text import model, written
 
 from convpress.refusal import Refusal
 from worker.engine.formats.onnx.storage.skeleton import read
 
 
-@pytest.mark.parametrize("location", ["model.onnx", "weights.bin", "../weights.bin", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "location", ["model.onnx", "weights.bin", "../weights.bin", "/etc/passwd"]
+)
 @pytest.mark.parametrize("place", ["initializer", "constant", "branch", "function"])
-def test_weights_in_other_files_are_refused_wherever_they_hide(tmp_path, place, location):
+def test_weights_in_other_files_are_refused_wherever_they_hide(
+    tmp_path, place, location
+):
     hidden = helper.make_tensor("w", TensorProto.FLOAT, [2], [1.0, 2.0])
     hidden.ClearField("float_data")
     hidden.data_location = TensorProto.EXTERNAL
@@ -28,13 +32,18 @@ def test_weights_in_other_files_are_refused_wherever_they_hide(tmp_path, place, 
         proto.graph.node.append(constant)
     elif place == "branch":
         branch = helper.make_graph(
-            [constant], "b", [], [helper.make_tensor_value_info("w", TensorProto.FLOAT, [2])]
+            [constant],
+            "b",
+            [],
+            [helper.make_tensor_value_info("w", TensorProto.FLOAT, [2])],
         )
         proto.graph.node.append(
             helper.make_node("If", ["c"], ["z"], then_branch=branch, else_branch=branch)
         )
     else:
-        proto.functions.append(helper.make_function("acme", "f", [], ["w"], [constant], []))
+        proto.functions.append(
+            helper.make_function("acme", "f", [], ["w"], [constant], [])
+        )
     path = tmp_path / "model.onnx"
     path.write_bytes(proto.SerializeToString())
     with pytest.raises(Refusal) as caught:
@@ -43,7 +52,9 @@ def test_weights_in_other_files_are_refused_wherever_they_hide(tmp_path, place, 
 
 
 @given(cut=st.integers(0, 2000), at=st.integers(0, 2000), byte=st.integers(0, 255))
-def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path_factory, cut, at, byte):
+def test_damaged_files_are_refused_or_read_but_nothing_else(
+    tmp_path_factory, cut, at, byte
+):
     folder = tmp_path_factory.getbasetemp()
     content = bytearray(model(CONVOLUTION).SerializeToString())
     content[at % len(content)] = byte

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-from support.onnx_text import model, written
-from support.stored_weights import CONVOLUTION, weights_in, weights_of
+from support.onnx.stored_weights import CONVOLUTION, weights_in, weights_of
+from support.onnx.text import model, written
 
 from convpress.refusal import Refusal
 from worker.engine.formats.onnx.storage.skeleton import read
@@ -20,7 +20,9 @@ def test_large_weights_are_left_in_the_file_and_read_from_there(tmp_path, kind):
     assert len(skeleton.SerializeToString()) < 1000
     for tensor, original in zip(weights_of(skeleton), weights_of(proto), strict=True):
         assert tensor.data_location == TensorProto.EXTERNAL
-        np.testing.assert_array_equal(array(tensor, path), numpy_helper.to_array(original))
+        np.testing.assert_array_equal(
+            array(tensor, path), numpy_helper.to_array(original)
+        )
     # any other ONNX library finds them there as well
     onnx.external_data_helper.load_external_data_for_model(skeleton, str(tmp_path))
     for tensor, original in zip(weights_of(skeleton), weights_of(proto), strict=True):

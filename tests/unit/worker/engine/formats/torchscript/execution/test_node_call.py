@@ -1,7 +1,7 @@
 """Single nodes on values as calibration lays them out."""
 
 import torch
-from support.scripted_modules import scripted, write
+from support.torchscript.modules import scripted, write
 from torch import nn
 
 from worker.engine.formats.torchscript.model import TorchScriptModel

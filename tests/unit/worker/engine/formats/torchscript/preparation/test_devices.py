@@ -1,7 +1,7 @@
 """Modules that were traced on another device run on the processor, and stay as they were."""
 
 import torch
-from support.scripted_modules import scripted, write
+from support.torchscript.modules import scripted, write
 from torch import nn
 
 from worker.engine.formats.torchscript import runner

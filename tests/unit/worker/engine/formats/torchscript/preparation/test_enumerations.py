@@ -3,7 +3,7 @@
 import enum
 
 import torch
-from support.scripted_modules import assert_same, rewrite, scripted
+from support.torchscript.modules import assert_same, rewrite, scripted
 from torch import nn
 
 from convpress.gate.torchscript.check import require_safe_torchscript

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.scripted_modules import assert_same, write
+from support.torchscript.modules import assert_same, write
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,13 +24,17 @@ def written_out(module, inputs):
     write_out(graph)
     assert "_native_multi_head" not in str(graph)
     assert "_transformer_encoder" not in str(graph)
-    return lambda *values: torch._C._create_function_from_graph("f", graph)(traced, *values)
+    return lambda *values: torch._C._create_function_from_graph("f", graph)(
+        traced, *values
+    )
 
 
 class Layer(nn.Module):
     def __init__(self, causal, padded, **settings):
         super().__init__()
-        self.layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 16, batch_first=True, **settings)
+        self.layer = nn.TransformerEncoderLayer(
+            WIDTH, HEADS, 16, batch_first=True, **settings
+        )
         self.causal = causal
         self.padded = padded
 
@@ -57,7 +61,9 @@ class Attention(nn.Module):
         self.settings = settings
 
     def forward(self, x):
-        return self.attention(x, x, x, **self.settings)[: 1 + self.settings["need_weights"]]
+        return self.attention(x, x, x, **self.settings)[
+            : 1 + self.settings["need_weights"]
+        ]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,9 @@ def macs_by_products(module, x):
     return counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("how", ["traced", pytest.param("scripted", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how", ["traced", pytest.param("scripted", marks=pytest.mark.slow)]
+)
 def test_the_path_that_inference_takes_is_counted_and_replaced(tmp_path, how):
     module = Encoder().eval()
     x = torch.rand(SIZE)
@@ -115,7 +123,9 @@ def test_the_path_that_inference_takes_is_counted_and_replaced(tmp_path, how):
     assert names == {"stem", "in_proj_weight", "out_proj", "linear1", "linear2"}
     for site in sites:
         layer = model.layer(site)
-        layer.weight[:] *= 2  # a change that shows in whatever path still reads the old weight
+        layer.weight[:] *= (
+            2  # a change that shows in whatever path still reads the old weight
+        )
         model.replace(site, [layer])
     model.save(tmp_path / "doubled.pt")
     doubled = torch.jit.load(tmp_path / "doubled.pt")
@@ -123,5 +133,7 @@ def test_the_path_that_inference_takes_is_counted_and_replaced(tmp_path, how):
         without_gradients = torch.jit.load(tmp_path / "doubled.pt")(x)
         assert not torch.allclose(without_gradients, module(x))
     assert_same(without_gradients, doubled(x))
-    weights = [name for name, tensor in doubled.state_dict().items() if tensor.dim() > 1]
+    weights = [
+        name for name, tensor in doubled.state_dict().items() if tensor.dim() > 1
+    ]
     assert all("_factored" in name for name in weights)

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from support.counted_by_torch import counted_by_torch
-from support.scripted_modules import assert_same, write
+from support.torchscript.counting_oracle import counted_by_torch
+from support.torchscript.modules import assert_same, write
 from torch import nn
 
 from convpress.refusal import Code, Refusal
@@ -44,7 +44,9 @@ def padding(*lengths):
 def traced(module):
     with torch.no_grad():
         return torch.jit.trace(
-            module.eval(), (torch.rand(2, LENGTH, WIDTH), padding(4, 6)), check_trace=False
+            module.eval(),
+            (torch.rand(2, LENGTH, WIDTH), padding(4, 6)),
+            check_trace=False,
         )
 
 

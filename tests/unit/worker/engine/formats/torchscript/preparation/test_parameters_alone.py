@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.scripted_modules import assert_same, write
+from support.torchscript.modules import assert_same, write
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
@@ -27,7 +27,9 @@ class Standardised(nn.Conv2d):
     def forward(self, x):
         flat = self.weight.reshape(1, self.out_channels, -1)
         weight = functional.batch_norm(flat, None, None, training=True, eps=1e-6)
-        return functional.conv2d(x, weight.reshape_as(self.weight), self.bias, padding=1)
+        return functional.conv2d(
+            x, weight.reshape_as(self.weight), self.bias, padding=1
+        )
 
 
 class Scaled(nn.Module):
@@ -62,9 +64,15 @@ def traced(module):
 
 MODULES = {
     "weight_norm": (lambda: weight_norm(conv()), ONE_CALL),
-    "weight_norm, parametrised": (lambda: parametrizations.weight_norm(conv()), ONE_CALL),
+    "weight_norm, parametrised": (
+        lambda: parametrizations.weight_norm(conv()),
+        ONE_CALL,
+    ),
     "spectral_norm": (lambda: spectral_norm(conv()), ONE_CALL),
-    "spectral_norm, parametrised": (lambda: parametrizations.spectral_norm(conv()), ONE_CALL),
+    "spectral_norm, parametrised": (
+        lambda: parametrizations.spectral_norm(conv()),
+        ONE_CALL,
+    ),
     "standardised": (lambda: Standardised(4, 8, 3), ONE_CALL),
     "scaled": (Scaled, 2 * ONE_CALL),
     "sliced": (Sliced, 2 * (5 * 4 * 4 + 36 * 4 * 8 + 2 * 36 * 5 * 4 + 5 * 4 * 4)),
@@ -86,7 +94,9 @@ def test_a_computed_weight_is_replaced_like_any_other(tmp_path, name):
     x = torch.rand(SIZE)
     out = torch.jit.load(tmp_path / "out.pt")
     assert_same(out(x), module(x))
-    stored = [weight for key, weight in out.state_dict().items() if "_factored" not in key]
+    stored = [
+        weight for key, weight in out.state_dict().items() if "_factored" not in key
+    ]
     assert not any(weight.numel() for weight in stored if weight.dim() > 1)
 
 
@@ -139,7 +149,9 @@ class Merged(nn.Module):
         return functional.linear(y, self.basis @ (self.angle - self.angle.mT))
 
 
-def test_products_of_parameters_alone_are_counted_until_their_weight_is_replaced(tmp_path):
+def test_products_of_parameters_alone_are_counted_until_their_weight_is_replaced(
+    tmp_path,
+):
     module = torch.jit.script(Merged().eval())
     model = TorchScriptModel.open(write(tmp_path, module))
     shapes = model.bind({"": (3, 8)})

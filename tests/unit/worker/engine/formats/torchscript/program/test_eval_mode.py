@@ -4,7 +4,7 @@ from typing import Tuple  # noqa: UP035 - what TorchScript understands
 
 import pytest
 import torch
-from support.module_programs import HOW, Pooled, check, data, steps_of, stored
+from support.torchscript.programs import HOW, Pooled, check, data, steps_of, stored
 from torch import Tensor, nn
 
 from worker.engine import program as programs
@@ -38,7 +38,9 @@ class Cast(nn.Module):
         y = self.inner(x.to(torch.float16)).half()
         if bool(y.sum() < 0):
             y = y.to(dtype=torch.bfloat16)
-        return torch.zeros(1, dtype=torch.float16) + y + torch.full((1,), 0.1).type_as(y)
+        return (
+            torch.zeros(1, dtype=torch.float16) + y + torch.full((1,), 0.1).type_as(y)
+        )
 
 
 @pytest.mark.parametrize("how", HOW)

@@ -1,7 +1,7 @@
 """Branches that axes and types settle are part of a program, whatever the size of its inputs."""
 
 import torch
-from support.scripted_modules import assert_same, scripted, write
+from support.torchscript.modules import assert_same, scripted, write
 from torch import nn
 
 from worker.engine.formats.torchscript.model import TorchScriptModel

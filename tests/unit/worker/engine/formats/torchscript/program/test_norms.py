@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from support.module_programs import Pooled, check, data
+from support.torchscript.programs import Pooled, check, data
 from torch import nn
 
 from worker.engine import program as programs
@@ -40,12 +40,15 @@ def test_a_norm_by_the_data_alone_leaves_the_statistics_alone(tmp_path):
         traced = torch.jit.trace(module.train(), data(4, 3, 5, 5))
     traced.save(tmp_path / "model.pt")
     opened = TorchScriptModel.open(tmp_path / "model.pt")
-    before = {name: tensor.clone() for name, tensor in opened._module.state_dict().items()}
+    before = {
+        name: tensor.clone() for name, tensor in opened._module.state_dict().items()
+    }
     program = opened.program()
     x = data(4, 3, 5, 5, seed=2)
     (actual,) = programs.run(program, {program.inputs[0]: x})
     torch.testing.assert_close(actual, torch.jit.load(tmp_path / "model.pt").eval()(x))
     assert all(
-        torch.equal(before[name], tensor) for name, tensor in opened._module.state_dict().items()
+        torch.equal(before[name], tensor)
+        for name, tensor in opened._module.state_dict().items()
     )
     assert not any(step.norm for step in program.steps)

@@ -6,7 +6,15 @@ from typing import Dict, List, NamedTuple, Tuple  # noqa: UP035 - what TorchScri
 
 import pytest
 import torch
-from support.module_programs import HOW, Pooled, Residual, check, data, steps_of, stored
+from support.torchscript.programs import (
+    HOW,
+    Pooled,
+    Residual,
+    check,
+    data,
+    steps_of,
+    stored,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,7 +37,9 @@ class Decoder(nn.Module):
     def forward(self, x):
         y = self.layer(functional.silu(self.instance(self.group(self.down(x)))))
         y = self.act(self.up(y))
-        y = functional.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
+        y = functional.interpolate(
+            y, scale_factor=2.0, mode="bilinear", align_corners=False
+        )
         return (
             functional.avg_pool2d(functional.pad(y, (1, 1, 0, 0)), 2)
             .permute(0, 2, 3, 1)
@@ -117,7 +127,10 @@ class Several(nn.Module):
 
     def forward(self, image, sound, scale: float = 2.0):
         pair = Pair(self.image(image).mean((2, 3)), self.sound(sound).mean(2) * scale)
-        return {"pair": pair.first + pair.second, "size": torch.tensor(image.size(0))}, pair
+        return {
+            "pair": pair.first + pair.second,
+            "size": torch.tensor(image.size(0)),
+        }, pair
 
 
 class Nested(nn.Module):
@@ -165,7 +178,9 @@ class Endless(nn.Module):
 )
 def test_a_program_computes_what_the_module_does(tmp_path, module, shape, how):
     torch.manual_seed(1)
-    others = [] if how == "traced" else [(data(*shape, seed=seed),) for seed in (1, 2, 3)]
+    others = (
+        [] if how == "traced" else [(data(*shape, seed=seed),) for seed in (1, 2, 3)]
+    )
     check(tmp_path, module(), how, data(*shape), others=others)
 
 
@@ -176,7 +191,13 @@ def test_several_inputs_and_outputs_in_order(tmp_path, how):
 
 
 def test_a_traced_batch_can_be_another(tmp_path):
-    check(tmp_path, Pooled(), "traced", data(2, 3, 17, 17), others=[(data(5, 3, 17, 17, seed=1),)])
+    check(
+        tmp_path,
+        Pooled(),
+        "traced",
+        data(2, 3, 17, 17),
+        others=[(data(5, 3, 17, 17, seed=1),)],
+    )
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -214,7 +235,8 @@ def test_a_site_step_takes_the_data_only(tmp_path):
     module = torch.jit.load(tmp_path / "scripted.pt").eval()
     x = data(3, 12)
     torch.testing.assert_close(
-        sites["head"].run(x)[0], functional.linear(x, module.head.weight, module.head.bias)
+        sites["head"].run(x)[0],
+        functional.linear(x, module.head.weight, module.head.bias),
     )
     x = data(2, 6, 5, 5)
     expected = functional.conv2d(
@@ -242,9 +264,12 @@ def test_gradients_reach_the_input_and_a_weight_that_is_put_in(tmp_path, how):
     first = next(step for step in program.steps if step.site)
     weight = module.stem.weight.detach().clone().requires_grad_()
     bias = module.stem.bias.detach()
-    put_in = replace(first, run=lambda x: (functional.conv2d(x, weight, bias, stride=2),))
+    put_in = replace(
+        first, run=lambda x: (functional.conv2d(x, weight, bias, stride=2),)
+    )
     program = replace(
-        program, steps=tuple(put_in if step is first else step for step in program.steps)
+        program,
+        steps=tuple(put_in if step is first else step for step in program.steps),
     )
     x = data(2, 3, 17, 17, seed=3).requires_grad_()
     programs.run(program, {program.inputs[0]: x})[0].square().sum().backward()
@@ -259,7 +284,9 @@ def test_weights_are_those_of_the_module(tmp_path, how):
     opened = TorchScriptModel.open(stored(tmp_path, Pooled(), how, data(2, 3, 17, 17)))
     before = hashlib.sha256((tmp_path / f"{how}.pt").read_bytes()).digest()
     program = opened.program()
-    site = next(step for step in program.steps if step.site and step.op != "aten::linear")
+    site = next(
+        step for step in program.steps if step.site and step.op != "aten::linear"
+    )
     x = data(2, 3, 19, 19)
     first = site.run(x)[0]
     opened._sites[site.site].weight.data.zero_()
@@ -268,7 +295,9 @@ def test_weights_are_those_of_the_module(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("module", [Pooled, pytest.param(Branches, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "module", [Pooled, pytest.param(Branches, marks=pytest.mark.slow)]
+)
 def test_the_module_is_saved_as_if_no_program_had_been_read(tmp_path, module, how):
     path = stored(tmp_path, module(), how, data(2, 3, 17, 17))
     written = []
@@ -285,14 +314,18 @@ def test_the_module_is_saved_as_if_no_program_had_been_read(tmp_path, module, ho
 
 def test_what_no_output_needs_is_no_step(tmp_path):
     _, program = check(tmp_path, Pooled(), "traced", data(2, 3, 17, 17))
-    used = {name for step in program.steps for name in step.takes} | set(program.outputs)
+    used = {name for step in program.steps for name in step.takes} | set(
+        program.outputs
+    )
     assert all(not used.isdisjoint(step.gives) for step in program.steps)
 
 
 def test_random_numbers_are_drawn_at_every_run(tmp_path):
     program = TorchScriptModel.open(stored(tmp_path, Noise(), "scripted")).program()
     x = torch.zeros(4)
-    assert not torch.equal(programs.run(program, {"x": x})[0], programs.run(program, {"x": x})[0])
+    assert not torch.equal(
+        programs.run(program, {"x": x})[0], programs.run(program, {"x": x})[0]
+    )
 
 
 class Unordered(nn.Module):
@@ -319,7 +352,9 @@ class Forked(nn.Module):
         (Forked, "prim::fork, which is no operator"),
     ],
 )
-def test_what_cannot_be_taken_apart_is_said_in_words(tmp_path, monkeypatch, module, words):
+def test_what_cannot_be_taken_apart_is_said_in_words(
+    tmp_path, monkeypatch, module, words
+):
     monkeypatch.setattr(value_names, "_MOST_VALUES", 500)
     opened = TorchScriptModel.open(stored(tmp_path, module(), "scripted"))
     with pytest.raises(NoProgramError, match=words):

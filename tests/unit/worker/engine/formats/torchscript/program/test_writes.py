@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.module_programs import HOW, check, data, flat, stored
+from support.torchscript.programs import HOW, check, data, flat, stored
 from torch import nn
 
 from worker.engine import program as programs
@@ -61,10 +61,15 @@ class TwoNames(nn.Module):
 
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize(
-    ("module", "shape"), [(Writes, (4, 3, 6)), (WritesPieces, (4, 3)), (WritesInBranch, (3, 4))]
+    ("module", "shape"),
+    [(Writes, (4, 3, 6)), (WritesPieces, (4, 3)), (WritesInBranch, (3, 4))],
 )
-def test_a_program_computes_what_a_module_does_that_writes(tmp_path, module, shape, how):
-    others = [] if how == "traced" else [(data(*shape, seed=seed),) for seed in (1, 2, 3)]
+def test_a_program_computes_what_a_module_does_that_writes(
+    tmp_path, module, shape, how
+):
+    others = (
+        [] if how == "traced" else [(data(*shape, seed=seed),) for seed in (1, 2, 3)]
+    )
     check(tmp_path, module(), how, data(*shape), others=others)
 
 

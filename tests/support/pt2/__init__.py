@@ -1,0 +1,1 @@
+"""Helpers of tests about archives of torch.export: programs and edited archives."""
